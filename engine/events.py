@@ -1,0 +1,111 @@
+"""What the engine says while it runs: one JSON object a line in `events.jsonl`.
+
+The worker reads these lines, the database keeps them, the stream replays them. Paths are
+relative to the run directory. A figure that is not finite is written as null.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from engine.errors import FailureClass
+
+
+class EventPart(BaseModel):
+    """`time` is Unix seconds; `seq` counts the lines of one attempt from 1."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seq: int
+    time: float
+
+
+class Started(EventPart):
+    """The run knows what it will do. Every `auto` that depended on the machine is resolved here."""
+
+    type: Literal["started"] = "started"
+    device: str
+    precision: str
+    parameters: int
+    trainable_parameters: int
+    train_rows: int
+    eval_rows: int
+    total_steps: int
+    start_step: int
+    """0, or the step of the checkpoint that the run goes on from."""
+    matmul_tflops: float
+    """Measured on this device at start; MFU is told against it."""
+
+
+class Log(EventPart):
+    """A sentence for a person; `code` is stable for programs."""
+
+    type: Literal["log"] = "log"
+    level: Literal["info", "warn", "error"]
+    code: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+class Metrics(EventPart):
+    """Figures of one step. train: loss, learning_rate, grad_norm, tokens, tokens_per_s, trained_tokens_per_s,
+    mfu, memory_bytes, step_s, data_wait_s, epoch, eta_s. eval: eval_loss, eval_perplexity, eval_bits_per_byte."""
+
+    type: Literal["metrics"] = "metrics"
+    step: int
+    split: Literal["train", "eval"]
+    values: dict[str, float | None]
+
+
+class CheckpointSaved(EventPart):
+    """A complete checkpoint lies at `path`: an export plus `state/`."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int
+    path: str
+    layout: Literal["model", "adapter"]
+    best: bool
+    metrics: dict[str, float | None]
+
+
+class Exported(EventPart):
+    """The result lies at `path`, has been loaded again and evaluated."""
+
+    type: Literal["exported"] = "exported"
+    step: int
+    path: str
+    layout: Literal["model", "adapter"]
+    metrics: dict[str, float | None]
+
+
+class Finished(EventPart):
+    """The run is done; `metrics` are its result."""
+
+    type: Literal["finished"] = "finished"
+    step: int
+    metrics: dict[str, float | None]
+
+
+class Stopped(EventPart):
+    """Asked to stop (SIGTERM, max_minutes is not one of these): a checkpoint at `step` is on disk."""
+
+    type: Literal["stopped"] = "stopped"
+    step: int
+
+
+class Failed(EventPart):
+    """The run cannot go on."""
+
+    type: Literal["failed"] = "failed"
+    failure: FailureClass
+    code: str
+    message: str
+    mend: str
+
+
+Event = Annotated[
+    Started | Log | Metrics | CheckpointSaved | Exported | Finished | Stopped | Failed, Field(discriminator="type")
+]
+EVENT: TypeAdapter[Started | Log | Metrics | CheckpointSaved | Exported | Finished | Stopped | Failed] = TypeAdapter(
+    Event
+)

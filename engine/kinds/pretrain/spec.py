@@ -1,0 +1,62 @@
+"""Pre-training: next-token prediction on text, from scratch or from an existing model."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from engine.parts import Auto, Checkpoints, FileId, Hyperparameters, JobPart, Part, Reference
+
+
+class Architecture(Part):
+    """A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU."""
+
+    type: Literal["llama"] = "llama"
+    hidden_size: int = Field(256, ge=16, le=32_768)
+    intermediate_size: int | None = Field(None, ge=16, le=131_072, description="8/3 of hidden_size when left out.")
+    num_hidden_layers: int = Field(4, ge=1, le=256)
+    num_attention_heads: int = Field(4, ge=1, le=256)
+    num_key_value_heads: int | None = Field(None, ge=1, le=256, description="num_attention_heads when left out.")
+    tie_word_embeddings: bool = True
+    rope_theta: float = Field(10_000.0, ge=1, le=1e9)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads {self.num_attention_heads}"
+            )
+        if (self.hidden_size // self.num_attention_heads) % 2:
+            raise ValueError("hidden_size / num_attention_heads must be even: rotary positions turn pairs")
+        if self.num_attention_heads % (self.num_key_value_heads or 1):
+            raise ValueError(
+                f"num_attention_heads {self.num_attention_heads} is not a multiple of "
+                f"num_key_value_heads {self.num_key_value_heads}"
+            )
+        return self
+
+
+class TokenizerTraining(Part):
+    """A byte-level BPE tokenizer trained on the training file."""
+
+    vocab_size: int = Field(4096, ge=300, le=1_000_000)
+
+
+def _shape_of_model(value: object) -> str:
+    return "reference" if isinstance(value, str) else "architecture"
+
+
+class PretrainSpec(JobPart):
+    """Train a model from scratch (`model` is an architecture) or go on training one (`model` is a name)."""
+
+    kind: Literal["pretrain"] = "pretrain"
+    model: Annotated[
+        Annotated[Architecture, Tag("architecture")] | Annotated[Reference, Tag("reference")],
+        Discriminator(_shape_of_model),
+    ] = Architecture()
+    tokenizer: TokenizerTraining = Field(
+        TokenizerTraining(), description="Used with an architecture; an existing model keeps its own tokenizer."
+    )
+    training_file: FileId
+    validation_file: FileId | Auto | None = Field("auto", description="auto: 5% of the documents, chosen by hash.")
+    hyperparameters: Hyperparameters = Hyperparameters()
+    checkpoints: Checkpoints = Checkpoints()
