@@ -1,0 +1,58 @@
+# Every target makes its own environment: the first run installs, a second installs nothing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint docker/constraints.txt
+TORCH := $(shell grep -m1 '^torch==' docker/constraints.txt)
+SERVICE := .venv/.service-installed
+DEV := .venv/.dev-installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check format bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(SERVICE) ## Fine-tune a small model through the whole service, live, and put the adapter in ./demo-out
+	@$(BIN)/trainyard demo
+
+up: $(SERVICE) ## Start the service on this machine (Ctrl-C stops it)
+	@$(BIN)/trainyard up
+
+test: $(DEV) ## Run every test: unit, integration, invariants, end to end, faults
+	@$(BIN)/pytest
+
+check: $(DEV) ## Lint, types, import rules, file sizes, migrations, images
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m db.migrate check
+	@$(BIN)/python docker/check.py
+
+format: $(DEV) ## Format the code and sort its imports
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+bench: $(DEV) ## Measure: make bench NAME=overhead|api
+	@test -f "benchmarks/$(NAME).py" || { echo "usage: make bench NAME=overhead|api"; exit 2; }
+	@PYTHONPATH=. $(BIN)/python benchmarks/$(NAME).py
+
+clean: ## Remove the environment and everything the demo made
+	rm -rf .venv .demo demo-out .bench
+
+.venv/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Trainyard needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
+	@$(PYTHON) -m venv .venv
+
+# torch goes first: what is installed after it then accepts the build that is there.
+$(SERVICE): .venv/bin/pip pyproject.toml docker/constraints.txt
+	@echo "Installing the service and the engine (once; torch is the large part) ..."
+	@$(PIP) $(TORCH)
+	@$(PIP) --editable '.[train]'
+	@touch $@
+
+$(DEV): $(SERVICE)
+	@echo "Installing the development tools (once) ..."
+	@$(PIP) --editable '.[train,dev]'
+	@touch $@

@@ -1,0 +1,65 @@
+"""The rules of the house that no linter knows."""
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine import kinds, objectives
+from engine.jobs import SPECS
+
+ROOT = Path(__file__).resolve().parents[2]
+TOP_LEVEL = {
+    "pyproject.toml", "README.md", "api", "workers", "engine", "db", "migrations", "docker", "tests",
+    "cli", "dashboard", "benchmarks", "examples", ".ci", "Makefile", "CONTRIBUTING.md", "LICENSE", ".gitignore",
+}  # fmt: skip
+LINES_AT_MOST = 400
+SILENT_NAMES = {"utils", "helpers", "common", "misc", "base", "manager"}
+HEAVY = ("torch", "transformers", "peft", "deepspeed", "bitsandbytes")
+
+
+def tracked_files() -> list[Path]:
+    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listing.returncode:
+        pytest.skip("not a git checkout")
+    return [Path(line) for line in listing.stdout.splitlines() if (ROOT / line).exists()]
+
+
+@pytest.mark.parametrize("package", ["api", "cli", "db", "engine", "workers"])
+def test_a_package_resolves_inside_the_repository(package: str) -> None:
+    module = importlib.import_module(package)
+    assert Path(module.__path__[0]).resolve().parent == ROOT
+
+
+def test_nothing_else_stands_at_the_top() -> None:
+    assert {path.parts[0] for path in tracked_files()} <= TOP_LEVEL
+
+
+def test_no_source_file_passes_the_wall() -> None:
+    sources = [path for path in tracked_files() if path.suffix == ".py"]
+    long = {
+        str(path): count for path in sources if (count := len((ROOT / path).read_text().splitlines())) > LINES_AT_MOST
+    }
+    assert sources
+    assert not long
+
+
+def test_every_module_name_says_something() -> None:
+    assert not [path for path in tracked_files() if path.stem in SILENT_NAMES]
+
+
+def test_the_two_tables_of_kinds_and_the_folders_agree() -> None:
+    folders = {module.name for module in pkgutil.iter_modules(kinds.__path__)}
+    assert set(SPECS) == set(objectives.OBJECTIVES) == folders
+
+
+@pytest.mark.parametrize(
+    "module", ["api.app", "workers.tasks", "workers.recover", "cli.main", "db.migrate", "engine.jobs", "engine.rows"]
+)
+def test_torch_and_its_friends_stay_out_of(module: str) -> None:
+    code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
