@@ -48,8 +48,11 @@ class Log(EventPart):
 
 
 class Metrics(EventPart):
-    """Figures of one step. train: loss, learning_rate, grad_norm, tokens, tokens_per_s, trained_tokens_per_s,
-    mfu, memory_bytes, step_s, data_wait_s, epoch, eta_s. eval: eval_loss, eval_perplexity, eval_bits_per_byte."""
+    """Figures of one step.
+
+    train: loss, learning_rate, grad_norm, tokens, tokens_per_s, trained_tokens_per_s, mfu, memory_bytes,
+    step_s, data_wait_s, epoch, eta_s. eval: eval_loss, eval_perplexity, eval_bits_per_byte.
+    """
 
     type: Literal["metrics"] = "metrics"
     step: int
