@@ -1,0 +1,18 @@
+"""Rows of training files: what the formats are, what is wrong with a row, and the one reading of a right one."""
+
+from engine.rows.checker import Report, RowChecker, RowFault, format_of_name, iter_rows
+from engine.rows.formats import FORMATS, PURPOSES, Message, Row, RowError, parse_row
+
+__all__ = [
+    "FORMATS",
+    "PURPOSES",
+    "Message",
+    "Report",
+    "Row",
+    "RowChecker",
+    "RowError",
+    "RowFault",
+    "format_of_name",
+    "iter_rows",
+    "parse_row",
+]

@@ -1,0 +1,229 @@
+"""The streaming checker of training files: every fault with its line and column, in constant memory."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+from typing import Any, NamedTuple
+
+import orjson
+
+from engine.rows import formats
+from engine.rows.formats import Flaw, RowError, excerpt
+
+MAX_LINE_BYTES = 16 * 2**20
+MAX_FAULTS = 1000
+
+_BOM = b"\xef\xbb\xbf"
+_ROW_SUFFIXES = (".jsonl", ".ndjson", ".json")
+_TEXT_SUFFIXES = (".txt", ".text", ".md")
+
+
+class RowFault(NamedTuple):
+    """One thing that is wrong. `line` and `column` count from 1, lines as an editor does; `value` is an excerpt."""
+
+    line: int
+    column: int | None
+    code: str
+    path: str
+    message: str
+    value: str | None
+    hint: str | None
+
+
+class Report(NamedTuple):
+    """What a file is. `row_count` counts the sound rows; `fault_count` and `counts_by_code` count all faults, `faults` lists the first of them."""
+
+    format: str | None
+    row_count: int
+    fault_count: int
+    faults: tuple[RowFault, ...]
+    counts_by_code: dict[str, int]
+
+
+class RowChecker:
+    """Checks a file as its bytes pass by; holds one line at most, and never more than `max_line_bytes` of it."""
+
+    def __init__(
+        self, *, purpose: str, filename: str, max_line_bytes: int = MAX_LINE_BYTES, max_faults: int = MAX_FAULTS
+    ) -> None:
+        if purpose not in formats.PURPOSES:
+            raise ValueError(f"purpose is {purpose!r}; it must be one of {', '.join(formats.PURPOSES)}")
+        self._takes = formats.PURPOSES[purpose]
+        self._max_line_bytes = max_line_bytes
+        self._max_faults = max_faults
+        self._is_text = format_of_name(filename, purpose) == "text"
+        self._format: str | None = None
+        self._format_line = 0
+        self._pending = bytearray()
+        self._oversized = False
+        self._line = 0
+        self._row_count = 0
+        self._faults: list[RowFault] = []
+        self._counts: Counter[str] = Counter()
+
+    def feed(self, chunk: bytes) -> None:
+        """Takes the next bytes of the file, of any size."""
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            self._extend(chunk, start, end)
+            self._end_line()
+            start = end + 1
+        self._extend(chunk, start, len(chunk))
+
+    def finish(self) -> Report:
+        """The report, after the last byte."""
+        if self._pending or self._oversized:
+            self._end_line()
+        if not self._row_count and not self._counts:
+            self._fault(1, Flaw("empty_file", "", "the file has no rows", None, "write one row a line"), None)
+        return Report(
+            format=self._format,
+            row_count=self._row_count,
+            fault_count=self._counts.total(),
+            faults=tuple(self._faults),
+            counts_by_code=dict(self._counts.most_common()),
+        )
+
+    def _extend(self, chunk: bytes, start: int, end: int) -> None:
+        if self._oversized:
+            return
+        if len(self._pending) + end - start > self._max_line_bytes:
+            self._oversized = True
+            self._pending.clear()
+        else:
+            self._pending += chunk[start:end]
+
+    def _end_line(self) -> None:
+        self._line += 1
+        if self._oversized:
+            self._oversized = False
+            message = f"the line is longer than {self._max_line_bytes:,} bytes"
+            hint = "is a line break missing?" if self._line == 1 else None
+            self._fault(self._line, Flaw("line_too_long", "", message, None, hint), None)
+            return
+        line = bytes(self._pending)
+        self._pending.clear()
+        if self._line == 1:
+            line = line.removeprefix(_BOM)
+        if line.strip():
+            self._check_line(line)
+
+    def _check_line(self, line: bytes) -> None:
+        text = self._decoded(line)
+        if text is None:
+            return
+        if self._is_text:
+            self._format = "text"
+            self._row_count += 1
+            return
+        try:
+            row = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            self._not_json(text, error)
+            return
+        if not isinstance(row, dict):
+            flaw = Flaw("not_an_object", "", "the line is not an object", excerpt(row), _shape_hint(text))
+            self._fault(self._line, flaw, 1)
+            return
+        self._check_row(row)
+
+    def _decoded(self, line: bytes) -> str | None:
+        nul = line.find(b"\x00")
+        if nul >= 0:
+            hint = "a file with NUL bytes is often UTF-16; save it as UTF-8"
+            flaw = Flaw("nul_byte", "", f"the line has a NUL byte at byte {nul + 1}", "\\x00", hint)
+            self._fault(self._line, flaw, len(line[:nul].decode(errors="replace")) + 1)
+            return None
+        try:
+            return line.decode()
+        except UnicodeDecodeError as error:
+            message = f"byte {error.start + 1} of the line is not UTF-8 ({error.reason})"
+            value = " ".join(f"{byte:02x}" for byte in line[error.start : error.start + 4])
+            hint = "save the file as UTF-8"
+            flaw = Flaw("not_utf8", "", message, value, hint)
+            self._fault(self._line, flaw, len(line[: error.start].decode()) + 1)
+            return None
+
+    def _not_json(self, text: str, error: orjson.JSONDecodeError) -> None:
+        position = min(error.pos, len(text))
+        around = text[max(0, position - 20) : position + 40].strip()
+        flaw = Flaw("not_json", "", f"not JSON: {error.msg}", excerpt(around), _json_hint(text, position))
+        self._fault(self._line, flaw, position + 1)
+
+    def _check_row(self, row: dict[str, Any]) -> None:
+        name = self._format
+        if name is None:
+            name = formats.format_of_row(row, self._takes)
+            if name is None:
+                self._fault(self._line, formats.misfit(row, self._takes), None)
+                return
+            self._format, self._format_line = name, self._line
+        elif (other := self._other_format(row, name)) is not None:
+            message = f"a {other} row in a file whose rows are {name} (since line {self._format_line})"
+            flaw = Flaw("mixed_formats", "", message, other, "one format a file; split it into two files")
+            self._fault(self._line, flaw, None)
+            return
+        sound = True
+        for flaw in formats.flaws(row, name):
+            sound = False
+            self._fault(self._line, flaw, None)
+        self._row_count += sound
+
+    def _other_format(self, row: dict[str, Any], name: str) -> str | None:
+        """The format that the row has instead of the file's, if any."""
+        if all(key in row for key in formats.KEYS[name]):
+            return None
+        return formats.format_of_row(row, formats.FORMATS)
+
+    def _fault(self, line: int, flaw: Flaw, column: int | None) -> None:
+        self._counts[flaw.code] += 1
+        if len(self._faults) < self._max_faults:
+            self._faults.append(RowFault(line, column, flaw.code, flaw.path, flaw.message, flaw.value, flaw.hint))
+
+
+def format_of_name(filename: str, purpose: str) -> str | None:
+    """`text` for a plain text file; None for rows of JSON, whose format the rows themselves tell."""
+    suffix = PurePath(filename).suffix.lower()
+    if "text" not in formats.PURPOSES[purpose] or suffix in _ROW_SUFFIXES:
+        return None
+    return "text" if suffix in _TEXT_SUFFIXES else None
+
+
+def _shape_hint(text: str) -> str | None:
+    return "write one object a line, not one list" if text.lstrip().startswith("[") else None
+
+
+def _json_hint(text: str, position: int) -> str | None:
+    rest = text[position:]
+    if rest.lstrip("-").startswith(("NaN", "Infinity")):
+        return "NaN and Infinity are not JSON; use null or leave the key out"
+    if rest.startswith("'"):
+        return "JSON strings stand in double quotes"
+    if position >= len(text) - 1 and text.strip() in {"{", "[", "[{"}:
+        return "write each row on one line of its own (JSON Lines), not one indented document"
+    if rest.startswith("{"):
+        return "two rows on one line? put a line break between them"
+    return None
+
+
+def iter_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a file of JSON lines that was checked before, each with its line number; blank lines are skipped.
+
+    Raises:
+        RowError: a line is not an object; the message tells which line.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            content = line.removeprefix(_BOM) if number == 1 else line
+            if content.strip():
+                yield number, _row(content, number)
+
+
+def _row(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        row = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise RowError(Flaw("not_json", "", f"line {number}: not JSON: {error.msg}")) from error
+    if not isinstance(row, dict):
+        raise RowError(Flaw("not_an_object", "", f"line {number} is not an object"))
+    return row
