@@ -1,0 +1,123 @@
+"""`trainyard demo`: the service started, a model made and tuned through it, and everything stopped again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from cli.client import Client
+from cli.errors import CommandError
+from cli.home import open_log, prepare, supervisor_pid
+from cli.output import say
+from cli.place import PACKAGES_DIR
+from cli.tied import tie_to_parent
+from cli.up import wait_ready
+
+_STOP_S = 45.0
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+_MARK = "made-by-demo"
+
+
+@click.command()
+@click.option("--home", type=_FOLDER, default=Path(".demo"), show_default=True, help="The service's folder; made anew.")
+@click.option("-o", "--output", type=_FOLDER, default=Path("demo-out"), show_default=True, help="Where results go.")
+@click.option("--examples", type=_FOLDER, default=PACKAGES_DIR / "examples", help="Data and specs; the clone's own.")
+@click.option("--keep", is_flag=True, help="Leave the service up afterwards.")
+def demo(home: Path, output: Path, examples: Path, keep: bool) -> None:
+    """Upload data, pretrain a small model, tune an adapter, evaluate both, and pull them: all through the service."""
+    # Loaded here: `trainyard --help` needs none of it.
+    from cli.tour import tour
+
+    if not (examples / "pretrain.yaml").is_file():
+        raise CommandError(
+            f"{examples} holds no examples.", mend="Run the demo from a clone, or give its examples/ with --examples."
+        )
+    home = home.absolute()
+    begun = time.monotonic()
+    with _service(home, keep=keep) as client:
+        tour(client, examples, output, begun)
+    if keep:
+        say(f"\nThe service is still up at {client.url}. To use it:")
+        say(f"  export TRAINYARD_HOME={home} TRAINYARD_CONFIG={home / 'credentials'}")
+        say("  trainyard jobs ls        # and `trainyard down` stops it")
+
+
+@contextmanager
+def _service(home: Path, *, keep: bool) -> Iterator[Client]:
+    """A service of its own in an empty folder, on a free port; stopped at the end, also when the demo is killed."""
+    _empty(home)
+    prepare(home)
+    os.environ["TRAINYARD_HOME"] = str(home)
+    os.environ["TRAINYARD_CONFIG"] = str(home / "credentials")
+    for name in ("TRAINYARD_URL", "TRAINYARD_API_KEY", "TRAINYARD_DATABASE_URL", "TRAINYARD_BROKER_URL"):
+        os.environ.pop(name, None)
+    say("Starting the service: API, worker, reaper, broker ...")
+    log = open_log(home, "up")
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli.demo", str(os.getpid()), "keep" if keep else "tied"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=PACKAGES_DIR,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    try:
+        yield Client(wait_ready(home, process))
+    except BaseException:
+        _stop(process)
+        raise
+    if not keep:
+        _stop(process)
+
+
+def _empty(home: Path) -> None:
+    """Remove what an earlier demo left.
+
+    Raises:
+        CommandError: an earlier demo's service still runs, or the folder is not a demo's.
+    """
+    if not home.exists():
+        home.mkdir(parents=True, mode=0o700)
+    elif not (home / _MARK).exists() and any(home.iterdir()):
+        raise CommandError(f"{home} was not made by the demo; it is left alone.", mend="Give another --home.")
+    elif supervisor_pid(home) is not None:
+        raise CommandError(
+            f"The service of an earlier demo still runs from {home}.", mend=f"TRAINYARD_HOME={home} trainyard down"
+        )
+    else:
+        shutil.rmtree(home)
+        home.mkdir(mode=0o700)
+    (home / _MARK).touch()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise CommandError(f"The service did not stop within {_STOP_S:.0f} s and was killed.") from None
+
+
+def _run_service(parent_pid: int, *, tied: bool) -> int:
+    """The demo's supervisor: `trainyard up`, ended by SIGTERM when the demo's own process goes away."""
+    # Loaded here: the demo's own process does not run it.
+    from cli.main import main
+
+    if tied:
+        tie_to_parent(parent_pid, signal.SIGTERM)
+    return main(["up", "--port", "0"])
+
+
+if __name__ == "__main__":
+    sys.exit(_run_service(int(sys.argv[1]), tied=sys.argv[2] == "tied"))

@@ -1,0 +1,30 @@
+"""How a command ends: the exit codes, and the one exception that carries a message and a code."""
+
+from enum import IntEnum
+
+import click
+
+
+class Exit(IntEnum):
+    """What the shell sees; 65 and 69 are EX_DATAERR and EX_UNAVAILABLE of sysexits.h."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    AUTH = 3
+    NOT_FOUND = 4
+    JOB_FAILED = 5
+    JOB_CANCELLED = 6
+    TIMED_OUT = 7
+    INVALID = 65
+    UNREACHABLE = 69
+    INTERRUPTED = 130
+
+
+class CommandError(click.ClickException):
+    """Ends the command: `message` goes to stderr, `code` to the shell, `mend` says what to type."""
+
+    def __init__(self, message: str, code: Exit = Exit.UNEXPECTED, mend: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.mend = mend

@@ -1,0 +1,131 @@
+"""`trainyard files`: check, upload, list, show, download and remove data files."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.check import check as check_rows
+from cli.check import fault_line, purpose_of, require_valid, without_faults
+from cli.client import Client
+from cli.errors import CommandError, Exit
+from cli.output import Column, format_options, moment, print_fields, print_json, print_rows, say, size
+from cli.pull import fetch
+
+PURPOSES = ("pretrain", "fine-tune", "evals")
+_COLUMNS: list[Column] = [
+    ("id", lambda row: row["id"]),
+    ("name", lambda row: row["filename"]),
+    ("purpose", lambda row: row["purpose"]),
+    ("format", lambda row: row["format"]),
+    ("rows", lambda row: row["row_count"]),
+    ("size", lambda row: size(row["bytes"])),
+    ("created", lambda row: moment(row["created_at"])),
+]
+_FIELDS = [*_COLUMNS, ("sha256", lambda row: row["sha256"])]
+_PATH = click.Path(exists=True, dir_okay=False, path_type=Path)
+_purpose = click.option(
+    "--purpose", type=click.Choice(PURPOSES), help="What the rows are for; told from them if not given."
+)
+
+
+def upload_file(client: Client, path: Path, purpose: str) -> dict[str, Any]:
+    """Send a file that has been checked; it is streamed from disk."""
+    with path.open("rb") as content:
+        part = {"file": (path.name, content, "application/octet-stream")}
+        return client.request("POST", "files", data={"purpose": purpose}, files=part, timeout=None).json()
+
+
+@click.group()
+def files() -> None:
+    """Data files: text to pretrain on, rows to tune and evaluate on."""
+
+
+@files.command()
+@click.argument("path", type=_PATH)
+@_purpose
+@format_options
+def check(path: Path, purpose: str | None, as_json: bool, quiet: bool) -> int:
+    """Check a file here, without a service: `file:line:column: fault` for each fault."""
+    report = check_rows(path, purpose or purpose_of(path))
+    if as_json:
+        print_json({**report._asdict(), "faults": [fault._asdict() for fault in report.faults]})
+    elif not quiet:
+        for fault in report.faults:
+            click.echo(fault_line(path.name, fault))
+    if report.fault_count:
+        say(f"{report.fault_count} faults; {report.row_count} rows are good.")
+        return Exit.INVALID
+    say(f"{path.name}: {report.row_count} rows of format {report.format}, no faults.")
+    say(f"  next: trainyard files upload {path}")
+    return Exit.OK
+
+
+@files.command()
+@click.argument("path", type=_PATH)
+@_purpose
+@click.option("--skip-invalid", is_flag=True, help="Leave faulty lines out instead of refusing the file.")
+@format_options
+def upload(path: Path, purpose: str | None, skip_invalid: bool, as_json: bool, quiet: bool) -> None:
+    """Check a file and upload it. With faults nothing is uploaded and the exit code is 65."""
+    purpose = purpose or purpose_of(path)
+    if skip_invalid:
+        with without_faults(path, purpose) as (kept, _):
+            row = upload_file(Client(), kept, purpose)
+    else:
+        require_valid(path, purpose)
+        row = upload_file(Client(), path, purpose)
+    print_fields(row, _FIELDS, as_json=as_json, quiet=quiet)
+    kind = {"pretrain": "pretrain", "fine-tune": "sft", "evals": "eval"}[purpose]
+    say(f"  next: trainyard jobs init {kind} > job.yaml")
+
+
+@files.command("ls")
+@click.option("--purpose", type=click.Choice(PURPOSES))
+@click.option("--limit", default=50, show_default=True)
+@format_options
+def list_files(purpose: str | None, limit: int, as_json: bool, quiet: bool) -> None:
+    """List files, newest first."""
+    rows = Client().pages("files", limit, purpose=purpose)
+    print_rows(rows, _COLUMNS, as_json=as_json, quiet=quiet)
+
+
+@files.command()
+@click.argument("file_id")
+@format_options
+def show(file_id: str, as_json: bool, quiet: bool) -> None:
+    """Show one file."""
+    client = Client()
+    row = client.get(f"files/{client.whole_id('file', file_id)}")
+    print_fields(row, _FIELDS, as_json=as_json, quiet=quiet)
+
+
+@files.command()
+@click.argument("file_id")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write; its own name here if not given.")
+def download(file_id: str, output: Path | None) -> None:
+    """Download a file's content; its sha256 is checked, and a cut download goes on where it ended."""
+    client = Client()
+    row = client.get(f"files/{client.whole_id('file', file_id)}")
+    target = output or Path(Path(row["filename"]).name)
+    if target.is_dir():
+        target /= Path(row["filename"]).name
+    if target.exists():
+        raise CommandError(f"{target} exists.", Exit.USAGE, "Give another name with -o.")
+    left = shutil.disk_usage(target.absolute().parent).free
+    if left < row["bytes"]:
+        raise CommandError(f"{target} needs {size(row['bytes'])}; {size(left)} are free there.")
+    fetch(client, f"files/{row['id']}/content", target, row["bytes"], row["sha256"])
+    click.echo(target)
+
+
+@files.command()
+@click.argument("file_ids", nargs=-1, required=True)
+def rm(file_ids: tuple[str, ...]) -> None:
+    """Delete files. Jobs that were made with them keep their results."""
+    client = Client()
+    for given in file_ids:
+        file_id = client.whole_id("file", given)
+        client.delete(f"files/{file_id}")
+        click.echo(file_id)

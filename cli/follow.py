@@ -1,0 +1,129 @@
+"""Following a job: a live curve on a terminal, plain lines off it; Ctrl-C detaches and the job goes on."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from cli.client import Client
+from cli.curve import labelled_plot
+from cli.errors import CommandError, Exit
+from cli.output import duration, say
+from cli.progress import Progress
+from cli.stream import follow_stream
+
+ENDS = {"succeeded": Exit.OK, "failed": Exit.JOB_FAILED, "cancelled": Exit.JOB_CANCELLED}
+_PLAIN_EVERY_S = 5.0
+_PLAIN_EVERY_SHARE = 0.1
+_FRAMES_PER_S = 4
+
+
+class View(Protocol):
+    """Where progress is shown."""
+
+    def tell(self, sentence: str) -> None: ...
+
+    def refresh(self, progress: Progress) -> None: ...
+
+
+class PlainView:
+    """A line now and then: every tenth of the run, and at least every 5 s."""
+
+    def __init__(self) -> None:
+        self.next_at = 0.0
+        self.next_step = 0.0
+        self.told_step = 0
+
+    def tell(self, sentence: str) -> None:
+        say(f"  {sentence}")
+
+    def refresh(self, progress: Progress) -> None:
+        if not progress.train or progress.step == self.told_step:
+            return
+        now = time.monotonic()
+        last = progress.step == progress.total_steps
+        if now < self.next_at and progress.step < self.next_step and not last:
+            return
+        self.next_at = now + _PLAIN_EVERY_S
+        self.next_step = progress.step + progress.total_steps * _PLAIN_EVERY_SHARE
+        self.told_step = progress.step
+        say(f"  {progress.line()}")
+
+
+class LiveView:
+    """The progress line and the loss curve, redrawn in place by rich."""
+
+    def __init__(self, live: Any) -> None:
+        self.live = live
+        self.next_at = 0.0
+
+    def tell(self, sentence: str) -> None:
+        self.live.console.print(f"  {sentence}", markup=False, highlight=False)
+
+    def refresh(self, progress: Progress) -> None:
+        from rich.text import Text
+
+        now = time.monotonic()
+        if now < self.next_at and progress.step != progress.total_steps:
+            return
+        self.next_at = now + 1 / _FRAMES_PER_S
+        losses = [progress.losses[step] for step in sorted(progress.losses)]
+        width = max(10, min(72, self.live.console.width - 14))
+        frame = Text("\n".join(labelled_plot(losses, width)), style="cyan")
+        if losses:
+            frame.append("\n")
+        frame.append(f"  {progress.bar()}  ", style="green")
+        frame.append(progress.line(), style="default")
+        self.live.update(frame)
+
+
+@contextmanager
+def _view() -> Iterator[View]:
+    """The live view on a terminal, plain lines elsewhere; both on stderr."""
+    if not sys.stderr.isatty():
+        yield PlainView()
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    with Live(console=Console(stderr=True), refresh_per_second=_FRAMES_PER_S) as live:
+        yield LiveView(live)
+
+
+def follow(client: Client, job_id: str) -> dict[str, Any]:
+    """Show a job until it ends; the ended job.
+
+    Raises:
+        CommandError: detached by Ctrl-C (the job goes on), or the service went away.
+    """
+    progress = Progress()
+    try:
+        with _view() as view:
+            for record in follow_stream(client, job_id):
+                sentence = progress.take(record)
+                if sentence:
+                    view.tell(sentence)
+                view.refresh(progress)
+    except KeyboardInterrupt:
+        raise CommandError(
+            f"Detached; {job_id} goes on.",
+            Exit.INTERRUPTED,
+            f"attach again: trainyard jobs logs -f {job_id}    stop it: trainyard jobs cancel {job_id}",
+        ) from None
+    return client.get(f"jobs/{job_id}")
+
+
+def tell_end(job: dict[str, Any], *, suggest: bool = True) -> Exit:
+    """Narrate how a job ended and, if wished, what to type next; its exit code."""
+    took = duration(job["finished_at"] - job["started_at"]) if job["started_at"] and job["finished_at"] else ""
+    say(f"{job['id']} {job['status']}" + (f" in {took}" if took else ""))
+    error = job.get("error")
+    if job["status"] == "failed" and error:
+        say(f"  {error['class']}, {error['code']}: {error['message']}")
+        say(f"  {error['mend']}")
+        say(f"  next: trainyard jobs logs {job['id']}")
+    for made in job.get("artifacts") or []:
+        if suggest and made["kind"] in ("model", "adapter"):
+            say(f"  next: trainyard {made['kind']}s pull {made['name']}/{made['version']} -o ./{made['name']}")
+    return ENDS[job["status"]]

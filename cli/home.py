@@ -1,0 +1,110 @@
+"""The service's folder: its secret, its lock (one `up` a folder), and what the supervisor says of itself."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cli.errors import CommandError
+
+_LOG_BYTES = 16 << 20
+"""A log that has grown over this is set aside as NAME.1 at the next start."""
+
+
+def prepare(home: Path) -> None:
+    """Make the folder and its parts.
+
+    Raises:
+        CommandError: the folder holds a secret without a database, or the other way round.
+    """
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for part in ("logs", "valkey", "runs", "blobs"):
+        (home / part).mkdir(exist_ok=True, mode=0o700)
+    embedded = "TRAINYARD_DATABASE_URL" not in os.environ
+    secret, database = home / "secret", home / "trainyard.db"
+    initialised = home / "initialised"
+    if embedded and initialised.exists() and not database.exists():
+        raise CommandError(
+            f"{home} has been in use, but {database.name} is not there.",
+            mend="Is a disk not mounted? If it is to start anew, remove the folder.",
+        )
+    if embedded and database.exists() and initialised.exists() and not secret.exists():
+        raise CommandError(f"{secret} is gone, and without it no API key of {database.name} can be checked.")
+    if not secret.exists():
+        write_private(secret, secrets.token_urlsafe(32))
+
+
+def mark_initialised(home: Path) -> None:
+    """Note that a database has been made here: from now on an empty folder is a fault."""
+    (home / "initialised").touch(mode=0o600)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600, complete or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as target:
+        target.write(text)
+    part.replace(path)
+
+
+def write_state(home: Path, state: dict[str, Any]) -> None:
+    write_private(home / "up.json", json.dumps(state, indent=1))
+
+
+def remove_state(home: Path) -> None:
+    (home / "up.json").unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """Hold the folder for this process; the kernel lets go of it when the process ends, however.
+
+    Raises:
+        CommandError: another `up` holds it.
+    """
+    with (home / "up.pid").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(
+                f"The service already runs from {home} (pid {supervisor_pid(home)}).",
+                mend="`trainyard status` shows it, `trainyard down` stops it.",
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def supervisor_pid(home: Path) -> int | None:
+    """The process that holds the folder, or None. A number left by a killed one does not count."""
+    path = home / "up.pid"
+    if not path.exists():
+        return None
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(lock.read() or 0)
+    return None
+
+
+def open_log(home: Path, name: str) -> int:
+    """A file descriptor that appends to logs/NAME.log."""
+    path = home / "logs" / f"{name}.log"
+    if path.exists() and path.stat().st_size > _LOG_BYTES:
+        path.replace(path.with_suffix(".log.1"))
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def log_tail(home: Path, name: str, lines: int = 15) -> str:
+    """The end of a log, for a message about why a process died."""
+    path = home / "logs" / f"{name}.log"
+    if not path.exists():
+        return ""
+    return "\n".join(path.read_text(errors="replace")[-8000:].splitlines()[-lines:])

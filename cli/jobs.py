@@ -1,0 +1,209 @@
+"""`trainyard jobs`: make, watch and stop jobs."""
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from cli.client import Client
+from cli.errors import CommandError, Exit
+from cli.follow import ENDS, follow, tell_end
+from cli.output import (
+    Column,
+    duration,
+    format_options,
+    moment,
+    plain,
+    print_fields,
+    print_json,
+    print_jsonl,
+    print_rows,
+    say,
+)
+from cli.spec import TEMPLATES, load_spec, override, upload_paths
+from cli.stream import follow_stream
+
+_POLL_S = 0.5
+
+
+def _step(row: dict[str, Any]) -> str:
+    return f"{row['step'] or 0}/{row['total_steps']}" if row.get("total_steps") else ""
+
+
+def _error(row: dict[str, Any]) -> str:
+    error = row.get("error")
+    return f"{error['class']}, {error['code']}: {error['message']} {error['mend']}" if error else ""
+
+
+def _figures(values: dict[str, Any] | None) -> str:
+    return "  ".join(f"{name} {plain(value)}" for name, value in (values or {}).items() if value is not None)
+
+
+def _made(row: dict[str, Any]) -> str:
+    return ", ".join(f"{made['name']}/{made['version']}" for made in row.get("artifacts") or [] if made.get("name"))
+
+
+_COLUMNS: list[Column] = [
+    ("id", lambda row: row["id"]),
+    ("kind", lambda row: row["kind"]),
+    ("status", lambda row: row["status"]),
+    ("step", _step),
+    ("loss", lambda row: (row.get("progress") or {}).get("loss")),
+    ("ETA", lambda row: duration(row.get("eta_s"))),
+    ("made", _made),
+    ("created", lambda row: moment(row["created_at"])),
+]
+_FIELDS: list[Column] = [
+    ("id", lambda row: row["id"]),
+    ("kind", lambda row: row["kind"]),
+    ("status", lambda row: row["status"]),
+    ("waiting for", lambda row: row.get("waiting_reason")),
+    ("place in queue", lambda row: row.get("queue_position")),
+    ("base", lambda row: f"{row['base']['name']}/{row['base']['version']}" if row.get("base") else ""),
+    ("attempt", lambda row: row.get("attempt")),
+    ("step", _step),
+    ("latest", lambda row: _figures(row.get("progress"))),
+    ("result", lambda row: _figures((row.get("result") or {}).get("metrics"))),
+    ("made", _made),
+    ("error", _error),
+    ("created", lambda row: moment(row["created_at"])),
+    ("started", lambda row: moment(row["started_at"])),
+    ("finished", lambda row: moment(row["finished_at"])),
+]
+_METRIC_COLUMNS: list[Column] = [
+    ("step", lambda row: row["step"]),
+    ("split", lambda row: row["split"]),
+    ("loss", lambda row: row["values"].get("loss", row["values"].get("eval_loss"))),
+    ("learning rate", lambda row: row["values"].get("learning_rate")),
+    ("grad norm", lambda row: row["values"].get("grad_norm")),
+    ("tok/s", lambda row: row["values"].get("tokens_per_s")),
+    ("mfu", lambda row: row["values"].get("mfu")),
+]
+
+
+@click.group()
+def jobs() -> None:
+    """Jobs: pretrain, sft, eval."""
+
+
+@jobs.command()
+@click.argument("kind", type=click.Choice(list(TEMPLATES)))
+def init(kind: str) -> None:
+    """Print a commented spec to start from: `trainyard jobs init sft > job.yaml`."""
+    click.echo(TEMPLATES[kind], nl=False)
+    if sys.stdout.isatty():
+        say(f"  next: trainyard jobs init {kind} > job.yaml, edit it, trainyard jobs create -f job.yaml --follow")
+
+
+@jobs.command()
+@click.option("-f", "--file", "path", required=True, help="The spec, YAML or JSON; - reads stdin.")
+@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a field: --set seed=7")
+@click.option("--follow", "attach", is_flag=True, help="Watch it until it ends; the exit code tells how.")
+@format_options
+def create(path: str, assignments: tuple[str, ...], attach: bool, as_json: bool, quiet: bool) -> int:
+    """Make a job. Data files that the spec names by path (relative to it) are checked and uploaded."""
+    spec, folder = load_spec(path)
+    override(spec, assignments)
+    client = Client()
+    upload_paths(client, spec, folder)
+    job = client.post("jobs", spec)
+    if not attach:
+        print_fields(job, _FIELDS, as_json=as_json, quiet=quiet)
+        say(f"  next: trainyard jobs logs -f {job['id']}")
+        return Exit.OK
+    say(f"{job['id']} {job['status']}")
+    job = follow(client, job["id"])
+    print_fields(job, _FIELDS, as_json=as_json, quiet=quiet)
+    return tell_end(job)
+
+
+@jobs.command("ls")
+@click.option("--kind")
+@click.option("--status")
+@click.option("--limit", default=50, show_default=True)
+@format_options
+def list_jobs(kind: str | None, status: str | None, limit: int, as_json: bool, quiet: bool) -> None:
+    """List jobs, newest first."""
+    rows = Client().pages("jobs", limit, kind=kind, status=status)
+    print_rows(rows, _COLUMNS, as_json=as_json, quiet=quiet)
+
+
+@jobs.command()
+@click.argument("job_id")
+@format_options
+def show(job_id: str, as_json: bool, quiet: bool) -> None:
+    """Show one job; --json has the resolved spec too."""
+    client = Client()
+    job = client.get(f"jobs/{client.whole_id('job', job_id)}")
+    print_fields(job, _FIELDS, as_json=as_json, quiet=quiet)
+
+
+@jobs.command()
+@click.argument("job_id")
+@click.option("-f", "--follow", "attach", is_flag=True, help="Show it live until it ends.")
+@click.option("--jsonl", is_flag=True, help="One JSON object a line, with -f the whole stream.")
+@click.option("--level", type=click.Choice(["info", "warn", "error"]), help="Of this level only.")
+def logs(job_id: str, attach: bool, jsonl: bool, level: str | None) -> int:
+    """What a job said, oldest first."""
+    client = Client()
+    job_id = client.whole_id("job", job_id)
+    if attach and jsonl:
+        print_jsonl(follow_stream(client, job_id))
+        return ENDS[client.get(f"jobs/{job_id}")["status"]]
+    if attach:
+        return tell_end(follow(client, job_id))
+    rows = client.pages(f"jobs/{job_id}/events", order="asc", level=level)
+    if jsonl:
+        print_jsonl(rows)
+        return Exit.OK
+    for row in rows:
+        click.echo(f"{moment(row['created_at'])}  {row['level']:<5}  {row['message']}")
+    return Exit.OK
+
+
+@jobs.command()
+@click.argument("job_id")
+@click.option("--split", type=click.Choice(["train", "eval"]))
+@click.option("--jsonl", is_flag=True, help="One JSON object a line.")
+@format_options
+def metrics(job_id: str, split: str | None, jsonl: bool, as_json: bool, quiet: bool) -> None:
+    """The figures of every step."""
+    del quiet
+    client = Client()
+    rows = client.pages(f"jobs/{client.whole_id('job', job_id)}/metrics", split=split)
+    if jsonl:
+        print_jsonl(rows)
+    else:
+        print_rows(rows, _METRIC_COLUMNS, as_json=as_json, quiet=False)
+
+
+@jobs.command()
+@click.argument("job_id")
+@click.option("--timeout", "timeout_s", type=float, help="Give up after this many seconds, exit code 7.")
+def wait(job_id: str, timeout_s: float | None) -> int:
+    """Wait until a job ends. The exit code tells how: 0 succeeded, 5 failed, 6 cancelled, 7 timed out."""
+    client = Client()
+    job_id = client.whole_id("job", job_id)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while (job := client.get(f"jobs/{job_id}"))["status"] not in ENDS:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise CommandError(f"{job_id} is still {job['status']} after {timeout_s:g} s.", Exit.TIMED_OUT)
+        time.sleep(_POLL_S)
+    return tell_end(job)
+
+
+@jobs.command()
+@click.argument("job_ids", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+def cancel(job_ids: tuple[str, ...], as_json: bool) -> None:
+    """Cancel jobs. A queued one ends at once, a running one at its next heartbeat; checkpoints stay."""
+    client = Client()
+    for given in job_ids:
+        job = client.post(f"jobs/{client.whole_id('job', given)}/cancel")
+        if as_json:
+            print_json(job)
+        else:
+            click.echo(job["id"])
+        if job["status"] not in ENDS:
+            say(f"  cancel requested; next: trainyard jobs wait {job['id']}")

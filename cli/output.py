@@ -1,0 +1,126 @@
+"""What a command prints: data on stdout (table, TSV, JSON or ids), narration on stderr."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+Row = dict[str, Any]
+Column = tuple[str, Callable[[Row], Any]]
+"""A heading and how its cell is read from an API object."""
+
+
+def say(message: str) -> None:
+    """Narrate on stderr."""
+    click.echo(message, err=True)
+
+
+def format_options(command: Command) -> Command:
+    """Add --json and -q to a command."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")(command)
+    return click.option("-q", "--quiet", is_flag=True, help="Print ids only.")(command)
+
+
+def print_rows(rows: Iterable[Row], columns: Sequence[Column], *, as_json: bool, quiet: bool) -> None:
+    """A list of objects: a table on a terminal, TSV off it, one JSON array, or ids only."""
+    if quiet:
+        for row in rows:
+            click.echo(row["id"])
+    elif as_json:
+        print_json(list(rows))
+    elif sys.stdout.isatty():
+        _print_table([[plain(read(row)) for _, read in columns] for row in rows], [name for name, _ in columns])
+    else:
+        click.echo("\t".join(name for name, _ in columns))
+        for row in rows:
+            click.echo("\t".join(_one_line(plain(read(row))) for _, read in columns))
+
+
+def print_fields(row: Row, fields: Sequence[Column], *, as_json: bool, quiet: bool) -> None:
+    """One object: aligned `name  value` lines on a terminal, TSV off it; fields without a value are left out."""
+    if quiet:
+        click.echo(row["id"])
+        return
+    if as_json:
+        print_json(row)
+        return
+    shown = [(name, plain(value)) for name, read in fields if (value := read(row)) not in (None, "", {}, [])]
+    width = max(len(name) for name, _ in shown) + 2 if sys.stdout.isatty() else 0
+    for name, value in shown:
+        click.echo(f"{name:<{width}}{value}" if width else f"{name}\t{_one_line(value)}")
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_jsonl(rows: Iterable[Row]) -> None:
+    """One compact JSON object a line, flushed as it comes."""
+    for row in rows:
+        click.echo(json.dumps(row, ensure_ascii=False))
+
+
+def _print_table(cells: list[list[str]], headings: list[str]) -> None:
+    # rich takes 60 ms to import, which a pipe does not need.
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in cells:
+        table.add_row(*[Text(cell) for cell in row])
+    Console().print(table)
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\t", " ").replace("\n", " ")
+
+
+def sentence(path: str | None, message: str, hint: str | None) -> str:
+    """A fault in one line: where in the row or spec, what, and how to mend it; nothing said twice."""
+    begin = f"{path}: " if path and not message.startswith(path) else ""
+    end = f"; {hint}" if hint and hint not in message else ""
+    return f"{begin}{message}{end}"
+
+
+def plain(value: Any) -> str:
+    """A cell: figures short, nothing for None."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def size(size_bytes: int) -> str:
+    """1.1 MB rather than 1115394."""
+    amount = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def duration(seconds: float | None) -> str:
+    """1h05m, 2m03s or 41s."""
+    if seconds is None:
+        return ""
+    whole = max(0, round(seconds))
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def moment(unix_s: float | None) -> str:
+    """Local date and time."""
+    return "" if unix_s is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s))

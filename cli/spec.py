@@ -1,0 +1,125 @@
+"""Job specs on this side of the wire: the commented start of each kind, reading a file, uploading what it names."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cli.check import require_valid
+from cli.client import Client
+from cli.errors import CommandError, Exit
+from cli.files import upload_file
+from cli.output import say
+
+PURPOSE_OF_KIND = {"pretrain": "pretrain", "sft": "fine-tune", "eval": "evals"}
+_FILE_FIELDS = ("training_file", "validation_file", "eval_file")
+
+TEMPLATES = {
+    "pretrain": """\
+kind: pretrain                 # next-token prediction on text
+suffix: my-base                # names the model: my-base/1, my-base/2, ...
+model:                         # an architecture: from scratch. Or the name of a model: go on training it
+  type: llama
+  hidden_size: 256
+  num_hidden_layers: 4
+  num_attention_heads: 4
+tokenizer:
+  vocab_size: 4096             # byte-level BPE, trained on the training file
+training_file: ./text.txt      # .txt, or .jsonl of {"text": ...}; a path is uploaded, or give a file id
+validation_file: auto          # auto: 5% held out by hash | a path or file id | null
+hyperparameters:
+  num_train_epochs: 1          # or max_steps
+  learning_rate: auto
+  per_device_train_batch_size: auto
+  max_length: 512              # tokens in a row
+seed: 42
+""",
+    "sft": """\
+kind: sft                      # fine-tune on rows with answers; loss on the answers alone
+suffix: my-adapter             # names the result: my-adapter/1, my-adapter/2, ...
+model: my-base                 # name, name/version, or the id of a model, adapter or checkpoint
+training_file: ./train.jsonl   # messages | prompt + completion | instruction + output; a path is uploaded
+validation_file: auto          # auto: 5% held out by hash | a path or file id | null
+tuning:
+  method: lora                 # lora | full
+  r: 16                        # rank: more learns more and weighs more
+  lora_alpha: 32
+  target_modules: all-linear
+hyperparameters:
+  num_train_epochs: 3          # or max_steps
+  learning_rate: auto
+  per_device_train_batch_size: auto
+  max_length: 512              # tokens in a row; longer rows are cut (long_rows: drop leaves them out)
+seed: 42
+""",
+    "eval": """\
+kind: eval                     # loss, perplexity and bits per byte on held-out rows
+model: my-adapter              # name, name/version, or the id of a model, adapter or checkpoint
+eval_file: ./heldout.jsonl     # any data format; a path is uploaded, or give a file id
+evaluation:
+  max_length: 512
+""",
+}
+
+
+def load_spec(path: str) -> tuple[dict[str, Any], Path]:
+    """A spec from a YAML or JSON file (`-` is stdin), and the folder its paths are relative to.
+
+    Raises:
+        CommandError: not YAML, or not a mapping.
+    """
+    source, folder = ("stdin", Path.cwd()) if path == "-" else (path, Path(path).absolute().parent)
+    text = sys.stdin.read() if path == "-" else _read(Path(path))
+    try:
+        spec = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        raise CommandError(f"{source}{place}: not YAML: {getattr(error, 'problem', error)}", Exit.INVALID) from error
+    if not isinstance(spec, dict):
+        raise CommandError(f"{source}: a job spec is a mapping of names to values.", Exit.INVALID, _SEE_INIT)
+    return spec, folder
+
+
+_SEE_INIT = "`trainyard jobs init sft` prints one to start from."
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path}: {error}", Exit.USAGE) from error
+
+
+def override(spec: dict[str, Any], assignments: tuple[str, ...]) -> None:
+    """Set `a.b=value` in the spec; the value is read as YAML."""
+    for assignment in assignments:
+        dotted, equals, value = assignment.partition("=")
+        if not equals:
+            raise CommandError(f"--set {assignment}: write it as name=value or group.name=value.", Exit.USAGE)
+        *groups, name = dotted.split(".")
+        place = spec
+        for group in groups:
+            place = place.setdefault(group, {})
+            if not isinstance(place, dict):
+                raise CommandError(f"--set {assignment}: {group} is a value, not a group.", Exit.USAGE)
+        place[name] = yaml.safe_load(value)
+
+
+def upload_paths(client: Client, spec: dict[str, Any], folder: Path) -> None:
+    """Upload every data file that the spec names by path, and put its id in its place."""
+    purpose = PURPOSE_OF_KIND.get(str(spec.get("kind")), "fine-tune")
+    sent: dict[Path, str] = {}
+    for field in _FILE_FIELDS:
+        given = spec.get(field)
+        if not isinstance(given, str) or given == "auto" or given.startswith("file-"):
+            continue
+        path = (folder / given).resolve()
+        if not path.is_file():
+            raise CommandError(f"{field}: {given} is no file id, and there is no file {path}.", Exit.INVALID)
+        if path not in sent:
+            report = require_valid(path, purpose)
+            sent[path] = upload_file(client, path, purpose)["id"]
+            say(f"uploaded {path.name} ({report.row_count} rows) as {sent[path]}")
+        spec[field] = sent[path]

@@ -1,0 +1,197 @@
+"""`trainyard up` itself: one process that starts the service's parts, restarts what dies, and stops all in order."""
+
+import ctypes
+import http.client
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cli.child import Child, Program
+from cli.errors import CommandError
+from cli.home import log_tail, mark_initialised, open_log, remove_state, write_state
+from cli.place import PACKAGES_DIR
+from cli.valkey import valkey_program
+
+_TICK_S = 0.05
+_PROBE_EVERY_S = 0.1
+_DEATHS_BEFORE_GIVING_UP = 5
+_WORKER_GRACE_S = 25.0
+"""A running job finishes its step and saves a checkpoint first."""
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Supervisor:
+    """Starts, tends and stops the processes of one home folder."""
+
+    def __init__(self, home: Path, port: int, broker_port: int, key_file: Path, tell: Callable[[str], None]) -> None:
+        self.home = home
+        self.port = port
+        self.key_file = key_file
+        self.tell = tell
+        self.url = f"http://127.0.0.1:{port}"
+        self.started_at = time.time()
+        self.ready = False
+        self.stop_requests = 0
+        self.next_probe_at = 0.0
+        self.told: dict[str, Any] | None = None
+        environment = {
+            "TRAINYARD_HOME": str(home),
+            "TRAINYARD_PORT": str(port),
+            "PYTHONUNBUFFERED": "1",
+            "TRAINYARD_SECRET": (home / "secret").read_text().strip(),
+        }
+        self.brokers: list[Child] = []
+        if "TRAINYARD_BROKER_URL" not in os.environ:
+            broker, environment["TRAINYARD_BROKER_URL"] = valkey_program(home, broker_port)
+            self.brokers = [Child(broker, home)]
+        self.environment = environment
+        self.api = self._python_child("api", "api")
+        self.worker = self._python_child("worker", "workers", grace_s=_WORKER_GRACE_S)
+        self.reaper = self._python_child("reaper", "workers.recover")
+
+    def _python_child(self, name: str, module: str, grace_s: float = 5.0) -> Child:
+        command = (sys.executable, "-m", module)
+        return Child(Program(name, command, grace_s, self.environment), self.home)
+
+    @property
+    def children(self) -> list[Child]:
+        """Those that run now. The worker, which costs the most to start, waits until the API answers."""
+        later = [self.worker, self.reaper] if self.ready else []
+        return [*self.brokers, self.api, *later]
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT; then stop everything. A second signal skips the graces.
+
+        Raises:
+            CommandError: the service cannot start; the end of the log of what died is in the message.
+        """
+        _adopt_orphans()
+        for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(name, self._request_stop)
+        try:
+            for broker in self.brokers:
+                broker.start()
+            self._bootstrap()
+            while not self.stop_requests:
+                self._tick()
+                time.sleep(_TICK_S)
+        finally:
+            self._stop()
+
+    def _request_stop(self, *_: object) -> None:
+        self.stop_requests += 1
+
+    def _bootstrap(self) -> None:
+        """Bring the database to the present revision and write the first key, in a process of its own."""
+        self.key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        command = [sys.executable, "-m", "api.bootstrap", "--key-file", str(self.key_file)]
+        log = open_log(self.home, "bootstrap")
+        try:
+            done = subprocess.run(
+                command, stdout=log, stderr=log, cwd=PACKAGES_DIR, env={**os.environ, **self.environment}, check=False
+            )
+        finally:
+            os.close(log)
+        if done.returncode and not self.stop_requests:
+            raise CommandError(f"The database could not be prepared:\n{log_tail(self.home, 'bootstrap')}")
+        mark_initialised(self.home)
+
+    def _tick(self) -> None:
+        for child in self.children:
+            code = child.tend()
+            if code is not None:
+                self._tell_death(child, code)
+        _reap_strangers({child.process.pid for child in self.children if child.process})
+        if not self.ready and time.monotonic() >= self.next_probe_at:
+            self.next_probe_at = time.monotonic() + _PROBE_EVERY_S
+            self.ready = answers(self.port)
+            if self.ready:
+                self.tell(f"Trainyard runs at {self.url} (started in {time.time() - self.started_at:.1f} s)")
+        self._write_state()
+
+    def _tell_death(self, child: Child, code: int) -> None:
+        name = child.program.name
+        if not self.ready and child.deaths_in_a_row >= _DEATHS_BEFORE_GIVING_UP:
+            raise CommandError(f"{name} ends again and again (exit code {code}):\n{log_tail(self.home, name)}")
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        pause = max(0.0, child.start_after - time.time())
+        self.tell(f"{name} ended {how}; it starts again in {pause:.1f} s. Its log: {self.home}/logs/{name}.log")
+
+    def _write_state(self) -> None:
+        """Tell `status` and `up --detach`; written only when something has changed."""
+        state = {
+            "pid": os.getpid(),
+            "url": self.url,
+            "home": str(self.home),
+            "started_at": self.started_at,
+            "ready": self.ready,
+            "processes": [child.state() for child in self.children],
+        }
+        if state != self.told:
+            write_state(self.home, state)
+            self.told = state
+
+    def _stop(self) -> None:
+        """The worker first, while the API and the broker still serve it; then those."""
+        self.tell("stopping: a running job saves a checkpoint first")
+        for group in ([self.worker], [self.api, self.reaper], self.brokers):
+            for child in group:
+                child.terminate()
+            for child in group:
+                self._end(child)
+        _kill_children()
+        remove_state(self.home)
+        self.tell("stopped")
+
+    def _end(self, child: Child) -> None:
+        deadline = time.monotonic() + child.program.grace_s
+        while child.process and child.process.poll() is None:
+            if time.monotonic() >= deadline or self.stop_requests > 1:
+                self.tell(f"{child.program.name} did not end in time; killed")
+                break
+            time.sleep(_TICK_S)
+        child.end(0)
+
+
+def answers(port: int) -> bool:
+    """Whether /readyz says yes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _adopt_orphans() -> None:
+    """What our children leave behind becomes ours (Linux), so that the end can find and stop it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _reap_strangers(ours: set[int]) -> None:
+    """Collect adopted processes that have ended; our own are collected by their Child."""
+    while True:
+        try:
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if ended is None or ended.si_pid in ours:
+            return
+        os.waitpid(ended.si_pid, 0)
+
+
+def _kill_children() -> None:
+    """Kill whatever is still below this process after all children have ended."""
+    listing = Path(f"/proc/self/task/{os.getpid()}/children")
+    while listing.exists() and (pids := listing.read_text().split()):
+        for pid in pids:
+            os.kill(int(pid), signal.SIGKILL)
+            os.waitpid(int(pid), 0)

@@ -1,0 +1,144 @@
+"""What the demo does once the service is up, every step over HTTP, and the table at its end."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from cli.artifacts import pull_artifact
+from cli.check import check as check_rows
+from cli.check import fault_line
+from cli.client import Client
+from cli.errors import CommandError, Exit
+from cli.files import upload_file
+from cli.follow import follow, tell_end
+from cli.output import duration, print_rows, say
+from cli.spec import load_spec, override, upload_paths
+
+_SHOWN_FAULTS = 6
+
+
+class Step(NamedTuple):
+    """A job of the demo: its ended object and its first and last train loss."""
+
+    title: str
+    job: dict[str, Any]
+    first_loss: float | None
+    last_loss: float | None
+
+    @property
+    def result(self) -> dict[str, Any]:
+        return (self.job.get("result") or {}).get("metrics") or {}
+
+    @property
+    def took_s(self) -> float:
+        return self.job["finished_at"] - self.job["started_at"]
+
+
+def tour(client: Client, examples: Path, output: Path, begun: float) -> None:
+    """Refuse a broken file, pretrain, tune, evaluate, pull; then say what happened.
+
+    Raises:
+        CommandError: a job did not succeed.
+    """
+    _heading("1", "A broken file is refused, with line and column")
+    _show_refusal(client, examples / "broken.jsonl")
+    _heading("2", "A small language model from scratch, on Shakespeare")
+    base = _run(client, "pretrain", examples / "pretrain.yaml")
+    _heading("3", "A LoRA adapter on it, from GSM8K questions and answers")
+    tuned = _run(client, "sft (LoRA)", examples / "sft.yaml")
+    _heading("4", "Base and adapter on 200 questions that neither has seen")
+    base_eval = _run(client, "eval of the base", examples / "eval.yaml", f"model={_made(base)}")
+    tuned_eval = _run(client, "eval of the adapter", examples / "eval.yaml", f"model={_made(tuned)}")
+    _heading("5", f"Pulling the adapter to {output} and the base to {output / 'base'}")
+    _pull(client, base, tuned, output)
+    _heading("", f"Done in {duration(time.monotonic() - begun)}")
+    _summary([base, tuned, base_eval, tuned_eval])
+    _comparison(base_eval, tuned_eval)
+    say(f"\n  next: {_python()} {_shown(examples / 'load_adapter.py')} {output}    # plain transformers + PEFT")
+    say("        trainyard up                                 # then the same with your own data:")
+    say("        trainyard files upload my.jsonl && trainyard jobs init sft > job.yaml")
+
+
+def _heading(number: str, text: str) -> None:
+    say("")
+    click.secho(f"{number}  {text}" if number else text, bold=True, err=True)
+
+
+def _show_refusal(client: Client, path: Path) -> None:
+    """The same verdict twice: by the local check, and by the service."""
+    report = check_rows(path, "fine-tune")
+    for fault in report.faults[:_SHOWN_FAULTS]:
+        say(f"  {fault_line(path.name, fault)}")
+    say(f"  ... {report.fault_count} faults in all; {report.row_count} rows are good")
+    try:
+        upload_file(client, path, "fine-tune")
+    except CommandError as refusal:
+        if refusal.code is not Exit.INVALID:
+            raise
+        say(f"  the service says: {refusal.message.splitlines()[0]}")
+        return
+    raise CommandError(f"The service accepted {path}.")
+
+
+def _run(client: Client, title: str, path: Path, *assignments: str) -> Step:
+    """Make the job of a spec file and watch it to its end."""
+    spec, folder = load_spec(str(path))
+    override(spec, assignments)
+    upload_paths(client, spec, folder)
+    job = client.post("jobs", spec)
+    say(f"{job['id']}  {title}")
+    job = follow(client, job["id"])
+    code = tell_end(job, suggest=False)
+    if code is not Exit.OK:
+        raise CommandError(f"{title} {job['status']}.", code)
+    losses = [row["values"].get("loss") for row in client.pages(f"jobs/{job['id']}/metrics", split="train")]
+    return Step(title, job, losses[0] if losses else None, losses[-1] if losses else None)
+
+
+def _made(step: Step) -> str:
+    made = step.job["artifacts"][-1]
+    return f"{made['name']}/{made['version']}"
+
+
+def _pull(client: Client, base: Step, tuned: Step, output: Path) -> None:
+    pull_artifact(client, "adapter", _made(tuned), output)
+    pull_artifact(client, "model", _made(base), output / "base")
+
+
+def _summary(steps: list[Step]) -> None:
+    print_rows(
+        [{"id": step.job["id"], "step": step} for step in steps],
+        [
+            ("what", lambda row: row["step"].title),
+            ("steps", lambda row: row["step"].job["total_steps"] or ""),
+            ("first loss", lambda row: _loss(row["step"].first_loss)),
+            ("last loss", lambda row: _loss(row["step"].last_loss)),
+            ("held-out loss", lambda row: _loss(row["step"].result.get("eval_loss"))),
+            ("made", lambda row: _made(row["step"]) if row["step"].job["artifacts"] else ""),
+            ("time", lambda row: duration(row["step"].took_s)),
+        ],
+        as_json=False,
+        quiet=False,
+    )
+
+
+def _loss(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+def _comparison(base_eval: Step, tuned_eval: Step) -> None:
+    before, after = base_eval.result["eval_loss"], tuned_eval.result["eval_loss"]
+    say(f"Held-out loss {before:.3f} -> {after:.3f}: the adapter is {1 - after / before:.0%} under its base.")
+
+
+def _python() -> str:
+    """How this Python is called from where the user stands."""
+    return _shown(Path(sys.executable))
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

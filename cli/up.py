@@ -1,0 +1,128 @@
+"""`trainyard up` and `trainyard down`."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from cli.errors import CommandError, Exit
+from cli.home import locked, log_tail, open_log, prepare, supervisor_pid
+from cli.output import say
+from cli.place import DEFAULT_PORT, PACKAGES_DIR, home_dir, key_path, service_state
+
+_START_S = 60.0
+_STOP_S = 60.0
+_POLL_S = 0.05
+
+
+def free_port(wanted: int = 0) -> int:
+    """A port of loopback: the wanted one, or any for 0.
+
+    Raises:
+        CommandError: the wanted port is taken.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError as error:
+            raise CommandError(
+                f"Port {wanted} is taken ({error.strerror}).", mend="`trainyard up --port 0` takes a free one."
+            ) from None
+        return probe.getsockname()[1]
+
+
+@click.command()
+@click.option("--port", envvar="TRAINYARD_PORT", default=DEFAULT_PORT, show_default=True, help="0: any free port.")
+@click.option("--detach", is_flag=True, help="Return when the service is ready; `trainyard down` stops it.")
+def up(port: int, detach: bool) -> None:
+    """Start the service: API, worker, reaper and broker, on loopback only.
+
+    Everything it keeps lies in TRAINYARD_HOME; the API key is written to ~/.config/trainyard/credentials.
+    """
+    home = home_dir()
+    prepare(home)
+    if detach:
+        _detach(home, port)
+        return
+    # Loaded here: `down` needs none of it.
+    from cli.supervisor import Supervisor
+
+    with locked(home):
+        supervisor = Supervisor(home, free_port(port), free_port(), key_path(), _narrate)
+        supervisor.run()
+
+
+def _narrate(sentence: str) -> None:
+    say(sentence)
+    if sentence.startswith("Trainyard runs"):
+        say(f"  key: {key_path()}    state: {home_dir()}    stop: Ctrl-C or `trainyard down`")
+        say("  next: trainyard files upload my.jsonl")
+
+
+def _detach(home: Path, port: int) -> None:
+    """Start the supervisor in a session of its own and wait until it is ready."""
+    holder = supervisor_pid(home)
+    if holder is not None:
+        raise CommandError(
+            f"The service already runs from {home} (pid {holder}).",
+            mend="`trainyard status` shows it, `trainyard down` stops it.",
+        )
+    log = open_log(home, "up")
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli.main", "up", "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=PACKAGES_DIR,
+            env={**os.environ, "TRAINYARD_HOME": str(home), "TRAINYARD_CONFIG": str(key_path())},
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    url = wait_ready(home, process)
+    say(f"Trainyard runs at {url} (pid {process.pid})")
+    say(f"  key: {key_path()}    state: {home}    stop: `trainyard down`")
+    say("  next: trainyard files upload my.jsonl")
+
+
+def wait_ready(home: Path, process: subprocess.Popen[bytes]) -> str:
+    """Wait until the supervisor that was started as `process` says it is ready; the address.
+
+    Raises:
+        CommandError: it ended, or took over a minute.
+    """
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        state = service_state(home)
+        if state is not None and state["pid"] == process.pid and state["ready"]:
+            return state["url"]
+        if process.poll() is not None:
+            raise CommandError(f"The service did not start:\n{log_tail(home, 'up')}")
+        time.sleep(_POLL_S)
+    process.terminate()
+    raise CommandError(f"The service was not ready after {_START_S:.0f} s:\n{log_tail(home, 'api')}", Exit.TIMED_OUT)
+
+
+@click.command()
+def down() -> None:
+    """Stop the service that runs from TRAINYARD_HOME. A running job saves a checkpoint and goes on at the next `up`."""
+    home = home_dir()
+    pid = supervisor_pid(home)
+    if pid is None:
+        say(f"Nothing runs from {home}.")
+        return
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_S
+    while supervisor_pid(home) is not None:
+        if time.monotonic() >= deadline:
+            raise CommandError(f"Process {pid} has not ended after {_STOP_S:.0f} s.", Exit.TIMED_OUT, f"kill -9 {pid}")
+        time.sleep(_POLL_S)
+    say("stopped")
+    say("  next: trainyard up")
