@@ -1,0 +1,54 @@
+"""`python -m engine RUN_DIR` carries out a run; `python -m engine --wait` loads everything and reads the directory."""
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+_PARENT = "TRAINYARD_PARENT_PID"
+_PR_SET_PDEATHSIG = 1
+_USAGE = "usage: python -m engine RUN_DIR | python -m engine --wait"
+
+
+def main(arguments: list[str]) -> int:
+    """Returns the process's exit code (engine.errors)."""
+    if not _tied_to_parent():
+        return 1
+    if len(arguments) != 1:
+        sys.stderr.write(_USAGE + "\n")
+        return 64
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    from engine.process import carry_out  # torch and transformers: seconds, and too late to notice a dead parent
+
+    if arguments != ["--wait"]:
+        return carry_out(Path(arguments[0]))
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    line = sys.stdin.readline().strip()
+    return carry_out(Path(line)) if line else 0
+
+
+def _tied_to_parent() -> bool:
+    """Die with the worker that started this process; False when it is gone already."""
+    parent = os.environ.get(_PARENT)
+    if parent is None:
+        return True
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return os.getppid() == int(parent)
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = 130
+    except Exception:  # noqa: BLE001 - the last line of defence: everything that ends a run has an exit code
+        traceback.print_exc()
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: thread pools and CUDA contexts may hang in their own exit handlers; every file is flushed.
+    os._exit(code)

@@ -1,0 +1,123 @@
+"""Checkpoints: an export plus `state/`, there whole or not at all; going on from one is bit-identical."""
+
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+STATE = "state"
+_TENSORS = "trainer.pt"
+_PROGRESS = "progress.json"
+
+
+@dataclass
+class Progress:
+    """Where a run is. `epoch` and `position` are the data cursor: the next step to take."""
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+    elapsed_s: float = 0.0
+    evaluated_step: int = 0
+    eval_metrics: dict[str, float] = field(default_factory=dict)
+    """Of evaluated_step."""
+    best_step: int | None = None
+    best_loss: float | None = None
+    train_loss: float | None = None
+
+
+def folder_of(root: Path, step: int) -> Path:
+    return root / f"step-{step:08d}"
+
+
+def newest(root: Path) -> Path | None:
+    """The newest complete checkpoint. A folder without state (a plain export) is not one."""
+    complete = sorted(path for path in root.glob("step-*") if (path / STATE / _PROGRESS).is_file())
+    return complete[-1] if complete else None
+
+
+def save(root: Path, progress: Progress, optimizer: torch.optim.Optimizer, export: Callable[[Path], None]) -> Path:
+    """Write a checkpoint of this step beside the others and let it appear by rename."""
+    target = folder_of(root, progress.step)
+    root.mkdir(exist_ok=True)
+    for leftover in root.glob(".writing-*"):
+        shutil.rmtree(leftover)
+    writing = root / f".writing-{target.name}"
+    (writing / STATE).mkdir(parents=True)
+    export(writing)
+    torch.save({"optimizer": optimizer.state_dict(), "rng": _rng_state()}, writing / STATE / _TENSORS)
+    (writing / STATE / _PROGRESS).write_text(json.dumps(asdict(progress), indent=1))
+    publish(writing, target)
+    return target
+
+
+def publish(writing: Path, target: Path) -> None:
+    """Make the folder durable, then give it its name."""
+    for path in [*writing.rglob("*"), writing]:
+        _fsync(path)
+    if target.exists():
+        shutil.rmtree(target)
+    writing.rename(target)
+    _fsync(target.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def prune(root: Path, limit: int, best_step: int | None) -> None:
+    """Keep the newest `limit` checkpoints and the best one."""
+    best = None if best_step is None else folder_of(root, best_step)
+    for path in sorted(root.glob("step-*"))[:-limit]:
+        if path != best:
+            shutil.rmtree(path)
+
+
+def read_progress(checkpoint: Path) -> Progress:
+    return Progress(**json.loads((checkpoint / STATE / _PROGRESS).read_text()))
+
+
+def restore(checkpoint: Path, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put optimizer and generators back as they were; the weights were loaded before."""
+    saved: dict[str, Any] = torch.load(checkpoint / STATE / _TENSORS, map_location="cpu", weights_only=True)
+    optimizer.load_state_dict(saved["optimizer"])
+    _set_rng_state(saved["rng"])
+    return read_progress(checkpoint)
+
+
+def seed_everything(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - libraries draw from the old global generator
+    torch.manual_seed(seed)
+
+
+def _rng_state() -> dict[str, Any]:
+    name, keys, *rest = np.random.get_state(legacy=True)  # noqa: NPY002 - as above
+    return {
+        "python": random.getstate(),
+        "numpy": [name, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def _set_rng_state(state: dict[str, Any]) -> None:
+    random.setstate(state["python"])
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002 - as above
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -1,0 +1,190 @@
+"""Conversations as documents: the chat template renders them, loss falls on the assistant's tokens alone."""
+
+import re
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerFast
+
+from engine.data.corpus import Corpus, Document
+from engine.data.source import SourceRow
+from engine.data.text import batches
+from engine.data.tokenizer import CHAT_TEMPLATE
+from engine.errors import DataError, SpecError
+from engine.journal import Journal
+
+_GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
+
+_LINES_TOLD = 20
+# What rendering a stranger's template raises: Jinja's own, and what expressions in it run into.
+_TEMPLATE_FAILURES = (TemplateError, ValueError, TypeError, KeyError)
+
+
+class ChatCorpus(NamedTuple):
+    """The documents, and what had to be done to get them."""
+
+    corpus: Corpus
+    truncated: list[int]
+    dropped: list[int]
+    untrained: list[int]
+    """Lines of rows without a trained token; they are left out."""
+
+    def report(self, journal: Journal, name: str, max_length: int) -> None:
+        """Say which rows were cut or left out."""
+        for code, lines, what in (
+            ("rows_truncated", self.truncated, f"cut to max_length {max_length}"),
+            ("rows_dropped", self.dropped, f"over max_length {max_length} and left out"),
+            ("rows_without_labels", self.untrained, "left out: no token of the answer is within max_length"),
+        ):
+            if lines:
+                message = f"{len(lines)} {name} rows {what} (lines {_some(lines)})"
+                journal.log("warn", code, message, count=len(lines), lines=lines[:_LINES_TOLD])
+
+
+def _some(lines: list[int]) -> str:
+    return ", ".join(map(str, lines[:_LINES_TOLD])) + (", ..." if len(lines) > _LINES_TOLD else "")
+
+
+def ensure_chat_template(tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Give a tokenizer that has no chat template ours; True when that was needed."""
+    if tokenizer.chat_template is not None:
+        return False
+    if tokenizer.eos_token_id is None:
+        raise SpecError(
+            "no_eos_token",
+            "the model's tokenizer has neither a chat template nor an end-of-text token, so an answer has no end",
+            "Choose a model whose tokenizer has an eos_token.",
+        )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return True
+
+
+def chat_corpus(
+    rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, max_length: int, long_rows: str
+) -> ChatCorpus:
+    """Tokenize and mask every conversation; rows over `max_length` tokens are cut at the end or dropped.
+
+    Raises:
+        DataError: not one token of the rows would be trained.
+    """
+    documents: list[Document] = []
+    truncated: list[int] = []
+    dropped: list[int] = []
+    untrained: list[int] = []
+    for part in batches(rows):
+        for row, (ids, mask) in zip(part, _masked(part, tokenizer), strict=True):
+            size_bytes = sum(len(m["content"].encode()) for m in _messages(row) if m["role"] == "assistant")
+            if len(ids) > max_length:
+                (truncated if long_rows == "truncate" else dropped).append(row.line)
+                if long_rows == "drop":
+                    continue
+                ids, mask = ids[:max_length], mask[:max_length]
+                kept = [token for token, trained in zip(ids, mask, strict=True) if trained]
+                size_bytes = len(str(tokenizer.decode(kept, skip_special_tokens=True)).encode())
+            if any(mask[1:]):
+                documents.append(Document(row.line, ids, mask, size_bytes))
+            else:
+                untrained.append(row.line)
+    if not documents:
+        raise DataError(
+            "no_trained_token",
+            f"none of the {len(rows)} rows has a token to train on within max_length {max_length}",
+            "Raise max_length, use long_rows 'truncate', or check that the rows have assistant answers.",
+        )
+    return ChatCorpus(Corpus.of(documents), truncated, dropped, untrained)
+
+
+def _messages(row: SourceRow) -> list[dict[str, Any]]:
+    assert not isinstance(row.row, str), "chat rows are lists of messages"
+    return [dict(message) for message in row.row]
+
+
+def _masked(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[bool]]]:
+    """(tokens, trained) of each row, the token that ends an answer among the trained."""
+    template = tokenizer.get_chat_template()
+    by_generation = _GENERATION.search(template) is not None
+    pairs = _by_generation(rows, tokenizer) if by_generation else _by_prefix(rows, tokenizer)
+    ends = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    return [_with_end(ids, mask, ends, tokenizer.eos_token_id) for ids, mask in pairs]
+
+
+def _by_generation(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[bool]]]:
+    """The template's own mask, from its `{% generation %}` blocks."""
+    try:
+        out: Any = tokenizer.apply_chat_template(
+            [_messages(row) for row in rows], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
+        )
+    except _TEMPLATE_FAILURES as error:
+        raise _template_error(rows, tokenizer, error) from error
+    masks = [[bool(t) for t in mask] for mask in out["assistant_masks"]]
+    return list(zip(out["input_ids"], masks, strict=True))
+
+
+def _by_prefix(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[bool]]]:
+    """The mask from rendering prefixes: an answer is what follows its generation prompt.
+
+    Stock templates (Llama 3.1, Qwen 3, Gemma 3) have no generation block; transformers' own mask is then all
+    zero (transformers issue 34172).
+    """
+    texts, spans = [], []
+    for row in rows:
+        messages = _messages(row)
+        try:
+            full = str(tokenizer.apply_chat_template(messages, tokenize=False))
+            spans.append(_answer_spans(messages, full, tokenizer))
+        except _TEMPLATE_FAILURES as error:
+            raise _template_error([row], tokenizer, error) from error
+        texts.append(full)
+    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
+    pairs = []
+    for ids, offsets, row_spans in zip(encoded["input_ids"], encoded["offset_mapping"], spans, strict=True):
+        mask = [
+            any(begin < end and begin < stop and end > start for start, stop in row_spans) for begin, end in offsets
+        ]
+        pairs.append((ids, mask))
+    return pairs
+
+
+def _answer_spans(
+    messages: list[dict[str, Any]], full: str, tokenizer: PreTrainedTokenizerFast
+) -> list[tuple[int, int]]:
+    """Characters of `full` that are answers, from the end of the generation prompt to the end of the content."""
+    spans, done = [], 0
+    for index, message in enumerate(messages):
+        if message["role"] != "assistant":
+            continue
+        prompt = str(tokenizer.apply_chat_template(messages[:index], tokenize=False, add_generation_prompt=True))
+        content = message["content"].strip()
+        asked = len(prompt) if full.startswith(prompt) else done
+        at = full.find(content, asked)
+        if at < 0:
+            raise ValueError("the template changes the text of an answer")
+        done = at + len(content)
+        spans.append((asked if full.startswith(prompt) else at, done))
+    return spans
+
+
+def _with_end(ids: list[int], mask: list[bool], ends: set[int], eos: int | None) -> tuple[list[int], list[bool]]:
+    """Train the special token that closes an answer; a conversation that has none is closed with eos."""
+    mask = list(mask)
+    for at in range(1, len(ids)):
+        if mask[at - 1] and not mask[at] and ids[at] in ends and ids[at - 1] not in ends:
+            mask[at] = True
+    if mask and mask[-1] and ids[-1] not in ends and eos is not None:
+        return [*ids, eos], [*mask, True]
+    return list(ids), mask
+
+
+def _template_error(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, error: Exception) -> DataError:
+    """Name the first row that does not render."""
+    for row in rows:
+        try:
+            tokenizer.apply_chat_template(_messages(row), tokenize=False)
+        except _TEMPLATE_FAILURES as cause:
+            error, rows = cause, [row]
+            break
+    return DataError(
+        "chat_template_failed",
+        f"the model's chat template does not render line {rows[0].line}: {error}",
+        "Check the order of the roles (many templates want user and assistant in turns, and some no system turn).",
+    )

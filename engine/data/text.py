@@ -1,0 +1,62 @@
+"""Texts as documents for next-token prediction: every token is scored once, nothing is dropped."""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerFast
+
+from engine.data.corpus import Corpus, Document
+from engine.data.source import SourceRow
+
+_AT_ONCE = 512
+
+
+def text_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, max_length: int) -> Corpus:
+    """Documents of at most `max_length` input tokens.
+
+    A document is begin token, text, end token. Longer ones, and running texts, are cut into windows that do
+    not overlap: the last token of one is the first input of the next, so each is a label exactly once, with
+    what its own window holds before it.
+    """
+    documents: list[Document] = []
+    for run in _running(rows, tokenizer):
+        last = len(run.ids) - 1
+        for start in range(0, last, max_length):
+            stop = min(start + max_length, last)
+            window = run.ids[start : stop + 1]
+            size_bytes = run.size_bytes * stop // last - run.size_bytes * start // last
+            documents.append(Document(run.line_at(start), window, [True] * len(window), size_bytes))
+    return Corpus.of(documents)
+
+
+@dataclass
+class _Run:
+    """A document as it grows; `marks` tell which line the text came from at a token."""
+
+    ids: list[int]
+    size_bytes: int
+    marks: list[tuple[int, int]]
+
+    def line_at(self, token: int) -> int:
+        return self.marks[bisect_right(self.marks, (token, 1 << 62)) - 1][1]
+
+
+def _running(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[_Run]:
+    """Begin token, text and end token of each document; blocks that follow each other are one."""
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    end = tokenizer.eos_token_id
+    runs: list[_Run] = []
+    for part in batches(rows):
+        encoded = tokenizer([str(row.row) for row in part], add_special_tokens=False)["input_ids"]
+        for row, ids in zip(part, encoded, strict=True):
+            if not row.follows:
+                runs.append(_Run([] if begin is None else [begin], 0, [(0, row.line)]))
+            run = runs[-1]
+            run.marks.append((len(run.ids), row.line))
+            run.ids += ids if end is None or not row.ends else [*ids, end]
+            run.size_bytes += len(str(row.row).encode())
+    return [run for run in runs if len(run.ids) > 1]
+
+
+def batches(rows: list[SourceRow]) -> list[list[SourceRow]]:
+    return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]

@@ -1,0 +1,103 @@
+"""The result of a run: written, loaded again from disk and scored before anyone hears of it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from peft import PeftModel
+
+from engine.checkpoint import STATE, Progress, folder_of, publish
+from engine.errors import EngineError
+from engine.journal import finite
+from engine.model.adapters import save_adapter
+from engine.model.load import Subject
+from engine.session import Session
+
+_TOLERANCE = 1e-4
+_PROBE_DOCUMENTS = 64
+"""Training documents that an export is checked on when nothing was held out."""
+
+
+def save_subject(subject: Subject, folder: Path) -> None:
+    """Weights in the Hugging Face or PEFT layout, with tokenizer and chat template."""
+    model: Any = subject.model
+    if isinstance(model, PeftModel):
+        save_adapter(model, folder)
+    else:
+        model.save_pretrained(folder)
+    subject.tokenizer.save_pretrained(folder)
+
+
+def export(session: Session, progress: Progress) -> None:
+    """Write output/ and say `exported` and `finished` once it scores, loaded from disk, as the weights it came from.
+
+    The result is the last step, or the saved step with the lowest eval_loss when that is lower.
+    """
+    run, journal, held_out = session.run, session.journal, session.rows.validation
+    best = _better_checkpoint(session, progress)
+    probe = held_out
+    if probe is None:
+        assert session.rows.train is not None, "a job that trains has rows"
+        probe = session.rows.train.head(_PROBE_DOCUMENTS)
+    if best is None:
+        expected = session.evaluate(probe)["eval_loss"]
+    else:
+        assert progress.best_loss is not None, "a better checkpoint has a loss"
+        expected = progress.best_loss
+    step = progress.step if best is None else progress.best_step
+    _write(run.output, session.subject, best)
+    # The second copy takes the first one's place in memory.
+    layout = session.subject.layout
+    session.drop_subject()
+    session.subject = session.objective.load(run.output, session.machine)
+    scores = session.evaluate(probe)
+    _check_same(expected, scores["eval_loss"])
+    metrics: dict[str, float | None] = {} if held_out is None else dict(scores)
+    journal.write("exported", step=step, path="output", layout=layout, metrics=finite(metrics))
+    metrics |= {
+        "train_loss": progress.train_loss,
+        "tokens": float(progress.tokens),
+        "trained_tokens": float(progress.trained_tokens),
+        "exported_step": None if step is None else float(step),
+    }
+    journal.finish(progress.step, metrics)
+
+
+def _better_checkpoint(session: Session, progress: Progress) -> Path | None:
+    """The best checkpoint's folder, when an earlier step scored lower than the last one."""
+    last = progress.eval_metrics.get("eval_loss") if progress.evaluated_step == progress.step else None
+    if progress.best_step in {None, progress.step} or progress.best_loss is None:
+        return None
+    if last is not None and last <= progress.best_loss:
+        return None
+    assert progress.best_step is not None, "checked above"
+    folder = folder_of(session.run.checkpoints, progress.best_step)
+    told = f"step {progress.best_step} has the lowest eval_loss, {progress.best_loss:.4f}"
+    if not folder.exists():
+        session.journal.log(
+            "warn", "best_checkpoint_gone", f"{told}, but is no longer on disk; the last step is exported"
+        )
+        return None
+    session.journal.log("info", "load_best", f"{told}; it is exported", step=progress.best_step)
+    return folder
+
+
+def _write(output: Path, subject: Subject, best: Path | None) -> None:
+    writing = output.with_name(".writing-output")
+    if writing.exists():
+        shutil.rmtree(writing)
+    if best is not None:
+        shutil.copytree(best, writing, ignore=shutil.ignore_patterns(STATE))
+    else:
+        writing.mkdir()
+        save_subject(subject, writing)
+    publish(writing, output)
+
+
+def _check_same(expected: float, reloaded: float) -> None:
+    if not abs(expected - reloaded) <= _TOLERANCE * max(1.0, abs(expected)):
+        raise EngineError(
+            "export_differs",
+            f"the export scores {reloaded:.6f}, the weights it was made from {expected:.6f}",
+            "Run the job again; tell the maintainers if it happens twice.",
+        )

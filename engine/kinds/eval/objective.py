@@ -1,0 +1,51 @@
+"""Evaluation: nothing is trained, the rows are scored as their format asks."""
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from engine.data.chat import chat_corpus, ensure_chat_template
+from engine.data.corpus import Batch, Rows
+from engine.data.source import read_source
+from engine.data.text import text_corpus
+from engine.journal import Journal
+from engine.kinds.eval.spec import EvalSpec
+from engine.model.adapters import load_adapter
+from engine.model.forward import token_loss
+from engine.model.load import Subject, check_fit, load_model, load_tokenizer
+from engine.precision import Machine
+from engine.rundir import RunDirectory
+
+
+class EvalObjective:
+    """Texts: every token once, in windows of max_length that do not overlap. Conversations: the answers alone."""
+
+    def __init__(self, run: RunDirectory, spec: EvalSpec, journal: Journal) -> None:
+        self.run, self.spec, self.journal = run, spec, journal
+        self.source = read_source(run.required_data("eval"), "evals")
+
+    def load(self, folder: Path | None, machine: Machine) -> Subject:
+        assert folder is None, "an evaluation has no checkpoints"
+        base, adapter = self.run.base_model(), self.run.adapter
+        own = adapter is not None and (adapter / "tokenizer.json").exists()
+        tokenizer = load_tokenizer(adapter if own and adapter is not None else base)
+        model = load_model(base, device=machine.device, dtype=machine.compute_dtype)
+        warning = check_fit(model, tokenizer, self.spec.evaluation.max_length)
+        if warning:
+            self.journal.log("warn", "beyond_positions", warning)
+        if adapter is None:
+            return Subject(model, tokenizer, "model")
+        return Subject(load_adapter(model, adapter, trainable=False), tokenizer, "adapter")
+
+    def rows(self, subject: Subject) -> Rows:
+        settings, tokenizer = self.spec.evaluation, subject.tokenizer
+        if isinstance(self.source[0].row, str):
+            return Rows(None, text_corpus(self.source, tokenizer, settings.max_length))
+        if ensure_chat_template(tokenizer):
+            self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
+        made = chat_corpus(self.source, tokenizer, max_length=settings.max_length, long_rows=settings.long_rows)
+        made.report(self.journal, "eval", settings.max_length)
+        return Rows(None, made.corpus)
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+        return token_loss(model, batch)

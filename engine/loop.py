@@ -1,0 +1,196 @@
+"""The training loop: the only one, read top to bottom."""
+
+import math
+import time
+
+import torch
+
+from engine import checkpoint, optim
+from engine.checkpoint import Progress
+from engine.data.corpus import Batch
+from engine.data.stream import Cursor, RowStream
+from engine.errors import Diverged
+from engine.export import save_subject
+from engine.journal import finite
+from engine.kinds.pretrain.spec import PretrainSpec
+from engine.kinds.sft.spec import SftSpec
+from engine.measure import Meter
+from engine.schedule import learning_rate, steps_of
+from engine.session import Session
+from engine.stop import StopRequested
+
+_LINES_TOLD = 20
+
+
+class Training:
+    """A run that trains: steps, evaluations and checkpoints in a fixed order, so that going on changes nothing."""
+
+    def __init__(self, session: Session, spec: PretrainSpec | SftSpec) -> None:
+        self.session = session
+        self.spec = spec
+        self.hyper = spec.hyperparameters
+        self.journal = session.journal
+        self.trainable = session.subject.trainable()
+        self.optimizer = optim.make_optimizer(self.trainable, self.hyper)
+        self.stream = _stream_of(session, spec)
+        if self.hyper.max_steps is None:
+            self.total_steps = self.stream.steps_in(self.hyper.num_train_epochs or 1.0)
+        else:
+            self.total_steps = self.hyper.max_steps
+        self.progress = Progress()
+        if session.start is not None:
+            self.progress = checkpoint.restore(session.start, self.optimizer)
+            self.stream.cursor = Cursor(self.progress.epoch, self.progress.position)
+        self.saved_step = self.progress.step
+        self.elapsed_before_s = self.progress.elapsed_s
+        self.started_s = time.perf_counter()
+
+    def carry_out(self) -> None:
+        """Train to the end.
+
+        Raises:
+            StopRequested: asked to stop; a checkpoint of the last whole step is on disk.
+            Diverged: loss or gradient is no longer a number.
+        """
+        session, progress = self.session, self.progress
+        rate = session.report_start(total_steps=self.total_steps, start_step=progress.step)
+        meter = Meter(session.subject.model, session.machine, rate)
+        model = session.subject.model
+        if self.hyper.activation_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        model.train()
+        checkpoints = self.spec.checkpoints
+        try:
+            while True:
+                if self._due(checkpoints.eval_steps, progress.evaluated_step):
+                    self._evaluate()
+                if self._due(checkpoints.save_steps, self.saved_step):
+                    self._save()
+                if progress.step == self.total_steps:
+                    break
+                session.stop.check()
+                if self._out_of_time():
+                    continue
+                self._step(meter)
+        except StopRequested:
+            if self.saved_step != progress.step or session.start is None:
+                self._save()
+            raise
+
+    def _due(self, every: float | str, done_step: int) -> bool:
+        assert not isinstance(every, str), "the spec is resolved"
+        step = self.progress.step
+        at = step > 0 and (step % steps_of(every, self.total_steps) == 0 or step == self.total_steps)
+        return at and done_step != step
+
+    def _step(self, meter: Meter) -> None:
+        """One optimizer step: the micro-batches' losses are summed, and divided once by all of their labels."""
+        progress, start_s = self.progress, time.perf_counter()
+        batches = self.stream.next_step()
+        waited_s = time.perf_counter() - start_s
+        labels = sum(batch.count for batch in batches)
+        total = torch.zeros((), device=self.session.machine.device)
+        for batch in batches:
+            summed, _ = self.session.loss(batch)
+            (summed / labels).backward()
+            total += summed.detach()
+        norm = optim.clip(self.trainable, self.hyper.max_grad_norm)
+        loss, grad_norm = float(total) / labels, float(norm)
+        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+            raise _diverged(progress.step + 1, loss, grad_norm, batches)
+        rate = learning_rate(self.hyper, progress.step, self.total_steps)
+        optim.set_rate(self.optimizer, rate)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+        progress.step += 1
+        progress.epoch, progress.position = self.stream.cursor.epoch, self.stream.cursor.position
+        progress.tokens += sum(batch.tokens for batch in batches)
+        progress.trained_tokens += labels
+        progress.train_loss = loss
+        step_s = time.perf_counter() - start_s
+        figures = meter.step(batches, step_s=step_s, steps_left=self.total_steps - progress.step)
+        values = {
+            "loss": loss,
+            "learning_rate": rate,
+            "grad_norm": grad_norm,
+            "tokens": float(progress.tokens),
+            "data_wait_s": waited_s,
+            "epoch": self.stream.epoch(),
+        }
+        self.journal.metrics(progress.step, "train", values | figures)
+
+    def _evaluate(self) -> None:
+        progress, held_out = self.progress, self.session.rows.validation
+        progress.evaluated_step = progress.step
+        if held_out is None:
+            return
+        progress.eval_metrics = self.session.evaluate(held_out)
+        self.journal.metrics(progress.step, "eval", progress.eval_metrics)
+
+    def _save(self) -> None:
+        """Save this step; it is the best when it was evaluated and no saved step scored lower."""
+        progress, run = self.progress, self.session.run
+        scored = progress.eval_metrics if progress.evaluated_step == progress.step else {}
+        loss = scored.get("eval_loss")
+        best = loss is not None and (progress.best_loss is None or loss < progress.best_loss)
+        if best:
+            progress.best_step, progress.best_loss = progress.step, loss
+        progress.elapsed_s = self._elapsed_s()
+        target = checkpoint.save(
+            run.checkpoints, progress, self.optimizer, lambda folder: save_subject(self.session.subject, folder)
+        )
+        checkpoint.prune(run.checkpoints, self.spec.checkpoints.save_total_limit, progress.best_step)
+        self.saved_step = progress.step
+        self.journal.write(
+            "checkpoint",
+            step=progress.step,
+            path=str(target.relative_to(run.root)),
+            layout=self.session.subject.layout,
+            best=best,
+            metrics=finite({"loss": progress.train_loss, **scored}),
+        )
+
+    def _elapsed_s(self) -> float:
+        return self.elapsed_before_s + time.perf_counter() - self.started_s
+
+    def _out_of_time(self) -> bool:
+        """After max_minutes the run ends here: what there is gets evaluated, saved and exported."""
+        limit = self.spec.resources.max_minutes
+        if limit is None or self._elapsed_s() < 60 * limit or self.progress.step == 0:
+            return False
+        self.journal.log(
+            "warn",
+            "max_minutes_reached",
+            f"stopped after {limit:g} minutes, at step {self.progress.step} of {self.total_steps}",
+            step=self.progress.step,
+            total_steps=self.total_steps,
+        )
+        self.total_steps = self.progress.step
+        return True
+
+
+def _stream_of(session: Session, spec: PretrainSpec | SftSpec) -> RowStream:
+    hyper, corpus = spec.hyperparameters, session.rows.train
+    assert corpus is not None, "a job that trains has rows"
+    assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
+    assert hyper.gradient_accumulation_steps != "auto", "the spec is resolved"
+    return RowStream(
+        corpus,
+        seed=spec.seed,
+        row_tokens=hyper.max_length,
+        batch_rows=hyper.per_device_train_batch_size,
+        accumulation=hyper.gradient_accumulation_steps,
+        packing=hyper.packing,
+    )
+
+
+def _diverged(step: int, loss: float, grad_norm: float, batches: list[Batch]) -> Diverged:
+    lines = sorted({line for batch in batches for line in batch.lines})
+    told = ", ".join(map(str, lines[:_LINES_TOLD])) + (", ..." if len(lines) > _LINES_TOLD else "")
+    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {grad_norm}"
+    return Diverged(
+        "diverged",
+        f"{what} at step {step}; its rows are from lines {told}",
+        "Lower learning_rate, raise warmup_steps, or look at those rows.",
+    )

@@ -1,0 +1,83 @@
+"""How fast a run is: the device's matmul rate, the share of it that is used, tokens a second, memory, time left."""
+
+import os
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from engine.data.corpus import Batch
+from engine.model.forward import decoder_of, head_of
+from engine.precision import Machine
+
+_SIZE = 1024
+_SECONDS = 0.2
+_SMOOTHING = 0.1
+
+
+def matmul_tflops(machine: Machine) -> float:
+    """The best rate of a square matmul in the compute type, over about 0.2 s."""
+    size = _SIZE if machine.device.type == "cpu" else 8 * _SIZE
+    a = torch.randn(size, size, device=machine.device, generator=torch.Generator(machine.device).manual_seed(0))
+    a = a.to(machine.compute_dtype)
+    a @ a
+    best, until = float("inf"), time.perf_counter() + _SECONDS
+    while time.perf_counter() < until:
+        start = time.perf_counter()
+        a @ a
+        _wait(machine)
+        best = min(best, time.perf_counter() - start)
+    return 2.0 * size**3 / best / 1e12
+
+
+def _wait(machine: Machine) -> None:
+    if machine.device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+class Meter:
+    """Floating-point work of steps, by the model's matmuls: 2 forward, 2 for what flows back, 2 for weights that learn."""
+
+    def __init__(self, model: nn.Module, machine: Machine, peak_tflops: float) -> None:
+        self._machine = machine
+        self._peak = peak_tflops * 1e12
+        head = head_of(model)
+        self._per_token = self._per_label = 0.0
+        for module in model.modules():
+            if isinstance(module, nn.Linear | Conv1D):
+                weight = module.weight
+                work = weight.numel() * (6.0 if weight.requires_grad else 4.0)
+                if module is head:
+                    self._per_label += work
+                else:
+                    self._per_token += work
+        config = decoder_of(model).config
+        # Scores and values, the causal half: 2 * L * L * hidden forward, twice that backward.
+        self._per_pair = 6.0 * config.hidden_size * config.num_hidden_layers
+        self._step_s: float | None = None
+
+    def step(self, batches: list[Batch], *, step_s: float, steps_left: int) -> dict[str, float]:
+        """The figures of one step."""
+        tokens = sum(batch.tokens for batch in batches)
+        labels = sum(batch.count for batch in batches)
+        pairs = sum(float(length) ** 2 for batch in batches for length in batch.segments)
+        work = tokens * self._per_token + labels * self._per_label + pairs * self._per_pair
+        smooth = step_s if self._step_s is None else self._step_s + _SMOOTHING * (step_s - self._step_s)
+        self._step_s = smooth
+        return {
+            "tokens_per_s": tokens / step_s,
+            "trained_tokens_per_s": labels / step_s,
+            "mfu": work / step_s / self._peak,
+            "memory_bytes": float(memory_bytes(self._machine)),
+            "step_s": step_s,
+            "eta_s": smooth * steps_left,
+        }
+
+
+def memory_bytes(machine: Machine) -> int:
+    """Resident memory of this process, or the most that the GPU's allocator held."""
+    if machine.device.type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

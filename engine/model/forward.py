@@ -1,0 +1,37 @@
+"""The forward pass over a packed batch: backbone on every token, head on labelled ones."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from engine.data.corpus import Batch
+from engine.model.loss import summed_cross_entropy
+
+
+def decoder_of(model: nn.Module) -> Any:
+    """The transformers model, whether or not PEFT wraps it (PEFT puts its layers in place)."""
+    inner: Any = model
+    return inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+
+
+def head_of(model: nn.Module) -> nn.Module:
+    return decoder_of(model).get_output_embeddings()
+
+
+def backbone_of(model: nn.Module, batch: Batch) -> Tensor:
+    """Hidden states [T, D] after the last norm."""
+    decoder = decoder_of(model)
+    backbone = getattr(decoder, decoder.base_model_prefix)
+    out = backbone(
+        input_ids=batch.ids_T[None],
+        position_ids=batch.positions_T[None],
+        segments=batch.segments,
+        use_cache=False,
+    )
+    return out.last_hidden_state[0]
+
+
+def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
+    """(sum of -log p over the batch's labels, how many labels)."""
+    hidden_ND = backbone_of(model, batch).index_select(0, batch.labelled_N)
+    return summed_cross_entropy(hidden_ND, head_of(model), batch.labels_N), batch.count

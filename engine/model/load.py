@@ -1,0 +1,172 @@
+"""Models and tokenizers from folders in the Hugging Face layout: local files only, no code from them, no pickles."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from engine.data.corpus import Batch
+from engine.errors import SpecError
+from engine.kinds.pretrain.spec import Architecture
+from engine.model.attention import PACKED
+from engine.model.forward import backbone_of, head_of
+
+_SELF_CHECK_TOLERANCE = 2e-3
+"""Relative to the largest logit, in fp32."""
+
+
+@dataclass
+class Subject:
+    """What is trained or scored: a decoder (PEFT's wrapper around it when there is an adapter) and its tokenizer."""
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerFast
+    layout: str
+    """`model` or `adapter`: what a save of it is."""
+
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+    def trainable(self) -> list[tuple[str, nn.Parameter]]:
+        return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise SpecError(
+            "tokenizer_not_loaded",
+            f"the tokenizer in {folder.name}/ does not load: {error}",
+            "Check the model's files.",
+        ) from error
+    if not tokenizer.is_fast:
+        raise SpecError(
+            "slow_tokenizer",
+            f"{type(tokenizer).__name__} has no tokenizer.json",
+            "Save the tokenizer in the fast format (tokenizer.json) with the model.",
+        )
+    return tokenizer
+
+
+def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
+    """The decoder in `folder` with packed attention, its own dropout off.
+
+    Weights are copied out of the file mapping: it is not aligned as torch's own memory is, and matmuls over
+    it may round differently from those of the run that saved it.
+    """
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, attn_implementation=PACKED
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise SpecError(
+            "model_not_loaded", f"the model in {folder.name}/ does not load: {error}", "Check the model's files."
+        ) from error
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
+    return prepare(model, device)
+
+
+def new_model(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, max_length: int, device: torch.device
+) -> PreTrainedModel:
+    """A Llama with random weights, drawn from torch's seeded generator."""
+    heads = architecture.num_attention_heads
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.hidden_size,
+        intermediate_size=architecture.intermediate_size or _round_up(architecture.hidden_size * 8 // 3, 16),
+        num_hidden_layers=architecture.num_hidden_layers,
+        num_attention_heads=heads,
+        num_key_value_heads=architecture.num_key_value_heads or heads,
+        tie_word_embeddings=architecture.tie_word_embeddings,
+        max_position_embeddings=max_length,
+        rope_parameters={"rope_type": "default", "rope_theta": architecture.rope_theta},
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    config._attn_implementation = PACKED  # noqa: SLF001 - transformers' own name for it; there is no public setter
+    return prepare(LlamaForCausalLM(config), device)
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def prepare(model: Any, device: torch.device) -> Any:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return model.to(device)
+
+
+def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int) -> str | None:
+    """A warning when rows are longer than what the model was trained on.
+
+    Raises:
+        SpecError: the tokenizer has more tokens than the model, the model cannot take rows this long, or it
+            computes something that packed rows do not reproduce.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    highest = max(tokenizer.get_vocab().values()) + 1
+    if highest > rows:
+        raise SpecError(
+            "vocabulary_mismatch",
+            f"the tokenizer has {highest} tokens, the model's embedding {rows} rows",
+            "Use the tokenizer that belongs to the model.",
+        )
+    limit = getattr(model.config, "max_position_embeddings", None)
+    rotary = getattr(model.config, "rope_parameters", None) is not None
+    if limit is not None and max_length > limit and not rotary:
+        raise SpecError(
+            "max_length_too_long",
+            f"max_length is {max_length}, the model has {limit} learned positions",
+            f"Set max_length to {limit} or less.",
+        )
+    _self_check(model)
+    if limit is not None and max_length > limit:
+        return f"max_length {max_length} is beyond the {limit} positions that the model was made for"
+    return None
+
+
+@torch.no_grad()
+def _self_check(model: PreTrainedModel) -> None:
+    """Two packed documents must score as they do one by one through transformers' own attention and head."""
+    device = next(model.parameters()).device
+    size = model.get_input_embeddings().weight.shape[0]
+    documents = [torch.arange(3, 3 + length, device=device) * 7 % size for length in (5, 9)]
+    training = model.training
+    model.eval()
+    positions = torch.cat([torch.arange(len(d), device=device) for d in documents])
+    batch = Batch(torch.cat(documents), positions, positions, positions, tuple(len(d) for d in documents), ())
+    ours = head_of(model)(backbone_of(model, batch)).float()
+    model.set_attn_implementation("eager")
+    theirs = torch.cat([model(input_ids=d[None], use_cache=False).logits[0].float() for d in documents])
+    model.set_attn_implementation(PACKED)
+    model.train(training)
+    gap = float((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-6))
+    exact = next(model.parameters()).dtype == torch.float32
+    if not gap < (_SELF_CHECK_TOLERANCE if exact else 0.1):
+        raise SpecError(
+            "architecture_unsupported",
+            f"{type(model).__name__} scores packed rows differently from rows by themselves (relative gap {gap:.2g})",
+            "Use a decoder of the Llama, Mistral, Qwen or GPT-2 family.",
+        )
+
+
+def adapter_base_name(folder: Path) -> str | None:
+    """The base that an adapter in the PEFT layout names."""
+    return json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")

@@ -1,0 +1,74 @@
+"""Cross-entropy summed over labelled positions, in chunks: no tensor of all logits ever exists."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+_CHUNK_LOGITS = 1 << 22
+"""Logits held at once (16 MiB in fp32)."""
+_LARGE_VOCABULARY = 1 << 17
+"""Taken for heads that do not tell their width."""
+
+
+def summed_cross_entropy(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
+    """The sum of -log p(label) over N positions, as a scalar with gradients to the hidden states and the head."""
+    if type(head) is nn.Linear:
+        return _ChunkedCrossEntropy.apply(hidden_ND, head.weight, head.bias, labels_N)  # type: ignore[return-value]
+    total = hidden_ND.new_zeros((), dtype=torch.float32)
+    for part in _chunks(len(labels_N), getattr(head, "out_features", _LARGE_VOCABULARY)):
+        chunk = checkpoint(_plain, hidden_ND[part], head, labels_N[part], use_reentrant=False)
+        assert isinstance(chunk, Tensor)
+        total = total + chunk
+    return total
+
+
+def _plain(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
+    return F.cross_entropy(head(hidden_ND).float(), labels_N, reduction="sum")
+
+
+def _chunks(rows: int, vocabulary: int) -> list[slice]:
+    size = max(32, _CHUNK_LOGITS // vocabulary)
+    return [slice(start, min(rows, start + size)) for start in range(0, rows, size)]
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """A linear head and its cross-entropy in one: gradients are made while the chunk's logits are there."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:
+        device = hidden_ND.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
+        hidden, weight = hidden_ND.to(dtype), weight_VD.to(dtype)
+        bias = None if bias_V is None else bias_V.to(dtype)
+        wants_hidden, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        d_hidden = torch.empty_like(hidden_ND) if wants_hidden else None
+        d_weight = torch.zeros_like(weight_VD) if wants_weight else None
+        d_bias = torch.zeros_like(bias_V) if wants_bias and bias_V is not None else None
+        total = torch.zeros((), dtype=torch.float64, device=hidden_ND.device)
+        with torch.autocast(device, enabled=False):
+            for part in _chunks(len(labels_N), len(weight_VD)):
+                h, y = hidden[part], labels_N[part, None]
+                logits = F.linear(h, weight, bias).float()
+                log_z = logits.logsumexp(-1, keepdim=True)
+                total += (log_z - logits.gather(1, y)).sum(dtype=torch.float64)
+                if not (wants_hidden or wants_weight or wants_bias):
+                    continue
+                probs = logits.sub_(log_z).exp_()
+                d_logits = probs.scatter_add_(1, y, torch.full_like(log_z, -1.0)).to(dtype)
+                if d_hidden is not None:
+                    d_hidden[part] = d_logits @ weight
+                if d_weight is not None:
+                    d_weight += d_logits.T @ h
+                if d_bias is not None:
+                    d_bias += d_logits.sum(0)
+        ctx.save_for_backward(*(d for d in (d_hidden, d_weight, d_bias) if d is not None))
+        return total.float()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        saved = iter(ctx.saved_tensors)
+        scaled = [next(saved) * grads[0] if wanted else None for wanted in ctx.needs_input_grad[:3]]
+        return (*scaled, None)

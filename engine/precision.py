@@ -1,0 +1,41 @@
+"""Device and compute type of a run: fp32, or bf16 autocast over fp32 master weights."""
+
+import os
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+
+from engine.errors import SpecError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and in which type a run computes."""
+
+    device: torch.device
+    precision: str
+
+    @classmethod
+    def choose(cls, device: str, precision: str) -> "Machine":
+        """Resolve both `auto`s on this machine."""
+        has_cuda = torch.cuda.is_available()
+        if device == "cuda" and not has_cuda:
+            raise SpecError(
+                "no_cuda",
+                "the spec asks for cuda and this worker has no GPU",
+                "Set resources.device to 'auto' or 'cpu'.",
+            )
+        name = device if device != "auto" else "cuda" if has_cuda else "cpu"
+        if name == "cpu" and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(len(os.sched_getaffinity(0)))
+        if precision == "auto":
+            precision = "bf16" if name == "cuda" else "fp32"
+        return cls(torch.device(name), precision)
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+    def autocast(self) -> AbstractContextManager[None]:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")

@@ -1,0 +1,79 @@
+"""One run in this process: from the run directory to an exit code, every ending told in `events.jsonl`."""
+
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+
+from engine.errors import (
+    EXIT_BUG,
+    EXIT_OK,
+    EXIT_STOPPED,
+    EngineError,
+    OutOfMemory,
+)
+from engine.export import export
+from engine.journal import Journal
+from engine.kinds.eval.spec import EvalSpec
+from engine.loop import Training
+from engine.rundir import RunDirectory
+from engine.session import Session, score
+from engine.stop import StopFlag, StopRequested
+
+_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "Cannot allocate memory")
+
+
+def carry_out(root: Path) -> int:
+    """Run to the end, or to whatever stops it; returns the exit code. KeyboardInterrupt passes through."""
+    if not root.is_dir():
+        sys.stderr.write(f"{root} is not a directory\n")
+        return EXIT_BUG
+    stop = StopFlag()
+    stop.listen()
+    journal = Journal(root / "events.jsonl")
+    step = 0
+    try:
+        run = RunDirectory.read(root)
+        session = Session.open(run, journal, stop)
+        if isinstance(run.spec, EvalSpec):
+            score(session)
+        else:
+            training = Training(session, run.spec)
+            try:
+                training.carry_out()
+                export(session, training.progress)
+            finally:
+                step = training.progress.step
+    except StopRequested:
+        journal.write("stopped", step=step)
+        return EXIT_STOPPED
+    except Exception as error:  # noqa: BLE001 - every ending has a class; the traceback is in the log
+        traceback.print_exc()
+        failure = _classified(error)
+        journal.write("failed", failure=failure.failure, code=failure.code, message=failure.message, mend=failure.mend)
+        return failure.exit_code
+    finally:
+        journal.close()
+    return EXIT_OK
+
+
+def _classified(error: Exception) -> EngineError:
+    """What the user is told of an exception."""
+    if isinstance(error, EngineError):
+        return error
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError | OSError) and any(words in text for words in _NO_MEMORY)
+    ):
+        return OutOfMemory(
+            "out_of_memory",
+            f"ran out of memory: {text.splitlines()[0] if text else 'an allocation failed'}",
+            "Lower per_device_train_batch_size (and raise gradient_accumulation_steps), lower max_length, or turn "
+            "activation_checkpointing on.",
+        )
+    return EngineError(
+        "unexpected",
+        f"{type(error).__name__}: {text}" if text else type(error).__name__,
+        "Read engine.log in the run directory.",
+    )

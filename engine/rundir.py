@@ -1,0 +1,72 @@
+"""The run directory: what the engine is given and where it writes."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from engine.errors import DataError, SpecError
+from engine.jobs import JOB_SPEC, resolve
+from engine.kinds.eval.spec import EvalSpec
+from engine.kinds.pretrain.spec import PretrainSpec
+from engine.kinds.sft.spec import SftSpec
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """`model/`, `adapter/` and `data/` are read only: their files may be hard links that others share."""
+
+    root: Path
+    job_id: str
+    spec: PretrainSpec | SftSpec | EvalSpec
+
+    @classmethod
+    def read(cls, root: Path) -> "RunDirectory":
+        try:
+            job = json.loads((root / "job.json").read_text(encoding="utf-8"))
+            return cls(root, job["job_id"], resolve(JOB_SPEC.validate_python(job["spec"])))
+        except (OSError, json.JSONDecodeError, KeyError, ValidationError) as error:
+            raise SpecError(
+                "job_not_read", f"job.json cannot be read: {error}", 'It holds {"job_id", "attempt", "spec"}.'
+            ) from error
+
+    @property
+    def events(self) -> Path:
+        return self.root / "events.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def output(self) -> Path:
+        return self.root / "output"
+
+    @property
+    def model(self) -> Path | None:
+        return _present(self.root / "model")
+
+    @property
+    def adapter(self) -> Path | None:
+        return _present(self.root / "adapter")
+
+    def base_model(self) -> Path:
+        """The base weights, which this kind of job needs."""
+        if self.model is None:
+            raise SpecError("model_missing", "the run directory has no model/", "Put the base weights there.")
+        return self.model
+
+    def data(self, name: str) -> Path | None:
+        """data/`name`.jsonl or .txt."""
+        return _present(self.root / "data" / f"{name}.jsonl") or _present(self.root / "data" / f"{name}.txt")
+
+    def required_data(self, name: str) -> Path:
+        path = self.data(name)
+        if path is None:
+            raise DataError("data_missing", f"the run directory has no data/{name}.jsonl or .txt", "Put it there.")
+        return path
+
+
+def _present(path: Path) -> Path | None:
+    return path if path.exists() else None

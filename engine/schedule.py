@@ -1,0 +1,34 @@
+"""Learning-rate schedules as pure functions of the step: nothing to save, nothing to restore."""
+
+import math
+
+from engine.parts import Hyperparameters
+
+_DECAY_SHARE = 0.2
+"""Share of the steps in which warmup-stable-decay comes down (Hu et al. 2024, arXiv:2404.06395: 10-20%)."""
+
+
+def steps_of(value: float, total_steps: int) -> int:
+    """Below 1: a share of all steps; from 1 on: a number of steps. 0 stays 0, a share is at least one step."""
+    if value >= 1:
+        return int(value)
+    return max(1, round(value * total_steps)) if value > 0 else 0
+
+
+def learning_rate(hyperparameters: Hyperparameters, step: int, total_steps: int) -> float:
+    """The rate of the step numbered `step` from 0. Warmup rises linearly; decays end at 0 after the last step."""
+    peak = hyperparameters.learning_rate
+    assert peak != "auto", "the spec is resolved"
+    warmup = min(steps_of(hyperparameters.warmup_steps, total_steps), total_steps - 1)
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    done = (step - warmup) / max(1, total_steps - warmup)
+    return peak * _SHAPES[hyperparameters.lr_scheduler_type](done)
+
+
+_SHAPES = {
+    "constant": lambda _: 1.0,
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+    "wsd": lambda done: min(1.0, (1.0 - done) / _DECAY_SHARE),
+}

@@ -1,0 +1,104 @@
+"""What a run works with: opened once, handed to the loop or to the scorer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engine import checkpoint
+from engine.data.corpus import Batch, Corpus, Rows
+from engine.evaluate import evaluate
+from engine.journal import Journal
+from engine.kinds.eval.spec import EvalSpec
+from engine.measure import matmul_tflops
+from engine.model.load import Subject
+from engine.objectives import Objective, objective_of
+from engine.precision import Machine
+from engine.rundir import RunDirectory
+from engine.stop import StopFlag
+
+
+@dataclass
+class Session:
+    """A loaded job. `start` is the checkpoint that it goes on from, if any."""
+
+    run: RunDirectory
+    journal: Journal
+    stop: StopFlag
+    machine: Machine
+    objective: Objective
+    start: Path | None
+    subject: Subject
+    rows: Rows
+
+    @classmethod
+    def open(cls, run: RunDirectory, journal: Journal, stop: StopFlag) -> "Session":
+        spec = run.spec
+        given = spec.evaluation if isinstance(spec, EvalSpec) else spec.hyperparameters
+        machine = Machine.choose(spec.resources.device, given.precision)
+        checkpoint.seed_everything(spec.seed)
+        objective = objective_of(run, journal)
+        start = checkpoint.newest(run.checkpoints)
+        subject = objective.load(start, machine)
+        return cls(run, journal, stop, machine, objective, start, subject, objective.rows(subject))
+
+    def report_start(self, *, total_steps: int, start_step: int) -> float:
+        """Write the `started` event; returns the measured matmul rate in TFLOP/s."""
+        rate = matmul_tflops(self.machine)
+        self.journal.write(
+            "started",
+            device=_device_name(self.machine),
+            precision=self.machine.precision,
+            parameters=self.subject.parameters(),
+            trainable_parameters=sum(p.numel() for _, p in self.subject.trainable()),
+            train_rows=_row_count(self.rows.train),
+            eval_rows=_row_count(self.rows.validation),
+            total_steps=total_steps,
+            start_step=start_step,
+            matmul_tflops=rate,
+        )
+        return rate
+
+    def loss(self, batch: Batch) -> tuple[Tensor, int]:
+        """(sum, count) of a batch under the run's precision."""
+        with self.machine.autocast():
+            return self.objective.loss(self.subject.model, batch.to(self.machine.device))
+
+    def drop_subject(self) -> None:
+        """Free the weights; another subject takes their place."""
+        self.subject = Subject(torch.nn.Module(), self.subject.tokenizer, self.subject.layout)
+
+    def evaluate(self, corpus: Corpus) -> dict[str, float]:
+        spec = self.run.spec
+        if isinstance(spec, EvalSpec):
+            row_tokens, batch_rows = spec.evaluation.max_length, spec.evaluation.per_device_eval_batch_size
+        else:
+            batch_size = spec.hyperparameters.per_device_train_batch_size
+            assert batch_size != "auto", "the spec is resolved"
+            row_tokens, batch_rows = spec.hyperparameters.max_length, batch_size
+        return evaluate(self.subject.model, self.loss, corpus, self.stop, token_budget=row_tokens * batch_rows)
+
+
+def score(session: Session) -> None:
+    """Carry out a job that trains nothing.
+
+    Raises:
+        StopRequested: asked to stop before the end.
+    """
+    corpus = session.rows.validation
+    assert corpus is not None, "an evaluation has rows"
+    session.report_start(total_steps=0, start_step=0)
+    metrics = session.evaluate(corpus)
+    session.journal.metrics(0, "eval", metrics)
+    session.journal.finish(0, metrics)
+
+
+def _row_count(corpus: Corpus | None) -> int:
+    return 0 if corpus is None else len(set(corpus.lines.tolist()))
+
+
+def _device_name(machine: Machine) -> str:
+    if machine.device.type == "cuda":
+        return f"cuda ({torch.cuda.get_device_name()})"
+    return f"cpu ({torch.get_num_threads()} threads)"
