@@ -1,0 +1,48 @@
+"""Answers that are not a success, as messages and exit codes."""
+
+import httpx
+import pytest
+
+from cli.client import refusal
+from cli.errors import Exit
+
+
+def answer(status: int, error: dict | None = None) -> httpx.Response:
+    request = httpx.Request("GET", "http://127.0.0.1:1/v1/jobs")
+    if error is None:
+        return httpx.Response(status, text="<html>", request=request)
+    return httpx.Response(status, json={"error": error}, request=request, headers={"x-request-id": "req-7"})
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, Exit.INVALID),
+        (401, Exit.AUTH),
+        (403, Exit.AUTH),
+        (404, Exit.NOT_FOUND),
+        (413, Exit.INVALID),
+        (422, Exit.INVALID),
+        (500, Exit.UNEXPECTED),
+        (507, Exit.UNEXPECTED),
+    ],
+)
+def test_each_status_has_its_exit_code(status: int, code: Exit) -> None:
+    assert refusal(answer(status, {"message": "no"})).code is code
+
+
+def test_every_fault_has_its_line() -> None:
+    faults = [
+        {"code": "wrong_type", "path": "messages[1].content", "line": 14, "column": None, "message": "must be text"},
+        {"code": "not_json", "path": "", "line": 31, "column": 118, "message": "not JSON", "hint": "escape the quote"},
+    ]
+    told = refusal(answer(422, {"message": "2 faults", "errors": faults})).message
+    assert told == "2 faults\n  14: messages[1].content: must be text\n  31:118: not JSON; escape the quote"
+
+
+def test_a_fault_of_the_service_names_the_request() -> None:
+    assert "req-7" in refusal(answer(500, {"message": "internal error"})).message
+
+
+def test_an_answer_that_is_not_ours_is_shown_as_it_is() -> None:
+    assert "<html>" in refusal(answer(502)).message

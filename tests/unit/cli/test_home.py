@@ -1,0 +1,82 @@
+"""The service's folder."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.errors import CommandError
+from cli.home import locked, mark_initialised, prepare, supervisor_pid, write_private
+
+HOLD = "import sys, time; from pathlib import Path; from cli.home import locked\nwith locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("TRAINYARD_DATABASE_URL", raising=False)
+    folder = tmp_path / "home"
+    prepare(folder)
+    return folder
+
+
+@pytest.fixture
+def holder(home: Path):
+    """Another process that holds the folder."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(home)], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_folder_and_secret_are_the_owners_alone(home: Path) -> None:
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+    assert stat.S_IMODE((home / "secret").stat().st_mode) == 0o600
+
+
+def test_the_secret_stays_the_same(home: Path) -> None:
+    before = (home / "secret").read_text()
+    prepare(home)
+    assert (home / "secret").read_text() == before
+
+
+def test_a_folder_that_lost_its_database_does_not_start_as_a_fresh_one(home: Path) -> None:
+    mark_initialised(home)
+    with pytest.raises(CommandError, match=r"has been in use, but trainyard\.db is not there"):
+        prepare(home)
+
+
+def test_a_database_that_lost_its_secret_is_refused(home: Path) -> None:
+    (home / "trainyard.db").touch()
+    mark_initialised(home)
+    (home / "secret").unlink()
+    with pytest.raises(CommandError, match="no API key"):
+        prepare(home)
+
+
+def test_a_second_holder_is_refused_and_told_who_holds_it(home: Path, holder: subprocess.Popen) -> None:
+    with pytest.raises(CommandError, match=f"already runs from .* \\(pid {holder.pid}\\)"), locked(home):
+        pass
+
+
+def test_the_holder_is_known_while_it_lives_only(home: Path, holder: subprocess.Popen) -> None:
+    assert supervisor_pid(home) == holder.pid
+    holder.kill()
+    holder.wait()
+    assert supervisor_pid(home) is None
+    with locked(home):
+        assert (home / "up.pid").read_text() == str(os.getpid())
+
+
+def test_a_private_file_is_never_readable_by_others(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        write_private(tmp_path / "key", "ty-1")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600

@@ -1,0 +1,94 @@
+"""The command line as a shell sees it: exit codes, streams, and what is imported."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.main import COMMANDS, main
+
+
+@pytest.fixture(autouse=True)
+def _no_service(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("TRAINYARD_CONFIG", str(tmp_path / "credentials"))
+    for name in ("TRAINYARD_API_KEY", "TRAINYARD_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def rows_file(folder: Path, *rows: object) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+GOOD = {"prompt": "1 + 1?", "completion": "2"}
+BAD = {"prompt": "1 + 1?", "completion": 2}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert "Usage: trainyard" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert "No such command 'trian'" in capsys.readouterr().err
+
+
+def test_a_missing_key_says_where_it_was_looked_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["jobs", "ls"]) == 3
+    message = capsys.readouterr().err
+    assert str(tmp_path / "credentials") in message
+    assert "trainyard up" in message
+
+
+def test_status_of_a_stopped_service_ends_with_69(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status"]) == 69
+    assert "`trainyard up` starts it" in capsys.readouterr().err
+
+
+def test_down_without_a_service_is_fine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["down"]) == 0
+    assert "Nothing runs" in capsys.readouterr().err
+
+
+def test_a_good_file_passes_the_check(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["files", "check", str(rows_file(tmp_path, GOOD))]) == 0
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert "1 rows of format completion" in streams.err
+
+
+def test_a_fault_is_told_on_stdout_with_file_and_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["files", "check", str(rows_file(tmp_path, GOOD, BAD))]) == 65
+    assert capsys.readouterr().out.startswith("rows.jsonl:2: completion")
+
+
+def test_a_faulty_upload_needs_no_service_to_be_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["files", "upload", str(rows_file(tmp_path, GOOD, BAD))]) == 65
+    message = capsys.readouterr().err
+    assert "Nothing uploaded" in message
+    assert "--skip-invalid" in message
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
+    assert main(["files", "check", str(tmp_path / "none.jsonl")]) == 2
+
+
+def test_the_check_as_json_counts_by_code(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    main(["files", "check", "--json", str(rows_file(tmp_path, GOOD, BAD))])
+    report = json.loads(capsys.readouterr().out)
+    assert report["fault_count"] == 1
+    assert report["counts_by_code"] == {"wrong_type": 1}
+
+
+def test_the_command_imports_neither_torch_nor_the_service() -> None:
+    modules = ", ".join(module for module, _ in COMMANDS.values())
+    heavy = "{'torch', 'transformers', 'numpy', 'sqlalchemy', 'fastapi', 'celery', 'api', 'db', 'workers'}"
+    script = f"import sys, {modules}; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,71 @@
+"""Job specs on the client's side: every start is valid, every fault is named."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cli.errors import CommandError, Exit
+from cli.spec import TEMPLATES, load_spec, override
+from engine.jobs import JOB_SPEC, SPECS
+
+EXAMPLES = Path(__file__).parents[3] / "examples"
+
+
+def with_ids(spec: dict) -> dict:
+    """The spec as it goes over the wire: paths replaced by file ids."""
+    fields = {name: "file-0123" for name in ("training_file", "eval_file") if name in spec}
+    return {**spec, **fields}
+
+
+def test_there_is_a_start_for_every_kind() -> None:
+    assert TEMPLATES.keys() == SPECS.keys()
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_the_commented_start_of_a_kind_is_a_valid_spec(kind: str) -> None:
+    spec = JOB_SPEC.validate_python(with_ids(yaml.safe_load(TEMPLATES[kind])))
+    assert spec.kind == kind
+
+
+@pytest.mark.parametrize("name", ["pretrain.yaml", "sft.yaml", "eval.yaml"])
+def test_the_example_specs_are_valid_and_name_files_that_exist(name: str) -> None:
+    spec, folder = load_spec(str(EXAMPLES / name))
+    JOB_SPEC.validate_python(with_ids(spec))
+    data = spec.get("training_file") or spec["eval_file"]
+    assert (folder / data).is_file()
+
+
+def test_paths_are_relative_to_the_spec_file(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("kind: sft\n")
+    assert load_spec(str(tmp_path / "job.yaml")) == ({"kind": "sft"}, tmp_path)
+
+
+def test_broken_yaml_is_told_with_line_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("kind: sft\nmodel: [a\nseed: 1\n")
+    with pytest.raises(CommandError, match=r"job\.yaml:3:5: not YAML") as caught:
+        load_spec(str(path))
+    assert caught.value.code is Exit.INVALID
+
+
+def test_a_list_is_no_spec(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("- kind: sft\n")
+    with pytest.raises(CommandError, match="a job spec is a mapping"):
+        load_spec(str(path))
+
+
+def test_a_set_option_reaches_into_groups() -> None:
+    spec = {"kind": "sft", "hyperparameters": {"max_steps": 5}}
+    override(spec, ("hyperparameters.learning_rate=1.0e-3", "seed=7", "tuning.method=full"))
+    assert spec["hyperparameters"] == {"max_steps": 5, "learning_rate": 0.001}
+    assert spec["seed"] == 7
+    assert spec["tuning"] == {"method": "full"}
+
+
+@pytest.mark.parametrize("assignment", ["seed", "kind.name=x"])
+def test_a_set_option_that_cannot_be_is_a_usage_error(assignment: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        override({"kind": "sft"}, (assignment,))
+    assert caught.value.code is Exit.USAGE
