@@ -1,0 +1,36 @@
+"""MLflow's tracking server, the peer: in an environment of its own, on SQLite, set up to be as quick as it can be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from processes import answers, start, wait_until
+
+VERSION = "3.17.0"
+_ENVIRONMENT_DIR = Path(__file__).resolve().parent.parent / ".bench" / f"mlflow-{VERSION}"
+# Neither telemetry nor the consumers of its job queue count against it.
+_QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def install() -> None:
+    """Make the environment, once."""
+    done = _ENVIRONMENT_DIR / ".installed"
+    if done.exists():
+        return
+    print(f"installing mlflow {VERSION} into {_ENVIRONMENT_DIR} (once, about a minute)", flush=True)
+    subprocess.run([sys.executable, "-m", "venv", "--clear", _ENVIRONMENT_DIR], check=True)
+    subprocess.run([_ENVIRONMENT_DIR / "bin" / "pip", "install", "--quiet", f"mlflow=={VERSION}"], check=True)
+    done.touch()
+
+
+def serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """Start it with one worker process, no access log, no key check and no artifact proxy."""
+    log = folder / "mlflow.log"
+    command = [
+        _ENVIRONMENT_DIR / "bin" / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--default-artifact-root", str(folder / "artifacts"),
+        "--no-serve-artifacts", "--uvicorn-opts", "--no-access-log --log-level warning",
+    ]  # fmt: skip
+    process = start(command, log=log, environment=_QUIET)
+    wait_until(lambda: answers(port, "/health"), process, log)
+    return process

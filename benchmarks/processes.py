@@ -1,0 +1,94 @@
+"""Processes that are measured: the CPU time of a whole tree, read from /proc, and starting and stopping one."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+_TICK_HZ = os.sysconf("SC_CLK_TCK")
+_QUIET_SHARE = 0.05
+_QUIET_WINDOW_S = 0.5
+_STOP_S = 30.0
+
+
+def cpu_s(pids: Iterable[int]) -> float:
+    """CPU seconds, user and system, of processes and of all below them, the ended ones too."""
+    return sum(_tree_cpu_s(pid) for pid in pids)
+
+
+def _tree_cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own = sum(int(field) for field in fields[11:15]) / _TICK_HZ  # utime, stime, cutime, cstime
+    return own + sum(_tree_cpu_s(child) for child in _children(pid))
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def wait_quiet(pids: Sequence[int], limit_s: float = 60.0) -> None:
+    """Wait until processes have done what they still had to do: under 5% of a core over half a second."""
+    deadline = time.monotonic() + limit_s
+    before = cpu_s(pids)
+    while time.monotonic() < deadline:
+        time.sleep(_QUIET_WINDOW_S)
+        now = cpu_s(pids)
+        if now - before < _QUIET_SHARE * _QUIET_WINDOW_S:
+            return
+        before = now
+    raise TimeoutError(f"{pids} are still busy after {limit_s:.0f} s")
+
+
+def start(
+    command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str], folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a server in a session of its own, its output in a file."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            env={**os.environ, **environment}, cwd=folder, start_new_session=True,
+        )  # fmt: skip
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM to the session; SIGKILL to what has not ended in time."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def answers(port: int, path: str) -> bool:
+    """Whether a GET of the path on loopback says 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, limit_s: float = 60.0) -> None:
+    """Wait until the server is ready; the end of its log is told when it ends instead."""
+    deadline = time.monotonic() + limit_s
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"{process.args} did not start:\n{log.read_text()[-2000:]}")
+        time.sleep(0.05)
