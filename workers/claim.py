@@ -1,0 +1,142 @@
+"""The claim: a job held under its fence, for as long as the lease can be renewed."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+from db import leases
+from db.errors import Unavailable
+from db.session import Database, Session
+from workers.settings import WorkerSettings
+
+_LOG = logging.getLogger(__name__)
+_RETRY_S = 0.5
+_GUARD_TICK_S = 0.25
+
+T = TypeVar("T")
+
+
+class LeaseLostError(Exception):
+    """The job is no longer ours: nothing may be written about it."""
+
+
+class Lease:
+    """A claimed job. Inside `with`, one thread renews the lease and another guards its end.
+
+    The guard is apart because a renewal can hang for longer than the lease lasts (a database that
+    is away does not always say so). It stops the engine `margin_s` before the lease ends, so the
+    next holder never runs beside it.
+    """
+
+    def __init__(self, database: Database, claim: leases.Claim, settings: WorkerSettings, claimed_at: float) -> None:
+        self.job = claim.job
+        self.fence = claim.fence
+        self.lease_s = settings.lease_s
+        self.cancel_requested = threading.Event()
+        self.lost = threading.Event()
+        self._database = database
+        self._heartbeat_s = settings.heartbeat_s
+        self._margin_s = settings.lease_s * 0.2
+        self._until = claimed_at + settings.lease_s
+        self._ended = threading.Event()
+        self._writing = threading.Lock()
+        self._stop_engine: Callable[[], None] | None = None
+        self._threads = [
+            threading.Thread(target=self._renew_on, name="lease-renewal", daemon=True),
+            threading.Thread(target=self._guard, name="lease-guard", daemon=True),
+        ]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join(self.lease_s)
+
+    def stop_on_loss(self, stop_engine: Callable[[], None]) -> None:
+        """What to do, at once and from another thread, when the job is no longer ours."""
+        self._stop_engine = stop_engine
+        if self.lost.is_set():
+            stop_engine()
+
+    def write(self, act: Callable[[Session], T], *, last: bool = False) -> T:
+        """Run `act` in a transaction; again and again, while the database is away and the lease holds.
+
+        `last` tells that the job is let go in it, so nothing is renewed any more.
+
+        Raises:
+            LeaseLostError: the lease ended first.
+        """
+        while not self.lost.is_set():
+            try:
+                with self._writing:
+                    with self._database.write() as s:
+                        done = act(s)
+                    if last:
+                        self._ended.set()
+                    return done
+            except Unavailable as error:
+                _LOG.warning("job %s: %s", self.job.id, error)
+                self.lost.wait(_RETRY_S)
+        raise LeaseLostError(self.job.id)
+
+    def begin_running(self) -> None:
+        """The job's input lies ready.
+
+        Raises:
+            LeaseLostError: the job is another attempt's by now.
+        """
+        if not self.write(lambda s: leases.begin_running(s, self.job.id, self.fence)):
+            raise LeaseLostError(self.job.id)
+
+    def renewed(self, asked_at: float, renewal: leases.Renewal | None) -> None:
+        """Take note of an answer to a renewal that was asked for at `asked_at` on the monotonic clock."""
+        if renewal is None:
+            self._lose("the database refused the fence: the job was given to another attempt")
+            return
+        self._until = max(self._until, asked_at + self.lease_s)
+        if renewal.cancel_requested:
+            self.cancel_requested.set()
+
+    def _renew_on(self) -> None:
+        pause_s = self._heartbeat_s
+        while not self._ended.wait(pause_s) and not self.lost.is_set():
+            try:
+                self._renew()
+                pause_s = self._heartbeat_s
+            except Unavailable as error:
+                _LOG.warning("job %s: the lease was not renewed: %s", self.job.id, error)
+                pause_s = _RETRY_S
+
+    def _renew(self) -> None:
+        with self._writing:
+            if self._ended.is_set():
+                return  # let go while this thread waited: its fence is stale by our own doing
+            asked_at = time.monotonic()
+            with self._database.write() as s:
+                renewal = leases.renew(s, self.job.id, self.fence, lease_s=self.lease_s)
+            self.renewed(asked_at, renewal)
+
+    def _guard(self) -> None:
+        while not self._ended.wait(_GUARD_TICK_S) and not self.lost.is_set():
+            if time.monotonic() >= self._until - self._margin_s:
+                self._lose(f"the lease could not be renewed for {self.lease_s - self._margin_s:.0f} s")
+
+    def _lose(self, why: str) -> None:
+        _LOG.error("job %s, attempt %d: %s; the engine is stopped", self.job.id, self.fence, why)
+        self.lost.set()
+        if self._stop_engine is not None:
+            self._stop_engine()
+
+
+def take(database: Database, job_id: str, worker: str, settings: WorkerSettings) -> Lease | None:
+    """Claim the job, or None when it is not there to take: ended, held by another, or not yet due."""
+    asked_at = time.monotonic()
+    with database.write() as s:
+        claim = leases.claim(s, job_id, worker=worker, lease_s=settings.lease_s)
+    return None if claim is None else Lease(database, claim, settings, asked_at)

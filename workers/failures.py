@@ -1,0 +1,119 @@
+"""Failures: what an engine's end means, told as a class, a code, a sentence and a mend."""
+
+import re
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+from engine.errors import EXIT_CANCELLED, EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY, EXIT_OK, FailureClass
+from engine.events import Failed
+
+RETRIED = frozenset({FailureClass.WORKER_LOST, FailureClass.BUG})
+"""What another attempt may mend. The others fail in the same way again."""
+
+_TAIL_BYTES = 4096
+_TAIL_CHARACTERS = 600
+_SECRETS = re.compile(r"ty-[A-Za-z0-9_-]{20,}|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)|hf_[A-Za-z0-9]{20,}")
+_AGAIN = "It is tried again from its last checkpoint."
+
+
+class Failure(NamedTuple):
+    """Why an attempt ended badly."""
+
+    failure: FailureClass
+    code: str
+    message: str
+    mend: str
+    exit_code: int | None = None
+
+
+_BY_EXIT_CODE: dict[int, Failure] = {
+    -signal.SIGKILL: Failure(
+        FailureClass.WORKER_LOST,
+        "engine_killed",
+        "The engine was killed (SIGKILL): by the kernel's out-of-memory killer, most likely, or by a person.",
+        f"{_AGAIN} If it happens again, lower per_device_train_batch_size or max_length, or use a larger machine.",
+    ),
+    -signal.SIGTERM: Failure(
+        FailureClass.WORKER_LOST, "engine_terminated", "The engine was terminated from outside (SIGTERM).", _AGAIN
+    ),
+    EXIT_CANCELLED: Failure(
+        FailureClass.WORKER_LOST, "engine_interrupted", "The engine was interrupted from outside (SIGINT).", _AGAIN
+    ),
+    EXIT_DATA: Failure(
+        FailureClass.DATA_ERROR,
+        "data_or_spec",
+        "The engine refused the data or the spec.",
+        "Correct the file or the spec and submit the job again.",
+    ),
+    EXIT_MEMORY: Failure(
+        FailureClass.OUT_OF_MEMORY,
+        "out_of_memory",
+        "The engine ran out of memory.",
+        "Lower per_device_train_batch_size or max_length, and submit the job again.",
+    ),
+    EXIT_DIVERGED: Failure(
+        FailureClass.DIVERGED,
+        "diverged",
+        "The loss is no longer a number.",
+        "Lower learning_rate, or raise warmup_steps, and submit the job again.",
+    ),
+    EXIT_OK: Failure(
+        FailureClass.BUG,
+        "engine_ended_early",
+        "The engine ended without an error and without a result.",
+        "It is tried again; if it happens again, report it with the end of the job's log.",
+    ),
+}
+
+WORKER_LOST = Failure(
+    FailureClass.WORKER_LOST,
+    "worker_lost",
+    "The worker has not been heard of: its process or its machine went away.",
+    _AGAIN,
+)
+
+
+def classify(exit_code: int, told: Failed | None, log: Path) -> Failure:
+    """What the engine said itself, else what its exit code or signal says, with the end of its log."""
+    if told is not None:
+        return Failure(told.failure, told.code, told.message, told.mend, exit_code)
+    known = _BY_EXIT_CODE.get(exit_code) or _unknown(exit_code)
+    last_words = end_of(log)
+    message = f"{known.message} The end of its log: {last_words}" if last_words else known.message
+    return known._replace(message=message, exit_code=exit_code)
+
+
+def of_ours(error: Exception) -> Failure:
+    """A mistake in the worker itself."""
+    return Failure(
+        FailureClass.BUG,
+        "worker_error",
+        f"The worker failed: {type(error).__name__}: {_cut(str(error))}",
+        "It is tried again; if it happens again, report it with the worker's log.",
+    )
+
+
+def end_of(log: Path) -> str:
+    """The last words of a log, without secrets, on one line and cut."""
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - _TAIL_BYTES))
+        text = file.read().decode(errors="replace")
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
+    text = _SECRETS.sub("[hidden]", text).replace("\x00", "")
+    return " | ".join(line.strip() for line in text.splitlines() if line.strip())[-_TAIL_CHARACTERS:]
+
+
+def _unknown(exit_code: int) -> Failure:
+    how = f"by {signal.Signals(-exit_code).name}" if exit_code < 0 else f"with exit code {exit_code}"
+    return Failure(
+        FailureClass.BUG,
+        "engine_crashed",
+        f"The engine ended {how} and said nothing.",
+        "It is tried again; if it happens again, report it with the end of the job's log.",
+    )

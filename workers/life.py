@@ -1,0 +1,112 @@
+"""The life of a worker: what its processes open, and how they are told to stop."""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NamedTuple
+
+from billiard.process import current_process
+from celery import signals
+from celery.worker import state as worker_state
+
+from db import leases
+from db.blobs import BlobStore
+from db.errors import Unavailable
+from db.session import Database
+from workers import recover
+from workers.settings import WorkerSettings
+from workers.warm import WarmEngine
+
+_LOG = logging.getLogger(__name__)
+
+
+class Slot(NamedTuple):
+    """What one worker process keeps from job to job. `name` is what its leases are held under."""
+
+    name: str
+    settings: WorkerSettings
+    database: Database
+    blobs: BlobStore
+    warm: WarmEngine
+
+
+_main_pid = 0
+_slot: Slot | None = None
+
+
+def slot() -> Slot:
+    """This process's own."""
+    assert _slot is not None, "a job runs in a worker process"
+    return _slot
+
+
+@contextmanager
+def stop_signal() -> Iterator[threading.Event]:
+    """An event that SIGTERM sets, while a job runs here; outside it, SIGTERM ends the process."""
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield stopping
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@signals.worker_init.connect(weak=False)
+def _enter_main(**_: object) -> None:
+    global _main_pid  # noqa: PLW0603 - one main process, one number
+    _main_pid = os.getpid()
+
+
+@signals.worker_ready.connect(weak=False)
+def _take_ctrl_c(**_: object) -> None:
+    """Ctrl-C stops a worker as SIGTERM does; Celery's own meaning would cut jobs off without a checkpoint."""
+    signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+
+
+@signals.worker_shutting_down.connect(weak=False)
+def _pass_on_stop(**_: object) -> None:
+    """Celery waits for running jobs; they are asked to save and stop."""
+    for request in list(worker_state.active_requests):
+        if request.worker_pid:
+            os.kill(request.worker_pid, signal.SIGTERM)
+
+
+@signals.worker_process_init.connect(weak=False)
+def _enter_process(**_: object) -> None:
+    """Open the database after the fork, free what this slot held in an earlier life, start the warm engine."""
+    global _slot  # noqa: PLW0603 - one process, one slot
+    # Celery has asked the kernel to end this process with its main one; that may already be gone.
+    if os.getppid() != _main_pid:
+        os._exit(1)
+    settings = WorkerSettings()
+    index = current_process().index
+    name = f"{settings.worker_name}-{index}" if index else settings.worker_name
+    _slot = Slot(
+        name,
+        settings,
+        Database(settings.database_url),
+        BlobStore(settings.blobs_dir, settings.low_space_bytes),
+        WarmEngine(settings.runs_dir, enabled=settings.warm_engines > 0),
+    )
+    try:
+        with _slot.database.write() as s:
+            leases.expire_worker(s, name)
+        recover.bring_back(_slot.database, settings)
+    except Unavailable as error:
+        _LOG.warning("what %s held before is left to the reaper: %s", name, error)
+    _slot.warm.prepare()
+
+
+@signals.worker_process_shutdown.connect(weak=False)
+def _leave_process(**_: object) -> None:
+    if _slot is not None:
+        _slot.warm.close()
+        _slot.database.close()

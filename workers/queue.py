@@ -1,0 +1,151 @@
+"""The queue: the Celery app, and the thread that carries the database's outbox to the broker."""
+
+import logging
+import threading
+from typing import Any
+
+from celery import Celery
+from kombu import Connection
+from kombu.exceptions import OperationalError
+
+from db import jobs, outbox
+from db.errors import Unavailable
+from db.session import Database
+from workers.settings import WorkerSettings
+
+RUN_JOB = "trainyard.run_job"
+QUEUE = "trainyard"
+
+_POLL_S = 0.5
+_BATCH = 100
+_LEVELS = 10
+"""Priorities that the Redis transport tells apart; 0 is taken first."""
+_LOG = logging.getLogger(__name__)
+
+app = Celery("trainyard", set_as_current=False)
+
+
+def _configuration() -> dict[str, Any]:
+    """Read when the app is first used, so that importing this module needs no settings."""
+    return {
+        "broker_url": WorkerSettings().broker_url,
+        # A message is a hint and the database is the truth: it is acknowledged before the work
+        # starts. Late acknowledgement would run a long job again after every visibility timeout.
+        "task_acks_late": False,
+        "task_default_queue": QUEUE,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_publish_retry": False,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # A worker lives through an outage of any length: short waits for a silent socket, then again.
+        "broker_transport_options": {
+            "socket_timeout": 5,
+            "socket_connect_timeout": 2,
+            "socket_keepalive": True,
+            "priority_steps": list(range(_LEVELS)),
+            "queue_order_strategy": "priority",
+        },
+        # A worker takes a message only when it has a process free for it: none waits behind a long
+        # job while another worker idles, and none is left inside a worker that shuts down.
+        "worker_disable_prefetch": True,
+        "worker_prefetch_multiplier": 1,
+        "worker_enable_remote_control": False,
+        "worker_hijack_root_logger": True,
+        "worker_redirect_stdouts": False,
+    }
+
+
+app.add_defaults(_configuration)
+
+
+def enqueue(job_id: str, *, priority: int = 0, connection: Connection | None = None) -> None:
+    """Tell the workers about a job; `priority` is the job's, -100 to 100.
+
+    Raises kombu.exceptions.OperationalError when the broker cannot be reached.
+    """
+    level = (100 - priority) * (_LEVELS - 1) // 200
+    app.send_task(RUN_JOB, args=(job_id,), priority=level, connection=connection, retry=False)
+
+
+class Dispatcher(threading.Thread):
+    """Carries outbox rows to the broker as they fall due; `wake` makes it look at once.
+
+    It outlives broker and database: what cannot be sent stays in the outbox, and the first failure
+    of an outage is logged. Two dispatchers may send the same row; the claim makes that harmless.
+    """
+
+    def __init__(self, database: Database, broker_url: str | None = None) -> None:
+        super().__init__(name="dispatcher", daemon=True)
+        self._database = database
+        self._broker_url = broker_url
+        self._woken = threading.Event()
+        self._stopping = False
+        self._failing: str | None = None
+        self._connection: Connection | None = None
+
+    def wake(self) -> None:
+        """There may be something to send. Never blocks."""
+        self._woken.set()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End the thread; what is not sent stays in the outbox."""
+        self._stopping = True
+        self._woken.set()
+        self.join(timeout_s)
+
+    def run(self) -> None:
+        while not self._stopping:
+            try:
+                while self._send_batch():
+                    pass
+            except OperationalError as error:
+                self._disconnect()
+                self._tell_outage(f"the broker cannot be reached, messages wait in the outbox: {error}")
+            except Unavailable as error:
+                self._tell_outage(str(error))
+            else:
+                self._tell_recovery()
+            self._woken.wait(_POLL_S)
+            self._woken.clear()
+        self._disconnect()
+
+    def _send_batch(self) -> bool:
+        """Send what is due; whether there may be more."""
+        with self._database.read() as s:
+            due = [(row.id, row.job_id) for row in outbox.pending(s, _BATCH)]
+            waiting = [(row_id, job) for row_id, job_id in due if (job := jobs.find(s, job_id))]
+        sent: list[int] = []
+        try:
+            for row_id, job in waiting:
+                if self._stopping:
+                    return False
+                enqueue(job.id, priority=job.priority, connection=self._connect())
+                sent.append(row_id)
+        finally:
+            if sent:
+                with self._database.write() as s:
+                    outbox.mark_sent(s, sent)
+        return len(due) == _BATCH
+
+    def _connect(self) -> Connection:
+        if self._connection is None:
+            self._connection = app.connection_for_write(self._broker_url)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.collapse()
+            self._connection = None
+
+    def _tell_outage(self, message: str) -> None:
+        if self._failing is None:
+            _LOG.warning("%s", message)
+        self._failing = message
+
+    def _tell_recovery(self) -> None:
+        if self._failing is not None:
+            _LOG.warning("messages are delivered again")
+        self._failing = None

@@ -1,0 +1,103 @@
+"""The reaper: brings back what a worker, the broker or a person dropped. `python -m workers.recover`."""
+
+import logging
+import shutil
+import signal
+import threading
+import time
+
+from db import jobs, leases, outbox
+from db.errors import Unavailable
+from db.session import Database
+from db.state import ENDED
+from workers import failures, settle
+from workers.queue import Dispatcher
+from workers.settings import WorkerSettings
+
+_SWEEP_EVERY_S = 1.0
+_TIDY_EVERY_S = 60.0
+_BATCH = 200
+_LOG = logging.getLogger(__name__)
+
+
+def bring_back(database: Database, settings: WorkerSettings) -> int:
+    """Queue or fail every held job whose lease ran out; how many there were.
+
+    A lease that has run out cannot be renewed any more, so nobody is overtaken here.
+    """
+    with database.read() as s:
+        lost = [(job.id, job.fence, job.worker) for job in leases.expired(s, _BATCH)]
+    for job_id, fence, worker in lost:
+        with database.write() as s:
+            state = settle.fail(s, job_id, fence, failures.WORKER_LOST, settings)
+        if state is not None:
+            _LOG.warning("job %s, attempt %d: worker %s was lost; now %s", job_id, fence, worker, state.value)
+    return len(lost)
+
+
+def redispatch(database: Database, settings: WorkerSettings) -> int:
+    """Have the message of every queued job sent again that nobody acted on; how many there were."""
+    with database.read() as s:
+        waiting = [job.id for job in leases.unclaimed(s, settings.redispatch_after_s, _BATCH)]
+    if waiting:
+        with database.write() as s:
+            for job_id in waiting:
+                outbox.add(s, job_id)
+    return len(waiting)
+
+
+def tidy(database: Database, settings: WorkerSettings) -> int:
+    """Remove the run directories of jobs that ended a while ago, and of attempts that another followed."""
+    removed = 0
+    for folder in settings.runs_dir.glob("job-*"):
+        with database.read() as s:
+            job = jobs.find(s, folder.name)
+        if job is None:
+            continue  # not this database's: someone else's to remove
+        if job.state in ENDED and job.finished_at is not None:
+            stale = [folder] if job.finished_at + settings.keep_runs_s < time.time() else []
+        else:
+            stale = [run for run in folder.iterdir() if run.name.isdecimal() and int(run.name) < job.fence]
+        for path in stale:
+            shutil.rmtree(path)
+            removed += 1
+    return removed
+
+
+def run(database: Database, settings: WorkerSettings, ended: threading.Event) -> None:
+    """Sweep until `ended`; an outage of the database is sat out."""
+    dispatcher = Dispatcher(database)
+    dispatcher.start()
+    next_tidy_at = 0.0
+    away = False
+    while not ended.wait(_SWEEP_EVERY_S):
+        try:
+            bring_back(database, settings)
+            if redispatch(database, settings):
+                dispatcher.wake()
+            if time.monotonic() >= next_tidy_at:
+                next_tidy_at = time.monotonic() + _TIDY_EVERY_S
+                tidy(database, settings)
+        except Unavailable as error:
+            if not away:
+                _LOG.warning("%s", error)
+            away = True
+        else:
+            away = False
+    dispatcher.stop()
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = WorkerSettings()
+    database = Database(settings.database_url)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    _LOG.info("the reaper sweeps every %g s", _SWEEP_EVERY_S)
+    run(database, settings, ended)
+    database.close()
+
+
+if __name__ == "__main__":
+    main()

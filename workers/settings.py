@@ -1,0 +1,38 @@
+"""The operator's choices for workers, from TRAINYARD_... in the environment."""
+
+import socket
+from pathlib import Path
+
+from pydantic import Field
+
+from db.settings import StorageSettings
+
+
+class WorkerSettings(StorageSettings):
+    """Where the broker is, and how patient a worker is."""
+
+    broker_url: str = "redis://127.0.0.1:6379/0"
+    worker_name: str = Field(
+        default_factory=socket.gethostname,
+        description="Unique among the workers of one database: a worker that starts frees what its name held before.",
+    )
+    worker_concurrency: int = Field(1, ge=1, le=64, description="Jobs that run at once on this worker.")
+    warm_engines: int = Field(
+        1, ge=0, le=1, description="1 keeps an engine with its imports done beside each worker process; 0 does not."
+    )
+    lease_s: float = Field(15.0, gt=0)
+    heartbeat_s: float = Field(3.0, gt=0)
+    max_attempts: int = Field(5, ge=1)
+    backoff_s: float = Field(1.0, ge=0, description="Before the first retry; doubled with each failure in a row.")
+    redispatch_after_s: float = Field(5.0, gt=0, description="A message that nobody acted on is sent again after this.")
+    kill_grace_s: float = Field(10.0, ge=0, description="From asking an engine to cancel to killing it.")
+    stop_grace_s: float = Field(18.0, ge=0, description="From asking an engine to save and stop to killing it.")
+    keep_runs_s: float = Field(3600.0, ge=0, description="Run directories of ended jobs are kept this long.")
+
+    @property
+    def runs_dir(self) -> Path:
+        """One folder a job, in it one a attempt."""
+        return self.home / "runs"
+
+    def run_dir(self, job_id: str, attempt: int) -> Path:
+        return self.runs_dir / job_id / str(attempt)

@@ -1,0 +1,116 @@
+"""Settling: what an attempt came to, told to the database in one fenced transaction."""
+
+from typing import Any
+
+from db import artifacts, leases, records
+from db.artifacts import FileEntry
+from db.session import Session
+from db.state import JobState
+from engine.errors import EXIT_OK, EXIT_STOPPED
+from engine.events import Exported, Finished
+from workers import failures, process, stage
+from workers.attempt import Attempt
+from workers.claim import Lease, LeaseLostError
+from workers.failures import Failure
+from workers.settings import WorkerSettings
+from workers.supervise import End
+
+
+def settle(attempt: Attempt, end: End) -> None:
+    """Bring the job to what the engine's end means: cancelled, succeeded, queued again, or failed."""
+    succeeded = end.exit_code == EXIT_OK and end.finished is not None
+    stopped = end.failed is None and (attempt.stopping.is_set() or end.exit_code == EXIT_STOPPED)
+    lease = attempt.lease
+    if lease.cancel_requested.is_set():
+        cancel(lease, end.exit_code)
+    elif succeeded and end.finished is not None:
+        succeed(attempt, end.finished, end.exported)
+    elif stopped:
+        give_back(lease)
+    else:
+        log = process.log_path(attempt.run_dir)
+        give_up(lease, failures.classify(end.exit_code, end.failed, log), attempt.settings)
+
+
+def succeed(attempt: Attempt, finished: Finished, exported: Exported | None) -> None:
+    """Publish the result, if the kind has one, and end the job in the same transaction.
+
+    The export has been loaded and evaluated by the engine before it said so; every file of it is
+    hashed here as it is stored. A cancel that came until now wins, and nothing is published.
+    """
+    lease = attempt.lease
+    entries = stage.store(stage.folder_of(attempt.run_dir, exported.path), attempt.blobs) if exported else []
+
+    def act(s: Session) -> None:
+        renewal = leases.renew(s, lease.job.id, lease.fence, lease_s=lease.lease_s)
+        if renewal is None:
+            raise LeaseLostError(lease.job.id)
+        if renewal.cancel_requested:
+            leases.settle(s, lease.job.id, lease.fence, state=JobState.CANCELLED, message="cancelled while saving")
+            return
+        message = _publish(s, attempt, exported, entries) if exported else "evaluated"
+        leases.settle(
+            s, lease.job.id, lease.fence,
+            state=JobState.SUCCEEDED, message=message, result={"metrics": finished.metrics}, exit_code=EXIT_OK,
+        )  # fmt: skip
+
+    lease.write(act, last=True)
+
+
+def cancel(lease: Lease, exit_code: int | None = None) -> None:
+    """End the job as its owner asked."""
+    _let_go(
+        lease,
+        lambda s: leases.settle(
+            s, lease.job.id, lease.fence, state=JobState.CANCELLED, message="cancelled", exit_code=exit_code
+        ),
+    )
+
+
+def give_back(lease: Lease) -> None:
+    """Queue the job again through no fault of its own: its worker was told to stop."""
+    message = "the worker was stopped; the job goes on from its last checkpoint"
+    _let_go(lease, lambda s: leases.release(s, lease.job.id, lease.fence, outcome="stopped", message=message))
+
+
+def give_up(lease: Lease, failure: Failure, settings: WorkerSettings) -> None:
+    """End the attempt: another follows where it may help."""
+    _let_go(lease, lambda s: fail(s, lease.job.id, lease.fence, failure, settings) is not None)
+
+
+def fail(s: Session, job_id: str, fence: int, failure: Failure, settings: WorkerSettings) -> JobState | None:
+    """Queue the job again or fail it, by the class of the failure; None when the fence is stale."""
+    told: dict[str, Any] = {
+        "failure": failure.failure.value,
+        "code": failure.code,
+        "message": failure.message,
+        "mend": failure.mend,
+        "exit_code": failure.exit_code,
+    }
+    if failure.failure in failures.RETRIED:
+        return leases.retry_or_fail(
+            s, job_id, fence, **told, max_attempts=settings.max_attempts, backoff_s=settings.backoff_s
+        )
+    return JobState.FAILED if leases.settle(s, job_id, fence, state=JobState.FAILED, **told) else None
+
+
+def _let_go(lease: Lease, act: Any) -> None:
+    if not lease.write(act, last=True):
+        raise LeaseLostError(lease.job.id)
+
+
+def _publish(s: Session, attempt: Attempt, exported: Exported, entries: list[FileEntry]) -> str:
+    lease = attempt.lease
+    name = lease.job.spec.get("suffix") or lease.job.id
+    artifact = artifacts.publish_result(
+        s, lease.job.id, lease.fence,
+        kind=exported.layout, layout=exported.layout, name=name, step=exported.step, files=entries,
+        metrics=exported.metrics, lineage=attempt.lineage | {"step": exported.step},
+    )  # fmt: skip
+    if artifact is None:
+        raise LeaseLostError(lease.job.id)
+    message = f"{artifact.kind} {artifact.name}/{artifact.version} published"
+    facts = {"artifact_id": artifact.id, "kind": artifact.kind, "name": artifact.name, "version": artifact.version}
+    event = {"type": "artifact", "level": "info", "message": message, "data": facts, "created_at": artifact.created_at}
+    records.append(s, lease.job.id, lease.fence, events=[event], metrics=[], lease_s=lease.lease_s)
+    return message

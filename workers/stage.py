@@ -1,0 +1,147 @@
+"""Staging: from stored files to a run directory, and from a run directory to stored files."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from db import artifacts, files
+from db.artifacts import FileEntry
+from db.blobs import BlobStore
+from db.models import Artifact, Job
+from db.session import Session
+from engine.errors import SpecError
+
+_STATE = "state/"
+"""Part of a checkpoint that is needed to go on with a run, and of no use to another job."""
+
+# Where the files that a spec names go in the run directory.
+_DATA = {"training_file": "train", "validation_file": "validation", "eval_file": "eval"}
+
+
+class Link(NamedTuple):
+    """A file of the run directory and the blob that it is."""
+
+    path: str
+    sha256: str
+
+
+class Plan(NamedTuple):
+    """What a run directory is made of, and where the result will have come from."""
+
+    job: dict[str, Any]
+    links: list[Link]
+    lineage: dict[str, Any]
+
+
+def plan(s: Session, job: Job, fence: int) -> Plan:
+    """Everything that the database knows about this attempt's input.
+
+    Raises:
+        SpecError: a file or an artifact that the spec names is no longer there.
+    """
+    data_links, file_lineage = _data(s, job)
+    base = _artifact(s, job, job.base_artifact_id) if job.base_artifact_id else None
+    links = [*data_links, *(_base(s, job, base) if base else []), *_checkpoint(s, job)]
+    lineage = {
+        "job_id": job.id,
+        "kind": job.kind,
+        "attempt": fence,
+        "spec_digest": hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest(),
+        "files": file_lineage,
+        "base": base and {"id": base.id, "name": base.name, "version": base.version, "digest": base.digest},
+    }
+    return Plan({"job_id": job.id, "attempt": fence, "spec": job.spec}, links, lineage)
+
+
+def lay_out(planned: Plan, blobs: BlobStore, run_dir: Path) -> None:
+    """Write the run directory: `job.json`, and hard links to everything else."""
+    shutil.rmtree(run_dir, ignore_errors=True)
+    run_dir.mkdir(parents=True)
+    (run_dir / "job.json").write_text(json.dumps(planned.job, indent=2), encoding="utf-8")
+    for link in planned.links:
+        target = run_dir / _inside(link.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        blobs.link_to(link.sha256, target)
+
+
+def store(folder: Path, blobs: BlobStore) -> list[FileEntry]:
+    """Put every file below a folder into the blob store.
+
+    Raises:
+        ValueError: there is none, or something else than a plain file.
+        db.errors.LowSpace: the disk is nearly full.
+    """
+    entries = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise ValueError(f"{path.relative_to(folder)} is not a plain file")
+        if path.is_file():
+            blob = blobs.put_file(path)
+            entries.append(FileEntry(path.relative_to(folder).as_posix(), blob.sha256, blob.size_bytes))
+    if not entries:
+        raise ValueError(f"{folder.name} holds no files")
+    return entries
+
+
+def folder_of(run_dir: Path, path: str) -> Path:
+    """The folder that an event of the engine names, which must lie in the run directory."""
+    return run_dir / _inside(path)
+
+
+def _data(s: Session, job: Job) -> tuple[list[Link], list[dict[str, str]]]:
+    links, lineage = [], []
+    for field, name in _DATA.items():
+        file_id = job.spec.get(field)
+        if file_id is None or file_id == "auto":
+            continue
+        file = files.get(s, job.project_id, file_id)
+        if file is None:
+            raise SpecError("file_gone", f"{field} {file_id} was deleted", "Upload it and submit the job again.")
+        extension = "txt" if file.format == "text" else "jsonl"
+        links.append(Link(f"data/{name}.{extension}", file.sha256))
+        lineage.append({"id": file.id, "filename": file.filename, "sha256": file.sha256})
+    return links, lineage
+
+
+def _base(s: Session, job: Job, base: Artifact) -> list[Link]:
+    """The model; where the base is an adapter, that and the model below it."""
+    if base.layout == "model":
+        return _links(s, base, "model")
+    links = _links(s, base, "adapter")
+    below = base
+    while below.layout == "adapter":
+        if below.base_artifact_id is None:
+            raise SpecError("base_gone", f"adapter {below.id} has no base model", "Name another model.")
+        below = _artifact(s, job, below.base_artifact_id)
+    return links + _links(s, below, "model")
+
+
+def _checkpoint(s: Session, job: Job) -> list[Link]:
+    newest = artifacts.latest_checkpoint(s, job.id)
+    if newest is None:
+        return []
+    return _links(s, newest, f"checkpoints/step-{newest.step:08d}", with_state=True)
+
+
+def _links(s: Session, artifact: Artifact, folder: str, *, with_state: bool = False) -> list[Link]:
+    return [
+        Link(f"{folder}/{file.path}", file.sha256)
+        for file in artifacts.files(s, artifact.id)
+        if with_state or not file.path.startswith(_STATE)
+    ]
+
+
+def _artifact(s: Session, job: Job, artifact_id: str) -> Artifact:
+    artifact = artifacts.get(s, job.project_id, artifact_id)
+    if artifact is None:
+        raise SpecError("base_gone", f"{artifact_id}, which the job starts from, was deleted", "Name another model.")
+    return artifact
+
+
+def _inside(path: str) -> PurePosixPath:
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        raise ValueError(f"{path!r} leaves the run directory")
+    return pure

@@ -1,0 +1,188 @@
+"""Supervision: an engine at work, its events carried to the database, its end brought about when it must."""
+
+import logging
+import signal
+import time
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from db import artifacts, leases, records
+from db.session import Session
+from engine.events import EVENT, CheckpointSaved, Exported, Failed, Finished, Log, Metrics, Started, Stopped
+from workers import stage
+from workers.attempt import Attempt
+from workers.claim import LeaseLostError
+from workers.process import EngineProcess
+from workers.tail import Tail
+
+_TICK_S = 0.05
+_WRITE_EVERY_S = 0.25
+_WRITE_AT_LINES = 500
+_LOG = logging.getLogger(__name__)
+
+
+class End(NamedTuple):
+    """How an engine ended, and what it said last."""
+
+    exit_code: int
+    exported: Exported | None
+    finished: Finished | None
+    failed: Failed | None
+
+
+class Supervision:
+    """One engine from its start to its end."""
+
+    def __init__(self, attempt: Attempt, engine: EngineProcess) -> None:
+        self._attempt = attempt
+        self._lease = attempt.lease
+        self._engine = engine
+        self._tail = Tail(attempt.run_dir / "events.jsonl")
+        self._events: list[dict[str, Any]] = []
+        self._metrics: list[dict[str, Any]] = []
+        self._written_at = 0.0
+        self._asked: signal.Signals | None = None
+        self._kill_at = float("inf")
+        self._last: dict[type, Any] = {}
+
+    def run(self) -> End:
+        """Follow the engine to its end.
+
+        Raises:
+            LeaseLostError: the job went to another attempt; the engine has been killed.
+        """
+        self._lease.stop_on_loss(self._engine.kill)
+        try:
+            exit_code = self._follow()
+            self._write()
+        finally:
+            self._engine.end()
+        if self._lease.lost.is_set():
+            raise LeaseLostError(self._lease.job.id)
+        last = self._last
+        return End(exit_code, last.get(Exported), last.get(Finished), last.get(Failed))
+
+    def _follow(self) -> int:
+        while True:
+            exit_code = self._engine.poll()  # asked before reading, so the last lines are not missed
+            self._read()
+            self._write_when_due()
+            if exit_code is not None:
+                return exit_code
+            self._obey()
+            time.sleep(_TICK_S)
+
+    def _obey(self) -> None:
+        """Ask the engine to end when the job is cancelled or the worker is to stop; kill it when it does not."""
+        if self._lease.cancel_requested.is_set():
+            self._ask(signal.SIGINT, self._attempt.settings.kill_grace_s)
+        elif self._attempt.stopping.is_set():
+            self._ask(signal.SIGTERM, self._attempt.settings.stop_grace_s)
+        if time.monotonic() >= self._kill_at:
+            _LOG.warning("job %s: the engine did not end in time; killed", self._lease.job.id)
+            self._engine.kill()
+
+    def _ask(self, number: signal.Signals, grace_s: float) -> None:
+        if self._asked is not number:
+            self._asked = number
+            self._kill_at = time.monotonic() + grace_s
+            self._engine.ask(number)
+
+    def _read(self) -> None:
+        for line in self._tail.lines():
+            try:
+                event = EVENT.validate_json(line)
+            except ValidationError as error:
+                _LOG.warning("job %s: a line of events.jsonl is not an event: %s", self._lease.job.id, error)
+                continue
+            self._take(event)
+            if len(self._events) + len(self._metrics) >= _WRITE_AT_LINES:
+                self._write()
+
+    def _take(self, event: Started | Log | Metrics | CheckpointSaved | Exported | Finished | Stopped | Failed) -> None:
+        match event:
+            case Metrics(step=step, split=split, values=values, time=told_at):
+                self._metrics.append({"split": split, "step": step, "values": values, "created_at": told_at})
+            case Log(level=level, message=message, code=code, data=data, time=told_at):
+                self._tell("log", level, message, {"code": code, **data}, told_at)
+            case Started():
+                self._tell("started", "info", _started(event), _facts(event), event.time)
+            case CheckpointSaved():
+                self._publish_checkpoint(event)
+            case Exported() | Finished() | Failed():
+                self._last[type(event)] = event
+            case Stopped(step=step, time=told_at):
+                self._tell("stopped", "info", f"stopped at step {step}, saved", {"step": step}, told_at)
+
+    def _tell(self, kind: str, level: str, message: str, data: dict[str, Any], told_at: float) -> None:
+        self._events.append({"type": kind, "level": level, "message": message, "data": data, "created_at": told_at})
+
+    def _write_when_due(self) -> None:
+        if (self._events or self._metrics) and time.monotonic() >= self._written_at + _WRITE_EVERY_S:
+            self._write()
+
+    def _write(self) -> None:
+        """Everything read so far, in one fenced transaction that renews the lease too."""
+        if not (self._events or self._metrics):
+            return
+        asked_at = time.monotonic()
+        renewal = self._lease.write(self._append)
+        self._lease.renewed(asked_at, renewal)
+        self._events, self._metrics = [], []
+        self._written_at = time.monotonic()
+
+    def _append(self, s: Session) -> leases.Renewal | None:
+        lease = self._lease
+        return records.append(
+            s, lease.job.id, lease.fence, events=self._events, metrics=self._metrics, lease_s=lease.lease_s
+        )
+
+    def _publish_checkpoint(self, saved: CheckpointSaved) -> None:
+        """Files first, then the artifact and its event in one fenced transaction with all that was told before."""
+        if self._lease.cancel_requested.is_set():
+            return
+        entries = stage.store(stage.folder_of(self._attempt.run_dir, saved.path), self._attempt.blobs)
+        lease = self._lease
+        keep = lease.job.spec["checkpoints"]["save_total_limit"]
+
+        def publish(s: Session) -> leases.Renewal:
+            artifact = artifacts.publish_checkpoint(
+                s, lease.job.id, lease.fence,
+                step=saved.step, layout=saved.layout, files=entries, metrics=saved.metrics,
+                lineage=self._attempt.lineage | {"step": saved.step}, keep=keep,
+            )  # fmt: skip
+            if artifact is None:
+                raise LeaseLostError(lease.job.id)
+            facts = {"artifact_id": artifact.id, "step": saved.step, "best": saved.best, "metrics": saved.metrics}
+            event = {
+                "type": "checkpoint",
+                "level": "info",
+                "message": f"checkpoint of step {saved.step} saved",
+                "data": facts,
+                "created_at": saved.time,
+            }
+            renewal = records.append(
+                s, lease.job.id, lease.fence,
+                events=[*self._events, event], metrics=self._metrics, lease_s=lease.lease_s,
+            )  # fmt: skip
+            if renewal is None:
+                raise LeaseLostError(lease.job.id)
+            return renewal
+
+        asked_at = time.monotonic()
+        renewal = lease.write(publish)
+        lease.renewed(asked_at, renewal)
+        self._events, self._metrics = [], []
+        self._written_at = time.monotonic()
+
+
+def _started(event: Started) -> str:
+    if not event.total_steps:
+        return f"started on {event.device} in {event.precision}"
+    origin = f"from step {event.start_step}" if event.start_step else "from the beginning"
+    return f"started on {event.device} in {event.precision}: {event.total_steps} steps, {origin}"
+
+
+def _facts(event: Started) -> dict[str, Any]:
+    return event.model_dump(mode="json", exclude={"seq", "time", "type"})

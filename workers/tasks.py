@@ -1,0 +1,59 @@
+"""The one task: an attempt at a job, from its claim to its settlement."""
+
+import logging
+import threading
+
+from db.errors import Unavailable
+from engine.errors import SpecError
+from workers import claim, failures, life, settle, stage
+from workers.attempt import Attempt
+from workers.claim import Lease, LeaseLostError
+from workers.failures import Failure
+from workers.life import Slot
+from workers.queue import RUN_JOB, app
+from workers.supervise import Supervision
+
+_LOG = logging.getLogger(__name__)
+
+
+@app.task(name=RUN_JOB)
+def run_job(job_id: str) -> None:
+    """Run a job if it is there to take. A message that comes twice, or too late, finds nothing to claim."""
+    slot = life.slot()
+    with life.stop_signal() as stopping:
+        try:
+            lease = claim.take(slot.database, job_id, slot.name, slot.settings)
+        except Unavailable as error:
+            _LOG.warning("job %s is left to a later message: %s", job_id, error)
+            return
+        if lease is None:
+            return
+        with lease:
+            try:
+                carry_out(slot, lease, stopping)
+            except LeaseLostError:
+                _LOG.warning("job %s, attempt %d: given up, its lease is lost", job_id, lease.fence)
+    slot.warm.prepare()
+
+
+def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
+    """Stage, supervise, settle. Whatever goes wrong becomes a failure of the job, told with a class and a mend.
+
+    Raises:
+        LeaseLostError: the job is another attempt's by now.
+    """
+    run_dir = slot.settings.run_dir(lease.job.id, lease.fence)
+    try:
+        planned = lease.write(lambda s: stage.plan(s, lease.job, lease.fence))
+        stage.lay_out(planned, slot.blobs, run_dir)
+        lease.begin_running()
+        attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
+        end = Supervision(attempt, slot.warm.start(run_dir)).run()
+        settle.settle(attempt, end)
+    except LeaseLostError:
+        raise
+    except SpecError as error:
+        settle.give_up(lease, Failure(error.failure, error.code, error.message, error.mend), slot.settings)
+    except Exception as error:  # noqa: BLE001 - the edge: a job must not stay "running" because of a mistake of ours
+        _LOG.exception("job %s, attempt %d", lease.job.id, lease.fence)
+        settle.give_up(lease, failures.of_ours(error), slot.settings)

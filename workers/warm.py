@@ -1,0 +1,47 @@
+"""The warm engine: one process that has its imports behind it and waits for the next job."""
+
+import logging
+import os
+from pathlib import Path
+
+from workers.process import EngineProcess
+
+_LOG = logging.getLogger(__name__)
+
+
+class WarmEngine:
+    """Holds at most one waiting engine. Each runs one job; `prepare` starts the next.
+
+    Both methods are for the main thread alone (see EngineProcess), and neither waits: an engine
+    that still imports takes its run directory when it is done, which is never later than a fresh
+    one would begin.
+    """
+
+    def __init__(self, folder: Path, *, enabled: bool) -> None:
+        self._log_path = folder / f"warm-{os.getpid()}.log"
+        self._enabled = enabled
+        self._waiting: EngineProcess | None = None
+
+    def prepare(self) -> None:
+        """Have an engine waiting, if that is wanted and none is."""
+        if self._enabled and (self._waiting is None or self._waiting.poll() is not None):
+            self._waiting = EngineProcess.waiting(self._log_path)
+
+    def start(self, run_dir: Path) -> EngineProcess:
+        """An engine at work on `run_dir`: the waiting one, else a cold one."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and waiting.poll() is None:
+            try:
+                waiting.hand_over(run_dir, self._log_path)
+            except BrokenPipeError:
+                waiting.end()
+                _LOG.warning("the warm engine ended as it was given its job; a cold one takes it")
+            else:
+                return waiting
+        return EngineProcess.cold(run_dir)
+
+    def close(self) -> None:
+        """End the waiting engine."""
+        if self._waiting is not None:
+            self._waiting.end()
+        self._log_path.unlink(missing_ok=True)
