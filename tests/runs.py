@@ -1,0 +1,176 @@
+"""Tiny models and run directories for the engine's tests."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from engine import process
+from engine.data.tokenizer import train_tokenizer
+from engine.journal import Journal
+from engine.rundir import RunDirectory
+from engine.session import Session
+from engine.stop import StopFlag
+
+ROOT = Path(__file__).parent.parent
+_SHAPE: dict[str, Any] = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+FAMILIES = ("llama", "qwen2", "mistral", "gpt2")
+WORDS = "the a cat dog house tree sees likes finds takes red blue small large and or then now here there".split()
+
+
+def sentence(rng: random.Random, words: int) -> str:
+    return " ".join(rng.choice(WORDS) for _ in range(words)) + "."
+
+
+def text(lines: int, seed: int = 0) -> str:
+    rng = random.Random(seed)
+    return "".join(sentence(rng, rng.randint(4, 30)) + "\n" for _ in range(lines))
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    return train_tokenizer([text(200), "what is plus? the answer is 0 1 2 3 4 5 6 7 8 9"], 400)
+
+
+def model(family: str = "llama", vocab_size: int = 400, seed: int = 0) -> Any:
+    """A random model, weights large enough that what a token sees shows in its logits."""
+    torch.manual_seed(seed)
+    special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
+    if family == "gpt2":
+        made: Any = GPT2LMHeadModel(
+            GPT2Config(vocab_size=vocab_size, n_positions=256, n_embd=32, n_layer=2, n_head=4, **special)
+        )
+    else:
+        config, kind = {
+            "llama": (LlamaConfig, LlamaForCausalLM),
+            "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+            "mistral": (MistralConfig, MistralForCausalLM),
+        }[family]
+        more = {"sliding_window": 7} if family == "mistral" else {}
+        made = kind(config(vocab_size=vocab_size, **_SHAPE, **special, **more))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(5.0)
+    return made
+
+
+def save_base(folder: Path, family: str = "llama") -> Path:
+    fast = tokenizer()
+    model(family, vocab_size=len(fast)).save_pretrained(folder)
+    fast.save_pretrained(folder)
+    return folder
+
+
+def answers(rows: int, seed: int = 0) -> list[dict[str, Any]]:
+    rng = random.Random(seed)
+    return [
+        {"prompt": sentence(rng, rng.randint(2, 20)), "completion": sentence(rng, rng.randint(1, 8))} for _ in range(rows)
+    ]
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def write_job(root: Path, spec: dict[str, Any]) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "job.json").write_text(json.dumps({"job_id": "job-1", "attempt": 1, "spec": spec}))
+    return root
+
+
+def sft_spec(**hyperparameters: Any) -> dict[str, Any]:
+    given = {"max_length": 64, "per_device_train_batch_size": 2, "learning_rate": 0.01, "max_steps": 6, **hyperparameters}
+    return {
+        "kind": "sft",
+        "model": "tiny/1",
+        "training_file": "file-1",
+        "hyperparameters": given,
+        "checkpoints": {"save_steps": 2, "save_total_limit": 2},
+        "tuning": {"method": "lora", "r": 4},
+    }
+
+
+def sft_run(root: Path, rows: int = 60, spec: dict[str, Any] | None = None) -> Path:
+    write_job(root, spec or sft_spec())
+    write_rows(root / "data" / "train.jsonl", answers(rows))
+    save_base(root / "model")
+    return root
+
+
+def pretrain_run(root: Path, **hyperparameters: Any) -> Path:
+    given = {"max_length": 32, "per_device_train_batch_size": 4, "max_steps": 6, **hyperparameters}
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    spec = {
+        "kind": "pretrain",
+        "model": shape,
+        "tokenizer": {"vocab_size": 320},
+        "training_file": "file-1",
+        "hyperparameters": given,
+        "checkpoints": {"save_steps": 2, "save_total_limit": 2},
+    }
+    write_job(root, spec)
+    (root / "data").mkdir()
+    (root / "data" / "train.txt").write_text(text(200))
+    return root
+
+
+@contextmanager
+def opened(root: Path) -> Iterator[Session]:
+    """A session of a run directory in this process."""
+    with closing(Journal(root / "events.jsonl")) as journal:
+        yield Session.open(RunDirectory.read(root), journal, StopFlag())
+
+
+def carry_out(root: Path) -> int:
+    """Do the whole run in this process; returns the exit code."""
+    return process.carry_out(root, StopFlag())
+
+
+def events(root: Path, type_: str | None = None) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
+    return [event for event in found if type_ in {None, event["type"]}]
+
+
+def losses(root: Path) -> dict[int, float]:
+    """Loss by step; of a step that was done twice, the later one."""
+    return {e["step"]: e["values"]["loss"] for e in events(root, "metrics") if e["split"] == "train"}
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """A real engine process."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "engine", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
