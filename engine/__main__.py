@@ -7,6 +7,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from engine.stop import StopFlag
+
 _PARENT = "TRAINYARD_PARENT_PID"
 _PR_SET_PDEATHSIG = 1
 _USAGE = "usage: python -m engine RUN_DIR | python -m engine --wait"
@@ -21,14 +23,21 @@ def main(arguments: list[str]) -> int:
         return 64
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
+    stop = StopFlag()
+    if arguments != ["--wait"]:
+        stop.listen()
     from engine.process import carry_out  # torch and transformers: seconds, and too late to notice a dead parent
 
     if arguments != ["--wait"]:
-        return carry_out(Path(arguments[0]))
+        return carry_out(Path(arguments[0]), stop)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     line = sys.stdin.readline().strip()
-    return carry_out(Path(line)) if line else 0
+    if not line:
+        return 0
+    stop.listen()  # not before: SIGTERM ends an idle process at once
+    return carry_out(Path(line), stop)
 
 
 def _tied_to_parent() -> bool:

@@ -5,6 +5,7 @@ import traceback
 from pathlib import Path
 
 import torch
+from transformers.utils.logging import disable_progress_bar
 
 from engine.errors import (
     EXIT_BUG,
@@ -21,16 +22,16 @@ from engine.rundir import RunDirectory
 from engine.session import Session, score
 from engine.stop import StopFlag, StopRequested
 
+disable_progress_bar()
+
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "Cannot allocate memory")
 
 
-def carry_out(root: Path) -> int:
+def carry_out(root: Path, stop: StopFlag) -> int:
     """Run to the end, or to whatever stops it; returns the exit code. KeyboardInterrupt passes through."""
     if not root.is_dir():
         sys.stderr.write(f"{root} is not a directory\n")
         return EXIT_BUG
-    stop = StopFlag()
-    stop.listen()
     journal = Journal(root / "events.jsonl")
     step = 0
     try:

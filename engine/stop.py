@@ -4,7 +4,7 @@ import signal
 from types import FrameType
 
 
-class StopRequested(Exception):  # noqa: N818 - a request, not an error
+class StopRequested(Exception):
     """Raised at a safe point after SIGTERM."""
 
 

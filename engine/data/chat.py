@@ -3,6 +3,7 @@
 import re
 from typing import Any, NamedTuple
 
+import numpy as np
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
@@ -82,7 +83,7 @@ def chat_corpus(
                 kept = [token for token, trained in zip(ids, mask, strict=True) if trained]
                 size_bytes = len(str(tokenizer.decode(kept, skip_special_tokens=True)).encode())
             if any(mask[1:]):
-                documents.append(Document(row.line, ids, mask, size_bytes))
+                documents.append(Document(row.line, np.array(ids, np.int32), np.array(mask, np.bool_), size_bytes))
             else:
                 untrained.append(row.line)
     if not documents:

@@ -15,8 +15,8 @@ class Document(NamedTuple):
     """One document's tokens; `trained` marks those that carry loss, `size_bytes` is the text behind them."""
 
     line: int
-    ids: list[int]
-    trained: list[bool]
+    ids: NDArray[np.int32]
+    trained: NDArray[np.bool_]
     size_bytes: int
 
 
@@ -34,8 +34,8 @@ class Corpus:
     def of(cls, documents: list[Document]) -> "Corpus":
         lengths = [len(d.ids) for d in documents]
         return cls(
-            ids=np.fromiter((i for d in documents for i in d.ids), np.int32, sum(lengths)),
-            trained=np.fromiter((t for d in documents for t in d.trained), np.bool_, sum(lengths)),
+            ids=np.concatenate([d.ids for d in documents]),
+            trained=np.concatenate([d.trained for d in documents]),
             starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
             lines=np.array([d.line for d in documents], np.int64),
             sizes_bytes=np.array([d.size_bytes for d in documents], np.int64),

@@ -3,6 +3,8 @@
 from bisect import bisect_right
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from engine.data.corpus import Corpus, Document
@@ -20,12 +22,13 @@ def text_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, max_l
     """
     documents: list[Document] = []
     for run in _running(rows, tokenizer):
-        last = len(run.ids) - 1
+        ids = np.concatenate(run.parts)
+        last = len(ids) - 1
         for start in range(0, last, max_length):
             stop = min(start + max_length, last)
-            window = run.ids[start : stop + 1]
+            window = ids[start : stop + 1]
             size_bytes = run.size_bytes * stop // last - run.size_bytes * start // last
-            documents.append(Document(run.line_at(start), window, [True] * len(window), size_bytes))
+            documents.append(Document(run.line_at(start), window, np.ones(len(window), np.bool_), size_bytes))
     return Corpus.of(documents)
 
 
@@ -33,9 +36,16 @@ def text_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, max_l
 class _Run:
     """A document as it grows; `marks` tell which line the text came from at a token."""
 
-    ids: list[int]
+    parts: list[NDArray[np.int32]]
+    tokens: int
     size_bytes: int
     marks: list[tuple[int, int]]
+
+    def add(self, ids: list[int], line: int, size_bytes: int) -> None:
+        self.marks.append((self.tokens, line))
+        self.parts.append(np.array(ids, np.int32))
+        self.tokens += len(ids)
+        self.size_bytes += size_bytes
 
     def line_at(self, token: int) -> int:
         return self.marks[bisect_right(self.marks, (token, 1 << 62)) - 1][1]
@@ -50,12 +60,11 @@ def _running(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[
         encoded = tokenizer([str(row.row) for row in part], add_special_tokens=False)["input_ids"]
         for row, ids in zip(part, encoded, strict=True):
             if not row.follows:
-                runs.append(_Run([] if begin is None else [begin], 0, [(0, row.line)]))
-            run = runs[-1]
-            run.marks.append((len(run.ids), row.line))
-            run.ids += ids if end is None or not row.ends else [*ids, end]
-            run.size_bytes += len(str(row.row).encode())
-    return [run for run in runs if len(run.ids) > 1]
+                runs.append(_Run([], 0, 0, []))
+                runs[-1].add([] if begin is None else [begin], row.line, 0)
+            closed = ids if end is None or not row.ends else [*ids, end]
+            runs[-1].add(closed, row.line, len(str(row.row).encode()))
+    return [run for run in runs if run.tokens > 1]
 
 
 def batches(rows: list[SourceRow]) -> list[list[SourceRow]]:

@@ -60,3 +60,5 @@ def merged(wrapped: PeftModel) -> PreTrainedModel:
 def save_adapter(wrapped: PeftModel, folder: Path) -> None:
     """adapter_config.json and adapter_model.safetensors; plain PEFT loads them."""
     wrapped.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+    # PEFT's model card is an empty form.
+    (folder / "README.md").unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from engine.data.chat import chat_corpus, ensure_chat_template
 from engine.data.corpus import Batch, Rows
@@ -22,6 +23,7 @@ class EvalObjective:
 
     def __init__(self, run: RunDirectory, spec: EvalSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
+        self.max_length = spec.evaluation.max_length
         self.source = read_source(run.required_data("eval"), "evals")
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
@@ -30,21 +32,30 @@ class EvalObjective:
         own = adapter is not None and (adapter / "tokenizer.json").exists()
         tokenizer = load_tokenizer(adapter if own and adapter is not None else base)
         model = load_model(base, device=machine.device, dtype=machine.compute_dtype)
-        warning = check_fit(model, tokenizer, self.spec.evaluation.max_length)
-        if warning:
-            self.journal.log("warn", "beyond_positions", warning)
+        self.max_length = self._fitting(model)
+        check_fit(model, tokenizer, self.max_length)
         if adapter is None:
             return Subject(model, tokenizer, "model")
         return Subject(load_adapter(model, adapter, trainable=False), tokenizer, "adapter")
 
+    def _fitting(self, model: PreTrainedModel) -> int:
+        """max_length, or what the model was made for when that is less: beyond it the figures say little."""
+        asked = self.spec.evaluation.max_length
+        limit = getattr(model.config, "max_position_embeddings", None) or asked
+        if limit < asked:
+            self.journal.log("warn", "max_length_lowered", f"rows are cut at the model's {limit} positions, not {asked}")
+        return min(asked, limit)
+
     def rows(self, subject: Subject) -> Rows:
-        settings, tokenizer = self.spec.evaluation, subject.tokenizer
+        tokenizer = subject.tokenizer
         if isinstance(self.source[0].row, str):
-            return Rows(None, text_corpus(self.source, tokenizer, settings.max_length))
+            return Rows(None, text_corpus(self.source, tokenizer, self.max_length))
         if ensure_chat_template(tokenizer):
             self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
-        made = chat_corpus(self.source, tokenizer, max_length=settings.max_length, long_rows=settings.long_rows)
-        made.report(self.journal, "eval", settings.max_length)
+        made = chat_corpus(
+            self.source, tokenizer, max_length=self.max_length, long_rows=self.spec.evaluation.long_rows
+        )
+        made.report(self.journal, "eval", self.max_length)
         return Rows(None, made.corpus)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
