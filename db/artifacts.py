@@ -1,0 +1,249 @@
+"""Artifacts: publishing them once and in order, finding them, letting them go."""
+
+import hashlib
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import delete as remove
+from sqlalchemy import func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from db import clock, paging, records
+from db.errors import InUse
+from db.fence import live
+from db.ids import new_id
+from db.models import Artifact, ArtifactFile, Job, Project
+from db.state import ENDED
+
+_ID_PREFIX = {"model": "model", "adapter": "adapter", "checkpoint": "ckpt"}
+_MAX_VERSION_DIGITS = 9
+
+
+class FileEntry(NamedTuple):
+    """A file of an artifact that is to be published; its bytes are already the blob `sha256`."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+def publish_checkpoint(
+    s: Session,
+    job_id: str,
+    fence: int,
+    *,
+    step: int,
+    layout: str,
+    files: Sequence[FileEntry],
+    metrics: dict[str, Any],
+    lineage: dict[str, Any],
+    keep: int,
+    best_by: str | None = None,
+) -> Artifact | None:
+    """Publish the checkpoint of a step and, in the same transaction, delete all but the newest `keep` of the job.
+
+    The one with the lowest metric `best_by` is kept beside them: the run may yet choose it as its result.
+    Publishing a step again gives the artifact that is there. A checkpoint that a job which has not
+    ended starts from is kept. None when the fence is stale or the lease ran out.
+    """
+    job = _own(s, job_id, fence)
+    if job is None:
+        return None
+    artifact = _publish(
+        s, job, kind="checkpoint", layout=layout, name=None, step=step, files=files, metrics=metrics, lineage=lineage
+    )
+    _thin_out(s, job_id, keep, best_by)
+    return artifact
+
+
+def publish_result(
+    s: Session,
+    job_id: str,
+    fence: int,
+    *,
+    kind: str,
+    layout: str,
+    name: str,
+    step: int,
+    files: Sequence[FileEntry],
+    metrics: dict[str, Any],
+    lineage: dict[str, Any],
+) -> Artifact | None:
+    """Publish a job's model or adapter as the next version of `name`; versions are never used twice.
+
+    Publishing the same (job, kind, step) again gives the artifact that is there. None when the
+    fence is stale or the lease ran out.
+    """
+    job = _own(s, job_id, fence)
+    if job is None:
+        return None
+    return _publish(
+        s, job, kind=kind, layout=layout, name=name, step=step, files=files, metrics=metrics, lineage=lineage
+    )
+
+
+def latest_checkpoint(s: Session, job_id: str) -> Artifact | None:
+    """The checkpoint to go on from: the furthest one that is not deleted."""
+    query = select(Artifact).where(
+        Artifact.job_id == job_id, Artifact.kind == "checkpoint", Artifact.deleted_at.is_(None)
+    )
+    return s.scalars(query.order_by(Artifact.step.desc()).limit(1)).one_or_none()
+
+
+def page(
+    s: Session,
+    project_id: str,
+    *,
+    kinds: Collection[str],
+    name: str | None = None,
+    job_id: str | None = None,
+    after: str | None,
+    limit: int,
+) -> tuple[list[Artifact], bool]:
+    """Artifacts, newest first, and whether more follow. Ask for one kind at a time: ids of two kinds do not interleave."""
+    query = select(Artifact).where(
+        Artifact.project_id == project_id, Artifact.kind.in_(kinds), Artifact.deleted_at.is_(None)
+    )
+    if name is not None:
+        query = query.where(Artifact.name == name)
+    if job_id is not None:
+        query = query.where(Artifact.job_id == job_id)
+    return paging.page(s, query, Artifact.id, after=after, limit=limit)
+
+
+def get(s: Session, project_id: str, artifact_id: str) -> Artifact | None:
+    """The artifact of that id, or None when the project has none or it is deleted."""
+    query = select(Artifact).where(
+        Artifact.id == artifact_id, Artifact.project_id == project_id, Artifact.deleted_at.is_(None)
+    )
+    return s.scalars(query).one_or_none()
+
+
+def resolve(s: Session, project_id: str, reference: str) -> Artifact | None:
+    """The artifact meant by an id, a name (its newest version that is there) or `name/version`, in this order."""
+    there = select(Artifact).where(Artifact.project_id == project_id, Artifact.deleted_at.is_(None))
+    named = there.where(or_(Artifact.id == reference, Artifact.name == reference))
+    ranked = named.order_by((Artifact.id == reference).desc(), Artifact.version.desc()).limit(1)
+    if artifact := s.scalars(ranked).one_or_none():
+        return artifact
+    name, _, version = reference.rpartition("/")
+    if not (version.isascii() and version.isdecimal() and len(version) <= _MAX_VERSION_DIGITS):
+        return None
+    return s.scalars(there.where(Artifact.name == name, Artifact.version == int(version))).one_or_none()
+
+
+def files(s: Session, artifact_id: str) -> list[ArtifactFile]:
+    """The files of an artifact, by path."""
+    query = select(ArtifactFile).where(ArtifactFile.artifact_id == artifact_id)
+    return list(s.scalars(query.order_by(ArtifactFile.path)))
+
+
+def delete(s: Session, project_id: str, artifact_id: str) -> bool:
+    """Whether there was such an artifact to delete. The row stays, hidden, so that lineage can name it.
+
+    Raises InUse while the job that made it has not ended, or one that starts from it.
+    """
+    artifact = get(s, project_id, artifact_id)
+    if artifact is None:
+        return False
+    needing = select(Job.id).where(
+        Job.state.not_in(ENDED), or_(Job.id == artifact.job_id, Job.base_artifact_id == artifact_id)
+    )
+    if job_ids := list(s.scalars(needing.order_by(Job.id))):
+        raise InUse(artifact_id, job_ids)
+    _tombstone(s, [artifact_id])
+    return True
+
+
+def names(s: Session, project_id: str) -> list[str]:
+    """The names that `resolve` knows in this project."""
+    query = select(Artifact.name).where(
+        Artifact.project_id == project_id, Artifact.name.is_not(None), Artifact.deleted_at.is_(None)
+    )
+    return [name for name in s.scalars(query.distinct().order_by(Artifact.name)) if name is not None]
+
+
+def digest_of(files: Iterable[FileEntry]) -> str:
+    """The sha256 of the lines `<sha256>  <path>`, sorted by path: one name for the whole set of files."""
+    lines = (f"{file.sha256}  {file.path}\n" for file in sorted(files))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _own(s: Session, job_id: str, fence: int) -> Job | None:
+    """The job, locked until the commit, if it is still held under this fence."""
+    query = select(Job).where(*live(s, job_id, fence)).with_for_update()
+    return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
+
+
+def _publish(
+    s: Session,
+    job: Job,
+    *,
+    kind: str,
+    layout: str,
+    name: str | None,
+    step: int,
+    files: Sequence[FileEntry],
+    metrics: dict[str, Any],
+    lineage: dict[str, Any],
+) -> Artifact:
+    same = select(Artifact).where(Artifact.job_id == job.id, Artifact.kind == kind, Artifact.step == step)
+    artifact = s.scalars(same).one_or_none()
+    if artifact is not None and artifact.deleted_at is None:
+        return artifact
+    if artifact is None:
+        artifact = Artifact(id=new_id(_ID_PREFIX[kind]), project_id=job.project_id, job_id=job.id, kind=kind, step=step)
+        artifact.name, artifact.version = name, None if name is None else _next_version(s, job.project_id, name)
+        artifact.base_artifact_id = job.base_artifact_id
+        s.add(artifact)
+    else:
+        # The run came by a step whose checkpoint was deleted. The row is filled anew: its blobs may be gone.
+        s.execute(remove(ArtifactFile).where(ArtifactFile.artifact_id == artifact.id))
+    artifact.layout, artifact.metrics, artifact.lineage = layout, metrics, lineage
+    artifact.digest, artifact.size_bytes = digest_of(files), sum(file.size_bytes for file in files)
+    artifact.created_at, artifact.deleted_at = clock.now(s), None
+    s.flush()
+    rows = [{"artifact_id": artifact.id} | file._asdict() for file in files]
+    if rows:
+        s.execute(insert(ArtifactFile.__table__), rows)  # pyright: ignore[reportArgumentType] - a table, typed as FromClause
+    _announce(s, artifact, job.fence)
+    return artifact
+
+
+def _announce(s: Session, artifact: Artifact, attempt: int) -> None:
+    what = f"checkpoint of step {artifact.step}" if artifact.name is None else f"{artifact.name}/{artifact.version}"
+    data = {"id": artifact.id, "kind": artifact.kind, "step": artifact.step}
+    data |= {"name": artifact.name, "version": artifact.version, "size_bytes": artifact.size_bytes}
+    records.note(s, artifact.job_id, "artifact", "info", f"published {what}", data, attempt=attempt)
+
+
+def _next_version(s: Session, project_id: str, name: str) -> int:
+    # Two jobs that publish one name at once wait for each other here. The lock leaves room for
+    # inserts that merely refer to the project.
+    s.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
+    newest = select(func.max(Artifact.version)).where(Artifact.project_id == project_id, Artifact.name == name)
+    return (s.execute(newest).scalar_one() or 0) + 1
+
+
+def _thin_out(s: Session, job_id: str, keep: int, best_by: str | None) -> None:
+    checkpoints = select(Artifact.id, Artifact.metrics).where(
+        Artifact.job_id == job_id, Artifact.kind == "checkpoint", Artifact.deleted_at.is_(None)
+    )
+    rows = s.execute(checkpoints.order_by(Artifact.step.desc())).all()
+    older = {artifact_id for artifact_id, _ in rows[keep:]}
+    if not older:
+        return
+    measured = [
+        (metrics[best_by], artifact_id) for artifact_id, metrics in reversed(rows) if _is_figure(metrics, best_by)
+    ]
+    best = {min(measured, key=lambda row: row[0])[1]} if measured else set()  # of equals the earliest
+    needed = select(Job.base_artifact_id).where(Job.base_artifact_id.in_(older), Job.state.not_in(ENDED))
+    _tombstone(s, sorted(older - best - set(s.scalars(needed))))
+
+
+def _is_figure(metrics: dict[str, Any], name: str | None) -> bool:
+    return name is not None and isinstance(metrics.get(name), int | float)
+
+
+def _tombstone(s: Session, artifact_ids: Sequence[str]) -> None:
+    s.execute(update(Artifact).where(Artifact.id.in_(artifact_ids)).values(deleted_at=clock.moment(s)))

@@ -1,0 +1,169 @@
+"""The blob store: files under the sha256 of their bytes, there whole or not at all."""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple
+
+from db.errors import LowSpace
+from db.ids import new_id
+
+LOW_SPACE_BYTES = 512 << 20
+_CHUNK_BYTES = 1 << 20
+_CHECK_SPACE_EVERY_BYTES = 64 << 20
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+# The target is on another device, its filesystem has no hard links, or the blob has as many as it may.
+_NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
+
+
+class Blob(NamedTuple):
+    """The name and size of a stored blob."""
+
+    sha256: str
+    size_bytes: int
+
+
+class BlobStore:
+    """Blobs in `root/ab/cd/abcd...`, read-only.
+
+    A blob is written to `root/tmp`, synced, renamed and its folder synced, so whatever is visible
+    under a hash has the bytes of that hash, also after kill -9 or a loss of power. A blob that is
+    there is not written again. Nothing is taken in while less than `low_space_bytes` are free: LowSpace.
+    """
+
+    def __init__(self, root: Path, low_space_bytes: int = LOW_SPACE_BYTES) -> None:
+        self.root = root
+        self.low_space_bytes = low_space_bytes
+        self._tmp = root / "tmp"
+        self._tmp.mkdir(parents=True, exist_ok=True)
+
+    def put_file(self, path: Path) -> Blob:
+        """Store a copy of a file."""
+        with path.open("rb") as source, self.writer() as writer:
+            while chunk := source.read(_CHUNK_BYTES):
+                writer.write(chunk)
+            return writer.commit()
+
+    def writer(self) -> "BlobWriter":
+        """A blob to be written piece by piece."""
+        self.require_space()
+        return BlobWriter(self, self._tmp / new_id(str(os.getpid())))
+
+    def path(self, sha256: str) -> Path:
+        """Where the blob is, or would be. Raises ValueError for anything that is not a lower-case sha256."""
+        if not _SHA256.fullmatch(sha256):
+            raise ValueError(f"{sha256!r} is not a sha256: 64 digits of 0-9a-f are expected")
+        return self.root / sha256[:2] / sha256[2:4] / sha256
+
+    def exists(self, sha256: str) -> bool:
+        """Whether the blob is stored."""
+        return self.path(sha256).exists()
+
+    def open(self, sha256: str) -> BinaryIO:
+        """The blob, for reading. Raises FileNotFoundError when it is not stored."""
+        return self.path(sha256).open("rb")
+
+    def link_to(self, sha256: str, target: Path) -> None:
+        """Make the blob appear as the file `target`: a hard link, or a copy where none is possible."""
+        source = self.path(sha256)
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in _NO_LINK:
+                raise
+            shutil.copy(source, target)
+
+    def free_bytes(self) -> int:
+        """What may still be written to the disk."""
+        disk = os.statvfs(self.root)
+        return disk.f_bavail * disk.f_frsize
+
+    def require_space(self) -> None:
+        """Raise LowSpace when the disk is below the reserve."""
+        free = self.free_bytes()
+        if free < self.low_space_bytes:
+            raise LowSpace(free, self.low_space_bytes)
+
+    def discard_stale(self, older_than_s: float, now: float) -> int:
+        """Remove what killed writers left in `tmp`; gives the number of files."""
+        stale = [path for path in self._tmp.iterdir() if path.stat().st_mtime < now - older_than_s]
+        for path in stale:
+            path.unlink(missing_ok=True)
+        return len(stale)
+
+
+class BlobWriter:
+    """One blob on its way in: `write` as often as needed, then `commit`, else `abort`.
+
+    As a context manager it aborts on the way out unless it was committed.
+    """
+
+    def __init__(self, store: BlobStore, temporary: Path) -> None:
+        self._store = store
+        self._temporary = temporary
+        self._file = temporary.open("xb", buffering=0)
+        self._hash = hashlib.sha256()
+        self._unchecked_bytes = 0
+        self.size_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes; raises LowSpace when the disk runs low meanwhile."""
+        self._unchecked_bytes += len(data)
+        if self._unchecked_bytes >= _CHECK_SPACE_EVERY_BYTES:
+            self._store.require_space()
+            self._unchecked_bytes = 0
+        self._hash.update(data)
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
+        self.size_bytes += len(data)
+
+    def commit(self) -> Blob:
+        """Make the blob visible; on return it survives a loss of power."""
+        blob = Blob(self._hash.hexdigest(), self.size_bytes)
+        target = self._store.path(blob.sha256)
+        if target.exists():
+            self.abort()
+            return blob
+        os.fchmod(self._file.fileno(), 0o444)
+        os.fsync(self._file.fileno())
+        self._file.close()
+        _make_folder(target.parent, self._store.root)
+        self._temporary.rename(target)
+        _sync_folder(target.parent)
+        return blob
+
+    def abort(self) -> None:
+        """Drop what was written; does nothing after `commit`."""
+        if not self._file.closed:
+            self._file.close()
+            self._temporary.unlink()
+
+    def __enter__(self) -> "BlobWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.abort()
+
+
+def _make_folder(folder: Path, root: Path) -> None:
+    """Create a folder below `root` so that its name survives a loss of power."""
+    if folder == root or folder.exists():
+        return
+    _make_folder(folder.parent, root)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,23 @@
+"""What the database layer refuses, for the caller to tell its user."""
+
+
+class InUse(ValueError):
+    """Something cannot be deleted yet; `job_ids` are the jobs that still need it."""
+
+    def __init__(self, what: str, job_ids: list[str]) -> None:
+        super().__init__(f"{what} is in use by {', '.join(job_ids)}; wait for the end of the job, or cancel it")
+        self.what = what
+        self.job_ids = job_ids
+
+
+class LowSpace(OSError):
+    """The disk is nearly full, so nothing more is taken in: what runs must be able to finish."""
+
+    def __init__(self, free_bytes: int, wanted_bytes: int) -> None:
+        super().__init__(f"{free_bytes} bytes are free on the disk, below the {wanted_bytes} that are kept in reserve")
+        self.free_bytes = free_bytes
+        self.wanted_bytes = wanted_bytes
+
+
+class Unavailable(ConnectionError):
+    """The database cannot be reached or cannot answer now; the same call may succeed later."""

@@ -1,0 +1,80 @@
+"""Data files."""
+
+import time
+
+from sqlalchemy import String, cast, select, update
+from sqlalchemy.orm import Session
+
+from db import paging
+from db.errors import InUse
+from db.ids import new_id
+from db.models import File, Job
+from db.state import ENDED
+
+
+def add(
+    s: Session,
+    project_id: str,
+    *,
+    filename: str,
+    purpose: str,
+    size_bytes: int,
+    sha256: str,
+    format: str,  # noqa: A002 - the column's name
+    row_count: int,
+) -> File:
+    """A file whose bytes are already the blob `sha256`."""
+    file = File(
+        id=new_id("file"),
+        project_id=project_id,
+        filename=filename,
+        purpose=purpose,
+        size_bytes=size_bytes,
+        sha256=sha256,
+        format=format,
+        row_count=row_count,
+        created_at=time.time(),
+    )
+    s.add(file)
+    s.flush()
+    return file
+
+
+def get(s: Session, project_id: str, file_id: str) -> File | None:
+    """The file, or None when the project has none of that id or it is deleted."""
+    query = select(File).where(File.id == file_id, File.project_id == project_id, File.deleted_at.is_(None))
+    return s.scalars(query).one_or_none()
+
+
+def page(
+    s: Session,
+    project_id: str,
+    *,
+    after: str | None,
+    limit: int,
+    order: paging.Order = "desc",
+    purpose: str | None = None,
+) -> tuple[list[File], bool]:
+    """Files by id, and whether more follow."""
+    query = select(File).where(File.project_id == project_id, File.deleted_at.is_(None))
+    if purpose is not None:
+        query = query.where(File.purpose == purpose)
+    return paging.page(s, query, File.id, after=after, limit=limit, order=order)
+
+
+def delete(s: Session, project_id: str, file_id: str) -> bool:
+    """Whether there was such a file to delete. The row stays, hidden, so that lineage can name it.
+
+    Raises InUse while a job that has not ended names the file in its spec.
+    """
+    if get(s, project_id, file_id) is None:
+        return False
+    naming = select(Job.id).where(
+        Job.project_id == project_id,
+        Job.state.not_in(ENDED),
+        cast(Job.spec, String).contains(f'"{file_id}"', autoescape=True),
+    )
+    if job_ids := list(s.scalars(naming.order_by(Job.id))):
+        raise InUse(file_id, job_ids)
+    s.execute(update(File).where(File.id == file_id).values(deleted_at=time.time()))
+    return True

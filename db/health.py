@@ -1,0 +1,33 @@
+"""Whether the database can be worked with."""
+
+import logging
+
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from db import migrate
+from db.session import Database
+
+_log = logging.getLogger(__name__)
+
+
+def ping(db: Database) -> bool:
+    """Whether the database answers."""
+    try:
+        with db.read() as s:
+            s.execute(text("SELECT 1"))
+    except SQLAlchemyError as error:
+        _log.warning("the database does not answer: %s", error)
+        return False
+    return True
+
+
+def up_to_date(db: Database) -> bool:
+    """Whether the database answers and its schema is the newest."""
+    try:
+        with db.read() as s:
+            return MigrationContext.configure(s.connection()).get_current_revision() == migrate.head()
+    except SQLAlchemyError as error:
+        _log.warning("the schema's revision cannot be read: %s", error)
+        return False

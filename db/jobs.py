@@ -1,0 +1,154 @@
+"""Jobs: asking for one, looking at it, and the one way its state changes."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from db import clock, outbox, paging, records
+from db.ids import new_id
+from db.models import Job
+from db.state import ENDED, JobState, sources
+
+_FRESH = {"synchronize_session": False, "populate_existing": True}
+
+
+def create(
+    s: Session,
+    project_id: str,
+    spec: dict[str, Any],
+    *,
+    kind: str,
+    priority: int,
+    base_artifact_id: str | None,
+    job_id: str | None = None,
+) -> Job:
+    """A queued job, its message to the broker and its first event, all in this transaction."""
+    job = Job(
+        id=job_id or new_id("job"),
+        project_id=project_id,
+        kind=kind,
+        spec=spec,
+        state=JobState.QUEUED.value,
+        priority=priority,
+        base_artifact_id=base_artifact_id,
+        created_at=time.time(),
+        fence=0,
+        failures=0,
+        dispatches=0,
+        last_seq=1,
+    )
+    s.add(job)
+    s.flush()
+    outbox.add(s, job.id)
+    data = {"state": JobState.QUEUED.value}
+    records.enter(s, job.id, 1, type="created", level="info", message="created, waiting for a worker", data=data)
+    return job
+
+
+def get(s: Session, project_id: str, job_id: str) -> Job | None:
+    """The project's job of that id."""
+    return s.scalars(select(Job).where(Job.id == job_id, Job.project_id == project_id)).one_or_none()
+
+
+def find(s: Session, job_id: str) -> Job | None:
+    """The job of that id, whosever it is: for workers, never for a request."""
+    return s.scalars(select(Job).where(Job.id == job_id)).one_or_none()
+
+
+def page(
+    s: Session,
+    project_id: str,
+    *,
+    after: str | None,
+    limit: int,
+    kind: str | None = None,
+    state: str | None = None,
+) -> tuple[list[Job], bool]:
+    """Jobs, newest first, and whether more follow."""
+    query = select(Job).where(Job.project_id == project_id)
+    if kind is not None:
+        query = query.where(Job.kind == kind)
+    if state is not None:
+        query = query.where(Job.state == state)
+    return paging.page(s, query, Job.id, after=after, limit=limit)
+
+
+def queue_position(s: Session, job: Job) -> int | None:
+    """1 for the queued job that comes next; None when the job is not queued. Over all projects: they share workers."""
+    if job.state != JobState.QUEUED:
+        return None
+    before = or_(Job.priority > job.priority, and_(Job.priority == job.priority, Job.id < job.id))
+    query = select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED, before)
+    return s.execute(query).scalar_one() + 1
+
+
+def request_cancel(s: Session, project_id: str, job_id: str) -> Job | None:
+    """Ask a job to stop: a queued one is cancelled here and now, a held one when its worker next renews.
+
+    An ended job stays as it is. None when the project has no such job.
+    """
+    query = select(Job).where(Job.id == job_id, Job.project_id == project_id)
+    # The lock keeps the job from being claimed or given back between the look and the change.
+    job = s.scalars(query.with_for_update(), execution_options={"populate_existing": True}).one_or_none()
+    if job is None or job.state in ENDED or job.cancel_requested_at is not None:
+        return job
+    asked = {"cancel_requested_at": clock.moment(s)}
+    if job.state == JobState.QUEUED:
+        return transition(s, job_id, JobState.CANCELLED, message="cancelled while waiting", changes=asked)
+    flagged = update(Job).where(Job.id == job_id).values(asked).returning(Job)
+    job = s.scalars(flagged, execution_options=_FRESH).one()
+    records.note(s, job_id, "cancel_requested", "info", "asked to stop")
+    return job
+
+
+def transition(
+    s: Session,
+    job_id: str,
+    to: JobState,
+    *,
+    message: str,
+    level: str = "info",
+    conditions: Iterable[ColumnElement[bool]] = (),
+    changes: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+) -> Job | None:
+    """Change a job's state and say so in a `state` event; None when it is not in a state that `to` may follow.
+
+    The only place where `jobs.state` is written after the insert. It is one conditional UPDATE, so
+    of two who try at once one finds nothing to change. The event carries the attempt, and `data`
+    beside the new state.
+    """
+    values = {"state": to.value, "last_seq": Job.last_seq + 1} | _entering(s, to) | (changes or {})
+    statement = update(Job).where(Job.id == job_id, Job.state.in_(sources(to)), *conditions).values(values)
+    job = s.scalars(statement.returning(Job), execution_options=_FRESH).one_or_none()
+    if job is None:
+        return None
+    records.enter(
+        s,
+        job_id,
+        job.last_seq,
+        type="state",
+        level=level,
+        message=message,
+        data={"state": to.value} | (data or {}),
+        attempt=job.fence or None,
+    )
+    return job
+
+
+def _entering(s: Session, to: JobState) -> dict[str, Any]:
+    """What a state means for the other columns, whoever brings it about."""
+    if to is JobState.QUEUED:
+        return {
+            "lease_expires_at": None,
+            "heartbeat_at": None,
+            "worker": None,
+            "dispatched_at": None,
+            "dispatches": 0,
+        }
+    if to in ENDED:
+        return {"lease_expires_at": None, "not_before": None, "finished_at": clock.moment(s)}
+    return {}

@@ -1,0 +1,262 @@
+"""Leases: who holds a job, for how long, and how it is let go."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import case, func, insert, or_, select, update
+from sqlalchemy.orm import Session
+
+from db import clock, jobs, outbox
+from db.fence import Renewal, held, live
+from db.models import Artifact, Attempt, Job
+from db.state import HELD, JobState
+
+_REDISPATCH_CAP_S = 60.0
+_BACKOFF_CAP_S = 300.0
+
+__all__ = [
+    "Claim",
+    "Renewal",
+    "begin_running",
+    "claim",
+    "expire_worker",
+    "expired",
+    "release",
+    "renew",
+    "retry_or_fail",
+    "settle",
+    "unclaimed",
+]
+
+
+class Claim(NamedTuple):
+    """A job that is now the caller's, and the number to show with every write about it."""
+
+    job: Job
+    fence: int
+
+
+def claim(s: Session, job_id: str, *, worker: str, lease_s: float) -> Claim | None:
+    """Take a queued job whose time has come; None when it is not there to take.
+
+    One conditional UPDATE raises the fence, so of any number that try at once one succeeds.
+    """
+    now = clock.moment(s)
+    job = jobs.transition(
+        s,
+        job_id,
+        JobState.PREPARING,
+        message=f"claimed by {worker}",
+        conditions=[or_(Job.not_before.is_(None), Job.not_before <= now)],
+        changes={
+            "fence": Job.fence + 1,
+            "worker": worker,
+            "lease_expires_at": now + lease_s,
+            "heartbeat_at": now,
+            "not_before": None,
+        },
+        data={"worker": worker},
+    )
+    if job is None:
+        return None
+    resume_step = select(func.max(Artifact.step)).where(
+        Artifact.job_id == job_id, Artifact.kind == "checkpoint", Artifact.deleted_at.is_(None)
+    )
+    row = {
+        "job_id": job_id,
+        "number": job.fence,
+        "worker": worker,
+        "started_at": now,
+        "resume_step": resume_step.scalar_subquery(),
+    }
+    s.execute(insert(Attempt.__table__).values(row))  # pyright: ignore[reportArgumentType] - a table, typed as FromClause
+    return Claim(job, job.fence)
+
+
+def renew(s: Session, job_id: str, fence: int, *, lease_s: float) -> Renewal | None:
+    """Hold the job for `lease_s` more; None when the fence is stale or the lease ran out."""
+    now = clock.moment(s)
+    statement = update(Job).where(*live(s, job_id, fence)).values(lease_expires_at=now + lease_s, heartbeat_at=now)
+    row = s.execute(
+        statement.returning(Job.cancel_requested_at), execution_options={"synchronize_session": False}
+    ).one_or_none()
+    return None if row is None else Renewal(row[0] is not None)
+
+
+def begin_running(s: Session, job_id: str, fence: int) -> bool:
+    """preparing -> running. False when the fence is stale, the lease ran out or the job runs already."""
+    changes = {"started_at": func.coalesce(Job.started_at, clock.moment(s))}
+    conditions = live(s, job_id, fence)
+    running = jobs.transition(s, job_id, JobState.RUNNING, message="running", conditions=conditions, changes=changes)
+    return running is not None
+
+
+def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, delay_s: float = 0.0) -> bool:
+    """Give the job back to the queue with no fault of its own, to be claimed `delay_s` from now at the earliest.
+
+    A job that was asked to stop is cancelled instead. False when the fence is stale.
+    """
+    job = _lock(s, job_id, fence)
+    if job is None:
+        return False
+    if job.cancel_requested_at is None:
+        _requeue(s, job_id, fence, message=message, level="info", delay_s=delay_s)
+        _end_attempt(s, job_id, fence, outcome=outcome, message=message)
+        return True
+    return settle(s, job_id, fence, state=JobState.CANCELLED, message=message)
+
+
+def settle(
+    s: Session,
+    job_id: str,
+    fence: int,
+    *,
+    state: JobState,
+    failure: str | None = None,
+    code: str | None = None,
+    message: str | None = None,
+    mend: str | None = None,
+    result: dict[str, Any] | None = None,
+    exit_code: int | None = None,
+) -> bool:
+    """End the job: succeeded, failed or cancelled. False when the fence is stale or the table forbids it.
+
+    What is told as the job's error is kept for a failed job alone.
+    """
+    changes: dict[str, Any] = {"result": result}
+    if state is JobState.FAILED:
+        changes |= {"failure_class": failure, "error_code": code, "error_message": message, "error_mend": mend}
+    job = jobs.transition(
+        s,
+        job_id,
+        state,
+        message=message or state.value,
+        level="error" if state is JobState.FAILED else "info",
+        conditions=held(job_id, fence),
+        changes=changes,
+        data={"code": code} if code else None,
+    )
+    if job is None:
+        return False
+    _end_attempt(s, job_id, fence, outcome=state.value, failure=failure, message=message, exit_code=exit_code)
+    return True
+
+
+def retry_or_fail(
+    s: Session,
+    job_id: str,
+    fence: int,
+    *,
+    failure: str,
+    code: str,
+    message: str,
+    mend: str | None,
+    exit_code: int | None,
+    max_attempts: int,
+    backoff_s: float,
+) -> JobState | None:
+    """Queue a job again whose attempt went wrong, or fail it after `max_attempts` in a row without progress.
+
+    Progress is a checkpoint published in this attempt, newer than the one it started from: the
+    count then starts anew at this failure. The wait is `backoff_s`, doubled with each further
+    failure in a row, 5 minutes at most. A job that was asked to stop is cancelled. Gives the new
+    state, None when the fence is stale.
+    """
+    job = _lock(s, job_id, fence)
+    if job is None:
+        return None
+    if job.cancel_requested_at is not None:
+        settle(s, job_id, fence, state=JobState.CANCELLED, failure=failure, message=message, exit_code=exit_code)
+        return JobState.CANCELLED
+    failures = 1 if _progressed(s, job_id, fence) else job.failures + 1
+    if failures >= max_attempts:
+        s.execute(update(Job).where(Job.id == job_id).values(failures=failures))
+        settle(
+            s, job_id, fence,
+            state=JobState.FAILED, failure=failure, code=code, message=message, mend=mend, exit_code=exit_code,
+        )  # fmt: skip
+        return JobState.FAILED
+    delay_s = min(backoff_s * 2 ** (failures - 1), _BACKOFF_CAP_S)
+    _requeue(s, job_id, fence, message=message, level="warn", delay_s=delay_s, failures=failures)
+    _end_attempt(s, job_id, fence, outcome="retried", failure=failure, message=message, exit_code=exit_code)
+    return JobState.QUEUED
+
+
+def expired(s: Session, limit: int) -> list[Job]:
+    """Held jobs whose lease ran out, longest ago first."""
+    query = select(Job).where(Job.lease_expires_at <= clock.moment(s))
+    return list(s.scalars(query.order_by(Job.lease_expires_at).limit(limit)))
+
+
+def unclaimed(s: Session, older_than_s: float, limit: int) -> list[Job]:
+    """Queued jobs whose time has come and whose message seems lost: sent `older_than_s` ago and still not claimed.
+
+    The wait doubles with each dispatch after the first, 60 s at most: a long queue is not a lost message.
+    """
+    now = clock.moment(s)
+    # 10 doublings of any sensible wait are past the cap, and 2**10 fits every integer.
+    doublings = case((Job.dispatches <= 1, 0), (Job.dispatches > 10, 10), else_=Job.dispatches - 1)
+    wait_s = older_than_s * func.coalesce(1, 1).bitwise_lshift(doublings)
+    wait_s = case((wait_s > _REDISPATCH_CAP_S, _REDISPATCH_CAP_S), else_=wait_s)
+    query = select(Job).where(
+        Job.state == JobState.QUEUED,
+        or_(Job.not_before.is_(None), Job.not_before <= now),
+        func.coalesce(Job.dispatched_at, Job.not_before, Job.created_at) + wait_s <= now,
+    )
+    return list(s.scalars(query.order_by(Job.priority.desc(), Job.id).limit(limit)))
+
+
+def expire_worker(s: Session, worker: str) -> int:
+    """End the leases of this worker now: it has just started, so whatever it held is from an earlier life."""
+    now = clock.moment(s)
+    statement = (
+        update(Job)
+        .where(Job.worker == worker, Job.state.in_(HELD), Job.lease_expires_at > now)
+        .values(lease_expires_at=now)
+        .returning(Job.id)
+    )
+    return len(s.scalars(statement, execution_options={"synchronize_session": False}).all())
+
+
+def _lock(s: Session, job_id: str, fence: int) -> Job | None:
+    query = select(Job).where(*held(job_id, fence)).with_for_update()
+    return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
+
+
+def _requeue(
+    s: Session, job_id: str, fence: int, *, message: str, level: str, delay_s: float, failures: int | None = None
+) -> None:
+    changes: dict[str, Any] = {"not_before": clock.moment(s) + delay_s if delay_s > 0 else None}
+    if failures is not None:
+        changes["failures"] = failures
+    jobs.transition(
+        s, job_id, JobState.QUEUED, message=message, level=level, conditions=held(job_id, fence), changes=changes
+    )
+    outbox.add(s, job_id, delay_s=delay_s)
+
+
+def _end_attempt(
+    s: Session,
+    job_id: str,
+    fence: int,
+    *,
+    outcome: str,
+    failure: str | None = None,
+    message: str | None = None,
+    exit_code: int | None = None,
+) -> None:
+    values = {"ended_at": clock.moment(s), "outcome": outcome, "failure_class": failure}
+    values |= {"message": message, "exit_code": exit_code}
+    s.execute(
+        update(Attempt).where(Attempt.job_id == job_id, Attempt.number == fence).values(values),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _progressed(s: Session, job_id: str, fence: int) -> bool:
+    newer = (
+        select(Artifact.id)
+        .join(Attempt, Attempt.job_id == Artifact.job_id)
+        .where(Attempt.job_id == job_id, Attempt.number == fence, Artifact.kind == "checkpoint")
+        .where(Artifact.step > func.coalesce(Attempt.resume_step, 0), Artifact.created_at >= Attempt.started_at)
+    )
+    return s.scalars(newer.limit(1)).first() is not None

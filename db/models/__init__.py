@@ -1,0 +1,27 @@
+"""The tables, one a file."""
+
+from db.models.api_key import ApiKey
+from db.models.artifact import Artifact
+from db.models.artifact_file import ArtifactFile
+from db.models.attempt import Attempt
+from db.models.event import Event
+from db.models.file import File
+from db.models.job import Job
+from db.models.metric import Metric
+from db.models.outbox import Outbox
+from db.models.project import Project
+from db.models.row import Row
+
+__all__ = [
+    "ApiKey",
+    "Artifact",
+    "ArtifactFile",
+    "Attempt",
+    "Event",
+    "File",
+    "Job",
+    "Metric",
+    "Outbox",
+    "Project",
+    "Row",
+]

@@ -1,0 +1,29 @@
+"""Uploaded data files."""
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.row import Row
+
+
+class File(Row):
+    """A data file; its bytes are the blob `sha256`. A deleted one stays as a row, for lineage."""
+
+    __tablename__ = "files"
+    __table_args__ = (
+        CheckConstraint("size_bytes >= 0", name="size"),
+        CheckConstraint("row_count >= 0", name="rows"),
+        CheckConstraint("length(sha256) = 64", name="sha256"),
+        Index(None, "project_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    size_bytes: Mapped[int]
+    sha256: Mapped[str]
+    format: Mapped[str]
+    row_count: Mapped[int]
+    created_at: Mapped[float]
+    deleted_at: Mapped[float | None]

@@ -1,0 +1,73 @@
+"""Jobs: what was asked for, where it stands, and who holds it."""
+
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.row import Row
+
+
+class Job(Row):
+    """One job.
+
+    `fence` counts its claims: the holder of the newest is the only one whose writes count.
+    `last_seq` is the newest number given to an event or metric, so it is the stream's cursor.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        CheckConstraint("state IN ('queued','preparing','running','succeeded','failed','cancelled')", name="state"),
+        CheckConstraint("(lease_expires_at IS NOT NULL) = (state IN ('preparing','running'))", name="lease"),
+        CheckConstraint("(finished_at IS NOT NULL) = (state IN ('succeeded','failed','cancelled'))", name="finished"),
+        CheckConstraint("fence >= 0 AND failures >= 0 AND dispatches >= 0 AND last_seq >= 0", name="counts"),
+        Index(None, "project_id", "id"),
+        Index(
+            "ix_jobs_queue",
+            "priority",
+            "id",
+            postgresql_where=text("state = 'queued'"),
+            sqlite_where=text("state = 'queued'"),
+        ),
+        Index(
+            "ix_jobs_lease",
+            "lease_expires_at",
+            postgresql_where=text("lease_expires_at IS NOT NULL"),
+            sqlite_where=text("lease_expires_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_jobs_base",
+            "base_artifact_id",
+            postgresql_where=text("base_artifact_id IS NOT NULL"),
+            sqlite_where=text("base_artifact_id IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    kind: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    priority: Mapped[int]
+    base_artifact_id: Mapped[str | None] = mapped_column(ForeignKey("artifacts.id", use_alter=True))
+    created_at: Mapped[float]
+    started_at: Mapped[float | None]
+    finished_at: Mapped[float | None]
+    fence: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None]
+    lease_expires_at: Mapped[float | None]
+    heartbeat_at: Mapped[float | None]
+    cancel_requested_at: Mapped[float | None]
+    not_before: Mapped[float | None]
+    failures: Mapped[int] = mapped_column(default=0)
+    dispatched_at: Mapped[float | None]
+    dispatches: Mapped[int] = mapped_column(default=0)
+    last_seq: Mapped[int] = mapped_column(default=0)
+    step: Mapped[int | None]
+    total_steps: Mapped[int | None]
+    progress: Mapped[dict[str, Any] | None]
+    failure_class: Mapped[str | None]
+    error_code: Mapped[str | None]
+    error_message: Mapped[str | None]
+    error_mend: Mapped[str | None]
+    result: Mapped[dict[str, Any] | None]

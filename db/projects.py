@@ -1,0 +1,29 @@
+"""Projects."""
+
+import time
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.ids import new_id
+from db.models import Project
+
+
+def create(s: Session, name: str) -> Project:
+    """A new project. The name is taken at most once; the database refuses a second."""
+    project = Project(id=new_id("proj"), name=name, created_at=time.time())
+    s.add(project)
+    s.flush()
+    return project
+
+
+def get(s: Session, project_id: str) -> Project | None:
+    return s.scalars(select(Project).where(Project.id == project_id)).one_or_none()
+
+
+def by_name(s: Session, name: str) -> Project | None:
+    return s.scalars(select(Project).where(Project.name == name)).one_or_none()
+
+
+def list_all(s: Session) -> list[Project]:
+    return list(s.scalars(select(Project).order_by(Project.id)))

@@ -1,0 +1,196 @@
+"""Records: the events and metrics of a job under one numbering, which is the stream's cursor."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Table, insert, literal, null, select, union_all, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from db import clock, paging
+from db.fence import Renewal, live
+from db.models import Event, Job, Metric
+
+_MAX_INT = 2**63 - 1
+_SPLITS = 2
+
+_EVENTS = Event.__table__
+_METRICS = Metric.__table__
+assert isinstance(_EVENTS, Table)
+assert isinstance(_METRICS, Table)
+
+
+def _upsert(dialect: Any) -> Any:
+    statement = dialect.insert(_METRICS)
+    fresh = {name: statement.excluded[name] for name in ("seq", "attempt", "created_at", "values")}
+    return statement.on_conflict_do_update(index_elements=["job_id", "split", "step"], set_=fresh)
+
+
+_INSERT_EVENTS = insert(_EVENTS)
+_UPSERT_METRICS = {"sqlite": _upsert(sqlite), "postgresql": _upsert(postgresql)}
+_UNSYNCHRONIZED = {"synchronize_session": False}
+
+
+class Record(NamedTuple):
+    """An event, or the metrics of a step: these have type "metrics", `split`, `step` and `values`, and no message."""
+
+    seq: int
+    created_at: float
+    attempt: int | None
+    type: str
+    level: str | None = None
+    message: str | None = None
+    data: dict[str, Any] | None = None
+    split: str | None = None
+    step: int | None = None
+    values: dict[str, float | None] | None = None
+
+
+def append(
+    s: Session,
+    job_id: str,
+    fence: int,
+    *,
+    events: Sequence[dict[str, Any]],
+    metrics: Sequence[dict[str, Any]],
+    lease_s: float,
+) -> Renewal | None:
+    """All that a run has to tell since the last time, and the renewal of its lease, in one fenced transaction.
+
+    An event is {type, level, message, data, created_at}, a metric {split, step, values,
+    created_at}. Numbers follow the time within a batch. A step told twice keeps the later figures.
+    None, and nothing written, when the fence is stale or the lease ran out.
+    """
+    kept = {(metric["split"], metric["step"]): metric for metric in metrics}
+    told = sorted([*events, *kept.values()], key=_told_at)
+    now = clock.moment(s)
+    values: dict[str, Any] = {"heartbeat_at": now, "lease_expires_at": now + lease_s} | _standing(events, metrics)
+    if told:
+        values["last_seq"] = Job.last_seq + len(told)
+    statement = update(Job).where(*live(s, job_id, fence)).values(values)
+    row = s.execute(
+        statement.returning(Job.last_seq, Job.cancel_requested_at), execution_options=_UNSYNCHRONIZED
+    ).one_or_none()
+    if row is None:
+        return None
+    last_seq, cancel_requested_at = row
+    _write(s, job_id, fence, told, last_seq - len(told))
+    return Renewal(cancel_requested_at is not None)
+
+
+def note(
+    s: Session,
+    job_id: str,
+    type: str,  # noqa: A002 - the column's name
+    level: str,
+    message: str,
+    data: dict[str, Any] | None = None,
+    *,
+    attempt: int | None = None,
+) -> None:
+    """An event that the service itself has to tell; no fence is asked for."""
+    statement = update(Job).where(Job.id == job_id).values(last_seq=Job.last_seq + 1).returning(Job.last_seq)
+    seq = s.scalars(statement, execution_options=_UNSYNCHRONIZED).one()
+    enter(s, job_id, seq, type=type, level=level, message=message, data=data, attempt=attempt)
+
+
+def enter(
+    s: Session,
+    job_id: str,
+    seq: int,
+    *,
+    type: str,  # noqa: A002 - the column's name
+    level: str,
+    message: str,
+    data: dict[str, Any] | None = None,
+    attempt: int | None = None,
+) -> None:
+    """Write an event under a number that this transaction has already drawn from `jobs.last_seq`."""
+    row = {"job_id": job_id, "seq": seq, "created_at": time.time(), "attempt": attempt}
+    s.execute(_INSERT_EVENTS, row | {"type": type, "level": level, "message": message, "data": data})
+
+
+def events_page(
+    s: Session,
+    job_id: str,
+    *,
+    after_seq: int = 0,
+    limit: int,
+    order: paging.Order = "asc",
+    level: str | None = None,
+) -> tuple[list[Event], bool]:
+    """Events after `after_seq` in the given order (for "desc" 0 is the newest end), and whether more follow."""
+    query = select(Event).where(Event.job_id == job_id)
+    if level is not None:
+        query = query.where(Event.level == level)
+    after = min(after_seq, _MAX_INT) if order == "asc" or after_seq else None
+    return paging.page(s, query, Event.seq, after=after, limit=limit, order=order)
+
+
+def metrics_page(
+    s: Session, job_id: str, *, split: str | None = None, after_step: int | None = None, limit: int
+) -> tuple[list[Metric], bool]:
+    """Metrics by step, and whether more follow.
+
+    A step's splits stay together, for the cursor is the step: without `split` a page can hold one row above `limit`.
+    """
+    query = select(Metric).where(Metric.job_id == job_id)
+    if split is not None:
+        query = query.where(Metric.split == split)
+    if after_step is not None:
+        query = query.where(Metric.step > min(after_step, _MAX_INT))
+    rows = list(s.scalars(query.order_by(Metric.step, Metric.split.desc()).limit(limit + _SPLITS)))
+    end = limit
+    while end < len(rows) and rows[end].step == rows[end - 1].step:
+        end += 1
+    return rows[:end], len(rows) > end
+
+
+def since(s: Session, job_id: str, seq: int, limit: int) -> list[Record]:
+    """What came after `seq`, events and metrics in the order of their numbers.
+
+    One statement, so no number can commit between two looks and be missed.
+    """
+    seq = min(seq, _MAX_INT)
+    told = select(
+        Event.seq, Event.created_at, Event.attempt, Event.type, Event.level, Event.message, Event.data,
+        null().label("split"), null().label("step"),
+    ).where(Event.job_id == job_id, Event.seq > seq)  # fmt: skip
+    measured = select(
+        Metric.seq, Metric.created_at, Metric.attempt, literal("metrics"), null(), null(), Metric.values,
+        Metric.split, Metric.step,
+    ).where(Metric.job_id == job_id, Metric.seq > seq)  # fmt: skip
+    both = union_all(told, measured).order_by("seq").limit(limit)
+    return [
+        Record(*row[:4], split=row.split, step=row.step, values=row.data) if row.type == "metrics" else Record(*row[:7])
+        for row in s.execute(both)
+    ]
+
+
+def _told_at(record: dict[str, Any]) -> float:
+    return record["created_at"]
+
+
+def _standing(events: Sequence[dict[str, Any]], metrics: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Where the job stands after these records, as columns of `jobs`."""
+    standing: dict[str, Any] = {}
+    for event in events:
+        if event["type"] == "started":
+            standing |= {"total_steps": event["data"]["total_steps"], "step": event["data"]["start_step"]}
+    trained = [metric for metric in metrics if metric["split"] == "train"]
+    if trained:
+        standing |= {"step": trained[-1]["step"], "progress": trained[-1]["values"]}
+    return standing
+
+
+def _write(s: Session, job_id: str, fence: int, told: list[dict[str, Any]], seq: int) -> None:
+    events: list[dict[str, Any]] = []
+    metrics: list[dict[str, Any]] = []
+    for seq_, record in enumerate(told, seq + 1):
+        row = record | {"job_id": job_id, "seq": seq_, "attempt": fence}
+        (metrics if "split" in record else events).append(row)
+    if events:
+        s.execute(_INSERT_EVENTS, events)
+    if metrics:
+        s.execute(_UPSERT_METRICS[s.get_bind().dialect.name], metrics)

@@ -1,0 +1,117 @@
+"""The way to the database: reads that see one moment, writes that happen whole or not at all."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session, sessionmaker
+
+from db.errors import Unavailable
+
+_BUSY_TIMEOUT_S = 30.0
+_POOL_SIZE = 10
+_POOL_OVERFLOW = 10
+
+__all__ = ["Database", "Session", "engine_for"]
+
+
+class Database:
+    """One database as one process sees it.
+
+    Make it after a fork, never before: connections do not survive one. A thread that is inside
+    `write` must not enter it again, and should not wait for anything but the database in there.
+    """
+
+    def __init__(self, url: str) -> None:
+        engine = engine_for(url)
+        self.url = url
+        self.dialect = engine.dialect.name
+        self._engine = engine
+        # SQLite lets one connection write at a time. Waiting for a lock of ours is fair and wakes
+        # at once; SQLite's own waiting polls, and is left for the writers of other processes.
+        self._writer = threading.Lock() if self.dialect == "sqlite" else None
+        self._writing = threading.local()
+        if self.dialect == "sqlite":
+            reading, writing = engine, engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        else:
+            # One snapshot for all statements of a read, so that a page and its cursor agree.
+            reading = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            writing = engine
+        self._read = sessionmaker(reading, expire_on_commit=False, autoflush=False)
+        self._write = sessionmaker(writing, expire_on_commit=False, autoflush=False)
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session that sees the database as it was at its first statement, and never commits.
+
+        Raises db.errors.Unavailable when the database cannot be reached.
+        """
+        with _told_apart(), self._read() as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction: committed on the way out, rolled back on an exception.
+
+        Raises db.errors.Unavailable when the database cannot be reached.
+        """
+        if self._writer is None:
+            with _told_apart(), self._write.begin() as session:
+                yield session
+            return
+        assert not getattr(self._writing, "now", False), "write() inside write() would wait for itself"
+        with self._writer:
+            self._writing.now = True
+            try:
+                with _told_apart(), self._write.begin() as session:
+                    yield session
+            finally:
+                self._writing.now = False
+
+    def close(self) -> None:
+        """Close every connection; the object can be used again."""
+        self._engine.dispose()
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Tell a database that is away from a mistake of ours, without the callers knowing SQLAlchemy."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        raise Unavailable(f"the database cannot answer: {error}") from error
+
+
+def engine_for(url: str) -> Engine:
+    """An engine with this project's habits for SQLite (`sqlite:///path`) or PostgreSQL (`postgresql+psycopg://`)."""
+    json: dict[str, Any] = {"json_serializer": _dumps, "json_deserializer": orjson.loads}
+    if make_url(url).get_backend_name() == "sqlite":
+        engine = create_engine(url, **json, pool_size=_POOL_SIZE, max_overflow=-1)
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    return create_engine(url, **json, pool_size=_POOL_SIZE, max_overflow=_POOL_OVERFLOW, pool_pre_ping=True)
+
+
+def _dumps(value: Any) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    # The driver's own BEGIN comes late and skips SELECT, so a read would not be one snapshot and a
+    # write could find its snapshot stale. None turns that off; `_begin_sqlite` says BEGIN instead.
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {int(_BUSY_TIMEOUT_S * 1000)}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("sqlite_begin", "BEGIN"))
