@@ -94,6 +94,16 @@ def of_ours(error: Exception) -> Failure:
     )
 
 
+def disk_full(error: OSError) -> Failure:
+    """The worker's disk has no room for what the job makes."""
+    return Failure(
+        FailureClass.BUG,
+        "disk_full",
+        f"The worker cannot store what the job makes: {error}.",
+        f"Free space on the worker's disk. {_AGAIN}",
+    )
+
+
 def end_of(log: Path) -> str:
     """The last words of a log, without secrets, on one line and cut."""
     if not log.exists():

@@ -87,7 +87,7 @@ def _enter_process(**_: object) -> None:
     if os.getppid() != _main_pid:
         os._exit(1)
     settings = WorkerSettings()
-    index = current_process().index
+    index = getattr(current_process(), "index", 0)
     name = f"{settings.worker_name}-{index}" if index else settings.worker_name
     _slot = Slot(
         name,

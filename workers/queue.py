@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 from celery import Celery
-from kombu import Connection
+from kombu.connection import Connection
 from kombu.exceptions import OperationalError
 
 from db import jobs, outbox
@@ -20,6 +20,15 @@ _POLL_S = 0.5
 _BATCH = 100
 _LEVELS = 10
 """Priorities that the Redis transport tells apart; 0 is taken first."""
+_TRANSPORT = {
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+    "socket_keepalive": True,
+    "priority_steps": list(range(_LEVELS)),
+    "queue_order_strategy": "priority",
+}
+# A sender tries once: kombu would go on by itself, in pauses that grow.
+_ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 _LOG = logging.getLogger(__name__)
 
 app = Celery("trainyard", set_as_current=False)
@@ -41,13 +50,8 @@ def _configuration() -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # A worker lives through an outage of any length: short waits for a silent socket, then again.
-        "broker_transport_options": {
-            "socket_timeout": 5,
-            "socket_connect_timeout": 2,
-            "socket_keepalive": True,
-            "priority_steps": list(range(_LEVELS)),
-            "queue_order_strategy": "priority",
-        },
+        "broker_transport_options": _TRANSPORT,
+        "worker_consumer": "workers.consumer:PatientConsumer",
         # A worker takes a message only when it has a process free for it: none waits behind a long
         # job while another worker idles, and none is left inside a worker that shuts down.
         "worker_disable_prefetch": True,
@@ -61,7 +65,12 @@ def _configuration() -> dict[str, Any]:
 app.add_defaults(_configuration)
 
 
-def enqueue(job_id: str, *, priority: int = 0, connection: Connection | None = None) -> None:
+def connect(broker_url: str | None = None) -> Connection:
+    """A connection for `enqueue` that says within seconds when the broker is away."""
+    return app.connection_for_write(broker_url, connect_timeout=2, transport_options=_TRANSPORT | _ONCE)
+
+
+def enqueue(job_id: str, connection: Connection, *, priority: int = 0) -> None:
     """Tell the workers about a job; `priority` is the job's, -100 to 100.
 
     Raises kombu.exceptions.OperationalError when the broker cannot be reached.
@@ -122,7 +131,7 @@ class Dispatcher(threading.Thread):
             for row_id, job in waiting:
                 if self._stopping:
                     return False
-                enqueue(job.id, priority=job.priority, connection=self._connect())
+                enqueue(job.id, self._connect(), priority=job.priority)
                 sent.append(row_id)
         finally:
             if sent:
@@ -132,12 +141,12 @@ class Dispatcher(threading.Thread):
 
     def _connect(self) -> Connection:
         if self._connection is None:
-            self._connection = app.connection_for_write(self._broker_url)
+            self._connection = connect(self._broker_url)
         return self._connection
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            self._connection.collapse()
+            self._connection.close()
             self._connection = None
 
     def _tell_outage(self, message: str) -> None:

@@ -16,18 +16,25 @@ class WorkerSettings(StorageSettings):
         default_factory=socket.gethostname,
         description="Unique among the workers of one database: a worker that starts frees what its name held before.",
     )
-    worker_concurrency: int = Field(1, ge=1, le=64, description="Jobs that run at once on this worker.")
+    worker_concurrency: int = Field(default=1, ge=1, le=64, description="Jobs that run at once on this worker.")
     warm_engines: int = Field(
-        1, ge=0, le=1, description="1 keeps an engine with its imports done beside each worker process; 0 does not."
+        default=1,
+        ge=0,
+        le=1,
+        description="1 keeps an engine with its imports done beside each worker process; 0 does not.",
     )
-    lease_s: float = Field(15.0, gt=0)
-    heartbeat_s: float = Field(3.0, gt=0)
-    max_attempts: int = Field(5, ge=1)
-    backoff_s: float = Field(1.0, ge=0, description="Before the first retry; doubled with each failure in a row.")
-    redispatch_after_s: float = Field(5.0, gt=0, description="A message that nobody acted on is sent again after this.")
-    kill_grace_s: float = Field(10.0, ge=0, description="From asking an engine to cancel to killing it.")
-    stop_grace_s: float = Field(18.0, ge=0, description="From asking an engine to save and stop to killing it.")
-    keep_runs_s: float = Field(3600.0, ge=0, description="Run directories of ended jobs are kept this long.")
+    lease_s: float = Field(default=15.0, gt=0)
+    heartbeat_s: float = Field(default=3.0, gt=0)
+    max_attempts: int = Field(default=5, ge=1)
+    backoff_s: float = Field(
+        default=1.0, ge=0, description="Before the first retry; doubled with each failure in a row."
+    )
+    redispatch_after_s: float = Field(
+        default=5.0, gt=0, description="A message that nobody acted on is sent again after this."
+    )
+    kill_grace_s: float = Field(default=10.0, ge=0, description="From asking an engine to cancel to killing it.")
+    stop_grace_s: float = Field(default=18.0, ge=0, description="From asking an engine to save and stop to killing it.")
+    keep_runs_s: float = Field(default=3600.0, ge=0, description="Run directories of ended jobs are kept this long.")
 
     @property
     def runs_dir(self) -> Path:

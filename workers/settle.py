@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from db import artifacts, leases, records
+from db import artifacts, leases
 from db.artifacts import FileEntry
 from db.session import Session
 from db.state import JobState
@@ -109,8 +109,4 @@ def _publish(s: Session, attempt: Attempt, exported: Exported, entries: list[Fil
     )  # fmt: skip
     if artifact is None:
         raise LeaseLostError(lease.job.id)
-    message = f"{artifact.kind} {artifact.name}/{artifact.version} published"
-    facts = {"artifact_id": artifact.id, "kind": artifact.kind, "name": artifact.name, "version": artifact.version}
-    event = {"type": "artifact", "level": "info", "message": message, "data": facts, "created_at": artifact.created_at}
-    records.append(s, lease.job.id, lease.fence, events=[event], metrics=[], lease_s=lease.lease_s)
-    return message
+    return f"{artifact.kind} {artifact.name}/{artifact.version} is ready"

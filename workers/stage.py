@@ -16,6 +16,9 @@ from engine.errors import SpecError
 _STATE = "state/"
 """Part of a checkpoint that is needed to go on with a run, and of no use to another job."""
 
+_MANY = 1001
+"""save_total_limit is 1000 at most, and the best one may stay beside them."""
+
 # Where the files that a spec names go in the run directory.
 _DATA = {"training_file": "train", "validation_file": "validation", "eval_file": "eval"}
 
@@ -43,7 +46,7 @@ def plan(s: Session, job: Job, fence: int) -> Plan:
     """
     data_links, file_lineage = _data(s, job)
     base = _artifact(s, job, job.base_artifact_id) if job.base_artifact_id else None
-    links = [*data_links, *(_base(s, job, base) if base else []), *_checkpoint(s, job)]
+    links = [*data_links, *(_base(s, job, base) if base else []), *_checkpoints(s, job)]
     lineage = {
         "job_id": job.id,
         "kind": job.kind,
@@ -118,11 +121,10 @@ def _base(s: Session, job: Job, base: Artifact) -> list[Link]:
     return links + _links(s, below, "model")
 
 
-def _checkpoint(s: Session, job: Job) -> list[Link]:
-    newest = artifacts.latest_checkpoint(s, job.id)
-    if newest is None:
-        return []
-    return _links(s, newest, f"checkpoints/step-{newest.step:08d}", with_state=True)
+def _checkpoints(s: Session, job: Job) -> list[Link]:
+    """All that are kept: the engine goes on from the newest, and may export the best."""
+    kept, _ = artifacts.page(s, job.project_id, kinds=["checkpoint"], job_id=job.id, after=None, limit=_MANY)
+    return [link for saved in kept for link in _links(s, saved, f"checkpoints/step-{saved.step:08d}", with_state=True)]
 
 
 def _links(s: Session, artifact: Artifact, folder: str, *, with_state: bool = False) -> list[Link]:

@@ -142,15 +142,24 @@ class Supervision:
         """Files first, then the artifact and its event in one fenced transaction with all that was told before."""
         if self._lease.cancel_requested.is_set():
             return
-        entries = stage.store(stage.folder_of(self._attempt.run_dir, saved.path), self._attempt.blobs)
+        folder = stage.folder_of(self._attempt.run_dir, saved.path)
+        try:
+            entries = stage.store(folder, self._attempt.blobs)
+        except FileNotFoundError:
+            if folder.exists():
+                raise
+            # The engine keeps its newest few, and has saved newer ones while this was being stored.
+            _LOG.info("job %s: the checkpoint of step %d was replaced already", self._lease.job.id, saved.step)
+            return
         lease = self._lease
-        keep = lease.job.spec["checkpoints"]["save_total_limit"]
+        rules = lease.job.spec["checkpoints"]
 
         def publish(s: Session) -> leases.Renewal:
             artifact = artifacts.publish_checkpoint(
                 s, lease.job.id, lease.fence,
                 step=saved.step, layout=saved.layout, files=entries, metrics=saved.metrics,
-                lineage=self._attempt.lineage | {"step": saved.step}, keep=keep,
+                lineage=self._attempt.lineage | {"step": saved.step},
+                keep=rules["save_total_limit"], best_by=rules["metric_for_best_model"],
             )  # fmt: skip
             if artifact is None:
                 raise LeaseLostError(lease.job.id)

@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from db.errors import Unavailable
+from db.errors import LowSpace, Unavailable
 from engine.errors import SpecError
 from workers import claim, failures, life, settle, stage
 from workers.attempt import Attempt
@@ -54,6 +54,8 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
         raise
     except SpecError as error:
         settle.give_up(lease, Failure(error.failure, error.code, error.message, error.mend), slot.settings)
+    except LowSpace as error:
+        settle.give_up(lease, failures.disk_full(error), slot.settings)
     except Exception as error:  # noqa: BLE001 - the edge: a job must not stay "running" because of a mistake of ours
         _LOG.exception("job %s, attempt %d", lease.job.id, lease.fence)
         settle.give_up(lease, failures.of_ours(error), slot.settings)
