@@ -139,9 +139,9 @@ class Bench:
             case "poll":
                 return self._drive(lambda number: polls[number % POLLED], seconds)
             case "ingest_full":
-                return self.writer.write(int(3000 * seconds), FULL_BATCH_STEPS)
+                return self.writer.write(FULL_BATCH_STEPS * round(40 * seconds), FULL_BATCH_STEPS)
             case _:
-                return self.writer.write(int(600 * seconds), LIVE_BATCH_STEPS)
+                return self.writer.write(LIVE_BATCH_STEPS * round(120 * seconds), LIVE_BATCH_STEPS)
 
     def _drive(self, calls: Callable[[int], Call], seconds: float) -> Cost:
         return drive(self.service.port, self.service.pids, calls, self.service.headers, seconds)[0]
@@ -155,9 +155,13 @@ class Bench:
             case "poll":
                 return self.mlflow.drive(lambda number: polls[number % POLLED], seconds)
             case "ingest_full":
-                return self.mlflow.drive(log_batch(self.run_ids, first_step, FULL_BATCH_STEPS), seconds)
+                return self._log(first_step, FULL_BATCH_STEPS, seconds)
             case _:
-                return self.mlflow.drive(log_batch(self.run_ids, first_step * 10, LIVE_BATCH_STEPS), seconds)
+                return self._log(first_step * 10, LIVE_BATCH_STEPS, seconds)
+
+    def _log(self, first_step: int, batch_steps: int, seconds: float) -> Cost:
+        cost = self.mlflow.drive(log_batch(self.run_ids, first_step, batch_steps), seconds)
+        return cost._replace(units=cost.units * batch_steps * len(FIGURES))
 
 
 OPERATIONS = ("submit", "poll", "ingest_full", "ingest_live")

@@ -7,12 +7,13 @@ write, `write BATCH` reads them in batches of so many, checks them, and commits 
 import json
 import sys
 import time
-from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from db import leases, records
 from db.session import Database
 from engine.events import EVENT, Metrics
+from workers.tail import Tail
 
 LEASE_S = 3600.0
 FIGURES = (
@@ -54,22 +55,24 @@ class Writer:
         return steps
 
     def write(self, batch: str) -> str:
+        metrics: list[dict[str, Any]] = []
         written = 0
-        with self.lines.open("rb") as file:
-            while lines := list(islice(file, int(batch))):
-                metrics = []
-                for line in lines:
-                    event = EVENT.validate_json(line)
-                    assert isinstance(event, Metrics)
-                    row = {"split": event.split, "step": event.step, "values": event.values, "created_at": event.time}
-                    metrics.append(row)
-                with self.database.write() as session:
-                    renewal = records.append(
-                        session, self.job_id, self.fence, events=[], metrics=metrics, lease_s=LEASE_S
-                    )
-                assert renewal is not None, "the lease was lost"
+        for line in Tail(self.lines).lines():
+            event = EVENT.validate_json(line)
+            assert isinstance(event, Metrics)
+            row = {"split": event.split, "step": event.step, "values": event.values, "created_at": event.time}
+            metrics.append(row)
+            if len(metrics) == int(batch):
+                self._commit(metrics)
                 written += len(metrics)
+                metrics = []
+        assert not metrics, "the steps are no multiple of the batch"
         return str(written)
+
+    def _commit(self, metrics: list[dict[str, Any]]) -> None:
+        with self.database.write() as session:
+            renewal = records.append(session, self.job_id, self.fence, events=[], metrics=metrics, lease_s=LEASE_S)
+        assert renewal is not None, "the lease was lost"
 
 
 def main() -> None:

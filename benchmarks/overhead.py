@@ -48,6 +48,7 @@ def spec(file_id: str, steps: int) -> dict[str, object]:
         "kind": "pretrain",
         "training_file": file_id,
         "hyperparameters": {"max_steps": steps, "max_length": 128, "per_device_train_batch_size": 8},
+        "checkpoints": {"save_steps": 0.2},
     }
 
 
@@ -141,7 +142,7 @@ def measure(cold: Service, warm: Service, folder: Path, rounds: int, steps: int)
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-bench-")))

@@ -19,7 +19,7 @@ def install() -> None:
         return
     print(f"installing mlflow {VERSION} into {_ENVIRONMENT_DIR} (once, about a minute)", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", _ENVIRONMENT_DIR], check=True)
-    subprocess.run([_ENVIRONMENT_DIR / "bin" / "pip", "install", "--quiet", f"mlflow=={VERSION}"], check=True)
+    subprocess.run([_ENVIRONMENT_DIR / "bin" / "pip", "install", "-qq", f"mlflow=={VERSION}"], check=True)
     done.touch()
 
 
