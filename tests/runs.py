@@ -40,7 +40,23 @@ _SHAPE: dict[str, Any] = {
     "max_position_embeddings": 256,
 }
 FAMILIES = ("llama", "qwen2", "mistral", "gpt2")
-WORDS = "the a cat dog house tree sees likes finds takes red blue small large and or then now here there".split()
+WORDS = (
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "house",
+    "tree",
+    "sees",
+    "likes",
+    "finds",
+    "red",
+    "blue",
+    "and",
+    "or",
+    "then",
+    "here",
+)
 
 
 def sentence(rng: random.Random, words: int) -> str:
@@ -89,7 +105,8 @@ def save_base(folder: Path, family: str = "llama") -> Path:
 def answers(rows: int, seed: int = 0) -> list[dict[str, Any]]:
     rng = random.Random(seed)
     return [
-        {"prompt": sentence(rng, rng.randint(2, 20)), "completion": sentence(rng, rng.randint(1, 8))} for _ in range(rows)
+        {"prompt": sentence(rng, rng.randint(2, 20)), "completion": sentence(rng, rng.randint(1, 8))}
+        for _ in range(rows)
     ]
 
 
@@ -106,7 +123,13 @@ def write_job(root: Path, spec: dict[str, Any]) -> Path:
 
 
 def sft_spec(**hyperparameters: Any) -> dict[str, Any]:
-    given = {"max_length": 64, "per_device_train_batch_size": 2, "learning_rate": 0.01, "max_steps": 6, **hyperparameters}
+    given = {
+        "max_length": 64,
+        "per_device_train_batch_size": 2,
+        "learning_rate": 0.01,
+        "max_steps": 6,
+        **hyperparameters,
+    }
     return {
         "kind": "sft",
         "model": "tiny/1",

@@ -166,14 +166,20 @@ def _answer_spans(
 
 
 def _with_end(ids: list[int], mask: list[bool], ends: set[int], eos: int | None) -> tuple[list[int], list[bool]]:
-    """Train the special token that closes an answer; a conversation that has none is closed with eos."""
+    """Train the special token that closes an answer; a conversation whose last answer has none is closed with eos.
+
+    What comes after the last trained token is left out: no label depends on it.
+    """
     mask = list(mask)
     for at in range(1, len(ids)):
         if mask[at - 1] and not mask[at] and ids[at] in ends and ids[at - 1] not in ends:
             mask[at] = True
-    if mask and mask[-1] and ids[-1] not in ends and eos is not None:
-        return [*ids, eos], [*mask, True]
-    return list(ids), mask
+    if not any(mask):
+        return ids, mask
+    stop = len(mask) - mask[::-1].index(True)
+    if ids[stop - 1] not in ends and eos is not None:
+        return [*ids[:stop], eos], [*mask[:stop], True]
+    return ids[:stop], mask[:stop]
 
 
 def _template_error(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, error: Exception) -> DataError:

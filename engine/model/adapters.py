@@ -19,7 +19,6 @@ def new_adapter(model: PreTrainedModel, tuning: LoraTuning, base_name: str) -> P
         lora_alpha=tuning.lora_alpha,  # type: ignore[arg-type] - PEFT divides by it; a fraction is as good
         lora_dropout=tuning.lora_dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
-        base_model_name_or_path=base_name,
     )
     try:
         wrapped: Any = get_peft_model(model, config)

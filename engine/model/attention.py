@@ -6,11 +6,11 @@ the flat row, D head width, L tokens of one document.
 """
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 from transformers import AttentionInterface
 
 from engine.errors import SpecError
@@ -21,6 +21,14 @@ _BLOCK = 256
 """Query rows worked on at once: bounds the memory of long documents and skips most of what causality hides."""
 _KEEP_UP_TO = 512
 """Documents up to this length keep their probabilities for the backward pass; longer ones compute them again."""
+
+
+class _Row(NamedTuple):
+    """How a flat row is attended to: its documents' lengths, the scores' scale, the reach of a sliding window."""
+
+    segments: tuple[int, ...]
+    scale: float
+    window: int | None
 
 
 def packed_attention(
@@ -50,35 +58,33 @@ def packed_attention(
         )
     assert attention_mask is None, "packed rows carry segments, not masks"
     assert sum(segments) == query.shape[2], "segments must cover the row"
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    row = _Row(segments, query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window)
     # Rotary positions are computed in fp32 under autocast and pull query and key up with them.
     dtype = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else value.dtype
     q, k, v = (states[0].to(dtype) for states in (query, key, value))
     if query.device.type == "cpu":
-        out_HTD: Tensor = _PerDocument.apply(q, k, v, segments, scale, sliding_window)  # type: ignore[assignment]
+        out_HTD: Tensor = _PerDocument.apply(q, k, v, row)  # type: ignore[assignment]
     else:
-        out_HTD = _sdpa_per_document(q, k, v, segments, scale, sliding_window)
+        out_HTD = _sdpa_per_document(q, k, v, row)
     return out_HTD.transpose(0, 1)[None], None
 
 
-def _sdpa_per_document(
-    q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, segments: tuple[int, ...], scale: float, window: int | None
-) -> Tensor:
-    """torch's own fused kernels, one call a document."""
+def _sdpa_per_document(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: _Row) -> Tensor:
+    """One call of torch's fused kernels a document."""
     outs, start = [], 0
-    for length in segments:
+    for length in row.segments:
         part = slice(start, start + length)
         hidden = None
-        if window is not None and length > window:
-            hidden = _visible(length, length, window, q_HTD.device)
+        if row.window is not None and length > row.window:
+            hidden = _visible(length, length, row.window, q_HTD.device)
         outs.append(
-            F.scaled_dot_product_attention(
+            functional.scaled_dot_product_attention(
                 q_HTD[None, :, part],
                 k_KTD[None, :, part],
                 v_KTD[None, :, part],
                 attn_mask=hidden,
                 is_causal=hidden is None,
-                scale=scale,
+                scale=row.scale,
                 enable_gqa=q_HTD.shape[0] != k_KTD.shape[0],
             )
         )
@@ -120,15 +126,7 @@ class _PerDocument(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        q_HTD: Tensor,
-        k_KTD: Tensor,
-        v_KTD: Tensor,
-        segments: tuple[int, ...],
-        scale: float,
-        window: int | None,
-    ) -> Tensor:
+    def forward(ctx: Any, q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: _Row) -> Tensor:
         heads, tokens, width = q_HTD.shape
         groups = heads // k_KTD.shape[0]
         q, k, v = q_HTD.contiguous(), k_KTD.contiguous(), v_KTD.contiguous()
@@ -137,49 +135,50 @@ class _PerDocument(torch.autograd.Function):
         trains = any(ctx.needs_input_grad)
         kept: list[Tensor | None] = []
         start = 0
-        for length in segments:
-            for first, begin, end in _blocks(length, window):
+        for length in row.segments:
+            for first, begin, end in _blocks(length, row.window):
                 rows, keys = slice(start + begin, start + end), slice(start + first, start + end)
-                probs = _probabilities(q[:, :, rows], k[:, keys], begin - first, scale, window)
+                probs = _probabilities(q[:, :, rows], k[:, keys], begin - first, row)
                 out[:, :, rows] = torch.bmm(probs, v[:, keys]).unflatten(1, (groups, -1))
                 kept.append(probs if trains and length <= _KEEP_UP_TO else None)
             start += length
         ctx.save_for_backward(q, k, v, out, *kept)
-        ctx.segments, ctx.scale, ctx.window = segments, scale, window
+        ctx.row = row
         return out.view(heads, tokens, width)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, *kept = ctx.saved_tensors
+        row: _Row = ctx.row
         groups = q.shape[1]
         dout = grads[0].contiguous().view_as(q)
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         # d(scores) = probs * (d(probs) - sum over keys of d(probs) * probs); that sum is dout . out (FlashAttention, eq. 4).
         inner = (dout * out).sum(-1, keepdim=True)
         start, block = 0, 0
-        for length in ctx.segments:
-            for first, begin, end in _blocks(length, ctx.window):
+        for length in row.segments:
+            for first, begin, end in _blocks(length, row.window):
                 rows, keys = slice(start + begin, start + end), slice(start + first, start + end)
                 probs = kept[block]
                 if probs is None:
-                    probs = _probabilities(q[:, :, rows], k[:, keys], begin - first, ctx.scale, ctx.window)
+                    probs = _probabilities(q[:, :, rows], k[:, keys], begin - first, row)
                 d = dout[:, :, rows].flatten(1, 2)
                 dv[:, keys].baddbmm_(probs.transpose(1, 2), d)
                 ds = torch.bmm(d, v[:, keys].transpose(1, 2)).sub_(inner[:, :, rows].flatten(1, 2)).mul_(probs)
-                dq[:, :, rows] = torch.bmm(ds, k[:, keys]).mul_(ctx.scale).unflatten(1, (groups, -1))
-                dk[:, keys].baddbmm_(ds.transpose(1, 2), q[:, :, rows].flatten(1, 2), alpha=ctx.scale)
+                dq[:, :, rows] = torch.bmm(ds, k[:, keys]).mul_(row.scale).unflatten(1, (groups, -1))
+                dk[:, keys].baddbmm_(ds.transpose(1, 2), q[:, :, rows].flatten(1, 2), alpha=row.scale)
                 block += 1
             start += length
-        return dq.view(-1, *dq.shape[2:]), dk, dv, None, None, None
+        return dq.view(-1, *dq.shape[2:]), dk, dv, None
 
 
-def _probabilities(q_KGRD: Tensor, k_KLD: Tensor, before: int, scale: float, window: int | None) -> Tensor:
+def _probabilities(q_KGRD: Tensor, k_KLD: Tensor, before: int, row: _Row) -> Tensor:
     """[K, G * R, L]: softmax of the causal scores of R queries, `before` keys ahead of the first."""
     _, groups, rows, _ = q_KGRD.shape
-    bias = _bias(rows, before, window, q_KGRD.dtype)
+    bias = _bias(rows, before, row.window, q_KGRD.dtype)
     if groups > 1:
         bias = bias.expand(groups, *bias.shape).flatten(0, 1)
-    scores = torch.baddbmm(bias, q_KGRD.flatten(1, 2), k_KLD.transpose(1, 2), alpha=scale)
+    scores = torch.baddbmm(bias, q_KGRD.flatten(1, 2), k_KLD.transpose(1, 2), alpha=row.scale)
     return scores.softmax(-1)
 
 

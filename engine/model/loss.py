@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 _CHUNK_LOGITS = 1 << 22
@@ -26,7 +26,7 @@ def summed_cross_entropy(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -
 
 
 def _plain(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
-    return F.cross_entropy(head(hidden_ND).float(), labels_N, reduction="sum")
+    return functional.cross_entropy(head(hidden_ND).float(), labels_N, reduction="sum")
 
 
 def _chunks(rows: int, vocabulary: int) -> list[slice]:
@@ -51,7 +51,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             for part in _chunks(len(labels_N), len(weight_VD)):
                 h, y = hidden[part], labels_N[part, None]
-                logits = F.linear(h, weight, bias).float()
+                logits = functional.linear(h, weight, bias).float()
                 log_z = logits.logsumexp(-1, keepdim=True)
                 total += (log_z - logits.gather(1, y)).sum(dtype=torch.float64)
                 if not (wants_hidden or wants_weight or wants_bias):

@@ -43,7 +43,9 @@ class EvalObjective:
         asked = self.spec.evaluation.max_length
         limit = getattr(model.config, "max_position_embeddings", None) or asked
         if limit < asked:
-            self.journal.log("warn", "max_length_lowered", f"rows are cut at the model's {limit} positions, not {asked}")
+            self.journal.log(
+                "warn", "max_length_lowered", f"rows are cut at the model's {limit} positions, not {asked}"
+            )
         return min(asked, limit)
 
     def rows(self, subject: Subject) -> Rows:
@@ -52,9 +54,7 @@ class EvalObjective:
             return Rows(None, text_corpus(self.source, tokenizer, self.max_length))
         if ensure_chat_template(tokenizer):
             self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
-        made = chat_corpus(
-            self.source, tokenizer, max_length=self.max_length, long_rows=self.spec.evaluation.long_rows
-        )
+        made = chat_corpus(self.source, tokenizer, max_length=self.max_length, long_rows=self.spec.evaluation.long_rows)
         made.report(self.journal, "eval", self.max_length)
         return Rows(None, made.corpus)
 
