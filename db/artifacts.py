@@ -8,7 +8,7 @@ from sqlalchemy import delete as remove
 from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from db import clock, paging, records
+from db import clock, paging
 from db.errors import InUse
 from db.fence import live
 from db.ids import new_id
@@ -27,7 +27,7 @@ class FileEntry(NamedTuple):
     size_bytes: int
 
 
-def publish_checkpoint(
+def publish_checkpoint(  # noqa: PLR0913 - the columns of a row
     s: Session,
     job_id: str,
     fence: int,
@@ -56,7 +56,7 @@ def publish_checkpoint(
     return artifact
 
 
-def publish_result(
+def publish_result(  # noqa: PLR0913 - the columns of a row
     s: Session,
     job_id: str,
     fence: int,
@@ -90,7 +90,7 @@ def latest_checkpoint(s: Session, job_id: str) -> Artifact | None:
     return s.scalars(query.order_by(Artifact.step.desc()).limit(1)).one_or_none()
 
 
-def page(
+def page(  # noqa: PLR0913 - a listing's parameters
     s: Session,
     project_id: str,
     *,
@@ -175,7 +175,7 @@ def _own(s: Session, job_id: str, fence: int) -> Job | None:
     return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
 
 
-def _publish(
+def _publish(  # noqa: PLR0913 - the columns of a row
     s: Session,
     job: Job,
     *,
@@ -206,15 +206,7 @@ def _publish(
     rows = [{"artifact_id": artifact.id} | file._asdict() for file in files]
     if rows:
         s.execute(insert(ArtifactFile.__table__), rows)  # pyright: ignore[reportArgumentType] - a table, typed as FromClause
-    _announce(s, artifact, job.fence)
     return artifact
-
-
-def _announce(s: Session, artifact: Artifact, attempt: int) -> None:
-    what = f"checkpoint of step {artifact.step}" if artifact.name is None else f"{artifact.name}/{artifact.version}"
-    data = {"id": artifact.id, "kind": artifact.kind, "step": artifact.step}
-    data |= {"name": artifact.name, "version": artifact.version, "size_bytes": artifact.size_bytes}
-    records.note(s, artifact.job_id, "artifact", "info", f"published {what}", data, attempt=attempt)
 
 
 def _next_version(s: Session, project_id: str, name: str) -> int:
@@ -233,16 +225,16 @@ def _thin_out(s: Session, job_id: str, keep: int, best_by: str | None) -> None:
     older = {artifact_id for artifact_id, _ in rows[keep:]}
     if not older:
         return
-    measured = [
-        (metrics[best_by], artifact_id) for artifact_id, metrics in reversed(rows) if _is_figure(metrics, best_by)
-    ]
-    best = {min(measured, key=lambda row: row[0])[1]} if measured else set()  # of equals the earliest
+    # Of equals the earliest, as in the engine.
+    figures = [(artifact_id, metrics.get(best_by or "")) for artifact_id, metrics in reversed(rows)]
+    measured = [(figure, artifact_id) for artifact_id, figure in figures if isinstance(figure, int | float)]
+    best = {min(measured, key=_figure)[1]} if measured else set()
     needed = select(Job.base_artifact_id).where(Job.base_artifact_id.in_(older), Job.state.not_in(ENDED))
     _tombstone(s, sorted(older - best - set(s.scalars(needed))))
 
 
-def _is_figure(metrics: dict[str, Any], name: str | None) -> bool:
-    return name is not None and isinstance(metrics.get(name), int | float)
+def _figure(measured: tuple[float, str]) -> float:
+    return measured[0]
 
 
 def _tombstone(s: Session, artifact_ids: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Self
 
 from db.errors import LowSpace
 from db.ids import new_id
@@ -143,7 +143,7 @@ class BlobWriter:
             self._file.close()
             self._temporary.unlink()
 
-    def __enter__(self) -> "BlobWriter":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -4,9 +4,9 @@ import logging
 
 from alembic.migration import MigrationContext
 from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from db import migrate
+from db.errors import Unavailable
 from db.session import Database
 
 _log = logging.getLogger(__name__)
@@ -17,8 +17,8 @@ def ping(db: Database) -> bool:
     try:
         with db.read() as s:
             s.execute(text("SELECT 1"))
-    except SQLAlchemyError as error:
-        _log.warning("the database does not answer: %s", error)
+    except Unavailable as error:
+        _log.warning("%s", error)
         return False
     return True
 
@@ -28,6 +28,6 @@ def up_to_date(db: Database) -> bool:
     try:
         with db.read() as s:
             return MigrationContext.configure(s.connection()).get_current_revision() == migrate.head()
-    except SQLAlchemyError as error:
+    except Unavailable as error:
         _log.warning("the schema's revision cannot be read: %s", error)
         return False

@@ -83,14 +83,14 @@ def renew(s: Session, job_id: str, fence: int, *, lease_s: float) -> Renewal | N
 
 
 def begin_running(s: Session, job_id: str, fence: int) -> bool:
-    """preparing -> running. False when the fence is stale, the lease ran out or the job runs already."""
+    """From preparing to running. False when the fence is stale, the lease ran out or the job runs already."""
     changes = {"started_at": func.coalesce(Job.started_at, clock.moment(s))}
     conditions = live(s, job_id, fence)
     running = jobs.transition(s, job_id, JobState.RUNNING, message="running", conditions=conditions, changes=changes)
     return running is not None
 
 
-def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, delay_s: float = 0.0) -> bool:
+def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, delay_s: float = 0.0) -> bool:  # noqa: PLR0913 - the columns of a row
     """Give the job back to the queue with no fault of its own, to be claimed `delay_s` from now at the earliest.
 
     A job that was asked to stop is cancelled instead. False when the fence is stale.
@@ -105,7 +105,7 @@ def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, 
     return settle(s, job_id, fence, state=JobState.CANCELLED, message=message)
 
 
-def settle(
+def settle(  # noqa: PLR0913 - the columns of a row
     s: Session,
     job_id: str,
     fence: int,
@@ -141,7 +141,7 @@ def settle(
     return True
 
 
-def retry_or_fail(
+def retry_or_fail(  # noqa: PLR0913 - the columns of a row
     s: Session,
     job_id: str,
     fence: int,
@@ -222,7 +222,7 @@ def _lock(s: Session, job_id: str, fence: int) -> Job | None:
     return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
 
 
-def _requeue(
+def _requeue(  # noqa: PLR0913 - the columns of a row
     s: Session, job_id: str, fence: int, *, message: str, level: str, delay_s: float, failures: int | None = None
 ) -> None:
     changes: dict[str, Any] = {"not_before": clock.moment(s) + delay_s if delay_s > 0 else None}
@@ -234,7 +234,7 @@ def _requeue(
     outbox.add(s, job_id, delay_s=delay_s)
 
 
-def _end_attempt(
+def _end_attempt(  # noqa: PLR0913 - the columns of a row
     s: Session,
     job_id: str,
     fence: int,

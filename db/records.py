@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import Table, insert, literal, null, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,10 +15,8 @@ from db.models import Event, Job, Metric
 _MAX_INT = 2**63 - 1
 _SPLITS = 2
 
-_EVENTS = Event.__table__
-_METRICS = Metric.__table__
-assert isinstance(_EVENTS, Table)
-assert isinstance(_METRICS, Table)
+_EVENTS = cast("Table", Event.__table__)
+_METRICS = cast("Table", Metric.__table__)
 
 
 def _upsert(dialect: Any) -> Any:
@@ -47,7 +45,7 @@ class Record(NamedTuple):
     values: dict[str, float | None] | None = None
 
 
-def append(
+def append(  # noqa: PLR0913 - the columns of a row
     s: Session,
     job_id: str,
     fence: int,
@@ -79,7 +77,7 @@ def append(
     return Renewal(cancel_requested_at is not None)
 
 
-def note(
+def note(  # noqa: PLR0913, PLR0917 - the columns of a row
     s: Session,
     job_id: str,
     type: str,  # noqa: A002 - the column's name
@@ -95,7 +93,7 @@ def note(
     enter(s, job_id, seq, type=type, level=level, message=message, data=data, attempt=attempt)
 
 
-def enter(
+def enter(  # noqa: PLR0913 - the columns of a row
     s: Session,
     job_id: str,
     seq: int,
@@ -111,7 +109,7 @@ def enter(
     s.execute(_INSERT_EVENTS, row | {"type": type, "level": level, "message": message, "data": data})
 
 
-def events_page(
+def events_page(  # noqa: PLR0913 - a listing's parameters
     s: Session,
     job_id: str,
     *,

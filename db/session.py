@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from db.errors import Unavailable
 
 _BUSY_TIMEOUT_S = 30.0
+_CONNECT_TIMEOUT_S = 5
 _POOL_SIZE = 10
 _POOL_OVERFLOW = 10
 
@@ -59,13 +60,15 @@ class Database:
     def write(self) -> Iterator[Session]:
         """A transaction: committed on the way out, rolled back on an exception.
 
-        Raises db.errors.Unavailable when the database cannot be reached.
+        Raises db.errors.Unavailable when the database cannot be reached; where that befalls the
+        commit itself, it may have taken place.
         """
         if self._writer is None:
             with _told_apart(), self._write.begin() as session:
                 yield session
             return
-        assert not getattr(self._writing, "now", False), "write() inside write() would wait for itself"
+        if getattr(self._writing, "now", False):
+            raise RuntimeError("write() inside write(): this thread would wait for itself")
         with self._writer:
             self._writing.now = True
             try:
@@ -85,7 +88,8 @@ def _told_apart() -> Iterator[None]:
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-        raise Unavailable(f"the database cannot answer: {error}") from error
+        # The driver's own words: SQLAlchemy's hold the statement and its parameters, which are a user's.
+        raise Unavailable(f"the database cannot answer: {getattr(error, 'orig', None) or error}") from error
 
 
 def engine_for(url: str) -> Engine:
@@ -96,7 +100,14 @@ def engine_for(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(url, **json, pool_size=_POOL_SIZE, max_overflow=_POOL_OVERFLOW, pool_pre_ping=True)
+    return create_engine(
+        url,
+        **json,
+        pool_size=_POOL_SIZE,
+        max_overflow=_POOL_OVERFLOW,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
+    )
 
 
 def _dumps(value: Any) -> str:

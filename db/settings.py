@@ -16,4 +16,4 @@ class StorageSettings(BaseSettings):
     home: Path = Field(default_factory=lambda: Path.home() / ".local/share/trainyard")
     database_url: str = Field(default_factory=lambda data: f"sqlite:///{data['home'] / 'trainyard.db'}")
     blobs_dir: Path = Field(default_factory=lambda data: data["home"] / "blobs")
-    low_space_bytes: int = Field(LOW_SPACE_BYTES, ge=0)
+    low_space_bytes: int = Field(default=LOW_SPACE_BYTES, ge=0)
