@@ -1,12 +1,12 @@
 """The row formats: which keys make one, what may be wrong in it, and how it reads as messages or text."""
 
 import difflib
+import json
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
-import orjson
 
 FORMATS = ("chat", "completion", "instruction", "text_jsonl", "text")
 ROLES = ("system", "user", "assistant", "tool")
@@ -71,7 +71,7 @@ def excerpt(value: object) -> str:
         return f"an object with {len(value)} keys"
     if isinstance(value, list):
         return f"a list with {len(value)} items"
-    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    text = value if isinstance(value, str) else json.dumps(value)
     cut = text if len(text) <= _VALUE_CHARACTERS else text[: _VALUE_CHARACTERS - 1] + "…"
     return "".join(character if character.isprintable() else "�" for character in cut)
 

@@ -1,0 +1,50 @@
+"""`python -m api`: the API process."""
+
+import logging
+import socket
+
+import uvicorn
+
+from api.app import create_app
+from api.settings import ApiSettings
+from api.stream.feed import Feed
+from db.settings import StorageSettings
+
+_DRAIN_S = 10
+
+
+class Server(uvicorn.Server):
+    """Ends the live streams when it is told to stop, so that it need not wait for them."""
+
+    def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
+        super().__init__(config)
+        self._feed = feed
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._feed.close()
+        await super().shutdown(sockets)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    settings = ApiSettings()
+    app = create_app(settings, StorageSettings())
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        log_config=None,
+        timeout_graceful_shutdown=_DRAIN_S,
+    )
+    Server(config, app.state.service.feed).run()
+
+
+if __name__ == "__main__":
+    main()

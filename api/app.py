@@ -1,0 +1,68 @@
+"""The application: routes, edge and errors put together, and the parts that live as long as it does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import APIRouter, FastAPI
+
+from api import docs, health, me
+from api.auth import Keyring
+from api.deps import Service
+from api.files.routes import router as files
+from api.handlers import add_handlers
+from api.jobs.routes import router as jobs
+from api.kinds.routes import router as kinds
+from api.middleware import Edge
+from api.models.routes import router as models
+from api.openapi import add_openapi
+from api.settings import ApiSettings, key_secret
+from api.stream.feed import Feed
+from api.stream.routes import router as stream
+from db.blobs import BlobStore
+from db.session import Database
+from db.settings import StorageSettings
+from workers.queue import Dispatcher
+
+
+def create_app(settings: ApiSettings, storage: StorageSettings, database: Database | None = None) -> FastAPI:
+    """The service as an ASGI application; its lifespan runs the dispatcher.
+
+    Raises:
+        ValueError: there is no secret yet; `python -m api.bootstrap` makes one.
+    """
+    database = database or Database(storage.database_url)
+    app = FastAPI(
+        title="Trainyard",
+        version=version("trainyard"),
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.service = Service(
+        settings=settings,
+        database=database,
+        blobs=BlobStore(storage.blobs_dir, low_space_bytes=storage.low_space_bytes),
+        keyring=Keyring(database, key_secret(settings, storage.home)),
+        feed=Feed(database),
+        dispatcher=Dispatcher(database),
+    )
+    v1 = APIRouter(prefix="/v1")
+    for router in (jobs, stream, files, models, kinds, me.router):
+        v1.include_router(router)
+    for router in (v1, health.router, docs.router):
+        app.include_router(router)
+    add_handlers(app)
+    add_openapi(app)
+    app.add_middleware(Edge)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    service.dispatcher.start()
+    yield
+    service.feed.close()
+    service.dispatcher.stop()

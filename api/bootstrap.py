@@ -1,0 +1,51 @@
+"""`python -m api.bootstrap --key-file PATH`: a database at its newest schema, a project, and a key to begin with."""
+
+import argparse
+import os
+from pathlib import Path
+
+from api.settings import ApiSettings, make_secret
+from db import keys, migrate, projects
+from db.session import Database
+from db.settings import StorageSettings
+
+PROJECT = "default"
+
+
+def main() -> None:
+    """Bring everything to where the API can start. Running it again changes nothing that is right."""
+    parser = argparse.ArgumentParser(prog="python -m api.bootstrap", description=__doc__)
+    parser.add_argument("--key-file", type=Path, required=True, help="where the key is written, with mode 0600")
+    arguments = parser.parse_args()
+    bootstrap(ApiSettings(), StorageSettings(), arguments.key_file)
+
+
+def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -> None:
+    """Migrate, and make the project and a key unless the key file holds one that works."""
+    storage.home.mkdir(parents=True, exist_ok=True)
+    secret = make_secret(settings, storage.home)
+    migrate.upgrade(storage.database_url)
+    database = Database(storage.database_url)
+    try:
+        with database.write() as session:
+            project = projects.by_name(session, PROJECT) or projects.create(session, PROJECT)
+            token = key_file.read_text().strip() if key_file.exists() else ""
+            if token and keys.authenticate(session, token, secret):
+                return
+            _, token = keys.create(session, project.id, "first", secret)
+            _write_private(key_file, token)  # before the commit: a key that cannot be kept is not made
+    finally:
+        database.close()
+
+
+def _write_private(path: Path, token: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(token + "\n")
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""What routes are given: the service, the caller, and the wanted page."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Query, Request
+from pydantic import StringConstraints
+
+from api.auth import ApiKeyScheme, Caller, Keyring
+from api.settings import ApiSettings
+from api.stream.feed import Feed
+from db.blobs import BlobStore
+from db.session import Database
+from workers.queue import Dispatcher
+
+
+@dataclass(frozen=True)
+class Service:
+    """What one API process works with."""
+
+    settings: ApiSettings
+    database: Database
+    blobs: BlobStore
+    keyring: Keyring
+    feed: Feed
+    dispatcher: Dispatcher
+
+
+async def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+ServiceDep = Annotated[Service, Depends(_service)]
+CallerDep = Annotated[Caller, Depends(ApiKeyScheme())]
+
+ObjectId = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,16}-[0-9a-z]{1,64}$")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
+SeriesLimit = Annotated[int, Query(ge=1, le=1000, description="Rows on a page.")]
+After = Annotated[ObjectId | None, Query(description="The last id of the page before; it is not repeated.")]
+Order = Annotated[Literal["asc", "desc"], Query(description="By age: desc is newest first.")]

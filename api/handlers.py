@@ -1,0 +1,70 @@
+"""From exceptions to the envelope, for everything that may leave a route."""
+
+import logging
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+
+from api.errors import ApiError, conflict, error_response
+from api.validation import invalid
+from db.errors import InUse, LowSpace, Unavailable
+
+logger = logging.getLogger("trainyard.api")
+
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Tell the application which exception becomes which answer."""
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(LowSpace, _on_low_space)
+    app.add_exception_handler(InUse, _on_in_use)
+    app.add_exception_handler(Unavailable, _on_unavailable)
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if isinstance(error, ApiError):
+        return error_response(error)
+    if error.status_code == 404:
+        message = f"there is no route {request.url.path[:200]!r}; /docs lists them"
+        return error_response(ApiError(404, "route_not_found", message))
+    if error.status_code == 405:
+        allowed = _allowed(request)
+        message = f"{request.method[:20]} is not possible here; {allowed} is"
+        return error_response(ApiError(405, "method_not_allowed", message, headers={"Allow": allowed}))
+    return error_response(ApiError(error.status_code, "http_error", str(error.detail), headers=error.headers))
+
+
+def _allowed(request: Request) -> str:
+    """All methods of the path; the framework itself names those of the first route only."""
+    routes = request.app.router.routes
+    return ", ".join(
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    )
+
+
+async def _on_invalid(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return error_response(invalid({**problem, "loc": problem["loc"][1:]} for problem in error.errors()))
+
+
+async def _on_low_space(_request: Request, error: Exception) -> Response:
+    logger.warning("507: %s", error)
+    message = "the disk is nearly full, so nothing is taken in; delete what is not needed, or give it more space"
+    return error_response(ApiError(507, "low_space", message, headers={"Retry-After": "30"}))
+
+
+async def _on_in_use(_request: Request, error: Exception) -> Response:
+    return error_response(conflict("in_use", str(error)))
+
+
+async def _on_unavailable(request: Request, error: Exception) -> Response:
+    logger.error("503 on %s: %s", request.url.path, error)
+    message = "the database cannot answer now; try again"
+    return error_response(ApiError(503, "database_unavailable", message, headers={"Retry-After": "5"}))

@@ -1,0 +1,108 @@
+"""/v1/jobs."""
+
+from typing import Annotated, Any, Literal
+
+from anyio import to_thread
+from fastapi import APIRouter, Query, Request, Response
+
+from api.answers import Page, Series, answer
+from api.bodies import read_json
+from api.deps import After, CallerDep, Limit, Order, SeriesLimit, ServiceDep
+from api.errors import documented
+from api.jobs import service as jobs
+from api.jobs import submit
+from api.jobs.schemas import EventObject, JobObject, MetricObject, Status
+from api.models.schemas import ArtifactObject
+from engine.jobs import JOB_SPEC, SPECS
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+SPEC_SCHEMA = JOB_SPEC.json_schema(ref_template="#/components/schemas/{model}")
+_SPEC_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {k: v for k, v in SPEC_SCHEMA.items() if k != "$defs"}}},
+    }
+}
+
+_MAX_SEQ = 2**53
+Kind = Annotated[str | None, Query(pattern=f"^({'|'.join(SPECS)})$")]
+StatusFilter = Annotated[Status | None, Query()]
+AfterSeq = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last seq of the page before.")]
+AfterStep = Annotated[int | None, Query(ge=0, le=_MAX_SEQ, description="The last step of the page before.")]
+Level = Annotated[Literal["info", "warn", "error"] | None, Query()]
+Split = Annotated[Literal["train", "eval"] | None, Query()]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=JobObject,
+    responses=documented(400, 401, 404, 413, 415, 422, 507),
+    openapi_extra=_SPEC_BODY,
+)
+async def create_job(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
+    """Submit a job; it runs as soon as a worker is free."""
+    body = await read_json(request, service.settings.max_body_bytes)
+    job = await to_thread.run_sync(submit.create, service, caller, body)
+    return answer(job, 201, {"Location": f"/v1/jobs/{job.id}"})
+
+
+@router.get("", response_model=Page[JobObject], responses=documented(401, 422))
+def list_jobs(  # noqa: PLR0913, PLR0917 - a listing's parameters
+    service: ServiceDep,
+    caller: CallerDep,
+    after: After = None,
+    limit: Limit = 20,
+    kind: Kind = None,
+    status: StatusFilter = None,
+) -> Response:
+    """List jobs, newest first."""
+    return answer(jobs.page(service, caller, after=after, limit=limit, kind=kind, status=status))
+
+
+@router.get("/{job_id}", response_model=JobObject, responses=documented(401, 404))
+def show_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
+    """Show a job."""
+    return answer(jobs.show(service, caller, job_id))
+
+
+@router.post("/{job_id}/cancel", response_model=JobObject, responses=documented(401, 404, 409))
+def cancel_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
+    """Ask a job to stop: a waiting one stops at once, a running one within a few heartbeats."""
+    return answer(jobs.cancel(service, caller, job_id))
+
+
+@router.get("/{job_id}/events", response_model=Series[EventObject], responses=documented(401, 404, 422))
+def list_events(  # noqa: PLR0913, PLR0917 - a listing's parameters
+    service: ServiceDep,
+    caller: CallerDep,
+    job_id: str,
+    after: AfterSeq = 0,
+    limit: SeriesLimit = 100,
+    order: Order = "asc",
+    level: Level = None,
+) -> Response:
+    """List what happened to a job."""
+    return answer(jobs.events(service, caller, job_id, after=after, limit=limit, order=order, level=level))
+
+
+@router.get("/{job_id}/metrics", response_model=Series[MetricObject], responses=documented(401, 404, 422))
+def list_metrics(  # noqa: PLR0913, PLR0917 - a listing's parameters
+    service: ServiceDep,
+    caller: CallerDep,
+    job_id: str,
+    split: Split = None,
+    after: AfterStep = None,
+    limit: SeriesLimit = 1000,
+) -> Response:
+    """List the figures of a job by step; the cursor is the step."""
+    return answer(jobs.metrics(service, caller, job_id, split=split, after=after, limit=limit))
+
+
+@router.get("/{job_id}/checkpoints", response_model=Page[ArtifactObject], responses=documented(401, 404, 422))
+def list_checkpoints(
+    service: ServiceDep, caller: CallerDep, job_id: str, after: After = None, limit: Limit = 20
+) -> Response:
+    """List the checkpoints of a job, newest first."""
+    return answer(jobs.checkpoints(service, caller, job_id, after=after, limit=limit))

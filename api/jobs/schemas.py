@@ -1,0 +1,110 @@
+"""Jobs as the API shows them."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.answers import Object
+from db.models import Event, Metric
+
+Status = Literal["queued", "preparing", "running", "succeeded", "failed", "cancelled"]
+Figures = dict[str, float | None]
+
+
+class ArtifactSummary(Object):
+    """An artifact in few words."""
+
+    kind: Literal["model", "adapter", "checkpoint"]
+    name: str | None
+    version: int | None
+    digest: str
+
+
+class JobError(BaseModel):
+    """Why a job failed; `mend` says what to do about it."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    failure: str = Field(alias="class")
+    code: str | None
+    message: str | None
+    mend: str | None
+
+
+class JobResult(BaseModel):
+    """What came out of a job, in figures."""
+
+    metrics: Figures
+
+
+class JobObject(Object):
+    """A job. `attempt` counts its starts, `base` is what it trains on or evaluates, `artifacts` what it made."""
+
+    object: Literal["job"] = "job"
+    kind: str
+    status: Status
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    spec: dict[str, Any]
+    base: ArtifactSummary | None
+    attempt: int
+    step: int | None
+    total_steps: int | None
+    progress: Figures
+    eta_s: float | None
+    queue_position: int | None
+    waiting_reason: str | None
+    cancel_requested: bool
+    error: JobError | None
+    result: JobResult | None
+    artifacts: list[ArtifactSummary]
+
+
+class EventObject(BaseModel):
+    """Something that happened; `seq` numbers events and metrics of a job together."""
+
+    object: Literal["event"] = "event"
+    seq: int
+    type: str
+    time: float
+    attempt: int | None
+    level: str
+    message: str
+    data: dict[str, Any] | None
+
+
+class MetricObject(BaseModel):
+    """The figures of one step."""
+
+    object: Literal["metrics"] = "metrics"
+    seq: int
+    type: Literal["metrics"] = "metrics"
+    time: float
+    attempt: int | None
+    split: str
+    step: int
+    values: Figures
+
+
+def event_object(event: Event) -> EventObject:
+    return EventObject(
+        seq=event.seq,
+        type=event.type,
+        time=event.created_at,
+        attempt=event.attempt,
+        level=event.level,
+        message=event.message,
+        data=event.data,
+    )
+
+
+def metric_object(metric: Metric) -> MetricObject:
+    return MetricObject(
+        seq=metric.seq,
+        time=metric.created_at,
+        attempt=metric.attempt,
+        split=metric.split,
+        step=metric.step,
+        values=metric.values,
+    )

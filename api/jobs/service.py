@@ -1,0 +1,81 @@
+"""Jobs: showing them, following them, stopping them."""
+
+from api.answers import Page, Series
+from api.auth import Caller
+from api.deps import Service
+from api.errors import conflict, not_found
+from api.jobs.schemas import EventObject, JobObject, MetricObject, Status, event_object, metric_object
+from api.jobs.views import job_object
+from api.models.schemas import ArtifactObject, artifact_object
+from db import artifacts, jobs, records
+from db.models import Job
+from db.paging import Order
+from db.session import Session
+from db.state import JobState
+
+
+def find(session: Session, caller: Caller, job_id: str) -> Job:
+    """Raises ApiError 404 when the project has no such job."""
+    job = jobs.get(session, caller.project_id, job_id)
+    if job is None:
+        raise not_found("job", job_id)
+    return job
+
+
+def show(service: Service, caller: Caller, job_id: str) -> JobObject:
+    with service.database.read() as session:
+        return job_object(session, find(session, caller, job_id))
+
+
+def page(  # noqa: PLR0913 - a listing's parameters
+    service: Service, caller: Caller, *, after: str | None, limit: int, kind: str | None, status: Status | None
+) -> Page[JobObject]:
+    with service.database.read() as session:
+        rows, has_more = jobs.page(session, caller.project_id, after=after, limit=limit, kind=kind, state=status)
+        return Page.of([job_object(session, row) for row in rows], has_more)
+
+
+def cancel(service: Service, caller: Caller, job_id: str) -> JobObject:
+    """Asks the job to stop; asking twice is once.
+
+    Raises:
+        ApiError: 404, or 409 when the job ended by itself.
+    """
+    with service.database.write() as session:
+        job = jobs.request_cancel(session, caller.project_id, job_id)
+        if job is None:
+            raise not_found("job", job_id)
+        if job.state in {JobState.SUCCEEDED, JobState.FAILED}:
+            raise conflict("job_ended", f"the job has already {job.state}; there is nothing to stop")
+        return job_object(session, job)
+
+
+def events(  # noqa: PLR0913 - a listing's parameters
+    service: Service, caller: Caller, job_id: str, *, after: int, limit: int, order: Order, level: str | None
+) -> Series[EventObject]:
+    with service.database.read() as session:
+        find(session, caller, job_id)
+        rows, has_more = records.events_page(session, job_id, after_seq=after, limit=limit, order=order, level=level)
+    ids = [row.seq for row in rows] or [None]
+    return Series(data=[event_object(row) for row in rows], has_more=has_more, first_id=ids[0], last_id=ids[-1])
+
+
+def metrics(  # noqa: PLR0913 - a listing's parameters
+    service: Service, caller: Caller, job_id: str, *, split: str | None, after: int | None, limit: int
+) -> Series[MetricObject]:
+    with service.database.read() as session:
+        find(session, caller, job_id)
+        rows, has_more = records.metrics_page(session, job_id, split=split, after_step=after, limit=limit)
+    ids = [row.step for row in rows] or [None]
+    return Series(data=[metric_object(row) for row in rows], has_more=has_more, first_id=ids[0], last_id=ids[-1])
+
+
+def checkpoints(
+    service: Service, caller: Caller, job_id: str, *, after: str | None, limit: int
+) -> Page[ArtifactObject]:
+    with service.database.read() as session:
+        find(session, caller, job_id)
+        rows, has_more = artifacts.page(
+            session, caller.project_id, kinds=("checkpoint",), job_id=job_id, after=after, limit=limit
+        )
+        return Page.of([artifact_object(row) for row in rows], has_more)

@@ -1,0 +1,110 @@
+"""A job from the body of a request to its row: the spec is checked, resolved and pinned."""
+
+from typing import Any, NamedTuple, TypeAlias
+
+from pydantic import ValidationError
+
+from api.auth import Caller
+from api.deps import Service
+from api.errors import ApiError, Fault
+from api.jobs.schemas import JobObject
+from api.jobs.views import job_object
+from api.validation import invalid
+from db import artifacts, files, jobs
+from db.models import Artifact
+from db.session import Session
+from engine.jobs import JOB_SPEC, did_you_mean, resolve
+from engine.kinds.eval.spec import EvalSpec
+from engine.kinds.pretrain.spec import PretrainSpec
+from engine.kinds.sft.spec import SftSpec
+from engine.rows import PURPOSES
+
+AnySpec: TypeAlias = PretrainSpec | SftSpec | EvalSpec
+
+_FILE_FIELDS = ("training_file", "validation_file", "eval_file")
+_PURPOSES = {"pretrain": "pretrain", "sft": "fine-tune", "eval": "evals"}
+
+
+class Pinned(NamedTuple):
+    """A spec that will mean the same tomorrow, and the artifact it starts from."""
+
+    spec: AnySpec
+    base: Artifact | None
+
+
+def create(service: Service, caller: Caller, body: Any) -> JobObject:
+    """A queued job. The broker has no part in this: the dispatcher is told after the commit.
+
+    Raises:
+        ApiError: 422 or 404, with the path in the spec as `param`.
+        LowSpace: the disk is nearly full.
+    """
+    spec = _spec(body)
+    service.blobs.require_space()
+    with service.database.write() as session:
+        _check_files(session, caller.project_id, spec)
+        pinned = _pin(session, caller.project_id, spec)
+        job = jobs.create(
+            session,
+            caller.project_id,
+            pinned.spec.model_dump(mode="json"),
+            kind=spec.kind,
+            priority=spec.resources.priority,
+            base_artifact_id=None if pinned.base is None else pinned.base.id,
+        )
+        shown = job_object(session, job)
+    service.dispatcher.wake()
+    return shown
+
+
+def _spec(body: Any) -> AnySpec:
+    try:
+        spec: Any = JOB_SPEC.validate_python(body)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False), body) from error
+    return resolve(spec)
+
+
+def _check_files(session: Session, project_id: str, spec: AnySpec) -> None:
+    purpose = _PURPOSES[spec.kind]
+    for field in _FILE_FIELDS:
+        file_id = getattr(spec, field, None)
+        if file_id is None or file_id == "auto":
+            continue
+        file = files.get(session, project_id, file_id)
+        if file is None:
+            raise _refused(404, field, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
+        if file.format not in PURPOSES[purpose]:
+            message = f"{file_id} has {file.format} rows; {spec.kind} takes {', '.join(PURPOSES[purpose])}"
+            hint = f"upload a file with purpose {purpose!r}"
+            raise _refused(422, field, "wrong_file_format", file.format, message, hint)
+
+
+def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
+    reference = spec.model
+    if not isinstance(reference, str):
+        return Pinned(spec, None)
+    base = artifacts.resolve(session, project_id, reference)
+    if base is None:
+        near = did_you_mean(reference, artifacts.names(session, project_id))
+        hint = f"did you mean {near!r}?" if near else None
+        message = f"there is no model, adapter or checkpoint {reference!r} in this project"
+        raise _refused(422, "model", "model_not_found", reference, message, hint)
+    if base.layout == "adapter" and not _takes_adapter(spec):
+        message = f"{reference} is an adapter; {spec.kind} of all weights starts from a model"
+        hint = "take the model that the adapter was trained on, or tuning.method 'lora'"
+        raise _refused(422, "model", "wrong_model_layout", reference, message, hint)
+    name = base.id if base.name is None else f"{base.name}/{base.version}"
+    return Pinned(spec.model_copy(update={"model": name}), base)
+
+
+def _takes_adapter(spec: AnySpec) -> bool:
+    return isinstance(spec, EvalSpec) or (isinstance(spec, SftSpec) and spec.tuning.method == "lora")
+
+
+def _refused(  # noqa: PLR0913, PLR0917 - the parts of a fault
+    status: int, path: str, code: str, value: str, message: str, hint: str | None
+) -> ApiError:
+    fault = Fault(code=code, path=path, message=message, value=value, hint=hint)
+    told = "; ".join(filter(None, (message, hint)))
+    return ApiError(status, code, told, param=path, faults=[fault])

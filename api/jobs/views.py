@@ -1,0 +1,95 @@
+"""From a job's row to the object that the API shows."""
+
+from api.jobs.schemas import ArtifactSummary, JobError, JobObject, JobResult
+from db import artifacts, clock, jobs
+from db.models import Artifact, Job
+from db.session import Session
+from db.state import ENDED, JobState
+
+_MADE = ("model", "adapter")
+_UNSENT_S = 5.0
+
+
+def job_object(session: Session, job: Job) -> JobObject:
+    """The job with what belongs to it, as the session sees it."""
+    position = jobs.queue_position(session, job)
+    progress = job.progress or {}
+    return JobObject.model_validate(
+        {
+            "id": job.id,
+            "kind": job.kind,
+            "status": job.state,
+            "created_at": job.created_at,
+            "started_at": job.started_at,
+            "finished_at": job.finished_at,
+            "spec": job.spec,
+            "base": _base(session, job),
+            "attempt": job.fence,
+            "step": job.step,
+            "total_steps": job.total_steps,
+            "progress": progress,
+            "eta_s": progress.get("eta_s") if job.state == JobState.RUNNING else None,
+            "queue_position": position,
+            "waiting_reason": _waiting_reason(session, job, position),
+            "cancel_requested": job.cancel_requested_at is not None,
+            "error": _error(job),
+            "result": None if job.result is None else JobResult(metrics=job.result.get("metrics", {})),
+            "artifacts": _made(session, job),
+        }
+    )
+
+
+def _base(session: Session, job: Job) -> ArtifactSummary | None:
+    if job.base_artifact_id is None:
+        return None
+    base = artifacts.get(session, job.project_id, job.base_artifact_id)
+    return None if base is None else summary(base)
+
+
+def summary(artifact: Artifact) -> ArtifactSummary:
+    return ArtifactSummary.model_validate(
+        {
+            "id": artifact.id,
+            "kind": artifact.kind,
+            "name": artifact.name,
+            "version": artifact.version,
+            "digest": artifact.digest,
+        }
+    )
+
+
+def _made(session: Session, job: Job) -> list[ArtifactSummary]:
+    if job.state not in ENDED:
+        return []  # results are published with the end of the job; checkpoints have their own list
+    rows, _ = artifacts.page(session, job.project_id, kinds=_MADE, job_id=job.id, after=None, limit=10)
+    return [summary(row) for row in rows]
+
+
+def _error(job: Job) -> JobError | None:
+    if job.failure_class is None or job.state != JobState.FAILED:
+        return None
+    return JobError.model_validate(
+        {
+            "class": job.failure_class,
+            "code": job.error_code,
+            "message": job.error_message,
+            "mend": job.error_mend,
+        }
+    )
+
+
+def _waiting_reason(session: Session, job: Job, position: int | None) -> str | None:
+    """One sentence on why a job is not running, or still is."""
+    if job.cancel_requested_at is not None and job.state not in ENDED:
+        return "it has been asked to stop; the worker stops it at its next heartbeat"
+    return None if position is None else _queued_reason(job, position, clock.now(session))
+
+
+def _queued_reason(job: Job, position: int, now: float) -> str:
+    if job.not_before is not None and job.not_before > now:
+        return f"attempt {job.fence} ended early; the next one starts in {job.not_before - now:.0f} s"
+    if position > 1:
+        return "1 job goes first" if position == 2 else f"{position - 1} jobs go first"
+    if job.dispatched_at is None and now - job.created_at > _UNSENT_S:
+        return "the broker has not taken its message yet; it is sent again until it does"
+    return "it is next: the first free worker takes it"

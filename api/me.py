@@ -1,0 +1,48 @@
+"""/v1/me: who the key belongs to."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from api.answers import Object, answer
+from api.deps import CallerDep, ServiceDep
+from api.errors import documented
+from db import keys, projects
+
+router = APIRouter(tags=["me"])
+
+
+class ProjectObject(Object):
+    """A project; everything in the API belongs to one."""
+
+    object: Literal["project"] = "project"
+    name: str
+
+
+class KeyObject(Object):
+    """An API key. All that is shown of it later is its beginning."""
+
+    object: Literal["key"] = "key"
+    name: str
+    prefix: str
+    created_at: float
+
+
+class Me(BaseModel):
+    """The key that a request comes with, and its project."""
+
+    object: Literal["me"] = "me"
+    key: KeyObject
+    project: ProjectObject
+
+
+@router.get("/me", response_model=Me, responses=documented(401))
+def show_me(service: ServiceDep, caller: CallerDep) -> Response:
+    """Show the key in use and its project."""
+    with service.database.read() as session:
+        project = projects.get(session, caller.project_id)
+        key = next(key for key in keys.list_keys(session, caller.project_id) if key.id == caller.key_id)
+    assert project is not None
+    shown = KeyObject(id=key.id, name=key.name, prefix=key.prefix, created_at=key.created_at)
+    return answer(Me(key=shown, project=ProjectObject(id=project.id, name=project.name)))

@@ -1,0 +1,103 @@
+"""Models, adapters and checkpoints as the API shows them."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from api.answers import Object
+from db.models import Artifact
+
+
+class ArtifactObject(Object):
+    """An immutable set of files. `reference` is what job specs name it by; `digest` covers all its files."""
+
+    object: Literal["artifact"] = "artifact"
+    kind: Literal["model", "adapter", "checkpoint"]
+    layout: Literal["model", "adapter"]
+    reference: str
+    name: str | None
+    version: int | None
+    job_id: str
+    step: int
+    base_artifact_id: str | None
+    metrics: dict[str, Any]
+    lineage: dict[str, Any]
+    digest: str
+    size_bytes: int
+    created_at: float
+
+
+class ManifestFile(BaseModel):
+    """One file of an artifact."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class Manifest(Object):
+    """The files of an artifact; `digest` is the sha256 of what `sha256sum` prints for them, sorted by path."""
+
+    object: Literal["manifest"] = "manifest"
+    reference: str
+    digest: str
+    size_bytes: int
+    files: list[ManifestFile]
+
+
+class Lineage(Object):
+    """Where an artifact comes from: what its job recorded, then the same of all it was built on."""
+
+    object: Literal["lineage"] = "lineage"
+    reference: str
+    lineage: dict[str, Any]
+    ancestors: list["Ancestor"]
+
+
+class Ancestor(Object):
+    """An artifact that another was built on; a deleted one is still told."""
+
+    reference: str
+    kind: str
+    digest: str
+    job_id: str
+    deleted: bool
+    lineage: dict[str, Any]
+
+
+def reference(artifact: Artifact) -> str:
+    """`name/version`, or the id of what has no name."""
+    return artifact.id if artifact.name is None else f"{artifact.name}/{artifact.version}"
+
+
+def artifact_object(artifact: Artifact) -> ArtifactObject:
+    return ArtifactObject.model_validate(
+        {
+            "id": artifact.id,
+            "kind": artifact.kind,
+            "layout": artifact.layout,
+            "reference": reference(artifact),
+            "name": artifact.name,
+            "version": artifact.version,
+            "job_id": artifact.job_id,
+            "step": artifact.step,
+            "base_artifact_id": artifact.base_artifact_id,
+            "metrics": artifact.metrics,
+            "lineage": artifact.lineage,
+            "digest": artifact.digest,
+            "size_bytes": artifact.size_bytes,
+            "created_at": artifact.created_at,
+        }
+    )
+
+
+def ancestor(artifact: Artifact) -> Ancestor:
+    return Ancestor(
+        id=artifact.id,
+        reference=reference(artifact),
+        kind=artifact.kind,
+        digest=artifact.digest,
+        job_id=artifact.job_id,
+        deleted=artifact.deleted_at is not None,
+        lineage=artifact.lineage,
+    )

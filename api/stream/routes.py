@@ -1,0 +1,42 @@
+"""/v1/jobs/{id}/stream."""
+
+from typing import Annotated, Any
+
+from anyio import to_thread
+from fastapi import APIRouter, Header, Response
+from starlette.responses import StreamingResponse
+
+from api.deps import CallerDep, Service, ServiceDep
+from api.errors import documented
+from api.jobs import service as jobs
+from api.jobs.routes import AfterSeq
+from api.stream.frames import frames
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events. Each `data` is an event or the metrics of a step, with its `seq`; "
+        "`data: [DONE]` ends the stream once the job has ended.",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+LastEventId = Annotated[
+    int | None, Header(ge=0, le=2**53, description="Set by a client that reconnects; it goes before `after`.")
+]
+
+
+@router.get("/{job_id}/stream", response_class=Response, responses=_STREAM | documented(401, 404, 422))
+async def stream_job(
+    service: ServiceDep, caller: CallerDep, job_id: str, after: AfterSeq = 0, last_event_id: LastEventId = None
+) -> Response:
+    """Follow a job: everything after a number, then what comes, until its end."""
+    await to_thread.run_sync(_check, service, caller, job_id)
+    start = after if last_event_id is None else last_event_id
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(frames(service, job_id, start), media_type="text/event-stream", headers=headers)
+
+
+def _check(service: Service, caller: CallerDep, job_id: str) -> None:
+    with service.database.read() as session:
+        jobs.find(session, caller, job_id)

@@ -1,0 +1,121 @@
+"""What pydantic found wrong in a request, told by path, value and mend."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import AliasChoices, BaseModel
+
+from api.errors import ApiError, Fault
+from engine.jobs import SPECS, did_you_mean
+from engine.rows.formats import excerpt
+
+_CODES = {
+    "extra_forbidden": "unknown_key",
+    "missing": "missing",
+    "union_tag_not_found": "missing",
+    "union_tag_invalid": "unknown_value",
+    "literal_error": "unknown_value",
+    "value_error": "invalid_value",
+}
+
+
+def invalid(problems: Iterable[Mapping[str, Any]], body: Any = None) -> ApiError:
+    """The 422 for pydantic's list of problems with a body, or with what else was asked for."""
+    faults = _merged([_fault(problem, body) for problem in problems])
+    first = faults[0]
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    message = "; ".join(filter(None, (f"{first.path}: {first.message}" if first.path else first.message, first.hint)))
+    return ApiError(422, first.code, message + more, param=first.path or None, faults=faults)
+
+
+def _merged(faults: list[Fault]) -> list[Fault]:
+    """One fault a path: the branches of a union each have something to say about the same value."""
+    merged: dict[str, Fault] = {}
+    for fault in faults:
+        known = merged.setdefault(fault.path, fault)
+        if known is not fault and fault.message not in known.message:
+            message = f"{known.message}, or {fault.message.removeprefix('must be ')}"
+            merged[fault.path] = known.model_copy(update={"message": message})
+    return list(merged.values())
+
+
+def _fault(problem: Mapping[str, Any], body: Any) -> Fault:
+    kind, given, context = problem["type"], problem.get("input"), problem.get("ctx", {})
+    path = _path(problem["loc"], body, keep_last=kind in {"missing", "extra_forbidden"})
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    hint = None
+    if kind == "extra_forbidden":
+        message, hint = "unknown key", _hint(str(path[-1]), _known_keys(body, path[:-1]))
+    elif kind == "missing":
+        message, given = "is required", None
+    elif kind in {"union_tag_not_found", "union_tag_invalid"}:
+        path.append(context["discriminator"].strip("'"))
+        given, tags = context.get("tag"), _quoted(context.get("expected_tags", ""))
+        message = f"must be one of {', '.join(tags or SPECS)}" if given is not None else "is required"
+        hint = _hint(given, tags) if given is not None else None
+    elif kind == "literal_error" and isinstance(given, str):
+        hint = _hint(given, _quoted(context["expected"]))
+    elif kind == "value_error" and isinstance(given, dict) and (named := message.split()[0]) in given:
+        path.append(named)
+        given = given[named]
+    value = None if given is None or isinstance(given, dict | list) else excerpt(given)
+    return Fault(code=_CODES.get(kind, kind), path=_told(path), message=message, value=value, hint=hint)
+
+
+def _path(loc: Sequence[str | int], body: Any, *, keep_last: bool) -> list[str | int]:
+    """The location without the tags of unions: of all parts only the keys and indices of the body itself."""
+    if not isinstance(body, dict):
+        return list(loc)
+    path: list[str | int] = []
+    here: Any = body
+    for index, part in enumerate(loc):
+        inside = isinstance(part, str) and isinstance(here, dict) and part in here
+        inside = inside or (isinstance(part, int) and isinstance(here, list) and part < len(here))
+        if inside:
+            here = here[part]
+        if inside or (keep_last and index == len(loc) - 1):
+            path.append(part)
+    return path
+
+
+def _told(path: list[str | int]) -> str:
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def _hint(given: str, known: Sequence[str]) -> str | None:
+    if not known:
+        return None
+    near = did_you_mean(given[:100], list(known))
+    return f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _quoted(text: str) -> list[str]:
+    return re.findall(r"'([^']*)'", text)
+
+
+def _known_keys(body: Any, path: Sequence[str | int]) -> list[str]:
+    """The keys that the part of a job spec at `path` takes."""
+    kind = body.get("kind") if isinstance(body, dict) else None
+    parts: list[type[BaseModel]] = [SPECS[kind]] if isinstance(kind, str) and kind in SPECS else []
+    for key in path:
+        parts = [part for model in parts for name in _fields(model, str(key)) for part in _models(name)]
+    return sorted({name for model in parts for field in model.model_fields for name in _names(model, field)})
+
+
+def _names(model: type[BaseModel], field: str) -> list[str]:
+    alias = model.model_fields[field].validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [field]
+
+
+def _fields(model: type[BaseModel], key: str) -> Iterator[Any]:
+    return (info.annotation for field, info in model.model_fields.items() if key in _names(model, field))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Every part inside an annotation, through unions and `Annotated`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)

@@ -1,0 +1,144 @@
+"""A real server on loopback, over a real database, with two projects that know nothing of each other."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from api.app import create_app
+from api.deps import Service
+from api.settings import ApiSettings
+from db import artifacts, jobs, keys, leases, projects
+from db.artifacts import FileEntry
+from db.models import Artifact
+from db.session import Database
+from db.settings import StorageSettings
+
+SECRET = b"a secret of tests"
+CHAT = b'{"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}\n'
+
+
+@dataclass
+class Live:
+    """A running service: `mine` and `theirs` are clients of two projects."""
+
+    url: str
+    service: Service
+    project_id: str
+    mine: httpx.Client
+    theirs: httpx.Client
+
+    @property
+    def database(self) -> Database:
+        return self.service.database
+
+
+def upload(
+    client: httpx.Client, content: bytes = CHAT, purpose: str = "fine-tune", name: str = "rows.jsonl"
+) -> httpx.Response:
+    return client.post("/v1/files", data={"purpose": purpose}, files={"file": (name, content)})
+
+
+def pretrain_spec(file_id: str, **changes: Any) -> dict[str, Any]:
+    return {"kind": "pretrain", "training_file": file_id, **changes}
+
+
+def text_file(client: httpx.Client) -> str:
+    return upload(client, b"to be or not to be\n", "pretrain", "text.txt").json()["id"]
+
+
+def submitted(live: Live, **changes: Any) -> str:
+    """The id of a new queued job."""
+    answer = live.mine.post("/v1/jobs", json=pretrain_spec(text_file(live.mine), **changes))
+    assert answer.status_code == 201, answer.text
+    return answer.json()["id"]
+
+
+def started(live: Live, **changes: Any) -> tuple[str, int]:
+    """A running job and the fence of its holder."""
+    job_id = submitted(live, **changes)
+    with live.database.write() as session:
+        claim = leases.claim(session, job_id, worker="tests", lease_s=60)
+        assert claim is not None
+        leases.begin_running(session, job_id, claim.fence)
+    return job_id, claim.fence
+
+
+def published(live: Live, name: str, files: dict[str, bytes], kind: str = "model", **changes: Any) -> Artifact:
+    """A model or adapter that a job of `mine` made; the job succeeds."""
+    job_id, fence = started(live)
+    entries = [FileEntry(path, *stored(live, content)) for path, content in files.items()]
+    with live.database.write() as session:
+        artifact = artifacts.publish_result(
+            session,
+            job_id,
+            fence,
+            kind=kind,
+            layout=kind,
+            name=name,
+            step=10,
+            files=entries,
+            metrics={"eval_loss": 1.5},
+            lineage={"seed": 42},
+            **changes,
+        )
+        assert artifact is not None
+        leases.settle(session, job_id, fence, state=jobs.JobState.SUCCEEDED, result={"metrics": {"eval_loss": 1.5}})
+    return artifact
+
+
+def stored(live: Live, content: bytes) -> tuple[str, int]:
+    writer = live.service.blobs.writer()
+    writer.write(content)
+    blob = writer.commit()
+    return blob.sha256, blob.size_bytes
+
+
+def until(condition: Any, seconds: float = 5.0) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def served(home: Path, database_url: str, **changes: Any) -> Iterator[Live]:
+    """The application on a socket of its own. The broker is down, as it may be at any time."""
+    storage = StorageSettings(home=home, database_url=database_url, **changes.pop("storage", {}))
+    settings = ApiSettings(secret=SECRET.decode(), **changes)
+    database = Database(storage.database_url)
+    tokens, project_ids = [], []
+    with database.write() as session:
+        for _ in range(2):
+            project = projects.create(session, f"project-{time.monotonic_ns()}")
+            project_ids.append(project.id)
+            tokens.append(keys.create(session, project.id, "tests", SECRET)[1])
+    app = create_app(settings, storage, database)
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server = uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", ws="none", log_config=None))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    mine, theirs = (
+        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False)
+        for token in tokens
+    )
+    try:
+        until(lambda: server.started)
+        yield Live(url, app.state.service, project_ids[0], mine, theirs)
+    finally:
+        mine.close()
+        theirs.close()
+        app.state.service.feed.close()
+        server.should_exit = True
+        thread.join(20)
+        listener.close()
+        database.close()
