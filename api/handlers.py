@@ -18,15 +18,14 @@ _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 def add_handlers(app: FastAPI) -> None:
     """Tell the application which exception becomes which answer."""
-    app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(RequestValidationError, _on_invalid)
-    app.add_exception_handler(LowSpace, _on_low_space)
-    app.add_exception_handler(InUse, _on_in_use)
-    app.add_exception_handler(Unavailable, _on_unavailable)
+    app.exception_handler(HTTPException)(_on_http)
+    app.exception_handler(RequestValidationError)(_on_invalid)
+    app.exception_handler(LowSpace)(_on_low_space)
+    app.exception_handler(InUse)(_on_in_use)
+    app.exception_handler(Unavailable)(_on_unavailable)
 
 
-async def _on_http(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
+async def _on_http(request: Request, error: HTTPException) -> Response:
     if isinstance(error, ApiError):
         return error_response(error)
     if error.status_code == 404:
@@ -49,22 +48,21 @@ def _allowed(request: Request) -> str:
     )
 
 
-async def _on_invalid(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
+async def _on_invalid(_request: Request, error: RequestValidationError) -> Response:
     return error_response(invalid({**problem, "loc": problem["loc"][1:]} for problem in error.errors()))
 
 
-async def _on_low_space(_request: Request, error: Exception) -> Response:
+async def _on_low_space(_request: Request, error: LowSpace) -> Response:
     logger.warning("507: %s", error)
     message = "the disk is nearly full, so nothing is taken in; delete what is not needed, or give it more space"
     return error_response(ApiError(507, "low_space", message, headers={"Retry-After": "30"}))
 
 
-async def _on_in_use(_request: Request, error: Exception) -> Response:
+async def _on_in_use(_request: Request, error: InUse) -> Response:
     return error_response(conflict("in_use", str(error)))
 
 
-async def _on_unavailable(request: Request, error: Exception) -> Response:
+async def _on_unavailable(request: Request, error: Unavailable) -> Response:
     logger.error("503 on %s: %s", request.url.path, error)
     message = "the database cannot answer now; try again"
     return error_response(ApiError(503, "database_unavailable", message, headers={"Retry-After": "5"}))

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 from api.answers import Object, answer
 from api.deps import CallerDep, ServiceDep
-from api.errors import documented
+from api.errors import documented, not_found
 from db import keys, projects
 
 router = APIRouter(tags=["me"])
@@ -37,12 +37,14 @@ class Me(BaseModel):
     project: ProjectObject
 
 
-@router.get("/me", response_model=Me, responses=documented(401))
+@router.get("/me", response_model=Me, responses=documented(401, 404))
 def show_me(service: ServiceDep, caller: CallerDep) -> Response:
     """Show the key in use and its project."""
     with service.database.read() as session:
         project = projects.get(session, caller.project_id)
-        key = next(key for key in keys.list_keys(session, caller.project_id) if key.id == caller.key_id)
-    assert project is not None
+        mine = [key for key in keys.list_keys(session, caller.project_id) if key.id == caller.key_id]
+    if project is None or not mine:
+        raise not_found("project", caller.project_id)
+    key = mine[0]
     shown = KeyObject(id=key.id, name=key.name, prefix=key.prefix, created_at=key.created_at)
     return answer(Me(key=shown, project=ProjectObject(id=project.id, name=project.name)))

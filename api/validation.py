@@ -10,6 +10,7 @@ from api.errors import ApiError, Fault
 from engine.jobs import SPECS, did_you_mean
 from engine.rows.formats import excerpt
 
+_ABSENT = object()
 _CODES = {
     "extra_forbidden": "unknown_key",
     "missing": "missing",
@@ -70,13 +71,20 @@ def _path(loc: Sequence[str | int], body: Any, *, keep_last: bool) -> list[str |
     path: list[str | int] = []
     here: Any = body
     for index, part in enumerate(loc):
-        inside = isinstance(part, str) and isinstance(here, dict) and part in here
-        inside = inside or (isinstance(part, int) and isinstance(here, list) and part < len(here))
-        if inside:
-            here = here[part]
-        if inside or (keep_last and index == len(loc) - 1):
+        child = _child(here, part)
+        if child is not _ABSENT:
+            here = child
+        if child is not _ABSENT or (keep_last and index == len(loc) - 1):
             path.append(part)
     return path
+
+
+def _child(value: Any, part: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(part, _ABSENT)
+    if isinstance(value, list) and isinstance(part, int) and part < len(value):
+        return value[part]
+    return _ABSENT
 
 
 def _told(path: list[str | int]) -> str:

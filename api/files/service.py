@@ -41,7 +41,6 @@ async def receive(service: Service, caller: Caller, request: Request) -> FileObj
 
 
 def _enter(service: Service, caller: Caller, received: Received) -> FileObject:
-    assert received.report.format is not None
     with service.database.write() as session:
         file = files.add(
             session,
@@ -50,8 +49,8 @@ def _enter(service: Service, caller: Caller, received: Received) -> FileObject:
             purpose=received.purpose,
             size_bytes=received.blob.size_bytes,
             sha256=received.blob.sha256,
-            format=received.report.format,
-            row_count=received.report.row_count,
+            format=received.format,
+            row_count=received.row_count,
         )
         return file_object(file)
 

@@ -26,7 +26,8 @@ class Received(NamedTuple):
     filename: str
     purpose: str
     blob: Blob
-    report: Report
+    format: str
+    row_count: int
 
 
 class Upload:
@@ -80,17 +81,16 @@ class Upload:
         """
         if not self._complete:
             raise ApiError(400, "incomplete_body", "the body ends before its last part does")
-        for field in _FIELDS:
-            if field not in self._seen:
-                raise _invalid(field, "missing", "is required", None)
-        assert self._purpose is not None
-        assert self._writer is not None
+        if self._purpose is None:
+            raise _invalid("purpose", "missing", "is required", None)
+        if self._writer is None:
+            raise _invalid("file", "missing", "is required", None)
         report = self._checkers[self._purpose].finish()
-        if report.fault_count:
+        if report.fault_count or report.format is None:
             raise _invalid_file(report)
         blob = self._writer.commit()
         self._writer = None
-        return Received(self._filename, self._purpose, blob, report)
+        return Received(self._filename, self._purpose, blob, report.format, report.row_count)
 
     def close(self) -> None:
         """Leaves nothing behind of an upload that did not finish."""
@@ -138,7 +138,7 @@ class Upload:
         self._writer = self._blobs.writer()
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._field != "file":
+        if self._field != "file" or self._writer is None:
             self._text += data[start:end]
             if len(self._text) > _MAX_FIELD_BYTES:
                 raise _invalid(self._field, "too_long", f"is longer than {_MAX_FIELD_BYTES} bytes", None)
@@ -147,7 +147,6 @@ class Upload:
         if self._size_bytes > self._settings.max_upload_bytes:
             limit = self._settings.max_upload_bytes
             raise ApiError(413, "file_too_large", f"the file is larger than {limit:,} bytes", param="file")
-        assert self._writer is not None
         chunk = data[start:end]
         self._writer.write(chunk)
         for checker in self._checkers.values():

@@ -15,11 +15,12 @@ import uvicorn
 from api.app import create_app
 from api.deps import Service
 from api.settings import ApiSettings
-from db import artifacts, jobs, keys, leases, projects
+from db import artifacts, keys, leases, projects
 from db.artifacts import FileEntry
 from db.models import Artifact
 from db.session import Database
 from db.settings import StorageSettings
+from db.state import JobState
 
 SECRET = b"a secret of tests"
 CHAT = b'{"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}\n'
@@ -64,11 +65,21 @@ def submitted(live: Live, **changes: Any) -> str:
 def started(live: Live, **changes: Any) -> tuple[str, int]:
     """A running job and the fence of its holder."""
     job_id = submitted(live, **changes)
+    return job_id, claimed(live, job_id)
+
+
+def claimed(live: Live, job_id: str) -> int:
+    """The fence under which the job now runs."""
     with live.database.write() as session:
         claim = leases.claim(session, job_id, worker="tests", lease_s=60)
         assert claim is not None
         leases.begin_running(session, job_id, claim.fence)
-    return job_id, claim.fence
+    return claim.fence
+
+
+def settled(live: Live, job_id: str, fence: int, state: JobState = JobState.SUCCEEDED) -> None:
+    with live.database.write() as session:
+        assert leases.settle(session, job_id, fence, state=state)
 
 
 def published(live: Live, name: str, files: dict[str, bytes], kind: str = "model", **changes: Any) -> Artifact:
@@ -90,7 +101,7 @@ def published(live: Live, name: str, files: dict[str, bytes], kind: str = "model
             **changes,
         )
         assert artifact is not None
-        leases.settle(session, job_id, fence, state=jobs.JobState.SUCCEEDED, result={"metrics": {"eval_loss": 1.5}})
+        leases.settle(session, job_id, fence, state=JobState.SUCCEEDED, result={"metrics": {"eval_loss": 1.5}})
     return artifact
 
 

@@ -68,7 +68,7 @@ def test_a_file_larger_than_any_buffer_arrives_whole(live: Live):
         (CHAT + b'{"prompt": "a", "completion": "b"}', "fine-tune", "mixed_formats", 2, None),
     ],
 )
-def test_a_faulty_file_is_refused_by_line_and_column(live: Live, content, purpose, code, line, column):
+def test_a_faulty_file_is_refused_by_line_and_column(live: Live, content, purpose, code, line, column):  # noqa: PLR0917 - the columns of the table
     before = blobs_in(live)
     told = error(upload(live.mine, content, purpose), 400)
     assert (told["code"], told["param"]) == ("invalid_file", "file")
@@ -95,8 +95,18 @@ def test_all_faults_are_counted_and_a_thousand_listed(live: Live):
         ({"data": {"purpose": "e" * 1000}, "files": {"file": ("a", CHAT)}}, 422, "too_long", "purpose"),
         ({"json": {"purpose": "evals"}}, 415, "unsupported_media_type", None),
         ({"content": b"--x", "headers": {"content-type": "multipart/form-data"}}, 400, "not_multipart", None),
-        ({"content": b"oops", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, "not_multipart", None),
-        ({"content": b"", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, "incomplete_body", None),
+        (
+            {"content": b"oops", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+            400,
+            "not_multipart",
+            None,
+        ),
+        (
+            {"content": b"", "headers": {"content-type": "multipart/form-data; boundary=x"}},
+            400,
+            "incomplete_body",
+            None,
+        ),
     ],
 )
 def test_a_bad_form_is_refused(live: Live, arguments, status, code, param):

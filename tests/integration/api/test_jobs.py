@@ -1,0 +1,219 @@
+"""Jobs over HTTP: what is accepted, what is refused and how to mend it, and what is shown."""
+
+import time
+
+import httpx
+import pytest
+
+from db import leases, records
+from db.state import JobState
+from engine.errors import FailureClass
+from tests.integration.api.live import CHAT, Live, pretrain_spec, published, started, submitted, text_file, upload
+
+
+def error(answer: httpx.Response, status: int) -> dict:
+    assert answer.status_code == status, answer.text
+    return answer.json()["error"]
+
+
+def test_a_job_is_accepted_at_once_while_the_broker_is_down(live: Live):
+    began = time.monotonic()
+    answer = live.mine.post("/v1/jobs", json=pretrain_spec(text_file(live.mine)))
+    assert time.monotonic() - began < 2
+    job = answer.json()
+    assert answer.status_code == 201
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}"
+    assert (job["object"], job["kind"], job["status"], job["attempt"]) == ("job", "pretrain", "queued", 0)
+    assert live.mine.get(f"/v1/jobs/{job['id']}").json()["status"] == "queued"
+
+
+def test_the_stored_spec_has_no_auto_that_the_service_could_resolve(live: Live):
+    job = live.mine.get(f"/v1/jobs/{submitted(live)}").json()
+    assert job["spec"]["hyperparameters"]["learning_rate"] == 1e-3
+    assert job["spec"]["hyperparameters"]["num_train_epochs"] == 1.0
+    assert job["base"] is None
+
+
+def test_a_model_is_pinned_to_the_version_that_is_meant_now(live: Live):
+    published(live, "pinned", {"a": b"1"})
+    second = published(live, "pinned", {"a": b"2"})
+    file_id = upload(live.mine, CHAT).json()["id"]
+    job = live.mine.post("/v1/jobs", json={"kind": "sft", "model": "pinned", "training_file": file_id}).json()
+    assert job["spec"]["model"] == "pinned/2"
+    assert job["base"] == {
+        "id": second.id,
+        "kind": "model",
+        "name": "pinned",
+        "version": 2,
+        "digest": second.digest,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code", "param", "hint"),
+    [
+        ({"hyperparameters": {"learning_rat": 1}}, 422, "unknown_key", "hyperparameters.learning_rat", "learning_rate"),
+        ({"hyperparameters": {"learning_rate": 50}}, 422, "invalid_value", "hyperparameters.learning_rate", None),
+        ({"kind": "pretrian"}, 422, "unknown_value", "kind", "pretrain"),
+        ({"seed": 2**40}, 422, "less_than_equal", "seed", None),
+        ({"seed": 10**40}, 422, "int_parsing_size", "seed", None),
+        ({"state": "succeeded"}, 422, "unknown_key", "state", None),
+        ({"project_id": "proj-1"}, 422, "unknown_key", "project_id", None),
+        ({"metadata": {"k": "a\x00b"}}, 422, "invalid_value", "metadata.k", None),
+        ({"training_file": "file-0"}, 404, "file_not_found", "training_file", None),
+        ({"validation_file": "file-0"}, 404, "file_not_found", "validation_file", None),
+        ({"model": "no-such-model"}, 422, "model_not_found", "model", None),
+    ],
+)
+def test_a_spec_that_cannot_be_run_is_refused_with_its_path(live: Live, changes, status, code, param, hint):  # noqa: PLR0917 - the columns of the table
+    told = error(live.mine.post("/v1/jobs", json=pretrain_spec(text_file(live.mine)) | changes), status)
+    assert (told["code"], told["param"]) == (code, param)
+    assert hint is None or hint in (told["errors"][0]["hint"] or "")
+
+
+def test_an_unknown_model_gets_a_did_you_mean(live: Live):
+    published(live, "storyteller", {"a": b"1"})
+    file_id = upload(live.mine, CHAT).json()["id"]
+    body = {"kind": "sft", "model": "storyteler", "training_file": file_id}
+    told = error(live.mine.post("/v1/jobs", json=body), 422)
+    assert (told["code"], told["errors"][0]["hint"]) == ("model_not_found", "did you mean 'storyteller'?")
+
+
+def test_a_file_whose_rows_do_not_fit_the_kind_is_refused(live: Live):
+    file_id = upload(live.mine, CHAT).json()["id"]
+    told = error(live.mine.post("/v1/jobs", json=pretrain_spec(file_id)), 422)
+    assert (told["code"], told["param"]) == ("wrong_file_format", "training_file")
+
+
+def test_full_tuning_does_not_start_from_an_adapter(live: Live):
+    published(live, "an-adapter", {"a": b"1"}, kind="adapter")
+    file_id = upload(live.mine, CHAT).json()["id"]
+    body = {"kind": "sft", "model": "an-adapter", "training_file": file_id, "tuning": {"method": "full"}}
+    assert error(live.mine.post("/v1/jobs", json=body), 422)["code"] == "wrong_model_layout"
+    assert live.mine.post("/v1/jobs", json=body | {"tuning": {"method": "lora"}}).status_code == 201
+
+
+def test_jobs_are_listed_newest_first_by_pages_kind_and_status(live: Live):
+    ids = [submitted(live) for _ in range(3)]
+    first = live.mine.get("/v1/jobs", params={"limit": 2, "kind": "pretrain", "status": "queued"}).json()
+    second = live.mine.get("/v1/jobs", params={"limit": 1, "after": first["last_id"]}).json()
+    assert [job["id"] for job in first["data"] + second["data"]] == ids[::-1]
+    assert first["has_more"]
+    assert live.mine.get("/v1/jobs", params={"kind": "eval"}).json()["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("params", "param"), [({"limit": 0}, "limit"), ({"limit": "x"}, "limit"), ({"status": "done"}, "status")]
+)
+def test_a_bad_query_is_refused_by_name(live: Live, params, param):
+    assert error(live.mine.get("/v1/jobs", params=params), 422)["param"] == param
+
+
+def test_a_waiting_job_says_where_it_stands_and_why(live: Live):
+    ahead = live.mine.get(f"/v1/jobs/{submitted(live)}").json()["queue_position"]
+    job = live.mine.get(f"/v1/jobs/{submitted(live, resources={'priority': -100})}").json()
+    assert job["queue_position"] > ahead
+    assert job["waiting_reason"].endswith("first")
+
+
+def test_a_waiting_job_is_cancelled_at_once_and_asking_again_changes_nothing(live: Live):
+    job_id = submitted(live)
+    assert live.mine.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+    assert live.mine.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+
+
+def test_a_running_job_is_asked_to_stop(live: Live):
+    job_id, _ = started(live)
+    job = live.mine.post(f"/v1/jobs/{job_id}/cancel").json()
+    assert (job["status"], job["cancel_requested"]) == ("running", True)
+    assert "asked to stop" in job["waiting_reason"]
+
+
+def test_a_job_that_ended_by_itself_cannot_be_cancelled(live: Live):
+    made = published(live, "ended", {"a": b"1"})
+    answer = live.mine.post(f"/v1/jobs/{made.job_id}/cancel")
+    assert error(answer, 409)["code"] == "job_ended"
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_running_job_shows_its_progress(live: Live):
+    job_id, fence = started(live)
+    metric = {"split": "train", "step": 7, "values": {"loss": 2.5, "eta_s": 12.0, "mfu": None}, "created_at": 1.0}
+    with live.database.write() as session:
+        records.append(session, job_id, fence, events=[], metrics=[metric], lease_s=60)
+    job = live.mine.get(f"/v1/jobs/{job_id}").json()
+    assert (job["step"], job["eta_s"], job["progress"]["loss"], job["attempt"]) == (7, 12.0, 2.5, 1)
+
+
+def test_a_failed_job_says_why_and_how_to_mend_it(live: Live):
+    job_id, fence = started(live)
+    with live.database.write() as session:
+        leases.settle(
+            session,
+            job_id,
+            fence,
+            state=JobState.FAILED,
+            failure=FailureClass.DIVERGED,
+            code="loss_not_finite",
+            message="the loss is no longer a number",
+            mend="halve learning_rate",
+        )
+    job = live.mine.get(f"/v1/jobs/{job_id}").json()
+    assert job["status"] == "failed"
+    assert job["error"] == {
+        "class": "diverged",
+        "code": "loss_not_finite",
+        "message": "the loss is no longer a number",
+        "mend": "halve learning_rate",
+    }
+
+
+def test_a_job_that_succeeded_shows_its_result_and_what_it_made(live: Live):
+    made = published(live, "result", {"a": b"1"})
+    job = live.mine.get(f"/v1/jobs/{made.job_id}").json()
+    assert (job["status"], job["result"]) == ("succeeded", {"metrics": {"eval_loss": 1.5}})
+    assert [(a["id"], a["kind"], a["name"], a["version"]) for a in job["artifacts"]] == [
+        (made.id, "model", "result", 1)
+    ]
+
+
+def test_events_come_in_order_by_pages_and_by_level(live: Live):
+    job_id, fence = started(live)
+    told = [
+        {"type": "log", "level": level, "message": str(n), "data": {}, "created_at": float(n)}
+        for n, level in enumerate(["info", "warn", "info"])
+    ]
+    with live.database.write() as session:
+        records.append(session, job_id, fence, events=told, metrics=[], lease_s=60)
+    url = f"/v1/jobs/{job_id}/events"
+    whole = live.mine.get(url).json()["data"]
+    assert [event["seq"] for event in whole] == sorted(event["seq"] for event in whole)
+    assert whole[0]["type"] == "created"
+    first = live.mine.get(url, params={"limit": 2}).json()
+    rest = live.mine.get(url, params={"after": first["last_id"]}).json()
+    assert first["data"] + rest["data"] == whole
+    assert [event["message"] for event in live.mine.get(url, params={"level": "warn"}).json()["data"]] == ["1"]
+    assert live.mine.get(url, params={"order": "desc"}).json()["data"] == whole[::-1]
+
+
+def test_metrics_come_by_step_and_split(live: Live):
+    job_id, fence = started(live)
+    told = [
+        {"split": split, "step": step, "values": {"loss": float(step)}, "created_at": float(step)}
+        for step in range(1, 6)
+        for split in ("train", "eval")
+    ]
+    with live.database.write() as session:
+        records.append(session, job_id, fence, events=[], metrics=told, lease_s=60)
+    url = f"/v1/jobs/{job_id}/metrics"
+    train = live.mine.get(url, params={"split": "train", "limit": 3}).json()
+    assert [(row["step"], row["values"]["loss"]) for row in train["data"]] == [(1, 1.0), (2, 2.0), (3, 3.0)]
+    rest = live.mine.get(url, params={"split": "train", "after": train["last_id"]}).json()
+    assert [row["step"] for row in rest["data"]] == [4, 5]
+    assert len(live.mine.get(url).json()["data"]) == 10
+
+
+def test_each_kind_publishes_the_schema_of_its_spec(live: Live):
+    kinds = {kind["id"]: kind for kind in live.mine.get("/v1/kinds").json()["data"]}
+    assert set(kinds) == {"pretrain", "sft", "eval"}
+    assert "training_file" in kinds["sft"]["schema"]["properties"]

@@ -1,0 +1,124 @@
+"""Models, adapters and checkpoints over HTTP."""
+
+import hashlib
+import io
+import tarfile
+
+import httpx
+import pytest
+
+from db import artifacts
+from db.state import JobState
+from tests.integration.api.live import CHAT, Live, claimed, published, settled, started, stored, upload
+
+FILES = {"config.json": b"{}", "model.safetensors": b"weights" * 100, "state/a file.bin": b"\x00\x01"}
+
+
+def error(answer: httpx.Response, status: int) -> dict:
+    assert answer.status_code == status, answer.text
+    return answer.json()["error"]
+
+
+@pytest.mark.parametrize("quoted", ["shown/1", "shown%2F1", "shown"])
+def test_a_model_is_found_by_name_and_version(live: Live, quoted):
+    known = live.mine.get("/v1/models", params={"name": "shown"}).json()["data"]
+    made_id = known[0]["id"] if known else published(live, "shown", FILES).id
+    shown = live.mine.get(f"/v1/models/{quoted}").json()
+    assert (shown["id"], shown["reference"], shown["kind"]) == (made_id, "shown/1", "model")
+    assert shown["size_bytes"] == sum(map(len, FILES.values()))
+    assert live.mine.get(f"/v1/models/{made_id}").json() == shown
+
+
+def test_a_name_alone_is_its_newest_version_and_all_are_listed(live: Live):
+    ids = [published(live, "grown", {"a": bytes([n])}, kind="adapter").id for n in range(3)]
+    assert live.mine.get("/v1/adapters/grown").json()["id"] == ids[2]
+    for listing in ("/v1/adapters?name=grown", "/v1/adapters/grown/versions", "/v1/adapters/grown/1/versions"):
+        assert [row["id"] for row in live.mine.get(listing).json()["data"]] == ids[::-1]
+
+
+def test_a_collection_shows_its_own_kind_only(live: Live):
+    made = published(live, "only-a-model", FILES)
+    assert error(live.mine.get("/v1/adapters/only-a-model"), 404)["code"] == "adapter_not_found"
+    assert error(live.mine.get(f"/v1/checkpoints/{made.id}"), 404)["code"] == "checkpoint_not_found"
+
+
+def test_the_manifest_lists_every_file_with_its_checksum(live: Live):
+    made = published(live, "listed", FILES)
+    manifest = live.mine.get("/v1/models/listed/1/manifest").json()
+    assert (manifest["id"], manifest["digest"]) == (made.id, made.digest)
+    assert manifest["files"] == [
+        {"path": path, "sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        for path, content in sorted(FILES.items())
+    ]
+    sums = "".join(f"{file['sha256']}  {file['path']}\n" for file in manifest["files"])
+    assert hashlib.sha256(sums.encode()).hexdigest() == made.digest
+
+
+def test_one_file_is_downloaded_by_its_path(live: Live):
+    published(live, "single", FILES)
+    answer = live.mine.get("/v1/models/single/files/state/a%20file.bin", headers={"range": "bytes=1-"})
+    assert (answer.status_code, answer.content) == (206, b"\x01")
+    assert answer.headers["etag"] == f'"{hashlib.sha256(FILES["state/a file.bin"]).hexdigest()}"'
+    assert error(live.mine.get("/v1/models/single/files/state"), 404)["code"] == "file_not_found"
+    assert live.mine.get("/v1/models/single/files/..%2f..%2fsecret").status_code == 404
+
+
+def test_the_archive_is_a_tar_of_all_files_the_same_every_time(live: Live):
+    long_name = {"folder/" * 30 + "name": b"x" * 513}
+    published(live, "packed", FILES | long_name)
+    answer = live.mine.get("/v1/models/packed/1/archive")
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert answer.content == live.mine.get("/v1/models/packed/1/archive").content
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as archive:
+        found = {name: archive.extractfile(name).read() for name in archive.getnames()}  # type: ignore[union-attr]
+    sums = found.pop("SHA256SUMS").decode()
+    assert found == FILES | long_name
+    assert f"{hashlib.sha256(b'{}').hexdigest()}  config.json\n" in sums
+
+
+def test_lineage_leads_back_to_the_first_model_even_when_it_is_deleted(live: Live):
+    first = published(live, "grandparent", {"a": b"1"})
+    file_id = upload(live.mine, CHAT).json()["id"]
+    body = {"kind": "sft", "model": "grandparent", "training_file": file_id}
+    from_job = live.mine.post("/v1/jobs", json=body).json()["id"]
+    fence = claimed(live, from_job)
+    with live.database.write() as session:
+        child = artifacts.publish_result(
+            session, from_job, fence, kind="adapter", layout="adapter", name="child", step=1,
+            files=[artifacts.FileEntry("a", *stored(live, b"2"))], metrics={}, lineage={"training_file": file_id},
+        )  # fmt: skip
+        assert child is not None
+    assert error(live.mine.delete("/v1/models/grandparent"), 409)["code"] == "in_use"
+    live.mine.post(f"/v1/jobs/{from_job}/cancel")
+    settled(live, from_job, fence, JobState.CANCELLED)
+    assert live.mine.delete("/v1/models/grandparent").status_code == 200
+    lineage = live.mine.get("/v1/adapters/child/lineage").json()
+    assert lineage["lineage"] == {"training_file": file_id}
+    assert [(a["id"], a["reference"], a["deleted"]) for a in lineage["ancestors"]] == [
+        (first.id, "grandparent/1", True)
+    ]
+
+
+def test_checkpoints_are_listed_with_their_job(live: Live):
+    job_id, fence = started(live)
+    with live.database.write() as session:
+        made = [
+            artifacts.publish_checkpoint(
+                session, job_id, fence, step=step, layout="model", keep=3,
+                files=[artifacts.FileEntry("a", *stored(live, b"x"))], metrics={"eval_loss": 2.0}, lineage={},
+            )
+            for step in (10, 20)
+        ]  # fmt: skip
+    ids = [checkpoint.id for checkpoint in made if checkpoint]
+    rows = live.mine.get(f"/v1/jobs/{job_id}/checkpoints").json()["data"]
+    assert [(row["id"], row["step"]) for row in rows] == [(ids[1], 20), (ids[0], 10)]
+    assert live.mine.get("/v1/checkpoints", params={"job_id": job_id}).json()["data"] == rows
+    assert live.mine.get(f"/v1/checkpoints/{ids[0]}/manifest").json()["reference"] == ids[0]
+
+
+def test_a_deleted_version_is_gone_and_the_one_before_is_the_newest(live: Live):
+    published(live, "shrunk", {"a": b"1"})
+    published(live, "shrunk", {"a": b"2"})
+    assert live.mine.delete("/v1/models/shrunk/2").json()["deleted"] is True
+    assert error(live.mine.get("/v1/models/shrunk/2"), 404)["code"] == "model_not_found"
+    assert live.mine.get("/v1/models/shrunk").json()["version"] == 1

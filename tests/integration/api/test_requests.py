@@ -1,0 +1,207 @@
+"""What every route has in common: ids, headers, errors, and requests that are not what they say."""
+
+import re
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+
+from db import keys
+from tests.integration.api.live import SECRET, Live, text_file
+
+
+def error(answer: httpx.Response, status: int) -> dict:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["x-request-id"]
+    return answer.json()["error"]
+
+
+def raw(live: Live, request: bytes) -> bytes:
+    """What the server answers to these very bytes."""
+    host, port = live.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(request)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while chunk := connection.recv(65536):
+            answer += chunk
+    return answer
+
+
+def test_every_answer_has_a_request_id_and_takes_that_of_a_proxy(live: Live):
+    assert re.fullmatch(r"req-[0-9a-f]{24}", live.mine.get("/healthz").headers["x-request-id"])
+    given = live.mine.get("/v1/jobs", headers={"x-request-id": "proxy-7"})
+    assert given.headers["x-request-id"] == "proxy-7"
+    assert live.mine.get("/nowhere", headers={"x-request-id": "a b"}).headers["x-request-id"] != "a b"
+
+
+def test_every_answer_has_the_security_headers(live: Live):
+    for path in ("/v1/jobs", "/nowhere", "/healthz", "/openapi.json"):
+        headers = live.mine.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["content-security-policy"].startswith("default-src 'none'")
+        assert "access-control-allow-origin" not in headers
+
+
+def test_an_unknown_route_is_a_404_in_the_envelope(live: Live):
+    told = error(live.mine.get("/v1/job"), 404)
+    assert (told["code"], told["type"]) == ("route_not_found", "invalid_request_error")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("PUT", "/v1/files", "GET, POST"),
+        ("POST", "/v1/files/file-1", "DELETE, GET"),
+        ("DELETE", "/v1/jobs", "GET, POST"),
+    ],
+)
+def test_a_wrong_method_is_a_405_that_names_all_right_ones(live: Live, method, path, allowed):
+    answer = live.mine.request(method, path)
+    assert error(answer, 405)["code"] == "method_not_allowed"
+    assert answer.headers["allow"] == allowed
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "empty_body"),
+        (b"  \n", 400, "empty_body"),
+        (b"{oops", 400, "not_json"),
+        (b'{"seed": NaN}', 400, "not_json"),
+        (b'{"seed": Infinity}', 400, "not_json"),
+        (b'{"kind": "\\ud800"}', 400, "not_json"),
+        (b'{"kind": "\xff"}', 400, "not_json"),
+        (b"[" * 100_000, 400, "not_json"),
+        (b'{"a":' * 100_000, 400, "not_json"),
+        (b'{"seed": 1' + b"0" * 5000 + b"}", 400, "not_json"),
+        (b"[]", 422, "model_attributes_type"),
+        (b"null", 422, "model_attributes_type"),
+        (b"{}", 422, "missing"),
+        (
+            b'{"kind": "sft", "model": "m", "training_file": "file-1", "seed": 1' + b"0" * 30 + b"}",
+            422,
+            "int_parsing_size",
+        ),
+        (b" " * 1_100_000 + b"{}", 413, "body_too_large"),
+    ],
+)
+def test_a_bad_body_is_refused(live: Live, body, status, code):
+    answer = live.mine.post("/v1/jobs", content=body, headers={"content-type": "application/json"})
+    assert error(answer, status)["code"] == code
+
+
+def test_json_errors_are_told_by_line_and_column(live: Live):
+    headers = {"content-type": "application/json"}
+    fault = error(live.mine.post("/v1/jobs", content=b'{"kind": "sft",\n  oops}', headers=headers), 400)["errors"][0]
+    assert (fault["line"], fault["column"]) == (2, 3)
+
+
+def test_a_body_of_another_type_is_refused(live: Live):
+    assert error(live.mine.post("/v1/jobs", content=b"{}"), 415)["code"] == "unsupported_media_type"
+    assert live.mine.post("/v1/jobs", data={"kind": "sft"}).status_code == 415
+
+
+def test_a_chunked_body_is_capped_while_it_streams(live: Live):
+    def endless():
+        for _ in range(200):
+            yield b" " * 65536
+
+    headers = {"content-type": "application/json"}
+    try:
+        answer = live.mine.post("/v1/jobs", content=endless(), headers=headers)
+    except httpx.WriteError:
+        return  # the server had refused and hung up before all was sent
+    assert error(answer, 413)["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize("length", [1, 1_000_000])
+def test_a_lying_content_length_brings_no_job_and_no_crash(live: Live, length):
+    body = b'{"kind": "pretrain", "training_file": "%b"}' % text_file(live.theirs).encode()
+    head = (
+        b"POST /v1/jobs HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n"
+        b"authorization: %b\r\ncontent-length: %d\r\n\r\n"
+    ) % (live.theirs.headers["authorization"].encode(), length)
+    answer = raw(live, head + body)
+    assert b" 500 " not in answer.partition(b"\r\n")[0]
+    assert live.theirs.get("/v1/jobs").json()["data"] == []
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/a%00b", "/v1/files?after=a%00", "/v1/models/a%00/1", "/%00"])
+def test_a_nul_in_path_or_query_is_refused(live: Live, path):
+    assert error(live.mine.get(path), 400)["code"] == "nul_character"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs/%ff%fe", "/v1/jobs/%ed%a0%80", "/v1/files/" + "x" * 5000, "/v1/models/../../etc", "/v1/jobs/'--"]
+)
+def test_a_strange_id_is_not_found(live: Live, path):
+    assert live.mine.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "header", [None, "", "Bearer", "Bearer wrong", "Basic dTpw", "Bearer ty-" + "x" * 43, "ty-" + "x" * 43]
+)
+def test_without_a_right_key_nothing_is_answered(live: Live, header):
+    with httpx.Client(base_url=live.url, trust_env=False) as nobody:
+        answer = nobody.get("/v1/jobs", headers={} if header is None else {"Authorization": header})
+    told = error(answer, 401)
+    assert told["type"] == "authentication_error"
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+def test_every_route_but_health_and_docs_wants_a_key(live: Live):
+    paths = live.mine.get("/openapi.json").json()["paths"]
+    with httpx.Client(base_url=live.url, trust_env=False) as nobody:
+        for path, operations in paths.items():
+            for method in operations:
+                status = nobody.request(method, path).status_code
+                assert (status == 401) == path.startswith("/v1/"), (method, path, status)
+
+
+def test_a_revoked_key_is_refused_within_a_second(live: Live):
+    with live.database.write() as session:
+        key, token = keys.create(session, live.project_id, "short-lived", SECRET)
+    with httpx.Client(base_url=live.url, headers={"Authorization": f"Bearer {token}"}, trust_env=False) as client:
+        assert client.get("/v1/me").json()["key"]["id"] == key.id
+        with live.database.write() as session:
+            keys.revoke(session, live.project_id, key.id)
+        time.sleep(1)
+        assert error(client.get("/v1/me"), 401)["code"] == "invalid_key"
+
+
+def test_what_is_behind_me_is_shown(live: Live):
+    me = live.mine.get("/v1/me").json()
+    assert me["project"]["id"] == live.project_id
+    assert me["key"]["prefix"] in live.mine.headers["authorization"]
+
+
+def test_the_service_is_alive_and_ready(live: Live):
+    assert live.mine.get("/healthz").json() == {"status": "ok"}
+    assert live.mine.get("/readyz").json() == {"status": "ready"}
+
+
+def test_the_documentation_is_one_page_without_scripts(live: Live):
+    page = live.mine.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "/v1/jobs/{job_id}/stream" in page.text
+    assert "<script" not in page.text
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+
+
+def test_many_clients_at_once_get_right_answers(live: Live):
+    statuses: list[int] = []
+
+    def ask() -> None:
+        with httpx.Client(base_url=live.url, headers=live.mine.headers, trust_env=False) as client:
+            statuses.extend(client.get("/v1/jobs").status_code for _ in range(10))
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 160
