@@ -49,7 +49,7 @@ def save(root: Path, progress: Progress, optimizer: torch.optim.Optimizer, expor
     """Write a checkpoint of this step beside the others and let it appear by rename."""
     target = folder_of(root, progress.step)
     root.mkdir(exist_ok=True)
-    for leftover in root.glob(".writing-*"):
+    for leftover in [*root.glob(".writing-*"), *root.glob(".removing-*")]:
         shutil.rmtree(leftover)
     writing = root / f".writing-{target.name}"
     (writing / STATE).mkdir(parents=True)
@@ -83,7 +83,8 @@ def prune(root: Path, limit: int, best_step: int | None) -> None:
     best = None if best_step is None else folder_of(root, best_step)
     for path in sorted(root.glob("step-*"))[:-limit]:
         if path != best:
-            shutil.rmtree(path)
+            # By rename first: whoever is reading it finds all of it or none.
+            shutil.rmtree(path.rename(root / f".removing-{path.name}"))
 
 
 def read_progress(checkpoint: Path) -> Progress:

@@ -16,7 +16,7 @@ JOB_SPEC: TypeAdapter[PretrainSpec | SftSpec | EvalSpec] = TypeAdapter(JobSpec)
 
 SPECS: dict[str, type[BaseModel]] = {"pretrain": PretrainSpec, "sft": SftSpec, "eval": EvalSpec}
 
-Spec = TypeVar("Spec", PretrainSpec, SftSpec, EvalSpec)
+Spec = TypeVar("Spec", bound=PretrainSpec | SftSpec | EvalSpec)
 
 # What `auto` stands for where it does not depend on the machine. LoRA wants about ten times
 # the full-tuning rate (Schulman et al., "LoRA Without Regret", 2025).

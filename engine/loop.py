@@ -15,6 +15,7 @@ from engine.journal import finite
 from engine.kinds.pretrain.spec import PretrainSpec
 from engine.kinds.sft.spec import SftSpec
 from engine.measure import Meter
+from engine.model.forward import decoder_of
 from engine.schedule import learning_rate, steps_of
 from engine.session import Session
 from engine.stop import StopRequested
@@ -57,7 +58,7 @@ class Training:
         meter = Meter(session.subject.model, session.machine, rate)
         model = session.subject.model
         if self.hyper.activation_checkpointing:
-            model.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+            decoder_of(model).activation_checkpointing_enable({"use_reentrant": False})
         model.train()
         checkpoints = self.spec.checkpoints
         try:
@@ -179,8 +180,7 @@ def _stream_of(session: Session, spec: PretrainSpec | SftSpec) -> RowStream:
         corpus,
         seed=spec.seed,
         row_tokens=hyper.max_length,
-        batch_rows=hyper.per_device_train_batch_size,
-        accumulation=hyper.gradient_accumulation_steps,
+        step_rows=(hyper.per_device_train_batch_size, hyper.gradient_accumulation_steps),
         packing=hyper.packing,
     )
 

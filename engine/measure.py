@@ -22,11 +22,11 @@ def matmul_tflops(machine: Machine) -> float:
     size = _SIZE if machine.device.type == "cpu" else 8 * _SIZE
     a = torch.randn(size, size, device=machine.device, generator=torch.Generator(machine.device).manual_seed(0))
     a = a.to(machine.compute_dtype)
-    a @ a
+    a.matmul(a)
     best, until = float("inf"), time.perf_counter() + _SECONDS
     while time.perf_counter() < until:
         start = time.perf_counter()
-        a @ a
+        a.matmul(a)
         _wait(machine)
         best = min(best, time.perf_counter() - start)
     return 2.0 * size**3 / best / 1e12

@@ -46,11 +46,13 @@ class LoraTuning(Part):
     """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685); the base stays frozen."""
 
     method: Literal["lora"] = "lora"
-    r: int = Field(16, ge=1, le=1024, description="Rank of the update.")
-    lora_alpha: float = Field(32, gt=0, le=65536, description="Scale; the update is multiplied by lora_alpha / r.")
-    lora_dropout: float = Field(0.0, ge=0.0, lt=1.0)
+    r: int = Field(default=16, ge=1, le=1024, description="Rank of the update.")
+    lora_alpha: float = Field(
+        default=32, gt=0, le=65536, description="Scale; the update is multiplied by lora_alpha / r."
+    )
+    lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     target_modules: Literal["all-linear"] | tuple[ModulePattern, ...] = Field(
-        "all-linear", description="Linear layers that get an adapter, by the end of their name."
+        default="all-linear", description="Linear layers that get an adapter, by the end of their name."
     )
 
 
@@ -61,11 +63,11 @@ class Hyperparameters(Part):
     """How the weights move: Hugging Face `TrainingArguments` and TRL `SFTConfig` names."""
 
     num_train_epochs: float | None = Field(
-        None, gt=0, le=10_000, validation_alias=AliasChoices("num_train_epochs", "n_epochs")
+        default=None, gt=0, le=10_000, validation_alias=AliasChoices("num_train_epochs", "n_epochs")
     )
-    max_steps: int | None = Field(None, ge=1, le=100_000_000)
+    max_steps: int | None = Field(default=None, ge=1, le=100_000_000)
     per_device_train_batch_size: int | Auto = Field(
-        "auto",
+        default="auto",
         validation_alias=AliasChoices("per_device_train_batch_size", "batch_size", "micro_batch_size"),
         description="Rows of max_length tokens in one forward pass; with packing, packed rows.",
     )
@@ -73,30 +75,34 @@ class Hyperparameters(Part):
     learning_rate: float | Auto = "auto"
     lr_scheduler_type: Literal["linear", "cosine", "constant", "wsd"] = "cosine"
     warmup_steps: float = Field(
-        0.03,
+        default=0.03,
         ge=0,
         le=100_000_000,
         validation_alias=AliasChoices("warmup_steps", "warmup_ratio"),
         description="Below 1: share of all steps. From 1 on: a number of steps.",
     )
-    weight_decay: float = Field(0.0, ge=0, le=10)
-    adam_beta1: float = Field(0.9, ge=0, lt=1)
-    adam_beta2: float = Field(0.95, ge=0, lt=1)
-    max_grad_norm: float = Field(1.0, ge=0, le=1e6, description="Gradients are clipped to this norm; 0 turns it off.")
+    weight_decay: float = Field(default=0.0, ge=0, le=10)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.95, ge=0, lt=1)
+    max_grad_norm: float = Field(
+        default=1.0, ge=0, le=1e6, description="Gradients are clipped to this norm; 0 turns it off."
+    )
     max_length: int = Field(
-        1024,
+        default=1024,
         ge=8,
         le=1_048_576,
         validation_alias=AliasChoices("max_length", "cutoff_len", "sequence_len", "max_seq_length"),
         description="Tokens in a row.",
     )
-    long_rows: Literal["truncate", "drop"] = Field("truncate", description="What happens to rows over max_length.")
-    packing: bool = Field(True, description="Several documents share a row; none attends to another.")
+    long_rows: Literal["truncate", "drop"] = Field(
+        default="truncate", description="What happens to rows over max_length."
+    )
+    packing: bool = Field(default=True, description="Several documents share a row; none attends to another.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="Compute type; master weights are fp32. auto: bf16 on CUDA, fp32 on the CPU."
+        default="auto", description="Compute type; master weights are fp32. auto: bf16 on CUDA, fp32 on the CPU."
     )
     activation_checkpointing: bool = Field(
-        False, validation_alias=AliasChoices("activation_checkpointing", "gradient_checkpointing")
+        default=False, validation_alias=AliasChoices("activation_checkpointing", "gradient_checkpointing")
     )
 
     @model_validator(mode="after")
@@ -121,10 +127,13 @@ class Checkpoints(Part):
     """When the state of a run is saved, and which saved state counts as the best."""
 
     save_steps: float | Auto = Field(
-        "auto", description="Below 1: share of all steps. From 1 on: a number of steps. auto: a tenth of the run."
+        default="auto",
+        description="Below 1: share of all steps. From 1 on: a number of steps. auto: a tenth of the run.",
     )
-    eval_steps: float | Auto = Field("auto", description="Like save_steps. auto: whenever a checkpoint is saved.")
-    save_total_limit: int = Field(3, ge=1, le=1000, description="Older checkpoints of the job are removed.")
+    eval_steps: float | Auto = Field(
+        default="auto", description="Like save_steps. auto: whenever a checkpoint is saved."
+    )
+    save_total_limit: int = Field(default=3, ge=1, le=1000, description="Older checkpoints of the job are removed.")
     metric_for_best_model: Literal["eval_loss"] = "eval_loss"
 
     @model_validator(mode="after")
@@ -140,8 +149,10 @@ class Resources(Part):
     """What the job may use."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    max_minutes: float | None = Field(None, gt=0, le=525_600, description="The run is stopped and kept after this.")
-    priority: int = Field(0, ge=-100, le=100, description="Higher runs first.")
+    max_minutes: float | None = Field(
+        default=None, gt=0, le=525_600, description="The run is stopped and kept after this."
+    )
+    priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")
 
 
 Metadata = Annotated[
@@ -154,8 +165,8 @@ class JobPart(Part):
     """What every kind has."""
 
     suffix: Name | None = Field(
-        None, description="Names what the job makes: suffix/1, suffix/2, ... The job's id when left out."
+        default=None, description="Names what the job makes: suffix/1, suffix/2, ... The job's id when left out."
     )
-    seed: int = Field(42, ge=0, le=2**31 - 1)
+    seed: int = Field(default=42, ge=0, le=2**31 - 1)
     resources: Resources = Resources()
     metadata: Metadata = {}

@@ -1,7 +1,6 @@
 """Device and compute type of a run: fp32, or bf16 autocast over fp32 master weights."""
 
 import os
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -37,5 +36,5 @@ class Machine:
     def compute_dtype(self) -> torch.dtype:
         return torch.bfloat16 if self.precision == "bf16" else torch.float32
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")

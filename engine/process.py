@@ -51,7 +51,7 @@ def carry_out(root: Path, stop: StopFlag) -> int:
         return EXIT_STOPPED
     except Exception as error:  # noqa: BLE001 - every ending has a class; the traceback is in the log
         traceback.print_exc()
-        failure = _classified(error)
+        failure = classified(error)
         journal.write("failed", failure=failure.failure, code=failure.code, message=failure.message, mend=failure.mend)
         return failure.exit_code
     finally:
@@ -59,7 +59,7 @@ def carry_out(root: Path, stop: StopFlag) -> int:
     return EXIT_OK
 
 
-def _classified(error: Exception) -> EngineError:
+def classified(error: Exception) -> EngineError:
     """What the user is told of an exception."""
     if isinstance(error, EngineError):
         return error

@@ -73,7 +73,8 @@ def chat_corpus(
     dropped: list[int] = []
     untrained: list[int] = []
     for part in batches(rows):
-        for row, (ids, mask) in zip(part, _masked(part, tokenizer), strict=True):
+        for row, masked in zip(part, _masked(part, tokenizer), strict=True):
+            ids, mask = masked
             size_bytes = sum(len(m["content"].encode()) for m in _messages(row) if m["role"] == "assistant")
             if len(ids) > max_length:
                 (truncated if long_rows == "truncate" else dropped).append(row.line)
@@ -106,7 +107,8 @@ def _masked(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[t
     by_generation = _GENERATION.search(template) is not None
     pairs = _by_generation(rows, tokenizer) if by_generation else _by_prefix(rows, tokenizer)
     ends = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
-    return [_with_end(ids, mask, ends, tokenizer.eos_token_id) for ids, mask in pairs]
+    eos: Any = tokenizer.eos_token_id
+    return [_with_end(ids, mask, ends, eos) for ids, mask in pairs]
 
 
 def _by_generation(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[bool]]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -35,10 +35,7 @@ def read_source(path: Path, purpose: str) -> list[SourceRow]:
     Raises:
         DataError: a row is of no known format, or not of the format of the first row.
     """
-    if path.suffix == ".txt":
-        rows = _blocks_of(path)
-    else:
-        rows = _rows_of(path, purpose)
+    rows = _blocks_of(path) if path.suffix == ".txt" else _rows_of(path, purpose)
     if not rows:
         raise DataError("empty_file", f"{path.name} has no rows", "Upload a file with at least one row.")
     return rows
@@ -50,13 +47,15 @@ def _rows_of(path: Path, purpose: str) -> list[SourceRow]:
     try:
         for line, row in iter_rows(path):
             name = name or format_of_row(row, takes)
-            if name is None:
-                raise RowError(misfit(row, takes))
-            rows.append(SourceRow(line, parse_row(row, name)))
+            rows.append(SourceRow(line, parse_row(row, name or _unknown(row, takes))))
     except RowError as error:
         where = f"line {max(line, 1)} of {path.name}"
         raise DataError(error.flaw.code, f"{where}: {error}", error.flaw.hint or "Correct the row.") from error
     return rows
+
+
+def _unknown(row: dict[str, Any], takes: tuple[str, ...]) -> str:
+    raise RowError(misfit(row, takes))
 
 
 def _blocks_of(path: Path) -> list[SourceRow]:

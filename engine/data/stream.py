@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,17 +23,16 @@ class Cursor:
 class RowStream:
     """Steps of micro-batches, for ever: each epoch holds every document once, in its own order.
 
-    An epoch's rows are spread evenly over its steps, so no step is much smaller than the others.
+    `step_rows` are the rows of a micro-batch and the micro-batches of a step. An epoch's rows are spread evenly over its steps, so no step is much smaller than the others.
     """
 
     def __init__(
-        self, corpus: Corpus, *, seed: int, row_tokens: int, batch_rows: int, accumulation: int, packing: bool
+        self, corpus: Corpus, *, seed: int, row_tokens: int, step_rows: tuple[int, int], packing: bool
     ) -> None:
         self.corpus = corpus
         self.seed = seed
         self.row_tokens = row_tokens
-        self.batch_rows = batch_rows
-        self.accumulation = accumulation
+        self.batch_rows, self.accumulation = step_rows
         self.packing = packing
         self.cursor = Cursor()
         self._plan = lru_cache(maxsize=2)(self._make_plan)
@@ -48,7 +48,7 @@ class RowStream:
             rows = [[int(document)] for document in order]
         steps = math.ceil(len(rows) / (self.batch_rows * self.accumulation))
         bounds = [len(rows) * i // steps for i in range(steps + 1)]
-        return [rows[begin:end] for begin, end in zip(bounds, bounds[1:], strict=False)]
+        return [rows[begin:end] for begin, end in pairwise(bounds)]
 
     def steps_in(self, epochs: float) -> int:
         """How many steps that many epochs take; at least one."""

@@ -2,6 +2,7 @@
 
 from bisect import bisect_right
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class _Run:
 def _running(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[_Run]:
     """Begin token, text and end token of each document; blocks that follow each other are one."""
     begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
-    end = tokenizer.eos_token_id
+    end: Any = tokenizer.eos_token_id
     runs: list[_Run] = []
     for part in batches(rows):
         encoded = tokenizer([str(row.row) for row in part], add_special_tokens=False)["input_ids"]

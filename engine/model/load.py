@@ -24,6 +24,7 @@ from engine.model.forward import backbone_of, head_of
 
 _SELF_CHECK_TOLERANCE = 2e-3
 """Relative to the largest logit, in fp32."""
+_SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclass
@@ -84,6 +85,7 @@ def new_model(
 ) -> PreTrainedModel:
     """A Llama with random weights, drawn from torch's seeded generator."""
     heads = architecture.num_attention_heads
+    special: dict[str, Any] = {name: getattr(tokenizer, name) for name in _SPECIAL_IDS}
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=architecture.hidden_size,
@@ -94,9 +96,7 @@ def new_model(
         tie_word_embeddings=architecture.tie_word_embeddings,
         max_position_embeddings=max_length,
         rope_parameters={"rope_type": "default", "rope_theta": architecture.rope_theta},
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **special,
     )
     config._attn_implementation = PACKED  # noqa: SLF001 - transformers' own name for it; there is no public setter
     return prepare(LlamaForCausalLM(config), device)
@@ -113,7 +113,7 @@ def prepare(model: Any, device: torch.device) -> Any:
     return model.to(device)
 
 
-def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_length: int) -> str | None:
+def check_fit(model: Any, tokenizer: PreTrainedTokenizerFast, max_length: int) -> str | None:
     """A warning when rows are longer than what the model was trained on.
 
     Raises:
@@ -143,7 +143,7 @@ def check_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, max_le
 
 
 @torch.no_grad()
-def _self_check(model: PreTrainedModel) -> None:
+def _self_check(model: Any) -> None:
     """Two packed documents must score as they do one by one through transformers' own attention and head."""
     device = next(model.parameters()).device
     size = model.get_input_embeddings().weight.shape[0]
@@ -157,6 +157,8 @@ def _self_check(model: PreTrainedModel) -> None:
     theirs = torch.cat([model(input_ids=d[None], use_cache=False).logits[0].float() for d in documents])
     model.set_attn_implementation(PACKED)
     model.train(training)
+    if not bool(theirs.isfinite().all()):
+        raise SpecError("weights_not_finite", "the model's scores are not finite numbers", "Check the model's weights.")
     gap = float((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-6))
     exact = next(model.parameters()).dtype == torch.float32
     if not gap < (_SELF_CHECK_TOLERANCE if exact else 0.1):

@@ -11,11 +11,11 @@ class EvalSettings(Part):
     """How the rows are read; nothing here changes the figures except max_length and long_rows."""
 
     max_length: int = Field(
-        1024, ge=8, le=1_048_576, validation_alias=AliasChoices("max_length", "cutoff_len", "max_seq_length")
+        default=1024, ge=8, le=1_048_576, validation_alias=AliasChoices("max_length", "cutoff_len", "max_seq_length")
     )
     long_rows: Literal["truncate", "drop"] = "truncate"
     per_device_eval_batch_size: int = Field(
-        8, ge=1, le=65_536, validation_alias=AliasChoices("per_device_eval_batch_size", "batch_size")
+        default=8, ge=1, le=65_536, validation_alias=AliasChoices("per_device_eval_batch_size", "batch_size")
     )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
 

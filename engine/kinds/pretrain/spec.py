@@ -11,13 +11,17 @@ class Architecture(Part):
     """A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU."""
 
     type: Literal["llama"] = "llama"
-    hidden_size: int = Field(256, ge=16, le=32_768)
-    intermediate_size: int | None = Field(None, ge=16, le=131_072, description="8/3 of hidden_size when left out.")
-    num_hidden_layers: int = Field(4, ge=1, le=256)
-    num_attention_heads: int = Field(4, ge=1, le=256)
-    num_key_value_heads: int | None = Field(None, ge=1, le=256, description="num_attention_heads when left out.")
+    hidden_size: int = Field(default=256, ge=16, le=32_768)
+    intermediate_size: int | None = Field(
+        default=None, ge=16, le=131_072, description="8/3 of hidden_size when left out."
+    )
+    num_hidden_layers: int = Field(default=4, ge=1, le=256)
+    num_attention_heads: int = Field(default=4, ge=1, le=256)
+    num_key_value_heads: int | None = Field(
+        default=None, ge=1, le=256, description="num_attention_heads when left out."
+    )
     tie_word_embeddings: bool = True
-    rope_theta: float = Field(10_000.0, ge=1, le=1e9)
+    rope_theta: float = Field(default=10_000.0, ge=1, le=1e9)
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -38,7 +42,7 @@ class Architecture(Part):
 class TokenizerTraining(Part):
     """A byte-level BPE tokenizer trained on the training file."""
 
-    vocab_size: int = Field(4096, ge=300, le=1_000_000)
+    vocab_size: int = Field(default=4096, ge=300, le=1_000_000)
 
 
 def _shape_of_model(value: object) -> str:
@@ -54,9 +58,11 @@ class PretrainSpec(JobPart):
         Discriminator(_shape_of_model),
     ] = Architecture()
     tokenizer: TokenizerTraining = Field(
-        TokenizerTraining(), description="Used with an architecture; an existing model keeps its own tokenizer."
+        default=TokenizerTraining(), description="Used with an architecture; an existing model keeps its own tokenizer."
     )
     training_file: FileId
-    validation_file: FileId | Auto | None = Field("auto", description="auto: 5% of the documents, chosen by hash.")
+    validation_file: FileId | Auto | None = Field(
+        default="auto", description="auto: 5% of the documents, chosen by hash."
+    )
     hyperparameters: Hyperparameters = Hyperparameters()
     checkpoints: Checkpoints = Checkpoints()

@@ -22,7 +22,7 @@ class SftSpec(JobPart):
     kind: Literal["sft"] = "sft"
     model: Reference
     training_file: FileId
-    validation_file: FileId | Auto | None = Field("auto", description="auto: 5% of the rows, chosen by hash.")
+    validation_file: FileId | Auto | None = Field(default="auto", description="auto: 5% of the rows, chosen by hash.")
     tuning: Tuning = LoraTuning()
     hyperparameters: Hyperparameters = Hyperparameters()
     checkpoints: Checkpoints = Checkpoints()

@@ -1,0 +1,57 @@
+"""The hand-written attention against torch's own, document by document."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from engine.errors import SpecError
+from engine.model.attention import packed_attention
+
+MODULE = torch.nn.Identity()
+
+
+def states(heads: int, groups: int, tokens: int, dtype=torch.float64):
+    torch.manual_seed(0)
+    shapes = [(1, heads, tokens, 8), (1, heads // groups, tokens, 8), (1, heads // groups, tokens, 8)]
+    return [torch.randn(shape, dtype=dtype, requires_grad=True) for shape in shapes]
+
+
+def reference(q, k, v, segments, window=None):
+    outs, start = [], 0
+    for length in segments:
+        part = slice(start, start + length)
+        distance = torch.arange(length)[:, None] - torch.arange(length)[None]
+        seen = (distance >= 0) & (distance < (window or length))
+        repeat = q.shape[1] // k.shape[1]
+        keys, values = (x[:, :, part].repeat_interleave(repeat, dim=1) for x in (k, v))
+        outs.append(functional.scaled_dot_product_attention(q[:, :, part], keys, values, attn_mask=seen))
+        start += length
+    return torch.cat(outs, dim=2).transpose(1, 2)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("window", [None, 5, 300])
+@pytest.mark.parametrize("segments", [(7,), (1, 12, 3), (256, 257), (600, 4)])
+def test_output_and_gradients_equal_those_of_dense_attention_a_document(groups, window, segments):
+    q, k, v = states(4, groups, sum(segments))
+    weights = torch.randn(1, sum(segments), 4, 8, dtype=torch.float64)
+    expected = torch.autograd.grad((reference(q, k, v, segments, window) * weights).sum(), (q, k, v))
+    out, _ = packed_attention(MODULE, q, k, v, None, segments=segments, sliding_window=window)
+    ours = torch.autograd.grad((out * weights).sum(), (q, k, v))
+    torch.testing.assert_close(out, reference(q, k, v, segments, window))
+    for mine, theirs in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_under_bf16_autocast_it_stays_near_fp32():
+    q, k, v = states(4, 2, 40, torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, _ = packed_attention(MODULE, q, k, v, None, segments=(15, 25))
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.float(), reference(q, k, v, (15, 25)), rtol=0.05, atol=0.05)
+
+
+def test_a_model_that_caps_its_scores_is_refused():
+    q, k, v = states(4, 1, 4)
+    with pytest.raises(SpecError, match="caps its scores"):
+        packed_attention(MODULE, q, k, v, None, segments=(4,), softcap=30.0)

@@ -1,0 +1,44 @@
+"""Learning rates by step."""
+
+import pytest
+
+from engine.parts import Hyperparameters
+from engine.schedule import learning_rate, steps_of
+
+
+def rates(kind: str, warmup: float = 0, total: int = 100) -> list[float]:
+    hyper = Hyperparameters(learning_rate=1.0, lr_scheduler_type=kind, warmup_steps=warmup)  # type: ignore[arg-type]
+    return [learning_rate(hyper, step, total) for step in range(total)]
+
+
+@pytest.mark.parametrize(("value", "steps"), [(0, 0), (0.03, 3), (0.0001, 1), (1, 1), (12, 12)])
+def test_below_one_is_a_share_and_above_a_number(value, steps):
+    assert steps_of(value, 100) == steps
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "wsd"])
+def test_every_schedule_starts_at_the_peak_after_warmup(kind):
+    made = rates(kind, warmup=10)
+    assert made[10] == pytest.approx(1.0)
+    assert made[0] == pytest.approx(1 / 11)
+    assert max(made) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "half", "last"), [("linear", 0.5, 0.01), ("cosine", 0.5, 0.000247), ("constant", 1, 1)]
+)
+def test_schedules_come_down_as_named(kind, half, last):
+    made = rates(kind)
+    assert made[50] == pytest.approx(half)
+    assert made[99] == pytest.approx(last, rel=1e-2)
+
+
+def test_wsd_is_flat_until_its_last_fifth():
+    made = rates("wsd")
+    assert made[:81] == pytest.approx([1.0] * 81)
+    assert made[90] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "wsd"])
+def test_a_run_of_one_step_learns(kind):
+    assert rates(kind, warmup=0.03, total=1) == [1.0]
