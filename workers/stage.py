@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import stat
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -73,16 +74,20 @@ def store(folder: Path, blobs: BlobStore) -> list[FileEntry]:
     """Put every file below a folder into the blob store.
 
     Raises:
-        ValueError: there is none, or something else than a plain file.
+        FileNotFoundError: the folder is not there, or was taken away meanwhile.
+        ValueError: there are no files in it, or something else than plain ones.
         db.errors.LowSpace: the disk is nearly full.
     """
+    if not folder.is_dir():
+        raise FileNotFoundError(folder)
     entries = []
     for path in sorted(folder.rglob("*")):
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise ValueError(f"{path.relative_to(folder)} is not a plain file")
-        if path.is_file():
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
             blob = blobs.put_file(path)
             entries.append(FileEntry(path.relative_to(folder).as_posix(), blob.sha256, blob.size_bytes))
+        elif not stat.S_ISDIR(mode):
+            raise ValueError(f"{path.relative_to(folder)} is not a plain file")
     if not entries:
         raise ValueError(f"{folder.name} holds no files")
     return entries

@@ -1,0 +1,72 @@
+"""Starting the puppet as a worker starts the engine."""
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from tests.integration.workers.workplace import Workplace
+from workers import stage
+from workers.attempt import Attempt
+from workers.claim import Lease
+from workers.process import EngineProcess
+from workers.supervise import End, Supervision
+
+_PUPPET = Path(__file__).parent / "puppet.py"
+
+
+class Stage:
+    """A claimed job whose engine is a puppet."""
+
+    def __init__(self, place: Workplace, lease: Lease, script: list[tuple[str, Any]]) -> None:
+        self.lease = lease
+        self.stopping = threading.Event()
+        run_dir = place.settings.run_dir(lease.job.id, lease.fence)
+        planned = lease.write(lambda s: stage.plan(s, lease.job, lease.fence))
+        stage.lay_out(planned, place.blobs, run_dir)
+        (run_dir / "script.json").write_text(json.dumps(script))
+        self.attempt = Attempt(lease, run_dir, planned.lineage, place.blobs, place.settings, self.stopping)
+        self.engine: EngineProcess | None = None
+
+    def supervise(self) -> End:
+        """Play the script to its end, or to whatever ends it."""
+        self.lease.begin_running()
+        with (self.attempt.run_dir / "engine.log").open("ab") as log:
+            popen = subprocess.Popen(
+                [sys.executable, str(_PUPPET), str(self.attempt.run_dir)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.engine = EngineProcess(popen)
+        return Supervision(self.attempt, self.engine).run()
+
+
+def started(total_steps: int = 4, start_step: int = 0) -> tuple[str, Any]:
+    facts = {"device": "cpu", "precision": "fp32", "parameters": 9, "trainable_parameters": 9, "train_rows": 3}
+    facts |= {"eval_rows": 1, "total_steps": total_steps, "start_step": start_step, "matmul_tflops": 0.1}
+    return "event", {"type": "started", **facts}
+
+
+def metrics(step: int, loss: float = 1.0) -> tuple[str, Any]:
+    return "event", {"type": "metrics", "step": step, "split": "train", "values": {"loss": loss}}
+
+
+def checkpoint(step: int) -> list[tuple[str, Any]]:
+    path = f"checkpoints/step-{step:08d}"
+    files = {f"{path}/model.safetensors": f"weights of step {step}", f"{path}/state/progress.json": "{}"}
+    event = {"type": "checkpoint", "step": step, "path": path, "layout": "model", "best": True}
+    return [("files", files), ("event", {**event, "metrics": {"eval_loss": 1.0}})]
+
+
+def finished(step: int) -> list[tuple[str, Any]]:
+    exported = {"type": "exported", "step": step, "path": "output", "layout": "model", "metrics": {"eval_loss": 1.0}}
+    return [
+        ("files", {"output/config.json": "{}", "output/model.safetensors": "weights"}),
+        ("event", exported),
+        ("event", {"type": "finished", "step": step, "metrics": {"eval_loss": 1.0}}),
+        ("exit", 0),
+    ]

@@ -1,0 +1,122 @@
+"""What the reaper brings back."""
+
+from typing import Any
+
+from db import jobs, leases, outbox
+from db.state import JobState
+from tests.integration.workers.workplace import Workplace
+from workers import recover
+
+
+def change(workplace: Workplace, **settings: Any) -> None:
+    workplace.settings = workplace.settings.model_copy(update=settings)
+
+
+def lose(workplace: Workplace, job_id: str) -> None:
+    """A worker claims the job and is never heard of again."""
+    with workplace.database.write() as s:
+        assert leases.claim(s, job_id, worker="lost", lease_s=60) is not None
+        leases.expire_worker(s, "lost")
+
+
+def send_all(workplace: Workplace) -> list[str]:
+    with workplace.database.write() as s:
+        due = outbox.pending(s, 100)
+        outbox.mark_sent(s, [row.id for row in due])
+    return [row.job_id for row in due]
+
+
+def test_a_job_whose_lease_ran_out_is_queued_again(workplace: Workplace) -> None:
+    change(workplace, backoff_s=0.0)
+    job_id = workplace.submit_tiny()
+    send_all(workplace)
+    lose(workplace, job_id)
+    assert recover.bring_back(workplace.database, workplace.settings) == 1
+    assert workplace.job(job_id).state == "queued"
+    assert send_all(workplace) == [job_id]
+    assert workplace.attempts(job_id)[0].failure_class == "worker_lost"
+
+
+def test_a_live_lease_is_left_alone(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id):
+        assert recover.bring_back(workplace.database, workplace.settings) == 0
+    assert workplace.job(job_id).state == "preparing"
+
+
+def test_a_job_that_loses_every_worker_fails_in_the_end(workplace: Workplace) -> None:
+    change(workplace, max_attempts=2, backoff_s=0.0)
+    job_id = workplace.submit_tiny()
+    for _ in range(2):
+        lose(workplace, job_id)
+        recover.bring_back(workplace.database, workplace.settings)
+    job = workplace.job(job_id)
+    assert (job.state, job.failure_class, job.error_code) == ("failed", "worker_lost", "worker_lost")
+
+
+def test_a_job_that_was_to_be_cancelled_when_its_worker_was_lost_is_cancelled(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    lose(workplace, job_id)
+    workplace.cancel(job_id)
+    recover.bring_back(workplace.database, workplace.settings)
+    assert workplace.job(job_id).state == "cancelled"
+
+
+def test_a_message_that_nobody_acted_on_is_sent_again(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    assert send_all(workplace) == [job_id]
+    change(workplace, redispatch_after_s=0.001)
+    assert recover.redispatch(workplace.database, workplace.settings) == 1
+    assert send_all(workplace) == [job_id]
+
+
+def test_a_message_that_was_just_sent_is_given_its_time(workplace: Workplace) -> None:
+    workplace.submit_tiny()
+    send_all(workplace)
+    assert recover.redispatch(workplace.database, workplace.settings) == 0
+
+
+def test_the_run_directory_of_an_ended_job_is_removed_after_its_time(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    run_dir = workplace.settings.run_dir(job_id, 1)
+    run_dir.mkdir(parents=True)
+    workplace.cancel(job_id)
+    assert recover.tidy(workplace.database, workplace.settings) == 0
+    assert run_dir.exists()
+    change(workplace, keep_runs_s=0.0)
+    assert recover.tidy(workplace.database, workplace.settings) == 1
+    assert not run_dir.parent.exists()
+
+
+def test_of_a_job_that_goes_on_only_the_present_attempt_is_kept(workplace: Workplace) -> None:
+    change(workplace, backoff_s=0.0)
+    job_id = workplace.submit_tiny()
+    lose(workplace, job_id)
+    recover.bring_back(workplace.database, workplace.settings)
+    for attempt in (1, 2):
+        workplace.settings.run_dir(job_id, attempt).mkdir(parents=True)
+    with workplace.claim(job_id):
+        recover.tidy(workplace.database, workplace.settings)
+    assert [path.name for path in (workplace.settings.runs_dir / job_id).iterdir()] == ["2"]
+
+
+def test_a_folder_that_is_no_job_of_this_database_is_left_alone(workplace: Workplace) -> None:
+    change(workplace, keep_runs_s=0.0)
+    stranger = workplace.settings.runs_dir / "job-stranger" / "1"
+    stranger.mkdir(parents=True)
+    recover.tidy(workplace.database, workplace.settings)
+    assert stranger.exists()
+
+
+def test_a_worker_that_starts_frees_what_its_earlier_life_held(workplace: Workplace) -> None:
+    change(workplace, backoff_s=0.0)
+    job_id = workplace.submit_tiny()
+    with workplace.database.write() as s:
+        leases.claim(s, job_id, worker="restarted", lease_s=60)
+    with workplace.database.write() as s:
+        assert leases.expire_worker(s, "restarted") == 1
+    recover.bring_back(workplace.database, workplace.settings)
+    with workplace.database.read() as s:
+        job = jobs.find(s, job_id)
+    assert job is not None
+    assert job.state == JobState.QUEUED

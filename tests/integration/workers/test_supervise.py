@@ -1,0 +1,222 @@
+"""An engine at work: what it tells reaches the database, and it ends when it must."""
+
+import threading
+import time
+
+import pytest
+
+from db import leases
+from tests.integration.workers.puppets import Stage, checkpoint, finished, metrics, started
+from tests.integration.workers.workplace import Workplace, alive
+from workers import recover, settle
+from workers.claim import LeaseLostError
+
+
+def told_steps(workplace: Workplace, job_id: str) -> list[int | None]:
+    return [record.step for record in workplace.records(job_id, "metrics")]
+
+
+def test_events_and_metrics_reach_the_database_in_their_order(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        end = Stage(workplace, lease, [started(2), metrics(1), metrics(2), ("exit", 0)]).supervise()
+    assert end.exit_code == 0
+    assert [record.type for record in workplace.records(job_id)][-3:] == ["started", "metrics", "metrics"]
+    job = workplace.job(job_id)
+    assert (job.state, job.step, job.total_steps, job.progress) == ("running", 2, 2, {"loss": 1.0})
+
+
+def test_half_a_line_is_read_when_it_is_whole(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    line = '{"seq": 1, "time": 1.5, "type": "metrics", "step": 1, "split": "train", "values": {"loss": 2.5}}\n'
+    script = [("raw", line[:40]), ("sleep", 0.3), ("raw", line[40:]), ("exit", 0)]
+    with workplace.claim(job_id) as lease:
+        Stage(workplace, lease, script).supervise()
+    assert workplace.losses(job_id) == {1: 2.5}
+
+
+def test_a_line_that_is_not_an_event_is_passed_over(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    script = [("raw", "not JSON\n"), ("raw", '{"type": "party"}\n'), metrics(1), ("exit", 0)]
+    with workplace.claim(job_id) as lease:
+        Stage(workplace, lease, script).supervise()
+    assert workplace.losses(job_id) == {1: 1.0}
+
+
+def test_many_lines_at_once_are_all_written(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        Stage(workplace, lease, [*(metrics(step) for step in range(1, 1201)), ("exit", 0)]).supervise()
+    assert len(workplace.losses(job_id)) == 1200
+
+
+def test_a_checkpoint_is_told_with_its_artifact_and_its_files_are_stored(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        Stage(workplace, lease, [started(), metrics(1), *checkpoint(1), ("exit", 1)]).supervise()
+    (artifact,) = workplace.artifacts(job_id, "checkpoint")
+    (told,) = workplace.records(job_id, "checkpoint")
+    assert told.data is not None
+    assert told.data["artifact_id"] == artifact.id
+    files = workplace.digests(artifact)
+    assert sorted(files) == ["model.safetensors", "state/progress.json"]
+    assert all(workplace.blobs.exists(sha256) for sha256 in files.values())
+
+
+def test_a_checkpoint_carries_its_lineage(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        Stage(workplace, lease, [*checkpoint(3), ("exit", 1)]).supervise()
+    (artifact,) = workplace.artifacts(job_id, "checkpoint")
+    lineage = artifact.lineage
+    assert {key: lineage[key] for key in ("job_id", "kind", "attempt", "step", "base")} == {
+        "job_id": job_id,
+        "kind": "pretrain",
+        "attempt": 1,
+        "step": 3,
+        "base": None,
+    }
+    assert lineage["files"][0]["id"] == workplace.job(job_id).spec["training_file"]
+    assert len(lineage["files"][0]["sha256"]) == len(lineage["spec_digest"]) == 64
+
+
+def test_a_checkpoint_that_the_engine_has_replaced_meanwhile_is_passed_over(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    _, told = checkpoint(1)
+    with workplace.claim(job_id) as lease:
+        end = Stage(workplace, lease, [told, *checkpoint(2), ("exit", 0)]).supervise()
+    assert end.exit_code == 0
+    assert [artifact.step for artifact in workplace.artifacts(job_id, "checkpoint")] == [2]
+
+
+def test_a_cancelled_job_ends_cancelled(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id, heartbeat_s=0.1) as lease:
+        stage = Stage(workplace, lease, [started(), ("sleep", 30)])
+        threading.Timer(0.5, workplace.cancel, [job_id]).start()
+        settle.settle(stage.attempt, stage.supervise())
+    assert workplace.job(job_id).state == "cancelled"
+
+
+def test_an_engine_that_ignores_the_cancel_is_killed_after_its_grace(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    workplace.settings = workplace.settings.model_copy(update={"heartbeat_s": 0.1, "kill_grace_s": 0.5})
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [("ignore", "SIGINT"), started(), ("sleep", 30)])
+        threading.Timer(0.5, workplace.cancel, [job_id]).start()
+        begun = time.monotonic()
+        end = stage.supervise()
+    assert end.exit_code == -9
+    assert time.monotonic() - begun < 10
+
+
+def test_a_cancel_while_saving_publishes_nothing(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [started(), metrics(1), *finished(1)])
+        end = stage.supervise()
+        workplace.cancel(job_id)  # after the last heartbeat, before the result is published
+        settle.settle(stage.attempt, end)
+    assert workplace.job(job_id).state == "cancelled"
+    assert workplace.artifacts(job_id, "model") == []
+
+
+def test_a_result_is_published_and_the_job_succeeds(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny(suffix="tiny")
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [started(), *finished(4)])
+        settle.settle(stage.attempt, stage.supervise())
+    job = workplace.job(job_id)
+    assert (job.state, job.result) == ("succeeded", {"metrics": {"eval_loss": 1.0}})
+    (model,) = workplace.artifacts(job_id, "model")
+    assert (model.name, model.version, model.step) == ("tiny", 1, 4)
+
+
+def test_a_result_without_files_is_not_published(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    script = [action for action in finished(4) if action[0] != "files"]
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, script)
+        end = stage.supervise()
+        with pytest.raises(FileNotFoundError):
+            settle.settle(stage.attempt, end)
+    assert workplace.artifacts(job_id, "model") == []
+
+
+def test_a_worker_that_is_stopped_gives_the_job_back(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [started(), ("sleep", 30)])
+        threading.Timer(0.5, stage.stopping.set).start()
+        settle.settle(stage.attempt, stage.supervise())
+    job = workplace.job(job_id)
+    assert (job.state, job.failures) == ("queued", 0)
+    assert [attempt.outcome for attempt in workplace.attempts(job_id)] == ["stopped"]
+
+
+def test_the_last_words_of_an_engine_that_dies_silently_are_kept(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [("say", "cannot find the thing"), ("exit", 1)])
+        settle.settle(stage.attempt, stage.supervise())
+    (attempt,) = workplace.attempts(job_id)
+    assert (attempt.failure_class, attempt.exit_code) == ("bug", 1)
+    assert attempt.message is not None
+    assert attempt.message.endswith("cannot find the thing")
+
+
+def test_a_killed_engine_is_tried_again(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [started(), ("die", "SIGKILL")])
+        settle.settle(stage.attempt, stage.supervise())
+    assert workplace.job(job_id).state == "queued"
+    assert workplace.attempts(job_id)[0].failure_class == "worker_lost"
+
+
+@pytest.mark.parametrize("failure", ["data_error", "spec_error", "out_of_memory", "diverged"])
+def test_what_would_fail_in_the_same_way_again_is_not_tried_again(workplace: Workplace, failure: str) -> None:
+    job_id = workplace.submit_tiny()
+    told = {"type": "failed", "failure": failure, "code": "so", "message": "It is so.", "mend": "Do not."}
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [("event", told), ("exit", 65)])
+        settle.settle(stage.attempt, stage.supervise())
+    job = workplace.job(job_id)
+    assert (job.state, job.failure_class, job.error_code) == ("failed", failure, "so")
+    assert (job.error_message, job.error_mend) == ("It is so.", "Do not.")
+
+
+def test_a_job_that_keeps_crashing_fails_in_the_end(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    workplace.settings = workplace.settings.model_copy(update={"max_attempts": 2, "backoff_s": 0.0})
+    for _ in range(2):
+        with workplace.claim(job_id) as lease:
+            stage = Stage(workplace, lease, [("exit", 1)])
+            settle.settle(stage.attempt, stage.supervise())
+    job = workplace.job(job_id)
+    assert (job.state, job.failure_class, job.fence) == ("failed", "bug", 2)
+
+
+def test_a_stale_fence_writes_nothing_and_its_engine_dies(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    script = [started(), ("sleep", 1.0), metrics(1), *checkpoint(1), ("sleep", 30)]
+    with workplace.claim(job_id) as stale:
+        stage = Stage(workplace, stale, script)
+        threading.Timer(0.5, take_over, [workplace, job_id]).start()
+        with pytest.raises(LeaseLostError):
+            stage.supervise()
+    assert stage.engine is not None
+    assert not alive(stage.engine.pid)
+    assert told_steps(workplace, job_id) == []
+    assert workplace.artifacts(job_id, "checkpoint") == []
+    assert workplace.job(job_id).fence == 2
+
+
+def take_over(workplace: Workplace, job_id: str) -> None:
+    """What happens to the job of a worker that is believed dead."""
+    with workplace.database.write() as s:
+        assert leases.expire_worker(s, "tester") == 1
+    settings = workplace.settings.model_copy(update={"backoff_s": 0.0})
+    recover.bring_back(workplace.database, settings)
+    with workplace.database.write() as s:
+        assert leases.claim(s, job_id, worker="another", lease_s=60) is not None
