@@ -28,6 +28,7 @@ class Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # every look at /readyz would be told
     settings = ApiSettings()
     app = create_app(settings, StorageSettings())
     config = uvicorn.Config(

@@ -39,6 +39,7 @@ def create_app(settings: ApiSettings, storage: StorageSettings, database: Databa
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.service = Service(
         settings=settings,

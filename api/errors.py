@@ -105,5 +105,5 @@ _MEANING = {
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, for its OpenAPI entry."""
-    return {status: {"model": ErrorEnvelope, "description": _MEANING[status]} for status in statuses}
+    """The error answers of a route, for its OpenAPI entry. Any route refuses a NUL in its path or query with a 400."""
+    return {status: {"model": ErrorEnvelope, "description": _MEANING[status]} for status in sorted({400, *statuses})}

@@ -15,6 +15,12 @@ Every error is `{"error": {"message", "type", "param", "code", "errors": [...]}}
 # FastAPI's own error shape, which this service never sends.
 _UNUSED = ("HTTPValidationError", "ValidationError")
 
+# Where the id of what was made is used next: operation -> (parameter, operations that take it).
+_LINKS = {
+    "upload_file": ("file_id", ("show_file", "download_file", "delete_file")),
+    "create_job": ("job_id", ("show_job", "cancel_job", "list_job_events", "list_job_metrics", "list_job_checkpoints")),
+}
+
 
 def add_openapi(app: FastAPI) -> None:
     """Let the application publish this document."""
@@ -33,9 +39,13 @@ def _document(app: FastAPI) -> dict[str, Any]:
     for name in _UNUSED:
         schemas.pop(name, None)
     schemas.update(SPEC_SCHEMA["$defs"])
+    _require_tags(document, schemas)
     for operations in document["paths"].values():
         for operation in operations.values():
             _drop_unused(operation["responses"])
+            _add_links(operation)
+            for parameter in operation.get("parameters", ()):
+                _drop_null(parameter)
     return document
 
 
@@ -43,3 +53,36 @@ def _drop_unused(responses: dict[str, Any]) -> None:
     content = responses.get("422", {}).get("content", {}).get("application/json", {})
     if content.get("schema", {}).get("$ref", "").endswith("/HTTPValidationError"):
         del responses["422"]
+
+
+def _add_links(operation: dict[str, Any]) -> None:
+    if operation["operationId"] in _LINKS:
+        parameter, targets = _LINKS[operation["operationId"]]
+        operation["responses"]["201"]["links"] = {
+            target: {"operationId": target, "parameters": {parameter: "$response.body#/id"}} for target in targets
+        }
+
+
+def _drop_null(parameter: dict[str, Any]) -> None:
+    """A parameter is left out or it has a value; neither a query nor a header can say null."""
+    schema = parameter["schema"]
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    if len(choices) == 1:
+        del schema["anyOf"]
+        schema.update(choices[0])
+
+
+def _require_tags(part: Any, schemas: dict[str, Any]) -> None:
+    """The key that tells the members of a union apart has a default in each of them, yet a body must name it."""
+    if isinstance(part, list):
+        for item in part:
+            _require_tags(item, schemas)
+    if not isinstance(part, dict):
+        return
+    union = part.get("discriminator")
+    if isinstance(union, dict) and "mapping" in union:
+        for reference in union["mapping"].values():
+            member = schemas[reference.rpartition("/")[2]]
+            member["required"] = sorted({*member.get("required", ()), union["propertyName"]})
+    for item in part.values():
+        _require_tags(item, schemas)

@@ -74,7 +74,7 @@ def cancel_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
 
 
 @router.get("/{job_id}/events", response_model=Series[EventObject], responses=documented(401, 404, 422))
-def list_events(  # noqa: PLR0913, PLR0917 - a listing's parameters
+def list_job_events(  # noqa: PLR0913, PLR0917 - a listing's parameters
     service: ServiceDep,
     caller: CallerDep,
     job_id: str,
@@ -88,7 +88,7 @@ def list_events(  # noqa: PLR0913, PLR0917 - a listing's parameters
 
 
 @router.get("/{job_id}/metrics", response_model=Series[MetricObject], responses=documented(401, 404, 422))
-def list_metrics(  # noqa: PLR0913, PLR0917 - a listing's parameters
+def list_job_metrics(  # noqa: PLR0913, PLR0917 - a listing's parameters
     service: ServiceDep,
     caller: CallerDep,
     job_id: str,
@@ -101,7 +101,7 @@ def list_metrics(  # noqa: PLR0913, PLR0917 - a listing's parameters
 
 
 @router.get("/{job_id}/checkpoints", response_model=Page[ArtifactObject], responses=documented(401, 404, 422))
-def list_checkpoints(
+def list_job_checkpoints(
     service: ServiceDep, caller: CallerDep, job_id: str, after: After = None, limit: Limit = 20
 ) -> Response:
     """List the checkpoints of a job, newest first."""

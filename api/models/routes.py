@@ -34,11 +34,19 @@ Name = Annotated[
 JobId = Annotated[ObjectId | None, Query(description="What this job made.")]
 
 
+_ONE = "/{reference:reference}"
+
+
 def _collection(noun: Noun) -> APIRouter:
     router = APIRouter(prefix=f"/{noun.path}", tags=[noun.path])
-    one = "/{reference:reference}"
+    _add_listings(router, noun)
+    _add_facts(router, noun)
+    _add_downloads(router, noun)
+    return router
 
-    @router.get("", response_model=Page[ArtifactObject], responses=documented(401, 422))
+
+def _add_listings(router: APIRouter, noun: Noun) -> None:
+    @router.get("", name=f"list_{noun.path}", response_model=Page[ArtifactObject], responses=documented(401, 422))
     def list_artifacts(  # noqa: PLR0913, PLR0917 - a listing's parameters
         service: ServiceDep,
         caller: CallerDep,
@@ -51,12 +59,12 @@ def _collection(noun: Noun) -> APIRouter:
         page = models.page(service, caller, noun, name=name, job_id=job_id, after=after, limit=limit)
         return answer(page)
 
-    @router.get(one, response_model=ArtifactObject, responses=documented(401, 404))
-    def show_artifact(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
-        """Show one."""
-        return answer(models.show(service, caller, noun, reference))
-
-    @router.get(one + "/versions", response_model=Page[ArtifactObject], responses=documented(401, 404, 422))
+    @router.get(
+        _ONE + "/versions",
+        name=f"list_{noun.singular}_versions",
+        response_model=Page[ArtifactObject],
+        responses=documented(401, 404, 422),
+    )
     def list_versions(
         service: ServiceDep, caller: CallerDep, reference: str, after: After = None, limit: Limit = 20
     ) -> Response:
@@ -65,17 +73,43 @@ def _collection(noun: Noun) -> APIRouter:
         page = models.page(service, caller, noun, name=name, job_id=None, after=after, limit=limit)
         return answer(page)
 
-    @router.get(one + "/lineage", response_model=Lineage, responses=documented(401, 404))
+
+def _add_facts(router: APIRouter, noun: Noun) -> None:
+    @router.get(_ONE, name=f"show_{noun.singular}", response_model=ArtifactObject, responses=documented(401, 404))
+    def show_artifact(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
+        """Show one."""
+        return answer(models.show(service, caller, noun, reference))
+
+    @router.get(
+        _ONE + "/lineage", name=f"show_{noun.singular}_lineage", response_model=Lineage, responses=documented(401, 404)
+    )
     def show_lineage(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
         """Tell what it was made from, by which job, and the same of all it was built on."""
         return answer(models.lineage(service, caller, noun, reference))
 
-    @router.get(one + "/manifest", response_model=Manifest, responses=documented(401, 404))
+    @router.get(
+        _ONE + "/manifest",
+        name=f"show_{noun.singular}_manifest",
+        response_model=Manifest,
+        responses=documented(401, 404),
+    )
     def show_manifest(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
         """List its files with their checksums."""
         return answer(models.manifest(service, caller, noun, reference))
 
-    @router.get(one + "/files/{path:path}", response_class=Response, responses=BINARY | documented(401, 404, 416))
+    @router.delete(_ONE, name=f"delete_{noun.singular}", response_model=Deleted, responses=documented(401, 404, 409))
+    def delete_artifact(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
+        """Delete one that no unfinished job needs; its lineage stays."""
+        return answer(models.delete(service, caller, noun, reference))
+
+
+def _add_downloads(router: APIRouter, noun: Noun) -> None:
+    @router.get(
+        _ONE + "/files/{path:path}",
+        name=f"download_{noun.singular}_file",
+        response_class=Response,
+        responses=BINARY | documented(401, 404, 416),
+    )
     def download_file(service: ServiceDep, caller: CallerDep, request: Request, reference: str, path: str) -> Response:
         """Download one file; `Range` and `If-None-Match` are honoured, the ETag is the sha256."""
         file = models.member(models.manifest(service, caller, noun, reference), path)
@@ -87,19 +121,17 @@ def _collection(noun: Noun) -> APIRouter:
             filename=PurePosixPath(file.path).name,
         )
 
-    @router.get(one + "/archive", response_class=Response, responses=ARCHIVE | documented(401, 404))
+    @router.get(
+        _ONE + "/archive",
+        name=f"download_{noun.singular}_archive",
+        response_class=Response,
+        responses=ARCHIVE | documented(401, 404),
+    )
     def download_archive(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
         """Download all files as one tar; extract it into a folder of its own."""
         manifest = models.manifest(service, caller, noun, reference)
         filename = manifest.reference.replace("/", "-") + ".tar"
         return archive_response(service.blobs, models.members(manifest), digest=manifest.digest, filename=filename)
-
-    @router.delete(one, response_model=Deleted, responses=documented(401, 404, 409))
-    def delete_artifact(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
-        """Delete one that no unfinished job needs; its lineage stays."""
-        return answer(models.delete(service, caller, noun, reference))
-
-    return router
 
 
 router = APIRouter()
