@@ -11,6 +11,7 @@ from db.models import Artifact, Attempt, Job
 from db.state import HELD, JobState
 
 _REDISPATCH_CAP_S = 60.0
+_REDISPATCH_DOUBLINGS = 8
 _BACKOFF_CAP_S = 300.0
 
 __all__ = [
@@ -193,10 +194,8 @@ def unclaimed(s: Session, older_than_s: float, limit: int) -> list[Job]:
     The wait doubles with each dispatch after the first, 60 s at most: a long queue is not a lost message.
     """
     now = clock.moment(s)
-    # 10 doublings of any sensible wait are past the cap, and 2**10 fits every integer.
-    doublings = case((Job.dispatches <= 1, 0), (Job.dispatches > 10, 10), else_=Job.dispatches - 1)
-    wait_s = older_than_s * func.coalesce(1, 1).bitwise_lshift(doublings)
-    wait_s = case((wait_s > _REDISPATCH_CAP_S, _REDISPATCH_CAP_S), else_=wait_s)
+    waits = [min(older_than_s * 2**doublings, _REDISPATCH_CAP_S) for doublings in range(_REDISPATCH_DOUBLINGS)]
+    wait_s = case(*((Job.dispatches <= sent, wait) for sent, wait in enumerate(waits, 1)), else_=_REDISPATCH_CAP_S)
     query = select(Job).where(
         Job.state == JobState.QUEUED,
         or_(Job.not_before.is_(None), Job.not_before <= now),

@@ -133,7 +133,8 @@ class Postgres(Server):
     def create(self, *, empty: bool = False) -> str:
         """The URL of a new database, with the newest schema unless it is to be empty."""
         name = f"test_{secrets.token_hex(6)}"
-        self._sql(f"CREATE DATABASE {name}" + ("" if empty else f" TEMPLATE {self._template}"))
+        # A copy of the files costs a third of the default, which writes every page to the log.
+        self._sql(f"CREATE DATABASE {name}" + ("" if empty else f" TEMPLATE {self._template} STRATEGY FILE_COPY"))
         return self.url(name)
 
     def drop(self, url: str) -> None:

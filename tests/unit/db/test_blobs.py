@@ -76,9 +76,13 @@ def test_an_aborted_blob_leaves_nothing(blobs: BlobStore):
 
 
 def test_a_blob_whose_writing_failed_leaves_nothing(blobs: BlobStore):
-    with pytest.raises(RuntimeError), blobs.writer() as writer:
-        writer.write(b"hello")
-        raise RuntimeError
+    def interrupted():
+        with blobs.writer() as writer:
+            writer.write(b"hello")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
     assert visible(blobs) == []
 
 
@@ -131,18 +135,21 @@ def test_nothing_is_taken_in_when_the_disk_runs_low(tmp_path: Path):
 
 
 def test_a_disk_that_runs_low_meanwhile_stops_a_long_write(blobs: BlobStore):
-    megabyte = bytes(1 << 20)
-    with pytest.raises(LowSpace), blobs.writer() as writer:
-        blobs.low_space_bytes = 1 << 62
-        for _ in range(65):
-            writer.write(megabyte)
+    def write_on():
+        with blobs.writer() as writer:
+            blobs.low_space_bytes = 1 << 62
+            for _ in range(65):
+                writer.write(bytes(1 << 20))
+
+    with pytest.raises(LowSpace):
+        write_on()
     assert visible(blobs) == []
 
 
 def test_what_killed_writers_left_is_discarded_once_it_is_old(blobs: BlobStore):
-    writer = blobs.writer()
-    writer.write(b"hello")
-    now = next(iter((blobs.root / "tmp").iterdir())).stat().st_mtime
+    left = blobs.root / "tmp/left"
+    left.write_bytes(b"hello")
+    now = left.stat().st_mtime
     assert blobs.discard_stale(3600, now + 60) == 0
     assert blobs.discard_stale(3600, now + 3601) == 1
     assert visible(blobs) == []
