@@ -14,11 +14,20 @@ from api.stream.frames import frames
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
+# One frame, as OpenAPI describes server-sent events.
+_FRAME = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {
+        "id": {"type": "string", "description": "The seq; a client that reconnects sends it as Last-Event-ID."},
+        "data": {"type": "string", "description": "JSON, or [DONE]."},
+    },
+}
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Server-sent events. Each `data` is an event or the metrics of a step, with its `seq`; "
         "`data: [DONE]` ends the stream once the job has ended.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {"text/event-stream": {"schema": _FRAME}},
     }
 }
 LastEventId = Annotated[

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from api.app import create_app
 from api.deps import Service
@@ -133,23 +134,28 @@ def served(home: Path, database_url: str, **changes: Any) -> Iterator[Live]:
             project_ids.append(project.id)
             tokens.append(keys.create(session, project.id, "tests", SECRET)[1])
     app = create_app(settings, storage, database)
-    listener = socket.create_server(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", ws="none", log_config=None))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    mine, theirs = (
-        httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False)
-        for token in tokens
-    )
     try:
-        until(lambda: server.started)
-        yield Live(url, app.state.service, project_ids[0], mine, theirs)
+        with served_app(app) as url, client(url, tokens[0]) as mine, client(url, tokens[1]) as theirs:
+            yield Live(url, app.state.service, project_ids[0], mine, theirs)
     finally:
-        mine.close()
-        theirs.close()
-        app.state.service.feed.close()
-        server.should_exit = True
-        thread.join(20)
-        listener.close()
         database.close()
+
+
+def client(url: str, token: str) -> httpx.Client:
+    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=30, trust_env=False)
+
+
+@contextlib.contextmanager
+def served_app(app: FastAPI) -> Iterator[str]:
+    """The address of the application, served by a thread."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", ws="none", log_config=None))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            until(lambda: server.started)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            app.state.service.feed.close()
+            server.should_exit = True
+            thread.join(20)

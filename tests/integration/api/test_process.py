@@ -1,0 +1,142 @@
+"""The real process: `python -m api.bootstrap`, then `python -m api`."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api.app import create_app
+from api.settings import ApiSettings
+from db.settings import StorageSettings
+from tests.integration.api.live import client, pretrain_spec, served_app, text_file, until
+
+ROOT = Path(__file__).resolve().parents[3]
+MAX_RESIDENT_BYTES = 200 * 10**6
+HEAVY = ("torch", "transformers", "numpy", "libtorch")
+
+
+@dataclass
+class Process:
+    home: Path
+    process: subprocess.Popen[bytes]
+    client: httpx.Client
+
+
+def environment(home: Path, port: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        "TRAINYARD_HOME": str(home),
+        "TRAINYARD_PORT": str(port),
+        "TRAINYARD_BROKER_URL": "redis://127.0.0.1:1/0",
+    }
+
+
+def bootstrap(home: Path, port: int = 0) -> str:
+    command = [sys.executable, "-m", "api.bootstrap", "--key-file", str(home / "key")]
+    subprocess.run(command, cwd=ROOT, env=environment(home, port), check=True, capture_output=True)
+    return (home / "key").read_text().strip()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    home = tmp_path_factory.mktemp("process")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    key = bootstrap(home, port)
+    with (home / "log").open("wb") as log:
+        command = [sys.executable, "-m", "api"]
+        process = subprocess.Popen(command, cwd=ROOT, env=environment(home, port), stderr=log)
+    asking = client(f"http://127.0.0.1:{port}", key)
+
+    def ready() -> bool:
+        try:
+            return asking.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    with asking:
+        try:
+            until(ready, 20)
+            yield Process(home, process, asking)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_the_api_never_imports_torch_and_stays_under_200_mb(running: Process):
+    file_id = text_file(running.client)
+    content = b'{"text": "%b"}\n' % (b"x" * 1000) * 20_000
+    upload = running.client.post("/v1/files", data={"purpose": "pretrain"}, files={"file": ("big.jsonl", content)})
+    assert upload.status_code == 201
+    for _ in range(50):
+        assert running.client.post("/v1/jobs", json=pretrain_spec(file_id)).status_code == 201
+    assert len(running.client.get("/v1/jobs", params={"limit": 50}).json()["data"]) == 50
+    mapped = Path(f"/proc/{running.process.pid}/maps").read_text()
+    assert not [name for name in HEAVY if f"/{name}" in mapped]
+    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    resident_kib = int(status.partition("VmRSS:")[2].split()[0])
+    assert resident_kib * 1024 < MAX_RESIDENT_BYTES
+
+
+def test_importing_the_application_imports_no_torch():
+    code = f"import sys, api.app, api.bootstrap; assert not set(sys.modules) & set({HEAVY!r})"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_what_is_in_a_file_never_reaches_the_log(running: Process):
+    marker = "the-owner's-own-words"
+    rows = f'{{"text": "{marker}\n{{"text": 7, "x": "{marker}"}}\n'
+    refused = running.client.post(
+        "/v1/files", data={"purpose": "pretrain"}, files={"file": ("rows.jsonl", rows.encode())}
+    )
+    assert refused.status_code == 400
+    assert marker not in (running.home / "log").read_text()
+
+
+def test_bootstrap_writes_private_files_and_running_it_again_changes_nothing(tmp_path):
+    key = bootstrap(tmp_path)
+    assert key.startswith("ty-")
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    assert bootstrap(tmp_path) == key
+    assert key.encode() not in (tmp_path / "trainyard.db").read_bytes()
+
+
+def test_bootstrap_makes_a_new_key_when_the_old_one_is_lost(tmp_path):
+    key = bootstrap(tmp_path)
+    (tmp_path / "key").unlink()
+    assert bootstrap(tmp_path) != key
+
+
+def test_without_a_secret_the_service_says_how_to_get_one(tmp_path):
+    with pytest.raises(ValueError, match=r"python -m api\.bootstrap"):
+        create_app(ApiSettings(), StorageSettings(home=tmp_path))
+
+
+def test_a_database_without_its_schema_is_not_ready_and_says_so(tmp_path):
+    settings = ApiSettings(secret="s")
+    with served_app(create_app(settings, StorageSettings(home=tmp_path))) as url:
+        answer = httpx.get(f"{url}/readyz", trust_env=False)
+        assert answer.status_code == 503
+        assert answer.json()["error"]["errors"][0]["path"] == "schema"
+        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+
+
+def test_sigterm_ends_the_process_at_once_though_a_stream_is_open(running: Process):
+    job_id = running.client.post("/v1/jobs", json=pretrain_spec(text_file(running.client))).json()["id"]
+    with running.client.stream("GET", f"/v1/jobs/{job_id}/stream") as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        began = time.monotonic()
+        running.process.send_signal(signal.SIGTERM)
+        list(lines)
+    assert running.process.wait(10) == -signal.SIGTERM  # uvicorn cleans up, then lets the signal end it
+    assert time.monotonic() - began < 5
