@@ -18,6 +18,7 @@ its access log, telemetry and job queue turned off. No worker runs, so submitted
 import argparse
 import http.client
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from typing import NamedTuple
 import peer
 from ingest import FIGURES, figures
 from load import Call, Cost, drive, send
-from processes import cpu_s, free_port, stop
+from processes import cpu_s
 from report import emit
 from service import REPOSITORY, Service, serve_api
 
@@ -196,6 +197,7 @@ def refuses_wrong_key(service: Service) -> bool:
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers are stopped then too
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0, help="Of load, each operation, side and round.")
@@ -203,16 +205,12 @@ def main() -> None:
     peer.install()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-bench-")))
-        (folder / "mlflow").mkdir()
-        service = serve_api(folder / "home")
-        stack.callback(service.stop)
-        port = free_port()
-        mlflow = peer.serve(folder / "mlflow", port)
-        stack.callback(stop, mlflow)
+        service = stack.enter_context(serve_api(folder / "home"))
+        mlflow = Peer(*stack.enter_context(peer.serve(folder / "mlflow")))
         writer = Writer(service)
         stack.callback(writer.process.kill)
         assert refuses_wrong_key(service), "the service answered to a wrong key"
-        costs = measure(Bench(service, writer, Peer(mlflow, port)), options.rounds, options.seconds)
+        costs = measure(Bench(service, writer, mlflow), options.rounds, options.seconds)
     ours = {name: round(median(our.per_cpu_s for our, _ in pairs)) for name, pairs in costs.items()}
     theirs = {name: round(median(their.per_cpu_s for _, their in pairs)) for name, pairs in costs.items()}
     ratios = {name: median(our.per_cpu_s / their.per_cpu_s for our, their in pairs) for name, pairs in costs.items()}

@@ -18,6 +18,7 @@ import argparse
 import http.client
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -140,16 +141,15 @@ def measure(cold: Service, warm: Service, folder: Path, rounds: int, steps: int)
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers are stopped then too
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-bench-")))
-        cold = serve(folder / "cold", {"TRAINYARD_WARM_ENGINES": "0"})
-        stack.callback(cold.stop)
-        warm = serve(folder / "warm", {"TRAINYARD_WARM_ENGINES": "1"})
-        stack.callback(warm.stop)
+        cold = stack.enter_context(serve(folder / "cold", {"TRAINYARD_WARM_ENGINES": "0"}))
+        warm = stack.enter_context(serve(folder / "warm", {"TRAINYARD_WARM_ENGINES": "1"}))
         times = measure(cold, warm, folder, options.rounds, options.steps)
     hand_s = median(times.hand)
     cold_s, warm_s = (median(run.done_s for run in runs) for runs in (times.cold, times.warm))

@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from processes import answers, start, wait_until
+from processes import answers, free_port, running, wait_until
 
 VERSION = "3.17.0"
 _ENVIRONMENT_DIR = Path(__file__).resolve().parent.parent / ".bench" / f"mlflow-{VERSION}"
@@ -23,14 +25,16 @@ def install() -> None:
     done.touch()
 
 
-def serve(folder: Path, port: int) -> subprocess.Popen[bytes]:
-    """Start it with one worker process, no access log, no key check and no artifact proxy."""
-    log = folder / "mlflow.log"
+@contextmanager
+def serve(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """The server and its port: one worker process, no access log, no key check and no artifact proxy."""
+    folder.mkdir()
+    port, log = free_port(), folder / "mlflow.log"
     command = [
         _ENVIRONMENT_DIR / "bin" / "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--default-artifact-root", str(folder / "artifacts"),
         "--no-serve-artifacts", "--uvicorn-opts", "--no-access-log --log-level warning",
     ]  # fmt: skip
-    process = start(command, log=log, environment=_QUIET)
-    wait_until(lambda: answers(port, "/health"), process, log)
-    return process
+    with running(command, log=log, environment=_QUIET) as process:
+        wait_until(lambda: answers(port, "/health"), process, log)
+        yield process, port

@@ -6,7 +6,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 _TICK_HZ = os.sysconf("SC_CLK_TCK")
@@ -44,18 +45,23 @@ def wait_quiet(pids: Sequence[int], limit_s: float = 60.0) -> None:
     raise TimeoutError(f"{pids} are still busy after {limit_s:.0f} s")
 
 
-def start(
+@contextmanager
+def running(
     command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str], folder: Path | None = None
-) -> subprocess.Popen[bytes]:
-    """Start a server in a session of its own, its output in a file."""
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in a session of its own, its output in a file; stopped at the end."""
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             env={**os.environ, **environment}, cwd=folder, start_new_session=True,
         )  # fmt: skip
+    try:
+        yield process
+    finally:
+        _stop(process)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the session; SIGKILL to what has not ended in time."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)
