@@ -34,5 +34,5 @@ OBJECTIVES: dict[str, Any] = {
 }
 
 
-def objective_of(run: RunDirectory, journal: Journal) -> Objective:
-    return OBJECTIVES[run.spec.kind](run, run.spec, journal)
+def objective_of(run: RunDirectory, spec: Any, journal: Journal) -> Objective:
+    return OBJECTIVES[spec.kind](run, spec, journal)

@@ -32,15 +32,14 @@ def carry_out(root: Path, stop: StopFlag) -> int:
     if not root.is_dir():
         sys.stderr.write(f"{root} is not a directory\n")
         return EXIT_BUG
-    journal = Journal(root / "events.jsonl")
+    journal = Journal(RunDirectory(root).events)
     step = 0
     try:
-        run = RunDirectory.read(root)
-        session = Session.open(run, journal, stop)
-        if isinstance(run.spec, EvalSpec):
+        session = Session.open(RunDirectory(root), journal, stop)
+        if isinstance(session.spec, EvalSpec):
             score(session)
         else:
-            training = Training(session, run.spec)
+            training = Training(session, session.spec)
             try:
                 training.carry_out()
                 export(session, training.progress)

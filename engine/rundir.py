@@ -3,14 +3,9 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import ValidationError
+from typing import Any
 
 from engine.errors import DataError, SpecError
-from engine.jobs import JOB_SPEC, resolve
-from engine.kinds.eval.spec import EvalSpec
-from engine.kinds.pretrain.spec import PretrainSpec
-from engine.kinds.sft.spec import SftSpec
 
 
 @dataclass(frozen=True)
@@ -18,15 +13,12 @@ class RunDirectory:
     """`model/`, `adapter/` and `data/` are read only: their files may be hard links that others share."""
 
     root: Path
-    job_id: str
-    spec: PretrainSpec | SftSpec | EvalSpec
 
-    @classmethod
-    def read(cls, root: Path) -> "RunDirectory":
+    def read_job(self) -> dict[str, Any]:
+        """job.json: {"job_id", "attempt", "spec"}."""
         try:
-            job = json.loads((root / "job.json").read_text(encoding="utf-8"))
-            return cls(root, job["job_id"], resolve(JOB_SPEC.validate_python(job["spec"])))
-        except (OSError, json.JSONDecodeError, KeyError, ValidationError) as error:
+            return json.loads((self.root / "job.json").read_text(encoding="utf-8"))
+        except (OSError, json.JSONDecodeError) as error:
             raise SpecError(
                 "job_not_read", f"job.json cannot be read: {error}", 'It holds {"job_id", "attempt", "spec"}.'
             ) from error

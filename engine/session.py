@@ -4,13 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from engine import checkpoint
 from engine.data.corpus import Batch, Corpus, Rows
+from engine.errors import SpecError
 from engine.evaluate import evaluate
+from engine.jobs import JOB_SPEC, resolve
 from engine.journal import Journal
 from engine.kinds.eval.spec import EvalSpec
+from engine.kinds.pretrain.spec import PretrainSpec
+from engine.kinds.sft.spec import SftSpec
 from engine.measure import matmul_tflops
 from engine.model.load import Subject
 from engine.objectives import Objective, objective_of
@@ -18,12 +23,15 @@ from engine.precision import Machine
 from engine.rundir import RunDirectory
 from engine.stop import StopFlag
 
+Spec = PretrainSpec | SftSpec | EvalSpec
+
 
 @dataclass
 class Session:
     """A loaded job. `start` is the checkpoint that it goes on from, if any."""
 
     run: RunDirectory
+    spec: Spec
     journal: Journal
     stop: StopFlag
     machine: Machine
@@ -34,14 +42,14 @@ class Session:
 
     @classmethod
     def open(cls, run: RunDirectory, journal: Journal, stop: StopFlag) -> "Session":
-        spec = run.spec
+        spec = _spec_of(run)
         given = spec.evaluation if isinstance(spec, EvalSpec) else spec.hyperparameters
         machine = Machine.choose(spec.resources.device, given.precision)
         checkpoint.seed_everything(spec.seed)
-        objective = objective_of(run, journal)
+        objective = objective_of(run, spec, journal)
         start = checkpoint.newest(run.checkpoints)
         subject = objective.load(start, machine)
-        return cls(run, journal, stop, machine, objective, start, subject, objective.rows(subject))
+        return cls(run, spec, journal, stop, machine, objective, start, subject, objective.rows(subject))
 
     def report_start(self, *, total_steps: int, start_step: int) -> float:
         """Write the `started` event; returns the measured matmul rate in TFLOP/s."""
@@ -70,7 +78,7 @@ class Session:
         self.subject = Subject(torch.nn.Module(), self.subject.tokenizer, self.subject.layout)
 
     def evaluate(self, corpus: Corpus) -> dict[str, float]:
-        spec = self.run.spec
+        spec = self.spec
         if isinstance(spec, EvalSpec):
             row_tokens, batch_rows = spec.evaluation.max_length, spec.evaluation.per_device_eval_batch_size
         else:
@@ -92,6 +100,16 @@ def score(session: Session) -> None:
     metrics = session.evaluate(corpus)
     session.journal.metrics(0, "eval", metrics)
     session.journal.finish(0, metrics)
+
+
+def _spec_of(run: RunDirectory) -> Spec:
+    job = run.read_job()
+    try:
+        return resolve(JOB_SPEC.validate_python(job["spec"]))
+    except (KeyError, ValidationError) as error:
+        raise SpecError(
+            "job_not_read", f"job.json holds no valid spec: {error}", "Write it as the API does."
+        ) from error
 
 
 def _row_count(corpus: Corpus | None) -> int:

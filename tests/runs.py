@@ -168,7 +168,7 @@ def pretrain_run(root: Path, **hyperparameters: Any) -> Path:
 def opened(root: Path) -> Iterator[Session]:
     """A session of a run directory in this process."""
     with closing(Journal(root / "events.jsonl")) as journal:
-        yield Session.open(RunDirectory.read(root), journal, StopFlag())
+        yield Session.open(RunDirectory(root), journal, StopFlag())
 
 
 def carry_out(root: Path) -> int:

@@ -54,16 +54,16 @@ class _Run:
 
 def _running(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[_Run]:
     """Begin token, text and end token of each document; blocks that follow each other are one."""
-    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     end: Any = tokenizer.eos_token_id
+    begin: Any = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     runs: list[_Run] = []
     for part in batches(rows):
-        encoded = tokenizer([str(row.row) for row in part], add_special_tokens=False)["input_ids"]
+        encoded: Any = tokenizer([str(row.row) for row in part], add_special_tokens=False)["input_ids"]
         for row, ids in zip(part, encoded, strict=True):
             if not row.follows:
                 runs.append(_Run([], 0, 0, []))
                 runs[-1].add([] if begin is None else [begin], row.line, 0)
-            closed = ids if end is None or not row.ends else [*ids, end]
+            closed: list[int] = ids if end is None or not row.ends else [*ids, end]
             runs[-1].add(closed, row.line, len(str(row.row).encode()))
     return [run for run in runs if run.tokens > 1]
 

@@ -10,21 +10,17 @@ from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
 
 from engine.data.corpus import Batch
 from engine.errors import SpecError
-from engine.kinds.pretrain.spec import Architecture
 from engine.model.attention import PACKED
 from engine.model.forward import backbone_of, head_of
 
 _SELF_CHECK_TOLERANCE = 2e-3
 """Relative to the largest logit, in fp32."""
-_SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 @dataclass
@@ -80,33 +76,8 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype = torch
     return prepare(model, device)
 
 
-def new_model(
-    architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, max_length: int, device: torch.device
-) -> PreTrainedModel:
-    """A Llama with random weights, drawn from torch's seeded generator."""
-    heads = architecture.num_attention_heads
-    special: dict[str, Any] = {name: getattr(tokenizer, name) for name in _SPECIAL_IDS}
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=architecture.hidden_size,
-        intermediate_size=architecture.intermediate_size or _round_up(architecture.hidden_size * 8 // 3, 16),
-        num_hidden_layers=architecture.num_hidden_layers,
-        num_attention_heads=heads,
-        num_key_value_heads=architecture.num_key_value_heads or heads,
-        tie_word_embeddings=architecture.tie_word_embeddings,
-        max_position_embeddings=max_length,
-        rope_parameters={"rope_type": "default", "rope_theta": architecture.rope_theta},
-        **special,
-    )
-    config._attn_implementation = PACKED  # noqa: SLF001 - transformers' own name for it; there is no public setter
-    return prepare(LlamaForCausalLM(config), device)
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
-
-
 def prepare(model: Any, device: torch.device) -> Any:
+    """A model's own dropout is off in this engine: packed rows then score as rows by themselves."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0

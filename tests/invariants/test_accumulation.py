@@ -24,7 +24,7 @@ def training(root: Path, batch: int, accumulation: int) -> Iterator[Training]:
     spec["hyperparameters"]["learning_rate"] = 0.001
     runs.sft_run(root, spec=spec)
     with runs.opened(root) as session:
-        yield Training(session, session.run.spec)
+        yield Training(session, session.spec)
 
 
 def gradients_of_first_step(made: Training, *, per_micro_batch: bool = False) -> torch.Tensor:

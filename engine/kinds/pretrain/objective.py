@@ -1,19 +1,25 @@
 """Pre-training: the next token of every text."""
 
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor, nn
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.data.corpus import Batch, Rows
 from engine.data.source import read_sources
 from engine.data.text import text_corpus
 from engine.data.tokenizer import train_tokenizer
 from engine.journal import Journal
-from engine.kinds.pretrain.spec import PretrainSpec
+from engine.kinds.pretrain.spec import Architecture, PretrainSpec
+from engine.model.attention import PACKED
 from engine.model.forward import token_loss
-from engine.model.load import Subject, check_fit, load_model, load_tokenizer, new_model
+from engine.model.load import Subject, check_fit, load_model, load_tokenizer, prepare
 from engine.precision import Machine
 from engine.rundir import RunDirectory
+
+_SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class PretrainObjective:
@@ -55,3 +61,29 @@ class PretrainObjective:
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
         return token_loss(model, batch)
+
+
+def new_model(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, max_length: int, device: torch.device
+) -> PreTrainedModel:
+    """A Llama with random weights, drawn from torch's seeded generator."""
+    heads = architecture.num_attention_heads
+    special: dict[str, Any] = {name: getattr(tokenizer, name) for name in _SPECIAL_IDS}
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=architecture.hidden_size,
+        intermediate_size=architecture.intermediate_size or _round_up(architecture.hidden_size * 8 // 3, 16),
+        num_hidden_layers=architecture.num_hidden_layers,
+        num_attention_heads=heads,
+        num_key_value_heads=architecture.num_key_value_heads or heads,
+        tie_word_embeddings=architecture.tie_word_embeddings,
+        max_position_embeddings=max_length,
+        rope_parameters={"rope_type": "default", "rope_theta": architecture.rope_theta},
+        **special,
+    )
+    config._attn_implementation = PACKED  # noqa: SLF001 - transformers' own name for it; there is no public setter
+    return prepare(LlamaForCausalLM(config), device)
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
