@@ -45,6 +45,11 @@ def head() -> str | None:
     return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
+def history() -> list[str]:
+    """All revisions, oldest first."""
+    return [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()][::-1]
+
+
 def _run(url: str, action: Callable[[Config], None]) -> None:
     """Do something under a lock and in one transaction: all migrations take, or none does."""
     config = Config()

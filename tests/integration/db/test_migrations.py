@@ -1,0 +1,134 @@
+"""Migrations, up and down, with data in the tables."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, inspect, select, text
+
+from db import artifacts, files, jobs, keys, leases, migrate, outbox, projects, records
+from db.models import Row
+from db.session import Database
+from db.state import JobState
+from tests.integration.db.work import ENTRY, event, metric
+
+ROOT = Path(__file__).parents[3]
+
+
+def fill(url: str) -> None:
+    """At least one row in every table."""
+    database = Database(url)
+    with database.write() as s:
+        project = projects.create(s, "default")
+        keys.create(s, project.id, "laptop", b"secret")
+        files.add(
+            s, project.id, filename="a", purpose="evals", size_bytes=1, sha256="a" * 64, format="chat", row_count=1
+        )
+        job = jobs.create(s, project.id, {}, kind="sft", priority=0, base_artifact_id=None)
+        assert leases.claim(s, job.id, worker="w", lease_s=60)
+        assert leases.begin_running(s, job.id, 1)
+        assert records.append(s, job.id, 1, events=[event()], metrics=[metric(1)], lease_s=60)
+        told = {"step": 1, "files": [ENTRY], "metrics": {}, "lineage": {}}
+        base = artifacts.publish_result(s, job.id, 1, kind="model", layout="model", name="tiny", **told)
+        assert base is not None
+        assert leases.settle(s, job.id, 1, state=JobState.SUCCEEDED)
+        jobs.create(s, project.id, {}, kind="sft", priority=0, base_artifact_id=base.id)
+        assert outbox.pending(s, 1)
+    with database.read() as s:
+        assert all(s.execute(select(table)).first() for table in Row.metadata.sorted_tables)
+    database.close()
+
+
+def tables(url: str) -> set[str]:
+    engine = create_engine(url)
+    found = set(inspect(engine).get_table_names())
+    engine.dispose()
+    return found - {"alembic_version"}
+
+
+def test_the_newest_schema_is_that_of_the_models(empty_database_url: str):
+    migrate.upgrade(empty_database_url)
+    migrate.check(empty_database_url)
+    assert migrate.current(empty_database_url) == migrate.head()
+
+
+def test_a_schema_that_differs_from_the_models_is_found_out(empty_database_url: str):
+    migrate.upgrade(empty_database_url)
+    engine = create_engine(empty_database_url)
+    with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs ADD COLUMN extra INTEGER"))
+    engine.dispose()
+    with pytest.raises(Exception, match="New upgrade operations detected"):
+        migrate.check(empty_database_url)
+
+
+def test_every_migration_goes_down_and_up_again_with_data_in_the_tables(empty_database_url: str):
+    migrate.upgrade(empty_database_url)
+    for target in ["base", *migrate.history()[:-1]][::-1]:
+        migrate.upgrade(empty_database_url)
+        fill(empty_database_url)
+        migrate.downgrade(empty_database_url, target)
+        assert migrate.current(empty_database_url) == (None if target == "base" else target)
+    assert tables(empty_database_url) == set()
+    migrate.upgrade(empty_database_url)
+    migrate.check(empty_database_url)
+    fill(empty_database_url)
+
+
+def test_an_upgrade_of_what_is_newest_keeps_every_row(empty_database_url: str):
+    migrate.upgrade(empty_database_url)
+    fill(empty_database_url)
+    migrate.upgrade(empty_database_url)
+    database = Database(empty_database_url)
+    with database.read() as s:
+        assert [project.name for project in projects.list_all(s)] == ["default"]
+    database.close()
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(empty_database_url: str):
+    engine = create_engine(empty_database_url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE outbox (id INTEGER)"))
+    engine.dispose()
+    with pytest.raises(Exception, match="outbox"):
+        migrate.upgrade(empty_database_url)
+    assert tables(empty_database_url) == {"outbox"}
+
+
+def test_processes_that_upgrade_at_once_wait_for_each_other(empty_database_url: str):
+    faults: list[BaseException] = []
+
+    def upgrade() -> None:
+        command = [sys.executable, "-m", "db.migrate", "upgrade"]
+        environment = os.environ | {"TRAINYARD_DATABASE_URL": empty_database_url}
+        try:
+            subprocess.run(command, check=True, cwd=ROOT, env=environment, capture_output=True)
+        except subprocess.CalledProcessError as error:
+            faults.append(RuntimeError(error.stderr.decode()))
+
+    threads = [threading.Thread(target=upgrade) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    migrate.check(empty_database_url)
+
+
+def test_an_empty_database_has_no_revision(empty_database_url: str):
+    assert migrate.current(empty_database_url) is None
+
+
+def test_an_unknown_command_is_told_with_those_there_are():
+    with pytest.raises(SystemExit, match="usage"):
+        migrate.main(["sideways"])
+
+
+def test_the_command_line_checks_a_new_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "not/there/yet"))
+    monkeypatch.delenv("TRAINYARD_DATABASE_URL", raising=False)
+    migrate.main(["check"])
+    assert (tmp_path / "not/there/yet/trainyard.db").exists()
