@@ -45,7 +45,8 @@ class Server:
     _crash_signal = signal.SIGKILL
 
     def __init__(self, name: str, user: str | None = None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix=f"trainyard-{name}-", dir="/tmp"))
+        _remove_left_over(name)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"trainyard-{name}-{os.getpid()}-", dir="/tmp"))
         self._name = name
         self._user = user
         self._process: subprocess.Popen[bytes] | None = None
@@ -104,6 +105,13 @@ class Server:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+def _remove_left_over(name: str) -> None:
+    """Remove the folders of test runs that were killed; their servers ended with them."""
+    for folder in Path("/tmp").glob(f"trainyard-{name}-*-*"):
+        if not Path("/proc", folder.name.split("-")[2]).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Postgres(Server):
