@@ -25,8 +25,13 @@ from db.settings import StorageSettings
 from workers.queue import Dispatcher
 
 
-def create_app(settings: ApiSettings, storage: StorageSettings, database: Database | None = None) -> FastAPI:
-    """The service as an ASGI application; its lifespan runs the dispatcher.
+def create_app(
+    settings: ApiSettings,
+    storage: StorageSettings,
+    database: Database | None = None,
+    broker_url: str | None = None,
+) -> FastAPI:
+    """The service as an ASGI application; its lifespan runs the dispatcher, to TRAINYARD_BROKER_URL if not told.
 
     Raises:
         ValueError: there is no secret yet; `python -m api.bootstrap` makes one.
@@ -47,7 +52,7 @@ def create_app(settings: ApiSettings, storage: StorageSettings, database: Databa
         blobs=BlobStore(storage.blobs_dir, low_space_bytes=storage.low_space_bytes),
         keyring=Keyring(database, key_secret(settings, storage.home)),
         feed=Feed(database),
-        dispatcher=Dispatcher(database),
+        dispatcher=Dispatcher(database, broker_url),
     )
     v1 = APIRouter(prefix="/v1")
     for router in (jobs, stream, files, models, kinds, me.router):

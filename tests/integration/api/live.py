@@ -24,6 +24,7 @@ from db.settings import StorageSettings
 from db.state import JobState
 
 SECRET = b"a secret of tests"
+BROKER_DOWN = "redis://127.0.0.1:1/0"
 CHAT = b'{"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}\n'
 
 
@@ -133,7 +134,7 @@ def served(home: Path, database_url: str, **changes: Any) -> Iterator[Live]:
             project = projects.create(session, f"project-{time.monotonic_ns()}")
             project_ids.append(project.id)
             tokens.append(keys.create(session, project.id, "tests", SECRET)[1])
-    app = create_app(settings, storage, database)
+    app = create_app(settings, storage, database, BROKER_DOWN)
     try:
         with served_app(app) as url, client(url, tokens[0]) as mine, client(url, tokens[1]) as theirs:
             yield Live(url, app.state.service, project_ids[0], mine, theirs)

@@ -16,7 +16,7 @@ import pytest
 from api.app import create_app
 from api.settings import ApiSettings
 from db.settings import StorageSettings
-from tests.integration.api.live import client, pretrain_spec, served_app, text_file, until
+from tests.integration.api.live import BROKER_DOWN, client, pretrain_spec, served_app, text_file, until
 
 ROOT = Path(__file__).resolve().parents[3]
 MAX_RESIDENT_BYTES = 200 * 10**6
@@ -35,7 +35,7 @@ def environment(home: Path, port: int) -> dict[str, str]:
         **os.environ,
         "TRAINYARD_HOME": str(home),
         "TRAINYARD_PORT": str(port),
-        "TRAINYARD_BROKER_URL": "redis://127.0.0.1:1/0",
+        "TRAINYARD_BROKER_URL": BROKER_DOWN,
     }
 
 
@@ -123,7 +123,7 @@ def test_without_a_secret_the_service_says_how_to_get_one(tmp_path):
 
 def test_a_database_without_its_schema_is_not_ready_and_says_so(tmp_path):
     settings = ApiSettings(secret="s")
-    with served_app(create_app(settings, StorageSettings(home=tmp_path))) as url:
+    with served_app(create_app(settings, StorageSettings(home=tmp_path), broker_url=BROKER_DOWN)) as url:
         answer = httpx.get(f"{url}/readyz", trust_env=False)
         assert answer.status_code == 503
         assert answer.json()["error"]["errors"][0]["path"] == "schema"

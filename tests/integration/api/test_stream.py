@@ -104,7 +104,8 @@ def test_news_reach_every_follower_as_they_come(live: Live):
 def test_a_follower_that_goes_away_is_forgotten(live: Live):
     job_id = submitted(live)
     with live.mine.stream("GET", f"/v1/jobs/{job_id}/stream") as answer:
-        next(frames(answer))
+        told = frames(answer)
+        next(told)
         assert job_id in live.service.feed._watchers
     with live.database.write() as session:
         jobs.request_cancel(session, live.project_id, job_id)
