@@ -80,9 +80,8 @@ class Lease:
                     if last:
                         self._ended.set()
                     return done
-            except Unavailable as error:
-                _LOG.warning("job %s: %s", self.job.id, error)
-                self.lost.wait(_RETRY_S)
+            except Unavailable:
+                self.lost.wait(_RETRY_S)  # the renewal, which fails for the same reason, tells of it
         raise LeaseLostError(self.job.id)
 
     def begin_running(self) -> None:
@@ -105,13 +104,18 @@ class Lease:
 
     def _renew_on(self) -> None:
         pause_s = self._heartbeat_s
+        away = False
         while not self._ended.wait(pause_s) and not self.lost.is_set():
             try:
                 self._renew()
-                pause_s = self._heartbeat_s
             except Unavailable as error:
-                _LOG.warning("job %s: the lease was not renewed: %s", self.job.id, error)
-                pause_s = _RETRY_S
+                if not away:
+                    _LOG.warning("job %s: its lease cannot be renewed: %s", self.job.id, error)
+                away, pause_s = True, _RETRY_S
+            else:
+                if away:
+                    _LOG.warning("job %s: its lease is renewed again", self.job.id)
+                away, pause_s = False, self._heartbeat_s
 
     def _renew(self) -> None:
         with self._writing:

@@ -12,31 +12,37 @@ from pathlib import Path
 
 
 def main(run_dir: Path) -> None:
-    log = (run_dir / "events.jsonl").open("a")
     seq = 0
     for action, value in json.loads((run_dir / "script.json").read_text()):
         if action == "event":
             seq += 1
-            log.write(json.dumps({"seq": seq, "time": time.time(), **value}) + "\n")
+            write(run_dir, json.dumps({"seq": seq, "time": time.time(), **value}) + "\n")
         elif action == "raw":
-            log.write(value)
+            write(run_dir, value)
         elif action == "files":
             for path, text in value.items():
                 (run_dir / path).parent.mkdir(parents=True, exist_ok=True)
                 (run_dir / path).write_text(text)
-        elif action == "say":
-            print(value, flush=True)
-        elif action == "sleep":
-            time.sleep(value)
-        elif action == "ignore":
-            signal.signal(getattr(signal, value), signal.SIG_IGN)
-        elif action == "die":
-            os.kill(os.getpid(), getattr(signal, value))
-        elif action == "exit":
-            log.flush()
-            os._exit(value)
-        log.flush()
+        else:
+            _ACTS[action](value)
 
+
+def write(run_dir: Path, text: str) -> None:
+    with (run_dir / "events.jsonl").open("a") as log:
+        log.write(text)
+
+
+def say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+_ACTS = {
+    "say": say,
+    "sleep": time.sleep,
+    "exit": os._exit,
+    "ignore": lambda name: signal.signal(getattr(signal, name), signal.SIG_IGN),
+    "die": lambda name: os.kill(os.getpid(), getattr(signal, name)),
+}
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

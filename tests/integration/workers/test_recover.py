@@ -1,5 +1,6 @@
 """What the reaper brings back."""
 
+import time
 from typing import Any
 
 from db import jobs, leases, outbox
@@ -65,7 +66,8 @@ def test_a_job_that_was_to_be_cancelled_when_its_worker_was_lost_is_cancelled(wo
 def test_a_message_that_nobody_acted_on_is_sent_again(workplace: Workplace) -> None:
     job_id = workplace.submit_tiny()
     assert send_all(workplace) == [job_id]
-    change(workplace, redispatch_after_s=0.001)
+    change(workplace, redispatch_after_s=0.01)
+    time.sleep(0.05)
     assert recover.redispatch(workplace.database, workplace.settings) == 1
     assert send_all(workplace) == [job_id]
 

@@ -19,7 +19,7 @@ from workers.claim import Lease
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[3]
-TEXT = "".join(f"the {'red blue small large'.split()[n % 4]} cat {n % 7} sees a dog {n % 11}.\n" for n in range(300))
+TEXT = "".join(f"the {('red', 'blue', 'small', 'large')[n % 4]} cat {n % 7} sees a dog {n % 11}.\n" for n in range(300))
 ENDED = ("succeeded", "failed", "cancelled")
 
 

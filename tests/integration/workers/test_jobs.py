@@ -1,0 +1,145 @@
+"""Whole jobs: a real worker and reaper, a real broker, the real engine."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.integration.workers.workplace import Workplace, descendants, engines, tiny_pretrain, wait_until
+from tests.servers import Postgres, Valkey
+from workers.queue import connect, enqueue
+
+_DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+_LONG = 100_000
+_ANSWERS = "".join(json.dumps({"prompt": f"cat {n % 7}?", "completion": f" dog {n % 5}."}) + "\n" for n in range(60))
+
+
+class Running(NamedTuple):
+    """A workplace with a worker and a reaper at work."""
+
+    place: Workplace
+    broker: Valkey
+    worker_pid: int
+
+
+@pytest.fixture(scope="module", params=_DATABASES)
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    home = tmp_path_factory.mktemp("home")
+    if request.param == "sqlite":
+        path = home / "trainyard.db"
+        path.write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
+        url = f"sqlite:///{path}"
+    else:
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.create()
+    broker = Valkey()
+    place = Workplace(home, url, heartbeat_s=0.3)
+    with ExitStack() as stack:
+        worker = stack.enter_context(place.process("workers", broker.url))
+        stack.enter_context(place.process("workers.recover", broker.url))
+        yield Running(place, broker, worker.pid)
+    place.close()
+    broker.close()
+
+
+def test_a_job_makes_a_model_and_its_lineage(running: Running) -> None:
+    place = running.place
+    job_id = place.submit_tiny(suffix="tiny")
+    job = place.wait(job_id)
+    assert job.state == "succeeded", job.error_message
+    assert sorted(place.losses(job_id)) == [1, 2, 3, 4, 5, 6]
+    assert [artifact.step for artifact in place.artifacts(job_id, "checkpoint")] == [6, 3]
+    (model,) = place.artifacts(job_id, "model")
+    assert (model.name, model.version) == ("tiny", 1)
+    assert model.lineage["files"][0]["id"] == job.spec["training_file"]
+    assert "model.safetensors" in place.digests(model)
+
+
+def test_a_message_that_comes_twice_runs_the_job_once(running: Running) -> None:
+    place = running.place
+    job_id = place.submit_tiny()
+    with connect(running.broker.url) as connection:
+        for _ in range(5):
+            enqueue(job_id, connection)
+    place.wait(job_id, "succeeded")
+    with connect(running.broker.url) as connection:
+        enqueue(job_id, connection)
+    assert len(place.attempts(job_id)) == 1
+    assert len(place.artifacts(job_id, "model")) == 1
+
+
+def test_an_adapter_is_tuned_on_a_model_and_both_are_evaluated(running: Running) -> None:
+    place = running.place
+    first = place.submit_tiny(suffix="ground")
+    place.wait(first, "succeeded")
+    (model,) = place.artifacts(first, "model")
+    rows = place.upload(_ANSWERS, "completion")
+    tune = {"kind": "sft", "model": "ground", "training_file": rows, "tuning": {"method": "lora", "r": 2}}
+    rules = {"max_steps": 4, "per_device_train_batch_size": 2, "max_length": 32}
+    tuning = place.submit(tune | {"hyperparameters": rules, "checkpoints": {"save_steps": 2}}, base=model.id)
+    assert place.wait(tuning).state == "succeeded", place.job(tuning).error_message
+    (adapter,) = place.artifacts(tuning, "adapter")
+    assert adapter.lineage["base"]["id"] == model.id
+    for artifact in (model, adapter):
+        scored = place.submit({"kind": "eval", "model": artifact.id, "eval_file": rows}, base=artifact.id)
+        job = place.wait(scored)
+        assert job.state == "succeeded", job.error_message
+        assert job.result is not None
+        assert job.result["metrics"]["eval_loss"] > 0
+
+
+def test_rows_that_cannot_be_trained_on_fail_the_job_at_once(running: Running) -> None:
+    place = running.place
+    job_id = place.submit(tiny_pretrain(place.upload("\n")))
+    job = place.wait(job_id)
+    assert (job.state, job.failure_class, job.fence) == ("failed", "data_error", 1)
+    assert job.error_message
+    assert job.error_mend
+
+
+def test_a_running_job_is_cancelled_and_its_engine_ends(running: Running) -> None:
+    place = running.place
+    job_id = place.submit_tiny(steps=_LONG, save_steps=_LONG)
+    place.wait_for_step(job_id, 1)
+    place.cancel(job_id)
+    assert place.wait(job_id, timeout_s=20).state == "cancelled"
+    assert place.artifacts(job_id, "model") == []
+    assert f"{job_id}" not in _commands(running.worker_pid)
+
+
+def test_a_queued_job_is_cancelled_before_it_starts(running: Running) -> None:
+    place = running.place
+    blocking, waiting = (place.submit_tiny(steps=_LONG, save_steps=_LONG) for _ in range(2))
+    place.wait(blocking, "running")
+    place.cancel(waiting)
+    place.cancel(blocking)
+    place.wait(blocking, "cancelled", timeout_s=20)
+    job = place.job(waiting)
+    assert (job.state, job.fence) == ("cancelled", 0)
+
+
+def test_a_job_goes_on_while_the_broker_is_away_and_a_new_one_runs_when_it_is_back(running: Running) -> None:
+    place, broker = running.place, running.broker
+    first = place.submit_tiny()
+    place.wait(first, "running", "succeeded")
+    broker.stop()
+    second = place.submit_tiny()
+    place.wait(first, "succeeded")
+    assert place.job(second).state == "queued"
+    broker.start()
+    assert place.wait(second).state == "succeeded"
+
+
+def test_no_process_of_the_worker_has_torch_but_the_engine(running: Running) -> None:
+    wait_until(lambda: bool(engines(running.worker_pid)), "a warm engine")
+    own = {running.worker_pid, *descendants(running.worker_pid)} - set(engines(running.worker_pid))
+    assert len(own) >= 2
+    for pid in own:
+        assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
+
+
+def _commands(pid: int) -> str:
+    return " ".join(Path(f"/proc/{child}/cmdline").read_text() for child in descendants(pid))
