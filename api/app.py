@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 
 from api import docs, health, me
 from api.auth import Keyring
@@ -54,10 +54,9 @@ def create_app(
         feed=Feed(database),
         dispatcher=Dispatcher(database, broker_url),
     )
-    v1 = APIRouter(prefix="/v1")
     for router in (jobs, stream, files, models, kinds, me.router):
-        v1.include_router(router)
-    for router in (v1, health.router, docs.router):
+        app.include_router(router, prefix="/v1")
+    for router in (health.router, docs.router):
         app.include_router(router)
     add_handlers(app)
     add_openapi(app)

@@ -10,6 +10,7 @@ from api.errors import ApiError, not_found
 from api.files.schemas import FileObject, file_object
 from api.files.upload import Received, Upload
 from db import files
+from db.errors import LowSpace
 from db.models import File
 from db.paging import Order
 
@@ -20,16 +21,14 @@ _ENVELOPE_BYTES = 64 * 1024
 
 async def receive(service: Service, caller: Caller, request: Request) -> FileObject:
     """The file of a multipart body, stored and entered; a cut or faulty one leaves nothing."""
-    settings = service.settings
-    upload = Upload(service.blobs, settings, request.headers.get("content-type", ""))
+    _refuse_early(service, request.headers.get("content-length", ""))
+    upload = Upload(service.blobs, service.settings, request.headers.get("content-type", ""))
     try:
         pending, size_bytes = bytearray(), 0
         async for chunk in request.stream():
             pending += chunk
             size_bytes += len(chunk)
-            if size_bytes > settings.max_upload_bytes + _ENVELOPE_BYTES:
-                limit = settings.max_upload_bytes
-                raise ApiError(413, "file_too_large", f"the body is larger than a file of {limit:,} bytes")
+            _check_size(service, size_bytes)
             if len(pending) >= _HANDOVER_BYTES:
                 await to_thread.run_sync(upload.feed, bytes(pending))
                 pending.clear()
@@ -38,6 +37,22 @@ async def receive(service: Service, caller: Caller, request: Request) -> FileObj
         return await to_thread.run_sync(_enter, service, caller, received)
     finally:
         upload.close()
+
+
+def _refuse_early(service: Service, content_length: str) -> None:
+    """What is announced to be too much need not be sent first."""
+    size_bytes = int(content_length) if content_length.isdecimal() else 0
+    _check_size(service, size_bytes)
+    blobs = service.blobs
+    free_bytes = blobs.free_bytes()
+    if free_bytes - size_bytes < blobs.low_space_bytes:
+        raise LowSpace(free_bytes, blobs.low_space_bytes + size_bytes)
+
+
+def _check_size(service: Service, size_bytes: int) -> None:
+    limit = service.settings.max_upload_bytes
+    if size_bytes > limit + _ENVELOPE_BYTES:
+        raise ApiError(413, "file_too_large", f"the body is larger than a file of {limit:,} bytes", param="file")
 
 
 def _enter(service: Service, caller: Caller, received: Received) -> FileObject:

@@ -201,3 +201,14 @@ def test_a_file_that_a_waiting_job_needs_is_not_deleted(live: Live):
     answer = live.mine.delete(f"/v1/files/{job['spec']['training_file']}")
     assert error(answer, 409)["code"] == "in_use"
     assert answer.headers["x-should-retry"] == "false"
+
+
+def test_an_upload_announced_too_large_is_refused_before_it_is_sent(live: Live):
+    host, port = live.url.removeprefix("http://").split(":")
+    head = (
+        b"POST /v1/files HTTP/1.1\r\nhost: x\r\ncontent-type: multipart/form-data; boundary=x\r\n"
+        b"authorization: %b\r\ncontent-length: %d\r\n\r\n"
+    ) % (live.mine.headers["authorization"].encode(), 10**15)
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head)
+        assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
