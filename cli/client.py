@@ -10,6 +10,7 @@ from cli.output import sentence
 from cli.place import api_key, service_url
 
 _PAGE_ROWS = 100
+_SERIES_ROWS = 1000
 _WHOLE_ID = {"file": 5 + 26, "job": 4 + 26}
 """Length of a complete id: prefix, dash, 26 characters."""
 _LISTED_FAULTS = 20
@@ -100,10 +101,11 @@ class Client:
 
     def pages(self, path: str, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
         """Every object of a list, page by page, at most `limit`."""
+        largest = _SERIES_ROWS if path.endswith(("/events", "/metrics")) else _PAGE_ROWS
         left = limit
         after = None
         while left is None or left > 0:
-            rows = _PAGE_ROWS if left is None else min(left, _PAGE_ROWS)
+            rows = largest if left is None else min(left, largest)
             page = self.get(path, limit=rows, after=after, **params)
             yield from page["data"]
             if not page.get("has_more") or not page["data"]:

@@ -158,7 +158,7 @@ def logs(job_id: str, attach: bool, jsonl: bool, level: str | None) -> int:
         print_jsonl(rows)
         return Exit.OK
     for row in rows:
-        click.echo(f"{moment(row['created_at'])}  {row['level']:<5}  {row['message']}")
+        click.echo(f"{moment(row['time'])}  {row['level']:<5}  {row['message']}")
     return Exit.OK
 
 
@@ -171,7 +171,10 @@ def metrics(job_id: str, split: str | None, jsonl: bool, as_json: bool, quiet: b
     """The figures of every step."""
     del quiet
     client = Client()
-    rows = client.pages(f"jobs/{client.whole_id('job', job_id)}/metrics", split=split)
+    address = f"jobs/{client.whole_id('job', job_id)}/metrics"
+    # The cursor of this list is the step, so each split is paged by itself.
+    splits = [split] if split else ["train", "eval"]
+    rows = sorted((row for name in splits for row in client.pages(address, split=name)), key=lambda row: row["step"])
     if jsonl:
         print_jsonl(rows)
     else:

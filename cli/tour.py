@@ -90,7 +90,12 @@ def _run(client: Client, title: str, path: Path, *assignments: str) -> Step:
     upload_paths(client, spec, folder)
     job = client.post("jobs", spec)
     say(f"{job['id']}  {title}")
-    job = follow(client, job["id"])
+    try:
+        job = follow(client, job["id"])
+    except CommandError as error:
+        if error.code is Exit.INTERRUPTED:
+            raise click.Abort from None  # the service ends with the demo: there is nothing to attach to again
+        raise
     code = tell_end(job, suggest=False)
     if code is not Exit.OK:
         raise CommandError(f"{title} {job['status']}.", code)

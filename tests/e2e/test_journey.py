@@ -17,7 +17,7 @@ BASE = {
     "model": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2},
     "tokenizer": {"vocab_size": 400},
     "training_file": "./text.txt",
-    "hyperparameters": {"max_steps": 6, "per_device_train_batch_size": 2, "max_length": 64},
+    "hyperparameters": {"max_steps": 6, "per_device_train_batch_size": 1, "max_length": 512},
 }
 TUNED = {
     "kind": "sft",
@@ -25,9 +25,9 @@ TUNED = {
     "model": "tiny",
     "training_file": "./train.jsonl",
     "tuning": {"method": "lora", "r": 4, "lora_alpha": 8},
-    "hyperparameters": {"max_steps": 6, "per_device_train_batch_size": 2, "max_length": 128, "learning_rate": 1e-2},
+    "hyperparameters": {"max_steps": 6, "per_device_train_batch_size": 2, "max_length": 512, "learning_rate": 1e-2},
 }
-EVAL = {"kind": "eval", "model": "answers", "eval_file": "./heldout.jsonl", "evaluation": {"max_length": 128}}
+EVAL = {"kind": "eval", "model": "answers", "eval_file": "./heldout.jsonl", "evaluation": {"max_length": 512}}
 
 LOAD = """
 import sys
