@@ -42,7 +42,7 @@ class Training:
         if session.start is not None:
             self.progress = checkpoint.restore(session.start, self.optimizer)
             self.stream.cursor = Cursor(self.progress.epoch, self.progress.position)
-        self.saved_step = self.progress.step
+        self.saved_step = None if session.start is None else self.progress.step
         self.elapsed_before_s = self.progress.elapsed_s
         self.started_s = time.perf_counter()
 
@@ -74,11 +74,11 @@ class Training:
                     continue
                 self._step(meter)
         except StopRequested:
-            if self.saved_step != progress.step or session.start is None:
+            if self.saved_step != progress.step:
                 self._save()
             raise
 
-    def _due(self, every: float | str, done_step: int) -> bool:
+    def _due(self, every: float | str, done_step: int | None) -> bool:
         assert not isinstance(every, str), "the spec is resolved"
         step = self.progress.step
         at = step > 0 and (step % steps_of(every, self.total_steps) == 0 or step == self.total_steps)

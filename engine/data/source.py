@@ -49,8 +49,9 @@ def _rows_of(path: Path, purpose: str) -> list[SourceRow]:
             name = name or format_of_row(row, takes)
             rows.append(SourceRow(line, parse_row(row, name or _unknown(row, takes))))
     except RowError as error:
-        where = f"line {max(line, 1)} of {path.name}"
-        raise DataError(error.flaw.code, f"{where}: {error}", error.flaw.hint or "Correct the row.") from error
+        # iter_rows names the line that it could not read; what parse_row says is of the row at hand.
+        told = str(error) if str(error).startswith("line ") else f"line {line}: {error}"
+        raise DataError(error.flaw.code, f"{path.name}, {told}", error.flaw.hint or "Correct the row.") from error
     return rows
 
 

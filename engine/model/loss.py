@@ -51,12 +51,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         with torch.autocast(device, enabled=False):
             for part in _chunks(len(labels_N), len(weight_VD)):
                 h, y = hidden[part], labels_N[part, None]
-                logits = functional.linear(h, weight, bias).float()
-                log_z = logits.logsumexp(-1, keepdim=True)
-                total += (log_z - logits.gather(1, y)).sum(dtype=torch.float64)
+                logits = functional.linear(h, weight, bias)
+                probs = logits.softmax(-1, dtype=torch.float32)
+                # log Z from the most likely token, whose probability cannot underflow: cheaper than logsumexp.
+                highest, token = logits.max(-1, keepdim=True)
+                log_z = highest.float() - probs.gather(1, token).log()
+                total += (log_z - logits.gather(1, y).float()).sum(dtype=torch.float64)
                 if not (wants_hidden or wants_weight or wants_bias):
                     continue
-                probs = logits.sub_(log_z).exp_()
                 d_logits = probs.scatter_add_(1, y, torch.full_like(log_z, -1.0)).to(dtype)
                 if d_hidden is not None:
                     d_hidden[part] = d_logits @ weight

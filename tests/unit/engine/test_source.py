@@ -26,7 +26,14 @@ def test_a_block_knows_its_line(tmp_path):
 def test_an_unreadable_row_is_told_with_its_line(tmp_path):
     path = tmp_path / "train.jsonl"
     path.write_text('{"prompt": "a", "completion": "b"}\n\n{"prompt": "a", "completion": 3}\n')
-    with pytest.raises(DataError, match=r"line 3 of train\.jsonl"):
+    with pytest.raises(DataError, match=r"^train\.jsonl, line 3: completion"):
+        read_source(path, "fine-tune")
+
+
+def test_a_line_that_is_not_json_is_told_with_its_number(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\n{"prompt": \n')
+    with pytest.raises(DataError, match=r"^train\.jsonl, line 2: not JSON"):
         read_source(path, "fine-tune")
 
 
