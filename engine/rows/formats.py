@@ -7,7 +7,6 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple, TypeAlias, TypedDict
 
-
 FORMATS = ("chat", "completion", "instruction", "text_jsonl", "text")
 ROLES = ("system", "user", "assistant", "tool")
 
