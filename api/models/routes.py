@@ -39,13 +39,15 @@ _ONE = "/{reference:reference}"
 
 def _collection(noun: Noun) -> APIRouter:
     router = APIRouter(prefix=f"/{noun.path}", tags=[noun.path])
-    _add_listings(router, noun)
+    _add_listing(router, noun)
+    if noun.kind != "checkpoint":  # checkpoints have no name, so no versions of it
+        _add_versions(router, noun)
     _add_facts(router, noun)
     _add_downloads(router, noun)
     return router
 
 
-def _add_listings(router: APIRouter, noun: Noun) -> None:
+def _add_listing(router: APIRouter, noun: Noun) -> None:
     @router.get("", name=f"list_{noun.path}", response_model=Page[ArtifactObject], responses=documented(401, 422))
     def list_artifacts(  # noqa: PLR0913, PLR0917 - a listing's parameters
         service: ServiceDep,
@@ -59,6 +61,8 @@ def _add_listings(router: APIRouter, noun: Noun) -> None:
         page = models.page(service, caller, noun, name=name, job_id=job_id, after=after, limit=limit)
         return answer(page)
 
+
+def _add_versions(router: APIRouter, noun: Noun) -> None:
     @router.get(
         _ONE + "/versions",
         name=f"list_{noun.singular}_versions",
