@@ -73,7 +73,7 @@ class LiveView:
         frame = Text("\n".join(labelled_plot(losses, width)), style="cyan")
         if losses:
             frame.append("\n")
-        frame.append(f"  {progress.bar()}  ", style="green")
+        frame.append(f"  {progress.bar()}  " if progress.total_steps else "  ", style="green")
         frame.append(progress.line(), style="default")
         self.live.update(frame)
 

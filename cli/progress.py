@@ -39,11 +39,12 @@ class Progress:
         self.evals = values
         if values.get("eval_loss") is None:
             return None
-        return f"step {self.step}: held-out loss {values['eval_loss']:.4f}"
+        at = f"step {self.step}: " if self.total_steps else ""  # an eval job has no steps
+        return f"{at}held-out loss {values['eval_loss']:.4f}"
 
     def line(self) -> str:
         """`step 40/400  loss 3.2101  12,345 tok/s  ETA 1m20s`."""
-        parts = [f"step {self.step}" + (f"/{self.total_steps}" if self.total_steps else "")]
+        parts = [f"step {self.step}/{self.total_steps}" if self.total_steps else "at work"]
         if self.train.get("loss") is not None:
             parts.append(f"loss {self.train['loss']:.4f}")
         if self.evals.get("eval_loss") is not None:

@@ -48,10 +48,10 @@ def tour(client: Client, examples: Path, output: Path, begun: float) -> None:
     _heading("2", "A small language model from scratch, on Shakespeare")
     base = _run(client, "pretrain", examples / "pretrain.yaml")
     _heading("3", "A LoRA adapter on it, from GSM8K questions and answers")
-    tuned = _run(client, "sft (LoRA)", examples / "sft.yaml")
+    tuned = _run(client, "sft, LoRA", examples / "sft.yaml")
     _heading("4", "Base and adapter on 200 questions that neither has seen")
-    base_eval = _run(client, "eval of the base", examples / "eval.yaml", f"model={_made(base)}")
-    tuned_eval = _run(client, "eval of the adapter", examples / "eval.yaml", f"model={_made(tuned)}")
+    base_eval = _run(client, "eval, base", examples / "eval.yaml", f"model={_made(base)}")
+    tuned_eval = _run(client, "eval, adapter", examples / "eval.yaml", f"model={_made(tuned)}")
     _heading("5", f"Pulling the adapter to {output} and the base to {output / 'base'}")
     _pull(client, base, tuned, output)
     _heading("", f"Done in {duration(time.monotonic() - begun)}")
@@ -121,7 +121,7 @@ def _summary(steps: list[Step]) -> None:
             ("steps", lambda row: row["step"].job["total_steps"] or ""),
             ("first loss", lambda row: _loss(row["step"].first_loss)),
             ("last loss", lambda row: _loss(row["step"].last_loss)),
-            ("held-out loss", lambda row: _loss(row["step"].result.get("eval_loss"))),
+            ("held out", lambda row: _loss(row["step"].result.get("eval_loss"))),
             ("made", lambda row: _made(row["step"]) if row["step"].job["artifacts"] else ""),
             ("time", lambda row: duration(row["step"].took_s)),
         ],

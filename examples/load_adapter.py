@@ -25,6 +25,7 @@ def generate(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerB
             attention_mask=tokens["attention_mask"],
             max_new_tokens=60,
             do_sample=False,
+            repetition_penalty=1.3,  # so small a model would say its likeliest word for ever
         )
     return tokenizer.decode(written[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
 
