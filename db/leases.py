@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import case, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
-from db import clock, jobs, outbox
+from db import clock, jobs, outbox, records
 from db.fence import Renewal, held, live
 from db.models import Artifact, Attempt, Job
 from db.state import HELD, JobState
@@ -75,12 +75,7 @@ def claim(s: Session, job_id: str, *, worker: str, lease_s: float) -> Claim | No
 
 def renew(s: Session, job_id: str, fence: int, *, lease_s: float) -> Renewal | None:
     """Hold the job for `lease_s` more; None when the fence is stale or the lease ran out."""
-    now = clock.moment(s)
-    statement = update(Job).where(*live(s, job_id, fence)).values(lease_expires_at=now + lease_s, heartbeat_at=now)
-    row = s.execute(
-        statement.returning(Job.cancel_requested_at), execution_options={"synchronize_session": False}
-    ).one_or_none()
-    return None if row is None else Renewal(row[0] is not None)
+    return records.append(s, job_id, fence, events=(), metrics=(), lease_s=lease_s)
 
 
 def begin_running(s: Session, job_id: str, fence: int) -> bool:

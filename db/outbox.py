@@ -1,8 +1,10 @@
 """The outbox: messages to the broker that no crash can lose, for they commit with what they are about."""
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Double, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -15,14 +17,7 @@ _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 def add(s: Session, job_id: str, *, delay_s: float = 0.0) -> None:
     """Have the job told to the workers, `delay_s` from now. An unsent message of this job is moved to that time."""
-    now = clock.moment(s)
-    row = {"job_id": job_id, "topic": _TOPIC, "created_at": now, "due_at": now + delay_s, "attempts": 0}
-    statement = _INSERT[s.get_bind().dialect.name](Outbox.__table__).values(row)
-    unsent = Outbox.sent_at.is_(None)
-    statement = statement.on_conflict_do_update(
-        index_elements=["job_id"], index_where=unsent, set_={"due_at": statement.excluded.due_at}
-    )
-    s.execute(statement)
+    s.execute(_adding(clock.dialect(s)), {"job_id": job_id, "delay_s": delay_s} | clock.given(s))
 
 
 def pending(s: Session, limit: int) -> list[Outbox]:
@@ -42,3 +37,17 @@ def mark_sent(s: Session, ids: Sequence[int]) -> None:
     job_ids = list(s.scalars(sent, execution_options={"synchronize_session": False}))
     told = update(Job).where(Job.id.in_(job_ids)).values(dispatched_at=now, dispatches=Job.dispatches + 1)
     s.execute(told, execution_options={"synchronize_session": False})
+
+
+@cache
+def _adding(dialect: str) -> Any:
+    """Built once: putting a statement together costs more than running it."""
+    now = clock.placeholder(dialect)
+    row = {"job_id": bindparam("job_id"), "topic": _TOPIC, "created_at": now, "attempts": 0}
+    row["due_at"] = now + bindparam("delay_s", type_=Double)
+    statement = _INSERT[dialect](Outbox.__table__).values(row)
+    return statement.on_conflict_do_update(
+        index_elements=["job_id"],
+        index_where=Outbox.sent_at.is_(None),
+        set_={"due_at": statement.excluded.due_at},
+    )

@@ -2,19 +2,22 @@
 
 import time
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Table, insert, literal, null, select, union_all, update
+from sqlalchemy import BigInteger, Double, Table, bindparam, insert, literal, null, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from db import clock, paging
-from db.fence import Renewal, live
+from db.fence import Renewal
 from db.models import Event, Job, Metric
+from db.state import HELD
 
 _MAX_INT = 2**63 - 1
 _SPLITS = 2
 
+_JOBS = cast("Table", Job.__table__)
 _EVENTS = cast("Table", Event.__table__)
 _METRICS = cast("Table", Metric.__table__)
 
@@ -62,17 +65,13 @@ def append(  # noqa: PLR0913 - the columns of a row
     """
     kept = {(metric["split"], metric["step"]): metric for metric in metrics}
     told = sorted([*events, *kept.values()], key=_told_at)
-    now = clock.moment(s)
-    values: dict[str, Any] = {"heartbeat_at": now, "lease_expires_at": now + lease_s} | _standing(events, metrics)
-    if told:
-        values["last_seq"] = Job.last_seq + len(told)
-    statement = update(Job).where(*live(s, job_id, fence)).values(values)
-    row = s.execute(
-        statement.returning(Job.last_seq, Job.cancel_requested_at), execution_options=_UNSYNCHRONIZED
-    ).one_or_none()
+    standing = _standing(events, metrics)
+    given = {f"new_{name}": value for name, value in standing.items()} | clock.given(s)
+    given |= {"of_job": job_id, "of_fence": fence, "told": len(told), "lease_s": lease_s}
+    row = s.execute(_advance(clock.dialect(s), frozenset(standing)), given).one_or_none()
     if row is None:
         return None
-    last_seq, cancel_requested_at = row
+    last_seq, cancel_requested_at = row.tuple()
     _write(s, job_id, fence, told, last_seq - len(told))
     return Renewal(cancel_requested_at is not None)
 
@@ -166,6 +165,22 @@ def since(s: Session, job_id: str, seq: int, limit: int) -> list[Record]:
     ]
 
 
+@cache
+def _advance(dialect: str, standing: frozenset[str]) -> Any:
+    """The fenced UPDATE of `append`, built once: putting it together costs more than running it."""
+    now, jobs = clock.placeholder(dialect), _JOBS.c
+    values = {name: bindparam(f"new_{name}", type_=jobs[name].type) for name in standing}
+    values |= {"heartbeat_at": now, "lease_expires_at": now + bindparam("lease_s", type_=Double)}
+    values["last_seq"] = jobs.last_seq + bindparam("told", type_=BigInteger)
+    statement = update(_JOBS).where(
+        jobs.id == bindparam("of_job"),
+        jobs.fence == bindparam("of_fence"),
+        jobs.state.in_(sorted(HELD)),
+        jobs.lease_expires_at > now,
+    )
+    return statement.values(values).returning(jobs.last_seq, jobs.cancel_requested_at)
+
+
 def _told_at(record: dict[str, Any]) -> float:
     return record["created_at"]
 
@@ -191,4 +206,4 @@ def _write(s: Session, job_id: str, fence: int, told: list[dict[str, Any]], seq:
     if events:
         s.execute(_INSERT_EVENTS, events)
     if metrics:
-        s.execute(_UPSERT_METRICS[s.get_bind().dialect.name], metrics)
+        s.execute(_UPSERT_METRICS[clock.dialect(s)], metrics)
