@@ -99,7 +99,8 @@ class Hyperparameters(Part):
     )
     packing: bool = Field(default=True, description="Several documents share a row; none attends to another.")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="Compute type; master weights are fp32. auto: bf16 on CUDA, fp32 on the CPU."
+        default="auto",
+        description="Compute type; master weights are fp32. auto: bf16 where the hardware multiplies it, else fp32.",
     )
     activation_checkpointing: bool = Field(
         default=False, validation_alias=AliasChoices("activation_checkpointing", "gradient_checkpointing")

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -29,7 +30,7 @@ class Machine:
         if name == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
         if precision == "auto":
-            precision = "bf16" if name == "cuda" else "fp32"
+            precision = "bf16" if name == "cuda" or _multiplies_bf16() else "fp32"
         return cls(torch.device(name), precision)
 
     @property
@@ -38,3 +39,10 @@ class Machine:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+
+
+def _multiplies_bf16() -> bool:
+    """Whether this processor has bf16 matrix instructions; without them bf16 is slower than fp32."""
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set[str]()
+    return not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})

@@ -44,7 +44,8 @@ def change(root: Path, **fields: Any) -> Path:
 
 
 def evaluation(root: Path, *, model: Path, adapter: Path | None, data: Path) -> dict[str, float]:
-    runs.write_job(root, {"kind": "eval", "model": "tiny/1", "eval_file": "file-1", "evaluation": {"max_length": 64}})
+    settings = {"max_length": 64, "precision": "fp32"}
+    runs.write_job(root, {"kind": "eval", "model": "tiny/1", "eval_file": "file-1", "evaluation": settings})
     shutil.copytree(model, root / "model")
     if adapter is not None:
         shutil.copytree(adapter, root / "adapter")
