@@ -71,9 +71,8 @@ def append(  # noqa: PLR0913 - the columns of a row
     row = s.execute(_advance(clock.dialect(s), frozenset(standing)), given).one_or_none()
     if row is None:
         return None
-    last_seq, cancel_requested_at = row.tuple()
-    _write(s, job_id, fence, told, last_seq - len(told))
-    return Renewal(cancel_requested_at is not None)
+    _write(s, job_id, fence, told, row.last_seq - len(told))
+    return Renewal(row.cancel_requested_at is not None)
 
 
 def note(  # noqa: PLR0913, PLR0917 - the columns of a row

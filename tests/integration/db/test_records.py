@@ -98,17 +98,20 @@ def test_a_reader_that_follows_while_others_write_misses_nothing(work: Work, run
     done = threading.Event()
 
     def write() -> None:
-        for step in range(100):
-            append(work, job_id, fence, events=[event()], metrics=[metric(step)])
-        done.set()
+        try:
+            for step in range(100):
+                append(work, job_id, fence, events=[event()], metrics=[metric(step)])
+        finally:
+            done.set()
 
     def follow() -> None:
         ended = False
         while not ended:
-            ended = done.is_set()
+            ended = done.is_set()  # asked before the look: what is written until here is there to be seen
             with work.database.read() as s:
-                seen.extend(record.seq for record in records.since(s, job_id, seen[-1] if seen else 0, 7))
-            ended = ended and seen[-1] == 203
+                news = records.since(s, job_id, seen[-1] if seen else 0, 7)
+            seen.extend(record.seq for record in news)
+            ended = ended and not news
 
     threads = [threading.Thread(target=write), threading.Thread(target=follow)]
     for thread in threads:
