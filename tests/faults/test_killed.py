@@ -5,6 +5,8 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -13,7 +15,7 @@ from db.models import Job
 from tests.integration.workers.workplace import Workplace, alive, descendants, engines, wait_until
 from tests.servers import Postgres, Valkey
 
-_STEPS = 120
+_STEPS = 100
 _SAVE_STEPS = 20
 _DISTURB_AT = 30
 _ORPHANS_GONE_WITHIN_S = 5.0
@@ -31,32 +33,49 @@ class Ground(NamedTuple):
 
     place: Workplace
     broker: Valkey
-    file_id: str
     undisturbed: Run
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-def ground(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    home = tmp_path_factory.mktemp("home")
-    if request.param == "sqlite":
-        path = home / "trainyard.db"
-        path.write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
-        url = f"sqlite:///{path}"
-    else:
-        server: Postgres = request.getfixturevalue("postgres")
-        url = server.create()
-    broker = Valkey()
-    place = Workplace(home, url, heartbeat_s=0.5, lease_s=6.0, backoff_s=0.0)
-    with place.process("workers.recover", broker.url):
-        with start_worker(place, broker):
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Run:
+    with opened(tmp_path_factory.mktemp("undisturbed"), sqlite_template, None) as place:
+        broker = Valkey()
+        with place.process("workers.recover", broker.url), start_worker(place, broker):
             job_id = submit(place)
             assert place.wait(job_id).state == "succeeded", place.job(job_id).error_message
-        yield Ground(place, broker, place.job(job_id).spec["training_file"], outcome(place, job_id))
+        broker.close()
+        return outcome(place, job_id)
+
+
+@pytest.fixture(scope="module")
+def ground(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, undisturbed: Run
+) -> Iterator[Ground]:
+    """On SQLite, or on PostgreSQL where a test asks for that."""
+    server: Postgres | None = request.getfixturevalue("postgres") if getattr(request, "param", None) else None
+    with opened(tmp_path_factory.mktemp("ground"), sqlite_template, server) as place:
+        broker = Valkey()
+        with place.process("workers.recover", broker.url):
+            yield Ground(place, broker, undisturbed)
+        broker.close()
+
+
+on_both = pytest.mark.parametrize(
+    "ground", [pytest.param(None, id="sqlite"), pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True
+)
+
+
+@contextmanager
+def opened(home: Path, sqlite_template: Path, server: Postgres | None) -> Iterator[Workplace]:
+    if server is None:
+        (home / "trainyard.db").write_bytes(sqlite_template.read_bytes())
+    url = f"sqlite:///{home / 'trainyard.db'}" if server is None else server.create()
+    place = Workplace(home, url, heartbeat_s=0.5, lease_s=6.0, backoff_s=0.0, warm_engines=0)
+    yield place
     place.close()
-    broker.close()
 
 
-def start_worker(place: Workplace, broker: Valkey):
+def start_worker(place: Workplace, broker: Valkey) -> AbstractContextManager[subprocess.Popen[bytes]]:
     return place.process("workers", broker.url, worker_name="same")
 
 
@@ -113,6 +132,7 @@ def test_a_job_whose_worker_process_is_killed_goes_on(ground: Ground) -> None:
         assert_as_if_undisturbed(ground, job_id)
 
 
+@on_both
 def test_a_job_whose_worker_is_killed_goes_on_with_the_next_worker(ground: Ground) -> None:
     with start_worker(ground.place, ground.broker) as worker:
         job_id = begin(ground)

@@ -12,7 +12,6 @@ from tests.integration.workers.workplace import Workplace, descendants, engines,
 from tests.servers import Postgres, Valkey
 from workers.queue import connect, enqueue
 
-_DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 _LONG = 100_000
 _ANSWERS = "".join(json.dumps({"prompt": f"cat {n % 7}?", "completion": f" dog {n % 5}."}) + "\n" for n in range(60))
 
@@ -25,13 +24,15 @@ class Running(NamedTuple):
     worker_pid: int
 
 
-@pytest.fixture(scope="module", params=_DATABASES)
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+@pytest.fixture(scope="module")
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path
+) -> Iterator[Running]:
+    """On SQLite, or on PostgreSQL where a test asks for that."""
     home = tmp_path_factory.mktemp("home")
-    if request.param == "sqlite":
-        path = home / "trainyard.db"
-        path.write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
-        url = f"sqlite:///{path}"
+    if getattr(request, "param", None) is None:
+        (home / "trainyard.db").write_bytes(sqlite_template.read_bytes())
+        url = f"sqlite:///{home / 'trainyard.db'}"
     else:
         server: Postgres = request.getfixturevalue("postgres")
         url = server.create()
@@ -45,6 +46,11 @@ def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     broker.close()
 
 
+@pytest.mark.parametrize(
+    "running",
+    [pytest.param(None, id="sqlite"), pytest.param("postgresql", marks=pytest.mark.postgres)],
+    indirect=True,
+)
 def test_a_job_makes_a_model_and_its_lineage(running: Running) -> None:
     place = running.place
     job_id = place.submit_tiny(suffix="tiny")

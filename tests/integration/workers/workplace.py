@@ -113,7 +113,8 @@ class Workplace:
     def environment(self, broker_url: str, **settings: Any) -> dict[str, str]:
         chosen = self.settings.model_dump() | settings
         named = {f"TRAINYARD_{name.upper()}": str(value) for name, value in chosen.items()}
-        return {**os.environ, **named, "TRAINYARD_BROKER_URL": broker_url}
+        # Threads only get in each other's way in models this small.
+        return {**os.environ, **named, "TRAINYARD_BROKER_URL": broker_url, "OMP_NUM_THREADS": "1"}
 
     @contextmanager
     def process(self, module: str, broker_url: str, **settings: Any) -> Iterator[subprocess.Popen[bytes]]:
