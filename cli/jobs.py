@@ -112,7 +112,7 @@ def create(path: str, assignments: tuple[str, ...], attach: bool, as_json: bool,
         print_fields(job, _FIELDS, as_json=as_json, quiet=quiet)
         say(f"  next: trainyard jobs logs -f {job['id']}")
         return Exit.OK
-    say(f"{job['id']} {job['status']}")
+    say(f"{job['id']} {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))
     job = follow(client, job["id"])
     print_fields(job, _FIELDS, as_json=as_json, quiet=quiet)
     return tell_end(job)

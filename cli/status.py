@@ -32,13 +32,16 @@ def status(as_json: bool) -> None:
     if pid is None or state is None:
         raise CommandError(f"Nothing runs from {home}.", Exit.UNREACHABLE, "`trainyard up` starts it.")
     rows = [_with_uptime(row) for row in ({**state, "name": "supervisor", "restarts": 0}, *state["processes"])]
-    queue = {name: _count(Client(), name) for name in _COUNTED} if state["ready"] else {}
+    queue, amiss = _queue() if state["ready"] else ({}, None)
     if as_json:
         print_json({"url": state["url"], "home": str(home), "ready": state["ready"], "processes": rows, "queue": queue})
         return
     print_rows(rows, _COLUMNS, as_json=False, quiet=False)
     say(f"{state['url']}  {'ready' if state['ready'] else 'starting'}  home {home}")
-    say("  jobs: " + ", ".join(f"{count} {name}" for name, count in queue.items()))
+    if queue:
+        say("  jobs: " + ", ".join(f"{count} {name}" for name, count in queue.items()))
+    if amiss:
+        say(f"  {amiss}")
     if sys.stdout.isatty():
         say("  next: trainyard jobs ls")
 
@@ -47,6 +50,15 @@ def _with_uptime(row: dict[str, Any]) -> dict[str, Any]:
     started = row["started_at"]
     uptime_s = None if started is None else time.time() - started
     return {"name": row["name"], "pid": row["pid"], "uptime_s": uptime_s, "restarts": row["restarts"]}
+
+
+def _queue() -> tuple[dict[str, str], str | None]:
+    """Jobs by state, or why they cannot be told: the processes are shown all the same."""
+    try:
+        client = Client()
+        return {name: _count(client, name) for name in _COUNTED}, None
+    except CommandError as error:
+        return {}, error.message
 
 
 def _count(client: Client, state: str) -> str:

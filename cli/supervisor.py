@@ -22,6 +22,8 @@ _PROBE_EVERY_S = 0.1
 _DEATHS_BEFORE_GIVING_UP = 5
 _WORKER_GRACE_S = 25.0
 """A running job finishes its step and saves a checkpoint first."""
+_API_GRACE_S = 12.0
+"""Answers that are on their way are finished first."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -50,7 +52,7 @@ class Supervisor:
             broker, environment["TRAINYARD_BROKER_URL"] = valkey_program(home, broker_port)
             self.brokers = [Child(broker, home)]
         self.environment = environment
-        self.api = self._python_child("api", "api")
+        self.api = self._python_child("api", "api", grace_s=_API_GRACE_S)
         self.worker = self._python_child("worker", "workers", grace_s=_WORKER_GRACE_S)
         self.reaper = self._python_child("reaper", "workers.recover")
 

@@ -26,6 +26,11 @@ def test_status_shows_every_process_with_its_pid(service: Service) -> None:
     wait_until(lambda: all_run(service), "all five processes run")
 
 
+def test_the_doctor_finds_nothing_amiss(service: Service) -> None:
+    looks = service.trainyard("doctor").stdout.splitlines()
+    assert all(look.startswith("ok ") for look in looks), looks
+
+
 def test_the_key_and_the_secret_are_the_owners_alone(service: Service) -> None:
     for name in ("credentials", "secret", "up.json", "valkey/valkey.conf"):
         assert stat.S_IMODE((service.home / name).stat().st_mode) == 0o600, name
