@@ -44,7 +44,7 @@ class ErrorEnvelope(BaseModel):
 class ApiError(HTTPException):
     """An answer that is not a success."""
 
-    def __init__(  # noqa: PLR0913 - the envelope has these parts
+    def __init__(
         self,
         status: int,
         code: str,

@@ -27,7 +27,7 @@ class FileEntry(NamedTuple):
     size_bytes: int
 
 
-def publish_checkpoint(  # noqa: PLR0913 - the columns of a row
+def publish_checkpoint(
     s: Session,
     job_id: str,
     fence: int,
@@ -56,7 +56,7 @@ def publish_checkpoint(  # noqa: PLR0913 - the columns of a row
     return artifact
 
 
-def publish_result(  # noqa: PLR0913 - the columns of a row
+def publish_result(
     s: Session,
     job_id: str,
     fence: int,
@@ -90,7 +90,7 @@ def latest_checkpoint(s: Session, job_id: str) -> Artifact | None:
     return s.scalars(query.order_by(Artifact.step.desc()).limit(1)).one_or_none()
 
 
-def page(  # noqa: PLR0913 - a listing's parameters
+def page(
     s: Session,
     project_id: str,
     *,
@@ -175,7 +175,7 @@ def _own(s: Session, job_id: str, fence: int) -> Job | None:
     return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
 
 
-def _publish(  # noqa: PLR0913 - the columns of a row
+def _publish(
     s: Session,
     job: Job,
     *,

@@ -12,7 +12,7 @@ from db.models import File, Job
 from db.state import ENDED
 
 
-def add(  # noqa: PLR0913 - the columns of a row
+def add(
     s: Session,
     project_id: str,
     *,
@@ -46,7 +46,7 @@ def get(s: Session, project_id: str, file_id: str) -> File | None:
     return s.scalars(query).one_or_none()
 
 
-def page(  # noqa: PLR0913 - a listing's parameters
+def page(
     s: Session,
     project_id: str,
     *,

@@ -15,7 +15,7 @@ from db.state import ENDED, JobState, sources
 _FRESH = {"synchronize_session": False, "populate_existing": True}
 
 
-def create(  # noqa: PLR0913 - the columns of a row
+def create(
     s: Session,
     project_id: str,
     spec: dict[str, Any],
@@ -58,7 +58,7 @@ def find(s: Session, job_id: str) -> Job | None:
     return s.scalars(select(Job).where(Job.id == job_id)).one_or_none()
 
 
-def page(  # noqa: PLR0913 - a listing's parameters
+def page(
     s: Session,
     project_id: str,
     *,
@@ -104,7 +104,7 @@ def request_cancel(s: Session, project_id: str, job_id: str) -> Job | None:
     return job
 
 
-def transition(  # noqa: PLR0913 - one function for every change
+def transition(
     s: Session,
     job_id: str,
     to: JobState,

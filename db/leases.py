@@ -86,7 +86,7 @@ def begin_running(s: Session, job_id: str, fence: int) -> bool:
     return running is not None
 
 
-def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, delay_s: float = 0.0) -> bool:  # noqa: PLR0913 - the columns of a row
+def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, delay_s: float = 0.0) -> bool:
     """Give the job back to the queue with no fault of its own, to be claimed `delay_s` from now at the earliest.
 
     A job that was asked to stop is cancelled instead. False when the fence is stale.
@@ -101,7 +101,7 @@ def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, 
     return settle(s, job_id, fence, state=JobState.CANCELLED, message=message)
 
 
-def settle(  # noqa: PLR0913 - the columns of a row
+def settle(
     s: Session,
     job_id: str,
     fence: int,
@@ -137,7 +137,7 @@ def settle(  # noqa: PLR0913 - the columns of a row
     return True
 
 
-def retry_or_fail(  # noqa: PLR0913 - the columns of a row
+def retry_or_fail(
     s: Session,
     job_id: str,
     fence: int,
@@ -216,7 +216,7 @@ def _lock(s: Session, job_id: str, fence: int) -> Job | None:
     return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
 
 
-def _requeue(  # noqa: PLR0913 - the columns of a row
+def _requeue(
     s: Session, job_id: str, fence: int, *, message: str, level: str, delay_s: float, failures: int | None = None
 ) -> None:
     changes: dict[str, Any] = {"not_before": clock.moment(s) + delay_s if delay_s > 0 else None}
@@ -228,7 +228,7 @@ def _requeue(  # noqa: PLR0913 - the columns of a row
     outbox.add(s, job_id, delay_s=delay_s)
 
 
-def _end_attempt(  # noqa: PLR0913 - the columns of a row
+def _end_attempt(
     s: Session,
     job_id: str,
     fence: int,

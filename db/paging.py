@@ -9,7 +9,7 @@ Order = Literal["asc", "desc"]
 T = TypeVar("T")
 
 
-def page(  # noqa: PLR0913 - a listing's parameters
+def page(
     s: Session,
     query: Select[T],
     key: InstrumentedAttribute[Any],

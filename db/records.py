@@ -48,7 +48,7 @@ class Record(NamedTuple):
     values: dict[str, float | None] | None = None
 
 
-def append(  # noqa: PLR0913 - the columns of a row
+def append(
     s: Session,
     job_id: str,
     fence: int,
@@ -75,7 +75,7 @@ def append(  # noqa: PLR0913 - the columns of a row
     return Renewal(row.cancel_requested_at is not None)
 
 
-def note(  # noqa: PLR0913, PLR0917 - the columns of a row
+def note(
     s: Session,
     job_id: str,
     type: str,  # noqa: A002 - the column's name
@@ -91,7 +91,7 @@ def note(  # noqa: PLR0913, PLR0917 - the columns of a row
     enter(s, job_id, seq, type=type, level=level, message=message, data=data, attempt=attempt)
 
 
-def enter(  # noqa: PLR0913 - the columns of a row
+def enter(
     s: Session,
     job_id: str,
     seq: int,
@@ -107,7 +107,7 @@ def enter(  # noqa: PLR0913 - the columns of a row
     s.execute(_INSERT_EVENTS, row | {"type": type, "level": level, "message": message, "data": data})
 
 
-def events_page(  # noqa: PLR0913 - a listing's parameters
+def events_page(
     s: Session,
     job_id: str,
     *,

@@ -30,7 +30,7 @@ async def upload_file(service: ServiceDep, caller: CallerDep, request: Request) 
 
 
 @router.get("", response_model=Page[FileObject], responses=documented(401, 422))
-def list_files(  # noqa: PLR0913, PLR0917 - a listing's parameters
+def list_files(
     service: ServiceDep,
     caller: CallerDep,
     after: After = None,

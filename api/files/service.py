@@ -70,7 +70,7 @@ def _enter(service: Service, caller: Caller, received: Received) -> FileObject:
         return file_object(file)
 
 
-def page(  # noqa: PLR0913 - a listing's parameters
+def page(
     service: Service, caller: Caller, *, after: str | None, limit: int, order: Order, purpose: str | None
 ) -> Page[FileObject]:
     with service.database.read() as session:

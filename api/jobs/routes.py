@@ -49,7 +49,7 @@ async def create_job(service: ServiceDep, caller: CallerDep, request: Request) -
 
 
 @router.get("", response_model=Page[JobObject], responses=documented(401, 422))
-def list_jobs(  # noqa: PLR0913, PLR0917 - a listing's parameters
+def list_jobs(
     service: ServiceDep,
     caller: CallerDep,
     after: After = None,
@@ -74,7 +74,7 @@ def cancel_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
 
 
 @router.get("/{job_id}/events", response_model=Series[EventObject], responses=documented(401, 404, 422))
-def list_job_events(  # noqa: PLR0913, PLR0917 - a listing's parameters
+def list_job_events(
     service: ServiceDep,
     caller: CallerDep,
     job_id: str,
@@ -88,7 +88,7 @@ def list_job_events(  # noqa: PLR0913, PLR0917 - a listing's parameters
 
 
 @router.get("/{job_id}/metrics", response_model=Series[MetricObject], responses=documented(401, 404, 422))
-def list_job_metrics(  # noqa: PLR0913, PLR0917 - a listing's parameters
+def list_job_metrics(
     service: ServiceDep,
     caller: CallerDep,
     job_id: str,

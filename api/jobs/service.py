@@ -27,7 +27,7 @@ def show(service: Service, caller: Caller, job_id: str) -> JobObject:
         return job_object(session, find(session, caller, job_id))
 
 
-def page(  # noqa: PLR0913 - a listing's parameters
+def page(
     service: Service, caller: Caller, *, after: str | None, limit: int, kind: str | None, status: Status | None
 ) -> Page[JobObject]:
     with service.database.read() as session:
@@ -50,7 +50,7 @@ def cancel(service: Service, caller: Caller, job_id: str) -> JobObject:
         return job_object(session, job)
 
 
-def events(  # noqa: PLR0913 - a listing's parameters
+def events(
     service: Service, caller: Caller, job_id: str, *, after: int, limit: int, order: Order, level: str | None
 ) -> Series[EventObject]:
     with service.database.read() as session:
@@ -60,7 +60,7 @@ def events(  # noqa: PLR0913 - a listing's parameters
     return Series(data=[event_object(row) for row in rows], has_more=has_more, first_id=ids[0], last_id=ids[-1])
 
 
-def metrics(  # noqa: PLR0913 - a listing's parameters
+def metrics(
     service: Service, caller: Caller, job_id: str, *, split: str | None, after: int | None, limit: int
 ) -> Series[MetricObject]:
     with service.database.read() as session:

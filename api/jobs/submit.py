@@ -102,9 +102,7 @@ def _takes_adapter(spec: AnySpec) -> bool:
     return isinstance(spec, EvalSpec) or (isinstance(spec, SftSpec) and spec.tuning.method == "lora")
 
 
-def _refused(  # noqa: PLR0913, PLR0917 - the parts of a fault
-    status: int, path: str, code: str, value: str, message: str, hint: str | None
-) -> ApiError:
+def _refused(status: int, path: str, code: str, value: str, message: str, hint: str | None) -> ApiError:
     fault = Fault(code=code, path=path, message=message, value=value, hint=hint)
     told = "; ".join(filter(None, (message, hint)))
     return ApiError(status, code, told, param=path, faults=[fault])

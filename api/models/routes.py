@@ -49,7 +49,7 @@ def _collection(noun: Noun) -> APIRouter:
 
 def _add_listing(router: APIRouter, noun: Noun) -> None:
     @router.get("", name=f"list_{noun.path}", response_model=Page[ArtifactObject], responses=documented(401, 422))
-    def list_artifacts(  # noqa: PLR0913, PLR0917 - a listing's parameters
+    def list_artifacts(
         service: ServiceDep,
         caller: CallerDep,
         name: Name = None,

@@ -37,7 +37,7 @@ NOUNS = (
 )
 
 
-def page(  # noqa: PLR0913 - a listing's parameters
+def page(
     service: Service,
     caller: Caller,
     noun: Noun,

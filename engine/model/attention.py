@@ -31,7 +31,7 @@ class _Row(NamedTuple):
     window: int | None
 
 
-def packed_attention(  # noqa: PLR0913 - transformers' signature
+def packed_attention(
     module: torch.nn.Module,
     query: Tensor,
     key: Tensor,

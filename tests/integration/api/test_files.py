@@ -68,7 +68,7 @@ def test_a_file_larger_than_any_buffer_arrives_whole(live: Live):
         (CHAT + b'{"prompt": "a", "completion": "b"}', "fine-tune", "mixed_formats", 2, None),
     ],
 )
-def test_a_faulty_file_is_refused_by_line_and_column(live: Live, content, purpose, code, line, column):  # noqa: PLR0917 - the columns of the table
+def test_a_faulty_file_is_refused_by_line_and_column(live: Live, content, purpose, code, line, column):
     before = blobs_in(live)
     told = error(upload(live.mine, content, purpose), 400)
     assert (told["code"], told["param"]) == ("invalid_file", "file")

@@ -65,7 +65,7 @@ def test_a_model_is_pinned_to_the_version_that_is_meant_now(live: Live):
         ({"model": "no-such-model"}, 422, "model_not_found", "model", None),
     ],
 )
-def test_a_spec_that_cannot_be_run_is_refused_with_its_path(live: Live, changes, status, code, param, hint):  # noqa: PLR0917 - the columns of the table
+def test_a_spec_that_cannot_be_run_is_refused_with_its_path(live: Live, changes, status, code, param, hint):
     told = error(live.mine.post("/v1/jobs", json=pretrain_spec(text_file(live.mine)) | changes), status)
     assert (told["code"], told["param"]) == (code, param)
     assert hint is None or hint in (told["errors"][0]["hint"] or "")
