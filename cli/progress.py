@@ -48,14 +48,14 @@ class Progress:
         if self.train.get("loss") is not None:
             parts.append(f"loss {self.train['loss']:.4f}")
         if self.evals.get("eval_loss") is not None:
-            parts.append(f"held-out {self.evals['eval_loss']:.4f}")
+            parts.append(f"eval {self.evals['eval_loss']:.4f}")
         if self.train.get("tokens_per_s"):
             parts.append(f"{self.train['tokens_per_s']:,.0f} tok/s")
         if self.train.get("eta_s") is not None and self.step < (self.total_steps or self.step):
             parts.append(f"ETA {duration(self.train['eta_s'])}")
         return "  ".join(parts)
 
-    def bar(self, width: int = 24) -> str:
+    def bar(self, width: int = 12) -> str:
         """How far the run is, as a bar."""
         share = self.step / self.total_steps if self.total_steps else 0.0
         full = round(min(1.0, share) * width)

@@ -41,7 +41,7 @@ def test_a_step_that_was_trained_again_counts_once() -> None:
 def test_a_held_out_loss_is_worth_a_sentence() -> None:
     progress = Progress(total_steps=5)
     assert progress.take(metrics(5, "eval", eval_loss=2.5)) == "step 5: held-out loss 2.5000"
-    assert "held-out 2.5000" in progress.line()
+    assert "eval 2.5000" in progress.line()
 
 
 def test_a_warning_is_told_as_one() -> None:
