@@ -94,7 +94,7 @@ def _enter_process(**_: object) -> None:
         settings,
         Database(settings.database_url),
         BlobStore(settings.blobs_dir, settings.low_space_bytes),
-        WarmEngine(settings.runs_dir, enabled=settings.warm_engines > 0),
+        WarmEngine(settings.runs_dir / f"warm-{name}.log", enabled=settings.warm_engines > 0),
     )
     try:
         with _slot.database.write() as s:

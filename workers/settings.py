@@ -14,6 +14,7 @@ class WorkerSettings(StorageSettings):
     broker_url: str = "redis://127.0.0.1:6379/0"
     worker_name: str = Field(
         default_factory=socket.gethostname,
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
         description="Unique among the workers of one database: a worker that starts frees what its name held before.",
     )
     worker_concurrency: int = Field(default=1, ge=1, le=64, description="Jobs that run at once on this worker.")
@@ -38,7 +39,7 @@ class WorkerSettings(StorageSettings):
 
     @property
     def runs_dir(self) -> Path:
-        """One folder a job, in it one a attempt."""
+        """One folder a job, in it one an attempt."""
         return self.home / "runs"
 
     def run_dir(self, job_id: str, attempt: int) -> Path:

@@ -1,7 +1,6 @@
 """The warm engine: one process that has its imports behind it and waits for the next job."""
 
 import logging
-import os
 from pathlib import Path
 
 from workers.process import EngineProcess
@@ -17,8 +16,8 @@ class WarmEngine:
     one would begin.
     """
 
-    def __init__(self, folder: Path, *, enabled: bool) -> None:
-        self._log_path = folder / f"warm-{os.getpid()}.log"
+    def __init__(self, log_path: Path, *, enabled: bool) -> None:
+        self._log_path = log_path
         self._enabled = enabled
         self._waiting: EngineProcess | None = None
 
