@@ -147,7 +147,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers are stopped then too
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-bench-")))
