@@ -5,11 +5,13 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
-from db.errors import LowSpace
+from db.errors import DiskFull, LowSpace, is_full
 from db.ids import new_id
 
 LOW_SPACE_BYTES = 512 << 20
@@ -33,6 +35,7 @@ class BlobStore:
     A blob is written to `root/tmp`, synced, renamed and its folder synced, so whatever is visible
     under a hash has the bytes of that hash, also after kill -9 or a loss of power. A blob that is
     there is not written again. Nothing is taken in while less than `low_space_bytes` are free: LowSpace.
+    0 keeps no reserve: then the disk itself says when it is full, which is told as LowSpace too.
     """
 
     def __init__(self, root: Path, low_space_bytes: int = LOW_SPACE_BYTES) -> None:
@@ -105,7 +108,8 @@ class BlobWriter:
     def __init__(self, store: BlobStore, temporary: Path) -> None:
         self._store = store
         self._temporary = temporary
-        self._file = temporary.open("xb", buffering=0)
+        with _full_disk_told():
+            self._file = temporary.open("xb", buffering=0)
         self._hash = hashlib.sha256()
         self._unchecked_bytes = 0
         self.size_bytes = 0
@@ -118,12 +122,17 @@ class BlobWriter:
             self._unchecked_bytes = 0
         self._hash.update(data)
         left = memoryview(data)
-        while left:
-            left = left[self._file.write(left) :]
+        with _full_disk_told():
+            while left:
+                left = left[self._file.write(left) :]
         self.size_bytes += len(data)
 
     def commit(self) -> Blob:
         """Make the blob visible; on return it survives a loss of power."""
+        with _full_disk_told():
+            return self._commit()
+
+    def _commit(self) -> Blob:
         blob = Blob(self._hash.hexdigest(), self.size_bytes)
         target = self._store.path(blob.sha256)
         if target.exists():
@@ -150,6 +159,17 @@ class BlobWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abort()
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    """LowSpace from whatever the system says when the disk or the quota is used up."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error) and not isinstance(error, LowSpace):
+            raise DiskFull(f"the disk is full: {error.strerror}") from error
+        raise
 
 
 def _make_folder(folder: Path, root: Path) -> None:

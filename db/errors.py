@@ -1,5 +1,9 @@
 """What the database layer refuses, for the caller to tell its user."""
 
+import errno
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
 
 class InUse(ValueError):
     """Something cannot be deleted yet; `job_ids` are the jobs that still need it."""
@@ -19,5 +23,26 @@ class LowSpace(OSError):
         self.wanted_bytes = wanted_bytes
 
 
+class DiskFull(LowSpace):
+    """A write found no room left, on the disk or in the quota."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(0, 0)
+        self.args = (reason,)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 class Unavailable(ConnectionError):
     """The database cannot be reached or cannot answer now; the same call may succeed later."""
+
+
+class DatabaseFull(DiskFull, Unavailable):
+    """The database's disk is full: it answers again once there is room."""
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room to write, rather than that the write was wrong."""
+    return isinstance(error, LowSpace) or (isinstance(error, OSError) and error.errno in _FULL)

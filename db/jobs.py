@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db import clock, outbox, paging, records
 from db.ids import new_id
-from db.models import Job
+from db.models import Attempt, Job
 from db.state import ENDED, JobState, sources
 
 _FRESH = {"synchronize_session": False, "populate_existing": True}
@@ -83,6 +83,12 @@ def queue_position(s: Session, job: Job) -> int | None:
     before = or_(Job.priority > job.priority, and_(Job.priority == job.priority, Job.id < job.id))
     query = select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED, before)
     return s.execute(query).scalar_one() + 1
+
+
+def last_words(s: Session, job: Job) -> str | None:
+    """What the job's latest attempt ended with, if it has ended."""
+    query = select(Attempt.message).where(Attempt.job_id == job.id, Attempt.number == job.fence)
+    return s.scalars(query).one_or_none()
 
 
 def request_cancel(s: Session, project_id: str, job_id: str) -> Job | None:

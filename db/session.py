@@ -12,7 +12,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
-from db.errors import Unavailable
+from db.errors import DatabaseFull, Unavailable
 
 _BUSY_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 5
@@ -89,7 +89,10 @@ def _told_apart() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, PoolTimeoutError) as error:
         # The driver's own words: SQLAlchemy's hold the statement and its parameters, which are a user's.
-        raise Unavailable(f"the database cannot answer: {getattr(error, 'orig', None) or error}") from error
+        cause = getattr(error, "orig", None) or error
+        if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            raise DatabaseFull(f"the database has no room to write: {cause}") from error
+        raise Unavailable(f"the database cannot answer: {cause}") from error
 
 
 def engine_for(url: str) -> Engine:

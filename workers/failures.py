@@ -1,5 +1,7 @@
 """Failures: what an engine's end means, told as a class, a code, a sentence and a mend."""
 
+import errno
+import os
 import re
 import signal
 from pathlib import Path
@@ -14,6 +16,7 @@ RETRIED = frozenset({FailureClass.WORKER_LOST, FailureClass.BUG})
 _TAIL_BYTES = 4096
 _TAIL_CHARACTERS = 600
 _SECRETS = re.compile(r"ty-[A-Za-z0-9_-]{20,}|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)|hf_[A-Za-z0-9]{20,}")
+_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 _AGAIN = "It is tried again from its last checkpoint."
 
 
@@ -94,14 +97,9 @@ def of_ours(error: Exception) -> Failure:
     )
 
 
-def disk_full(error: OSError) -> Failure:
-    """The worker's disk has no room for what the job makes."""
-    return Failure(
-        FailureClass.BUG,
-        "disk_full",
-        f"The worker cannot store what the job makes: {error}.",
-        f"Free space on the worker's disk. {_AGAIN}",
-    )
+def for_want_of_space(failure: Failure) -> bool:
+    """Whether the engine, which has no word of its own for it, ended because its disk is full."""
+    return failure.failure is FailureClass.BUG and any(reason in failure.message for reason in _FULL)
 
 
 def end_of(log: Path) -> str:

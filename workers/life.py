@@ -87,22 +87,27 @@ def _enter_process(**_: object) -> None:
     if os.getppid() != _main_pid:
         os._exit(1)
     settings = WorkerSettings()
-    index = getattr(current_process(), "index", 0)
+    _slot = open_slot(settings, getattr(current_process(), "index", 0))
+    try:
+        with _slot.database.write() as s:
+            leases.expire_worker(s, _slot.name)
+        recover.bring_back(_slot.database, settings)
+    except Unavailable as error:
+        _LOG.warning("what %s held before is left to the reaper: %s", _slot.name, error)
+    _slot.warm.prepare()
+
+
+def open_slot(settings: WorkerSettings, index: int) -> Slot:
+    """What the process of that number keeps; nothing is connected or started yet."""
     name = f"{settings.worker_name}-{index}" if index else settings.worker_name
-    _slot = Slot(
+    return Slot(
         name,
         settings,
         Database(settings.database_url),
-        BlobStore(settings.blobs_dir, settings.low_space_bytes),
+        # Uploads are refused while the disk is low; what that leaves is for runs to finish in.
+        BlobStore(settings.blobs_dir, low_space_bytes=0),
         WarmEngine(settings.runs_dir / f"warm-{name}.log", enabled=settings.warm_engines > 0),
     )
-    try:
-        with _slot.database.write() as s:
-            leases.expire_worker(s, name)
-        recover.bring_back(_slot.database, settings)
-    except Unavailable as error:
-        _LOG.warning("what %s held before is left to the reaper: %s", name, error)
-    _slot.warm.prepare()
 
 
 @signals.worker_process_shutdown.connect(weak=False)

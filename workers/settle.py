@@ -15,6 +15,8 @@ from workers.failures import Failure
 from workers.settings import WorkerSettings
 from workers.supervise import End
 
+_SPACE_AFTER_S = 60.0
+
 
 def settle(attempt: Attempt, end: End) -> None:
     """Bring the job to what the engine's end means: cancelled, succeeded, queued again, or failed."""
@@ -29,7 +31,11 @@ def settle(attempt: Attempt, end: End) -> None:
         give_back(lease)
     else:
         log = process.log_path(attempt.run_dir)
-        give_up(lease, failures.classify(end.exit_code, end.failed, log), attempt.settings)
+        failure = failures.classify(end.exit_code, end.failed, log)
+        if failures.for_want_of_space(failure):
+            wait_for_space(lease, failure.message)
+        else:
+            give_up(lease, failure, attempt.settings)
 
 
 def succeed(attempt: Attempt, finished: Finished, exported: Exported | None) -> None:
@@ -71,6 +77,17 @@ def give_back(lease: Lease) -> None:
     """Queue the job again through no fault of its own: its worker was told to stop."""
     message = "the worker was stopped; the job goes on from its last checkpoint"
     _let_go(lease, lambda s: leases.release(s, lease.job.id, lease.fence, outcome="stopped", message=message))
+
+
+def wait_for_space(lease: Lease, reason: str) -> None:
+    """Queue the job again, for later and through no fault of its own: its worker's disk is full."""
+    message = f"waiting for space on the disk of worker {lease.job.worker}: {reason}"
+    _let_go(
+        lease,
+        lambda s: leases.release(
+            s, lease.job.id, lease.fence, outcome="no_space", message=message, delay_s=_SPACE_AFTER_S
+        ),
+    )
 
 
 def give_up(lease: Lease, failure: Failure, settings: WorkerSettings) -> None:

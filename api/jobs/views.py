@@ -82,12 +82,14 @@ def _waiting_reason(session: Session, job: Job, position: int | None) -> str | N
     """One sentence on why a job is not running, or still is."""
     if job.cancel_requested_at is not None and job.state not in ENDED:
         return "it has been asked to stop; the worker stops it at its next heartbeat"
-    return None if position is None else _queued_reason(job, position, clock.now(session))
+    return None if position is None else _queued_reason(session, job, position)
 
 
-def _queued_reason(job: Job, position: int, now: float) -> str:
+def _queued_reason(session: Session, job: Job, position: int) -> str:
+    now = clock.now(session)
     if job.not_before is not None and job.not_before > now:
-        return f"attempt {job.fence} ended early; the next one starts in {job.not_before - now:.0f} s"
+        why = jobs.last_words(session, job) or f"attempt {job.fence} ended early"
+        return f"{why}; the next attempt starts in {job.not_before - now:.0f} s"
     if position > 1:
         return "1 job goes first" if position == 2 else f"{position - 1} jobs go first"
     if job.dispatched_at is None and now - job.created_at > _UNSENT_S:

@@ -8,7 +8,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, InternalError
 
 from db import clock, health, jobs, migrate, projects, records
-from db.errors import Unavailable
+from db.errors import LowSpace, Unavailable
 from db.session import Database
 from tests.integration.db.work import Work
 
@@ -36,6 +36,20 @@ def test_a_write_that_fails_changes_nothing(work: Work):
     with pytest.raises(RuntimeError):
         interrupted()
     assert work.read(projects.by_name, "half") is None
+
+
+def test_a_database_without_room_says_so_and_answers_later(work: Work):
+    if work.database.dialect != "sqlite":
+        pytest.skip("PostgreSQL keeps its files elsewhere")
+
+    def write():
+        with work.database.write() as s:
+            s.execute(text("PRAGMA max_page_count = 1"))  # SQLite takes it as: not one page more than there are
+            projects.create(s, "x" * 1_000_000)
+
+    with pytest.raises(LowSpace) as caught:
+        write()
+    assert isinstance(caught.value, Unavailable)
 
 
 def test_rows_can_be_used_after_the_session(work: Work):

@@ -33,16 +33,31 @@ class Stage:
     def supervise(self) -> End:
         """Play the script to its end, or to whatever ends it."""
         self.lease.begin_running()
-        with (self.attempt.run_dir / "engine.log").open("ab") as log:
-            popen = subprocess.Popen(
-                [sys.executable, str(_PUPPET), str(self.attempt.run_dir)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.engine = EngineProcess(popen)
+        self.engine = start(self.attempt.run_dir)
         return Supervision(self.attempt, self.engine).run()
+
+
+class Puppets:
+    """Stands where a worker keeps its warm engine; every job it is given plays the same script."""
+
+    def __init__(self, script: list[tuple[str, Any]]) -> None:
+        self._script = script
+
+    def start(self, run_dir: Path) -> EngineProcess:
+        (run_dir / "script.json").write_text(json.dumps(self._script))
+        return start(run_dir)
+
+
+def start(run_dir: Path) -> EngineProcess:
+    with (run_dir / "engine.log").open("ab") as log:
+        popen = subprocess.Popen(
+            [sys.executable, str(_PUPPET), str(run_dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    return EngineProcess(popen)
 
 
 def started(total_steps: int = 4, start_step: int = 0) -> tuple[str, Any]:

@@ -146,6 +146,14 @@ def test_a_disk_that_runs_low_meanwhile_stops_a_long_write(blobs: BlobStore):
     assert visible(blobs) == []
 
 
+def test_a_full_disk_is_told_as_low_space(blobs: BlobStore):
+    with blobs.writer() as writer, Path("/dev/full").open("wb", buffering=0) as full:
+        writer._file.close()
+        writer._file = full  # every write to it ends with the system's own ENOSPC
+        with pytest.raises(LowSpace, match="No space left"):
+            writer.write(b"hello")
+
+
 def test_what_killed_writers_left_is_discarded_once_it_is_old(blobs: BlobStore):
     left = blobs.root / "tmp/left"
     left.write_bytes(b"hello")
