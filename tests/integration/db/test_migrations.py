@@ -84,7 +84,7 @@ def test_an_upgrade_of_what_is_newest_keeps_every_row(empty_database_url: str):
     migrate.upgrade(empty_database_url)
     database = Database(empty_database_url)
     with database.read() as s:
-        assert [project.name for project in projects.list_all(s)] == ["default"]
+        assert projects.by_name(s, "default") is not None
     database.close()
 
 
