@@ -12,6 +12,7 @@ from db import clock, paging
 from db.errors import InUse
 from db.fence import live
 from db.ids import new_id
+from db.lineage import needed
 from db.models import Artifact, ArtifactFile, Job, Project
 from db.state import ENDED
 
@@ -82,14 +83,6 @@ def publish_result(
     )
 
 
-def latest_checkpoint(s: Session, job_id: str) -> Artifact | None:
-    """The checkpoint to go on from: the furthest one that is not deleted."""
-    query = select(Artifact).where(
-        Artifact.job_id == job_id, Artifact.kind == "checkpoint", Artifact.deleted_at.is_(None)
-    )
-    return s.scalars(query.order_by(Artifact.step.desc()).limit(1)).one_or_none()
-
-
 def page(
     s: Session,
     project_id: str,
@@ -119,9 +112,14 @@ def get(s: Session, project_id: str, artifact_id: str) -> Artifact | None:
     return s.scalars(query).one_or_none()
 
 
-def resolve(s: Session, project_id: str, reference: str) -> Artifact | None:
-    """The artifact meant by an id, a name (its newest version that is there) or `name/version`, in this order."""
+def resolve(s: Session, project_id: str, reference: str, *, kinds: tuple[str, ...] | None = None) -> Artifact | None:
+    """The artifact meant by an id, a name (its newest version that is there) or `name/version`, in this order.
+
+    Models and adapters share their names; `kinds` leaves the others out before the newest is taken.
+    """
     there = select(Artifact).where(Artifact.project_id == project_id, Artifact.deleted_at.is_(None))
+    if kinds is not None:
+        there = there.where(Artifact.kind.in_(kinds))
     named = there.where(or_(Artifact.id == reference, Artifact.name == reference))
     ranked = named.order_by((Artifact.id == reference).desc(), Artifact.version.desc()).limit(1)
     if artifact := s.scalars(ranked).one_or_none():
@@ -141,13 +139,15 @@ def files(s: Session, artifact_id: str) -> list[ArtifactFile]:
 def delete(s: Session, project_id: str, artifact_id: str) -> bool:
     """Whether there was such an artifact to delete. The row stays, hidden, so that lineage can name it.
 
-    Raises InUse while the job that made it has not ended, or one that starts from it.
+    Raises InUse while the job that made it has not ended, or one that starts from it or from an adapter on it.
     """
     artifact = get(s, project_id, artifact_id)
     if artifact is None:
         return False
+    need = needed()
+    starting = select(need.c.job_id).where(need.c.artifact_id == artifact_id)
     needing = select(Job.id).where(
-        Job.state.not_in(ENDED), or_(Job.id == artifact.job_id, Job.base_artifact_id == artifact_id)
+        Job.state.not_in(ENDED), or_(Job.id == artifact.job_id, Job.id.in_(starting.scalar_subquery()))
     )
     if job_ids := list(s.scalars(needing.order_by(Job.id))):
         raise InUse(artifact_id, job_ids)
@@ -229,8 +229,9 @@ def _thin_out(s: Session, job_id: str, keep: int, best_by: str | None) -> None:
     figures = [(artifact_id, metrics.get(best_by or "")) for artifact_id, metrics in reversed(rows)]
     measured = [(figure, artifact_id) for artifact_id, figure in figures if isinstance(figure, int | float)]
     best = {min(measured, key=_figure)[1]} if measured else set()
-    needed = select(Job.base_artifact_id).where(Job.base_artifact_id.in_(older), Job.state.not_in(ENDED))
-    _tombstone(s, sorted(older - best - set(s.scalars(needed))))
+    need = needed()
+    used = set(s.scalars(select(need.c.artifact_id).where(need.c.artifact_id.in_(older))))
+    _tombstone(s, sorted(older - best - used))
 
 
 def _figure(measured: tuple[float, str]) -> float:

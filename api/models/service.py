@@ -60,8 +60,8 @@ def find(session: Session, caller: Caller, noun: Noun, wanted: str) -> Artifact:
     Raises:
         ApiError: 404 when the collection has none of that name, version or id.
     """
-    artifact = artifacts.resolve(session, caller.project_id, wanted)
-    if artifact is None or artifact.kind != noun.kind:
+    artifact = artifacts.resolve(session, caller.project_id, wanted, kinds=(noun.kind,))
+    if artifact is None:
         raise not_found(noun.singular, wanted)
     return artifact
 

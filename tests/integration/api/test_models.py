@@ -42,6 +42,12 @@ def test_a_collection_shows_its_own_kind_only(live: Live):
     assert error(live.mine.get(f"/v1/checkpoints/{made.id}"), 404)["code"] == "checkpoint_not_found"
 
 
+def test_a_model_is_found_by_a_name_that_a_newer_adapter_has_too(live: Live):
+    model, adapter = published(live, "bot", FILES), published(live, "bot", FILES, kind="adapter")
+    assert live.mine.get("/v1/models/bot").json()["id"] == model.id
+    assert live.mine.get("/v1/adapters/bot").json()["id"] == adapter.id
+
+
 def test_the_manifest_lists_every_file_with_its_checksum(live: Live):
     made = published(live, "listed", FILES)
     manifest = live.mine.get("/v1/models/listed/1/manifest").json()

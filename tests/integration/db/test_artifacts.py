@@ -101,7 +101,6 @@ def test_the_newest_checkpoints_are_kept(work: Work):
     for step in (10, 20, 30, 40):
         work.checkpoint(job_id, fence, step, keep=2)
     assert steps(work, job_id) == [40, 30]
-    assert work.read(artifacts.latest_checkpoint, job_id).step == 40
 
 
 def test_the_best_checkpoint_is_kept_beside_the_newest(work: Work):
@@ -134,10 +133,6 @@ def test_a_step_whose_checkpoint_was_deleted_can_be_published_again(work: Work):
     assert steps(work, job_id) == [20, 10]
 
 
-def test_a_job_without_checkpoints_starts_from_the_beginning(work: Work):
-    assert work.read(artifacts.latest_checkpoint, work.submit()) is None
-
-
 def test_a_reference_is_an_id_a_name_or_a_name_and_version(work: Work):
     first, second = settled(work, "group/tiny"), settled(work, "group/tiny")
 
@@ -156,6 +151,18 @@ def test_a_name_stands_for_its_newest_version_that_is_there(work: Work):
     first, second = settled(work), settled(work)
     work.write(artifacts.delete, work.project_id, second.id)
     assert work.read(artifacts.resolve, work.project_id, "tiny").id == first.id
+
+
+def test_a_name_that_is_a_model_and_an_adapter_stands_for_the_newest_of_the_kind_asked_for(work: Work):
+    model, adapter = settled(work, "bot"), settled(work, "bot", kind="adapter", layout="adapter")
+
+    def resolved(reference: str, *kinds: str) -> str | None:
+        found = work.read(artifacts.resolve, work.project_id, reference, kinds=kinds or None)
+        return found and found.id
+
+    assert resolved("bot") == resolved("bot", "adapter") == adapter.id
+    assert resolved("bot", "model") == model.id
+    assert resolved("bot/2", "model") is None
 
 
 def test_another_project_does_not_find_the_artifact(work: Work, theirs: Work):
@@ -183,6 +190,21 @@ def test_an_artifact_that_a_job_needs_cannot_be_deleted(work: Work):
     with pytest.raises(InUse) as caught:
         work.write(artifacts.delete, work.project_id, base.id)
     assert caught.value.job_ids == [job_id]
+
+
+def test_the_model_below_an_adapter_that_a_job_needs_cannot_be_deleted(work: Work):
+    model = settled(work, "ground")
+    adapter = settled(work, "bot", kind="adapter", layout="adapter", base_artifact_id=model.id)
+    job_id = work.submit(base_artifact_id=adapter.id)
+    with pytest.raises(InUse) as caught:
+        work.write(artifacts.delete, work.project_id, model.id)
+    assert caught.value.job_ids == [job_id]
+
+
+def test_the_model_that_a_needed_model_was_made_from_can_be_deleted(work: Work):
+    ground = settled(work, "ground")
+    work.submit(base_artifact_id=settled(work, "tuned", base_artifact_id=ground.id).id)
+    assert work.write(artifacts.delete, work.project_id, ground.id)
 
 
 def test_a_checkpoint_of_a_job_that_runs_cannot_be_deleted(work: Work):
