@@ -1,6 +1,7 @@
 """The blob store: files under the sha256 of their bytes, there whole or not at all."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -93,10 +94,37 @@ class BlobStore:
 
     def discard_stale(self, older_than_s: float, now: float) -> int:
         """Remove what killed writers left in `tmp`; gives the number of files."""
-        stale = [path for path in self._tmp.iterdir() if path.stat().st_mtime < now - older_than_s]
+        stale = [path for path in self._tmp.iterdir() if _older(path, now - older_than_s)]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
+
+    def unused_since(self, folder: str, moment: float) -> list[str]:
+        """The blobs below `root/folder` (two hexadecimal digits) that nobody has stored since then."""
+        found = (self.root / folder).glob("??/*")
+        return [path.name for path in found if _SHA256.fullmatch(path.name) and _older(path, moment)]
+
+    def discard(self, sha256: str, moment: float) -> bool:
+        """Remove a blob, unless it was stored, or stored again, since `moment`; whether it is gone now.
+
+        Hard links that were made to it keep their bytes.
+        """
+        path = self.path(sha256)
+        with self.turn(fcntl.LOCK_EX):
+            if not _older(path, moment):
+                return False
+            path.unlink()
+            return True
+
+    @contextmanager
+    def turn(self, kind: int) -> Iterator[None]:
+        """Keeps a blob from being removed just as it is found to be there already: many commit, or one removes."""
+        descriptor = os.open(self._tmp, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, kind)
+            yield
+        finally:
+            os.close(descriptor)
 
 
 class BlobWriter:
@@ -135,13 +163,16 @@ class BlobWriter:
     def _commit(self) -> Blob:
         blob = Blob(self._hash.hexdigest(), self.size_bytes)
         target = self._store.path(blob.sha256)
-        if target.exists():
-            self.abort()
-            return blob
+        with self._store.turn(fcntl.LOCK_SH):
+            if target.exists():
+                os.utime(target)  # stored again: whoever removes what is unused sees that it is wanted
+                self.abort()
+                return blob
         os.fchmod(self._file.fileno(), 0o444)
         os.fsync(self._file.fileno())
         self._file.close()
         _make_folder(target.parent, self._store.root)
+        os.utime(self._temporary)
         self._temporary.rename(target)
         _sync_folder(target.parent)
         return blob
@@ -170,6 +201,14 @@ def _full_disk_told() -> Iterator[None]:
         if is_full(error) and not isinstance(error, LowSpace):
             raise DiskFull(f"the disk is full: {error.strerror}") from error
         raise
+
+
+def _older(path: Path, moment: float) -> bool:
+    """Whether the file was written before `moment` and is still there: others store and remove meanwhile."""
+    try:
+        return path.stat().st_mtime < moment
+    except FileNotFoundError:
+        return False
 
 
 def _make_folder(folder: Path, root: Path) -> None:

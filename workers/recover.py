@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import time
+from pathlib import Path
 
 from db import jobs, leases, outbox
 from db.blobs import BlobStore
@@ -14,6 +15,7 @@ from db.state import ENDED
 from workers import failures, settle
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
+from workers.unnamed import UnnamedBlobs
 
 _SWEEP_EVERY_S = 1.0
 _TIDY_EVERY_S = 60.0
@@ -60,11 +62,18 @@ def tidy(database: Database, settings: WorkerSettings) -> int:
         if job.state in ENDED and job.finished_at is not None:
             stale = [folder] if job.finished_at + settings.keep_runs_s < time.time() else []
         else:
-            stale = [run for run in folder.iterdir() if run.name.isdecimal() and int(run.name) < job.fence]
+            stale = [run for run in _listed(folder) if run.name.isdecimal() and int(run.name) < job.fence]
         for path in stale:
-            shutil.rmtree(path)
-            removed += 1
+            shutil.rmtree(path, ignore_errors=True)  # its engine may be dying in it: what is left goes next time
+            removed += not path.exists()
     return removed
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:  # someone else tidies too
+        return []
 
 
 def run(database: Database, settings: WorkerSettings, ended: threading.Event) -> None:
@@ -72,6 +81,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
     blobs = BlobStore(settings.blobs_dir, settings.low_space_bytes)
     dispatcher = Dispatcher(database)
     dispatcher.start()
+    unnamed = UnnamedBlobs(database, blobs, settings.keep_blobs_s)
     next_tidy_at = 0.0
     away = False
     while not ended.wait(_SWEEP_EVERY_S):
@@ -81,8 +91,14 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
                 dispatcher.wake()
             if time.monotonic() >= next_tidy_at:
                 next_tidy_at = time.monotonic() + _TIDY_EVERY_S
-                tidy(database, settings)
-                blobs.discard_stale(_UPLOAD_AT_MOST_S, time.time())
+                try:
+                    tidy(database, settings)
+                    blobs.discard_stale(_UPLOAD_AT_MOST_S, time.time())
+                    unnamed.remove_some(time.time())
+                except Unavailable:
+                    raise
+                except OSError as error:  # the disk's: jobs are brought back all the same
+                    _LOG.warning("tidying is left to the next time: %s", error)
         except Unavailable as error:
             if not away:
                 _LOG.warning("%s", error)

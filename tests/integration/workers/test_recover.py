@@ -1,5 +1,6 @@
 """What the reaper brings back."""
 
+import threading
 import time
 from typing import Any
 
@@ -88,6 +89,24 @@ def test_the_run_directory_of_an_ended_job_is_removed_after_its_time(workplace: 
     change(workplace, keep_runs_s=0.0)
     assert recover.tidy(workplace.database, workplace.settings) == 1
     assert not run_dir.parent.exists()
+
+
+def test_a_disk_that_cannot_be_tidied_does_not_keep_jobs_from_being_brought_back(workplace: Workplace) -> None:
+    change(workplace, backoff_s=0.0)
+    (workplace.settings.blobs_dir / "00").write_text("where a folder belongs")
+    job_id = workplace.submit_tiny()
+    stray = workplace.settings.runs_dir / job_id
+    stray.parent.mkdir(parents=True)
+    stray.write_text("where a folder belongs")
+    ended = threading.Event()
+    reaper = threading.Thread(target=recover.run, args=(workplace.database, workplace.settings, ended))
+    reaper.start()
+    time.sleep(1.5)
+    lose(workplace, job_id)
+    workplace.wait(job_id, "queued", timeout_s=10)
+    ended.set()
+    reaper.join(20)
+    assert not reaper.is_alive()
 
 
 def test_of_a_job_that_goes_on_only_the_present_attempt_is_kept(workplace: Workplace) -> None:

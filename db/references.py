@@ -1,0 +1,21 @@
+"""References: which blobs the database names."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Artifact, ArtifactFile, File
+
+_AT_ONCE = 1000
+
+
+def named(s: Session, hashes: Sequence[str]) -> set[str]:
+    """Those of the hashes that a file or an artifact of any project has and that is not deleted."""
+    found: set[str] = set()
+    for start in range(0, len(hashes), _AT_ONCE):
+        some = hashes[start : start + _AT_ONCE]
+        found.update(s.scalars(select(File.sha256).where(File.sha256.in_(some), File.deleted_at.is_(None))))
+        parts = select(ArtifactFile.sha256).join(Artifact, Artifact.id == ArtifactFile.artifact_id)
+        found.update(s.scalars(parts.where(ArtifactFile.sha256.in_(some), Artifact.deleted_at.is_(None))))
+    return found

@@ -1,0 +1,97 @@
+"""What nothing names any more leaves the disk."""
+
+import os
+import time
+
+import pytest
+
+from db import artifacts, files, leases
+from db.artifacts import FileEntry
+from db.blobs import Blob
+from db.models import File
+from tests.integration.workers.workplace import Workplace
+from workers.unnamed import UnnamedBlobs
+
+_HOUR_S = 3600.0
+
+
+def store(workplace: Workplace, data: bytes, *, age_s: float = 2 * _HOUR_S) -> Blob:
+    with workplace.blobs.writer() as writer:
+        writer.write(data)
+        blob = writer.commit()
+    os.utime(workplace.blobs.path(blob.sha256), (time.time() - age_s,) * 2)
+    return blob
+
+
+def remove(workplace: Workplace) -> int:
+    """Once round the whole store."""
+    return UnnamedBlobs(workplace.database, workplace.blobs, _HOUR_S).remove_some(time.time(), folders=256)
+
+
+def add_file(workplace: Workplace, blob: Blob) -> File:
+    with workplace.database.write() as s:
+        return files.add(
+            s, workplace.project_id, filename="rows", purpose="evals", size_bytes=blob.size_bytes,
+            sha256=blob.sha256, format="chat", row_count=1,
+        )  # fmt: skip
+
+
+def delete_file(workplace: Workplace, file: File) -> None:
+    with workplace.database.write() as s:
+        assert files.delete(s, workplace.project_id, file.id)
+
+
+def test_a_deleted_file_frees_its_bytes(workplace: Workplace) -> None:
+    blob = store(workplace, b"rows")
+    file = add_file(workplace, blob)
+    assert remove(workplace) == 0
+    delete_file(workplace, file)
+    assert remove(workplace) == 1
+    assert not workplace.blobs.exists(blob.sha256)
+
+
+def test_bytes_that_another_file_has_too_are_kept(workplace: Workplace) -> None:
+    blob = store(workplace, b"rows")
+    file, _ = add_file(workplace, blob), add_file(workplace, blob)
+    delete_file(workplace, file)
+    assert remove(workplace) == 0
+    assert workplace.blobs.exists(blob.sha256)
+
+
+def test_a_checkpoint_that_was_thinned_out_frees_what_it_had_alone(workplace: Workplace) -> None:
+    tokenizer, first, second = (store(workplace, data) for data in (b"tokenizer", b"step 1", b"step 2"))
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease, workplace.database.write() as s:
+        assert leases.begin_running(s, job_id, lease.fence)
+        for step, weights in enumerate((first, second), 1):
+            entries = [FileEntry("tokenizer.json", *tokenizer), FileEntry("model.safetensors", *weights)]
+            artifacts.publish_checkpoint(
+                s, job_id, lease.fence, step=step, layout="model", files=entries, metrics={}, lineage={}, keep=1
+            )
+    assert remove(workplace) == 1
+    kept = [workplace.blobs.exists(blob.sha256) for blob in (tokenizer, first, second)]
+    assert kept == [True, False, True]
+
+
+def test_what_was_stored_a_moment_ago_is_kept_for_the_row_that_will_name_it(workplace: Workplace) -> None:
+    store(workplace, b"an upload on its way", age_s=60)
+    assert remove(workplace) == 0
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "tmp"])
+def test_what_is_no_blob_is_left_alone(workplace: Workplace, name: str) -> None:
+    stranger = workplace.blobs.root / "00" / "00" / name
+    stranger.parent.mkdir(parents=True)
+    stranger.write_text("mine")
+    os.utime(stranger, (0, 0))
+    assert remove(workplace) == 0
+    assert stranger.exists()
+
+
+def test_a_round_is_made_in_parts(workplace: Workplace) -> None:
+    for number in range(40):
+        store(workplace, b"%d" % number)
+    unnamed = UnnamedBlobs(workplace.database, workplace.blobs, _HOUR_S)
+    removed = [unnamed.remove_some(time.time(), folders=64) for _ in range(4)]
+    assert sum(removed) == 40
+    assert max(removed) < 40

@@ -1,0 +1,44 @@
+"""Unnamed blobs: stored bytes that no file and no artifact names any more are removed."""
+
+import logging
+
+from db import references
+from db.blobs import BlobStore
+from db.session import Database
+
+_FOLDERS = 256
+"""Blobs lie in folders of the first two digits of their name, 00 to ff."""
+_AT_ONCE = 16
+_LOG = logging.getLogger(__name__)
+
+
+class UnnamedBlobs:
+    """Goes round the store, a few folders at a time.
+
+    A blob is stored before the row that names it is written, so only what was stored `keep_s` ago
+    is looked at. Storing a blob again makes it new, and that is looked at once more as it is removed.
+    """
+
+    def __init__(self, database: Database, blobs: BlobStore, keep_s: float) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._keep_s = keep_s
+        self._next = 0
+
+    def remove_some(self, now: float, folders: int = _AT_ONCE) -> int:
+        """Remove what is unnamed in the next folders; how many blobs that were."""
+        removed = 0
+        for _ in range(folders):
+            removed += self._remove_in(f"{self._next:02x}", now - self._keep_s)
+            self._next = (self._next + 1) % _FOLDERS
+        if removed:
+            _LOG.info("%d stored files that nothing names any more were removed", removed)
+        return removed
+
+    def _remove_in(self, folder: str, moment: float) -> int:
+        old = self._blobs.unused_since(folder, moment)
+        if not old:
+            return 0
+        with self._database.read() as s:
+            named = references.named(s, old)
+        return sum(self._blobs.discard(sha256, moment) for sha256 in old if sha256 not in named)
