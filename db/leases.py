@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import case, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import clock, jobs, outbox, records
@@ -10,8 +10,6 @@ from db.fence import Renewal, held, live
 from db.models import Artifact, Attempt, Job
 from db.state import HELD, JobState
 
-_REDISPATCH_CAP_S = 60.0
-_REDISPATCH_DOUBLINGS = 8
 _BACKOFF_CAP_S = 300.0
 
 __all__ = [
@@ -26,6 +24,7 @@ __all__ = [
     "retry_or_fail",
     "settle",
     "unclaimed",
+    "waiting",
 ]
 
 
@@ -172,7 +171,8 @@ def retry_or_fail(
         )  # fmt: skip
         return JobState.FAILED
     delay_s = min(backoff_s * 2 ** (failures - 1), _BACKOFF_CAP_S)
-    _requeue(s, job_id, fence, message=message, level="warn", delay_s=delay_s, failures=failures)
+    told = f"{message.rstrip('. ')}. It is tried again from its last checkpoint."
+    _requeue(s, job_id, fence, message=told, level="warn", delay_s=delay_s, failures=failures)
     _end_attempt(s, job_id, fence, outcome="retried", failure=failure, message=message, exit_code=exit_code)
     return JobState.QUEUED
 
@@ -184,19 +184,15 @@ def expired(s: Session, limit: int) -> list[Job]:
 
 
 def unclaimed(s: Session, older_than_s: float, limit: int) -> list[Job]:
-    """Queued jobs whose time has come and whose message seems lost: sent `older_than_s` ago and still not claimed.
-
-    The wait doubles with each dispatch after the first, 60 s at most: a long queue is not a lost message.
-    """
-    now = clock.moment(s)
-    waits = [min(older_than_s * 2**doublings, _REDISPATCH_CAP_S) for doublings in range(_REDISPATCH_DOUBLINGS)]
-    wait_s = case(*((Job.dispatches <= sent, wait) for sent, wait in enumerate(waits, 1)), else_=_REDISPATCH_CAP_S)
-    query = select(Job).where(
-        Job.state == JobState.QUEUED,
-        or_(Job.not_before.is_(None), Job.not_before <= now),
-        func.coalesce(Job.dispatched_at, Job.not_before, Job.created_at) + wait_s <= now,
-    )
+    """Queued jobs whose time has come and which nobody claimed since their message was sent `older_than_s` ago."""
+    due_at = func.coalesce(Job.dispatched_at, Job.not_before, Job.created_at) + older_than_s
+    query = select(Job).where(*_waiting(s), due_at <= clock.moment(s))
     return list(s.scalars(query.order_by(Job.priority.desc(), Job.id).limit(limit)))
+
+
+def waiting(s: Session) -> int:
+    """How many queued jobs there are whose time has come: as many messages are enough."""
+    return s.execute(select(func.count()).select_from(Job).where(*_waiting(s))).scalar_one()
 
 
 def expire_worker(s: Session, worker: str) -> int:
@@ -209,6 +205,10 @@ def expire_worker(s: Session, worker: str) -> int:
         .returning(Job.id)
     )
     return len(s.scalars(statement, execution_options={"synchronize_session": False}).all())
+
+
+def _waiting(s: Session) -> tuple[ColumnElement[bool], ...]:
+    return Job.state == JobState.QUEUED, or_(Job.not_before.is_(None), Job.not_before <= clock.moment(s))
 
 
 def _lock(s: Session, job_id: str, fence: int) -> Job | None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Double, bindparam, select, update
+from sqlalchemy import Double, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -37,6 +37,12 @@ def mark_sent(s: Session, ids: Sequence[int]) -> None:
     job_ids = list(s.scalars(sent, execution_options={"synchronize_session": False}))
     told = update(Job).where(Job.id.in_(job_ids)).values(dispatched_at=now, dispatches=Job.dispatches + 1)
     s.execute(told, execution_options={"synchronize_session": False})
+
+
+def purge(s: Session, older_than_s: float) -> int:
+    """Drop what was sent longer ago than that; how many messages."""
+    old = delete(Outbox).where(Outbox.sent_at < clock.moment(s) - older_than_s).returning(Outbox.id)
+    return len(s.scalars(old, execution_options={"synchronize_session": False}).all())
 
 
 @cache

@@ -79,6 +79,17 @@ def enqueue(job_id: str, connection: Connection, *, priority: int = 0) -> None:
     app.send_task(RUN_JOB, args=(job_id,), priority=level, connection=connection, retry=False)
 
 
+def length(connection: Connection) -> int:
+    """How many messages wait in the broker.
+
+    Raises kombu.exceptions.OperationalError when the broker cannot be reached.
+    """
+    try:
+        return app.amqp.queues[QUEUE](connection.default_channel).queue_declare().message_count
+    except (*connection.connection_errors, *connection.channel_errors) as error:
+        raise OperationalError(str(error)) from error
+
+
 class Dispatcher(threading.Thread):
     """Carries outbox rows to the broker as they fall due; `wake` makes it look at once.
 

@@ -5,14 +5,17 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+from kombu.exceptions import OperationalError
 
 from db import jobs, leases, outbox
 from db.blobs import BlobStore
 from db.errors import Unavailable
 from db.session import Database
 from db.state import ENDED
-from workers import failures, settle
+from workers import failures, queue, settle
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
 from workers.unnamed import UnnamedBlobs
@@ -21,6 +24,7 @@ _SWEEP_EVERY_S = 1.0
 _TIDY_EVERY_S = 60.0
 _UPLOAD_AT_MOST_S = 24 * 3600.0
 """What a writer left unfinished for longer was left by a writer that is dead."""
+_SENT_KEPT_S = 3600.0
 _BATCH = 200
 _LOG = logging.getLogger(__name__)
 
@@ -40,15 +44,33 @@ def bring_back(database: Database, settings: WorkerSettings) -> int:
     return len(lost)
 
 
-def redispatch(database: Database, settings: WorkerSettings) -> int:
-    """Have the message of every queued job sent again that nobody acted on; how many there were."""
+def redispatch(database: Database, settings: WorkerSettings, messages: Callable[[], int]) -> int:
+    """Have messages that nobody acted on sent again, as many as the broker lacks; how many there were.
+
+    `messages` counts those in the broker. While there are as many as jobs wait, no message is lost:
+    the workers are busy.
+    """
     with database.read() as s:
-        waiting = [job.id for job in leases.unclaimed(s, settings.redispatch_after_s, _BATCH)]
-    if waiting:
+        overdue = [job.id for job in leases.unclaimed(s, settings.redispatch_after_s, _BATCH)]
+        waiting = leases.waiting(s) if overdue else 0
+    if not overdue:
+        return 0
+    try:
+        lacking = max(0, waiting - messages())
+    except OperationalError:  # the dispatcher tells of it; what is lost is sent again once the broker is back
+        return 0
+    lost = overdue[:lacking]
+    if lost:
         with database.write() as s:
-            for job_id in waiting:
+            for job_id in lost:
                 outbox.add(s, job_id)
-    return len(waiting)
+    return len(lost)
+
+
+def in_broker() -> int:
+    """How many messages wait in the broker."""
+    with queue.connect() as connection:
+        return queue.length(connection)
 
 
 def tidy(database: Database, settings: WorkerSettings) -> int:
@@ -69,6 +91,12 @@ def tidy(database: Database, settings: WorkerSettings) -> int:
     return removed
 
 
+def purge(database: Database) -> int:
+    """Drop the records of messages that were sent a while ago; how many."""
+    with database.write() as s:
+        return outbox.purge(s, _SENT_KEPT_S)
+
+
 def _listed(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
@@ -87,12 +115,13 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
     while not ended.wait(_SWEEP_EVERY_S):
         try:
             bring_back(database, settings)
-            if redispatch(database, settings):
+            if redispatch(database, settings, in_broker):
                 dispatcher.wake()
             if time.monotonic() >= next_tidy_at:
                 next_tidy_at = time.monotonic() + _TIDY_EVERY_S
                 try:
                     tidy(database, settings)
+                    purge(database)
                     blobs.discard_stale(_UPLOAD_AT_MOST_S, time.time())
                     unnamed.remove_some(time.time())
                 except Unavailable:

@@ -70,3 +70,12 @@ def test_a_job_that_is_queued_again_counts_its_dispatches_anew(work: Work):
 
 def test_nothing_can_be_marked(work: Work):
     work.write(outbox.mark_sent, [])
+
+
+def test_only_messages_that_were_sent_a_while_ago_are_dropped(work: Work):
+    work.submit()
+    send(work)
+    waiting = work.submit()
+    assert work.write(outbox.purge, 3600) == 0
+    assert work.write(outbox.purge, -1) == 1
+    assert pending(work) == [waiting]

@@ -7,7 +7,7 @@ from typing import Any
 from db import jobs, leases, outbox
 from db.state import JobState
 from tests.integration.workers.workplace import Workplace
-from workers import recover
+from workers import queue, recover
 
 
 def change(workplace: Workplace, **settings: Any) -> None:
@@ -54,6 +54,9 @@ def test_a_job_that_loses_every_worker_fails_in_the_end(workplace: Workplace) ->
         recover.bring_back(workplace.database, workplace.settings)
     job = workplace.job(job_id)
     assert (job.state, job.failure_class, job.error_code) == ("failed", "worker_lost", "worker_lost")
+    told = [record.message for record in workplace.records(job_id, "state") if "tried again" in (record.message or "")]
+    assert len(told) == 1
+    assert "tried again" not in f"{job.error_message} {job.error_mend}"
 
 
 def test_a_job_that_was_to_be_cancelled_when_its_worker_was_lost_is_cancelled(workplace: Workplace) -> None:
@@ -69,14 +72,44 @@ def test_a_message_that_nobody_acted_on_is_sent_again(workplace: Workplace) -> N
     assert send_all(workplace) == [job_id]
     change(workplace, redispatch_after_s=0.01)
     time.sleep(0.05)
-    assert recover.redispatch(workplace.database, workplace.settings) == 1
+    assert recover.redispatch(workplace.database, workplace.settings, lambda: 0) == 1
     assert send_all(workplace) == [job_id]
+
+
+def test_no_message_is_sent_again_while_the_broker_has_one_for_every_waiting_job(
+    workplace: Workplace, broker_url: str
+) -> None:
+    change(workplace, redispatch_after_s=0.01)
+    for _ in range(3):
+        workplace.submit_tiny()
+    sent = send_all(workplace)
+    time.sleep(0.05)
+    with queue.connect(broker_url) as connection:
+        counted = []
+        for job_id in [*sent, None]:
+            counted.append(recover.redispatch(workplace.database, workplace.settings, lambda: queue.length(connection)))
+            if job_id is not None:
+                queue.enqueue(job_id, connection, priority=len(counted))
+    assert counted == [3, 2, 1, 0]
+
+
+def test_nothing_is_sent_again_while_the_broker_is_away(workplace: Workplace) -> None:
+    change(workplace, redispatch_after_s=0.01)
+    workplace.submit_tiny()
+    send_all(workplace)
+    time.sleep(0.05)
+
+    def away() -> int:
+        with queue.connect("redis://127.0.0.1:1/0") as connection:
+            return queue.length(connection)
+
+    assert recover.redispatch(workplace.database, workplace.settings, away) == 0
 
 
 def test_a_message_that_was_just_sent_is_given_its_time(workplace: Workplace) -> None:
     workplace.submit_tiny()
     send_all(workplace)
-    assert recover.redispatch(workplace.database, workplace.settings) == 0
+    assert recover.redispatch(workplace.database, workplace.settings, lambda: 0) == 0
 
 
 def test_the_run_directory_of_an_ended_job_is_removed_after_its_time(workplace: Workplace) -> None:
