@@ -17,7 +17,7 @@ _TAIL_BYTES = 4096
 _TAIL_CHARACTERS = 600
 _SECRETS = re.compile(r"ty-[A-Za-z0-9_-]{20,}|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)|hf_[A-Za-z0-9]{20,}")
 _FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-_AGAIN = "It is tried again from its last checkpoint."
+_ANEW = "Submit the job again."
 
 
 class Failure(NamedTuple):
@@ -35,13 +35,13 @@ _BY_EXIT_CODE: dict[int, Failure] = {
         FailureClass.WORKER_LOST,
         "engine_killed",
         "The engine was killed (SIGKILL): by the kernel's out-of-memory killer, most likely, or by a person.",
-        f"{_AGAIN} If it happens again, lower per_device_train_batch_size or max_length, or use a larger machine.",
+        "Lower per_device_train_batch_size or max_length, or use a larger machine, and submit the job again.",
     ),
     -signal.SIGTERM: Failure(
-        FailureClass.WORKER_LOST, "engine_terminated", "The engine was terminated from outside (SIGTERM).", _AGAIN
+        FailureClass.WORKER_LOST, "engine_terminated", "The engine was terminated from outside (SIGTERM).", _ANEW
     ),
     EXIT_CANCELLED: Failure(
-        FailureClass.WORKER_LOST, "engine_interrupted", "The engine was interrupted from outside (SIGINT).", _AGAIN
+        FailureClass.WORKER_LOST, "engine_interrupted", "The engine was interrupted from outside (SIGINT).", _ANEW
     ),
     EXIT_DATA: Failure(
         FailureClass.DATA_ERROR,
@@ -65,7 +65,7 @@ _BY_EXIT_CODE: dict[int, Failure] = {
         FailureClass.BUG,
         "engine_ended_early",
         "The engine ended without an error and without a result.",
-        "It is tried again; if it happens again, report it with the end of the job's log.",
+        "Report it with the end of the job's log.",
     ),
 }
 
@@ -73,7 +73,7 @@ WORKER_LOST = Failure(
     FailureClass.WORKER_LOST,
     "worker_lost",
     "The worker has not been heard of: its process or its machine went away.",
-    _AGAIN,
+    "See to the machine that the worker ran on, then submit the job again.",
 )
 
 
@@ -93,7 +93,7 @@ def of_ours(error: Exception) -> Failure:
         FailureClass.BUG,
         "worker_error",
         f"The worker failed: {type(error).__name__}: {_cut(str(error))}",
-        "It is tried again; if it happens again, report it with the worker's log.",
+        "Report it with the worker's log.",
     )
 
 
@@ -123,5 +123,5 @@ def _unknown(exit_code: int) -> Failure:
         FailureClass.BUG,
         "engine_crashed",
         f"The engine ended {how} and said nothing.",
-        "It is tried again; if it happens again, report it with the end of the job's log.",
+        "Report it with the end of the job's log.",
     )

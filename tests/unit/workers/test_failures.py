@@ -36,6 +36,7 @@ def test_an_engine_that_said_nothing_is_judged_by_its_exit_code(
     assert (judged.failure, judged.code, judged.exit_code) == (failure, code, exit_code)
     assert judged.message
     assert judged.mend
+    assert "tried again" not in judged.mend  # it is shown when that is over
 
 
 def test_a_killed_engine_is_said_to_be_perhaps_out_of_memory(log: Path) -> None:
