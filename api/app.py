@@ -10,7 +10,9 @@ from api import docs, health, me
 from api.auth import Keyring
 from api.deps import Service
 from api.files.routes import router as files
+from api.groups import GroupWriter
 from api.handlers import add_handlers
+from api.jobs import submit
 from api.jobs.routes import router as jobs
 from api.kinds.routes import router as kinds
 from api.middleware import Edge
@@ -53,6 +55,7 @@ def create_app(
         keyring=Keyring(database, key_secret(settings, storage.home)),
         feed=Feed(database),
         dispatcher=Dispatcher(database, broker_url),
+        intake=GroupWriter(database, submit.write),
     )
     for router in (jobs, stream, files, models, kinds, me.router):
         app.include_router(router, prefix="/v1")

@@ -2,7 +2,7 @@
 
 import time
 
-from sqlalchemy import String, cast, select, update
+from sqlalchemy import String, bindparam, cast, select, update
 from sqlalchemy.orm import Session
 
 from db import paging
@@ -10,6 +10,11 @@ from db.errors import InUse
 from db.ids import new_id
 from db.models import File, Job
 from db.state import ENDED
+
+# Built once: putting a statement together costs more than running it.
+_GET = select(File).where(
+    File.id == bindparam("of_file"), File.project_id == bindparam("of_project"), File.deleted_at.is_(None)
+)
 
 
 def add(
@@ -42,8 +47,7 @@ def add(
 
 def get(s: Session, project_id: str, file_id: str) -> File | None:
     """The file, or None when the project has none of that id or it is deleted."""
-    query = select(File).where(File.id == file_id, File.project_id == project_id, File.deleted_at.is_(None))
-    return s.scalars(query).one_or_none()
+    return s.scalars(_GET, {"of_file": file_id, "of_project": project_id}).one_or_none()
 
 
 def page(

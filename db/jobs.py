@@ -1,10 +1,10 @@
 """Jobs: asking for one, looking at it, and the one way its state changes."""
 
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, ScalarSelect, Table, bindparam, func, insert, literal_column, select, update
 from sqlalchemy.orm import Session
 
 from db import clock, outbox, paging, records
@@ -12,45 +12,52 @@ from db.ids import new_id
 from db.models import Attempt, Job
 from db.state import ENDED, JobState, sources
 
+
+def _queued(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
+    # The state is spelled out: a parameter would keep SQLite from the partial index.
+    queued = Job.state == literal_column("'queued'")
+    return select(func.count()).select_from(Job).where(queued, *conditions).scalar_subquery()
+
+
+# Built once: putting a statement together costs more than running it.
+_INSERT = insert(cast("Table", Job.__table__))
+_GET = select(Job).where(Job.id == bindparam("of_job"), Job.project_id == bindparam("of_project"))
+# Two ranges of the queue's index: SQLite reads all of it for one condition with OR.
+_AHEAD = select(
+    _queued(Job.priority > bindparam("of_priority"))
+    + _queued(Job.priority == bindparam("of_priority"), Job.id < bindparam("of_job"))
+)
+_FRESH_JOB = {"state": JobState.QUEUED.value, "fence": 0, "failures": 0, "dispatches": 0, "last_seq": 1}
 _FRESH = {"synchronize_session": False, "populate_existing": True}
 
 
-def create(
-    s: Session,
-    project_id: str,
-    spec: dict[str, Any],
-    *,
-    kind: str,
-    priority: int,
-    base_artifact_id: str | None,
-    job_id: str | None = None,
-) -> Job:
-    """A queued job, its message to the broker and its first event, all in this transaction."""
-    job = Job(
-        id=job_id or new_id("job"),
-        project_id=project_id,
-        kind=kind,
-        spec=spec,
-        state=JobState.QUEUED.value,
-        priority=priority,
-        base_artifact_id=base_artifact_id,
-        created_at=time.time(),
-        fence=0,
-        failures=0,
-        dispatches=0,
-        last_seq=1,
-    )
-    s.add(job)
-    s.flush()
-    outbox.add(s, job.id)
+class NewJob(NamedTuple):
+    """What a job is made from."""
+
+    project_id: str
+    spec: dict[str, Any]
+    kind: str
+    priority: int
+    base_artifact_id: str | None = None
+
+
+def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:
+    """Queued jobs, their messages to the broker and their first events, all in this transaction."""
+    if not wanted:
+        return []
+    fresh = _FRESH_JOB | {"created_at": time.time()}
+    rows = [fresh | new._asdict() | {"id": new_id("job")} for new in wanted]
+    job_ids = [row["id"] for row in rows]
+    s.execute(_INSERT, rows)
+    outbox.add_all(s, job_ids)
     data = {"state": JobState.QUEUED.value}
-    records.enter(s, job.id, 1, type="created", level="info", message="created, waiting for a worker", data=data)
-    return job
+    records.enter_first(s, job_ids, type="created", level="info", message="created, waiting for a worker", data=data)
+    return [Job(**row) for row in rows]
 
 
 def get(s: Session, project_id: str, job_id: str) -> Job | None:
     """The project's job of that id."""
-    return s.scalars(select(Job).where(Job.id == job_id, Job.project_id == project_id)).one_or_none()
+    return s.scalars(_GET, {"of_job": job_id, "of_project": project_id}).one_or_none()
 
 
 def find(s: Session, job_id: str) -> Job | None:
@@ -80,9 +87,18 @@ def queue_position(s: Session, job: Job) -> int | None:
     """1 for the queued job that comes next; None when the job is not queued. Over all projects: they share workers."""
     if job.state != JobState.QUEUED:
         return None
-    before = or_(Job.priority > job.priority, and_(Job.priority == job.priority, Job.id < job.id))
-    query = select(func.count()).select_from(Job).where(Job.state == JobState.QUEUED, before)
-    return s.execute(query).scalar_one() + 1
+    return s.execute(_AHEAD, {"of_priority": job.priority, "of_job": job.id}).scalar_one() + 1
+
+
+def queue_positions(s: Session, fresh: Sequence[Job]) -> dict[str, int]:
+    """The positions of jobs that this transaction made: of one priority, they stand one behind the other at the end."""
+    last = {job.priority: job for job in fresh}
+    ends = {priority: queue_position(s, job) or 1 for priority, job in last.items()}
+    positions: dict[str, int] = {}
+    for job in reversed(fresh):
+        positions[job.id] = ends[job.priority]
+        ends[job.priority] -= 1
+    return positions
 
 
 def last_words(s: Session, job: Job) -> str | None:

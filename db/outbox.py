@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Double, bindparam, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -15,15 +15,35 @@ _TOPIC = "job"
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
+class Pending(NamedTuple):
+    """A message that is due, and the priority of its job."""
+
+    id: int
+    job_id: str
+    priority: int
+
+
 def add(s: Session, job_id: str, *, delay_s: float = 0.0) -> None:
     """Have the job told to the workers, `delay_s` from now. An unsent message of this job is moved to that time."""
     s.execute(_adding(clock.dialect(s)), {"job_id": job_id, "delay_s": delay_s} | clock.given(s))
 
 
-def pending(s: Session, limit: int) -> list[Outbox]:
+def add_all(s: Session, job_ids: Sequence[str]) -> None:
+    """Have jobs told to the workers now."""
+    given = {"delay_s": 0.0} | clock.given(s)
+    s.execute(_adding(clock.dialect(s)), [{"job_id": job_id} | given for job_id in job_ids])
+
+
+def pending(s: Session, limit: int) -> list[Pending]:
     """Messages that are due and not sent, oldest first."""
-    query = select(Outbox).where(Outbox.sent_at.is_(None), Outbox.due_at <= clock.moment(s))
-    return list(s.scalars(query.order_by(Outbox.due_at, Outbox.id).limit(limit)))
+    query = (
+        select(Outbox.id, Outbox.job_id, Job.priority)
+        .join(Job, Job.id == Outbox.job_id)
+        .where(Outbox.sent_at.is_(None), Outbox.due_at <= clock.moment(s))
+        .order_by(Outbox.due_at, Outbox.id)
+        .limit(limit)
+    )
+    return [Pending(*row) for row in s.execute(query)]
 
 
 def mark_sent(s: Session, ids: Sequence[int]) -> None:

@@ -107,6 +107,21 @@ def enter(
     s.execute(_INSERT_EVENTS, row | {"type": type, "level": level, "message": message, "data": data})
 
 
+def enter_first(
+    s: Session,
+    job_ids: Sequence[str],
+    *,
+    type: str,  # noqa: A002 - the column's name
+    level: str,
+    message: str,
+    data: dict[str, Any],
+) -> None:
+    """The same event as number 1 of jobs that this transaction made."""
+    event = {"seq": 1, "created_at": time.time(), "attempt": None}
+    event |= {"type": type, "level": level, "message": message, "data": data}
+    s.execute(_INSERT_EVENTS, [event | {"job_id": job_id} for job_id in job_ids])
+
+
 def events_page(
     s: Session,
     job_id: str,

@@ -47,6 +47,11 @@ class Database:
         self._read = sessionmaker(reading, expire_on_commit=False, autoflush=False)
         self._write = sessionmaker(writing, expire_on_commit=False, autoflush=False)
 
+    @property
+    def local(self) -> bool:
+        """Whether a short read is done in less time than handing it to a thread takes; a server may keep one waiting."""
+        return self.dialect == "sqlite"
+
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session that sees the database as it was at its first statement, and never commits.

@@ -2,13 +2,15 @@
 
 import logging
 import threading
+import time
+from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery
 from kombu.connection import Connection
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError
 
-from db import jobs, outbox
+from db import outbox
 from db.errors import Unavailable
 from db.session import Database
 from workers.settings import WorkerSettings
@@ -17,6 +19,8 @@ RUN_JOB = "trainyard.run_job"
 QUEUE = "trainyard"
 
 _POLL_S = 0.5
+_GATHER_S = 0.1
+"""From batch to batch at least: under load, what comes meanwhile goes out together. A lone message never waits."""
 _BATCH = 100
 _LEVELS = 10
 """Priorities that the Redis transport tells apart; 0 is taken first."""
@@ -70,13 +74,20 @@ def connect(broker_url: str | None = None) -> Connection:
     return app.connection_for_write(broker_url, connect_timeout=2, transport_options=_TRANSPORT | _ONCE)
 
 
-def enqueue(job_id: str, connection: Connection, *, priority: int = 0) -> None:
-    """Tell the workers about a job; `priority` is the job's, -100 to 100.
+def enqueue(jobs: Iterable[tuple[str, int]], connection: Connection) -> None:
+    """Tell the workers about jobs, each an id and its priority (-100 to 100), in one round trip.
 
-    Raises kombu.exceptions.OperationalError when the broker cannot be reached.
+    Raises kombu.exceptions.OperationalError when the broker cannot be reached; some may have arrived then.
     """
-    level = (100 - priority) * (_LEVELS - 1) // 200
-    app.send_task(RUN_JOB, args=(job_id,), priority=level, connection=connection, retry=False)
+    # One producer for all, and its batch: else every message makes a client of its own.
+    producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
+    try:
+        with producer.batch():
+            for job_id, priority in jobs:
+                level = (100 - priority) * (_LEVELS - 1) // 200
+                app.send_task(RUN_JOB, args=(job_id,), priority=level, producer=producer, retry=False)
+    except BatchPublishError as error:
+        raise OperationalError(str(error.__cause__ or error)) from error
 
 
 def length(connection: Connection) -> int:
@@ -128,6 +139,7 @@ class Dispatcher(threading.Thread):
                 self._tell_outage(str(error))
             else:
                 self._tell_recovery()
+            time.sleep(_GATHER_S)
             self._woken.wait(_POLL_S)
             self._woken.clear()
         self._disconnect()
@@ -135,20 +147,12 @@ class Dispatcher(threading.Thread):
     def _send_batch(self) -> bool:
         """Send what is due; whether there may be more."""
         with self._database.read() as s:
-            due = [(row.id, row.job_id) for row in outbox.pending(s, _BATCH)]
-            waiting = [(row_id, job) for row_id, job_id in due if (job := jobs.find(s, job_id))]
-        sent: list[int] = []
-        try:
-            for row_id, job in waiting:
-                if self._stopping:
-                    return False
-                enqueue(job.id, self._connect(), priority=job.priority)
-                sent.append(row_id)
-        finally:
-            if sent:
-                with self._database.write() as s:
-                    outbox.mark_sent(s, sent)
-        return len(due) == _BATCH
+            due = outbox.pending(s, _BATCH)
+        if due:
+            enqueue([(message.job_id, message.priority) for message in due], self._connect())
+            with self._database.write() as s:
+                outbox.mark_sent(s, [message.id for message in due])
+        return len(due) == _BATCH and not self._stopping
 
     def _connect(self) -> Connection:
         if self._connection is None:

@@ -2,7 +2,6 @@
 
 from typing import Annotated, Any, Literal
 
-from anyio import to_thread
 from fastapi import APIRouter, Query, Request, Response
 
 from api.answers import Page, Series, answer
@@ -44,7 +43,7 @@ Split = Annotated[Literal["train", "eval"] | None, Query()]
 async def create_job(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
     """Submit a job; it runs as soon as a worker is free."""
     body = await read_json(request, service.settings.max_body_bytes)
-    job = await to_thread.run_sync(submit.create, service, caller, body)
+    job = await submit.create(service, caller, body)
     return answer(job, 201, {"Location": f"/v1/jobs/{job.id}"})
 
 
@@ -62,9 +61,9 @@ def list_jobs(
 
 
 @router.get("/{job_id}", response_model=JobObject, responses=documented(401, 404))
-def show_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
+async def show_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
     """Show a job."""
-    return answer(jobs.show(service, caller, job_id))
+    return answer(await service.look(jobs.show, service, caller, job_id))
 
 
 @router.post("/{job_id}/cancel", response_model=JobObject, responses=documented(401, 404, 409))

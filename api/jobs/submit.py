@@ -1,5 +1,6 @@
 """A job from the body of a request to its row: the spec is checked, resolved and pinned."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
@@ -32,29 +33,44 @@ class Pinned(NamedTuple):
     base: Artifact | None
 
 
-def create(service: Service, caller: Caller, body: Any) -> JobObject:
+class Submission(NamedTuple):
+    """A spec on its way in, and whose it is."""
+
+    project_id: str
+    spec: AnySpec
+
+
+async def create(service: Service, caller: Caller, body: Any) -> JobObject:
     """A queued job. The broker has no part in this: the dispatcher is told after the commit.
 
     Raises:
         ApiError: 422 or 404, with the path in the spec as `param`.
         LowSpace: the disk is nearly full.
     """
-    spec = _spec(body)
+    submission = Submission(caller.project_id, _spec(body))
     service.blobs.require_space()
-    with service.database.write() as session:
-        _check_files(session, caller.project_id, spec)
-        pinned = _pin(session, caller.project_id, spec)
-        job = jobs.create(
-            session,
-            caller.project_id,
-            pinned.spec.model_dump(mode="json"),
-            kind=spec.kind,
-            priority=spec.resources.priority,
-            base_artifact_id=None if pinned.base is None else pinned.base.id,
-        )
-        shown = job_object(session, job)
+    shown = await service.intake.put(submission)
     service.dispatcher.wake()
     return shown
+
+
+def write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
+    """Check and store what came in at the same time; a refusal is that submission's alone."""
+    checked = [_checked(session, *submission) for submission in submissions]
+    rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
+    positions = jobs.queue_positions(session, rows)
+    made = iter([job_object(session, row, positions[row.id]) for row in rows])
+    return [next(made) if isinstance(new, jobs.NewJob) else new for new in checked]
+
+
+def _checked(session: Session, project_id: str, spec: AnySpec) -> jobs.NewJob | ApiError:
+    try:
+        _check_files(session, project_id, spec)
+        pinned = _pin(session, project_id, spec)
+    except ApiError as refusal:
+        return refusal
+    base_id = None if pinned.base is None else pinned.base.id
+    return jobs.NewJob(project_id, pinned.spec.model_dump(mode="json"), spec.kind, spec.resources.priority, base_id)
 
 
 def _spec(body: Any) -> AnySpec:

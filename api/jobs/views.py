@@ -10,9 +10,10 @@ _MADE = ("model", "adapter")
 _UNSENT_S = 5.0
 
 
-def job_object(session: Session, job: Job) -> JobObject:
-    """The job with what belongs to it, as the session sees it."""
-    position = jobs.queue_position(session, job)
+def job_object(session: Session, job: Job, position: int | None = None) -> JobObject:
+    """The job with what belongs to it, as the session sees it; its place in the queue is looked up if not told."""
+    if position is None:
+        position = jobs.queue_position(session, job)
     progress = job.progress or {}
     return JobObject.model_validate(
         {

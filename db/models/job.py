@@ -26,6 +26,7 @@ class Job(Row):
             "ix_jobs_queue",
             "priority",
             "id",
+            "state",  # always the same, but SQLite would look it up in the table
             postgresql_where=text("state = 'queued'"),
             sqlite_where=text("state = 'queued'"),
         ),

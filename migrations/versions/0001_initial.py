@@ -126,7 +126,7 @@ def create_jobs() -> None:
         *early,
     )
     op.create_index("ix_jobs_project_id_id", "jobs", ["project_id", "id"])
-    create_partial_index("ix_jobs_queue", "jobs", ["priority", "id"], where="state = 'queued'")
+    create_partial_index("ix_jobs_queue", "jobs", ["priority", "id", "state"], where="state = 'queued'")
     create_partial_index("ix_jobs_lease", "jobs", ["lease_expires_at"], where="lease_expires_at IS NOT NULL")
     create_partial_index("ix_jobs_base", "jobs", ["base_artifact_id"], where="base_artifact_id IS NOT NULL")
     op.create_table(

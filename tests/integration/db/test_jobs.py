@@ -22,12 +22,12 @@ def test_a_new_job_is_queued_with_its_message_and_its_first_event(work: Work):
 def test_a_job_whose_transaction_fails_leaves_nothing(work: Work):
     def interrupted():
         with work.database.write() as s:
-            jobs.create(s, work.project_id, {}, kind="sft", priority=0, base_artifact_id=None, job_id="job-lost")
+            jobs.create(s, [jobs.NewJob(work.project_id, {}, "sft", 0)])
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         interrupted()
-    assert work.read(jobs.find, "job-lost") is None
+    assert work.read(jobs.page, work.project_id, after=None, limit=10) == ([], False)
     assert work.read(outbox.pending, 10) == []
 
 

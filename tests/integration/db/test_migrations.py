@@ -27,7 +27,7 @@ def fill(url: str) -> None:
         files.add(
             s, project.id, filename="a", purpose="evals", size_bytes=1, sha256="a" * 64, format="chat", row_count=1
         )
-        job = jobs.create(s, project.id, {}, kind="sft", priority=0, base_artifact_id=None)
+        (job,) = jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0)])
         assert leases.claim(s, job.id, worker="w", lease_s=60)
         assert leases.begin_running(s, job.id, 1)
         assert records.append(s, job.id, 1, events=[event()], metrics=[metric(1)], lease_s=60)
@@ -35,7 +35,7 @@ def fill(url: str) -> None:
         base = artifacts.publish_result(s, job.id, 1, kind="model", layout="model", name="tiny", **told)
         assert base is not None
         assert leases.settle(s, job.id, 1, state=JobState.SUCCEEDED)
-        jobs.create(s, project.id, {}, kind="sft", priority=0, base_artifact_id=base.id)
+        jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0, base.id)])
         assert outbox.pending(s, 1)
     with database.read() as s:
         assert all(s.execute(select(table)).first() for table in Row.metadata.sorted_tables)

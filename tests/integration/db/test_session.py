@@ -87,7 +87,7 @@ def test_two_processes_worth_of_writers_wait_for_each_other(work: Work):
 
 def test_references_are_enforced(work: Work):
     with pytest.raises(IntegrityError):
-        work.write(jobs.create, "proj-unknown", {}, kind="sft", priority=0, base_artifact_id=None)
+        work.write(jobs.create, [jobs.NewJob("proj-unknown", {}, "sft", 0)])
 
 
 @pytest.mark.parametrize(

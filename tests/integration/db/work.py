@@ -24,7 +24,7 @@ class Work:
         given = {"kind": "sft", "priority": 0, "base_artifact_id": None} | changes
         spec = given.pop("spec", {"kind": "sft"})
         with self.database.write() as s:
-            return jobs.create(s, self.project_id, spec, **given).id
+            return jobs.create(s, [jobs.NewJob(self.project_id, spec, **given)])[0].id
 
     def claim(self, job_id: str, *, lease_s: float = 60.0, worker: str = "w1") -> int:
         with self.database.write() as s:

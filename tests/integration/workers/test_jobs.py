@@ -69,10 +69,10 @@ def test_a_message_that_comes_twice_runs_the_job_once(running: Running) -> None:
     job_id = place.submit_tiny()
     with connect(running.broker.url) as connection:
         for _ in range(5):
-            enqueue(job_id, connection)
+            enqueue([(job_id, 0)], connection)
     place.wait(job_id, "succeeded")
     with connect(running.broker.url) as connection:
-        enqueue(job_id, connection)
+        enqueue([(job_id, 0)], connection)
     assert len(place.attempts(job_id)) == 1
     assert len(place.artifacts(job_id, "model")) == 1
 

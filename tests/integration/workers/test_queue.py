@@ -106,7 +106,7 @@ def test_a_broker_that_is_away_is_told_within_seconds(own_valkey: Valkey) -> Non
     own_valkey.stop()
     begun = time.monotonic()
     with connect(own_valkey.url) as connection, pytest.raises(OperationalError):
-        enqueue("job-1", connection)
+        enqueue([("job-1", 0)], connection)
     assert time.monotonic() - begun < 3.0
 
 

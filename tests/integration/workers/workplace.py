@@ -50,10 +50,8 @@ class Workplace:
     def submit(self, spec: dict[str, Any], *, base: str | None = None) -> str:
         resolved = resolve(JOB_SPEC.validate_python(spec)).model_dump(mode="json")
         with self.database.write() as s:
-            return jobs.create(
-                s, self.project_id, resolved,
-                kind=spec["kind"], priority=resolved["resources"]["priority"], base_artifact_id=base,
-            ).id  # fmt: skip
+            new = jobs.NewJob(self.project_id, resolved, spec["kind"], resolved["resources"]["priority"], base)
+            return jobs.create(s, [new])[0].id
 
     def submit_tiny(self, **changes: Any) -> str:
         """A pre-training job of a few seconds."""
