@@ -2,7 +2,7 @@
 
 import time
 
-from sqlalchemy import String, cast, select, update
+from sqlalchemy import Select, String, cast, select, update
 from sqlalchemy.orm import Session
 
 from db import paging
@@ -42,8 +42,12 @@ def add(
 
 def get(s: Session, project_id: str, file_id: str) -> File | None:
     """The file, or None when the project has none of that id or it is deleted."""
-    query = select(File).where(File.id == file_id, File.project_id == project_id, File.deleted_at.is_(None))
-    return s.scalars(query).one_or_none()
+    return s.scalars(_there(project_id, file_id)).one_or_none()
+
+
+def keep(s: Session, project_id: str, file_id: str) -> File | None:
+    """`get`, and nobody deletes the file until this transaction has ended, which makes a job that names it."""
+    return s.scalars(_there(project_id, file_id).with_for_update(read=True)).one_or_none()
 
 
 def page(
@@ -67,7 +71,8 @@ def delete(s: Session, project_id: str, file_id: str) -> bool:
 
     Raises InUse while a job that has not ended names the file in its spec.
     """
-    if get(s, project_id, file_id) is None:
+    # The lock waits for jobs that are being made with the file: they are seen below.
+    if s.scalars(_there(project_id, file_id).with_for_update()).one_or_none() is None:
         return False
     naming = select(Job.id).where(
         Job.project_id == project_id,
@@ -78,3 +83,7 @@ def delete(s: Session, project_id: str, file_id: str) -> bool:
         raise InUse(file_id, job_ids)
     s.execute(update(File).where(File.id == file_id).values(deleted_at=time.time()))
     return True
+
+
+def _there(project_id: str, file_id: str) -> Select[tuple[File]]:
+    return select(File).where(File.id == file_id, File.project_id == project_id, File.deleted_at.is_(None))

@@ -71,7 +71,7 @@ def _check_files(session: Session, project_id: str, spec: AnySpec) -> None:
         file_id = getattr(spec, field, None)
         if file_id is None or file_id == "auto":
             continue
-        file = files.get(session, project_id, file_id)
+        file = files.keep(session, project_id, file_id)
         if file is None:
             raise _refused(404, field, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
         if file.format not in PURPOSES[purpose]:
