@@ -9,8 +9,6 @@ from fastapi import Depends, Query, Request
 from pydantic import StringConstraints
 
 from api.auth import ApiKeyScheme, Caller, Keyring
-from api.groups import GroupWriter
-from api.jobs.schemas import JobObject
 from api.settings import ApiSettings
 from api.stream.feed import Feed
 from db.blobs import BlobStore
@@ -18,6 +16,8 @@ from db.session import Database
 from workers.queue import Dispatcher
 
 if TYPE_CHECKING:
+    from api.groups import GroupWriter
+    from api.jobs.schemas import JobObject
     from api.jobs.submit import Submission
 
 T = TypeVar("T")

@@ -24,9 +24,7 @@ class GroupWriter(Generic[In, Out]):
     tried alone. To be used from one event loop.
     """
 
-    def __init__(
-        self, database: Database, write: Callable[[Session, Sequence[In]], Sequence[Out | Exception]]
-    ) -> None:
+    def __init__(self, database: Database, write: Callable[[Session, Sequence[In]], Sequence[Out | Exception]]) -> None:
         self._database = database
         self._write = write
         self._waiting: list[tuple[In, asyncio.Future[Out]]] = []

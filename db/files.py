@@ -15,6 +15,8 @@ from db.state import ENDED
 _GET = select(File).where(
     File.id == bindparam("of_file"), File.project_id == bindparam("of_project"), File.deleted_at.is_(None)
 )
+_KEEP = _GET.with_for_update(read=True)
+_END = _GET.with_for_update()
 
 
 def add(
@@ -50,6 +52,11 @@ def get(s: Session, project_id: str, file_id: str) -> File | None:
     return s.scalars(_GET, {"of_file": file_id, "of_project": project_id}).one_or_none()
 
 
+def keep(s: Session, project_id: str, file_id: str) -> File | None:
+    """`get`, and nobody deletes the file until this transaction has ended, which makes a job that names it."""
+    return s.scalars(_KEEP, {"of_file": file_id, "of_project": project_id}).one_or_none()
+
+
 def page(
     s: Session,
     project_id: str,
@@ -71,7 +78,8 @@ def delete(s: Session, project_id: str, file_id: str) -> bool:
 
     Raises InUse while a job that has not ended names the file in its spec.
     """
-    if get(s, project_id, file_id) is None:
+    # The lock waits for jobs that are being made with the file: they are seen below.
+    if s.scalars(_END, {"of_file": file_id, "of_project": project_id}).one_or_none() is None:
         return False
     naming = select(Job.id).where(
         Job.project_id == project_id,

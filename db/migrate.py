@@ -1,6 +1,11 @@
-"""The schema and its history: `python -m db.migrate upgrade | current | check`, on TRAINYARD_DATABASE_URL."""
+"""The schema and its history: `python -m db.migrate upgrade | current | check`.
+
+The first two are about the database of TRAINYARD_DATABASE_URL; `check` compares the migrations
+with db.models in a database of its own.
+"""
 
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -82,8 +87,10 @@ def main(arguments: list[str]) -> None:
         case ["upgrade"]:
             upgrade(url)
         case ["check"]:
-            upgrade(url)
-            check(url)
+            with tempfile.TemporaryDirectory() as folder:
+                own = f"sqlite:///{folder}/check.db"
+                upgrade(own)
+                check(own)
         case ["current"]:
             sys.stdout.write(f"{current(url)}\n")
         case _:

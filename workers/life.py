@@ -99,7 +99,8 @@ def _enter_process(**_: object) -> None:
 
 def open_slot(settings: WorkerSettings, index: int) -> Slot:
     """What the process of that number keeps; nothing is connected or started yet."""
-    name = f"{settings.worker_name}-{index}" if index else settings.worker_name
+    # No worker's name has a colon in it, so no other worker's slot is called this.
+    name = f"{settings.worker_name}:{index}" if index else settings.worker_name
     return Slot(
         name,
         settings,

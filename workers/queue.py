@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery
+from celery.utils import uuid
 from kombu.connection import Connection
 from kombu.exceptions import BatchPublishError, OperationalError
 
@@ -85,7 +86,16 @@ def enqueue(jobs: Iterable[tuple[str, int]], connection: Connection) -> None:
         with producer.batch():
             for job_id, priority in jobs:
                 level = (100 - priority) * (_LEVELS - 1) // 200
-                app.send_task(RUN_JOB, args=(job_id,), priority=level, producer=producer, retry=False)
+                # What `send_task` does, less what it looks up anew for every message.
+                message = app.amqp.as_task_v2(uuid(), RUN_JOB, args=(job_id,), ignore_result=True)
+                producer.publish(
+                    message.body,
+                    exchange="",
+                    routing_key=QUEUE,
+                    priority=level,
+                    headers=message.headers,
+                    **message.properties,
+                )
     except BatchPublishError as error:
         raise OperationalError(str(error.__cause__ or error)) from error
 

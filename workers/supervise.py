@@ -3,11 +3,14 @@
 import logging
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from db import artifacts, leases, records
+from db.artifacts import FileEntry
 from db.session import Session
 from engine.events import EVENT, CheckpointSaved, Exported, Failed, Finished, Log, Metrics, Started, Stopped
 from workers import stage
@@ -144,12 +147,14 @@ class Supervision:
             return
         folder = stage.folder_of(self._attempt.run_dir, saved.path)
         try:
-            entries = stage.store(folder, self._attempt.blobs)
+            entries = self._store(folder)
         except FileNotFoundError:
             if folder.exists():
                 raise
             # The engine keeps its newest few, and has saved newer ones while this was being stored.
             _LOG.info("job %s: the checkpoint of step %d was replaced already", self._lease.job.id, saved.step)
+            return
+        if self._lease.cancel_requested.is_set():
             return
         lease = self._lease
         rules = lease.job.spec["checkpoints"]
@@ -184,6 +189,16 @@ class Supervision:
         lease.renewed(asked_at, renewal)
         self._events, self._metrics = [], []
         self._written_at = time.monotonic()
+
+    def _store(self, folder: Path) -> list[FileEntry]:
+        """Put a checkpoint into the blob store; meanwhile a cancel or a stop still reaches the engine."""
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="storing") as aside:
+            storing = aside.submit(stage.store, folder, self._attempt.blobs)
+            while not storing.done():
+                if self._engine.poll() is None:
+                    self._obey()
+                wait([storing], timeout=_TICK_S)
+            return storing.result()
 
 
 def _started(event: Started) -> str:

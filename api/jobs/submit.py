@@ -1,6 +1,7 @@
 """A job from the body of a request to its row: the spec is checked, resolved and pinned."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 from pydantic import ValidationError
@@ -12,7 +13,7 @@ from api.jobs.schemas import JobObject
 from api.jobs.views import job_object
 from api.validation import invalid
 from db import artifacts, files, jobs
-from db.models import Artifact
+from db.models import Artifact, File
 from db.session import Session
 from engine.jobs import JOB_SPEC, did_you_mean, resolve
 from engine.kinds.eval.spec import EvalSpec
@@ -21,6 +22,7 @@ from engine.kinds.sft.spec import SftSpec
 from engine.rows import PURPOSES
 
 AnySpec: TypeAlias = PretrainSpec | SftSpec | EvalSpec
+Keep: TypeAlias = Callable[[str, str], File | None]
 
 _FILE_FIELDS = ("training_file", "validation_file", "eval_file")
 _PURPOSES = {"pretrain": "pretrain", "sft": "fine-tune", "eval": "evals"}
@@ -56,16 +58,17 @@ async def create(service: Service, caller: Caller, body: Any) -> JobObject:
 
 def write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
     """Check and store what came in at the same time; a refusal is that submission's alone."""
-    checked = [_checked(session, *submission) for submission in submissions]
+    keep = cache(partial(files.keep, session))  # a sweep names the same files again and again
+    checked = [_checked(session, keep, *submission) for submission in submissions]
     rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
     positions = jobs.queue_positions(session, rows)
     made = iter([job_object(session, row, positions[row.id]) for row in rows])
     return [next(made) if isinstance(new, jobs.NewJob) else new for new in checked]
 
 
-def _checked(session: Session, project_id: str, spec: AnySpec) -> jobs.NewJob | ApiError:
+def _checked(session: Session, keep: Keep, project_id: str, spec: AnySpec) -> jobs.NewJob | ApiError:
     try:
-        _check_files(session, project_id, spec)
+        _check_files(keep, project_id, spec)
         pinned = _pin(session, project_id, spec)
     except ApiError as refusal:
         return refusal
@@ -81,13 +84,13 @@ def _spec(body: Any) -> AnySpec:
     return resolve(spec)
 
 
-def _check_files(session: Session, project_id: str, spec: AnySpec) -> None:
+def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
     purpose = _PURPOSES[spec.kind]
     for field in _FILE_FIELDS:
         file_id = getattr(spec, field, None)
         if file_id is None or file_id == "auto":
             continue
-        file = files.get(session, project_id, file_id)
+        file = keep(project_id, file_id)
         if file is None:
             raise _refused(404, field, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
         if file.format not in PURPOSES[purpose]:

@@ -127,8 +127,8 @@ def test_an_unknown_command_is_told_with_those_there_are():
         migrate.main(["sideways"])
 
 
-def test_the_command_line_checks_a_new_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_command_line_checks_without_touching_the_users_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path / "not/there/yet"))
     monkeypatch.delenv("TRAINYARD_DATABASE_URL", raising=False)
     migrate.main(["check"])
-    assert (tmp_path / "not/there/yet/trainyard.db").exists()
+    assert not (tmp_path / "not").exists()

@@ -1,5 +1,7 @@
 """Projects, keys and files."""
 
+import threading
+
 import pytest
 from sqlalchemy import text
 
@@ -112,3 +114,23 @@ def test_a_file_of_a_cancelled_job_can_be_deleted(work: Work):
     job_id = work.submit(spec={"eval_file": file.id})
     work.write(jobs.request_cancel, work.project_id, job_id)
     assert work.write(files.delete, work.project_id, file.id) is True
+
+
+def test_a_file_is_not_deleted_in_the_instant_that_a_job_is_made_with_it(work: Work):
+    file = upload(work)
+    refused: list[bool] = []
+
+    def delete() -> None:
+        try:
+            work.write(files.delete, work.project_id, file.id)
+        except InUse:
+            refused.append(True)
+
+    deleting = threading.Thread(target=delete)
+    with work.database.write() as s:
+        assert files.keep(s, work.project_id, file.id) is not None
+        deleting.start()
+        deleting.join(0.5)
+        jobs.create(s, [jobs.NewJob(work.project_id, {"training_file": file.id}, "sft", 0)])
+    deleting.join()
+    assert refused == [True]

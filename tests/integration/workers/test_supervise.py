@@ -2,12 +2,14 @@
 
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from db import leases
+from db.blobs import Blob, BlobStore
 from tests.integration.workers.puppets import Stage, checkpoint, finished, metrics, started
-from tests.integration.workers.workplace import Workplace, alive
+from tests.integration.workers.workplace import Workplace, alive, wait_until
 from workers import recover, settle
 from workers.claim import LeaseLostError
 
@@ -108,6 +110,40 @@ def test_an_engine_that_ignores_the_cancel_is_killed_after_its_grace(workplace: 
         end = stage.supervise()
     assert end.exit_code == -9
     assert time.monotonic() - begun < 10
+
+
+def test_a_cancel_reaches_the_engine_while_a_checkpoint_is_stored(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id, heartbeat_s=0.1) as lease:
+        stage = Stage(workplace, lease, [*checkpoint(1), ("sleep", 30)])
+        slow = SlowBlobs(workplace.settings.blobs_dir, low_space_bytes=0)
+        stage.attempt = stage.attempt._replace(blobs=slow)
+        threading.Timer(0.5, workplace.cancel, [job_id]).start()
+        threading.Thread(target=note_end, args=(stage, ended := [])).start()
+        settle.settle(stage.attempt, stage.supervise())
+    assert ended[0] < slow.stored_at
+    assert workplace.artifacts(job_id, "checkpoint") == []
+    assert workplace.job(job_id).state == "cancelled"
+
+
+class SlowBlobs(BlobStore):
+    """A store on a slow disk."""
+
+    stored_at = 0.0
+
+    def put_file(self, path: Path) -> Blob:
+        time.sleep(2.0)
+        blob = super().put_file(path)
+        self.stored_at = time.monotonic()
+        return blob
+
+
+def note_end(stage: Stage, ended: list[float]) -> None:
+    wait_until(lambda: stage.engine is not None, "an engine")
+    assert stage.engine is not None
+    pid = stage.engine.pid
+    wait_until(lambda: not alive(pid), "its end")
+    ended.append(time.monotonic())
 
 
 def test_a_cancel_while_saving_publishes_nothing(workplace: Workplace) -> None:
