@@ -4,6 +4,7 @@ import time
 
 import httpx
 import pytest
+from sqlalchemy import event
 
 from db import artifacts, leases, records
 from db.state import JobState
@@ -235,3 +236,21 @@ def test_an_adapter_whose_model_is_deleted_starts_no_job(live: Live):
     error = live.mine.post("/v1/jobs", json=body).json()["error"]
     assert (error["code"], error["param"]) == ("base_deleted", "model")
     assert "to-be-deleted/1, which has been deleted; take another" in error["message"]
+
+
+def test_a_page_of_jobs_asks_for_their_artifacts_at_once(live: Live):
+    for number in range(3):
+        published(live, f"listed-{number}", {"a": b"1"})
+    asked: list[str] = []
+
+    def note(_connection, _cursor, statement, *_rest):
+        asked.append(statement)
+
+    engine = live.database._engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        jobs = live.mine.get("/v1/jobs", params={"limit": 3, "status": "succeeded"}).json()["data"]
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert [job["artifacts"][0]["name"] for job in jobs] == ["listed-2", "listed-1", "listed-0"]
+    assert sum("FROM artifacts" in statement for statement in asked) == 2
