@@ -1,9 +1,9 @@
 """`python -m api.bootstrap --key-file PATH`: a database at its newest schema, a project, and a key to begin with."""
 
 import argparse
-import os
 from pathlib import Path
 
+from api.private import write_private
 from api.settings import ApiSettings, make_secret
 from db import keys, migrate, projects
 from db.session import Database
@@ -33,18 +33,9 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
             if token and keys.authenticate(session, token, secret):
                 return
             _, token = keys.create(session, project.id, "first", secret)
-            _write_private(key_file, token)  # before the commit: a key that cannot be kept is not made
+            write_private(key_file, token + "\n")  # before the commit: a key that cannot be kept is not made
     finally:
         database.close()
-
-
-def _write_private(path: Path, token: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token + "\n")
-    temporary.replace(path)
 
 
 if __name__ == "__main__":

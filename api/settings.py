@@ -1,12 +1,12 @@
 """What the operator of the API may choose: `TRAINYARD_…` in the environment."""
 
-import os
 import secrets
 from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from api.private import write_private
 from engine.rows.checker import MAX_LINE_BYTES
 
 
@@ -29,22 +29,25 @@ def key_secret(settings: ApiSettings, home: Path) -> bytes:
     """The secret under which keys are stored.
 
     Raises:
-        ValueError: there is none yet; `make_secret` makes one.
+        ValueError: there is none yet, and `make_secret` makes one; or it is empty.
     """
     if settings.secret is not None:
-        return settings.secret.get_secret_value().encode()
+        return _filled(settings.secret.get_secret_value().encode(), "TRAINYARD_SECRET")
     path = home / "secret"
     if not path.exists():
         raise ValueError(f"no secret at {path}: run `python -m api.bootstrap` once, or set TRAINYARD_SECRET")
-    return path.read_bytes().strip()
+    return _filled(path.read_bytes().strip(), str(path))
+
+
+def _filled(secret: bytes, source: str) -> bytes:
+    if not secret:
+        raise ValueError(f"{source} is empty: put the secret back under which the keys were made")
+    return secret
 
 
 def make_secret(settings: ApiSettings, home: Path) -> bytes:
     """The secret, made on the first start."""
     path = home / "secret"
     if settings.secret is None and not path.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+        write_private(path, secrets.token_hex(32), keep=True)
     return key_secret(settings, home)

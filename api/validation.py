@@ -10,6 +10,8 @@ from api.errors import ApiError, Fault
 from engine.jobs import SPECS, did_you_mean
 from engine.rows.formats import excerpt
 
+_LISTED_FAULTS = 1000
+"""Each costs a search for its mend; the others are counted."""
 _ABSENT = object()
 _CODES = {
     "extra_forbidden": "unknown_key",
@@ -23,9 +25,10 @@ _CODES = {
 
 def invalid(problems: Iterable[Mapping[str, Any]], body: Any = None) -> ApiError:
     """The 422 for pydantic's list of problems with a body, or with what else was asked for."""
-    faults = _merged([_fault(problem, body) for problem in problems])
-    first = faults[0]
-    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    told = list(problems)
+    faults = _merged([_fault(problem, body) for problem in told[:_LISTED_FAULTS]])
+    first, rest = faults[0], len(faults) - 1 + max(0, len(told) - _LISTED_FAULTS)
+    more = f" (and {rest:,} more)" if rest else ""
     message = "; ".join(filter(None, (f"{first.path}: {first.message}" if first.path else first.message, first.hint)))
     return ApiError(422, first.code, message + more, param=first.path or None, faults=faults)
 

@@ -13,6 +13,8 @@ _PAGE_ROWS = 100
 _SERIES_ROWS = 1000
 _WHOLE_ID = {"file": 5 + 26, "job": 4 + 26}
 """Length of a complete id: prefix, dash, 26 characters."""
+DESTRUCTIVE_FEWEST = 4
+"""Characters of an id that `rm` and `cancel` ask for."""
 _LISTED_FAULTS = 20
 _TIMEOUT = httpx.Timeout(connect=5, read=60, write=60, pool=5)
 
@@ -113,15 +115,24 @@ class Client:
             after = page["last_id"]
             left = None if left is None else left - len(page["data"])
 
-    def whole_id(self, noun: str, given: str) -> str:
+    def whole_id(self, noun: str, given: str, *, fewest: int = 1) -> str:
         """The id that `given` is the only prefix of; the noun in front may be left out.
 
+        `fewest` characters must follow the noun: what cannot be undone asks for more than what only looks.
+
         Raises:
-            CommandError: no object, or more than one, begins like that.
+            CommandError: no object, or more than one, begins like that, or `given` is too short.
         """
         wanted = given if given.startswith(f"{noun}-") else f"{noun}-{given}"
         if len(wanted) == _WHOLE_ID[noun]:
             return wanted
+        if len(wanted) < len(noun) + 1 + fewest:
+            raise CommandError(
+                f"{given!r} is too short to tell which {noun} is meant: give at least {fewest} "
+                f"{'character' if fewest == 1 else 'characters'} of its id.",
+                Exit.USAGE,
+                f"`trainyard {noun}s ls`",
+            )
         found = [row["id"] for row in self.pages(f"{noun}s") if row["id"].startswith(wanted)]
         if not found:
             raise CommandError(f"No {noun} begins with {wanted!r}.", Exit.NOT_FOUND, f"`trainyard {noun}s ls`")

@@ -8,7 +8,7 @@ import click
 
 from cli.check import check as check_rows
 from cli.check import fault_line, purpose_of, require_valid, without_faults
-from cli.client import Client
+from cli.client import DESTRUCTIVE_FEWEST, Client
 from cli.errors import CommandError, Exit
 from cli.output import Column, format_options, moment, print_fields, print_json, print_rows, say, size
 from cli.pull import fetch
@@ -126,6 +126,6 @@ def rm(file_ids: tuple[str, ...]) -> None:
     """Delete files. Jobs that were made with them keep their results."""
     client = Client()
     for given in file_ids:
-        file_id = client.whole_id("file", given)
+        file_id = client.whole_id("file", given, fewest=DESTRUCTIVE_FEWEST)
         client.delete(f"files/{file_id}")
         click.echo(file_id)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cli.client import Client
+from cli.client import DESTRUCTIVE_FEWEST, Client
 from cli.errors import CommandError, Exit
 from cli.follow import ENDS, follow, tell_end
 from cli.output import (
@@ -203,7 +203,7 @@ def cancel(job_ids: tuple[str, ...], as_json: bool) -> None:
     """Cancel jobs. A queued one ends at once, a running one at its next heartbeat; checkpoints stay."""
     client = Client()
     for given in job_ids:
-        job = client.post(f"jobs/{client.whole_id('job', given)}/cancel")
+        job = client.post(f"jobs/{client.whole_id('job', given, fewest=DESTRUCTIVE_FEWEST)}/cancel")
         if as_json:
             print_json(job)
         else:

@@ -14,12 +14,23 @@ PACKAGES_DIR = Path(__file__).resolve().parent.parent
 
 def home_dir() -> Path:
     """TRAINYARD_HOME: everything the service keeps."""
-    return Path(os.environ.get("TRAINYARD_HOME") or "~/.local/share/trainyard").expanduser().absolute()
+    given = os.environ.get("TRAINYARD_HOME")
+    return Path(given).expanduser().absolute() if given else _default_home()
 
 
 def key_path() -> Path:
-    """TRAINYARD_CONFIG: the file that holds the API key, mode 0600."""
-    return Path(os.environ.get("TRAINYARD_CONFIG") or "~/.config/trainyard/credentials").expanduser().absolute()
+    """TRAINYARD_CONFIG: the file that holds the API key, mode 0600.
+
+    Each home has a file of its own, so that two services on one machine do not take each other's key.
+    """
+    given = os.environ.get("TRAINYARD_CONFIG")
+    if not given:
+        given = "~/.config/trainyard/credentials" if home_dir() == _default_home() else home_dir() / "credentials"
+    return Path(given).expanduser().absolute()
+
+
+def _default_home() -> Path:
+    return Path("~/.local/share/trainyard").expanduser().absolute()
 
 
 def service_state(home: Path) -> dict[str, Any] | None:
@@ -43,7 +54,7 @@ def api_key() -> str:
     """TRAINYARD_API_KEY, else the key file."""
     given = os.environ.get("TRAINYARD_API_KEY")
     if given:
-        return given
+        return _sound(given, "TRAINYARD_API_KEY")
     path = key_path()
     if not path.exists():
         raise CommandError(
@@ -51,4 +62,22 @@ def api_key() -> str:
             Exit.AUTH,
             "`trainyard up` starts the service here and writes a key.",
         )
-    return path.read_text().strip()
+    try:
+        return _sound(path.read_text(encoding="ascii").strip(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"{path} cannot be read as an API key: {error}", Exit.AUTH) from error
+
+
+def _sound(key: str, source: str) -> str:
+    """The key, if it can stand in a header.
+
+    Raises:
+        CommandError: it cannot.
+    """
+    if not key or not all("!" <= character <= "~" for character in key):
+        raise CommandError(
+            f"{source} holds no API key: a key is `ty-` and 43 letters, digits, - and _.",
+            Exit.AUTH,
+            "`trainyard up` writes one; `python -m api.keys create` makes more.",
+        )
+    return key

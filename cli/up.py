@@ -43,7 +43,8 @@ def free_port(wanted: int = 0) -> int:
 def up(port: int, detach: bool) -> None:
     """Start the service: API, worker, reaper and broker, on loopback only.
 
-    Everything it keeps lies in TRAINYARD_HOME; the API key is written to ~/.config/trainyard/credentials.
+    Everything it keeps lies in TRAINYARD_HOME; the API key is written to ~/.config/trainyard/credentials,
+    for another home than the default one to its own credentials file.
     """
     home = home_dir()
     prepare(home)

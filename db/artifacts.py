@@ -240,3 +240,18 @@ def _figure(measured: tuple[float, str]) -> float:
 
 def _tombstone(s: Session, artifact_ids: Sequence[str]) -> None:
     s.execute(update(Artifact).where(Artifact.id.in_(artifact_ids)).values(deleted_at=clock.moment(s)))
+
+
+def of_jobs(s: Session, jobs: Iterable[Job], *, kinds: Collection[str]) -> tuple[dict[str, Artifact], list[Artifact]]:
+    """In at most two queries: the bases that jobs start from, by id, and what the ended ones made, newest first.
+
+    Neither has deleted ones. A job without a base that has not ended, as most that are polled, costs none;
+    results are published with the end.
+    """
+    rows = list(jobs)
+    base_ids = {job.base_artifact_id for job in rows if job.base_artifact_id}
+    ended = [job.id for job in rows if job.state in ENDED]
+    there = select(Artifact).where(Artifact.deleted_at.is_(None))
+    bases = s.scalars(there.where(Artifact.id.in_(base_ids))) if base_ids else ()
+    of_ended = there.where(Artifact.job_id.in_(ended), Artifact.kind.in_(kinds)).order_by(Artifact.id.desc())
+    return {base.id: base for base in bases}, list(s.scalars(of_ended)) if ended else []

@@ -61,13 +61,18 @@ def save(root: Path, progress: Progress, optimizer: torch.optim.Optimizer, expor
 
 
 def publish(writing: Path, target: Path) -> None:
-    """Make the folder durable, then give it its name."""
+    """Make the folder durable, then give it its name; what had the name is never there in part."""
     for path in [*writing.rglob("*"), writing]:
         _fsync(path)
+    replaced = target.with_name(f".removing-{target.name}")
+    if replaced.exists():
+        shutil.rmtree(replaced)
     if target.exists():
-        shutil.rmtree(target)
+        target.rename(replaced)
     writing.rename(target)
     _fsync(target.parent)
+    if replaced.exists():
+        shutil.rmtree(replaced)
 
 
 def _fsync(path: Path) -> None:

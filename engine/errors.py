@@ -52,6 +52,13 @@ class DataError(EngineError):
     exit_code = EXIT_DATA
 
 
+class NoTrainedToken(DataError):
+    """Rows that are well formed, and yet hold nothing to train or score."""
+
+    def __init__(self, message: str, mend: str) -> None:
+        super().__init__("no_trained_token", message, mend)
+
+
 class SpecError(EngineError):
     """The spec cannot be carried out on this model or machine."""
 

@@ -123,11 +123,15 @@ class Training:
 
     def _evaluate(self) -> None:
         progress, held_out = self.progress, self.session.rows.validation
-        progress.evaluated_step = progress.step
+        # Being asked to stop may end it here: the step then counts as not evaluated, and whoever goes on does it first.
+        metrics = {} if held_out is None else self.session.evaluate(held_out)
+        progress.evaluated_step, progress.eval_metrics = progress.step, metrics
         if held_out is None:
             return
-        progress.eval_metrics = self.session.evaluate(held_out)
-        self.journal.metrics(progress.step, "eval", progress.eval_metrics)
+        self.journal.metrics(progress.step, "eval", metrics)
+        if self.saved_step == progress.step:
+            # Saved when the stop came, without its score: saved again, it may be the best.
+            self.saved_step = None
 
     def _save(self) -> None:
         """Save this step; it is the best when it was evaluated and no saved step scored lower."""

@@ -1,6 +1,6 @@
 """The parts that job specs are put together from, under the names Hugging Face, TRL and PEFT use."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,20 @@ class Part(BaseModel):
     """A piece of a spec: frozen, and strict about names (an unknown key is an error)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said_once_and_meant(cls, given: Any) -> Any:
+        """No value under two of its names; no `true` for a number (pydantic takes it for 1, YAML makes it of `yes`)."""
+        for name, field in cls.model_fields.items() if isinstance(given, dict) else ():
+            alias = field.validation_alias
+            known = [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name]
+            named = [choice for choice in known if choice in given]
+            if len(named) > 1:
+                raise ValueError(f"{' and '.join(named)} are one value, given twice; leave one of them out")
+            if named and isinstance(given[named[0]], bool) and field.annotation is not bool:
+                raise ValueError(f"{named[0]} must not be true or false")
+        return given
 
 
 def _storable(text: str) -> str:

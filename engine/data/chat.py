@@ -11,7 +11,7 @@ from engine.data.corpus import Corpus, Document
 from engine.data.source import SourceRow
 from engine.data.text import batches
 from engine.data.tokenizer import CHAT_TEMPLATE
-from engine.errors import DataError, SpecError
+from engine.errors import DataError, NoTrainedToken, SpecError
 from engine.journal import Journal
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
@@ -66,7 +66,7 @@ def chat_corpus(
     """Tokenize and mask every conversation; rows over `max_length` tokens are cut at the end or dropped.
 
     Raises:
-        DataError: not one token of the rows would be trained.
+        NoTrainedToken: not one token of the rows would be trained.
     """
     documents: list[Document] = []
     truncated: list[int] = []
@@ -88,8 +88,7 @@ def chat_corpus(
             else:
                 untrained.append(row.line)
     if not documents:
-        raise DataError(
-            "no_trained_token",
+        raise NoTrainedToken(
             f"none of the {len(rows)} rows has a token to train on within max_length {max_length}",
             "Raise max_length, use long_rows 'truncate', or check that the rows have assistant answers.",
         )

@@ -108,6 +108,8 @@ def _take(rows: list[SourceRow], chosen: list[bool]) -> list[SourceRow]:
 class Sources(NamedTuple):
     train: list[SourceRow]
     validation: list[SourceRow]
+    by_split: bool = False
+    """The validation rows are a share of one file, not a file that was given."""
 
 
 def read_sources(train: Path, validation: Path | None, *, purpose: str, auto_split: bool, seed: int) -> Sources:
@@ -115,4 +117,4 @@ def read_sources(train: Path, validation: Path | None, *, purpose: str, auto_spl
     rows = read_source(train, purpose)
     if validation is not None:
         return Sources(rows, read_source(validation, purpose))
-    return Sources(*split(rows, seed)) if auto_split else Sources(rows, [])
+    return Sources(*split(rows, seed), by_split=True) if auto_split else Sources(rows, [])

@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.data.corpus import Corpus, Document
 from engine.data.source import SourceRow
+from engine.errors import NoTrainedToken
 
 _AT_ONCE = 512
 
@@ -20,6 +21,9 @@ def text_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, max_l
     A document is begin token, text, end token. Longer ones, and running texts, are cut into windows that do
     not overlap: the last token of one is the first input of the next, so each is a label exactly once, with
     what its own window holds before it.
+
+    Raises:
+        NoTrainedToken: the texts are empty.
     """
     documents: list[Document] = []
     for run in _running(rows, tokenizer):
@@ -30,6 +34,11 @@ def text_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, max_l
             window = ids[start : stop + 1]
             size_bytes = run.size_bytes * stop // last - run.size_bytes * start // last
             documents.append(Document(run.line_at(start), window, np.ones(len(window), np.bool_), size_bytes))
+    if not documents:
+        raise NoTrainedToken(
+            f"none of the {len(rows)} texts has a token that follows another",
+            "Give longer texts, or choose a model whose tokenizer has an eos_token.",
+        )
     return Corpus.of(documents)
 
 

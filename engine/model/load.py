@@ -1,6 +1,5 @@
 """Models and tokenizers from folders in the Hugging Face layout: local files only, no code from them, no pickles."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,8 +137,3 @@ def _self_check(model: Any) -> None:
             f"{type(model).__name__} scores packed rows differently from rows by themselves (relative gap {gap:.2g})",
             "Use a decoder of the Llama, Mistral, Qwen or GPT-2 family.",
         )
-
-
-def adapter_base_name(folder: Path) -> str | None:
-    """The base that an adapter in the PEFT layout names."""
-    return json.loads((folder / "adapter_config.json").read_text()).get("base_model_name_or_path")

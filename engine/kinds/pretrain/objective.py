@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.data.corpus import Batch, Rows
+from engine.data.heldout import held_out_corpus
 from engine.data.source import read_sources
 from engine.data.text import text_corpus
 from engine.data.tokenizer import train_tokenizer
@@ -53,10 +54,11 @@ class PretrainObjective:
 
     def rows(self, subject: Subject) -> Rows:
         length = self.spec.hyperparameters.max_length
-        held_out = self.sources.validation
         return Rows(
             train=text_corpus(self.sources.train, subject.tokenizer, length),
-            validation=text_corpus(held_out, subject.tokenizer, length) if held_out else None,
+            validation=held_out_corpus(
+                self.sources, lambda rows: text_corpus(rows, subject.tokenizer, length), self.journal
+            ),
         )
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, int]:

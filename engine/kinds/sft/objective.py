@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from engine.data.chat import chat_corpus, ensure_chat_template
 from engine.data.corpus import Batch, Corpus, Rows
+from engine.data.heldout import held_out_corpus
 from engine.data.source import SourceRow, read_sources
 from engine.journal import Journal
 from engine.kinds.sft.spec import SftSpec
@@ -66,10 +67,11 @@ class SftObjective:
             self.journal.log("warn", "beyond_positions", warning)
 
     def rows(self, subject: Subject) -> Rows:
-        held_out = self.sources.validation
         return Rows(
             train=self._corpus(self.sources.train, subject, "training"),
-            validation=self._corpus(held_out, subject, "validation") if held_out else None,
+            validation=held_out_corpus(
+                self.sources, lambda rows: self._corpus(rows, subject, "validation"), self.journal
+            ),
         )
 
     def _corpus(self, rows: list[SourceRow], subject: Subject, name: str) -> Corpus:

@@ -1,11 +1,20 @@
 """Schemathesis against the running service: no 5xx, and nothing that the OpenAPI document does not say."""
 
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from db import artifacts
 from tests.integration.api.live import Live, published, started, stored, upload
+
+CASES = int(os.environ.get("TRAINYARD_FUZZ_CASES", "0"))
+"""At least so many on each database (`make fuzz`); 0: one short round, for the suite."""
+_EXAMPLES = 50
+_SEED = 20261121
 
 # What the document cannot say: which bytes make sound rows, which fields of a spec exclude each other,
 # and what there is in a project. Everything else that follows the document must be accepted.
@@ -60,23 +69,38 @@ def config(live: Live, path: Path) -> Path:
     return path
 
 
-def test_no_request_is_answered_by_a_5xx_or_against_the_document(live: Live, tmp_path):
-    program = [str(Path(sys.executable).with_name("schemathesis"))]
-    options = [f"--config-file={config(live, tmp_path / 'schemathesis.toml')}"]
+def fuzzed(live: Live, configuration: Path, seed: int, examples: int) -> int:
+    """The number of cases of one run, none of which was answered wrongly."""
+    program = [str(Path(sys.executable).with_name("schemathesis")), f"--config-file={configuration}"]
     run = [
         "run",
         f"{live.url}/openapi.json",
         f"--header=Authorization: {live.mine.headers['authorization']}",
         "--phases=fuzzing,stateful",
-        "--max-examples=5",
-        "--seed=20261121",
+        f"--max-examples={examples}",
+        f"--seed={seed}",
         "--continue-on-failure",
         "--no-shrink",
         "--request-timeout=10",
         "--warnings=off",
+        "--no-color",
     ]
-    ended = subprocess.run(
-        program + options + run, check=False, cwd=tmp_path, capture_output=True, text=True, timeout=200
-    )
+    ended = subprocess.run(program + run, check=False, cwd=configuration.parent, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout[-6000:] + ended.stderr[-2000:]
+    counted = re.search(r"([\d,]+) generated", ended.stdout)
+    assert counted, ended.stdout[-2000:]
+    return int(counted[1].replace(",", ""))
+
+
+@pytest.mark.timeout(7200 if CASES else 300)
+def test_no_request_is_answered_by_a_5xx_or_against_the_document(live: Live, tmp_path, capsys):
+    configuration = config(live, tmp_path / "schemathesis.toml")
+    cases = fuzzed(live, configuration, _SEED, max(5, min(_EXAMPLES, CASES // 60)))
+    rounds = 1
+    while cases < CASES:
+        cases += fuzzed(live, configuration, _SEED + rounds, _EXAMPLES)
+        rounds += 1
     assert live.mine.get("/readyz").status_code == 200
+    with capsys.disabled():
+        if CASES:
+            print(f"\n{live.database.dialect}: {cases:,} cases in {rounds} rounds")  # noqa: T201 - the count is what is asked for

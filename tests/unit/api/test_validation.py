@@ -97,3 +97,9 @@ def test_long_values_are_cut_and_containers_left_out():
 @pytest.mark.parametrize("value", [10**30, 1e300, -(10**18), 2**63])
 def test_huge_numbers_are_refused_and_do_not_crash(value):
     assert refuse(SFT | {"seed": value}).param == "seed"
+
+
+def test_of_very_many_faults_a_thousand_are_told_and_the_rest_counted():
+    body = refuse(SFT | {f"key{number}": 1 for number in range(5000)})
+    assert len(body.errors) == 1000
+    assert body.message.endswith("(and 4,999 more)")

@@ -3,8 +3,8 @@
 import httpx
 import pytest
 
-from cli.client import refusal
-from cli.errors import Exit
+from cli.client import DESTRUCTIVE_FEWEST, Client, refusal
+from cli.errors import CommandError, Exit
 
 
 def answer(status: int, error: dict | None = None) -> httpx.Response:
@@ -46,3 +46,11 @@ def test_a_fault_of_the_service_names_the_request() -> None:
 
 def test_an_answer_that_is_not_ours_is_shown_as_it_is() -> None:
     assert "<html>" in refusal(answer(502)).message
+
+
+@pytest.mark.parametrize(("given", "fewest"), [("", 1), ("file-", 1), ("01k", DESTRUCTIVE_FEWEST), ("file-01k", 4)])
+def test_an_id_that_is_too_short_is_refused_before_anything_is_asked(given: str, fewest: int) -> None:
+    with pytest.raises(CommandError) as caught:
+        Client("http://127.0.0.1:1", "ty-key").whole_id("file", given, fewest=fewest)
+    assert caught.value.code is Exit.USAGE
+    assert "too short" in caught.value.message

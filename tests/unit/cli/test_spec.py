@@ -69,3 +69,31 @@ def test_a_set_option_that_cannot_be_is_a_usage_error(assignment: str) -> None:
     with pytest.raises(CommandError) as caught:
         override({"kind": "sft"}, (assignment,))
     assert caught.value.code is Exit.USAGE
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("suffix: 2024-01-01\n", "suffix: 2024-01-01 is read as a date"),
+        ("suffix: 2024-99-99\n", "not YAML"),
+        ("seed: .nan\n", "seed: nan is no number"),
+        ("hyperparameters: {learning_rate: .inf}\n", "hyperparameters.learning_rate: inf is no number"),
+        ('tags: ["\\ud800"]\n', "tags[0]: "),
+        ('{"\\ud800": 1}\n', "lone surrogate"),
+        ("1: 2\n", "the name 1 is no text"),
+    ],
+)
+def test_a_value_without_json_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "job.yaml").write_text(text)
+    with pytest.raises(CommandError) as caught:
+        load_spec(str(tmp_path / "job.yaml"))
+    assert told in caught.value.message
+    assert caught.value.code is Exit.INVALID
+
+
+@pytest.mark.parametrize("assignment", ["a=[", "a=2024-01-01", "a.b=.nan"])
+def test_a_value_of_set_is_held_to_the_same(assignment: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        override({}, (assignment,))
+    assert caught.value.code is Exit.INVALID
+    assert "--set" in caught.value.message

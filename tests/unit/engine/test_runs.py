@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine import process
+from engine.data.source import read_source, split
 from engine.errors import EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY
 from engine.jobs import SPECS
 from engine.objectives import OBJECTIVES
@@ -198,6 +199,34 @@ def test_rows_that_cannot_be_read_are_a_data_error(tmp_path):
     assert runs.carry_out(root) == EXIT_DATA
     assert failure(root)["failure"] == "data_error"
     assert "line 2" in failure(root)["message"]
+
+
+def with_unanswerable_rows(root: Path) -> Path:
+    """Every row that the split holds out has a prompt that leaves no room for its answer."""
+    path, rows = root / "data" / "train.jsonl", runs.answers(20)
+    held_out: set[int] = set()
+    while True:
+        for at in held_out:
+            rows[at]["prompt"] = f"{at} " + "the cat " * 200
+        runs.write_rows(path, rows)
+        chosen = {row.line - 1 for row in split(read_source(path, "fine-tune"), seed=42)[1]}
+        if chosen <= held_out:
+            return root
+        held_out |= chosen
+
+
+def test_a_split_that_holds_out_nothing_to_score_is_left_out_and_told(tmp_path):
+    root = with_unanswerable_rows(runs.sft_run(tmp_path / "run"))
+    assert runs.carry_out(root) == 0
+    assert "validation_empty" in [e["code"] for e in runs.events(root, "log")]
+    assert runs.events(root, "started")[0]["eval_rows"] == 0
+
+
+def test_a_validation_file_with_nothing_to_score_is_a_data_error(tmp_path):
+    root = runs.sft_run(tmp_path / "run")
+    runs.write_rows(root / "data" / "validation.jsonl", [{"prompt": "the cat " * 200, "completion": "a dog."}])
+    assert runs.carry_out(root) == EXIT_DATA
+    assert failure(root)["code"] == "no_trained_token"
 
 
 def test_rows_longer_than_learned_positions_are_a_spec_error(tmp_path):

@@ -1,11 +1,13 @@
 """Texts as documents, and the tokenizer that is trained on them."""
 
 import numpy as np
+import pytest
 
 from engine.data.corpus import batch_of
 from engine.data.source import SourceRow
 from engine.data.text import text_corpus
 from engine.data.tokenizer import train_tokenizer
+from engine.errors import DataError
 from tests import runs
 
 TEXTS = [runs.text(8, seed=1), "a cat.", runs.text(3, seed=2)]
@@ -51,3 +53,12 @@ def test_the_trained_tokenizer_survives_saving(tmp_path):
     assert again("the cat<|user|>")["input_ids"] == tokenizer("the cat<|user|>")["input_ids"]
     assert again.chat_template == tokenizer.chat_template
     assert again.eos_token_id == tokenizer.eos_token_id
+
+
+def test_texts_without_a_token_to_predict_are_refused():
+    tokenizer = runs.tokenizer()
+    tokenizer.bos_token = tokenizer.eos_token = None
+    with pytest.raises(DataError, match="none of the 2 texts") as caught:
+        text_corpus([SourceRow(1, "a"), SourceRow(2, "")], tokenizer, 16)
+    assert caught.value.code == "no_trained_token"
+    assert "eos_token" in caught.value.mend

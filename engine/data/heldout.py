@@ -1,0 +1,40 @@
+"""The held-out rows of a job that trains."""
+
+from collections.abc import Callable
+
+from engine.data.corpus import Corpus
+from engine.data.source import SourceRow, Sources
+from engine.errors import NoTrainedToken
+from engine.journal import Journal
+
+_LINES_TOLD = 20
+
+
+def held_out_corpus(
+    sources: Sources, tokenized: Callable[[list[SourceRow]], Corpus], journal: Journal
+) -> Corpus | None:
+    """What the job is scored on, if anything.
+
+    A split of a small file may hold out nothing but rows without a trained token. Nobody chose them, so the
+    job goes on without validation and says so; a validation file without one is the user's error.
+
+    Raises:
+        NoTrainedToken: a validation file was given, and none of its rows can be scored.
+    """
+    rows = sources.validation
+    if not rows:
+        return None
+    try:
+        return tokenized(rows)
+    except NoTrainedToken as error:
+        if not sources.by_split:
+            raise
+        lines = [row.line for row in rows]
+        journal.log(
+            "warn",
+            "validation_empty",
+            f"nothing is held out: of the rows that were to be, {error.message}",
+            count=len(lines),
+            lines=lines[:_LINES_TOLD],
+        )
+        return None

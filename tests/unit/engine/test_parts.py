@@ -1,0 +1,41 @@
+"""The parts of a spec: what they refuse beyond types and ranges."""
+
+import pytest
+from pydantic import ValidationError
+
+from engine.jobs import JOB_SPEC
+from engine.parts import Hyperparameters
+
+SFT = {"kind": "sft", "model": "tiny", "training_file": "file-1"}
+
+
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ({"seed": True}, "seed"),
+        ({"hyperparameters": {"per_device_train_batch_size": True}}, "per_device_train_batch_size"),
+        ({"hyperparameters": {"batch_size": True}}, "batch_size"),
+        ({"hyperparameters": {"n_epochs": True}}, "n_epochs"),
+        ({"hyperparameters": {"weight_decay": False}}, "weight_decay"),
+        ({"tuning": {"method": "lora", "r": True}}, "r"),
+        ({"resources": {"priority": True}}, "priority"),
+    ],
+)
+def test_true_is_not_taken_for_a_number(part, name):
+    with pytest.raises(ValidationError, match=f"{name} must not be true or false"):
+        JOB_SPEC.validate_python(SFT | part)
+
+
+def test_a_whole_number_is_taken_where_a_fraction_may_stand():
+    assert Hyperparameters.model_validate({"learning_rate": 1, "n_epochs": 2}).num_train_epochs == 2.0
+
+
+def test_true_is_taken_where_it_means_something():
+    assert Hyperparameters.model_validate({"gradient_checkpointing": True}).activation_checkpointing
+
+
+@pytest.mark.parametrize("other", ["batch_size", "micro_batch_size"])
+def test_two_names_of_one_value_at_once_are_refused_by_both_names(other):
+    told = f"per_device_train_batch_size and {other} are one value, given twice"
+    with pytest.raises(ValidationError, match=told):
+        JOB_SPEC.validate_python(SFT | {"hyperparameters": {other: 1, "per_device_train_batch_size": 2}})
