@@ -1,5 +1,8 @@
 """Pairs: accumulated, packed, and against a reference that was kept or is computed anew, the numbers are the same."""
 
+import json
+import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +100,24 @@ def test_other_rows_have_another_reference(tmp_path):
     with runs.opened(root):
         pass
     assert len(list((root / "reference").iterdir())) == 4
+
+
+def test_an_adapter_to_go_on_from_is_part_of_the_reference(tmp_path):
+    tuned = runs.sft_run(tmp_path / "sft", spec=runs.sft_spec(precision="fp32", max_steps=4))
+    assert runs.carry_out(tuned) == 0
+    root = pair_run(tmp_path / "run", tuning={"method": "lora", "r": 4})
+    shutil.copytree(tuned / "output", root / "adapter")
+    assert losses(root)[1] == pytest.approx(math.log(2), abs=1e-6)
+    kept = {path.name: path.read_bytes() for path in (root / "reference").iterdir()}
+    shutil.rmtree(root / "reference")
+    with runs.opened(root) as again:
+        assert again.start is not None
+    assert {path.name: path.read_bytes() for path in (root / "reference").iterdir()} == kept
+
+
+def test_under_bf16_the_loss_starts_within_its_rounding_of_ln_2(tmp_path):
+    root = pair_run(tmp_path / "run", packing=True)
+    job = json.loads((root / "job.json").read_text())
+    job["spec"]["hyperparameters"]["precision"] = "bf16"
+    (root / "job.json").write_text(json.dumps(job))
+    assert losses(root)[1] == pytest.approx(math.log(2), abs=0.01)
