@@ -43,10 +43,15 @@ class Run(NamedTuple):
     first_metric_s: float
     done_s: float
 
+    def __str__(self) -> str:
+        return f"{self.done_s:.1f} s, first metric {self.first_metric_s:.2f} s"
+
 
 def spec(file_id: str, steps: int) -> dict[str, object]:
     return {
         "kind": "pretrain",
+        "model": {"hidden_size": 128, "num_hidden_layers": 2},
+        "tokenizer": {"vocab_size": 1024},
         "training_file": file_id,
         "hyperparameters": {"max_steps": steps, "max_length": 128, "per_device_train_batch_size": 8},
         "checkpoints": {"save_steps": 0.2},
@@ -122,21 +127,19 @@ def measure(cold: Service, warm: Service, folder: Path, rounds: int, steps: int)
     staged = folder / "staged"
     staged_by(cold, cold_job, staged)
     times = Times([], [], [])
-    ways = (
-        lambda: times.hand.append(by_hand(staged, folder)),
-        lambda: times.cold.append(through_service(cold, cold_job)),
-        lambda: times.warm.append(through_service(warm, warm_job)),
-    )
     for number in range(rounds):
-        for place in range(len(ways)):
+        for place in range(3):
             wait_quiet([*cold.pids, *warm.pids])
-            ways[(number + place) % len(ways)]()
-        print(
-            f"round {number + 1}: by hand {times.hand[-1]:.1f} s   "
-            f"cold {times.cold[-1].done_s:.1f} s, first metric {times.cold[-1].first_metric_s:.2f} s   "
-            f"warm {times.warm[-1].done_s:.1f} s, first metric {times.warm[-1].first_metric_s:.2f} s",
-            flush=True,
-        )
+            match (number + place) % 3:
+                case 0:
+                    times.hand.append(by_hand(staged, folder))
+                    print(f"round {number + 1}: by hand {times.hand[-1]:.1f} s", flush=True)
+                case 1:
+                    times.cold.append(through_service(cold, cold_job))
+                    print(f"round {number + 1}: cold    {times.cold[-1]}", flush=True)
+                case _:
+                    times.warm.append(through_service(warm, warm_job))
+                    print(f"round {number + 1}: warm    {times.warm[-1]}", flush=True)
     return times
 
 
@@ -144,7 +147,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers are stopped then too
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-bench-")))

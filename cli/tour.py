@@ -15,18 +15,19 @@ from cli.errors import CommandError, Exit
 from cli.files import upload_file
 from cli.follow import follow, tell_end
 from cli.output import duration, print_rows, say
+from cli.picture import Panel, Points, draw
 from cli.spec import load_spec, override, upload_paths
 
 _SHOWN_FAULTS = 6
 
 
 class Step(NamedTuple):
-    """A job of the demo: its ended object and its first and last train loss."""
+    """A job of the demo: its ended object, and its losses by step."""
 
     title: str
     job: dict[str, Any]
-    first_loss: float | None
-    last_loss: float | None
+    train: Points
+    held_out: Points
 
     @property
     def result(self) -> dict[str, Any]:
@@ -54,6 +55,9 @@ def tour(client: Client, examples: Path, output: Path, begun: float) -> None:
     tuned_eval = _run(client, "eval, adapter", examples / "eval.yaml", f"model={_made(tuned)}")
     _heading("5", f"Pulling the adapter to {output} and the base to {output / 'base'}")
     _pull(client, base, tuned, output)
+    curve = output / "curve.svg"
+    curve.write_text(draw([Panel(step.title, step.train, step.held_out) for step in (base, tuned)]), encoding="utf-8")
+    say(f"both curves are drawn in {curve}")
     _heading("", f"Done in {duration(time.monotonic() - begun)}")
     _summary([base, tuned, base_eval, tuned_eval])
     _comparison(base_eval, tuned_eval)
@@ -99,8 +103,14 @@ def _run(client: Client, title: str, path: Path, *assignments: str) -> Step:
     code = tell_end(job, suggest=False)
     if code is not Exit.OK:
         raise CommandError(f"{title} {job['status']}.", code)
-    losses = [row["values"].get("loss") for row in client.pages(f"jobs/{job['id']}/metrics", split="train")]
-    return Step(title, job, losses[0] if losses else None, losses[-1] if losses else None)
+    return Step(
+        title, job, _series(client, job["id"], "train", "loss"), _series(client, job["id"], "eval", "eval_loss")
+    )
+
+
+def _series(client: Client, job_id: str, split: str, name: str) -> Points:
+    rows = client.pages(f"jobs/{job_id}/metrics", split=split)
+    return [(row["step"], row["values"][name]) for row in rows if row["values"].get(name) is not None]
 
 
 def _made(step: Step) -> str:
@@ -119,8 +129,8 @@ def _summary(steps: list[Step]) -> None:
         [
             ("what", lambda row: row["step"].title),
             ("steps", lambda row: row["step"].job["total_steps"] or ""),
-            ("first loss", lambda row: _loss(row["step"].first_loss)),
-            ("last loss", lambda row: _loss(row["step"].last_loss)),
+            ("first loss", lambda row: _loss(row["step"].train[0][1]) if row["step"].train else ""),
+            ("last loss", lambda row: _loss(row["step"].train[-1][1]) if row["step"].train else ""),
             ("held out", lambda row: _loss(row["step"].result.get("eval_loss"))),
             ("made", lambda row: _made(row["step"]) if row["step"].job["artifacts"] else ""),
             ("time", lambda row: duration(row["step"].took_s)),

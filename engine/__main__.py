@@ -23,6 +23,8 @@ def main(arguments: list[str]) -> int:
         return 64
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    # Threads that spin while they wait cost a machine it shares (the service, another job) several times over.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     stop = StopFlag()
     if arguments != ["--wait"]:

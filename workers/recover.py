@@ -7,6 +7,7 @@ import threading
 import time
 
 from db import jobs, leases, outbox
+from db.blobs import BlobStore
 from db.errors import Unavailable
 from db.session import Database
 from db.state import ENDED
@@ -16,6 +17,8 @@ from workers.settings import WorkerSettings
 
 _SWEEP_EVERY_S = 1.0
 _TIDY_EVERY_S = 60.0
+_UPLOAD_AT_MOST_S = 24 * 3600.0
+"""What a writer left unfinished for longer was left by a writer that is dead."""
 _BATCH = 200
 _LOG = logging.getLogger(__name__)
 
@@ -66,6 +69,7 @@ def tidy(database: Database, settings: WorkerSettings) -> int:
 
 def run(database: Database, settings: WorkerSettings, ended: threading.Event) -> None:
     """Sweep until `ended`; an outage of the database is sat out."""
+    blobs = BlobStore(settings.blobs_dir, settings.low_space_bytes)
     dispatcher = Dispatcher(database)
     dispatcher.start()
     next_tidy_at = 0.0
@@ -78,6 +82,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
             if time.monotonic() >= next_tidy_at:
                 next_tidy_at = time.monotonic() + _TIDY_EVERY_S
                 tidy(database, settings)
+                blobs.discard_stale(_UPLOAD_AT_MOST_S, time.time())
         except Unavailable as error:
             if not away:
                 _LOG.warning("%s", error)
