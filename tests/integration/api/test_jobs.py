@@ -225,5 +225,5 @@ def test_metrics_come_by_step_and_split(live: Live):
 
 def test_each_kind_publishes_the_schema_of_its_spec(live: Live):
     kinds = {kind["id"]: kind for kind in live.mine.get("/v1/kinds").json()["data"]}
-    assert set(kinds) == {"pretrain", "sft", "eval"}
+    assert set(kinds) == {"pretrain", "sft", "dpo", "eval"}
     assert "training_file" in kinds["sft"]["schema"]["properties"]
