@@ -240,3 +240,15 @@ def _figure(measured: tuple[float, str]) -> float:
 
 def _tombstone(s: Session, artifact_ids: Sequence[str]) -> None:
     s.execute(update(Artifact).where(Artifact.id.in_(artifact_ids)).values(deleted_at=clock.moment(s)))
+
+
+def of_jobs(s: Session, jobs: Iterable[Job], *, kinds: Collection[str]) -> tuple[dict[str, Artifact], list[Artifact]]:
+    """In two queries for any number of jobs: the bases they start from, by id, and what they made, newest first.
+
+    Neither has deleted ones.
+    """
+    rows = list(jobs)
+    there = select(Artifact).where(Artifact.deleted_at.is_(None))
+    bases = there.where(Artifact.id.in_({job.base_artifact_id for job in rows if job.base_artifact_id}))
+    made = there.where(Artifact.job_id.in_([job.id for job in rows]), Artifact.kind.in_(kinds))
+    return {base.id: base for base in s.scalars(bases)}, list(s.scalars(made.order_by(Artifact.id.desc())))

@@ -85,5 +85,5 @@ def delete(s: Session, project_id: str, file_id: str) -> bool:
     return True
 
 
-def _there(project_id: str, file_id: str) -> Select[tuple[File]]:
+def _there(project_id: str, file_id: str) -> Select[File]:
     return select(File).where(File.id == file_id, File.project_id == project_id, File.deleted_at.is_(None))

@@ -21,5 +21,9 @@ def get(s: Session, project_id: str) -> Project | None:
     return s.scalars(select(Project).where(Project.id == project_id)).one_or_none()
 
 
+def list_all(s: Session) -> list[Project]:
+    return list(s.scalars(select(Project).order_by(Project.id)))
+
+
 def by_name(s: Session, name: str) -> Project | None:
     return s.scalars(select(Project).where(Project.name == name)).one_or_none()

@@ -5,7 +5,7 @@ from api.auth import Caller
 from api.deps import Service
 from api.errors import conflict, not_found
 from api.jobs.schemas import EventObject, JobObject, MetricObject, Status, event_object, metric_object
-from api.jobs.views import job_object
+from api.jobs.views import job_object, job_objects
 from api.models.schemas import ArtifactObject, artifact_object
 from db import artifacts, jobs, records
 from db.models import Job
@@ -32,7 +32,7 @@ def page(
 ) -> Page[JobObject]:
     with service.database.read() as session:
         rows, has_more = jobs.page(session, caller.project_id, after=after, limit=limit, kind=kind, state=status)
-        return Page.of([job_object(session, row) for row in rows], has_more)
+        return Page.of(job_objects(session, rows), has_more)
 
 
 def cancel(service: Service, caller: Caller, job_id: str) -> JobObject:

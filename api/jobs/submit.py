@@ -10,7 +10,7 @@ from api.errors import ApiError, Fault
 from api.jobs.schemas import JobObject
 from api.jobs.views import job_object
 from api.validation import invalid
-from db import artifacts, files, jobs
+from db import artifacts, files, jobs, lineage
 from db.models import Artifact
 from db.session import Session
 from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, resolve
@@ -98,8 +98,25 @@ def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
         message = f"{reference} is an adapter; {spec.kind} of all weights starts from a model"
         hint = "take the model that the adapter was trained on, or tuning.method 'lora'"
         raise _refused(422, "model", "wrong_model_layout", reference, message, hint)
+    if base.layout == "adapter":
+        _require_model_below(session, base, reference)
     name = base.id if base.name is None else f"{base.name}/{base.version}"
     return Pinned(spec.model_copy(update={"model": name}), base)
+
+
+def _require_model_below(session: Session, adapter: Artifact, reference: str) -> None:
+    """An adapter means nothing without the weights that it was trained on.
+
+    Raises:
+        ApiError: 422 when they have been deleted.
+    """
+    model = next((below for below in lineage.ancestors(session, adapter) if below.layout == "model"), None)
+    if model is None or model.deleted_at is None:
+        return
+    told = model.id if model.name is None else f"{model.name}/{model.version}"
+    message = f"{reference} is an adapter on {told}, which has been deleted"
+    hint = "take another model or adapter, or train the adapter anew on a model that is there"
+    raise _refused(422, "model", "base_deleted", reference, message, hint)
 
 
 def _takes_adapter(spec: AnySpec) -> bool:

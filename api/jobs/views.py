@@ -1,5 +1,7 @@
 """From a job's row to the object that the API shows."""
 
+from collections.abc import Sequence
+
 from api.jobs.schemas import ArtifactSummary, JobError, JobObject, JobResult
 from db import artifacts, clock, jobs
 from db.models import Artifact, Job
@@ -12,6 +14,16 @@ _UNSENT_S = 5.0
 
 def job_object(session: Session, job: Job) -> JobObject:
     """The job with what belongs to it, as the session sees it."""
+    return job_objects(session, [job])[0]
+
+
+def job_objects(session: Session, rows: Sequence[Job]) -> list[JobObject]:
+    """The same for a page of jobs; what they start from and what they made takes two queries for all of them."""
+    bases, made = artifacts.of_jobs(session, rows, kinds=_MADE)
+    return [_job_object(session, job, bases.get(job.base_artifact_id or ""), made) for job in rows]
+
+
+def _job_object(session: Session, job: Job, base: Artifact | None, made: list[Artifact]) -> JobObject:
     position = jobs.queue_position(session, job)
     progress = job.progress or {}
     return JobObject.model_validate(
@@ -23,7 +35,7 @@ def job_object(session: Session, job: Job) -> JobObject:
             "started_at": job.started_at,
             "finished_at": job.finished_at,
             "spec": job.spec,
-            "base": _base(session, job),
+            "base": None if base is None else summary(base),
             "attempt": job.fence,
             "step": job.step,
             "total_steps": job.total_steps,
@@ -34,16 +46,9 @@ def job_object(session: Session, job: Job) -> JobObject:
             "cancel_requested": job.cancel_requested_at is not None,
             "error": _error(job),
             "result": None if job.result is None else JobResult(metrics=job.result.get("metrics", {})),
-            "artifacts": _made(session, job),
+            "artifacts": _made(job, made),
         }
     )
-
-
-def _base(session: Session, job: Job) -> ArtifactSummary | None:
-    if job.base_artifact_id is None:
-        return None
-    base = artifacts.get(session, job.project_id, job.base_artifact_id)
-    return None if base is None else summary(base)
 
 
 def summary(artifact: Artifact) -> ArtifactSummary:
@@ -58,11 +63,10 @@ def summary(artifact: Artifact) -> ArtifactSummary:
     )
 
 
-def _made(session: Session, job: Job) -> list[ArtifactSummary]:
+def _made(job: Job, made: list[Artifact]) -> list[ArtifactSummary]:
     if job.state not in ENDED:
         return []  # results are published with the end of the job; checkpoints have their own list
-    rows, _ = artifacts.page(session, job.project_id, kinds=_MADE, job_id=job.id, after=None, limit=10)
-    return [summary(row) for row in rows]
+    return [summary(artifact) for artifact in made if artifact.job_id == job.id]
 
 
 def _error(job: Job) -> JobError | None:

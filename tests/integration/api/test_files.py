@@ -145,6 +145,8 @@ def test_a_nearly_full_disk_answers_507_and_keeps_nothing(live: Live, tmp_path):
         answer = upload(full.mine)
         told = error(answer, 507)
         assert (told["code"], told["type"]) == ("low_space", "server_error")
+        assert "delete files, models or adapters" in told["message"]
+        assert "within an hour" in told["message"]
         assert int(answer.headers["retry-after"]) <= 60
         assert blobs_in(full) == []
         job = full.mine.post("/v1/jobs", json={"kind": "pretrain", "training_file": "file-1"})

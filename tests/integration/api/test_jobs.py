@@ -4,8 +4,9 @@ import time
 
 import httpx
 import pytest
+from sqlalchemy import event
 
-from db import leases, records
+from db import artifacts, leases, records
 from db.state import JobState
 from engine.errors import FailureClass
 from tests.integration.api.live import CHAT, Live, pretrain_spec, published, started, submitted, text_file, upload
@@ -227,3 +228,39 @@ def test_each_kind_publishes_the_schema_of_its_spec(live: Live):
     kinds = {kind["id"]: kind for kind in live.mine.get("/v1/kinds").json()["data"]}
     assert set(kinds) == {"pretrain", "sft", "dpo", "eval"}
     assert "training_file" in kinds["sft"]["schema"]["properties"]
+
+
+def test_an_adapter_whose_model_is_deleted_starts_no_job(live: Live):
+    model = published(live, "to-be-deleted", {"a": b"1"})
+    adapter = published(live, "left-behind", {"a": b"2"}, kind="adapter")
+    with live.database.write() as session:
+        row = artifacts.get(session, live.project_id, adapter.id)
+        assert row is not None
+        row.base_artifact_id = model.id
+    rows = upload(live.mine, purpose="evals").json()["id"]
+    body = {"kind": "eval", "model": "left-behind", "eval_file": rows}
+    assert live.mine.post("/v1/jobs", json=body).status_code == 201
+    job_id = live.mine.get("/v1/jobs").json()["first_id"]
+    assert live.mine.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+    assert live.mine.delete("/v1/models/to-be-deleted").status_code == 200
+    error = live.mine.post("/v1/jobs", json=body).json()["error"]
+    assert (error["code"], error["param"]) == ("base_deleted", "model")
+    assert "to-be-deleted/1, which has been deleted; take another" in error["message"]
+
+
+def test_a_page_of_jobs_asks_for_their_artifacts_at_once(live: Live):
+    for number in range(3):
+        published(live, f"listed-{number}", {"a": b"1"})
+    asked: list[str] = []
+
+    def note(_connection, _cursor, statement, *_rest):
+        asked.append(statement)
+
+    engine = live.database._engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        jobs = live.mine.get("/v1/jobs", params={"limit": 3, "status": "succeeded"}).json()["data"]
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert [job["artifacts"][0]["name"] for job in jobs] == ["listed-2", "listed-1", "listed-0"]
+    assert sum("FROM artifacts" in statement for statement in asked) == 2

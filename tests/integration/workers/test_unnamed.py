@@ -19,7 +19,8 @@ def store(workplace: Workplace, data: bytes, *, age_s: float = 2 * _HOUR_S) -> B
     with workplace.blobs.writer() as writer:
         writer.write(data)
         blob = writer.commit()
-    os.utime(workplace.blobs.path(blob.sha256), (time.time() - age_s,) * 2)
+    stored_at = time.time() - age_s
+    os.utime(workplace.blobs.path(blob.sha256), (stored_at, stored_at))
     return blob
 
 

@@ -1,0 +1,80 @@
+"""`python -m api.keys`: what an operator does with API keys, on the database itself."""
+
+import argparse
+import sys
+import time
+
+from api.settings import ApiSettings, key_secret
+from db import keys, projects
+from db.models import ApiKey
+from db.session import Database, Session
+from db.settings import StorageSettings
+
+_ABOUT = """\
+API keys and their projects, on the database that TRAINYARD_HOME or TRAINYARD_DATABASE_URL names.
+
+  list                                 every key of every project; tokens are not kept, so none is shown
+  create --project NAME --name NAME    a new key; its token is printed once, on stdout. The project is made if new
+  revoke KEY_ID                        the key opens nothing a second from now
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one of the three and return the exit code: 0, or 1 when there is no such key."""
+    parser = argparse.ArgumentParser(
+        prog="python -m api.keys", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | create | revoke")
+    verbs.add_parser("list", help="list the keys")
+    creating = verbs.add_parser("create", help="make a key; the token is printed once")
+    creating.add_argument("--project", required=True, help="what the key opens; made if it is new")
+    creating.add_argument("--name", required=True, help="who or what the key is for")
+    verbs.add_parser("revoke", help="revoke a key").add_argument("key_id", metavar="KEY_ID")
+    asked = parser.parse_args(arguments)
+    storage = StorageSettings()
+    database = Database(storage.database_url)
+    try:
+        with database.write() as session:
+            if asked.verb == "create":
+                return _create(session, asked.project, asked.name, key_secret(ApiSettings(), storage.home))
+            return _revoke(session, asked.key_id) if asked.verb == "revoke" else _list(session)
+    finally:
+        database.close()
+
+
+def _list(session: Session) -> int:
+    _tell("id", "project", "name", "begins with", "created", "revoked")
+    for project in projects.list_all(session):
+        for key in keys.list_keys(session, project.id):
+            times = (_moment(key.created_at), _moment(key.revoked_at))
+            _tell(key.id, project.name, key.name, key.prefix, *times)
+    return 0
+
+
+def _create(session: Session, project_name: str, name: str, secret: bytes) -> int:
+    project = projects.by_name(session, project_name) or projects.create(session, project_name)
+    key, token = keys.create(session, project.id, name, secret)
+    sys.stderr.write(f"{key.id} of project {project.name}; its token is not kept and is shown this once:\n")
+    _tell(token)
+    return 0
+
+
+def _revoke(session: Session, key_id: str) -> int:
+    key = session.get(ApiKey, key_id)
+    if key is None or not keys.revoke(session, key.project_id, key_id):
+        sys.stderr.write(f"there is no key {key_id!r} that is not revoked; `python -m api.keys list` shows them\n")
+        return 1
+    _tell(key_id)
+    return 0
+
+
+def _tell(*cells: str) -> None:
+    sys.stdout.write("\t".join(cells) + "\n")
+
+
+def _moment(unix_s: float | None) -> str:
+    return "" if unix_s is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
