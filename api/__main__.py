@@ -6,6 +6,7 @@ import socket
 import uvicorn
 
 from api.app import create_app
+from api.protocol import Protocol
 from api.settings import ApiSettings
 from api.stream.feed import Feed
 from db.settings import StorageSettings
@@ -36,7 +37,7 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         access_log=False,
         server_header=False,

@@ -28,7 +28,7 @@ def purpose_of(path: Path) -> str:
         row = json.loads(first)
     except ValueError:
         return "fine-tune"  # the check will name the fault
-    texts = isinstance(row, dict) and "text" in row and not row.keys() & {"messages", "prompt", "instruction"}
+    texts = isinstance(row, dict) and "text" in row and not row.keys() & {"messages", "prompt", "instruction", "chosen"}
     return "pretrain" if texts else "fine-tune"
 
 

@@ -13,7 +13,7 @@ from cli.errors import CommandError, Exit
 from cli.files import upload_file
 from cli.output import say
 
-PURPOSE_OF_KIND = {"pretrain": "pretrain", "sft": "fine-tune", "eval": "evals"}
+PURPOSE_OF_KIND = {"pretrain": "pretrain", "sft": "fine-tune", "dpo": "fine-tune", "eval": "evals"}
 _FILE_FIELDS = ("training_file", "validation_file", "eval_file")
 
 TEMPLATES = {
@@ -43,7 +43,7 @@ model: my-base                 # name, name/version, or the id of a model, adapt
 training_file: ./train.jsonl   # messages | prompt + completion | instruction + output; a path is uploaded
 validation_file: auto          # auto: 5% held out by hash | a path or file id | null
 tuning:
-  method: lora                 # lora | full
+  method: lora                 # lora | qlora (base in 4 bits) | full
   r: 16                        # rank: more learns more and weighs more
   lora_alpha: 32
   target_modules: all-linear
@@ -52,6 +52,27 @@ hyperparameters:
   learning_rate: auto
   per_device_train_batch_size: auto
   max_length: 512              # tokens in a row; longer rows are cut (long_rows: drop leaves them out)
+seed: 42
+""",
+    "dpo": """\
+kind: dpo                      # learn from pairs: a chosen and a rejected answer to one prompt
+suffix: my-preferred           # names the result: my-preferred/1, my-preferred/2, ...
+model: my-adapter              # where it starts, and what it is held to: usually a fine-tuned model
+training_file: ./pairs.jsonl   # prompt + chosen + rejected (text or messages); a path is uploaded
+validation_file: auto          # auto: 5% held out by hash | a path or file id | null
+dpo:
+  beta: 0.1                    # how strongly it is held to where it starts
+  loss_type: sigmoid           # sigmoid | ipo | hinge | robust | sigmoid_norm (over averages)
+tuning:
+  method: lora                 # lora | qlora (base in 4 bits) | full
+  r: 16
+  lora_alpha: 32
+  target_modules: all-linear
+hyperparameters:
+  num_train_epochs: 1          # or max_steps
+  learning_rate: auto          # 1e-5; 1e-6 for full tuning
+  per_device_train_batch_size: auto
+  max_length: 512              # tokens of a prompt with one answer
 seed: 42
 """,
     "eval": """\

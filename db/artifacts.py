@@ -44,7 +44,7 @@ def publish_checkpoint(
     """Publish the checkpoint of a step and, in the same transaction, delete all but the newest `keep` of the job.
 
     The one with the lowest metric `best_by` is kept beside them: the run may yet choose it as its result.
-    Publishing a step again gives the artifact that is there. A checkpoint that a job which has not
+    Publishing a step again gives the artifact that is there, with its new metrics. A checkpoint that a job which has not
     ended starts from is kept. None when the fence is stale or the lease ran out.
     """
     job = _own(s, job_id, fence)
@@ -189,7 +189,7 @@ def _publish(
 ) -> Artifact:
     same = select(Artifact).where(Artifact.job_id == job.id, Artifact.kind == kind, Artifact.step == step)
     artifact = s.scalars(same).one_or_none()
-    if artifact is not None and artifact.deleted_at is None:
+    if artifact is not None and artifact.deleted_at is None and (name or artifact.metrics == metrics):
         return artifact
     if artifact is None:
         artifact = Artifact(id=new_id(_ID_PREFIX[kind]), project_id=job.project_id, job_id=job.id, kind=kind, step=step)
@@ -197,7 +197,8 @@ def _publish(
         artifact.base_artifact_id = job.base_artifact_id
         s.add(artifact)
     else:
-        # The run came by a step whose checkpoint was deleted. The row is filled anew: its blobs may be gone.
+        # The run came by a step whose checkpoint was deleted, so that its blobs may be gone, or whose evaluation
+        # a stop had cut short, so that it could not be told from the best. The row is filled anew.
         s.execute(remove(ArtifactFile).where(ArtifactFile.artifact_id == artifact.id))
     artifact.layout, artifact.metrics, artifact.lineage = layout, metrics, lineage
     artifact.digest, artifact.size_bytes = digest_of(files), sum(file.size_bytes for file in files)

@@ -51,7 +51,9 @@ class Metrics(EventPart):
     """Figures of one step.
 
     train: loss, learning_rate, grad_norm, tokens, tokens_per_s, trained_tokens_per_s, mfu, memory_bytes,
-    step_s, data_wait_s, epoch, eta_s. eval: eval_loss, eval_perplexity, eval_bits_per_byte.
+    step_s, data_wait_s, epoch, eta_s; of dpo also rewards/chosen, rewards/rejected, rewards/accuracies,
+    rewards/margins, logps/chosen, logps/rejected. eval: eval_loss; eval_perplexity and eval_bits_per_byte, or
+    of dpo eval_accuracy, eval_length_baseline and the figures above under eval_.
     """
 
     type: Literal["metrics"] = "metrics"

@@ -11,6 +11,7 @@ from engine.errors import EngineError
 from engine.journal import finite
 from engine.model.adapters import save_adapter
 from engine.model.load import Subject
+from engine.model.quantize import is_quantized, say_quantized
 from engine.session import Session
 
 _TOLERANCE = 1e-4
@@ -23,6 +24,8 @@ def save_subject(subject: Subject, folder: Path) -> None:
     model: Any = subject.model
     if isinstance(model, PeftModel):
         save_adapter(model, folder)
+        if is_quantized(model.get_base_model()):
+            say_quantized(folder)
     else:
         model.save_pretrained(folder)
     subject.tokenizer.save_pretrained(folder)

@@ -3,20 +3,18 @@
 import math
 import time
 
-import torch
-
 from engine import checkpoint, optim
 from engine.checkpoint import Progress
 from engine.data.corpus import Batch
 from engine.data.stream import Cursor, RowStream
 from engine.errors import Diverged
 from engine.export import save_subject
+from engine.jobs import TrainingSpec
 from engine.journal import finite
-from engine.kinds.pretrain.spec import PretrainSpec
-from engine.kinds.sft.spec import SftSpec
 from engine.measure import Meter
 from engine.model.forward import decoder_of
 from engine.schedule import learning_rate, steps_of
+from engine.scored import Sums
 from engine.session import Session
 from engine.stop import StopRequested
 
@@ -26,7 +24,7 @@ _LINES_TOLD = 20
 class Training:
     """A run that trains: steps, evaluations and checkpoints in a fixed order, so that going on changes nothing."""
 
-    def __init__(self, session: Session, spec: PretrainSpec | SftSpec) -> None:
+    def __init__(self, session: Session, spec: TrainingSpec) -> None:
         self.session = session
         self.spec = spec
         self.hyper = spec.hyperparameters
@@ -85,18 +83,18 @@ class Training:
         return at and done_step != step
 
     def _step(self, meter: Meter) -> None:
-        """One optimizer step: the micro-batches' losses are summed, and divided once by all of their labels."""
+        """One optimizer step: the micro-batches' losses are summed, and divided once by all that they count."""
         progress, start_s = self.progress, time.perf_counter()
         batches = self.stream.next_step()
         waited_s = time.perf_counter() - start_s
-        labels = sum(batch.count for batch in batches)
-        total = torch.zeros((), device=self.session.machine.device)
+        count = sum(self.session.objective.count(batch) for batch in batches)
+        sums = Sums()
         for batch in batches:
-            summed, _ = self.session.loss(batch)
-            (summed / labels).backward()
-            total += summed.detach()
+            scored = self.session.loss(batch)
+            (scored.total / count).backward()
+            sums.add(scored)
         norm = optim.clip(self.trainable, self.hyper.max_grad_norm)
-        loss, grad_norm = float(total) / labels, float(norm)
+        loss, grad_norm = float(sums.total) / count, float(norm)
         if not (math.isfinite(loss) and math.isfinite(grad_norm)):
             raise _diverged(progress.step + 1, loss, grad_norm, batches)
         rate = learning_rate(self.hyper, progress.step, self.total_steps)
@@ -107,7 +105,7 @@ class Training:
         progress.step += 1
         progress.epoch, progress.position = self.stream.cursor.epoch, self.stream.cursor.position
         progress.tokens += sum(batch.tokens for batch in batches)
-        progress.trained_tokens += labels
+        progress.trained_tokens += sum(batch.count for batch in batches)
         progress.train_loss = loss
         step_s = time.perf_counter() - start_s
         figures = meter.step(batches, step_s=step_s, steps_left=self.total_steps - progress.step)
@@ -119,7 +117,7 @@ class Training:
             "data_wait_s": waited_s,
             "epoch": self.stream.epoch(),
         }
-        self.journal.metrics(progress.step, "train", values | figures)
+        self.journal.metrics(progress.step, "train", values | sums.means() | figures)
 
     def _evaluate(self) -> None:
         progress, held_out = self.progress, self.session.rows.validation
@@ -175,7 +173,7 @@ class Training:
         return True
 
 
-def _stream_of(session: Session, spec: PretrainSpec | SftSpec) -> RowStream:
+def _stream_of(session: Session, spec: TrainingSpec) -> RowStream:
     hyper, corpus = spec.hyperparameters, session.rows.train
     assert corpus is not None, "a job that trains has rows"
     assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
@@ -183,7 +181,7 @@ def _stream_of(session: Session, spec: PretrainSpec | SftSpec) -> RowStream:
     return RowStream(
         corpus,
         seed=spec.seed,
-        row_tokens=hyper.max_length,
+        row_tokens=hyper.max_length * corpus.together,
         step_rows=(hyper.per_device_train_batch_size, hyper.gradient_accumulation_steps),
         packing=hyper.packing,
     )

@@ -10,6 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from engine.data.corpus import Batch
 from engine.model.forward import decoder_of, head_of
+from engine.model.quantize import size_of
 from engine.precision import Machine
 
 _SIZE = 1024
@@ -48,7 +49,7 @@ class Meter:
         for module in model.modules():
             if isinstance(module, nn.Linear | Conv1D):
                 weight = module.weight
-                work = weight.numel() * (6.0 if weight.requires_grad else 4.0)
+                work = size_of(weight) * (6.0 if weight.requires_grad else 4.0)
                 if module is head:
                     self._per_label += work
                 else:

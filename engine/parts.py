@@ -56,10 +56,9 @@ class FullTuning(Part):
     method: Literal["full"] = "full"
 
 
-class LoraTuning(Part):
-    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685); the base stays frozen."""
+class AdapterTuning(Part):
+    """What every way of training low-rank adapters has; the base stays frozen."""
 
-    method: Literal["lora"] = "lora"
     r: int = Field(default=16, ge=1, le=1024, description="Rank of the update.")
     lora_alpha: float = Field(
         default=32, gt=0, le=65536, description="Scale; the update is multiplied by lora_alpha / r."
@@ -70,7 +69,19 @@ class LoraTuning(Part):
     )
 
 
-Tuning = Annotated[FullTuning | LoraTuning, Field(discriminator="method")]
+class LoraTuning(AdapterTuning):
+    """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685)."""
+
+    method: Literal["lora"] = "lora"
+
+
+class QloraTuning(AdapterTuning):
+    """Low-rank adapters over a base in 4 bits: NF4 with double quantization (Dettmers et al. 2023, arXiv:2305.14314)."""
+
+    method: Literal["qlora"] = "qlora"
+
+
+Tuning = Annotated[FullTuning | LoraTuning | QloraTuning, Field(discriminator="method")]
 
 
 class Hyperparameters(Part):

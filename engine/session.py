@@ -5,25 +5,21 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor
 
 from engine import checkpoint
 from engine.data.corpus import Batch, Corpus, Rows
 from engine.errors import SpecError
 from engine.evaluate import evaluate
-from engine.jobs import JOB_SPEC, resolve
+from engine.jobs import JOB_SPEC, AnySpec, resolve
 from engine.journal import Journal
 from engine.kinds.eval.spec import EvalSpec
-from engine.kinds.pretrain.spec import PretrainSpec
-from engine.kinds.sft.spec import SftSpec
 from engine.measure import matmul_tflops
 from engine.model.load import Subject
 from engine.objectives import Objective, objective_of
 from engine.precision import Machine
 from engine.rundir import RunDirectory
+from engine.scored import Scored
 from engine.stop import StopFlag
-
-Spec = PretrainSpec | SftSpec | EvalSpec
 
 
 @dataclass
@@ -31,7 +27,7 @@ class Session:
     """A loaded job. `start` is the checkpoint that it goes on from, if any."""
 
     run: RunDirectory
-    spec: Spec
+    spec: AnySpec
     journal: Journal
     stop: StopFlag
     machine: Machine
@@ -68,8 +64,8 @@ class Session:
         )
         return rate
 
-    def loss(self, batch: Batch) -> tuple[Tensor, int]:
-        """(sum, count) of a batch under the run's precision."""
+    def loss(self, batch: Batch) -> Scored:
+        """Sum and count of a batch under the run's precision."""
         with self.machine.autocast():
             return self.objective.loss(self.subject.model, batch.to(self.machine.device))
 
@@ -85,7 +81,9 @@ class Session:
             batch_size = spec.hyperparameters.per_device_train_batch_size
             assert batch_size != "auto", "the spec is resolved"
             row_tokens, batch_rows = spec.hyperparameters.max_length, batch_size
-        return evaluate(self.subject.model, self.loss, corpus, self.stop, token_budget=row_tokens * batch_rows)
+        budget = row_tokens * corpus.together * batch_rows
+        sums = evaluate(self.subject.model, self.loss, corpus, self.stop, token_budget=budget)
+        return self.objective.summary(sums, corpus)
 
 
 def score(session: Session) -> None:
@@ -102,7 +100,7 @@ def score(session: Session) -> None:
     session.journal.finish(0, metrics)
 
 
-def _spec_of(run: RunDirectory) -> Spec:
+def _spec_of(run: RunDirectory) -> AnySpec:
     job = run.read_job()
     try:
         return resolve(JOB_SPEC.validate_python(job["spec"]))

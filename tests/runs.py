@@ -72,13 +72,13 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer([text(200), "what is plus? the answer is 0 1 2 3 4 5 6 7 8 9"], 400)
 
 
-def model(family: str = "llama", vocab_size: int = 400, seed: int = 0) -> Any:
+def model(family: str = "llama", vocab_size: int = 400, seed: int = 0, width: int = 32) -> Any:
     """A random model, weights large enough that what a token sees shows in its logits."""
     torch.manual_seed(seed)
     special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
     if family == "gpt2":
         made: Any = GPT2LMHeadModel(
-            GPT2Config(vocab_size=vocab_size, n_positions=256, n_embd=32, n_layer=2, n_head=4, **special)
+            GPT2Config(vocab_size=vocab_size, n_positions=256, n_embd=width, n_layer=2, n_head=4, **special)
         )
     else:
         config, kind = {
@@ -87,7 +87,7 @@ def model(family: str = "llama", vocab_size: int = 400, seed: int = 0) -> Any:
             "mistral": (MistralConfig, MistralForCausalLM),
         }[family]
         more = {"sliding_window": 7} if family == "mistral" else {}
-        made = kind(config(vocab_size=vocab_size, **_SHAPE, **special, **more))
+        made = kind(config(vocab_size=vocab_size, **_SHAPE | {"hidden_size": width}, **special, **more))
     with torch.no_grad():
         for parameter in made.parameters():
             if parameter.ndim == 2:
@@ -95,9 +95,9 @@ def model(family: str = "llama", vocab_size: int = 400, seed: int = 0) -> Any:
     return made
 
 
-def save_base(folder: Path, family: str = "llama") -> Path:
+def save_base(folder: Path, family: str = "llama", width: int = 32) -> Path:
     fast = tokenizer()
-    model(family, vocab_size=len(fast)).save_pretrained(folder)
+    model(family, vocab_size=len(fast), width=width).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
 
@@ -144,6 +144,38 @@ def sft_run(root: Path, rows: int = 60, spec: dict[str, Any] | None = None) -> P
     write_job(root, spec or sft_spec())
     write_rows(root / "data" / "train.jsonl", answers(rows))
     save_base(root / "model")
+    return root
+
+
+def pairs(rows: int, seed: int = 0) -> list[dict[str, Any]]:
+    """Pairs whose better answer begins with another word, so that there is something to learn."""
+    rng = random.Random(seed)
+    return [
+        {
+            "prompt": sentence(rng, rng.randint(2, 12)),
+            "chosen": "the " + sentence(rng, rng.randint(1, 8)),
+            "rejected": "or " + sentence(rng, rng.randint(1, 8)),
+        }
+        for _ in range(rows)
+    ]
+
+
+def dpo_spec(**hyperparameters: Any) -> dict[str, Any]:
+    return sft_spec(**hyperparameters) | {"kind": "dpo"}
+
+
+def dpo_run(root: Path, rows: int = 60, spec: dict[str, Any] | None = None) -> Path:
+    write_job(root, spec or dpo_spec())
+    write_rows(root / "data" / "train.jsonl", pairs(rows))
+    save_base(root / "model")
+    return root
+
+
+def quantized_run(root: Path, spec: dict[str, Any] | None = None) -> Path:
+    """A run that tunes over a base in 4 bits, which must be 64 wide."""
+    given = spec or sft_spec()
+    sft_run(root, spec=given | {"tuning": {"r": 4, **given["tuning"], "method": "qlora"}})
+    save_base(root / "model", width=64)
     return root
 
 

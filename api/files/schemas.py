@@ -17,7 +17,7 @@ class FileObject(Object):
     purpose: str
     status: Literal["processed"] = "processed"
     sha256: str
-    format: Literal["chat", "completion", "instruction", "text_jsonl", "text"]
+    format: Literal["preference", "chat", "completion", "instruction", "text_jsonl", "text"]
     row_count: int
 
 
@@ -50,7 +50,7 @@ UPLOAD_BODY: dict[str, Any] = {
                         "purpose": {
                             "type": "string",
                             "enum": list(PURPOSES),
-                            "description": "fine-tune: chat, prompt/completion or instruction rows; pretrain: text; "
+                            "description": "fine-tune: preference (dpo), chat, prompt/completion or instruction rows; pretrain: text; "
                             "evals: any of these. Send it before the file.",
                         },
                         "file": {

@@ -15,17 +15,22 @@ from api.validation import invalid
 from db import artifacts, files, jobs, lineage
 from db.models import Artifact, File
 from db.session import Session
-from engine.jobs import JOB_SPEC, did_you_mean, resolve
+from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, resolve
+from engine.kinds.dpo.spec import DpoSpec
 from engine.kinds.eval.spec import EvalSpec
-from engine.kinds.pretrain.spec import PretrainSpec
 from engine.kinds.sft.spec import SftSpec
 from engine.rows import PURPOSES
 
-AnySpec: TypeAlias = PretrainSpec | SftSpec | EvalSpec
 Keep: TypeAlias = Callable[[str, str], File | None]
 
 _FILE_FIELDS = ("training_file", "validation_file", "eval_file")
-_PURPOSES = {"pretrain": "pretrain", "sft": "fine-tune", "eval": "evals"}
+_PURPOSES = {"pretrain": "pretrain", "sft": "fine-tune", "dpo": "fine-tune", "eval": "evals"}
+_TAKES = {
+    "pretrain": PURPOSES["pretrain"],
+    "sft": ("chat", "completion", "instruction"),
+    "dpo": ("preference",),
+    "eval": PURPOSES["evals"],
+}
 
 
 class Pinned(NamedTuple):
@@ -84,7 +89,7 @@ def _spec(body: Any) -> AnySpec:
 
 
 def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
-    purpose = _PURPOSES[spec.kind]
+    takes = _TAKES[spec.kind]
     for field in _FILE_FIELDS:
         file_id = getattr(spec, field, None)
         if file_id is None or file_id == "auto":
@@ -92,9 +97,9 @@ def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
         file = keep(project_id, file_id)
         if file is None:
             raise _refused(404, field, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
-        if file.format not in PURPOSES[purpose]:
-            message = f"{file_id} has {file.format} rows; {spec.kind} takes {', '.join(PURPOSES[purpose])}"
-            hint = f"upload a file with purpose {purpose!r}"
+        if file.format not in takes:
+            message = f"{file_id} has {file.format} rows; {spec.kind} takes {', '.join(takes)}"
+            hint = f"upload a file of such rows with purpose {_PURPOSES[spec.kind]!r}"
             raise _refused(422, field, "wrong_file_format", file.format, message, hint)
 
 
@@ -134,7 +139,7 @@ def _require_model_below(session: Session, adapter: Artifact, reference: str) ->
 
 
 def _takes_adapter(spec: AnySpec) -> bool:
-    return isinstance(spec, EvalSpec) or (isinstance(spec, SftSpec) and spec.tuning.method == "lora")
+    return isinstance(spec, EvalSpec) or (isinstance(spec, SftSpec | DpoSpec) and spec.tuning.method != "full")
 
 
 def _refused(status: int, path: str, code: str, value: str, message: str, hint: str | None) -> ApiError:

@@ -67,7 +67,15 @@ def chat_corpus(
 
     Raises:
         NoTrainedToken: not one token of the rows would be trained.
+        DataError: a row is a pair of answers.
     """
+    pair = next((row for row in rows if isinstance(row.row, dict)), None)
+    if pair is not None:
+        raise DataError(
+            "wrong_file_format",
+            f"line {pair.line} is a pair of answers, not a conversation",
+            "Tune on pairs with a job of kind dpo.",
+        )
     documents: list[Document] = []
     truncated: list[int] = []
     dropped: list[int] = []
@@ -96,8 +104,17 @@ def chat_corpus(
 
 
 def _messages(row: SourceRow) -> list[dict[str, Any]]:
-    assert not isinstance(row.row, str), "chat rows are lists of messages"
+    assert isinstance(row.row, list), "chat rows are lists of messages"
     return [dict(message) for message in row.row]
+
+
+def masked_from(
+    rows: list[SourceRow], first: list[int], tokenizer: PreTrainedTokenizerFast
+) -> list[tuple[list[int], list[bool]]]:
+    """(tokens, trained) of each row, where answers count from message `first` on."""
+    ends = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    eos: Any = tokenizer.eos_token_id
+    return [_with_end(ids, mask, ends, eos) for ids, mask in _by_prefix(rows, tokenizer, first)]
 
 
 def _masked(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[bool]]]:
@@ -122,18 +139,21 @@ def _by_generation(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) ->
     return list(zip(out["input_ids"], masks, strict=True))
 
 
-def _by_prefix(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[bool]]]:
+def _by_prefix(
+    rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, first: list[int] | None = None
+) -> list[tuple[list[int], list[bool]]]:
     """The mask from rendering prefixes: an answer is what follows its generation prompt.
 
     Stock templates (Llama 3.1, Qwen 3, Gemma 3) have no generation block; transformers' own mask is then all
     zero (transformers issue 34172).
     """
     texts, spans = [], []
-    for row in rows:
+    for row, start in zip(rows, first or [0] * len(rows), strict=True):
         messages = _messages(row)
         try:
             full = str(tokenizer.apply_chat_template(messages, tokenize=False))
-            spans.append(_answer_spans(messages, full, tokenizer))
+            before = sum(message["role"] == "assistant" for message in messages[:start])
+            spans.append(_answer_spans(messages, full, tokenizer)[before:])
         except _TEMPLATE_FAILURES as error:
             raise _template_error([row], tokenizer, error) from error
         texts.append(full)

@@ -29,9 +29,13 @@ class Corpus:
     starts: Ints
     lines: Ints
     sizes_bytes: Ints
+    together: int = 1
+    """Documents that no batch parts: 2 where each row is a pair."""
+    reference: NDArray[np.float32] | None = None
+    """What the starting weights score on each document, for losses that compare with them."""
 
     @classmethod
-    def of(cls, documents: list[Document]) -> "Corpus":
+    def of(cls, documents: list[Document], *, together: int = 1) -> "Corpus":
         lengths = [len(d.ids) for d in documents]
         return cls(
             ids=np.concatenate([d.ids for d in documents]),
@@ -39,6 +43,7 @@ class Corpus:
             starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
             lines=np.array([d.line for d in documents], np.int64),
             sizes_bytes=np.array([d.size_bytes for d in documents], np.int64),
+            together=together,
         )
 
     def __len__(self) -> int:
@@ -47,6 +52,13 @@ class Corpus:
     def inputs(self) -> Ints:
         """Input tokens of each document: all but the last, which is only ever a label."""
         return np.diff(self.starts) - 1
+
+    def examples(self) -> Ints:
+        """Input tokens of the documents that stay together."""
+        return self.inputs().reshape(-1, self.together).sum(1)
+
+    def documents_of(self, examples: list[int]) -> list[int]:
+        return [example * self.together + i for example in examples for i in range(self.together)]
 
     def labels(self) -> int:
         """How many tokens carry loss: a document's first token has nothing before it."""
@@ -64,6 +76,8 @@ class Corpus:
             starts=self.starts[: documents + 1],
             lines=self.lines[:documents],
             sizes_bytes=self.sizes_bytes[:documents],
+            together=self.together,
+            reference=None if self.reference is None else self.reference[:documents],
         )
 
 
@@ -79,6 +93,7 @@ class Batch:
     segments: tuple[int, ...]
     """Lengths of the documents; no token sees another document."""
     lines: tuple[int, ...]
+    reference_S: Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -94,7 +109,8 @@ class Batch:
         moved = (
             t.to(device, non_blocking=True) for t in (self.ids_T, self.positions_T, self.labelled_N, self.labels_N)
         )
-        return Batch(*moved, segments=self.segments, lines=self.lines)
+        reference_S = None if self.reference_S is None else self.reference_S.to(device, non_blocking=True)
+        return Batch(*moved, segments=self.segments, lines=self.lines, reference_S=reference_S)
 
 
 def batch_of(corpus: Corpus, documents: list[int]) -> Batch:
@@ -112,6 +128,7 @@ def batch_of(corpus: Corpus, documents: list[int]) -> Batch:
         labels_N=torch.from_numpy(labels[where].astype(np.int64)),
         segments=segments,
         lines=tuple(int(corpus.lines[d]) for d in documents),
+        reference_S=None if corpus.reference is None else torch.from_numpy(corpus.reference[documents]),
     )
 
 

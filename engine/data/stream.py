@@ -23,7 +23,7 @@ class Cursor:
 class RowStream:
     """Steps of micro-batches, for ever: each epoch holds every document once, in its own order.
 
-    `step_rows` are the rows of a micro-batch and the micro-batches of a step. An epoch's rows are spread evenly over its steps, so no step is much smaller than the others.
+    Documents that belong together stay so. `step_rows` are the rows of a micro-batch and the micro-batches of a step. An epoch's rows are spread evenly over its steps, so no step is much smaller than the others.
     """
 
     def __init__(
@@ -40,12 +40,14 @@ class RowStream:
     def _make_plan(self, epoch: int) -> list[list[list[int]]]:
         """The epoch's steps, each a list of rows, each a list of documents."""
         rng = np.random.default_rng((self.seed, epoch))
-        order = rng.permutation(len(self.corpus))
+        lengths = self.corpus.examples()
+        order = rng.permutation(len(lengths))
         if self.packing:
-            rows = pack(self.corpus.inputs(), order, self.row_tokens)
-            rows = [rows[i] for i in rng.permutation(len(rows))]
+            packed = pack(lengths, order, self.row_tokens)
+            packed = [packed[i] for i in rng.permutation(len(packed))]
         else:
-            rows = [[int(document)] for document in order]
+            packed = [[int(example)] for example in order]
+        rows = [self.corpus.documents_of(examples) for examples in packed]
         steps = math.ceil(len(rows) / (self.batch_rows * self.accumulation))
         bounds = [len(rows) * i // steps for i in range(steps + 1)]
         return [rows[begin:end] for begin, end in pairwise(bounds)]
@@ -76,15 +78,20 @@ class RowStream:
 
 
 def batches_in_order(corpus: Corpus, token_budget: int) -> Iterator[Batch]:
-    """Every document once, of like length together, at most `token_budget` tokens a batch; always the same batches."""
-    documents: list[int] = []
+    """Every document once, as `documents_in_order` has them."""
+    return (batch_of(corpus, documents) for documents in documents_in_order(corpus, token_budget))
+
+
+def documents_in_order(corpus: Corpus, token_budget: int) -> Iterator[list[int]]:
+    """Documents of like length together, at most `token_budget` tokens a batch; always the same batches."""
+    examples: list[int] = []
     held = 0
-    lengths = corpus.inputs()
-    for document in np.argsort(-lengths, kind="stable"):
-        if documents and held + lengths[document] > token_budget:
-            yield batch_of(corpus, documents)
-            documents, held = [], 0
-        documents.append(int(document))
-        held += int(lengths[document])
-    if documents:
-        yield batch_of(corpus, documents)
+    lengths = corpus.examples()
+    for example in np.argsort(-lengths, kind="stable"):
+        if examples and held + lengths[example] > token_budget:
+            yield corpus.documents_of(examples)
+            examples, held = [], 0
+        examples.append(int(example))
+        held += int(lengths[example])
+    if examples:
+        yield corpus.documents_of(examples)

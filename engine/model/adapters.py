@@ -7,10 +7,10 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from transformers import PreTrainedModel
 
 from engine.errors import SpecError
-from engine.parts import LoraTuning
+from engine.parts import AdapterTuning
 
 
-def new_adapter(model: PreTrainedModel, tuning: LoraTuning, base_name: str) -> PeftModel:
+def new_adapter(model: PreTrainedModel, tuning: AdapterTuning, base_name: str) -> PeftModel:
     """A fresh adapter: the update starts at zero."""
     targets = tuning.target_modules
     config = LoraConfig(

@@ -17,6 +17,7 @@ from engine.data.corpus import Batch
 from engine.errors import SpecError
 from engine.model.attention import PACKED
 from engine.model.forward import backbone_of, head_of
+from engine.model.quantize import keep_exact, nf4, size_of
 
 _SELF_CHECK_TOLERANCE = 2e-3
 """Relative to the largest logit, in fp32."""
@@ -32,7 +33,7 @@ class Subject:
     """`model` or `adapter`: what a save of it is."""
 
     def parameters(self) -> int:
-        return sum(p.numel() for p in self.model.parameters())
+        return sum(size_of(p) for p in self.model.parameters())
 
     def trainable(self) -> list[tuple[str, nn.Parameter]]:
         return [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
@@ -56,15 +57,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
-def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """The decoder in `folder` with packed attention, its own dropout off.
+def load_model(
+    folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32, in_4bit: bool = False
+) -> PreTrainedModel:
+    """The decoder in `folder` with packed attention, its own dropout off; `in_4bit`: its linear layers in NF4.
 
     Weights are copied out of the file mapping: it is not aligned as torch's own memory is, and matmuls over
     it may round differently from those of the run that saved it.
     """
+    how: dict[str, Any] = {"quantization_config": nf4(folder, dtype), "device_map": {"": device}} if in_4bit else {}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, attn_implementation=PACKED
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True, attn_implementation=PACKED, **how
         )
     except (OSError, ValueError, KeyError) as error:
         raise SpecError(
@@ -72,6 +76,8 @@ def load_model(folder: Path, *, device: torch.device, dtype: torch.dtype = torch
         ) from error
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()
+    if in_4bit:
+        keep_exact(model)
     return prepare(model, device)
 
 

@@ -18,7 +18,7 @@ def summed_cross_entropy(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -
     if type(head) is nn.Linear:
         return _ChunkedCrossEntropy.apply(hidden_ND, head.weight, head.bias, labels_N)  # type: ignore[return-value]
     total = hidden_ND.new_zeros((), dtype=torch.float32)
-    for part in _chunks(len(labels_N), getattr(head, "out_features", _LARGE_VOCABULARY)):
+    for part in chunks(len(labels_N), head_width(head)):
         chunk = checkpoint(_plain, hidden_ND[part], head, labels_N[part], use_reentrant=False)
         assert isinstance(chunk, Tensor)
         total = total + chunk
@@ -29,7 +29,12 @@ def _plain(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
     return functional.cross_entropy(head(hidden_ND).float(), labels_N, reduction="sum")
 
 
-def _chunks(rows: int, vocabulary: int) -> list[slice]:
+def head_width(head: nn.Module) -> int:
+    return getattr(head, "out_features", _LARGE_VOCABULARY)
+
+
+def chunks(rows: int, vocabulary: int) -> list[slice]:
+    """Rows whose logits are held at once."""
     size = max(32, _CHUNK_LOGITS // vocabulary)
     return [slice(start, min(rows, start + size)) for start in range(0, rows, size)]
 
@@ -49,7 +54,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         d_bias = torch.zeros_like(bias_V) if wants_bias and bias_V is not None else None
         total = torch.zeros((), dtype=torch.float64, device=hidden_ND.device)
         with torch.autocast(device, enabled=False):
-            for part in _chunks(len(labels_N), len(weight_VD)):
+            for part in chunks(len(labels_N), len(weight_VD)):
                 h, y = hidden[part], labels_N[part, None]
                 logits = functional.linear(h, weight, bias)
                 probs = logits.softmax(-1, dtype=torch.float32)

@@ -2,11 +2,13 @@
 
 from engine.rows.checker import Report, RowChecker, RowFault, format_of_name, iter_rows
 from engine.rows.formats import FORMATS, PURPOSES, Message, Row, RowError, parse_row
+from engine.rows.preference import Preference
 
 __all__ = [
     "FORMATS",
     "PURPOSES",
     "Message",
+    "Preference",
     "Report",
     "Row",
     "RowChecker",

@@ -18,11 +18,29 @@ SAVE_STEPS = 8
 KILL_AFTER = 19
 
 
-def adapter_run(root: Path) -> Path:
+def adapter_spec() -> dict[str, Any]:
     spec = runs.sft_spec(max_steps=STEPS)
     spec["checkpoints"]["save_steps"] = SAVE_STEPS
     spec["tuning"]["lora_dropout"] = 0.2
-    return runs.sft_run(root, spec=spec)
+    return spec
+
+
+def adapter_run(root: Path) -> Path:
+    return runs.sft_run(root, spec=adapter_spec())
+
+
+def quantized_run(root: Path) -> Path:
+    return runs.quantized_run(root, adapter_spec())
+
+
+def preference_run(root: Path) -> Path:
+    spec = adapter_spec() | {"kind": "dpo", "tuning": {"method": "full"}}
+    spec["hyperparameters"]["learning_rate"] = 0.001
+    return runs.dpo_run(root, spec=spec)
+
+
+def preference_adapter_run(root: Path) -> Path:
+    return runs.dpo_run(root, spec=adapter_spec() | {"kind": "dpo"})
 
 
 def model_run(root: Path) -> Path:
@@ -31,6 +49,15 @@ def model_run(root: Path) -> Path:
     job["spec"]["checkpoints"]["save_steps"] = SAVE_STEPS
     (root / "job.json").write_text(json.dumps(job))
     return root
+
+
+RUNS = {
+    "sft lora": adapter_run,
+    "sft qlora": quantized_run,
+    "dpo full": preference_run,
+    "dpo lora": preference_adapter_run,
+    "pretrain": model_run,
+}
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -60,7 +87,7 @@ def same_weights(one: Path, other: Path) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-@pytest.fixture(scope="module", params=[adapter_run, model_run], ids=["adapter", "model"])
+@pytest.fixture(scope="module", params=RUNS.values(), ids=RUNS)
 def killed(request, tmp_path_factory) -> tuple[Path, Path]:
     """(the uninterrupted run, a run directory whose process was killed)."""
     make = request.param
@@ -75,6 +102,8 @@ def killed(request, tmp_path_factory) -> tuple[Path, Path]:
 def resumed(broken: Path, target: Path, *, change: dict[str, Any] | None = None) -> Path:
     """Go on in a copy; `change` tampers with the newest checkpoint's progress."""
     shutil.copytree(broken, target)
+    # A run may go on in another directory, to which nothing but checkpoints comes along.
+    shutil.rmtree(target / "reference", ignore_errors=True)
     if change is not None:
         progress = max((target / "checkpoints").glob("step-*")) / "state" / "progress.json"
         progress.write_text(json.dumps(json.loads(progress.read_text()) | change))

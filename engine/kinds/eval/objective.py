@@ -2,20 +2,22 @@
 
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 from transformers import PreTrainedModel
 
 from engine.data.chat import chat_corpus, ensure_chat_template
-from engine.data.corpus import Batch, Rows
+from engine.data.corpus import Batch, Corpus, Rows
 from engine.data.source import read_source
 from engine.data.text import text_corpus
 from engine.journal import Journal
 from engine.kinds.eval.spec import EvalSpec
 from engine.model.adapters import load_adapter
-from engine.model.forward import token_loss
+from engine.model.forward import token_score
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
+from engine.model.quantize import was_quantized
 from engine.precision import Machine
 from engine.rundir import RunDirectory
+from engine.scored import Scored, Sums, token_summary
 
 
 class EvalObjective:
@@ -31,7 +33,8 @@ class EvalObjective:
         base, adapter = self.run.base_model(), self.run.adapter
         own = adapter is not None and (adapter / "tokenizer.json").exists()
         tokenizer = load_tokenizer(adapter if own and adapter is not None else base)
-        model = load_model(base, device=machine.device, dtype=machine.compute_dtype)
+        in_4bit = was_quantized(adapter)
+        model = load_model(base, device=machine.device, dtype=machine.compute_dtype, in_4bit=in_4bit)
         self.max_length = self._fitting(model)
         check_fit(model, tokenizer, self.max_length)
         if adapter is None:
@@ -58,5 +61,11 @@ class EvalObjective:
         made.report(self.journal, "eval", self.max_length)
         return Rows(None, made.corpus)
 
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
-        return token_loss(model, batch)
+    def count(self, batch: Batch) -> int:
+        return batch.count
+
+    def loss(self, model: nn.Module, batch: Batch) -> Scored:
+        return token_score(model, batch)
+
+    def summary(self, sums: Sums, corpus: Corpus) -> dict[str, float]:
+        return token_summary(sums, corpus)

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from engine.data.corpus import Batch, Rows
+from engine.data.corpus import Batch, Corpus, Rows
 from engine.data.heldout import held_out_corpus
 from engine.data.source import read_sources
 from engine.data.text import text_corpus
@@ -15,10 +15,11 @@ from engine.data.tokenizer import train_tokenizer
 from engine.journal import Journal
 from engine.kinds.pretrain.spec import Architecture, PretrainSpec
 from engine.model.attention import PACKED
-from engine.model.forward import token_loss
+from engine.model.forward import token_score
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer, prepare
 from engine.precision import Machine
 from engine.rundir import RunDirectory
+from engine.scored import Scored, Sums, token_summary
 
 _SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
@@ -61,8 +62,14 @@ class PretrainObjective:
             ),
         )
 
-    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
-        return token_loss(model, batch)
+    def count(self, batch: Batch) -> int:
+        return batch.count
+
+    def loss(self, model: nn.Module, batch: Batch) -> Scored:
+        return token_score(model, batch)
+
+    def summary(self, sums: Sums, corpus: Corpus) -> dict[str, float]:
+        return token_summary(sums, corpus)
 
 
 def new_model(

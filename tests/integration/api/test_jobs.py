@@ -86,6 +86,16 @@ def test_a_file_whose_rows_do_not_fit_the_kind_is_refused(live: Live):
     assert (told["code"], told["param"]) == ("wrong_file_format", "training_file")
 
 
+@pytest.mark.parametrize(("kind", "other"), [("dpo", "sft"), ("sft", "dpo")])
+def test_pairs_are_for_dpo_and_conversations_for_sft(live: Live, kind: str, other: str):
+    published(live, "storyteller", {"a": b"1"})
+    rows = {"dpo": b'{"prompt": "2+2?", "chosen": "4", "rejected": "5"}\n', "sft": CHAT}
+    body = {"model": "storyteller", "training_file": upload(live.mine, rows[kind]).json()["id"]}
+    assert live.mine.post("/v1/jobs", json=body | {"kind": kind}).status_code == 201
+    told = error(live.mine.post("/v1/jobs", json=body | {"kind": other}), 422)
+    assert (told["code"], told["param"]) == ("wrong_file_format", "training_file")
+
+
 def test_full_tuning_does_not_start_from_an_adapter(live: Live):
     published(live, "an-adapter", {"a": b"1"}, kind="adapter")
     file_id = upload(live.mine, CHAT).json()["id"]
@@ -216,7 +226,7 @@ def test_metrics_come_by_step_and_split(live: Live):
 
 def test_each_kind_publishes_the_schema_of_its_spec(live: Live):
     kinds = {kind["id"]: kind for kind in live.mine.get("/v1/kinds").json()["data"]}
-    assert set(kinds) == {"pretrain", "sft", "eval"}
+    assert set(kinds) == {"pretrain", "sft", "dpo", "eval"}
     assert "training_file" in kinds["sft"]["schema"]["properties"]
 
 
@@ -253,4 +263,4 @@ def test_a_page_of_jobs_asks_for_their_artifacts_at_once(live: Live):
     finally:
         event.remove(engine, "before_cursor_execute", note)
     assert [job["artifacts"][0]["name"] for job in jobs] == ["listed-2", "listed-1", "listed-0"]
-    assert sum("FROM artifacts" in statement for statement in asked) == 2
+    assert sum("FROM artifacts" in statement for statement in asked) == 1  # none asks for bases: no job has one

@@ -130,6 +130,18 @@ def test_a_database_without_its_schema_is_not_ready_and_says_so(tmp_path):
         assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
 
 
+@pytest.mark.parametrize("head", [b"FOO /v1/jobs HTTP/1.1\r\n", b"POST /v1/jobs HTTP/1.1\r\nContent-Length: -5\r\n"])
+def test_what_is_not_http_is_refused_in_the_envelope(running: Process, head: bytes):
+    with socket.create_connection((running.client.base_url.host, running.client.base_url.port or 0)) as connection:
+        connection.settimeout(5)
+        connection.sendall(head + b"host: x\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    told, _, body = answer.partition(b"\r\n\r\n")
+    assert told.startswith(b"HTTP/1.1 400 ")
+    assert b"x-request-id: req-" in told
+    assert b'"code":"not_http"' in body
+
+
 def test_sigterm_ends_the_process_at_once_though_a_stream_is_open(running: Process):
     job_id = running.client.post("/v1/jobs", json=pretrain_spec(text_file(running.client))).json()["id"]
     with running.client.stream("GET", f"/v1/jobs/{job_id}/stream") as answer:

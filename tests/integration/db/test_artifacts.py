@@ -57,7 +57,7 @@ def test_publishing_a_step_again_gives_the_artifact_that_is_there(work: Work):
     first, again = work.checkpoint(job_id, fence, 5), work.checkpoint(job_id, fence, 5, metrics={"loss": 2.0})
     assert first is not None
     assert again is not None
-    assert (again.id, again.metrics) == (first.id, {})
+    assert (again.id, again.metrics) == (first.id, {"loss": 2.0})
     result, result_again = work.result(job_id, fence), work.result(job_id, fence)
     assert result is not None
     assert result_again is not None

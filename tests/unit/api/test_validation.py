@@ -9,6 +9,7 @@ from api.errors import ErrorBody
 from api.validation import invalid
 from engine.jobs import JOB_SPEC
 
+DPO = {"kind": "dpo", "model": "tiny", "training_file": "file-1"}
 SFT = {"kind": "sft", "model": "tiny", "training_file": "file-1"}
 
 
@@ -51,6 +52,10 @@ def test_an_unknown_key_near_nothing_is_told_what_is_known():
         (SFT | {"metadata": {"k": 1}}, "metadata.k"),
         (SFT | {"training_file": "nofile"}, "training_file"),
         ({"kind": "sft", "model": "tiny"}, "training_file"),
+        (SFT | {"tuning": {"method": "qlora", "bits": 4}}, "tuning.bits"),
+        (DPO | {"dpo": {"beta": 0}}, "dpo.beta"),
+        (DPO | {"dpo": {"loss_type": "kto"}}, "dpo.loss_type"),
+        (DPO | {"dpo": {"label_smoothing": 0.1}}, "dpo.label_smoothing"),
         ({"model": "tiny"}, "kind"),
         ({}, "kind"),
     ],

@@ -1,0 +1,81 @@
+"""Preference pairs as documents: prompt with chosen answer, prompt with rejected answer, side by side."""
+
+import numpy as np
+from transformers import PreTrainedTokenizerFast
+
+from engine.data.chat import ChatCorpus, masked_from
+from engine.data.corpus import Corpus, Document
+from engine.data.source import SourceRow
+from engine.data.text import batches
+from engine.errors import DataError, NoTrainedToken
+from engine.rows import Message, Preference
+
+PAIR = 2
+"""Documents of a pair: the chosen one, then the rejected one."""
+
+
+def pair_corpus(
+    rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, max_length: int, long_rows: str
+) -> ChatCorpus:
+    """Tokenize both sides of every pair; loss falls on the turns after the prompt that are the assistant's.
+
+    A side over `max_length` tokens is cut at its end, or its pair dropped; a pair of which a side has no answer
+    left is left out.
+
+    Raises:
+        DataError: a row is no pair.
+        NoTrainedToken: no pair is left.
+    """
+    documents: list[Document] = []
+    truncated: list[int] = []
+    dropped: list[int] = []
+    untrained: list[int] = []
+    for part in batches(rows):
+        for row, pair in zip(part, _sides(part, tokenizer), strict=True):
+            too_long = any(len(side.ids) > max_length for side in pair)
+            if too_long:
+                (truncated if long_rows == "truncate" else dropped).append(row.line)
+                if long_rows == "drop":
+                    continue
+            cut = [side._replace(ids=side.ids[:max_length], trained=side.trained[:max_length]) for side in pair]
+            if all(side.trained[1:].any() for side in cut):
+                documents += cut
+            else:
+                untrained.append(row.line)
+    if not documents:
+        raise NoTrainedToken(
+            f"none of the {len(rows)} pairs has both answers within max_length {max_length}",
+            "Raise max_length, or use long_rows 'truncate'.",
+        )
+    return ChatCorpus(Corpus.of(documents, together=PAIR), truncated, dropped, untrained)
+
+
+def _sides(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[Document, Document]]:
+    talks: list[SourceRow] = []
+    asked: list[int] = []
+    for row in rows:
+        pair = _pair_of(row)
+        for answer in (pair["chosen"], pair["rejected"]):
+            talks.append(row._replace(row=[*pair["prompt"], *answer]))
+            asked.append(len(pair["prompt"]))
+    made = [
+        Document(row.line, np.array(ids, np.int32), np.array(mask, np.bool_), _answer_bytes(row, prompt))
+        for row, prompt, (ids, mask) in zip(talks, asked, masked_from(talks, asked, tokenizer), strict=True)
+    ]
+    return list(zip(made[::2], made[1::2], strict=True))
+
+
+def _pair_of(row: SourceRow) -> Preference:
+    if isinstance(row.row, str | list):
+        raise DataError(
+            "wrong_file_format",
+            f"line {row.line} is not a pair of a chosen and a rejected answer",
+            'Write rows like {"prompt": "...", "chosen": "...", "rejected": "..."}.',
+        )
+    return row.row
+
+
+def _answer_bytes(row: SourceRow, prompt: int) -> int:
+    assert isinstance(row.row, list), "made of turns above"
+    answers: list[Message] = row.row[prompt:]
+    return sum(len(message["content"].encode()) for message in answers if message["role"] == "assistant")

@@ -1,0 +1,135 @@
+"""Direct preference optimization: the margin between two answers, against what the starting weights give them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from engine.data.corpus import Batch, Corpus, Rows
+from engine.data.heldout import held_out_corpus
+from engine.data.pairs import PAIR, pair_corpus
+from engine.data.source import SourceRow, read_sources
+from engine.journal import Journal
+from engine.kinds.dpo.losses import AVERAGED, LOSSES
+from engine.kinds.dpo.spec import DpoSpec
+from engine.model.load import Subject
+from engine.model.logprobs import document_logprobs
+from engine.model.tuned import Start
+from engine.parts import AdapterTuning
+from engine.precision import Machine
+from engine.reference import ReferenceCache, reference_scores
+from engine.rundir import RunDirectory
+from engine.scored import Scored, Sums
+
+
+class DpoObjective:
+    """Pairs of documents in one packed row; the reference is a number per document, so no second model is held."""
+
+    def __init__(self, run: RunDirectory, spec: DpoSpec, journal: Journal) -> None:
+        self.run, self.spec, self.journal = run, spec, journal
+        self.sources = read_sources(
+            run.required_data("train"),
+            run.data("validation"),
+            purpose="fine-tune",
+            auto_split=spec.validation_file == "auto",
+            seed=spec.seed,
+        )
+        self.start = Start(run, journal, spec.tuning, spec.model, spec.hyperparameters.max_length)
+        self.machine: Machine | None = None
+        self.resumed = False
+
+    def load(self, folder: Path | None, machine: Machine) -> Subject:
+        self.machine, self.resumed = machine, folder is not None
+        return self.start.load(folder, machine)
+
+    def rows(self, subject: Subject) -> Rows:
+        train = self._corpus(self.sources.train, subject, "training")
+        validation = held_out_corpus(self.sources, lambda rows: self._corpus(rows, subject, "validation"), self.journal)
+        return self._with_reference(Rows(train, validation), subject)
+
+    def _corpus(self, rows: list[SourceRow], subject: Subject, name: str) -> Corpus:
+        hyper = self.spec.hyperparameters
+        made = pair_corpus(rows, subject.tokenizer, max_length=hyper.max_length, long_rows=hyper.long_rows)
+        made.report(self.journal, name, hyper.max_length)
+        return made.corpus
+
+    def _with_reference(self, rows: Rows, subject: Subject) -> Rows:
+        """Both corpora with the scores of the starting weights: found in the run directory, or computed now."""
+        assert self.machine is not None, "the subject was loaded"
+        cache = ReferenceCache(self.run, self.machine, self.spec.tuning.method)
+        corpora = [corpus for corpus in (rows.train, rows.validation) if corpus is not None]
+        scores = [cache.find(corpus) for corpus in corpora]
+        if any(found is None for found in scores):
+            with self._starting_weights(subject) as model:
+                scores = [reference_scores(model, corpus, self.machine, self._token_budget()) for corpus in corpora]
+        made = [_with(corpus, found, cache) for corpus, found in zip(corpora, scores, strict=True)]
+        return Rows(made[0], made[1] if rows.validation is not None else None)
+
+    @contextmanager
+    def _starting_weights(self, subject: Subject) -> Iterator[nn.Module]:
+        """Without a second copy where that can be: only a run that goes on has other weights than it began with."""
+        model: Any = subject.model
+        if isinstance(self.spec.tuning, AdapterTuning) and self.run.adapter is None:
+            with model.disable_adapter():
+                yield model
+        elif self.resumed:
+            assert self.machine is not None, "the subject was loaded"
+            yield self.start.load(None, self.machine).model
+        else:
+            yield model
+
+    def _token_budget(self) -> int:
+        hyper = self.spec.hyperparameters
+        assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
+        return hyper.max_length * hyper.per_device_train_batch_size * PAIR
+
+    def count(self, batch: Batch) -> int:
+        return len(batch.segments) // PAIR
+
+    def loss(self, model: nn.Module, batch: Batch) -> Scored:
+        """Summed over pairs; figures are those of TRL, summed likewise."""
+        assert batch.reference_S is not None, "pairs carry their reference"
+        spec = self.spec.dpo
+        logps_S, tokens_S = document_logprobs(model, batch)
+        ratios_S = logps_S - batch.reference_S
+        taken_S = ratios_S / tokens_S if spec.loss_type in AVERAGED else ratios_S
+        losses_B = LOSSES[spec.loss_type](taken_S[::2] - taken_S[1::2], spec)
+        rewards_S, logps_S = spec.beta * ratios_S.detach(), logps_S.detach()
+        margins_B = rewards_S[::2] - rewards_S[1::2]
+        figures = {
+            "rewards/chosen": rewards_S[::2].sum(),
+            "rewards/rejected": rewards_S[1::2].sum(),
+            "rewards/accuracies": (margins_B > 0).float().sum(),
+            "rewards/margins": margins_B.sum(),
+            "logps/chosen": logps_S[::2].sum(),
+            "logps/rejected": logps_S[1::2].sum(),
+        }
+        return Scored(losses_B.sum(), len(losses_B), figures)
+
+    def summary(self, sums: Sums, corpus: Corpus) -> dict[str, float]:
+        """eval_accuracy stands beside what the better of 'take the longer' and 'take the shorter' answer reaches."""
+        figures = {f"eval_{name}": value for name, value in sums.means().items()}
+        return {
+            "eval_loss": float(sums.total) / sums.counted,
+            "eval_accuracy": figures["eval_rewards/accuracies"],
+            "eval_length_baseline": _length_baseline(corpus),
+            **figures,
+            "eval_rows": float(sums.counted),
+        }
+
+
+def _with(corpus: Corpus, scores: NDArray[np.float32] | None, cache: ReferenceCache) -> Corpus:
+    assert scores is not None, "found or computed"
+    cache.keep(corpus, scores)
+    return replace(corpus, reference=scores)
+
+
+def _length_baseline(corpus: Corpus) -> float:
+    lengths = np.add.reduceat(corpus.trained, corpus.starts[:-1], dtype=np.int64)
+    longer = np.sign(lengths[::2] - lengths[1::2]) / 2 + 0.5
+    return float(max(longer.mean(), 1 - longer.mean()))

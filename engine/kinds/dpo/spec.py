@@ -1,0 +1,55 @@
+"""Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290): learn from pairs of answers."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.parts import (
+    Auto,
+    Checkpoints,
+    FileId,
+    Hyperparameters,
+    JobPart,
+    LoraTuning,
+    Part,
+    Reference,
+    Tuning,
+)
+
+
+class DpoLoss(Part):
+    """The loss, under TRL's names and definitions."""
+
+    beta: float = Field(
+        default=0.1,
+        gt=0,
+        le=1000,
+        description="How strongly the model is held to its starting weights; ipo's regularisation (tau).",
+    )
+    loss_type: Literal["sigmoid", "ipo", "hinge", "robust", "sigmoid_norm"] = Field(
+        default="sigmoid",
+        description="sigmoid, hinge and robust take sums of log-probabilities; "
+        "ipo and sigmoid_norm divide them by the answer's tokens.",
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=0.5, description="Share of pairs whose preference is the wrong way round; for robust."
+    )
+
+    @model_validator(mode="after")
+    def _smoothing(self) -> Self:
+        if self.label_smoothing and self.loss_type != "robust":
+            raise ValueError(f"label_smoothing belongs to loss_type 'robust'; {self.loss_type!r} has none")
+        return self
+
+
+class DpoSpec(JobPart):
+    """Tune a model, or go on tuning an adapter, so that it prefers the chosen answers to the rejected ones."""
+
+    kind: Literal["dpo"] = "dpo"
+    model: Reference
+    training_file: FileId
+    validation_file: FileId | Auto | None = Field(default="auto", description="auto: 5% of the pairs, chosen by hash.")
+    dpo: DpoLoss = DpoLoss()
+    tuning: Tuning = LoraTuning()
+    hyperparameters: Hyperparameters = Hyperparameters()
+    checkpoints: Checkpoints = Checkpoints()

@@ -1,0 +1,87 @@
+"""Bases in 4 bits: NF4 with double quantization, by bitsandbytes through transformers, on the CPU and on CUDA."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from bitsandbytes.nn.modules import Linear4bit
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.pytorch_utils import Conv1D
+
+from engine.errors import SpecError
+
+_BLOCK = 64
+_SAID = "quantization_config.json"
+_NF4 = {
+    "load_in_4bit": True,
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_use_double_quant": True,
+}
+
+
+def nf4(folder: Path, compute_dtype: torch.dtype) -> BitsAndBytesConfig:
+    """Linear layers in NF4, their scales in 8 bits; the head, embeddings and norms stay as they are.
+
+    So do layers whose input is no multiple of the 64 weights that share a scale: bitsandbytes 0.50 reads many
+    of those back wrong on the CPU (an error of a quarter of the weights' norm instead of a tenth).
+
+    Raises:
+        SpecError: no layer is left to quantize.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise SpecError(
+            "model_not_loaded", f"the model in {folder.name}/ does not load: {error}", "Check the model's files."
+        ) from error
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config)
+    head = model.get_output_embeddings()
+    layers = {
+        name: _inputs(m) for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head
+    }
+    kept = [name for name, inputs in layers.items() if inputs % _BLOCK]
+    if len(kept) == len(layers):
+        raise SpecError(
+            "not_quantizable",
+            f"no linear layer of the model takes a multiple of {_BLOCK} inputs, so none can lie in 4 bits",
+            "Use tuning.method 'lora'.",
+        )
+    skipped = [name for name, m in model.named_modules() if m is head] + kept
+    return BitsAndBytesConfig(**_NF4, bnb_4bit_compute_dtype=compute_dtype, llm_int8_skip_modules=skipped)
+
+
+def _inputs(layer: nn.Linear | Conv1D) -> int:
+    return layer.in_features if isinstance(layer, nn.Linear) else layer.weight.shape[0]
+
+
+def keep_exact(model: nn.Module) -> None:
+    """Turn off bitsandbytes' packing for CPU inference.
+
+    On processors with AVX512-BF16 the first forward pass in eval mode would rewrite the weights for good, with
+    their scales rounded to bf16: an evaluation would change the training that follows it.
+    """
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def is_quantized(model: nn.Module) -> bool:
+    return bool(getattr(model, "is_loaded_in_4bit", False))
+
+
+def say_quantized(folder: Path) -> None:
+    """Leave word beside an adapter that it was trained over a base in NF4: over another it scores differently."""
+    (folder / _SAID).write_text(json.dumps({"quant_method": "bitsandbytes", **_NF4}, indent=1))
+
+
+def was_quantized(adapter: Path | None) -> bool:
+    return adapter is not None and (adapter / _SAID).is_file()
+
+
+def size_of(parameter: torch.Tensor) -> int:
+    """How many weights a parameter stands for: two of 4 bits lie in a byte."""
+    state: Any = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else state.shape.numel()

@@ -1,0 +1,85 @@
+"""The model that a tuning job trains: all weights, or an adapter over a frozen base, in full or in 4 bits."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from engine.data.chat import ensure_chat_template
+from engine.journal import Journal
+from engine.model.adapters import load_adapter, merged, new_adapter
+from engine.model.load import Subject, check_fit, load_model, load_tokenizer
+from engine.model.quantize import was_quantized
+from engine.parts import AdapterTuning, FullTuning, QloraTuning
+from engine.precision import Machine
+from engine.rundir import RunDirectory
+
+
+class Start(NamedTuple):
+    """Where a tuning job starts: what it tunes, how, and on rows of how many tokens."""
+
+    run: RunDirectory
+    journal: Journal
+    tuning: FullTuning | AdapterTuning
+    base_name: str
+    max_length: int
+
+    def load(self, folder: Path | None, machine: Machine) -> Subject:
+        """The starting weights, or those of `folder`, which is a checkpoint or an export of this job."""
+        run, tuning = self.run, self.tuning
+        tokenizer = load_tokenizer(self._tokenizer_folder(folder))
+        if ensure_chat_template(tokenizer):
+            self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was added")
+        if not isinstance(tuning, AdapterTuning):
+            return Subject(self._whole(folder, machine, tokenizer), tokenizer, "model")
+        # A frozen base needs no master weights: it lies in memory in the compute type, or in 4 bits.
+        model = load_model(
+            run.base_model(),
+            device=machine.device,
+            dtype=machine.compute_dtype,
+            in_4bit=isinstance(tuning, QloraTuning),
+        )
+        if folder is None:
+            self._check(model, tokenizer)
+            self._check_base()
+        start = folder or run.adapter
+        if start is None:
+            return Subject(new_adapter(model, tuning, self.base_name), tokenizer, "adapter")
+        return Subject(load_adapter(model, start, trainable=True), tokenizer, "adapter")
+
+    def _whole(self, folder: Path | None, machine: Machine, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
+        """All weights, an adapter that the job starts from merged into the base that it was trained over."""
+        adapter = self.run.adapter
+        if folder is not None:
+            return load_model(folder, device=machine.device)
+        in_4bit = was_quantized(adapter)
+        model: Any = load_model(self.run.base_model(), device=machine.device, in_4bit=in_4bit)
+        self._check(model, tokenizer)
+        if adapter is None:
+            return model
+        whole = merged(load_adapter(model.dequantize() if in_4bit else model, adapter, trainable=False))
+        whole.requires_grad_(True)
+        return whole
+
+    def _check_base(self) -> None:
+        in_4bit = isinstance(self.tuning, QloraTuning)
+        if self.run.adapter is None or was_quantized(self.run.adapter) == in_4bit:
+            return
+        was, now = ("16 bits or more", "4 bits") if in_4bit else ("4 bits", "16 bits or more")
+        self.journal.log(
+            "warn", "base_differs", f"the adapter was trained over a base in {was}, and goes on over one in {now}"
+        )
+
+    def _tokenizer_folder(self, folder: Path | None) -> Path:
+        adapter = self.run.adapter
+        if folder is not None:
+            return folder
+        if adapter is not None and (adapter / "tokenizer.json").exists():
+            return adapter
+        return self.run.base_model()
+
+    def _check(self, model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
+        warning = check_fit(model, tokenizer, self.max_length)
+        if warning:
+            self.journal.log("warn", "beyond_positions", warning)

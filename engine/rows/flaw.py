@@ -1,0 +1,95 @@
+"""What may be wrong in a row and how it is told, and the turns that conversations are made of."""
+
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import islice
+from typing import NamedTuple, TypedDict
+
+ROLES = ("system", "user", "assistant", "tool")
+
+_VALUE_CHARACTERS = 60
+
+
+class Message(TypedDict):
+    """One turn of a conversation, as chat templates take it."""
+
+    role: str
+    content: str
+
+
+class Flaw(NamedTuple):
+    """What is wrong in one row; `path` is where, e.g. `messages[2].role`."""
+
+    code: str
+    path: str
+    message: str
+    value: str | None = None
+    hint: str | None = None
+
+
+class RowError(ValueError):
+    """A row that cannot be trained on."""
+
+    def __init__(self, flaw: Flaw) -> None:
+        super().__init__(f"{flaw.path}: {flaw.message}" if flaw.path else flaw.message)
+        self.flaw = flaw
+
+
+def excerpt(value: object) -> str:
+    """A JSON value, short enough for an error message and safe to print on a terminal."""
+    if isinstance(value, dict):
+        return f"an object with {len(value)} keys"
+    if isinstance(value, list):
+        return f"a list with {len(value)} items"
+    text = value if isinstance(value, str) else json.dumps(value)
+    cut = text if len(text) <= _VALUE_CHARACTERS else text[: _VALUE_CHARACTERS - 1] + "…"
+    return "".join(character if character.isprintable() else "�" for character in cut)
+
+
+@lru_cache(maxsize=1024)
+def _near(word: str, known: tuple[str, ...]) -> str | None:
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return near[0] if near else None
+
+
+def nearest(unknown: str, known: tuple[str, ...]) -> str | None:
+    """A 'did you mean' sentence for a mistyped name, or None when nothing is near."""
+    near = _near(unknown[:_VALUE_CHARACTERS].lower(), known)
+    return f"did you mean {near!r}?" if near else None
+
+
+def meant(wanted: str, keys: Iterable[str]) -> str | None:
+    """Which of the keys may be a mistyped `wanted`."""
+    near = _near(wanted, tuple(key[:_VALUE_CHARACTERS] for key in islice(keys, 32)))
+    return f"is {near!r} meant to be {wanted!r}?" if near else None
+
+
+def wrong_type(path: str, wanted: str, value: object) -> Flaw:
+    return Flaw("wrong_type", path, f"{path} must be {wanted}", excerpt(value))
+
+
+def is_sound(message: object) -> bool:
+    """The quick way through the turns of a large sound file; `message_flaws` tells what is wrong in the others."""
+    if not isinstance(message, dict):
+        return False
+    role, content = message.get("role"), message.get("content")
+    return role in ROLES and isinstance(content, str) and (role != "assistant" or bool(content.strip()))
+
+
+def message_flaws(message: object, path: str) -> Iterator[Flaw]:
+    if not isinstance(message, dict):
+        yield wrong_type(path, "an object with role and content", message)
+        return
+    for key in ("role", "content"):
+        if key not in message:
+            yield Flaw("missing_field", f"{path}.{key}", f"{path} has no {key!r}", None, meant(key, message))
+        elif not isinstance(message[key], str):
+            yield wrong_type(f"{path}.{key}", "a string", message[key])
+    role, content = message.get("role"), message.get("content")
+    if isinstance(role, str) and role not in ROLES:
+        hint = nearest(role, ROLES) or "known roles: " + ", ".join(ROLES)
+        yield Flaw("unknown_role", f"{path}.role", f"{path}.role is not a known role", excerpt(role), hint)
+    if role == "assistant" and isinstance(content, str) and not content.strip():
+        yield Flaw("empty_answer", f"{path}.content", f"{path}.content is empty: there is nothing to learn from")

@@ -1,0 +1,50 @@
+"""What a loss function says of a batch, and what its sums over a corpus come to."""
+
+import math
+from typing import NamedTuple
+
+from torch import Tensor
+
+from engine.data.corpus import Corpus
+
+
+class Scored(NamedTuple):
+    """`total` is summed over all that the kind counts (labels, pairs), and so is each of the figures."""
+
+    total: Tensor
+    counted: int
+    figures: dict[str, Tensor]
+
+
+class Sums:
+    """The sums over several batches, without their graphs."""
+
+    def __init__(self) -> None:
+        self.total: Tensor | float = 0.0
+        self.counted = 0
+        self.figures: dict[str, Tensor] = {}
+
+    def add(self, scored: Scored) -> None:
+        self.total = self.total + scored.total.detach()
+        self.counted += scored.counted
+        for name, value in scored.figures.items():
+            self.figures[name] = self.figures[name] + value if name in self.figures else value
+
+    def means(self) -> dict[str, float]:
+        return {name: float(value) / self.counted for name, value in self.figures.items()}
+
+
+def token_summary(sums: Sums, corpus: Corpus) -> dict[str, float]:
+    """Figures of next-token losses.
+
+    Bits per byte count the text behind the labels (answers for conversations); the bits of end tokens are in,
+    their bytes are none, so the figure errs upwards by them.
+    """
+    total, mean = float(sums.total), float(sums.total) / sums.counted
+    return {
+        "eval_loss": mean,
+        "eval_perplexity": math.exp(min(mean, 700.0)),
+        "eval_bits_per_byte": total / math.log(2) / max(1, corpus.size_bytes()),
+        "eval_tokens": float(sums.counted),
+        "eval_rows": float(len(set(corpus.lines.tolist()))),
+    }
