@@ -46,8 +46,8 @@ def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:
     if not wanted:
         return []
     fresh = _FRESH_JOB | {"created_at": time.time()}
-    rows = [fresh | new._asdict() | {"id": new_id("job")} for new in wanted]
-    job_ids = [row["id"] for row in rows]
+    job_ids = [new_id("job") for _ in wanted]
+    rows = [fresh | new._asdict() | {"id": job_id} for job_id, new in zip(job_ids, wanted, strict=True)]
     s.execute(_INSERT, rows)
     outbox.add_all(s, job_ids)
     data = {"state": JobState.QUEUED.value}

@@ -89,7 +89,7 @@ def test_no_message_is_sent_again_while_the_broker_has_one_for_every_waiting_job
         for job_id in [*sent, None]:
             counted.append(recover.redispatch(workplace.database, workplace.settings, lambda: queue.length(connection)))
             if job_id is not None:
-                queue.enqueue(job_id, connection, priority=len(counted))
+                queue.enqueue([(job_id, len(counted))], connection)
     assert counted == [3, 2, 1, 0]
 
 
