@@ -8,7 +8,7 @@ SERVICE := .venv/.service-installed
 DEV := .venv/.dev-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format bench clean
+.PHONY: help demo up test check format fuzz bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ check: $(DEV) ## Lint, types, import rules, file sizes, migrations, images
 format: $(DEV) ## Format the code and sort its imports
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
+
+fuzz: $(DEV) ## 5,000 schemathesis cases against the API on each database
+	@TRAINYARD_FUZZ_CASES=5000 $(BIN)/pytest -q -s tests/integration/api/test_schemathesis.py
 
 bench: $(DEV) ## Measure: make bench NAME=overhead|api
 	@test -f "benchmarks/$(NAME).py" || { echo "usage: make bench NAME=overhead|api"; exit 2; }
