@@ -84,7 +84,7 @@ _METRIC_COLUMNS: list[Column] = [
 
 @click.group()
 def jobs() -> None:
-    """Jobs: pretrain, sft, eval."""
+    """Jobs: pretrain, sft, dpo, eval."""
 
 
 @jobs.command()
