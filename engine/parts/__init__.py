@@ -1,0 +1,27 @@
+"""The parts that job specs are put together from, under the names Hugging Face, TRL and PEFT use."""
+
+from engine.parts.checkpoints import Checkpoints
+from engine.parts.hyperparameters import Hyperparameters
+from engine.parts.job import JobPart, Metadata, Resources
+from engine.parts.part import Auto, FileId, ModulePattern, Name, Part, Reference, Text
+from engine.parts.tuning import AdapterTuning, FullTuning, LoraTuning, QloraTuning, Tuning
+
+__all__ = [
+    "AdapterTuning",
+    "Auto",
+    "Checkpoints",
+    "FileId",
+    "FullTuning",
+    "Hyperparameters",
+    "JobPart",
+    "LoraTuning",
+    "Metadata",
+    "ModulePattern",
+    "Name",
+    "Part",
+    "QloraTuning",
+    "Reference",
+    "Resources",
+    "Text",
+    "Tuning",
+]

@@ -1,0 +1,34 @@
+"""What every kind of job has: a name, a seed, resources, metadata."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from engine.parts.part import Name, Part, Text
+
+
+class Resources(Part):
+    """What the job may use."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    max_minutes: float | None = Field(
+        default=None, gt=0, le=525_600, description="The run is stopped and kept after this."
+    )
+    priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")
+
+
+Metadata = Annotated[
+    dict[Annotated[Text, StringConstraints(max_length=64)], Annotated[Text, StringConstraints(max_length=512)]],
+    Field(max_length=16),
+]
+
+
+class JobPart(Part):
+    """What every kind has."""
+
+    suffix: Name | None = Field(
+        default=None, description="Names what the job makes: suffix/1, suffix/2, ... The job's id when left out."
+    )
+    seed: int = Field(default=42, ge=0, le=2**31 - 1)
+    resources: Resources = Resources()
+    metadata: Metadata = Field(default={})

@@ -1,0 +1,42 @@
+"""What every part of a spec is made of: strict about names, frozen, and its strings storable."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, StringConstraints, model_validator
+
+Auto = Literal["auto"]
+
+
+class Part(BaseModel):
+    """A piece of a spec: frozen, and strict about names (an unknown key is an error)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _said_once_and_meant(cls, given: Any) -> Any:
+        """No value under two of its names; no `true` for a number (pydantic takes it for 1, YAML makes it of `yes`)."""
+        for name, field in cls.model_fields.items() if isinstance(given, dict) else ():
+            alias = field.validation_alias
+            known = [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name]
+            named = [choice for choice in known if choice in given]
+            if len(named) > 1:
+                raise ValueError(f"{' and '.join(named)} are one value, given twice; leave one of them out")
+            if named and isinstance(given[named[0]], bool) and field.annotation is not bool:
+                raise ValueError(f"{named[0]} must not be true or false")
+        return given
+
+
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("a NUL character cannot be stored; remove it")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""Names an artifact; it appears in URLs, never in paths."""
+Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
+"""`name`, `name/version`, or the id of a model, adapter or checkpoint."""
+FileId = Annotated[str, StringConstraints(pattern=r"^file-[A-Za-z0-9]{1,64}$")]
+ModulePattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]
