@@ -63,7 +63,7 @@ class Meter:
         """The figures of one step."""
         tokens = sum(batch.tokens for batch in batches)
         labels = sum(batch.count for batch in batches)
-        pairs = sum(float(length) ** 2 for batch in batches for length in batch.segments)
+        pairs = sum(batch.attended for batch in batches)
         work = tokens * self._per_token + labels * self._per_label + pairs * self._per_pair
         smooth = step_s if self._step_s is None else self._step_s + _SMOOTHING * (step_s - self._step_s)
         self._step_s = smooth

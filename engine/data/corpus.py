@@ -1,6 +1,6 @@
 """Tokenized documents in flat arrays, and the flat rows that are cut from them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +31,8 @@ class Corpus:
     sizes_bytes: Ints
     together: int = 1
     """Documents that no batch parts: 2 where each row is a pair."""
+    shared: Ints | None = None
+    """How many of its first tokens each document takes over from the first of those it stays together with."""
     reference: NDArray[np.float32] | None = None
     """What the starting weights score on each document, for losses that compare with them."""
 
@@ -60,6 +62,21 @@ class Corpus:
     def documents_of(self, examples: list[int]) -> list[int]:
         return [example * self.together + i for example in examples for i in range(self.together)]
 
+    def with_shared_prefixes(self) -> "Corpus":
+        """Batches will hold the tokens that documents of one example begin with once (arXiv:2410.20305).
+
+        Every document keeps an input token of its own.
+        """
+        shared = np.zeros(len(self), np.int64)
+        for document in range(len(self)):
+            leader = document - document % self.together
+            if leader != document:
+                shared[document] = _common(self._inputs_of(leader)[:-1], self._inputs_of(document)[:-1])
+        return replace(self, shared=shared)
+
+    def _inputs_of(self, document: int) -> NDArray[np.int32]:
+        return self.ids[self.starts[document] : self.starts[document + 1] - 1]
+
     def labels(self) -> int:
         """How many tokens carry loss: a document's first token has nothing before it."""
         return int(self.trained.sum() - self.trained[self.starts[:-1]].sum())
@@ -77,6 +94,7 @@ class Corpus:
             lines=self.lines[:documents],
             sizes_bytes=self.sizes_bytes[:documents],
             together=self.together,
+            shared=None if self.shared is None else self.shared[:documents],
             reference=None if self.reference is None else self.reference[:documents],
         )
 
@@ -91,9 +109,13 @@ class Batch:
     """Where in the row the labels are predicted from."""
     labels_N: Tensor
     segments: tuple[int, ...]
-    """Lengths of the documents; no token sees another document."""
+    """Tokens of each document in the row; none sees another document."""
     lines: tuple[int, ...]
     reference_S: Tensor | None = None
+    label_counts: tuple[int, ...] = ()
+    """Labels of each document; they lie in the order of the documents."""
+    prefixes: tuple[tuple[int, int], ...] = ()
+    """(begin, end) in the row of the tokens that each document begins with, ahead of its own; () where none has any."""
 
     @property
     def tokens(self) -> int:
@@ -103,33 +125,83 @@ class Batch:
     def count(self) -> int:
         return len(self.labels_N)
 
+    @property
+    def attended(self) -> float:
+        """Query-key pairs of all documents, as squares whose causal half is computed."""
+        prefixes = self.prefixes or ((0, 0),) * len(self.segments)
+        spans = zip(self.segments, prefixes, strict=True)
+        return sum(float(length) * (length + 2 * (end - begin)) for length, (begin, end) in spans)
+
     def to(self, device: torch.device) -> "Batch":
         if device.type == "cpu":
             return self
-        moved = (
-            t.to(device, non_blocking=True) for t in (self.ids_T, self.positions_T, self.labelled_N, self.labels_N)
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return replace(
+            self,
+            ids_T=moved(self.ids_T),
+            positions_T=moved(self.positions_T),
+            labelled_N=moved(self.labelled_N),
+            labels_N=moved(self.labels_N),
+            reference_S=None if self.reference_S is None else moved(self.reference_S),
         )
-        reference_S = None if self.reference_S is None else self.reference_S.to(device, non_blocking=True)
-        return Batch(*moved, segments=self.segments, lines=self.lines, reference_S=reference_S)
 
 
 def batch_of(corpus: Corpus, documents: list[int]) -> Batch:
-    """The documents side by side in one flat row, positions starting anew in each."""
-    spans = [(int(corpus.starts[d]), int(corpus.starts[d + 1])) for d in documents]
-    segments = tuple(end - start - 1 for start, end in spans)
-    ids = np.concatenate([corpus.ids[start : end - 1] for start, end in spans])
-    labels = np.concatenate([corpus.ids[start + 1 : end] for start, end in spans])
-    trained = np.concatenate([corpus.trained[start + 1 : end] for start, end in spans])
-    where = np.flatnonzero(trained)
+    """The documents side by side in one flat row, positions starting anew in each.
+
+    What a document shares with an earlier one is not repeated: its labels there are predicted from the same places.
+    """
+    places = _places(corpus, documents)
+    ids, positions, where, labels = [], [], [], []
+    for document, place in zip(documents, places, strict=True):
+        start, end, shared = int(corpus.starts[document]), int(corpus.starts[document + 1]), len(place.prefix)
+        ids.append(corpus.ids[start + shared : end - 1])
+        positions.append(np.arange(shared, end - start - 1, dtype=np.int64))
+        trained = np.flatnonzero(corpus.trained[start + 1 : end])
+        where.append(np.where(trained < shared, place.prefix.start, place.start - shared) + trained)
+        labels.append(corpus.ids[start + 1 : end][trained])
     return Batch(
-        ids_T=torch.from_numpy(ids.astype(np.int64)),
-        positions_T=torch.from_numpy(np.concatenate([np.arange(length, dtype=np.int64) for length in segments])),
-        labelled_N=torch.from_numpy(where),
-        labels_N=torch.from_numpy(labels[where].astype(np.int64)),
-        segments=segments,
+        ids_T=torch.from_numpy(np.concatenate(ids).astype(np.int64)),
+        positions_T=torch.from_numpy(np.concatenate(positions)),
+        labelled_N=torch.from_numpy(np.concatenate(where)),
+        labels_N=torch.from_numpy(np.concatenate(labels).astype(np.int64)),
+        segments=tuple(len(part) for part in ids),
         lines=tuple(int(corpus.lines[d]) for d in documents),
         reference_S=None if corpus.reference is None else torch.from_numpy(corpus.reference[documents]),
+        label_counts=tuple(len(part) for part in labels),
+        prefixes=() if corpus.shared is None else tuple((p.prefix.start, p.prefix.stop) for p in places),
     )
+
+
+class _Place(NamedTuple):
+    """Where a document's own tokens begin in the row, and those of another that come before them."""
+
+    start: int
+    prefix: range
+
+
+def _places(corpus: Corpus, documents: list[int]) -> list[_Place]:
+    places: list[_Place] = []
+    starts: dict[int, int] = {}
+    start = 0
+    for document in documents:
+        leader = starts.get(document - document % corpus.together)
+        shared = 0 if corpus.shared is None or leader is None else int(corpus.shared[document])
+        begin = leader or 0
+        places.append(_Place(start, range(begin, begin + shared)))
+        starts[document] = start
+        start += int(corpus.starts[document + 1] - corpus.starts[document]) - 1 - shared
+    return places
+
+
+def _common(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
+    """How many tokens both begin with."""
+    length = min(len(one), len(other))
+    apart = np.flatnonzero(one[:length] != other[:length])
+    return int(apart[0]) if len(apart) else length
 
 
 @dataclass(frozen=True)

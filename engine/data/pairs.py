@@ -47,7 +47,7 @@ def pair_corpus(
             f"none of the {len(rows)} pairs has both answers within max_length {max_length}",
             "Raise max_length, or use long_rows 'truncate'.",
         )
-    return ChatCorpus(Corpus.of(documents, together=PAIR), truncated, dropped, untrained)
+    return ChatCorpus(Corpus.of(documents, together=PAIR).with_shared_prefixes(), truncated, dropped, untrained)
 
 
 def _sides(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[Document, Document]]:

@@ -6,6 +6,7 @@ the flat row, D head width, L tokens of one document.
 """
 
 from functools import lru_cache
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -23,10 +24,36 @@ _KEEP_UP_TO = 512
 """Documents up to this length keep their probabilities for the backward pass; longer ones compute them again."""
 
 
-class _Row(NamedTuple):
-    """How a flat row is attended to: its documents' lengths, the scores' scale, the reach of a sliding window."""
+class _Document(NamedTuple):
+    """Where a document's own tokens lie in the flat row, and those of another that it begins with."""
 
-    segments: tuple[int, ...]
+    own: slice
+    prefix: slice
+
+    @property
+    def shared(self) -> int:
+        return self.prefix.stop - self.prefix.start
+
+    @property
+    def length(self) -> int:
+        return self.shared + self.own.stop - self.own.start
+
+    def whole(self, states: Tensor) -> Tensor:
+        """Of states [K, T, D] those of all that the document holds [K, L, D]; a view where it has no prefix."""
+        own = states[:, self.own]
+        return torch.cat([states[:, self.prefix], own], dim=1) if self.shared else own
+
+    def put_back(self, states_KTD: Tensor, whole_KLD: Tensor) -> None:
+        """What was added to `whole` of the states goes to where it was taken from."""
+        if self.shared:
+            states_KTD[:, self.prefix] = whole_KLD[:, : self.shared]
+            states_KTD[:, self.own] = whole_KLD[:, self.shared :]
+
+
+class _Row(NamedTuple):
+    """How a flat row is attended to: its documents, the scores' scale, the reach of a sliding window."""
+
+    documents: tuple[_Document, ...]
     scale: float
     window: int | None
 
@@ -39,6 +66,7 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     segments: tuple[int, ...],
+    prefixes: tuple[tuple[int, int], ...] = (),
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -47,8 +75,9 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attend within each document of a flat row: query [1, H, T, D] to output [1, T, H, D].
 
-    `segments` are the documents' lengths; they add up to T. Attention dropout is not applied: a base
-    model's own dropout is off in this engine.
+    `segments` are the documents' own tokens; they add up to T. `prefixes` are the (begin, end) of earlier
+    tokens of the row that a document sees ahead of its own, as if they were repeated there. Attention dropout
+    is not applied: a base model's own dropout is off in this engine.
     """
     if softcap is not None or s_aux is not None:
         raise SpecError(
@@ -58,7 +87,8 @@ def packed_attention(
         )
     assert attention_mask is None, "packed rows carry segments, not masks"
     assert sum(segments) == query.shape[2], "segments must cover the row"
-    row = _Row(segments, query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window)
+    documents = _documents(segments, prefixes or ((0, 0),) * len(segments))
+    row = _Row(documents, query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window)
     # Rotary positions are computed in fp32 under autocast and pull query and key up with them.
     dtype = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else value.dtype
     q, k, v = (states[0].to(dtype) for states in (query, key, value))
@@ -69,26 +99,31 @@ def packed_attention(
     return out_HTD.transpose(0, 1)[None], None
 
 
+@lru_cache(maxsize=8)
+def _documents(segments: tuple[int, ...], prefixes: tuple[tuple[int, int], ...]) -> tuple[_Document, ...]:
+    starts = accumulate(segments, initial=0)
+    spans = zip(starts, segments, prefixes, strict=False)
+    return tuple(_Document(slice(start, start + length), slice(*prefix)) for start, length, prefix in spans)
+
+
 def _sdpa_per_document(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: _Row) -> Tensor:
     """One call of torch's fused kernels a document."""
-    outs, start = [], 0
-    for length in row.segments:
-        part = slice(start, start + length)
+    outs = []
+    for document in row.documents:
         hidden = None
-        if row.window is not None and length > row.window:
-            hidden = _visible(length, length, row.window, q_HTD.device)
+        if document.shared or (row.window is not None and document.length > row.window):
+            hidden = _visible(document.length - document.shared, document.length, row.window, q_HTD.device)
         outs.append(
             functional.scaled_dot_product_attention(
-                q_HTD[None, :, part],
-                k_KTD[None, :, part],
-                v_KTD[None, :, part],
+                q_HTD[None, :, document.own],
+                document.whole(k_KTD)[None],
+                document.whole(v_KTD)[None],
                 attn_mask=hidden,
                 is_causal=hidden is None,
                 scale=row.scale,
                 enable_gqa=q_HTD.shape[0] != k_KTD.shape[0],
             )
         )
-        start += length
     return torch.cat(outs, dim=2)[0]
 
 
@@ -112,10 +147,15 @@ def _bias(rows: int, before: int, window: int | None, dtype: torch.dtype) -> Ten
     return _bias_of(reach, window, dtype)[:rows, reach - before : reach + rows]
 
 
-def _blocks(length: int, window: int | None) -> list[tuple[int, int, int]]:
-    """(first key, first query, end) of each block of a document."""
-    starts = range(0, length, _BLOCK)
-    return [(0 if window is None else max(0, b - window + 1), b, min(length, b + _BLOCK)) for b in starts]
+def _blocks(document: _Document, window: int | None) -> list[tuple[slice, slice, int]]:
+    """(queries in the flat row, keys in the document, how many keys are ahead of the first query) of each block."""
+    blocks = []
+    back = document.own.start - document.shared
+    for begin in range(document.shared, document.length, _BLOCK):
+        end = min(document.length, begin + _BLOCK)
+        first = 0 if window is None else max(0, begin - window + 1)
+        blocks.append((slice(back + begin, back + end), slice(first, end), begin - first))
+    return blocks
 
 
 class _PerDocument(torch.autograd.Function):
@@ -134,14 +174,12 @@ class _PerDocument(torch.autograd.Function):
         out = torch.empty_like(q)
         trains = any(ctx.needs_input_grad)
         kept: list[Tensor | None] = []
-        start = 0
-        for length in row.segments:
-            for first, begin, end in _blocks(length, row.window):
-                rows, keys = slice(start + begin, start + end), slice(start + first, start + end)
-                probs = _probabilities(q[:, :, rows], k[:, keys], begin - first, row)
-                out[:, :, rows] = torch.bmm(probs, v[:, keys]).unflatten(1, (groups, -1))
-                kept.append(probs if trains and length <= _KEEP_UP_TO else None)
-            start += length
+        for document in row.documents:
+            whole_k, whole_v = document.whole(k), document.whole(v)
+            for rows, keys, before in _blocks(document, row.window):
+                probs = _probabilities(q[:, :, rows], whole_k[:, keys], before, row)
+                out[:, :, rows] = torch.bmm(probs, whole_v[:, keys]).unflatten(1, (groups, -1))
+                kept.append(probs if trains and document.length <= _KEEP_UP_TO else None)
         ctx.save_for_backward(q, k, v, out, *kept)
         ctx.row = row
         return out.view(heads, tokens, width)
@@ -155,20 +193,21 @@ class _PerDocument(torch.autograd.Function):
         dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         # d(scores) = probs * (d(probs) - sum over keys of d(probs) * probs); that sum is dout . out (FlashAttention, eq. 4).
         inner = (dout * out).sum(-1, keepdim=True)
-        start, block = 0, 0
-        for length in row.segments:
-            for first, begin, end in _blocks(length, row.window):
-                rows, keys = slice(start + begin, start + end), slice(start + first, start + end)
-                probs = kept[block]
+        saved = iter(kept)
+        for document in row.documents:
+            whole_k, whole_v = document.whole(k), document.whole(v)
+            whole_dk, whole_dv = document.whole(dk), document.whole(dv)
+            for rows, keys, before in _blocks(document, row.window):
+                probs = next(saved)
                 if probs is None:
-                    probs = _probabilities(q[:, :, rows], k[:, keys], begin - first, row)
+                    probs = _probabilities(q[:, :, rows], whole_k[:, keys], before, row)
                 d = dout[:, :, rows].flatten(1, 2)
-                dv[:, keys].baddbmm_(probs.transpose(1, 2), d)
-                ds = torch.bmm(d, v[:, keys].transpose(1, 2)).sub_(inner[:, :, rows].flatten(1, 2)).mul_(probs)
-                dq[:, :, rows] = torch.bmm(ds, k[:, keys]).mul_(row.scale).unflatten(1, (groups, -1))
-                dk[:, keys].baddbmm_(ds.transpose(1, 2), q[:, :, rows].flatten(1, 2), alpha=row.scale)
-                block += 1
-            start += length
+                whole_dv[:, keys].baddbmm_(probs.transpose(1, 2), d)
+                ds = torch.bmm(d, whole_v[:, keys].transpose(1, 2)).sub_(inner[:, :, rows].flatten(1, 2)).mul_(probs)
+                dq[:, :, rows] = torch.bmm(ds, whole_k[:, keys]).mul_(row.scale).unflatten(1, (groups, -1))
+                whole_dk[:, keys].baddbmm_(ds.transpose(1, 2), q[:, :, rows].flatten(1, 2), alpha=row.scale)
+            document.put_back(dk, whole_dk)
+            document.put_back(dv, whole_dv)
         return dq.view(-1, *dq.shape[2:]), dk, dv, None
 
 

@@ -27,6 +27,7 @@ def backbone_of(model: nn.Module, batch: Batch) -> Tensor:
         input_ids=batch.ids_T[None],
         position_ids=batch.positions_T[None],
         segments=batch.segments,
+        prefixes=batch.prefixes,
         use_cache=False,
     )
     return out.last_hidden_state[0]

@@ -11,32 +11,104 @@ from engine.data.corpus import Batch
 from engine.model.forward import backbone_of, head_of
 from engine.model.loss import chunks, head_width
 
+_KEPT_LOGITS = 1 << 24
+"""Up to this many, what the head's own gradient needs is kept (32 MiB in bf16); more are computed again."""
+
 
 def document_logprobs(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """([S] sums of log p over the labels of each document, [S] how many labels it has)."""
     hidden_ND = backbone_of(model, batch).index_select(0, batch.labelled_N)
     logprobs_N = label_logprobs(hidden_ND, head_of(model), batch.labels_N)
-    ends_S = torch.tensor(batch.segments, device=hidden_ND.device).cumsum(0)
-    document_N = torch.bucketize(batch.labelled_N, ends_S, right=True)
-    zeros_S = logprobs_N.new_zeros(len(batch.segments))
-    sums_S = zeros_S.index_add(0, document_N, logprobs_N)
-    return sums_S, zeros_S.index_add(0, document_N, torch.ones_like(logprobs_N))
+    counts_S = torch.tensor(batch.label_counts, device=hidden_ND.device)
+    document_N = torch.arange(len(counts_S), device=hidden_ND.device).repeat_interleave(
+        counts_S, output_size=batch.count
+    )
+    return logprobs_N.new_zeros(len(counts_S)).index_add(0, document_N, logprobs_N), counts_S
 
 
 def label_logprobs(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
-    """[N] log p(label), with gradients to the hidden states and the head; no tensor of all logits ever exists.
-
-    Each chunk's logits are computed again in the backward pass: what a label weighs in the loss is not known
-    before every document of the batch is scored.
-    """
+    """[N] log p(label), with gradients to the hidden states and the head; no tensor of all logits ever exists."""
+    if type(head) is nn.Linear:
+        return _LabelLogprobs.apply(hidden_ND, head.weight, head.bias, labels_N)  # type: ignore[return-value]
     parts: list[Tensor] = []
     for part in chunks(len(labels_N), head_width(head)):
         scored: Any = checkpoint(
-            _chunk, hidden_ND[part], head, labels_N[part], use_reentrant=False, preserve_rng_state=False
+            _plain, hidden_ND[part], head, labels_N[part], use_reentrant=False, preserve_rng_state=False
         )
         parts.append(scored)
     return torch.cat(parts)
 
 
-def _chunk(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
+def _plain(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
     return -functional.cross_entropy(head(hidden_ND).float(), labels_N, reduction="none")
+
+
+class _LabelLogprobs(torch.autograd.Function):
+    """What a label weighs in the loss is known only after all documents are scored, and only scales its gradient.
+
+    So the gradient to the hidden states is made while the chunk's logits are there, W[label] - sum of p * W, and
+    scaled on the way back. The head's own gradient, where it is trained, sums over labels and waits for the weights.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:
+        device = hidden_ND.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
+        hidden, weight = hidden_ND.to(dtype), weight_VD.to(dtype)
+        bias = None if bias_V is None else bias_V.to(dtype)
+        wants_hidden, *wants_head = ctx.needs_input_grad[:3]
+        keeps = any(wants_head) and len(labels_N) * len(weight) <= _KEPT_LOGITS
+        d_hidden = torch.empty_like(hidden) if wants_hidden else None
+        logprobs_N = hidden_ND.new_empty(len(labels_N), dtype=torch.float32)
+        kept: list[Tensor] = []
+        with torch.autocast(device, enabled=False):
+            for part in chunks(len(labels_N), len(weight)):
+                logprobs_N[part], probs = _scored(hidden[part], weight, bias, labels_N[part])
+                if d_hidden is None and not keeps:
+                    continue
+                d_logits = _pull(probs, labels_N[part]).to(dtype)
+                if d_hidden is not None:
+                    d_hidden[part] = d_logits @ weight
+                if keeps:
+                    kept.append(d_logits)
+        ctx.wants_head = wants_head
+        ctx.types = hidden_ND.dtype, weight_VD.dtype
+        ctx.save_for_backward(d_hidden, *((hidden, weight, bias, labels_N, *kept) if any(wants_head) else ()))
+        return logprobs_N
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        d_hidden, *rest = ctx.saved_tensors
+        scale_N1 = grads[0][:, None]
+        hidden_dtype, weight_dtype = ctx.types
+        back = None if d_hidden is None else (d_hidden * scale_N1).to(hidden_dtype)
+        wants_weight, wants_bias = ctx.wants_head
+        if not (wants_weight or wants_bias):
+            return back, None, None, None
+        hidden, weight, bias, labels_N, *kept = rest
+        d_weight = torch.zeros_like(weight, dtype=weight_dtype) if wants_weight else None
+        d_bias = torch.zeros_like(bias, dtype=weight_dtype) if wants_bias else None
+        for index, part in enumerate(chunks(len(labels_N), len(weight))):
+            h, y = hidden[part], labels_N[part]
+            d_logits = kept[index] if kept else _pull(_scored(h, weight, bias, y)[1], y).to(weight.dtype)
+            if d_weight is not None:
+                d_weight += d_logits.T @ (h * scale_N1[part]).to(weight.dtype)
+            if d_bias is not None:
+                d_bias += (d_logits * scale_N1[part]).sum(0)
+        return back, d_weight, d_bias, None
+
+
+def _scored(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+    """([N] log p(label), [N, V] probabilities), both in fp32."""
+    logits = functional.linear(hidden_ND, weight_VD, bias_V)
+    probs = logits.softmax(-1, dtype=torch.float32)
+    # log Z from the most likely token, whose probability cannot underflow: cheaper than logsumexp.
+    highest, token = logits.max(-1, keepdim=True)
+    log_z = highest.float() - probs.gather(1, token).log()
+    return (logits.gather(1, labels_N[:, None]).float() - log_z)[:, 0], probs
+
+
+def _pull(probs_NV: Tensor, labels_N: Tensor) -> Tensor:
+    """The gradient of log p(label) to the logits; it takes the place of the probabilities."""
+    ones = torch.ones(len(labels_N), 1, dtype=probs_NV.dtype, device=probs_NV.device)
+    return probs_NV.neg_().scatter_add_(1, labels_N[:, None], ones)

@@ -89,7 +89,7 @@ class DpoObjective:
         return hyper.max_length * hyper.per_device_train_batch_size * PAIR
 
     def count(self, batch: Batch) -> int:
-        return len(batch.segments) // PAIR
+        return len(batch.lines) // PAIR
 
     def loss(self, model: nn.Module, batch: Batch) -> Scored:
         """Summed over pairs; figures are those of TRL, summed likewise."""

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional
 
 from engine.errors import SpecError
+from engine.model import attention
 from engine.model.attention import packed_attention
 
 MODULE = torch.nn.Identity()
@@ -40,6 +41,47 @@ def test_output_and_gradients_equal_those_of_dense_attention_a_document(groups, 
     ours = torch.autograd.grad((out * weights).sum(), (q, k, v))
     torch.testing.assert_close(out, reference(q, k, v, segments, window))
     for mine, theirs in zip(ours, expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def repeated(states, segments, prefixes):
+    """The row with every prefix written out again ahead of the document that begins with it."""
+    parts, start = [], 0
+    for length, (begin, end) in zip(segments, prefixes, strict=True):
+        parts += [states[:, :, begin:end], states[:, :, start : start + length]]
+        start += length
+    return torch.cat(parts, dim=2)
+
+
+def own_rows(segments, prefixes) -> torch.Tensor:
+    """Where in the written-out row the documents' own tokens are."""
+    own, start = [], 0
+    for length, (begin, end) in zip(segments, prefixes, strict=True):
+        own.append(torch.arange(start + end - begin, start + end - begin + length))
+        start += end - begin + length
+    return torch.cat(own)
+
+
+SHARED = [((9, 4), ((0, 0), (0, 6))), ((5, 3, 300, 280), ((0, 0), (0, 5), (0, 0), (8, 290)))]
+
+
+@pytest.mark.parametrize("window", [None, 5, 300])
+@pytest.mark.parametrize(("segments", "prefixes"), SHARED)
+@pytest.mark.parametrize("path", ["own", "sdpa"])
+def test_a_shared_prefix_is_attended_to_and_learns_as_if_it_were_repeated(
+    monkeypatch, path, segments, prefixes, window
+):
+    if path == "sdpa":  # what runs on a GPU
+        monkeypatch.setattr(attention._PerDocument, "apply", attention._sdpa_per_document)
+    q, k, v = states(4, 2, sum(segments))
+    weights = torch.randn(1, sum(segments), 4, 8, dtype=torch.float64)
+    lengths = [length + end - begin for length, (begin, end) in zip(segments, prefixes, strict=True)]
+    dense = reference(*(repeated(x, segments, prefixes) for x in (q, k, v)), lengths, window)
+    expected = dense[:, own_rows(segments, prefixes)]
+    wanted = torch.autograd.grad((expected * weights).sum(), (q, k, v))
+    out, _ = packed_attention(MODULE, q, k, v, None, segments=segments, prefixes=prefixes, sliding_window=window)
+    torch.testing.assert_close(out, expected)
+    for mine, theirs in zip(torch.autograd.grad((out * weights).sum(), (q, k, v)), wanted, strict=True):
         torch.testing.assert_close(mine, theirs)
 
 
