@@ -60,9 +60,12 @@ def _fault(problem: Mapping[str, Any], body: Any) -> Fault:
         hint = _hint(given, tags) if given is not None else None
     elif kind == "literal_error" and isinstance(given, str):
         hint = _hint(given, _quoted(context["expected"]))
-    elif kind == "value_error" and isinstance(given, dict) and (named := message.split()[0]) in given:
-        path.append(named)
-        given = given[named]
+    elif kind == "value_error":
+        for named in message.split()[0].rstrip(":").split("."):
+            if not isinstance(given, dict) or named not in given:
+                break
+            path.append(named)
+            given = given[named]
     value = None if given is None or isinstance(given, dict | list) else excerpt(given)
     return Fault(code=_CODES.get(kind, kind), path=_told(path), message=message, value=value, hint=hint)
 

@@ -40,10 +40,11 @@ def publish_checkpoint(
     lineage: dict[str, Any],
     keep: int,
     best_by: str | None = None,
+    greater_is_better: bool = False,
 ) -> Artifact | None:
     """Publish the checkpoint of a step and, in the same transaction, delete all but the newest `keep` of the job.
 
-    The one with the lowest metric `best_by` is kept beside them: the run may yet choose it as its result.
+    The one with the best metric `best_by` is kept beside them: the run may yet choose it as its result.
     Publishing a step again gives the artifact that is there, with its new metrics. A checkpoint that a job which has not
     ended starts from is kept. None when the fence is stale or the lease ran out.
     """
@@ -53,7 +54,7 @@ def publish_checkpoint(
     artifact = _publish(
         s, job, kind="checkpoint", layout=layout, name=None, step=step, files=files, metrics=metrics, lineage=lineage
     )
-    _thin_out(s, job_id, keep, best_by)
+    _thin_out(s, job_id, keep, best_by, greater_is_better=greater_is_better)
     return artifact
 
 
@@ -218,7 +219,7 @@ def _next_version(s: Session, project_id: str, name: str) -> int:
     return (s.execute(newest).scalar_one() or 0) + 1
 
 
-def _thin_out(s: Session, job_id: str, keep: int, best_by: str | None) -> None:
+def _thin_out(s: Session, job_id: str, keep: int, best_by: str | None, *, greater_is_better: bool) -> None:
     checkpoints = select(Artifact.id, Artifact.metrics).where(
         Artifact.job_id == job_id, Artifact.kind == "checkpoint", Artifact.deleted_at.is_(None)
     )
@@ -228,7 +229,8 @@ def _thin_out(s: Session, job_id: str, keep: int, best_by: str | None) -> None:
         return
     # Of equals the earliest, as in the engine.
     figures = [(artifact_id, metrics.get(best_by or "")) for artifact_id, metrics in reversed(rows)]
-    measured = [(figure, artifact_id) for artifact_id, figure in figures if isinstance(figure, int | float)]
+    sign = -1 if greater_is_better else 1
+    measured = [(sign * figure, artifact_id) for artifact_id, figure in figures if isinstance(figure, int | float)]
     best = {min(measured, key=_figure)[1]} if measured else set()
     need = needed()
     used = set(s.scalars(select(need.c.artifact_id).where(need.c.artifact_id.in_(older))))

@@ -31,7 +31,11 @@ class Progress:
     eval_metrics: dict[str, float] = field(default_factory=dict)
     """Of evaluated_step."""
     best_step: int | None = None
-    best_loss: float | None = None
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    """Of best_step, the best of the steps that were saved."""
+    best_eval_metrics: dict[str, float] = field(default_factory=dict)
+    """The best of all evaluations, saved or not."""
+    evals_without_gain: int = 0
     train_loss: float | None = None
 
 

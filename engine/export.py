@@ -6,12 +6,13 @@ from typing import Any
 
 from peft import PeftModel
 
-from engine.checkpoint import STATE, Progress, folder_of, publish
+from engine.checkpoint import STATE, publish
 from engine.errors import EngineError
 from engine.journal import finite
 from engine.model.adapters import save_adapter
 from engine.model.load import Subject
 from engine.model.quantize import is_quantized, say_quantized
+from engine.selection import Selection
 from engine.session import Session
 
 _TOLERANCE = 1e-4
@@ -31,22 +32,18 @@ def save_subject(subject: Subject, folder: Path) -> None:
     subject.tokenizer.save_pretrained(folder)
 
 
-def export(session: Session, progress: Progress) -> None:
+def export(session: Session, selection: Selection) -> None:
     """Write output/ and say `exported` and `finished` once it scores, loaded from disk, as the weights it came from.
 
-    The result is the last step, or the saved step with the lowest eval_loss when that is lower.
+    The result is the last step, or the best of the saved steps when that is better.
     """
-    run, journal, held_out = session.run, session.journal, session.rows.validation
-    best = _better_checkpoint(session, progress)
+    run, journal, held_out, progress = session.run, session.journal, session.rows.validation, selection.progress
+    best = selection.better_checkpoint(run.checkpoints, journal)
     probe = held_out
     if probe is None:
         assert session.rows.train is not None, "a job that trains has rows"
         probe = session.rows.train.head(_PROBE_DOCUMENTS)
-    if best is None:
-        expected = session.evaluate(probe)["eval_loss"]
-    else:
-        assert progress.best_loss is not None, "a better checkpoint has a loss"
-        expected = progress.best_loss
+    expected = (session.evaluate(probe) if best is None else progress.best_metrics)["eval_loss"]
     step = progress.step if best is None else progress.best_step
     _write(run.output, session.subject, best)
     # The second copy takes the first one's place in memory.
@@ -64,25 +61,6 @@ def export(session: Session, progress: Progress) -> None:
         "exported_step": None if step is None else float(step),
     }
     journal.finish(progress.step, metrics)
-
-
-def _better_checkpoint(session: Session, progress: Progress) -> Path | None:
-    """The best checkpoint's folder, when an earlier step scored lower than the last one."""
-    last = progress.eval_metrics.get("eval_loss") if progress.evaluated_step == progress.step else None
-    if progress.best_step in {None, progress.step} or progress.best_loss is None:
-        return None
-    if last is not None and last <= progress.best_loss:
-        return None
-    assert progress.best_step is not None, "checked above"
-    folder = folder_of(session.run.checkpoints, progress.best_step)
-    told = f"step {progress.best_step} has the lowest eval_loss, {progress.best_loss:.4f}"
-    if not folder.exists():
-        session.journal.log(
-            "warn", "best_checkpoint_gone", f"{told}, but is no longer on disk; the last step is exported"
-        )
-        return None
-    session.journal.log("info", "load_best", f"{told}; it is exported", step=progress.best_step)
-    return folder
 
 
 def _write(output: Path, subject: Subject, best: Path | None) -> None:

@@ -1,33 +1,39 @@
 """The one job spec: the HTTP body, the JSON in the database and the engine's input."""
 
 import difflib
+import operator
+from functools import reduce
+from pkgutil import resolve_name
 from typing import Annotated, Any, TypeAlias, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from engine.kinds.dpo.spec import DpoSpec
 from engine.kinds.eval.spec import EvalSpec
-from engine.kinds.pretrain.spec import PretrainSpec
-from engine.kinds.sft.spec import SftSpec
-from engine.parts import AdapterTuning, Hyperparameters
+from engine.parts import Hyperparameters, JobPart, TrainingSpec
 
-TrainingSpec: TypeAlias = PretrainSpec | SftSpec | DpoSpec
 AnySpec: TypeAlias = TrainingSpec | EvalSpec
 
-JobSpec = Annotated[AnySpec, Field(discriminator="kind")]
+_SPECS = {
+    "pretrain": "engine.kinds.pretrain.spec:PretrainSpec",
+    "sft": "engine.kinds.sft.spec:SftSpec",
+    "dpo": "engine.kinds.dpo.spec:DpoSpec",
+    "eval": "engine.kinds.eval.spec:EvalSpec",
+}
+"""A new kind is its folder, a line here and a line in `engine.objectives`."""
 
-JOB_SPEC: TypeAdapter[AnySpec] = TypeAdapter(JobSpec)
+SPECS: dict[str, type[JobPart]] = {kind: resolve_name(path) for kind, path in _SPECS.items()}
 
-SPECS: dict[str, type[BaseModel]] = {"pretrain": PretrainSpec, "sft": SftSpec, "dpo": DpoSpec, "eval": EvalSpec}
+_ANY_KIND: Any = reduce(operator.or_, SPECS.values())
+JOB_SPEC: TypeAdapter[AnySpec] = TypeAdapter(
+    Annotated[_ANY_KIND, Field(discriminator="kind")]  # type: ignore[valid-type] - a union made of the table above
+)
 
 Spec = TypeVar("Spec", bound=AnySpec)
 
-# What `auto` stands for where it does not depend on the machine. LoRA wants about ten times
-# the full-tuning rate (Schulman et al., "LoRA Without Regret", 2025). DPO's rates are TRL's.
-_LEARNING_RATE = {"pretrain": 1e-3, "sft": 1e-4, "dpo": 1e-6}
+# What `auto` stands for where it does not depend on the machine; a kind's own defaults are in its spec.
+# LoRA wants about ten times the full-tuning rate (Schulman et al., "LoRA Without Regret", 2025).
 _ADAPTER_FACTOR = 10
 _BATCH_ROWS = 8
-_EPOCHS = {"pretrain": 1.0, "sft": 3.0, "dpo": 1.0}
 _SAVE_SHARE = 0.1
 
 
@@ -36,30 +42,32 @@ def resolve(spec: Spec) -> Spec:
 
     Device and precision stay `auto` until the engine starts, which reports them in its `started` event.
     """
-    if isinstance(spec, EvalSpec):
+    if not isinstance(spec, TrainingSpec):
         return spec
-    adapter = isinstance(spec, SftSpec | DpoSpec) and isinstance(spec.tuning, AdapterTuning)
     checkpoints = spec.checkpoints
     save_steps = _SAVE_SHARE if checkpoints.save_steps == "auto" else checkpoints.save_steps
     eval_steps = save_steps if checkpoints.eval_steps == "auto" else checkpoints.eval_steps
+    greater = spec.METRICS[checkpoints.metric_for_best_model]
+    update = {"save_steps": save_steps, "eval_steps": eval_steps, "greater_is_better": greater}
     return spec.model_copy(
         update={
-            "hyperparameters": _resolve_hyperparameters(spec.hyperparameters, spec.kind, adapter),
-            "checkpoints": checkpoints.model_copy(update={"save_steps": save_steps, "eval_steps": eval_steps}),
+            "hyperparameters": _resolve_hyperparameters(spec),
+            "checkpoints": checkpoints.model_copy(update=update),
         }
     )
 
 
-def _resolve_hyperparameters(given: Hyperparameters, kind: str, adapter: bool) -> Hyperparameters:
+def _resolve_hyperparameters(spec: TrainingSpec) -> Hyperparameters:
+    given = spec.hyperparameters
     update: dict[str, Any] = {}
     if given.num_train_epochs is None and given.max_steps is None:
-        update["num_train_epochs"] = _EPOCHS[kind]
+        update["num_train_epochs"] = spec.EPOCHS
     if given.per_device_train_batch_size == "auto":
         update["per_device_train_batch_size"] = _BATCH_ROWS
     if given.gradient_accumulation_steps == "auto":
         update["gradient_accumulation_steps"] = 1
     if given.learning_rate == "auto":
-        update["learning_rate"] = _LEARNING_RATE[kind] * (_ADAPTER_FACTOR if adapter else 1)
+        update["learning_rate"] = spec.LEARNING_RATE * (_ADAPTER_FACTOR if spec.makes_adapter() else 1)
     return given.model_copy(update=update)
 
 

@@ -9,12 +9,13 @@ from engine.data.corpus import Batch
 from engine.data.stream import Cursor, RowStream
 from engine.errors import Diverged
 from engine.export import save_subject
-from engine.jobs import TrainingSpec
 from engine.journal import finite
 from engine.measure import Meter
 from engine.model.forward import decoder_of
+from engine.parts import TrainingSpec
 from engine.schedule import learning_rate, steps_of
 from engine.scored import Sums
+from engine.selection import Selection
 from engine.session import Session
 from engine.stop import StopRequested
 
@@ -40,6 +41,7 @@ class Training:
         if session.start is not None:
             self.progress = checkpoint.restore(session.start, self.optimizer)
             self.stream.cursor = Cursor(self.progress.epoch, self.progress.position)
+        self.selection = Selection(spec.checkpoints, self.progress)
         self.saved_step = None if session.start is None else self.progress.step
         self.elapsed_before_s = self.progress.elapsed_s
         self.started_s = time.perf_counter()
@@ -58,6 +60,8 @@ class Training:
         if self.hyper.activation_checkpointing:
             decoder_of(model).activation_checkpointing_enable({"use_reentrant": False})
         model.train()
+        if session.rows.validation is None:
+            self.selection.nothing_held_out(self.journal)
         checkpoints = self.spec.checkpoints
         try:
             while True:
@@ -68,7 +72,7 @@ class Training:
                 if progress.step == self.total_steps:
                     break
                 session.stop.check()
-                if self._out_of_time():
+                if self._ends_early():
                     continue
                 self._step(meter)
         except StopRequested:
@@ -127,18 +131,16 @@ class Training:
         if held_out is None:
             return
         self.journal.metrics(progress.step, "eval", metrics)
+        self.selection.evaluated(metrics)
         if self.saved_step == progress.step:
             # Saved when the stop came, without its score: saved again, it may be the best.
             self.saved_step = None
 
     def _save(self) -> None:
-        """Save this step; it is the best when it was evaluated and no saved step scored lower."""
+        """Save this step; it is the best when it was evaluated and no saved step scored better."""
         progress, run = self.progress, self.session.run
         scored = progress.eval_metrics if progress.evaluated_step == progress.step else {}
-        loss = scored.get("eval_loss")
-        best = loss is not None and (progress.best_loss is None or loss < progress.best_loss)
-        if best:
-            progress.best_step, progress.best_loss = progress.step, loss
+        best = self.selection.saved(scored)
         progress.elapsed_s = self._elapsed_s()
         target = checkpoint.save(
             run.checkpoints, progress, self.optimizer, lambda folder: save_subject(self.session.subject, folder)
@@ -157,19 +159,19 @@ class Training:
     def _elapsed_s(self) -> float:
         return self.elapsed_before_s + time.perf_counter() - self.started_s
 
-    def _out_of_time(self) -> bool:
-        """After max_minutes the run ends here: what there is gets evaluated, saved and exported."""
-        limit = self.spec.resources.max_minutes
-        if limit is None or self._elapsed_s() < 60 * limit or self.progress.step == 0:
+    def _ends_early(self) -> bool:
+        """Whether this step is to be the last: what there is then gets evaluated, saved and exported."""
+        step, planned = self.progress.step, self.total_steps
+        limit, patience = self.spec.resources.max_minutes, self.spec.checkpoints.early_stopping_patience
+        if step > 0 and limit is not None and self._elapsed_s() >= 60 * limit:
+            level, code, why = "warn", "max_minutes_reached", f"stopped after {limit:g} minutes"
+        elif self.selection.out_of_patience():
+            level, code = "info", "early_stopped"
+            why = f"stopped after {patience} evaluations without a better {self.selection.metric}"
+        else:
             return False
-        self.journal.log(
-            "warn",
-            "max_minutes_reached",
-            f"stopped after {limit:g} minutes, at step {self.progress.step} of {self.total_steps}",
-            step=self.progress.step,
-            total_steps=self.total_steps,
-        )
-        self.total_steps = self.progress.step
+        self.journal.log(level, code, f"{why}, at step {step} of {planned}", step=step, total_steps=planned)
+        self.total_steps = step
         return True
 
 

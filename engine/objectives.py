@@ -1,16 +1,13 @@
 """What each kind of job trains and on what; the loop is the same for all."""
 
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 from torch import nn
 
 from engine.data.corpus import Batch, Corpus, Rows
 from engine.journal import Journal
-from engine.kinds.dpo.objective import DpoObjective
-from engine.kinds.eval.objective import EvalObjective
-from engine.kinds.pretrain.objective import PretrainObjective
-from engine.kinds.sft.objective import SftObjective
 from engine.model.load import Subject
 from engine.precision import Machine
 from engine.rundir import RunDirectory
@@ -37,12 +34,15 @@ class Objective(Protocol):
         ...
 
 
-OBJECTIVES: dict[str, Any] = {
-    "pretrain": PretrainObjective,
-    "sft": SftObjective,
-    "dpo": DpoObjective,
-    "eval": EvalObjective,
+_OBJECTIVES = {
+    "pretrain": "engine.kinds.pretrain.objective:PretrainObjective",
+    "sft": "engine.kinds.sft.objective:SftObjective",
+    "dpo": "engine.kinds.dpo.objective:DpoObjective",
+    "eval": "engine.kinds.eval.objective:EvalObjective",
 }
+"""A new kind is its folder, a line here and a line in `engine.jobs`."""
+
+OBJECTIVES: dict[str, Any] = {kind: resolve_name(path) for kind, path in _OBJECTIVES.items()}
 
 
 def objective_of(run: RunDirectory, spec: Any, journal: Journal) -> Objective:

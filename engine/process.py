@@ -16,8 +16,8 @@ from engine.errors import (
 )
 from engine.export import export
 from engine.journal import Journal
-from engine.kinds.eval.spec import EvalSpec
 from engine.loop import Training
+from engine.parts import TrainingSpec
 from engine.rundir import RunDirectory
 from engine.session import Session, score
 from engine.stop import StopFlag, StopRequested
@@ -36,15 +36,15 @@ def carry_out(root: Path, stop: StopFlag) -> int:
     step = 0
     try:
         session = Session.open(RunDirectory(root), journal, stop)
-        if isinstance(session.spec, EvalSpec):
-            score(session)
-        else:
+        if isinstance(session.spec, TrainingSpec):
             training = Training(session, session.spec)
             try:
                 training.carry_out()
-                export(session, training.progress)
+                export(session, training.selection)
             finally:
                 step = training.progress.step
+        else:
+            score(session)
     except StopRequested:
         journal.write("stopped", step=step)
         return EXIT_STOPPED

@@ -4,9 +4,6 @@ import math
 
 from engine.parts import Hyperparameters
 
-_DECAY_SHARE = 0.2
-"""Share of the steps in which warmup-stable-decay comes down (Hu et al. 2024, arXiv:2404.06395: 10-20%)."""
-
 
 def steps_of(value: float, total_steps: int) -> int:
     """Below 1: a share of all steps; from 1 on: a number of steps. 0 stays 0, a share is at least one step."""
@@ -16,19 +13,22 @@ def steps_of(value: float, total_steps: int) -> int:
 
 
 def learning_rate(hyperparameters: Hyperparameters, step: int, total_steps: int) -> float:
-    """The rate of the step numbered `step` from 0. Warmup rises linearly; decays end at 0 after the last step."""
+    """The rate of the step numbered `step` from 0. Warmup rises linearly; decays end after the last step."""
     peak = hyperparameters.learning_rate
     assert peak != "auto", "the spec is resolved"
     warmup = min(steps_of(hyperparameters.warmup_steps, total_steps), total_steps - 1)
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)
     done = (step - warmup) / max(1, total_steps - warmup)
-    return peak * _SHAPES[hyperparameters.lr_scheduler_type](done)
-
-
-_SHAPES = {
-    "constant": lambda _: 1.0,
-    "linear": lambda done: 1.0 - done,
-    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
-    "wsd": lambda done: min(1.0, (1.0 - done) / _DECAY_SHARE),
-}
+    match hyperparameters.lr_scheduler_type:
+        case "constant":
+            return peak
+        case "linear":
+            left = 1.0 - done
+        case "cosine":
+            left = 0.5 * (1.0 + math.cos(math.pi * done))
+        case "wsd":  # warmup-stable-decay: Hu et al. 2024, arXiv:2404.06395, who come down in 10-20% of the steps
+            decay = min(steps_of(hyperparameters.num_decay_steps, total_steps), total_steps - warmup)
+            left = min(1.0, (total_steps - step) / decay)
+    floor = hyperparameters.min_lr_rate
+    return peak * (floor + (1.0 - floor) * left)

@@ -165,6 +165,7 @@ class Supervision:
                 step=saved.step, layout=saved.layout, files=entries, metrics=saved.metrics,
                 lineage=self._attempt.lineage | {"step": saved.step},
                 keep=rules["save_total_limit"], best_by=rules["metric_for_best_model"],
+                greater_is_better=rules.get("greater_is_better") or False,
             )  # fmt: skip
             if artifact is None:
                 raise LeaseLostError(lease.job.id)

@@ -16,21 +16,10 @@ from db import artifacts, files, jobs, lineage
 from db.models import Artifact, File
 from db.session import Session
 from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, resolve
-from engine.kinds.dpo.spec import DpoSpec
-from engine.kinds.eval.spec import EvalSpec
-from engine.kinds.sft.spec import SftSpec
-from engine.rows import PURPOSES
 
 Keep: TypeAlias = Callable[[str, str], File | None]
 
 _FILE_FIELDS = ("training_file", "validation_file", "eval_file")
-_PURPOSES = {"pretrain": "pretrain", "sft": "fine-tune", "dpo": "fine-tune", "eval": "evals"}
-_TAKES = {
-    "pretrain": PURPOSES["pretrain"],
-    "sft": ("chat", "completion", "instruction"),
-    "dpo": ("preference",),
-    "eval": PURPOSES["evals"],
-}
 
 
 class Pinned(NamedTuple):
@@ -89,7 +78,6 @@ def _spec(body: Any) -> AnySpec:
 
 
 def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
-    takes = _TAKES[spec.kind]
     for field in _FILE_FIELDS:
         file_id = getattr(spec, field, None)
         if file_id is None or file_id == "auto":
@@ -97,9 +85,9 @@ def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
         file = keep(project_id, file_id)
         if file is None:
             raise _refused(404, field, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
-        if file.format not in takes:
-            message = f"{file_id} has {file.format} rows; {spec.kind} takes {', '.join(takes)}"
-            hint = f"upload a file of such rows with purpose {_PURPOSES[spec.kind]!r}"
+        if file.format not in spec.FORMATS:
+            message = f"{file_id} has {file.format} rows; {spec.kind} takes {', '.join(spec.FORMATS)}"
+            hint = f"upload a file of such rows with purpose {spec.PURPOSE!r}"
             raise _refused(422, field, "wrong_file_format", file.format, message, hint)
 
 
@@ -113,7 +101,7 @@ def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
         hint = f"did you mean {near!r}?" if near else None
         message = f"there is no model, adapter or checkpoint {reference!r} in this project"
         raise _refused(422, "model", "model_not_found", reference, message, hint)
-    if base.layout == "adapter" and not _takes_adapter(spec):
+    if base.layout == "adapter" and not spec.starts_from_adapter():
         message = f"{reference} is an adapter; {spec.kind} of all weights starts from a model"
         hint = "take the model that the adapter was trained on, or tuning.method 'lora'"
         raise _refused(422, "model", "wrong_model_layout", reference, message, hint)
@@ -136,10 +124,6 @@ def _require_model_below(session: Session, adapter: Artifact, reference: str) ->
     message = f"{reference} is an adapter on {told}, which has been deleted"
     hint = "take another model or adapter, or train the adapter anew on a model that is there"
     raise _refused(422, "model", "base_deleted", reference, message, hint)
-
-
-def _takes_adapter(spec: AnySpec) -> bool:
-    return isinstance(spec, EvalSpec) or (isinstance(spec, SftSpec | DpoSpec) and spec.tuning.method != "full")
 
 
 def _refused(status: int, path: str, code: str, value: str, message: str, hint: str | None) -> ApiError:

@@ -4,9 +4,11 @@ from engine.parts.checkpoints import Checkpoints
 from engine.parts.hyperparameters import Hyperparameters
 from engine.parts.job import JobPart, Metadata, Resources
 from engine.parts.part import Auto, FileId, ModulePattern, Name, Part, Reference, Text
+from engine.parts.training import TOKEN_METRICS, TrainingSpec
 from engine.parts.tuning import AdapterTuning, FullTuning, LoraTuning, QloraTuning, Tuning
 
 __all__ = [
+    "TOKEN_METRICS",
     "AdapterTuning",
     "Auto",
     "Checkpoints",
@@ -23,5 +25,6 @@ __all__ = [
     "Reference",
     "Resources",
     "Text",
+    "TrainingSpec",
     "Tuning",
 ]

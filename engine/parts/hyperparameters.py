@@ -29,6 +29,19 @@ class Hyperparameters(Part):
         validation_alias=AliasChoices("warmup_steps", "warmup_ratio"),
         description="Below 1: share of all steps. From 1 on: a number of steps.",
     )
+    min_lr_rate: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        validation_alias=AliasChoices("min_lr_rate", "min_lr_ratio"),
+        description="Share of learning_rate at which linear, cosine and wsd end.",
+    )
+    num_decay_steps: float = Field(
+        default=0.2,
+        gt=0,
+        le=100_000_000,
+        description="In which wsd comes down. Below 1: share of all steps. From 1 on: a number of steps.",
+    )
     weight_decay: float = Field(default=0.0, ge=0, le=10)
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     adam_beta2: float = Field(default=0.95, ge=0, lt=1)

@@ -1,6 +1,6 @@
 """What every kind of job has: a name, a seed, resources, metadata."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -26,9 +26,21 @@ Metadata = Annotated[
 class JobPart(Part):
     """What every kind has."""
 
+    PURPOSE: ClassVar[str]
+    """Of the files that it reads."""
+    FORMATS: ClassVar[tuple[str, ...]]
+    """Rows that it takes."""
+
+    kind: Any
+    model: Any
+    """Each kind narrows both: to its name, and to what it may start from."""
     suffix: Name | None = Field(
         default=None, description="Names what the job makes: suffix/1, suffix/2, ... The job's id when left out."
     )
     seed: int = Field(default=42, ge=0, le=2**31 - 1)
     resources: Resources = Resources()
     metadata: Metadata = Field(default={})
+
+    def starts_from_adapter(self) -> bool:
+        """Whether `model` may name an adapter."""
+        raise NotImplementedError

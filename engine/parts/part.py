@@ -1,6 +1,6 @@
 """What every part of a spec is made of: strict about names, frozen, and its strings storable."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, StringConstraints, model_validator
 
@@ -22,7 +22,11 @@ class Part(BaseModel):
             named = [choice for choice in known if choice in given]
             if len(named) > 1:
                 raise ValueError(f"{' and '.join(named)} are one value, given twice; leave one of them out")
-            if named and isinstance(given[named[0]], bool) and field.annotation is not bool:
+            if (
+                named
+                and isinstance(given[named[0]], bool)
+                and bool not in {field.annotation, *get_args(field.annotation)}
+            ):
                 raise ValueError(f"{named[0]} must not be true or false")
         return given
 

@@ -1,18 +1,16 @@
 """Direct preference optimization (Rafailov et al. 2023, arXiv:2305.18290): learn from pairs of answers."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from engine.parts import (
     Auto,
-    Checkpoints,
     FileId,
-    Hyperparameters,
-    JobPart,
     LoraTuning,
     Part,
     Reference,
+    TrainingSpec,
     Tuning,
 )
 
@@ -42,8 +40,18 @@ class DpoLoss(Part):
         return self
 
 
-class DpoSpec(JobPart):
+class DpoSpec(TrainingSpec):
     """Tune a model, or go on tuning an adapter, so that it prefers the chosen answers to the rejected ones."""
+
+    PURPOSE = "fine-tune"
+    FORMATS = ("preference",)
+    LEARNING_RATE = 1e-6  # TRL's
+    METRICS: ClassVar = {
+        "eval_loss": False,
+        "eval_accuracy": True,
+        "eval_rewards/accuracies": True,
+        "eval_rewards/margins": True,
+    }
 
     kind: Literal["dpo"] = "dpo"
     model: Reference
@@ -51,5 +59,3 @@ class DpoSpec(JobPart):
     validation_file: FileId | Auto | None = Field(default="auto", description="auto: 5% of the pairs, chosen by hash.")
     dpo: DpoLoss = DpoLoss()
     tuning: Tuning = LoraTuning()
-    hyperparameters: Hyperparameters = Hyperparameters()
-    checkpoints: Checkpoints = Checkpoints()

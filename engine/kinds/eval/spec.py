@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field
 
 from engine.parts import FileId, JobPart, Part, Reference
+from engine.rows import PURPOSES
 
 
 class EvalSettings(Part):
@@ -23,7 +24,13 @@ class EvalSettings(Part):
 class EvalSpec(JobPart):
     """Score a model, adapter or checkpoint on a file."""
 
+    PURPOSE = "evals"
+    FORMATS = PURPOSES["evals"]
+
     kind: Literal["eval"] = "eval"
     model: Reference
     eval_file: FileId
     evaluation: EvalSettings = EvalSettings()
+
+    def starts_from_adapter(self) -> bool:
+        return True

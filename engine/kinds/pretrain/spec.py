@@ -4,7 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from engine.parts import Auto, Checkpoints, FileId, Hyperparameters, JobPart, Part, Reference
+from engine.parts import TOKEN_METRICS, Auto, FileId, Part, Reference, TrainingSpec
+from engine.rows import PURPOSES
 
 
 class Architecture(Part):
@@ -49,8 +50,13 @@ def _shape_of_model(value: object) -> str:
     return "reference" if isinstance(value, str) else "architecture"
 
 
-class PretrainSpec(JobPart):
+class PretrainSpec(TrainingSpec):
     """Train a model from scratch (`model` is an architecture) or go on training one (`model` is a name)."""
+
+    PURPOSE = "pretrain"
+    FORMATS = PURPOSES["pretrain"]
+    LEARNING_RATE = 1e-3
+    METRICS = TOKEN_METRICS
 
     kind: Literal["pretrain"] = "pretrain"
     model: Annotated[
@@ -64,5 +70,3 @@ class PretrainSpec(JobPart):
     validation_file: FileId | Auto | None = Field(
         default="auto", description="auto: 5% of the documents, chosen by hash."
     )
-    hyperparameters: Hyperparameters = Hyperparameters()
-    checkpoints: Checkpoints = Checkpoints()

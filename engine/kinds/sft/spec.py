@@ -5,24 +5,27 @@ from typing import Literal
 from pydantic import Field
 
 from engine.parts import (
+    TOKEN_METRICS,
     Auto,
-    Checkpoints,
     FileId,
-    Hyperparameters,
-    JobPart,
     LoraTuning,
     Reference,
+    TrainingSpec,
     Tuning,
 )
 
 
-class SftSpec(JobPart):
+class SftSpec(TrainingSpec):
     """Fine-tune a model, or go on tuning an adapter, on rows with answers."""
+
+    PURPOSE = "fine-tune"
+    FORMATS = ("chat", "completion", "instruction")
+    LEARNING_RATE = 1e-4
+    EPOCHS = 3.0
+    METRICS = TOKEN_METRICS
 
     kind: Literal["sft"] = "sft"
     model: Reference
     training_file: FileId
     validation_file: FileId | Auto | None = Field(default="auto", description="auto: 5% of the rows, chosen by hash.")
     tuning: Tuning = LoraTuning()
-    hyperparameters: Hyperparameters = Hyperparameters()
-    checkpoints: Checkpoints = Checkpoints()

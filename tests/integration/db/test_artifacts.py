@@ -111,6 +111,15 @@ def test_the_best_checkpoint_is_kept_beside_the_newest(work: Work):
     assert steps(work, job_id) == [50, 40, 20]
 
 
+def test_the_best_is_the_greatest_where_greater_is_better(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    for step, accuracy in ((10, 0.5), (20, 0.9), (30, 0.6), (40, 0.7)):
+        metrics = {"eval_accuracy": accuracy}
+        work.checkpoint(job_id, fence, step, keep=1, best_by="eval_accuracy", greater_is_better=True, metrics=metrics)
+    assert steps(work, job_id) == [40, 20]
+
+
 def test_a_checkpoint_that_a_waiting_job_starts_from_is_kept(work: Work):
     job_id = work.submit()
     fence = work.run(job_id)

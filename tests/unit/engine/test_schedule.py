@@ -42,3 +42,20 @@ def test_wsd_is_flat_until_its_last_fifth():
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "wsd"])
 def test_a_run_of_one_step_learns(kind):
     assert rates(kind, warmup=0.03, total=1) == [1.0]
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "wsd"])
+def test_a_schedule_with_a_floor_ends_there(kind):
+    hyper = Hyperparameters.model_validate(
+        {"learning_rate": 2.0, "lr_scheduler_type": kind, "min_lr_ratio": 0.1, "warmup_steps": 0}
+    )
+    made = [learning_rate(hyper, step, 1000) for step in range(1000)]
+    assert made[-1] == pytest.approx(0.2, rel=0.05)
+    assert min(made) >= 0.2
+
+
+@pytest.mark.parametrize(("decay", "first_lower"), [(0.5, 51), (10, 91)])
+def test_wsd_comes_down_in_the_share_or_number_of_steps_asked_for(decay, first_lower):
+    hyper = Hyperparameters(learning_rate=1.0, lr_scheduler_type="wsd", warmup_steps=0, num_decay_steps=decay)
+    made = [learning_rate(hyper, step, 100) for step in range(100)]
+    assert next(step for step, rate in enumerate(made) if rate < 1) == first_lower

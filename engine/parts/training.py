@@ -1,0 +1,55 @@
+"""What every kind that trains has, and where its defaults differ from those of the others."""
+
+from typing import Any, ClassVar, Self
+
+from pydantic import model_validator
+
+from engine.parts.checkpoints import Checkpoints
+from engine.parts.hyperparameters import Hyperparameters
+from engine.parts.job import JobPart
+from engine.parts.tuning import AdapterTuning
+
+TOKEN_METRICS = {"eval_loss": False, "eval_perplexity": False, "eval_bits_per_byte": False}
+"""The `METRICS` of a kind whose loss is that of the next token."""
+
+
+class TrainingSpec(JobPart):
+    """A job that trains. What a kind sets beside its fields is what `auto` stands for with it."""
+
+    LEARNING_RATE: ClassVar[float]
+    """Where all weights are trained."""
+    EPOCHS: ClassVar[float] = 1.0
+    METRICS: ClassVar[dict[str, bool]]
+    """Figures of its evaluation by which a checkpoint may be the best, and whether greater is better."""
+
+    hyperparameters: Hyperparameters = Hyperparameters()
+    checkpoints: Checkpoints = Checkpoints()
+
+    def makes_adapter(self) -> bool:
+        return isinstance(getattr(self, "tuning", None), AdapterTuning)
+
+    def starts_from_adapter(self) -> bool:
+        return self.makes_adapter()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _metric_by_its_full_name(cls, given: Any) -> Any:
+        """Hugging Face takes `loss` for `eval_loss`."""
+        rules = given.get("checkpoints") if isinstance(given, dict) else None
+        full_name = f"eval_{rules.get('metric_for_best_model')}" if isinstance(rules, dict) else None
+        if rules is None or full_name not in cls.METRICS:
+            return given
+        return given | {"checkpoints": rules | {"metric_for_best_model": full_name}}
+
+    @model_validator(mode="after")
+    def _metric_is_one_of_the_kind(self) -> Self:
+        rules, metrics = self.checkpoints, type(self).METRICS
+        metric = rules.metric_for_best_model
+        if metric not in metrics:
+            raise ValueError(f"checkpoints.metric_for_best_model is {metric!r}; this kind has {', '.join(metrics)}")
+        if rules.greater_is_better not in {None, metrics[metric]}:
+            better = "greater" if metrics[metric] else "lower"
+            raise ValueError(f"checkpoints.greater_is_better: of {metric} the {better} is better; leave it out")
+        if rules.early_stopping_patience is not None and getattr(self, "validation_file", "auto") is None:
+            raise ValueError("checkpoints.early_stopping_patience needs held-out rows; validation_file is null")
+        return self
