@@ -6,9 +6,10 @@ PIP := $(BIN)/pip --disable-pip-version-check install --quiet --constraint docke
 TORCH := $(shell grep -m1 '^torch==' docker/constraints.txt)
 SERVICE := .venv/.service-installed
 DEV := .venv/.dev-installed
+PEERS := .venv/.peers-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check format fuzz bench clean
+.PHONY: help demo up test parity check format fuzz bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,10 @@ up: $(SERVICE) ## Start the service on this machine (Ctrl-C stops it)
 
 test: $(DEV) ## Run every test: unit, integration, invariants, end to end, faults
 	@$(BIN)/pytest
+
+# TRL, PEFT, bitsandbytes and lm_eval warn a lot; what fails here is a figure.
+parity: $(PEERS) ## Show that losses, gradients, logits and scores are those of TRL, PEFT, transformers and lm_eval
+	@$(BIN)/pytest tests/parity -q -W default --disable-warnings
 
 check: $(DEV) ## Lint, types, import rules, file sizes, migrations, images
 	@$(BIN)/ruff check .
@@ -37,8 +42,9 @@ format: $(DEV) ## Format the code and sort its imports
 fuzz: $(DEV) ## 5,000 schemathesis cases against the API on each database
 	@TRAINYARD_FUZZ_CASES=5000 $(BIN)/pytest -q -s tests/integration/api/test_schemathesis.py
 
-bench: $(DEV) ## Measure: make bench NAME=overhead|api
-	@test -f "benchmarks/$(NAME).py" || { echo "usage: make bench NAME=overhead|api"; exit 2; }
+ENGINE_BENCHES := sft lora qlora dpo pretrain
+bench: $(if $(filter $(ENGINE_BENCHES),$(NAME)),$(PEERS),$(DEV)) ## Measure ours and its peer in turn: make bench NAME=api|overhead|sft|lora|qlora|dpo|pretrain
+	@test -f "benchmarks/$(NAME).py" || { echo "usage: make bench NAME=api|overhead|sft|lora|qlora|dpo|pretrain"; exit 2; }
 	@PYTHONPATH=. $(BIN)/python benchmarks/$(NAME).py
 
 clean: ## Remove the environment and everything the demo made
@@ -58,4 +64,9 @@ $(SERVICE): .venv/bin/pip pyproject.toml docker/constraints.txt
 $(DEV): $(SERVICE)
 	@echo "Installing the development tools (once) ..."
 	@$(PIP) --editable '.[train,dev]'
+	@touch $@
+
+$(PEERS): $(DEV)
+	@echo "Installing what the engine is compared with (once) ..."
+	@$(PIP) --editable '.[train,dev,peers]'
 	@touch $@
