@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from pydantic import Field, TypeAdapter
 
 from engine.kinds.eval.spec import EvalSpec
-from engine.parts import Hyperparameters, JobPart, TrainingSpec
+from engine.parts import AdapterTuning, Hyperparameters, JobPart, TrainingSpec
 
 AnySpec: TypeAlias = TrainingSpec | EvalSpec
 
@@ -33,6 +33,8 @@ Spec = TypeVar("Spec", bound=AnySpec)
 # What `auto` stands for where it does not depend on the machine; a kind's own defaults are in its spec.
 # LoRA wants about ten times the full-tuning rate (Schulman et al., "LoRA Without Regret", 2025).
 _ADAPTER_FACTOR = 10
+_RSLORA_FACTOR = 0.25
+"""At rank 16 rsLoRA multiplies the update by sqrt(16) more than LoRA; their steps are then of the same size."""
 _BATCH_ROWS = 8
 _SAVE_SHARE = 0.1
 
@@ -67,8 +69,16 @@ def _resolve_hyperparameters(spec: TrainingSpec) -> Hyperparameters:
     if given.gradient_accumulation_steps == "auto":
         update["gradient_accumulation_steps"] = 1
     if given.learning_rate == "auto":
-        update["learning_rate"] = spec.LEARNING_RATE * (_ADAPTER_FACTOR if spec.makes_adapter() else 1)
+        update["learning_rate"] = _learning_rate(spec)
     return given.model_copy(update=update)
+
+
+def _learning_rate(spec: TrainingSpec) -> float:
+    """Where weights are trained whole, beside an adapter too, it is the rate for them."""
+    tuning = getattr(spec, "tuning", None)
+    if not isinstance(tuning, AdapterTuning) or tuning.modules_to_save:
+        return spec.full_rate()
+    return spec.full_rate() * _ADAPTER_FACTOR * (_RSLORA_FACTOR if tuning.use_rslora else 1)
 
 
 def did_you_mean(unknown: str, known: list[str]) -> str | None:

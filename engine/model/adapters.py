@@ -1,53 +1,121 @@
-"""LoRA through PEFT: new, gone on from, saved and merged, always in PEFT's own layout."""
+"""LoRA and its kin through PEFT: new, gone on from, saved and merged, always in PEFT's own layout."""
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from bitsandbytes.nn.modules import Linear4bit
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
+from peft.utils.other import ModulesToSaveWrapper
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from engine.errors import SpecError
 from engine.parts import AdapterTuning
 
+_WEIGHTS = "adapter_model.safetensors"
+_SHAPE = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "modules_to_save")
+"""The settings that an adapter's weights mean nothing without."""
+
 
 def new_adapter(model: PreTrainedModel, tuning: AdapterTuning, base_name: str) -> PeftModel:
-    """A fresh adapter: the update starts at zero."""
+    """A fresh adapter: the update starts at zero.
+
+    Raises:
+        SpecError: the model has no such modules, or they cannot be trained that way.
+    """
     targets = tuning.target_modules
+    if not isinstance(targets, str):
+        _check_targets(model, targets)
+    _check_whole(model, tuning.modules_to_save)
     config = LoraConfig(
         task_type="CAUSAL_LM",
         r=tuning.r,
         lora_alpha=tuning.lora_alpha,  # type: ignore[arg-type] - PEFT divides by it; a fraction is as good
         lora_dropout=tuning.lora_dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
+        use_rslora=tuning.use_rslora,
+        use_dora=tuning.use_dora,
+        modules_to_save=list(tuning.modules_to_save) or None,
+        ensure_weight_tying=not _tied(model).isdisjoint(_meant(model, tuning.modules_to_save)),
     )
     try:
-        wrapped: Any = get_peft_model(model, config)
-    except ValueError as error:
+        return _around(model, config, base_name)
+    except (TypeError, ValueError) as error:
         raise SpecError(
             "target_modules_not_found", str(error), "Use 'all-linear', or the ends of names of linear layers."
         ) from error
-    return _named(wrapped, base_name)
 
 
-def load_adapter(model: PreTrainedModel, folder: Path, *, trainable: bool) -> PeftModel:
-    """The adapter in `folder` around `model`."""
+def load_adapter(model: PreTrainedModel, folder: Path, *, tuning: AdapterTuning | None = None) -> PeftModel:
+    """The adapter in `folder` around `model`: frozen, or to be trained on as `tuning` says.
+
+    Raises:
+        SpecError: it is no adapter of this kind, it does not fit the model, or `tuning` is of another shape.
+    """
+    config = _config_in(folder)
+    if tuning is not None:
+        _check_shape(model, tuning, config)
+        config.lora_dropout = tuning.lora_dropout
+    config.inference_mode = tuning is None
+    try:
+        wrapped = _around(model, config, config.base_model_name_or_path)
+        # Not by PeftModel.from_pretrained: it rounds modules_to_save to the base's type as it reads them.
+        found = set_peft_model_state_dict(wrapped, load_file(folder / _WEIGHTS))
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
+        raise _misfit(folder, str(error)) from error
+    if found.unexpected_keys:
+        raise _misfit(folder, f"the model has no {found.unexpected_keys[0]}")
+    return wrapped
+
+
+def shape_of(wrapped: PeftModel) -> dict[str, Any]:
+    """The settings that the adapter's weights mean nothing without, under the names of a spec."""
+    config = wrapped.peft_config["default"]
+    shape = {name: getattr(config, name) for name in _SHAPE}
+    return {name: sorted(value) if isinstance(value, list | set) else value for name, value in shape.items()}
+
+
+def _config_in(folder: Path) -> LoraConfig:
     try:
         config: Any = PeftConfig.from_pretrained(str(folder))
-        base_name = config.base_model_name_or_path
-        wrapped = PeftModel.from_pretrained(model, str(folder), is_trainable=trainable, use_safetensors=True)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise SpecError(
-            "adapter_not_loaded",
-            f"the adapter in {folder.name}/ does not fit the base model: {error}",
-            "Use its own base.",
-        ) from error
-    return _named(wrapped, base_name)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise _misfit(folder, str(error)) from error
+    if not isinstance(config, LoraConfig):
+        raise _misfit(folder, f"it is a {config.peft_type.value} adapter")
+    return config
 
 
-def _named(wrapped: Any, base_name: str | None) -> PeftModel:
-    """PEFT writes the folder that the base came from; the name of the base is what a reader can use."""
-    wrapped.peft_config["default"].base_model_name_or_path = base_name
-    return wrapped
+def _misfit(folder: Path, why: str) -> SpecError:
+    told = f"the adapter in {folder.name}/ does not fit the base model: {why}"
+    return SpecError("adapter_not_loaded", told, "Use a LoRA adapter with its own base.")
+
+
+def _check_shape(model: PreTrainedModel, tuning: AdapterTuning, config: LoraConfig) -> None:
+    """Nothing that the job's spec says, and what stands at its default says nothing, may be against the adapter.
+
+    Raises:
+        SpecError: something is.
+    """
+    for name in _SHAPE:
+        said, own = getattr(tuning, name), getattr(config, name) or ()
+        if said == AdapterTuning.model_fields[name].default:
+            continue
+        names = isinstance(said, tuple) and not isinstance(own, str)
+        if (_meant(model, said) != _meant(model, own)) if names else said != own:
+            raise SpecError(
+                "adapter_differs",
+                f"tuning.{name} is {_told(said)}; the adapter that the job goes on from has {_told(own)}",
+                f"Leave tuning.{name} out to go on with the adapter as it is, or start from the model below it.",
+            )
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else ", ".join(sorted(value)) if isinstance(value, Iterable) else str(value)
 
 
 def merged(wrapped: PeftModel) -> PreTrainedModel:
@@ -61,3 +129,66 @@ def save_adapter(wrapped: PeftModel, folder: Path) -> None:
     wrapped.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
     # PEFT's model card is an empty form.
     (folder / "README.md").unlink(missing_ok=True)
+
+
+def _around(model: PreTrainedModel, config: LoraConfig, base_name: str | None) -> PeftModel:
+    """The model with the adapter's layers in place, all that is trained in fp32."""
+    config.base_model_name_or_path = None
+    wrapped: Any = get_peft_model(model, config)
+    for module in wrapped.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            module.modules_to_save.float()
+    # PEFT writes the folder that the base came from; the name of the base is what a reader can use.
+    wrapped.peft_config["default"].base_model_name_or_path = base_name
+    return wrapped
+
+
+def _meant(model: PreTrainedModel, names: Iterable[str]) -> set[str]:
+    """The modules that end in these names; of tied ones it is the embedding that is meant."""
+    ends = tuple(f".{name}" for name in names)
+    found = {name for name, _ in model.named_modules() if f".{name}".endswith(ends)}
+    tied = _tied(model)
+    return found if tied.isdisjoint(found) else found - tied | {min(tied)}
+
+
+def _tied(model: PreTrainedModel) -> set[str]:
+    """The modules that share the embedding's weights, the embedding among them; none when nothing is tied."""
+    weight = model.get_input_embeddings().weight
+    sharing = {name for name, m in model.named_modules() if getattr(m, "weight", None) is weight}
+    return sharing if len(sharing) > 1 else set()
+
+
+def _check_targets(model: PreTrainedModel, names: Iterable[str]) -> None:
+    linear = {name for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D)}
+    _check_there(names, linear, "target_modules", "linear layer")
+    tied = _tied(model) & _meant(model, names)
+    if tied:
+        raise SpecError(
+            "tied_target",
+            f"{min(tied)} is both embedding and head of this model, which no adapter can follow",
+            "Take it out of tuning.target_modules; tuning.modules_to_save trains it whole.",
+        )
+
+
+def _check_whole(model: PreTrainedModel, names: Iterable[str]) -> None:
+    modules = {name: m for name, m in model.named_modules() if any(True for _ in m.parameters())}
+    _check_there(names, modules, "modules_to_save", "module with weights")
+    for name in sorted(_meant(model, names)):
+        if any(isinstance(part, Linear4bit) for part in modules[name].modules()):
+            raise SpecError(
+                "module_in_4_bits",
+                f"{name} lies in 4 bits, which cannot be trained",
+                "Take it out of tuning.modules_to_save, or use tuning.method 'lora'.",
+            )
+
+
+def _check_there(names: Iterable[str], known: Iterable[str], field: str, what: str) -> None:
+    last = {name.rpartition(".")[2] for name in known}
+    for name in names:
+        if not any(f".{full}".endswith(f".{name}") for full in known):
+            near = difflib.get_close_matches(name, sorted(last), n=1)
+            raise SpecError(
+                f"{field}_not_found",
+                f"tuning.{field} names {name}, and no {what} of the model ends in that",
+                f"Did you mean {near[0]}?" if near else f"There are {', '.join(sorted(last))}.",
+            )

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from engine.data.corpus import Batch
@@ -16,7 +17,11 @@ def decoder_of(model: nn.Module) -> Any:
 
 
 def head_of(model: nn.Module) -> nn.Module:
-    return decoder_of(model).get_output_embeddings()
+    """The head in force: where PEFT trains it whole (modules_to_save), the trained copy while the adapter is on."""
+    head = decoder_of(model).get_output_embeddings()
+    if not isinstance(head, ModulesToSaveWrapper):
+        return head
+    return head.original_module if head.disable_adapters else head.modules_to_save[head.active_adapters[0]]
 
 
 def backbone_of(model: nn.Module, batch: Batch) -> Tensor:

@@ -72,6 +72,13 @@ def is_quantized(model: nn.Module) -> bool:
     return bool(getattr(model, "is_loaded_in_4bit", False))
 
 
+def linear_layers(model: Any) -> dict[str, bool]:
+    """The linear layers but the head, by name: whether each lies in 4 bits."""
+    head = model.get_output_embeddings()
+    linear = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head}
+    return {name: isinstance(m, Linear4bit) for name, m in linear.items()}
+
+
 def say_quantized(folder: Path) -> None:
     """Leave word beside an adapter that it was trained over a base in NF4: over another it scores differently."""
     (folder / _SAID).write_text(json.dumps({"quant_method": "bitsandbytes", **_NF4}, indent=1))

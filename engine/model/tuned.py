@@ -3,17 +3,20 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.data.chat import ensure_chat_template
 from engine.journal import Journal
-from engine.model.adapters import load_adapter, merged, new_adapter
+from engine.model.adapters import load_adapter, merged, new_adapter, shape_of
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
-from engine.model.quantize import was_quantized
+from engine.model.quantize import linear_layers, was_quantized
 from engine.parts import AdapterTuning, FullTuning, QloraTuning
 from engine.precision import Machine
 from engine.rundir import RunDirectory
+
+_LAYERS_TOLD = 20
 
 
 class Start(NamedTuple):
@@ -24,12 +27,14 @@ class Start(NamedTuple):
     tuning: FullTuning | AdapterTuning
     base_name: str
     max_length: int
+    chat: bool = True
+    """Whether the rows need a chat template."""
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         """The starting weights, or those of `folder`, which is a checkpoint or an export of this job."""
         run, tuning = self.run, self.tuning
         tokenizer = load_tokenizer(self._tokenizer_folder(folder))
-        if ensure_chat_template(tokenizer):
+        if self.chat and ensure_chat_template(tokenizer):
             self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was added")
         if not isinstance(tuning, AdapterTuning):
             return Subject(self._whole(folder, machine, tokenizer), tokenizer, "model")
@@ -40,13 +45,16 @@ class Start(NamedTuple):
             dtype=machine.compute_dtype,
             in_4bit=isinstance(tuning, QloraTuning),
         )
-        if folder is None:
-            self._check(model, tokenizer)
-            self._check_base()
-        start = folder or run.adapter
-        if start is None:
+        if folder is not None:
+            return Subject(load_adapter(model, folder, tuning=tuning), tokenizer, "adapter")
+        self._check(model, tokenizer)
+        if isinstance(tuning, QloraTuning):
+            self._tell_layers(model)
+        if run.adapter is None:
             return Subject(new_adapter(model, tuning, self.base_name), tokenizer, "adapter")
-        return Subject(load_adapter(model, start, trainable=True), tokenizer, "adapter")
+        wrapped = load_adapter(model, run.adapter, tuning=tuning)
+        self._tell_adapter(wrapped)
+        return Subject(wrapped, tokenizer, "adapter")
 
     def _whole(self, folder: Path | None, machine: Machine, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
         """All weights, an adapter that the job starts from merged into the base that it was trained over."""
@@ -58,13 +66,23 @@ class Start(NamedTuple):
         self._check(model, tokenizer)
         if adapter is None:
             return model
-        whole = merged(load_adapter(model.dequantize() if in_4bit else model, adapter, trainable=False))
+        whole = merged(load_adapter(model.dequantize() if in_4bit else model, adapter))
         whole.requires_grad_(True)
         return whole
 
-    def _check_base(self) -> None:
+    def _tell_layers(self, model: PreTrainedModel) -> None:
+        layers = linear_layers(model)
+        whole = [name for name, in_4bit in layers.items() if not in_4bit]
+        if whole:
+            told = f"{len(whole)} of {len(layers)} linear layers are not in 4 bits: their inputs are no multiple of 64"
+            self.journal.log("warn", "not_in_4_bits", told, count=len(whole), layers=whole[:_LAYERS_TOLD])
+
+    def _tell_adapter(self, wrapped: PeftModel) -> None:
+        shape = shape_of(wrapped)
+        told = ", ".join(f"{name} {value}" for name, value in shape.items() if isinstance(value, int | float))
+        self.journal.log("info", "adapter_taken", f"the job goes on from an adapter, in its shape: {told}", **shape)
         in_4bit = isinstance(self.tuning, QloraTuning)
-        if self.run.adapter is None or was_quantized(self.run.adapter) == in_4bit:
+        if was_quantized(self.run.adapter) == in_4bit:
             return
         was, now = ("16 bits or more", "4 bits") if in_4bit else ("4 bits", "16 bits or more")
         self.journal.log(

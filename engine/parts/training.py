@@ -17,13 +17,16 @@ class TrainingSpec(JobPart):
     """A job that trains. What a kind sets beside its fields is what `auto` stands for with it."""
 
     LEARNING_RATE: ClassVar[float]
-    """Where all weights are trained."""
     EPOCHS: ClassVar[float] = 1.0
     METRICS: ClassVar[dict[str, bool]]
     """Figures of its evaluation by which a checkpoint may be the best, and whether greater is better."""
 
     hyperparameters: Hyperparameters = Hyperparameters()
     checkpoints: Checkpoints = Checkpoints()
+
+    def full_rate(self) -> float:
+        """What `auto` is where all weights are trained."""
+        return self.LEARNING_RATE
 
     def makes_adapter(self) -> bool:
         return isinstance(getattr(self, "tuning", None), AdapterTuning)

@@ -1,8 +1,8 @@
 """What of a model is trained: all weights, or low-rank adapters, under PEFT's names."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.parts.part import ModulePattern, Part
 
@@ -14,16 +14,45 @@ class FullTuning(Part):
 
 
 class AdapterTuning(Part):
-    """What every way of training low-rank adapters has; the base stays frozen."""
+    """What every way of training low-rank adapters has; the base stays frozen.
+
+    A job that goes on from an adapter keeps the shape of that adapter, whatever the defaults are here; a value that
+    says otherwise is refused. lora_dropout belongs to the job alone.
+    """
 
     r: int = Field(default=16, ge=1, le=1024, description="Rank of the update.")
     lora_alpha: float = Field(
         default=32, gt=0, le=65536, description="Scale; the update is multiplied by lora_alpha / r."
     )
-    lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    target_modules: Literal["all-linear"] | tuple[ModulePattern, ...] = Field(
-        default="all-linear", description="Linear layers that get an adapter, by the end of their name."
+    lora_dropout: float = Field(
+        default=0.0, ge=0.0, lt=1.0, description="Share of an adapter's inputs that is left out at each step."
     )
+    target_modules: Literal["all-linear"] | tuple[ModulePattern, ...] = Field(
+        default="all-linear",
+        description="Linear layers that get an adapter, by the end of their name. all-linear: all but the head.",
+    )
+    use_rslora: bool = Field(
+        default=False,
+        description="Multiply the update by lora_alpha / sqrt(r) instead: high ranks then learn as fast as low ones "
+        "(rsLoRA, arXiv:2312.03732).",
+    )
+    use_dora: bool = Field(
+        default=False,
+        description="Learn the length of each layer's weight vectors apart from their direction: nearer to full "
+        "tuning at low ranks, and slower (DoRA, arXiv:2402.09353).",
+    )
+    modules_to_save: tuple[ModulePattern, ...] = Field(
+        default=(),
+        description="Modules that are trained whole and saved with the adapter, by the end of their name: "
+        "embed_tokens and lm_head for a new language. Weights that the model ties stay tied.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way_for_each_module(self) -> Self:
+        both = sorted(set(self.modules_to_save) & set(self.target_modules))
+        if both:
+            raise ValueError(f"{', '.join(both)} stands in target_modules and in modules_to_save; leave one of them")
+        return self
 
 
 class LoraTuning(AdapterTuning):

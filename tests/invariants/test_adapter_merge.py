@@ -32,7 +32,7 @@ def applied(trained: Path, adapter: Path) -> torch.Tensor:
 
 
 def of_merged(trained: Path, adapter: Path) -> torch.Tensor:
-    whole = merged(load_adapter(load_model(trained / "model", device=CPU), adapter, trainable=False))
+    whole = merged(load_adapter(load_model(trained / "model", device=CPU), adapter))
     whole.set_attn_implementation("eager")
     with torch.no_grad():
         return whole(input_ids=IDS).logits

@@ -39,7 +39,7 @@ class EvalObjective:
         check_fit(model, tokenizer, self.max_length)
         if adapter is None:
             return Subject(model, tokenizer, "model")
-        return Subject(load_adapter(model, adapter, trainable=False), tokenizer, "adapter")
+        return Subject(load_adapter(model, adapter), tokenizer, "adapter")
 
     def _fitting(self, model: PreTrainedModel) -> int:
         """max_length, or what the model was made for when that is less: beyond it the figures say little."""

@@ -16,7 +16,8 @@ from engine.journal import Journal
 from engine.kinds.pretrain.spec import Architecture, PretrainSpec
 from engine.model.attention import PACKED
 from engine.model.forward import token_score
-from engine.model.load import Subject, check_fit, load_model, load_tokenizer, prepare
+from engine.model.load import Subject, prepare
+from engine.model.tuned import Start
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 from engine.scored import Scored, Sums, token_summary
@@ -36,6 +37,7 @@ class PretrainObjective:
             auto_split=spec.validation_file == "auto",
             seed=spec.seed,
         )
+        self.start = Start(run, journal, spec.tuning, str(spec.model), spec.hyperparameters.max_length, chat=False)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         spec = self.spec
@@ -45,13 +47,7 @@ class PretrainObjective:
             self.journal.log("info", "tokenizer_trained", f"trained a tokenizer of {len(tokenizer)} tokens")
             model = new_model(spec.model, tokenizer, max_length=spec.hyperparameters.max_length, device=machine.device)
             return Subject(model, tokenizer, "model")
-        source = folder or self.run.base_model()
-        subject = Subject(load_model(source, device=machine.device), load_tokenizer(source), "model")
-        if folder is None:
-            warning = check_fit(subject.model, subject.tokenizer, spec.hyperparameters.max_length)
-            if warning:
-                self.journal.log("warn", "beyond_positions", warning)
-        return subject
+        return self.start.load(folder, machine)
 
     def rows(self, subject: Subject) -> Rows:
         length = self.spec.hyperparameters.max_length

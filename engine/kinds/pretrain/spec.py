@@ -1,10 +1,10 @@
 """Pre-training: next-token prediction on text, from scratch or from an existing model."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from engine.parts import TOKEN_METRICS, Auto, FileId, Part, Reference, TrainingSpec
+from engine.parts import TOKEN_METRICS, Auto, FileId, FullTuning, Part, Reference, TrainingSpec, Tuning
 from engine.rows import PURPOSES
 
 
@@ -55,7 +55,8 @@ class PretrainSpec(TrainingSpec):
 
     PURPOSE = "pretrain"
     FORMATS = PURPOSES["pretrain"]
-    LEARNING_RATE = 1e-3
+    LEARNING_RATE = 1e-4
+    NEW_MODEL_RATE: ClassVar[float] = 1e-3
     METRICS = TOKEN_METRICS
 
     kind: Literal["pretrain"] = "pretrain"
@@ -70,3 +71,16 @@ class PretrainSpec(TrainingSpec):
     validation_file: FileId | Auto | None = Field(
         default="auto", description="auto: 5% of the documents, chosen by hash."
     )
+    tuning: Tuning = FullTuning()
+
+    def full_rate(self) -> float:
+        return self.LEARNING_RATE if isinstance(self.model, str) else self.NEW_MODEL_RATE
+
+    @model_validator(mode="after")
+    def _something_to_adapt(self) -> Self:
+        if isinstance(self.model, Architecture) and not isinstance(self.tuning, FullTuning):
+            raise ValueError(  # noqa: TRY004 - pydantic reports ValueError alone as the caller's mistake
+                f"tuning.method is {self.tuning.method!r}: an adapter learns what to add to weights that are there, "
+                "and a new model's are random; name an existing model, or use 'full'"
+            )
+        return self
