@@ -1,9 +1,9 @@
-"""What the starting weights make of every document: scored once before training, kept in the run directory."""
+"""What the starting weights make of every document: scored once, and found again by content."""
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
@@ -17,40 +17,48 @@ from engine.model.logprobs import document_logprobs
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 
+_TELLING = ("*.safetensors", "config.json", "adapter_config.json")
+"""Files of a model or adapter that its scores depend on; tokens are told by themselves."""
 
-@dataclass(frozen=True)
+
 class ReferenceCache:
-    """Scores by content: weights, tokens and the type they were computed in. Another process finds them again."""
+    """Scores by weights, tokens, and how they were computed: another process or job with the same finds them."""
 
-    run: RunDirectory
-    machine: Machine
-    setting: str
-    """What else the scores depend on."""
+    def __init__(self, run: RunDirectory, machine: Machine, *setting: object) -> None:
+        """`setting` is what else the scores depend on, down to their last bit."""
+        self.folder = run.cache
+        told = " ".join(map(str, ("reference", machine.device.type, machine.precision, *setting)))
+        self._start = hashlib.sha256(told.encode())
+        for folder in filter(None, (run.model, run.adapter)):
+            for path in sorted(path for pattern in _TELLING for path in folder.glob(pattern)):
+                with path.open("rb") as file:
+                    self._start.update(hashlib.file_digest(file, "sha256").digest())
 
     def find(self, corpus: Corpus) -> NDArray[np.float32] | None:
         path = self._path(corpus)
-        return np.load(path, allow_pickle=False) if path.exists() else None
+        try:
+            scores = np.load(path, allow_pickle=False)
+            os.utime(path)
+        except FileNotFoundError:
+            return None
+        return scores
 
     def keep(self, corpus: Corpus, scores: NDArray[np.float32]) -> None:
         """Written beside its name first: a process that is killed leaves no half of it."""
         path = self._path(corpus)
-        path.parent.mkdir(exist_ok=True)
-        writing = path.with_suffix(".writing")
-        with writing.open("wb") as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=path.parent, suffix=".writing", delete=False) as file:
             np.save(file, scores)
             file.flush()
             os.fsync(file.fileno())
-        writing.rename(path)
+        Path(file.name).rename(path)
 
     def _path(self, corpus: Corpus) -> Path:
-        told = hashlib.sha256(f"{self.setting} {self.machine.device.type} {self.machine.precision}".encode())
-        for folder in filter(None, (self.run.model, self.run.adapter)):
-            for path in sorted(folder.glob("*.safetensors")):
-                with path.open("rb") as file:
-                    told.update(hashlib.file_digest(file, "sha256").digest())
+        told = self._start.copy()
         for array in (corpus.ids, corpus.trained, corpus.starts):
             told.update(np.ascontiguousarray(array).tobytes())
-        return self.run.root / "reference" / f"{told.hexdigest()[:32]}.npy"
+        key = told.hexdigest()
+        return self.folder / key[:2] / f"{key}.npy"
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """The run directory: what the engine is given and where it writes."""
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,11 @@ class RunDirectory:
     @property
     def output(self) -> Path:
         return self.root / "output"
+
+    @property
+    def cache(self) -> Path:
+        """What is found again by its content: of all jobs of a worker, where it says so."""
+        return Path(os.environ.get("TRAINYARD_CACHE_DIR", self.root / "cache"))
 
     @property
     def model(self) -> Path | None:

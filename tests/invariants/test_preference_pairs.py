@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from engine.data.corpus import Corpus, batch_of
+from engine.errors import EXIT_DATA
 from engine.loop import Training
 from engine.model.logprobs import document_logprobs
 from tests import runs
@@ -25,7 +26,16 @@ def pair_run(root: Path, batch: int = 2, accumulation: int = 1, **fields: Any) -
         precision="fp32",
         learning_rate=0.001,
     )
-    return runs.dpo_run(root, spec=spec | {"tuning": {"method": "full"}} | fields)
+    tuning = fields.pop("tuning", {"method": "full"})
+    runs.dpo_run(root, spec=spec | {"tuning": tuning} | fields)
+    if tuning["method"] == "qlora":
+        runs.save_base(root / "model", width=64)
+    return root
+
+
+def references(root: Path) -> dict[str, bytes]:
+    """What the run knows of its starting weights."""
+    return {path.name: path.read_bytes() for path in (root / "cache").glob("*/*.npy")}
 
 
 def losses(root: Path) -> dict[int, float]:
@@ -39,19 +49,33 @@ def train_corpus(session: Any) -> Corpus:
     return session.rows.train
 
 
-@pytest.mark.parametrize(("batch", "accumulation"), [(4, 2), (1, 8)])
-def test_accumulated_pairs_follow_the_trajectory_of_one_large_batch(tmp_path, batch, accumulation):
-    one = losses(pair_run(tmp_path / "one", 8))
-    assert losses(pair_run(tmp_path / "many", batch, accumulation)) == pytest.approx(one, rel=1e-5)
+TUNINGS: dict[str, dict[str, Any]] = {
+    "full": {"method": "full"},
+    "lora": {"method": "lora", "r": 4},
+    "qlora": {"method": "qlora", "r": 4},
+}
 
 
-@pytest.mark.parametrize("loss_type", ["sigmoid", "ipo", "sigmoid_norm"])
-def test_packed_pairs_score_as_each_pair_alone(tmp_path, loss_type):
-    with runs.opened(pair_run(tmp_path / "run", dpo={"loss_type": loss_type})) as session:
+@pytest.mark.parametrize(
+    ("tuning", "batch", "accumulation"), [("full", 4, 2), ("full", 1, 8), ("lora", 2, 4), ("qlora", 4, 2)]
+)
+def test_accumulated_pairs_follow_the_trajectory_of_one_large_batch(tmp_path, tuning, batch, accumulation):
+    one = losses(pair_run(tmp_path / "one", 8, tuning=TUNINGS[tuning]))
+    many = pair_run(tmp_path / "many", batch, accumulation, tuning=TUNINGS[tuning])
+    assert losses(many) == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "loss_type"),
+    [("full", "sigmoid"), ("full", "ipo"), ("full", "sigmoid_norm"), ("lora", "sigmoid"), ("qlora", "sigmoid")],
+)
+def test_packed_pairs_score_as_each_pair_alone(tmp_path, tuning, loss_type):
+    root = pair_run(tmp_path / "run", tuning=TUNINGS[tuning], dpo={"loss_type": loss_type})
+    with runs.opened(root) as session:
         corpus = train_corpus(session)
         with torch.no_grad():
-            for parameter in session.subject.model.parameters():
-                parameter.mul_(1.05)
+            for _, parameter in session.subject.trainable():
+                parameter.mul_(1.05).add_(0.01)
             together = session.loss(batch_of(corpus, list(range(20))))
             alone = [session.loss(batch_of(corpus, [2 * i, 2 * i + 1])) for i in range(10)]
     assert float(together.total) == pytest.approx(sum(float(scored.total) for scored in alone), rel=1e-5)
@@ -84,12 +108,11 @@ def test_the_kept_reference_equals_one_computed_from_the_starting_weights(tmp_pa
 def test_a_reference_that_was_lost_is_computed_again_bit_for_bit(tmp_path, method):
     root = pair_run(tmp_path / "run", tuning={"method": method})
     losses(root)
-    kept = {path.name: path.read_bytes() for path in (root / "reference").iterdir()}
-    for path in (root / "reference").iterdir():
-        path.unlink()
+    kept = references(root)
+    shutil.rmtree(root / "cache")
     with runs.opened(root) as again:
         assert again.start is not None
-    assert {path.name: path.read_bytes() for path in (root / "reference").iterdir()} == kept
+    assert references(root) == kept
 
 
 def test_other_rows_have_another_reference(tmp_path):
@@ -99,7 +122,7 @@ def test_other_rows_have_another_reference(tmp_path):
     runs.write_rows(root / "data" / "train.jsonl", runs.pairs(60, seed=1))
     with runs.opened(root):
         pass
-    assert len(list((root / "reference").iterdir())) == 4
+    assert len(references(root)) == 4
 
 
 def test_an_adapter_to_go_on_from_is_part_of_the_reference(tmp_path):
@@ -108,11 +131,11 @@ def test_an_adapter_to_go_on_from_is_part_of_the_reference(tmp_path):
     root = pair_run(tmp_path / "run", tuning={"method": "lora", "r": 4})
     shutil.copytree(tuned / "output", root / "adapter")
     assert losses(root)[1] == pytest.approx(math.log(2), abs=1e-6)
-    kept = {path.name: path.read_bytes() for path in (root / "reference").iterdir()}
-    shutil.rmtree(root / "reference")
+    kept = references(root)
+    shutil.rmtree(root / "cache")
     with runs.opened(root) as again:
         assert again.start is not None
-    assert {path.name: path.read_bytes() for path in (root / "reference").iterdir()} == kept
+    assert references(root) == kept
 
 
 def test_under_bf16_the_loss_starts_within_its_rounding_of_ln_2(tmp_path):
@@ -121,3 +144,68 @@ def test_under_bf16_the_loss_starts_within_its_rounding_of_ln_2(tmp_path):
     job["spec"]["hyperparameters"]["precision"] = "bf16"
     (root / "job.json").write_text(json.dumps(job))
     assert losses(root)[1] == pytest.approx(math.log(2), abs=0.01)
+
+
+def figures(root: Path) -> list[float]:
+    """Every figure of every step and evaluation that speaks of rewards or losses."""
+    told = [event["values"] for event in runs.events(root, "metrics")]
+    return [value for values in told for name, value in values.items() if "rewards/" in name or "loss" in name]
+
+
+@pytest.mark.parametrize(
+    ("tuning", "reference"),
+    [
+        (tuning, way)
+        for tuning in TUNINGS
+        for way in ("disabled_adapter", "frozen_copy")
+        if (tuning, way[0]) != ("full", "d")
+    ],
+)
+def test_a_cached_reference_a_frozen_copy_and_a_disabled_adapter_make_the_same_run(tmp_path, tuning, reference):
+    cached = pair_run(tmp_path / "cached", tuning=TUNINGS[tuning])
+    live = pair_run(tmp_path / "live", tuning=TUNINGS[tuning], dpo={"reference": reference})
+    assert losses(live) == pytest.approx(losses(cached), rel=1e-5)
+    assert figures(live) == pytest.approx(figures(cached), rel=1e-4, abs=1e-5)
+    assert references(cached)
+    assert not references(live)
+
+
+def test_a_reference_that_learns_along_would_show(tmp_path):
+    root = pair_run(tmp_path / "run", dpo={"reference": "frozen_copy"})
+    with runs.opened(root) as session:
+        session.objective.frozen = session.subject.model  # type: ignore[attr-defined]
+        Training(session, session.spec).carry_out()
+    assert list(runs.losses(root).values()) == pytest.approx([math.log(2)] * 3, abs=1e-5)
+    assert losses(pair_run(tmp_path / "right", dpo={"reference": "frozen_copy"}))[3] < 0.69
+
+
+@pytest.mark.parametrize(("tuning", "reference"), [("full", "frozen_copy"), ("lora", "disabled_adapter")])
+def test_with_a_live_reference_a_run_goes_on_bit_for_bit(tmp_path, tuning, reference):
+    root = pair_run(tmp_path / "run", tuning=TUNINGS[tuning], dpo={"reference": reference})
+    whole = losses(root)
+    shutil.rmtree(max((root / "checkpoints").glob("step-*")))
+    with runs.opened(root) as session:
+        training = Training(session, session.spec)
+        assert training.progress.step == 2
+        training.carry_out()
+    assert runs.losses(root) == whole
+
+
+def test_another_job_over_the_same_weights_and_rows_finds_the_reference(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRAINYARD_CACHE_DIR", str(tmp_path / "cache"))
+    first = losses(pair_run(tmp_path / "first"))
+    again = pair_run(tmp_path / "again", dpo={"beta": 0.5})
+    assert losses(again)[1] == first[1]
+    other = pair_run(tmp_path / "other")
+    config = json.loads((other / "model" / "config.json").read_text())
+    (other / "model" / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
+    losses(other)
+    scored = [[e["code"] for e in runs.events(root, "log")].count("reference_scored") for root in (again, other)]
+    assert scored == [0, 1]
+
+
+def test_without_its_adapter_a_job_that_goes_on_from_one_has_another_start(tmp_path):
+    root = pair_run(tmp_path / "run", tuning=TUNINGS["lora"], dpo={"reference": "disabled_adapter"})
+    (root / "adapter").mkdir()
+    assert runs.carry_out(root) == EXIT_DATA
+    assert runs.events(root, "failed")[0]["code"] == "reference_is_not_the_start"

@@ -144,3 +144,25 @@ def test_the_tokens_told_are_those_computed():
     shared = end - begin
     assert batch.tokens == chosen + rejected
     assert batch.attended == chosen**2 + (shared + rejected) ** 2 - shared**2
+
+
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+def test_a_step_of_shared_prompts_is_one_of_repeated_prompts_under_every_tuning(tmp_path, method):
+    spec = runs.dpo_spec(precision="fp32") | {"tuning": {"method": method}, "validation_file": None}
+    root = runs.dpo_run(tmp_path / "run", 10, spec=spec)
+    runs.save_base(root / "model", width=64)
+    with runs.opened(root) as session:
+        corpus = session.rows.train
+        assert isinstance(corpus, Corpus)
+        told = []
+        for given in (corpus, replace(corpus, shared=None)):
+            session.subject.model.zero_grad()
+            scored = session.loss(whole(given))
+            scored.total.backward()
+            told.append(
+                (float(scored.total.detach()), {name: p.grad.clone() for name, p in session.subject.trainable()})
+            )
+    (ours, our_grads), (theirs, their_grads) = told
+    assert ours == pytest.approx(theirs, rel=1e-6)
+    for name, grad in their_grads.items():
+        assert float((our_grads[name] - grad).abs().max()) < 1e-5 * max(1.0, float(grad.abs().max())), name

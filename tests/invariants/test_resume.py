@@ -43,6 +43,13 @@ def preference_adapter_run(root: Path) -> Path:
     return runs.dpo_run(root, spec=adapter_spec() | {"kind": "dpo"})
 
 
+def preference_quantized_run(root: Path) -> Path:
+    spec = adapter_spec() | {"kind": "dpo"}
+    runs.dpo_run(root, spec=spec | {"tuning": spec["tuning"] | {"method": "qlora"}})
+    runs.save_base(root / "model", width=64)
+    return root
+
+
 def model_run(root: Path) -> Path:
     runs.pretrain_run(root, max_steps=STEPS)
     job = json.loads((root / "job.json").read_text())
@@ -56,6 +63,7 @@ RUNS = {
     "sft qlora": quantized_run,
     "dpo full": preference_run,
     "dpo lora": preference_adapter_run,
+    "dpo qlora": preference_quantized_run,
     "pretrain": model_run,
 }
 
@@ -103,7 +111,7 @@ def resumed(broken: Path, target: Path, *, change: dict[str, Any] | None = None)
     """Go on in a copy; `change` tampers with the newest checkpoint's progress."""
     shutil.copytree(broken, target)
     # A run may go on in another directory, to which nothing but checkpoints comes along.
-    shutil.rmtree(target / "reference", ignore_errors=True)
+    shutil.rmtree(target / "cache", ignore_errors=True)
     if change is not None:
         progress = max((target / "checkpoints").glob("step-*")) / "state" / "progress.json"
         progress.write_text(json.dumps(json.loads(progress.read_text()) | change))

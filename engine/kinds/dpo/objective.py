@@ -1,19 +1,21 @@
 """Direct preference optimization: the margin between two answers, against what the starting weights give them."""
 
+import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from engine.data.corpus import Batch, Corpus, Rows
 from engine.data.heldout import held_out_corpus
 from engine.data.pairs import PAIR, pair_corpus
 from engine.data.source import SourceRow, read_sources
+from engine.errors import SpecError
 from engine.journal import Journal
 from engine.kinds.dpo.losses import AVERAGED, LOSSES
 from engine.kinds.dpo.spec import DpoSpec
@@ -28,7 +30,7 @@ from engine.scored import Scored, Sums
 
 
 class DpoObjective:
-    """Pairs of documents in one packed row; the reference is a number per document, so no second model is held."""
+    """Pairs of documents in one packed row; a cached reference is a number per document, and no second model."""
 
     def __init__(self, run: RunDirectory, spec: DpoSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
@@ -42,6 +44,13 @@ class DpoObjective:
         self.start = Start(run, journal, spec.tuning, spec.model, spec.hyperparameters.max_length)
         self.machine: Machine | None = None
         self.resumed = False
+        self.frozen: nn.Module | None = None
+        if spec.dpo.reference == "disabled_adapter" and run.adapter is not None:
+            raise SpecError(
+                "reference_is_not_the_start",
+                "the job goes on from an adapter; without it, the model is not what the job starts from",
+                "Set dpo.reference to 'cached' or 'frozen_copy'.",
+            )
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         self.machine, self.resumed = machine, folder is not None
@@ -50,7 +59,11 @@ class DpoObjective:
     def rows(self, subject: Subject) -> Rows:
         train = self._corpus(self.sources.train, subject, "training")
         validation = held_out_corpus(self.sources, lambda rows: self._corpus(rows, subject, "validation"), self.journal)
-        return self._with_reference(Rows(train, validation), subject)
+        if self.spec.dpo.reference == "cached":
+            return self._with_reference(Rows(train, validation), subject)
+        if self.spec.dpo.reference == "frozen_copy":
+            self.frozen = self._frozen_copy(subject)
+        return Rows(train, validation)
 
     def _corpus(self, rows: list[SourceRow], subject: Subject, name: str) -> Corpus:
         hyper = self.spec.hyperparameters
@@ -59,15 +72,20 @@ class DpoObjective:
         return made.corpus
 
     def _with_reference(self, rows: Rows, subject: Subject) -> Rows:
-        """Both corpora with the scores of the starting weights: found in the run directory, or computed now."""
+        """Both corpora with the scores of the starting weights: found, or computed now."""
         assert self.machine is not None, "the subject was loaded"
-        cache = ReferenceCache(self.run, self.machine, self.spec.tuning.method)
+        budget = self._token_budget()
+        cache = ReferenceCache(self.run, self.machine, self.spec.tuning.method, budget)
         corpora = [corpus for corpus in (rows.train, rows.validation) if corpus is not None]
         scores = [cache.find(corpus) for corpus in corpora]
         if any(found is None for found in scores):
             with self._starting_weights(subject) as model:
-                scores = [reference_scores(model, corpus, self.machine, self._token_budget()) for corpus in corpora]
-        made = [_with(corpus, found, cache) for corpus, found in zip(corpora, scores, strict=True)]
+                scores = [reference_scores(model, corpus, self.machine, budget) for corpus in corpora]
+            for corpus, computed in zip(corpora, scores, strict=True):
+                cache.keep(corpus, computed)
+            count = sum(map(len, corpora))
+            self.journal.log("info", "reference_scored", f"scored {count} answers by the starting weights", count=count)
+        made = [replace(corpus, reference=found) for corpus, found in zip(corpora, scores, strict=True)]
         return Rows(made[0], made[1] if rows.validation is not None else None)
 
     @contextmanager
@@ -83,6 +101,19 @@ class DpoObjective:
         else:
             yield model
 
+    def _frozen_copy(self, subject: Subject) -> nn.Module:
+        assert self.machine is not None, "the subject was loaded"
+        start = self.start.load(None, self.machine).model if self.resumed else copy.deepcopy(subject.model)
+        return start.requires_grad_(False).eval()
+
+    def _reference(self, model: Any, batch: Batch) -> Tensor:
+        """[S] what the starting weights score on each document."""
+        if batch.reference_S is not None:
+            return batch.reference_S
+        without_adapter = nullcontext() if self.frozen is not None else model.disable_adapter()
+        with torch.no_grad(), without_adapter:
+            return document_logprobs(self.frozen or model, batch)[0]
+
     def _token_budget(self) -> int:
         hyper = self.spec.hyperparameters
         assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
@@ -93,10 +124,9 @@ class DpoObjective:
 
     def loss(self, model: nn.Module, batch: Batch) -> Scored:
         """Summed over pairs; figures are those of TRL, summed likewise."""
-        assert batch.reference_S is not None, "pairs carry their reference"
         spec = self.spec.dpo
         logps_S, tokens_S = document_logprobs(model, batch)
-        ratios_S = logps_S - batch.reference_S
+        ratios_S = logps_S - self._reference(model, batch)
         taken_S = ratios_S / tokens_S if spec.loss_type in AVERAGED else ratios_S
         losses_B = LOSSES[spec.loss_type](taken_S[::2] - taken_S[1::2], spec)
         rewards_S, logps_S = spec.beta * ratios_S.detach(), logps_S.detach()
@@ -121,12 +151,6 @@ class DpoObjective:
             **figures,
             "eval_rows": float(sums.counted),
         }
-
-
-def _with(corpus: Corpus, scores: NDArray[np.float32] | None, cache: ReferenceCache) -> Corpus:
-    assert scores is not None, "found or computed"
-    cache.keep(corpus, scores)
-    return replace(corpus, reference=scores)
 
 
 def _length_baseline(corpus: Corpus) -> float:

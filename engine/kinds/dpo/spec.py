@@ -33,6 +33,12 @@ class DpoLoss(Part):
         default=0.0, ge=0, lt=0.5, description="Share of pairs whose preference is the wrong way round; for robust."
     )
 
+    reference: Literal["cached", "disabled_adapter", "frozen_copy"] = Field(
+        default="cached",
+        description="How the starting weights' log-probabilities are had. cached: computed once and kept; "
+        "disabled_adapter: in every step, without the adapter; frozen_copy: in every step, from a second model.",
+    )
+
     @model_validator(mode="after")
     def _smoothing(self) -> Self:
         if self.label_smoothing and self.loss_type != "robust":
@@ -59,3 +65,9 @@ class DpoSpec(TrainingSpec):
     validation_file: FileId | Auto | None = Field(default="auto", description="auto: 5% of the pairs, chosen by hash.")
     dpo: DpoLoss = DpoLoss()
     tuning: Tuning = LoraTuning()
+
+    @model_validator(mode="after")
+    def _reference(self) -> Self:
+        if self.dpo.reference == "disabled_adapter" and self.tuning.method == "full":
+            raise ValueError("dpo.reference 'disabled_adapter' needs an adapter; use 'cached' or 'frozen_copy'")
+        return self

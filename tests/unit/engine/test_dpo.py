@@ -183,9 +183,21 @@ def test_auto_learning_rates_are_those_of_trl(tuning, rate):
     assert spec.hyperparameters.num_train_epochs == 1.0
 
 
+def test_a_model_without_an_adapter_has_none_to_disable():
+    given = DPO | {"tuning": {"method": "full"}, "dpo": {"reference": "disabled_adapter"}}
+    with pytest.raises(ValidationError, match="needs an adapter"):
+        JOB_SPEC.validate_python(given)
+
+
 @pytest.mark.parametrize(
     "dpo",
-    [{"label_smoothing": 0.1}, {"loss_type": "robust", "label_smoothing": 0.5}, {"beta": 0}, {"loss_type": "kto"}],
+    [
+        {"reference": "live"},
+        {"label_smoothing": 0.1},
+        {"loss_type": "robust", "label_smoothing": 0.5},
+        {"beta": 0},
+        {"loss_type": "kto"},
+    ],
 )
 def test_settings_that_mean_nothing_are_refused(dpo):
     with pytest.raises(ValidationError):
