@@ -40,7 +40,7 @@ def test_a_fault_line_has_file_line_and_column() -> None:
     assert told[1].startswith("broken.jsonl:3:54: not JSON")
 
 
-@pytest.mark.parametrize("name", ["gsm8k_train.jsonl", "gsm8k_heldout.jsonl", "shakespeare.txt"])
+@pytest.mark.parametrize("name", ["gsm8k_train.jsonl", "gsm8k_heldout.jsonl", "preferences.jsonl", "shakespeare.txt"])
 def test_the_shipped_examples_have_no_faults(name: str) -> None:
     assert require_valid(EXAMPLES / name, purpose_of(EXAMPLES / name)).fault_count == 0
 

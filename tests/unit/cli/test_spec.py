@@ -28,7 +28,7 @@ def test_the_commented_start_of_a_kind_is_a_valid_spec(kind: str) -> None:
     assert spec.kind == kind
 
 
-@pytest.mark.parametrize("name", ["pretrain.yaml", "sft.yaml", "eval.yaml"])
+@pytest.mark.parametrize("name", ["pretrain.yaml", "sft.yaml", "dpo.yaml", "eval.yaml"])
 def test_the_example_specs_are_valid_and_name_files_that_exist(name: str) -> None:
     spec, folder = load_spec(str(EXAMPLES / name))
     JOB_SPEC.validate_python(with_ids(spec))

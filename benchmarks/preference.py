@@ -1,0 +1,133 @@
+"""Does DPO learn what people prefer? Held-out pairs of hh-rlhf, against taking the shorter (or the longer) answer.
+
+A small base of our own reads the training part as text, learns its 1,000 pairs, and judges 500 that it never saw.
+Everything runs through run directories, as a worker would start it.
+"""
+
+import argparse
+import gzip
+import json
+import math
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from report import emit
+
+from engine.rows import Message, Preference, RowError, parse_row
+
+ROOT = Path(__file__).parent.parent
+PAIRS = ROOT.parent / "shared/data/hh_rlhf/harmless_base_test_first1500.jsonl.gz"
+TRAINED = 1000
+Z = 1.96
+"""Standard deviations of a 95% interval."""
+
+BASE: dict[str, Any] = {
+    "kind": "pretrain",
+    "model": {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4},
+    "tokenizer": {"vocab_size": 4096},
+    "training_file": "file-dialogues",
+    "hyperparameters": {
+        "num_train_epochs": 5,
+        "per_device_train_batch_size": 8,
+        "max_length": 512,
+        "learning_rate": 2e-3,
+    },
+}
+DPO: dict[str, Any] = {
+    "kind": "dpo",
+    "model": "base/1",
+    "training_file": "file-pairs",
+    "validation_file": "file-held-out",
+    "tuning": {"method": "full"},
+    "dpo": {"beta": 0.1},
+    "hyperparameters": {
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 4,
+        "max_length": 512,
+        "learning_rate": 1e-4,
+    },
+    "checkpoints": {"save_steps": 1_000_000, "eval_steps": 1_000_000},  # at the end alone: nothing is chosen by it
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--pairs", type=Path, default=PAIRS)
+    arguments = parser.parse_args()
+    if not arguments.pairs.is_file():
+        parser.error(f"{arguments.pairs} is not there; give the pairs of hh-rlhf with --pairs FILE.jsonl.gz")
+    pairs = list(readable(arguments.pairs))
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        texts = [{"text": dialogue(pair)} for pair in pairs[:TRAINED]]
+        base = carried_out(root / "base", BASE, {"train": texts})
+        print(f"base: {base['parameters']:,} weights, loss {base['eval_loss']:.3f} on held-out dialogues", flush=True)
+        (root / "dpo").mkdir()
+        (root / "dpo" / "model").symlink_to(root / "base" / "output")
+        told = carried_out(root / "dpo", DPO, {"train": pairs[:TRAINED], "validation": pairs[TRAINED:]})
+    emit(result(told["eval_accuracy"], told["eval_length_baseline"], int(told["eval_rows"])))
+
+
+def readable(path: Path) -> Iterator[Preference]:
+    """The pairs of the file without those that have an empty answer."""
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        for line, text in enumerate(file, 1):
+            try:
+                row: Any = parse_row(json.loads(text), "preference")
+            except RowError as error:
+                print(f"line {line} is left out: {error}")
+            else:
+                yield row
+
+
+def dialogue(pair: Preference) -> str:
+    """Prompt and chosen answer as the chat template of a new tokenizer renders them."""
+    return "".join(map(turn, [*pair["prompt"], *pair["chosen"]]))
+
+
+def turn(message: Message) -> str:
+    end = "<|endoftext|>" if message["role"] == "assistant" else "<|end|>"
+    return f"<|{message['role']}|>\n{message['content']}{end}\n"
+
+
+def carried_out(run: Path, spec: dict[str, Any], data: dict[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """What `python -m engine` says of the run when it begins and when it is done."""
+    (run / "data").mkdir(parents=True)
+    (run / "job.json").write_text(json.dumps({"job_id": run.name, "attempt": 1, "spec": spec}))
+    for name, rows in data.items():
+        (run / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    subprocess.run([sys.executable, "-m", "engine", str(run)], cwd=ROOT, check=True)
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    for event in events:
+        if event["type"] == "metrics" and event["split"] == "eval":
+            figures = {name: round(value, 4) for name, value in event["values"].items()}
+            print(run.name, f"step {event['step']}", figures, flush=True)
+    started = next(event for event in events if event["type"] == "started")
+    return {"parameters": started["parameters"]} | events[-1]["metrics"]
+
+
+def result(accuracy: float, baseline: float, pairs: int) -> dict[str, Any]:
+    """Well above is: the baseline lies below the 95% interval of the accuracy (Wilson 1927)."""
+    centre = (accuracy + Z**2 / (2 * pairs)) / (1 + Z**2 / pairs)
+    half = Z * math.sqrt(accuracy * (1 - accuracy) / pairs + Z**2 / (4 * pairs**2)) / (1 + Z**2 / pairs)
+    low, high = centre - half, centre + half
+    holds = low > baseline
+    verdict = "well above" if holds else "not well above"
+    print(f"accuracy {accuracy:.1%} of {pairs} held-out pairs, 95% interval {low:.1%} to {high:.1%}:")
+    print(f"{verdict} the length baseline of {baseline:.1%}", flush=True)
+    return {
+        "name": "preference",
+        "ours": round(accuracy, 4),
+        "peer": round(baseline, 4),
+        "ratio": accuracy / baseline,
+        "goal": "the length baseline below the 95% interval of the held-out accuracy",
+        "holds": holds,
+    }
+
+
+if __name__ == "__main__":
+    main()
