@@ -14,6 +14,8 @@ from engine.jobs import JOB_SPEC, AnySpec, resolve
 from engine.journal import Journal
 from engine.kinds.eval.spec import EvalSpec
 from engine.measure import matmul_tflops
+from engine.model import kernels, llama
+from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.objectives import Objective, objective_of
 from engine.precision import Machine
@@ -50,6 +52,7 @@ class Session:
     def report_start(self, *, total_steps: int, start_step: int) -> float:
         """Write the `started` event; returns the measured matmul rate in TFLOP/s."""
         rate = matmul_tflops(self.machine)
+        self._say_what_is_missing()
         self.journal.write(
             "started",
             device=_device_name(self.machine),
@@ -63,6 +66,13 @@ class Session:
             matmul_tflops=rate,
         )
         return rate
+
+    def _say_what_is_missing(self) -> None:
+        reason = kernels.missing() if llama.knows(decoder_of(self.subject.model)) else None
+        if reason is not None:
+            self.journal.log(
+                "warn", "no_kernels", f"layers are computed by transformers' own modules, which is slower: {reason}"
+            )
 
     def loss(self, batch: Batch) -> Scored:
         """Sum and count of a batch under the run's precision."""

@@ -126,6 +126,19 @@ class Batch:
         return len(self.labels_N)
 
     @property
+    def all_labelled(self) -> bool:
+        return self.count == self.tokens and bool((self.labelled_N == torch.arange(self.tokens)).all())
+
+    @property
+    def first_labelled(self) -> tuple[int, ...]:
+        """Which of each document's own tokens is the first that a label is predicted from; its length: none is."""
+        places = torch.cat([self.labelled_N.sort().values, torch.tensor([self.tokens])])
+        ends = torch.tensor(self.segments).cumsum(0)
+        starts = ends - torch.tensor(self.segments)
+        first = places[torch.searchsorted(places, starts)].minimum(ends)
+        return tuple((first - starts).tolist())
+
+    @property
     def attended(self) -> float:
         """Query-key pairs of all documents, as squares whose causal half is computed."""
         prefixes = self.prefixes or ((0, 0),) * len(self.segments)

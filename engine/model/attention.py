@@ -29,6 +29,8 @@ class _Document(NamedTuple):
 
     own: slice
     prefix: slice
+    asked: int = 0
+    """The first of its own tokens whose output anybody wants."""
 
     @property
     def shared(self) -> int:
@@ -50,7 +52,7 @@ class _Document(NamedTuple):
             states_KTD[:, self.own] = whole_KLD[:, self.shared :]
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """How a flat row is attended to: its documents, the scores' scale, the reach of a sliding window."""
 
     documents: tuple[_Document, ...]
@@ -87,8 +89,8 @@ def packed_attention(
         )
     assert attention_mask is None, "packed rows carry segments, not masks"
     assert sum(segments) == query.shape[2], "segments must cover the row"
-    documents = _documents(segments, prefixes or ((0, 0),) * len(segments))
-    row = _Row(documents, query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window)
+    documents = documents_of(segments, prefixes)
+    row = Row(documents, query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window)
     # Rotary positions are computed in fp32 under autocast and pull query and key up with them.
     dtype = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else value.dtype
     q, k, v = (states[0].to(dtype) for states in (query, key, value))
@@ -100,13 +102,19 @@ def packed_attention(
 
 
 @lru_cache(maxsize=8)
-def _documents(segments: tuple[int, ...], prefixes: tuple[tuple[int, int], ...]) -> tuple[_Document, ...]:
+def documents_of(
+    segments: tuple[int, ...], prefixes: tuple[tuple[int, int], ...], asked: tuple[int, ...] = ()
+) -> tuple[_Document, ...]:
+    """`asked`: the first of each document's own tokens whose output is wanted; all of them when left out."""
     starts = accumulate(segments, initial=0)
-    spans = zip(starts, segments, prefixes, strict=False)
-    return tuple(_Document(slice(start, start + length), slice(*prefix)) for start, length, prefix in spans)
+    nothing = ((0, 0),) * len(segments)
+    spans = zip(starts, segments, prefixes or nothing, asked or (0,) * len(segments), strict=False)
+    return tuple(
+        _Document(slice(start, start + length), slice(*prefix), first) for start, length, prefix, first in spans
+    )
 
 
-def _sdpa_per_document(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: _Row) -> Tensor:
+def _sdpa_per_document(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row) -> Tensor:
     """One call of torch's fused kernels a document."""
     outs = []
     for document in row.documents:
@@ -151,7 +159,7 @@ def _blocks(document: _Document, window: int | None) -> list[tuple[slice, slice,
     """(queries in the flat row, keys in the document, how many keys are ahead of the first query) of each block."""
     blocks = []
     back = document.own.start - document.shared
-    for begin in range(document.shared, document.length, _BLOCK):
+    for begin in range(document.shared + document.asked, document.length, _BLOCK):
         end = min(document.length, begin + _BLOCK)
         first = 0 if window is None else max(0, begin - window + 1)
         blocks.append((slice(back + begin, back + end), slice(first, end), begin - first))
@@ -159,59 +167,73 @@ def _blocks(document: _Document, window: int | None) -> list[tuple[slice, slice,
 
 
 class _PerDocument(torch.autograd.Function):
-    """bmm attention with its own backward: on the CPU several times quicker than the fused kernels.
-
-    Grouped queries are folded into the rows, [K, G * rows, D], so keys and values are never repeated and
-    their gradients add up inside the matmul.
-    """
+    """`attend` as autograd knows it."""
 
     @staticmethod
-    def forward(ctx: Any, q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: _Row) -> Tensor:
-        heads, tokens, width = q_HTD.shape
-        groups = heads // k_KTD.shape[0]
+    def forward(ctx: Any, q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row) -> Tensor:
         q, k, v = q_HTD.contiguous(), k_KTD.contiguous(), v_KTD.contiguous()
-        q = q.view(-1, groups, tokens, width)
-        out = torch.empty_like(q)
-        trains = any(ctx.needs_input_grad)
-        kept: list[Tensor | None] = []
-        for document in row.documents:
-            whole_k, whole_v = document.whole(k), document.whole(v)
-            for rows, keys, before in _blocks(document, row.window):
-                probs = _probabilities(q[:, :, rows], whole_k[:, keys], before, row)
-                out[:, :, rows] = torch.bmm(probs, whole_v[:, keys]).unflatten(1, (groups, -1))
-                kept.append(probs if trains and document.length <= _KEEP_UP_TO else None)
+        out, kept = attend(q, k, v, row, keeps=any(ctx.needs_input_grad))
         ctx.save_for_backward(q, k, v, out, *kept)
         ctx.row = row
-        return out.view(heads, tokens, width)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, *kept = ctx.saved_tensors
-        row: _Row = ctx.row
-        groups = q.shape[1]
-        dout = grads[0].contiguous().view_as(q)
-        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-        # d(scores) = probs * (d(probs) - sum over keys of d(probs) * probs); that sum is dout . out (FlashAttention, eq. 4).
-        inner = (dout * out).sum(-1, keepdim=True)
-        saved = iter(kept)
-        for document in row.documents:
-            whole_k, whole_v = document.whole(k), document.whole(v)
-            whole_dk, whole_dv = document.whole(dk), document.whole(dv)
-            for rows, keys, before in _blocks(document, row.window):
-                probs = next(saved)
-                if probs is None:
-                    probs = _probabilities(q[:, :, rows], whole_k[:, keys], before, row)
-                d = dout[:, :, rows].flatten(1, 2)
-                whole_dv[:, keys].baddbmm_(probs.transpose(1, 2), d)
-                ds = torch.bmm(d, whole_v[:, keys].transpose(1, 2)).sub_(inner[:, :, rows].flatten(1, 2)).mul_(probs)
-                dq[:, :, rows] = torch.bmm(ds, whole_k[:, keys]).mul_(row.scale).unflatten(1, (groups, -1))
-                whole_dk[:, keys].baddbmm_(ds.transpose(1, 2), q[:, :, rows].flatten(1, 2), alpha=row.scale)
-            document.put_back(dk, whole_dk)
-            document.put_back(dv, whole_dv)
-        return dq.view(-1, *dq.shape[2:]), dk, dv, None
+        return *attend_back(grads[0], (q, k, v), out, kept, ctx.row), None
 
 
-def _probabilities(q_KGRD: Tensor, k_KLD: Tensor, before: int, row: _Row) -> Tensor:
+def attend(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row, *, keeps: bool) -> tuple[Tensor, list[Tensor | None]]:
+    """([H, T, D] laid out as [T, H, D], the probabilities for the way back, block by block).
+
+    bmm attention with its own backward: on the CPU several times quicker than the fused kernels. Grouped queries
+    are folded into the rows, [K, G * rows, D], so keys and values are never repeated and their gradients add up
+    inside the matmul.
+    """
+    heads, tokens, width = q_HTD.shape
+    groups = heads // len(k_KTD)
+    q = q_HTD.view(-1, groups, tokens, width)
+    flat = q.new_empty(tokens, heads, width).transpose(0, 1)
+    out = flat.unflatten(0, (-1, groups))
+    kept: list[Tensor | None] = []
+    for document in row.documents:
+        whole_k, whole_v = document.whole(k_KTD), document.whole(v_KTD)
+        for rows, keys, before in _blocks(document, row.window):
+            probs = _probabilities(q[:, :, rows], whole_k[:, keys], before, row)
+            out[:, :, rows] = torch.bmm(probs, whole_v[:, keys]).unflatten(1, (groups, -1))
+            kept.append(probs if keeps and document.length <= _KEEP_UP_TO else None)
+    return flat, kept
+
+
+def attend_back(
+    dout_HTD: Tensor, states: tuple[Tensor, Tensor, Tensor], out_HTD: Tensor, kept: list[Tensor | None], row: Row
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v, which `states` are."""
+    q_HTD, k, v = states
+    groups = len(q_HTD) // len(k)
+    q, dout, out = (x.unflatten(0, (-1, groups)) for x in (q_HTD, dout_HTD.contiguous(), out_HTD))
+    dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    # d(scores) = probs * (d(probs) - sum over keys of d(probs) * probs); that sum is dout . out (FlashAttention, eq. 4).
+    inner = (dout * out).sum(-1, keepdim=True)
+    saved = iter(kept)
+    for document in row.documents:
+        whole_k, whole_v = document.whole(k), document.whole(v)
+        whole_dk, whole_dv = document.whole(dk), document.whole(dv)
+        for rows, keys, before in _blocks(document, row.window):
+            probs = next(saved)
+            if probs is None:
+                probs = _probabilities(q[:, :, rows], whole_k[:, keys], before, row)
+            d = dout[:, :, rows].flatten(1, 2)
+            whole_dv[:, keys].baddbmm_(probs.transpose(1, 2), d)
+            ds = torch.bmm(d, whole_v[:, keys].transpose(1, 2)).sub_(inner[:, :, rows].flatten(1, 2)).mul_(probs)
+            dq[:, :, rows] = torch.bmm(ds, whole_k[:, keys]).mul_(row.scale).unflatten(1, (groups, -1))
+            whole_dk[:, keys].baddbmm_(ds.transpose(1, 2), q[:, :, rows].flatten(1, 2), alpha=row.scale)
+        document.put_back(dk, whole_dk)
+        document.put_back(dv, whole_dv)
+    return dq.flatten(0, 1), dk, dv
+
+
+def _probabilities(q_KGRD: Tensor, k_KLD: Tensor, before: int, row: Row) -> Tensor:
     """[K, G * R, L]: softmax of the causal scores of R queries, `before` keys ahead of the first."""
     _, groups, rows, _ = q_KGRD.shape
     bias = _bias(rows, before, row.window, q_KGRD.dtype)

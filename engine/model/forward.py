@@ -6,6 +6,7 @@ from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from engine.data.corpus import Batch
+from engine.model import llama
 from engine.model.loss import summed_cross_entropy
 from engine.scored import Scored
 
@@ -38,9 +39,17 @@ def backbone_of(model: nn.Module, batch: Batch) -> Tensor:
     return out.last_hidden_state[0]
 
 
+def labelled_states(model: nn.Module, batch: Batch) -> Tensor:
+    """Hidden states [N, D] of the tokens that labels are predicted from, after the last norm."""
+    decoder = decoder_of(model)
+    if llama.takes(decoder):
+        return llama.labelled_states(decoder, batch)
+    return backbone_of(model, batch).index_select(0, batch.labelled_N)
+
+
 def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     """(sum of -log p over the batch's labels, how many labels)."""
-    hidden_ND = backbone_of(model, batch).index_select(0, batch.labelled_N)
+    hidden_ND = labelled_states(model, batch)
     return summed_cross_entropy(hidden_ND, head_of(model), batch.labels_N), batch.count
 
 

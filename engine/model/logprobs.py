@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from engine.data.corpus import Batch
-from engine.model.forward import backbone_of, head_of
+from engine.model.forward import head_of, labelled_states
 from engine.model.loss import chunks, head_width
 
 _KEPT_LOGITS = 1 << 24
@@ -17,7 +17,7 @@ _KEPT_LOGITS = 1 << 24
 
 def document_logprobs(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """([S] sums of log p over the labels of each document, [S] how many labels it has)."""
-    hidden_ND = backbone_of(model, batch).index_select(0, batch.labelled_N)
+    hidden_ND = labelled_states(model, batch)
     logprobs_N = label_logprobs(hidden_ND, head_of(model), batch.labels_N)
     counts_S = torch.tensor(batch.label_counts, device=hidden_ND.device)
     document_N = torch.arange(len(counts_S), device=hidden_ND.device).repeat_interleave(

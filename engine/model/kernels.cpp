@@ -1,0 +1,188 @@
+// The pointwise work of a Llama layer, each piece in one pass over memory. Sums and transcendental functions
+// are in fp32 whatever the type T of the activations; the residual stream is fp32 throughout.
+// Shapes: rows x width, row-major. heads: H query and K key/value heads of D, `tokens` rows.
+
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <omp.h>
+
+namespace {
+
+struct bf16 {
+    uint16_t bits;
+};
+
+inline float read(float value) { return value; }
+inline float read(bf16 value) { return std::bit_cast<float>(uint32_t(value.bits) << 16); }
+
+inline void write(float &to, float value) { to = value; }
+inline void write(bf16 &to, float value) {  // rounded to nearest, ties to even
+    const uint32_t bits = std::bit_cast<uint32_t>(value);
+    to.bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+// exp by 2^n * p(r), |r| <= ln(2) / 2; relative error below 2e-7 (Cephes, expf.c).
+inline float exponential(float x) {
+    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    const float n = std::floor(x * 1.44269504f + 0.5f);
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = (p * r) * r + r + 1.0f;
+    return p * std::bit_cast<float>((int32_t(n) + 127) << 23);
+}
+
+inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+
+// sum = x + delta (delta may be null: sum is then not written), y = weight * sum / rms(sum).
+template <class T>
+void norm(long rows, long width, const float *x, const T *delta, const float *weight, float eps, float *sum, T *y,
+          float *inverse) {
+#pragma omp parallel for
+    for (long row = 0; row < rows; row++) {
+        const float *in = x + row * width;
+        T *out = y + row * width;
+        if (delta) {
+            const T *more = delta + row * width;
+            float *total = sum + row * width;
+#pragma omp simd
+            for (long i = 0; i < width; i++) total[i] = in[i] + read(more[i]);
+            in = total;
+        }
+        float squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (long i = 0; i < width; i++) squares += in[i] * in[i];
+        const float scale = 1.0f / std::sqrt(squares / float(width) + eps);
+        inverse[row] = scale;
+#pragma omp simd
+        for (long i = 0; i < width; i++) write(out[i], in[i] * scale * weight[i]);
+    }
+}
+
+// dx = residual + what flows back through the norm; low: the same in T. dweight: one row a thread, or null.
+template <class T>
+void norm_back(long rows, long width, const float *x, const float *weight, const float *inverse, const T *dy,
+               const float *residual, float *dx, T *low, float *dweight) {
+#pragma omp parallel
+    {
+        float *own = dweight ? dweight + omp_get_thread_num() * width : nullptr;
+#pragma omp for schedule(static)
+        for (long row = 0; row < rows; row++) {
+            const float *in = x + row * width, *past = residual + row * width;
+            const T *d = dy + row * width;
+            float *out = dx + row * width;
+            T *narrow = low + row * width;
+            const float scale = inverse[row];
+            float dot = 0;
+#pragma omp simd reduction(+ : dot)
+            for (long i = 0; i < width; i++) dot += read(d[i]) * weight[i] * in[i];
+            const float back = dot * scale * scale * scale / float(width);
+#pragma omp simd
+            for (long i = 0; i < width; i++) {
+                const float value = past[i] + read(d[i]) * weight[i] * scale - in[i] * back;
+                out[i] = value;
+                write(narrow[i], value);
+            }
+            if (!own) continue;
+#pragma omp simd
+            for (long i = 0; i < width; i++) own[i] += read(d[i]) * in[i] * scale;
+        }
+    }
+}
+
+// qkv [tokens, (H + 2K) D] to q [H, tokens, D] and k, v [K, tokens, D], queries and keys turned by their positions.
+// `forward` false: the way back, from the gradients of q, k and v to that of qkv.
+template <class T>
+void rotary(long tokens, long queries, long keys, long width, const float *cosine, const float *sine, T *qkv, T *q,
+            T *k, T *v, bool forward) {
+    const long heads = queries + 2 * keys, half = width / 2;
+#pragma omp parallel for
+    for (long token = 0; token < tokens; token++) {
+        const float *c = cosine + token * width, *s = sine + token * width;
+        for (long head = 0; head < heads; head++) {
+            T *flat = qkv + (token * heads + head) * width;
+            const long key = head - queries, value = key - keys;
+            T *split = (key < 0 ? q + head * tokens * width : value < 0 ? k + key * tokens * width : v + value * tokens * width) +
+                       token * width;
+            if (value >= 0) {
+                const T *from = forward ? flat : split;
+                T *to = forward ? split : flat;
+#pragma omp simd
+                for (long i = 0; i < width; i++) to[i] = from[i];
+            } else if (forward) {
+#pragma omp simd
+                for (long i = 0; i < half; i++) {
+                    const float a = read(flat[i]), b = read(flat[i + half]);
+                    write(split[i], a * c[i] - b * s[i]);
+                    write(split[i + half], b * c[i + half] + a * s[i + half]);
+                }
+            } else {
+#pragma omp simd
+                for (long i = 0; i < half; i++) {
+                    const float a = read(split[i]), b = read(split[i + half]);
+                    write(flat[i], a * c[i] + b * s[i + half]);
+                    write(flat[i + half], b * c[i + half] - a * s[i]);
+                }
+            }
+        }
+    }
+}
+
+// gate_up [rows, 2 width] to y = silu(gate) * up.
+template <class T> void swiglu(long rows, long width, const T *gate_up, T *y) {
+#pragma omp parallel for
+    for (long row = 0; row < rows; row++) {
+        const T *gate = gate_up + 2 * row * width, *up = gate + width;
+        T *out = y + row * width;
+#pragma omp simd
+        for (long i = 0; i < width; i++) {
+            const float g = read(gate[i]);
+            write(out[i], g * sigmoid(g) * read(up[i]));
+        }
+    }
+}
+
+// dy to the gradient of gate_up; y is computed again, so that nobody has to keep it.
+template <class T> void swiglu_back(long rows, long width, const T *gate_up, const T *dy, T *d_gate_up, T *y) {
+#pragma omp parallel for
+    for (long row = 0; row < rows; row++) {
+        const T *gate = gate_up + 2 * row * width, *up = gate + width, *d = dy + row * width;
+        T *d_gate = d_gate_up + 2 * row * width, *d_up = d_gate + width, *out = y + row * width;
+#pragma omp simd
+        for (long i = 0; i < width; i++) {
+            const float g = read(gate[i]), u = read(up[i]), back = read(d[i]), on = sigmoid(g), act = g * on;
+            write(out[i], act * u);
+            write(d_up[i], back * act);
+            write(d_gate[i], back * u * (on + act * (1.0f - on)));
+        }
+    }
+}
+
+}  // namespace
+
+#define KERNELS(T, NAME)                                                                                              \
+    extern "C" void norm_##NAME(long rows, long width, const float *x, const T *delta, const float *weight,          \
+                                float eps, float *sum, T *y, float *inverse) {                                       \
+        norm(rows, width, x, delta, weight, eps, sum, y, inverse);                                                    \
+    }                                                                                                                 \
+    extern "C" void norm_back_##NAME(long rows, long width, const float *x, const float *weight,                     \
+                                     const float *inverse, const T *dy, const float *residual, float *dx, T *low,    \
+                                     float *dweight) {                                                                \
+        norm_back(rows, width, x, weight, inverse, dy, residual, dx, low, dweight);                                   \
+    }                                                                                                                 \
+    extern "C" void rotary_##NAME(long tokens, long queries, long keys, long width, const float *cosine,             \
+                                  const float *sine, T *qkv, T *q, T *k, T *v, bool forward) {                        \
+        rotary(tokens, queries, keys, width, cosine, sine, qkv, q, k, v, forward);                                    \
+    }                                                                                                                 \
+    extern "C" void swiglu_##NAME(long rows, long width, const T *gate_up, T *y) { swiglu(rows, width, gate_up, y); } \
+    extern "C" void swiglu_back_##NAME(long rows, long width, const T *gate_up, const T *dy, T *d_gate_up, T *y) {    \
+        swiglu_back(rows, width, gate_up, dy, d_gate_up, y);                                                          \
+    }
+
+KERNELS(float, fp32)
+KERNELS(bf16, bf16)

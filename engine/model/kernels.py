@@ -1,0 +1,143 @@
+"""The pointwise work of a Llama layer on the CPU: kernels.cpp, compiled once on the machine that it runs on."""
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_SOURCE = Path(__file__).with_suffix(".cpp")
+_COMPILE = (
+    "-std=c++20",
+    "-O3",
+    "-march=native",
+    "-fopenmp",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-shared",
+    "-fPIC",
+)
+_TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+
+
+class Kernels:
+    """Thin calls with tensors for pointers; every tensor is contiguous. T tokens, D width, F inner width."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._library = library
+
+    def norm(
+        self, x_TD: Tensor, delta_TD: Tensor | None, weight_D: Tensor, eps: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(x + delta in fp32, its RMS norm in `dtype`, [T] 1 / rms)."""
+        summed = x_TD if delta_TD is None else torch.empty_like(x_TD)
+        out, inverse = torch.empty_like(x_TD, dtype=dtype), x_TD.new_empty(len(x_TD))
+        self._call("norm", dtype, *x_TD.shape, x_TD, delta_TD, weight_D, ctypes.c_float(eps), summed, out, inverse)
+        return summed, out, inverse
+
+    def norm_back(
+        self, x_TD: Tensor, weight_D: Tensor, inverse_T: Tensor, dy_TD: Tensor, residual_TD: Tensor, *, learns: bool
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(residual + gradient of x in fp32, the same in the type of `dy_TD`, gradient of the weight if it `learns`)."""
+        dx, low = torch.empty_like(x_TD), torch.empty_like(dy_TD)
+        parts = x_TD.new_zeros(torch.get_num_threads(), x_TD.shape[1]) if learns else None
+        given = (x_TD, weight_D, inverse_T, dy_TD, residual_TD, dx, low, parts)
+        self._call("norm_back", dy_TD.dtype, *x_TD.shape, *given)
+        return dx, low, None if parts is None else parts.sum(0)
+
+    def rotary(
+        self, qkv_TE: Tensor, heads: tuple[int, int, int], turn: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Q [H, T, D], k and v [K, T, D] of a row of projections; `heads` is (H, K, D), `turn` cosine and sine [T, D]."""
+        queries, keys, width = heads
+        shapes = [(count, len(qkv_TE), width) for count in (queries, keys, keys)]
+        q, k, v = (qkv_TE.new_empty(shape) for shape in shapes)
+        self._call("rotary", qkv_TE.dtype, len(qkv_TE), *heads, *turn, qkv_TE, q, k, v, ctypes.c_bool(True))
+        return q, k, v
+
+    def rotary_back(self, dq: Tensor, dk: Tensor, dv: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+        """The gradient of what `rotary` was given."""
+        queries, tokens, width = dq.shape
+        dqkv = dq.new_empty(tokens, (queries + 2 * len(dk)) * width)
+        split = (dq, dk, dv, ctypes.c_bool(False))
+        self._call("rotary", dq.dtype, tokens, queries, len(dk), width, *turn, dqkv, *split)
+        return dqkv
+
+    def swiglu(self, gate_up: Tensor) -> Tensor:
+        """silu(gate) * up [T, F] of both side by side [T, 2 F]."""
+        out = gate_up.new_empty(len(gate_up), gate_up.shape[1] // 2)
+        self._call("swiglu", out.dtype, *out.shape, gate_up, out)
+        return out
+
+    def swiglu_back(self, gate_up: Tensor, dy_TF: Tensor) -> tuple[Tensor, Tensor]:
+        """(gradient of gate and up [T, 2 F], what `swiglu` gave)."""
+        back, out = torch.empty_like(gate_up), torch.empty_like(dy_TF)
+        self._call("swiglu_back", dy_TF.dtype, *dy_TF.shape, gate_up, dy_TF, back, out)
+        return back, out
+
+    def _call(self, name: str, dtype: torch.dtype, *given: Any) -> None:
+        getattr(self._library, f"{name}_{_TYPES[dtype]}")(*map(_argument, given))
+
+
+def _argument(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        assert value.is_contiguous(), "kernels walk over memory"
+        return ctypes.c_void_p(value.data_ptr())
+    return ctypes.c_long(value) if isinstance(value, int) else value
+
+
+class NoCompilerError(OSError):
+    """The kernels cannot be built here; says why."""
+
+
+@lru_cache(maxsize=1)
+def kernels() -> Kernels:
+    """The compiled kernels: built in about a second the first time on a machine, then found by content.
+
+    Raises:
+        NoCompilerError: there is no g++ that builds them, or nowhere to keep them.
+    """
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    told = hashlib.sha256(_SOURCE.read_bytes() + repr(_COMPILE).encode() + flags.encode()).hexdigest()
+    library = _folder() / f"kernels-{told[:16]}.so"
+    if not library.exists():
+        _build(library)
+    return Kernels(ctypes.CDLL(str(library)))
+
+
+@lru_cache(maxsize=1)
+def missing() -> str | None:
+    """Why there are no kernels here; None where there are."""
+    try:
+        kernels()
+    except NoCompilerError as error:
+        return str(error)
+    return None
+
+
+def _folder() -> Path:
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainyard"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise NoCompilerError(f"{folder} cannot be made: {error}") from error
+    return folder
+
+
+def _build(library: Path) -> None:
+    """Built beside its name first: another process may build the same."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        raise NoCompilerError("there is no g++")
+    building = library.with_suffix(f".{os.getpid()}")
+    ran = subprocess.run([compiler, *_COMPILE, "-o", building, _SOURCE], capture_output=True, text=True, check=False)
+    if ran.returncode:
+        raise NoCompilerError(f"g++ failed: {ran.stderr.strip()[-500:]}")
+    building.rename(library)
