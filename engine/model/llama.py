@@ -48,7 +48,9 @@ def knows(decoder: Any) -> bool:
 def takes(decoder: nn.Module) -> bool:
     """Whether every piece of the decoder is done by hand here, as it stands now."""
     model: Any = decoder
-    if not knows(model) or model.model.gradient_checkpointing or missing():
+    if not knows(model) or missing():
+        return False
+    if model.model.gradient_checkpointing and torch.is_grad_enabled():
         return False
     return all(Linear.of(module) for layer in model.model.layers for module in _linear_modules(layer))
 
