@@ -37,6 +37,9 @@ class Progress:
     """The best of all evaluations, saved or not."""
     evals_without_gain: int = 0
     train_loss: float | None = None
+    loss_scale: float | None = None
+    """Of fp16 alone (engine.precision.LossScale)."""
+    steps_at_scale: int = 0
 
 
 def folder_of(root: Path, step: int) -> Path:

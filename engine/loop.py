@@ -3,6 +3,8 @@
 import math
 import time
 
+from torch.optim import Optimizer
+
 from engine import checkpoint, optim
 from engine.checkpoint import Progress
 from engine.data.corpus import Batch
@@ -11,8 +13,9 @@ from engine.errors import Diverged
 from engine.export import save_subject
 from engine.journal import finite
 from engine.measure import Meter
-from engine.model.forward import decoder_of
+from engine.model.checkpointing import checkpoint_activations
 from engine.parts import TrainingSpec
+from engine.precision import LossScale
 from engine.schedule import learning_rate, steps_of
 from engine.scored import Sums
 from engine.selection import Selection
@@ -31,7 +34,7 @@ class Training:
         self.hyper = spec.hyperparameters
         self.journal = session.journal
         self.trainable = session.subject.trainable()
-        self.optimizer = optim.make_optimizer(self.trainable, self.hyper)
+        self.optimizer = _optimizer_of(session, spec)
         self.stream = _stream_of(session, spec)
         if self.hyper.max_steps is None:
             self.total_steps = self.stream.steps_in(self.hyper.num_train_epochs or 1.0)
@@ -42,6 +45,7 @@ class Training:
             self.progress = checkpoint.restore(session.start, self.optimizer)
             self.stream.cursor = Cursor(self.progress.epoch, self.progress.position)
         self.selection = Selection(spec.checkpoints, self.progress)
+        self.scale = LossScale(self.progress, session.machine.precision)
         self.saved_step = None if session.start is None else self.progress.step
         self.elapsed_before_s = self.progress.elapsed_s
         self.started_s = time.perf_counter()
@@ -57,8 +61,7 @@ class Training:
         rate = session.report_start(total_steps=self.total_steps, start_step=progress.step)
         meter = Meter(session.subject.model, session.machine, rate)
         model = session.subject.model
-        if self.hyper.activation_checkpointing:
-            decoder_of(model).activation_checkpointing_enable({"use_reentrant": False})
+        checkpoint_activations(model, self.hyper.activation_checkpointing)
         model.train()
         if session.rows.validation is None:
             self.selection.nothing_held_out(self.journal)
@@ -95,16 +98,21 @@ class Training:
         sums = Sums()
         for batch in batches:
             scored = self.session.loss(batch)
-            (scored.total / count).backward()
+            (scored.total / count * self.scale.value).backward()
             sums.add(scored)
+        self.scale.undo(p for _, p in self.trainable)
         norm = optim.clip(self.trainable, self.hyper.max_grad_norm)
         loss, grad_norm = float(sums.total) / count, float(norm)
-        if not (math.isfinite(loss) and math.isfinite(grad_norm)):
+        skipped = math.isfinite(loss) and self.scale.overflows(grad_norm)
+        if not (math.isfinite(loss) and (math.isfinite(grad_norm) or skipped)):
             raise _diverged(progress.step + 1, loss, grad_norm, batches)
         rate = learning_rate(self.hyper, progress.step, self.total_steps)
-        optim.set_rate(self.optimizer, rate)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        if skipped:
+            self._tell_skipped(progress.step + 1)
+        else:
+            optim.set_rate(self.optimizer, rate)
+            self.optimizer.step()
+        optim.clear(self.trainable)
 
         progress.step += 1
         progress.epoch, progress.position = self.stream.cursor.epoch, self.stream.cursor.position
@@ -121,7 +129,19 @@ class Training:
             "data_wait_s": waited_s,
             "epoch": self.stream.epoch(),
         }
+        if self.scale.active:
+            values["loss_scale"] = self.scale.value
         self.journal.metrics(progress.step, "train", values | sums.means() | figures)
+
+    def _tell_skipped(self, step: int) -> None:
+        self.journal.log(
+            "info",
+            "step_skipped",
+            f"a gradient of step {step} overflowed fp16: its update is left out, the loss scale is now "
+            f"{self.scale.value:g}",
+            step=step,
+            loss_scale=self.scale.value,
+        )
 
     def _evaluate(self) -> None:
         progress, held_out = self.progress, self.session.rows.validation
@@ -173,6 +193,16 @@ class Training:
         self.journal.log(level, code, f"{why}, at step {step} of {planned}", step=step, total_steps=planned)
         self.total_steps = step
         return True
+
+
+def _optimizer_of(session: Session, spec: TrainingSpec) -> Optimizer:
+    hyper, trainable = spec.hyperparameters, session.subject.trainable()
+    offload = hyper.offload_optimizer and session.machine.device != optim.HOME
+    if hyper.offload_optimizer and not offload:
+        session.journal.log(
+            "info", "offload_idle", "the run is on the CPU, where the optimizer's state lies anyway: nothing to offload"
+        )
+    return optim.make_optimizer(trainable, hyper, offload=offload)
 
 
 def _stream_of(session: Session, spec: TrainingSpec) -> RowStream:

@@ -1,32 +1,77 @@
-"""AdamW over fp32 master weights (Loshchilov and Hutter 2019, arXiv:1711.05101)."""
+"""AdamW over fp32 master weights (Loshchilov and Hutter 2019, arXiv:1711.05101), its state in 32 or 8 bits."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from bitsandbytes.optim.adamw import AdamW8bit
 from torch import nn
 
 from engine.parts import Hyperparameters
 
+HOME = torch.device("cpu")
+"""Where the optimizer's state lives when it is offloaded."""
 
-def make_optimizer(trainable: list[tuple[str, nn.Parameter]], hyperparameters: Hyperparameters) -> torch.optim.AdamW:
-    """Decay falls on matrices alone: norms and biases have no scale to shrink."""
+Trainable = list[tuple[str, nn.Parameter]]
+
+
+def make_optimizer(
+    trainable: Trainable, hyperparameters: Hyperparameters, *, offload: bool = False
+) -> torch.optim.Optimizer:
+    """Decay falls on matrices alone: norms and biases have no scale to shrink.
+
+    `adamw_8bit` keeps both moments in blocks of 256 8-bit numbers (Dettmers et al. 2022, arXiv:2110.02861);
+    tensors under 4,096 numbers stay in 32 bits. `offload` keeps the state and updates a copy of the weights on `HOME`.
+    """
+    weights = [p for _, p in trainable]
+    updated = [p.detach().to(HOME, copy=True) for p in weights] if offload else weights
     groups = [
-        {"params": [p for _, p in trainable if p.ndim >= 2], "weight_decay": hyperparameters.weight_decay},
-        {"params": [p for _, p in trainable if p.ndim < 2], "weight_decay": 0.0},
+        {"params": [p for p in updated if p.ndim >= 2], "weight_decay": hyperparameters.weight_decay},
+        {"params": [p for p in updated if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=0.0,
-        betas=(hyperparameters.adam_beta1, hyperparameters.adam_beta2),
-        fused=True,
-    )
+    given: Any = [group for group in groups if group["params"]]
+    betas = (hyperparameters.adam_beta1, hyperparameters.adam_beta2)
+    optimizer: torch.optim.Optimizer
+    if hyperparameters.optim == "adamw_8bit":
+        optimizer = AdamW8bit(given, lr=0.0, betas=betas)
+    else:
+        optimizer = torch.optim.AdamW(given, lr=0.0, betas=betas, fused=True)
+    if offload:
+        _tie(optimizer, weights, updated)
+    return optimizer
 
 
-def clip(trainable: list[tuple[str, nn.Parameter]], max_norm: float) -> torch.Tensor:
+def _tie(optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], masters: Sequence[torch.Tensor]) -> None:
+    """Around each step, gradients go to the masters and the masters' new values to the weights."""
+
+    def fetch_gradients(*_: Any) -> None:
+        for weight, master in zip(weights, masters, strict=True):
+            master.grad = None if weight.grad is None else weight.grad.to(HOME)
+            weight.grad = None
+
+    @torch.no_grad()
+    def return_weights(*_: Any) -> None:
+        for weight, master in zip(weights, masters, strict=True):
+            weight.copy_(master)
+            master.grad = None
+
+    optimizer.register_step_pre_hook(fetch_gradients)
+    optimizer.register_step_post_hook(return_weights)
+
+
+def clip(trainable: Trainable, max_norm: float) -> torch.Tensor:
     """Clip to `max_norm` (0: leave as they are); returns the norm before."""
     grads = [p.grad for _, p in trainable if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(grads)
     if max_norm > 0:
         torch.nn.utils.clip_grads_with_norm_([p for _, p in trainable], max_norm, norm)
     return norm
+
+
+def clear(trainable: Trainable) -> None:
+    """Give the gradients' memory back."""
+    for _, p in trainable:
+        p.grad = None
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

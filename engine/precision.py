@@ -1,12 +1,18 @@
-"""Device and compute type of a run: fp32, or bf16 autocast over fp32 master weights."""
+"""Device and compute type of a run: fp32, or autocast to bf16 or fp16 over fp32 master weights."""
 
+import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from engine.checkpoint import Progress
 from engine.errors import SpecError
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -30,15 +36,23 @@ class Machine:
         if name == "cpu" and "OMP_NUM_THREADS" not in os.environ:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
         if precision == "auto":
-            precision = "bf16" if name == "cuda" or _multiplies_bf16() else "fp32"
+            precision = _best_on_gpu() if name == "cuda" else "bf16" if _multiplies_bf16() else "fp32"
         return cls(torch.device(name), precision)
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+        return _DTYPES[self.precision]
 
     def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16")
+        # Autocast knows no fp32: switched off, its type does not matter.
+        reduced = self.precision != "fp32"
+        dtype = self.compute_dtype if reduced else torch.bfloat16
+        return torch.autocast(self.device.type, dtype=dtype, enabled=reduced)
+
+
+def _best_on_gpu() -> str:
+    """GPUs before Ampere emulate bf16, slowly, and multiply fp16."""
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
 def _multiplies_bf16() -> bool:
@@ -46,3 +60,46 @@ def _multiplies_bf16() -> bool:
     cpuinfo = Path("/proc/cpuinfo")
     flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set[str]()
     return not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+class LossScale:
+    """Dynamic loss scaling, which keeps fp16 gradients from vanishing (Micikevicius et al. 2018, arXiv:1710.03740).
+
+    The scale is a power of two, so that scaling rounds nothing. Its state lies in the run's progress: who goes on
+    goes on with it. In other types than fp16 the scale is 1 and stays so.
+    """
+
+    FIRST = 2.0**16
+    HIGHEST = 2.0**24
+    STEPS_TO_GROW = 2000
+
+    def __init__(self, progress: Progress, precision: str) -> None:
+        self._progress = progress
+        self.active = precision == "fp16"
+        if self.active and progress.loss_scale is None:
+            progress.loss_scale = self.FIRST
+
+    @property
+    def value(self) -> float:
+        return self._progress.loss_scale or 1.0
+
+    def undo(self, weights: Iterable[nn.Parameter]) -> None:
+        """Divide the gradients by the scale."""
+        for weight in weights if self.active else ():
+            if weight.grad is not None:
+                weight.grad.mul_(1.0 / self.value)
+
+    def overflows(self, grad_norm: float) -> bool:
+        """Whether the scale was too high for this step, which is then left out; the scale follows either way."""
+        progress = self._progress
+        if not self.active:
+            return False
+        if math.isfinite(grad_norm):
+            progress.steps_at_scale += 1
+            if progress.steps_at_scale >= self.STEPS_TO_GROW:
+                progress.loss_scale, progress.steps_at_scale = min(2 * self.value, self.HIGHEST), 0
+            return False
+        if self.value <= 1.0:
+            return False
+        progress.loss_scale, progress.steps_at_scale = self.value / 2, 0
+        return True

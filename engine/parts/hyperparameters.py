@@ -2,7 +2,7 @@
 
 from typing import Literal, Self
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, field_validator, model_validator
 
 from engine.parts.part import Auto, Part
 
@@ -59,13 +59,34 @@ class Hyperparameters(Part):
         default="truncate", description="What happens to rows over max_length."
     )
     packing: bool = Field(default=True, description="Several documents share a row; none attends to another.")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
-        description="Compute type; master weights are fp32. auto: bf16 where the hardware multiplies it, else fp32.",
+        description="Compute type; master weights are fp32. auto: bf16 where the hardware multiplies it, else fp16 on "
+        "GPUs and fp32 on CPUs. fp16 scales its loss.",
     )
-    activation_checkpointing: bool = Field(
-        default=False, validation_alias=AliasChoices("activation_checkpointing", "gradient_checkpointing")
+    activation_checkpointing: bool | Literal["none", "selective", "full"] = Field(
+        default="none",
+        validation_alias=AliasChoices("activation_checkpointing", "gradient_checkpointing"),
+        description="Trades time for memory. full (or true): each layer keeps its input and is computed again in the "
+        "backward pass; selective: it also keeps the outputs of its linear layers.",
     )
+    optim: Literal["adamw", "adamw_8bit", "adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit"] = Field(
+        default="adamw",
+        description="adamw_8bit keeps the optimizer's state in 8 bits; the others are names of these two.",
+    )
+    offload_optimizer: bool = Field(
+        default=False, description="On a GPU, keep the optimizer's state in the machine's memory and update there."
+    )
+
+    @field_validator("activation_checkpointing")
+    @classmethod
+    def _checkpointing(cls, given: bool | str) -> str:
+        return given if isinstance(given, str) else "full" if given else "none"
+
+    @field_validator("optim")
+    @classmethod
+    def _optim(cls, given: str) -> str:
+        return _OPTIM_NAMES.get(given, given)
 
     @model_validator(mode="after")
     def _ranges(self) -> Self:
@@ -77,6 +98,8 @@ class Hyperparameters(Part):
                 raise ValueError(f"{name} is {value}; it must lie between {low} and {high}, or be 'auto'")
         return self
 
+
+_OPTIM_NAMES = {"adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_bnb_8bit": "adamw_8bit"}
 
 _AUTO_RANGES = (
     ("per_device_train_batch_size", 1, 65_536),

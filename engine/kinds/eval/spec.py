@@ -18,7 +18,7 @@ class EvalSettings(Part):
     per_device_eval_batch_size: int = Field(
         default=8, ge=1, le=65_536, validation_alias=AliasChoices("per_device_eval_batch_size", "batch_size")
     )
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
 
 class EvalSpec(JobPart):
