@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any, Literal
 
+import bitsandbytes  # noqa: F401 - its operators are in the list below
 import torch
 from torch import nn
 from torch.utils.checkpoint import create_selective_checkpoint_contexts
@@ -11,7 +12,7 @@ from engine.model.forward import decoder_of
 
 Checkpointing = Literal["none", "selective", "full"]
 
-_MATMULS = [torch.ops.aten.mm.default, torch.ops.aten.addmm.default]
+_MATMULS = [torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.bitsandbytes.gemm_4bit.default]
 """Of linear layers. Attention's are batched (bmm, baddbmm): its scores grow with the square of the length."""
 
 
