@@ -70,18 +70,18 @@ def publish_result(
     files: Sequence[FileEntry],
     metrics: dict[str, Any],
     lineage: dict[str, Any],
+    base_id: str | None = None,
 ) -> Artifact | None:
     """Publish a job's model or adapter as the next version of `name`; versions are never used twice.
 
-    Publishing the same (job, kind, step) again gives the artifact that is there. None when the
-    fence is stale or the lease ran out.
+    `base_id` is the artifact that it was built on, if that is not the one that the job started from. Publishing
+    the same (job, kind, step) again gives the artifact that is there. None when the fence is stale or the lease ran out.
     """
     job = _own(s, job_id, fence)
     if job is None:
         return None
-    return _publish(
-        s, job, kind=kind, layout=layout, name=name, step=step, files=files, metrics=metrics, lineage=lineage
-    )
+    told: dict[str, Any] = {"files": files, "metrics": metrics, "lineage": lineage}
+    return _publish(s, job, kind=kind, layout=layout, name=name, step=step, base_id=base_id, **told)
 
 
 def page(
@@ -187,6 +187,7 @@ def _publish(
     files: Sequence[FileEntry],
     metrics: dict[str, Any],
     lineage: dict[str, Any],
+    base_id: str | None = None,
 ) -> Artifact:
     same = select(Artifact).where(Artifact.job_id == job.id, Artifact.kind == kind, Artifact.step == step)
     artifact = s.scalars(same).one_or_none()
@@ -195,7 +196,7 @@ def _publish(
     if artifact is None:
         artifact = Artifact(id=new_id(_ID_PREFIX[kind]), project_id=job.project_id, job_id=job.id, kind=kind, step=step)
         artifact.name, artifact.version = name, None if name is None else _next_version(s, job.project_id, name)
-        artifact.base_artifact_id = job.base_artifact_id
+        artifact.base_artifact_id = base_id or job.base_artifact_id
         s.add(artifact)
     else:
         # The run came by a step whose checkpoint was deleted, so that its blobs may be gone, or whose evaluation

@@ -74,13 +74,15 @@ class CheckpointSaved(EventPart):
 
 
 class Exported(EventPart):
-    """The result lies at `path`, has been loaded again and evaluated."""
+    """A result lies at `path`, has been loaded again and evaluated."""
 
     type: Literal["exported"] = "exported"
     step: int
     path: str
     layout: Literal["model", "adapter"]
     metrics: dict[str, float | None]
+    merged_from: str | None = None
+    """The path of the adapter, exported before, that this model has in its weights."""
 
 
 class Finished(EventPart):

@@ -9,9 +9,11 @@ from peft import PeftModel
 from engine.checkpoint import STATE, publish
 from engine.errors import EngineError
 from engine.journal import finite
+from engine.merge import export_merged
 from engine.model.adapters import save_adapter
 from engine.model.load import Subject
 from engine.model.quantize import is_quantized, say_quantized
+from engine.parts import TrainingSpec
 from engine.selection import Selection
 from engine.session import Session
 
@@ -32,7 +34,7 @@ def save_subject(subject: Subject, folder: Path) -> None:
     subject.tokenizer.save_pretrained(folder)
 
 
-def export(session: Session, selection: Selection) -> None:
+def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
     """Write output/ and say `exported` and `finished` once it scores, loaded from disk, as the weights it came from.
 
     The result is the last step, or the best of the saved steps when that is better.
@@ -60,6 +62,9 @@ def export(session: Session, selection: Selection) -> None:
         "trained_tokens": float(progress.trained_tokens),
         "exported_step": None if step is None else float(step),
     }
+    tuning = spec.adapter()
+    if tuning is not None and tuning.merge != "none":
+        metrics |= export_merged(session, tuning, step=step, applied=scores["eval_loss"], probe=probe)
     journal.finish(progress.step, metrics)
 
 

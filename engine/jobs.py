@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 from pydantic import Field, TypeAdapter
 
 from engine.kinds.eval.spec import EvalSpec
-from engine.parts import AdapterTuning, Hyperparameters, JobPart, TrainingSpec
+from engine.parts import Hyperparameters, JobPart, TrainingSpec
 
 AnySpec: TypeAlias = TrainingSpec | EvalSpec
 
@@ -75,8 +75,8 @@ def _resolve_hyperparameters(spec: TrainingSpec) -> Hyperparameters:
 
 def _learning_rate(spec: TrainingSpec) -> float:
     """Where weights are trained whole, beside an adapter too, it is the rate for them."""
-    tuning = getattr(spec, "tuning", None)
-    if not isinstance(tuning, AdapterTuning) or tuning.modules_to_save:
+    tuning = spec.adapter()
+    if tuning is None or tuning.modules_to_save:
         return spec.full_rate()
     return spec.full_rate() * _ADAPTER_FACTOR * (_RSLORA_FACTOR if tuning.use_rslora else 1)
 

@@ -40,7 +40,7 @@ def carry_out(root: Path, stop: StopFlag) -> int:
             training = Training(session, session.spec)
             try:
                 training.carry_out()
-                export(session, training.selection)
+                export(session, session.spec, training.selection)
             finally:
                 step = training.progress.step
         else:

@@ -37,6 +37,11 @@ class RunDirectory:
         return self.root / "output"
 
     @property
+    def merged(self) -> Path:
+        """The adapter in output/ as a model by itself, where the job asks for it."""
+        return self.root / "output-merged"
+
+    @property
     def cache(self) -> Path:
         """What is found again by its content: of all jobs of a worker, where it says so."""
         return Path(os.environ.get("TRAINYARD_CACHE_DIR", self.root / "cache"))

@@ -38,14 +38,14 @@ def settle(attempt: Attempt, end: End) -> None:
             give_up(lease, failure, attempt.settings)
 
 
-def succeed(attempt: Attempt, finished: Finished, exported: Exported | None) -> None:
-    """Publish the result, if the kind has one, and end the job in the same transaction.
+def succeed(attempt: Attempt, finished: Finished, exported: list[Exported]) -> None:
+    """Publish the results, if the kind has any, and end the job in the same transaction.
 
-    The export has been loaded and evaluated by the engine before it said so; every file of it is
+    Each has been loaded and evaluated by the engine before it said so; every file of it is
     hashed here as it is stored. A cancel that came until now wins, and nothing is published.
     """
     lease = attempt.lease
-    entries = stage.store(stage.folder_of(attempt.run_dir, exported.path), attempt.blobs) if exported else []
+    results = [(one, stage.store(stage.folder_of(attempt.run_dir, one.path), attempt.blobs)) for one in exported]
 
     def act(s: Session) -> None:
         renewal = leases.renew(s, lease.job.id, lease.fence, lease_s=lease.lease_s)
@@ -54,7 +54,7 @@ def succeed(attempt: Attempt, finished: Finished, exported: Exported | None) -> 
         if renewal.cancel_requested:
             leases.settle(s, lease.job.id, lease.fence, state=JobState.CANCELLED, message="cancelled while saving")
             return
-        message = _publish(s, attempt, exported, entries) if exported else "evaluated"
+        message = _publish(s, attempt, results) if results else "evaluated"
         leases.settle(
             s, lease.job.id, lease.fence,
             state=JobState.SUCCEEDED, message=message, result={"metrics": finished.metrics}, exit_code=EXIT_OK,
@@ -116,14 +116,23 @@ def _let_go(lease: Lease, act: Any) -> None:
         raise LeaseLostError(lease.job.id)
 
 
-def _publish(s: Session, attempt: Attempt, exported: Exported, entries: list[FileEntry]) -> str:
+def _publish(s: Session, attempt: Attempt, results: list[tuple[Exported, list[FileEntry]]]) -> str:
+    """A merged model is built on the adapter that is in it, and named after it."""
     lease = attempt.lease
     name = lease.job.spec.get("suffix") or lease.job.id
-    artifact = artifacts.publish_result(
-        s, lease.job.id, lease.fence,
-        kind=exported.layout, layout=exported.layout, name=name, step=exported.step, files=entries,
-        metrics=exported.metrics, lineage=attempt.lineage | {"step": exported.step},
-    )  # fmt: skip
-    if artifact is None:
-        raise LeaseLostError(lease.job.id)
-    return f"{artifact.kind} {artifact.name}/{artifact.version} is ready"
+    ids: dict[str, str] = {}
+    told: list[str] = []
+    for exported, entries in results:
+        adapter_id = ids.get(exported.merged_from or "")
+        lineage = attempt.lineage | {"step": exported.step}
+        artifact = artifacts.publish_result(
+            s, lease.job.id, lease.fence,
+            kind=exported.layout, layout=exported.layout, name=f"{name}-merged" if adapter_id else name,
+            step=exported.step, files=entries, metrics=exported.metrics,
+            lineage=lineage | {"merged_from": adapter_id} if adapter_id else lineage, base_id=adapter_id,
+        )  # fmt: skip
+        if artifact is None:
+            raise LeaseLostError(lease.job.id)
+        ids[exported.path] = artifact.id
+        told.append(f"{artifact.kind} {artifact.name}/{artifact.version}")
+    return f"{' and '.join(told)} {'is' if len(told) == 1 else 'are'} ready"

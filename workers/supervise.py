@@ -29,7 +29,8 @@ class End(NamedTuple):
     """How an engine ended, and what it said last."""
 
     exit_code: int
-    exported: Exported | None
+    exported: list[Exported]
+    """In the order of their making: what is merged comes after the adapter in it."""
     finished: Finished | None
     failed: Failed | None
 
@@ -47,6 +48,7 @@ class Supervision:
         self._written_at = 0.0
         self._asked: signal.Signals | None = None
         self._kill_at = float("inf")
+        self._exported: list[Exported] = []
         self._last: dict[type, Any] = {}
 
     def run(self) -> End:
@@ -64,7 +66,7 @@ class Supervision:
         if self._lease.lost.is_set():
             raise LeaseLostError(self._lease.job.id)
         last = self._last
-        return End(exit_code, last.get(Exported), last.get(Finished), last.get(Failed))
+        return End(exit_code, self._exported, last.get(Finished), last.get(Failed))
 
     def _follow(self) -> int:
         while True:
@@ -113,7 +115,9 @@ class Supervision:
                 self._tell("started", "info", _started(event), _facts(event), event.time)
             case CheckpointSaved():
                 self._publish_checkpoint(event)
-            case Exported() | Finished() | Failed():
+            case Exported():
+                self._exported.append(event)
+            case Finished() | Failed():
                 self._last[type(event)] = event
             case Stopped(step=step, time=told_at):
                 self._tell("stopped", "info", f"stopped at step {step}, saved", {"step": step}, told_at)

@@ -1,7 +1,7 @@
 """The model that a tuning job trains: all weights, or an adapter over a frozen base, in full or in 4 bits."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from peft import PeftModel
 from torch import nn
@@ -9,8 +9,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.data.chat import ensure_chat_template
 from engine.journal import Journal
-from engine.model.adapters import load_adapter, merged, new_adapter, shape_of
+from engine.model.adapters import load_adapter, new_adapter, shape_of
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
+from engine.model.merged import merged_model
 from engine.model.quantize import linear_layers, was_quantized
 from engine.parts import AdapterTuning, FullTuning, QloraTuning
 from engine.precision import Machine
@@ -61,14 +62,14 @@ class Start(NamedTuple):
         adapter = self.run.adapter
         if folder is not None:
             return load_model(folder, device=machine.device)
-        in_4bit = was_quantized(adapter)
-        model: Any = load_model(self.run.base_model(), device=machine.device, in_4bit=in_4bit)
-        self._check(model, tokenizer)
+        base = self.run.base_model()
         if adapter is None:
-            return model
-        whole = merged(load_adapter(model.dequantize() if in_4bit else model, adapter))
-        whole.requires_grad_(True)
-        return whole
+            model = load_model(base, device=machine.device)
+        else:
+            model = merged_model(base, adapter, machine, dequantized=was_quantized(adapter))
+        self._check(model, tokenizer)
+        model.requires_grad_(True)
+        return model
 
     def _tell_layers(self, model: PreTrainedModel) -> None:
         layers = linear_layers(model)

@@ -28,11 +28,13 @@ class TrainingSpec(JobPart):
         """What `auto` is where all weights are trained."""
         return self.LEARNING_RATE
 
-    def makes_adapter(self) -> bool:
-        return isinstance(getattr(self, "tuning", None), AdapterTuning)
+    def adapter(self) -> AdapterTuning | None:
+        """How its adapter is tuned, if it makes one."""
+        tuning = getattr(self, "tuning", None)
+        return tuning if isinstance(tuning, AdapterTuning) else None
 
     def starts_from_adapter(self) -> bool:
-        return self.makes_adapter()
+        return self.adapter() is not None
 
     @model_validator(mode="before")
     @classmethod

@@ -47,6 +47,13 @@ class AdapterTuning(Part):
         "embed_tokens and lm_head for a new language. Weights that the model ties stay tied.",
     )
 
+    merge: Literal["none", "auto", "original", "dequantized"] = Field(
+        default="none",
+        description="Beside the adapter, keep it merged into its base as a model, <suffix>-merged. auto: into the "
+        "original weights or, for qlora, into those read back from 4 bits, whichever scores better, and only if it "
+        "scores as the adapter does. original, dequantized: into these, whatever that scores.",
+    )
+
     @model_validator(mode="after")
     def _one_way_for_each_module(self) -> Self:
         both = sorted(set(self.modules_to_save) & set(self.target_modules))
@@ -59,6 +66,12 @@ class LoraTuning(AdapterTuning):
     """Low-rank adapters (Hu et al. 2021, arXiv:2106.09685)."""
 
     method: Literal["lora"] = "lora"
+
+    @model_validator(mode="after")
+    def _base_in_full(self) -> Self:
+        if self.merge == "dequantized":
+            raise ValueError("merge is 'dequantized', and the base of method 'lora' is not in 4 bits; use 'auto'")
+        return self
 
 
 class QloraTuning(AdapterTuning):

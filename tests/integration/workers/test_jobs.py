@@ -97,6 +97,28 @@ def test_an_adapter_is_tuned_on_a_model_and_both_are_evaluated(running: Running)
         assert job.result["metrics"]["eval_loss"] > 0
 
 
+def test_a_merged_model_is_published_beside_its_adapter_and_evaluated_by_itself(running: Running) -> None:
+    place = running.place
+    first = place.submit_tiny(suffix="floor")
+    place.wait(first, "succeeded")
+    (model,) = place.artifacts(first, "model")
+    rows = place.upload(_ANSWERS, "completion")
+    tuning = {"method": "lora", "r": 2, "merge": "auto"}
+    rules = {"max_steps": 4, "per_device_train_batch_size": 2, "max_length": 32, "precision": "fp32"}
+    spec = {"kind": "sft", "model": "floor", "suffix": "house", "training_file": rows, "tuning": tuning}
+    job = place.wait(place.submit(spec | {"hyperparameters": rules}, base=model.id))
+    assert job.state == "succeeded", job.error_message
+    (adapter,), (merged,) = place.artifacts(job.id, "adapter"), place.artifacts(job.id, "model")
+    assert (adapter.name, adapter.version, merged.name, merged.version) == ("house", 1, "house-merged", 1)
+    assert (adapter.base_artifact_id, merged.base_artifact_id) == (model.id, adapter.id)
+    assert merged.lineage["merged_from"] == adapter.id
+    assert "model.safetensors" in place.digests(merged)
+    assert job.result is not None
+    assert job.result["metrics"]["merged_original_loss"] == merged.metrics["eval_loss"]
+    scored = place.submit({"kind": "eval", "model": merged.id, "eval_file": rows}, base=merged.id)
+    assert place.wait(scored).state == "succeeded", place.job(scored).error_message
+
+
 def test_rows_that_cannot_be_trained_on_fail_the_job_at_once(running: Running) -> None:
     place = running.place
     job_id = place.submit(tiny_pretrain(place.upload("\n")))

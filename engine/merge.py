@@ -1,0 +1,93 @@
+"""The adapter merged into its base: a second result of a run, read back from disk and scored before it counts."""
+
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AutoConfig
+
+from engine.checkpoint import publish
+from engine.data.corpus import Corpus
+from engine.journal import finite
+from engine.model.load import Subject, load_model
+from engine.model.merged import merged_model
+from engine.parts import AdapterTuning, QloraTuning
+from engine.session import Session
+
+_HIGHEST_GAP = 1e-3
+"""In loss: a merge that scores worse than the adapter applied by more than this is kept when asked for by name alone."""
+
+_INTO = {"original": "the original base", "dequantized": "the base as it reads from 4 bits"}
+
+
+class Merge(NamedTuple):
+    """A merged model on disk, and what it scores."""
+
+    base: str
+    folder: Path
+    scores: dict[str, float]
+
+    @property
+    def loss(self) -> float:
+        return self.scores["eval_loss"]
+
+
+def export_merged(
+    session: Session, tuning: AdapterTuning, *, step: int | None, applied: float, probe: Corpus
+) -> dict[str, float]:
+    """Write output-merged/ and say `exported`, or say why it is not kept; returns the loss of each merge that was tried.
+
+    `applied` is what the adapter in output/ scores on the probe over the base that it was trained over.
+    """
+    tried = [_tried(session, base, applied, probe) for base in _bases(tuning)]
+    best = min(tried, key=lambda merge: merge.loss)
+    kept = tuning.merge != "auto" or best.loss <= applied + _HIGHEST_GAP
+    if kept:
+        publish(best.folder, session.run.merged)
+        metrics = {} if session.rows.validation is None else finite(best.scores)
+        path, source = session.run.merged.name, session.run.output.name
+        session.journal.write("exported", step=step, path=path, layout="model", metrics=metrics, merged_from=source)
+    else:
+        session.journal.log(
+            "warn",
+            "merge_refused",
+            f"no merged model is kept: at best it scores {best.loss:.4f}, the adapter applied {applied:.4f}; "
+            f"with tuning.merge {best.base!r} it would be kept all the same",
+        )
+    for merge in tried:
+        if merge is not best or not kept:
+            shutil.rmtree(merge.folder)
+    return {f"merged_{merge.base}_loss": merge.loss for merge in tried}
+
+
+def _bases(tuning: AdapterTuning) -> tuple[str, ...]:
+    if tuning.merge != "auto":
+        return (tuning.merge,)
+    return ("dequantized", "original") if isinstance(tuning, QloraTuning) else ("original",)
+
+
+def _tried(session: Session, base: str, applied: float, probe: Corpus) -> Merge:
+    folder = session.run.root / f".writing-merged-{base}"
+    if folder.exists():
+        shutil.rmtree(folder)
+    _write(session, base, folder)
+    model = load_model(folder, device=session.machine.device, dtype=session.machine.compute_dtype)
+    session.subject = Subject(model, session.subject.tokenizer, "model")
+    merge = Merge(base, folder, session.evaluate(probe))
+    told = f"merged into {_INTO[base]} it scores {merge.loss:.4f}, the adapter applied {applied:.4f}"
+    session.journal.log("info", "merge_scored", told, base=base, eval_loss=merge.loss, gap=merge.loss - applied)
+    return merge
+
+
+def _write(session: Session, base: str, folder: Path) -> None:
+    """Added in fp32, rounded once: to the type that the base is stored in."""
+    run = session.run
+    session.drop_subject()
+    whole: Any = merged_model(run.base_model(), run.output, session.machine, dequantized=base == "dequantized")
+    whole.to(_stored_dtype(run.base_model())).save_pretrained(folder)
+    session.subject.tokenizer.save_pretrained(folder)
+
+
+def _stored_dtype(folder: Path) -> torch.dtype:
+    return AutoConfig.from_pretrained(folder, local_files_only=True).dtype or torch.float32

@@ -1,0 +1,20 @@
+"""A base and an adapter as one model: the update added to the weights, in fp32."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel
+
+from engine.model.adapters import load_adapter
+from engine.model.load import load_model
+from engine.precision import Machine
+
+
+def merged_model(base: Path, adapter: Path, machine: Machine, *, dequantized: bool) -> PreTrainedModel:
+    """The model in fp32; `dequantized`: over the base as it reads from 4 bits, which is what QLoRA trains over."""
+    dtype = {"dtype": machine.compute_dtype} if dequantized else {}
+    model: Any = load_model(base, device=machine.device, in_4bit=dequantized, **dtype)
+    if dequantized:
+        model = model.dequantize()
+    wrapped: Any = load_adapter(model.float(), adapter)
+    return wrapped.merge_and_unload(safe_merge=True)

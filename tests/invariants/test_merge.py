@@ -1,0 +1,127 @@
+"""A merged model beside an adapter: a model by itself that scores as the adapter applied, or none at all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests import runs
+
+STEPS = 8
+
+
+def run(root: Path, tuning: dict[str, Any], *, stored: torch.dtype = torch.float32, **hyperparameters: Any) -> Path:
+    given = {"max_steps": STEPS, "precision": "fp32", **hyperparameters}
+    runs.write_job(root, runs.sft_spec(**given) | {"tuning": {"r": 4, **tuning}})
+    runs.write_rows(root / "data" / "train.jsonl", runs.answers(40))
+    fast = runs.tokenizer()
+    runs.model(vocab_size=len(fast), width=64).to(stored).save_pretrained(root / "model")
+    fast.save_pretrained(root / "model")
+    assert runs.carry_out(root) == 0, runs.events(root)[-1]
+    return root
+
+
+def losses(root: Path) -> dict[str, float]:
+    """What the adapter and its merges score, from the job's result."""
+    metrics = runs.events(root, "finished")[0]["metrics"]
+    return {name: value for name, value in metrics.items() if name == "eval_loss" or name.startswith("merged_")}
+
+
+def exports(root: Path) -> list[tuple[str, str, str | None]]:
+    return [(event["path"], event["layout"], event["merged_from"]) for event in runs.events(root, "exported")]
+
+
+def scored_by_itself(root: Path) -> float:
+    """eval_loss of an evaluation job that has the merged model for its base."""
+    job = root.parent / "evaluation"
+    settings = {"max_length": 64, "precision": "fp32"}
+    runs.write_job(job, {"kind": "eval", "model": "merged/1", "eval_file": "file-1", "evaluation": settings})
+    (job / "model").symlink_to(root / "output-merged")
+    with runs.opened(root) as session:
+        assert session.rows.validation is not None
+        kept = sorted(set(session.rows.validation.lines.tolist()))
+    rows = (root / "data" / "train.jsonl").read_text().splitlines()
+    runs.write_rows(job / "data" / "eval.jsonl", [json.loads(rows[line - 1]) for line in kept])
+    assert runs.carry_out(job) == 0
+    return runs.events(job, "finished")[0]["metrics"]["eval_loss"]
+
+
+ADAPTER = ("output", "adapter", None)
+MERGED = ("output-merged", "model", "output")
+
+
+@pytest.mark.parametrize("tuning", [{}, {"use_dora": True, "modules_to_save": ["lm_head"]}], ids=["lora", "dora, head"])
+def test_a_merged_adapter_is_a_second_result_that_scores_as_the_first(tmp_path, tuning):
+    root = run(tmp_path / "run", {"method": "lora", "merge": "auto", **tuning})
+    assert exports(root) == [ADAPTER, MERGED]
+    told = losses(root)
+    assert told["merged_original_loss"] == pytest.approx(told["eval_loss"], rel=1e-5)
+    assert scored_by_itself(root) == pytest.approx(told["merged_original_loss"], rel=1e-5)
+    AutoTokenizer.from_pretrained(root / "output-merged")
+    AutoModelForCausalLM.from_pretrained(root / "output-merged")
+    assert not list(root.glob(".writing*"))
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory) -> Path:
+    return run(tmp_path_factory.mktemp("merge") / "run", {"method": "qlora", "merge": "auto"})
+
+
+def test_of_the_merges_over_a_base_in_4_bits_the_one_that_scores_as_the_adapter_is_kept(quantized):
+    told = losses(quantized)
+    assert told["merged_dequantized_loss"] == pytest.approx(told["eval_loss"], abs=1e-4)
+    assert told["merged_original_loss"] > told["eval_loss"] + 0.01
+    assert exports(quantized) == [ADAPTER, MERGED]
+    assert runs.events(quantized, "exported")[1]["metrics"]["eval_loss"] == told["merged_dequantized_loss"]
+    assert scored_by_itself(quantized) == pytest.approx(told["eval_loss"], abs=1e-4)
+
+
+def test_the_merged_model_is_not_in_4_bits_and_says_so(quantized):
+    config = json.loads((quantized / "output-merged" / "config.json").read_text())
+    assert "quantization_config" not in config
+    assert not (quantized / "output-merged" / "quantization_config.json").exists()
+    model = AutoModelForCausalLM.from_pretrained(quantized / "output-merged")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+def test_every_merge_that_was_tried_is_told(quantized):
+    told = [event for event in runs.events(quantized, "log") if event["code"] == "merge_scored"]
+    assert [event["data"]["base"] for event in told] == ["dequantized", "original"]
+    assert told[1]["data"]["gap"] > 0.01
+
+
+def test_a_merge_asked_for_by_name_is_kept_whatever_it_scores(tmp_path):
+    root = run(tmp_path / "run", {"method": "qlora", "merge": "original"})
+    told = losses(root)
+    assert told["merged_original_loss"] > told["eval_loss"] + 0.01
+    assert "merged_dequantized_loss" not in told
+    assert exports(root) == [ADAPTER, MERGED]
+
+
+def test_a_merge_that_scores_too_high_is_refused_and_the_adapter_is_there_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.merge._HIGHEST_GAP", -1.0)
+    root = run(tmp_path / "run", {"method": "lora", "merge": "auto"})
+    assert exports(root) == [ADAPTER]
+    assert (root / "output" / "adapter_model.safetensors").exists()
+    assert not (root / "output-merged").exists()
+    assert not list(root.glob(".writing*"))
+    assert "merge_refused" in [event["code"] for event in runs.events(root, "log")]
+    assert "merged_original_loss" in losses(root)
+
+
+def test_the_merged_model_is_stored_in_the_type_of_its_base(tmp_path):
+    root = run(tmp_path / "run", {"method": "lora", "merge": "auto"}, stored=torch.bfloat16, precision="bf16")
+    with safe_open(root / "output-merged" / "model.safetensors", "pt") as file:
+        types = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118 - not a mapping
+    assert types == {torch.bfloat16}
+    assert losses(root)["merged_original_loss"] == pytest.approx(losses(root)["eval_loss"], abs=0.05)
+
+
+def test_without_being_asked_for_nothing_is_merged(tmp_path):
+    root = run(tmp_path / "run", {"method": "lora"}, max_steps=1)
+    assert exports(root) == [ADAPTER]
+    assert list(losses(root)) == ["eval_loss"]
