@@ -47,6 +47,7 @@ tuning:
   r: 16                        # rank: more learns more and weighs more
   lora_alpha: 32
   target_modules: all-linear
+  merge: none                  # auto: beside the adapter, a model with it merged in: my-adapter-merged
 hyperparameters:
   num_train_epochs: 3          # or max_steps
   learning_rate: auto

@@ -90,4 +90,5 @@ def _write(session: Session, base: str, folder: Path) -> None:
 
 
 def _stored_dtype(folder: Path) -> torch.dtype:
-    return AutoConfig.from_pretrained(folder, local_files_only=True).dtype or torch.float32
+    dtype = AutoConfig.from_pretrained(folder, local_files_only=True).dtype
+    return dtype if isinstance(dtype, torch.dtype) else torch.float32

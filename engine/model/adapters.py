@@ -18,6 +18,8 @@ from engine.errors import SpecError
 from engine.parts import AdapterTuning
 
 _WEIGHTS = "adapter_model.safetensors"
+_EMBEDDING = "embed_tokens"
+"""PEFT keeps tied weights tied where the embedding has this name, as in all families but GPT-2's."""
 _SHAPE = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "modules_to_save")
 """The settings that an adapter's weights mean nothing without."""
 
@@ -38,6 +40,7 @@ def new_adapter(model: PreTrainedModel, tuning: AdapterTuning, base_name: str) -
         lora_alpha=tuning.lora_alpha,  # type: ignore[arg-type] - PEFT divides by it; a fraction is as good
         lora_dropout=tuning.lora_dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
         use_rslora=tuning.use_rslora,
         use_dora=tuning.use_dora,
         modules_to_save=list(tuning.modules_to_save) or None,
@@ -102,7 +105,8 @@ def _check_shape(model: PreTrainedModel, tuning: AdapterTuning, config: LoraConf
         SpecError: something is.
     """
     for name in _SHAPE:
-        said, own = getattr(tuning, name), getattr(config, name) or ()
+        said, own = getattr(tuning, name), getattr(config, name)
+        own = () if own is None else own
         if said == AdapterTuning.model_fields[name].default:
             continue
         names = isinstance(said, tuple) and not isinstance(own, str)
@@ -115,7 +119,7 @@ def _check_shape(model: PreTrainedModel, tuning: AdapterTuning, config: LoraConf
 
 
 def _told(value: Any) -> str:
-    return value if isinstance(value, str) else ", ".join(sorted(value)) if isinstance(value, Iterable) else str(value)
+    return str(value) if isinstance(value, str | int | float) else ", ".join(sorted(value)) or "none"
 
 
 def merged(wrapped: PeftModel) -> PreTrainedModel:
@@ -173,6 +177,13 @@ def _check_targets(model: PreTrainedModel, names: Iterable[str]) -> None:
 def _check_whole(model: PreTrainedModel, names: Iterable[str]) -> None:
     modules = {name: m for name, m in model.named_modules() if any(True for _ in m.parameters())}
     _check_there(names, modules, "modules_to_save", "module with weights")
+    tied = _tied(model) & _meant(model, names)
+    if tied and not any(name.endswith(_EMBEDDING) for name in _tied(model)):
+        raise SpecError(
+            "tied_modules",
+            f"{min(tied)} is both embedding and head of this model, and PEFT unties those when it reads the adapter",
+            "Take it out of tuning.modules_to_save, or use tuning.method 'full'.",
+        )
     for name in sorted(_meant(model, names)):
         if any(isinstance(part, Linear4bit) for part in modules[name].modules()):
             raise SpecError(

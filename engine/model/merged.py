@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from engine.model.adapters import load_adapter
+from engine.model.adapters import load_adapter, merged
 from engine.model.load import load_model
 from engine.precision import Machine
 
@@ -16,5 +16,4 @@ def merged_model(base: Path, adapter: Path, machine: Machine, *, dequantized: bo
     model: Any = load_model(base, device=machine.device, in_4bit=dequantized, **dtype)
     if dequantized:
         model = model.dequantize()
-    wrapped: Any = load_adapter(model.float(), adapter)
-    return wrapped.merge_and_unload(safe_merge=True)
+    return merged(load_adapter(model.float(), adapter))

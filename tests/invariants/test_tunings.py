@@ -22,6 +22,7 @@ IDS = torch.arange(3, 40)[None]
 STEPS, SAVED = 4, 2
 TUNINGS: dict[str, dict[str, Any]] = {
     "lora": {"method": "lora"},
+    "lora, gpt2": {"method": "lora"},
     "rslora": {"method": "lora", "use_rslora": True},
     "dora": {"method": "lora", "use_dora": True},
     "whole modules": {"method": "lora", "modules_to_save": ["embed_tokens", "lm_head", "norm"]},
@@ -32,6 +33,7 @@ TUNINGS: dict[str, dict[str, Any]] = {
 EXACT = [name for name, tuning in TUNINGS.items() if tuning["method"] == "lora"]
 WITHOUT: dict[str, dict[str, Any]] = {
     "lora": {"lora_alpha": 64},
+    "lora, gpt2": {"lora_alpha": 64},
     "rslora": {"use_rslora": False},
     "dora": {"use_dora": False},
     "whole modules": {},
@@ -40,10 +42,10 @@ WITHOUT: dict[str, dict[str, Any]] = {
 """What an adapter's configuration says when the mark of its tuning is taken from it."""
 
 
-def base(folder: Path, *, tied: bool, width: int) -> None:
+def base(folder: Path, *, family: str, tied: bool, width: int) -> None:
     """Tied weights at their usual size: the head would be sure of everything otherwise."""
     fast = runs.tokenizer()
-    model = runs.model(vocab_size=len(fast), width=width)
+    model = runs.model(family, vocab_size=len(fast), width=width)
     if tied:
         model.config.tie_word_embeddings = True
         model.tie_weights()
@@ -58,7 +60,8 @@ def run(root: Path, name: str, **hyperparameters: Any) -> Path:
     spec = runs.sft_spec(**given) | {"tuning": {"r": 4, "lora_dropout": 0.2, **tuning}}
     runs.write_job(root, spec)
     runs.write_rows(root / "data" / "train.jsonl", runs.answers(24))
-    base(root / "model", tied=name == "tied modules", width=64 if tuning["method"] == "qlora" else 32)
+    width = 64 if tuning["method"] == "qlora" else 32
+    base(root / "model", family="gpt2" if "gpt2" in name else "llama", tied=name == "tied modules", width=width)
     return root
 
 
@@ -79,7 +82,8 @@ def resumed(whole: Path, root: Path) -> Path:
 
 
 def weights(root: Path) -> dict[str, torch.Tensor]:
-    return load_file(root / "output" / "adapter_model.safetensors")
+    """Of the last step: an earlier one may be the better and be exported."""
+    return load_file(root / "checkpoints" / f"step-{STEPS:08d}" / "adapter_model.safetensors")
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
@@ -142,8 +146,10 @@ def test_without_what_sets_the_tuning_apart_the_adapter_scores_otherwise(trained
     config = json.loads((wrong / "adapter_config.json").read_text())
     (wrong / "adapter_config.json").write_text(json.dumps(config | WITHOUT[name]))
     before = load_file(root / "model" / "model.safetensors")
-    before.setdefault("lm_head.weight", before["model.embed_tokens.weight"].clone())
-    ours = {key: before.get(key.removeprefix("base_model.model."), value) for key, value in weights(root).items()}
+    if name == "tied modules":
+        before["lm_head.weight"] = before["model.embed_tokens.weight"].clone()
+    saved = load_file(wrong / "adapter_model.safetensors")
+    ours = {key: before.get(key.removeprefix("base_model.model."), value) for key, value in saved.items()}
     save_file(ours, wrong / "adapter_model.safetensors", {"format": "pt"})
     gap = (applied(root, wrong) - applied(root, root / "output")).abs().max()
     assert float(gap) > 1e-3
@@ -169,6 +175,22 @@ def test_documents_in_one_batch_score_and_push_as_each_by_itself(trained):
         alone = [scored(session, [document]) for document in range(4)]
     assert together == pytest.approx(sum(loss for loss, _ in alone), rel=1e-5)
     torch.testing.assert_close(pushed, sum(grads for _, grads in alone), rtol=1e-3, atol=1e-4)
+
+
+def test_with_the_adapter_turned_off_the_model_is_its_base(trained):
+    _, root = trained
+    with runs.opened(root) as session, torch.no_grad():
+        assert session.rows.train is not None
+        model: Any = session.subject.model.eval()
+        batch = batch_of(session.rows.train, [0, 1, 2])
+        with model.disable_adapter():
+            off = float(session.loss(batch).total)
+        on = float(session.loss(batch).total)
+        in_4bit = TUNINGS[trained[0]]["method"] == "qlora"
+        session.subject.model = load_model(root / "model", device=CPU, in_4bit=in_4bit).eval()
+        alone = float(session.loss(batch).total)
+    assert off == pytest.approx(alone, rel=1e-6)
+    assert on != pytest.approx(alone, rel=1e-3)
 
 
 def test_with_dropout_on_they_do_not(trained):

@@ -79,6 +79,11 @@ def test_a_head_that_is_tied_to_the_embedding_takes_no_adapter():
         new_adapter(model, LoraTuning(target_modules=("q_proj", "lm_head")), "tiny/1")
 
 
+def test_tied_weights_that_an_adapter_cannot_keep_tied_are_not_trained_whole():
+    with pytest.raises(SpecError, match="PEFT unties those"):
+        new_adapter(runs.model("gpt2"), LoraTuning(modules_to_save=("wte",)), "tiny/1")
+
+
 def test_a_layer_in_4_bits_is_not_trained_whole(tmp_path):
     root = runs.quantized_run(tmp_path / "run")
     change_tuning(root, method="qlora", modules_to_save=["q_proj"])
@@ -154,20 +159,21 @@ def test_a_job_goes_on_from_an_adapter_in_its_shape_and_says_so(tuned, tmp_path,
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "value", "own"),
     [
-        {"r": 8},
-        {"lora_alpha": 16},
-        {"use_dora": True},
-        {"modules_to_save": ["lm_head"]},
-        {"target_modules": ["q_proj"]},
+        ({"r": 8}, "8", "4"),
+        ({"lora_alpha": 16}, "16.0", "6.0"),
+        ({"use_dora": True}, "True", "False"),
+        ({"modules_to_save": ["lm_head"]}, "lm_head", "norm"),
+        ({"target_modules": ["q_proj"]}, "q_proj", "down_proj, "),
     ],
     ids=str,
 )
-def test_a_job_that_wants_the_adapter_in_another_shape_is_a_spec_error(tuned, tmp_path, said):
+def test_a_job_that_wants_the_adapter_in_another_shape_is_a_spec_error(tuned, tmp_path, said, value, own):
     told = failure(going_on(tuned, tmp_path / "run", **said))
     assert told["code"] == "adapter_differs"
-    assert told["message"].startswith(f"tuning.{next(iter(said))} is ")
+    field = f"tuning.{next(iter(said))} is {value}"
+    assert told["message"].startswith(f"{field}; the adapter that the job goes on from has {own}")
 
 
 def test_an_adapter_of_another_model_is_a_spec_error(tuned, tmp_path):
