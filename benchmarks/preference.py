@@ -41,7 +41,7 @@ DPO: dict[str, Any] = {
     "kind": "dpo",
     "model": "base/1",
     "training_file": "file-pairs",
-    "validation_file": "file-held-out",
+    "validation_file": "file-heldout",
     "tuning": {"method": "full"},
     "dpo": {"beta": 0.1},
     "hyperparameters": {

@@ -45,5 +45,10 @@ class WorkerSettings(StorageSettings):
         """One folder a job, in it one an attempt."""
         return self.home / "runs"
 
+    @property
+    def cache_dir(self) -> Path:
+        """What engines keep by content, for the next jobs of this worker."""
+        return self.home / "cache"
+
     def run_dir(self, job_id: str, attempt: int) -> Path:
         return self.runs_dir / job_id / str(attempt)

@@ -70,6 +70,12 @@ def lay_out(planned: Plan, blobs: BlobStore, run_dir: Path) -> None:
         blobs.link_to(link.sha256, target)
 
 
+def share_cache(run_dir: Path, cache_dir: Path) -> None:
+    """What the engine keeps by content outlives its run directory."""
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / "cache").symlink_to(cache_dir.resolve())
+
+
 def store(folder: Path, blobs: BlobStore) -> list[FileEntry]:
     """Put every file below a folder into the blob store.
 

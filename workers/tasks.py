@@ -46,6 +46,7 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
     try:
         planned = lease.write(lambda s: stage.plan(s, lease.job, lease.fence))
         stage.lay_out(planned, slot.blobs, run_dir)
+        stage.share_cache(run_dir, slot.settings.cache_dir)
         lease.begin_running()
         attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
         end = Supervision(attempt, slot.warm.start(run_dir)).run()

@@ -15,6 +15,7 @@ from engine.errors import EXIT_DATA
 from engine.loop import Training
 from engine.model.logprobs import document_logprobs
 from tests import runs
+from workers.stage import share_cache
 
 
 def pair_run(root: Path, batch: int = 2, accumulation: int = 1, **fields: Any) -> Path:
@@ -189,12 +190,15 @@ def test_with_a_live_reference_a_run_goes_on_bit_for_bit_and_is_exported(tmp_pat
     assert runs.losses(root) == whole
 
 
-def test_another_job_over_the_same_weights_and_rows_finds_the_reference(tmp_path, monkeypatch):
-    monkeypatch.setenv("TRAINYARD_CACHE_DIR", str(tmp_path / "cache"))
-    first = losses(pair_run(tmp_path / "first"))
-    again = pair_run(tmp_path / "again", dpo={"beta": 0.5})
-    assert losses(again)[1] == first[1]
-    other = pair_run(tmp_path / "other")
+def test_another_job_over_the_same_weights_and_rows_finds_the_reference(tmp_path):
+    first, again, other = (
+        pair_run(tmp_path / "first"),
+        pair_run(tmp_path / "again", dpo={"beta": 0.5}),
+        pair_run(tmp_path / "other"),
+    )
+    for root in (first, again, other):
+        share_cache(root, tmp_path / "cache")
+    assert losses(first)[1] == losses(again)[1]
     config = json.loads((other / "model" / "config.json").read_text())
     (other / "model" / "config.json").write_text(json.dumps(config | {"rms_norm_eps": 1e-3}))
     losses(other)
