@@ -15,6 +15,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from engine.errors import SpecError
+from engine.model import kernels
 
 PACKED = "trainyard_packed"
 
@@ -173,14 +174,14 @@ class _PerDocument(torch.autograd.Function):
     def forward(ctx: Any, q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row) -> Tensor:
         q, k, v = q_HTD.contiguous(), k_KTD.contiguous(), v_KTD.contiguous()
         out, kept = attend(q, k, v, row, keeps=any(ctx.needs_input_grad))
-        ctx.save_for_backward(q, k, v, out, *kept)
+        ctx.save_for_backward(q, k, v, *kept)
         ctx.row = row
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out, *kept = ctx.saved_tensors
-        return *attend_back(grads[0], (q, k, v), out, kept, ctx.row), None
+        q, k, v, *kept = ctx.saved_tensors
+        return *attend_back(grads[0], (q, k, v), kept, ctx.row), None
 
 
 def attend(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row, *, keeps: bool) -> tuple[Tensor, list[Tensor | None]]:
@@ -206,15 +207,13 @@ def attend(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row, *, keeps: bool
 
 
 def attend_back(
-    dout_HTD: Tensor, states: tuple[Tensor, Tensor, Tensor], out_HTD: Tensor, kept: list[Tensor | None], row: Row
+    dout_HTD: Tensor, states: tuple[Tensor, Tensor, Tensor], kept: list[Tensor | None], row: Row
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of q, k and v, which `states` are."""
     q_HTD, k, v = states
     groups = len(q_HTD) // len(k)
-    q, dout, out = (x.unflatten(0, (-1, groups)) for x in (q_HTD, dout_HTD.contiguous(), out_HTD))
+    q, dout = (x.unflatten(0, (-1, groups)) for x in (q_HTD, dout_HTD.contiguous()))
     dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-    # d(scores) = probs * (d(probs) - sum over keys of d(probs) * probs); that sum is dout . out (FlashAttention, eq. 4).
-    inner = (dout * out).sum(-1, keepdim=True)
     saved = iter(kept)
     for document in row.documents:
         whole_k, whole_v = document.whole(k), document.whole(v)
@@ -225,9 +224,10 @@ def attend_back(
                 probs = _probabilities(q[:, :, rows], whole_k[:, keys], before, row)
             d = dout[:, :, rows].flatten(1, 2)
             whole_dv[:, keys].baddbmm_(probs.transpose(1, 2), d)
-            ds = torch.bmm(d, whole_v[:, keys].transpose(1, 2)).sub_(inner[:, :, rows].flatten(1, 2)).mul_(probs)
-            dq[:, :, rows] = torch.bmm(ds, whole_k[:, keys]).mul_(row.scale).unflatten(1, (groups, -1))
-            whole_dk[:, keys].baddbmm_(ds.transpose(1, 2), q[:, :, rows].flatten(1, 2), alpha=row.scale)
+            dprobs = torch.bmm(d, whole_v[:, keys].transpose(1, 2))
+            ds = _scores_back(dprobs, probs, (rows.stop - rows.start, before, row.window or 0), row.scale)
+            dq[:, :, rows] = torch.bmm(ds, whole_k[:, keys]).unflatten(1, (groups, -1))
+            whole_dk[:, keys].baddbmm_(ds.transpose(1, 2), q[:, :, rows].flatten(1, 2))
         document.put_back(dk, whole_dk)
         document.put_back(dv, whole_dv)
     return dq.flatten(0, 1), dk, dv
@@ -236,11 +236,21 @@ def attend_back(
 def _probabilities(q_KGRD: Tensor, k_KLD: Tensor, before: int, row: Row) -> Tensor:
     """[K, G * R, L]: softmax of the causal scores of R queries, `before` keys ahead of the first."""
     _, groups, rows, _ = q_KGRD.shape
+    queries, keys = q_KGRD.flatten(1, 2), k_KLD.transpose(1, 2)
+    if kernels.take(q_KGRD):
+        return kernels.kernels().softmax(torch.bmm(queries, keys), (rows, before, row.window or 0), row.scale)
     bias = _bias(rows, before, row.window, q_KGRD.dtype)
     if groups > 1:
         bias = bias.expand(groups, *bias.shape).flatten(0, 1)
-    scores = torch.baddbmm(bias, q_KGRD.flatten(1, 2), k_KLD.transpose(1, 2), alpha=row.scale)
-    return scores.softmax(-1)
+    return torch.baddbmm(bias, queries, keys, alpha=row.scale).softmax(-1)
+
+
+def _scores_back(dprobs: Tensor, probs: Tensor, span: tuple[int, int, int], scale: float) -> Tensor:
+    """The gradient of the scores before they are scaled; it takes the place of that of the probabilities."""
+    if kernels.take(probs):
+        return kernels.kernels().softmax_back(dprobs, probs, span, scale)
+    inner = (dprobs * probs).sum(-1, keepdim=True)
+    return dprobs.sub_(inner).mul_(probs).mul_(scale)
 
 
 AttentionInterface.register(PACKED, packed_attention)

@@ -62,6 +62,7 @@ class Fan:
     def __init__(self, linears: list[Linear], dtype: torch.dtype) -> None:
         self._linears = linears
         self._dtype = dtype
+        self._made: Tensor | None = None
         self._outputs = _side_by_side([linear.base.out_features for linear in linears])
         self._adapted = [
             (linear.adapter, outputs) for linear, outputs in zip(linears, self._outputs, strict=True) if linear.adapter
@@ -78,13 +79,19 @@ class Fan:
         return [*weights, *biases, *(tensor for adapter, _ in self._adapted for tensor in adapter[:2])]
 
     def _weight(self) -> Tensor:
-        """[O, I]: of weights in 4 bits this is all that ever lies in memory as numbers."""
-        if len(self._linears) == 1:
-            return self._linears[0].dense().to(self._dtype)
-        whole = torch.empty(self._outputs[-1].stop, self._linears[0].base.in_features, dtype=self._dtype)
-        for linear, outputs in zip(self._linears, self._outputs, strict=True):
-            whole[outputs] = linear.dense().detach()
-        return whole
+        """[O, I]. Made again on the way back from weights in 4 bits: that is all of them that lies in memory as numbers."""
+        if self._made is not None:
+            return self._made
+        weights = [linear.dense().detach() for linear in self._linears]
+        if any(linear.in_4bit for linear in self._linears):
+            return torch.cat(weights)
+        if any(self._learns_weights) or weights[0].dtype != self._dtype:
+            self._made = torch.empty(self._outputs[-1].stop, weights[0].shape[1], dtype=self._dtype)
+            for weight, outputs in zip(weights, self._outputs, strict=True):
+                self._made[outputs] = weight
+        else:
+            self._made = _one_of(self._linears)
+        return self._made
 
     def _down(self) -> Tensor:
         """A of all adapters [R, I]."""
@@ -136,6 +143,21 @@ class Fan:
             db = (dy_TO[:, outputs].T @ low_TR[:, ranks]).mul_(adapter.scale)
             found += [da[ranks].to(adapter.a_RI.dtype), db.to(adapter.b_OR.dtype)]
         return found
+
+
+def _one_of(linears: list[Linear]) -> Tensor:
+    """[O, I] frozen weights as one, moved to lie one behind the other in memory if they do not yet."""
+    weights = [linear.base.weight.data for linear in linears]
+    first = weights[0]
+    shape = (sum(map(len, weights)), first.shape[1])
+    ends = [weight.data_ptr() + weight.nbytes for weight in weights]
+    if first.untyped_storage().nbytes() < shape[0] * shape[1] * first.itemsize or any(
+        weight.data_ptr() != end for weight, end in zip(weights[1:], ends[:-1], strict=True)
+    ):
+        first = torch.cat(weights)
+        for linear, part in zip(linears, first.split([len(weight) for weight in weights]), strict=True):
+            linear.base.weight.data = part
+    return first.as_strided(shape, (shape[1], 1))
 
 
 def _side_by_side(widths: list[int]) -> list[slice]:

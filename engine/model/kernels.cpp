@@ -1,4 +1,4 @@
-// The pointwise work of a Llama layer, each piece in one pass over memory. Sums and transcendental functions
+// The pointwise work of training on the CPU, each piece in one pass over memory. Sums and transcendental functions
 // are in fp32 whatever the type T of the activations; the residual stream is fp32 throughout.
 // Shapes: rows x width, row-major. heads: H query and K key/value heads of D, `tokens` rows.
 
@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <omp.h>
+#include <vector>
 
 namespace {
 
@@ -163,6 +164,82 @@ template <class T> void swiglu_back(long rows, long width, const T *gate_up, con
     }
 }
 
+// Rows of numbers in fp32 while they are worked on, one per thread.
+inline float *scratch(long width) {
+    thread_local std::vector<float> numbers;
+    if (long(numbers.size()) < width) numbers.resize(width);
+    return numbers.data();
+}
+
+// to = exp(scale * from - highest); returns their sum, and the highest.
+template <class T> float exponentials(long width, const T *from, float scale, float *to, float &highest) {
+    float top = -INFINITY, sum = 0;
+#pragma omp simd reduction(max : top)
+    for (long i = 0; i < width; i++) top = std::fmax(top, read(from[i]) * scale);
+#pragma omp simd reduction(+ : sum)
+    for (long i = 0; i < width; i++) sum += to[i] = exponential(read(from[i]) * scale - top);
+    highest = top;
+    return sum;
+}
+
+// Which keys query `row` sees: `before` are ahead of the first query, `period` queries of each head follow each other.
+inline void span(long row, long period, long before, long window, long &first, long &end) {
+    end = before + row % period + 1;
+    first = window && end > window ? end - window : 0;
+}
+
+// Causal softmax over scale * scores [rows, keys] in place.
+template <class T>
+void softmax(long rows, long keys, long period, long before, long window, float scale, T *scores) {
+#pragma omp parallel for
+    for (long row = 0; row < rows; row++) {
+        T *line = scores + row * keys;
+        float *numbers = scratch(keys), highest;
+        long first, end;
+        span(row, period, before, window, first, end);
+        const float part = 1.0f / exponentials(end - first, line + first, scale, numbers, highest);
+        for (long i = 0; i < first; i++) write(line[i], 0.0f);
+#pragma omp simd
+        for (long i = first; i < end; i++) write(line[i], numbers[i - first] * part);
+        for (long i = end; i < keys; i++) write(line[i], 0.0f);
+    }
+}
+
+// d(probabilities) to d(scores) in place: scale * p * (dp - sum of p * dp).
+template <class T>
+void softmax_back(long rows, long keys, long period, long before, long window, float scale, const T *probabilities,
+                  T *d) {
+#pragma omp parallel for
+    for (long row = 0; row < rows; row++) {
+        const T *p = probabilities + row * keys;
+        T *line = d + row * keys;
+        long first, end;
+        span(row, period, before, window, first, end);
+        float dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (long i = first; i < end; i++) dot += read(p[i]) * read(line[i]);
+        for (long i = 0; i < first; i++) write(line[i], 0.0f);
+#pragma omp simd
+        for (long i = first; i < end; i++) write(line[i], scale * read(p[i]) * (read(line[i]) - dot));
+        for (long i = end; i < keys; i++) write(line[i], 0.0f);
+    }
+}
+
+// losses = -log p(label) of logits [rows, width], whose place their gradient takes: p - 1 at the label, p elsewhere.
+template <class T> void cross_entropy(long rows, long width, const int64_t *labels, T *logits, float *losses) {
+#pragma omp parallel for
+    for (long row = 0; row < rows; row++) {
+        T *line = logits + row * width;
+        float *numbers = scratch(width), highest;
+        const float sum = exponentials(width, line, 1.0f, numbers, highest), part = 1.0f / sum;
+        const long label = labels[row];
+        losses[row] = std::log(sum) + highest - read(line[label]);
+        numbers[label] -= sum;
+#pragma omp simd
+        for (long i = 0; i < width; i++) write(line[i], numbers[i] * part);
+    }
+}
+
 }  // namespace
 
 #define KERNELS(T, NAME)                                                                                              \
@@ -182,6 +259,17 @@ template <class T> void swiglu_back(long rows, long width, const T *gate_up, con
     extern "C" void swiglu_##NAME(long rows, long width, const T *gate_up, T *y) { swiglu(rows, width, gate_up, y); } \
     extern "C" void swiglu_back_##NAME(long rows, long width, const T *gate_up, const T *dy, T *d_gate_up, T *y) {    \
         swiglu_back(rows, width, gate_up, dy, d_gate_up, y);                                                          \
+    }                                                                                                                 \
+    extern "C" void softmax_##NAME(long rows, long keys, long period, long before, long window, float scale,         \
+                                   T *scores) {                                                                       \
+        softmax(rows, keys, period, before, window, scale, scores);                                                   \
+    }                                                                                                                 \
+    extern "C" void softmax_back_##NAME(long rows, long keys, long period, long before, long window, float scale,    \
+                                        const T *probabilities, T *d) {                                               \
+        softmax_back(rows, keys, period, before, window, scale, probabilities, d);                                    \
+    }                                                                                                                 \
+    extern "C" void cross_entropy_##NAME(long rows, long width, const int64_t *labels, T *logits, float *losses) {    \
+        cross_entropy(rows, width, labels, logits, losses);                                                           \
     }
 
 KERNELS(float, fp32)

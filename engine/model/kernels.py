@@ -1,4 +1,4 @@
-"""The pointwise work of a Llama layer on the CPU: kernels.cpp, compiled once on the machine that it runs on."""
+"""The pointwise work of training on the CPU: kernels.cpp, compiled once on the machine that it runs on."""
 
 import ctypes
 import hashlib
@@ -81,6 +81,24 @@ class Kernels:
         self._call("swiglu_back", dy_TF.dtype, *dy_TF.shape, gate_up, dy_TF, back, out)
         return back, out
 
+    def softmax(self, scores_BRL: Tensor, span: tuple[int, int, int], scale: float) -> Tensor:
+        """Causal softmax in place. `span` is (queries of a head, keys ahead of the first, reach of the window or 0)."""
+        rows, keys = scores_BRL.shape[0] * scores_BRL.shape[1], scores_BRL.shape[2]
+        self._call("softmax", scores_BRL.dtype, rows, keys, *span, ctypes.c_float(scale), scores_BRL)
+        return scores_BRL
+
+    def softmax_back(self, d_BRL: Tensor, probs_BRL: Tensor, span: tuple[int, int, int], scale: float) -> Tensor:
+        """The gradient of the scores, in place of that of the probabilities."""
+        rows, keys = d_BRL.shape[0] * d_BRL.shape[1], d_BRL.shape[2]
+        self._call("softmax_back", d_BRL.dtype, rows, keys, *span, ctypes.c_float(scale), probs_BRL, d_BRL)
+        return d_BRL
+
+    def cross_entropy(self, logits_NV: Tensor, labels_N: Tensor) -> Tensor:
+        """[N] -log p(label) in fp32; the logits become their own gradients."""
+        losses = logits_NV.new_empty(len(labels_N), dtype=torch.float32)
+        self._call("cross_entropy", logits_NV.dtype, *logits_NV.shape, labels_N, logits_NV, losses)
+        return losses
+
     def _call(self, name: str, dtype: torch.dtype, *given: Any) -> None:
         getattr(self._library, f"{name}_{_TYPES[dtype]}")(*map(_argument, given))
 
@@ -120,6 +138,11 @@ def missing() -> str | None:
     except NoCompilerError as error:
         return str(error)
     return None
+
+
+def take(tensor: Tensor) -> bool:
+    """Whether the kernels work on tensors like this one, here."""
+    return tensor.device.type == "cpu" and tensor.dtype in _TYPES and missing() is None
 
 
 def _folder() -> Path:

@@ -124,7 +124,7 @@ class _Apply(torch.autograd.Function):
         down, low_down = layer.down.forward(run.swiglu(gate_up))
         ctx.layer = layer
         ctx.save_for_backward(
-            *(x, normed, scale, low_qkv, q, k, v, seen, mixed, low_out),
+            *(x, normed, scale, low_qkv, q, k, v, mixed, low_out),
             *(middle, middle_normed, middle_scale, gate_up, low_gate_up, low_down, *kept),
         )
         return middle + down
@@ -133,7 +133,7 @@ class _Apply(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         layer: _Layer = ctx.layer
         run, (before, after), tokens = layer.kernels, layer.norms, layer.tokens
-        x, normed, scale, low_qkv, q, k, v, seen, mixed, low_out, *rest = ctx.saved_tensors
+        x, normed, scale, low_qkv, q, k, v, mixed, low_out, *rest = ctx.saved_tensors
         middle, middle_normed, middle_scale, gate_up, low_gate_up, low_down, *kept = rest
         residual = grads[0].contiguous()
         d = residual.to(layer.dtype)
@@ -154,7 +154,7 @@ class _Apply(torch.autograd.Function):
             d_mixed = d_mixed.new_zeros(len(x), d_mixed.shape[1]).index_add_(0, tokens, d_mixed)
             residual = torch.zeros_like(x).index_add_(0, tokens, residual)
         d_seen = d_mixed.view(len(x), -1, layer.heads[2]).transpose(0, 1)
-        d_qkv = run.rotary_back(*attend_back(d_seen, (q, k, v), seen, kept, layer.row), layer.turn)
+        d_qkv = run.rotary_back(*attend_back(d_seen, (q, k, v), kept, layer.row), layer.turn)
         d_low = layer.qkv.back_low(d_qkv)
         of_qkv = layer.qkv.learn(d_qkv, normed, low_qkv, d_low)
         dx = of_before = None

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from engine.model import kernels
+
 _CHUNK_LOGITS = 1 << 22
 """Logits held at once (16 MiB in fp32)."""
 _LARGE_VOCABULARY = 1 << 17
@@ -55,16 +57,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float64, device=hidden_ND.device)
         with torch.autocast(device, enabled=False):
             for part in chunks(len(labels_N), len(weight_VD)):
-                h, y = hidden[part], labels_N[part, None]
-                logits = functional.linear(h, weight, bias)
-                probs = logits.softmax(-1, dtype=torch.float32)
-                # log Z from the most likely token, whose probability cannot underflow: cheaper than logsumexp.
-                highest, token = logits.max(-1, keepdim=True)
-                log_z = highest.float() - probs.gather(1, token).log()
-                total += (log_z - logits.gather(1, y).float()).sum(dtype=torch.float64)
-                if not (wants_hidden or wants_weight or wants_bias):
-                    continue
-                d_logits = probs.scatter_add_(1, y, torch.full_like(log_z, -1.0)).to(dtype)
+                h = hidden[part]
+                losses, d_logits = _scored(functional.linear(h, weight, bias), labels_N[part])
+                total += losses.sum(dtype=torch.float64)
                 if d_hidden is not None:
                     d_hidden[part] = d_logits @ weight
                 if d_weight is not None:
@@ -79,3 +74,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         saved = iter(ctx.saved_tensors)
         scaled = [next(saved) * grads[0] if wanted else None for wanted in ctx.needs_input_grad[:3]]
         return (*scaled, None)
+
+
+def _scored(logits_NV: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
+    """([N] -log p(label) in fp32, its gradient to the logits in their type); the logits may be written over."""
+    if kernels.take(logits_NV):
+        return kernels.kernels().cross_entropy(logits_NV, labels_N), logits_NV
+    probs, y = logits_NV.softmax(-1, dtype=torch.float32), labels_N[:, None]
+    # log Z from the most likely token, whose probability cannot underflow: cheaper than logsumexp.
+    highest, token = logits_NV.max(-1, keepdim=True)
+    log_z = highest.float() - probs.gather(1, token).log()
+    losses = (log_z - logits_NV.gather(1, y).float())[:, 0]
+    return losses, probs.scatter_add_(1, y, torch.full_like(log_z, -1.0)).to(logits_NV.dtype)
