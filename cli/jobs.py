@@ -81,6 +81,12 @@ _METRIC_COLUMNS: list[Column] = [
     ("mfu", lambda row: row["values"].get("mfu")),
 ]
 
+_ROW_COLUMNS: list[Column] = [
+    ("line", lambda row: row["line"]),
+    ("loss", lambda row: row["loss"]),
+    ("labels", lambda row: row["labels"]),
+]
+
 
 @click.group()
 def jobs() -> None:
@@ -179,6 +185,18 @@ def metrics(job_id: str, split: str | None, jsonl: bool, as_json: bool, quiet: b
         print_jsonl(rows)
     else:
         print_rows(rows, _METRIC_COLUMNS, as_json=as_json, quiet=False)
+
+
+@jobs.command()
+@click.argument("job_id")
+@click.argument("step", type=click.IntRange(min=1))
+@format_options
+def rows(job_id: str, step: int, as_json: bool, quiet: bool) -> None:
+    """The rows of one step and what each lost, the most first; known from the next checkpoint on."""
+    del quiet
+    client = Client()
+    told = client.get(f"jobs/{client.whole_id('job', job_id)}/steps/{step}/rows")["data"]
+    print_rows(told, _ROW_COLUMNS, as_json=as_json, quiet=False)
 
 
 @jobs.command()

@@ -36,6 +36,8 @@ class Progress:
     best_eval_metrics: dict[str, float] = field(default_factory=dict)
     """The best of all evaluations, saved or not."""
     evals_without_gain: int = 0
+    recent_losses: list[float] = field(default_factory=list)
+    recent_log_norms: list[float] = field(default_factory=list)
     train_loss: float | None = None
     loss_scale: float | None = None
     """Of fp16 alone (engine.precision.LossScale)."""

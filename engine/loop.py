@@ -2,27 +2,27 @@
 
 import math
 import time
+from pathlib import Path
 
 from torch.optim import Optimizer
 
-from engine import checkpoint, optim
+from engine import checkpoint, optim, rowlog
 from engine.checkpoint import Progress
 from engine.data.corpus import Batch
 from engine.data.stream import Cursor, RowStream
-from engine.errors import Diverged
 from engine.export import save_subject
 from engine.journal import finite
 from engine.measure import Meter
 from engine.model.checkpointing import checkpoint_activations
 from engine.parts import TrainingSpec
 from engine.precision import LossScale
+from engine.rowlog import RowLog, RowLoss
 from engine.schedule import learning_rate, steps_of
-from engine.scored import Sums
+from engine.scored import RowShares, Sums
 from engine.selection import Selection
 from engine.session import Session
+from engine.spikes import Outcome, SpikeWatch
 from engine.stop import StopRequested
-
-_LINES_TOLD = 20
 
 
 class Training:
@@ -46,6 +46,9 @@ class Training:
             self.stream.cursor = Cursor(self.progress.epoch, self.progress.position)
         self.selection = Selection(spec.checkpoints, self.progress)
         self.scale = LossScale(self.progress, session.machine.precision)
+        self.spikes = SpikeWatch(self.progress, self.hyper.on_loss_spike, self.journal)
+        kept = None if session.start is None else session.start / checkpoint.STATE / rowlog.NAME
+        self.row_log = RowLog(session.run.root / rowlog.NAME, kept)
         self.saved_step = None if session.start is None else self.progress.step
         self.elapsed_before_s = self.progress.elapsed_s
         self.started_s = time.perf_counter()
@@ -90,48 +93,57 @@ class Training:
         return at and done_step != step
 
     def _step(self, meter: Meter) -> None:
-        """One optimizer step: the micro-batches' losses are summed, and divided once by all that they count."""
-        progress, start_s = self.progress, time.perf_counter()
+        """One optimizer step."""
+        start_s = time.perf_counter()
         batches = self.stream.next_step()
         waited_s = time.perf_counter() - start_s
         count = sum(self.session.objective.count(batch) for batch in batches)
-        sums = Sums()
+        sums, rows = self._gradients(batches, count)
+        norm = optim.clip(self.trainable, self.hyper.max_grad_norm)
+        outcome = Outcome(self.progress.step + 1, float(sums.total) / count, float(norm), rows)
+        rate = learning_rate(self.hyper, self.progress.step, self.total_steps)
+        values = {"loss": outcome.loss, "learning_rate": rate, "grad_norm": outcome.grad_norm}
+        if self._allows(outcome):
+            optim.set_rate(self.optimizer, rate)
+            self.optimizer.step()
+        else:
+            values["skipped"] = 1.0
+        optim.clear(self.trainable)
+        self._advance(batches, outcome)
+        values |= {"tokens": float(self.progress.tokens), "data_wait_s": waited_s, "epoch": self.stream.epoch()}
+        if self.scale.active:
+            values["loss_scale"] = self.scale.value
+        step_s = time.perf_counter() - start_s
+        values |= meter.step(batches, step_s=step_s, steps_left=self.total_steps - self.progress.step)
+        self.journal.metrics(self.progress.step, "train", values | sums.means())
+
+    def _gradients(self, batches: list[Batch], count: int) -> tuple[Sums, list[RowLoss]]:
+        """The micro-batches' losses are summed, and divided once by all that they count."""
+        sums, shares = Sums(), list[RowShares]()
         for batch in batches:
             scored = self.session.loss(batch)
             (scored.total / count * self.scale.value).backward()
             sums.add(scored)
+            if scored.shares is not None:
+                shares.append(scored.shares)
         self.scale.undo(p for _, p in self.trainable)
-        norm = optim.clip(self.trainable, self.hyper.max_grad_norm)
-        loss, grad_norm = float(sums.total) / count, float(norm)
-        skipped = math.isfinite(loss) and self.scale.overflows(grad_norm)
-        if not (math.isfinite(loss) and (math.isfinite(grad_norm) or skipped)):
-            raise _diverged(progress.step + 1, loss, grad_norm, batches)
-        rate = learning_rate(self.hyper, progress.step, self.total_steps)
-        if skipped:
-            self._tell_skipped(progress.step + 1)
-        else:
-            optim.set_rate(self.optimizer, rate)
-            self.optimizer.step()
-        optim.clear(self.trainable)
+        return sums, [row for share in shares for row in share.by_row()]
 
+    def _allows(self, outcome: Outcome) -> bool:
+        """Whether the step's update is applied: not where fp16 overflowed, nor where a spike is to be left out."""
+        if math.isfinite(outcome.loss) and self.scale.overflows(outcome.grad_norm):
+            self._tell_skipped(outcome.step)
+            return False
+        return self.spikes.allows(outcome)
+
+    def _advance(self, batches: list[Batch], outcome: Outcome) -> None:
+        progress = self.progress
         progress.step += 1
         progress.epoch, progress.position = self.stream.cursor.epoch, self.stream.cursor.position
         progress.tokens += sum(batch.tokens for batch in batches)
         progress.trained_tokens += sum(batch.count for batch in batches)
-        progress.train_loss = loss
-        step_s = time.perf_counter() - start_s
-        figures = meter.step(batches, step_s=step_s, steps_left=self.total_steps - progress.step)
-        values = {
-            "loss": loss,
-            "learning_rate": rate,
-            "grad_norm": grad_norm,
-            "tokens": float(progress.tokens),
-            "data_wait_s": waited_s,
-            "epoch": self.stream.epoch(),
-        }
-        if self.scale.active:
-            values["loss_scale"] = self.scale.value
-        self.journal.metrics(progress.step, "train", values | sums.means() | figures)
+        progress.train_loss = outcome.loss
+        self.row_log.append(progress.step, outcome.rows)
 
     def _tell_skipped(self, step: int) -> None:
         self.journal.log(
@@ -162,9 +174,7 @@ class Training:
         scored = progress.eval_metrics if progress.evaluated_step == progress.step else {}
         best = self.selection.saved(scored)
         progress.elapsed_s = self._elapsed_s()
-        target = checkpoint.save(
-            run.checkpoints, progress, self.optimizer, lambda folder: save_subject(self.session.subject, folder)
-        )
+        target = checkpoint.save(run.checkpoints, progress, self.optimizer, self._write_subject)
         checkpoint.prune(run.checkpoints, self.spec.checkpoints.save_total_limit, progress.best_step)
         self.saved_step = progress.step
         self.journal.write(
@@ -175,6 +185,10 @@ class Training:
             best=best,
             metrics=finite({"loss": progress.train_loss, **scored}),
         )
+
+    def _write_subject(self, folder: Path) -> None:
+        save_subject(self.session.subject, folder)
+        self.row_log.copy_to(folder / checkpoint.STATE / rowlog.NAME)
 
     def _elapsed_s(self) -> float:
         return self.elapsed_before_s + time.perf_counter() - self.started_s
@@ -216,15 +230,4 @@ def _stream_of(session: Session, spec: TrainingSpec) -> RowStream:
         row_tokens=hyper.max_length * corpus.together,
         step_rows=(hyper.per_device_train_batch_size, hyper.gradient_accumulation_steps),
         packing=hyper.packing,
-    )
-
-
-def _diverged(step: int, loss: float, grad_norm: float, batches: list[Batch]) -> Diverged:
-    lines = sorted({line for batch in batches for line in batch.lines})
-    told = ", ".join(map(str, lines[:_LINES_TOLD])) + (", ..." if len(lines) > _LINES_TOLD else "")
-    what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {grad_norm}"
-    return Diverged(
-        "diverged",
-        f"{what} at step {step}; its rows are from lines {told}",
-        "Lower learning_rate, raise warmup_steps, or look at those rows.",
     )

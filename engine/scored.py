@@ -3,9 +3,26 @@
 import math
 from typing import NamedTuple
 
+import numpy as np
 from torch import Tensor
 
 from engine.data.corpus import Corpus
+from engine.rowlog import RowLoss
+
+
+class RowShares(NamedTuple):
+    """What of a batch's total each label has, or each pair; row by row, `counts` of them a row."""
+
+    lines: tuple[int, ...]
+    counts: tuple[int, ...]
+    losses: Tensor
+
+    def by_row(self) -> list[RowLoss]:
+        counts = np.array(self.counts)
+        row_of_each = np.repeat(np.arange(len(counts)), counts)
+        totals = np.bincount(row_of_each, self.losses.double().cpu().numpy(), len(counts))
+        means = totals / np.maximum(counts, 1)
+        return [RowLoss(*row) for row in zip(self.lines, means.tolist(), self.counts, strict=True)]
 
 
 class Scored(NamedTuple):
@@ -14,6 +31,7 @@ class Scored(NamedTuple):
     total: Tensor
     counted: int
     figures: dict[str, Tensor]
+    shares: RowShares | None = None
 
 
 class Sums:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.answers import Page, Series, answer
 from api.bodies import read_json
@@ -10,7 +10,8 @@ from api.deps import After, CallerDep, Limit, Order, SeriesLimit, ServiceDep
 from api.errors import documented
 from api.jobs import service as jobs
 from api.jobs import submit
-from api.jobs.schemas import EventObject, JobObject, MetricObject, Status
+from api.jobs.rows import rows
+from api.jobs.schemas import EventObject, JobObject, MetricObject, Status, StepRows
 from api.models.schemas import ArtifactObject
 from engine.jobs import JOB_SPEC, SPECS
 
@@ -30,6 +31,7 @@ StatusFilter = Annotated[Status | None, Query()]
 AfterSeq = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last seq of the page before.")]
 AfterStep = Annotated[int | None, Query(ge=0, le=_MAX_SEQ, description="The last step of the page before.")]
 Level = Annotated[Literal["info", "warn", "error"] | None, Query()]
+Step = Annotated[int, Path(ge=1, le=_MAX_SEQ, description="A step of the job, from 1.")]
 Split = Annotated[Literal["train", "eval"] | None, Query()]
 
 
@@ -97,6 +99,12 @@ def list_job_metrics(
 ) -> Response:
     """List the figures of a job by step; the cursor is the step."""
     return answer(jobs.metrics(service, caller, job_id, split=split, after=after, limit=limit))
+
+
+@router.get("/{job_id}/steps/{step}/rows", response_model=StepRows, responses=documented(401, 404, 422))
+def list_step_rows(service: ServiceDep, caller: CallerDep, job_id: str, step: Step) -> Response:
+    """List the rows of one step and what each lost; known from the next checkpoint on."""
+    return answer(rows(service, caller, job_id, step))
 
 
 @router.get("/{job_id}/checkpoints", response_model=Page[ArtifactObject], responses=documented(401, 404, 422))

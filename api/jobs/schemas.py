@@ -87,6 +87,22 @@ class MetricObject(BaseModel):
     values: Figures
 
 
+class RowLossObject(BaseModel):
+    """What one row of the training file lost: the mean over its labels; null where it is not finite."""
+
+    line: int
+    loss: float | None
+    labels: int
+
+
+class StepRows(BaseModel):
+    """The rows that a step was trained on, those that lost most first."""
+
+    object: Literal["step.rows"] = "step.rows"
+    step: int
+    data: list[RowLossObject]
+
+
 def event_object(event: Event) -> EventObject:
     return EventObject(
         seq=event.seq,

@@ -2,13 +2,14 @@
 
 from typing import Any
 
+import torch
 from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from engine.data.corpus import Batch
 from engine.model import llama
 from engine.model.loss import summed_cross_entropy
-from engine.scored import Scored
+from engine.scored import RowShares, Scored
 
 
 def decoder_of(model: nn.Module) -> Any:
@@ -49,10 +50,13 @@ def labelled_states(model: nn.Module, batch: Batch) -> Tensor:
 
 def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
     """(sum of -log p over the batch's labels, how many labels)."""
-    hidden_ND = labelled_states(model, batch)
-    return summed_cross_entropy(hidden_ND, head_of(model), batch.labels_N), batch.count
+    scored = token_score(model, batch)
+    return scored.total, scored.counted
 
 
 def token_score(model: nn.Module, batch: Batch) -> Scored:
-    """`token_loss`, as objectives tell it."""
-    return Scored(*token_loss(model, batch), {})
+    """The same as objectives tell it, with the loss of every label."""
+    hidden_ND = labelled_states(model, batch)
+    losses_N = torch.empty(batch.count, device=hidden_ND.device)
+    total = summed_cross_entropy(hidden_ND, head_of(model), batch.labels_N, losses_N)
+    return Scored(total, batch.count, {}, RowShares(batch.lines, batch.label_counts, losses_N))

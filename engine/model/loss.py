@@ -15,20 +15,28 @@ _LARGE_VOCABULARY = 1 << 17
 """Taken for heads that do not tell their width."""
 
 
-def summed_cross_entropy(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
-    """The sum of -log p(label) over N positions, as a scalar with gradients to the hidden states and the head."""
+def summed_cross_entropy(
+    hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, losses_N: Tensor | None = None
+) -> Tensor:
+    """The sum of -log p(label) over N positions, as a scalar with gradients to the hidden states and the head.
+
+    `losses_N` takes what each label has of the sum, without gradients.
+    """
+    if losses_N is None:
+        losses_N = torch.empty(len(labels_N), device=hidden_ND.device)
     if type(head) is nn.Linear:
-        return _ChunkedCrossEntropy.apply(hidden_ND, head.weight, head.bias, labels_N)  # type: ignore[return-value]
+        return _ChunkedCrossEntropy.apply(hidden_ND, head.weight, head.bias, labels_N, losses_N)  # type: ignore[return-value]
     total = hidden_ND.new_zeros((), dtype=torch.float32)
     for part in chunks(len(labels_N), head_width(head)):
         chunk = checkpoint(_plain, hidden_ND[part], head, labels_N[part], use_reentrant=False)
         assert isinstance(chunk, Tensor)
-        total = total + chunk
+        losses_N[part] = chunk.detach()
+        total = total + chunk.sum()
     return total
 
 
 def _plain(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
-    return functional.cross_entropy(head(hidden_ND).float(), labels_N, reduction="sum")
+    return functional.cross_entropy(head(hidden_ND).float(), labels_N, reduction="none")
 
 
 def head_width(head: nn.Module) -> int:
@@ -45,12 +53,14 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     """A linear head and its cross-entropy in one: gradients are made while the chunk's logits are there."""
 
     @staticmethod
-    def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor, losses_N: Tensor
+    ) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
         hidden, weight = hidden_ND.to(dtype), weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
-        wants_hidden, wants_weight, wants_bias, _ = ctx.needs_input_grad
+        wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
         d_hidden = torch.empty_like(hidden_ND) if wants_hidden else None
         d_weight = torch.zeros_like(weight_VD) if wants_weight else None
         d_bias = torch.zeros_like(bias_V) if wants_bias and bias_V is not None else None
@@ -59,6 +69,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             for part in chunks(len(labels_N), len(weight_VD)):
                 h = hidden[part]
                 losses, d_logits = _scored(functional.linear(h, weight, bias), labels_N[part])
+                losses_N[part] = losses
                 total += losses.sum(dtype=torch.float64)
                 if d_hidden is not None:
                     d_hidden[part] = d_logits @ weight
@@ -73,7 +84,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         saved = iter(ctx.saved_tensors)
         scaled = [next(saved) * grads[0] if wanted else None for wanted in ctx.needs_input_grad[:3]]
-        return (*scaled, None)
+        return (*scaled, None, None)
 
 
 def _scored(logits_NV: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:

@@ -48,6 +48,10 @@ class Hyperparameters(Part):
     max_grad_norm: float = Field(
         default=1.0, ge=0, le=1e6, description="Gradients are clipped to this norm; 0 turns it off."
     )
+    on_loss_spike: Literal["warn", "skip", "stop"] = Field(
+        default="warn",
+        description="What happens at a step whose loss or gradient stands out; skip: its update is left out.",
+    )
     max_length: int = Field(
         default=1024,
         ge=8,

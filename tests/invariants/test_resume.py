@@ -132,6 +132,12 @@ def test_a_killed_run_goes_on_to_the_same_losses_and_weights_bit_for_bit(killed,
     assert same_weights(went_on / "output", whole / "output")
 
 
+def test_a_killed_run_goes_on_to_the_same_record_of_its_rows(killed, tmp_path):
+    whole, broken = killed
+    logs = [root / "rows.bin" for root in (whole, resumed(broken, tmp_path / "run"))]
+    assert logs[0].read_bytes() == logs[1].read_bytes()
+
+
 def test_with_the_data_cursor_lost_the_losses_differ(killed, tmp_path):
     whole, broken = killed
     went_on = resumed(broken, tmp_path / "run", change={"epoch": 0, "position": 0})

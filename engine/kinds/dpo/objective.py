@@ -26,7 +26,7 @@ from engine.parts import AdapterTuning
 from engine.precision import Machine
 from engine.reference import ReferenceCache, reference_scores
 from engine.rundir import RunDirectory
-from engine.scored import Scored, Sums
+from engine.scored import RowShares, Scored, Sums
 
 
 class DpoObjective:
@@ -139,7 +139,8 @@ class DpoObjective:
             "logps/chosen": logps_S[::2].sum(),
             "logps/rejected": logps_S[1::2].sum(),
         }
-        return Scored(losses_B.sum(), len(losses_B), figures)
+        shares = RowShares(batch.lines[::PAIR], (1,) * len(losses_B), losses_B.detach())
+        return Scored(losses_B.sum(), len(losses_B), figures, shares)
 
     def summary(self, sums: Sums, corpus: Corpus) -> dict[str, float]:
         """eval_accuracy stands beside what the better of 'take the longer' and 'take the shorter' answer reaches."""

@@ -181,7 +181,7 @@ def test_a_run_that_diverges_names_step_and_lines(tmp_path):
     save_file(weights, root / "model" / "model.safetensors", {"format": "pt"})
     assert runs.carry_out(root) == EXIT_DIVERGED
     assert failure(root)["failure"] == "diverged"
-    assert failure(root)["message"].endswith("its rows are from lines 5")
+    assert failure(root)["message"].endswith("the rows whose own loss is no number are from lines 5")
 
 
 def test_weights_that_are_not_finite_are_a_spec_error(tmp_path):

@@ -1,0 +1,44 @@
+"""What the rows of a step lost: read from the newest checkpoint that a job has left."""
+
+import math
+
+from api.auth import Caller
+from api.deps import Service
+from api.errors import ApiError
+from api.jobs.schemas import RowLossObject, StepRows
+from api.jobs.service import find
+from db import artifacts
+from engine.rowlog import NAME, last_step, rows_of_step
+
+
+def rows(service: Service, caller: Caller, job_id: str, step: int) -> StepRows:
+    """The rows of one step, those that lost most first.
+
+    Raises:
+        ApiError: 404 when there is no such job, or none of its checkpoints knows the step.
+    """
+    with service.database.read() as session:
+        job = find(session, caller, job_id)
+        saved, _ = artifacts.page(session, job.project_id, kinds=["checkpoint"], job_id=job.id, after=None, limit=1)
+        files = artifacts.files(session, saved[0].id) if saved else []
+    log = next((file for file in files if file.path == f"state/{NAME}"), None)
+    if log is None:
+        raise _unknown(step, "the job has no checkpoint that tells of its rows")
+    with service.blobs.open(log.sha256) as file:
+        found, known = rows_of_step(file, step), last_step(file)
+    if not found:
+        raise _unknown(step, f"the newest checkpoint tells of steps 1 to {known}")
+    told = [RowLossObject(line=row.line, loss=_finite(row.loss), labels=row.labels) for row in found]
+    return StepRows(step=step, data=sorted(told, key=_worst_first))
+
+
+def _unknown(step: int, why: str) -> ApiError:
+    return ApiError(404, "step_not_found", f"nothing is known of the rows of step {step}: {why}", param="step")
+
+
+def _finite(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None
+
+
+def _worst_first(row: RowLossObject) -> float:
+    return -math.inf if row.loss is None else -row.loss

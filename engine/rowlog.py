@@ -1,0 +1,72 @@
+"""What every row lost at every step: sixteen bytes a row, in the order of the steps; part of each checkpoint."""
+
+import os
+import shutil
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+NAME = "rows.bin"
+_RECORD = struct.Struct("<IIfI")
+"""Step, line of the training file, loss, labels."""
+
+
+class RowLoss(NamedTuple):
+    """A document of a step: `loss` is the mean over its `labels`; a pair counts as one label."""
+
+    line: int
+    loss: float
+    labels: int
+
+
+class RowLog:
+    """The file of a run that trains. `kept` is what the checkpoint that the run goes on from has of it."""
+
+    def __init__(self, path: Path, kept: Path | None) -> None:
+        self.path = path
+        path.unlink(missing_ok=True)
+        if kept is not None and kept.exists():
+            shutil.copyfile(kept, path)
+
+    def append(self, step: int, rows: Iterable[RowLoss]) -> None:
+        with self.path.open("ab") as file:
+            file.write(b"".join(_RECORD.pack(step, row.line, row.loss, row.labels) for row in rows))
+
+    def copy_to(self, path: Path) -> None:
+        if self.path.exists():
+            shutil.copyfile(self.path, path)
+
+
+def last_step(file: BinaryIO) -> int | None:
+    """The newest step in a log, None for an empty one."""
+    records = _records(file)
+    return _step_at(file, records - 1) if records else None
+
+
+def rows_of_step(file: BinaryIO, step: int) -> list[RowLoss]:
+    """The rows of one step in the order in which they were trained on; none when the log does not reach there."""
+    low, high = _first_from(file, step), _first_from(file, step + 1)
+    file.seek(low * _RECORD.size)
+    return [RowLoss(*record[1:]) for record in _RECORD.iter_unpack(file.read((high - low) * _RECORD.size))]
+
+
+def _first_from(file: BinaryIO, step: int) -> int:
+    """The first record of this step or a later one: a search by halves, for logs may be long."""
+    low, high = 0, _records(file)
+    while low < high:
+        middle = (low + high) // 2
+        if _step_at(file, middle) < step:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _records(file: BinaryIO) -> int:
+    return file.seek(0, os.SEEK_END) // _RECORD.size
+
+
+def _step_at(file: BinaryIO, record: int) -> int:
+    file.seek(record * _RECORD.size)
+    return _RECORD.unpack(file.read(_RECORD.size))[0]
