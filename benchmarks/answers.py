@@ -1,0 +1,76 @@
+"""Fine-tuning on real questions and answers against TRL's SFTTrainer: what sft, lora and qlora have in common.
+
+Both sides take the same eight rows a step, in the same order, loss on the answers alone, with the same optimizer,
+rate and schedule. TRL's defaults are bf16, padded batches of eight and activation checkpointing. Its best setting is
+searched: batches of fewer rows, grouping by length, no padding at all, packing, and fp32. Two of its options are left
+out: Liger's kernels are Triton's and do not run on a CPU, and weights in bf16 without master weights lose updates, so
+they would not be the same training.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import material
+from race import Contest, Rows
+
+from engine.data.corpus import Batch
+
+ROWS_PER_STEP = 8
+FILE_ROWS = 160
+RATE = 1e-4
+OPTIMIZER: dict[str, Any] = {
+    "learning_rate": RATE,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0,
+    "adam_beta2": 0.95,
+}
+DEFAULTS: dict[str, Any] = {"per_device_train_batch_size": ROWS_PER_STEP, "max_length": material.POSITIONS}
+_PLAIN = DEFAULTS | {"gradient_checkpointing": False}
+STAGES: list[dict[str, dict[str, Any]]] = [
+    {
+        "no checkpointing": _PLAIN,
+        "no checkpointing, 2 rows": _PLAIN | {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+        "no checkpointing, 1 row": _PLAIN | {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8},
+        "no checkpointing, by length": _PLAIN | {"train_sampling_strategy": "group_by_length"},
+        "no checkpointing, padding-free": _PLAIN | {"padding_free": True, "max_length": None},
+        "no checkpointing, packing": _PLAIN | {"packing": True, "per_device_train_batch_size": 2},
+    },
+    {"fp32": {"bf16": False}},
+]
+
+
+def hyperparameters(**more: Any) -> dict[str, Any]:
+    """Ours, for a spec."""
+    return {
+        **OPTIMIZER,
+        "per_device_train_batch_size": ROWS_PER_STEP,
+        "max_length": material.POSITIONS,
+        "packing": False,  # the same rows a step as the peer; they are not padded either way
+        "precision": "bf16",
+        **more,
+    }
+
+
+def contest(name: str, tuning: dict[str, Any], goals: dict[str, float]) -> Contest:
+    rows = material.conversations(FILE_ROWS)
+
+    def rows_of(steps: list[list[Batch]], _: Path) -> Rows:
+        return [rows[line - 1] for step in steps for batch in step for line in batch.lines]
+
+    return Contest(
+        name=name,
+        spec={
+            "kind": "sft",
+            "model": "bench/1",
+            "training_file": "file-bench",
+            "tuning": tuning,
+            "hyperparameters": hyperparameters(),
+        },
+        data="".join(json.dumps(row) + "\n" for row in rows),
+        rows_of=rows_of,
+        given=OPTIMIZER | {"train_sampling_strategy": "sequential", "assistant_only_loss": True},
+        known={"defaults": DEFAULTS},
+        stages=STAGES,
+        goals=goals,
+    )

@@ -1,0 +1,109 @@
+"""What the engine's benchmarks train: a Llama of 28M random weights with an 8k tokenizer, and real rows."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from service import REPOSITORY
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers.utils.logging import disable_progress_bar
+
+from engine.data.tokenizer import train_tokenizer
+
+disable_progress_bar()
+
+ANSWERS = REPOSITORY / "examples" / "gsm8k_train.jsonl"
+TEXT = REPOSITORY / "examples" / "shakespeare.txt"
+PAIRS = REPOSITORY.parent / "shared" / "data" / "hh_rlhf" / "harmless_base_test_first1500.jsonl.gz"
+POSITIONS = 512
+LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
+
+_VOCABULARY = 8192
+_SHAPE = {
+    "hidden_size": 512,
+    "intermediate_size": 1408,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": POSITIONS,
+}
+_PAIR_CHARACTERS = 2000
+"""Longer pairs are left out: they may not fit the model's positions, and then both sides would cut them."""
+
+
+def save_base(folder: Path) -> Path:
+    """The random Llama (27.8M parameters) and the tokenizer trained on the rows, in the Hugging Face layout."""
+    texts = (part for row in _lines(ANSWERS) for part in (row["prompt"], row["completion"]))
+    tokenizer = train_tokenizer([*texts, TEXT.read_text(encoding="utf-8")], _VOCABULARY)
+    torch.manual_seed(0)
+    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **_SHAPE, **special)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def save_adapter(folder: Path, base: Path) -> Path:
+    """A fresh LoRA adapter: drawn once, so that both sides start from the same one."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **LORA)).save_pretrained(str(folder))
+    return folder
+
+
+def conversations(rows: int) -> list[dict[str, Any]]:
+    """Questions and answers of GSM8K as chats."""
+    return [
+        {"messages": [_message("user", row["prompt"]), _message("assistant", row["completion"])]}
+        for row in islice(_lines(ANSWERS), rows)
+    ]
+
+
+def pairs(rows: int) -> list[dict[str, Any]]:
+    """Real preference pairs (Bai et al. 2022, arXiv:2204.05862): the talk so far, the better and the worse answer.
+
+    Raises:
+        SystemExit: the data is not there; it is not part of the repository.
+    """
+    if not PAIRS.exists():
+        raise SystemExit(f"skipped: the preference pairs of hh_rlhf are not in {PAIRS}")
+    with gzip.open(PAIRS, "rt", encoding="utf-8") as file:
+        talks = (json.loads(line) for line in file)
+        found = list(islice((pair for pair in map(_pair, talks) if pair), rows))
+    assert len(found) == rows, f"only {len(found)} pairs"
+    return found
+
+
+def _pair(talk: dict[str, str]) -> dict[str, Any] | None:
+    """The pair of a row, if both sides answer the same talk at a length that fits."""
+    (prompt, chosen), (other, rejected) = (talk[side].rsplit("\n\nAssistant:", 1) for side in ("chosen", "rejected"))
+    sides = chosen.strip(), rejected.strip()
+    if prompt != other or not all(sides) or len(prompt) + max(map(len, sides)) > _PAIR_CHARACTERS:
+        return None
+    turns = _turns(prompt)
+    return {"prompt": turns, "chosen": sides[0], "rejected": sides[1]} if turns else None
+
+
+def _turns(prompt: str) -> list[dict[str, str]]:
+    """`\\n\\nHuman: ...\\n\\nAssistant: ...` as messages that end with the user's; empty where one is missing."""
+    turns: list[dict[str, str]] = []
+    for part in prompt.split("\n\nHuman:")[1:]:
+        asked, *answered = part.split("\n\nAssistant:")
+        turns.append(_message("user", asked.strip()))
+        turns += [_message("assistant", answer.strip()) for answer in answered]
+    whole = all(turn["content"] for turn in turns) and bool(turns) and turns[-1]["role"] == "user"
+    return turns if whole else []
+
+
+def _message(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)

@@ -1,0 +1,60 @@
+"""Pre-training of a 28M Llama on Shakespeare, against transformers' Trainer: tokens per CPU-second.
+
+Full rows of 512 tokens, eight a step, the same rows on both sides in the same order. The Trainer's best setting is
+searched: which attention, bf16 or fp32, compiled or not; nothing is padded or checkpointed.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import material
+import race
+import torch
+from answers import OPTIMIZER, hyperparameters
+from race import Contest, Rows
+
+from engine.data.corpus import Batch
+
+ROWS_PER_STEP = 8
+RATE = 1e-3
+SETTINGS: dict[str, Any] = {"per_device_train_batch_size": ROWS_PER_STEP, "bf16": True}
+
+
+def rows_of(steps: list[list[Batch]], _: Path) -> Rows:
+    """Each row with the token after it: the Trainer shifts labels for itself, so 513 tokens have 512 labels."""
+    rows = []
+    for batch in (batch for step in steps for batch in step):
+        assert set(batch.segments) == {material.POSITIONS}, "every row is full"
+        pairs = zip(batch.ids_T.split(material.POSITIONS), batch.labels_N.split(material.POSITIONS), strict=True)
+        rows += [torch.cat([ids[:1], labels]).tolist() for ids, labels in pairs]
+    return [{"input_ids": row, "labels": row} for row in rows]
+
+
+def main() -> None:
+    race.run(
+        Contest(
+            name="pretrain",
+            spec={
+                "kind": "pretrain",
+                "model": "bench/1",
+                "training_file": "file-bench",
+                "hyperparameters": hyperparameters(learning_rate=RATE),
+            },
+            data=material.TEXT.read_text(encoding="utf-8"),
+            rows_of=rows_of,
+            given=OPTIMIZER | {"learning_rate": RATE, "train_sampling_strategy": "sequential"},
+            known={"bf16": SETTINGS},
+            stages=[
+                {"sdpa": SETTINGS, "eager": SETTINGS | {"attn_implementation": "eager"}},
+                {"fp32": {"bf16": False}},
+                {"compiled": {"torch_compile": True}},
+            ],
+            goals={"best": 1.5},
+            units_per_step=ROWS_PER_STEP * material.POSITIONS,
+            utilization_goal=0.55,
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
