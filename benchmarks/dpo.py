@@ -2,8 +2,7 @@
 
 Both sides take the same eight pairs a step with the same optimizer, rate and schedule. TRL's defaults are bf16,
 activation checkpointing and a live reference model; like for like has the reference computed before the first step,
-as ours is, and no checkpointing. What the reference costs before the first step is in neither figure. Ours is not
-told that pairs share their prompt: it sees that for itself.
+as ours has it, and no checkpointing. What a reference costs before the first step is in no figure.
 """
 
 import json
@@ -19,13 +18,13 @@ from transformers import AutoTokenizer
 from engine.data.corpus import Batch
 
 PAIRS_PER_STEP = 8
-FILE_PAIRS = 64
+STEPS = 6
 RATE = 1e-5
 SETTINGS: dict[str, Any] = {"per_device_train_batch_size": PAIRS_PER_STEP, "max_length": material.POSITIONS}
 
 
 def main() -> None:
-    rows = material.pairs(FILE_PAIRS)
+    rows = material.pairs(STEPS * PAIRS_PER_STEP)
 
     def rows_of(steps: list[list[Batch]], base: Path) -> Rows:
         """The prompt as text, as the template renders it: TRL then ends both answers with EOS alone, as ours does."""
@@ -55,6 +54,7 @@ def main() -> None:
             goals={"defaults": 8.0, "like for like": 5.0},
             unit="pairs",
             units_per_step=PAIRS_PER_STEP,
+            steps=STEPS,
         )
     )
 

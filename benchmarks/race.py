@@ -52,6 +52,8 @@ class Contest:
     units_per_step: float | None = None
     """Where the peer does not count for itself."""
     utilization_goal: float | None = None
+    steps: int = 8
+    """Of every run that is measured, the first two of them not counted."""
 
     @property
     def method(self) -> str:
@@ -134,7 +136,7 @@ def run(contest: Contest) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the engine is stopped then too
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=8, help="Of every run, the first two of them not counted.")
+    parser.add_argument("--steps", type=int, default=contest.steps)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as folder:
         race = Race(contest, Path(folder), options.steps)
