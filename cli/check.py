@@ -18,7 +18,7 @@ _EVERY_FAULT = 1 << 62
 
 
 def purpose_of(path: Path) -> str:
-    """What a file is for, by its look: plain text and {"text": ...} rows pretrain, all else fine-tunes."""
+    """What a file is for, by its look: plain text and {"text": ...} rows pretrain, choices evaluate, all else fine-tunes."""
     if path.suffix == ".txt":
         return "pretrain"
     with path.open("rb") as source:
@@ -28,6 +28,8 @@ def purpose_of(path: Path) -> str:
         row = json.loads(first)
     except ValueError:
         return "fine-tune"  # the check will name the fault
+    if isinstance(row, dict) and "choices" in row:
+        return "evals"
     texts = isinstance(row, dict) and "text" in row and not row.keys() & {"messages", "prompt", "instruction", "chosen"}
     return "pretrain" if texts else "fine-tune"
 

@@ -126,4 +126,7 @@ def tell_end(job: dict[str, Any], *, suggest: bool = True) -> Exit:
     for made in job.get("artifacts") or []:
         if suggest and made["kind"] in ("model", "adapter"):
             say(f"  next: trainyard {made['kind']}s pull {made['name']}/{made['version']} -o ./{made['name']}")
+    for file_id in job.get("result_files") or []:
+        if suggest:
+            say(f"  next: trainyard files download {file_id}    # a line for every row")
     return ENDS[job["status"]]

@@ -66,6 +66,7 @@ _FIELDS: list[Column] = [
     ("latest", lambda row: _figures(row.get("progress"))),
     ("result", lambda row: _figures((row.get("result") or {}).get("metrics"))),
     ("made", _made),
+    ("row by row", lambda row: ", ".join(row.get("result_files") or [])),
     ("error", _error),
     ("created", lambda row: moment(row["created_at"])),
     ("started", lambda row: moment(row["started_at"])),

@@ -14,7 +14,7 @@ from cli.files import upload_file
 from cli.output import say
 
 PURPOSE_OF_KIND = {"pretrain": "pretrain", "sft": "fine-tune", "dpo": "fine-tune", "eval": "evals"}
-_FILE_FIELDS = ("training_file", "validation_file", "eval_file")
+_FILE_FIELDS = ("training_file", "validation_file", "eval_file", "fewshot_file")
 
 TEMPLATES = {
     "pretrain": """\
@@ -77,11 +77,16 @@ hyperparameters:
 seed: 42
 """,
     "eval": """\
-kind: eval                     # loss, perplexity and bits per byte on held-out rows
+kind: eval                     # score a model on held-out rows; every row's score is kept as a file
 model: my-adapter              # name, name/version, or the id of a model, adapter or checkpoint
 eval_file: ./heldout.jsonl     # any data format; a path is uploaded, or give a file id
 evaluation:
+  task: auto                   # loss | multiple_choice (question + choices + answer) | generate (exact match)
   max_length: 512
+  # num_fewshot: 5               # multiple_choice, generate: solved examples, from the file below
+  # max_new_tokens: 256          # generate: tokens of an answer
+  # temperature: 0               # generate: 0 is greedy
+# fewshot_file: ./solved.jsonl # not indented: beside eval_file
 """,
 }
 

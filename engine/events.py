@@ -52,8 +52,9 @@ class Metrics(EventPart):
 
     train: loss, learning_rate, grad_norm, tokens, tokens_per_s, trained_tokens_per_s, mfu, memory_bytes,
     step_s, data_wait_s, epoch, eta_s; of dpo also rewards/chosen, rewards/rejected, rewards/accuracies,
-    rewards/margins, logps/chosen, logps/rejected; in fp16 also loss_scale. eval: eval_loss; eval_perplexity and eval_bits_per_byte, or
-    of dpo eval_accuracy, eval_length_baseline and the figures above under eval_.
+    rewards/margins, logps/chosen, logps/rejected; in fp16 also loss_scale. eval: eval_loss; eval_perplexity and
+    eval_bits_per_byte, or of dpo eval_accuracy, eval_length_baseline and the figures above under eval_, or of a
+    job of kind eval eval_acc/*, eval_baseline/*, eval_exact_match, eval_parseable.
     """
 
     type: Literal["metrics"] = "metrics"
@@ -86,11 +87,14 @@ class Exported(EventPart):
 
 
 class Finished(EventPart):
-    """The run is done; `metrics` are its result."""
+    """The run is done; `metrics` are its result, `groups` the same figures by the subjects of its rows."""
 
     type: Literal["finished"] = "finished"
     step: int
     metrics: dict[str, float | None]
+    groups: dict[str, dict[str, float | None]] = {}
+    items: str | None = None
+    """The file that tells of every row what the model made of it."""
 
 
 class Stopped(EventPart):

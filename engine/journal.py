@@ -30,8 +30,8 @@ class Journal:
     def metrics(self, step: int, split: Literal["train", "eval"], values: Mapping[str, float | None]) -> None:
         self.write("metrics", step=step, split=split, values=finite(values))
 
-    def finish(self, step: int, metrics: Mapping[str, float | None]) -> None:
-        self.write("finished", step=step, metrics=finite(metrics))
+    def finish(self, step: int, metrics: Mapping[str, float | None], **more: Any) -> None:
+        self.write("finished", step=step, metrics=finite(metrics), **more)
 
     def close(self) -> None:
         self._file.close()

@@ -19,7 +19,8 @@ from engine.journal import Journal
 from engine.loop import Training
 from engine.parts import TrainingSpec
 from engine.rundir import RunDirectory
-from engine.session import Session, score
+from engine.score import score
+from engine.session import Session
 from engine.stop import StopFlag, StopRequested
 
 disable_progress_bar()

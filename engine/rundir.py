@@ -47,6 +47,10 @@ class RunDirectory:
         return Path(os.environ.get("TRAINYARD_CACHE_DIR", self.root / "cache"))
 
     @property
+    def items(self) -> Path:
+        return self.root / "items.jsonl"
+
+    @property
     def model(self) -> Path | None:
         return _present(self.root / "model")
 

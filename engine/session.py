@@ -18,6 +18,7 @@ from engine.model import kernels, llama
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.objectives import Objective, objective_of
+from engine.parts import TrainingSpec
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 from engine.scored import Scored
@@ -49,7 +50,7 @@ class Session:
         subject = objective.load(start, machine)
         return cls(run, spec, journal, stop, machine, objective, start, subject, objective.rows(subject))
 
-    def report_start(self, *, total_steps: int, start_step: int) -> float:
+    def report_start(self, *, total_steps: int, start_step: int, eval_rows: int | None = None) -> float:
         """Write the `started` event; returns the measured matmul rate in TFLOP/s."""
         rate = matmul_tflops(self.machine)
         self._say_what_is_missing()
@@ -60,7 +61,7 @@ class Session:
             parameters=self.subject.parameters(),
             trainable_parameters=sum(p.numel() for _, p in self.subject.trainable()),
             train_rows=_row_count(self.rows.train),
-            eval_rows=_row_count(self.rows.validation),
+            eval_rows=_row_count(self.rows.validation) if eval_rows is None else eval_rows,
             total_steps=total_steps,
             start_step=start_step,
             matmul_tflops=rate,
@@ -84,30 +85,12 @@ class Session:
         self.subject = Subject(torch.nn.Module(), self.subject.tokenizer, self.subject.layout)
 
     def evaluate(self, corpus: Corpus) -> dict[str, float]:
-        spec = self.spec
-        if isinstance(spec, EvalSpec):
-            row_tokens, batch_rows = spec.evaluation.max_length, spec.evaluation.per_device_eval_batch_size
-        else:
-            batch_size = spec.hyperparameters.per_device_train_batch_size
-            assert batch_size != "auto", "the spec is resolved"
-            row_tokens, batch_rows = spec.hyperparameters.max_length, batch_size
-        budget = row_tokens * corpus.together * batch_rows
+        assert isinstance(self.spec, TrainingSpec), "an evaluation scores by itself"
+        batch_size = self.spec.hyperparameters.per_device_train_batch_size
+        assert batch_size != "auto", "the spec is resolved"
+        budget = self.spec.hyperparameters.max_length * corpus.together * batch_size
         sums = evaluate(self.subject.model, self.loss, corpus, self.stop, token_budget=budget)
         return self.objective.summary(sums, corpus)
-
-
-def score(session: Session) -> None:
-    """Carry out a job that trains nothing.
-
-    Raises:
-        StopRequested: asked to stop before the end.
-    """
-    corpus = session.rows.validation
-    assert corpus is not None, "an evaluation has rows"
-    session.report_start(total_steps=0, start_step=0)
-    metrics = session.evaluate(corpus)
-    session.journal.metrics(0, "eval", metrics)
-    session.journal.finish(0, metrics)
 
 
 def _spec_of(run: RunDirectory) -> AnySpec:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from db import artifacts, leases
+from db import artifacts, files, leases
 from db.artifacts import FileEntry
+from db.blobs import Blob
 from db.session import Session
 from db.state import JobState
 from engine.errors import EXIT_OK, EXIT_STOPPED
@@ -39,13 +40,14 @@ def settle(attempt: Attempt, end: End) -> None:
 
 
 def succeed(attempt: Attempt, finished: Finished, exported: list[Exported]) -> None:
-    """Publish the results, if the kind has any, and end the job in the same transaction.
+    """Publish the results, models or figures with a file of items, and end the job in the same transaction.
 
     Each has been loaded and evaluated by the engine before it said so; every file of it is
     hashed here as it is stored. A cancel that came until now wins, and nothing is published.
     """
     lease = attempt.lease
     results = [(one, stage.store(stage.folder_of(attempt.run_dir, one.path), attempt.blobs)) for one in exported]
+    items = attempt.blobs.put_file(stage.folder_of(attempt.run_dir, finished.items)) if finished.items else None
 
     def act(s: Session) -> None:
         renewal = leases.renew(s, lease.job.id, lease.fence, lease_s=lease.lease_s)
@@ -55,12 +57,23 @@ def succeed(attempt: Attempt, finished: Finished, exported: list[Exported]) -> N
             leases.settle(s, lease.job.id, lease.fence, state=JobState.CANCELLED, message="cancelled while saving")
             return
         message = _publish(s, attempt, results) if results else "evaluated"
+        result: dict[str, Any] = {"metrics": finished.metrics, "groups": finished.groups}
+        result["files"] = [_keep_items(s, lease, items, int(finished.metrics["eval_rows"] or 0))] if items else []
         leases.settle(
             s, lease.job.id, lease.fence,
-            state=JobState.SUCCEEDED, message=message, result={"metrics": finished.metrics}, exit_code=EXIT_OK,
+            state=JobState.SUCCEEDED, message=message, result=result, exit_code=EXIT_OK,
         )  # fmt: skip
 
     lease.write(act, last=True)
+
+
+def _keep_items(s: Session, lease: Lease, items: Blob, row_count: int) -> str:
+    """Enter what is told of every row as a file of the project; its id."""
+    return files.add(
+        s, lease.job.project_id,
+        filename=f"{lease.job.id}.jsonl", purpose="eval-results", size_bytes=items.size_bytes,
+        sha256=items.sha256, format="items", row_count=row_count,
+    ).id  # fmt: skip
 
 
 def cancel(lease: Lease, exit_code: int | None = None) -> None:

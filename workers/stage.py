@@ -21,7 +21,7 @@ _MANY = 1001
 """save_total_limit is 1000 at most, and the best one may stay beside them."""
 
 # Where the files that a spec names go in the run directory.
-_DATA = {"training_file": "train", "validation_file": "validation", "eval_file": "eval"}
+_DATA = {"training_file": "train", "validation_file": "validation", "eval_file": "eval", "fewshot_file": "fewshot"}
 
 
 class Link(NamedTuple):

@@ -8,7 +8,7 @@ from engine.rows import PURPOSES
 
 
 class FileObject(Object):
-    """An uploaded file, checked and stored. `format` is the shape of its rows."""
+    """An uploaded file, checked and stored, or the items of an evaluation. `format` is the shape of its rows."""
 
     object: Literal["file"] = "file"
     bytes: int
@@ -17,7 +17,7 @@ class FileObject(Object):
     purpose: str
     status: Literal["processed"] = "processed"
     sha256: str
-    format: Literal["preference", "chat", "completion", "instruction", "text_jsonl", "text"]
+    format: Literal["preference", "multiple_choice", "chat", "completion", "instruction", "text_jsonl", "text", "items"]
     row_count: int
 
 
@@ -51,7 +51,7 @@ UPLOAD_BODY: dict[str, Any] = {
                             "type": "string",
                             "enum": list(PURPOSES),
                             "description": "fine-tune: preference (dpo), chat, prompt/completion or instruction rows; pretrain: text; "
-                            "evals: any of these. Send it before the file.",
+                            "evals: these but preference, and multiple choice. Send it before the file.",
                         },
                         "file": {
                             "type": "string",

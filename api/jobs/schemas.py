@@ -32,13 +32,17 @@ class JobError(BaseModel):
 
 
 class JobResult(BaseModel):
-    """What came out of a job, in figures."""
+    """What came out of a job, in figures; `groups` has those of each subject of a multiple-choice file."""
 
     metrics: Figures
+    groups: dict[str, Figures]
 
 
 class JobObject(Object):
-    """A job. `attempt` counts its starts, `base` is what it trains on or evaluates, `artifacts` what it made."""
+    """A job. `attempt` counts its starts, `base` is what it trains on or evaluates, `artifacts` what it made.
+
+    `result_files` are ids of files with a line for every row that was evaluated.
+    """
 
     object: Literal["job"] = "job"
     kind: str
@@ -58,6 +62,7 @@ class JobObject(Object):
     cancel_requested: bool
     error: JobError | None
     result: JobResult | None
+    result_files: list[str]
     artifacts: list[ArtifactSummary]
 
 

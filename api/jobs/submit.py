@@ -19,7 +19,7 @@ from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, resolve
 
 Keep: TypeAlias = Callable[[str, str], File | None]
 
-_FILE_FIELDS = ("training_file", "validation_file", "eval_file")
+_FILE_FIELDS = ("training_file", "validation_file", "eval_file", "fewshot_file")
 
 
 class Pinned(NamedTuple):
@@ -78,6 +78,7 @@ def _spec(body: Any) -> AnySpec:
 
 
 def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
+    takes = spec.takes()
     for field in _FILE_FIELDS:
         file_id = getattr(spec, field, None)
         if file_id is None or file_id == "auto":
@@ -85,8 +86,8 @@ def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
         file = keep(project_id, file_id)
         if file is None:
             raise _refused(404, field, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
-        if file.format not in spec.FORMATS:
-            message = f"{file_id} has {file.format} rows; {spec.kind} takes {', '.join(spec.FORMATS)}"
+        if file.format not in takes:
+            message = f"{file_id} has {file.format} rows; this {spec.kind} job takes {', '.join(takes)}"
             hint = f"upload a file of such rows with purpose {spec.PURPOSE!r}"
             raise _refused(422, field, "wrong_file_format", file.format, message, hint)
 

@@ -1,6 +1,7 @@
 """From a job's row to the object that the API shows."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from api.jobs.schemas import ArtifactSummary, JobError, JobObject, JobResult
 from db import artifacts, clock, jobs
@@ -57,7 +58,8 @@ def _job_object(
             "waiting_reason": _waiting_reason(session, job, position),
             "cancel_requested": job.cancel_requested_at is not None,
             "error": _error(job),
-            "result": None if job.result is None else JobResult(metrics=job.result.get("metrics", {})),
+            "result": None if job.result is None else _result(job.result),
+            "result_files": (job.result or {}).get("files", []),
             "artifacts": [summary(artifact) for artifact in made if artifact.job_id == job.id],
         }
     )
@@ -73,6 +75,10 @@ def summary(artifact: Artifact) -> ArtifactSummary:
             "digest": artifact.digest,
         }
     )
+
+
+def _result(result: dict[str, Any]) -> JobResult:
+    return JobResult(metrics=result.get("metrics", {}), groups=result.get("groups", {}))
 
 
 def _error(job: Job) -> JobError | None:

@@ -13,6 +13,7 @@ from engine.data.text import batches
 from engine.data.tokenizer import CHAT_TEMPLATE
 from engine.errors import DataError, NoTrainedToken, SpecError
 from engine.journal import Journal
+from engine.rows import Message
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
@@ -101,6 +102,17 @@ def chat_corpus(
             "Raise max_length, use long_rows 'truncate', or check that the rows have assistant answers.",
         )
     return ChatCorpus(Corpus.of(documents), truncated, dropped, untrained)
+
+
+def prompt_tokens(messages: list[Message], line: int, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """A conversation up to where the assistant answers, as the chat template renders it."""
+    talk: Any = messages
+    try:
+        text = tokenizer.apply_chat_template(talk, tokenize=False, add_generation_prompt=True)
+    except _TEMPLATE_FAILURES as error:
+        raise _template_error([SourceRow(line, messages)], tokenizer, error) from error
+    ids: Any = tokenizer(str(text), add_special_tokens=False)["input_ids"]
+    return ids
 
 
 def _messages(row: SourceRow) -> list[dict[str, Any]]:

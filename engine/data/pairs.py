@@ -66,7 +66,7 @@ def _sides(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tu
 
 
 def _pair_of(row: SourceRow) -> Preference:
-    if isinstance(row.row, str | list):
+    if not isinstance(row.row, dict):
         raise DataError(
             "wrong_file_format",
             f"line {row.line} is not a pair of a chosen and a rejected answer",

@@ -41,6 +41,10 @@ class JobPart(Part):
     resources: Resources = Resources()
     metadata: Metadata = Field(default={})
 
+    def takes(self) -> tuple[str, ...]:
+        """The formats that the files may have."""
+        return self.FORMATS
+
     def starts_from_adapter(self) -> bool:
         """Whether `model` may name an adapter."""
         raise NotImplementedError

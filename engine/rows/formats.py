@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
+from engine.rows.choice import MultipleChoice, choice_flaws, read_choice
 from engine.rows.flaw import (
     Flaw,
     Message,
@@ -16,18 +17,19 @@ from engine.rows.flaw import (
 )
 from engine.rows.preference import Preference, preference_flaws, read_preference
 
-FORMATS = ("preference", "chat", "completion", "instruction", "text_jsonl", "text")
+FORMATS = ("preference", "multiple_choice", "chat", "completion", "instruction", "text_jsonl", "text")
 
 # The formats that a purpose takes; of several that fit a row, the first one counts.
 PURPOSES: dict[str, tuple[str, ...]] = {
     "fine-tune": ("preference", "chat", "completion", "instruction"),
     "pretrain": ("text_jsonl", "text"),
-    "evals": ("chat", "completion", "instruction", "text_jsonl", "text"),
+    "evals": ("multiple_choice", "chat", "completion", "instruction", "text_jsonl", "text"),
 }
 
 # The keys that a row of the format must have.
 KEYS: dict[str, tuple[str, ...]] = {
     "preference": ("chosen", "rejected"),
+    "multiple_choice": ("question", "choices", "answer"),
     "chat": ("messages",),
     "completion": ("prompt", "completion"),
     "instruction": ("instruction", "output"),
@@ -36,13 +38,14 @@ KEYS: dict[str, tuple[str, ...]] = {
 
 EXAMPLES: dict[str, str] = {
     "preference": '{"prompt": "...", "chosen": "...", "rejected": "..."}',
+    "multiple_choice": '{"question": "...", "choices": ["...", "..."], "answer": 0}',
     "chat": '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}',
     "completion": '{"prompt": "...", "completion": "..."}',
     "instruction": '{"instruction": "...", "input": "...", "output": "..."}',
     "text_jsonl": '{"text": "..."}',
 }
 
-Row: TypeAlias = list[Message] | str | Preference
+Row: TypeAlias = list[Message] | str | Preference | MultipleChoice
 """Messages for chat, completion and instruction; the text for text_jsonl; both answers for preference."""
 
 
@@ -132,6 +135,7 @@ def _strings(row: dict[str, Any], keys: tuple[str, ...], answer: str) -> Iterato
 
 _FLAWS: dict[str, Callable[[dict[str, Any]], Iterator[Flaw]]] = {
     "preference": preference_flaws,
+    "multiple_choice": choice_flaws,
     "chat": _chat_flaws,
     "completion": _completion_flaws,
     "instruction": _instruction_flaws,
@@ -174,6 +178,7 @@ def _read_text(row: dict[str, Any]) -> Row:
 
 _READERS: dict[str, Callable[[dict[str, Any]], Row]] = {
     "preference": read_preference,
+    "multiple_choice": read_choice,
     "chat": _read_chat,
     "completion": _read_completion,
     "instruction": _read_instruction,

@@ -106,6 +106,19 @@ def test_base_and_adapter_are_evaluated_on_held_out_rows(service: Service, folde
     assert job["result"]["metrics"]["eval_bits_per_byte"] > 0
 
 
+def test_what_a_model_wrote_is_downloaded_row_by_row(
+    service: Service, folder: Path, tmp_path: Path, tuned: dict
+) -> None:
+    assert tuned["status"] == "succeeded"
+    generate = ("--set", "evaluation={task: generate, max_new_tokens: 8, max_length: 256}")
+    job = service.trainyard("jobs", "create", "-f", folder / "eval.yaml", *generate, "--follow", "--json").stdout
+    (file_id,) = json.loads(job)["result_files"]
+    service.trainyard("files", "download", file_id, "-o", tmp_path / "items.jsonl")
+    items = [json.loads(line) for line in (tmp_path / "items.jsonl").read_text().splitlines()]
+    assert [item["line"] for item in items] == list(range(1, 9))
+    assert items[0]["reference"] == "18"
+
+
 def test_pulled_base_and_adapter_load_in_peft_and_generate(service: Service, tmp_path: Path, tuned: dict) -> None:
     assert tuned["status"] == "succeeded"
     service.trainyard("adapters", "pull", "answers", "-o", tmp_path / "adapter")

@@ -1,23 +1,27 @@
-"""Evaluation: nothing is trained, the rows are scored as their format asks."""
+"""Evaluation: nothing is trained, the rows are scored as their format and the spec ask."""
 
 from pathlib import Path
 
-from torch import nn
 from transformers import PreTrainedModel
 
 from engine.data.chat import chat_corpus, ensure_chat_template
-from engine.data.corpus import Batch, Corpus, Rows
-from engine.data.source import read_source
+from engine.data.corpus import Corpus, Rows
+from engine.data.source import SourceRow, read_source
 from engine.data.text import text_corpus
+from engine.errors import SpecError
 from engine.journal import Journal
+from engine.kinds.eval.choice import choice_scores
+from engine.kinds.eval.generation import generation_scores
+from engine.kinds.eval.loss import loss_scores
+from engine.kinds.eval.scores import Scores, Setting
 from engine.kinds.eval.spec import EvalSpec
 from engine.model.adapters import load_adapter
-from engine.model.forward import token_score
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
 from engine.model.quantize import was_quantized
 from engine.precision import Machine
+from engine.rows import MultipleChoice
 from engine.rundir import RunDirectory
-from engine.scored import Scored, Sums, token_summary
+from engine.stop import StopFlag
 
 
 class EvalObjective:
@@ -27,6 +31,9 @@ class EvalObjective:
         self.run, self.spec, self.journal = run, spec, journal
         self.max_length = spec.evaluation.max_length
         self.source = read_source(run.required_data("eval"), "evals")
+        shots = run.data("fewshot")
+        self.shots = [] if shots is None else read_source(shots, "evals")
+        self.task = _task_of(spec, [*self.source[:1], *self.shots[:1]])
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         assert folder is None, "an evaluation has no checkpoints"
@@ -49,23 +56,56 @@ class EvalObjective:
             self.journal.log(
                 "warn", "max_length_lowered", f"rows are cut at the model's {limit} positions, not {asked}"
             )
+        written = self.spec.evaluation.max_new_tokens
+        if self.task == "generate" and limit <= written:
+            raise SpecError(
+                "max_new_tokens_too_long",
+                f"max_new_tokens is {written}, the model has {limit} positions for prompt and answer",
+                f"Set max_new_tokens well below {limit}.",
+            )
         return min(asked, limit)
 
     def rows(self, subject: Subject) -> Rows:
+        return Rows(None, self._corpus(subject) if self.task == "loss" else None)
+
+    def _corpus(self, subject: Subject) -> Corpus:
         tokenizer = subject.tokenizer
         if isinstance(self.source[0].row, str):
-            return Rows(None, text_corpus(self.source, tokenizer, self.max_length))
+            return text_corpus(self.source, tokenizer, self.max_length)
         if ensure_chat_template(tokenizer):
             self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
         made = chat_corpus(self.source, tokenizer, max_length=self.max_length, long_rows=self.spec.evaluation.long_rows)
         made.report(self.journal, "eval", self.max_length)
-        return Rows(None, made.corpus)
+        return made.corpus
 
-    def count(self, batch: Batch) -> int:
-        return batch.count
+    def score(self, subject: Subject, corpus: Corpus | None, machine: Machine, stop: StopFlag) -> Scores:
+        """What the rows come to; `corpus` is theirs where the loss is asked for."""
+        setting = Setting(self.spec, machine, self.journal, stop, self.max_length)
+        if corpus is not None:
+            return loss_scores(corpus, subject, setting)
+        scores = generation_scores if self.task == "generate" else choice_scores
+        return scores(self.source, self.shots, subject, setting)
 
-    def loss(self, model: nn.Module, batch: Batch) -> Scored:
-        return token_score(model, batch)
 
-    def summary(self, sums: Sums, corpus: Corpus) -> dict[str, float]:
-        return token_summary(sums, corpus)
+def _task_of(spec: EvalSpec, rows: list[SourceRow]) -> str:
+    """The task that is asked for, or that the rows are made for.
+
+    Raises:
+        SpecError: rows and task do not go together.
+    """
+    asked = spec.evaluation.task
+    choice = isinstance(rows[0].row, MultipleChoice)
+    task = asked if asked != "auto" else "multiple_choice" if choice else "loss"
+    fits = {
+        "loss": not choice,
+        "multiple_choice": all(isinstance(row.row, MultipleChoice) for row in rows),
+        "generate": all(isinstance(row.row, list) for row in rows),
+    }
+    if not fits[task] or (task == "loss" and len(rows) > 1):
+        raise SpecError(
+            "wrong_task",
+            f"the rows of eval_file and fewshot_file are not made for task {task!r}",
+            "multiple_choice takes rows with question, choices and answer; generate takes rows with answers; "
+            "loss takes no fewshot_file.",
+        )
+    return task

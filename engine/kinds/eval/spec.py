@@ -1,16 +1,47 @@
-"""Evaluation: loss, perplexity and bits per byte of a model or adapter on held-out rows."""
+"""Evaluation: a model or adapter on held-out rows, by loss, by multiple choice or by what it writes."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, StringConstraints, model_validator
 
-from engine.parts import FileId, JobPart, Part, Reference
+from engine.parts import Auto, FileId, JobPart, Part, Reference, Text
 from engine.rows import PURPOSES
+
+GSM8K_PATTERN = r"#### (-?[0-9.,]+)"
+"""What lm_eval's strict-match filter of the task gsm8k takes for the answer."""
+
+_ANSWERED = ("chat", "completion", "instruction")
+_FORMATS = {
+    "auto": PURPOSES["evals"],
+    "loss": (*_ANSWERED, *PURPOSES["pretrain"]),
+    "multiple_choice": ("multiple_choice",),
+    "generate": _ANSWERED,
+}
+_OF_GENERATION = ("max_new_tokens", "temperature", "stop", "answer_pattern")
+_Stop = Annotated[Text, StringConstraints(min_length=1, max_length=64)]
+_Pattern = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 
 
 class EvalSettings(Part):
-    """How the rows are read; nothing here changes the figures except max_length and long_rows."""
+    """How the rows are read and scored."""
 
+    task: Literal["auto", "loss", "multiple_choice", "generate"] = Field(
+        default="auto",
+        description="auto: multiple_choice for such files, loss for all others. generate: the last answer of a row is "
+        "the reference of what the model writes.",
+    )
+    num_fewshot: int = Field(
+        default=0, ge=0, le=64, description="Solved examples before each question, the first of fewshot_file."
+    )
+    max_new_tokens: int = Field(default=256, ge=1, le=65_536)
+    temperature: float = Field(default=0.0, ge=0, le=100, description="0: greedy. Else sampled, by the job's seed.")
+    stop: tuple[_Stop, ...] = Field(default=(), max_length=16, description="Strings that end an answer.")
+    answer_pattern: _Pattern | Auto | None = Field(
+        default="auto",
+        description="Regular expression whose first group is the answer in a text; null: all of the text is. "
+        "auto: what follows #### (GSM8K) if every reference has that, else null.",
+    )
     max_length: int = Field(
         default=1024, ge=8, le=1_048_576, validation_alias=AliasChoices("max_length", "cutoff_len", "max_seq_length")
     )
@@ -19,6 +50,31 @@ class EvalSettings(Part):
         default=8, ge=1, le=65_536, validation_alias=AliasChoices("per_device_eval_batch_size", "batch_size")
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+
+    @model_validator(mode="after")
+    def _of_the_task(self) -> Self:
+        given = [name for name in _OF_GENERATION if getattr(self, name) != type(self).model_fields[name].default]
+        if given and self.task != "generate":
+            raise ValueError(f"{given[0]} belongs to task 'generate'; the task is {self.task!r}")
+        if self.num_fewshot and self.task == "loss":
+            raise ValueError("num_fewshot belongs to tasks with questions; 'loss' has none")
+        if self.task == "generate" and self.max_new_tokens >= self.max_length:
+            raise ValueError(
+                f"max_new_tokens {self.max_new_tokens} leaves no room for a prompt in max_length {self.max_length}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pattern_compiles(self) -> Self:
+        if self.answer_pattern in {None, "auto"}:
+            return self
+        try:
+            groups = re.compile(str(self.answer_pattern)).groups
+        except re.error as error:
+            raise ValueError(f"answer_pattern is no regular expression: {error}") from error
+        if groups == 0:
+            raise ValueError("answer_pattern has no group; put what is the answer in ( )")
+        return self
 
 
 class EvalSpec(JobPart):
@@ -30,7 +86,17 @@ class EvalSpec(JobPart):
     kind: Literal["eval"] = "eval"
     model: Reference
     eval_file: FileId
+    fewshot_file: FileId | None = Field(default=None, description="Where the solved examples come from.")
     evaluation: EvalSettings = EvalSettings()
+
+    def takes(self) -> tuple[str, ...]:
+        return _FORMATS[self.evaluation.task]
 
     def starts_from_adapter(self) -> bool:
         return True
+
+    @model_validator(mode="after")
+    def _fewshot(self) -> Self:
+        if (self.fewshot_file is None) != (self.evaluation.num_fewshot == 0):
+            raise ValueError("fewshot_file and evaluation.num_fewshot belong together; give both or neither")
+        return self

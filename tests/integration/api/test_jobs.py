@@ -6,10 +6,23 @@ import httpx
 import pytest
 from sqlalchemy import event
 
-from db import artifacts, leases, records
+from db import artifacts, files, leases, records
 from db.state import JobState
 from engine.errors import FailureClass
-from tests.integration.api.live import CHAT, Live, pretrain_spec, published, started, submitted, text_file, upload
+from tests.integration.api.live import (
+    CHAT,
+    Live,
+    claimed,
+    pretrain_spec,
+    published,
+    started,
+    stored,
+    submitted,
+    text_file,
+    upload,
+)
+
+CHOICE = b'{"question": "2+2?", "choices": ["3", "4"], "answer": "B"}\n'
 
 
 def error(answer: httpx.Response, status: int) -> dict:
@@ -182,10 +195,45 @@ def test_a_failed_job_says_why_and_how_to_mend_it(live: Live):
 def test_a_job_that_succeeded_shows_its_result_and_what_it_made(live: Live):
     made = published(live, "result", {"a": b"1"})
     job = live.mine.get(f"/v1/jobs/{made.job_id}").json()
-    assert (job["status"], job["result"]) == ("succeeded", {"metrics": {"eval_loss": 1.5}})
+    assert (job["status"], job["result"]) == ("succeeded", {"metrics": {"eval_loss": 1.5}, "groups": {}})
     assert [(a["id"], a["kind"], a["name"], a["version"]) for a in job["artifacts"]] == [
         (made.id, "model", "result", 1)
     ]
+
+
+def test_a_finished_evaluation_names_the_file_of_its_items(live: Live):
+    made = published(live, "scored", {"a": b"1"})
+    eval_file = upload(live.mine, purpose="evals").json()["id"]
+    job_id = live.mine.post("/v1/jobs", json={"kind": "eval", "model": "scored", "eval_file": eval_file}).json()["id"]
+    fence = claimed(live, job_id)
+    sha256, size_bytes = stored(live, b'{"line": 1}\n')
+    with live.database.write() as session:
+        items = files.add(
+            session, live.project_id,
+            filename="items.jsonl", purpose="eval-results", size_bytes=size_bytes, sha256=sha256, format="items", row_count=1,
+        )  # fmt: skip
+        groups = {"cats": {"eval_acc/helm": 0.5}}
+        result = {"metrics": {"eval_acc/helm": 0.5}, "groups": groups, "files": [items.id]}
+        leases.settle(session, job_id, fence, state=JobState.SUCCEEDED, result=result)
+    job = live.mine.get(f"/v1/jobs/{job_id}").json()
+    assert (job["result_files"], job["result"]["groups"], job["base"]["id"]) == ([items.id], groups, made.id)
+    assert live.mine.get(f"/v1/files/{items.id}").json()["purpose"] == "eval-results"
+    assert live.mine.get(f"/v1/files/{items.id}/content").content == b'{"line": 1}\n'
+
+
+@pytest.mark.parametrize(
+    ("task", "content", "refused"),
+    [("generate", CHOICE, True), ("multiple_choice", CHAT, True), ("loss", CHOICE, True), ("auto", CHOICE, False)],
+)
+def test_a_file_whose_rows_the_task_cannot_use_is_refused(live: Live, task: str, content: bytes, refused: bool):
+    published(live, "judged", {"a": b"1"})
+    eval_file = upload(live.mine, content, "evals").json()["id"]
+    body = {"kind": "eval", "model": "judged", "eval_file": eval_file, "evaluation": {"task": task}}
+    answer = live.mine.post("/v1/jobs", json=body)
+    if refused:
+        assert (error(answer, 422)["code"], error(answer, 422)["param"]) == ("wrong_file_format", "eval_file")
+    else:
+        assert answer.status_code == 201, answer.text
 
 
 def test_events_come_in_order_by_pages_and_by_level(live: Live):

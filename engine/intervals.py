@@ -1,0 +1,66 @@
+"""How sure a figure is: intervals of shares and of differences between two models on the same items."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Z = 1.959963984540054
+"""95%, two-sided."""
+_RESAMPLES = 2000
+_AT_ONCE = 1 << 20
+"""Draws held in memory."""
+
+Floats = NDArray[np.float64]
+
+
+class Interval(NamedTuple):
+    low: float
+    high: float
+
+
+class Figure(NamedTuple):
+    """A figure of N items that is a ratio of sums: of right answers to answers, of losses to tokens."""
+
+    values_N: Floats
+    weights_N: Floats
+
+    @classmethod
+    def share(cls, hits: list[bool]) -> "Figure":
+        return cls(np.array(hits, np.float64), np.ones(len(hits)))
+
+    @property
+    def mean(self) -> float:
+        return float(self.values_N.sum() / self.weights_N.sum())
+
+    def take(self, rows: NDArray[np.bool_]) -> "Figure":
+        return Figure(self.values_N[rows], self.weights_N[rows])
+
+
+def wilson(share: float, count: int) -> Interval:
+    """95% of a share of `count` trials (Wilson 1927, eq. 4); within 0 and 1 also where all or none succeed."""
+    square = _Z * _Z / count
+    middle = share + square / 2
+    reach = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count))
+    return Interval(max(0.0, (middle - reach) / (1 + square)), min(1.0, (middle + reach) / (1 + square)))
+
+
+def paired_difference(one: Figure, other: Figure, seed: int) -> Interval:
+    """95% of `one` minus `other` over the same items: percentiles of a paired bootstrap (Efron 1979).
+
+    Each resample draws items, and takes both models' figures of what it drew.
+    """
+    count = len(one.values_N)
+    rng = np.random.default_rng(seed)
+    differences: list[Floats] = []
+    for size in _split(_RESAMPLES, max(1, _AT_ONCE // count)):
+        drawn = rng.integers(0, count, (size, count))
+        means = [figure.values_N[drawn].sum(1) / figure.weights_N[drawn].sum(1) for figure in (one, other)]
+        differences.append(means[0] - means[1])
+    low, high = np.percentile(np.concatenate(differences), [2.5, 97.5])
+    return Interval(float(low), float(high))
+
+
+def _split(total: int, most: int) -> list[int]:
+    return [min(most, total - start) for start in range(0, total, most)]

@@ -1,0 +1,193 @@
+"""Multiple choice, scored in the three ways that are all called MMLU, side by side.
+
+Hugging Face, "What's going on with the Open LLM Leaderboard?" (June 2023), tells them apart by prompt and by
+what of the model's answer counts. All are made of one thing: how likely a text is after a prompt.
+"""
+
+import string
+from collections import defaultdict
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.data.source import SourceRow
+from engine.errors import DataError
+from engine.intervals import Figure
+from engine.kinds.eval.scores import Scores, Setting
+from engine.likelihood import Likelihood, Request, likelihoods
+from engine.model.load import Subject
+from engine.rows import MultipleChoice
+
+_ROWS_AT_ONCE = 64
+_LINES_TOLD = 20
+
+
+class _Way(NamedTuple):
+    """A prompt, whether it begins with the topic, and whether texts or letters are the answers."""
+
+    question: str
+    topic: bool
+    texts: bool
+
+
+_WAYS = {
+    # Hendrycks et al. 2021 (arXiv:2009.03300): the likeliest of the letters counts.
+    "original": _Way("{question}\n{choices}Answer:", topic=True, texts=False),
+    # Liang et al. 2022 (arXiv:2211.09110): the right letter must be what the model would write, of all it could.
+    "helm": _Way("Question: {question}\n{choices}Answer:", topic=True, texts=False),
+    # EleutherAI's harness as of January 2023: the likeliest answer text counts, by sum or by character.
+    "harness": _Way("Question: {question}\nChoices:\n{choices}Answer:", topic=False, texts=True),
+}
+
+
+def choice_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subject, setting: Setting) -> Scores:
+    """Raises DataError where a subject has fewer solved examples than asked for."""
+    count = setting.spec.evaluation.num_fewshot
+    solved = _by_subject([_choice_of(shot) for shot in shots], count)
+    hits: defaultdict[str, list[bool]] = defaultdict(list)
+    items: list[dict[str, Any]] = []
+    cut: list[int] = []
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows[start : start + _ROWS_AT_ONCE]
+        requests = [
+            _encoded(subject, prompt, answer)
+            for row in part
+            for prompt, answer in _asked(_choice_of(row), _shots_of(row, solved, count))
+        ]
+        cut += _cut(part, requests, setting.max_length)
+        found = iter(
+            likelihoods(subject.model, requests, setting.machine, setting.stop, token_budget=setting.token_budget)
+        )
+        for row in part:
+            item = _judged(_choice_of(row), found)
+            items.append({"line": row.line, **item})
+            for name, right in item["correct"].items():
+                hits[name].append(right)
+    if cut:
+        told = ", ".join(map(str, cut[:_LINES_TOLD])) + (", ..." if len(cut) > _LINES_TOLD else "")
+        message = f"{len(cut)} prompts were cut at their beginning to max_length {setting.max_length} (lines {told})"
+        setting.journal.log("warn", "prompts_truncated", message, count=len(cut), lines=cut[:_LINES_TOLD])
+    questions = [_choice_of(row) for row in rows]
+    return Scores(
+        lines=[row.line for row in rows],
+        figures={_FIGURES[name]: Figure.share(right) for name, right in hits.items()},
+        items=items,
+        facts=baselines(questions) | {"eval_rows": float(len(rows))},
+        shares=True,
+        groups=[question.subject for question in questions],
+    )
+
+
+_FIGURES = {
+    "original": "eval_acc/original",
+    "helm": "eval_acc/helm",
+    "harness": "eval_acc/harness",
+    "harness_norm": "eval_acc_norm/harness",
+}
+
+
+def baselines(questions: list[MultipleChoice]) -> dict[str, float]:
+    """What one reaches without reading the questions: always the same letter, the longest or shortest choice."""
+    found: dict[str, float] = {}
+    for number in range(max(len(question.choices) for question in questions)):
+        share = float(np.mean([question.answer == number for question in questions]))
+        found[f"eval_baseline/always_{string.ascii_uppercase[number]}"] = share
+    for name, chosen in (("longest", np.argmax), ("shortest", np.argmin)):
+        picks = [int(chosen([len(choice) for choice in question.choices])) for question in questions]
+        right = [pick == question.answer for pick, question in zip(picks, questions, strict=True)]
+        found[f"eval_baseline/{name}_choice"] = float(np.mean(right))
+    return found
+
+
+def _choice_of(row: SourceRow) -> MultipleChoice:
+    assert isinstance(row.row, MultipleChoice), "a file has one format"
+    return row.row
+
+
+def _by_subject(shots: list[MultipleChoice], count: int) -> dict[str, list[MultipleChoice]]:
+    """The first `count` of each subject."""
+    found: defaultdict[str, list[MultipleChoice]] = defaultdict(list)
+    for shot in shots:
+        if len(found[shot.subject]) < count:
+            found[shot.subject].append(shot)
+    return found
+
+
+def _shots_of(row: SourceRow, solved: dict[str, list[MultipleChoice]], count: int) -> list[MultipleChoice]:
+    subject = _choice_of(row).subject
+    shots = solved.get(subject, [])
+    if len(shots) < count:
+        raise DataError(
+            "too_few_examples",
+            f"line {row.line} is of subject {subject!r}, of which fewshot_file has {len(shots)} rows, not {count}",
+            "Lower num_fewshot, or add rows of that subject to fewshot_file.",
+        )
+    return shots
+
+
+def _asked(question: MultipleChoice, shots: list[MultipleChoice]) -> list[tuple[str, str]]:
+    """(prompt, answer) of each choice in each way: of one question as many as `_judged` reads."""
+    asked: list[tuple[str, str]] = []
+    for way in _WAYS.values():
+        prompt = _topic(question.subject) if way.topic else ""
+        for shot in shots:
+            prompt += f"{_question(way, shot)} {_answers(way, shot)[shot.answer]}\n\n"
+        prompt += _question(way, question)
+        asked += [(prompt, f" {answer}") for answer in _answers(way, question)]
+    return asked
+
+
+def _topic(subject: str) -> str:
+    about = f" about {subject.replace('_', ' ')}" if subject else ""
+    return f"The following are multiple choice questions (with answers){about}.\n\n"
+
+
+def _question(way: _Way, question: MultipleChoice) -> str:
+    lettered = "".join(f"{letter}. {text}\n" for letter, text in zip(question.letters, question.choices, strict=True))
+    return way.question.format(question=question.question, choices=lettered)
+
+
+def _answers(way: _Way, question: MultipleChoice) -> tuple[str, ...]:
+    return question.choices if way.texts else tuple(question.letters)
+
+
+def _encoded(subject: Subject, prompt: str, answer: str) -> Request:
+    """Encoded as one text and then parted, as lm_eval does: how a prompt ends may depend on what follows."""
+    context: list[int] = subject.tokenizer(prompt)["input_ids"]  # type: ignore[assignment]
+    whole: list[int] = subject.tokenizer(prompt + answer)["input_ids"]  # type: ignore[assignment]
+    parted = min(len(context), len(whole) - 1)
+    return Request(whole[:parted], whole[parted:])
+
+
+def _cut(rows: list[SourceRow], requests: list[Request], max_length: int) -> list[int]:
+    """Cut what is too long at its beginning, in place; the lines that this befell."""
+    each = len(requests) // len(rows)
+    lines: set[int] = set()
+    for number, (context, continuation) in enumerate(requests):
+        over = len(context) + len(continuation) - 1 - max_length
+        if over > 0:
+            requests[number] = Request(context[over:] or context[-1:], continuation[-max_length:])
+            lines.add(rows[number // each].line)
+    return sorted(lines)
+
+
+def _judged(question: MultipleChoice, found: Any) -> dict[str, Any]:
+    """The next likelihoods as an item: what each way took for the answer, and whether it is."""
+    letters = question.letters
+    by_way: dict[str, list[Likelihood]] = {name: [next(found) for _ in letters] for name in _WAYS}
+    sums = {name: np.array([one.logprob for one in scored]) for name, scored in by_way.items()}
+    greedy = [number for number, one in enumerate(by_way["helm"]) if one.is_greedy]
+    characters = np.array([len(choice) for choice in question.choices])
+    chosen = {
+        "original": int(sums["original"].argmax()),
+        "helm": greedy[0] if greedy else None,
+        "harness": int(sums["harness"].argmax()),
+        "harness_norm": int((sums["harness"] / characters).argmax()),
+    }
+    return {
+        "subject": question.subject,
+        "answer": letters[question.answer],
+        "chosen": {name: None if pick is None else letters[pick] for name, pick in chosen.items()},
+        "correct": {name: pick == question.answer for name, pick in chosen.items()},
+        "logprobs": {name: sums[name].tolist() for name in _WAYS},
+    }

@@ -1,0 +1,96 @@
+"""What a model writes, compared with the last answer of each row."""
+
+from typing import Any
+
+from engine.data.chat import ensure_chat_template, prompt_tokens
+from engine.data.source import SourceRow
+from engine.errors import DataError
+from engine.generate import Answer, Decoding, generate
+from engine.intervals import Figure
+from engine.kinds.eval.grading import answer_in, grade, pattern_for
+from engine.kinds.eval.scores import Scores, Setting
+from engine.model.load import Subject
+from engine.rows import Message
+
+_LINES_TOLD = 20
+
+
+def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subject, setting: Setting) -> Scores:
+    """Prompts are rendered by the chat template, solved examples as turns before them.
+
+    Raises:
+        DataError: too few examples, or a reference in which the pattern finds no answer.
+    """
+    settings = setting.spec.evaluation
+    pattern = pattern_for([_reference(row) for row in rows], settings.answer_pattern)
+    golds = [answer_in(_reference(row), pattern) for row in rows]
+    answers = generate(
+        subject,
+        _prompts(rows, _solved(shots, settings.num_fewshot), subject, setting),
+        Decoding(settings.max_new_tokens, settings.temperature, settings.stop, (setting.spec.seed,)),
+        setting.machine,
+        setting.stop,
+        rows_at_once=settings.per_device_eval_batch_size,
+    )
+    items: list[dict[str, Any]] = []
+    for row, gold, answer in zip(rows, golds, answers, strict=True):
+        if gold is None:
+            raise DataError(
+                "reference_without_answer",
+                f"line {row.line}: answer_pattern {settings.answer_pattern!r} finds nothing in the reference",
+                "Change answer_pattern, or correct the row.",
+            )
+        items.append({"line": row.line, **_item(answer, gold, pattern)})
+    figures = {"eval_exact_match": "correct", "eval_finished": "finished"}
+    if pattern is not None:
+        figures |= {"eval_exact_match/flexible": "correct_flexible", "eval_parseable": "parseable"}
+    return Scores(
+        lines=[row.line for row in rows],
+        figures={name: Figure.share([item[key] for item in items]) for name, key in figures.items()},
+        items=items,
+        facts={"eval_rows": float(len(rows))},
+        shares=True,
+    )
+
+
+def _item(answer: Answer, gold: str, pattern: Any) -> dict[str, Any]:
+    graded = grade(answer.text, gold, pattern)
+    item = {
+        "reference": gold,
+        "answer": graded.answer,
+        "correct": graded.correct,
+        "text": answer.text,
+        "tokens": answer.tokens,
+        "finished": answer.finished,
+    }
+    if pattern is not None:
+        item |= {"correct_flexible": graded.flexible, "parseable": graded.answer is not None}
+    return item
+
+
+def _messages(row: SourceRow) -> list[Message]:
+    assert isinstance(row.row, list), "generation takes conversations"
+    return row.row
+
+
+def _reference(row: SourceRow) -> str:
+    return _messages(row)[-1]["content"]
+
+
+def _solved(shots: list[SourceRow], count: int) -> list[Message]:
+    if len(shots) < count:
+        raise DataError("too_few_examples", f"fewshot_file has {len(shots)} rows, not {count}", "Lower num_fewshot.")
+    return [message for shot in shots[:count] for message in _messages(shot)]
+
+
+def _prompts(rows: list[SourceRow], solved: list[Message], subject: Subject, setting: Setting) -> list[list[int]]:
+    """Tokens of each prompt; what is too long loses its beginning."""
+    if ensure_chat_template(subject.tokenizer):
+        setting.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
+    room = setting.max_length - setting.spec.evaluation.max_new_tokens
+    prompts = [prompt_tokens([*solved, *_messages(row)[:-1]], row.line, subject.tokenizer) for row in rows]
+    cut = [row.line for row, prompt in zip(rows, prompts, strict=True) if len(prompt) > room]
+    if cut:
+        message = f"{len(cut)} prompts were cut at their beginning: {room} tokens are left beside max_new_tokens"
+        setting.journal.log("warn", "prompts_truncated", message, count=len(cut), lines=cut[:_LINES_TOLD])
+    return [prompt[-room:] for prompt in prompts]

@@ -1,0 +1,52 @@
+"""Loss, perplexity and bits per byte: how likely the rows are to the model."""
+
+import math
+
+import numpy as np
+import torch
+
+from engine.data.corpus import Corpus, batch_of
+from engine.data.stream import documents_in_order
+from engine.intervals import Figure
+from engine.kinds.eval.scores import Scores, Setting
+from engine.model.load import Subject
+from engine.model.logprobs import document_logprobs
+
+
+@torch.no_grad()
+def loss_scores(corpus: Corpus, subject: Subject, setting: Setting) -> Scores:
+    """Items are lines of the file; what a line was cut into counts as one.
+
+    Bits per byte count the text behind the labels (answers for conversations); the bits of end tokens are in,
+    their bytes are none, so the figure errs upwards by them.
+    """
+    subject.model.eval()
+    losses_S, tokens_S = np.zeros(len(corpus)), np.zeros(len(corpus))
+    for documents in documents_in_order(corpus, setting.token_budget):
+        setting.stop.check()
+        with setting.machine.autocast():
+            batch = batch_of(corpus, documents).to(setting.machine.device)
+            logprobs, counts = document_logprobs(subject.model, batch)
+        losses_S[documents] = -logprobs.double().cpu().numpy()
+        tokens_S[documents] = counts.cpu().numpy()
+    lines, line_of_S = np.unique(corpus.lines, return_inverse=True)
+    losses, tokens, sizes = (
+        np.bincount(line_of_S, weights=each).astype(np.float64) for each in (losses_S, tokens_S, corpus.sizes_bytes)
+    )
+    figures = {"eval_loss": Figure(losses, tokens)}
+    if sizes.sum():
+        figures["eval_bits_per_byte"] = Figure(losses / math.log(2), sizes)
+    mean = figures["eval_loss"].mean
+    return Scores(
+        lines=lines.tolist(),
+        figures=figures,
+        items=[
+            {"line": int(line), "loss": loss / count if count else None, "tokens": int(count)}
+            for line, loss, count in zip(lines, losses, tokens, strict=True)
+        ],
+        facts={
+            "eval_perplexity": math.exp(min(mean, 700.0)),
+            "eval_tokens": float(tokens.sum()),
+            "eval_rows": float(len(lines)),
+        },
+    )

@@ -1,0 +1,63 @@
+"""What a model scored on the rows of a file, item by item, and the figures that come of it."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from engine.intervals import Figure, wilson
+from engine.journal import Journal
+from engine.kinds.eval.spec import EvalSpec
+from engine.precision import Machine
+from engine.stop import StopFlag
+
+
+class Setting(NamedTuple):
+    """What scoring a model takes beside the model and the rows. No row is longer than `max_length` tokens."""
+
+    spec: EvalSpec
+    machine: Machine
+    journal: Journal
+    stop: StopFlag
+    max_length: int
+
+    @property
+    def token_budget(self) -> int:
+        return self.max_length * self.spec.evaluation.per_device_eval_batch_size
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`lines`, `items` and every figure tell of the same items in the same order."""
+
+    lines: list[int]
+    figures: dict[str, Figure]
+    items: list[dict[str, Any]]
+    facts: dict[str, float] = field(default_factory=dict)
+    """Figures that are no mean over the items."""
+    shares: bool = False
+    """The figures are shares of right answers, so their intervals are known."""
+    groups: list[str] = field(default_factory=list)
+    """The subject of each item, where the rows have one."""
+
+    def metrics(self) -> dict[str, float | None]:
+        told: dict[str, float | None] = {}
+        for name, figure in self.figures.items():
+            told[name] = figure.mean
+            if self.shares:
+                told |= with_bounds(name, *wilson(figure.mean, len(self.lines)))
+        return told | self.facts
+
+    def by_group(self) -> dict[str, dict[str, float | None]]:
+        """The figures of each subject by itself."""
+        told: dict[str, dict[str, float | None]] = {}
+        names = np.array(self.groups)
+        for group in sorted(set(self.groups) - {""}):
+            rows = names == group
+            told[group] = {name: figure.take(rows).mean for name, figure in self.figures.items()}
+            told[group]["eval_rows"] = float(rows.sum())
+        return told
+
+
+def with_bounds(name: str, low: float, high: float) -> dict[str, float | None]:
+    return {f"{name}_low": low, f"{name}_high": high}

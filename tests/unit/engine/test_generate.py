@@ -1,0 +1,128 @@
+"""Generation: a batch over a cache writes what each prompt alone and without a cache would."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from engine import generate
+from engine.generate import Decoding
+from engine.model.attention import PACKED
+from engine.model.forward import backbone_of, head_of
+from engine.model.load import Subject
+from engine.precision import Machine
+from engine.stop import StopFlag, StopRequested
+from tests import runs
+from tests.invariants.test_packed_equals_unpacked import packed
+
+CPU = Machine(torch.device("cpu"), "fp32")
+GREEDY = Decoding(max_new_tokens=10)
+LENGTHS = (3, 11, 1, 7, 19)
+
+
+def subject(family: str = "llama") -> Subject:
+    tokenizer = runs.tokenizer()
+    model = runs.model(family, vocab_size=len(tokenizer)).eval()
+    model.set_attn_implementation(PACKED)
+    return Subject(model, tokenizer, "model")
+
+
+def prompts() -> list[list[int]]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(10, 300, length).tolist() for length in LENGTHS]
+
+
+def texts(made: Subject, decoding: Decoding = GREEDY, rows_at_once: int = 5) -> list[str]:
+    found = generate.generate(made, prompts(), decoding, CPU, StopFlag(), rows_at_once=rows_at_once)
+    return [answer.text for answer in found]
+
+
+def without_cache(made: Subject, prompt: list[int], new_tokens: int) -> list[int]:
+    """The likeliest token again and again, every time from the whole text through the packed attention."""
+    ids = list(prompt)
+    for _ in range(new_tokens):
+        batch = packed([torch.tensor([*ids, 0])])
+        with torch.no_grad():
+            ids.append(int(head_of(made.model)(backbone_of(made.model, batch)[-1]).argmax()))
+        if ids[-1] == made.tokenizer.eos_token_id:
+            break
+    return ids[len(prompt) :]
+
+
+@pytest.mark.parametrize("family", runs.FAMILIES)
+def test_a_batch_over_a_cache_writes_what_each_prompt_alone_without_a_cache_does(family):
+    made = subject(family)
+    ids = [without_cache(made, prompt, 10) for prompt in prompts()]
+    assert texts(made) == [made.tokenizer.decode(answer, skip_special_tokens=True) for answer in ids]
+
+
+@pytest.mark.parametrize("family", runs.FAMILIES)
+def test_answers_equal_those_of_transformers_own_generate(family):
+    made: Any = subject(family)
+    made.model.set_attn_implementation("eager")
+    expected = [
+        made.model.generate(torch.tensor([prompt]), max_new_tokens=10, do_sample=False)[0, len(prompt) :]
+        for prompt in prompts()
+    ]
+    assert texts(made) == [made.tokenizer.decode(answer, skip_special_tokens=True) for answer in expected]
+
+
+def test_a_padding_that_is_seen_would_be_noticed(monkeypatch):
+    made, padded = subject(), generate._padded
+    alone = texts(made, rows_at_once=1)
+    monkeypatch.setattr(generate, "_padded", lambda given: (padded(given)[0], torch.ones_like(padded(given)[1])))
+    assert texts(made) != alone
+
+
+def test_a_sampled_answer_depends_on_seed_and_row_and_not_on_its_batch():
+    made = subject()
+    warm = GREEDY._replace(temperature=1.0, seed=(1,))
+    assert texts(made, warm) == texts(made, warm, rows_at_once=2)
+    assert texts(made, warm) != texts(made, warm._replace(seed=(2,)))
+    assert texts(made, warm) != texts(made)
+
+
+def test_sampling_draws_tokens_as_often_as_they_are_likely():
+    made = subject()
+    logits = torch.tensor([0.5, 0.2, 0.3]).log()
+    writer = generate._Writer(made, Decoding(5000, temperature=1.0, stop=()), 0)
+    drawn = [writer.choose(logits) for _ in range(3000)]
+    shares = np.bincount(drawn, minlength=3) / 3000
+    np.testing.assert_allclose(shares, [0.5, 0.2, 0.3], atol=0.03)
+
+
+def test_generating_leaves_random_state_mode_and_attention_as_they_were():
+    made: Any = subject()
+    made.model.train()
+    before = torch.get_rng_state()
+    texts(made, GREEDY._replace(temperature=1.0))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert made.model.training
+    assert made.model.config._attn_implementation == PACKED
+
+
+def test_an_answer_ends_before_a_stop_string():
+    made = subject()
+    whole = texts(made)
+    stop = whole[1].strip()[2:5]
+    cut = texts(made, GREEDY._replace(stop=(stop,)))
+    assert cut == [text.partition(stop)[0] for text in whole]
+    assert cut[1] != whole[1]
+
+
+def test_an_answer_ends_with_an_end_token_of_the_models_own_config():
+    made: Any = subject()
+    first = without_cache(made, prompts()[0], 3)
+    made.model.generation_config.eos_token_id = [0, first[2]]
+    answer = generate.generate(made, prompts()[:1], GREEDY, CPU, StopFlag(), rows_at_once=1)[0]
+    assert (answer.tokens, answer.finished) == (3, True)
+
+
+def test_generation_stops_between_tokens_when_it_is_asked_to():
+    stop = StopFlag()
+    stop.requested = True
+    made: Any = subject()
+    with pytest.raises(StopRequested):
+        generate.generate(made, prompts(), GREEDY, CPU, stop, rows_at_once=2)
+    assert made.model.config._attn_implementation == PACKED
