@@ -4,7 +4,7 @@ The worker reads these lines, the database keeps them, the stream replays them. 
 relative to the run directory. A figure that is not finite is written as null.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -63,6 +63,16 @@ class Metrics(EventPart):
     values: dict[str, float | None]
 
 
+class Sample(EventPart):
+    """What the model answers to one of the spec's prompts at this step: greedily, and sampled where that is asked for."""
+
+    type: Literal["sample"] = "sample"
+    step: int
+    prompt: str
+    greedy: str
+    sampled: str | None
+
+
 class CheckpointSaved(EventPart):
     """A complete checkpoint lies at `path`: an export plus `state/`."""
 
@@ -114,9 +124,5 @@ class Failed(EventPart):
     mend: str
 
 
-Event = Annotated[
-    Started | Log | Metrics | CheckpointSaved | Exported | Finished | Stopped | Failed, Field(discriminator="type")
-]
-EVENT: TypeAdapter[Started | Log | Metrics | CheckpointSaved | Exported | Finished | Stopped | Failed] = TypeAdapter(
-    Event
-)
+AnyEvent: TypeAlias = Started | Log | Metrics | Sample | CheckpointSaved | Exported | Finished | Stopped | Failed
+EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])

@@ -17,6 +17,7 @@ from engine.model.checkpointing import checkpoint_activations
 from engine.parts import TrainingSpec
 from engine.precision import LossScale
 from engine.rowlog import RowLog, RowLoss
+from engine.samples import tell_samples
 from engine.schedule import learning_rate, steps_of
 from engine.scored import RowShares, Sums
 from engine.selection import Selection
@@ -159,6 +160,7 @@ class Training:
         progress, held_out = self.progress, self.session.rows.validation
         # Being asked to stop may end it here: the step then counts as not evaluated, and whoever goes on does it first.
         metrics = {} if held_out is None else self.session.evaluate(held_out)
+        tell_samples(self.session, self.spec, progress.step)
         progress.evaluated_step, progress.eval_metrics = progress.step, metrics
         if held_out is None:
             return

@@ -1,5 +1,6 @@
 """Supervision: an engine at work, its events carried to the database, its end brought about when it must."""
 
+import json
 import logging
 import signal
 import time
@@ -12,7 +13,19 @@ from pydantic import ValidationError
 from db import artifacts, leases, records
 from db.artifacts import FileEntry
 from db.session import Session
-from engine.events import EVENT, CheckpointSaved, Exported, Failed, Finished, Log, Metrics, Started, Stopped
+from engine.events import (
+    EVENT,
+    AnyEvent,
+    CheckpointSaved,
+    Exported,
+    Failed,
+    Finished,
+    Log,
+    Metrics,
+    Sample,
+    Started,
+    Stopped,
+)
 from workers import stage
 from workers.attempt import Attempt
 from workers.claim import LeaseLostError
@@ -22,6 +35,7 @@ from workers.tail import Tail
 _TICK_S = 0.05
 _WRITE_EVERY_S = 0.25
 _WRITE_AT_LINES = 500
+_SHOWN_CHARACTERS = 100
 _LOG = logging.getLogger(__name__)
 
 
@@ -105,7 +119,7 @@ class Supervision:
             if len(self._events) + len(self._metrics) >= _WRITE_AT_LINES:
                 self._write()
 
-    def _take(self, event: Started | Log | Metrics | CheckpointSaved | Exported | Finished | Stopped | Failed) -> None:
+    def _take(self, event: AnyEvent) -> None:
         match event:
             case Metrics(step=step, split=split, values=values, time=told_at):
                 self._metrics.append({"split": split, "step": step, "values": values, "created_at": told_at})
@@ -113,6 +127,8 @@ class Supervision:
                 self._tell("log", level, message, {"code": code, **data}, told_at)
             case Started():
                 self._tell("started", "info", _started(event), _facts(event), event.time)
+            case Sample():
+                self._tell("sample", "info", _sampled(event), _facts(event), event.time)
             case CheckpointSaved():
                 self._publish_checkpoint(event)
             case Exported():
@@ -213,5 +229,11 @@ def _started(event: Started) -> str:
     return f"started on {event.device} in {event.precision}: {event.total_steps} steps, {origin}"
 
 
-def _facts(event: Started) -> dict[str, Any]:
+def _sampled(event: Sample) -> str:
+    """One line that is safe on a terminal; the data have the whole texts."""
+    prompt, answer = (json.dumps(text[:_SHOWN_CHARACTERS]) for text in (event.prompt, event.greedy))
+    return f"step {event.step}: {prompt} is answered {answer}"
+
+
+def _facts(event: Started | Sample) -> dict[str, Any]:
     return event.model_dump(mode="json", exclude={"seq", "time", "type"})

@@ -2,11 +2,12 @@
 
 from typing import Any, ClassVar, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from engine.parts.checkpoints import Checkpoints
 from engine.parts.hyperparameters import Hyperparameters
 from engine.parts.job import JobPart
+from engine.parts.samples import Samples
 from engine.parts.tuning import AdapterTuning
 
 TOKEN_METRICS = {"eval_loss": False, "eval_perplexity": False, "eval_bits_per_byte": False}
@@ -23,6 +24,7 @@ class TrainingSpec(JobPart):
 
     hyperparameters: Hyperparameters = Hyperparameters()
     checkpoints: Checkpoints = Checkpoints()
+    samples: Samples | None = Field(default=None, description="Prompts that are answered at every evaluation.")
 
     def full_rate(self) -> float:
         """What `auto` is where all weights are trained."""
@@ -35,6 +37,13 @@ class TrainingSpec(JobPart):
 
     def starts_from_adapter(self) -> bool:
         return self.adapter() is not None
+
+    @model_validator(mode="after")
+    def _samples_fit(self) -> Self:
+        if self.samples is not None and self.samples.max_new_tokens >= self.hyperparameters.max_length:
+            told = f"samples.max_new_tokens is {self.samples.max_new_tokens}"
+            raise ValueError(f"{told}; it must be below hyperparameters.max_length, {self.hyperparameters.max_length}")
+        return self
 
     @model_validator(mode="before")
     @classmethod

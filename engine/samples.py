@@ -1,0 +1,44 @@
+"""Samples: what a model in training answers to pinned prompts. Training goes on as if nobody had asked."""
+
+from engine.data.chat import prompt_tokens
+from engine.generate import Decoding, generate
+from engine.parts import Samples, TrainingSpec
+from engine.rows import Message
+from engine.session import Session
+
+
+def tell_samples(session: Session, spec: TrainingSpec, step: int) -> None:
+    """A `sample` event for every prompt, the same for the same weights, seed and step.
+
+    Raises:
+        StopRequested: asked to stop before the end.
+    """
+    asked = spec.samples
+    if asked is None:
+        return
+    room = spec.hyperparameters.max_length - asked.max_new_tokens
+    prompts = [_tokens(session, spec, prompt)[-room:] for prompt in asked.prompts]
+    greedy = _answers(session, prompts, Decoding(asked.max_new_tokens))
+    sampled: list[str] | list[None] = [None] * len(prompts)
+    if asked.temperature:
+        sampled = _answers(session, prompts, _drawn(asked, spec.seed, step))
+    for prompt, likeliest, drawn in zip(asked.prompts, greedy, sampled, strict=True):
+        session.journal.write("sample", step=step, prompt=prompt, greedy=likeliest, sampled=drawn)
+
+
+def _drawn(asked: Samples, seed: int, step: int) -> Decoding:
+    return Decoding(asked.max_new_tokens, asked.temperature, seed=(seed, step))
+
+
+def _tokens(session: Session, spec: TrainingSpec, prompt: str) -> list[int]:
+    tokenizer = session.subject.tokenizer
+    if spec.PURPOSE != "pretrain":
+        return prompt_tokens([Message(role="user", content=prompt)], 0, tokenizer)
+    begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
+    return ids if begin is None else [int(begin), *ids]  # type: ignore[arg-type]
+
+
+def _answers(session: Session, prompts: list[list[int]], decoding: Decoding) -> list[str]:
+    answers = generate(session.subject, prompts, decoding, session.machine, session.stop, rows_at_once=len(prompts))
+    return [answer.text for answer in answers]
