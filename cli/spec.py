@@ -79,6 +79,7 @@ seed: 42
     "eval": """\
 kind: eval                     # score a model on held-out rows; every row's score is kept as a file
 model: my-adapter              # name, name/version, or the id of a model, adapter or checkpoint
+# compare_to: my-base          # scored on the same rows; differences are told with their intervals
 eval_file: ./heldout.jsonl     # any data format; a path is uploaded, or give a file id
 evaluation:
   task: auto                   # loss | multiple_choice (question + choices + answer) | generate (exact match)

@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from sqlalchemy import ColumnElement, String, cast, func, insert, or_, select, update
 from sqlalchemy import delete as remove
-from sqlalchemy import func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
 from db import clock, paging
@@ -140,7 +140,8 @@ def files(s: Session, artifact_id: str) -> list[ArtifactFile]:
 def delete(s: Session, project_id: str, artifact_id: str) -> bool:
     """Whether there was such an artifact to delete. The row stays, hidden, so that lineage can name it.
 
-    Raises InUse while the job that made it has not ended, or one that starts from it or from an adapter on it.
+    Raises InUse while the job that made it has not ended, or one that starts from it or from an adapter on it,
+    or compares with it.
     """
     artifact = get(s, project_id, artifact_id)
     if artifact is None:
@@ -148,12 +149,20 @@ def delete(s: Session, project_id: str, artifact_id: str) -> bool:
     need = needed()
     starting = select(need.c.job_id).where(need.c.artifact_id == artifact_id)
     needing = select(Job.id).where(
-        Job.state.not_in(ENDED), or_(Job.id == artifact.job_id, Job.id.in_(starting.scalar_subquery()))
+        Job.state.not_in(ENDED),
+        or_(Job.id == artifact.job_id, Job.id.in_(starting.scalar_subquery()), _compares(artifact)),
     )
     if job_ids := list(s.scalars(needing.order_by(Job.id))):
         raise InUse(artifact_id, job_ids)
     _tombstone(s, [artifact_id])
     return True
+
+
+def _compares(artifact: Artifact) -> ColumnElement[bool]:
+    """That a job of the artifact's project names it in its spec as what it compares with."""
+    name = artifact.id if artifact.name is None else f"{artifact.name}/{artifact.version}"
+    named = cast(Job.spec, String).contains(f'"compare_to": "{name}"', autoescape=True)
+    return (Job.project_id == artifact.project_id) & named
 
 
 def names(s: Session, project_id: str) -> list[str]:

@@ -58,6 +58,15 @@ class RunDirectory:
     def adapter(self) -> Path | None:
         return _present(self.root / "adapter")
 
+    @property
+    def baseline(self) -> Path | None:
+        """What an evaluation compares with, and below, the adapter on it."""
+        return _present(self.root / "baseline")
+
+    @property
+    def baseline_adapter(self) -> Path | None:
+        return _present(self.root / "baseline-adapter")
+
     def base_model(self) -> Path:
         """The base weights, which this kind of job needs."""
         if self.model is None:

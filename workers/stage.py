@@ -47,15 +47,23 @@ def plan(s: Session, job: Job, fence: int) -> Plan:
     """
     data_links, file_lineage = _data(s, job)
     base = _artifact(s, job, job.base_artifact_id) if job.base_artifact_id else None
-    links = [*data_links, *(_base(s, job, base) if base else []), *_checkpoints(s, job)]
+    rival = _rival(s, job)
+    links = [
+        *data_links,
+        *(_whole(s, job, base, "model", "adapter") if base else []),
+        *(_whole(s, job, rival, "baseline", "baseline-adapter") if rival else []),
+        *_checkpoints(s, job),
+    ]
     lineage = {
         "job_id": job.id,
         "kind": job.kind,
         "attempt": fence,
         "spec_digest": hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest(),
         "files": file_lineage,
-        "base": base and {"id": base.id, "name": base.name, "version": base.version, "digest": base.digest},
+        "base": base and _told(base),
     }
+    if rival:
+        lineage["compare_to"] = _told(rival)
     return Plan({"job_id": job.id, "attempt": fence, "spec": job.spec}, links, lineage)
 
 
@@ -119,17 +127,32 @@ def _data(s: Session, job: Job) -> tuple[list[Link], list[dict[str, str]]]:
     return links, lineage
 
 
-def _base(s: Session, job: Job, base: Artifact) -> list[Link]:
-    """The model; where the base is an adapter, that and the model below it."""
+def _told(artifact: Artifact) -> dict[str, Any]:
+    return {"id": artifact.id, "name": artifact.name, "version": artifact.version, "digest": artifact.digest}
+
+
+def _rival(s: Session, job: Job) -> Artifact | None:
+    """What the job compares with; the API has pinned it to a version."""
+    name = job.spec.get("compare_to")
+    if name is None:
+        return None
+    rival = artifacts.resolve(s, job.project_id, name)
+    if rival is None:
+        raise SpecError("base_gone", f"{name}, which the job compares with, was deleted", "Name another model.")
+    return rival
+
+
+def _whole(s: Session, job: Job, base: Artifact, model: str, adapter: str) -> list[Link]:
+    """A model into the folder `model`; an adapter into the other one, and there the model below it."""
     if base.layout == "model":
-        return _links(s, base, "model")
-    links = _links(s, base, "adapter")
+        return _links(s, base, model)
+    links = _links(s, base, adapter)
     below = base
     while below.layout == "adapter":
         if below.base_artifact_id is None:
             raise SpecError("base_gone", f"adapter {below.id} has no base model", "Name another model.")
         below = _artifact(s, job, below.base_artifact_id)
-    return links + _links(s, below, "model")
+    return links + _links(s, below, model)
 
 
 def _checkpoints(s: Session, job: Job) -> list[Link]:

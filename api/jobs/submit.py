@@ -16,6 +16,7 @@ from db import artifacts, files, jobs, lineage
 from db.models import Artifact, File
 from db.session import Session
 from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, resolve
+from engine.kinds.eval.spec import EvalSpec
 
 Keep: TypeAlias = Callable[[str, str], File | None]
 
@@ -93,26 +94,42 @@ def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
 
 
 def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
-    reference = spec.model
-    if not isinstance(reference, str):
+    if not isinstance(spec.model, str):
         return Pinned(spec, None)
+    base = _found(session, project_id, spec, "model")
+    pinned = {"model": _name(base)}
+    if isinstance(spec, EvalSpec) and spec.compare_to is not None:
+        pinned["compare_to"] = _name(_found(session, project_id, spec, "compare_to"))
+    return Pinned(spec.model_copy(update=pinned), base)
+
+
+def _name(artifact: Artifact) -> str:
+    return artifact.id if artifact.name is None else f"{artifact.name}/{artifact.version}"
+
+
+def _found(session: Session, project_id: str, spec: AnySpec, field: str) -> Artifact:
+    """The artifact that a field of the spec names; its kind can start from it.
+
+    Raises:
+        ApiError: 422.
+    """
+    reference: str = getattr(spec, field)
     base = artifacts.resolve(session, project_id, reference)
     if base is None:
         near = did_you_mean(reference, artifacts.names(session, project_id))
         hint = f"did you mean {near!r}?" if near else None
         message = f"there is no model, adapter or checkpoint {reference!r} in this project"
-        raise _refused(422, "model", "model_not_found", reference, message, hint)
+        raise _refused(422, field, "model_not_found", reference, message, hint)
     if base.layout == "adapter" and not spec.starts_from_adapter():
         message = f"{reference} is an adapter; {spec.kind} of all weights starts from a model"
         hint = "take the model that the adapter was trained on, or tuning.method 'lora'"
-        raise _refused(422, "model", "wrong_model_layout", reference, message, hint)
+        raise _refused(422, field, "wrong_model_layout", reference, message, hint)
     if base.layout == "adapter":
-        _require_model_below(session, base, reference)
-    name = base.id if base.name is None else f"{base.name}/{base.version}"
-    return Pinned(spec.model_copy(update={"model": name}), base)
+        _require_model_below(session, base, field, reference)
+    return base
 
 
-def _require_model_below(session: Session, adapter: Artifact, reference: str) -> None:
+def _require_model_below(session: Session, adapter: Artifact, field: str, reference: str) -> None:
     """An adapter means nothing without the weights that it was trained on.
 
     Raises:
@@ -121,10 +138,9 @@ def _require_model_below(session: Session, adapter: Artifact, reference: str) ->
     model = next((below for below in lineage.ancestors(session, adapter) if below.layout == "model"), None)
     if model is None or model.deleted_at is None:
         return
-    told = model.id if model.name is None else f"{model.name}/{model.version}"
-    message = f"{reference} is an adapter on {told}, which has been deleted"
+    message = f"{reference} is an adapter on {_name(model)}, which has been deleted"
     hint = "take another model or adapter, or train the adapter anew on a model that is there"
-    raise _refused(422, "model", "base_deleted", reference, message, hint)
+    raise _refused(422, field, "base_deleted", reference, message, hint)
 
 
 def _refused(status: int, path: str, code: str, value: str, message: str, hint: str | None) -> ApiError:

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from transformers import PreTrainedModel
-
 from engine.data.chat import chat_corpus, ensure_chat_template
 from engine.data.corpus import Corpus, Rows
 from engine.data.source import SourceRow, read_source
@@ -16,7 +14,7 @@ from engine.kinds.eval.loss import loss_scores
 from engine.kinds.eval.scores import Scores, Setting
 from engine.kinds.eval.spec import EvalSpec
 from engine.model.adapters import load_adapter
-from engine.model.load import Subject, check_fit, load_model, load_tokenizer
+from engine.model.load import Subject, check_fit, load_model, load_tokenizer, positions_of
 from engine.model.quantize import was_quantized
 from engine.precision import Machine
 from engine.rows import MultipleChoice
@@ -37,33 +35,41 @@ class EvalObjective:
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         assert folder is None, "an evaluation has no checkpoints"
-        base, adapter = self.run.base_model(), self.run.adapter
+        self.max_length = self._fitting()
+        return self._load(self.run.base_model(), self.run.adapter, machine)
+
+    def load_baseline(self, machine: Machine) -> Subject:
+        """What the model is compared with."""
+        if self.run.baseline is None:
+            raise SpecError("baseline_missing", "the run directory has no baseline/", "Put its weights there.")
+        return self._load(self.run.baseline, self.run.baseline_adapter, machine)
+
+    def _load(self, base: Path, adapter: Path | None, machine: Machine) -> Subject:
         own = adapter is not None and (adapter / "tokenizer.json").exists()
         tokenizer = load_tokenizer(adapter if own and adapter is not None else base)
         in_4bit = was_quantized(adapter)
         model = load_model(base, device=machine.device, dtype=machine.compute_dtype, in_4bit=in_4bit)
-        self.max_length = self._fitting(model)
         check_fit(model, tokenizer, self.max_length)
         if adapter is None:
             return Subject(model, tokenizer, "model")
         return Subject(load_adapter(model, adapter), tokenizer, "adapter")
 
-    def _fitting(self, model: PreTrainedModel) -> int:
-        """max_length, or what the model was made for when that is less: beyond it the figures say little."""
-        asked = self.spec.evaluation.max_length
-        limit = getattr(model.config, "max_position_embeddings", None) or asked
+    def _fitting(self) -> int:
+        """max_length, or what the models were made for when that is less: beyond it the figures say little."""
+        asked, written = self.spec.evaluation.max_length, self.spec.evaluation.max_new_tokens
+        folders = [self.run.base_model(), *filter(None, [self.run.baseline])]
+        limit = min(asked, *(positions_of(folder) or asked for folder in folders))
         if limit < asked:
             self.journal.log(
                 "warn", "max_length_lowered", f"rows are cut at the model's {limit} positions, not {asked}"
             )
-        written = self.spec.evaluation.max_new_tokens
         if self.task == "generate" and limit <= written:
             raise SpecError(
                 "max_new_tokens_too_long",
                 f"max_new_tokens is {written}, the model has {limit} positions for prompt and answer",
                 f"Set max_new_tokens well below {limit}.",
             )
-        return min(asked, limit)
+        return limit
 
     def rows(self, subject: Subject) -> Rows:
         return Rows(None, self._corpus(subject) if self.task == "loss" else None)

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from engine.intervals import Figure, wilson
+from engine.errors import SpecError
+from engine.intervals import Figure, paired_difference, wilson
 from engine.journal import Journal
 from engine.kinds.eval.spec import EvalSpec
 from engine.precision import Machine
@@ -57,6 +58,27 @@ class Scores:
             told[group] = {name: figure.take(rows).mean for name, figure in self.figures.items()}
             told[group]["eval_rows"] = float(rows.sum())
         return told
+
+
+def compared(one: Scores, other: Scores, seed: int) -> dict[str, float | None]:
+    """The other model's figures, and by how much the one's differ from them on the same items.
+
+    Raises:
+        SpecError: the two were not scored on the same items.
+    """
+    if one.lines != other.lines:
+        raise SpecError(
+            "rows_differ",
+            "the two models' tokenizers leave different rows to score, so these cannot be paired",
+            "Compare models with the same tokenizer, or raise max_length.",
+        )
+    told: dict[str, float | None] = {}
+    for name in one.figures.keys() & other.figures.keys():
+        figures = one.figures[name], other.figures[name]
+        told[f"compare_to/{name}"] = figures[1].mean
+        told[f"difference/{name}"] = figures[0].mean - figures[1].mean
+        told |= with_bounds(f"difference/{name}", *paired_difference(*figures, seed))
+    return dict(sorted(told.items()))
 
 
 def with_bounds(name: str, low: float, high: float) -> dict[str, float | None]:

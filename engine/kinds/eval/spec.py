@@ -85,6 +85,9 @@ class EvalSpec(JobPart):
 
     kind: Literal["eval"] = "eval"
     model: Reference
+    compare_to: Reference | None = Field(
+        default=None, description="Scored on the same rows: the baseline that `model` is told against."
+    )
     eval_file: FileId
     fewshot_file: FileId | None = Field(default=None, description="Where the solved examples come from.")
     evaluation: EvalSettings = EvalSettings()

@@ -221,6 +221,20 @@ def test_a_finished_evaluation_names_the_file_of_its_items(live: Live):
     assert live.mine.get(f"/v1/files/{items.id}/content").content == b'{"line": 1}\n'
 
 
+def test_what_a_job_compares_with_is_pinned_and_kept_until_the_job_ends(live: Live):
+    published(live, "candidate", {"a": b"1"})
+    published(live, "rival", {"a": b"1"})
+    eval_file = upload(live.mine, purpose="evals").json()["id"]
+    body = {"kind": "eval", "model": "candidate", "eval_file": eval_file, "compare_to": "rival"}
+    job = live.mine.post("/v1/jobs", json=body).json()
+    assert (job["spec"]["model"], job["spec"]["compare_to"]) == ("candidate/1", "rival/1")
+    assert error(live.mine.delete("/v1/models/rival"), 409)
+    live.mine.post(f"/v1/jobs/{job['id']}/cancel")
+    assert live.mine.delete("/v1/models/rival").status_code == 200
+    refused = error(live.mine.post("/v1/jobs", json=body), 422)
+    assert (refused["code"], refused["param"]) == ("model_not_found", "compare_to")
+
+
 @pytest.mark.parametrize(
     ("task", "content", "refused"),
     [("generate", CHOICE, True), ("multiple_choice", CHAT, True), ("loss", CHOICE, True), ("auto", CHOICE, False)],

@@ -100,6 +100,24 @@ def test_an_adapter_comes_with_the_model_below_it(workplace: Workplace, tmp_path
     assert base == {"id": upper.id, "name": upper.name, "version": upper.version, "digest": upper.digest}
 
 
+def test_what_a_job_compares_with_lies_beside_its_model(workplace: Workplace, tmp_path: Path) -> None:
+    model = publish(workplace, "model", {"config.json": "{}"})
+    adapter = publish(workplace, "adapter", {"adapter_config.json": "{}"}, base=model)
+    rows = workplace.upload("{}", "chat")
+    job_id = workplace.submit(
+        {"kind": "eval", "model": "made/1", "eval_file": rows, "compare_to": "made/2"}, base=model.id
+    )
+    planned = lay_out(workplace, job_id, tmp_path / "run")
+    assert tree(tmp_path / "run") == [
+        "baseline-adapter/adapter_config.json",
+        "baseline/config.json",
+        "data/eval.jsonl",
+        "job.json",
+        "model/config.json",
+    ]
+    assert planned.lineage["compare_to"]["id"] == adapter.id
+
+
 def test_all_kept_checkpoints_are_there_to_go_on_from(workplace: Workplace, tmp_path: Path) -> None:
     job_id = workplace.submit_tiny()
     with workplace.claim(job_id) as lease, workplace.database.write() as s:

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from engine.errors import SpecError
 from engine.intervals import Figure, paired_difference, wilson
 from engine.jobs import JOB_SPEC
 from engine.kinds.eval import choice
 from engine.kinds.eval.choice import baselines
 from engine.kinds.eval.grading import answer_in, grade, pattern_for
+from engine.kinds.eval.scores import Scores, compared
 from engine.kinds.eval.spec import GSM8K_PATTERN
 from engine.rows import MultipleChoice, RowChecker, parse_row
 from tests import runs
@@ -242,6 +244,48 @@ def test_rows_that_the_task_is_not_made_for_are_an_error_of_the_spec(tmp_path):
     root = evaluate(tmp_path / "run", questions(3), task="generate", max_new_tokens=8)
     assert runs.carry_out(root) == 65
     assert runs.events(root, "failed")[0]["code"] == "wrong_task"
+
+
+def compare(root: Path, rows: list[dict[str, Any]], family: str = "llama", **settings: Any) -> dict[str, Any]:
+    """The metrics of a job that compares its model with one of another seed, or with itself."""
+    evaluate(root, rows, **settings)
+    spec = json.loads((root / "job.json").read_text())["spec"]
+    runs.write_job(root, spec | {"compare_to": "tiny/2"})
+    runs.save_base(root / "baseline", family)
+    return finished(root)["metrics"]
+
+
+def test_a_model_compared_with_itself_differs_by_nothing(tmp_path):
+    metrics = compare(tmp_path / "run", runs.answers(12))
+    assert metrics["compare_to/eval_loss"] == metrics["eval_loss"]
+    assert [metrics[f"difference/eval_loss{end}"] for end in ("", "_low", "_high")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "name"),
+    [
+        (runs.answers(12), {}, "eval_loss"),
+        (questions(12), {}, "eval_acc/harness"),
+        (runs.answers(4), {"task": "generate", "max_new_tokens": 4}, "eval_finished"),
+    ],
+)
+def test_two_models_are_told_apart_on_the_same_rows(tmp_path, rows, settings, name):
+    metrics = compare(tmp_path / "run", rows, "qwen2", **settings)
+    difference = metrics[f"difference/{name}"]
+    assert difference == pytest.approx(metrics[name] - metrics[f"compare_to/{name}"])
+    assert metrics[f"difference/{name}_low"] <= difference <= metrics[f"difference/{name}_high"]
+    mine, theirs = [dict(item) for item in items(tmp_path / "run")], []
+    for item in mine:
+        theirs.append(item.pop("compare_to"))
+    assert [item["line"] for item in mine] == [item["line"] for item in theirs]
+    assert mine != theirs
+
+
+def test_models_that_score_different_rows_are_not_paired():
+    one = Scores([1, 2], {"eval_loss": Figure(np.ones(2), np.ones(2))}, [])
+    other = Scores([1, 3], {"eval_loss": Figure(np.ones(2), np.ones(2))}, [])
+    with pytest.raises(SpecError, match="cannot be paired"):
+        compared(one, other, 0)
 
 
 @pytest.mark.parametrize(
