@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, String, cast, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy import delete as remove
 from sqlalchemy.orm import Session
 
@@ -161,8 +161,7 @@ def delete(s: Session, project_id: str, artifact_id: str) -> bool:
 def _compares(artifact: Artifact) -> ColumnElement[bool]:
     """That a job of the artifact's project names it in its spec as what it compares with."""
     name = artifact.id if artifact.name is None else f"{artifact.name}/{artifact.version}"
-    named = cast(Job.spec, String).contains(f'"compare_to": "{name}"', autoescape=True)
-    return (Job.project_id == artifact.project_id) & named
+    return (Job.project_id == artifact.project_id) & (Job.spec["compare_to"].as_string() == name)
 
 
 def names(s: Session, project_id: str) -> list[str]:

@@ -274,9 +274,8 @@ def test_two_models_are_told_apart_on_the_same_rows(tmp_path, rows, settings, na
     difference = metrics[f"difference/{name}"]
     assert difference == pytest.approx(metrics[name] - metrics[f"compare_to/{name}"])
     assert metrics[f"difference/{name}_low"] <= difference <= metrics[f"difference/{name}_high"]
-    mine, theirs = [dict(item) for item in items(tmp_path / "run")], []
-    for item in mine:
-        theirs.append(item.pop("compare_to"))
+    mine = items(tmp_path / "run")
+    theirs = [item.pop("compare_to") for item in mine]
     assert [item["line"] for item in mine] == [item["line"] for item in theirs]
     assert mine != theirs
 
