@@ -171,14 +171,29 @@ inline float *scratch(long width) {
     return numbers.data();
 }
 
+// The highest of scale * from: a lane at a time, because one running maximum has an order that compilers must keep.
+template <class T> float highest_of(long width, const T *from, float scale) {
+    constexpr long lanes = 16;
+    float tops[lanes];
+    for (long lane = 0; lane < lanes; lane++) tops[lane] = -INFINITY;
+    for (long i = 0; i + lanes <= width; i += lanes) {
+#pragma omp simd
+        for (long lane = 0; lane < lanes; lane++) {
+            const float value = read(from[i + lane]) * scale;
+            tops[lane] = value > tops[lane] ? value : tops[lane];
+        }
+    }
+    for (long i = width - width % lanes; i < width; i++) tops[0] = std::fmax(tops[0], read(from[i]) * scale);
+    for (long lane = 1; lane < lanes; lane++) tops[0] = std::fmax(tops[0], tops[lane]);
+    return tops[0];
+}
+
 // to = exp(scale * from - highest); returns their sum, and the highest.
 template <class T> float exponentials(long width, const T *from, float scale, float *to, float &highest) {
-    float top = -INFINITY, sum = 0;
-#pragma omp simd reduction(max : top)
-    for (long i = 0; i < width; i++) top = std::fmax(top, read(from[i]) * scale);
+    const float top = highest = highest_of(width, from, scale);
+    float sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (long i = 0; i < width; i++) sum += to[i] = exponential(read(from[i]) * scale - top);
-    highest = top;
     return sum;
 }
 

@@ -9,8 +9,8 @@ from torch.utils.checkpoint import checkpoint
 
 from engine.model import kernels
 
-_CHUNK_LOGITS = 1 << 22
-"""Logits held at once (16 MiB in fp32)."""
+_CHUNK_LOGITS = 1 << 23
+"""Logits held at once (16 MiB in bf16)."""
 _LARGE_VOCABULARY = 1 << 17
 """Taken for heads that do not tell their width."""
 
