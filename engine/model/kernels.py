@@ -142,7 +142,12 @@ def missing() -> str | None:
 
 def take(tensor: Tensor) -> bool:
     """Whether the kernels work on tensors like this one, here."""
-    return tensor.device.type == "cpu" and tensor.dtype in _TYPES and missing() is None
+    return tensor.device.type == "cpu" and compute_in(tensor.dtype) and missing() is None
+
+
+def compute_in(dtype: torch.dtype) -> bool:
+    """Whether the kernels are written for this type; fp16, which a CPU is rarely asked for, is not one of them."""
+    return dtype in _TYPES
 
 
 def _folder() -> Path:

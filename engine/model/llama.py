@@ -14,7 +14,7 @@ from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 from engine.data.corpus import Batch
 from engine.model.attention import Row, attend, attend_back, documents_of
 from engine.model.fan import Fan, Linear
-from engine.model.kernels import Kernels, kernels, missing
+from engine.model.kernels import Kernels, compute_in, kernels, missing
 
 _FAMILY = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
 
@@ -48,11 +48,17 @@ def knows(decoder: Any) -> bool:
 def takes(decoder: nn.Module) -> bool:
     """Whether every piece of the decoder is done by hand here, as it stands now."""
     model: Any = decoder
-    if not knows(model) or missing():
+    if not knows(model) or missing() or not compute_in(_compute_dtype(model)):
         return False
     if model.model.gradient_checkpointing and torch.is_grad_enabled():
         return False
     return all(Linear.of(module) for layer in model.model.layers for module in _linear_modules(layer))
+
+
+def _compute_dtype(decoder: Any) -> torch.dtype:
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu")
+    return decoder.model.embed_tokens.weight.dtype
 
 
 def _linear_modules(layer: Any) -> list[nn.Module]:
@@ -66,7 +72,7 @@ def _linear_modules(layer: Any) -> list[nn.Module]:
 def labelled_states(decoder: Any, batch: Batch) -> Tensor:
     """Hidden states [N, D] of the labelled tokens after the last norm."""
     model = decoder.model
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else model.embed_tokens.weight.dtype
+    dtype = _compute_dtype(decoder)
     x = model.embed_tokens(batch.ids_T).float()
     cosine, sine = model.rotary_emb(x, position_ids=batch.positions_T[None])
     turn = (cosine[0].contiguous(), sine[0].contiguous())
