@@ -31,7 +31,7 @@ def gradients_of_first_step(made: Training, *, per_micro_batch: bool = False) ->
     batches = made.stream.next_step()
     labels = sum(batch.count for batch in batches)
     for batch in batches:
-        summed, count, _ = made.session.loss(batch)
+        summed, count = made.session.loss(batch)[:2]
         (summed / (count * len(batches) if per_micro_batch else labels)).backward()
     return torch.cat([p.grad.flatten() for _, p in made.trainable])
 
