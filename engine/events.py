@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from engine.errors import FailureClass
 
+AttentionPath: TypeAlias = Literal["bmm", "flash-attn", "varlen", "sdpa"]
+"""bmm: by hand on the CPU; flash-attn: that package's kernel; varlen: torch's own; sdpa: one call a document."""
+
 
 class EventPart(BaseModel):
     """`time` is Unix seconds; `seq` counts the lines of one attempt from 1."""
@@ -35,6 +38,8 @@ class Started(EventPart):
     """0, or the step of the checkpoint that the run goes on from."""
     matmul_tflops: float
     """Measured on this device at start; MFU is told against it."""
+    attention: AttentionPath
+    """How packed rows are attended to."""
 
 
 class Log(EventPart):

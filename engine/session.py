@@ -14,8 +14,8 @@ from engine.jobs import JOB_SPEC, AnySpec, resolve
 from engine.journal import Journal
 from engine.kinds.eval.spec import EvalSpec
 from engine.measure import matmul_tflops
-from engine.model import kernels, llama
-from engine.model.forward import decoder_of
+from engine.model import flash, kernels, llama
+from engine.model.forward import decoder_of, head_width_of
 from engine.model.load import Subject
 from engine.objectives import Objective, objective_of
 from engine.parts import TrainingSpec
@@ -65,6 +65,7 @@ class Session:
             total_steps=total_steps,
             start_step=start_step,
             matmul_tflops=rate,
+            attention=flash.path_on(self.machine.device, self.machine.compute_dtype, head_width_of(self.subject.model)),
         )
         return rate
 

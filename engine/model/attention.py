@@ -15,7 +15,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from engine.errors import SpecError
-from engine.model import kernels
+from engine.model import flash, kernels
 
 PACKED = "trainyard_packed"
 
@@ -95,10 +95,14 @@ def packed_attention(
     # Rotary positions are computed in fp32 under autocast and pull query and key up with them.
     dtype = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else value.dtype
     q, k, v = (states[0].to(dtype) for states in (query, key, value))
-    if query.device.type == "cpu":
+    path = flash.path_on(q.device, dtype, q.shape[-1])
+    if path == "bmm":
         out_HTD: Tensor = _PerDocument.apply(q, k, v, row)  # type: ignore[assignment]
-    else:
+    elif path == "sdpa":
         out_HTD = _sdpa_per_document(q, k, v, row)
+    else:
+        spans = flash.spans_of(segments, prefixes, q.device)
+        out_HTD = flash.attend((q, k, v), spans, row.scale, row.window, flash.kernel_of(path))
     return out_HTD.transpose(0, 1)[None], None
 
 
@@ -116,7 +120,7 @@ def documents_of(
 
 
 def _sdpa_per_document(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row) -> Tensor:
-    """One call of torch's fused kernels a document."""
+    """One call of torch's fused kernels a document: on a GPU what `flash` has no kernel for."""
     outs = []
     for document in row.documents:
         hidden = None

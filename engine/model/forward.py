@@ -26,6 +26,12 @@ def head_of(model: nn.Module) -> nn.Module:
     return head.original_module if head.disable_adapters else head.modules_to_save[head.active_adapters[0]]
 
 
+def head_width_of(model: nn.Module) -> int:
+    """The width of an attention head."""
+    config = decoder_of(model).config
+    return getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+
+
 def backbone_of(model: nn.Module, batch: Batch) -> Tensor:
     """Hidden states [T, D] after the last norm."""
     decoder = decoder_of(model)

@@ -63,6 +63,7 @@ def start(run_dir: Path) -> EngineProcess:
 def started(total_steps: int = 4, start_step: int = 0) -> tuple[str, Any]:
     facts = {"device": "cpu", "precision": "fp32", "parameters": 9, "trainable_parameters": 9, "train_rows": 3}
     facts |= {"eval_rows": 1, "total_steps": total_steps, "start_step": start_step, "matmul_tflops": 0.1}
+    facts |= {"attention": "bmm"}
     return "event", {"type": "started", **facts}
 
 

@@ -65,6 +65,10 @@ def test_pretraining_tells_its_events_in_order(pretrained):
     assert told == ["started", *["checkpoint"] * 6, "exported", "finished"]
 
 
+def test_the_start_tells_how_rows_are_attended_to(pretrained):
+    assert runs.events(pretrained, "started")[0]["attention"] == "bmm"
+
+
 def test_pretraining_lowers_the_loss(pretrained):
     losses = runs.losses(pretrained)
     assert losses[12] < losses[1] - 0.5
