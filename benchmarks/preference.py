@@ -8,19 +8,18 @@ import argparse
 import gzip
 import json
 import math
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from chain import carried_out, lines
 from report import emit
+from service import REPOSITORY
 
 from engine.rows import Message, Preference, RowError, parse_row
 
-ROOT = Path(__file__).parent.parent
-PAIRS = ROOT.parent / "shared/data/hh_rlhf/harmless_base_test_first1500.jsonl.gz"
+PAIRS = REPOSITORY.parent / "shared/data/hh_rlhf/harmless_base_test_first1500.jsonl.gz"
 TRAINED = 1000
 Z = 1.96
 """Standard deviations of a 95% interval."""
@@ -64,11 +63,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         texts = [{"text": dialogue(pair)} for pair in pairs[:TRAINED]]
-        base = carried_out(root / "base", BASE, {"train": texts})
+        base = carried_out(root / "base", BASE, {"train.jsonl": lines(texts)})
         print(f"base: {base['parameters']:,} weights, loss {base['eval_loss']:.3f} on held-out dialogues", flush=True)
-        (root / "dpo").mkdir()
-        (root / "dpo" / "model").symlink_to(root / "base" / "output")
-        told = carried_out(root / "dpo", DPO, {"train": pairs[:TRAINED], "validation": pairs[TRAINED:]})
+        data = {"train.jsonl": lines(pairs[:TRAINED]), "validation.jsonl": lines(pairs[TRAINED:])}
+        told = carried_out(root / "dpo", DPO, data, model=root / "base/output")
     emit(result(told["eval_accuracy"], told["eval_length_baseline"], int(told["eval_rows"])))
 
 
@@ -92,22 +90,6 @@ def dialogue(pair: Preference) -> str:
 def turn(message: Message) -> str:
     end = "<|endoftext|>" if message["role"] == "assistant" else "<|end|>"
     return f"<|{message['role']}|>\n{message['content']}{end}\n"
-
-
-def carried_out(run: Path, spec: dict[str, Any], data: dict[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """What `python -m engine` says of the run when it begins and when it is done."""
-    (run / "data").mkdir(parents=True)
-    (run / "job.json").write_text(json.dumps({"job_id": run.name, "attempt": 1, "spec": spec}))
-    for name, rows in data.items():
-        (run / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    subprocess.run([sys.executable, "-m", "engine", str(run)], cwd=ROOT, check=True)
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    for event in events:
-        if event["type"] == "metrics" and event["split"] == "eval":
-            figures = {name: round(value, 4) for name, value in event["values"].items()}
-            print(run.name, f"step {event['step']}", figures, flush=True)
-    started = next(event for event in events if event["type"] == "started")
-    return {"parameters": started["parameters"]} | events[-1]["metrics"]
 
 
 def result(accuracy: float, baseline: float, pairs: int) -> dict[str, Any]:
