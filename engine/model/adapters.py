@@ -119,7 +119,10 @@ def _check_shape(model: PreTrainedModel, tuning: AdapterTuning, config: LoraConf
 
 
 def _told(value: Any) -> str:
-    return str(value) if isinstance(value, str | int | float) else ", ".join(sorted(value)) or "none"
+    """Names of modules by their ends: PEFT keeps those of every layer where there are few."""
+    if isinstance(value, str | int | float):
+        return str(value)
+    return ", ".join(sorted({name.rpartition(".")[2] for name in value})) or "none"
 
 
 def merged(wrapped: PeftModel) -> PreTrainedModel:
