@@ -56,10 +56,10 @@ class Metrics(EventPart):
     """Figures of one step.
 
     train: loss, learning_rate, grad_norm, tokens, tokens_per_s, trained_tokens_per_s, mfu, memory_bytes,
-    step_s, data_wait_s, epoch, eta_s; of dpo also rewards/chosen, rewards/rejected, rewards/accuracies,
-    rewards/margins, logps/chosen, logps/rejected; in fp16 also loss_scale. eval: eval_loss; eval_perplexity and
-    eval_bits_per_byte, or of dpo eval_accuracy, eval_length_baseline and the figures above under eval_, or of a
-    job of kind eval eval_acc/*, eval_baseline/*, eval_exact_match, eval_parseable.
+    step_s, forward_s, backward_s, optimizer_s, data_wait_s, epoch, eta_s; of dpo also rewards/chosen,
+    rewards/rejected, rewards/accuracies, rewards/margins, logps/chosen, logps/rejected; in fp16 also loss_scale.
+    eval: eval_loss; eval_perplexity and eval_bits_per_byte, or of dpo eval_accuracy, eval_length_baseline and the
+    figures above under eval_, or of a job of kind eval eval_acc/*, eval_baseline/*, eval_exact_match, eval_parseable.
     """
 
     type: Literal["metrics"] = "metrics"

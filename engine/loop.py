@@ -11,6 +11,7 @@ from engine.checkpoint import Progress
 from engine.data.corpus import Batch
 from engine.data.stream import Cursor, RowStream
 from engine.export import save_subject
+from engine.footprint import Footprint, planned
 from engine.journal import finite
 from engine.measure import Meter
 from engine.model.checkpointing import checkpoint_activations
@@ -64,6 +65,8 @@ class Training:
         session, progress = self.session, self.progress
         rate = session.report_start(total_steps=self.total_steps, start_step=progress.step)
         meter = Meter(session.subject.model, session.machine, rate)
+        planned(self.spec, session)
+        footprint = Footprint(session.subject, session.machine)
         model = session.subject.model
         checkpoint_activations(model, self.hyper.activation_checkpointing)
         model.train()
@@ -77,6 +80,7 @@ class Training:
                 if self._due(checkpoints.save_steps, self.saved_step):
                     self._save()
                 if progress.step == self.total_steps:
+                    footprint.report(self.journal, self.optimizer)
                     break
                 session.stop.check()
                 if self._ends_early():
@@ -99,14 +103,15 @@ class Training:
         batches = self.stream.next_step()
         waited_s = time.perf_counter() - start_s
         count = sum(self.session.objective.count(batch) for batch in batches)
-        sums, rows = self._gradients(batches, count)
+        sums, rows = self._gradients(batches, count, meter)
         norm = optim.clip(self.trainable, self.hyper.max_grad_norm)
         outcome = Outcome(self.progress.step + 1, float(sums.total) / count, float(norm), rows)
         rate = learning_rate(self.hyper, self.progress.step, self.total_steps)
         values = {"loss": outcome.loss, "learning_rate": rate, "grad_norm": outcome.grad_norm}
         if self._allows(outcome):
             optim.set_rate(self.optimizer, rate)
-            self.optimizer.step()
+            with meter.part("optimizer_s"):
+                self.optimizer.step()
         else:
             values["skipped"] = 1.0
         optim.clear(self.trainable)
@@ -118,15 +123,18 @@ class Training:
         values |= meter.step(batches, step_s=step_s, steps_left=self.total_steps - self.progress.step)
         self.journal.metrics(self.progress.step, "train", values | sums.means())
 
-    def _gradients(self, batches: list[Batch], count: int) -> tuple[Sums, list[RowLoss]]:
+    def _gradients(self, batches: list[Batch], count: int, meter: Meter) -> tuple[Sums, list[RowLoss]]:
         """The micro-batches' losses are summed, and divided once by all that they count."""
         sums, shares = Sums(), list[RowShares]()
         for batch in batches:
-            scored = self.session.loss(batch)
-            (scored.total / count * self.scale.value).backward()
+            with meter.part("forward_s"):
+                scored = self.session.loss(batch)
+            with meter.part("backward_s"):
+                (scored.total / count * self.scale.value).backward()
             sums.add(scored)
             if scored.shares is not None:
                 shares.append(scored.shares)
+            del scored  # its graph holds copies of the weights, and the next micro-batch makes its own
         self.scale.undo(p for _, p in self.trainable)
         return sums, [row for share in shares for row in share.by_row()]
 

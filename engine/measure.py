@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -16,6 +18,7 @@ from engine.precision import Machine
 _SIZE = 1024
 _SECONDS = 0.2
 _SMOOTHING = 0.1
+_STEP_PARTS: tuple[str, ...] = ("forward_s", "backward_s", "optimizer_s")
 
 
 def matmul_tflops(machine: Machine) -> float:
@@ -38,6 +41,36 @@ def _wait(machine: Machine) -> None:
         torch.cuda.synchronize()
 
 
+class _Parts:
+    """Seconds that the parts of a step take, without waiting for the GPU: what it has not finished counts later."""
+
+    def __init__(self, machine: Machine) -> None:
+        self._on_gpu = machine.device.type == "cuda"
+        self._running: list[tuple[str, torch.cuda.Event, torch.cuda.Event]] = []
+        self._seconds = dict.fromkeys(_STEP_PARTS, 0.0)
+
+    @contextmanager
+    def time(self, name: str) -> Iterator[None]:
+        if self._on_gpu:
+            begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            begin.record()
+            yield
+            end.record()
+            self._running.append((name, begin, end))
+            return
+        start = time.perf_counter()
+        yield
+        self._seconds[name] += time.perf_counter() - start
+
+    def seconds(self) -> dict[str, float]:
+        """Since they were last asked for."""
+        while self._running and self._running[0][2].query():
+            name, begin, end = self._running.pop(0)
+            self._seconds[name] += begin.elapsed_time(end) / 1000
+        told, self._seconds = self._seconds, dict.fromkeys(_STEP_PARTS, 0.0)
+        return told
+
+
 class Meter:
     """Floating-point work of steps, by the model's matmuls: 2 forward, 2 for what flows back, 2 for weights that learn."""
 
@@ -58,6 +91,11 @@ class Meter:
         # Scores and values, the causal half: 2 * L * L * hidden forward, twice that backward.
         self._per_pair = 6.0 * config.hidden_size * config.num_hidden_layers
         self._step_s: float | None = None
+        self._parts = _Parts(machine)
+
+    def part(self, name: str) -> AbstractContextManager[None]:
+        """Times a part of the step: `name` is its figure."""
+        return self._parts.time(name)
 
     def step(self, batches: list[Batch], *, step_s: float, steps_left: int) -> dict[str, float]:
         """The figures of one step."""
@@ -74,6 +112,7 @@ class Meter:
             "memory_bytes": float(memory_bytes(self._machine)),
             "step_s": step_s,
             "eta_s": smooth * steps_left,
+            **self._parts.seconds(),
         }
 
 

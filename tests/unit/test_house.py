@@ -65,7 +65,17 @@ def test_the_two_tables_of_kinds_and_the_folders_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["api.app", "workers.tasks", "workers.recover", "cli.main", "db.migrate", "engine.jobs", "engine.rows"]
+    "module",
+    [
+        "api.app",
+        "workers.tasks",
+        "workers.recover",
+        "cli.main",
+        "db.migrate",
+        "engine.jobs",
+        "engine.plan",
+        "engine.rows",
+    ],
 )
 def test_torch_and_its_friends_stay_out_of(module: str) -> None:
     code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"

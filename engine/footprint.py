@@ -1,0 +1,101 @@
+"""What a run holds of memory, component by component, against what was planned for it."""
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from engine.errors import SpecError
+from engine.journal import Journal
+from engine.model.forward import decoder_of
+from engine.model.load import Subject
+from engine.parts import FullTuning, TrainingSpec
+from engine.plan import MemoryPlan, Setting, Shape, Workload, plan_memory
+from engine.precision import Machine
+from engine.session import Session
+
+_STATUS = Path("/proc/self/status")
+_FORGET_PEAK = Path("/proc/self/clear_refs")
+
+
+class Footprint:
+    """The weights are loaded when it is made, the optimizer's state comes with the first step."""
+
+    def __init__(self, subject: Subject, machine: Machine) -> None:
+        self._machine = machine
+        tensors = {p.data_ptr(): p.nbytes for p in (*subject.model.parameters(), *subject.model.buffers())}
+        self.weights = sum(tensors.values())
+        self._before = self._held() - self.weights
+        self._forget_peak()
+
+    def _held(self) -> int:
+        if self._machine.device.type == "cuda":
+            return torch.cuda.memory_allocated()
+        return resident("VmRSS")
+
+    def _forget_peak(self) -> None:
+        if self._machine.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        else:
+            # Where the system does not let us, what loading held counts as well.
+            with suppress(OSError):
+                _FORGET_PEAK.write_text("5")
+
+    def report(self, journal: Journal, optimizer: torch.optim.Optimizer) -> None:
+        """Tell what was held as the event `memory_measured`."""
+        held = self.measured(optimizer)
+        journal.log("info", "memory_measured", f"up to {held['total'] / 2**30:.2f} GiB were held", **held)
+
+    def measured(self, optimizer: torch.optim.Optimizer) -> dict[str, int]:
+        """Bytes; `passes` is what the passes held at most: activations, gradients, logits and workspace."""
+        peak = most_held(self._machine)
+        state = state_bytes(optimizer, self._machine.device)
+        return {
+            "weights": self.weights,
+            "optimizer": state,
+            "passes": peak - self._before - self.weights - state,
+            "runtime": self._before,
+            "total": peak,
+        }
+
+
+def state_bytes(optimizer: torch.optim.Optimizer, device: torch.device) -> int:
+    """Of what lies on the run's device: an offloaded state does not."""
+    states = [value for state in optimizer.state.values() for value in state.values()]
+    return sum(value.nbytes for value in states if isinstance(value, torch.Tensor) and value.device == device)
+
+
+def most_held(machine: Machine) -> int:
+    """The most that the GPU's allocator held, or that was resident of this process."""
+    return torch.cuda.max_memory_allocated() if machine.device.type == "cuda" else resident("VmHWM")
+
+
+def resident(field: str) -> int:
+    """VmRSS or VmHWM of this process in bytes."""
+    found = re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+    assert found is not None, "Linux tells it"
+    return int(found[1]) * 1024
+
+
+def planned(spec: TrainingSpec, session: Session) -> MemoryPlan | None:
+    """The plan of a training job, told as the event `memory_plan`; None for models that none is made for.
+
+    Its rows are full and every token is a label: what the data may ask for, not what it does.
+    """
+    hyper = spec.hyperparameters
+    assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
+    assert hyper.gradient_accumulation_steps != "auto", "the spec is resolved"
+    together = session.rows.train.together if session.rows.train is not None else 1
+    tokens = hyper.per_device_train_batch_size * hyper.max_length * together
+    work = Workload(tokens, tokens, hyper.max_length, hyper.gradient_accumulation_steps, paired=together > 1)
+    machine, tuning = session.machine, getattr(spec, "tuning", FullTuning())
+    setting = Setting("cuda" if machine.device.type == "cuda" else "cpu", machine.precision, tuning, hyper)
+    try:
+        plan = plan_memory(Shape.of(decoder_of(session.subject.model).config.to_dict()), work, setting)
+    except SpecError as error:
+        session.journal.log("info", error.code, error.message)
+        return None
+    told = f"up to {plan.total / 2**30:.2f} GiB are planned"
+    session.journal.log("info", "memory_plan", told, **plan.components())
+    return plan

@@ -1,0 +1,8 @@
+"""What a job will need of memory, from its spec and the numbers in the model's config.json; nothing is loaded."""
+
+from engine.plan.memory import MemoryPlan, plan_memory
+from engine.plan.setting import Setting
+from engine.plan.shape import Shape
+from engine.plan.workload import Workload
+
+__all__ = ["MemoryPlan", "Setting", "Shape", "Workload", "plan_memory"]

@@ -1,0 +1,130 @@
+"""Bytes that a decoder layer keeps between the passes: the one place that knows, counted from the code of its modules.
+
+T tokens, H hidden, I inner, Q and K widths of queries and of keys, c bytes of the compute type. A tensor is counted
+where it is made and some backward function needs it; what two functions share is counted once.
+"""
+
+from engine.plan.setting import Setting
+from engine.plan.shape import Shape
+from engine.plan.workload import Workload
+
+_FP32 = 4
+
+
+def kept_by_layer(shape: Shape, work: Workload, setting: Setting) -> int:
+    """Without checkpointing."""
+    attention = setting.bytes * (2 * shape.query + 2 * shape.key) * work.tokens
+    scores = setting.bytes * shape.heads * work.scores if setting.device == "cpu" else 0
+    inputs, low = _adapter_inputs(shape, setting) if setting.adapter else _linear_inputs(shape, setting)
+    # SiLU keeps the gate; its product with `up` keeps both factors.
+    products = 3 * setting.bytes * shape.inner
+    return work.tokens * (2 * _norm(shape, setting) + inputs + products + low) + attention + scores
+
+
+def _norm(shape: Shape, setting: Setting) -> int:
+    """An RMS norm in fp32 a token: the input (in fp32: the residual stream itself) and, to learn its weight, the result."""
+    return _FP32 * shape.hidden * (1 if setting.adapter else 2)
+
+
+def _linear_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
+    """Inputs of linear layers that learn. Autocast makes a copy of the fp32 norm for each of them."""
+    copies = 1 + 1 if setting.bytes == _FP32 else 3 + 2
+    return setting.bytes * (copies * shape.hidden + shape.query + shape.inner), 0
+
+
+def _adapter_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
+    """(Inputs of adapters, what their A makes of them); frozen layers keep nothing.
+
+    PEFT casts the input of each adapter to fp32 and autocast casts it back; over a base in 4 bits it does so on the
+    CPU alone. Dropout makes one of its own for each, and keeps a mask of fp32 on the CPU, of a byte on a GPU.
+    """
+    adapted = setting.adapted(shape)
+    on_gpu = setting.device == "cuda"
+    shared = (setting.bytes == _FP32 or (setting.quantized and on_gpu)) and not setting.dropout
+    each = sum(linear.inputs for linear in adapted)
+    apart = sum(width for _, width in {(linear.source, linear.inputs) for linear in adapted})
+    inputs = apart if shared else each
+    masks = each * (1 if on_gpu else _FP32) if setting.dropout else 0
+    return setting.bytes * inputs + masks, setting.bytes * setting.rank * len(adapted)
+
+
+def kept_by_last_norm(shape: Shape, work: Workload, setting: Setting) -> int:
+    """The norm ahead of the head; only labelled tokens come to it where layers are done by hand."""
+    return (work.labels if setting.by_hand(shape) else work.tokens) * _norm(shape, setting)
+
+
+def kept_by_layers(shape: Shape, work: Workload, setting: Setting) -> int:
+    """By all layers when their backward passes begin."""
+    if setting.by_hand(shape):
+        last = _by_hand(shape, work, setting, work.labels)
+        return (shape.layers - 1) * _by_hand(shape, work, setting, work.tokens) + last
+    return shape.layers * kept_by_first(shape, work, setting)
+
+
+def _by_hand(shape: Shape, work: Workload, setting: Setting, behind: int) -> int:
+    """One layer of engine.model.llama, which goes on with `behind` tokens behind its attention: `save_for_backward`.
+
+    The residual stream and its normed copy twice, queries, keys, values and output, the MLP's two factors as one.
+    """
+    size = setting.bytes
+    stream = _FP32 * shape.hidden + size * shape.hidden
+    ranks = size * setting.rank * len(setting.adapted(shape))
+    picked = size * shape.query if behind < work.tokens else 0
+    attention = work.tokens * (stream + size * (2 * shape.query + 2 * shape.key) + ranks)
+    return attention + size * shape.heads * work.scores + behind * (stream + 2 * size * shape.inner + picked)
+
+
+def _matmuls(shape: Shape, work: Workload, setting: Setting) -> int:
+    """Outputs of a layer's linear layers, and of its adapters' two halves."""
+    outputs = sum(linear.outputs for linear in shape.linears)
+    adapted = setting.adapted(shape)
+    return setting.bytes * work.tokens * (outputs + sum(linear.outputs + setting.rank for linear in adapted))
+
+
+def kept_by_first(shape: Shape, work: Workload, setting: Setting) -> int:
+    """What still waits when the backward pass comes to the first layer."""
+    if setting.by_hand(shape):
+        return _by_hand(shape, work, setting, work.labels if shape.layers == 1 else work.tokens)
+    stream = work.tokens * shape.hidden * setting.residual(shape)
+    match setting.checkpointing:
+        case "none":
+            return kept_by_layer(shape, work, setting)
+        case "full":
+            return stream
+        case _:
+            return stream + _matmuls(shape, work, setting)
+
+
+def backward_of_layer(shape: Shape, work: Workload, setting: Setting) -> int:
+    """What the backward pass of a layer by modules holds besides what was kept.
+
+    Gradients of the MLP's product and of both factors while the product's own memory is free again, and the residual
+    stream's; with checkpointing the layer is computed again first.
+    """
+    size, again = setting.bytes, 0
+    if setting.checkpointing != "none":
+        again = kept_by_layer(shape, work, setting)
+        if setting.checkpointing == "selective":
+            again -= size * work.tokens * (shape.query + 2 * shape.key + 2 * shape.inner)
+    return again + work.tokens * (2 * size * shape.inner + (setting.residual(shape) + size) * shape.hidden)
+
+
+def backward_of_mlp_by_hand(shape: Shape, setting: Setting, behind: int) -> int:
+    """Where the MLP's gradients are made: of its product and of both factors, beside the product, made again."""
+    low = 0 if setting.bytes == _FP32 else setting.bytes
+    return behind * (4 * setting.bytes * shape.inner + (_FP32 + low) * shape.hidden)
+
+
+def backward_of_attention_by_hand(shape: Shape, work: Workload, setting: Setting, behind: int) -> int:
+    """At its end, with what the MLP's gradients left: nothing is given back before a layer is done.
+
+    Either queries, keys and values have their gradients twice, apart and side by side; or the layer's input has its
+    own, in fp32 and as the matmuls gave it.
+    """
+    size = setting.bytes
+    mlp = behind * (3 * size * shape.inner + _FP32 * shape.hidden)
+    turned = behind * 2 * size * shape.hidden + work.tokens * (
+        size * (3 * shape.query + 4 * shape.key) + _FP32 * shape.hidden
+    )
+    of_input = work.tokens * (size * (2 * shape.query + 2 * shape.key) + 2 * (_FP32 + size) * shape.hidden)
+    return mlp + max(turned, of_input)

@@ -1,0 +1,269 @@
+"""The most memory that a training job holds, component by component."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+from engine.errors import SpecError
+from engine.parts import AdapterTuning
+from engine.plan import activations
+from engine.plan.setting import Setting
+from engine.plan.shape import Shape
+from engine.plan.workload import Workload
+
+_CHUNK_LOGITS = 1 << 23
+"""Logits held at once (engine.model.loss)."""
+_KEPT_LOGITS = 1 << 24
+"""Of pairs, up to so many wait for the backward pass (engine.model.logprobs)."""
+_FP32 = 4
+_QUANTIZED = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a weight in NF4: 4 bits, and a scale of 8 bits for 64 of them, whose own scales are fp32 for 256."""
+_NF4_BLOCK = 64
+_STATE = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
+"""Bytes of a weight's two moments; 8 bits have a scale in fp32 for each 256."""
+_EIGHT_BIT_FROM = 4096
+"""Smaller tensors keep their moments in fp32 (bitsandbytes)."""
+_RUNTIME = {"cpu": 560 << 20, "cuda": 600 << 20}
+"""Libraries, interpreter and what they build at the first step; on a GPU its context. Measured, not of the tensors."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on the device when most is held. `runtime` is what the process holds without any tensor."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    workspace: int
+    """Copies of weights in the compute type, dequantized weights, gradients in the making."""
+    runtime: int
+
+    @property
+    def total(self) -> int:
+        return sum(asdict(self).values())
+
+    @property
+    def tensors(self) -> int:
+        return self.total - self.runtime
+
+    def components(self) -> dict[str, int]:
+        return asdict(self) | {"total": self.total}
+
+    def table(self) -> str:
+        """A line a component, in MiB."""
+        return "\n".join(f"{name:<12}{size / 2**20:>12,.1f} MiB" for name, size in self.components().items())
+
+
+def plan_memory(shape: Shape, work: Workload, setting: Setting) -> MemoryPlan:
+    """The largest of three moments: the loss is taken, the last layer's backward pass runs, or all passes are over.
+
+    Raises:
+        SpecError: no plan is made for this kind of tuning.
+    """
+    if isinstance(setting.tuning, AdapterTuning) and setting.tuning.use_dora:
+        raise SpecError("plan_unsupported", "no memory plan is made for DoRA", "Leave use_dora out to have one.")
+    sums = _Sums(shape, work, setting)
+    in_loss = sums.in_pairs() if work.paired else sums.in_loss()
+    return max((*in_loss, *sums.in_layers(), sums.at_end()), key=lambda plan: plan.total)
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """The sums of one job, moment by moment."""
+
+    shape: Shape
+    work: Workload
+    setting: Setting
+
+    def _plan(self, *, gradients: int, activations: int = 0, logits: int = 0, workspace: int = 0) -> MemoryPlan:
+        shape, setting = self.shape, self.setting
+        return MemoryPlan(
+            weights(shape, setting),
+            gradients,
+            optimizer_state(shape, setting),
+            activations,
+            logits,
+            workspace,
+            _RUNTIME[setting.device],
+        )
+
+    def _earlier(self) -> int:
+        """Gradients of earlier micro-batches."""
+        return _FP32 * trained_weights(self.shape, self.setting) if self.work.accumulation > 1 else 0
+
+    def _head(self) -> int:
+        """The head's gradient in the making, where it learns."""
+        return _FP32 * self.shape.embedding if self.setting.head_learns(self.shape) else 0
+
+    def _kept(self) -> int:
+        """By the forward pass."""
+        given = (self.shape, self.work, self.setting)
+        return activations.kept_by_layers(*given) + activations.kept_by_last_norm(*given)
+
+    def _made(self, layers: int) -> int:
+        """Gradients when so many layers have theirs; they go to the earlier ones a layer at a time."""
+        fresh = min(layers, 1) if self._earlier() else layers
+        return self._earlier() + self._head() + fresh * _FP32 * layer_weights(self.shape, self.setting)
+
+    def _rows(self) -> int:
+        """Labels whose logits are held at once."""
+        return min(self.work.labels, max(32, _CHUNK_LOGITS // self.shape.vocabulary))
+
+    def in_loss(self) -> Iterator[MemoryPlan]:
+        """While a chunk is scored, the one before still there; and while it becomes a part of the head's gradient.
+
+        On the CPU logits become their own gradients, in fp16 alone they are copied to fp32 first; and so is what is
+        added to fp32.
+        """
+        shape, work, setting = self.shape, self.work, self.setting
+        size, residual = setting.bytes, setting.residual(shape)
+        cast = size if size < residual else 0
+        kept = self._kept() + work.labels * shape.hidden * (2 * residual + cast)
+        chunk, before = self._rows() * shape.vocabulary, size if work.labels > self._rows() else 0
+        yield self._plan(
+            gradients=self._made(0),
+            activations=kept,
+            logits=chunk * (before + (size if setting.kernels else 2 * size + _FP32 + self._copied())),
+            workspace=self._casts() + self._head_cast(),
+        )
+        yield self._plan(
+            gradients=self._made(0),
+            activations=kept,
+            logits=chunk * size,
+            workspace=self._casts() + self._head_cast() + self._head_part(),
+        )
+
+    def in_pairs(self) -> Iterator[MemoryPlan]:
+        """The same where answers are scored one by one; the head's gradient comes with the backward pass."""
+        shape, work, setting = self.shape, self.work, self.setting
+        size, residual = setting.bytes, setting.residual(shape)
+        reduced = 0 if size == _FP32 else size
+        cast = size if size < residual else 0
+        kept = self._kept() + work.labels * shape.hidden * (residual + size + cast)
+        chunk, before = self._rows() * shape.vocabulary, _FP32 + reduced if work.labels > self._rows() else 0
+        waits = setting.head_learns(shape) and work.labels * shape.vocabulary <= _KEPT_LOGITS
+        waiting = size * work.labels * shape.vocabulary if waits else 0
+        yield self._plan(
+            gradients=self._earlier(),
+            activations=kept,
+            logits=chunk * (size + self._copied() + _FP32 + before) + waiting,
+            workspace=self._casts() + self._head_cast(),
+        )
+        yield self._plan(
+            gradients=self._made(0),
+            activations=kept,
+            logits=waiting or chunk * (size + _FP32 + reduced),
+            workspace=self._casts() + self._head_cast() + self._head_part(),
+        )
+
+    def _copied(self) -> int:
+        """Bytes of a number that the CPU copies to fp32 before it works on it there."""
+        return _FP32 if self.setting.device == "cpu" and self.setting.bytes < _FP32 else 0
+
+    def _head_cast(self) -> int:
+        """The head in the compute type."""
+        learns = self.setting.head_learns(self.shape) and self.setting.bytes < _FP32
+        return self.setting.bytes * self.shape.embedding if learns else 0
+
+    def _head_part(self) -> int:
+        """What a chunk adds to the head's gradient."""
+        learns = self.setting.head_learns(self.shape)
+        return (self.setting.bytes + self._copied()) * self.shape.embedding if learns else 0
+
+    def in_layers(self) -> Iterator[MemoryPlan]:
+        """The last layer, which comes first, and the first: others lie between the two."""
+        shape, work, setting = self.shape, self.work, self.setting
+        kept = activations.kept_by_layers(shape, work, setting)
+        left = activations.kept_by_first(shape, work, setting)
+        # Layers that are computed again have their copies made again, each in its turn.
+        layers = 1 if setting.checkpointing == "none" else shape.layers
+        workspace = self._casts() // layers + _weight_again(shape, setting)
+        if not setting.by_hand(shape):
+            passing = activations.backward_of_layer(shape, work, setting)
+            yield self._plan(gradients=self._made(0), activations=kept + passing, workspace=workspace)
+            yield self._plan(gradients=self._made(shape.layers - 1), activations=left + passing, workspace=workspace)
+            return
+        mlp = activations.backward_of_mlp_by_hand(shape, setting, work.labels)
+        yield self._plan(gradients=self._made(0), activations=kept + mlp, workspace=workspace)
+        last = activations.backward_of_attention_by_hand(shape, work, setting, work.labels)
+        yield self._plan(gradients=self._made(1), activations=kept + last, workspace=workspace)
+        first = activations.backward_of_attention_by_hand(shape, work, setting, work.tokens)
+        yield self._plan(gradients=self._made(shape.layers), activations=left + first, workspace=workspace)
+
+    def at_end(self) -> MemoryPlan:
+        """All gradients are there; the embedding's is added to the head's where they are one."""
+        shape, setting = self.shape, self.setting
+        twice = shape.tied and setting.head_learns(shape)
+        return self._plan(
+            gradients=_FP32 * trained_weights(shape, setting),
+            activations=0 if setting.adapter else _FP32 * self.work.tokens * shape.hidden,
+            workspace=(self._casts() if setting.by_hand(shape) else 0) + (_FP32 * shape.embedding if twice else 0),
+        )
+
+    def _casts(self) -> int:
+        """Copies in the compute type of weights that are needed again on the way back.
+
+        By hand, of all that learn, even where the type is the same: they lie side by side. By modules, those that
+        autocast makes of fp32 weights.
+        """
+        shape, setting = self.shape, self.setting
+        if setting.by_hand(shape):
+            return 0 if setting.adapter else setting.bytes * shape.linear_weights
+        if setting.bytes == _FP32:
+            return 0
+        adapters = shape.layers * sum(_adapter_tensors(shape, setting))
+        return setting.bytes * (adapters if setting.adapter else shape.linear_weights)
+
+
+def weights(shape: Shape, setting: Setting) -> int:
+    """Full tuning: fp32 masters. Adapters: fp32, over a base in the compute type or in 4 bits."""
+    if not setting.adapter:
+        return _FP32 * trained_weights(shape, setting)
+    base = setting.bytes * (shape.linear_weights + shape.other_weights)
+    if setting.quantized:
+        packed = shape.layers * sum(linear.size for linear in shape.linears if linear.inputs % _NF4_BLOCK == 0)
+        base += round((_QUANTIZED - setting.bytes) * packed)
+    return base + _FP32 * trained_weights(shape, setting)
+
+
+def _adapter_tensors(shape: Shape, setting: Setting) -> list[int]:
+    """Sizes of one layer's A and B matrices."""
+    return [setting.rank * side for linear in setting.adapted(shape) for side in (linear.inputs, linear.outputs)]
+
+
+def trained_weights(shape: Shape, setting: Setting) -> int:
+    if not setting.adapter:
+        return shape.linear_weights + shape.other_weights
+    return shape.layers * sum(_adapter_tensors(shape, setting)) + len(setting.whole(shape)) * shape.embedding
+
+
+def layer_weights(shape: Shape, setting: Setting) -> int:
+    """Of one layer, those that learn."""
+    if setting.adapter:
+        return sum(_adapter_tensors(shape, setting))
+    return shape.linear_weights // shape.layers + shape.vectors
+
+
+def optimizer_state(shape: Shape, setting: Setting) -> int:
+    """On the device; nothing where it is offloaded."""
+    hyper = setting.hyperparameters
+    if hyper.offload_optimizer and setting.device != "cpu":
+        return 0
+    small = 0
+    if hyper.optim == "adamw_8bit":
+        tensors = _adapter_tensors(shape, setting) if setting.adapter else [1] * shape.vectors
+        small = shape.layers * sum(size for size in tensors if size < _EIGHT_BIT_FROM)
+    return round(_STATE["adamw"] * small + _STATE[hyper.optim] * (trained_weights(shape, setting) - small))
+
+
+def _weight_again(shape: Shape, setting: Setting) -> int:
+    """Weights as numbers again, by hand those of one input, apart and side by side; by modules also a gradient."""
+    if setting.by_hand(shape):
+        sources = {linear.source for linear in shape.linears}
+        fans = (sum(linear.size for linear in shape.linears if linear.source == source) for source in sources)
+        return 2 * setting.bytes * max(fans) if setting.quantized else 0
+    largest = max(linear.size for linear in shape.linears)
+    if setting.quantized:
+        return setting.bytes * largest
+    return 0 if setting.adapter else (setting.bytes + _FP32) * largest

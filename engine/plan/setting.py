@@ -1,0 +1,82 @@
+"""How a job computes, as far as its memory is concerned."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from engine.parts import AdapterTuning, Hyperparameters, QloraTuning, Tuning
+from engine.plan.shape import Linear, Shape
+
+_EMBEDDING, _HEAD = "embed_tokens", "lm_head"
+_BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """`precision` and `device` are those that the engine resolved; nothing is `auto` any more."""
+
+    device: Literal["cpu", "cuda"]
+    precision: str
+    tuning: Tuning
+    hyperparameters: Hyperparameters
+
+    @property
+    def bytes(self) -> int:
+        """Of a number in the compute type."""
+        return _BYTES[self.precision]
+
+    @property
+    def adapter(self) -> bool:
+        return isinstance(self.tuning, AdapterTuning)
+
+    @property
+    def quantized(self) -> bool:
+        return isinstance(self.tuning, QloraTuning)
+
+    @property
+    def rank(self) -> int:
+        return self.tuning.r if isinstance(self.tuning, AdapterTuning) else 0
+
+    @property
+    def kernels(self) -> bool:
+        """Whether engine.model.kernels work in this type on this device."""
+        return self.device == "cpu" and self.precision in {"fp32", "bf16"}
+
+    def by_hand(self, shape: Shape) -> bool:
+        """Whether layers are computed by engine.model.llama, which keeps less than transformers' own modules."""
+        plain = self.checkpointing == "none" and not self.dropout
+        return plain and self.kernels and shape.family in {"llama", "mistral", "qwen2"}
+
+    def residual(self, shape: Shape) -> int:
+        """Bytes of a number in the residual stream: fp32, or in transformers' modules the type of the embedding."""
+        return self.bytes if self.adapter and not self.by_hand(shape) else 4
+
+    @property
+    def checkpointing(self) -> str:
+        how = self.hyperparameters.activation_checkpointing
+        assert isinstance(how, str), "specs say it in words"
+        return how
+
+    @property
+    def dropout(self) -> bool:
+        return isinstance(self.tuning, AdapterTuning) and self.tuning.lora_dropout > 0
+
+    def adapted(self, shape: Shape) -> list[Linear]:
+        """Which of a layer's linear layers get an adapter."""
+        if not isinstance(self.tuning, AdapterTuning):
+            return []
+        targets = self.tuning.target_modules
+        return [
+            linear
+            for linear in shape.linears
+            if targets == "all-linear" or any(f".{linear.name}".endswith(f".{target}") for target in targets)
+        ]
+
+    def whole(self, shape: Shape) -> set[str]:
+        """Embedding and head, as far as they learn; one of the two where they are tied."""
+        if not isinstance(self.tuning, AdapterTuning):
+            return {_HEAD} if shape.tied else {_EMBEDDING, _HEAD}
+        saved = {_EMBEDDING, _HEAD} & set(self.tuning.modules_to_save)
+        return {_HEAD} if saved and shape.tied else saved
+
+    def head_learns(self, shape: Shape) -> bool:
+        return _HEAD in self.whole(shape)

@@ -1,0 +1,107 @@
+"""A decoder's sizes, as its config.json tells them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from engine.errors import SpecError
+
+
+class Linear(NamedTuple):
+    """A linear layer by its name within the layer."""
+
+    name: str
+    source: str
+    """What its input is; layers of one source share it."""
+    inputs: int
+    outputs: int
+
+    @property
+    def size(self) -> int:
+        return self.inputs * self.outputs
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a decoder of the Llama family: `inner` is the MLP's width, `vectors` the rest of a layer's weights."""
+
+    family: str
+    hidden: int
+    inner: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocabulary: int
+    tied: bool
+    vectors: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> "Shape":
+        """From config.json.
+
+        Raises:
+            SpecError: the config is not one of a Llama-style decoder.
+        """
+        kind = str(config.get("model_type", "llama"))
+        if kind not in _FAMILY:
+            raise SpecError(
+                "plan_unsupported",
+                f"no memory plan is made for models of type {kind!r}",
+                f"Plans are made for {', '.join(sorted(_FAMILY))}.",
+            )
+        heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
+        kv_heads = int(config.get("num_key_value_heads") or heads)
+        head_dim = int(config.get("head_dim") or hidden // heads)
+        biases = (heads + 2 * kv_heads) * head_dim if kind == "qwen2" else 0
+        norms = 2 * hidden + (2 * head_dim if kind == "qwen3" else 0)
+        return cls(
+            family=kind,
+            hidden=hidden,
+            inner=int(config["intermediate_size"]),
+            layers=int(config["num_hidden_layers"]),
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            vocabulary=int(config["vocab_size"]),
+            tied=bool(config.get("tie_word_embeddings", False)),
+            vectors=biases + norms,
+        )
+
+    @property
+    def query(self) -> int:
+        return self.heads * self.head_dim
+
+    @property
+    def key(self) -> int:
+        return self.kv_heads * self.head_dim
+
+    @property
+    def embedding(self) -> int:
+        return self.vocabulary * self.hidden
+
+    @property
+    def linears(self) -> tuple[Linear, ...]:
+        """Of one layer."""
+        return (
+            Linear("self_attn.q_proj", "norm", self.hidden, self.query),
+            Linear("self_attn.k_proj", "norm", self.hidden, self.key),
+            Linear("self_attn.v_proj", "norm", self.hidden, self.key),
+            Linear("self_attn.o_proj", "attention", self.query, self.hidden),
+            Linear("mlp.gate_proj", "second norm", self.hidden, self.inner),
+            Linear("mlp.up_proj", "second norm", self.hidden, self.inner),
+            Linear("mlp.down_proj", "product", self.inner, self.hidden),
+        )
+
+    @property
+    def linear_weights(self) -> int:
+        """Of all layers."""
+        return self.layers * sum(linear.size for linear in self.linears)
+
+    @property
+    def other_weights(self) -> int:
+        """Embedding, head, norms and biases."""
+        return self.embedding * (1 if self.tied else 2) + self.layers * self.vectors + self.hidden
+
+
+_FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3"})

@@ -1,0 +1,30 @@
+"""What one forward and backward pass is given."""
+
+from dataclasses import dataclass
+
+BLOCK = 256
+"""Query rows that attention on the CPU works on at once (engine.model.attention)."""
+KEEP_UP_TO = 512
+"""Documents up to this length keep their attention probabilities there."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`labels` of the `tokens` carry loss; documents are `document` tokens long, `paired` ones are scored one by one."""
+
+    tokens: int
+    labels: int
+    document: int
+    accumulation: int = 1
+    paired: bool = False
+
+    @property
+    def scores(self) -> int:
+        """Attention probabilities per head that are kept between the passes."""
+        if self.document > KEEP_UP_TO:
+            return 0
+        length = self.document
+        ends = [min(length, begin + BLOCK) for begin in range(0, length, BLOCK)]
+        rows = [end - begin for begin, end in zip(range(0, length, BLOCK), ends, strict=True)]
+        each = sum(count * end for count, end in zip(rows, ends, strict=True))
+        return each * self.tokens // length

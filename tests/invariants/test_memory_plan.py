@@ -1,0 +1,110 @@
+"""What is planned of memory is what is held, within a tenth; a plan for something else is not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.allocations import peak_of
+from engine.errors import SpecError
+from engine.footprint import planned, state_bytes
+from engine.jobs import JOB_SPEC
+from engine.loop import Training
+from engine.measure import Meter
+from engine.model import attention, logprobs, loss
+from engine.plan import MemoryPlan, Setting, Shape, Workload, memory, plan_memory, workload
+from tests import runs
+
+SHAPE = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4}
+LENGTH = 128
+
+
+def training(root: Path, method: str, **hyperparameters: Any) -> Any:
+    """A job whose rows fill max_length."""
+    given = {"max_length": LENGTH, "per_device_train_batch_size": 8, "max_steps": 1, **hyperparameters}
+    if method == "full":
+        runs.pretrain_run(root, **given)
+        job = json.loads((root / "job.json").read_text())
+        job["spec"]["model"] = SHAPE
+        (root / "job.json").write_text(json.dumps(job))
+        (root / "data" / "train.txt").unlink()
+        runs.write_rows(root / "data" / "train.jsonl", [{"text": "the cat sees a dog. " * 800}] * 40)
+        return root
+    runs.sft_run(root, spec=runs.sft_spec(**given) | {"tuning": {"method": method}})
+    runs.save_base(root / "model", width=128)
+    runs.write_rows(root / "data" / "train.jsonl", [{"prompt": "the", "completion": "cat " * 2 * LENGTH}] * 40)
+    return root
+
+
+def held_and_planned(root: Path) -> tuple[int, MemoryPlan]:
+    with runs.opened(root) as session:
+        made = Training(session, session.spec)
+        made.carry_out()
+        meter = Meter(session.subject.model, session.machine, 1.0)
+        held = sum(p.nbytes for p in session.subject.model.parameters())
+        held += state_bytes(made.optimizer, session.machine.device)
+        plan = planned(session.spec, session)
+        assert plan is not None
+        return held + peak_of(lambda: made._step(meter)), plan
+
+
+@pytest.mark.parametrize(
+    ("method", "hyperparameters"),
+    [
+        ("full", {"precision": "bf16"}),
+        ("full", {"precision": "fp32", "activation_checkpointing": "selective"}),
+        ("lora", {"precision": "fp32", "activation_checkpointing": "full"}),
+    ],
+)
+def test_a_step_holds_what_was_planned(tmp_path, method, hyperparameters):
+    held, plan = held_and_planned(training(tmp_path / "run", method, **hyperparameters))
+    assert held == pytest.approx(plan.tensors, rel=0.10)
+
+
+CONFIG = {**SHAPE, "num_key_value_heads": 2, "vocab_size": 8192, "tie_word_embeddings": True}
+
+
+def plan(work: Workload, *, vocabulary: int = 8192, method: str = "full", **hyperparameters: Any) -> MemoryPlan:
+    spec = runs.sft_spec(**hyperparameters)
+    given = {"method": method}
+    job: Any = JOB_SPEC.validate_python(spec | {"tuning": given})
+    setting = Setting("cpu", "bf16", job.tuning, job.hyperparameters)
+    return plan_memory(Shape.of(CONFIG | {"vocab_size": vocabulary}), work, setting)
+
+
+WORK = Workload(4096, 4096, 256)
+
+
+def test_each_way_to_save_memory_is_planned_to_save_some():
+    plain = plan(WORK)
+    assert plan(WORK, activation_checkpointing="full").activations < 0.6 * plain.activations
+    assert plan(WORK, optim="adamw_8bit").optimizer < 0.3 * plain.optimizer
+    assert plan(WORK, method="lora").gradients < 0.2 * plain.gradients
+    assert plan(WORK, method="qlora").weights < plan(WORK, method="lora").weights
+
+
+def test_logits_are_planned_flat_as_the_vocabulary_grows():
+    small, large = (plan(WORK, vocabulary=size, method="lora") for size in (8_192, 131_072))
+    assert large.logits == small.logits
+    assert large.weights > small.weights
+
+
+def test_the_plan_knows_the_sizes_that_the_engine_works_in():
+    assert memory._CHUNK_LOGITS == loss._CHUNK_LOGITS
+    assert memory._KEPT_LOGITS == logprobs._KEPT_LOGITS
+    assert (workload.BLOCK, workload.KEEP_UP_TO) == (attention._BLOCK, attention._KEEP_UP_TO)
+
+
+def test_a_model_of_another_family_has_no_plan():
+    with pytest.raises(SpecError, match="gpt2"):
+        Shape.of({"model_type": "gpt2"})
+
+
+def test_a_run_tells_its_plan_and_what_it_held(tmp_path):
+    root = runs.pretrain_run(tmp_path / "run", max_steps=2)
+    assert runs.carry_out(root) == 0
+    told = {event["code"]: event["data"] for event in runs.events(root, "log")}
+    assert told["memory_plan"]["weights"] == pytest.approx(told["memory_measured"]["weights"], rel=0.01)
+    assert told["memory_plan"]["optimizer"] == pytest.approx(told["memory_measured"]["optimizer"], rel=0.01)
+    assert told["memory_measured"]["total"] > 0
