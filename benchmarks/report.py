@@ -3,15 +3,19 @@
 import json
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+RESULTS = Path(__file__).parent / "results"
+_GPUS = Path("/proc/driver/nvidia/gpus")
+
 
 def hardware() -> str:
-    """The machine in words: processor, cores this process may use, memory, system, Python."""
+    """The machine in words: processor, GPUs, cores this process may use, memory, system, Python."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
-        f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {memory_gib:.0f} GiB, "
+        f"{', '.join([_processor(), *_gpus()])}, {len(os.sched_getaffinity(0))} cores, {memory_gib:.0f} GiB, "
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
     )
 
@@ -23,6 +27,25 @@ def _processor() -> str:
     return platform.machine()
 
 
-def emit(result: dict[str, Any]) -> None:
-    """Print {name, ours, peer, ratio, goal, holds} and the hardware; nothing may be printed after it."""
-    print(json.dumps(result | {"ratio": round(result["ratio"], 3), "hardware": hardware()}), flush=True)
+def _gpus() -> list[str]:
+    told = [path.read_text() for path in sorted(_GPUS.glob("*/information"))]
+    models = [
+        line.partition(":")[2].strip() for text in told for line in text.splitlines() if line.startswith("Model:")
+    ]
+    return [f"GPU {model}" for model in models]
+
+
+def versions(*libraries: str) -> dict[str, str]:
+    return {name: version(name) for name in libraries}
+
+
+def emit(result: dict[str, Any], *, keeps: bool = False) -> None:
+    """Print {name, ours, peer, ratio, goal, holds} and the hardware; nothing may be printed after it.
+
+    With `keeps` the line is written to `results/NAME.json` too.
+    """
+    line = json.dumps(result | {"ratio": round(result["ratio"], 3), "hardware": hardware()})
+    if keeps:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{result['name']}.json").write_text(line + "\n")
+    print(line, flush=True)
