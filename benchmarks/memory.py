@@ -95,8 +95,10 @@ def write_run(root: Path, given: dict[str, Any], vocabulary: int) -> None:
         "sft": {"prompt": "jumps", "completion": long},
         "dpo": {"prompt": "jumps", "chosen": long, "rejected": "lazy " + long},
     }[given["kind"]]
+    # Texts are cut into rows, and so many of them leave none short; a row that is tuned on is a row.
+    count = 400 if given["kind"] == "pretrain" else 4 * given["hyperparameters"]["per_device_train_batch_size"]
     (root / "data").mkdir()
-    (root / "data" / "train.jsonl").write_text((json.dumps(row) + "\n") * 400)
+    (root / "data" / "train.jsonl").write_text((json.dumps(row) + "\n") * count)
 
 
 def measure(given: dict[str, Any], vocabulary: int) -> dict[str, float]:

@@ -39,13 +39,17 @@ def _adapter_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
     CPU alone. Dropout makes one of its own for each, and keeps a mask of fp32 on the CPU, of a byte on a GPU.
     """
     adapted = setting.adapted(shape)
-    on_gpu = setting.device == "cuda"
-    shared = (setting.bytes == _FP32 or (setting.quantized and on_gpu)) and not setting.dropout
+    shared = not (_through_fp32(setting) or setting.dropout)
     each = sum(linear.inputs for linear in adapted)
     apart = sum(width for _, width in {(linear.source, linear.inputs) for linear in adapted})
     inputs = apart if shared else each
-    masks = each * (1 if on_gpu else _FP32) if setting.dropout else 0
+    masks = each * (1 if setting.device == "cuda" else _FP32) if setting.dropout else 0
     return setting.bytes * inputs + masks, setting.bytes * setting.rank * len(adapted)
+
+
+def _through_fp32(setting: Setting) -> bool:
+    """Whether an adapter's input goes to fp32 and back."""
+    return setting.adapter and setting.bytes < _FP32 and not (setting.quantized and setting.device == "cuda")
 
 
 def kept_by_last_norm(shape: Shape, work: Workload, setting: Setting) -> int:
@@ -98,15 +102,17 @@ def kept_by_first(shape: Shape, work: Workload, setting: Setting) -> int:
 def backward_of_layer(shape: Shape, work: Workload, setting: Setting) -> int:
     """What the backward pass of a layer by modules holds besides what was kept.
 
-    Gradients of the MLP's product and of both factors while the product's own memory is free again, and the residual
-    stream's; with checkpointing the layer is computed again first.
+    Gradients of the MLP's product and of both factors while the product's own memory is free again, or that of the
+    product in fp32 on its way from an adapter; and the residual stream's. With checkpointing the layer is computed
+    again first.
     """
     size, again = setting.bytes, 0
     if setting.checkpointing != "none":
         again = kept_by_layer(shape, work, setting)
         if setting.checkpointing == "selective":
             again -= size * work.tokens * (shape.query + 2 * shape.key + 2 * shape.inner)
-    return again + work.tokens * (2 * size * shape.inner + (setting.residual(shape) + size) * shape.hidden)
+    product = size + _FP32 if _through_fp32(setting) else 2 * size
+    return again + work.tokens * (product * shape.inner + (setting.residual(shape) + size) * shape.hidden)
 
 
 def backward_of_mlp_by_hand(shape: Shape, setting: Setting, behind: int) -> int:

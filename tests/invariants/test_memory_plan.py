@@ -39,12 +39,13 @@ def training(root: Path, method: str, **hyperparameters: Any) -> Any:
 
 def held_and_planned(root: Path) -> tuple[int, MemoryPlan]:
     with runs.opened(root) as session:
-        made = Training(session, session.spec)
+        spec: Any = session.spec
+        made = Training(session, spec)
         made.carry_out()
         meter = Meter(session.subject.model, session.machine, 1.0)
         held = sum(p.nbytes for p in session.subject.model.parameters())
         held += state_bytes(made.optimizer, session.machine.device)
-        plan = planned(session.spec, session)
+        plan = planned(spec, session)
         assert plan is not None
         return held + peak_of(lambda: made._step(meter)), plan
 
