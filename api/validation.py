@@ -62,10 +62,10 @@ def _fault(problem: Mapping[str, Any], body: Any) -> Fault:
         hint = _hint(given, _quoted(context["expected"]))
     elif kind == "value_error":
         for named in message.split()[0].rstrip(":").split("."):
-            if not isinstance(given, dict) or named not in given:
+            if not isinstance(given, dict) or (named not in given and named not in _known_keys(body, path)):
                 break
             path.append(named)
-            given = given[named]
+            given = given.get(named)
     value = None if given is None or isinstance(given, dict | list) else excerpt(given)
     return Fault(code=_CODES.get(kind, kind), path=_told(path), message=message, value=value, hint=hint)
 

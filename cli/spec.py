@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cli.output import say
 
 PURPOSE_OF_KIND = {"pretrain": "pretrain", "sft": "fine-tune", "dpo": "fine-tune", "eval": "evals"}
 _FILE_FIELDS = ("training_file", "validation_file", "eval_file", "fewshot_file")
+_MIXTURE_FIELDS = ("mixture", "annealing")
 
 TEMPLATES = {
     "pretrain": """\
@@ -183,15 +185,25 @@ def upload_paths(client: Client, spec: dict[str, Any], folder: Path) -> None:
     """Upload every data file that the spec names by path, and put its id in its place."""
     purpose = PURPOSE_OF_KIND.get(str(spec.get("kind")), "fine-tune")
     sent: dict[Path, str] = {}
-    for field in _FILE_FIELDS:
-        given = spec.get(field)
+    for holder, key, told in _file_places(spec):
+        given = holder.get(key)
         if not isinstance(given, str) or given == "auto" or given.startswith("file-"):
             continue
         path = (folder / given).resolve()
         if not path.is_file():
-            raise CommandError(f"{field}: {given} is no file id, and there is no file {path}.", Exit.INVALID)
+            raise CommandError(f"{told}: {given} is no file id, and there is no file {path}.", Exit.INVALID)
         if path not in sent:
             report = require_valid(path, purpose)
             sent[path] = upload_file(client, path, purpose)["id"]
             say(f"uploaded {path.name} ({report.row_count} rows) as {sent[path]}")
-        spec[field] = sent[path]
+        holder[key] = sent[path]
+
+
+def _file_places(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """(what holds it, its key, its path in the spec) of every place that may name a file."""
+    yield from ((spec, field, field) for field in _FILE_FIELDS)
+    for field in _MIXTURE_FIELDS:
+        shares = spec.get(field)
+        for number, share in enumerate(shares if isinstance(shares, list) else ()):
+            if isinstance(share, dict):
+                yield share, "file", f"{field}[{number}].file"

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from engine.data.stream import Cursor, Place
+
 STATE = "state"
 _TENSORS = "trainer.pt"
 _PROGRESS = "progress.json"
@@ -19,11 +21,10 @@ _PROGRESS = "progress.json"
 
 @dataclass
 class Progress:
-    """Where a run is. `epoch` and `position` are the data cursor: the next step to take."""
+    """Where a run is; `cursor` tells the rows of the next step."""
 
     step: int = 0
-    epoch: int = 0
-    position: int = 0
+    cursor: Cursor | None = None
     tokens: int = 0
     trained_tokens: int = 0
     elapsed_s: float = 0.0
@@ -102,7 +103,9 @@ def prune(root: Path, limit: int, best_step: int | None) -> None:
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    return Progress(**json.loads((checkpoint / STATE / _PROGRESS).read_text()))
+    told = json.loads((checkpoint / STATE / _PROGRESS).read_text())
+    step, places = told["cursor"]
+    return Progress(**told | {"cursor": Cursor(step, tuple(Place(*place) for place in places))})
 
 
 def restore(checkpoint: Path, optimizer: torch.optim.Optimizer) -> Progress:

@@ -43,8 +43,7 @@ def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
     best = selection.better_checkpoint(run.checkpoints, journal)
     probe = held_out
     if probe is None:
-        assert session.rows.train is not None, "a job that trains has rows"
-        probe = session.rows.train.head(_PROBE_DOCUMENTS)
+        probe = session.rows.probe(_PROBE_DOCUMENTS)
     expected = (session.evaluate(probe) if best is None else progress.best_metrics)["eval_loss"]
     step = progress.step if best is None else progress.best_step
     _write(run.output, session.subject, best)

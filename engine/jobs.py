@@ -4,7 +4,7 @@ import difflib
 import operator
 from functools import reduce
 from pkgutil import resolve_name
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
 from pydantic import Field, TypeAdapter
 
@@ -79,6 +79,29 @@ def _learning_rate(spec: TrainingSpec) -> float:
     if tuning is None or tuning.modules_to_save:
         return spec.full_rate()
     return spec.full_rate() * _ADAPTER_FACTOR * (_RSLORA_FACTOR if tuning.use_rslora else 1)
+
+
+class NamedFile(NamedTuple):
+    """A file that a spec names: where in the spec, what it is called in the run directory's `data/`, and its id."""
+
+    path: str
+    name: str
+    file_id: str
+
+
+_DATA = {"training_file": "train", "validation_file": "validation", "eval_file": "eval", "fewshot_file": "fewshot"}
+_MIXTURES = {"mixture": "train", "annealing": "annealing"}
+
+
+def named_files(spec: dict[str, Any]) -> list[NamedFile]:
+    """The files that a spec, dumped as JSON, names."""
+    single = [NamedFile(field, name, spec[field]) for field, name in _DATA.items() if spec.get(field)]
+    shares = [
+        NamedFile(f"{field}[{number}].file", f"{name}-{number}", share["file"])
+        for field, name in _MIXTURES.items()
+        for number, share in enumerate(spec.get(field) or ())
+    ]
+    return [named for named in (*single, *shares) if named.file_id != "auto"]
 
 
 def did_you_mean(unknown: str, known: list[str]) -> str | None:

@@ -8,8 +8,8 @@ from torch.optim import Optimizer
 
 from engine import checkpoint, optim, rowlog
 from engine.checkpoint import Progress
-from engine.data.corpus import Batch
-from engine.data.stream import Cursor, RowStream
+from engine.data.corpus import Batch, Mixture
+from engine.data.stream import RowStream
 from engine.export import save_subject
 from engine.footprint import Footprint, planned
 from engine.journal import finite
@@ -19,7 +19,7 @@ from engine.parts import TrainingSpec
 from engine.precision import LossScale
 from engine.rowlog import RowLog, RowLoss
 from engine.samples import tell_samples
-from engine.schedule import learning_rate, steps_of
+from engine.schedule import decay_start, learning_rate, steps_of
 from engine.scored import RowShares, Sums
 from engine.selection import Selection
 from engine.session import Session
@@ -38,14 +38,12 @@ class Training:
         self.trainable = session.subject.trainable()
         self.optimizer = _optimizer_of(session, spec)
         self.stream = _stream_of(session, spec)
-        if self.hyper.max_steps is None:
-            self.total_steps = self.stream.steps_in(self.hyper.num_train_epochs or 1.0)
-        else:
-            self.total_steps = self.hyper.max_steps
+        self.total_steps = self.hyper.max_steps or self._steps_of_epochs()
         self.progress = Progress()
         if session.start is not None:
             self.progress = checkpoint.restore(session.start, self.optimizer)
-            self.stream.cursor = Cursor(self.progress.epoch, self.progress.position)
+            assert self.progress.cursor is not None, "saved with each checkpoint"
+            self.stream.cursor = self.progress.cursor
         self.selection = Selection(spec.checkpoints, self.progress)
         self.scale = LossScale(self.progress, session.machine.precision)
         self.spikes = SpikeWatch(self.progress, self.hyper.on_loss_spike, self.journal)
@@ -54,6 +52,13 @@ class Training:
         self.saved_step = None if session.start is None else self.progress.step
         self.elapsed_before_s = self.progress.elapsed_s
         self.started_s = time.perf_counter()
+
+    def _steps_of_epochs(self) -> int:
+        steps = self.stream.steps_in(self.hyper.num_train_epochs or 1.0)
+        if self.stream.is_estimate():
+            message = f"the file is tokenized as it is trained on: {steps} steps is an estimate from a part of it"
+            self.journal.log("info", "steps_estimated", message, total_steps=steps)
+        return steps
 
     def carry_out(self) -> None:
         """Train to the end.
@@ -121,7 +126,7 @@ class Training:
             values["loss_scale"] = self.scale.value
         step_s = time.perf_counter() - start_s
         values |= meter.step(batches, step_s=step_s, steps_left=self.total_steps - self.progress.step)
-        self.journal.metrics(self.progress.step, "train", values | sums.means())
+        self.journal.metrics(self.progress.step, "train", values | self.stream.tokens_by_file() | sums.means())
 
     def _gradients(self, batches: list[Batch], count: int, meter: Meter) -> tuple[Sums, list[RowLoss]]:
         """The micro-batches' losses are summed, and divided once by all that they count."""
@@ -148,7 +153,7 @@ class Training:
     def _advance(self, batches: list[Batch], outcome: Outcome) -> None:
         progress = self.progress
         progress.step += 1
-        progress.epoch, progress.position = self.stream.cursor.epoch, self.stream.cursor.position
+        progress.cursor = self.stream.cursor
         progress.tokens += sum(batch.tokens for batch in batches)
         progress.trained_tokens += sum(batch.count for batch in batches)
         progress.train_loss = outcome.loss
@@ -230,14 +235,15 @@ def _optimizer_of(session: Session, spec: TrainingSpec) -> Optimizer:
 
 
 def _stream_of(session: Session, spec: TrainingSpec) -> RowStream:
-    hyper, corpus = spec.hyperparameters, session.rows.train
-    assert corpus is not None, "a job that trains has rows"
+    hyper, train = spec.hyperparameters, session.rows.train
+    assert train is not None, "a job that trains has rows"
     assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
     assert hyper.gradient_accumulation_steps != "auto", "the spec is resolved"
     return RowStream(
-        corpus,
+        train,
         seed=spec.seed,
-        row_tokens=hyper.max_length * corpus.together,
+        row_tokens=hyper.max_length * Mixture.of(train).shares[0].supply.together,
         step_rows=(hyper.per_device_train_batch_size, hyper.gradient_accumulation_steps),
         packing=hyper.packing,
+        annealing_from=None if hyper.max_steps is None else decay_start(hyper, hyper.max_steps),
     )

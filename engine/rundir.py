@@ -8,6 +8,8 @@ from typing import Any
 
 from engine.errors import DataError, SpecError
 
+_CACHE_BYTES = 16 * 2**30
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -43,8 +45,12 @@ class RunDirectory:
 
     @property
     def cache(self) -> Path:
-        """What is found again by its content: of all jobs of a worker, where it says so."""
-        return Path(os.environ.get("TRAINYARD_CACHE_DIR", self.root / "cache"))
+        """What is found again by its content: in a worker, a link to what all its jobs keep."""
+        return self.root / "cache"
+
+    @property
+    def cache_limit_bytes(self) -> int:
+        return int(os.environ.get("TRAINYARD_CACHE_BYTES", _CACHE_BYTES))
 
     @property
     def items(self) -> Path:

@@ -16,7 +16,7 @@ def learning_rate(hyperparameters: Hyperparameters, step: int, total_steps: int)
     """The rate of the step numbered `step` from 0. Warmup rises linearly; decays end after the last step."""
     peak = hyperparameters.learning_rate
     assert peak != "auto", "the spec is resolved"
-    warmup = min(steps_of(hyperparameters.warmup_steps, total_steps), total_steps - 1)
+    warmup = _warmup(hyperparameters, total_steps)
     if step < warmup:
         return peak * (step + 1) / (warmup + 1)
     done = (step - warmup) / max(1, total_steps - warmup)
@@ -28,7 +28,16 @@ def learning_rate(hyperparameters: Hyperparameters, step: int, total_steps: int)
         case "cosine":
             left = 0.5 * (1.0 + math.cos(math.pi * done))
         case "wsd":  # warmup-stable-decay: Hu et al. 2024, arXiv:2404.06395, who come down in 10-20% of the steps
-            decay = min(steps_of(hyperparameters.num_decay_steps, total_steps), total_steps - warmup)
-            left = min(1.0, (total_steps - step) / decay)
+            left = min(1.0, (total_steps - step) / (total_steps - decay_start(hyperparameters, total_steps)))
     floor = hyperparameters.min_lr_rate
     return peak * (floor + (1.0 - floor) * left)
+
+
+def decay_start(hyperparameters: Hyperparameters, total_steps: int) -> int:
+    """The last step of wsd at its peak: from the next one on it comes down."""
+    decay = steps_of(hyperparameters.num_decay_steps, total_steps)
+    return max(_warmup(hyperparameters, total_steps), total_steps - decay)
+
+
+def _warmup(hyperparameters: Hyperparameters, total_steps: int) -> int:
+    return min(steps_of(hyperparameters.warmup_steps, total_steps), total_steps - 1)

@@ -7,7 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from engine import checkpoint
-from engine.data.corpus import Batch, Corpus, Rows
+from engine.data.corpus import Batch, Corpus, Mixture, Rows, Supply
 from engine.errors import SpecError
 from engine.evaluate import evaluate
 from engine.jobs import JOB_SPEC, AnySpec, resolve
@@ -104,8 +104,8 @@ def _spec_of(run: RunDirectory) -> AnySpec:
         ) from error
 
 
-def _row_count(corpus: Corpus | None) -> int:
-    return 0 if corpus is None else len(set(corpus.lines.tolist()))
+def _row_count(rows: Supply | Mixture | None) -> int:
+    return 0 if rows is None else rows.row_count()
 
 
 def _device_name(machine: Machine) -> str:

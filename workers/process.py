@@ -13,6 +13,7 @@ import engine
 _ROOT = Path(engine.__file__).parent.parent
 """The folder that `engine` is imported from."""
 _LOG_NAME = "engine.log"
+_FOR_ENGINES = ("TRAINYARD_CACHE_BYTES",)
 
 
 class EngineProcess:
@@ -83,7 +84,9 @@ def log_path(run_dir: Path) -> Path:
 
 def _start(arguments: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
     # The engine reads models and data that users brought: it is given none of the service's secrets.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("TRAINYARD_")}
+    environment = {
+        name: value for name, value in os.environ.items() if name in _FOR_ENGINES or not name.startswith("TRAINYARD_")
+    }
     environment["TRAINYARD_PARENT_PID"] = str(os.getpid())
     return subprocess.Popen(
         [sys.executable, "-m", "engine", *arguments],

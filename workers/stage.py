@@ -13,15 +13,13 @@ from db.blobs import BlobStore
 from db.models import Artifact, Job
 from db.session import Session
 from engine.errors import SpecError
+from engine.jobs import named_files
 
 _STATE = "state/"
 """Part of a checkpoint that is needed to go on with a run, and of no use to another job."""
 
 _MANY = 1001
 """save_total_limit is 1000 at most, and the best one may stay beside them."""
-
-# Where the files that a spec names go in the run directory.
-_DATA = {"training_file": "train", "validation_file": "validation", "eval_file": "eval", "fewshot_file": "fewshot"}
 
 
 class Link(NamedTuple):
@@ -114,13 +112,10 @@ def folder_of(run_dir: Path, path: str) -> Path:
 
 def _data(s: Session, job: Job) -> tuple[list[Link], list[dict[str, str]]]:
     links, lineage = [], []
-    for field, name in _DATA.items():
-        file_id = job.spec.get(field)
-        if file_id is None or file_id == "auto":
-            continue
+    for path, name, file_id in named_files(job.spec):
         file = files.get(s, job.project_id, file_id)
         if file is None:
-            raise SpecError("file_gone", f"{field} {file_id} was deleted", "Upload it and submit the job again.")
+            raise SpecError("file_gone", f"{path} {file_id} was deleted", "Upload it and submit the job again.")
         extension = "txt" if file.format == "text" else "jsonl"
         links.append(Link(f"data/{name}.{extension}", file.sha256))
         lineage.append({"id": file.id, "filename": file.filename, "sha256": file.sha256})

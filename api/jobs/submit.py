@@ -15,12 +15,10 @@ from api.validation import invalid
 from db import artifacts, files, jobs, lineage
 from db.models import Artifact, File
 from db.session import Session
-from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, resolve
+from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, named_files, resolve
 from engine.kinds.eval.spec import EvalSpec
 
 Keep: TypeAlias = Callable[[str, str], File | None]
-
-_FILE_FIELDS = ("training_file", "validation_file", "eval_file", "fewshot_file")
 
 
 class Pinned(NamedTuple):
@@ -80,17 +78,14 @@ def _spec(body: Any) -> AnySpec:
 
 def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
     takes = spec.takes()
-    for field in _FILE_FIELDS:
-        file_id = getattr(spec, field, None)
-        if file_id is None or file_id == "auto":
-            continue
+    for path, _, file_id in named_files(spec.model_dump(mode="json")):
         file = keep(project_id, file_id)
         if file is None:
-            raise _refused(404, field, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
+            raise _refused(404, path, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
         if file.format not in takes:
             message = f"{file_id} has {file.format} rows; this {spec.kind} job takes {', '.join(takes)}"
             hint = f"upload a file of such rows with purpose {spec.PURPOSE!r}"
-            raise _refused(422, field, "wrong_file_format", file.format, message, hint)
+            raise _refused(422, path, "wrong_file_format", file.format, message, hint)
 
 
 def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:

@@ -1,50 +1,23 @@
 """Conversations as documents: the chat template renders them, loss falls on the assistant's tokens alone."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
 from engine.data.corpus import Corpus, Document
+from engine.data.cut import Cut
 from engine.data.source import SourceRow
 from engine.data.text import batches
-from engine.data.tokenizer import CHAT_TEMPLATE
+from engine.data.tokenizer import CHAT_TEMPLATE, digest_of
 from engine.errors import DataError, NoTrainedToken, SpecError
-from engine.journal import Journal
 from engine.rows import Message
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-
-_LINES_TOLD = 20
 # What rendering a stranger's template raises: Jinja's own, and what expressions in it run into.
 _TEMPLATE_FAILURES = (TemplateError, ValueError, TypeError, KeyError)
-
-
-class ChatCorpus(NamedTuple):
-    """The documents, and what had to be done to get them."""
-
-    corpus: Corpus
-    truncated: list[int]
-    dropped: list[int]
-    untrained: list[int]
-    """Lines of rows without a trained token; they are left out."""
-
-    def report(self, journal: Journal, name: str, max_length: int) -> None:
-        """Say which rows were cut or left out."""
-        for code, lines, what in (
-            ("rows_truncated", self.truncated, f"cut to max_length {max_length}"),
-            ("rows_dropped", self.dropped, f"over max_length {max_length} and left out"),
-            ("rows_without_labels", self.untrained, "left out: no token of the answer is within max_length"),
-        ):
-            if lines:
-                message = f"{len(lines)} {name} rows {what} (lines {_some(lines)})"
-                journal.log("warn", code, message, count=len(lines), lines=lines[:_LINES_TOLD])
-
-
-def _some(lines: list[int]) -> str:
-    return ", ".join(map(str, lines[:_LINES_TOLD])) + (", ..." if len(lines) > _LINES_TOLD else "")
 
 
 def ensure_chat_template(tokenizer: PreTrainedTokenizerFast) -> bool:
@@ -61,47 +34,75 @@ def ensure_chat_template(tokenizer: PreTrainedTokenizerFast) -> bool:
     return True
 
 
-def chat_corpus(
-    rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, max_length: int, long_rows: str
-) -> ChatCorpus:
-    """Tokenize and mask every conversation; rows over `max_length` tokens are cut at the end or dropped.
+class ChatRecipe:
+    """Conversations of at most `max_length` tokens; longer ones are cut at the end or dropped."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, *, max_length: int, long_rows: str) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.long_rows = long_rows
+        self.key = f"chat {digest_of(tokenizer)}"
+
+    def encode(self, rows: list[SourceRow]) -> Corpus:
+        """All tokens of each conversation, and which of them are trained.
+
+        Raises:
+            DataError: a row is a pair of answers, or the template does not render it.
+        """
+        pair = next((row for row in rows if isinstance(row.row, dict)), None)
+        if pair is not None:
+            raise DataError(
+                "wrong_file_format",
+                f"line {pair.line} is a pair of answers, not a conversation",
+                "Tune on pairs with a job of kind dpo.",
+            )
+        documents: list[Document] = []
+        for part in batches(rows):
+            for row, (ids, mask) in zip(part, _masked(part, self.tokenizer), strict=True):
+                size_bytes = sum(len(m["content"].encode()) for m in _messages(row) if m["role"] == "assistant")
+                documents.append(Document(row.line, np.array(ids, np.int32), np.array(mask, np.bool_), size_bytes))
+        return Corpus.of(documents)
+
+    def cut(self, encoded: Corpus, follows: list[bool], ends: list[bool]) -> Cut:  # noqa: ARG002 - of running texts
+        made = Cut(Corpus.of([]), [], [], [])
+        documents: list[Document] = []
+        for document in encoded.documents():
+            kept = document
+            if len(document.ids) > self.max_length:
+                (made.truncated if self.long_rows == "truncate" else made.dropped).append(document.line)
+                if self.long_rows == "drop":
+                    continue
+                kept = self._truncated(document)
+            if kept.trained[1:].any():
+                documents.append(kept)
+            else:
+                made.untrained.append(document.line)
+        return made._replace(corpus=Corpus.of(documents))
+
+    def require(self, made: Cut, rows: int) -> None:
+        if not len(made.corpus):
+            raise NoTrainedToken(
+                f"none of the {rows} rows has a token to train on within max_length {self.max_length}",
+                "Raise max_length, use long_rows 'truncate', or check that the rows have assistant answers.",
+            )
+
+    def _truncated(self, document: Document) -> Document:
+        ids, trained = document.ids[: self.max_length], document.trained[: self.max_length]
+        answer = str(self.tokenizer.decode(ids[trained].tolist(), skip_special_tokens=True))
+        return Document(document.line, ids, trained, len(answer.encode()))
+
+
+def chat_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, max_length: int, long_rows: str) -> Cut:
+    """The conversations of rows in memory, tokenized and masked.
 
     Raises:
         NoTrainedToken: not one token of the rows would be trained.
         DataError: a row is a pair of answers.
     """
-    pair = next((row for row in rows if isinstance(row.row, dict)), None)
-    if pair is not None:
-        raise DataError(
-            "wrong_file_format",
-            f"line {pair.line} is a pair of answers, not a conversation",
-            "Tune on pairs with a job of kind dpo.",
-        )
-    documents: list[Document] = []
-    truncated: list[int] = []
-    dropped: list[int] = []
-    untrained: list[int] = []
-    for part in batches(rows):
-        for row, masked in zip(part, _masked(part, tokenizer), strict=True):
-            ids, mask = masked
-            size_bytes = sum(len(m["content"].encode()) for m in _messages(row) if m["role"] == "assistant")
-            if len(ids) > max_length:
-                (truncated if long_rows == "truncate" else dropped).append(row.line)
-                if long_rows == "drop":
-                    continue
-                ids, mask = ids[:max_length], mask[:max_length]
-                kept = [token for token, trained in zip(ids, mask, strict=True) if trained]
-                size_bytes = len(str(tokenizer.decode(kept, skip_special_tokens=True)).encode())
-            if any(mask[1:]):
-                documents.append(Document(row.line, np.array(ids, np.int32), np.array(mask, np.bool_), size_bytes))
-            else:
-                untrained.append(row.line)
-    if not documents:
-        raise NoTrainedToken(
-            f"none of the {len(rows)} rows has a token to train on within max_length {max_length}",
-            "Raise max_length, use long_rows 'truncate', or check that the rows have assistant answers.",
-        )
-    return ChatCorpus(Corpus.of(documents), truncated, dropped, untrained)
+    recipe = ChatRecipe(tokenizer, max_length=max_length, long_rows=long_rows)
+    made = recipe.cut(recipe.encode(rows), [], [])
+    recipe.require(made, len(rows))
+    return made
 
 
 def prompt_tokens(messages: list[Message], line: int, tokenizer: PreTrainedTokenizerFast) -> list[int]:

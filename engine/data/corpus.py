@@ -1,7 +1,8 @@
 """Tokenized documents in flat arrays, and the flat rows that are cut from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -40,8 +41,8 @@ class Corpus:
     def of(cls, documents: list[Document], *, together: int = 1) -> "Corpus":
         lengths = [len(d.ids) for d in documents]
         return cls(
-            ids=np.concatenate([d.ids for d in documents]),
-            trained=np.concatenate([d.trained for d in documents]),
+            ids=np.concatenate([np.empty(0, np.int32), *(d.ids for d in documents)]),
+            trained=np.concatenate([np.empty(0, np.bool_), *(d.trained for d in documents)]),
             starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int64),
             lines=np.array([d.line for d in documents], np.int64),
             sizes_bytes=np.array([d.size_bytes for d in documents], np.int64),
@@ -50,6 +51,15 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.lines)
+
+    def documents(self) -> list[Document]:
+        starts = self.starts.tolist()
+        return [
+            Document(line, self.ids[start:stop], self.trained[start:stop], size_bytes)
+            for start, stop, line, size_bytes in zip(
+                starts[:-1], starts[1:], self.lines.tolist(), self.sizes_bytes.tolist(), strict=True
+            )
+        ]
 
     def inputs(self) -> Ints:
         """Input tokens of each document: all but the last, which is only ever a label."""
@@ -86,17 +96,51 @@ class Corpus:
 
     def head(self, documents: int) -> "Corpus":
         """The first documents alone."""
-        end = int(self.starts[: documents + 1][-1])
+        return self.take(np.arange(min(documents, len(self))))
+
+    def take(self, documents: Ints) -> "Corpus":
+        """These documents alone."""
+        lengths = np.diff(self.starts)[documents]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        tokens = np.repeat(self.starts[:-1][documents] - starts[:-1], lengths) + np.arange(starts[-1])
         return Corpus(
-            ids=self.ids[:end],
-            trained=self.trained[:end],
-            starts=self.starts[: documents + 1],
-            lines=self.lines[:documents],
-            sizes_bytes=self.sizes_bytes[:documents],
+            ids=self.ids[tokens],
+            trained=self.trained[tokens],
+            starts=starts,
+            lines=self.lines[documents],
+            sizes_bytes=self.sizes_bytes[documents],
             together=self.together,
-            shared=None if self.shared is None else self.shared[:documents],
-            reference=None if self.reference is None else self.reference[:documents],
+            shared=None if self.shared is None else self.shared[documents],
+            reference=None if self.reference is None else self.reference[documents],
         )
+
+    @classmethod
+    def join(cls, corpora: Sequence["Corpus"]) -> "Corpus":
+        """All documents of several corpora, which carry no reference."""
+        assert all(corpus.reference is None for corpus in corpora), "scores are made of a whole corpus"
+        lengths = np.concatenate([np.diff(corpus.starts) for corpus in corpora])
+        return cls(
+            ids=np.concatenate([corpus.ids for corpus in corpora]),
+            trained=np.concatenate([corpus.trained for corpus in corpora]),
+            starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            lines=np.concatenate([corpus.lines for corpus in corpora]),
+            sizes_bytes=np.concatenate([corpus.sizes_bytes for corpus in corpora]),
+            together=corpora[0].together,
+        )
+
+    # A corpus in memory is a supply of one window.
+    @property
+    def windows(self) -> int:
+        return 1
+
+    def window(self, epoch: int, index: int) -> "Corpus":  # noqa: ARG002 - a supply has many
+        return self
+
+    def part(self, epoch: int, index: int) -> float:  # noqa: ARG002 - as above
+        return 1.0
+
+    def row_count(self) -> int:
+        return len(np.unique(self.lines))
 
 
 @dataclass(frozen=True)
@@ -116,6 +160,8 @@ class Batch:
     """Labels of each document; they lie in the order of the documents."""
     prefixes: tuple[tuple[int, int], ...] = ()
     """(begin, end) in the row of the tokens that each document begins with, ahead of its own; () where none has any."""
+    files: tuple[int, ...] = ()
+    """Which file of a mixture each document is from."""
 
     @property
     def tokens(self) -> int:
@@ -217,9 +263,59 @@ def _common(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
     return int(apart[0]) if len(apart) else length
 
 
+class Supply(Protocol):
+    """Documents in windows: an epoch has each document in one of them, and the same ones whenever it is asked."""
+
+    @property
+    def together(self) -> int:
+        """Documents that no batch parts."""
+        ...
+
+    @property
+    def windows(self) -> int:
+        """Windows of an epoch, of about one size."""
+        ...
+
+    def window(self, epoch: int, index: int) -> Corpus: ...
+
+    def part(self, epoch: int, index: int) -> float:
+        """What part of an epoch's bytes a window holds."""
+        ...
+
+    def row_count(self) -> int: ...
+
+
+class Share(NamedTuple):
+    """A supply of a mixture, and its weight: what part of the tokens it gives, of the sum of all weights."""
+
+    name: str
+    supply: Supply
+    weight: float
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What is trained on at first, and in the annealing tail."""
+
+    shares: tuple[Share, ...]
+    annealing: tuple[Share, ...] = ()
+
+    @classmethod
+    def of(cls, supply: "Supply | Mixture") -> "Mixture":
+        return supply if isinstance(supply, Mixture) else cls((Share("", supply, 1.0),))
+
+    def row_count(self) -> int:
+        return sum(share.supply.row_count() for share in (*self.shares, *self.annealing))
+
+
 @dataclass(frozen=True)
 class Rows:
     """What a job learns from (None: it only scores) and what it is scored on (None: nothing was held out)."""
 
-    train: Corpus | None
+    train: Supply | Mixture | None
     validation: Corpus | None
+
+    def probe(self, documents: int) -> Corpus:
+        """The first training documents."""
+        assert self.train is not None, "a job that trains has rows"
+        return Mixture.of(self.train).shares[0].supply.window(0, 0).head(documents)

@@ -3,8 +3,9 @@
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from engine.data.chat import ChatCorpus, masked_from
+from engine.data.chat import masked_from
 from engine.data.corpus import Corpus, Document
+from engine.data.cut import Cut
 from engine.data.source import SourceRow
 from engine.data.text import batches
 from engine.errors import DataError, NoTrainedToken
@@ -14,9 +15,7 @@ PAIR = 2
 """Documents of a pair: the chosen one, then the rejected one."""
 
 
-def pair_corpus(
-    rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, max_length: int, long_rows: str
-) -> ChatCorpus:
+def pair_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, max_length: int, long_rows: str) -> Cut:
     """Tokenize both sides of every pair; loss falls on the turns after the prompt that are the assistant's.
 
     A side over `max_length` tokens is cut at its end, or its pair dropped; a pair of which a side has no answer
@@ -47,7 +46,7 @@ def pair_corpus(
             f"none of the {len(rows)} pairs has both answers within max_length {max_length}",
             "Raise max_length, or use long_rows 'truncate'.",
         )
-    return ChatCorpus(Corpus.of(documents, together=PAIR).with_shared_prefixes(), truncated, dropped, untrained)
+    return Cut(Corpus.of(documents, together=PAIR).with_shared_prefixes(), truncated, dropped, untrained)
 
 
 def _sides(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[Document, Document]]:

@@ -1,25 +1,33 @@
-"""Data files as rows: messages or texts, with the line each came from."""
+"""Data files as numbered rows: one pass finds where they are and which are held out; they are read when needed."""
 
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-import orjson
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.errors import DataError
-from engine.rows import PURPOSES, Row, RowError, iter_rows, parse_row
+from engine.rows import PURPOSES, Row, RowError, parse_row, read_line
 from engine.rows.formats import format_of_row, misfit
 
+BLOCK_BYTES = 2**18
+"""Rows are read and tokenized in blocks of about this size."""
 _SPLIT_SHARE = 0.05
 _SPLIT_FROM_ROWS = 20
 """Fewer rows than this are all trained on."""
-_BLOCK_CHARACTERS = (512, 65_536)
-_BLOCKS = 400
-"""About this many blocks make a text, within the bounds above."""
+_HELD_OUT_AT_MOST = 2000
+"""Rows (ties aside): enough for a figure that is sure to a percent, and every evaluation reads them all."""
+_PIECE_BYTES = (512, 65_536)
+_PIECES = 400
+"""About this many pieces make a text, within the bounds above."""
+_BOM = b"\xef\xbb\xbf"
 
 
 class SourceRow(NamedTuple):
-    """A row and its line. `follows` and `ends` speak of blocks of one running text only."""
+    """A row and its line. `follows` and `ends` speak of pieces of one running text only."""
 
     line: int
     row: Row
@@ -29,80 +37,228 @@ class SourceRow(NamedTuple):
     """The document ends with it."""
 
 
-def read_source(path: Path, purpose: str) -> list[SourceRow]:
-    """Every row of a file that the purpose takes; a .txt is one text, cut into blocks of lines.
+class Block(NamedTuple):
+    """Whole rows that stand together: from byte `start` to `end`; `row` and `line` number the first of them."""
+
+    start: int
+    end: int
+    row: int
+    line: int
+
+
+class _Raw(NamedTuple):
+    """A row as it stands in the file; `line` counts from 1."""
+
+    offset: int
+    line: int
+    content: bytes
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """A file of rows of one format. It holds where the blocks are, and nothing of what is in them."""
+
+    path: Path
+    format: str
+    piece_bytes: int
+    """0: a row is a line; else a row is a piece of a running text, about this long."""
+    size_bytes: int
+    row_count: int
+    blocks: tuple[Block, ...]
+    held_out: NDArray[np.int64]
+    """Numbers of the rows that are validated on, ascending."""
+
+    @property
+    def running(self) -> bool:
+        """Its rows are pieces of one text."""
+        return self.piece_bytes > 0
+
+    def content(self, block: Block) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(block.start)
+            return file.read(block.end - block.start)
+
+    def read(self, block: Block) -> list[SourceRow]:
+        """Every row of a block.
+
+        Raises:
+            DataError: a row is not of the format of the first row.
+        """
+        with self.path.open("rb") as file:
+            return [self._row(raw) for raw in _raw_rows(file, block, self.piece_bytes)]
+
+    def training_rows(self, block: Block) -> list[SourceRow]:
+        """The rows of a block that are not held out."""
+        rows = self.read(block)
+        return _take(rows, ~np.isin(block.row + np.arange(len(rows)), self.held_out))
+
+    def held_out_rows(self) -> list[SourceRow]:
+        found: list[SourceRow] = []
+        starts = np.array([block.row for block in self.blocks])
+        for index in np.unique(np.searchsorted(starts, self.held_out, side="right") - 1):
+            block = self.blocks[index]
+            rows = self.read(block)
+            found += _take(rows, np.isin(block.row + np.arange(len(rows)), self.held_out))
+        return found
+
+    def _row(self, raw: _Raw) -> SourceRow:
+        if self.running:
+            end = raw.offset + len(raw.content)
+            return SourceRow(raw.line, self._text(raw), follows=raw.offset > 0, ends=end == self.size_bytes)
+        try:
+            return SourceRow(raw.line, parse_row(read_line(raw.content), self.format))
+        except RowError as error:
+            raise _bad_row(self.path, raw.line, error) from error
+
+    def _text(self, raw: _Raw) -> str:
+        content = raw.content if raw.offset else raw.content.removeprefix(_BOM)
+        try:
+            return content.decode().replace("\r\n", "\n")
+        except UnicodeDecodeError as error:
+            line = raw.line + content[: error.start].count(b"\n")
+            message = f"line {line} of {self.path.name} is not UTF-8"
+            raise DataError("not_utf8", message, "Save the file as UTF-8.") from error
+
+
+def _bad_row(path: Path, line: int, error: RowError) -> DataError:
+    return DataError(error.flaw.code, f"{path.name}, line {line}: {error}", error.flaw.hint or "Correct the row.")
+
+
+def _take(rows: list[SourceRow], chosen: NDArray[np.bool_]) -> list[SourceRow]:
+    """The chosen rows; a piece whose predecessor is not among them starts anew."""
+    return [
+        row._replace(follows=bool(row.follows and index > 0 and chosen[index - 1]))
+        for index, row in enumerate(rows)
+        if chosen[index]
+    ]
+
+
+def scan(path: Path, purpose: str, *, split_seed: int | None) -> RowFile:
+    """One pass over a file, in constant memory; a .txt is one text, cut into pieces of lines.
+
+    The 5% of the rows with the lowest keyed hash of their content are held out, 2,000 at most; equal rows stay
+    together. A file of fewer than 20 rows, or one whose rows are nearly all equal, is not split, and none is
+    without a `split_seed`.
 
     Raises:
-        DataError: a row is of no known format, or not of the format of the first row.
+        DataError: the file has no rows, or the first one is of no format that the purpose takes.
     """
-    rows = _blocks_of(path) if path.suffix == ".txt" else _rows_of(path, purpose)
-    if not rows:
+    size_bytes = path.stat().st_size
+    low, high = _PIECE_BYTES
+    piece_bytes = min(high, max(low, size_bytes // _PIECES)) if path.suffix == ".txt" else 0
+    whole = Block(0, size_bytes, 0, 1)
+    split = None if split_seed is None else _Split(split_seed)
+    blocks: list[Block] = []
+    name, count, blank = "text", 0, True
+    with path.open("rb") as file:
+        for raw in _raw_rows(file, whole, piece_bytes):
+            if not count and not piece_bytes:
+                name = _format_of(path, raw, purpose)
+            if not blocks or raw.offset - blocks[-1].start >= BLOCK_BYTES:
+                blocks.append(Block(raw.offset, raw.offset, count, raw.line))
+            if split is not None:
+                split.see(count, raw.content)
+            blank = blank and not raw.content.strip()
+            count += 1
+    if blank:
         raise DataError("empty_file", f"{path.name} has no rows", "Upload a file with at least one row.")
-    return rows
+    ends = [block.start for block in blocks[1:]] + [size_bytes]
+    held_out = np.empty(0, np.int64) if split is None else split.held_out()
+    closed = tuple(block._replace(end=end) for block, end in zip(blocks, ends, strict=True))
+    return RowFile(path, name, piece_bytes, size_bytes, count, closed, held_out)
 
 
-def _rows_of(path: Path, purpose: str) -> list[SourceRow]:
-    rows: list[SourceRow] = []
-    takes, name, line = PURPOSES[purpose], None, 0
+def _format_of(path: Path, raw: _Raw, purpose: str) -> str:
+    takes = PURPOSES[purpose]
     try:
-        for line, row in iter_rows(path):
-            name = name or format_of_row(row, takes)
-            rows.append(SourceRow(line, parse_row(row, name or _unknown(row, takes))))
+        row = read_line(raw.content)
+        return format_of_row(row, takes) or _unknown(row, takes)
     except RowError as error:
-        # iter_rows names the line that it could not read; what parse_row says is of the row at hand.
-        told = str(error) if str(error).startswith("line ") else f"line {line}: {error}"
-        raise DataError(error.flaw.code, f"{path.name}, {told}", error.flaw.hint or "Correct the row.") from error
-    return rows
+        raise _bad_row(path, raw.line, error) from error
 
 
 def _unknown(row: dict[str, Any], takes: tuple[str, ...]) -> str:
     raise RowError(misfit(row, takes))
 
 
-def _blocks_of(path: Path) -> list[SourceRow]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError("not_utf8", f"line {line} of {path.name} is not UTF-8", "Save the file as UTF-8.") from error
-    if not text.strip():
-        return []
-    low, high = _BLOCK_CHARACTERS
-    size = min(high, max(low, len(text) // _BLOCKS))
-    blocks: list[SourceRow] = []
-    start, line = 0, 1
-    while start < len(text):
-        newline = text.find("\n", start + size, start + 2 * size)
-        end = min(len(text), start + size) if newline < 0 else newline + 1
-        block = text[start:end]
-        blocks.append(SourceRow(line, block, follows=start > 0, ends=end == len(text)))
-        start, line = end, line + block.count("\n")
-    return blocks
+def _raw_rows(file: BinaryIO, block: Block, piece_bytes: int) -> Iterator[_Raw]:
+    """The rows of a block that is the whole file, or was found by a pass over the whole file."""
+    file.seek(block.start)
+    return _pieces(file, block, piece_bytes) if piece_bytes else _lines(file, block)
 
 
-def split(rows: list[SourceRow], seed: int) -> tuple[list[SourceRow], list[SourceRow]]:
-    """Training and validation rows: the 5% with the lowest keyed hash of their content, so equal rows stay together.
+def _lines(file: BinaryIO, block: Block) -> Iterator[_Raw]:
+    """Lines that are not blank; the byte order mark of a file is no part of its first one."""
+    offset, line = block.start, block.line
+    while offset < block.end:
+        content = file.readline()
+        stripped = (content if offset else content.removeprefix(_BOM)).strip()
+        if stripped:
+            yield _Raw(offset, line, stripped)
+        offset, line = offset + len(content), line + 1
 
-    A file of fewer than 20 rows, or one whose rows are nearly all equal, is not split.
+
+def _pieces(file: BinaryIO, block: Block, size_bytes: int) -> Iterator[_Raw]:
+    """Whole lines, together longer than `size_bytes`; of a line that is longer than twice that, characters."""
+    offset, line, piece = block.start, block.line, b""
+    while offset < block.end:
+        more = file.readline(2 * size_bytes - len(piece))
+        piece += more
+        whole = not more or (piece.endswith(b"\n") and len(piece) > size_bytes)
+        if whole or len(piece) == 2 * size_bytes:
+            cut = len(piece) if whole else _character_start(piece)
+            yield _Raw(offset, line, piece[:cut])
+            offset, line, piece = offset + cut, line + piece.count(b"\n", 0, cut), piece[cut:]
+
+
+def _character_start(piece: bytes) -> int:
+    """Where the last character that is begun in the piece begins: UTF-8 has three continuation bytes at most."""
+    last = range(len(piece) - 1, max(0, len(piece) - 4) - 1, -1)
+    return next((at for at in last if piece[at] & 0xC0 != 0x80), len(piece))
+
+
+class _Split:
+    """The rows with the lowest keyed hashes of those seen so far: `_HELD_OUT_AT_MOST` of them, and their equals."""
+
+    def __init__(self, seed: int) -> None:
+        self._salt = seed.to_bytes(8, "big")
+        self._bar = 1 << 63
+        self._rows = 0
+        self._lowest: list[tuple[int, int]] = []
+
+    def see(self, row: int, content: bytes) -> None:
+        digest = hashlib.blake2b(content, digest_size=8, salt=self._salt).digest()
+        hashed = int.from_bytes(digest, "big") >> 1
+        self._rows += 1
+        if hashed <= self._bar:
+            self._lowest.append((hashed, row))
+            if len(self._lowest) >= 32 * _HELD_OUT_AT_MOST:
+                self._lower(_HELD_OUT_AT_MOST)
+
+    def _lower(self, rows: int) -> None:
+        """Bring the bar down to the hash of that many rows."""
+        hashes = np.array([hashed for hashed, _ in self._lowest])
+        bar = int(np.partition(hashes, rows - 1)[rows - 1])
+        if bar < self._bar:
+            self._bar = bar
+            self._lowest = [seen for seen in self._lowest if seen[0] <= bar]
+
+    def held_out(self) -> NDArray[np.int64]:
+        if self._rows < _SPLIT_FROM_ROWS:
+            return np.empty(0, np.int64)
+        self._lower(min(_HELD_OUT_AT_MOST, round(self._rows * _SPLIT_SHARE)))
+        rows = np.array([row for _, row in self._lowest], np.int64)
+        return rows if len(rows) <= self._rows // 2 else np.empty(0, np.int64)
+
+
+def read_source(path: Path, purpose: str) -> list[SourceRow]:
+    """Every row of a file that the purpose takes.
+
+    Raises:
+        DataError: a row is of no known format, or not of the format of the first row.
     """
-    if len(rows) < _SPLIT_FROM_ROWS:
-        return rows, []
-    key = seed.to_bytes(8, "big")
-    hashes = [hashlib.blake2b(orjson.dumps(row.row), digest_size=8, key=key).digest() for row in rows]
-    bar = sorted(hashes)[round(len(rows) * _SPLIT_SHARE) - 1]
-    held_out = [h <= bar for h in hashes]
-    if sum(held_out) > len(rows) // 2:
-        return rows, []
-    return _take(rows, [not h for h in held_out]), _take(rows, held_out)
-
-
-def _take(rows: list[SourceRow], chosen: list[bool]) -> list[SourceRow]:
-    """The chosen rows; a block whose predecessor is not among them starts anew."""
-    return [
-        row._replace(follows=row.follows and index > 0 and chosen[index - 1])
-        for index, row in enumerate(rows)
-        if chosen[index]
-    ]
+    file = scan(path, purpose, split_seed=None)
+    return [row for block in file.blocks for row in file.read(block)]
 
 
 class Sources(NamedTuple):
@@ -113,8 +269,9 @@ class Sources(NamedTuple):
 
 
 def read_sources(train: Path, validation: Path | None, *, purpose: str, auto_split: bool, seed: int) -> Sources:
-    """Training rows, and the validation rows of their own file or of a split."""
-    rows = read_source(train, purpose)
+    """Training rows, and the validation rows of their own file or of a split, all in memory."""
     if validation is not None:
-        return Sources(rows, read_source(validation, purpose))
-    return Sources(*split(rows, seed), by_split=True) if auto_split else Sources(rows, [])
+        return Sources(read_source(train, purpose), read_source(validation, purpose))
+    file = scan(train, purpose, split_seed=seed if auto_split else None)
+    rows = [row for block in file.blocks for row in file.training_rows(block)]
+    return Sources(rows, file.held_out_rows(), by_split=auto_split)

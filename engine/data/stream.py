@@ -1,80 +1,229 @@
-"""The order in which rows are trained on: a pure function of (seed, epoch), so a cursor is two numbers."""
+"""The order in which rows are trained on: a pure function of the seed, so a cursor is a few numbers."""
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import pairwise
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
-from engine.data.corpus import Batch, Corpus, batch_of
+from engine.data.corpus import Batch, Corpus, Mixture, Share, Supply, batch_of
 from engine.data.packing import pack
 
 
-@dataclass
-class Cursor:
-    """The next step to take: step `position` of epoch `epoch`."""
+class Place(NamedTuple):
+    """The packed row of a supply that comes next, and how many tokens were drawn before it."""
 
     epoch: int = 0
-    position: int = 0
+    window: int = 0
+    row: int = 0
+    tokens: int = 0
 
 
-class RowStream:
-    """Steps of micro-batches, for ever: each epoch holds every document once, in its own order.
+class Cursor(NamedTuple):
+    """The next step to take, and where each supply stands."""
 
-    Documents that belong together stay so. `step_rows` are the rows of a micro-batch and the micro-batches of a step. An epoch's rows are spread evenly over its steps, so no step is much smaller than the others.
-    """
+    step: int
+    places: tuple[Place, ...]
 
-    def __init__(
-        self, corpus: Corpus, *, seed: int, row_tokens: int, step_rows: tuple[int, int], packing: bool
-    ) -> None:
-        self.corpus = corpus
+
+class _Packed(NamedTuple):
+    """A window's documents, and the rows that they share."""
+
+    corpus: Corpus
+    rows: list[list[int]]
+
+
+class _Drawn(NamedTuple):
+    """A row on its way into a step."""
+
+    source: int
+    corpus: Corpus
+    documents: list[int]
+
+
+class PackedRows:
+    """The rows of one supply, for ever; the window after the one in use is made by a thread meanwhile."""
+
+    def __init__(self, share: Share, *, seed: tuple[int, int], row_tokens: int, packing: bool) -> None:
+        self.name, self.supply, self.weight = share
         self.seed = seed
         self.row_tokens = row_tokens
-        self.batch_rows, self.accumulation = step_rows
         self.packing = packing
-        self.cursor = Cursor()
-        self._plan = lru_cache(maxsize=2)(self._make_plan)
+        self.place = Place()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rows")
+        self._ahead: dict[tuple[int, int], Future[_Packed]] = {}
 
-    def _make_plan(self, epoch: int) -> list[list[list[int]]]:
-        """The epoch's steps, each a list of rows, each a list of documents."""
-        rng = np.random.default_rng((self.seed, epoch))
-        lengths = self.corpus.examples()
+    def take(self) -> tuple[Corpus, list[int]]:
+        """The next row: its documents in their corpus."""
+        window = self._settle()
+        place = self.place
+        documents = window.rows[place.row]
+        tokens = place.tokens + int(window.corpus.inputs()[documents].sum())
+        self.place = place._replace(row=place.row + 1, tokens=tokens)
+        if self.place.row == len(window.rows):
+            self.place = self._next_window()
+        return window.corpus, documents
+
+    def step_rows(self, most: int) -> int:
+        """Rows of the next step when an epoch ends with a step: those left are spread evenly over their steps."""
+        left = len(self._settle().rows) - self.place.row
+        window = self.place.window
+        while left < most and window + 1 < self.supply.windows:
+            window += 1
+            left += len(self.window(self.place.epoch, window).rows)
+        return left // math.ceil(left / most) if window + 1 == self.supply.windows else most
+
+    def epoch(self) -> float:
+        place = self.place
+        done = place.row / max(1, len(self.window(place.epoch, place.window).rows)) if place.row else 0.0
+        return place.epoch + (place.window + done) / self.supply.windows
+
+    def window(self, epoch: int, index: int) -> _Packed:
+        """A window of the supply in rows. Those passed are forgotten, and the one to come is begun."""
+        here = (self.place.epoch, self.place.window)
+        self._ahead = {key: made for key, made in self._ahead.items() if key >= here}
+        asked = self._begin(epoch, index)
+        self._begin(*((epoch, index + 1) if index + 1 < self.supply.windows else (epoch + 1, 0)))
+        return asked.result()
+
+    def rows_in(self, epoch: int, index: int) -> int:
+        return len(self._pack(epoch, index).rows)
+
+    def _begin(self, epoch: int, index: int) -> "Future[_Packed]":
+        if (epoch, index) not in self._ahead:
+            self._ahead[epoch, index] = self._thread.submit(self._pack, epoch, index)
+        return self._ahead[epoch, index]
+
+    def _pack(self, epoch: int, index: int) -> _Packed:
+        corpus = self.supply.window(epoch, index)
+        rng = np.random.default_rng((*self.seed, epoch, index))
+        lengths = corpus.examples()
         order = rng.permutation(len(lengths))
         if self.packing:
             packed = pack(lengths, order, self.row_tokens)
             packed = [packed[i] for i in rng.permutation(len(packed))]
         else:
             packed = [[int(example)] for example in order]
-        rows = [self.corpus.documents_of(examples) for examples in packed]
-        steps = math.ceil(len(rows) / (self.batch_rows * self.accumulation))
-        bounds = [len(rows) * i // steps for i in range(steps + 1)]
-        return [rows[begin:end] for begin, end in pairwise(bounds)]
+        return _Packed(corpus, [corpus.documents_of(examples) for examples in packed])
+
+    def _settle(self) -> _Packed:
+        """The window that the place is in, once past windows of which no row is left."""
+        window = self.window(self.place.epoch, self.place.window)
+        while not window.rows:
+            self.place = self._next_window()
+            window = self.window(self.place.epoch, self.place.window)
+        return window
+
+    def _next_window(self) -> Place:
+        place = self.place
+        if place.window + 1 < self.supply.windows:
+            return Place(place.epoch, place.window + 1, 0, place.tokens)
+        return Place(place.epoch + 1, 0, 0, place.tokens)
+
+
+class RowStream:
+    """Steps of micro-batches, for ever.
+
+    Of one supply, each epoch holds every document once, in its own order; its rows are spread so that no step
+    is much smaller than the others. Of a mixture, each row comes from the supply that is furthest behind its
+    share of the tokens, and each supply has epochs of its own; from step `annealing_from` on, from those of
+    the tail. Documents that belong together stay so. `step_rows` are the rows of a micro-batch and the
+    micro-batches of a step.
+    """
+
+    def __init__(
+        self,
+        train: Supply | Mixture,
+        *,
+        seed: int,
+        row_tokens: int,
+        step_rows: tuple[int, int],
+        packing: bool,
+        annealing_from: int | None = None,
+    ) -> None:
+        mixture = Mixture.of(train)
+        shares = (*mixture.shares, *mixture.annealing)
+        self.sources = [
+            PackedRows(share, seed=(seed, number), row_tokens=row_tokens, packing=packing)
+            for number, share in enumerate(shares)
+        ]
+        self.batch_rows, self.accumulation = step_rows
+        self._first_in_tail = len(mixture.shares)
+        self._annealing_from = annealing_from if mixture.annealing else None
+        self._step = 0
+
+    @property
+    def cursor(self) -> Cursor:
+        return Cursor(self._step, tuple(source.place for source in self.sources))
+
+    @cursor.setter
+    def cursor(self, cursor: Cursor) -> None:
+        self._step = cursor.step
+        for source, place in zip(self.sources, cursor.places, strict=True):
+            source.place = Place(*place)
 
     def steps_in(self, epochs: float) -> int:
-        """How many steps that many epochs take; at least one."""
+        """How many steps that many epochs of one supply take, at least one; an estimate where `is_estimate`."""
+        (source,) = self.sources
+        if self.is_estimate():
+            rows = source.rows_in(0, 0) / source.supply.part(0, 0)
+            return max(1, round(epochs * rows / self._most()))
         whole = int(epochs)
-        steps = sum(len(self._plan(epoch)) for epoch in range(whole))
+        steps = sum(self._steps_of(epoch) for epoch in range(whole))
         if epochs > whole:
-            steps += round((epochs - whole) * len(self._plan(whole)))
+            steps += round((epochs - whole) * self._steps_of(whole))
         return max(1, steps)
 
+    def is_estimate(self) -> bool:
+        """Only one window's rows are counted: to know them all, all would have to be tokenized first."""
+        return self.sources[0].supply.windows > 1
+
+    def _steps_of(self, epoch: int) -> int:
+        return math.ceil(self.sources[0].rows_in(epoch, 0) / self._most())
+
+    def _most(self) -> int:
+        return self.batch_rows * self.accumulation
+
     def epoch(self) -> float:
-        """How far the cursor is, in epochs."""
-        return self.cursor.epoch + self.cursor.position / len(self._plan(self.cursor.epoch))
+        """How far the cursor is, in epochs of the first supply in use."""
+        return self._active()[0].epoch()
+
+    def tokens_by_file(self) -> dict[str, float]:
+        """Of a mixture: what was drawn from each file so far."""
+        counts: dict[str, float] = {}
+        for source in self.sources if len(self.sources) > 1 else ():
+            name = f"tokens/{source.name}"
+            counts[name] = counts.get(name, 0.0) + source.place.tokens
+        return counts
 
     def next_step(self) -> list[Batch]:
         """The micro-batches of the cursor's step; the cursor moves on."""
-        plan = self._plan(self.cursor.epoch)
-        rows = plan[self.cursor.position]
-        self.cursor.position += 1
-        if self.cursor.position == len(plan):
-            self.cursor = Cursor(self.cursor.epoch + 1, 0)
-        return [
-            batch_of(self.corpus, [document for row in rows[start : start + self.batch_rows] for document in row])
-            for start in range(0, len(rows), self.batch_rows)
-        ]
+        active = self._active()
+        rows = active[0].step_rows(self._most()) if len(active) == 1 else self._most()
+        drawn = [self._draw(active) for _ in range(rows)]
+        self._step += 1
+        return [self._batch(drawn[start : start + self.batch_rows]) for start in range(0, len(drawn), self.batch_rows)]
+
+    def _active(self) -> list[PackedRows]:
+        tail = self._annealing_from is not None and self._step >= self._annealing_from
+        return self.sources[self._first_in_tail :] if tail else self.sources[: self._first_in_tail]
+
+    def _draw(self, active: list[PackedRows]) -> _Drawn:
+        """A row from the supply that is furthest behind."""
+        source = min(active, key=lambda source: source.place.tokens / source.weight)
+        return _Drawn(self.sources.index(source), *source.take())
+
+    def _batch(self, drawn: list[_Drawn]) -> Batch:
+        if all(row.corpus is drawn[0].corpus for row in drawn):
+            batch = batch_of(drawn[0].corpus, [document for row in drawn for document in row.documents])
+        else:
+            taken = Corpus.join([row.corpus.take(np.array(row.documents)) for row in drawn])
+            batch = batch_of(taken, list(range(len(taken))))
+        if len(self.sources) == 1:
+            return batch
+        return replace(batch, files=tuple(row.source for row in drawn for _ in row.documents))
 
 
 def batches_in_order(corpus: Corpus, token_budget: int) -> Iterator[Batch]:

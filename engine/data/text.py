@@ -9,37 +9,70 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
 from engine.data.corpus import Corpus, Document
+from engine.data.cut import Cut
 from engine.data.source import SourceRow
+from engine.data.tokenizer import digest_of
 from engine.errors import NoTrainedToken
 
 _AT_ONCE = 512
 
 
-def text_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, max_length: int) -> Corpus:
+class TextRecipe:
     """Documents of at most `max_length` input tokens.
 
     A document is begin token, text, end token. Longer ones, and running texts, are cut into windows that do
     not overlap: the last token of one is the first input of the next, so each is a label exactly once, with
     what its own window holds before it.
-
-    Raises:
-        NoTrainedToken: the texts are empty.
     """
-    documents: list[Document] = []
-    for run in _running(rows, tokenizer):
-        ids = np.concatenate(run.parts)
-        last = len(ids) - 1
-        for start in range(0, last, max_length):
-            stop = min(start + max_length, last)
-            window = ids[start : stop + 1]
-            size_bytes = run.size_bytes * stop // last - run.size_bytes * start // last
-            documents.append(Document(run.line_at(start), window, np.ones(len(window), np.bool_), size_bytes))
-    if not documents:
-        raise NoTrainedToken(
-            f"none of the {len(rows)} texts has a token that follows another",
-            "Give longer texts, or choose a model whose tokenizer has an eos_token.",
-        )
-    return Corpus.of(documents)
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.key = f"text {digest_of(tokenizer)}"
+
+    def encode(self, rows: list[SourceRow]) -> Corpus:
+        """The tokens of each row's text, and none besides."""
+        documents: list[Document] = []
+        for part in batches(rows):
+            encoded: Any = self.tokenizer([str(row.row) for row in part], add_special_tokens=False)["input_ids"]
+            for row, ids in zip(part, encoded, strict=True):
+                size_bytes = len(str(row.row).encode())
+                documents.append(Document(row.line, np.array(ids, np.int32), np.ones(len(ids), np.bool_), size_bytes))
+        return Corpus.of(documents)
+
+    def cut(self, encoded: Corpus, follows: list[bool], ends: list[bool]) -> Cut:
+        documents: list[Document] = []
+        for run in self._runs(encoded, follows, ends):
+            ids = np.concatenate(run.parts)
+            last = len(ids) - 1
+            for start in range(0, last, self.max_length):
+                stop = min(start + self.max_length, last)
+                window = ids[start : stop + 1]
+                size_bytes = run.size_bytes * stop // last - run.size_bytes * start // last
+                documents.append(Document(run.line_at(start), window, np.ones(len(window), np.bool_), size_bytes))
+        return Cut(Corpus.of(documents), [], [], [])
+
+    def require(self, made: Cut, rows: int) -> None:
+        if not len(made.corpus):
+            raise NoTrainedToken(
+                f"none of the {rows} texts has a token that follows another",
+                "Give longer texts, or choose a model whose tokenizer has an eos_token.",
+            )
+
+    def _runs(self, encoded: Corpus, follows: list[bool], ends: list[bool]) -> "list[_Run]":
+        """Begin token, text and end token of each document; rows that follow each other are one."""
+        end: Any = self.tokenizer.eos_token_id
+        begin: Any = end if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
+        runs: list[_Run] = []
+        for at, (start, stop) in enumerate(zip(encoded.starts[:-1], encoded.starts[1:], strict=True)):
+            line = int(encoded.lines[at])
+            if not follows[at]:
+                runs.append(_Run([], 0, 0, []))
+                runs[-1].add([] if begin is None else [begin], line, 0)
+            runs[-1].add(encoded.ids[start:stop], line, int(encoded.sizes_bytes[at]))
+            if ends[at] and end is not None:
+                runs[-1].add([end], line, 0)
+        return [run for run in runs if run.tokens > 1]
 
 
 @dataclass
@@ -51,9 +84,9 @@ class _Run:
     size_bytes: int
     marks: list[tuple[int, int]]
 
-    def add(self, ids: list[int], line: int, size_bytes: int) -> None:
+    def add(self, ids: NDArray[np.int32] | list[int], line: int, size_bytes: int) -> None:
         self.marks.append((self.tokens, line))
-        self.parts.append(np.array(ids, np.int32))
+        self.parts.append(np.asarray(ids, np.int32))
         self.tokens += len(ids)
         self.size_bytes += size_bytes
 
@@ -61,20 +94,16 @@ class _Run:
         return self.marks[bisect_right(self.marks, (token, 1 << 62)) - 1][1]
 
 
-def _running(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[_Run]:
-    """Begin token, text and end token of each document; blocks that follow each other are one."""
-    end: Any = tokenizer.eos_token_id
-    begin: Any = end if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    runs: list[_Run] = []
-    for part in batches(rows):
-        encoded: Any = tokenizer([str(row.row) for row in part], add_special_tokens=False)["input_ids"]
-        for row, ids in zip(part, encoded, strict=True):
-            if not row.follows:
-                runs.append(_Run([], 0, 0, []))
-                runs[-1].add([] if begin is None else [begin], row.line, 0)
-            closed: list[int] = ids if end is None or not row.ends else [*ids, end]
-            runs[-1].add(closed, row.line, len(str(row.row).encode()))
-    return [run for run in runs if run.tokens > 1]
+def text_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, max_length: int) -> Corpus:
+    """The documents of rows in memory.
+
+    Raises:
+        NoTrainedToken: the texts are empty.
+    """
+    recipe = TextRecipe(tokenizer, max_length)
+    made = recipe.cut(recipe.encode(rows), [row.follows for row in rows], [row.ends for row in rows])
+    recipe.require(made, len(rows))
+    return made.corpus
 
 
 def batches(rows: list[SourceRow]) -> list[list[SourceRow]]:

@@ -1,12 +1,16 @@
-"""A byte-level BPE tokenizer trained on the training text, with the markers and template that chat needs."""
+"""Tokenizers made from the training text, with the markers and template that chat needs."""
 
+import hashlib
+from collections import Counter
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+import tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 END_OF_TEXT = "<|endoftext|>"
 _PAD = "<|pad|>"
+_UNKNOWN = "<|unknown|>"
 _MARKERS = ("<|system|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|end|>")
 
 # The answer ends with the eos token, so whatever generates with the model knows where to stop.
@@ -23,6 +27,13 @@ CHAT_TEMPLATE = (
 )
 
 
+def new_tokenizer(kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """`bpe`, `char` or `byte`; at most `vocab_size` tokens."""
+    if kind == "char":
+        return character_tokenizer(texts, vocab_size)
+    return train_tokenizer((), 0) if kind == "byte" else train_tokenizer(texts, vocab_size)
+
+
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     """At most `vocab_size` tokens: 256 bytes, the special tokens and merges (fewer when the text has no more pairs)."""
     tokenizer = Tokenizer(models.BPE())
@@ -35,6 +46,24 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    return _with_markers(tokenizer)
+
+
+def character_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
+    """The special tokens and the characters that occur, the frequent ones first; any other is the unknown one."""
+    counts: Counter[str] = Counter()
+    for text in texts:
+        counts.update(text)
+    special = [END_OF_TEXT, _PAD, *_MARKERS, _UNKNOWN]
+    characters = sorted(counts, key=lambda character: (-counts[character], character))[: vocab_size - len(special)]
+    vocabulary = {token: number for number, token in enumerate((*special, *characters))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=_UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")  # type: ignore[assignment]
+    tokenizer.decoder = decoders.Fuse()  # type: ignore[assignment]
+    return _with_markers(tokenizer, unk_token=_UNKNOWN)
+
+
+def _with_markers(tokenizer: Tokenizer, **more: str) -> PreTrainedTokenizerFast:
     fast = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         bos_token=END_OF_TEXT,
@@ -42,6 +71,14 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
         pad_token=_PAD,
         additional_special_tokens=list(_MARKERS),
         clean_up_tokenization_spaces=False,
+        **more,
     )
     fast.chat_template = CHAT_TEMPLATE
     return fast
+
+
+def digest_of(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Equal only for tokenizers that make the same tokens of the same rows."""
+    parts = (tokenizers.__version__, tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)
+    special = sorted(tokenizer.special_tokens_map.items(), key=str)
+    return hashlib.sha256(repr((parts, special)).encode()).hexdigest()

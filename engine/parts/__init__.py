@@ -3,6 +3,7 @@
 from engine.parts.checkpoints import Checkpoints
 from engine.parts.hyperparameters import Hyperparameters
 from engine.parts.job import JobPart, Metadata, Resources
+from engine.parts.mixture import FileShare, MixedTrainingSpec
 from engine.parts.part import Auto, FileId, ModulePattern, Name, Part, Reference, Text
 from engine.parts.samples import Samples
 from engine.parts.training import TOKEN_METRICS, TrainingSpec
@@ -14,11 +15,13 @@ __all__ = [
     "Auto",
     "Checkpoints",
     "FileId",
+    "FileShare",
     "FullTuning",
     "Hyperparameters",
     "JobPart",
     "LoraTuning",
     "Metadata",
+    "MixedTrainingSpec",
     "ModulePattern",
     "Name",
     "Part",

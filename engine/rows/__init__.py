@@ -1,6 +1,6 @@
 """Rows of training files: what the formats are, what is wrong with a row, and the one reading of a right one."""
 
-from engine.rows.checker import Report, RowChecker, RowFault, format_of_name, iter_rows
+from engine.rows.checker import Report, RowChecker, RowFault, format_of_name, read_line
 from engine.rows.choice import MultipleChoice
 from engine.rows.formats import FORMATS, PURPOSES, Message, Row, RowError, parse_row
 from engine.rows.preference import Preference
@@ -17,6 +17,6 @@ __all__ = [
     "RowError",
     "RowFault",
     "format_of_name",
-    "iter_rows",
     "parse_row",
+    "read_line",
 ]

@@ -1,8 +1,7 @@
 """The streaming checker of training files: every fault with its line and column, in constant memory."""
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import orjson
@@ -206,24 +205,16 @@ def _json_hint(text: str, position: int) -> str | None:
     return None
 
 
-def iter_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a file of JSON lines that was checked before, each with its line number; blank lines are skipped.
+def read_line(line: bytes) -> dict[str, Any]:
+    """The row that a line holds.
 
     Raises:
-        RowError: a line is not an object; the message tells which line.
+        RowError: the line is not an object.
     """
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            content = line.removeprefix(_BOM) if number == 1 else line
-            if content.strip():
-                yield number, _row(content, number)
-
-
-def _row(line: bytes, number: int) -> dict[str, Any]:
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise RowError(Flaw("not_json", "", f"line {number}: not JSON: {error.msg}")) from error
+        raise RowError(Flaw("not_json", "", f"not JSON: {error.msg}")) from error
     if not isinstance(row, dict):
-        raise RowError(Flaw("not_an_object", "", f"line {number} is not an object"))
+        raise RowError(Flaw("not_an_object", "", "the line is not an object"))
     return row

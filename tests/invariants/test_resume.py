@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on_to_the_same_record_of_its_rows(killed, tmp_path):
 
 def test_with_the_data_cursor_lost_the_losses_differ(killed, tmp_path):
     whole, broken = killed
-    went_on = resumed(broken, tmp_path / "run", change={"epoch": 0, "position": 0})
+    went_on = resumed(broken, tmp_path / "run", change={"cursor": [0, [[0, 0, 0, 0]]]})
     assert runs.losses(went_on) != runs.losses(whole)
 
 

@@ -60,7 +60,7 @@ class DpoObjective:
         train = self._corpus(self.sources.train, subject, "training")
         validation = held_out_corpus(self.sources, lambda rows: self._corpus(rows, subject, "validation"), self.journal)
         if self.spec.dpo.reference == "cached":
-            return self._with_reference(Rows(train, validation), subject)
+            return self._with_reference(train, validation, subject)
         if self.spec.dpo.reference == "frozen_copy":
             self.frozen = self._frozen_copy(subject)
         return Rows(train, validation)
@@ -71,12 +71,12 @@ class DpoObjective:
         made.report(self.journal, name, hyper.max_length)
         return made.corpus
 
-    def _with_reference(self, rows: Rows, subject: Subject) -> Rows:
+    def _with_reference(self, train: Corpus, validation: Corpus | None, subject: Subject) -> Rows:
         """Both corpora with the scores of the starting weights: found, or computed now."""
         assert self.machine is not None, "the subject was loaded"
         budget = self._token_budget()
         cache = ReferenceCache(self.run, self.machine, self.spec.tuning.method, budget)
-        corpora = [corpus for corpus in (rows.train, rows.validation) if corpus is not None]
+        corpora = [corpus for corpus in (train, validation) if corpus is not None]
         scores = [cache.find(corpus) for corpus in corpora]
         if any(found is None for found in scores):
             with self._starting_weights(subject) as model:
@@ -86,7 +86,7 @@ class DpoObjective:
             count = sum(map(len, corpora))
             self.journal.log("info", "reference_scored", f"scored {count} answers by the starting weights", count=count)
         made = [replace(corpus, reference=found) for corpus, found in zip(corpora, scores, strict=True)]
-        return Rows(made[0], made[1] if rows.validation is not None else None)
+        return Rows(made[0], made[1] if validation is not None else None)
 
     @contextmanager
     def _starting_weights(self, subject: Subject) -> Iterator[nn.Module]:

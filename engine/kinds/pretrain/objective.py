@@ -8,10 +8,9 @@ from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from engine.data.corpus import Batch, Corpus, Rows
-from engine.data.heldout import held_out_corpus
-from engine.data.source import read_sources
-from engine.data.text import text_corpus
-from engine.data.tokenizer import train_tokenizer
+from engine.data.text import TextRecipe
+from engine.data.tokenizer import new_tokenizer
+from engine.data.training import TrainingFiles
 from engine.journal import Journal
 from engine.kinds.pretrain.spec import Architecture, PretrainSpec
 from engine.model.attention import PACKED
@@ -30,33 +29,21 @@ class PretrainObjective:
 
     def __init__(self, run: RunDirectory, spec: PretrainSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
-        self.sources = read_sources(
-            run.required_data("train"),
-            run.data("validation"),
-            purpose="pretrain",
-            auto_split=spec.validation_file == "auto",
-            seed=spec.seed,
-        )
+        self.files = TrainingFiles.find(run, spec, spec.validation_file)
         self.start = Start(run, journal, spec.tuning, str(spec.model), spec.hyperparameters.max_length, chat=False)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         spec = self.spec
         if folder is None and not isinstance(spec.model, str):
-            texts = (str(row.row) for row in self.sources.train)
-            tokenizer = train_tokenizer(texts, spec.tokenizer.vocab_size)
+            texts = (str(row.row) for row in self.files.sample())
+            tokenizer = new_tokenizer(spec.tokenizer.type, texts, spec.tokenizer.vocab_size)
             self.journal.log("info", "tokenizer_trained", f"trained a tokenizer of {len(tokenizer)} tokens")
             model = new_model(spec.model, tokenizer, max_length=spec.hyperparameters.max_length, device=machine.device)
             return Subject(model, tokenizer, "model")
         return self.start.load(folder, machine)
 
     def rows(self, subject: Subject) -> Rows:
-        length = self.spec.hyperparameters.max_length
-        return Rows(
-            train=text_corpus(self.sources.train, subject.tokenizer, length),
-            validation=held_out_corpus(
-                self.sources, lambda rows: text_corpus(rows, subject.tokenizer, length), self.journal
-            ),
-        )
+        return self.files.rows(TextRecipe(subject.tokenizer, self.spec.hyperparameters.max_length), self.journal)
 
     def count(self, batch: Batch) -> int:
         return batch.count

@@ -1,17 +1,43 @@
 """Pre-training: next-token prediction on text, from scratch or from an existing model."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from engine.parts import TOKEN_METRICS, Auto, FileId, FullTuning, Part, Reference, TrainingSpec, Tuning
+from engine.parts import TOKEN_METRICS, Auto, FileId, FullTuning, MixedTrainingSpec, Part, Reference, Tuning
 from engine.rows import PURPOSES
+
+
+def _shape(width: int, layers: int, *, heads: int, key_value_heads: int, intermediate: int) -> dict[str, Any]:
+    return {
+        "hidden_size": width,
+        "intermediate_size": intermediate,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_value_heads,
+    }
+
+
+Size = Literal["tiny", "9m", "27m", "124m", "350m", "1b", "3b", "8b"]
+
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": _shape(128, 4, heads=4, key_value_heads=4, intermediate=352),
+    "9m": _shape(256, 8, heads=8, key_value_heads=4, intermediate=704),
+    "27m": _shape(512, 8, heads=8, key_value_heads=4, intermediate=1408),
+    "124m": _shape(768, 12, heads=12, key_value_heads=12, intermediate=2048),
+    "350m": _shape(1024, 24, heads=16, key_value_heads=16, intermediate=2816),
+    "1b": _shape(2048, 16, heads=32, key_value_heads=8, intermediate=8192),
+    "3b": _shape(3072, 28, heads=24, key_value_heads=8, intermediate=8192),
+    "8b": _shape(4096, 32, heads=32, key_value_heads=8, intermediate=14_336),
+}
+"""About as many weights as they are named after, with a vocabulary as models of that size have; 1b to 8b are Llama 3's."""
 
 
 class Architecture(Part):
     """A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU."""
 
     type: Literal["llama"] = "llama"
+    size: Size | None = Field(default=None, description="A shape by name; what is given beside it goes first.")
     hidden_size: int = Field(default=256, ge=16, le=32_768)
     intermediate_size: int | None = Field(
         default=None, ge=16, le=131_072, description="8/3 of hidden_size when left out."
@@ -23,6 +49,12 @@ class Architecture(Part):
     )
     tie_word_embeddings: bool = True
     rope_theta: float = Field(default=10_000.0, ge=1, le=1e9)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shape_of_size(cls, given: Any) -> Any:
+        named = given.get("size") if isinstance(given, dict) else None
+        return SIZES[named] | given if isinstance(named, str) and named in SIZES else given
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
@@ -41,16 +73,19 @@ class Architecture(Part):
 
 
 class TokenizerTraining(Part):
-    """A byte-level BPE tokenizer trained on the training file."""
+    """A tokenizer made from the training text; it has special tokens for chat too."""
 
-    vocab_size: int = Field(default=4096, ge=300, le=1_000_000)
+    type: Literal["bpe", "char", "byte"] = Field(
+        default="bpe", description="bpe: bytes and merges. char: the characters that occur. byte: the 256 bytes."
+    )
+    vocab_size: int = Field(default=4096, ge=300, le=1_000_000, description="Tokens at most; byte has 263.")
 
 
 def _shape_of_model(value: object) -> str:
     return "reference" if isinstance(value, str) else "architecture"
 
 
-class PretrainSpec(TrainingSpec):
+class PretrainSpec(MixedTrainingSpec):
     """Train a model from scratch (`model` is an architecture) or go on training one (`model` is a name)."""
 
     PURPOSE = "pretrain"
@@ -67,7 +102,6 @@ class PretrainSpec(TrainingSpec):
     tokenizer: TokenizerTraining = Field(
         default=TokenizerTraining(), description="Used with an architecture; an existing model keeps its own tokenizer."
     )
-    training_file: FileId
     validation_file: FileId | Auto | None = Field(
         default="auto", description="auto: 5% of the documents, chosen by hash."
     )

@@ -4,10 +4,9 @@ from pathlib import Path
 
 from torch import nn
 
-from engine.data.chat import chat_corpus
+from engine.data.chat import ChatRecipe
 from engine.data.corpus import Batch, Corpus, Rows
-from engine.data.heldout import held_out_corpus
-from engine.data.source import SourceRow, read_sources
+from engine.data.training import TrainingFiles
 from engine.journal import Journal
 from engine.kinds.sft.spec import SftSpec
 from engine.model.forward import token_score
@@ -23,31 +22,16 @@ class SftObjective:
 
     def __init__(self, run: RunDirectory, spec: SftSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
-        self.sources = read_sources(
-            run.required_data("train"),
-            run.data("validation"),
-            purpose="fine-tune",
-            auto_split=spec.validation_file == "auto",
-            seed=spec.seed,
-        )
+        self.files = TrainingFiles.find(run, spec, spec.validation_file)
         self.start = Start(run, journal, spec.tuning, spec.model, spec.hyperparameters.max_length)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         return self.start.load(folder, machine)
 
     def rows(self, subject: Subject) -> Rows:
-        return Rows(
-            train=self._corpus(self.sources.train, subject, "training"),
-            validation=held_out_corpus(
-                self.sources, lambda rows: self._corpus(rows, subject, "validation"), self.journal
-            ),
-        )
-
-    def _corpus(self, rows: list[SourceRow], subject: Subject, name: str) -> Corpus:
         hyper = self.spec.hyperparameters
-        made = chat_corpus(rows, subject.tokenizer, max_length=hyper.max_length, long_rows=hyper.long_rows)
-        made.report(self.journal, name, hyper.max_length)
-        return made.corpus
+        recipe = ChatRecipe(subject.tokenizer, max_length=hyper.max_length, long_rows=hyper.long_rows)
+        return self.files.rows(recipe, self.journal)
 
     def count(self, batch: Batch) -> int:
         return batch.count

@@ -9,13 +9,13 @@ from engine.parts import (
     Auto,
     FileId,
     LoraTuning,
+    MixedTrainingSpec,
     Reference,
-    TrainingSpec,
     Tuning,
 )
 
 
-class SftSpec(TrainingSpec):
+class SftSpec(MixedTrainingSpec):
     """Fine-tune a model, or go on tuning an adapter, on rows with answers."""
 
     PURPOSE = "fine-tune"
@@ -26,6 +26,5 @@ class SftSpec(TrainingSpec):
 
     kind: Literal["sft"] = "sft"
     model: Reference
-    training_file: FileId
     validation_file: FileId | Auto | None = Field(default="auto", description="auto: 5% of the rows, chosen by hash.")
     tuning: Tuning = LoraTuning()

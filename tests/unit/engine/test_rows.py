@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from engine.rows import PURPOSES, Report, RowChecker, RowError, RowFault, iter_rows, parse_row
+from engine.rows import PURPOSES, Report, RowChecker, RowError, RowFault, parse_row, read_line
 
 CHAT = b'{"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}\n'
 
@@ -226,18 +226,10 @@ def test_a_row_that_the_checker_refuses_is_refused_by_the_reader():
         parse_row({"messages": [{"role": "usr", "content": "a"}]}, "chat")
 
 
-def test_rows_come_with_their_line_numbers(tmp_path):
-    path = tmp_path / "train.jsonl"
-    path.write_bytes(b'\xef\xbb\xbf{"text": "a"}\r\n\r\n{"text": "b"}')
-    assert list(iter_rows(path)) == [(1, {"text": "a"}), (3, {"text": "b"})]
-
-
 @pytest.mark.parametrize(("line", "code"), [(b"{", "not_json"), (b"[]", "not_an_object")])
-def test_reading_an_unchecked_file_names_the_bad_line(tmp_path, line, code):
-    path = tmp_path / "train.jsonl"
-    path.write_bytes(b'{"text": "a"}\n' + line)
-    with pytest.raises(RowError, match="line 2") as caught:
-        list(iter_rows(path))
+def test_a_line_that_is_no_object_is_refused(line, code):
+    with pytest.raises(RowError) as caught:
+        read_line(line)
     assert caught.value.flaw.code == code
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine import process
-from engine.data.source import read_source, split
+from engine.data.source import read_sources
 from engine.errors import EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY
 from engine.jobs import SPECS
 from engine.objectives import OBJECTIVES
@@ -213,7 +213,8 @@ def with_unanswerable_rows(root: Path) -> Path:
         for at in held_out:
             rows[at]["prompt"] = f"{at} " + "the cat " * 200
         runs.write_rows(path, rows)
-        chosen = {row.line - 1 for row in split(read_source(path, "fine-tune"), seed=42)[1]}
+        split = read_sources(path, None, purpose="fine-tune", auto_split=True, seed=42)
+        chosen = {row.line - 1 for row in split.validation}
         if chosen <= held_out:
             return root
         held_out |= chosen

@@ -1,8 +1,11 @@
 """Data files as rows, and the split."""
 
+from pathlib import Path
+
 import pytest
 
-from engine.data.source import read_source, read_sources, split
+from engine.data import source
+from engine.data.source import Sources, read_source, read_sources, scan
 from engine.errors import DataError
 from tests import runs
 
@@ -51,34 +54,66 @@ def test_an_empty_file_is_refused(tmp_path):
         read_source(path, "pretrain")
 
 
+def split(path: Path, seed: int) -> Sources:
+    purpose = "pretrain" if path.suffix == ".txt" else "fine-tune"
+    return read_sources(path, None, purpose=purpose, auto_split=True, seed=seed)
+
+
 def test_the_split_takes_five_percent_by_the_seed(tmp_path):
-    rows = read_source(runs.write_rows(tmp_path / "train.jsonl", runs.answers(200)), "fine-tune")
-    train, held_out = split(rows, seed=1)
-    assert len(held_out) == 10
-    assert sorted(row.line for row in (*train, *held_out)) == list(range(1, 201))
-    assert split(rows, seed=1)[1] == held_out
-    assert split(rows, seed=2)[1] != held_out
+    path = runs.write_rows(tmp_path / "train.jsonl", runs.answers(200))
+    made = split(path, seed=1)
+    assert len(made.validation) == 10
+    assert sorted(row.line for row in (*made.train, *made.validation)) == list(range(1, 201))
+    assert split(path, seed=1) == made
+    assert split(path, seed=2).validation != made.validation
 
 
 def test_equal_rows_stay_on_one_side_of_the_split(tmp_path):
-    rows = read_source(runs.write_rows(tmp_path / "train.jsonl", runs.answers(50) * 3), "fine-tune")
-    train, held_out = split(rows, seed=1)
-    assert not {str(row.row) for row in train} & {str(row.row) for row in held_out}
+    made = split(runs.write_rows(tmp_path / "train.jsonl", runs.answers(50) * 3), seed=1)
+    assert not {str(row.row) for row in made.train} & {str(row.row) for row in made.validation}
+
+
+def test_of_a_large_file_two_thousand_rows_are_held_out(tmp_path):
+    path = tmp_path / "train.jsonl"
+    path.write_text("".join(f'{{"text": "{number}"}}\n' for number in range(90_000)))
+    file = scan(path, "pretrain", split_seed=1)
+    assert len(file.held_out) == 2000
+    assert [row.line - 1 for row in file.held_out_rows()] == file.held_out.tolist()
 
 
 def test_a_small_file_is_not_split(tmp_path):
-    rows = read_source(runs.write_rows(tmp_path / "train.jsonl", runs.answers(19)), "fine-tune")
-    assert split(rows, seed=1) == (rows, [])
+    assert len(split(runs.write_rows(tmp_path / "train.jsonl", runs.answers(19)), seed=1).validation) == 0
 
 
-def test_a_block_after_a_held_out_one_starts_a_document(tmp_path):
+def test_a_piece_after_a_held_out_one_starts_a_document(tmp_path):
     path = tmp_path / "train.txt"
     path.write_text(runs.text(300))
-    train, held_out = split(read_source(path, "pretrain"), seed=1)
-    gaps = {block.line for block in held_out}
-    after = [block for block, before in zip(train[1:], train, strict=False) if not block.follows and before.follows]
-    assert gaps
-    assert len(after) >= 1
+    made = split(path, seed=1)
+    starts = {block.line for block in read_source(path, "pretrain") if not block.follows}
+    assert made.validation
+    assert [piece for piece in made.train if not piece.follows and piece.line not in starts]
+
+
+def test_rows_of_blocks_are_the_rows_of_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "train.jsonl"
+    path.write_text("\ufeff" + "".join(f'\n{{"text": "{number}"}}\r\n' for number in range(500)))
+    whole = read_source(path, "pretrain")
+    monkeypatch.setattr(source, "BLOCK_BYTES", 1000)
+    assert len(scan(path, "pretrain", split_seed=None).blocks) > 5
+    assert read_source(path, "pretrain") == whole
+    assert [row.line for row in whole] == list(range(2, 1002, 2))
+
+
+@pytest.mark.parametrize("text", ["é€🦊" * 5000, "ab\n" * 9000, "\n" * 50 + "é" * 3000 + "\n" + "word\n" * 2000])
+def test_a_text_is_the_same_from_its_blocks_wherever_they_are_cut(tmp_path, monkeypatch, text):
+    path = tmp_path / "train.txt"
+    path.write_text(text)
+    monkeypatch.setattr(source, "BLOCK_BYTES", 2000)
+    pieces = read_source(path, "pretrain")
+    assert "".join(str(piece.row) for piece in pieces) == text
+    assert len(scan(path, "pretrain", split_seed=None).blocks) > 3
+    counted = [1 + text.count("\n", 0, sum(len(str(p.row)) for p in pieces[:at])) for at in range(len(pieces))]
+    assert [piece.line for piece in pieces] == counted
 
 
 def test_a_validation_file_replaces_the_split(tmp_path):

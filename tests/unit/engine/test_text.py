@@ -6,7 +6,7 @@ import pytest
 from engine.data.corpus import batch_of
 from engine.data.source import SourceRow
 from engine.data.text import text_corpus
-from engine.data.tokenizer import train_tokenizer
+from engine.data.tokenizer import character_tokenizer, new_tokenizer, train_tokenizer
 from engine.errors import DataError
 from tests import runs
 
@@ -62,3 +62,22 @@ def test_texts_without_a_token_to_predict_are_refused():
         text_corpus([SourceRow(1, "a"), SourceRow(2, "")], tokenizer, 16)
     assert caught.value.code == "no_trained_token"
     assert "eos_token" in caught.value.mend
+
+
+def test_a_character_tokenizer_has_a_token_for_each_character_and_gives_back_the_text():
+    text = "Grüße,\n\n  tabs\tand more"
+    tokenizer = character_tokenizer([text], 4096)
+    assert len(tokenizer) == len(set(text)) + 8
+    assert len(tokenizer(text)["input_ids"]) == len(text)
+    assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_a_character_that_the_text_had_not_is_the_unknown_token():
+    tokenizer = character_tokenizer(["abc"], 4096)
+    assert tokenizer("aZ")["input_ids"] == [tokenizer("a")["input_ids"][0], tokenizer.unk_token_id]
+
+
+def test_a_byte_tokenizer_has_a_token_for_each_byte():
+    tokenizer = new_tokenizer("byte", ["never read"], 4096)
+    assert len(tokenizer) == 256 + 7
+    assert len(tokenizer("Grüße")["input_ids"]) == len("Grüße".encode())

@@ -1,0 +1,48 @@
+"""The files that a job trains on: one, or several by their shares of the tokens."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from engine.parts.part import FileId, Part
+from engine.parts.training import TrainingSpec
+
+
+class FileShare(Part):
+    """A file of a mixture."""
+
+    file: FileId
+    weight: float = Field(
+        default=1.0, gt=0, le=1e6, description="Its share of the tokens is this of the sum of all weights."
+    )
+
+
+class MixedTrainingSpec(TrainingSpec):
+    """A job that trains on one file, or on a mixture of several, and may end on another one."""
+
+    training_file: FileId | None = Field(default=None, description="Either this or a mixture.")
+    mixture: tuple[FileShare, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Several files: every row comes from the one that is furthest behind its share. Needs max_steps.",
+    )
+    annealing: tuple[FileShare, ...] = Field(
+        default=(),
+        max_length=64,
+        description="The files of the last steps, in which a wsd schedule comes down. Needs max_steps.",
+    )
+
+    @model_validator(mode="after")
+    def _one_or_several(self) -> Self:
+        if (self.training_file is None) == (not self.mixture):
+            raise ValueError("training_file or mixture is required, one of the two")
+        for name, shares in (("mixture", self.mixture), ("annealing", self.annealing)):
+            if len({share.file for share in shares}) < len(shares):
+                raise ValueError(f"{name} names a file twice; add its weights up")
+            if shares and self.hyperparameters.max_steps is None:
+                raise ValueError(f"{name} needs hyperparameters.max_steps: files of several sizes end at several times")
+        if self.annealing and self.hyperparameters.lr_scheduler_type != "wsd":
+            raise ValueError(
+                "annealing needs hyperparameters.lr_scheduler_type 'wsd'; it begins as the rate comes down"
+            )
+        return self

@@ -1,0 +1,139 @@
+"""Mixtures of files: their shares, the annealing tail, and what a spec may ask for."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from engine.data.corpus import Corpus, Document, Mixture, Share
+from engine.data.stream import RowStream
+from engine.jobs import JOB_SPEC, named_files, resolve
+from tests import runs
+
+STEPS = {"max_steps": 6, "max_length": 32, "per_device_train_batch_size": 4}
+
+
+def corpus(first_line: int, documents: int, length: int) -> Corpus:
+    return Corpus.of(
+        [
+            Document(first_line + at, np.full(length, 1, np.int32), np.ones(length, np.bool_), 1)
+            for at in range(documents)
+        ]
+    )
+
+
+def stream(*, annealing_from: int | None = None, packing: bool = True) -> RowStream:
+    """Long documents weigh 3, short ones 1; the tail has others."""
+    shares = (Share("long", corpus(0, 50, 31), 3.0), Share("short", corpus(1000, 80, 7), 1.0))
+    tail = (Share("best", corpus(2000, 20, 11), 1.0),)
+    return RowStream(
+        Mixture(shares, tail), seed=3, row_tokens=64, step_rows=(4, 1), packing=packing, annealing_from=annealing_from
+    )
+
+
+def lines(of: RowStream, steps: int) -> list[tuple[int, ...]]:
+    return [line for _ in range(steps) for line in (batch.lines for batch in of.next_step())]
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_each_file_gives_its_share_of_the_tokens(packing):
+    made = stream(packing=packing)
+    for _ in range(100):
+        made.next_step()
+    counts = made.tokens_by_file()
+    assert counts["tokens/long"] / (counts["tokens/long"] + counts["tokens/short"]) == pytest.approx(0.75, abs=0.01)
+
+
+def test_with_the_weights_turned_round_the_shares_are_others():
+    made = stream()
+    made.sources[0].weight, made.sources[1].weight = made.sources[1].weight, made.sources[0].weight
+    for _ in range(100):
+        made.next_step()
+    counts = made.tokens_by_file()
+    assert counts["tokens/long"] < counts["tokens/short"] / 2
+
+
+def test_each_file_of_a_mixture_has_epochs_of_its_own_with_every_document_once():
+    made, seen = stream(), []
+    while made.sources[1].place.epoch == 0:
+        seen += [line for batch in made.next_step() for line in batch.lines if line >= 1000]
+    once = seen[:80]
+    assert sorted(once) == list(range(1000, 1080))
+
+
+def test_a_mixture_set_to_a_cursor_goes_on_from_there():
+    whole, fresh = stream(annealing_from=9), stream(annealing_from=9)
+    for _ in range(5):
+        whole.next_step()
+    fresh.cursor = whole.cursor
+    assert lines(fresh, 10) == lines(whole, 10)
+
+
+def test_the_tail_holds_nothing_but_its_own_files():
+    made = stream(annealing_from=4)
+    before, after = lines(made, 4), lines(made, 4)
+    assert max(line for batch in before for line in batch) < 2000
+    assert min(line for batch in after for line in batch) >= 2000
+
+
+def test_documents_of_a_batch_know_their_file():
+    batch = stream().next_step()[0]
+    assert [int(line >= 1000) for line in batch.lines] == list(batch.files)
+    assert set(batch.files) == {0, 1}
+
+
+def mixed(**changes: Any) -> dict[str, Any]:
+    return {
+        "kind": "pretrain",
+        "mixture": [{"file": "file-a", "weight": 3}, {"file": "file-b"}],
+        "annealing": [{"file": "file-b"}],
+        "hyperparameters": {**STEPS, "lr_scheduler_type": "wsd"},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"training_file": "file-c"}, "one of the two"),
+        ({"mixture": [], "annealing": []}, "training_file or mixture is required"),
+        ({"mixture": [{"file": "file-a"}, {"file": "file-a"}]}, "names a file twice"),
+        ({"hyperparameters": {"lr_scheduler_type": "wsd"}}, "needs hyperparameters.max_steps"),
+        ({"hyperparameters": STEPS}, "lr_scheduler_type 'wsd'"),
+        ({"mixture": [{"file": "file-a", "weight": 0}]}, "greater than 0"),
+    ],
+)
+def test_a_mixture_that_makes_no_sense_is_refused(changes, told):
+    with pytest.raises(ValidationError, match=told):
+        JOB_SPEC.validate_python(mixed(**changes))
+
+
+def test_the_files_of_a_spec_are_named_with_their_places():
+    spec = resolve(JOB_SPEC.validate_python(mixed(validation_file="file-v"))).model_dump(mode="json")
+    assert [tuple(named) for named in named_files(spec)] == [
+        ("validation_file", "validation", "file-v"),
+        ("mixture[0].file", "train-0", "file-a"),
+        ("mixture[1].file", "train-1", "file-b"),
+        ("annealing[0].file", "annealing-0", "file-b"),
+    ]
+
+
+def mixed_run(root: Path) -> Path:
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    hyper = {**STEPS, "lr_scheduler_type": "wsd", "num_decay_steps": 2, "warmup_steps": 0}
+    runs.write_job(root, mixed(model=shape, tokenizer={"vocab_size": 320}, hyperparameters=hyper))
+    (root / "data").mkdir()
+    for name, seed in (("train-0", 1), ("train-1", 2), ("annealing-0", 2)):
+        (root / "data" / f"{name}.txt").write_text(runs.text(200, seed))
+    return root
+
+
+def test_a_run_on_a_mixture_tells_the_tokens_of_each_file(tmp_path):
+    root = mixed_run(tmp_path / "run")
+    assert runs.carry_out(root) == 0
+    values = [event["values"] for event in runs.events(root, "metrics") if event["split"] == "train"]
+    assert values[3]["tokens/file-a"] / (values[3]["tokens"]) == pytest.approx(0.75, abs=0.08)
+    assert values[5]["tokens/file-a"] == values[3]["tokens/file-a"], "the tail is file-b alone"
+    assert values[5]["tokens/file-a"] + values[5]["tokens/file-b"] == values[5]["tokens"]
