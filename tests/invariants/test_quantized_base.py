@@ -52,8 +52,7 @@ def whole(corpus: Corpus) -> list[int]:
 
 
 def opened_loss(session: Session, documents: list[int]) -> float:
-    corpus = session.rows.train
-    assert corpus is not None
+    corpus = session.rows.probe(1000)
     with torch.no_grad():
         return float(token_loss(session.subject.model.eval(), batch_of(corpus, documents))[0])
 
@@ -94,9 +93,7 @@ def test_an_evaluation_of_the_export_takes_the_base_in_4_bits_again(trained, tmp
 
 def test_packed_documents_over_a_base_in_4_bits_score_as_each_alone(tmp_path):
     with runs.opened(quantized_run(tmp_path / "run")) as session:
-        corpus = session.rows.train
-        assert corpus is not None
-        documents = whole(corpus)[:12]
+        documents = whole(session.rows.probe(12))
         packed = opened_loss(session, documents)
         assert packed == pytest.approx(sum(opened_loss(session, [d]) for d in documents), rel=1e-5)
 

@@ -157,8 +157,7 @@ def test_without_what_sets_the_tuning_apart_the_adapter_scores_otherwise(trained
 
 def scored(session: Session, documents: list[int]) -> tuple[float, torch.Tensor]:
     """Summed loss of the documents in one batch, and its gradients."""
-    assert session.rows.train is not None
-    total = session.loss(batch_of(session.rows.train, documents)).total
+    total = session.loss(batch_of(session.rows.probe(4), documents)).total
     total.backward()
     grads = [p.grad.flatten() for _, p in session.subject.trainable() if p.grad is not None]
     assert len(grads) == len(session.subject.trainable()), "something that is to be trained has no gradient"
@@ -180,9 +179,8 @@ def test_documents_in_one_batch_score_and_push_as_each_by_itself(trained):
 def test_with_the_adapter_turned_off_the_model_is_its_base(trained):
     _, root = trained
     with runs.opened(root) as session, torch.no_grad():
-        assert session.rows.train is not None
         model: Any = session.subject.model.eval()
-        batch = batch_of(session.rows.train, [0, 1, 2])
+        batch = batch_of(session.rows.probe(3), [0, 1, 2])
         with model.disable_adapter():
             off = float(session.loss(batch).total)
         on = float(session.loss(batch).total)

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.data.stream import Cursor
 from engine.loop import Training
 from tests import runs
 from tests.parity.trajectory import Trajectory
@@ -53,8 +52,9 @@ def train(root: Path, rows: list[dict[str, Any]], base: Path, *, adapter: Path |
         (root / "adapter").symlink_to(adapter)
     with runs.opened(root) as session:
         training = Training(session, session.spec)
+        start = training.stream.cursor
         order = [[_rows_of(batch.lines) for batch in training.stream.next_step()] for _ in range(STEPS)]
-        training.stream.cursor = Cursor()
+        training.stream.cursor = start
         training.carry_out()
     return Run(_trajectory(root), order)
 
