@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from engine import checkpoint, optim, rowlog
 from engine.checkpoint import Progress
-from engine.data.corpus import Batch, Mixture
+from engine.data.corpus import Batch
 from engine.data.stream import RowStream
 from engine.export import save_subject
 from engine.footprint import Footprint, planned
@@ -242,7 +242,7 @@ def _stream_of(session: Session, spec: TrainingSpec) -> RowStream:
     return RowStream(
         train,
         seed=spec.seed,
-        row_tokens=hyper.max_length * Mixture.of(train).shares[0].supply.together,
+        row_tokens=hyper.max_length * train.together,
         step_rows=(hyper.per_device_train_batch_size, hyper.gradient_accumulation_steps),
         packing=hyper.packing,
         annealing_from=None if hyper.max_steps is None else decay_start(hyper, hyper.max_steps),

@@ -304,6 +304,11 @@ class Mixture:
     def of(cls, supply: "Supply | Mixture") -> "Mixture":
         return supply if isinstance(supply, Mixture) else cls((Share("", supply, 1.0),))
 
+    @property
+    def together(self) -> int:
+        """Documents that no batch parts."""
+        return self.shares[0].supply.together
+
     def row_count(self) -> int:
         return sum(share.supply.row_count() for share in (*self.shares, *self.annealing))
 
