@@ -5,7 +5,7 @@ from typing import NamedTuple
 from engine.data.corpus import Corpus
 from engine.journal import Journal
 
-_LINES_TOLD = 20
+LINES_TOLD = 20
 
 
 class Cut(NamedTuple):
@@ -32,9 +32,9 @@ class Cut(NamedTuple):
             ("rows_without_labels", self.untrained, "left out: no token of the answer is within max_length"),
         ):
             if lines:
-                message = f"{len(lines)} {name} rows {what} (lines {_some(lines)})"
-                journal.log("warn", code, message, count=len(lines), lines=lines[:_LINES_TOLD])
+                message = f"{len(lines)} {name} rows {what} (lines {listed(lines)})"
+                journal.log("warn", code, message, count=len(lines), lines=lines[:LINES_TOLD])
 
 
-def _some(lines: list[int]) -> str:
-    return ", ".join(map(str, lines[:_LINES_TOLD])) + (", ..." if len(lines) > _LINES_TOLD else "")
+def listed(lines: list[int]) -> str:
+    return ", ".join(map(str, lines[:LINES_TOLD])) + (", ..." if len(lines) > LINES_TOLD else "")

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -67,6 +67,12 @@ class RowFile:
     blocks: tuple[Block, ...]
     held_out: NDArray[np.int64]
     """Numbers of the rows that are validated on, ascending."""
+    excluded: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Numbers of other rows that are not trained on (engine.data.exclusion), ascending."""
+
+    @property
+    def training_row_count(self) -> int:
+        return self.row_count - len(self.held_out) - len(self.excluded)
 
     @property
     def running(self) -> bool:
@@ -87,10 +93,19 @@ class RowFile:
         with self.path.open("rb") as file:
             return [self._row(raw) for raw in _raw_rows(file, block, self.piece_bytes)]
 
+    def lines(self, block: Block) -> list[int]:
+        """The line on which each row of a block begins."""
+        with self.path.open("rb") as file:
+            return [raw.line for raw in _raw_rows(file, block, self.piece_bytes)]
+
+    def is_trained(self, block: Block, rows: int) -> NDArray[np.bool_]:
+        """Which of that many rows of a block are neither held out nor excluded."""
+        numbers = block.row + np.arange(rows)
+        return ~np.isin(numbers, self.held_out) & ~np.isin(numbers, self.excluded)
+
     def training_rows(self, block: Block) -> list[SourceRow]:
-        """The rows of a block that are not held out."""
         rows = self.read(block)
-        return _take(rows, ~np.isin(block.row + np.arange(len(rows)), self.held_out))
+        return _take(rows, self.is_trained(block, len(rows)))
 
     def held_out_rows(self) -> list[SourceRow]:
         found: list[SourceRow] = []
@@ -268,10 +283,9 @@ class Sources(NamedTuple):
     """The validation rows are a share of one file, not a file that was given."""
 
 
-def read_sources(train: Path, validation: Path | None, *, purpose: str, auto_split: bool, seed: int) -> Sources:
-    """Training rows, and the validation rows of their own file or of a split, all in memory."""
-    if validation is not None:
-        return Sources(read_source(train, purpose), read_source(validation, purpose))
-    file = scan(train, purpose, split_seed=seed if auto_split else None)
+def read_sources(file: RowFile, validation: Path | None, purpose: str) -> Sources:
+    """Training rows, and the validation rows of their own file or of the split, all in memory."""
     rows = [row for block in file.blocks for row in file.training_rows(block)]
-    return Sources(rows, file.held_out_rows(), by_split=auto_split)
+    if validation is not None:
+        return Sources(rows, read_source(validation, purpose))
+    return Sources(rows, file.held_out_rows(), by_split=True)

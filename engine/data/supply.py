@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from engine.data.cache import BlockCache, at_line
-from engine.data.corpus import Corpus, Ints
+from engine.data.corpus import Corpus
 from engine.data.cut import Cut
 from engine.data.source import Block, RowFile, SourceRow
 
@@ -51,16 +51,14 @@ class FileSupply:
         *,
         seed: int,
         window_blocks: int = WINDOW_BLOCKS,
-        excluded_lines: Ints | None = None,
     ) -> None:
         self.file, self.recipe, self.cache, self.seed = file, recipe, cache, seed
         self.windows = -(-len(file.blocks) // window_blocks)
-        self._excluded_lines = np.empty(0, np.int64) if excluded_lines is None else excluded_lines
         self._key = f"{recipe.key} {file.format} {file.piece_bytes} "
         self._cut_blocks = lru_cache(maxsize=1)(self._make_cut)  # a file of one window is cut once for all epochs
 
     def row_count(self) -> int:
-        return self.file.row_count - len(self.file.held_out) - len(self._excluded_lines)
+        return self.file.training_row_count
 
     def window(self, epoch: int, index: int) -> Corpus:
         return self.cut(epoch, index).corpus
@@ -84,8 +82,7 @@ class FileSupply:
 
     def _cut_block(self, block: Block) -> Cut:
         encoded = self._encoded(block)
-        held_out = np.isin(block.row + np.arange(len(encoded)), self.file.held_out)
-        chosen = np.flatnonzero(~held_out & ~np.isin(encoded.lines, self._excluded_lines))
+        chosen = np.flatnonzero(self.file.is_trained(block, len(encoded)))
         running = self.file.running
         last = block.end == self.file.size_bytes
         follows = [running and at > 0 and chosen[at - 1] == row - 1 for at, row in enumerate(chosen)]

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from engine.data.cache import BlockCache
 from engine.data.corpus import Mixture, Rows, Share
 from engine.data.cut import Cut
+from engine.data.exclusion import without
 from engine.data.heldout import held_out_corpus
 from engine.data.source import RowFile, SourceRow, Sources, read_source, scan
 from engine.data.supply import WINDOW_BLOCKS, FileSupply, Recipe
@@ -38,7 +39,9 @@ class TrainingFiles:
     by_split: bool
 
     @classmethod
-    def find(cls, run: RunDirectory, spec: MixedTrainingSpec, validation_file: str | None) -> "TrainingFiles":
+    def find(
+        cls, run: RunDirectory, spec: MixedTrainingSpec, validation_file: str | None, journal: Journal
+    ) -> "TrainingFiles":
         """The files of `data/`; without one to validate on, a part of each is held out where the spec says auto."""
         given = run.data("validation")
         by_split = given is None and validation_file == "auto"
@@ -46,6 +49,8 @@ class TrainingFiles:
 
         def part(name: str, share: FileShare) -> Part:
             file = scan(run.required_data(name), spec.PURPOSE, split_seed=split_seed)
+            if share.file == spec.training_file:
+                file = without(file, spec.exclude_rows, journal)
             return Part(share.file, file, share.weight)
 
         parts = tuple(part(f"train-{number}", share) for number, share in enumerate(spec.mixture))

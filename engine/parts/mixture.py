@@ -36,6 +36,8 @@ class MixedTrainingSpec(TrainingSpec):
     def _one_or_several(self) -> Self:
         if (self.training_file is None) == (not self.mixture):
             raise ValueError("training_file or mixture is required, one of the two")
+        if self.mixture and self.exclude_rows:
+            raise ValueError("exclude_rows are lines of training_file; with a mixture, leave them out of its files")
         for name, shares in (("mixture", self.mixture), ("annealing", self.annealing)):
             if len({share.file for share in shares}) < len(shares):
                 raise ValueError(f"{name} names a file twice; add its weights up")

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from engine.data.corpus import Batch, Corpus, Rows
+from engine.data.exclusion import without
 from engine.data.heldout import held_out_corpus
 from engine.data.pairs import PAIR, pair_corpus
-from engine.data.source import SourceRow, read_sources
+from engine.data.source import SourceRow, read_sources, scan
 from engine.errors import SpecError
 from engine.journal import Journal
 from engine.kinds.dpo.losses import AVERAGED, LOSSES
@@ -34,13 +35,10 @@ class DpoObjective:
 
     def __init__(self, run: RunDirectory, spec: DpoSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
-        self.sources = read_sources(
-            run.required_data("train"),
-            run.data("validation"),
-            purpose="fine-tune",
-            auto_split=spec.validation_file == "auto",
-            seed=spec.seed,
-        )
+        validation = run.data("validation")
+        split = validation is None and spec.validation_file == "auto"
+        file = scan(run.required_data("train"), spec.PURPOSE, split_seed=spec.seed if split else None)
+        self.sources = read_sources(without(file, spec.exclude_rows, journal), validation, spec.PURPOSE)
         self.start = Start(run, journal, spec.tuning, spec.model, spec.hyperparameters.max_length)
         self.machine: Machine | None = None
         self.resumed = False

@@ -29,7 +29,7 @@ class PretrainObjective:
 
     def __init__(self, run: RunDirectory, spec: PretrainSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
-        self.files = TrainingFiles.find(run, spec, spec.validation_file)
+        self.files = TrainingFiles.find(run, spec, spec.validation_file, journal)
         self.start = Start(run, journal, spec.tuning, str(spec.model), spec.hyperparameters.max_length, chat=False)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:

@@ -22,7 +22,7 @@ class SftObjective:
 
     def __init__(self, run: RunDirectory, spec: SftSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
-        self.files = TrainingFiles.find(run, spec, spec.validation_file)
+        self.files = TrainingFiles.find(run, spec, spec.validation_file, journal)
         self.start = Start(run, journal, spec.tuning, spec.model, spec.hyperparameters.max_length)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine import process
-from engine.data.source import read_sources
+from engine.data.source import read_sources, scan
 from engine.errors import EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY
 from engine.jobs import SPECS
 from engine.objectives import OBJECTIVES
@@ -213,7 +213,7 @@ def with_unanswerable_rows(root: Path) -> Path:
         for at in held_out:
             rows[at]["prompt"] = f"{at} " + "the cat " * 200
         runs.write_rows(path, rows)
-        split = read_sources(path, None, purpose="fine-tune", auto_split=True, seed=42)
+        split = read_sources(scan(path, "fine-tune", split_seed=42), None, "fine-tune")
         chosen = {row.line - 1 for row in split.validation}
         if chosen <= held_out:
             return root

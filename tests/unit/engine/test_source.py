@@ -56,7 +56,7 @@ def test_an_empty_file_is_refused(tmp_path):
 
 def split(path: Path, seed: int) -> Sources:
     purpose = "pretrain" if path.suffix == ".txt" else "fine-tune"
-    return read_sources(path, None, purpose=purpose, auto_split=True, seed=seed)
+    return read_sources(scan(path, purpose, split_seed=seed), None, purpose)
 
 
 def test_the_split_takes_five_percent_by_the_seed(tmp_path):
@@ -119,5 +119,5 @@ def test_a_text_is_the_same_from_its_blocks_wherever_they_are_cut(tmp_path, monk
 def test_a_validation_file_replaces_the_split(tmp_path):
     train = runs.write_rows(tmp_path / "train.jsonl", runs.answers(40))
     validation = runs.write_rows(tmp_path / "validation.jsonl", runs.answers(7, seed=9))
-    sources = read_sources(train, validation, purpose="fine-tune", auto_split=True, seed=1)
+    sources = read_sources(scan(train, "fine-tune", split_seed=None), validation, "fine-tune")
     assert (len(sources.train), len(sources.validation)) == (40, 7)

@@ -33,11 +33,9 @@ def text_file(folder: Path, rows: int = 300) -> Path:
     return path
 
 
-def supply(path: Path, cache: Path, *, seed: int = 1, recipe: Recipe | None = None, **more: int) -> FileSupply:
+def supply(path: Path, cache: Path, *, seed: int = 1, recipe: Recipe | None = None) -> FileSupply:
     file = scan(path, "pretrain" if recipe is None else "fine-tune", split_seed=seed)
-    return FileSupply(
-        file, recipe or TextRecipe(TOKENIZER, 32), BlockCache(cache, GIB), seed=seed, window_blocks=3, **more
-    )
+    return FileSupply(file, recipe or TextRecipe(TOKENIZER, 32), BlockCache(cache, GIB), seed=seed, window_blocks=3)
 
 
 def stream(of: FileSupply) -> RowStream:
@@ -55,7 +53,7 @@ def same(one: Corpus, other: Corpus) -> bool:
 def test_an_epoch_of_many_windows_holds_every_training_row_once(tmp_path):
     made = supply(text_file(tmp_path), tmp_path / "cache")
     assert made.windows > 3
-    trained = read_sources(made.file.path, None, purpose="pretrain", auto_split=True, seed=1).train
+    trained = read_sources(made.file, None, "pretrain").train
     whole = text_corpus(trained, TOKENIZER, 32)
     for epoch in (0, 1):
         windows = [made.window(epoch, index) for index in range(made.windows)]
@@ -150,15 +148,6 @@ def test_steps_of_a_file_of_many_windows_are_estimated_from_the_first(tmp_path):
     assert estimate == stream(supply(path, tmp_path / "another")).steps_in(1.0)
 
 
-def test_excluded_lines_are_not_trained_on(tmp_path):
-    path = text_file(tmp_path)
-    made = supply(path, tmp_path / "cache", excluded_lines=np.array([5, 17]))  # type: ignore[arg-type]
-    lines = {line for index in range(made.windows) for line in made.window(0, index).lines.tolist()}
-    whole = supply(path, tmp_path / "cache")
-    every = {line for index in range(whole.windows) for line in whole.window(0, index).lines.tolist()}
-    assert every - lines == {5, 17} - (set(range(1, 301)) - every)
-
-
 def test_a_running_text_in_windows_has_every_token_as_a_label_once(tmp_path):
     path = tmp_path / "train.txt"
     path.write_text(runs.text(400))
@@ -176,7 +165,7 @@ def test_conversations_in_windows_are_cut_as_in_memory(tmp_path):
     path = runs.write_rows(tmp_path / "train.jsonl", runs.answers(200))
     recipe = ChatRecipe(TOKENIZER, max_length=32, long_rows="truncate")
     made = supply(path, tmp_path / "cache", recipe=recipe)
-    trained = read_sources(path, None, purpose="fine-tune", auto_split=True, seed=1).train
+    trained = read_sources(made.file, None, "fine-tune").train
     whole = recipe.cut(recipe.encode(trained), [], [])
     windows = [made.cut(0, index) for index in range(made.windows)]
     by_line = {d.line: d for window in windows for d in window.corpus.documents()}

@@ -1,0 +1,69 @@
+"""Rows of the training file that a job leaves out, by their lines."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from engine.data.cut import LINES_TOLD, listed
+from engine.data.source import RowFile
+from engine.errors import DataError
+from engine.journal import Journal
+
+
+def without(file: RowFile, lines: Sequence[int], journal: Journal) -> RowFile:
+    """The file without the rows that begin on these lines; they are counted in an event.
+
+    What is held out stays the same: such a row is not trained on anyway, and goes on being scored.
+
+    Raises:
+        DataError: no row begins on one of the lines, or none is left to train on.
+    """
+    if not lines:
+        return file
+    found = _rows_on(file, set(lines))
+    missing = sorted(set(lines) - set(found.values()))
+    if missing:
+        raise DataError(
+            "no_such_row",
+            f"exclude_rows: no row of {file.path.name} begins on line {listed(missing)}",
+            "Take the lines from the job's rows, or count them from 1 with the empty ones.",
+        )
+    held_out = set(file.held_out.tolist())
+    excluded = np.array(sorted(set(found) - held_out), np.int64)
+    made = replace(file, excluded=excluded)
+    if not made.training_row_count:
+        message = f"exclude_rows leaves no row of {file.path.name} to train on"
+        raise DataError("all_rows_excluded", message, "Exclude fewer rows.")
+    _tell([found[row] for row in excluded.tolist()], [found[row] for row in sorted(held_out & set(found))], journal)
+    return made
+
+
+def _rows_on(file: RowFile, lines: set[int]) -> dict[int, int]:
+    """The line of each row, by its number, that begins on one of these. A line of a text may hold several pieces."""
+    wanted, starts = np.array(sorted(lines)), np.array([block.line for block in file.blocks])
+    # The block before may end on the line on which a block begins.
+    first = np.maximum(np.searchsorted(starts, wanted, "left") - 1, 0)
+    after = np.searchsorted(starts, wanted, "right")
+    near = {block for low, high in zip(first, after, strict=True) for block in range(low, high)}
+    return {
+        block.row + index: line
+        for block in (file.blocks[number] for number in sorted(near))
+        for index, line in enumerate(file.lines(block))
+        if line in lines
+    }
+
+
+def _tell(excluded: list[int], held_out: list[int], journal: Journal) -> None:
+    message = f"{len(excluded)} training rows are left out (lines {listed(excluded)})" if excluded else ""
+    if held_out:
+        kept = f"{len(held_out)} rows to exclude are held out and stay so (lines {listed(held_out)})"
+        message = f"{message}; {kept}" if message else kept
+    journal.log(
+        "info",
+        "rows_excluded",
+        message,
+        count=len(excluded),
+        lines=excluded[:LINES_TOLD],
+        held_out=held_out[:LINES_TOLD],
+    )
