@@ -20,7 +20,10 @@ STEPS = 12
 SOME_WAY = 4
 KILLS = int(os.environ.get("TRAINYARD_KILLS", "3"))
 """Random instants at which the run is killed."""
-TIMED = {"step_s", "data_wait_s", "eta_s", "tokens_per_s", "trained_tokens_per_s", "mfu", "memory_bytes"}
+TIMED = {
+    *("step_s", "forward_s", "backward_s", "optimizer_s", "data_wait_s", "eta_s"),
+    *("tokens_per_s", "trained_tokens_per_s", "mfu", "memory_bytes"),
+}
 
 
 class Outcome(NamedTuple):
