@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from engine.data.corpus import Batch, Corpus, Rows
+from engine.data.corpus import Batch, Corpus
+from engine.data.mixture import Rows
 from engine.journal import Journal
 from engine.model.load import Subject
 from engine.precision import Machine

@@ -7,7 +7,8 @@ import torch
 from pydantic import ValidationError
 
 from engine import checkpoint
-from engine.data.corpus import Batch, Corpus, Mixture, Rows, Supply
+from engine.data.corpus import Batch, Corpus
+from engine.data.mixture import Mixture, Rows, Supply
 from engine.errors import SpecError
 from engine.evaluate import evaluate
 from engine.jobs import JOB_SPEC, AnySpec, resolve

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from engine.data.corpus import Batch, Corpus, Mixture, Share, Supply, batch_of
+from engine.data.corpus import Batch, Corpus, batch_of
+from engine.data.mixture import Mixture, Share, Supply
 from engine.data.packing import pack
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from engine.data.cache import BlockCache
-from engine.data.corpus import Mixture, Rows, Share
 from engine.data.cut import Cut
 from engine.data.exclusion import without
 from engine.data.heldout import held_out_corpus
+from engine.data.mixture import Mixture, Rows, Share
 from engine.data.source import RowFile, SourceRow, Sources, read_source, scan
 from engine.data.supply import WINDOW_BLOCKS, FileSupply, Recipe
 from engine.journal import Journal

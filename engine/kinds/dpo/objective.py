@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.data.corpus import Batch, Corpus, Rows
+from engine.data.corpus import Batch, Corpus
 from engine.data.exclusion import without
 from engine.data.heldout import held_out_corpus
+from engine.data.mixture import Rows
 from engine.data.pairs import PAIR, pair_corpus
 from engine.data.source import SourceRow, read_sources, scan
 from engine.errors import SpecError

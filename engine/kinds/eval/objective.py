@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from engine.data.chat import chat_corpus, ensure_chat_template
-from engine.data.corpus import Corpus, Rows
+from engine.data.corpus import Corpus
+from engine.data.mixture import Rows
 from engine.data.source import SourceRow, read_source
 from engine.data.text import text_corpus
 from engine.errors import SpecError

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from engine.data.corpus import Batch, Corpus, Rows
+from engine.data.corpus import Batch, Corpus
+from engine.data.mixture import Rows
 from engine.data.text import TextRecipe
 from engine.data.tokenizer import new_tokenizer
 from engine.data.training import TrainingFiles

@@ -5,7 +5,8 @@ from pathlib import Path
 from torch import nn
 
 from engine.data.chat import ChatRecipe
-from engine.data.corpus import Batch, Corpus, Rows
+from engine.data.corpus import Batch, Corpus
+from engine.data.mixture import Rows
 from engine.data.training import TrainingFiles
 from engine.journal import Journal
 from engine.kinds.sft.spec import SftSpec

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from torch import nn
 
-from engine.data.corpus import Batch, Corpus, Rows
+from engine.data.corpus import Batch, Corpus
+from engine.data.mixture import Rows
 from engine.data.source import read_source
 from engine.data.text import text_corpus
 from engine.journal import Journal

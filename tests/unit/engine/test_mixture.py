@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from engine.data.corpus import Corpus, Document, Mixture, Share
+from engine.data.corpus import Corpus, Document
+from engine.data.mixture import Mixture, Share
 from engine.data.stream import RowStream
 from engine.jobs import JOB_SPEC, named_files, resolve
 from tests import runs
