@@ -71,13 +71,14 @@ def quantized(tmp_path_factory) -> Path:
     return run(tmp_path_factory.mktemp("merge") / "run", {"method": "qlora", "merge": "auto"})
 
 
-def test_of_the_merges_over_a_base_in_4_bits_the_one_that_scores_as_the_adapter_is_kept(quantized):
+def test_of_the_merges_over_a_base_in_4_bits_the_better_one_is_kept(quantized):
     told = losses(quantized)
-    assert told["merged_dequantized_loss"] == pytest.approx(told["eval_loss"], abs=1e-4)
-    assert told["merged_original_loss"] > told["eval_loss"] + 0.01
+    merges = told["merged_dequantized_loss"], told["merged_original_loss"]
+    assert merges[0] == pytest.approx(told["eval_loss"], abs=1e-4)
+    assert abs(merges[1] - told["eval_loss"]) > 0.001  # over the base as it was before, the adapter is another model
     assert exports(quantized) == [ADAPTER, MERGED]
-    assert runs.events(quantized, "exported")[1]["metrics"]["eval_loss"] == told["merged_dequantized_loss"]
-    assert scored_by_itself(quantized) == pytest.approx(told["eval_loss"], abs=1e-4)
+    assert runs.events(quantized, "exported")[1]["metrics"]["eval_loss"] == min(merges)
+    assert scored_by_itself(quantized) == pytest.approx(min(merges), abs=1e-4)
 
 
 def test_the_merged_model_is_not_in_4_bits_and_says_so(quantized):
@@ -91,14 +92,14 @@ def test_the_merged_model_is_not_in_4_bits_and_says_so(quantized):
 def test_every_merge_that_was_tried_is_told(quantized):
     told = [event for event in runs.events(quantized, "log") if event["code"] == "merge_scored"]
     assert [event["data"]["base"] for event in told] == ["dequantized", "original"]
-    assert told[1]["data"]["gap"] > 0.01
+    figures = losses(quantized)
+    assert told[1]["data"]["gap"] == pytest.approx(figures["merged_original_loss"] - figures["eval_loss"], abs=1e-6)
 
 
-def test_a_merge_asked_for_by_name_is_kept_whatever_it_scores(tmp_path):
+def test_a_merge_asked_for_by_name_is_kept_whatever_it_scores(tmp_path, monkeypatch):
+    monkeypatch.setattr("engine.merge._HIGHEST_GAP", -1.0)
     root = run(tmp_path / "run", {"method": "qlora", "merge": "original"})
-    told = losses(root)
-    assert told["merged_original_loss"] > told["eval_loss"] + 0.01
-    assert "merged_dequantized_loss" not in told
+    assert "merged_dequantized_loss" not in losses(root)
     assert exports(root) == [ADAPTER, MERGED]
 
 
@@ -114,7 +115,8 @@ def test_a_merge_that_scores_too_high_is_refused_and_the_adapter_is_there_all_th
 
 
 def test_the_merged_model_is_stored_in_the_type_of_its_base(tmp_path):
-    root = run(tmp_path / "run", {"method": "lora", "merge": "auto"}, stored=torch.bfloat16, precision="bf16")
+    # By name: rounding alone may put it more than 0.001 above the adapter, and `auto` would keep none.
+    root = run(tmp_path / "run", {"method": "lora", "merge": "original"}, stored=torch.bfloat16, precision="bf16")
     with safe_open(root / "output-merged" / "model.safetensors", "pt") as file:
         types = {file.get_tensor(name).dtype for name in file.keys()}  # noqa: SIM118 - not a mapping
     assert types == {torch.bfloat16}
