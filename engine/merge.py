@@ -4,12 +4,10 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from transformers import AutoConfig
-
 from engine.checkpoint import publish
 from engine.data.corpus import Corpus
 from engine.journal import finite
+from engine.model.config import stored_dtype
 from engine.model.load import Subject, load_model
 from engine.model.merged import merged_model
 from engine.parts import AdapterTuning, QloraTuning
@@ -85,10 +83,5 @@ def _write(session: Session, base: str, folder: Path) -> None:
     run = session.run
     session.drop_subject()
     whole: Any = merged_model(run.base_model(), run.output, session.machine, dequantized=base == "dequantized")
-    whole.to(_stored_dtype(run.base_model())).save_pretrained(folder)
+    whole.to(stored_dtype(run.base_model())).save_pretrained(folder)
     session.subject.tokenizer.save_pretrained(folder)
-
-
-def _stored_dtype(folder: Path) -> torch.dtype:
-    dtype = AutoConfig.from_pretrained(folder, local_files_only=True).dtype
-    return dtype if isinstance(dtype, torch.dtype) else torch.float32

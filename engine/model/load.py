@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -56,17 +55,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
             "Save the tokenizer in the fast format (tokenizer.json) with the model.",
         )
     return tokenizer
-
-
-def positions_of(folder: Path) -> int | None:
-    """How many positions the model in `folder` was made for, if it says so."""
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise SpecError(
-            "model_not_loaded", f"the model in {folder.name}/ does not load: {error}", "Check the model's files."
-        ) from error
-    return getattr(config, "max_position_embeddings", None)
 
 
 def load_model(

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from bitsandbytes.nn.modules import Linear4bit
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.pytorch_utils import Conv1D
 
 from engine.errors import SpecError
+from engine.model.config import config_of
 
 _BLOCK = 64
 _SAID = "quantization_config.json"
@@ -28,16 +29,10 @@ def nf4(folder: Path, compute_dtype: torch.dtype) -> BitsAndBytesConfig:
     of those back wrong on the CPU (an error of a quarter of the weights' norm instead of a tenth).
 
     Raises:
-        SpecError: no layer is left to quantize.
+        SpecError: no layer is left to quantize, or the folder is no model.
     """
-    try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
-        raise SpecError(
-            "model_not_loaded", f"the model in {folder.name}/ does not load: {error}", "Check the model's files."
-        ) from error
     with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config)
+        model: Any = AutoModelForCausalLM.from_config(config_of(folder))
     head = model.get_output_embeddings()
     layers = {
         name: _inputs(m) for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head

@@ -15,7 +15,8 @@ from engine.kinds.eval.loss import loss_scores
 from engine.kinds.eval.scores import Scores, Setting
 from engine.kinds.eval.spec import EvalSpec
 from engine.model.adapters import load_adapter
-from engine.model.load import Subject, check_fit, load_model, load_tokenizer, positions_of
+from engine.model.config import positions_of
+from engine.model.load import Subject, check_fit, load_model, load_tokenizer
 from engine.model.quantize import was_quantized
 from engine.precision import Machine
 from engine.rows import MultipleChoice

@@ -95,9 +95,6 @@ class EvalSpec(JobPart):
     def takes(self) -> tuple[str, ...]:
         return _FORMATS[self.evaluation.task]
 
-    def starts_from_adapter(self) -> bool:
-        return True
-
     @model_validator(mode="after")
     def _fewshot(self) -> Self:
         if (self.fewshot_file is None) != (self.evaluation.num_fewshot == 0):

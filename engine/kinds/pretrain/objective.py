@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from engine.data.corpus import Batch, Corpus
 from engine.data.mixture import Rows
 from engine.data.text import TextRecipe
 from engine.data.tokenizer import new_tokenizer
@@ -15,17 +13,16 @@ from engine.data.training import TrainingFiles
 from engine.journal import Journal
 from engine.kinds.pretrain.spec import Architecture, PretrainSpec
 from engine.model.attention import PACKED
-from engine.model.forward import token_score
 from engine.model.load import Subject, prepare
 from engine.model.tuned import Start
+from engine.next_token import NextToken
 from engine.precision import Machine
 from engine.rundir import RunDirectory
-from engine.scored import Scored, Sums, token_summary
 
 _SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
-class PretrainObjective:
+class PretrainObjective(NextToken):
     """From random weights and a tokenizer of its own, or on from an existing model."""
 
     def __init__(self, run: RunDirectory, spec: PretrainSpec, journal: Journal) -> None:
@@ -45,15 +42,6 @@ class PretrainObjective:
 
     def rows(self, subject: Subject) -> Rows:
         return self.files.rows(TextRecipe(subject.tokenizer, self.spec.hyperparameters.max_length), self.journal)
-
-    def count(self, batch: Batch) -> int:
-        return batch.count
-
-    def loss(self, model: nn.Module, batch: Batch) -> Scored:
-        return token_score(model, batch)
-
-    def summary(self, sums: Sums, corpus: Corpus) -> dict[str, float]:
-        return token_summary(sums, corpus)
 
 
 def new_model(

@@ -2,23 +2,19 @@
 
 from pathlib import Path
 
-from torch import nn
-
 from engine.data.chat import ChatRecipe
-from engine.data.corpus import Batch, Corpus
 from engine.data.mixture import Rows
 from engine.data.training import TrainingFiles
 from engine.journal import Journal
 from engine.kinds.sft.spec import SftSpec
-from engine.model.forward import token_score
 from engine.model.load import Subject
 from engine.model.tuned import Start
+from engine.next_token import NextToken
 from engine.precision import Machine
 from engine.rundir import RunDirectory
-from engine.scored import Scored, Sums, token_summary
 
 
-class SftObjective:
+class SftObjective(NextToken):
     """All weights, or an adapter over a frozen base."""
 
     def __init__(self, run: RunDirectory, spec: SftSpec, journal: Journal) -> None:
@@ -33,12 +29,3 @@ class SftObjective:
         hyper = self.spec.hyperparameters
         recipe = ChatRecipe(subject.tokenizer, max_length=hyper.max_length, long_rows=hyper.long_rows)
         return self.files.rows(recipe, self.journal)
-
-    def count(self, batch: Batch) -> int:
-        return batch.count
-
-    def loss(self, model: nn.Module, batch: Batch) -> Scored:
-        return token_score(model, batch)
-
-    def summary(self, sums: Sums, corpus: Corpus) -> dict[str, float]:
-        return token_summary(sums, corpus)
