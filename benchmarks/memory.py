@@ -1,6 +1,6 @@
 """What a job needs of memory against what was planned for it, for 20 specs, each in a process of its own.
 
-The plan knows the spec and the model's config.json alone. Two things are measured on the second step:
+The plan knows the spec and the model's config.json alone. Two things are measured, on a step of full rows that is not the first:
 
 - tensors: the most bytes that torch's CPU allocator held at once, every allocation counted, as a GPU's allocator counts
   them: weights, gradients, optimizer's state, activations and all that comes and goes. This is held to the goal.
@@ -124,6 +124,7 @@ def measure(given: dict[str, Any], vocabulary: int) -> dict[str, float]:
             training.carry_out()
             plan = planned(made, session)
             assert plan is not None, "a Llama has a plan"
+            to_a_full_step(training.stream, made.hyperparameters)
             meter = Meter(session.subject.model, session.machine, 1.0)
             held = sum(p.nbytes for p in session.subject.model.parameters())
             held += state_bytes(training.optimizer, torch.device("cpu"))
@@ -132,6 +133,16 @@ def measure(given: dict[str, Any], vocabulary: int) -> dict[str, float]:
     told = next(event for event in events if event.get("code") == "memory_measured")
     resident = told["data"]["total"]
     return {"planned": plan.tensors, "tensors": tensors, "total": plan.total, "resident": resident, "held": held}
+
+
+def to_a_full_step(stream: Any, hyper: Any) -> None:
+    """An epoch's rows are spread over its steps, so some hold one row less than a plan assumes: not those."""
+    whole = 0.98 * hyper.per_device_train_batch_size * hyper.max_length
+    while True:
+        here = stream.cursor
+        if all(batch.tokens >= whole for batch in stream.next_step()):
+            stream.cursor = here
+            return
 
 
 def in_its_own_process(number: int, vocabulary: int) -> dict[str, float]:
