@@ -52,8 +52,8 @@ def hyperparameters(**more: Any) -> dict[str, Any]:
     }
 
 
-def contest(name: str, tuning: dict[str, Any], goals: dict[str, float]) -> Contest:
-    rows = material.conversations(FILE_ROWS)
+def contest(name: str, tuning: dict[str, Any], goals: dict[str, float], file_rows: int = FILE_ROWS) -> Contest:
+    rows = material.conversations(file_rows)
 
     def rows_of(steps: list[list[Batch]], _: Path) -> Rows:
         return [rows[line - 1] for step in steps for batch in step for line in batch.lines]

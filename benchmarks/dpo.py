@@ -1,62 +1,11 @@
-"""Direct preference optimization of a 28M Llama on real pairs, against TRL's DPOTrainer: pairs per CPU-second.
+"""Direct preference optimization of a 28M Llama on real pairs, against TRL (see pairs.py): pairs per CPU-second."""
 
-Both sides take the same eight pairs a step with the same optimizer, rate and schedule. TRL's defaults are bf16,
-activation checkpointing and a live reference model; like for like has the reference computed before the first step,
-as ours has it, and no checkpointing. What a reference costs before the first step is in no figure.
-"""
-
-import json
-from pathlib import Path
-from typing import Any
-
-import material
 import race
-from answers import OPTIMIZER, hyperparameters
-from race import Contest, Rows
-from transformers import AutoTokenizer
-
-from engine.data.corpus import Batch
-
-PAIRS_PER_STEP = 8
-STEPS = 6
-RATE = 1e-5
-SETTINGS: dict[str, Any] = {"per_device_train_batch_size": PAIRS_PER_STEP, "max_length": material.POSITIONS}
+from pairs import contest
 
 
 def main() -> None:
-    rows = material.pairs(STEPS * PAIRS_PER_STEP)
-
-    def rows_of(steps: list[list[Batch]], base: Path) -> Rows:
-        """The prompt as text, as the template renders it: TRL then ends both answers with EOS alone, as ours does."""
-        tokenizer = AutoTokenizer.from_pretrained(base)
-        taken = [rows[line - 1] for step in steps for batch in step for line in dict.fromkeys(batch.lines)]
-        prompts = [row["prompt"] for row in taken]
-        texts = [tokenizer.apply_chat_template(p, tokenize=False, add_generation_prompt=True) for p in prompts]
-        return [row | {"prompt": text} for row, text in zip(taken, texts, strict=True)]
-
-    race.run(
-        Contest(
-            name="dpo",
-            spec={
-                "kind": "dpo",
-                "model": "bench/1",
-                "training_file": "file-bench",
-                "tuning": {"method": "full"},
-                "hyperparameters": hyperparameters(learning_rate=RATE),
-            },
-            data="".join(json.dumps(row) + "\n" for row in rows),
-            rows_of=rows_of,
-            given=OPTIMIZER | {"learning_rate": RATE, "train_sampling_strategy": "sequential"},
-            known={
-                "defaults": SETTINGS,
-                "like for like": SETTINGS | {"precompute_ref_log_probs": True, "gradient_checkpointing": False},
-            },
-            goals={"defaults": 8.0, "like for like": 5.0},
-            unit="pairs",
-            units_per_step=PAIRS_PER_STEP,
-            steps=STEPS,
-        )
-    )
+    race.run(contest("dpo", {"method": "full"}, {"defaults": 8.0, "like for like": 5.0}))
 
 
 if __name__ == "__main__":

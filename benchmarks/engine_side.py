@@ -42,6 +42,10 @@ class Measured(NamedTuple):
     def per_wall_s(self) -> float:
         return self.units / self.wall_s
 
+    def rate(self, clock: str) -> float:
+        """Units a second by that clock: `cpu` or `wall`."""
+        return self.per_cpu_s if clock == "cpu" else self.per_wall_s
+
 
 def write_run(root: Path, spec: dict[str, Any], data: str, *, base: Path, adapter: Path | None = None) -> Path:
     """A run directory. `data` is what the training file holds: rows as JSON lines, or for pretrain a text."""

@@ -24,7 +24,7 @@ POSITIONS = 512
 LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 
 _VOCABULARY = 8192
-_SHAPE = {
+SHAPE: dict[str, Any] = {
     "hidden_size": 512,
     "intermediate_size": 1408,
     "num_hidden_layers": 8,
@@ -37,13 +37,13 @@ _PAIR_CHARACTERS = 2000
 """Longer pairs are left out: they may not fit the model's positions, and then both sides would cut them."""
 
 
-def save_base(folder: Path) -> Path:
-    """The random Llama (27.8M parameters) and the tokenizer trained on the rows, in the Hugging Face layout."""
+def save_base(folder: Path, shape: dict[str, Any] = SHAPE) -> Path:
+    """A random Llama (27.8M parameters by default) and the tokenizer trained on the rows, in the Hugging Face layout."""
     texts = (part for row in _lines(ANSWERS) for part in (row["prompt"], row["completion"]))
     tokenizer = train_tokenizer([*texts, TEXT.read_text(encoding="utf-8")], _VOCABULARY)
     torch.manual_seed(0)
     special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **_SHAPE, **special)).save_pretrained(folder)
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **shape, **special)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -10,15 +10,14 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from statistics import mean, median
-from typing import Any
+from typing import Any, Literal
 
 import engine_side
 import material
 from engine_side import THREADS, WARM_UP, Measured
-from report import emit
+from report import emit, versions
 from service import REPOSITORY
 
 from engine.data.corpus import Batch
@@ -54,6 +53,12 @@ class Contest:
     utilization_goal: float | None = None
     steps: int = 8
     """Of every run that is measured, the first two of them not counted."""
+    clock: Literal["cpu", "wall"] = "cpu"
+    """Whose seconds count: of the processor, or, where a GPU does the work, of the clock on the wall."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    save_base: Callable[[Path], Path] = material.save_base
+    keeps: bool = False
+    """Whether the result is kept beside being printed."""
 
     @property
     def method(self) -> str:
@@ -65,7 +70,7 @@ class Race:
 
     def __init__(self, contest: Contest, folder: Path, steps: int) -> None:
         self.contest, self.folder, self.steps = contest, folder, steps
-        self.base = material.save_base(folder / "base")
+        self.base = contest.save_base(folder / "base")
         self.adapter = None if contest.method == "full" else material.save_adapter(folder / "adapter", self.base)
         first = self._run_directory(folder / "order")
         self.rows = contest.rows_of(engine_side.steps_of(first, steps), self.base)
@@ -93,6 +98,7 @@ class Race:
         task = {
             "kind": contest.spec["kind"],
             "method": contest.method,
+            "device": contest.device,
             "base": str(self.base),
             "adapter": None if self.adapter is None else str(self.adapter),
             "rows": self.rows,
@@ -122,22 +128,23 @@ class Race:
         best_rate = 0.0
         for stage in self.contest.stages:
             tried = self.theirs({name: best | settings for name, settings in stage.items()}, PROBE_STEPS)
-            for name, run in tried.items():
-                print(f"search: {' + '.join([*names, name]):<60} {run.per_cpu_s:>8.1f} per CPU-s", flush=True)
-            winner = max(tried, key=lambda name: tried[name].per_cpu_s)
-            if tried[winner].per_cpu_s > best_rate:
-                best_rate, best = tried[winner].per_cpu_s, best | stage[winner]
+            rates = {name: run.rate(self.contest.clock) for name, run in tried.items()}
+            for name, rate in rates.items():
+                print(f"search: {' + '.join([*names, name]):<60} {rate:>8.1f} per {self.contest.clock}-s", flush=True)
+            winner = max(rates, key=lambda name: rates[name])
+            if rates[winner] > best_rate:
+                best_rate, best = rates[winner], best | stage[winner]
                 names.append(winner)
         return " + ".join(names), best
 
 
-def run(contest: Contest) -> None:
-    """The whole benchmark; its last line is the result."""
+def run(contest: Contest, arguments: list[str] | None = None) -> None:
+    """The whole benchmark; its last line is the result. `arguments` are those of the command line when left out."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the engine is stopped then too
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=contest.steps)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as folder:
         race = Race(contest, Path(folder), options.steps)
         settings = dict(contest.known)
@@ -166,7 +173,7 @@ def _rounds(race: Race, settings: dict[str, Settings], rounds: int) -> dict[str,
 
 
 def _report(contest: Contest, runs: dict[str, list[Measured]], best: str | None) -> None:
-    rates = {name: median(run.per_cpu_s for run in done) for name, done in runs.items()}
+    rates = {name: median(run.rate(contest.clock) for run in done) for name, done in runs.items()}
     walls = {name: median(run.per_wall_s for run in done) for name, done in runs.items()}
     ours, peers = rates.pop("ours"), rates
     quickest = max(peers, key=lambda name: peers[name])
@@ -192,15 +199,15 @@ def _report(contest: Contest, runs: dict[str, list[Measured]], best: str | None)
         "ours": round(ours, 2),
         "peer": {name: round(rate, 2) for name, rate in peers.items()},
         "ratio": min(ratios[name] / goal for name, goal in contest.goals.items()),
-        "goal": f"{contest.unit} per CPU-second: {goal}; ratio is the smallest share of a goal that is reached",
+        "goal": f"{contest.unit} per {contest.clock} second: {goal}; ratio is the smallest share of a goal that is reached",
         "holds": holds,
         "ratios": {name: round(ratio, 2) for name, ratio in ratios.items()},
         "wall_ratios": {name: round(walls["ours"] / walls[name], 2) for name in peers},
         "best": best,
         "curves_apart": round(apart / mean(other), 6),
-        "versions": {name: version(name) for name in _LIBRARIES},
+        "versions": versions(*_LIBRARIES),
     }
-    emit(result | more)
+    emit(result | more, keeps=contest.keeps)
 
 
 def _ends(losses: list[float]) -> str:

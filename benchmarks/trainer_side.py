@@ -38,7 +38,6 @@ QUIET: dict[str, Any] = {
     "save_strategy": "no",
     "report_to": "none",
     "disable_tqdm": True,
-    "use_cpu": True,
 }
 NF4 = BitsAndBytesConfig(
     load_in_4bit=True,
@@ -56,6 +55,8 @@ class Watch(TrainerCallback):
         self.logs: list[dict[str, float]] = []
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         self.ends.append((usage.ru_utime + usage.ru_stime, time.perf_counter()))
 
@@ -68,7 +69,7 @@ def model_of(task: dict[str, Any], settings: dict[str, Any]) -> Any:
     """The base in fp32 as TRL loads it (in 4 bits for qlora), the adapter around it."""
     how: dict[str, Any] = {"attn_implementation": settings.pop("attn_implementation", "sdpa")}
     if task["method"] == "qlora":
-        how |= {"quantization_config": NF4, "device_map": {"": "cpu"}}
+        how |= {"quantization_config": NF4, "device_map": {"": task["device"]}}
     model = AutoModelForCausalLM.from_pretrained(task["base"], dtype=torch.float32, **how)
     if task["method"] == "full":
         return model
@@ -92,6 +93,7 @@ def carry_out(task: dict[str, Any], run: dict[str, Any], folder: Path) -> dict[s
     """One run's figures of every step."""
     watch = Watch()
     settings = QUIET | task["settings"] | run["settings"] | {"output_dir": str(folder), "max_steps": run["steps"]}
+    settings["use_cpu"] = task["device"] == "cpu"
     trainer_of(task, settings, watch).train()
     return {
         "name": run["name"],
@@ -106,7 +108,11 @@ def main(task_file: Path, results_file: Path) -> None:
     task = json.loads(task_file.read_text())
     with results_file.open("w") as results:
         for run in task["runs"]:
-            result = carry_out(task, run, results_file.parent / "trainer")
+            try:
+                result = carry_out(task, run, results_file.parent / "trainer")
+            except torch.OutOfMemoryError as error:
+                print(f"{run['name']} does not fit: {error}")
+                continue
             results.write(json.dumps(result) + "\n")
             results.flush()
 
