@@ -121,21 +121,33 @@ class Race:
         counted = per_step * (len(cpu_s) - WARM_UP) if per_step is not None else tokens[-1] - tokens[WARM_UP - 1]
         return Measured(counted, cpu_s[-1] - cpu_s[WARM_UP - 1], wall_s[-1] - wall_s[WARM_UP - 1], result["losses"])
 
-    def search(self) -> tuple[str, Settings]:
-        """The quickest setting of the stages, by short probes."""
-        names: list[str] = []
-        best: Settings = {}
-        best_rate = 0.0
-        for stage in self.contest.stages:
-            tried = self.theirs({name: best | settings for name, settings in stage.items()}, PROBE_STEPS)
-            rates = {name: run.rate(self.contest.clock) for name, run in tried.items()}
-            for name, rate in rates.items():
-                print(f"search: {' + '.join([*names, name]):<60} {rate:>8.1f} per {self.contest.clock}-s", flush=True)
-            winner = max(rates, key=lambda name: rates[name])
-            if rates[winner] > best_rate:
-                best_rate, best = rates[winner], best | stage[winner]
-                names.append(winner)
-        return " + ".join(names), best
+    def their(self, name: str, settings: Settings) -> Measured:
+        """The peer's figures of one setting, in a process of its own."""
+        found = self.theirs({name: settings}, self.steps)
+        if name not in found:
+            raise RuntimeError(f"the peer's setting {name!r} does not fit in memory; give it fewer rows a batch")
+        return found[name]
+
+    def probe(self, runs: dict[str, Settings]) -> dict[str, float]:
+        """The rate of each setting in a few steps; of those that fit in memory."""
+        return {name: run.rate(self.contest.clock) for name, run in self.theirs(runs, PROBE_STEPS).items()}
+
+
+def search(contest: Contest, probe: Callable[[dict[str, Settings]], dict[str, float]]) -> tuple[str, Settings]:
+    """The quickest setting of the stages by short probes; the first known one when nothing else fits in memory."""
+    known, best = next(iter(contest.known.items()))
+    names: list[str] = []
+    best_rate = 0.0
+    for stage in contest.stages:
+        rates = probe({name: best | settings for name, settings in stage.items()})
+        for name in stage:
+            told = f"{rates[name]:>8.1f} per {contest.clock}-s" if name in rates else "does not fit in memory"
+            print(f"search: {' + '.join([*names, name]):<60} {told}", flush=True)
+        winner = max(rates, key=lambda name: rates[name], default=None)
+        if winner is not None and rates[winner] > best_rate:
+            best_rate, best = rates[winner], best | stage[winner]
+            names.append(winner)
+    return " + ".join(names) or known, best
 
 
 def run(contest: Contest, arguments: list[str] | None = None) -> None:
@@ -150,7 +162,7 @@ def run(contest: Contest, arguments: list[str] | None = None) -> None:
         settings = dict(contest.known)
         best = None
         if contest.stages:
-            best, settings["best"] = race.search()
+            best, settings["best"] = search(contest, race.probe)
             print(f"best setting of the peer: {best}", flush=True)
         runs = _rounds(race, settings, options.rounds)
     _report(contest, runs, best)
@@ -162,7 +174,7 @@ def _rounds(race: Race, settings: dict[str, Settings], rounds: int) -> dict[str,
     for number in range(rounds):
         sides = list(runs)
         for name in sides[number % len(sides) :] + sides[: number % len(sides)]:
-            done = race.ours() if name == "ours" else race.theirs({name: settings[name]}, race.steps)[name]
+            done = race.ours() if name == "ours" else race.their(name, settings[name])
             runs[name].append(done)
             print(
                 f"round {number + 1} {name:<14} {done.per_cpu_s:>9.2f} {race.contest.unit} per CPU-s "

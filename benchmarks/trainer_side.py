@@ -7,6 +7,7 @@ each a name, its steps and its settings; each run becomes a line of results.
 # The extra `peers` is installed for benchmarks and parity alone.
 # pyright: reportMissingImports=false
 
+import gc
 import json
 import resource
 import sys
@@ -113,6 +114,10 @@ def main(task_file: Path, results_file: Path) -> None:
             except torch.OutOfMemoryError as error:
                 print(f"{run['name']} does not fit: {error}")
                 continue
+            finally:
+                # What is left of a trainer lies in circles; the next one is to have the memory to itself.
+                gc.collect()
+                torch.cuda.empty_cache()
             results.write(json.dumps(result) + "\n")
             results.flush()
 

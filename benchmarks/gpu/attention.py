@@ -4,9 +4,9 @@ What counts is the largest error, over what rounding to the type makes of it any
 that type, and of the exact result once it is rounded. As in flash-attn's own tests, twice that is let pass.
 """
 
-import argparse
 from itertools import accumulate
 
+import scale
 import torch
 from report import emit, versions
 from torch import Tensor
@@ -22,12 +22,8 @@ ALLOWED = 2.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--small", action="store_true", help="short documents on the CPU: tests the script alone")
-    small = parser.parse_args().small
-    if not small and not torch.cuda.is_available():
-        parser.error("there is no GPU here; --small runs the script on the CPU")
-    device, segments = torch.device("cpu" if small else "cuda"), SMALL if small else SEGMENTS
+    how = scale.read()
+    device, segments = torch.device(how.device), SMALL if how.small else SEGMENTS
     shares: dict[str, float] = {}
     paths = {}
     for dtype in DTYPES:
@@ -50,7 +46,7 @@ def main() -> None:
         "paths": paths,
         "versions": versions("torch", "transformers"),
     }
-    emit(result, keeps=not small)
+    emit(result, keeps=not how.small)
 
 
 def with_prefix(segments: tuple[int, ...]) -> tuple[tuple[int, int], ...]:

@@ -1,6 +1,6 @@
-"""QLoRA of a 1B Llama on GSM8K's answers on a GPU, against TRL, PEFT and bitsandbytes (see sft.py)."""
+"""QLoRA of a 1B Llama on GSM8K's answers on a GPU, against TRL, PEFT and bitsandbytes: tokens per second of the clock."""
 
-from sft import run
+from opponent import run_answers
 
 if __name__ == "__main__":
-    run("gpu-sft-qlora", "qlora", {"defaults": 1.5})
+    run_answers("gpu-sft-qlora", "qlora", {"defaults": 1.5})

@@ -1,22 +1,24 @@
-"""The benchmark of a GPU's attention, at toy size on the CPU."""
+"""The benchmarks of a GPU that have no peer, at toy size on the CPU; the others are in tests/parity."""
 
 import importlib.util
 import json
 import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from tests import scripts
+
+ATTENTION = scripts.BENCHMARKS / "gpu" / "attention.py"
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    monkeypatch.setattr(sys, "argv", ["attention.py", "--small"])
-    spec = importlib.util.spec_from_file_location("gpu_attention", BENCHMARKS / "gpu" / "attention.py")
+    monkeypatch.syspath_prepend(scripts.BENCHMARKS)
+    monkeypatch.syspath_prepend(ATTENTION.parent)
+    monkeypatch.setattr(sys, "argv", [ATTENTION.name, "--small"])
+    spec = importlib.util.spec_from_file_location("gpu_attention", ATTENTION)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -36,3 +38,10 @@ def test_attention_to_one_token_too_many_does_not_hold(script, monkeypatch, caps
     monkeypatch.setattr(script, "visible", lambda *a: right(*a) & ~torch.eye(sum(a[0]), dtype=torch.bool).roll(1, 0))
     script.main()
     assert not json.loads(capsys.readouterr().out.splitlines()[-1])["holds"]
+
+
+def test_pretraining_tells_its_share_of_the_matmul_rate(monkeypatch, capfd):
+    result = scripts.result("gpu/pretrain", monkeypatch, capfd)
+    assert result["name"] == "gpu-pretrain"
+    assert result["ours"] > 0
+    assert result["tokens_per_s"] > 0
