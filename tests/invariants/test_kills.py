@@ -1,10 +1,13 @@
 """A process that is killed while it saves, or at any other moment, costs time and nothing else."""
 
 import json
+import math
 import multiprocessing
 import os
 import random
 import shutil
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -19,7 +22,13 @@ from tests import runs
 STEPS = 12
 SOME_WAY = 4
 KILLS = int(os.environ.get("TRAINYARD_KILLS", "3"))
-"""Random instants at which the run is killed."""
+"""Random instants at which runs are killed, shared among the tunings."""
+ENOUGH_S = 300.0
+TUNINGS: dict[str, dict[str, object]] = {
+    "full": {"method": "full"},
+    "dora": {"method": "lora", "r": 64, "lora_dropout": 0.2, "use_dora": True},
+    "qlora": {"method": "qlora", "r": 64, "lora_dropout": 0.2},
+}
 TIMED = {
     *("step_s", "forward_s", "backward_s", "optimizer_s", "data_wait_s", "eta_s"),
     *("tokens_per_s", "trained_tokens_per_s", "mfu", "memory_bytes"),
@@ -67,13 +76,10 @@ def saving_ends(checkpoints: Path) -> bool:
     )
 
 
-def spec() -> dict[str, object]:
+def spec(tuning: str) -> dict[str, object]:
     """A save of every step, of enough weights to take a while; what is random in it depends on what came before."""
-    made = runs.sft_spec(max_steps=STEPS)
-    return made | {
-        "checkpoints": {"save_steps": 1, "save_total_limit": 2},
-        "tuning": {"method": "lora", "r": 64, "lora_dropout": 0.2},
-    }
+    made = runs.sft_spec(max_steps=STEPS, learning_rate=0.001)
+    return made | {"checkpoints": {"save_steps": 1, "save_total_limit": 2}, "tuning": TUNINGS[tuning]}
 
 
 def begin(root: Path) -> BaseProcess:
@@ -90,8 +96,8 @@ def outcome(root: Path) -> Outcome:
         (event["step"], event["split"]): {k: v for k, v in event["values"].items() if k not in TIMED}
         for event in runs.events(root, "metrics")
     }
-    weights = (root / "output" / "adapter_model.safetensors").read_bytes()
-    return Outcome(weights, figures, runs.events(root, "finished")[-1]["metrics"])
+    (weights,) = (root / "output").glob("*.safetensors")
+    return Outcome(weights.read_bytes(), figures, runs.events(root, "finished")[-1]["metrics"])
 
 
 def kill_inside_a_save(root: Path, moment: Callable[[Path], bool]) -> None:
@@ -105,15 +111,39 @@ def kill_inside_a_save(root: Path, moment: Callable[[Path], bool]) -> None:
         assert not (root / "output").exists(), "no kill fell inside a save"
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    home = tmp_path_factory.mktemp("kills")
-    made = runs.sft_run(home / "made", spec=spec())
+def told_bytes(root: Path) -> int:
+    events = root / "events.jsonl"
+    return events.stat().st_size if events.exists() else 0
+
+
+def is_killed(root: Path, delay_s: float) -> bool:
+    """A new process, killed so long after its first word; False when it was done by then."""
+    before = told_bytes(root)
+    process = runs.start(str(root))
+    while told_bytes(root) == before and process.poll() is None:
+        time.sleep(0.002)
+    try:
+        _, log = process.communicate(timeout=delay_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return True
+    assert process.returncode == 0, log
+    return False
+
+
+def carry_out(home: Path, tuning: str) -> Undisturbed:
+    made = runs.sft_run(home / "made", spec=spec(tuning))
     runs.save_base(made / "model", width=256)
     whole = shutil.copytree(made, home / "whole")
     begin(whole).join()
     times = [event["time"] for event in runs.events(whole)]
     return Undisturbed(made, times[-1] - times[0], outcome(whole))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    return carry_out(tmp_path_factory.mktemp("kills"), "dora")
 
 
 @pytest.mark.parametrize("moment", [saving_begins, optimizer_is_written, saving_ends])
@@ -134,19 +164,14 @@ def test_a_torn_save_under_the_name_of_a_whole_one_would_be_noticed(undisturbed:
     assert not (root / "output").exists() or outcome(root) != undisturbed.outcome
 
 
-def test_a_run_killed_at_random_instants_comes_to_the_same(undisturbed: Undisturbed, tmp_path: Path):
+@pytest.mark.parametrize("tuning", TUNINGS)
+def test_a_run_killed_at_random_instants_comes_to_the_same_in_new_processes(tuning: str, tmp_path: Path):
     rng = random.Random(KILLS)
-    killed, attempt = 0, 0
-    while killed < KILLS:
-        attempt += 1
-        root = shutil.copytree(undisturbed.made, tmp_path / f"run-{attempt}")
-        process = begin(root)
-        while killed < KILLS and process.is_alive():
-            process.join(rng.uniform(0, undisturbed.seconds))
-            if process.is_alive():
-                process.kill()
-                process.join()
-                killed += 1
-                process = begin(root)
-        process.join()
+    undisturbed = carry_out(tmp_path, tuning)
+    due = math.ceil(KILLS / len(TUNINGS))
+    while due:
+        root = Path(tempfile.mkdtemp(dir=tmp_path))
+        shutil.copytree(undisturbed.made, root, dirs_exist_ok=True)
+        while is_killed(root, rng.uniform(0, undisturbed.seconds) if due else ENOUGH_S):
+            due -= 1
         assert outcome(root) == undisturbed.outcome
