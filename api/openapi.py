@@ -18,7 +18,18 @@ _UNUSED = ("HTTPValidationError", "ValidationError")
 # Where the id of what was made is used next: operation -> (parameter, operations that take it).
 _LINKS = {
     "upload_file": ("file_id", ("show_file", "download_file", "delete_file")),
-    "create_job": ("job_id", ("show_job", "cancel_job", "list_job_events", "list_job_metrics", "list_job_checkpoints")),
+    "create_job": (
+        "job_id",
+        (
+            "show_job",
+            "cancel_job",
+            "pause_job",
+            "resume_job",
+            "list_job_events",
+            "list_job_metrics",
+            "list_job_checkpoints",
+        ),
+    ),
 }
 
 

@@ -229,3 +229,31 @@ def cancel(job_ids: tuple[str, ...], as_json: bool) -> None:
             click.echo(job["id"])
         if job["status"] not in ENDS:
             say(f"  cancel requested; next: trainyard jobs wait {job['id']}")
+
+
+@jobs.command()
+@click.argument("job_ids", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+def pause(job_ids: tuple[str, ...], as_json: bool) -> None:
+    """Pause jobs: each saves a checkpoint and frees its worker, until it is resumed."""
+    _order("pause", job_ids, as_json)
+
+
+@jobs.command()
+@click.argument("job_ids", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+def resume(job_ids: tuple[str, ...], as_json: bool) -> None:
+    """Let paused jobs go on from their checkpoints, on any worker."""
+    _order("resume", job_ids, as_json)
+
+
+def _order(verb: str, job_ids: tuple[str, ...], as_json: bool) -> None:
+    """Ask something of each job and show how it stands then."""
+    client = Client()
+    for given in job_ids:
+        job = client.post(f"jobs/{client.whole_id('job', given, fewest=DESTRUCTIVE_FEWEST)}/{verb}")
+        if as_json:
+            print_json(job)
+        else:
+            click.echo(job["id"])
+            say(f"  {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))

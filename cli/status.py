@@ -18,7 +18,7 @@ _COLUMNS: list[Column] = [
     ("uptime", lambda row: duration(row["uptime_s"])),
     ("restarts", lambda row: row["restarts"]),
 ]
-_COUNTED = ("running", "preparing", "queued")
+_COUNTED = ("running", "preparing", "queued", "pausing", "paused")
 _COUNT_LIMIT = 100
 
 

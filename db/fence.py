@@ -15,9 +15,10 @@ from db.state import HELD
 
 
 class Renewal(NamedTuple):
-    """The lease was renewed; `cancel_requested` says that the job is to stop."""
+    """The lease was renewed; the job is to stop for good, or to save a checkpoint and be let go."""
 
-    cancel_requested: bool
+    cancel_requested: bool = False
+    pause_requested: bool = False
 
 
 def held(job_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from db import clock, outbox, paging, records
 from db.ids import new_id
-from db.models import Attempt, Job
+from db.models import Job
 from db.state import ENDED, JobState, sources
 
 
@@ -65,6 +65,13 @@ def find(s: Session, job_id: str) -> Job | None:
     return s.scalars(select(Job).where(Job.id == job_id)).one_or_none()
 
 
+def lock(s: Session, project_id: str, job_id: str) -> Job | None:
+    """The project's job as it is now; until the commit nobody claims it or gives it back."""
+    return s.scalars(
+        _GET.with_for_update(), {"of_job": job_id, "of_project": project_id}, execution_options=_FRESH
+    ).one_or_none()
+
+
 def page(
     s: Session,
     project_id: str,
@@ -99,31 +106,6 @@ def queue_positions(s: Session, fresh: Sequence[Job]) -> dict[str, int]:
         positions[job.id] = ends[job.priority]
         ends[job.priority] -= 1
     return positions
-
-
-def last_words(s: Session, job: Job) -> str | None:
-    """What the job's latest attempt ended with, if it has ended."""
-    query = select(Attempt.message).where(Attempt.job_id == job.id, Attempt.number == job.fence)
-    return s.scalars(query).one_or_none()
-
-
-def request_cancel(s: Session, project_id: str, job_id: str) -> Job | None:
-    """Ask a job to stop: a queued one is cancelled here and now, a held one when its worker next renews.
-
-    An ended job stays as it is. None when the project has no such job.
-    """
-    query = select(Job).where(Job.id == job_id, Job.project_id == project_id)
-    # The lock keeps the job from being claimed or given back between the look and the change.
-    job = s.scalars(query.with_for_update(), execution_options={"populate_existing": True}).one_or_none()
-    if job is None or job.state in ENDED or job.cancel_requested_at is not None:
-        return job
-    asked = {"cancel_requested_at": clock.moment(s)}
-    if job.state == JobState.QUEUED:
-        return transition(s, job_id, JobState.CANCELLED, message="cancelled while waiting", changes=asked)
-    flagged = update(Job).where(Job.id == job_id).values(asked).returning(Job)
-    job = s.scalars(flagged, execution_options=_FRESH).one()
-    records.note(s, job_id, "cancel_requested", "info", "asked to stop")
-    return job
 
 
 def transition(
@@ -171,6 +153,8 @@ def _entering(s: Session, to: JobState) -> dict[str, Any]:
             "dispatched_at": None,
             "dispatches": 0,
         }
+    if to is JobState.PAUSED:
+        return {"lease_expires_at": None, "heartbeat_at": None, "worker": None, "not_before": None}
     if to in ENDED:
         return {"lease_expires_at": None, "not_before": None, "finished_at": clock.moment(s)}
     return {}

@@ -2,12 +2,12 @@
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from db import clock, jobs, outbox, records
+from db import attempts, clock, jobs, outbox, records
 from db.fence import Renewal, held, live
-from db.models import Artifact, Attempt, Job
+from db.models import Job
 from db.state import HELD, JobState
 
 _BACKOFF_CAP_S = 300.0
@@ -58,17 +58,7 @@ def claim(s: Session, job_id: str, *, worker: str, lease_s: float) -> Claim | No
     )
     if job is None:
         return None
-    resume_step = select(func.max(Artifact.step)).where(
-        Artifact.job_id == job_id, Artifact.kind == "checkpoint", Artifact.deleted_at.is_(None)
-    )
-    row = {
-        "job_id": job_id,
-        "number": job.fence,
-        "worker": worker,
-        "started_at": now,
-        "resume_step": resume_step.scalar_subquery(),
-    }
-    s.execute(insert(Attempt.__table__).values(row))  # pyright: ignore[reportArgumentType] - a table, typed as FromClause
+    attempts.begin(s, job)
     return Claim(job, job.fence)
 
 
@@ -80,7 +70,7 @@ def renew(s: Session, job_id: str, fence: int, *, lease_s: float) -> Renewal | N
 def begin_running(s: Session, job_id: str, fence: int) -> bool:
     """From preparing to running. False when the fence is stale, the lease ran out or the job runs already."""
     changes = {"started_at": func.coalesce(Job.started_at, clock.moment(s))}
-    conditions = live(s, job_id, fence)
+    conditions = [*live(s, job_id, fence), Job.state == JobState.PREPARING]
     running = jobs.transition(s, job_id, JobState.RUNNING, message="running", conditions=conditions, changes=changes)
     return running is not None
 
@@ -88,16 +78,21 @@ def begin_running(s: Session, job_id: str, fence: int) -> bool:
 def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, delay_s: float = 0.0) -> bool:
     """Give the job back to the queue with no fault of its own, to be claimed `delay_s` from now at the earliest.
 
-    A job that was asked to stop is cancelled instead. False when the fence is stale.
+    A job that was asked to pause is paused instead, one that was asked to stop is cancelled. False when
+    the fence is stale.
     """
     job = _lock(s, job_id, fence)
     if job is None:
         return False
-    if job.cancel_requested_at is None:
-        _requeue(s, job_id, fence, message=message, level="info", delay_s=delay_s)
-        _end_attempt(s, job_id, fence, outcome=outcome, message=message)
+    if job.cancel_requested_at is not None:
+        return settle(s, job_id, fence, state=JobState.CANCELLED, message=message)
+    if job.state == JobState.PAUSING:
+        _pause(s, job)
+        attempts.end(s, job_id, fence, outcome=JobState.PAUSED.value, message=message)
         return True
-    return settle(s, job_id, fence, state=JobState.CANCELLED, message=message)
+    _requeue(s, job_id, fence, message=message, level="info", delay_s=delay_s)
+    attempts.end(s, job_id, fence, outcome=outcome, message=message)
+    return True
 
 
 def settle(
@@ -132,7 +127,7 @@ def settle(
     )
     if job is None:
         return False
-    _end_attempt(s, job_id, fence, outcome=state.value, failure=failure, message=message, exit_code=exit_code)
+    attempts.end(s, job_id, fence, outcome=state.value, failure=failure, message=message, exit_code=exit_code)
     return True
 
 
@@ -153,8 +148,8 @@ def retry_or_fail(
 
     Progress is a checkpoint published in this attempt, newer than the one it started from: the
     count then starts anew at this failure. The wait is `backoff_s`, doubled with each further
-    failure in a row, 5 minutes at most. A job that was asked to stop is cancelled. Gives the new
-    state, None when the fence is stale.
+    failure in a row, 5 minutes at most. A job that was asked to stop is cancelled, one that was asked
+    to pause is paused. Gives the new state, None when the fence is stale.
     """
     job = _lock(s, job_id, fence)
     if job is None:
@@ -162,7 +157,13 @@ def retry_or_fail(
     if job.cancel_requested_at is not None:
         settle(s, job_id, fence, state=JobState.CANCELLED, failure=failure, message=message, exit_code=exit_code)
         return JobState.CANCELLED
-    failures = 1 if _progressed(s, job_id, fence) else job.failures + 1
+    if job.state == JobState.PAUSING:
+        _pause(s, job)
+        attempts.end(
+            s, job_id, fence, outcome=JobState.PAUSED.value, failure=failure, message=message, exit_code=exit_code
+        )
+        return JobState.PAUSED
+    failures = 1 if attempts.progressed(s, job_id, fence) else job.failures + 1
     if failures >= max_attempts:
         s.execute(update(Job).where(Job.id == job_id).values(failures=failures))
         settle(
@@ -173,7 +174,7 @@ def retry_or_fail(
     delay_s = min(backoff_s * 2 ** (failures - 1), _BACKOFF_CAP_S)
     told = f"{message.rstrip('. ')}. It is tried again from its last checkpoint."
     _requeue(s, job_id, fence, message=told, level="warn", delay_s=delay_s, failures=failures)
-    _end_attempt(s, job_id, fence, outcome="retried", failure=failure, message=message, exit_code=exit_code)
+    attempts.end(s, job_id, fence, outcome="retried", failure=failure, message=message, exit_code=exit_code)
     return JobState.QUEUED
 
 
@@ -216,6 +217,12 @@ def _lock(s: Session, job_id: str, fence: int) -> Job | None:
     return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
 
 
+def _pause(s: Session, job: Job) -> None:
+    saved = attempts.resume_step(s, job.id)
+    told = "paused before its first checkpoint" if saved is None else f"paused, saved at step {saved}"
+    jobs.transition(s, job.id, JobState.PAUSED, message=told, conditions=held(job.id, job.fence))
+
+
 def _requeue(
     s: Session, job_id: str, fence: int, *, message: str, level: str, delay_s: float, failures: int | None = None
 ) -> None:
@@ -226,31 +233,3 @@ def _requeue(
         s, job_id, JobState.QUEUED, message=message, level=level, conditions=held(job_id, fence), changes=changes
     )
     outbox.add(s, job_id, delay_s=delay_s)
-
-
-def _end_attempt(
-    s: Session,
-    job_id: str,
-    fence: int,
-    *,
-    outcome: str,
-    failure: str | None = None,
-    message: str | None = None,
-    exit_code: int | None = None,
-) -> None:
-    values = {"ended_at": clock.moment(s), "outcome": outcome, "failure_class": failure}
-    values |= {"message": message, "exit_code": exit_code}
-    s.execute(
-        update(Attempt).where(Attempt.job_id == job_id, Attempt.number == fence).values(values),
-        execution_options={"synchronize_session": False},
-    )
-
-
-def _progressed(s: Session, job_id: str, fence: int) -> bool:
-    newer = (
-        select(Artifact.id)
-        .join(Attempt, Attempt.job_id == Artifact.job_id)
-        .where(Attempt.job_id == job_id, Attempt.number == fence, Artifact.kind == "checkpoint")
-        .where(Artifact.step > func.coalesce(Attempt.resume_step, 0), Artifact.created_at >= Attempt.started_at)
-    )
-    return s.scalars(newer.limit(1)).first() is not None

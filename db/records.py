@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db import clock, paging
 from db.fence import Renewal
 from db.models import Event, Job, Metric
-from db.state import HELD
+from db.state import HELD, JobState
 
 _MAX_INT = 2**63 - 1
 _SPLITS = 2
@@ -72,7 +72,7 @@ def append(
     if row is None:
         return None
     _write(s, job_id, fence, told, row.last_seq - len(told))
-    return Renewal(row.cancel_requested_at is not None)
+    return Renewal(row.cancel_requested_at is not None, row.state == JobState.PAUSING)
 
 
 def note(
@@ -192,7 +192,7 @@ def _advance(dialect: str, standing: frozenset[str]) -> Any:
         jobs.state.in_(sorted(HELD)),
         jobs.lease_expires_at > now,
     )
-    return statement.values(values).returning(jobs.last_seq, jobs.cancel_requested_at)
+    return statement.values(values).returning(jobs.last_seq, jobs.state, jobs.cancel_requested_at)
 
 
 def _told_at(record: dict[str, Any]) -> float:

@@ -12,6 +12,10 @@ class JobState(StrEnum):
     """A worker holds it and is laying out its run directory."""
     RUNNING = "running"
     """The engine is at work."""
+    PAUSING = "pausing"
+    """The engine is at work, and has been asked to save a checkpoint and let go."""
+    PAUSED = "paused"
+    """Nobody holds it; it goes on from its newest checkpoint when it is resumed."""
     SUCCEEDED = "succeeded"
     """Done; its result is published."""
     FAILED = "failed"
@@ -21,15 +25,24 @@ class JobState(StrEnum):
 
 
 LEGAL: dict[JobState, frozenset[JobState]] = {
-    JobState.QUEUED: frozenset({JobState.PREPARING, JobState.CANCELLED, JobState.FAILED}),
-    JobState.PREPARING: frozenset({JobState.RUNNING, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}),
+    JobState.QUEUED: frozenset({JobState.PREPARING, JobState.PAUSED, JobState.CANCELLED, JobState.FAILED}),
+    JobState.PREPARING: frozenset(
+        {JobState.RUNNING, JobState.PAUSED, JobState.QUEUED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.RUNNING: frozenset(
+        {JobState.PAUSING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
+    ),
+    # It may end by itself before it is asked, and the pause may be taken back before it takes place.
+    JobState.PAUSING: frozenset(
+        {JobState.PAUSED, JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+    ),
+    JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
 }
 
-HELD = frozenset({JobState.PREPARING, JobState.RUNNING})
+HELD = frozenset({JobState.PREPARING, JobState.RUNNING, JobState.PAUSING})
 """A worker holds a lease on the job."""
 
 ENDED = frozenset(state for state, following in LEGAL.items() if not following)

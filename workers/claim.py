@@ -35,6 +35,7 @@ class Lease:
         self.fence = claim.fence
         self.lease_s = settings.lease_s
         self.cancel_requested = threading.Event()
+        self.pause_requested = threading.Event()
         self.lost = threading.Event()
         self._database = database
         self._heartbeat_s = settings.heartbeat_s
@@ -96,11 +97,13 @@ class Lease:
     def renewed(self, asked_at: float, renewal: leases.Renewal | None) -> None:
         """Take note of an answer to a renewal that was asked for at `asked_at` on the monotonic clock."""
         if renewal is None:
-            self._lose("the database refused the fence: the job was given to another attempt")
+            self._lose("the database refused the fence: the job is no longer this attempt's")
             return
         self._until = max(self._until, asked_at + self.lease_s)
         if renewal.cancel_requested:
             self.cancel_requested.set()
+        if renewal.pause_requested:
+            self.pause_requested.set()
 
     def _renew_on(self) -> None:
         pause_s = self._heartbeat_s

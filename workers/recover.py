@@ -14,7 +14,7 @@ from db import jobs, leases, outbox
 from db.blobs import BlobStore
 from db.errors import Unavailable
 from db.session import Database
-from db.state import ENDED
+from db.state import ENDED, JobState
 from workers import failures, queue, settle
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
@@ -83,6 +83,8 @@ def tidy(database: Database, settings: WorkerSettings) -> int:
             continue  # not this database's: someone else's to remove
         if job.state in ENDED and job.finished_at is not None:
             stale = [folder] if job.finished_at + settings.keep_runs_s < time.time() else []
+        elif job.state == JobState.PAUSED:
+            stale = [folder]  # it may be so for long, and what it goes on from is stored
         else:
             stale = [run for run in _listed(folder) if run.name.isdecimal() and int(run.name) < job.fence]
         for path in stale:

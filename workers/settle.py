@@ -22,8 +22,9 @@ _SPACE_AFTER_S = 60.0
 def settle(attempt: Attempt, end: End) -> None:
     """Bring the job to what the engine's end means: cancelled, succeeded, queued again, or failed."""
     succeeded = end.exit_code == EXIT_OK and end.finished is not None
-    stopped = end.failed is None and (attempt.stopping.is_set() or end.exit_code == EXIT_STOPPED)
     lease = attempt.lease
+    asked = attempt.stopping.is_set() or lease.pause_requested.is_set()
+    stopped = end.failed is None and (asked or end.exit_code == EXIT_STOPPED)
     if lease.cancel_requested.is_set():
         cancel(lease, end.exit_code)
     elif succeeded and end.finished is not None:
@@ -87,8 +88,8 @@ def cancel(lease: Lease, exit_code: int | None = None) -> None:
 
 
 def give_back(lease: Lease) -> None:
-    """Queue the job again through no fault of its own: its worker was told to stop."""
-    message = "the worker was stopped; the job goes on from its last checkpoint"
+    """Queue the job again through no fault of its own: its worker was told to stop, or it was itself."""
+    message = "stopped after saving; the job goes on from its last checkpoint"
     _let_go(lease, lambda s: leases.release(s, lease.job.id, lease.fence, outcome="stopped", message=message))
 
 

@@ -74,6 +74,18 @@ def cancel_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
     return answer(jobs.cancel(service, caller, job_id))
 
 
+@router.post("/{job_id}/pause", response_model=JobObject, responses=documented(401, 404, 409))
+def pause_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
+    """Ask a job to save a checkpoint and free its worker; it waits until it is resumed."""
+    return answer(jobs.pause(service, caller, job_id))
+
+
+@router.post("/{job_id}/resume", response_model=JobObject, responses=documented(401, 404, 409))
+def resume_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
+    """Let a paused job go on from its checkpoint, on any worker."""
+    return answer(jobs.resume(service, caller, job_id))
+
+
 @router.get("/{job_id}/events", response_model=Series[EventObject], responses=documented(401, 404, 422))
 def list_job_events(
     service: ServiceDep,

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.answers import Object
 from db.models import Event, Metric
 
-Status = Literal["queued", "preparing", "running", "succeeded", "failed", "cancelled"]
+Status = Literal["queued", "preparing", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
 Figures = dict[str, float | None]
 
 

@@ -7,11 +7,13 @@ from api.errors import conflict, not_found
 from api.jobs.schemas import EventObject, JobObject, MetricObject, Status, event_object, metric_object
 from api.jobs.views import job_object, job_objects
 from api.models.schemas import ArtifactObject, artifact_object
-from db import artifacts, jobs, records
+from db import artifacts, jobs, orders, records
 from db.models import Job
 from db.paging import Order
 from db.session import Session
-from db.state import JobState
+from db.state import ENDED, JobState
+
+_ENDED = {JobState.SUCCEEDED: "succeeded", JobState.FAILED: "failed", JobState.CANCELLED: "been cancelled"}
 
 
 def find(session: Session, caller: Caller, job_id: str) -> Job:
@@ -42,12 +44,49 @@ def cancel(service: Service, caller: Caller, job_id: str) -> JobObject:
         ApiError: 404, or 409 when the job ended by itself.
     """
     with service.database.write() as session:
-        job = jobs.request_cancel(session, caller.project_id, job_id)
+        job = orders.cancel(session, caller.project_id, job_id)
         if job is None:
             raise not_found("job", job_id)
         if job.state in {JobState.SUCCEEDED, JobState.FAILED}:
             raise conflict("job_ended", f"the job has already {job.state}; there is nothing to stop")
         return job_object(session, job)
+
+
+def pause(service: Service, caller: Caller, job_id: str) -> JobObject:
+    """Asks the job to save and wait; asking twice is once.
+
+    Raises:
+        ApiError: 404, or 409 when the job has ended or is to be cancelled.
+    """
+    with service.database.write() as session:
+        job = orders.pause(session, caller.project_id, job_id)
+        if job is None:
+            raise not_found("job", job_id)
+        _require_going_on(job, "pause")
+        return job_object(session, job)
+
+
+def resume(service: Service, caller: Caller, job_id: str) -> JobObject:
+    """Lets a paused job go on; one that is not paused goes on as it is.
+
+    Raises:
+        ApiError: 404, or 409 when the job has ended or is to be cancelled.
+    """
+    with service.database.write() as session:
+        job = orders.resume(session, caller.project_id, job_id)
+        if job is None:
+            raise not_found("job", job_id)
+        _require_going_on(job, "resume")
+        shown = job_object(session, job)
+    service.dispatcher.wake()
+    return shown
+
+
+def _require_going_on(job: Job, verb: str) -> None:
+    if job.state in ENDED:
+        raise conflict("job_ended", f"the job has already {_ENDED[JobState(job.state)]}; there is nothing to {verb}")
+    if job.cancel_requested_at is not None:
+        raise conflict("job_cancelling", f"the job has been asked to stop for good; there is nothing to {verb}")
 
 
 def events(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from api.jobs.schemas import ArtifactSummary, JobError, JobObject, JobResult
-from db import artifacts, clock, jobs
+from db import artifacts, attempts, clock, jobs
 from db.models import Artifact, Job
 from db.session import Session
 from db.state import ENDED, JobState
@@ -98,13 +98,15 @@ def _waiting_reason(session: Session, job: Job, position: int | None) -> str | N
     """One sentence on why a job is not running, or still is."""
     if job.cancel_requested_at is not None and job.state not in ENDED:
         return "it has been asked to stop; the worker stops it at its next heartbeat"
+    if job.state == JobState.PAUSED:
+        return "it is paused until it is resumed"
     return None if position is None else _queued_reason(session, job, position)
 
 
 def _queued_reason(session: Session, job: Job, position: int) -> str:
     now = clock.now(session)
     if job.not_before is not None and job.not_before > now:
-        why = jobs.last_words(session, job) or f"attempt {job.fence} ended early"
+        why = attempts.last_words(session, job) or f"attempt {job.fence} ended early"
         return f"{why}; the next attempt starts in {job.not_before - now:.0f} s"
     if position > 1:
         return "1 job goes first" if position == 2 else f"{position - 1} jobs go first"

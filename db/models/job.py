@@ -17,8 +17,11 @@ class Job(Row):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        CheckConstraint("state IN ('queued','preparing','running','succeeded','failed','cancelled')", name="state"),
-        CheckConstraint("(lease_expires_at IS NOT NULL) = (state IN ('preparing','running'))", name="lease"),
+        CheckConstraint(
+            "state IN ('queued','preparing','running','pausing','paused','succeeded','failed','cancelled')",
+            name="state",
+        ),
+        CheckConstraint("(lease_expires_at IS NOT NULL) = (state IN ('preparing','running','pausing'))", name="lease"),
         CheckConstraint("(finished_at IS NOT NULL) = (state IN ('succeeded','failed','cancelled'))", name="finished"),
         CheckConstraint("fence >= 0 AND failures >= 0 AND dispatches >= 0 AND last_seq >= 0", name="counts"),
         Index(None, "project_id", "id"),

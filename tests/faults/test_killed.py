@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from db import orders
 from db.models import Job
 from tests.integration.workers.workplace import Workplace, alive, descendants, engines, wait_until
 from tests.servers import Postgres, Valkey
@@ -75,8 +76,10 @@ def opened(home: Path, sqlite_template: Path, server: Postgres | None) -> Iterat
     place.close()
 
 
-def start_worker(place: Workplace, broker: Valkey) -> AbstractContextManager[subprocess.Popen[bytes]]:
-    return place.process("workers", broker.url, worker_name="same")
+def start_worker(
+    place: Workplace, broker: Valkey, name: str = "same"
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    return place.process("workers", broker.url, worker_name=name)
 
 
 def submit(place: Workplace) -> str:
@@ -160,4 +163,33 @@ def test_a_worker_that_is_stopped_saves_its_job_and_gives_it_back(ground: Ground
     saved = ground.place.artifacts(job_id, "checkpoint")[0]
     assert saved.step == job.step
     with start_worker(ground.place, ground.broker):
+        assert_as_if_undisturbed(ground, job_id)
+
+
+@on_both
+def test_a_paused_job_frees_its_worker_and_goes_on_with_another(ground: Ground) -> None:
+    place = ground.place
+    with start_worker(place, ground.broker):
+        job_id = begin(ground)
+        place.order(orders.pause, job_id)
+        paused = place.wait(job_id, "paused", timeout_s=20)
+        assert place.artifacts(job_id, "checkpoint")[0].step == paused.step
+        between = place.submit_tiny()
+        assert place.wait(between, timeout_s=30).state == "succeeded"
+        assert place.job(job_id).state == "paused"
+    with start_worker(place, ground.broker, "another"):
+        place.order(orders.resume, job_id)
+        assert_as_if_undisturbed(ground, job_id)
+    assert [attempt.worker for attempt in place.attempts(job_id)] == ["same", "another"]
+
+
+def test_a_job_whose_engine_is_killed_as_it_pauses_goes_on_from_its_last_checkpoint(ground: Ground) -> None:
+    with start_worker(ground.place, ground.broker) as worker:
+        job_id = begin(ground)
+        engine = engine_of(worker)
+        os.kill(engine, signal.SIGSTOP)  # it can neither save nor stop
+        ground.place.order(orders.pause, job_id)
+        os.kill(engine, signal.SIGKILL)
+        ground.place.wait(job_id, "paused", "queued", timeout_s=20)
+        ground.place.order(orders.resume, job_id)
         assert_as_if_undisturbed(ground, job_id)

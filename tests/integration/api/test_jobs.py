@@ -160,6 +160,42 @@ def test_a_job_that_ended_by_itself_cannot_be_cancelled(live: Live):
     assert answer.headers["x-should-retry"] == "false"
 
 
+def test_a_waiting_job_is_paused_at_once_and_waits_again_when_it_is_resumed(live: Live):
+    job_id = submitted(live)
+    job = live.mine.post(f"/v1/jobs/{job_id}/pause").json()
+    assert (job["status"], job["queue_position"], job["waiting_reason"]) == (
+        "paused",
+        None,
+        "it is paused until it is resumed",
+    )
+    assert live.mine.get("/v1/jobs", params={"status": "paused"}).json()["data"][0]["id"] == job_id
+    assert live.mine.post(f"/v1/jobs/{job_id}/resume").json()["status"] == "queued"
+
+
+def test_a_running_job_is_asked_to_pause_and_the_pause_can_be_taken_back(live: Live):
+    job_id, _ = started(live)
+    assert live.mine.post(f"/v1/jobs/{job_id}/pause").json()["status"] == "pausing"
+    assert live.mine.post(f"/v1/jobs/{job_id}/resume").json()["status"] == "running"
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_a_job_that_ended_can_neither_be_paused_nor_resumed(live: Live, verb):
+    job_id = submitted(live)
+    live.mine.post(f"/v1/jobs/{job_id}/cancel")
+    refused = error(live.mine.post(f"/v1/jobs/{job_id}/{verb}"), 409)
+    assert (refused["code"], refused["message"]) == (
+        "job_ended",
+        f"the job has already been cancelled; there is nothing to {verb}",
+    )
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume"])
+def test_a_job_that_is_to_stop_can_neither_be_paused_nor_resumed(live: Live, verb):
+    job_id, _ = started(live)
+    live.mine.post(f"/v1/jobs/{job_id}/cancel")
+    assert error(live.mine.post(f"/v1/jobs/{job_id}/{verb}"), 409)["code"] == "job_cancelling"
+
+
 def test_a_running_job_shows_its_progress(live: Live):
     job_id, fence = started(live)
     metric = {"split": "train", "step": 7, "values": {"loss": 2.5, "eta_s": 12.0, "mfu": None}, "created_at": 1.0}

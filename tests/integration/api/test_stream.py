@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from db import jobs, records
+from db import orders, records
 from tests.integration.api.live import Live, settled, started, submitted, until
 
 
@@ -108,7 +108,7 @@ def test_a_follower_that_goes_away_is_forgotten(live: Live):
         next(told)
         assert job_id in live.service.feed._watchers
     with live.database.write() as session:
-        jobs.request_cancel(session, live.project_id, job_id)
+        orders.cancel(session, live.project_id, job_id)
     until(lambda: job_id not in live.service.feed._watchers)
 
 

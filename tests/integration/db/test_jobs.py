@@ -2,7 +2,7 @@
 
 import pytest
 
-from db import feed, jobs, leases, outbox
+from db import feed, jobs, leases, orders, outbox
 from db.models import Job
 from db.state import JobState
 from tests.integration.db.work import Work
@@ -40,7 +40,7 @@ def test_a_spec_comes_back_as_it_went_in_keys_in_order(work: Work):
 def test_another_project_does_not_see_the_job(work: Work, theirs: Work):
     job_id = work.submit()
     assert work.read(jobs.get, theirs.project_id, job_id) is None
-    assert work.write(jobs.request_cancel, theirs.project_id, job_id) is None
+    assert work.write(orders.cancel, theirs.project_id, job_id) is None
     assert ids(work.read(jobs.page, theirs.project_id, after=None, limit=10)) == []
 
 
@@ -48,7 +48,7 @@ def test_another_project_does_not_see_the_job(work: Work, theirs: Work):
 def test_an_id_that_nothing_can_have_finds_nothing(work: Work, job_id: str):
     assert work.read(jobs.get, work.project_id, job_id) is None
     assert work.read(jobs.find, job_id) is None
-    assert work.write(jobs.request_cancel, work.project_id, job_id) is None
+    assert work.write(orders.cancel, work.project_id, job_id) is None
     assert work.read(feed.heads, [job_id]) == {}
 
 
@@ -90,7 +90,7 @@ def test_a_job_that_is_not_queued_has_no_place(work: Work):
 
 def test_a_queued_job_is_cancelled_at_once(work: Work):
     job_id = work.submit()
-    job = work.write(jobs.request_cancel, work.project_id, job_id)
+    job = work.write(orders.cancel, work.project_id, job_id)
     assert (job.state, job.finished_at is not None) == ("cancelled", True)
     assert [record.type for record in work.records(job_id)] == ["created", "state"]
     assert work.write(leases.claim, job_id, worker="w", lease_s=60) is None
@@ -99,7 +99,7 @@ def test_a_queued_job_is_cancelled_at_once(work: Work):
 def test_a_running_job_is_told_to_stop_at_its_next_renewal(work: Work):
     job_id = work.submit()
     fence = work.run(job_id)
-    assert work.write(jobs.request_cancel, work.project_id, job_id).state == "running"
+    assert work.write(orders.cancel, work.project_id, job_id).state == "running"
     assert work.write(leases.renew, job_id, fence, lease_s=60) == leases.Renewal(cancel_requested=True)
     assert work.records(job_id)[-1].type == "cancel_requested"
 
@@ -108,14 +108,14 @@ def test_asking_twice_to_stop_is_told_once(work: Work):
     job_id = work.submit()
     work.run(job_id)
     for _ in range(2):
-        work.write(jobs.request_cancel, work.project_id, job_id)
+        work.write(orders.cancel, work.project_id, job_id)
     assert [record.type for record in work.records(job_id)].count("cancel_requested") == 1
 
 
 def test_a_job_that_ended_stays_as_it_is(work: Work):
     job_id = work.submit()
     work.write(leases.settle, job_id, work.run(job_id), state=JobState.SUCCEEDED)
-    assert work.write(jobs.request_cancel, work.project_id, job_id).state == "succeeded"
+    assert work.write(orders.cancel, work.project_id, job_id).state == "succeeded"
     assert work.job(job_id).cancel_requested_at is None
 
 

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from db import leases, outbox
+from db import leases, orders, outbox
 from db.models import Attempt
 from db.session import Database
 from db.state import JobState
@@ -79,7 +79,7 @@ def test_a_job_that_does_not_exist_cannot_be_claimed(work: Work):
 def test_a_renewal_moves_the_end_of_the_lease(work: Work):
     job_id = work.submit()
     fence = work.claim(job_id, lease_s=5)
-    assert work.write(leases.renew, job_id, fence, lease_s=600) == leases.Renewal(cancel_requested=False)
+    assert work.write(leases.renew, job_id, fence, lease_s=600) == leases.Renewal()
     assert work.job(job_id).lease_expires_at > time.time() + 500
 
 
@@ -198,7 +198,7 @@ def test_a_job_that_was_to_stop_is_cancelled_instead_of_queued_again(work: Work)
     for give_up in ("release", "retry"):
         job_id = work.submit()
         fence = work.run(job_id)
-        work.write(leases.jobs.request_cancel, work.project_id, job_id)
+        work.write(orders.cancel, work.project_id, job_id)
         if give_up == "release":
             assert work.write(leases.release, job_id, fence, outcome="stopped", message="the worker stops")
         else:

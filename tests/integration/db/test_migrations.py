@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, select, text
 
-from db import artifacts, files, jobs, keys, leases, migrate, outbox, projects, records
+from db import artifacts, files, jobs, keys, leases, migrate, orders, outbox, projects, records
 from db.models import Row
 from db.session import Database
 from db.state import JobState
@@ -35,7 +35,11 @@ def fill(url: str) -> None:
         base = artifacts.publish_result(s, job.id, 1, kind="model", layout="model", name="tiny", **told)
         assert base is not None
         assert leases.settle(s, job.id, 1, state=JobState.SUCCEEDED)
-        jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0, base.id)])
+        waiting, going = jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0, base.id)] * 2)
+        assert orders.pause(s, project.id, waiting.id)
+        assert leases.claim(s, going.id, worker="w", lease_s=60)
+        assert leases.begin_running(s, going.id, 1)
+        assert orders.pause(s, project.id, going.id)
         assert outbox.pending(s, 1)
     with database.read() as s:
         assert all(s.execute(select(table)).first() for table in Row.metadata.sorted_tables)
@@ -65,16 +69,29 @@ def test_a_schema_that_differs_from_the_models_is_found_out(empty_database_url: 
         migrate.check(empty_database_url)
 
 
-def test_every_migration_goes_down_and_up_again_with_data_in_the_tables(empty_database_url: str):
+def rows(url: str) -> dict[str, int]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        counted = {name: connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one() for name in tables(url)}
+    engine.dispose()
+    return counted
+
+
+def test_every_migration_goes_down_and_up_again_and_keeps_what_both_schemas_can_hold(empty_database_url: str):
     migrate.upgrade(empty_database_url)
-    for target in ["base", *migrate.history()[:-1]][::-1]:
-        migrate.upgrade(empty_database_url)
-        fill(empty_database_url)
+    fill(empty_database_url)
+    filled = rows(empty_database_url)
+    for target in migrate.history()[:-1][::-1]:
         migrate.downgrade(empty_database_url, target)
-        assert migrate.current(empty_database_url) == (None if target == "base" else target)
-    assert tables(empty_database_url) == set()
+        assert migrate.current(empty_database_url) == target
+        kept = rows(empty_database_url)
+        assert kept == {name: filled[name] for name in kept}
     migrate.upgrade(empty_database_url)
     migrate.check(empty_database_url)
+    migrate.downgrade(empty_database_url, "base")
+    assert migrate.current(empty_database_url) is None
+    assert tables(empty_database_url) == set()
+    migrate.upgrade(empty_database_url)
     fill(empty_database_url)
 
 

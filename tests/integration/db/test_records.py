@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from db import leases, records
+from db import leases, orders, records
 from tests.integration.db.work import Work, event, metric
 
 
@@ -31,8 +31,8 @@ def test_events_and_metrics_share_one_numbering_in_the_order_of_time(work: Work,
 
 def test_an_append_renews_the_lease_and_hands_on_the_wish_to_stop(work: Work, running: tuple[str, int]):
     job_id, fence = running
-    assert append(work, job_id, fence) == leases.Renewal(cancel_requested=False)
-    work.write(leases.jobs.request_cancel, work.project_id, job_id)
+    assert append(work, job_id, fence) == leases.Renewal()
+    work.write(orders.cancel, work.project_id, job_id)
     assert append(work, job_id, fence, events=[event()]) == leases.Renewal(cancel_requested=True)
     assert work.job(job_id).lease_expires_at > time.time() + 30
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from db import files, jobs, keys, leases, projects
+from db import files, jobs, keys, leases, orders, projects
 from db.errors import InUse
 from db.models import File
 from db.state import JobState
@@ -112,7 +112,7 @@ def test_a_file_that_a_job_trains_on_is_deleted_only_after_its_end(work: Work):
 def test_a_file_of_a_cancelled_job_can_be_deleted(work: Work):
     file = upload(work)
     job_id = work.submit(spec={"eval_file": file.id})
-    work.write(jobs.request_cancel, work.project_id, job_id)
+    work.write(orders.cancel, work.project_id, job_id)
     assert work.write(files.delete, work.project_id, file.id) is True
 
 

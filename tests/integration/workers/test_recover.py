@@ -4,7 +4,7 @@ import threading
 import time
 from typing import Any
 
-from db import jobs, leases, outbox
+from db import jobs, leases, orders, outbox
 from db.state import JobState
 from tests.integration.workers.workplace import Workplace
 from workers import queue, recover
@@ -152,6 +152,14 @@ def test_of_a_job_that_goes_on_only_the_present_attempt_is_kept(workplace: Workp
     with workplace.claim(job_id):
         recover.tidy(workplace.database, workplace.settings)
     assert [path.name for path in (workplace.settings.runs_dir / job_id).iterdir()] == ["2"]
+
+
+def test_of_a_paused_job_no_run_directory_is_kept(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    workplace.settings.run_dir(job_id, 1).mkdir(parents=True)
+    workplace.order(orders.pause, job_id)
+    recover.tidy(workplace.database, workplace.settings)
+    assert not (workplace.settings.runs_dir / job_id).exists()
 
 
 def test_a_folder_that_is_no_job_of_this_database_is_left_alone(workplace: Workplace) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from db import jobs
+from db import attempts
 from db.blobs import BlobStore
 from tests.integration.workers.puppets import Puppets, Stage, checkpoint, finished, started
 from tests.integration.workers.workplace import Workplace
@@ -41,7 +41,7 @@ def waits(workplace: Workplace, job_id: str, reason: str) -> None:
     assert job.not_before - job.created_at > 30
     assert [attempt.outcome for attempt in workplace.attempts(job_id)] == ["no_space"]
     with workplace.database.read() as s:
-        told = jobs.last_words(s, job)
+        told = attempts.last_words(s, job)
     assert told is not None
     assert "waiting for space" in told
     assert reason in told

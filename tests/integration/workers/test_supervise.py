@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from db import leases
+from db import leases, orders
 from db.blobs import Blob, BlobStore
 from tests.integration.workers.puppets import Stage, checkpoint, finished, metrics, started
 from tests.integration.workers.workplace import Workplace, alive, wait_until
@@ -188,6 +188,40 @@ def test_a_worker_that_is_stopped_gives_the_job_back(workplace: Workplace) -> No
     job = workplace.job(job_id)
     assert (job.state, job.failures) == ("queued", 0)
     assert [attempt.outcome for attempt in workplace.attempts(job_id)] == ["stopped"]
+
+
+def test_a_job_that_is_paused_saves_and_waits(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id, heartbeat_s=0.1) as lease:
+        stage = Stage(workplace, lease, [started(), *checkpoint(1), ("sleep", 30)])
+        threading.Timer(0.5, workplace.order, [orders.pause, job_id]).start()
+        settle.settle(stage.attempt, stage.supervise())
+    job = workplace.job(job_id)
+    assert (job.state, job.worker, job.failures) == ("paused", None, 0)
+    assert [attempt.outcome for attempt in workplace.attempts(job_id)] == ["paused"]
+
+
+def test_an_engine_that_does_not_stop_for_a_pause_is_killed_after_its_grace(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    workplace.settings = workplace.settings.model_copy(update={"heartbeat_s": 0.1, "stop_grace_s": 0.5})
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [("ignore", "SIGTERM"), started(), ("sleep", 30)])
+        threading.Timer(0.5, workplace.order, [orders.pause, job_id]).start()
+        end = stage.supervise()
+        settle.settle(stage.attempt, end)
+    assert end.exit_code == -9
+    assert workplace.job(job_id).state == "paused"
+
+
+def test_a_job_that_is_paused_while_its_input_is_laid_out_is_left_alone_by_its_worker(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [started(), ("sleep", 30)])
+        workplace.order(orders.pause, job_id)
+        with pytest.raises(LeaseLostError):
+            stage.supervise()
+    assert stage.engine is None
+    assert workplace.job(job_id).state == "paused"
 
 
 def test_the_last_words_of_an_engine_that_dies_silently_are_kept(workplace: Workplace) -> None:

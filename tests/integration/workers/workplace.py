@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from db import artifacts, files, jobs, leases, projects, records
+from db import artifacts, files, jobs, leases, orders, projects, records
 from db.blobs import BlobStore
 from db.models import Artifact, Attempt, Job
 from db.session import Database
@@ -64,8 +64,14 @@ class Workplace:
         return job
 
     def cancel(self, job_id: str) -> None:
+        self.order(orders.cancel, job_id)
+
+    def order(self, verb: Callable[..., Job | None], job_id: str) -> Job:
+        """Ask something of the job, as its owner does."""
         with self.database.write() as s:
-            assert jobs.request_cancel(s, self.project_id, job_id) is not None
+            job = verb(s, self.project_id, job_id)
+        assert job is not None
+        return job
 
     def records(self, job_id: str, type_: str | None = None) -> list[records.Record]:
         with self.database.read() as s:

@@ -7,9 +7,11 @@ import pytest
 from db.state import ENDED, HELD, LEGAL, JobState, sources
 
 ALLOWED = {
-    "queued": "preparing cancelled failed",
-    "preparing": "running queued failed cancelled",
-    "running": "succeeded failed cancelled queued",
+    "queued": "preparing paused cancelled failed",
+    "preparing": "running paused queued failed cancelled",
+    "running": "pausing succeeded failed cancelled queued",
+    "pausing": "paused running succeeded failed cancelled",
+    "paused": "queued cancelled",
     "succeeded": "",
     "failed": "",
     "cancelled": "",
@@ -27,7 +29,7 @@ def test_the_sources_of_a_state_are_those_that_name_it(target: JobState):
 
 
 def test_every_state_is_waiting_or_held_or_ended():
-    assert {JobState.QUEUED} | HELD | ENDED == set(JobState)
+    assert {JobState.QUEUED, JobState.PAUSED} | HELD | ENDED == set(JobState)
 
 
 def test_nothing_follows_an_end():

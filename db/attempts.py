@@ -1,0 +1,68 @@
+"""Attempts: each claim of a job is entered, and how it ended."""
+
+from typing import Any
+
+from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from db import clock
+from db.models import Artifact, Attempt, Job
+
+
+def begin(s: Session, job: Job) -> None:
+    """Enter the claim that the job has just been given, and the checkpoint that it goes on from."""
+    row = {
+        "job_id": job.id,
+        "number": job.fence,
+        "worker": job.worker,
+        "started_at": clock.moment(s),
+        "resume_step": _newest_step(job.id).scalar_subquery(),
+    }
+    s.execute(insert(Attempt.__table__).values(row))  # pyright: ignore[reportArgumentType] - a table, typed as FromClause
+
+
+def end(
+    s: Session,
+    job_id: str,
+    number: int,
+    *,
+    outcome: str,
+    failure: str | None = None,
+    message: str | None = None,
+    exit_code: int | None = None,
+) -> None:
+    """Enter how an attempt ended."""
+    values = {"ended_at": clock.moment(s), "outcome": outcome, "failure_class": failure}
+    values |= {"message": message, "exit_code": exit_code}
+    s.execute(
+        update(Attempt).where(Attempt.job_id == job_id, Attempt.number == number).values(values),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def last_words(s: Session, job: Job) -> str | None:
+    """What the job's latest attempt ended with, if it has ended."""
+    query = select(Attempt.message).where(Attempt.job_id == job.id, Attempt.number == job.fence)
+    return s.scalars(query).one_or_none()
+
+
+def resume_step(s: Session, job_id: str) -> int | None:
+    """The step of the checkpoint that the next attempt goes on from; None where it begins anew."""
+    return s.execute(_newest_step(job_id)).scalar_one()
+
+
+def progressed(s: Session, job_id: str, number: int) -> bool:
+    """Whether the attempt has published a checkpoint that is newer than the one it started from."""
+    newer = (
+        select(Artifact.id)
+        .join(Attempt, Attempt.job_id == Artifact.job_id)
+        .where(Attempt.job_id == job_id, Attempt.number == number, Artifact.kind == "checkpoint")
+        .where(Artifact.step > func.coalesce(Attempt.resume_step, 0), Artifact.created_at >= Attempt.started_at)
+    )
+    return s.scalars(newer.limit(1)).first() is not None
+
+
+def _newest_step(job_id: str) -> Select[Any]:
+    return select(func.max(Artifact.step)).where(
+        Artifact.job_id == job_id, Artifact.kind == "checkpoint", Artifact.deleted_at.is_(None)
+    )

@@ -1,0 +1,155 @@
+"""What an owner asks of a job: to pause, to go on. (To stop: test_jobs.)"""
+
+from typing import Any
+
+import pytest
+
+from db import jobs, leases, orders, outbox
+from db.models import Attempt
+from db.state import JobState
+from tests.integration.db.work import Work
+
+FAILURE: dict[str, Any] = {
+    "failure": "worker_lost", "code": "worker_lost", "message": "the worker went away", "mend": None,
+    "exit_code": None, "max_attempts": 1, "backoff_s": 0.0,
+}  # fmt: skip
+
+
+def order(work: Work, verb: Any, job_id: str) -> str:
+    job = work.write(verb, work.project_id, job_id)
+    assert job is not None
+    return job.state
+
+
+def outcomes(work: Work, job_id: str) -> list[str | None]:
+    with work.database.read() as s:
+        return [s.get_one(Attempt, (job_id, number)).outcome for number in range(1, work.job(job_id).fence + 1)]
+
+
+def sent(work: Work) -> list[str]:
+    rows = work.read(outbox.pending, 10)
+    work.write(outbox.mark_sent, [row.id for row in rows])
+    return [row.job_id for row in rows]
+
+
+def test_a_waiting_job_is_paused_at_once_and_nobody_can_claim_it(work: Work):
+    job_id = work.submit()
+    assert order(work, orders.pause, job_id) == "paused"
+    assert work.write(leases.claim, job_id, worker="w", lease_s=60) is None
+
+
+def test_a_running_job_is_told_to_save_at_its_next_renewal(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    assert order(work, orders.pause, job_id) == "pausing"
+    assert work.write(leases.renew, job_id, fence, lease_s=60) == leases.Renewal(pause_requested=True)
+
+
+def test_a_pausing_job_publishes_its_last_checkpoint_and_is_paused_when_it_is_let_go(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    order(work, orders.pause, job_id)
+    assert work.checkpoint(job_id, fence, 7) is not None
+    assert work.write(leases.release, job_id, fence, outcome="stopped", message="stopped")
+    job = work.job(job_id)
+    assert (job.state, job.worker, job.lease_expires_at, job.failures) == ("paused", None, None, 0)
+    assert outcomes(work, job_id) == ["paused"]
+    assert work.records(job_id)[-1].message == "paused, saved at step 7"
+
+
+def test_a_job_that_is_paused_while_its_input_is_laid_out_is_taken_from_its_worker(work: Work):
+    job_id = work.submit()
+    fence = work.claim(job_id)
+    assert order(work, orders.pause, job_id) == "paused"
+    assert not work.write(leases.begin_running, job_id, fence)
+    assert outcomes(work, job_id) == ["paused"]
+
+
+def test_a_resumed_job_is_queued_and_told_to_the_workers(work: Work):
+    job_id = work.submit()
+    sent(work)
+    order(work, orders.pause, job_id)
+    assert order(work, orders.resume, job_id) == "queued"
+    assert sent(work) == [job_id]
+    assert work.claim(job_id) == 1
+
+
+def test_a_pause_is_taken_back_before_it_takes_place(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    order(work, orders.pause, job_id)
+    assert order(work, orders.resume, job_id) == "running"
+    assert work.write(leases.renew, job_id, fence, lease_s=60) == leases.Renewal()
+
+
+def test_a_job_whose_pause_was_taken_back_after_its_engine_stopped_is_queued_again(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    order(work, orders.pause, job_id)
+    order(work, orders.resume, job_id)
+    work.write(leases.release, job_id, fence, outcome="stopped", message="stopped")
+    assert work.job(job_id).state == "queued"
+
+
+def test_a_job_that_ends_while_it_is_asked_to_pause_has_ended(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    order(work, orders.pause, job_id)
+    assert work.write(leases.settle, job_id, fence, state=JobState.SUCCEEDED)
+    assert work.job(job_id).state == "succeeded"
+
+
+def test_a_pausing_job_whose_worker_is_lost_is_paused_and_has_not_failed(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    order(work, orders.pause, job_id)
+    assert work.write(leases.retry_or_fail, job_id, fence, **FAILURE) is JobState.PAUSED
+    assert (work.job(job_id).state, work.job(job_id).failures) == ("paused", 0)
+
+
+@pytest.mark.parametrize("pausing", [True, False])
+def test_a_cancel_goes_before_a_pause(work: Work, pausing: bool):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    if pausing:
+        order(work, orders.pause, job_id)
+    order(work, orders.cancel, job_id)
+    assert order(work, orders.pause, job_id) == ("pausing" if pausing else "running")
+    work.write(leases.release, job_id, fence, outcome="stopped", message="stopped")
+    assert work.job(job_id).state == "cancelled"
+
+
+def test_a_paused_job_is_cancelled_at_once(work: Work):
+    job_id = work.submit()
+    order(work, orders.pause, job_id)
+    assert order(work, orders.cancel, job_id) == "cancelled"
+
+
+@pytest.mark.parametrize("verb", [orders.pause, orders.resume])
+def test_a_job_that_ended_stays_as_it_is(work: Work, verb: Any):
+    job_id = work.submit()
+    work.write(leases.settle, job_id, work.run(job_id), state=JobState.SUCCEEDED)
+    assert order(work, verb, job_id) == "succeeded"
+
+
+def test_asking_twice_is_once(work: Work):
+    job_id = work.submit()
+    work.run(job_id)
+    for _ in range(2):
+        assert order(work, orders.pause, job_id) == "pausing"
+    assert [record.message for record in work.records(job_id)].count("asked to pause: it saves a checkpoint first") == 1
+
+
+def test_another_project_can_neither_pause_nor_resume_it(work: Work, theirs: Work):
+    job_id = work.submit()
+    for verb in (orders.pause, orders.resume):
+        assert work.write(verb, theirs.project_id, job_id) is None
+    assert work.job(job_id).state == "queued"
+
+
+def test_a_paused_job_has_no_place_in_the_queue_and_keeps_its_age(work: Work):
+    first, second = work.submit(), work.submit()
+    order(work, orders.pause, first)
+    assert work.read(jobs.queue_position, work.job(second)) == 1
+    order(work, orders.resume, first)
+    assert work.read(jobs.queue_position, work.job(first)) == 1
