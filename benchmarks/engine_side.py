@@ -48,11 +48,10 @@ class Measured(NamedTuple):
 
 
 def write_run(root: Path, spec: dict[str, Any], data: str, *, base: Path, adapter: Path | None = None) -> Path:
-    """A run directory. `data` is what the training file holds: rows as JSON lines, or for pretrain a text."""
+    """A run directory. `data` is what the training file holds: rows as JSON lines."""
     (root / "data").mkdir(parents=True)
     (root / "job.json").write_text(json.dumps({"job_id": "bench", "attempt": 1, "spec": spec}))
-    suffix = "txt" if spec["kind"] == "pretrain" else "jsonl"
-    (root / "data" / f"train.{suffix}").write_text(data)
+    (root / "data" / "train.jsonl").write_text(data)
     (root / "model").symlink_to(base)
     if adapter is not None:
         (root / "adapter").symlink_to(adapter)

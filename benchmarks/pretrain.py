@@ -4,6 +4,8 @@ Full rows of 512 tokens, eight a step, the same rows on both sides in the same o
 searched: which attention, bf16 or fp32, compiled or not; nothing is padded or checkpointed.
 """
 
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import race
 import torch
 from answers import OPTIMIZER, hyperparameters
 from race import Contest, Rows
+from transformers import AutoTokenizer
 
 from engine.data.corpus import Batch
 
@@ -30,6 +33,18 @@ def rows_of(steps: list[list[Batch]], _: Path) -> Rows:
     return [{"input_ids": row, "labels": row} for row in rows]
 
 
+def full_rows() -> str:
+    """The text as documents that fill a row each, whole steps of them: begin token, 511 tokens, and what follows them."""
+    with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as folder:
+        tokenizer: Any = AutoTokenizer.from_pretrained(material.save_base(Path(folder)))
+    ids = tokenizer(material.TEXT.read_text(encoding="utf-8"), add_special_tokens=False)["input_ids"]
+    size = material.POSITIONS - 1
+    texts = tokenizer.batch_decode([ids[start : start + size] for start in range(0, len(ids), size)])
+    again = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    full = [text for text, tokens in zip(texts, again, strict=True) if len(tokens) == size]
+    return "".join(json.dumps({"text": text}) + "\n" for text in full[: len(full) // ROWS_PER_STEP * ROWS_PER_STEP])
+
+
 def main() -> None:
     race.run(
         Contest(
@@ -40,7 +55,7 @@ def main() -> None:
                 "training_file": "file-bench",
                 "hyperparameters": hyperparameters(learning_rate=RATE),
             },
-            data=material.TEXT.read_text(encoding="utf-8"),
+            data=full_rows(),
             rows_of=rows_of,
             given=OPTIMIZER | {"learning_rate": RATE, "train_sampling_strategy": "sequential"},
             known={"bf16": SETTINGS},

@@ -3,6 +3,7 @@
 The rate is measured by the engine at its start, in the same process and type. There is no peer here.
 """
 
+import json
 import tempfile
 from pathlib import Path
 
@@ -36,8 +37,8 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as folder:
         base = how.save_base(Path(folder) / "base")
-        text = material.TEXT.read_text(encoding="utf-8")
-        root = engine_side.write_run(Path(folder) / "run", spec, text, base=base)
+        row = json.dumps({"text": material.TEXT.read_text(encoding="utf-8")})
+        root = engine_side.write_run(Path(folder) / "run", spec, row + "\n", base=base)
         run = engine_side.measure(root, steps, "tokens")
     share = run.mfu or 0.0
     result = {
