@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from api import docs, health, me
 from api.auth import Keyring
 from api.deps import Service
+from api.desk import Desk
 from api.files.routes import router as files
 from api.groups import GroupWriter
 from api.handlers import add_handlers
@@ -18,6 +19,7 @@ from api.kinds.routes import router as kinds
 from api.middleware import Edge
 from api.models.routes import router as models
 from api.openapi import add_openapi
+from api.preview.routes import router as preview
 from api.settings import ApiSettings, key_secret
 from api.stream.feed import Feed
 from api.stream.routes import router as stream
@@ -55,9 +57,10 @@ def create_app(
         keyring=Keyring(database, key_secret(settings, storage.home)),
         feed=Feed(database),
         dispatcher=Dispatcher(database, broker_url),
+        desk=Desk(storage.desk_socket),
         intake=GroupWriter(database, submit.write),
     )
-    for router in (jobs, stream, files, models, kinds, me.router):
+    for router in (jobs, stream, files, models, kinds, preview, me.router):
         app.include_router(router, prefix="/v1")
     for router in (health.router, docs.router):
         app.include_router(router)

@@ -9,6 +9,7 @@ from fastapi import Depends, Query, Request
 from pydantic import StringConstraints
 
 from api.auth import ApiKeyScheme, Caller, Keyring
+from api.desk import Desk
 from api.settings import ApiSettings
 from api.stream.feed import Feed
 from db.blobs import BlobStore
@@ -33,6 +34,7 @@ class Service:
     keyring: Keyring
     feed: Feed
     dispatcher: Dispatcher
+    desk: Desk
     intake: "GroupWriter[Submission, JobObject]"
 
     async def look(self, read: Callable[..., T], *args: Any) -> T:

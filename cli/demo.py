@@ -58,7 +58,7 @@ def _service(home: Path, *, keep: bool) -> Iterator[Client]:
     os.environ["TRAINYARD_CONFIG"] = str(home / "credentials")
     for name in ("TRAINYARD_URL", "TRAINYARD_API_KEY", "TRAINYARD_DATABASE_URL", "TRAINYARD_BROKER_URL"):
         os.environ.pop(name, None)
-    say("Starting the service: API, worker, reaper, broker ...")
+    say("Starting the service: API, worker, reaper, desk, broker ...")
     log = open_log(home, "up")
     try:
         process = subprocess.Popen(

@@ -1,8 +1,7 @@
-"""`trainyard files`: check, upload, list, show, download and remove data files."""
+"""`trainyard files`: check, upload, list, show, preview, download and remove data files."""
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -11,7 +10,9 @@ from cli.check import fault_line, purpose_of, require_valid, without_faults
 from cli.client import DESTRUCTIVE_FEWEST, Client
 from cli.errors import CommandError, Exit
 from cli.output import Column, format_options, moment, print_fields, print_json, print_rows, say, size
+from cli.preview import preview
 from cli.pull import fetch
+from cli.upload import upload_file
 
 PURPOSES = ("pretrain", "fine-tune", "evals")
 _COLUMNS: list[Column] = [
@@ -30,16 +31,12 @@ _purpose = click.option(
 )
 
 
-def upload_file(client: Client, path: Path, purpose: str) -> dict[str, Any]:
-    """Send a file that has been checked; it is streamed from disk."""
-    with path.open("rb") as content:
-        part = {"file": (path.name, content, "application/octet-stream")}
-        return client.request("POST", "files", data={"purpose": purpose}, files=part, timeout=None).json()
-
-
 @click.group()
 def files() -> None:
     """Data files: text to pretrain on, rows to tune and evaluate on."""
+
+
+files.add_command(preview)
 
 
 @files.command()

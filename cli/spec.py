@@ -11,8 +11,8 @@ import yaml
 from cli.check import require_valid
 from cli.client import Client
 from cli.errors import CommandError, Exit
-from cli.files import upload_file
 from cli.output import say
+from cli.upload import upload_file
 
 PURPOSE_OF_KIND = {"pretrain": "pretrain", "sft": "fine-tune", "dpo": "fine-tune", "eval": "evals"}
 _FILE_FIELDS = ("training_file", "validation_file", "eval_file", "fewshot_file")

@@ -55,6 +55,7 @@ class Supervisor:
         self.api = self._python_child("api", "api", grace_s=_API_GRACE_S)
         self.worker = self._python_child("worker", "workers", grace_s=_WORKER_GRACE_S)
         self.reaper = self._python_child("reaper", "workers.recover")
+        self.desk = self._python_child("desk", "workers.desk")
 
     def _python_child(self, name: str, module: str, grace_s: float = 5.0) -> Child:
         command = (sys.executable, "-m", module)
@@ -63,7 +64,7 @@ class Supervisor:
     @property
     def children(self) -> list[Child]:
         """Those that run now. The worker, which costs the most to start, waits until the API answers."""
-        later = [self.worker, self.reaper] if self.ready else []
+        later = [self.worker, self.reaper, self.desk] if self.ready else []
         return [*self.brokers, self.api, *later]
 
     def run(self) -> None:
@@ -141,7 +142,7 @@ class Supervisor:
     def _stop(self) -> None:
         """The worker first, while the API and the broker still serve it; then those."""
         self.tell("stopping: a running job saves a checkpoint first")
-        for group in ([self.worker], [self.api, self.reaper], self.brokers):
+        for group in ([self.worker], [self.api, self.reaper, self.desk], self.brokers):
             for child in group:
                 child.terminate()
             for child in group:

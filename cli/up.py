@@ -41,7 +41,7 @@ def free_port(wanted: int = 0) -> int:
 @click.option("--port", envvar="TRAINYARD_PORT", default=DEFAULT_PORT, show_default=True, help="0: any free port.")
 @click.option("--detach", is_flag=True, help="Return when the service is ready; `trainyard down` stops it.")
 def up(port: int, detach: bool) -> None:
-    """Start the service: API, worker, reaper and broker, on loopback only.
+    """Start the service: API, worker, reaper, desk and broker, on loopback only.
 
     Everything it keeps lies in TRAINYARD_HOME; the API key is written to ~/.config/trainyard/credentials,
     for another home than the default one to its own credentials file.

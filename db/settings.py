@@ -16,4 +16,8 @@ class StorageSettings(BaseSettings):
     home: Path = Field(default_factory=lambda: Path.home() / ".local/share/trainyard")
     database_url: str = Field(default_factory=lambda data: f"sqlite:///{data['home'] / 'trainyard.db'}")
     blobs_dir: Path = Field(default_factory=lambda data: data["home"] / "blobs")
+    desk_socket: Path = Field(
+        default_factory=lambda data: data["home"] / "desk.sock",
+        description="Where the API asks what cannot wait in the queue (workers.desk).",
+    )
     low_space_bytes: int = Field(default=LOW_SPACE_BYTES, ge=0)

@@ -1,4 +1,7 @@
-"""`python -m engine RUN_DIR` carries out a run; `python -m engine --wait` loads everything and reads the directory."""
+"""`python -m engine RUN_DIR` carries out a run; with `--wait` it loads everything and reads the directory.
+
+`python -m engine --serve` answers questions (engine.resident).
+"""
 
 import ctypes
 import os
@@ -11,7 +14,7 @@ from engine.stop import StopFlag
 
 _PARENT = "TRAINYARD_PARENT_PID"
 _PR_SET_PDEATHSIG = 1
-_USAGE = "usage: python -m engine RUN_DIR | python -m engine --wait"
+_USAGE = "usage: python -m engine RUN_DIR | python -m engine --wait | python -m engine --serve"
 
 
 def main(arguments: list[str]) -> int:
@@ -26,6 +29,8 @@ def main(arguments: list[str]) -> int:
     # Threads that spin while they wait cost a machine it shares (the service, another job) several times over.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
+    if arguments == ["--serve"]:
+        return _serve()
     stop = StopFlag()
     if arguments != ["--wait"]:
         stop.listen()
@@ -40,6 +45,16 @@ def main(arguments: list[str]) -> int:
         return 0
     stop.listen()  # not before: SIGTERM ends an idle process at once
     return carry_out(Path(line), stop)
+
+
+def _serve() -> int:
+    """Answers alone go to stdout: what a library prints there goes where errors go."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    from engine.resident import serve
+
+    serve(sys.stdin, answers)
+    return 0
 
 
 def _tied_to_parent() -> bool:

@@ -19,7 +19,7 @@ from engine.parts import TrainingSpec
 from engine.precision import LossScale
 from engine.rowlog import RowLog, RowLoss
 from engine.samples import tell_samples
-from engine.schedule import decay_start, learning_rate, steps_of
+from engine.schedule import learning_rate, steps_of
 from engine.scored import RowShares, Sums
 from engine.selection import Selection
 from engine.session import Session
@@ -37,7 +37,7 @@ class Training:
         self.journal = session.journal
         self.trainable = session.subject.trainable()
         self.optimizer = _optimizer_of(session, spec)
-        self.stream = _stream_of(session, spec)
+        self.stream = RowStream.of_job(session.rows, spec)
         self.total_steps = self.hyper.max_steps or self._steps_of_epochs()
         self.progress = Progress()
         if session.start is not None:
@@ -232,18 +232,3 @@ def _optimizer_of(session: Session, spec: TrainingSpec) -> Optimizer:
             "info", "offload_idle", "the run is on the CPU, where the optimizer's state lies anyway: nothing to offload"
         )
     return optim.make_optimizer(trainable, hyper, offload=offload)
-
-
-def _stream_of(session: Session, spec: TrainingSpec) -> RowStream:
-    hyper, train = spec.hyperparameters, session.rows.train
-    assert train is not None, "a job that trains has rows"
-    assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
-    assert hyper.gradient_accumulation_steps != "auto", "the spec is resolved"
-    return RowStream(
-        train,
-        seed=spec.seed,
-        row_tokens=hyper.max_length * train.together,
-        step_rows=(hyper.per_device_train_batch_size, hyper.gradient_accumulation_steps),
-        packing=hyper.packing,
-        annealing_from=None if hyper.max_steps is None else decay_start(hyper, hyper.max_steps),
-    )

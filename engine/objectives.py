@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 from typing import Any, Protocol
 
 from torch import nn
+from transformers import PreTrainedTokenizerFast
 
 from engine.data.corpus import Batch, Corpus
 from engine.data.mixture import Rows
@@ -22,7 +23,17 @@ class Objective(Protocol):
         """The model to start from; `folder` is a checkpoint or an export of this job to load instead."""
         ...
 
-    def rows(self, subject: Subject) -> Rows: ...
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """Of the model to start from, with a chat template where the kind needs one."""
+        ...
+
+    def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
+        """What is trained on and scored, made of the files; no weights are needed for it."""
+        ...
+
+    def rows(self, subject: Subject) -> Rows:
+        """The documents, and with them what the kind has a model say of them beforehand."""
+        ...
 
     def count(self, batch: Batch) -> int:
         """What the loss of a batch is divided by: labels, or pairs."""

@@ -42,7 +42,7 @@ class Session:
 
     @classmethod
     def open(cls, run: RunDirectory, journal: Journal, stop: StopFlag) -> "Session":
-        spec = _spec_of(run)
+        spec = spec_of(run)
         given = spec.evaluation if isinstance(spec, EvalSpec) else spec.hyperparameters
         machine = Machine.choose(spec.resources.device, given.precision)
         checkpoint.seed_everything(spec.seed)
@@ -95,7 +95,8 @@ class Session:
         return self.objective.summary(sums, corpus)
 
 
-def _spec_of(run: RunDirectory) -> AnySpec:
+def spec_of(run: RunDirectory) -> AnySpec:
+    """What job.json asks for, nothing left open that the machine does not decide."""
     job = run.read_job()
     try:
         return resolve(JOB_SPEC.validate_python(job["spec"]))

@@ -10,8 +10,9 @@ from typing import Self
 
 import engine
 
-_ROOT = Path(engine.__file__).parent.parent
+ROOT = Path(engine.__file__).parent.parent
 """The folder that `engine` is imported from."""
+ENGINE = (sys.executable, "-m", "engine")
 _LOG_NAME = "engine.log"
 _FOR_ENGINES = ("TRAINYARD_CACHE_BYTES",)
 
@@ -82,18 +83,21 @@ def log_path(run_dir: Path) -> Path:
     return run_dir / _LOG_NAME
 
 
-def _start(arguments: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
-    # The engine reads models and data that users brought: it is given none of the service's secrets.
-    environment = {
+def environment() -> dict[str, str]:
+    """That of an engine: it reads models and data that users brought, and is given none of the service's secrets."""
+    given = {
         name: value for name, value in os.environ.items() if name in _FOR_ENGINES or not name.startswith("TRAINYARD_")
     }
-    environment["TRAINYARD_PARENT_PID"] = str(os.getpid())
+    return given | {"TRAINYARD_PARENT_PID": str(os.getpid())}
+
+
+def _start(arguments: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "engine", *arguments],
+        [*ENGINE, *arguments],
         stdin=stdin,
         stdout=stdout,
         stderr=subprocess.STDOUT,
-        cwd=_ROOT,
-        env=environment,
+        cwd=ROOT,
+        env=environment(),
         start_new_session=True,
     )

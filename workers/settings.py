@@ -39,6 +39,9 @@ class WorkerSettings(StorageSettings):
     keep_blobs_s: float = Field(
         default=3600.0, ge=60, description="Stored bytes that nothing names any more are kept this long."
     )
+    desk_idle_s: float = Field(
+        default=600.0, ge=1, description="An engine that answers questions is ended when none came for this long."
+    )
     cache_bytes: int = Field(
         default=16 * 2**30, ge=0, description="Tokenized data that is kept for later jobs; the oldest used goes first."
     )

@@ -49,6 +49,24 @@ async def create(service: Service, caller: Caller, body: Any) -> JobObject:
     return shown
 
 
+def checked(service: Service, caller: Caller, body: Any) -> jobs.NewJob:
+    """The job that a body would make, and none is made.
+
+    Raises:
+        ApiError: as `create`.
+    """
+    with service.database.read() as session:
+        new = _checked(session, partial(files.get, session), caller.project_id, _spec(body))
+    if isinstance(new, ApiError):
+        raise new
+    return new
+
+
+def question_of(new: jobs.NewJob) -> dict[str, Any]:
+    """The job as the desk is asked about it."""
+    return {"project_id": new.project_id, "spec": new.spec, "base_id": new.base_artifact_id}
+
+
 def write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
     """Check and store what came in at the same time; a refusal is that submission's alone."""
     keep = cache(partial(files.keep, session))  # a sweep names the same files again and again

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ class Corpus:
     """What the starting weights score on each document, for losses that compare with them."""
 
     @classmethod
-    def of(cls, documents: list[Document], *, together: int = 1) -> "Corpus":
+    def of(cls, documents: list[Document], *, together: int = 1) -> Self:
         lengths = [len(d.ids) for d in documents]
         return cls(
             ids=np.concatenate([np.empty(0, np.int32), *(d.ids for d in documents)]),
@@ -72,7 +72,7 @@ class Corpus:
     def documents_of(self, examples: list[int]) -> list[int]:
         return [example * self.together + i for example in examples for i in range(self.together)]
 
-    def with_shared_prefixes(self) -> "Corpus":
+    def with_shared_prefixes(self) -> Self:
         """Batches will hold the tokens that documents of one example begin with once (arXiv:2410.20305).
 
         Every document keeps an input token of its own.

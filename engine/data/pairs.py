@@ -1,5 +1,7 @@
 """Preference pairs as documents: prompt with chosen answer, prompt with rejected answer, side by side."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
@@ -7,12 +9,21 @@ from engine.data.chat import masked_from
 from engine.data.corpus import Corpus, Document
 from engine.data.cut import Cut
 from engine.data.source import SourceRow
+from engine.data.supply import Seen
 from engine.data.text import batches
 from engine.errors import DataError, NoTrainedToken
 from engine.rows import Message, Preference
 
 PAIR = 2
 """Documents of a pair: the chosen one, then the rejected one."""
+
+
+@dataclass(frozen=True)
+class PairCorpus(Corpus):
+    """It knows what became of the rows that it is made of."""
+
+    origin: Seen | None = None
+    """A row is as long as the longer side of its pair."""
 
 
 def pair_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, max_length: int, long_rows: str) -> Cut:
@@ -26,13 +37,14 @@ def pair_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, ma
         NoTrainedToken: no pair is left.
     """
     documents: list[Document] = []
+    lengths: list[int] = []
     truncated: list[int] = []
     dropped: list[int] = []
     untrained: list[int] = []
     for part in batches(rows):
         for row, pair in zip(part, _sides(part, tokenizer), strict=True):
-            too_long = any(len(side.ids) > max_length for side in pair)
-            if too_long:
+            lengths.append(max(len(side.ids) for side in pair))
+            if lengths[-1] > max_length:
                 (truncated if long_rows == "truncate" else dropped).append(row.line)
                 if long_rows == "drop":
                     continue
@@ -46,7 +58,9 @@ def pair_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, ma
             f"none of the {len(rows)} pairs has both answers within max_length {max_length}",
             "Raise max_length, or use long_rows 'truncate'.",
         )
-    return Cut(Corpus.of(documents, together=PAIR).with_shared_prefixes(), truncated, dropped, untrained)
+    corpus = PairCorpus.of(documents, together=PAIR).with_shared_prefixes()
+    made = Cut(corpus, truncated, dropped, untrained)
+    return made._replace(corpus=replace(corpus, origin=Seen(np.array(lengths, np.int64), made)))
 
 
 def _sides(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[Document, Document]]:

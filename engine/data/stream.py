@@ -4,13 +4,15 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from engine.data.corpus import Batch, Corpus, batch_of
-from engine.data.mixture import Mixture, Share, Supply
+from engine.data.mixture import Mixture, Rows, Share, Supply
 from engine.data.packing import pack
+from engine.parts import TrainingSpec
+from engine.schedule import decay_start
 
 
 class Place(NamedTuple):
@@ -36,7 +38,7 @@ class _Packed(NamedTuple):
     rows: list[list[int]]
 
 
-class _Drawn(NamedTuple):
+class Drawn(NamedTuple):
     """A row on its way into a step."""
 
     source: int
@@ -155,6 +157,22 @@ class RowStream:
         self._annealing_from = annealing_from if mixture.annealing else None
         self._step = 0
 
+    @classmethod
+    def of_job(cls, rows: Rows, spec: TrainingSpec) -> Self:
+        """The order in which a job takes its rows."""
+        hyper, train = spec.hyperparameters, rows.train
+        assert train is not None, "a job that trains has rows"
+        assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
+        assert hyper.gradient_accumulation_steps != "auto", "the spec is resolved"
+        return cls(
+            train,
+            seed=spec.seed,
+            row_tokens=hyper.max_length * train.together,
+            step_rows=(hyper.per_device_train_batch_size, hyper.gradient_accumulation_steps),
+            packing=hyper.packing,
+            annealing_from=None if hyper.max_steps is None else decay_start(hyper, hyper.max_steps),
+        )
+
     @property
     def cursor(self) -> Cursor:
         return Cursor(self._step, tuple(source.place for source in self.sources))
@@ -201,22 +219,26 @@ class RowStream:
 
     def next_step(self) -> list[Batch]:
         """The micro-batches of the cursor's step; the cursor moves on."""
+        return [self._batch(rows) for rows in self.draw_step()]
+
+    def draw_step(self) -> list[list[Drawn]]:
+        """The rows of each of them."""
         active = self._active()
         rows = active[0].step_rows(self._most()) if len(active) == 1 else self._most()
         drawn = [self._draw(active) for _ in range(rows)]
         self._step += 1
-        return [self._batch(drawn[start : start + self.batch_rows]) for start in range(0, len(drawn), self.batch_rows)]
+        return [drawn[start : start + self.batch_rows] for start in range(0, len(drawn), self.batch_rows)]
 
     def _active(self) -> list[PackedRows]:
         tail = self._annealing_from is not None and self._step >= self._annealing_from
         return self.sources[self._first_in_tail :] if tail else self.sources[: self._first_in_tail]
 
-    def _draw(self, active: list[PackedRows]) -> _Drawn:
+    def _draw(self, active: list[PackedRows]) -> Drawn:
         """A row from the supply that is furthest behind."""
         source = min(active, key=lambda source: source.place.tokens / source.weight)
-        return _Drawn(self.sources.index(source), *source.take())
+        return Drawn(self.sources.index(source), *source.take())
 
-    def _batch(self, drawn: list[_Drawn]) -> Batch:
+    def _batch(self, drawn: list[Drawn]) -> Batch:
         if all(row.corpus is drawn[0].corpus for row in drawn):
             batch = batch_of(drawn[0].corpus, [document for row in drawn for document in row.documents])
         else:

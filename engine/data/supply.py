@@ -1,13 +1,14 @@
 """A file as a supply of documents: blocks in the order of the epoch, tokenized when their window comes."""
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from engine.data.cache import BlockCache, at_line
-from engine.data.corpus import Corpus
+from engine.data.corpus import Corpus, Ints
 from engine.data.cut import Cut
 from engine.data.source import Block, RowFile, SourceRow
 
@@ -36,6 +37,13 @@ class Recipe(Protocol):
     def require(self, made: Cut, rows: int) -> None:
         """Raises NoTrainedToken when nothing is left of that many rows."""
         ...
+
+
+class Seen(NamedTuple):
+    """Training rows: the tokens of each as it stands in the file, and what became of them."""
+
+    lengths: Ints
+    cut: Cut
 
 
 class FileSupply:
@@ -78,10 +86,19 @@ class FileSupply:
         return tuple(np.sort(order[begin:end]).tolist())
 
     def _make_cut(self, blocks: tuple[int, ...]) -> Cut:
-        return Cut.join([self._cut_block(self.file.blocks[block]) for block in blocks])
+        return Cut.join([self.cut_block(self.file.blocks[block]) for block in blocks])
 
-    def _cut_block(self, block: Block) -> Cut:
-        encoded = self._encoded(block)
+    def cut_block(self, block: Block) -> Cut:
+        return self._cut_rows(block, self._encoded(block))
+
+    def seen(self, blocks: Sequence[Block]) -> Iterator[Seen]:
+        """These blocks one after the other, and how long their rows are."""
+        for block in blocks:
+            encoded = self._encoded(block)
+            lengths = np.diff(encoded.starts)[self.file.is_trained(block, len(encoded))]
+            yield Seen(lengths, self._cut_rows(block, encoded))
+
+    def _cut_rows(self, block: Block, encoded: Corpus) -> Cut:
         chosen = np.flatnonzero(self.file.is_trained(block, len(encoded)))
         running = self.file.running
         last = block.end == self.file.size_bytes

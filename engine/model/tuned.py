@@ -34,9 +34,7 @@ class Start(NamedTuple):
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         """The starting weights, or those of `folder`, which is a checkpoint or an export of this job."""
         run, tuning = self.run, self.tuning
-        tokenizer = load_tokenizer(self._tokenizer_folder(folder))
-        if self.chat and ensure_chat_template(tokenizer):
-            self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was added")
+        tokenizer = self.tokenizer(folder)
         if not isinstance(tuning, AdapterTuning):
             return Subject(self._whole(folder, machine, tokenizer), tokenizer, "model")
         # A frozen base needs no master weights: it lies in memory in the compute type, or in 4 bits.
@@ -56,6 +54,13 @@ class Start(NamedTuple):
         wrapped = load_adapter(model, run.adapter, tuning=tuning)
         self._tell_adapter(wrapped)
         return Subject(wrapped, tokenizer, "adapter")
+
+    def tokenizer(self, folder: Path | None = None) -> PreTrainedTokenizerFast:
+        """The tokenizer that goes with them, with a chat template where the rows need one."""
+        tokenizer = load_tokenizer(self._tokenizer_folder(folder))
+        if self.chat and ensure_chat_template(tokenizer):
+            self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was added")
+        return tokenizer
 
     def _whole(self, folder: Path | None, machine: Machine, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
         """All weights, an adapter that the job starts from merged into the base that it was trained over."""

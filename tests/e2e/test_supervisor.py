@@ -13,7 +13,7 @@ import pytest
 
 from tests.e2e.service import Service, processes_of, run_trainyard, start, wait_until
 
-PROCESSES = {"supervisor", "valkey", "api", "worker", "reaper"}
+PROCESSES = {"supervisor", "valkey", "api", "worker", "reaper", "desk"}
 QUEUED_JOB = {"kind": "pretrain", "training_file": "", "hyperparameters": {"max_steps": 1}}
 
 
@@ -23,7 +23,7 @@ def all_run(service: Service) -> bool:
 
 
 def test_status_shows_every_process_with_its_pid(service: Service) -> None:
-    wait_until(lambda: all_run(service), "all five processes run")
+    wait_until(lambda: all_run(service), "all six processes run")
 
 
 def test_the_doctor_finds_nothing_amiss(service: Service) -> None:
@@ -94,7 +94,7 @@ def answers(service: Service) -> bool:
 
 
 def test_down_leaves_no_process(own_service: Service) -> None:
-    wait_until(lambda: all_run(own_service), "all five processes run")
+    wait_until(lambda: all_run(own_service), "all six processes run")
     own_service.trainyard("down")
     assert own_service.process.wait(5) == 0
     assert processes_of(own_service.home) == {}
@@ -103,7 +103,7 @@ def test_down_leaves_no_process(own_service: Service) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 def test_a_killed_supervisor_leaves_no_process(own_service: Service) -> None:
-    wait_until(lambda: all_run(own_service), "all five processes run")
+    wait_until(lambda: all_run(own_service), "all six processes run")
     own_service.process.kill()
     own_service.process.wait()
     wait_until(lambda: not processes_of(own_service.home), f"all gone: {processes_of(own_service.home)}", 10)

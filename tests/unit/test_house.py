@@ -89,6 +89,7 @@ def test_the_two_tables_of_kinds_and_the_folders_agree() -> None:
         "api.app",
         "workers.tasks",
         "workers.recover",
+        "workers.desk",
         "cli.main",
         "db.migrate",
         "engine.jobs",

@@ -4,12 +4,14 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
 from engine.data.corpus import Batch, Corpus
 from engine.data.exclusion import without
@@ -55,27 +57,34 @@ class DpoObjective:
         self.machine, self.resumed = machine, folder is not None
         return self.start.load(folder, machine)
 
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return self.start.tokenizer()
+
+    def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
+        train = self._corpus(self.sources.train, tokenizer, "training")
+        tokenized = partial(self._corpus, tokenizer=tokenizer, name="validation")
+        return Rows(train, held_out_corpus(self.sources, tokenized, self.journal))
+
     def rows(self, subject: Subject) -> Rows:
-        train = self._corpus(self.sources.train, subject, "training")
-        validation = held_out_corpus(self.sources, lambda rows: self._corpus(rows, subject, "validation"), self.journal)
+        made = self.documents(subject.tokenizer)
         if self.spec.dpo.reference == "cached":
-            return self._with_reference(train, validation, subject)
+            return self._with_reference(made, subject)
         if self.spec.dpo.reference == "frozen_copy":
             self.frozen = self._frozen_copy(subject)
-        return Rows(train, validation)
+        return made
 
-    def _corpus(self, rows: list[SourceRow], subject: Subject, name: str) -> Corpus:
+    def _corpus(self, rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, name: str) -> Corpus:
         hyper = self.spec.hyperparameters
-        made = pair_corpus(rows, subject.tokenizer, max_length=hyper.max_length, long_rows=hyper.long_rows)
+        made = pair_corpus(rows, tokenizer, max_length=hyper.max_length, long_rows=hyper.long_rows)
         made.report(self.journal, name, hyper.max_length)
         return made.corpus
 
-    def _with_reference(self, train: Corpus, validation: Corpus | None, subject: Subject) -> Rows:
+    def _with_reference(self, rows: Rows, subject: Subject) -> Rows:
         """Both corpora with the scores of the starting weights: found, or computed now."""
         assert self.machine is not None, "the subject was loaded"
         budget = self._token_budget()
         cache = ReferenceCache(self.run, self.machine, self.spec.tuning.method, budget)
-        corpora = [corpus for corpus in (train, validation) if corpus is not None]
+        corpora = [corpus for corpus in (rows.train, rows.validation) if isinstance(corpus, Corpus)]
         scores = [cache.find(corpus) for corpus in corpora]
         if any(found is None for found in scores):
             with self._starting_weights(subject) as model:
@@ -85,7 +94,7 @@ class DpoObjective:
             count = sum(map(len, corpora))
             self.journal.log("info", "reference_scored", f"scored {count} answers by the starting weights", count=count)
         made = [replace(corpus, reference=found) for corpus, found in zip(corpora, scores, strict=True)]
-        return Rows(made[0], made[1] if validation is not None else None)
+        return Rows(made[0], made[1] if rows.validation is not None else None)
 
     @contextmanager
     def _starting_weights(self, subject: Subject) -> Iterator[nn.Module]:

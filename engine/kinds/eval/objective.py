@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
 from engine.data.chat import chat_corpus, ensure_chat_template
 from engine.data.corpus import Corpus
 from engine.data.mixture import Rows
@@ -47,8 +49,7 @@ class EvalObjective:
         return self._load(self.run.baseline, self.run.baseline_adapter, machine)
 
     def _load(self, base: Path, adapter: Path | None, machine: Machine) -> Subject:
-        own = adapter is not None and (adapter / "tokenizer.json").exists()
-        tokenizer = load_tokenizer(adapter if own and adapter is not None else base)
+        tokenizer = _tokenizer_of(base, adapter)
         in_4bit = was_quantized(adapter)
         model = load_model(base, device=machine.device, dtype=machine.compute_dtype, in_4bit=in_4bit)
         check_fit(model, tokenizer, self.max_length)
@@ -73,11 +74,16 @@ class EvalObjective:
             )
         return limit
 
-    def rows(self, subject: Subject) -> Rows:
-        return Rows(None, self._corpus(subject) if self.task == "loss" else None)
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return _tokenizer_of(self.run.base_model(), self.run.adapter)
 
-    def _corpus(self, subject: Subject) -> Corpus:
-        tokenizer = subject.tokenizer
+    def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
+        return Rows(None, self._corpus(tokenizer) if self.task == "loss" else None)
+
+    def rows(self, subject: Subject) -> Rows:
+        return self.documents(subject.tokenizer)
+
+    def _corpus(self, tokenizer: PreTrainedTokenizerFast) -> Corpus:
         if isinstance(self.source[0].row, str):
             return text_corpus(self.source, tokenizer, self.max_length)
         if ensure_chat_template(tokenizer):
@@ -93,6 +99,11 @@ class EvalObjective:
             return loss_scores(corpus, subject, setting)
         scores = generation_scores if self.task == "generate" else choice_scores
         return scores(self.source, self.shots, subject, setting)
+
+
+def _tokenizer_of(base: Path, adapter: Path | None) -> PreTrainedTokenizerFast:
+    own = adapter is not None and (adapter / "tokenizer.json").exists()
+    return load_tokenizer(adapter if own and adapter is not None else base)
 
 
 def _task_of(spec: EvalSpec, rows: list[SourceRow]) -> str:

@@ -33,15 +33,21 @@ class PretrainObjective(NextToken):
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         spec = self.spec
         if folder is None and not isinstance(spec.model, str):
-            texts = (str(row.row) for row in self.files.sample())
-            tokenizer = new_tokenizer(spec.tokenizer.type, texts, spec.tokenizer.vocab_size)
+            tokenizer = self.tokenizer()
             self.journal.log("info", "tokenizer_trained", f"trained a tokenizer of {len(tokenizer)} tokens")
             model = new_model(spec.model, tokenizer, max_length=spec.hyperparameters.max_length, device=machine.device)
             return Subject(model, tokenizer, "model")
         return self.start.load(folder, machine)
 
-    def rows(self, subject: Subject) -> Rows:
-        return self.files.rows(TextRecipe(subject.tokenizer, self.spec.hyperparameters.max_length), self.journal)
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        """A new model's is made from the training texts, an existing one keeps its own."""
+        if isinstance(self.spec.model, str):
+            return self.start.tokenizer()
+        texts = (str(row.row) for row in self.files.sample())
+        return new_tokenizer(self.spec.tokenizer.type, texts, self.spec.tokenizer.vocab_size)
+
+    def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
+        return self.files.rows(TextRecipe(tokenizer, self.spec.hyperparameters.max_length), self.journal)
 
 
 def new_model(

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
 from engine.data.chat import ChatRecipe
 from engine.data.mixture import Rows
 from engine.data.training import TrainingFiles
@@ -25,7 +27,10 @@ class SftObjective(NextToken):
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         return self.start.load(folder, machine)
 
-    def rows(self, subject: Subject) -> Rows:
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return self.start.tokenizer()
+
+    def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
         hyper = self.spec.hyperparameters
-        recipe = ChatRecipe(subject.tokenizer, max_length=hyper.max_length, long_rows=hyper.long_rows)
+        recipe = ChatRecipe(tokenizer, max_length=hyper.max_length, long_rows=hyper.long_rows)
         return self.files.rows(recipe, self.journal)

@@ -33,6 +33,10 @@ include-name = "POST /v1/jobs"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
+include-name = "POST /v1/preview"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
 include-path-regex = "^/v1/models/"
 parameters = {{ "path.reference" = "fuzzed" }}
 

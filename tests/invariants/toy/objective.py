@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
 from engine.data.mixture import Rows
 from engine.data.source import read_source
 from engine.data.text import text_corpus
@@ -21,7 +23,10 @@ class ToyObjective(NextToken):
         source = folder or self.run.base_model()
         return Subject(load_model(source, device=machine.device), load_tokenizer(source), "model")
 
-    def rows(self, subject: Subject) -> Rows:
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return load_tokenizer(self.run.base_model())
+
+    def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
         rows = read_source(self.run.required_data("train"), "pretrain")
         backwards = [row._replace(row=str(row.row)[::-1]) for row in rows]
-        return Rows(text_corpus(backwards, subject.tokenizer, self.spec.hyperparameters.max_length), None)
+        return Rows(text_corpus(backwards, tokenizer, self.spec.hyperparameters.max_length), None)

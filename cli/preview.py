@@ -1,0 +1,119 @@
+"""`trainyard files preview`: the rows of a file as a job trains on them, trained tokens underlined, the others dim."""
+
+import sys
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.check import purpose_of, require_valid
+from cli.client import Client
+from cli.output import print_json, say
+from cli.upload import upload_file
+
+_KINDS = {"preference": "dpo", "text": "pretrain", "text_jsonl": "pretrain"}
+"""By the format of a file's rows; all others are tuned on."""
+_MARKS = "«", "»"
+"""Around what is trained where nothing can be underlined."""
+_REASONS = {
+    "dropped": "left out: longer than max_length",
+    "no_trained_token": "left out: no trained token within max_length",
+    "excluded": "left out: excluded",
+    "not_a_row": "no row",
+}
+
+
+@click.command()
+@click.argument("file")
+@click.option("--model", required=True, help="Whose tokenizer and chat template: a model, adapter or checkpoint.")
+@click.option("--lines", help="Lines to show: 3 or 3,7,12.")
+@click.option("--limit", default=3, show_default=True, help="Rows to show from the beginning, if no lines are given.")
+@click.option("--max-length", default=2048, show_default=True)
+@click.option("--step", type=click.IntRange(min=1), help="Show the packed rows of this step instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+def preview(
+    file: str, model: str, lines: str | None, limit: int, max_length: int, step: int | None, as_json: bool
+) -> None:
+    """Show which tokens of a file (a path, which is uploaded, or an id) a job would train on."""
+    client = Client()
+    row = _sent(client, Path(file)) if Path(file).is_file() else client.get(f"files/{client.whole_id('file', file)}")
+    kind = _KINDS.get(row["format"], "sft")
+    spec = {"kind": kind, "model": model, "training_file": row["id"], "hyperparameters": {"max_length": max_length}}
+    asked: dict[str, Any] = {"spec": spec, "limit": limit, "step": step, "statistics": True}
+    if lines:
+        asked["lines"] = _numbers(lines)
+    told = client.request("POST", "preview", json=asked, timeout=None).json()
+    if as_json:
+        print_json(told)
+        return
+    for line in _told_step(told["step"]) if told["step"] else _told_rows(told["rows"]):
+        click.echo(line)
+    for counted in told["statistics"]:
+        say(_summary(counted, told["max_length"]))
+    say(f"  next: trainyard jobs init {kind} > job.yaml    # training_file: {row['id']}")
+
+
+def _sent(client: Client, path: Path) -> dict[str, Any]:
+    purpose = purpose_of(path)
+    require_valid(path, purpose)
+    row = upload_file(client, path, purpose)
+    say(f"uploaded {path.name} ({row['row_count']} rows) as {row['id']}")
+    return row
+
+
+def _numbers(lines: str) -> list[int]:
+    try:
+        return [int(line) for line in lines.split(",")]
+    except ValueError as error:
+        raise click.UsageError(f"--lines {lines}: write numbers with commas between them, as 3,7,12.") from error
+
+
+def _told_rows(rows: list[dict[str, Any]]) -> list[str]:
+    told = []
+    for row in rows:
+        notes = [row["split"]] if row["split"] == "validation" else []
+        notes += ["cut to max_length"] if row["truncated"] else []
+        notes += [_REASONS[row["reason"]]] if row["reason"] else []
+        told.append(click.style(f"line {row['line']}" + (f" ({', '.join(notes)})" if notes else ""), bold=True))
+        told += [_told_document(document) for document in row["documents"]]
+    return told
+
+
+def _told_step(step: dict[str, Any]) -> list[str]:
+    told = []
+    for number, batch in enumerate(step["batches"], 1):
+        for place, row in enumerate(batch["rows"], 1):
+            told.append(click.style(f"step {step['step']}, micro-batch {number}, row {place}", bold=True))
+            told += [f"line {document['line']}: {_told_document(document)}" for document in row["documents"]]
+    return told
+
+
+def _told_document(document: dict[str, Any]) -> str:
+    name = f"{document['answer']}: " if document["answer"] else ""
+    runs = groupby(zip(document["pieces"], document["trained"], strict=True), key=lambda token: token[1])
+    return name + "".join(_marked("".join(piece for piece, _ in run), trained) for trained, run in runs)
+
+
+def _marked(text: str, trained: bool) -> str:
+    """Control characters of a file are shown, not obeyed."""
+    shown = "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+    if sys.stdout.isatty():
+        return click.style(shown, underline=True) if trained else click.style(shown, dim=True)
+    return _MARKS[0] + shown + _MARKS[1] if trained else shown
+
+
+def _summary(counted: dict[str, Any], max_length: int) -> str:
+    share = counted["trained_tokens"] / max(1, counted["tokens"])
+    lost = [
+        f"{counted[name]} {what}"
+        for name, what in (
+            ("truncated", f"cut to {max_length} tokens"),
+            ("dropped", "too long and left out"),
+            ("no_trained_token", "without a trained token and left out"),
+        )
+        if counted[name]
+    ]
+    seen = "" if counted["complete"] else " (a part of the file)"
+    told = f"{counted['rows']} training rows{seen}, {counted['tokens']} tokens, {share:.0%} of them trained"
+    return "; ".join([told, *lost])

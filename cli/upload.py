@@ -1,0 +1,13 @@
+"""Sending a data file."""
+
+from pathlib import Path
+from typing import Any
+
+from cli.client import Client
+
+
+def upload_file(client: Client, path: Path, purpose: str) -> dict[str, Any]:
+    """Send a file that has been checked; it is streamed from disk."""
+    with path.open("rb") as content:
+        part = {"file": (path.name, content, "application/octet-stream")}
+        return client.request("POST", "files", data={"purpose": purpose}, files=part, timeout=None).json()

@@ -1,0 +1,52 @@
+"""A preview: some rows of a job, or those of one of its steps, and what there is to say of all of them."""
+
+from typing import Any
+
+from engine.data.stream import RowStream
+from engine.material import Material
+from engine.preview.documents import told
+from engine.preview.lines import Line, lines_of
+from engine.preview.statistics import statistics
+from engine.stop import StopFlag
+
+_MOST_TOKENS = 1 << 16
+"""Of a step that are told; a page shows no more."""
+
+
+def preview(material: Material, asked: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
+    """What is asked for: {lines} or {after_line, limit}, or {step}; {statistics}.
+
+    Raises:
+        StopRequested: asked to stop while all rows were counted.
+    """
+    step, counts = asked.get("step"), bool(asked.get("statistics"))
+    rows = [] if step is not None else [_row(line, material) for line in lines_of(material, asked)]
+    return {
+        "max_length": material.spec.hyperparameters.max_length,
+        "packing": material.spec.hyperparameters.packing,
+        "rows": rows,
+        "step": None if step is None else _step(material, step, stop),
+        "statistics": statistics(material, stop) if counts else [],
+    }
+
+
+def _row(line: Line, material: Material) -> dict[str, Any]:
+    documents = told(line.corpus, line.documents, material.tokenizer)
+    return {**line.facts(), "documents": documents}
+
+
+def _step(material: Material, step: int, stop: StopFlag) -> dict[str, Any]:
+    """Micro-batches of packed rows of documents, as step number `step` takes them."""
+    stream = RowStream.of_job(material.rows, material.spec)
+    for _ in range(step - 1):
+        stop.check()
+        stream.draw_step()
+    batches, tokens = [], 0
+    for drawn in stream.draw_step():
+        packed = []
+        for row in drawn:
+            tokens += int(row.corpus.inputs()[row.documents].sum())
+            if tokens <= _MOST_TOKENS:
+                packed.append({"documents": told(row.corpus, row.documents, material.tokenizer)})
+        batches.append({"rows": packed})
+    return {"step": step, "batches": batches, "tokens": tokens, "complete": tokens <= _MOST_TOKENS}

@@ -1,0 +1,78 @@
+"""What there is to say of all rows of a training file: how long they are, and what becomes of them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from engine.data.corpus import Ints
+from engine.data.cut import LINES_TOLD, Cut
+from engine.data.mixture import Share, Supply
+from engine.data.pairs import PairCorpus
+from engine.data.supply import FileSupply, Seen
+from engine.material import Material
+from engine.stop import StopFlag
+
+_MOST_BLOCKS = 256
+"""64 MB of text. Of longer files as many are counted, from all over the file."""
+_MOST_BINS = 32
+
+
+def statistics(material: Material, stop: StopFlag) -> list[dict[str, Any]]:
+    """Of each file of the mixture.
+
+    Raises:
+        StopRequested: asked to stop.
+    """
+    shares = (*material.mixture.shares, *material.mixture.annealing)
+    return [{"file": _name(share, material)} | _counted(share.supply, stop) for share in shares]
+
+
+def _name(share: Share, material: Material) -> str:
+    return share.name or str(getattr(material.spec, "training_file", ""))
+
+
+def _counted(supply: Supply, stop: StopFlag) -> dict[str, Any]:
+    lengths: list[Ints] = []
+    counts: dict[str, int] = dict.fromkeys(
+        ("documents", "tokens", "trained_tokens", "truncated", "dropped", "no_trained_token"), 0
+    )
+    lines: dict[str, list[int]] = {"truncated": [], "dropped": [], "no_trained_token": []}
+    for seen in _seen(supply):
+        stop.check()
+        lengths.append(seen.lengths)
+        corpus, cut = seen.cut.corpus, seen.cut
+        counts["documents"] += len(corpus)
+        counts["tokens"] += int(corpus.inputs().sum())
+        counts["trained_tokens"] += corpus.labels() if len(corpus) else 0
+        for name, found in zip(lines, (cut.truncated, cut.dropped, cut.untrained), strict=True):
+            counts[name] += len(found)
+            lines[name] += found[: LINES_TOLD - len(lines[name])]
+    all_lengths = np.concatenate(lengths)
+    complete = not isinstance(supply, FileSupply) or len(all_lengths) == supply.row_count()
+    return {
+        "rows": len(all_lengths),
+        "complete": complete,
+        **counts,
+        "lines": lines,
+        "longest": int(all_lengths.max(initial=0)),
+        "lengths": _histogram(all_lengths),
+    }
+
+
+def _seen(supply: Supply) -> Iterator[Seen]:
+    if isinstance(supply, FileSupply):
+        blocks: Sequence[Any] = supply.file.blocks
+        return supply.seen(blocks[:: -(-len(blocks) // _MOST_BLOCKS)])
+    corpus = supply.window(0, 0)
+    origin = corpus.origin if isinstance(corpus, PairCorpus) else None
+    return iter((origin or Seen(corpus.inputs() + 1, Cut(corpus, [], [], [])),))
+
+
+def _histogram(lengths: Ints) -> dict[str, list[int]]:
+    """Rows of each length, in bins of equal width, a power of two: `edges` are where they begin and where the last ends."""
+    width = 1
+    while width * _MOST_BINS <= int(lengths.max(initial=0)):
+        width *= 2
+    counts = np.bincount(lengths // width, minlength=1)
+    return {"edges": (np.arange(len(counts) + 1) * width).tolist(), "counts": counts.tolist()}

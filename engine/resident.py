@@ -1,0 +1,63 @@
+"""A resident engine: it answers questions, a JSON line each, until its input ends.
+
+`{"ask": "preview", ...}` is answered by lines `{"part": ...}` and a last one, `{"end": true}` or `{"failed": {...}}`.
+The line `{"stop": true}` ends the answer that is being given, early and in good order.
+"""
+
+import json
+import queue
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from engine.material import material_of
+from engine.preview import preview
+from engine.process import classified
+from engine.stop import StopFlag, StopRequested
+
+Answer = Iterator[dict[str, Any]]
+
+
+def _preview(asked: dict[str, Any], stop: StopFlag) -> Answer:
+    yield preview(material_of(Path(asked["run_dir"])), asked, stop)
+
+
+_ANSWERS: dict[str, Callable[[dict[str, Any], StopFlag], Answer]] = {"preview": _preview}
+
+
+def serve(questions: IO[str], answers: IO[str]) -> None:
+    """Answer one question after the other; each line is on its way when the next is made."""
+    stop = StopFlag()
+    waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
+    threading.Thread(target=_read, args=(questions, waiting, stop), daemon=True).start()
+    while (asked := waiting.get()) is not None:
+        stop.requested = False
+        try:
+            for part in _ANSWERS[asked["ask"]](asked, stop):
+                _write(answers, {"part": part})
+        except StopRequested:
+            _write(answers, {"end": True})
+        except Exception as error:  # noqa: BLE001 - the next question is answered all the same
+            traceback.print_exc()
+            failure = classified(error)
+            told = {"class": failure.failure, "code": failure.code, "message": failure.message, "mend": failure.mend}
+            _write(answers, {"failed": told})
+        else:
+            _write(answers, {"end": True})
+
+
+def _read(questions: IO[str], waiting: "queue.Queue[dict[str, Any] | None]", stop: StopFlag) -> None:
+    for line in questions:
+        asked = json.loads(line)
+        if asked.get("stop"):
+            stop.requested = True
+        else:
+            waiting.put(asked)
+    waiting.put(None)
+
+
+def _write(answers: IO[str], told: dict[str, Any]) -> None:
+    answers.write(json.dumps(told) + "\n")
+    answers.flush()

@@ -1,0 +1,26 @@
+"""Questions for the desk that are refused before it is asked, and what is said while nobody is there."""
+
+import pytest
+
+from tests.integration.api.live import Live, text_file
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [({"spec": {}, "stap": 1}, "stap"), ({"spec": {}, "limit": 0}, "limit"), ({"limit": 1}, "spec")],
+)
+def test_a_request_that_is_not_one_is_refused(live: Live, asked, param):
+    answer = live.mine.post("/v1/preview", json=asked)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)
+
+
+def test_without_a_desk_the_answer_is_a_503_that_says_so(live: Live):
+    asked = {"spec": {"kind": "pretrain", "training_file": text_file(live.mine)}}
+    answer = live.mine.post("/v1/preview", json=asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "desk_away")
+    assert answer.headers["retry-after"] == "5"
+
+
+def test_another_projects_file_is_not_shown(live: Live):
+    asked = {"spec": {"kind": "pretrain", "training_file": text_file(live.theirs)}}
+    assert live.mine.post("/v1/preview", json=asked).status_code == 404

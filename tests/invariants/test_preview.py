@@ -1,0 +1,124 @@
+"""What a preview shows is what the trainer trains on: the same tokens, the same labels, in the same places."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.loop import Training
+from engine.material import material_of
+from engine.preview import preview
+from engine.stop import StopFlag
+from tests import runs
+
+ROWS = 1_100
+STEPS = 70
+BATCH = 16
+
+
+def sft(root: Path, **hyperparameters: Any) -> Path:
+    return runs.sft_run(root, ROWS, runs.sft_spec(**hyperparameters))
+
+
+def dpo(root: Path, **hyperparameters: Any) -> Path:
+    spec = runs.dpo_spec(**hyperparameters) | {"dpo": {"reference": "disabled_adapter"}}
+    return runs.dpo_run(root, ROWS, spec)
+
+
+def pretrain(root: Path, **hyperparameters: Any) -> Path:
+    runs.pretrain_run(root, **hyperparameters)
+    (root / "data" / "train.txt").write_text(runs.text(4 * ROWS, seed=3))
+    return root
+
+
+KINDS = {"sft": sft, "dpo": dpo, "pretrain": pretrain}
+
+
+def shown(root: Path, **asked: Any) -> dict[str, Any]:
+    return preview(material_of(root), asked, StopFlag())
+
+
+def labels(document: dict[str, Any]) -> list[int]:
+    return [token for token, trained in zip(document["ids"], document["trained"], strict=True) if trained]
+
+
+def documents(batch: dict[str, Any]) -> list[dict[str, Any]]:
+    return [document for row in batch["rows"] for document in row["documents"]]
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rows_of_a_step_are_shown_as_the_trainer_takes_them(tmp_path, kind, packing):
+    root = KINDS[kind](tmp_path / "run", packing=packing, per_device_train_batch_size=BATCH, max_length=48)
+    compared = 0
+    with runs.opened(root) as session:
+        spec: Any = session.spec
+        training = Training(session, spec)
+        for step in range(1, STEPS + 1):
+            batches = training.stream.next_step()
+            told = shown(root, step=step)["step"]["batches"]
+            assert len(told) == len(batches)
+            for batch, seen in zip(batches, map(documents, told), strict=True):
+                assert batch.labels_N.tolist() == [token for document in seen for token in labels(document)]
+                assert batch.label_counts == tuple(len(labels(document)) for document in seen)
+                assert batch.lines == tuple(document["line"] for document in seen)
+                if not any(end - begin for begin, end in batch.prefixes):
+                    assert batch.ids_T.tolist() == [token for document in seen for token in document["ids"][:-1]]
+                compared += len(seen)
+    assert compared > 1_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_line_is_shown_with_the_labels_that_the_trainer_gives_it(tmp_path, kind):
+    root = KINDS[kind](tmp_path / "run", max_length=48)
+    with runs.opened(root) as session:
+        train: Any = session.rows.train
+        corpus = train.window(0, 0) if kind == "dpo" else train.shares[0].supply.window(0, 0)
+    expected: dict[int, list[list[int]]] = {}
+    for document in corpus.documents():
+        masked = [False, *document.trained[1:].tolist()]
+        answers = [int(token) for token, label in zip(document.ids, masked, strict=True) if label]
+        expected.setdefault(document.line, []).append(answers)
+    assert sum(map(len, expected.values())) > 1_000
+    lines = sorted(expected)
+    for start in range(0, len(lines), 100):
+        for row in shown(root, lines=lines[start : start + 100])["rows"]:
+            assert [labels(document) for document in row["documents"]] == expected[row["line"]]
+
+
+def test_lines_that_are_held_out_or_left_out_say_so(tmp_path):
+    root = runs.sft_run(tmp_path / "run", spec=runs.sft_spec(max_length=20, long_rows="drop") | {"exclude_rows": [3]})
+    material = material_of(root)
+    counted = shown(root, statistics=True)["statistics"][0]
+    assert material.rows.validation is not None
+    held_out = int(material.rows.validation.lines[0])
+    dropped = counted["lines"]["dropped"][0]
+    rows = {row["line"]: row for row in shown(root, lines=[3, held_out, dropped, 99])["rows"]}
+    assert [rows[line]["reason"] for line in (3, dropped, 99)] == ["excluded", "dropped", "not_a_row"]
+    assert (rows[held_out]["split"], len(rows[held_out]["documents"])) == ("validation", 1)
+
+
+def test_the_statistics_count_every_training_row_once(tmp_path):
+    root = runs.sft_run(tmp_path / "run", spec=runs.sft_spec(max_length=24))
+    path = root / "data" / "train.jsonl"
+    long = {"messages": [{"role": "user", "content": "the cat " * 60}, {"role": "assistant", "content": "no"}]}
+    path.write_text(path.read_text() + json.dumps(long) + "\n")
+    counted = shown(root, statistics=True)["statistics"][0]
+    with runs.opened(root) as session:
+        train: Any = session.rows.train
+        cut = train.shares[0].supply.cut(0, 0)
+    assert counted["rows"] == train.row_count() == sum(counted["lengths"]["counts"])
+    assert (counted["truncated"], counted["no_trained_token"]) == (len(cut.truncated), len(cut.untrained))
+    assert counted["no_trained_token"] >= 1
+    assert counted["trained_tokens"] == cut.corpus.labels()
+    assert counted["complete"]
+
+
+def test_the_rows_after_a_line_are_pages_of_the_file(tmp_path):
+    root = runs.sft_run(tmp_path / "run")
+    first = [row["line"] for row in shown(root, limit=4)["rows"]]
+    second = [row["line"] for row in shown(root, limit=4, after_line=first[-1])["rows"]]
+    assert first == sorted(first)
+    assert second[0] > first[-1]
+    assert len(second) == 4

@@ -1,0 +1,168 @@
+"""The desk: what cannot wait in the queue is asked and answered here. `python -m workers.desk`.
+
+The API sends a JSON line on a Unix socket and gets lines back (engine.resident). What a question is about is
+laid out as a run directory, so the engine answers it with the code that would carry out the job.
+"""
+
+import asyncio
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import IO, Any
+
+from db.blobs import BlobStore
+from db.models import Job
+from db.session import Database
+from engine.errors import EngineError, FailureClass
+from workers import stage
+from workers.resident import Resident, ResidentDied
+from workers.settings import WorkerSettings
+
+_LOG = logging.getLogger(__name__)
+_MOST_QUESTION_BYTES = 8 << 20
+_MOST_FOLDERS = 64
+_TICK_S = 1.0
+
+
+class Desk:
+    """Lays out what a question is about, and passes on what the engine says."""
+
+    def __init__(self, database: Database, settings: WorkerSettings) -> None:
+        self._database = database
+        self._settings = settings
+        self._blobs = BlobStore(settings.blobs_dir, low_space_bytes=0)
+        self._folder = settings.home / "desk"
+        self.readers = Resident(self._folder / "reader.log")
+        """The engine that looks at rows; it loads no weights."""
+
+    async def serve(self, ended: asyncio.Event) -> None:
+        """Answer until `ended`."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
+        path = self._settings.desk_socket
+        # The kernel takes no path over 107 bytes; by way of its folder any is short.
+        place = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+        try:
+            address = f"/proc/self/fd/{place}/{path.name}"
+            server = await asyncio.start_unix_server(self._answer, address, limit=_MOST_QUESTION_BYTES)
+            path.chmod(0o600)
+            async with server:
+                while not ended.is_set():
+                    await self.readers.end_if_idle(self._settings.desk_idle_s)
+                    try:
+                        await asyncio.wait_for(ended.wait(), _TICK_S)
+                    except TimeoutError:
+                        continue
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(place)
+            await self.readers.end()
+
+    async def _answer(self, questions: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
+        """One question a connection."""
+        try:
+            line = await questions.readline()
+            if line:
+                await self._pass_on(json.loads(line), answers)
+        except ConnectionError:
+            _LOG.info("who asked is gone; the answer ends")
+        finally:
+            answers.close()
+
+    async def _pass_on(self, question: dict[str, Any], answers: asyncio.StreamWriter) -> None:
+        try:
+            told = self.readers.ask(await asyncio.to_thread(self._laid_out, question))
+            try:
+                async for line in told:
+                    answers.write(line)
+                    await answers.drain()
+            finally:
+                await told.aclose()  # type: ignore[attr-defined] - it is a generator
+        except ConnectionError:
+            raise
+        except EngineError as error:
+            answers.write(_failed(error.failure, error.code, error.message, error.mend))
+        except ResidentDied as death:
+            answers.write(_failed(FailureClass.WORKER_LOST, "engine_died", str(death), "Ask again."))
+        except Exception as error:  # noqa: BLE001 - the edge: who asked is told, and the next question is answered
+            _LOG.exception("a question about %s", question.get("ask"))
+            answers.write(_failed(FailureClass.BUG, "desk_error", type(error).__name__, "The desk's log tells more."))
+
+    def _laid_out(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The question, its job a run directory now."""
+        job = Job(
+            id=question["ask"],
+            project_id=question.pop("project_id"),
+            kind=question["spec"]["kind"],
+            spec=question.pop("spec"),
+            base_artifact_id=question.pop("base_id"),
+        )
+        with self._database.read() as s:
+            planned = stage.plan(s, job, 0)
+        told = json.dumps([planned.job["spec"], planned.links], sort_keys=True)
+        run_dir = self._folder / hashlib.sha256(told.encode()).hexdigest()
+        if run_dir.exists():
+            os.utime(run_dir)
+        else:
+            self._lay_out(planned, run_dir)
+        return question | {"run_dir": str(run_dir)}
+
+    def _lay_out(self, planned: stage.Plan, run_dir: Path) -> None:
+        """Whole or not at all; the oldest used go when there are many."""
+        fresh = run_dir.with_name(f"{run_dir.name}.{id(planned)}")
+        stage.lay_out(planned, self._blobs, fresh)
+        stage.share_cache(fresh, self._settings.cache_dir)
+        try:
+            fresh.rename(run_dir)
+        except OSError:  # the same was asked at the same time
+            shutil.rmtree(fresh)
+        folders = sorted(
+            (path for path in self._folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime
+        )
+        for path in folders[:-_MOST_FOLDERS]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _failed(failure: FailureClass, code: str, message: str, mend: str) -> bytes:
+    told = {"class": failure, "code": code, "message": message, "mend": mend}
+    return json.dumps({"failed": told}).encode() + b"\n"
+
+
+def hold_place(settings: WorkerSettings) -> IO[bytes]:
+    """The lock on the socket, held until the file is closed.
+
+    Raises:
+        SystemExit: another desk answers there.
+    """
+    settings.home.mkdir(parents=True, exist_ok=True)
+    lock = settings.desk_socket.with_suffix(".lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit(f"another desk answers at {settings.desk_socket}") from None
+    return lock
+
+
+async def _run(database: Database, settings: WorkerSettings) -> None:
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    await Desk(database, settings).serve(ended)
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = WorkerSettings()
+    database = Database(settings.database_url)
+    with hold_place(settings):
+        asyncio.run(_run(database, settings))
+    database.close()
+
+
+if __name__ == "__main__":
+    main()
