@@ -83,6 +83,7 @@ _METRIC_COLUMNS: list[Column] = [
 ]
 
 _ROW_COLUMNS: list[Column] = [
+    ("file", lambda row: row["file"]),
     ("line", lambda row: row["line"]),
     ("loss", lambda row: row["loss"]),
     ("labels", lambda row: row["labels"]),

@@ -104,6 +104,11 @@ def named_files(spec: dict[str, Any]) -> list[NamedFile]:
     return [named for named in (*single, *shares) if named.file_id != "auto"]
 
 
+def training_files(spec: dict[str, Any]) -> list[NamedFile]:
+    """Those that are trained on, in the order in which the engine counts them."""
+    return [named for named in named_files(spec) if named.name.partition("-")[0] in _MIXTURES.values()]
+
+
 def did_you_mean(unknown: str, known: list[str]) -> str | None:
     """The known name nearest to a mistyped one, or None when nothing is near."""
     near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)

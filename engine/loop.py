@@ -46,7 +46,7 @@ class Training:
             self.stream.cursor = self.progress.cursor
         self.selection = Selection(spec.checkpoints, self.progress)
         self.scale = LossScale(self.progress, session.machine.precision)
-        self.spikes = SpikeWatch(self.progress, self.hyper.on_loss_spike, self.journal)
+        self.spikes = SpikeWatch(self.progress, self.hyper.on_loss_spike, self.journal, self.stream.files)
         kept = None if session.start is None else session.start / checkpoint.STATE / rowlog.NAME
         self.row_log = RowLog(session.run.root / rowlog.NAME, kept)
         self.saved_step = None if session.start is None else self.progress.step

@@ -9,7 +9,8 @@ from typing import BinaryIO, NamedTuple
 
 NAME = "rows.bin"
 _RECORD = struct.Struct("<IIfI")
-"""Step, line of the training file, loss, labels."""
+"""Step, line of the file, loss, labels with the file in their top byte: rows have 2^20 labels, mixtures 128 files."""
+_FILE_BIT = 24
 
 
 class RowLoss(NamedTuple):
@@ -18,6 +19,8 @@ class RowLoss(NamedTuple):
     line: int
     loss: float
     labels: int
+    file: int = 0
+    """Which of engine.jobs.training_files it is from."""
 
 
 class RowLog:
@@ -31,7 +34,7 @@ class RowLog:
 
     def append(self, step: int, rows: Iterable[RowLoss]) -> None:
         with self.path.open("ab") as file:
-            file.write(b"".join(_RECORD.pack(step, row.line, row.loss, row.labels) for row in rows))
+            file.write(b"".join(_packed(step, row) for row in rows))
 
     def copy_to(self, path: Path) -> None:
         if self.path.exists():
@@ -48,7 +51,15 @@ def rows_of_step(file: BinaryIO, step: int) -> list[RowLoss]:
     """The rows of one step in the order in which they were trained on; none when the log does not reach there."""
     low, high = _first_from(file, step), _first_from(file, step + 1)
     file.seek(low * _RECORD.size)
-    return [RowLoss(*record[1:]) for record in _RECORD.iter_unpack(file.read((high - low) * _RECORD.size))]
+    return [_unpacked(*record) for record in _RECORD.iter_unpack(file.read((high - low) * _RECORD.size))]
+
+
+def _packed(step: int, row: RowLoss) -> bytes:
+    return _RECORD.pack(step, row.line, row.loss, row.labels | row.file << _FILE_BIT)
+
+
+def _unpacked(_step: int, line: int, loss: float, labels_and_file: int) -> RowLoss:
+    return RowLoss(line, loss, labels_and_file & (1 << _FILE_BIT) - 1, labels_and_file >> _FILE_BIT)
 
 
 def _first_from(file: BinaryIO, step: int) -> int:

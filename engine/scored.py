@@ -16,13 +16,16 @@ class RowShares(NamedTuple):
     lines: tuple[int, ...]
     counts: tuple[int, ...]
     losses: Tensor
+    files: tuple[int, ...] = ()
+    """Of a mixture."""
 
     def by_row(self) -> list[RowLoss]:
         counts = np.array(self.counts)
         row_of_each = np.repeat(np.arange(len(counts)), counts)
         totals = np.bincount(row_of_each, self.losses.double().cpu().numpy(), len(counts))
         means = totals / np.maximum(counts, 1)
-        return [RowLoss(*row) for row in zip(self.lines, means.tolist(), self.counts, strict=True)]
+        files = self.files or (0,) * len(counts)
+        return [RowLoss(*row) for row in zip(self.lines, means.tolist(), self.counts, files, strict=True)]
 
 
 class Scored(NamedTuple):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from engine.checkpoint import Progress
 from engine.errors import Diverged
@@ -40,10 +40,13 @@ class Outcome:
 
 
 class SpikeWatch:
-    """Compares each step with the ones before it; what it remembers is part of the run's progress."""
+    """Compares each step with the ones before it; what it remembers is part of the run's progress.
 
-    def __init__(self, progress: Progress, action: Action, journal: Journal) -> None:
-        self.progress, self.action, self.journal = progress, action, journal
+    `files` are the names of those that the rows are from; where there are several, a row is told with its file.
+    """
+
+    def __init__(self, progress: Progress, action: Action, journal: Journal, files: Sequence[str] = ("",)) -> None:
+        self.progress, self.action, self.journal, self.files = progress, action, journal, files
 
     def allows(self, outcome: Outcome) -> bool:
         """Whether the step's update is to be applied.
@@ -52,7 +55,7 @@ class SpikeWatch:
             Diverged: loss or gradient is not a number, or stands out where `on_loss_spike` is "stop".
         """
         if not (math.isfinite(outcome.loss) and math.isfinite(outcome.grad_norm)):
-            raise _diverged(outcome)
+            raise self._diverged(outcome)
         loss = _level(self.progress.recent_losses, outcome.loss, _LOSS_DEVIATIONS, least=_loss_step)
         log_norm = math.log(max(outcome.grad_norm, 1e-30))
         norm = _level(self.progress.recent_log_norms, log_norm, _NORM_DEVIATIONS, least=_norm_step)
@@ -65,7 +68,7 @@ class SpikeWatch:
 
     def _spike(self, outcome: Outcome, told: str, expected: float) -> bool:
         worst = sorted(outcome.rows, key=_loss, reverse=True)[:_ROWS_TOLD]
-        lines = ", ".join(f"{row.line} ({row.loss:.4g})" for row in worst[:5])
+        lines = ", ".join(f"{self._place(row)} ({row.loss:.4g})" for row in worst[:5])
         message = f"{told} at step {outcome.step}; the lines that lose most: {lines}"
         if self.action == "stop":
             raise Diverged("loss_spike", message, _MEND + " on_loss_spike 'skip' leaves such steps out.")
@@ -77,10 +80,30 @@ class SpikeWatch:
             loss=outcome.loss,
             grad_norm=outcome.grad_norm,
             expected=expected,
-            rows=[{"line": row.line, "loss": row.loss if math.isfinite(row.loss) else None} for row in worst],
+            rows=[self._told(row) for row in worst],
             skipped=self.action == "skip",
         )
         return self.action != "skip"
+
+    def _told(self, row: RowLoss) -> dict[str, Any]:
+        told = {"line": row.line, "loss": row.loss if math.isfinite(row.loss) else None}
+        return told if len(self.files) == 1 else {"file": self.files[row.file], **told}
+
+    def _place(self, row: RowLoss) -> str:
+        return str(row.line) if len(self.files) == 1 else f"{row.line} of {self.files[row.file]}"
+
+    def _diverged(self, outcome: Outcome) -> Diverged:
+        not_finite = [row for row in outcome.rows if not math.isfinite(row.loss)]
+        rows = sorted(not_finite or outcome.rows, key=lambda row: (row.file, row.line))
+        places = list(dict.fromkeys(map(self._place, rows)))
+        told = ", ".join(places[:_ROWS_TOLD]) + (", ..." if len(places) > _ROWS_TOLD else "")
+        what = (
+            f"the loss is {outcome.loss}"
+            if not math.isfinite(outcome.loss)
+            else f"the gradient's norm is {outcome.grad_norm}"
+        )
+        which = "the rows whose own loss is no number" if not_finite else "its rows"
+        return Diverged("diverged", f"{what} at step {outcome.step}; {which} are from lines {told}", _MEND)
 
 
 def _loss_step(level: float) -> float:
@@ -105,16 +128,3 @@ def _level(recent: list[float], value: float, deviations: float, least: Callable
 
 def _loss(row: RowLoss) -> float:
     return row.loss if math.isfinite(row.loss) else math.inf
-
-
-def _diverged(outcome: Outcome) -> Diverged:
-    not_finite = sorted({row.line for row in outcome.rows if not math.isfinite(row.loss)})
-    lines = not_finite or sorted({row.line for row in outcome.rows})
-    told = ", ".join(map(str, lines[:_ROWS_TOLD])) + (", ..." if len(lines) > _ROWS_TOLD else "")
-    what = (
-        f"the loss is {outcome.loss}"
-        if not math.isfinite(outcome.loss)
-        else f"the gradient's norm is {outcome.grad_norm}"
-    )
-    which = "the rows whose own loss is no number" if not_finite else "its rows"
-    return Diverged("diverged", f"{what} at step {outcome.step}; {which} are from lines {told}", _MEND)

@@ -8,6 +8,7 @@ from api.errors import ApiError
 from api.jobs.schemas import RowLossObject, StepRows
 from api.jobs.service import find
 from db import artifacts
+from engine.jobs import training_files
 from engine.rowlog import NAME, last_step, rows_of_step
 
 
@@ -21,6 +22,7 @@ def rows(service: Service, caller: Caller, job_id: str, step: int) -> StepRows:
         job = find(session, caller, job_id)
         saved, _ = artifacts.page(session, job.project_id, kinds=["checkpoint"], job_id=job.id, after=None, limit=1)
         files = artifacts.files(session, saved[0].id) if saved else []
+        trained = training_files(job.spec)
     log = next((file for file in files if file.path == f"state/{NAME}"), None)
     if log is None:
         raise _unknown(step, "the job has no checkpoint that tells of its rows")
@@ -28,7 +30,10 @@ def rows(service: Service, caller: Caller, job_id: str, step: int) -> StepRows:
         found, known = rows_of_step(file, step), last_step(file)
     if not found:
         raise _unknown(step, f"the newest checkpoint tells of steps 1 to {known}")
-    told = [RowLossObject(line=row.line, loss=_finite(row.loss), labels=row.labels) for row in found]
+    told = [
+        RowLossObject(file=trained[row.file].file_id, line=row.line, loss=_finite(row.loss), labels=row.labels)
+        for row in found
+    ]
     return StepRows(step=step, data=sorted(told, key=_worst_first))
 
 

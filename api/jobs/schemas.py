@@ -93,8 +93,9 @@ class MetricObject(BaseModel):
 
 
 class RowLossObject(BaseModel):
-    """What one row of the training file lost: the mean over its labels; null where it is not finite."""
+    """What one row of a training file lost: the mean over its labels; null where it is not finite."""
 
+    file: str
     line: int
     loss: float | None
     labels: int

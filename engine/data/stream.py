@@ -209,6 +209,11 @@ class RowStream:
         """How far the cursor is, in epochs of the first supply in use."""
         return self._active()[0].epoch()
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The names that `Batch.files` count through."""
+        return tuple(source.name for source in self.sources)
+
     def tokens_by_file(self) -> dict[str, float]:
         """Of a mixture: what was drawn from each file so far."""
         counts: dict[str, float] = {}

@@ -65,4 +65,4 @@ def token_score(model: nn.Module, batch: Batch) -> Scored:
     hidden_ND = labelled_states(model, batch)
     losses_N = torch.empty(batch.count, device=hidden_ND.device)
     total = summed_cross_entropy(hidden_ND, head_of(model), batch.labels_N, losses_N)
-    return Scored(total, batch.count, {}, RowShares(batch.lines, batch.label_counts, losses_N))
+    return Scored(total, batch.count, {}, RowShares(batch.lines, batch.label_counts, losses_N, batch.files))

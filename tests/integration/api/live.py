@@ -53,6 +53,14 @@ def pretrain_spec(file_id: str, **changes: Any) -> dict[str, Any]:
     return {"kind": "pretrain", "training_file": file_id, **changes}
 
 
+def mixed_spec(*file_ids: str) -> dict[str, Any]:
+    return {
+        "kind": "pretrain",
+        "mixture": [{"file": file_id} for file_id in file_ids],
+        "hyperparameters": {"max_steps": 2},
+    }
+
+
 def text_file(client: httpx.Client) -> str:
     return upload(client, b"to be or not to be\n", "pretrain", "text.txt").json()["id"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.integration.api.live import CHAT, Live, served, submitted, until, upload
+from tests.integration.api.live import CHAT, Live, mixed_spec, served, submitted, text_file, until, upload
 
 
 def blobs_in(live: Live) -> list[Path]:
@@ -203,6 +203,12 @@ def test_a_file_that_a_waiting_job_needs_is_not_deleted(live: Live):
     answer = live.mine.delete(f"/v1/files/{job['spec']['training_file']}")
     assert error(answer, 409)["code"] == "in_use"
     assert answer.headers["x-should-retry"] == "false"
+
+
+def test_no_file_of_a_mixture_that_a_waiting_job_needs_is_deleted(live: Live):
+    files = [text_file(live.mine), text_file(live.mine)]
+    assert live.mine.post("/v1/jobs", json=mixed_spec(*files)).status_code == 201
+    assert [error(live.mine.delete(f"/v1/files/{file_id}"), 409)["code"] for file_id in files] == ["in_use"] * 2
 
 
 def test_an_upload_announced_too_large_is_refused_before_it_is_sent(live: Live):

@@ -13,6 +13,7 @@ from tests.integration.api.live import (
     CHAT,
     Live,
     claimed,
+    mixed_spec,
     pretrain_spec,
     published,
     started,
@@ -83,6 +84,11 @@ def test_a_spec_that_cannot_be_run_is_refused_with_its_path(live: Live, changes,
     told = error(live.mine.post("/v1/jobs", json=pretrain_spec(text_file(live.mine)) | changes), status)
     assert (told["code"], told["param"]) == (code, param)
     assert hint is None or hint in (told["errors"][0]["hint"] or "")
+
+
+def test_an_unknown_file_of_a_mixture_is_named_with_its_place(live: Live):
+    told = error(live.mine.post("/v1/jobs", json=mixed_spec(text_file(live.mine), "file-0")), 404)
+    assert (told["code"], told["param"]) == ("file_not_found", "mixture[1].file")
 
 
 def test_an_unknown_model_gets_a_did_you_mean(live: Live):

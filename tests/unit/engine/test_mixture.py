@@ -1,5 +1,6 @@
 """Mixtures of files: their shares, the annealing tail, and what a spec may ask for."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ from pydantic import ValidationError
 from engine.data.corpus import Corpus, Document
 from engine.data.mixture import Mixture, Share
 from engine.data.stream import RowStream
-from engine.jobs import JOB_SPEC, named_files, resolve
+from engine.jobs import JOB_SPEC, named_files, resolve, training_files
+from engine.rowlog import NAME, rows_of_step
 from tests import runs
 
 STEPS = {"max_steps": 6, "max_length": 32, "per_device_train_batch_size": 4}
@@ -131,10 +133,15 @@ def mixed_run(root: Path) -> Path:
     return root
 
 
-def test_a_run_on_a_mixture_tells_the_tokens_of_each_file(tmp_path):
+def test_a_run_on_a_mixture_tells_the_tokens_and_the_rows_of_each_file(tmp_path):
     root = mixed_run(tmp_path / "run")
     assert runs.carry_out(root) == 0
     values = [event["values"] for event in runs.events(root, "metrics") if event["split"] == "train"]
     assert values[3]["tokens/file-a"] / (values[3]["tokens"]) == pytest.approx(0.75, abs=0.08)
     assert values[5]["tokens/file-a"] == values[3]["tokens/file-a"], "the tail is file-b alone"
     assert values[5]["tokens/file-a"] + values[5]["tokens/file-b"] == values[5]["tokens"]
+    spec = json.loads((root / "job.json").read_text())["spec"]
+    with (root / NAME).open("rb") as log:
+        places = [{training_files(spec)[row.file].path for row in rows_of_step(log, step)} for step in range(1, 7)]
+    assert set.union(*places[:4]) == {"mixture[0].file", "mixture[1].file"}
+    assert set.union(*places[4:]) == {"annealing[0].file"}

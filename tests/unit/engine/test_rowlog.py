@@ -18,7 +18,7 @@ def log_of(path: Path, steps: dict[int, list[RowLoss]]) -> RowLog:
     return log
 
 
-STEPS = {step: [RowLoss(line, line / step, 3) for line in range(step)] for step in range(1, 40)}
+STEPS = {step: [RowLoss(line, line / step, 3, file=line % 128) for line in range(step)] for step in range(1, 40)}
 
 
 def test_the_rows_of_every_step_are_found_again(tmp_path):
@@ -27,7 +27,7 @@ def test_the_rows_of_every_step_are_found_again(tmp_path):
         assert last_step(file) == 39
         for step, rows in STEPS.items():
             found = rows_of_step(file, step)
-            assert [row.line for row in found] == [row.line for row in rows]
+            assert [(row.line, row.labels, row.file) for row in found] == [(row.line, 3, row.file) for row in rows]
             assert [row.loss for row in found] == pytest.approx([row.loss for row in rows], rel=1e-6)
 
 

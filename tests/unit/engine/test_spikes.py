@@ -55,6 +55,17 @@ def test_a_jump_of_the_loss_is_told_with_the_rows_that_lose_most_first(journal, 
     assert [row["line"] for row in told["rows"]] == [5, 4, 3]
 
 
+def test_of_several_files_a_row_is_named_with_its_own(journal, tmp_path):
+    made = watch(journal)
+    made.files = ("file-a", "file-b")
+    assert made.allows(outcome(40, 4.0, rows=(RowLoss(3, 1.9, 7, file=0), RowLoss(3, 9.0, 7, file=1))))
+    (event,) = runs.events(tmp_path, "log")
+    assert [(row["file"], row["line"]) for row in event["data"]["rows"]] == [("file-b", 3), ("file-a", 3)]
+    assert event["message"].endswith("lose most: 3 of file-b (9), 3 of file-a (1.9)")
+    with pytest.raises(Diverged, match=r"are from lines 3 of file-b$"):
+        made.allows(outcome(41, math.nan, rows=(RowLoss(3, 1.9, 7, file=0), RowLoss(3, math.nan, 7, file=1))))
+
+
 def test_a_jump_of_the_gradient_alone_is_told(journal, tmp_path):
     assert watch(journal).allows(outcome(40, 2.0, grad_norm=500.0))
     assert alarms(tmp_path)[0]["grad_norm"] == 500.0
