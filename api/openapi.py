@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.jobs.routes import SPEC_SCHEMA
+from api.session.seal import COOKIE
 
 _DESCRIPTION = """Training as a service: data files and job specs in, versioned models and adapters out.
 
@@ -32,6 +33,13 @@ _LINKS = {
     ),
 }
 
+_SESSION = {
+    "type": "apiKey",
+    "in": "cookie",
+    "name": COOKIE,
+    "description": "What POST /v1/session sets. Changes carry the X-CSRF-Token that GET /v1/session tells.",
+}
+
 
 def add_openapi(app: FastAPI) -> None:
     """Let the application publish this document."""
@@ -51,10 +59,12 @@ def _document(app: FastAPI) -> dict[str, Any]:
         schemas.pop(name, None)
     schemas.update(SPEC_SCHEMA["$defs"])
     _require_tags(document, schemas)
+    document["components"]["securitySchemes"]["Session"] = _SESSION
     for operations in document["paths"].values():
         for operation in operations.values():
             _drop_unused(operation["responses"])
             _add_links(operation)
+            _add_session(operation)
             for parameter in operation.get("parameters", ()):
                 _drop_null(parameter)
     return document
@@ -64,6 +74,12 @@ def _drop_unused(responses: dict[str, Any]) -> None:
     content = responses.get("422", {}).get("content", {}).get("application/json", {})
     if content.get("schema", {}).get("$ref", "").endswith("/HTTPValidationError"):
         del responses["422"]
+
+
+def _add_session(operation: dict[str, Any]) -> None:
+    """Whatever a key opens, a session opened with it opens too."""
+    if "security" in operation:
+        operation["security"].append({"Session": []})
 
 
 def _add_links(operation: dict[str, Any]) -> None:

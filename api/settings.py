@@ -9,6 +9,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from api.private import write_private
 from engine.rows.checker import MAX_LINE_BYTES
 
+PAGE_DIR = Path(__file__).resolve().parent.parent / "dashboard" / "dist"
+
 
 class ApiSettings(BaseSettings):
     """Where the API listens and what it takes in."""
@@ -20,6 +22,8 @@ class ApiSettings(BaseSettings):
     max_upload_bytes: int = Field(default=64 * 2**30, ge=1)
     max_body_bytes: int = Field(default=2**20, ge=1024, description="Of a JSON body.")
     max_line_bytes: int = Field(default=MAX_LINE_BYTES, ge=64, description="Of one row of an uploaded file.")
+    secure_cookie: bool = Field(default=False, description="Set it where browsers come through a TLS proxy.")
+    page_dir: Path = Field(default=PAGE_DIR, description="Where the dashboard has been built.")
     secret: SecretStr | None = Field(
         default=None, description="Keys are stored as HMACs under it. home/secret when left out."
     )

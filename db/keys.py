@@ -41,6 +41,11 @@ def authenticate(s: Session, token: str, secret: bytes) -> ApiKey | None:
     return s.scalars(query).one_or_none()
 
 
+def working(s: Session, key_id: str) -> ApiKey | None:
+    """The key of that id, whosever it is, unless it is revoked."""
+    return s.scalars(select(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))).one_or_none()
+
+
 def revoke(s: Session, project_id: str, key_id: str) -> bool:
     """Whether there was such a key, not revoked yet. It opens nothing from this commit on."""
     revoked = s.scalars(

@@ -21,7 +21,7 @@ def stale_pins() -> list[str]:
     project = tomllib.loads((DOCKER.parent / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     stale = []
-    for line in [*project["dependencies"], *extras["train"], *extras["dev"]]:
+    for line in [*project["dependencies"], *extras["train"], *extras["dev"], *extras["page"]]:
         wanted = Requirement(line)
         version = locked.get(canonicalize_name(wanted.name))
         if version is None or version not in wanted.specifier:

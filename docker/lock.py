@@ -13,7 +13,7 @@ from packaging.version import Version
 
 DOCKER = Path(__file__).parent
 HEADER = "# The tree that was tested together, transitive packages too. Written by docker/lock.py.\n"
-EXTRAS = ("train", "dev", "peers")
+EXTRAS = ("train", "dev", "page", "peers")
 BY_TORCH = ("nvidia-", "cuda-", "triton")
 """A CUDA build of torch pins these itself; a CPU build has none of them."""
 

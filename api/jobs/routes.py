@@ -10,8 +10,9 @@ from api.deps import After, CallerDep, Limit, Order, SeriesLimit, ServiceDep
 from api.errors import documented
 from api.jobs import service as jobs
 from api.jobs import submit
+from api.jobs.curves import curve
 from api.jobs.rows import rows
-from api.jobs.schemas import EventObject, JobObject, MetricObject, Status, StepRows
+from api.jobs.schemas import CurveObject, EventObject, JobObject, MetricObject, Status, StepRows
 from api.models.schemas import ArtifactObject
 from engine.jobs import JOB_SPEC, SPECS
 
@@ -32,6 +33,12 @@ AfterSeq = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last seq of 
 AfterStep = Annotated[int | None, Query(ge=0, le=_MAX_SEQ, description="The last step of the page before.")]
 Level = Annotated[Literal["info", "warn", "error"] | None, Query()]
 Step = Annotated[int, Path(ge=1, le=_MAX_SEQ, description="A step of the job, from 1.")]
+Points = Annotated[int, Query(ge=2, le=20_000, description="About so many points at most; extremes are kept.")]
+Smoothing = Annotated[
+    float, Query(ge=0, lt=1, description="How much of the mean of all earlier points stays in the next; 0: none of it.")
+]
+Metric = Annotated[str, Path(pattern=r'^[^"\\\x00]{1,200}$', description="A figure of the job: loss, grad_norm, ...")]
+OneSplit = Annotated[Literal["train", "eval"], Query()]
 Split = Annotated[Literal["train", "eval"] | None, Query()]
 
 
@@ -111,6 +118,20 @@ def list_job_metrics(
 ) -> Response:
     """List the figures of a job by step; the cursor is the step."""
     return answer(jobs.metrics(service, caller, job_id, split=split, after=after, limit=limit))
+
+
+@router.get("/{job_id}/metrics/{metric:path}", response_model=CurveObject, responses=documented(401, 404, 422))
+def show_job_curve(
+    service: ServiceDep,
+    caller: CallerDep,
+    job_id: str,
+    metric: Metric,
+    split: OneSplit = "train",
+    points: Points = 2000,
+    smoothing: Smoothing = 0.0,
+) -> Response:
+    """Show one figure over the steps of a job; its name may hold a slash."""
+    return answer(curve(service, caller, job_id, split=split, name=metric, points=points, smoothing=smoothing))
 
 
 @router.get("/{job_id}/steps/{step}/rows", response_model=StepRows, responses=documented(401, 404, 422))

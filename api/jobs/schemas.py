@@ -92,6 +92,24 @@ class MetricObject(BaseModel):
     values: Figures
 
 
+class CurveObject(BaseModel):
+    """One figure over the steps of a job, in columns of one length: null is a figure that was not finite.
+
+    Of `total` points these are the first, the last, and of each stretch the lowest and the highest.
+    """
+
+    object: Literal["curve"] = "curve"
+    metric: str
+    split: str
+    total: int
+    last_seq: int
+    step: list[int]
+    time: list[float]
+    tokens: list[float | None]
+    value: list[float | None]
+    smoothed: list[float | None] | None
+
+
 class RowLossObject(BaseModel):
     """What one row of a training file lost: the mean over its labels; null where it is not finite."""
 

@@ -1,0 +1,27 @@
+"""The curve of a figure, as columns: what a chart takes."""
+
+from api.auth import Caller
+from api.deps import Service
+from api.jobs.schemas import CurveObject
+from api.jobs.service import find
+from db import curves
+
+
+def curve(
+    service: Service, caller: Caller, job_id: str, *, split: str, name: str, points: int, smoothing: float
+) -> CurveObject:
+    """Raises ApiError 404 when the project has no such job; a figure that it never told has no points."""
+    with service.database.read() as session:
+        find(session, caller, job_id)
+        found = curves.curve(session, job_id, split=split, name=name, points=points, smoothing=smoothing)
+    return CurveObject(
+        metric=name,
+        split=split,
+        total=found.total,
+        last_seq=found.last_seq,
+        step=[point.step for point in found.points],
+        time=[point.time for point in found.points],
+        tokens=[point.tokens for point in found.points],
+        value=[point.value for point in found.points],
+        smoothed=found.smoothed,
+    )

@@ -1,0 +1,28 @@
+"""`python -m api.openapi_file`: the OpenAPI document on stdout, without a service. The dashboard's client is made of it."""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import orjson
+from pydantic import SecretStr
+
+from api.app import create_app
+from api.settings import ApiSettings
+from db.session import Database
+from db.settings import StorageSettings
+
+_NO_BROKER = "redis://127.0.0.1:1/0"
+
+
+def main() -> None:
+    """Print it, keys sorted: the same document is the same text."""
+    settings = ApiSettings(secret=SecretStr("of no service"))
+    with TemporaryDirectory() as home:
+        app = create_app(settings, StorageSettings(home=Path(home)), Database(f"sqlite:///{home}/none.db"), _NO_BROKER)
+    text = orjson.dumps(app.openapi(), option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    sys.stdout.buffer.write(text + b"\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The built dashboard: its files, read once, ready to be sent."""
+
+import gzip
+import hashlib
+import mimetypes
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+_HASHED = "assets/"
+"""Vite puts a file's hash into its name there, so a browser may keep it for good."""
+_TEXT = (".css", ".html", ".js", ".svg", ".webmanifest")
+
+
+class PageFile(NamedTuple):
+    """A file of the page. `packed` is its gzip, where that is smaller."""
+
+    content: bytes
+    packed: bytes | None
+    media_type: str
+    etag: str
+    lasting: bool
+
+
+@cache
+def page_files(folder: Path) -> dict[str, PageFile]:
+    """Path below the folder -> file; empty when nothing has been built there.
+
+    A request can name nothing but a key of this table, so no path leads out of the folder.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            name = path.relative_to(folder).as_posix()
+            found[name] = _read(path, lasting=name.startswith(_HASHED))
+    return found
+
+
+def _read(path: Path, *, lasting: bool) -> PageFile:
+    content = path.read_bytes()
+    packed = gzip.compress(content, 9, mtime=0) if path.suffix in _TEXT else None
+    return PageFile(
+        content,
+        packed if packed is not None and len(packed) < len(content) else None,
+        mimetypes.guess_type(path.name)[0] or "application/octet-stream",
+        f'"{hashlib.sha256(content).hexdigest()}"',
+        lasting,
+    )

@@ -1,0 +1,74 @@
+"""/v1/session: signing in with an API key, for browsers. The key itself is not kept, in no cookie and no storage."""
+
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
+from pydantic import ValidationError
+
+from api.answers import answer
+from api.auth import Caller, wrong_key
+from api.bodies import read_json
+from api.deps import CallerDep, Service, ServiceDep
+from api.errors import documented
+from api.me import of_caller
+from api.session.schemas import SessionObject, SignIn
+from api.session.seal import COOKIE, Ticket
+from api.validation import invalid
+
+router = APIRouter(prefix="/session", tags=["session"])
+
+_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": SignIn.model_json_schema()}},
+    }
+}
+
+
+@router.post(
+    "", status_code=201, response_model=SessionObject, responses=documented(401, 413, 415, 422), openapi_extra=_BODY
+)
+async def sign_in(service: ServiceDep, request: Request) -> Response:
+    """Open a session with an API key: the answer sets a cookie that stands for the key."""
+    body = await read_json(request, service.settings.max_body_bytes)
+    try:
+        wanted = SignIn.model_validate(body)
+    except ValidationError as error:
+        raise invalid(error.errors(), body) from error
+    caller = await service.keyring.caller(wanted.key.strip())
+    if caller is None:
+        raise wrong_key()
+    token, ticket = service.keyring.seal.issue(caller.key_id)
+    response = answer(await to_thread.run_sync(_told, service, caller, ticket), 201)
+    response.set_cookie(
+        COOKIE,
+        token,
+        expires=ticket.expires_at,
+        path="/",
+        secure=service.settings.secure_cookie or request.url.scheme == "https",
+        httponly=True,
+        samesite="strict",
+    )
+    return response
+
+
+@router.get("", response_model=SessionObject)
+async def show_session(service: ServiceDep, request: Request) -> Response:
+    """Tell who is signed in, and what changing requests must carry."""
+    ticket = service.keyring.seal.open(request.cookies.get(COOKIE, ""))
+    caller = None if ticket is None else await service.keyring.caller_of_key(ticket.key_id)
+    if ticket is None or caller is None:
+        return answer(SessionObject())
+    return answer(await to_thread.run_sync(_told, service, caller, ticket))
+
+
+@router.delete("", response_model=SessionObject, responses=documented(401, 403))
+async def sign_out(_caller: CallerDep) -> Response:
+    """Close the session: the answer takes the cookie back."""
+    response = answer(SessionObject())
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    return response
+
+
+def _told(service: Service, caller: Caller, ticket: Ticket) -> SessionObject:
+    me = of_caller(service, caller)
+    return SessionObject(csrf_token=ticket.csrf_token, expires_at=ticket.expires_at, key=me.key, project=me.project)

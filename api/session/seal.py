@@ -1,0 +1,54 @@
+"""The token of a browser's session: who signed in, until when, and that this service said so."""
+
+import hashlib
+import hmac
+import secrets
+import time
+from typing import NamedTuple
+
+COOKIE = "trainyard_session"
+CSRF_HEADER = "x-csrf-token"
+_LASTS_S = 14 * 24 * 3600
+_NONCE_BYTES = 16
+
+
+class Ticket(NamedTuple):
+    """An open session: the key it was opened with, when it ends (Unix seconds), and what its writes must carry."""
+
+    key_id: str
+    expires_at: int
+    csrf_token: str
+
+
+class Seal:
+    """Makes and reads session tokens. Nothing is stored: a session ends with its time or with its key."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = hmac.digest(secret, b"trainyard sessions", hashlib.sha256)
+
+    def issue(self, key_id: str) -> tuple[str, Ticket]:
+        """A new session: the cookie's value, and what it says."""
+        expires_at = int(time.time()) + _LASTS_S
+        body = f"{key_id}.{expires_at}.{secrets.token_urlsafe(_NONCE_BYTES)}"
+        return f"{body}.{self._sign(body)}", Ticket(key_id, expires_at, self._csrf(body))
+
+    def open(self, token: str) -> Ticket | None:
+        """What a cookie says; None when it is not ours or its time is over."""
+        body, _, signature = token.rpartition(".")
+        if not hmac.compare_digest(signature.encode(), self._sign(body).encode()):
+            return None
+        key_id, expires_at, _ = body.split(".")
+        if int(expires_at) <= time.time():
+            return None
+        return Ticket(key_id, int(expires_at), self._csrf(body))
+
+    def _sign(self, body: str) -> str:
+        return hmac.digest(self._secret, b"session:" + body.encode(errors="surrogatepass"), hashlib.sha256).hex()
+
+    def _csrf(self, body: str) -> str:
+        return hmac.digest(self._secret, b"csrf:" + body.encode(), hashlib.sha256).hex()
+
+
+def same(given: str, wanted: str) -> bool:
+    """Whether two tokens are equal, in a time that does not tell how far they agree."""
+    return hmac.compare_digest(given.encode(errors="surrogatepass"), wanted.encode())

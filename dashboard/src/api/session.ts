@@ -1,0 +1,24 @@
+import { queryOptions } from "@tanstack/react-query";
+import { ask, carry, client, type Schemas } from "./client";
+
+export type Session = Schemas["SessionObject"];
+
+/** Who is signed in; its CSRF token goes with every change from then on. */
+export const sessionQuery = queryOptions({
+  queryKey: ["session"],
+  queryFn: async () => kept(await ask(client.GET("/v1/session"))),
+  staleTime: Number.POSITIVE_INFINITY,
+});
+
+export async function signIn(key: string): Promise<Session> {
+  return kept(await ask(client.POST("/v1/session", { body: { key } })));
+}
+
+export async function signOut(): Promise<Session> {
+  return kept(await ask(client.DELETE("/v1/session")));
+}
+
+function kept(session: Session): Session {
+  carry(session.csrf_token ?? null);
+  return session;
+}

@@ -1,0 +1,31 @@
+import { useState } from "react";
+import { Button } from "./Button";
+import css from "./Command.module.css";
+import { Icon } from "./Icon";
+
+/** A command to type, with a button that takes it along. */
+export function Command({ text }: { text: string }) {
+  return (
+    <div className={css.command}>
+      <code>{text}</code>
+      <Copy text={text} label="Copy the command" />
+    </div>
+  );
+}
+
+const TOLD_MS = 1600;
+
+export function Copy({ text, label, word }: { text: string; label: string; word?: string }) {
+  const [copied, setCopied] = useState(false);
+  async function copy() {
+    await navigator.clipboard.writeText(text);
+    setCopied(true);
+    setTimeout(() => setCopied(false), TOLD_MS);
+  }
+  return (
+    <Button look={word ? "plain" : "icon"} onClick={copy} aria-label={copied ? "Copied" : label} title={label}>
+      <Icon name={copied ? "succeeded" : "copy"} />
+      {word && (copied ? "Copied" : word)}
+    </Button>
+  );
+}

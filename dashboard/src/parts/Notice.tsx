@@ -1,0 +1,31 @@
+import type { ReactNode } from "react";
+import { Refusal } from "../api/client";
+import { Icon } from "./Icon";
+import css from "./Notice.module.css";
+
+/** What a person should know before reading on. */
+export function Notice({ tone, children }: { tone?: "bad" | "warn"; children: ReactNode }) {
+  return (
+    <div className={`${css.notice} ${tone ? css[tone] : ""}`} role={tone === "bad" ? "alert" : undefined}>
+      <Icon name={tone ? "warn" : "info"} />
+      <div>{children}</div>
+    </div>
+  );
+}
+
+/** Nothing is here yet, and what to do about it. */
+export function Empty({ title, children }: { title: string; children?: ReactNode }) {
+  return (
+    <div className={css.empty}>
+      <h2>{title}</h2>
+      {children}
+    </div>
+  );
+}
+
+/** What went wrong, in the service's own words. */
+export function Failure({ error }: { error: Error }) {
+  const told =
+    error instanceof Refusal ? error.message : "The service does not answer. This page tries again by itself.";
+  return <Notice tone="bad">{told}</Notice>;
+}

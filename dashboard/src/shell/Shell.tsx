@@ -1,0 +1,111 @@
+import { Link, Outlet, useLocation } from "@tanstack/react-router";
+import { useEffect, useState } from "react";
+import { lastAnswerAt, useReach } from "../api/reach";
+import { type Session, signOut } from "../api/session";
+import { clock } from "../format";
+import { Button } from "../parts/Button";
+import { Icon } from "../parts/Icon";
+import { Help } from "./Help";
+import { Palette } from "./Palette";
+import { PAGES } from "./pages";
+import css from "./Shell.module.css";
+import { useShortcuts } from "./shortcuts";
+import { ThemeSwitch } from "./ThemeSwitch";
+
+/** What stands around every page. */
+export function Shell({ session }: { session: Session }) {
+  const [dialog, setDialog] = useState<"help" | "palette" | null>(null);
+  const [menuOpen, setMenuOpen] = useState(false);
+  const { pathname } = useLocation();
+  useShortcuts(setDialog);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new page closes the menu
+  useEffect(() => setMenuOpen(false), [pathname]);
+  return (
+    <div className={css.shell}>
+      <a className={css.skip} href="#main">
+        Skip to the page
+      </a>
+      <header className={css.side}>
+        <Link to="/jobs" className={css.brand}>
+          <img src="/icon.svg" alt="" width="24" height="24" />
+          Trainyard
+        </Link>
+        <Button
+          look="icon"
+          className={css.menu}
+          aria-label="Menu"
+          aria-expanded={menuOpen}
+          onClick={() => setMenuOpen(!menuOpen)}
+        >
+          <Icon name="menu" />
+        </Button>
+        <div className={css.rest} data-open={menuOpen}>
+          <Button className={css.search} onClick={() => setDialog("palette")}>
+            <Icon name="search" /> Go to … <kbd>Ctrl K</kbd>
+          </Button>
+          <nav aria-label="Pages" className={css.links}>
+            {PAGES.map((page) => (
+              <Link key={page.to} to={page.to} activeOptions={{ includeSearch: false }}>
+                {page.title}
+              </Link>
+            ))}
+          </nav>
+          <div className={css.foot}>
+            <Who session={session} />
+            <div className={css.tools}>
+              <ThemeSwitch />
+              <Button
+                look="icon"
+                aria-label="Help and shortcuts"
+                title="Help and shortcuts (?)"
+                onClick={() => setDialog("help")}
+              >
+                <Icon name="help" />
+              </Button>
+            </div>
+          </div>
+        </div>
+      </header>
+      <main id="main" className={css.main} tabIndex={-1}>
+        <Offline />
+        <div className={css.page}>
+          <Outlet />
+        </div>
+      </main>
+      {dialog === "help" && <Help onClose={() => setDialog(null)} />}
+      {dialog === "palette" && <Palette onClose={() => setDialog(null)} onHelp={() => setDialog("help")} />}
+    </div>
+  );
+}
+
+function Who({ session }: { session: Session }) {
+  async function leave() {
+    await signOut();
+    location.assign("/"); // a new page remembers nothing
+  }
+  return (
+    <div className={css.who}>
+      <span>
+        Project <b>{session.project?.name}</b>
+      </span>
+      <span className="muted">
+        {session.key?.name} <code>{session.key?.prefix}…</code>
+      </span>
+      <Button look="plain" className={css.leave} onClick={leave}>
+        Sign out
+      </Button>
+    </div>
+  );
+}
+
+/** The service is away: what stands on the page is as old as its last answer. */
+function Offline() {
+  const answers = useReach();
+  if (answers) return null;
+  return (
+    <div className={css.banner} role="status">
+      <Icon name="warn" />
+      The service does not answer. What you see is from {clock(lastAnswerAt() / 1000)}; the page goes on by itself.
+    </div>
+  );
+}

@@ -1,0 +1,11 @@
+import type { LinkProps } from "@tanstack/react-router";
+
+export interface PageEntry {
+  title: string;
+  to: NonNullable<LinkProps["to"]>;
+  /** Pressed after `g`. */
+  key: string;
+}
+
+/** The pages of the navigation, the palette and the shortcuts, in this order. */
+export const PAGES: readonly PageEntry[] = [{ title: "Jobs", to: "/jobs", key: "j" }];

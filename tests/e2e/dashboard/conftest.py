@@ -1,0 +1,121 @@
+"""A real Chromium, headless, on a real service with real jobs."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.e2e.service import ROOT, Service
+
+AXE = ROOT / "dashboard" / "node_modules" / "axe-core" / "axe.min.js"
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The browser's program: TRAINYARD_CHROMIUM, or one on the path."""
+    found = os.environ.get("TRAINYARD_CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine; TRAINYARD_CHROMIUM names one")
+    if not (ROOT / "dashboard" / "dist" / "index.html").exists() or not AXE.exists():
+        pytest.skip("the dashboard has not been built: make page")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+class Screen:
+    """A signed-in tab that keeps count of what must not happen in it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.complaints: list[str] = []
+        self.strangers: list[str] = []
+        page.on("console", lambda told: told.type in {"error", "warning"} and self.complaints.append(told.text))
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", self._count)
+
+    def _count(self, request) -> None:
+        if not request.url.startswith((self.url, "data:", "blob:")):
+            self.strangers.append(request.url)
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.url + path)
+        return self.page
+
+    def check(self) -> None:
+        """What holds on every screen: no complaint, no stranger, no sideways scroll, nothing serious that axe finds."""
+        assert self.complaints == []
+        assert self.strangers == []
+        sideways = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert sideways <= 0, f"{sideways} px wider than the window"
+        # In a world of its own: the page's policy lets no script of ours in.
+        found = self.page.evaluate(AXE.read_text() + _SERIOUS)
+        assert found == []
+
+
+_SERIOUS = """
+;axe.run().then(({ violations }) => violations
+  .filter(({ impact }) => impact === "serious" || impact === "critical")
+  .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`))
+"""
+
+
+@pytest.fixture(scope="session")
+def signed_in(browser: Browser, service: Service) -> dict:
+    """What a context starts with once its user has signed in with the key."""
+    key = (service.home / "credentials").read_text().strip()
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(service.state()["url"])
+    page.get_by_label("API key").fill(key)
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("navigation", name="Pages").wait_for()
+    state = context.storage_state()
+    context.close()
+    return state
+
+
+Open = Callable[..., Screen]
+
+
+@pytest.fixture
+def screen(browser: Browser, service: Service, signed_in: dict) -> Iterator[Open]:
+    """Opens tabs: `screen("/jobs", theme="dark", width=360)`."""
+    contexts: list[BrowserContext] = []
+
+    def open_screen(path: str, theme: str = "light", width: int = 1280) -> Screen:
+        context = browser.new_context(
+            storage_state=signed_in,
+            color_scheme=theme,
+            viewport={"width": width, "height": 800},
+            permissions=["clipboard-read", "clipboard-write"],
+            reduced_motion="reduce",
+        )
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        opened = Screen(context.new_page(), service.state()["url"])
+        opened.open(path)
+        return opened
+
+    yield open_screen
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pictures go."""
+    folder = ROOT / "build" / "e2e"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

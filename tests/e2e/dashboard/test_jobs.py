@@ -1,0 +1,158 @@
+"""Signing in, the list of jobs, and what stands around every page."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.dashboard.conftest import Open
+from tests.e2e.service import Service
+
+TEXT = "To be, or not to be, that is the question.\n" * 400
+TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def file_id(service: Service) -> str:
+    with service.http() as http:
+        files = {"file": ("text.txt", TEXT.encode())}
+        return http.post("/v1/files", data={"purpose": "pretrain"}, files=files).json()["id"]
+
+
+def make_job(service: Service, suffix: str, *, steps: int = 30, **changes) -> str:
+    """A tiny job through the API."""
+    spec = {
+        "kind": "pretrain",
+        "training_file": file_id(service),
+        "suffix": suffix,
+        "model": TINY,
+        "tokenizer": {"type": "byte"},
+        "hyperparameters": {"max_steps": steps, "max_length": 32, "per_device_train_batch_size": 4},
+    }
+    with service.http() as http:
+        answer = http.post("/v1/jobs", json=spec | changes)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"]
+
+
+def wait_ended(service: Service, job_id: str, timeout_s: float = 90) -> dict:
+    deadline = time.monotonic() + timeout_s
+    with service.http() as http:
+        while (job := http.get(f"/v1/jobs/{job_id}").json())["status"] not in {"succeeded", "failed", "cancelled"}:
+            assert time.monotonic() < deadline, job
+            time.sleep(0.2)
+    return job
+
+
+def test_a_wrong_key_is_told_and_a_right_one_opens_the_jobs(browser: Browser, service: Service) -> None:
+    page = browser.new_context().new_page()
+    page.goto(service.state()["url"])
+    page.get_by_label("API key").fill("ty-" + "x" * 43)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("wrong or has been revoked")
+    page.get_by_label("API key").fill((service.home / "credentials").read_text())
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+    page.context.close()
+
+
+def test_a_key_in_the_address_signs_in_and_leaves_the_address(browser: Browser, service: Service) -> None:
+    page = browser.new_context().new_page()
+    page.goto(f"{service.state()['url']}/jobs#key={(service.home / 'credentials').read_text().strip()}")
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+    assert "key" not in page.url
+    page.context.close()
+
+
+def test_signing_out_leads_back_to_the_key(browser: Browser, service: Service) -> None:
+    page = browser.new_context().new_page()
+    page.goto(f"{service.state()['url']}/#key={(service.home / 'credentials').read_text().strip()}")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("API key")).to_be_visible()
+    page.context.close()
+
+
+def test_a_job_made_through_the_api_appears_within_two_seconds_and_runs_to_its_end(
+    service: Service, screen: Open
+) -> None:
+    page = screen("/jobs").page
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+    job_id = make_job(service, "appearing", steps=60)
+    row = page.get_by_role("row", name=re.compile("appearing"))
+    expect(row).to_be_visible(timeout=2000)
+    wait_ended(service, job_id)
+    expect(row.get_by_text("succeeded")).to_be_visible(timeout=2000)
+    expect(row.get_by_role("img", name=re.compile("Loss of appearing"))).to_be_visible()
+
+
+def test_filters_stand_in_the_address_and_survive_reload_and_back(service: Service, screen: Open) -> None:
+    wait_ended(service, make_job(service, "filtered"))
+    page = screen("/jobs").page
+    page.get_by_role("link", name="succeeded", exact=True).click()
+    expect(page).to_have_url(re.compile("status=succeeded"))
+    page.get_by_label("Kind").select_option("dpo")
+    expect(page.get_by_text("No job is like that")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("Kind")).to_have_value("dpo")
+    page.go_back()
+    expect(page.get_by_role("link", name="filtered", exact=True).first).to_be_visible()
+
+
+def test_the_palette_leads_to_a_job_by_the_keyboard_alone(service: Service, screen: Open) -> None:
+    job_id = make_job(service, "palette-target", steps=5)
+    page = screen("/jobs").page
+    expect(page.get_by_role("link", name="palette-target").first).to_be_visible()
+    page.keyboard.press("Control+k")
+    page.keyboard.type("palette-target")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"/jobs/{job_id}"))
+    expect(page.get_by_role("heading", name="palette-target")).to_be_visible()
+
+
+def test_the_help_lists_the_shortcuts(screen: Open) -> None:
+    page = screen("/jobs").page
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Help")).to_contain_text("Ctrl")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_the_theme_is_the_systems_until_another_is_chosen_and_then_stays(screen: Open) -> None:
+    page = screen("/jobs", theme="dark").page
+    background = "getComputedStyle(document.body).backgroundColor"
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+    assert page.evaluate(background) == "rgb(15, 20, 25)"
+    page.get_by_role("button", name=re.compile("^Theme")).click()
+    assert page.evaluate(background) == "rgb(255, 255, 255)"
+    page.reload()
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+    assert page.evaluate(background) == "rgb(255, 255, 255)"
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_list_is_sound_in_both_themes_and_on_a_phone(
+    service: Service, screen: Open, shots: Path, theme: str, width: int
+) -> None:
+    make_job(service, "sound", steps=5)
+    opened = screen("/jobs", theme, width)
+    expect(opened.page.get_by_role("link", name="sound", exact=True).first).to_be_visible()
+    opened.page.screenshot(path=shots / f"jobs-{theme}-{width}.png")
+    opened.check()
+
+
+def test_while_the_service_is_away_the_page_says_so_and_dates_what_it_shows(screen: Open, service: Service) -> None:
+    make_job(service, "before-the-storm", steps=5)
+    page = screen("/jobs").page
+    row = page.get_by_role("link", name="before-the-storm", exact=True).first
+    expect(row).to_be_visible()
+    page.context.set_offline(True)
+    banner = page.get_by_role("status")
+    expect(banner).to_contain_text(re.compile(r"What you see is from \d\d:\d\d:\d\d"))
+    expect(row).to_be_visible()
+    page.context.set_offline(False)
+    expect(banner).to_have_count(0)
