@@ -152,7 +152,7 @@ def test_without_a_right_key_nothing_is_answered(live: Live, header):
     assert answer.headers["www-authenticate"].startswith("Bearer")
 
 
-def test_every_route_but_health_and_docs_wants_a_key(live: Live):
+def test_every_route_but_health_docs_and_signing_in_wants_a_key(live: Live):
     paths = live.mine.get("/openapi.json").json()["paths"]
     with httpx.Client(base_url=live.url, trust_env=False) as nobody:
         for path, operations in paths.items():
