@@ -43,7 +43,7 @@ def routes(live: Live) -> list[tuple[str, str]]:
 
 def filled(path: str, objects: dict[str, str]) -> str:
     noun = path.split("/")[2]
-    values = objects | {"path": "a", "step": "1", "reference": objects.get(noun, "")}
+    values = objects | {"path": "a", "step": "1", "metric": "loss", "reference": objects.get(noun, "")}
     return re.sub(r"{(\w+)}", lambda match: values[match[1]], path)
 
 
