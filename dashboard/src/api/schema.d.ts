@@ -788,6 +788,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Preview Rows
+         * @description Show what a job would train on, token by token: the labels are those of the trainer.
+         */
+        post: operations["preview_rows"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session": {
         parameters: {
             query?: never;
@@ -1483,6 +1503,34 @@ export interface components {
             weight?: number;
         };
         /**
+         * FileStatistics
+         * @description The training rows of a file; not `complete` when it is so long that only a part from all over it was counted.
+         */
+        FileStatistics: {
+            /** Complete */
+            complete: boolean;
+            /** Documents */
+            documents: number;
+            /** Dropped */
+            dropped: number;
+            /** File */
+            file: string;
+            lengths: components["schemas"]["Histogram"];
+            lines: components["schemas"]["LeftOutLines"];
+            /** Longest */
+            longest: number;
+            /** No Trained Token */
+            no_trained_token: number;
+            /** Rows */
+            rows: number;
+            /** Tokens */
+            tokens: number;
+            /** Trained Tokens */
+            trained_tokens: number;
+            /** Truncated */
+            truncated: number;
+        };
+        /**
          * FullTuning
          * @description Every weight of the model is trained.
          */
@@ -1503,6 +1551,16 @@ export interface components {
              * @enum {string}
              */
             status: "ok" | "ready";
+        };
+        /**
+         * Histogram
+         * @description Rows by their tokens before they are cut: `edges` are where the bins begin and where the last one ends.
+         */
+        Histogram: {
+            /** Counts */
+            counts: number[];
+            /** Edges */
+            edges: number[];
         };
         /**
          * Hyperparameters
@@ -1764,6 +1822,18 @@ export interface components {
             title: string;
         };
         /**
+         * LeftOutLines
+         * @description The first lines of each.
+         */
+        LeftOutLines: {
+            /** Dropped */
+            dropped: number[];
+            /** No Trained Token */
+            no_trained_token: number[];
+            /** Truncated */
+            truncated: number[];
+        };
+        /**
          * Lineage
          * @description Where an artifact comes from: what its job recorded, then the same of all it was built on.
          */
@@ -1924,6 +1994,22 @@ export interface components {
             values: {
                 [key: string]: number | null;
             };
+        };
+        /**
+         * MicroBatch
+         * @description The rows of one forward and backward pass.
+         */
+        MicroBatch: {
+            /** Rows */
+            rows: components["schemas"]["PackedRow"][];
+        };
+        /**
+         * PackedRow
+         * @description Documents that share a row; none sees another.
+         */
+        PackedRow: {
+            /** Documents */
+            documents: components["schemas"]["PreviewDocument"][];
         };
         /** Page[ArtifactObject] */
         Page_ArtifactObject_: {
@@ -2144,6 +2230,82 @@ export interface components {
              * @default auto
              */
             validation_file?: string | "auto" | null;
+        };
+        /**
+         * Preview
+         * @description What a job would train on, by the code that trains.
+         */
+        Preview: {
+            /** Max Length */
+            max_length: number;
+            /**
+             * Object
+             * @default preview
+             * @constant
+             */
+            object?: "preview";
+            /** Packing */
+            packing: boolean;
+            /** Rows */
+            rows: components["schemas"]["PreviewRow"][];
+            /** Spec */
+            spec: {
+                [key: string]: unknown;
+            };
+            /** Statistics */
+            statistics: components["schemas"]["FileStatistics"][];
+            step: components["schemas"]["PreviewStep"] | null;
+        };
+        /**
+         * PreviewDocument
+         * @description A document as it is trained on: `pieces` are its tokens as text, `trained` tells which of them are labels.
+         *
+         *     `answer` tells the two documents of a pair apart.
+         */
+        PreviewDocument: {
+            /** Answer */
+            answer: ("chosen" | "rejected") | null;
+            /** Ids */
+            ids: number[];
+            /** Line */
+            line: number;
+            /** Pieces */
+            pieces: string[];
+            /** Trained */
+            trained: boolean[];
+        };
+        /**
+         * PreviewRow
+         * @description A line and what it becomes. `reason` of a row left out: dropped, no_trained_token, excluded or not_a_row.
+         */
+        PreviewRow: {
+            /** Documents */
+            documents: components["schemas"]["PreviewDocument"][];
+            /** Line */
+            line: number;
+            /** Reason */
+            reason: ("dropped" | "no_trained_token" | "excluded" | "not_a_row") | null;
+            /**
+             * Split
+             * @enum {string}
+             */
+            split: "train" | "validation" | "left_out";
+            /** Truncated */
+            truncated: boolean;
+        };
+        /**
+         * PreviewStep
+         * @description What an optimizer step is taken on; not `complete` when it is too long to be shown whole.
+         */
+        PreviewStep: {
+            /** Batches */
+            batches: components["schemas"]["MicroBatch"][];
+            /** Complete */
+            complete: boolean;
+            /** Step */
+            step: number;
+            /** Tokens */
+            tokens: number;
         };
         /**
          * ProjectObject
@@ -4997,6 +5159,129 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    preview_rows: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * After Line
+                     * @description Show the rows that follow this line.
+                     * @default 0
+                     */
+                    after_line?: number;
+                    /**
+                     * Limit
+                     * @description So many of them.
+                     * @default 5
+                     */
+                    limit?: number;
+                    /**
+                     * Lines
+                     * @description Lines of the first training file, from 1.
+                     */
+                    lines?: number[] | null;
+                    /**
+                     * Spec
+                     * @description kind, model and training_file are enough; defaults are those of a job.
+                     */
+                    spec: {
+                        [key: string]: unknown;
+                    };
+                    /**
+                     * Statistics
+                     * @description Count all rows too.
+                     * @default false
+                     */
+                    statistics?: boolean;
+                    /**
+                     * Step
+                     * @description Show what this step trains on instead, as packed.
+                     */
+                    step?: number | null;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Preview"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not ready. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
