@@ -13,7 +13,7 @@ MODULES := dashboard/node_modules/.package-lock.json
 PAGE := dashboard/dist/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up page test e2e parity check schema format fuzz bench clean
+.PHONY: help demo up page test e2e parity conformance check schema format fuzz bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ e2e: $(DEV) $(PAGE) ## Try every screen of the dashboard in a headless Chromium 
 # TRL, PEFT, bitsandbytes and lm_eval warn a lot; what fails here is a figure.
 parity: $(PEERS) ## Show that losses, gradients, logits and scores are those of TRL, PEFT, transformers and lm_eval
 	@$(BIN)/pytest tests/parity -q -W default --disable-warnings
+
+# Each package has its own environment; what runs there is tests/conformance/sdk, which imports nothing of ours.
+SDKS := 1.109.1 2.54.0 3.52.0
+conformance: $(DEV) $(SDKS:%=.conformance/openai-%/.installed) ## Run every method of three openai packages, sync and async, against a live service
+	@$(BIN)/pytest tests/conformance -q -s
 
 check: $(DEV) $(MODULES) ## Lint, types, import rules, file sizes, migrations, images, the dashboard and its client
 	@$(BIN)/ruff check .
@@ -65,7 +70,7 @@ bench: $(if $(filter $(ENGINE_BENCHES),$(NAME)),$(PEERS),$(DEV)) ## Measure ours
 	@PYTHONPATH=.:benchmarks $(BIN)/python benchmarks/$(NAME).py
 
 clean: ## Remove the environment and everything the demo made
-	rm -rf .venv .demo demo-out .bench dashboard/node_modules dashboard/dist
+	rm -rf .venv .conformance .demo demo-out .bench dashboard/node_modules dashboard/dist
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Trainyard needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
@@ -100,4 +105,10 @@ $(PAGE): $(MODULES) dashboard/index.html dashboard/vite.config.ts $(shell find d
 $(PEERS): $(DEV)
 	@echo "Installing what the engine is compared with (once) ..."
 	@$(PIP) --editable '.[train,dev,peers]'
+	@touch $@
+
+.conformance/openai-%/.installed:
+	@echo "Installing openai $* (once) ..."
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/pip --disable-pip-version-check install --quiet openai==$*
 	@touch $@

@@ -87,6 +87,10 @@ class ApiKeyScheme(SecurityBase):
         caller = await keyring.caller(token)
         if caller is None:
             raise wrong_key()
+        project_id = request.headers.get("openai-project", caller.project_id)
+        if project_id != caller.project_id:
+            message = f"the header OpenAI-Project names {project_id[:100]!r}; the key is one of {caller.project_id}"
+            raise _unauthorized("mismatched_project", message)
         return caller
 
 

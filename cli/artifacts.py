@@ -59,7 +59,7 @@ def _group(noun: str, about: str) -> click.Group:
     @format_options
     def list_artifacts(name: str | None, limit: int, as_json: bool, quiet: bool) -> None:
         """List them, newest first."""
-        rows: Iterator[dict[str, Any]] = Client().pages(f"{noun}s", limit, name=name)
+        rows: Iterator[dict[str, Any]] = Client().pages(f"{noun}s", limit, name=name, kind=noun)
         print_rows(rows, _COLUMNS, as_json=as_json, quiet=quiet)
 
     @group.command()

@@ -75,7 +75,7 @@ def upload(path: Path, purpose: str | None, skip_invalid: bool, as_json: bool, q
         row = upload_file(Client(), path, purpose)
     print_fields(row, _FIELDS, as_json=as_json, quiet=quiet)
     by_purpose = {"pretrain": "pretrain", "fine-tune": "sft", "evals": "eval"}
-    kind = "dpo" if row["format"] == "preference" else by_purpose[purpose]
+    kind = "dpo" if row["format"] in {"preference", "preferred_output"} else by_purpose[purpose]
     say(f"  next: trainyard jobs init {kind} > job.yaml")
 
 

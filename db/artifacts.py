@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy import delete as remove
 from sqlalchemy.orm import Session
 
-from db import clock, paging
+from db import clock, paging, tuned
 from db.errors import InUse
 from db.fence import live
 from db.ids import new_id
@@ -116,8 +116,12 @@ def get(s: Session, project_id: str, artifact_id: str) -> Artifact | None:
 def resolve(s: Session, project_id: str, reference: str, *, kinds: tuple[str, ...] | None = None) -> Artifact | None:
     """The artifact meant by an id, a name (its newest version that is there) or `name/version`, in this order.
 
-    Models and adapters share their names; `kinds` leaves the others out before the newest is taken.
+    Models and adapters share their names; `kinds` leaves the others out before the newest is taken. A fine-tuned
+    name (`ft:...`) means one artifact.
     """
+    if reference.startswith(tuned.PREFIX):
+        found = tuned.find(s, project_id, reference)
+        return found if found is None or kinds is None or found.kind in kinds else None
     there = select(Artifact).where(Artifact.project_id == project_id, Artifact.deleted_at.is_(None))
     if kinds is not None:
         there = there.where(Artifact.kind.in_(kinds))

@@ -29,8 +29,10 @@ def add(
     sha256: str,
     format: str,  # noqa: A002 - the column's name
     row_count: int,
+    expires_after_s: float | None = None,
 ) -> File:
-    """A file whose bytes are already the blob `sha256`."""
+    """A file whose bytes are already the blob `sha256`; with `expires_after_s` the reaper deletes it after that."""
+    now = time.time()
     file = File(
         id=new_id("file"),
         project_id=project_id,
@@ -40,7 +42,8 @@ def add(
         sha256=sha256,
         format=format,
         row_count=row_count,
-        created_at=time.time(),
+        created_at=now,
+        expires_at=None if expires_after_s is None else now + expires_after_s,
     )
     s.add(file)
     s.flush()
@@ -90,3 +93,9 @@ def delete(s: Session, project_id: str, file_id: str) -> bool:
         raise InUse(file_id, job_ids)
     s.execute(update(File).where(File.id == file_id).values(deleted_at=time.time()))
     return True
+
+
+def expired(s: Session, limit: int) -> list[tuple[str, str]]:
+    """(project id, file id) of files whose time is over, longest ago first."""
+    over = select(File.project_id, File.id).where(File.expires_at <= time.time(), File.deleted_at.is_(None))
+    return [(project_id, file_id) for project_id, file_id in s.execute(over.order_by(File.expires_at).limit(limit))]

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from kombu.exceptions import OperationalError
 
-from db import jobs, leases, outbox
+from db import files, jobs, leases, outbox
 from db.blobs import BlobStore
-from db.errors import Unavailable
+from db.errors import InUse, Unavailable
 from db.session import Database
 from db.state import ENDED, JobState
 from workers import failures, queue, settle
@@ -93,6 +93,20 @@ def tidy(database: Database, settings: WorkerSettings) -> int:
     return removed
 
 
+def expire_files(database: Database) -> int:
+    """Delete files whose time is over; one that an unfinished job names stays until the job has ended."""
+    with database.read() as s:
+        over = files.expired(s, _BATCH)
+    deleted = 0
+    for project_id, file_id in over:
+        try:
+            with database.write() as s:
+                deleted += files.delete(s, project_id, file_id)
+        except InUse as error:
+            _LOG.info("an expired file stays: %s", error)
+    return deleted
+
+
 def purge(database: Database) -> int:
     """Drop the records of messages that were sent a while ago; how many."""
     with database.write() as s:
@@ -124,6 +138,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
                 try:
                     tidy(database, settings)
                     purge(database)
+                    expire_files(database)
                     blobs.discard_stale(_UPLOAD_AT_MOST_S, time.time())
                     unnamed.remove_some(time.time())
                 except Unavailable:

@@ -1,19 +1,21 @@
 """/v1/files."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
 from api.answers import Deleted, Page, answer
-from api.deps import After, CallerDep, Limit, Order, ServiceDep
+from api.deps import After, CallerDep, Order, ServiceDep
 from api.downloads import BINARY, blob_response
 from api.errors import documented
 from api.files import service as files
-from api.files.schemas import UPLOAD_BODY, FileObject, file_object
+from api.files.schemas import MADE_PURPOSES, UPLOAD_BODY, FileObject, file_object
+from api.files.upload import ALL_PURPOSES
 
 router = APIRouter(prefix="/files", tags=["files"])
 
-Purpose = Annotated[Literal["fine-tune", "pretrain", "evals"] | None, Query()]
+Purpose = Annotated[str | None, Query(pattern=f"^({'|'.join((*ALL_PURPOSES, *MADE_PURPOSES))})$")]
+Limit = Annotated[int, Query(ge=1, le=10_000, description="Files on a page; a page holds 1,000 at most.")]
 
 
 @router.post(
@@ -39,7 +41,7 @@ def list_files(
     purpose: Purpose = None,
 ) -> Response:
     """List files."""
-    return answer(files.page(service, caller, after=after, limit=limit, order=order, purpose=purpose))
+    return answer(files.page(service, caller, after=after, limit=min(limit, 1000), order=order, purpose=purpose))
 
 
 @router.get("/{file_id}", response_model=FileObject, responses=documented(401, 404))

@@ -2,13 +2,19 @@
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from api.answers import Object
+from api.files.upload import ALL_PURPOSES, EXPIRES_AFTER_S
 from db.models import File
-from engine.rows import PURPOSES
+from engine.rows import FORMATS
+
+MADE_PURPOSES = ("fine-tune-results", "eval-results")
+"""Of files that jobs leave."""
 
 
 class FileObject(Object):
-    """An uploaded file, checked and stored, or the items of an evaluation. `format` is the shape of its rows."""
+    """An uploaded file, checked and stored, or what a job made. `format` is the shape of its rows, if it has any."""
 
     object: Literal["file"] = "file"
     bytes: int
@@ -17,8 +23,9 @@ class FileObject(Object):
     purpose: str
     status: Literal["processed"] = "processed"
     sha256: str
-    format: Literal["preference", "multiple_choice", "chat", "completion", "instruction", "text_jsonl", "text", "items"]
+    format: str = Field(json_schema_extra={"enum": [*FORMATS, "unchecked", "items", "archive"]})
     row_count: int
+    expires_at: int | None
 
 
 def file_object(file: File) -> FileObject:
@@ -32,6 +39,7 @@ def file_object(file: File) -> FileObject:
             "sha256": file.sha256,
             "format": file.format,
             "row_count": file.row_count,
+            "expires_at": None if file.expires_at is None else int(file.expires_at),
         }
     )
 
@@ -49,9 +57,16 @@ UPLOAD_BODY: dict[str, Any] = {
                     "properties": {
                         "purpose": {
                             "type": "string",
-                            "enum": list(PURPOSES),
-                            "description": "fine-tune: preference (dpo), chat, prompt/completion or instruction rows; pretrain: text; "
-                            "evals: these but preference, and multiple choice. Send it before the file.",
+                            "enum": list(ALL_PURPOSES),
+                            "description": "fine-tune: preference (dpo), chat, prompt/completion or instruction rows; "
+                            "pretrain: text; evals: these but preference, multiple choice, and items for graders; "
+                            "the others are kept as they are. Send it before the file.",
+                        },
+                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                        "expires_after[seconds]": {
+                            "type": "integer",
+                            "minimum": EXPIRES_AFTER_S[0],
+                            "maximum": EXPIRES_AFTER_S[1],
                         },
                         "file": {
                             "type": "string",

@@ -66,6 +66,7 @@ def _enter(service: Service, caller: Caller, received: Received) -> FileObject:
             sha256=received.blob.sha256,
             format=received.format,
             row_count=received.row_count,
+            expires_after_s=received.expires_after_s,
         )
         return file_object(file)
 

@@ -15,7 +15,11 @@ from engine.jobs import did_you_mean
 from engine.rows import PURPOSES, Report, RowChecker
 from engine.rows.formats import excerpt
 
-_FIELDS = ("purpose", "file")
+_FIELDS = ("purpose", "file", "expires_after[anchor]", "expires_after[seconds]")
+STORED_AS_IS = ("assistants", "batch", "vision", "user_data")
+"""Purposes of OpenAI's that no job here reads: such files are kept byte for byte and no row is looked at."""
+ALL_PURPOSES = (*PURPOSES, *STORED_AS_IS)
+EXPIRES_AFTER_S = (3600, 2_592_000)
 _MAX_FIELD_BYTES = 256
 _MAX_FILENAME_LENGTH = 255
 
@@ -28,6 +32,7 @@ class Received(NamedTuple):
     blob: Blob
     format: str
     row_count: int
+    expires_after_s: int | None
 
 
 class Upload:
@@ -46,6 +51,7 @@ class Upload:
         self._field = ""
         self._seen: set[str] = set()
         self._text = bytearray()
+        self._expiry: dict[str, str] = {}
         self._complete = False
         self._parser = MultipartParser(
             _boundary(content_type),
@@ -85,12 +91,20 @@ class Upload:
             raise _invalid("purpose", "missing", "is required", None)
         if self._writer is None:
             raise _invalid("file", "missing", "is required", None)
-        report = self._checkers[self._purpose].finish()
-        if report.fault_count or report.format is None:
-            raise _invalid_file(report)
+        expires_after_s = _expires_after_s(self._expiry)
+        row_format, row_count = self._rows(self._purpose)
         blob = self._writer.commit()
         self._writer = None
-        return Received(self._filename, self._purpose, blob, report.format, report.row_count)
+        return Received(self._filename, self._purpose, blob, row_format, row_count, expires_after_s)
+
+    def _rows(self, purpose: str) -> tuple[str, int]:
+        """What the rows are, and how many."""
+        if purpose in STORED_AS_IS:
+            return "unchecked", 0
+        report = self._checkers[purpose].finish()
+        if report.fault_count or report.format is None:
+            raise invalid_file(report)
+        return report.format, report.row_count
 
     def close(self) -> None:
         """Leaves nothing behind of an upload that did not finish."""
@@ -119,7 +133,7 @@ class Upload:
         self._field = options.get(b"name", b"").decode(errors="replace")
         if self._field not in _FIELDS:
             near = did_you_mean(self._field[:100], list(_FIELDS))
-            hint = f"did you mean {near!r}?" if near else "known: purpose, file"
+            hint = f"did you mean {near!r}?" if near else f"known: {', '.join(_FIELDS)}"
             raise _invalid(excerpt(self._field), "unknown_key", "unknown field", hint)
         if self._field in self._seen:
             raise _invalid(self._field, "duplicate", "is there twice", None)
@@ -130,7 +144,7 @@ class Upload:
     def _begin_file(self, name: bytes) -> None:
         self._filename = _filename(name)
         # Until the purpose is known, any may still come.
-        purposes = PURPOSES if self._purpose is None else (self._purpose,)
+        purposes = [purpose for purpose in PURPOSES if self._purpose in {None, purpose}]
         limit = self._settings.max_line_bytes
         self._checkers = {
             purpose: RowChecker(purpose=purpose, filename=self._filename, max_line_bytes=limit) for purpose in purposes
@@ -153,14 +167,17 @@ class Upload:
             checker.feed(chunk)
 
     def _on_part_end(self) -> None:
-        if self._field != "purpose":
+        if self._field == "file":
             return
-        purpose = self._text.decode(errors="replace")
-        if purpose not in PURPOSES:
-            near = did_you_mean(purpose, list(PURPOSES))
-            hint = f"did you mean {near!r}?" if near else f"known: {', '.join(PURPOSES)}"
-            raise _invalid("purpose", "unknown_value", f"{excerpt(purpose)!r} is no purpose", hint)
-        self._purpose = purpose
+        text = self._text.decode(errors="replace")
+        if self._field != "purpose":
+            self._expiry[self._field] = text
+            return
+        if text not in ALL_PURPOSES:
+            near = did_you_mean(text, list(ALL_PURPOSES))
+            hint = f"did you mean {near!r}?" if near else f"known: {', '.join(ALL_PURPOSES)}"
+            raise _invalid("purpose", "unknown_value", f"{excerpt(text)!r} is no purpose", hint)
+        self._purpose = text
 
     def _on_end(self) -> None:
         self._complete = True
@@ -175,6 +192,19 @@ def _boundary(content_type: str) -> bytes:
     if not 1 <= len(boundary) <= 256:
         raise ApiError(400, "not_multipart", "the content type names no boundary")
     return boundary
+
+
+def _expires_after_s(expiry: dict[str, str]) -> int | None:
+    """The seconds that both fields of `expires_after` ask for."""
+    if not expiry:
+        return None
+    anchor, seconds = (expiry.get(f"expires_after[{part}]", "") for part in ("anchor", "seconds"))
+    least, most = EXPIRES_AFTER_S
+    if anchor != "created_at":
+        raise _invalid("expires_after[anchor]", "unknown_value", "must be created_at", None)
+    if not (seconds.isascii() and seconds.isdecimal() and least <= int(seconds) <= most):
+        raise _invalid("expires_after[seconds]", "invalid_value", f"must lie between {least} and {most}", None)
+    return int(seconds)
 
 
 def _filename(name: bytes) -> str:
@@ -196,7 +226,7 @@ def _invalid(field: str, code: str, message: str, hint: str | None) -> ApiError:
     return ApiError(422, code, told, param=field, faults=[fault])
 
 
-def _invalid_file(report: Report) -> ApiError:
+def invalid_file(report: Report) -> ApiError:
     faults = [Fault(**fault._asdict()) for fault in report.faults]
     first = faults[0]
     where = f"line {first.line}" + (f", column {first.column}" if first.column else "")

@@ -4,18 +4,18 @@ A reference is an id, `name` (its newest version) or `name/version`; the slash m
 """
 
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import StringConstraints
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from api.answers import Deleted, Page, answer
-from api.deps import After, CallerDep, Limit, ObjectId, ServiceDep
+from api.deps import CallerDep, ObjectId, ServiceDep
 from api.downloads import ARCHIVE, BINARY, archive_response, blob_response
 from api.errors import documented
 from api.models import service as models
-from api.models.schemas import ArtifactObject, Lineage, Manifest
+from api.models.schemas import Lineage, Manifest
 from api.models.service import NOUNS, Noun
 
 
@@ -32,6 +32,14 @@ Name = Annotated[
     Query(description="All versions of this name."),
 ]
 JobId = Annotated[ObjectId | None, Query(description="What this job made.")]
+Kind = Annotated[
+    Literal["model", "adapter", "checkpoint"] | None, Query(description="Of /v1/models: without adapters.")
+]
+After = Annotated[
+    Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")] | None,
+    Query(description="The last id of the page before; it is not repeated."),
+]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Objects on a page.")]
 
 
 _ONE = "/{reference:reference}"
@@ -40,7 +48,7 @@ _ONE = "/{reference:reference}"
 def _collection(noun: Noun) -> APIRouter:
     router = APIRouter(prefix=f"/{noun.path}", tags=[noun.path])
     _add_listing(router, noun)
-    if noun.kind != "checkpoint":  # checkpoints have no name, so no versions of it
+    if noun.singular != "checkpoint":  # checkpoints have no name, so no versions of it
         _add_versions(router, noun)
     _add_facts(router, noun)
     _add_downloads(router, noun)
@@ -48,17 +56,18 @@ def _collection(noun: Noun) -> APIRouter:
 
 
 def _add_listing(router: APIRouter, noun: Noun) -> None:
-    @router.get("", name=f"list_{noun.path}", response_model=Page[ArtifactObject], responses=documented(401, 422))
+    @router.get("", name=f"list_{noun.path}", response_model=Page[noun.shown], responses=documented(401, 422))
     def list_artifacts(
         service: ServiceDep,
         caller: CallerDep,
         name: Name = None,
         job_id: JobId = None,
+        kind: Kind = None,
         after: After = None,
-        limit: Limit = 20,
+        limit: Limit = noun.page_size,
     ) -> Response:
-        """List them, newest first."""
-        page = models.page(service, caller, noun, name=name, job_id=job_id, after=after, limit=limit)
+        """List them by kind, newest first."""
+        page = models.page(service, caller, noun, name=name, job_id=job_id, after=after, limit=limit, kind=kind)
         return answer(page)
 
 
@@ -66,20 +75,22 @@ def _add_versions(router: APIRouter, noun: Noun) -> None:
     @router.get(
         _ONE + "/versions",
         name=f"list_{noun.singular}_versions",
-        response_model=Page[ArtifactObject],
+        response_model=Page[noun.shown],
         responses=documented(401, 404, 422),
     )
     def list_versions(
         service: ServiceDep, caller: CallerDep, reference: str, after: After = None, limit: Limit = 20
     ) -> Response:
         """List all versions of the same name, newest first."""
-        name = models.show(service, caller, noun, reference).name
-        page = models.page(service, caller, noun, name=name, job_id=None, after=after, limit=limit)
+        shown = models.show(service, caller, noun, reference)
+        page = models.page(
+            service, caller, noun, name=shown.name, job_id=None, after=after, limit=limit, kind=shown.kind
+        )
         return answer(page)
 
 
 def _add_facts(router: APIRouter, noun: Noun) -> None:
-    @router.get(_ONE, name=f"show_{noun.singular}", response_model=ArtifactObject, responses=documented(401, 404))
+    @router.get(_ONE, name=f"show_{noun.singular}", response_model=noun.shown, responses=documented(401, 404))
     def show_artifact(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
         """Show one."""
         return answer(models.show(service, caller, noun, reference))

@@ -5,13 +5,14 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from api.answers import Object
-from db.models import Artifact
+from db import tuned
+from db.models import Artifact, Project
 
 
 class ArtifactObject(Object):
     """An immutable set of files. `reference` is what job specs name it by; `digest` covers all its files."""
 
-    object: Literal["artifact"] = "artifact"
+    object: Literal["artifact", "model"] = "artifact"
     kind: Literal["model", "adapter", "checkpoint"]
     layout: Literal["model", "adapter"]
     reference: str
@@ -25,6 +26,14 @@ class ArtifactObject(Object):
     digest: str
     size_bytes: int
     created_at: float
+
+
+class ModelObject(ArtifactObject):
+    """A model as OpenAI's clients know one too. What a tuning job made has its fine-tuned name (`ft:...`) as `id`."""
+
+    artifact_id: str
+    created: int
+    owned_by: str
 
 
 class ManifestFile(BaseModel):
@@ -89,6 +98,12 @@ def artifact_object(artifact: Artifact) -> ArtifactObject:
             "created_at": artifact.created_at,
         }
     )
+
+
+def model_object(artifact: Artifact, project: Project) -> ModelObject:
+    shown = artifact_object(artifact).model_dump()
+    shown |= {"id": tuned.name(artifact, project.name) or artifact.id, "object": "model"}
+    return ModelObject(**shown, artifact_id=artifact.id, created=int(artifact.created_at), owned_by=project.id)
 
 
 def ancestor(artifact: Artifact) -> Ancestor:

@@ -1,5 +1,6 @@
 """Models, adapters and checkpoints: finding them, and what they are made of."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from api.answers import Deleted, Page
@@ -12,29 +13,34 @@ from api.models.schemas import (
     Lineage,
     Manifest,
     ManifestFile,
+    ModelObject,
     ancestor,
     artifact_object,
+    model_object,
     reference,
 )
-from db import artifacts
+from db import artifacts, projects, tuned
 from db.lineage import ancestors
 from db.models import Artifact
 from db.session import Session
 
 
 class Noun(NamedTuple):
-    """A collection in the API, what one of it is called, and which kind of artifact is in it."""
+    """A collection in the API, what one of it is called, and which kinds of artifacts are listed in it.
+
+    A name means the first kind. `page_size` is what a listing shows that does not say how much: OpenAI's clients
+    never ask for a second page of models.
+    """
 
     path: str
     singular: str
-    kind: str
+    kinds: tuple[str, ...]
+    shown: type[ArtifactObject] = ArtifactObject
+    page_size: int = 20
 
 
-NOUNS = (
-    Noun("models", "model", "model"),
-    Noun("adapters", "adapter", "adapter"),
-    Noun("checkpoints", "checkpoint", "checkpoint"),
-)
+MODELS = Noun("models", "model", ("model", "adapter"), ModelObject, 1000)
+NOUNS = (MODELS, Noun("adapters", "adapter", ("adapter",)), Noun("checkpoints", "checkpoint", ("checkpoint",)))
 
 
 def page(
@@ -46,12 +52,24 @@ def page(
     job_id: str | None,
     after: str | None,
     limit: int,
+    kind: str | None = None,
 ) -> Page[ArtifactObject]:
     with service.database.read() as session:
+        last = artifacts.resolve(session, caller.project_id, after, kinds=noun.kinds) if after else None
+        kinds = [listed for listed in noun.kinds if kind in {None, listed}]
         rows, has_more = artifacts.page(
-            session, caller.project_id, kinds=(noun.kind,), name=name, job_id=job_id, after=after, limit=limit
-        )
-        return Page.of([artifact_object(row) for row in rows], has_more)
+            session, caller.project_id, kinds=kinds, name=name, job_id=job_id,
+            after=last.id if last else after, limit=limit,
+        )  # fmt: skip
+        return Page.of(_shown(session, caller, noun, rows), has_more)
+
+
+def _shown(session: Session, caller: Caller, noun: Noun, rows: Sequence[Artifact]) -> list[ArtifactObject]:
+    if noun is not MODELS:
+        return [artifact_object(row) for row in rows]
+    project = projects.get(session, caller.project_id)
+    assert project is not None, "the caller's key belongs to it"
+    return [model_object(row, project) for row in rows]
 
 
 def find(session: Session, caller: Caller, noun: Noun, wanted: str) -> Artifact:
@@ -60,7 +78,8 @@ def find(session: Session, caller: Caller, noun: Noun, wanted: str) -> Artifact:
     Raises:
         ApiError: 404 when the collection has none of that name, version or id.
     """
-    artifact = artifacts.resolve(session, caller.project_id, wanted, kinds=(noun.kind,))
+    kinds = noun.kinds if wanted.startswith(tuned.PREFIX) else noun.kinds[:1]
+    artifact = artifacts.resolve(session, caller.project_id, wanted, kinds=kinds)
     if artifact is None:
         raise not_found(noun.singular, wanted)
     return artifact
@@ -68,7 +87,7 @@ def find(session: Session, caller: Caller, noun: Noun, wanted: str) -> Artifact:
 
 def show(service: Service, caller: Caller, noun: Noun, wanted: str) -> ArtifactObject:
     with service.database.read() as session:
-        return artifact_object(find(session, caller, noun, wanted))
+        return _shown(session, caller, noun, [find(session, caller, noun, wanted)])[0]
 
 
 def manifest(service: Service, caller: Caller, noun: Noun, wanted: str) -> Manifest:
@@ -107,6 +126,7 @@ def members(manifest: Manifest) -> list[Member]:
 def delete(service: Service, caller: Caller, noun: Noun, wanted: str) -> Deleted:
     with service.database.write() as session:
         artifact = find(session, caller, noun, wanted)
+        (shown,) = _shown(session, caller, noun, [artifact])
         if not artifacts.delete(session, caller.project_id, artifact.id):
             raise not_found(noun.singular, wanted)
-    return Deleted(id=artifact.id, object="artifact")
+    return Deleted(id=shown.id, object=shown.object)

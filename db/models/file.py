@@ -1,6 +1,6 @@
 """Uploaded data files."""
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.row import Row
@@ -15,6 +15,12 @@ class File(Row):
         CheckConstraint("row_count >= 0", name="rows"),
         CheckConstraint("length(sha256) = 64", name="sha256"),
         Index(None, "project_id", "id"),
+        Index(
+            "ix_files_expiry",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"),
+            sqlite_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -26,4 +32,5 @@ class File(Row):
     format: Mapped[str]
     row_count: Mapped[int]
     created_at: Mapped[float]
+    expires_at: Mapped[float | None]
     deleted_at: Mapped[float | None]

@@ -15,34 +15,54 @@ from engine.rows.flaw import (
     nearest,
     wrong_type,
 )
-from engine.rows.preference import Preference, preference_flaws, read_preference
+from engine.rows.preference import (
+    Preference,
+    preference_flaws,
+    preferred_output_flaws,
+    read_preference,
+    read_preferred_output,
+)
 
-FORMATS = ("preference", "multiple_choice", "chat", "completion", "instruction", "text_jsonl", "text")
+FORMATS = (
+    "preference",
+    "preferred_output",
+    "multiple_choice",
+    "chat",
+    "completion",
+    "instruction",
+    "text_jsonl",
+    "text",
+    "item",
+)
 
 # The formats that a purpose takes; of several that fit a row, the first one counts.
 PURPOSES: dict[str, tuple[str, ...]] = {
-    "fine-tune": ("preference", "chat", "completion", "instruction"),
+    "fine-tune": ("preference", "preferred_output", "chat", "completion", "instruction"),
     "pretrain": ("text_jsonl", "text"),
-    "evals": ("multiple_choice", "chat", "completion", "instruction", "text_jsonl", "text"),
+    "evals": ("multiple_choice", "chat", "completion", "instruction", "text_jsonl", "text", "item"),
 }
 
 # The keys that a row of the format must have.
 KEYS: dict[str, tuple[str, ...]] = {
     "preference": ("chosen", "rejected"),
+    "preferred_output": ("input", "preferred_output", "non_preferred_output"),
     "multiple_choice": ("question", "choices", "answer"),
     "chat": ("messages",),
     "completion": ("prompt", "completion"),
     "instruction": ("instruction", "output"),
     "text_jsonl": ("text",),
+    "item": ("item",),
 }
 
 EXAMPLES: dict[str, str] = {
     "preference": '{"prompt": "...", "chosen": "...", "rejected": "..."}',
+    "preferred_output": '{"input": {"messages": [...]}, "preferred_output": [...], "non_preferred_output": [...]}',
     "multiple_choice": '{"question": "...", "choices": ["...", "..."], "answer": 0}',
     "chat": '{"messages": [{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]}',
     "completion": '{"prompt": "...", "completion": "..."}',
     "instruction": '{"instruction": "...", "input": "...", "output": "..."}',
     "text_jsonl": '{"text": "..."}',
+    "item": '{"item": {...}, "sample": {"output_text": "..."}}',
 }
 
 Row: TypeAlias = list[Message] | str | Preference | MultipleChoice
@@ -125,6 +145,13 @@ def _text_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
     yield from _strings(row, ("text",), answer="text")
 
 
+def _item_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
+    if not isinstance(row["item"], dict):
+        yield wrong_type("item", "an object", row["item"])
+    if not isinstance(row.get("sample") or {}, dict):
+        yield wrong_type("sample", "an object, null or left out", row["sample"])
+
+
 def _strings(row: dict[str, Any], keys: tuple[str, ...], answer: str) -> Iterator[Flaw]:
     for key in keys:
         if not isinstance(row[key], str):
@@ -135,11 +162,13 @@ def _strings(row: dict[str, Any], keys: tuple[str, ...], answer: str) -> Iterato
 
 _FLAWS: dict[str, Callable[[dict[str, Any]], Iterator[Flaw]]] = {
     "preference": preference_flaws,
+    "preferred_output": preferred_output_flaws,
     "multiple_choice": choice_flaws,
     "chat": _chat_flaws,
     "completion": _completion_flaws,
     "instruction": _instruction_flaws,
     "text_jsonl": _text_flaws,
+    "item": _item_flaws,
 }
 
 
@@ -178,9 +207,11 @@ def _read_text(row: dict[str, Any]) -> Row:
 
 _READERS: dict[str, Callable[[dict[str, Any]], Row]] = {
     "preference": read_preference,
+    "preferred_output": read_preferred_output,
     "multiple_choice": read_choice,
     "chat": _read_chat,
     "completion": _read_completion,
     "instruction": _read_instruction,
     "text_jsonl": _read_text,
 }
+"""All but `item`: no job of ours reads those rows, graders do."""

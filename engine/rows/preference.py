@@ -9,6 +9,8 @@ from engine.rows.flaw import Flaw, Message, RowError, excerpt, is_sound, message
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
 _SIDES = ("chosen", "rejected")
+_OPENAI_NAMES = {"prompt": "input.messages", "chosen": "preferred_output", "rejected": "non_preferred_output"}
+_OUR_NAME = re.compile(r"\b(prompt|chosen|rejected)\b")
 
 
 class Preference(TypedDict):
@@ -64,6 +66,30 @@ def read_preference(row: dict[str, Any]) -> Preference:
     pair = _paired(_talks(row))
     assert not isinstance(pair, Flaw), "the row was checked"
     return pair
+
+
+def preferred_output_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
+    """Everything that is wrong in a row of the shape that OpenAI's preference tuning takes."""
+    given = row["input"]
+    if not isinstance(given, dict) or not isinstance(given.get("messages"), list):
+        yield wrong_type("input", "an object with messages, a list", given)
+        return
+    for flaw in preference_flaws(_ours(row)):
+        path, message = (_OUR_NAME.sub(lambda name: _OPENAI_NAMES[name[1]], text) for text in (flaw.path, flaw.message))
+        yield flaw._replace(path=path, message=message)
+
+
+def read_preferred_output(row: dict[str, Any]) -> Preference:
+    """The same of a row in OpenAI's shape."""
+    return read_preference(_ours(row))
+
+
+def _ours(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "prompt": row["input"]["messages"],
+        "chosen": row["preferred_output"],
+        "rejected": row["non_preferred_output"],
+    }
 
 
 def _talks(row: dict[str, Any]) -> _Talks:

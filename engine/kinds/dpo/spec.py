@@ -50,7 +50,7 @@ class DpoSpec(TrainingSpec):
     """Tune a model, or go on tuning an adapter, so that it prefers the chosen answers to the rejected ones."""
 
     PURPOSE = "fine-tune"
-    FORMATS = ("preference",)
+    FORMATS = ("preference", "preferred_output")
     LEARNING_RATE = 1e-6  # TRL's
     METRICS: ClassVar = {
         "eval_loss": False,

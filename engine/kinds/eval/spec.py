@@ -13,7 +13,7 @@ GSM8K_PATTERN = r"#### (-?[0-9.,]+)"
 
 _ANSWERED = ("chat", "completion", "instruction")
 _FORMATS = {
-    "auto": PURPOSES["evals"],
+    "auto": ("multiple_choice", *_ANSWERED, *PURPOSES["pretrain"]),
     "loss": (*_ANSWERED, *PURPOSES["pretrain"]),
     "multiple_choice": ("multiple_choice",),
     "generate": _ANSWERED,
@@ -81,7 +81,7 @@ class EvalSpec(JobPart):
     """Score a model, adapter or checkpoint on a file."""
 
     PURPOSE = "evals"
-    FORMATS = PURPOSES["evals"]
+    FORMATS = _FORMATS["auto"]
 
     kind: Literal["eval"] = "eval"
     model: Reference

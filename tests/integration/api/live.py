@@ -92,7 +92,14 @@ def settled(live: Live, job_id: str, fence: int, state: JobState = JobState.SUCC
         assert leases.settle(session, job_id, fence, state=state)
 
 
-def published(live: Live, name: str, files: dict[str, bytes], kind: str = "model", **changes: Any) -> Artifact:
+def published(
+    live: Live,
+    name: str,
+    files: dict[str, bytes],
+    kind: str = "model",
+    lineage: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Artifact:
     """A model or adapter that a job of `mine` made; the job succeeds."""
     job_id, fence = started(live)
     entries = [FileEntry(path, *stored(live, content)) for path, content in files.items()]
@@ -107,7 +114,7 @@ def published(live: Live, name: str, files: dict[str, bytes], kind: str = "model
             step=10,
             files=entries,
             metrics={"eval_loss": 1.5},
-            lineage={"seed": 42},
+            lineage=lineage or {"seed": 42},
             **changes,
         )
         assert artifact is not None

@@ -7,7 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from db import files
 from tests.integration.api.live import CHAT, Live, mixed_spec, served, submitted, text_file, until, upload
+from workers import recover
 
 
 def blobs_in(live: Live) -> list[Path]:
@@ -220,3 +222,54 @@ def test_an_upload_announced_too_large_is_refused_before_it_is_sent(live: Live):
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         connection.sendall(head)
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_file_of_a_purpose_that_no_job_reads_is_kept_as_it_is(live: Live):
+    shown = upload(live.mine, b"\x00\xff no rows", "user_data", "a.bin").json()
+    assert (shown["format"], shown["row_count"]) == ("unchecked", 0)
+    assert live.mine.get(f"/v1/files/{shown['id']}/content").content == b"\x00\xff no rows"
+
+
+def test_preferences_in_openais_shape_are_taken_and_faults_told_in_its_words(live: Live):
+    row = (
+        b'{"input": {"messages": [{"role": "user", "content": "?"}]}, '
+        b'"preferred_output": [{"role": "assistant", "content": "a"}], '
+        b'"non_preferred_output": [{"role": "assistant", "content": "b"}]}\n'
+    )
+    assert upload(live.mine, row).json()["format"] == "preferred_output"
+    told = error(upload(live.mine, row.replace(b'"b"', b'""')), 400)
+    assert told["errors"][0]["path"] == "non_preferred_output[0].content"
+
+
+def expiring(live: Live, seconds: str, anchor: str = "created_at") -> httpx.Response:
+    data = {"purpose": "fine-tune", "expires_after[anchor]": anchor, "expires_after[seconds]": seconds}
+    return live.mine.post("/v1/files", data=data, files={"file": ("rows.jsonl", CHAT)})
+
+
+@pytest.mark.parametrize(
+    ("seconds", "anchor"), [("3599", "created_at"), ("x", "created_at"), ("²", "created_at"), ("3600", "now")]
+)
+def test_an_expiry_out_of_bounds_is_refused(live: Live, seconds, anchor):
+    assert error(expiring(live, seconds, anchor), 422)["param"].startswith("expires_after[")
+
+
+def test_a_file_goes_when_its_time_is_over_and_no_job_needs_it(live: Live):
+    shown = expiring(live, "3600").json()
+    assert shown["expires_at"] == shown["created_at"] + 3600
+    with live.database.write() as session:
+        assert files.expired(session, 10) == []
+        files.get(session, live.project_id, shown["id"]).expires_at = 1.0
+    with live.database.read() as session:
+        assert files.expired(session, 10) == [(live.project_id, shown["id"])]
+    assert recover.expire_files(live.database) == 1
+    assert error(live.mine.get(f"/v1/files/{shown['id']}"), 404)["code"] == "file_not_found"
+
+
+def test_an_expired_file_stays_until_the_job_that_names_it_has_ended(live: Live):
+    job_id = submitted(live)
+    file_id = live.mine.get(f"/v1/jobs/{job_id}").json()["spec"]["training_file"]
+    with live.database.write() as session:
+        files.get(session, live.project_id, file_id).expires_at = 1.0
+    assert recover.expire_files(live.database) == 0
+    live.mine.post(f"/v1/jobs/{job_id}/cancel")
+    assert recover.expire_files(live.database) == 1

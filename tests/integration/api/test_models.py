@@ -128,3 +128,37 @@ def test_a_deleted_version_is_gone_and_the_one_before_is_the_newest(live: Live):
     assert live.mine.delete("/v1/models/shrunk/2").json()["deleted"] is True
     assert error(live.mine.get("/v1/models/shrunk/2"), 404)["code"] == "model_not_found"
     assert live.mine.get("/v1/models/shrunk").json()["version"] == 1
+
+
+TUNED = {"kind": "sft", "base": {"id": "model-1", "name": "tiny", "version": 3, "digest": "d"}}
+
+
+def test_what_a_tuning_job_made_is_a_model_under_its_fine_tuned_name(live: Live):
+    adapter = published(live, "helper", FILES, kind="adapter", lineage=TUNED)
+    listed = {model["artifact_id"]: model for model in live.mine.get("/v1/models").json()["data"]}
+    shown = listed[adapter.id]
+    assert shown["id"].startswith("ft:tiny-3:project-")
+    assert shown["id"].endswith(f":helper:{adapter.job_id.removeprefix('job-')}")
+    assert (shown["object"], shown["owned_by"]) == ("model", live.project_id)
+    assert live.mine.get(f"/v1/models/{shown['id']}").json() == shown
+    assert live.mine.get(f"/v1/adapters/{shown['id']}").json()["id"] == adapter.id
+    assert live.theirs.get(f"/v1/models/{shown['id']}").status_code == 404
+    assert live.mine.get("/v1/models", params={"after": shown["id"], "limit": 1}).json()["first_id"] != shown["id"]
+    assert adapter.id not in [row["artifact_id"] for row in live.mine.get("/v1/models?kind=model").json()["data"]]
+    gone = live.mine.delete(f"/v1/models/{shown['id']}").json()
+    assert gone == {"id": shown["id"], "object": "model", "deleted": True}
+
+
+@pytest.mark.parametrize("changed", ["helper", "tiny-3", "ft"])
+def test_a_fine_tuned_name_is_the_whole_name(live: Live, changed):
+    published(live, "helper", FILES, kind="adapter", lineage=TUNED)
+    (name,) = [row["id"] for row in live.mine.get("/v1/models", params={"name": "helper"}).json()["data"]][:1]
+    assert live.mine.get(f"/v1/models/{name.replace(changed, 'other', 1)}").status_code == 404
+
+
+def test_a_job_starts_from_a_fine_tuned_name(live: Live):
+    base = published(live, "below", FILES)
+    published(live, "tuned", FILES, kind="adapter", lineage=TUNED, base_id=base.id)
+    (name,) = [row["id"] for row in live.mine.get("/v1/models", params={"name": "tuned"}).json()["data"]]
+    spec = {"kind": "sft", "model": name, "training_file": upload(live.mine).json()["id"]}
+    assert live.mine.post("/v1/jobs", json=spec).json()["spec"]["model"] == "tuned/1"

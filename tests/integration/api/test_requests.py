@@ -206,3 +206,9 @@ def test_many_clients_at_once_get_right_answers(live: Live):
     for thread in threads:
         thread.join()
     assert statuses == [200] * 160
+
+
+def test_a_project_header_that_is_not_the_keys_is_refused(live: Live):
+    assert live.mine.get("/v1/jobs", headers={"OpenAI-Project": live.project_id}).status_code == 200
+    answer = live.mine.get("/v1/jobs", headers={"OpenAI-Project": "proj-other"})
+    assert error(answer, 401)["code"] == "mismatched_project"

@@ -1,0 +1,40 @@
+"""Fine-tuned names: `ft:base:project:suffix:job`, the names that OpenAI's clients know tuned models by."""
+
+import re
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Artifact, Project
+
+PREFIX = "ft:"
+_TUNING = frozenset({"sft", "dpo"})
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
+# A whole name fits where a job spec names a model, in 200 characters.
+_BASE_LENGTH = 40
+_PROJECT_LENGTH = 20
+_JOB = "job-"
+
+
+def name(artifact: Artifact, project_name: str) -> str | None:
+    """The name of what a tuning job made or saved; None for everything else."""
+    base = artifact.lineage.get("base")
+    if artifact.lineage.get("kind") not in _TUNING or base is None:
+        return None
+    below = base["id"] if base["name"] is None else f"{base['name']}-{base['version']}"
+    suffix = "" if artifact.name in {None, artifact.job_id} else artifact.name
+    parts = [below[:_BASE_LENGTH], _UNSAFE.sub("-", project_name)[:_PROJECT_LENGTH], suffix]
+    told = PREFIX + ":".join([*parts, artifact.job_id.removeprefix(_JOB)])
+    return f"{told}:ckpt-step-{artifact.step}" if artifact.kind == "checkpoint" else told
+
+
+def find(s: Session, project_id: str, reference: str) -> Artifact | None:
+    """The project's artifact of that very name, unless it is deleted."""
+    parts = reference.split(":")
+    if len(parts) not in {5, 6}:
+        return None
+    project = s.scalars(select(Project).where(Project.id == project_id)).one()
+    made = select(Artifact).where(
+        Artifact.project_id == project_id, Artifact.job_id == _JOB + parts[4], Artifact.deleted_at.is_(None)
+    )
+    return next((artifact for artifact in s.scalars(made) if name(artifact, project.name) == reference), None)
