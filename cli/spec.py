@@ -84,8 +84,9 @@ model: my-adapter              # name, name/version, or the id of a model, adapt
 # compare_to: my-base          # scored on the same rows; differences are told with their intervals
 eval_file: ./heldout.jsonl     # any data format; a path is uploaded, or give a file id
 evaluation:
-  task: auto                   # loss | multiple_choice (question + choices + answer) | generate (exact match)
+  task: auto                   # loss | multiple_choice (question + choices + answer) | generate (exact match) | tokens
   max_length: 512
+  # rows: [3, 17]                # tokens: the lines whose every token's loss is told
   # num_fewshot: 5               # multiple_choice, generate: solved examples, from the file below
   # max_new_tokens: 256          # generate: tokens of an answer
   # temperature: 0               # generate: 0 is greedy

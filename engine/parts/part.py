@@ -1,8 +1,9 @@
 """What every part of a spec is made of: strict about names, frozen, and its strings storable."""
 
+from collections import Counter
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, StringConstraints, model_validator
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Auto = Literal["auto"]
 
@@ -37,10 +38,19 @@ def _storable(text: str) -> str:
     return text
 
 
+def _once(lines: tuple[int, ...]) -> tuple[int, ...]:
+    twice = [line for line, count in Counter(lines).items() if count > 1]
+    if twice:
+        raise ValueError(f"line {twice[0]} is named twice; once is enough")
+    return lines
+
+
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """Names an artifact; it appears in URLs, never in paths."""
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
 """`name`, `name/version`, or the id of a model, adapter or checkpoint."""
 FileId = Annotated[str, StringConstraints(pattern=r"^file-[A-Za-z0-9]{1,64}$")]
+Lines = Annotated[tuple[Annotated[int, Field(ge=1, strict=True)], ...], AfterValidator(_once)]
+"""Of a file, from 1; no true, no "17"."""
 ModulePattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]

@@ -1,22 +1,18 @@
 """What every kind that trains has, and where its defaults differ from those of the others."""
 
-from collections import Counter
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from engine.parts.checkpoints import Checkpoints
 from engine.parts.hyperparameters import Hyperparameters
 from engine.parts.job import JobPart
+from engine.parts.part import Lines
 from engine.parts.samples import Samples
 from engine.parts.tuning import AdapterTuning
 
 TOKEN_METRICS = {"eval_loss": False, "eval_perplexity": False, "eval_bits_per_byte": False}
 """The `METRICS` of a kind whose loss is that of the next token."""
-
-
-Line = Annotated[int, Field(ge=1, strict=True)]
-"""Of a file, from 1; no true, no "17"."""
 
 
 class TrainingSpec(JobPart):
@@ -29,7 +25,7 @@ class TrainingSpec(JobPart):
 
     hyperparameters: Hyperparameters = Hyperparameters()
     checkpoints: Checkpoints = Checkpoints()
-    exclude_rows: tuple[Line, ...] = Field(
+    exclude_rows: Lines = Field(
         default=(),
         max_length=10_000,
         description="Lines of training_file whose rows are not trained on, counted from 1; what is held out stays so.",
@@ -54,14 +50,6 @@ class TrainingSpec(JobPart):
             told = f"samples.max_new_tokens is {self.samples.max_new_tokens}"
             raise ValueError(f"{told}; it must be below hyperparameters.max_length, {self.hyperparameters.max_length}")
         return self
-
-    @field_validator("exclude_rows")
-    @classmethod
-    def _each_line_once(cls, lines: tuple[int, ...]) -> tuple[int, ...]:
-        twice = [line for line, count in Counter(lines).items() if count > 1]
-        if twice:
-            raise ValueError(f"line {twice[0]} is named twice; once is enough")
-        return lines
 
     @model_validator(mode="before")
     @classmethod

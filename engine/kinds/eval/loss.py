@@ -7,7 +7,7 @@ import torch
 
 from engine.data.corpus import Corpus, batch_of
 from engine.data.stream import documents_in_order
-from engine.intervals import Figure
+from engine.intervals import Figure, Floats
 from engine.kinds.eval.scores import Scores, Setting
 from engine.model.load import Subject
 from engine.model.logprobs import document_logprobs
@@ -29,6 +29,11 @@ def loss_scores(corpus: Corpus, subject: Subject, setting: Setting) -> Scores:
             logprobs, counts = document_logprobs(subject.model, batch)
         losses_S[documents] = -logprobs.double().cpu().numpy()
         tokens_S[documents] = counts.cpu().numpy()
+    return scores_of(corpus, losses_S, tokens_S)
+
+
+def scores_of(corpus: Corpus, losses_S: Floats, tokens_S: Floats) -> Scores:
+    """What the documents lost, by line; `tokens_S` are their labels."""
     lines, line_of_S = np.unique(corpus.lines, return_inverse=True)
     losses, tokens, sizes = (
         np.bincount(line_of_S, weights=each).astype(np.float64) for each in (losses_S, tokens_S, corpus.sizes_bytes)

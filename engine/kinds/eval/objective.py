@@ -2,20 +2,23 @@
 
 from pathlib import Path
 
+import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from engine.data.chat import chat_corpus, ensure_chat_template
 from engine.data.corpus import Corpus
+from engine.data.cut import listed
 from engine.data.mixture import Rows
 from engine.data.source import SourceRow, read_source
 from engine.data.text import text_corpus
-from engine.errors import SpecError
+from engine.errors import DataError, SpecError
 from engine.journal import Journal
 from engine.kinds.eval.choice import choice_scores
 from engine.kinds.eval.generation import generation_scores
 from engine.kinds.eval.loss import loss_scores
 from engine.kinds.eval.scores import Scores, Setting
 from engine.kinds.eval.spec import EvalSpec
+from engine.kinds.eval.tokens import token_scores
 from engine.model.adapters import load_adapter
 from engine.model.config import positions_of
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
@@ -33,9 +36,12 @@ class EvalObjective:
         self.run, self.spec, self.journal = run, spec, journal
         self.max_length = spec.evaluation.max_length
         self.source = read_source(run.required_data("eval"), "evals")
+        self.asked = set(spec.evaluation.rows)
         shots = run.data("fewshot")
         self.shots = [] if shots is None else read_source(shots, "evals")
         self.task = _task_of(spec, [*self.source[:1], *self.shots[:1]])
+        if self.task == "tokens":
+            self.source = _asked_for(self.source, self.asked)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         assert folder is None, "an evaluation has no checkpoints"
@@ -78,25 +84,33 @@ class EvalObjective:
         return _tokenizer_of(self.run.base_model(), self.run.adapter)
 
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
-        return Rows(None, self._corpus(tokenizer) if self.task == "loss" else None)
+        return Rows(None, self._corpus(tokenizer) if self.task in {"loss", "tokens"} else None)
 
     def rows(self, subject: Subject) -> Rows:
         return self.documents(subject.tokenizer)
 
     def _corpus(self, tokenizer: PreTrainedTokenizerFast) -> Corpus:
         if isinstance(self.source[0].row, str):
-            return text_corpus(self.source, tokenizer, self.max_length)
+            return self._windows(text_corpus(self.source, tokenizer, self.max_length))
         if ensure_chat_template(tokenizer):
             self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
         made = chat_corpus(self.source, tokenizer, max_length=self.max_length, long_rows=self.spec.evaluation.long_rows)
         made.report(self.journal, "eval", self.max_length)
         return made.corpus
 
+    def _windows(self, corpus: Corpus) -> Corpus:
+        """Of a text: those that begin on the lines asked for, where any are."""
+        if not self.asked:
+            return corpus
+        lines = corpus.lines.tolist()
+        _require(self.asked, set(lines))
+        return corpus.take(np.flatnonzero([line in self.asked for line in lines]))
+
     def score(self, subject: Subject, corpus: Corpus | None, machine: Machine, stop: StopFlag) -> Scores:
-        """What the rows come to; `corpus` is theirs where the loss is asked for."""
+        """What the rows come to; `corpus` is theirs where losses are asked for."""
         setting = Setting(self.spec, machine, self.journal, stop, self.max_length)
         if corpus is not None:
-            return loss_scores(corpus, subject, setting)
+            return (token_scores if self.task == "tokens" else loss_scores)(corpus, subject, setting)
         scores = generation_scores if self.task == "generate" else choice_scores
         return scores(self.source, self.shots, subject, setting)
 
@@ -117,14 +131,35 @@ def _task_of(spec: EvalSpec, rows: list[SourceRow]) -> str:
     task = asked if asked != "auto" else "multiple_choice" if choice else "loss"
     fits = {
         "loss": not choice,
+        "tokens": not choice,
         "multiple_choice": all(isinstance(row.row, MultipleChoice) for row in rows),
         "generate": all(isinstance(row.row, list) for row in rows),
     }
-    if not fits[task] or (task == "loss" and len(rows) > 1):
+    if not fits[task] or (task in {"loss", "tokens"} and len(rows) > 1):
         raise SpecError(
             "wrong_task",
             f"the rows of eval_file and fewshot_file are not made for task {task!r}",
             "multiple_choice takes rows with question, choices and answer; generate takes rows with answers; "
-            "loss takes no fewshot_file.",
+            "loss and tokens take no fewshot_file.",
         )
     return task
+
+
+def _asked_for(rows: list[SourceRow], lines: set[int]) -> list[SourceRow]:
+    """Those that begin on these lines; of a running text all, for windows are cut from its beginning.
+
+    Raises:
+        DataError: no row begins on one of them.
+    """
+    _require(lines, {row.line for row in rows})
+    return rows if any(row.follows for row in rows) else [row for row in rows if row.line in lines]
+
+
+def _require(lines: set[int], known: set[int]) -> None:
+    missing = sorted(lines - known)
+    if missing:
+        raise DataError(
+            "no_such_row",
+            f"evaluation.rows: no row of the file begins on line {listed(missing)}",
+            "Take the lines from the job's rows with the same max_length, or count them from 1 with the empty ones.",
+        )

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AliasChoices, Field, StringConstraints, model_validator
 
-from engine.parts import Auto, FileId, JobPart, Part, Reference, Text
+from engine.parts import Auto, FileId, JobPart, Lines, Part, Reference, Text
 from engine.rows import PURPOSES
 
 GSM8K_PATTERN = r"#### (-?[0-9.,]+)"
@@ -15,6 +15,7 @@ _ANSWERED = ("chat", "completion", "instruction")
 _FORMATS = {
     "auto": ("multiple_choice", *_ANSWERED, *PURPOSES["pretrain"]),
     "loss": (*_ANSWERED, *PURPOSES["pretrain"]),
+    "tokens": (*_ANSWERED, *PURPOSES["pretrain"]),
     "multiple_choice": ("multiple_choice",),
     "generate": _ANSWERED,
 }
@@ -26,10 +27,14 @@ _Pattern = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
 class EvalSettings(Part):
     """How the rows are read and scored."""
 
-    task: Literal["auto", "loss", "multiple_choice", "generate"] = Field(
+    task: Literal["auto", "loss", "multiple_choice", "generate", "tokens"] = Field(
         default="auto",
         description="auto: multiple_choice for such files, loss for all others. generate: the last answer of a row is "
-        "the reference of what the model writes.",
+        "the reference of what the model writes. tokens: the loss of every token of `rows`, read as training reads "
+        "them: with the checkpoint that a step began with, what the row lost at that step.",
+    )
+    rows: Lines = Field(
+        default=(), max_length=1000, description="tokens: lines of eval_file whose rows are told, counted from 1."
     )
     num_fewshot: int = Field(
         default=0, ge=0, le=64, description="Solved examples before each question, the first of fewshot_file."
@@ -56,8 +61,10 @@ class EvalSettings(Part):
         given = [name for name in _OF_GENERATION if getattr(self, name) != type(self).model_fields[name].default]
         if given and self.task != "generate":
             raise ValueError(f"{given[0]} belongs to task 'generate'; the task is {self.task!r}")
-        if self.num_fewshot and self.task == "loss":
-            raise ValueError("num_fewshot belongs to tasks with questions; 'loss' has none")
+        if bool(self.rows) != (self.task == "tokens"):
+            raise ValueError(f"rows and task 'tokens' belong together; the task is {self.task!r}")
+        if self.num_fewshot and self.task in {"loss", "tokens"}:
+            raise ValueError(f"num_fewshot belongs to tasks with questions; {self.task!r} has none")
         if self.task == "generate" and self.max_new_tokens >= self.max_length:
             raise ValueError(
                 f"max_new_tokens {self.max_new_tokens} leaves no room for a prompt in max_length {self.max_length}"

@@ -233,6 +233,9 @@ def test_references_without_the_mark_are_compared_as_a_whole():
         ({"evaluation": {"task": "generate", "max_length": 64}}, "leaves no room"),
         ({"evaluation": {"num_fewshot": 2}}, "belong together"),
         ({"fewshot_file": "file-2"}, "belong together"),
+        ({"evaluation": {"task": "tokens"}}, "rows and task 'tokens' belong together"),
+        ({"evaluation": {"rows": [1]}}, "rows and task 'tokens' belong together"),
+        ({"evaluation": {"task": "tokens", "rows": [1, 1]}}, "line 1 is named twice"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(change, told):
