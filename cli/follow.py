@@ -14,6 +14,7 @@ from cli.progress import Progress
 from cli.stream import follow_stream
 
 ENDS = {"succeeded": Exit.OK, "failed": Exit.JOB_FAILED, "cancelled": Exit.JOB_CANCELLED}
+_POLL_S = 0.5
 _PLAIN_EVERY_S = 5.0
 _PLAIN_EVERY_SHARE = 0.1
 _FRAMES_PER_S = 4
@@ -112,6 +113,16 @@ def follow(client: Client, job_id: str) -> dict[str, Any]:
             f"attach again: trainyard jobs logs -f {job_id}    stop it: trainyard jobs cancel {job_id}",
         ) from None
     return client.get(f"jobs/{job_id}")
+
+
+def await_end(client: Client, job_id: str, timeout_s: float | None = None) -> dict[str, Any]:
+    """The job once it has ended."""
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while (job := client.get(f"jobs/{job_id}"))["status"] not in ENDS:
+        if deadline is not None and time.monotonic() >= deadline:
+            raise CommandError(f"{job_id} is still {job['status']} after {timeout_s:g} s.", Exit.TIMED_OUT)
+        time.sleep(_POLL_S)
+    return job
 
 
 def tell_end(job: dict[str, Any], *, suggest: bool = True) -> Exit:

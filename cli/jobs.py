@@ -1,14 +1,13 @@
 """`trainyard jobs`: make, watch and stop jobs."""
 
 import sys
-import time
 from typing import Any
 
 import click
 
 from cli.client import DESTRUCTIVE_FEWEST, Client
-from cli.errors import CommandError, Exit
-from cli.follow import ENDS, follow, tell_end
+from cli.errors import Exit
+from cli.follow import ENDS, await_end, follow, tell_end
 from cli.output import (
     Column,
     duration,
@@ -23,8 +22,7 @@ from cli.output import (
 )
 from cli.spec import TEMPLATES, load_spec, override, upload_paths
 from cli.stream import follow_stream
-
-_POLL_S = 0.5
+from cli.tokens import tokens
 
 
 def _step(row: dict[str, Any]) -> str:
@@ -93,6 +91,9 @@ _ROW_COLUMNS: list[Column] = [
 @click.group()
 def jobs() -> None:
     """Jobs: pretrain, sft, dpo, eval."""
+
+
+jobs.add_command(tokens)
 
 
 @jobs.command()
@@ -208,12 +209,7 @@ def wait(job_id: str, timeout_s: float | None) -> int:
     """Wait until a job ends. The exit code tells how: 0 succeeded, 5 failed, 6 cancelled, 7 timed out."""
     client = Client()
     job_id = client.whole_id("job", job_id)
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    while (job := client.get(f"jobs/{job_id}"))["status"] not in ENDS:
-        if deadline is not None and time.monotonic() >= deadline:
-            raise CommandError(f"{job_id} is still {job['status']} after {timeout_s:g} s.", Exit.TIMED_OUT)
-        time.sleep(_POLL_S)
-    return tell_end(job)
+    return tell_end(await_end(client, job_id, timeout_s))
 
 
 @jobs.command()

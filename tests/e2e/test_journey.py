@@ -119,6 +119,14 @@ def test_what_a_model_wrote_is_downloaded_row_by_row(
     assert items[0]["reference"] == "18"
 
 
+def test_the_tokens_of_a_row_lost_what_the_row_lost_at_its_step(service: Service, tuned: dict) -> None:
+    rows = json.loads(service.trainyard("jobs", "rows", tuned["id"], "1", "--json").stdout)
+    (item,) = json.loads(service.trainyard("jobs", "tokens", tuned["id"], "1", "--json").stdout)
+    assert item["line"] == rows[0]["line"]
+    lost = sum(piece["loss"] for piece in item["pieces"] if piece["trained"])
+    assert abs(lost / rows[0]["labels"] - rows[0]["loss"]) < 1e-3 * rows[0]["loss"]
+
+
 def test_pulled_base_and_adapter_load_in_peft_and_generate(service: Service, tmp_path: Path, tuned: dict) -> None:
     assert tuned["status"] == "succeeded"
     service.trainyard("adapters", "pull", "answers", "-o", tmp_path / "adapter")

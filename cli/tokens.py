@@ -1,0 +1,86 @@
+"""`trainyard jobs tokens`: what each token of a row lost at a step, by an evaluation with the weights of then."""
+
+import json
+from typing import Any
+
+import click
+
+from cli.client import Client
+from cli.errors import CommandError, Exit
+from cli.follow import await_end, tell_end
+from cli.output import Column, format_options, print_rows, say
+
+_AS_TRAINED = ("max_length", "long_rows", "precision")
+_COLUMNS: list[Column] = [
+    ("line", lambda piece: piece["line"]),
+    ("token", lambda piece: piece["id"]),
+    ("text", lambda piece: json.dumps(piece["text"], ensure_ascii=False)),
+    ("loss", lambda piece: piece["loss"] if piece["trained"] else "not trained"),
+]
+
+
+@click.command()
+@click.argument("job_id")
+@click.argument("step", type=click.IntRange(min=1))
+@click.argument("lines", nargs=-1, type=click.IntRange(min=1))
+@click.option("--file", "file_id", help="Whose lines they are, where the step's rows are from several files.")
+@format_options
+def tokens(job_id: str, step: int, lines: tuple[int, ...], file_id: str | None, as_json: bool, quiet: bool) -> int:
+    """The loss of every token of rows of a step; without LINES, of the row that lost most.
+
+    An evaluation job reads the rows as the training did, with the newest checkpoint from before the step. It is what
+    was lost in training where that is of the step just before it; of a .txt, where nothing of the file was held out.
+    """
+    del quiet
+    client = Client()
+    job = client.get(f"jobs/{client.whole_id('job', job_id)}")
+    rows = client.get(f"jobs/{job['id']}/steps/{step}/rows")["data"]
+    asked = _asked(rows, lines, None if file_id is None else client.whole_id("file", file_id))
+    spec = job["spec"]
+    evaluation = {name: spec["hyperparameters"][name] for name in _AS_TRAINED}
+    made = client.post(
+        "jobs",
+        {
+            "kind": "eval",
+            "model": _weights_before(client, job, step),
+            "eval_file": asked[0]["file"],
+            "evaluation": {"task": "tokens", "rows": [row["line"] for row in asked], **evaluation},
+        },
+    )
+    done = await_end(client, made["id"])
+    if done["status"] != "succeeded":
+        return tell_end(done)
+    content = client.request("GET", f"files/{done['result_files'][0]}/content").text
+    items = [json.loads(line) for line in content.splitlines()]
+    pieces = [{"line": item["line"], **piece} for item in items for piece in item["pieces"]]
+    print_rows(items if as_json else pieces, _COLUMNS, as_json=as_json, quiet=False)
+    return Exit.OK
+
+
+def _asked(rows: list[dict[str, Any]], lines: tuple[int, ...], file_id: str | None) -> list[dict[str, Any]]:
+    """The rows of the step on these lines, each once; the first where none is named."""
+    known = {row["line"]: row for row in rows if file_id in {None, row["file"]}}
+    missing = [line for line in lines if line not in known]
+    if missing or not known:
+        told = f"line {missing[0]}" if missing else file_id
+        raise CommandError(f"no row of this step is from {told}.", Exit.NOT_FOUND, "`trainyard jobs rows` lists them.")
+    if not lines:
+        return [next(iter(known.values()))]
+    files = sorted({row["file"] for row in rows if row["line"] in lines and file_id in {None, row["file"]}})
+    if len(files) > 1:
+        raise CommandError(f"these lines are rows of {' and '.join(files)}.", Exit.INVALID, "Choose one with --file.")
+    return [known[line] for line in dict.fromkeys(lines)]
+
+
+def _weights_before(client: Client, job: dict[str, Any], step: int) -> str:
+    """The newest checkpoint before the step; what the job started from when there is none."""
+    saved = [saved for saved in client.pages(f"jobs/{job['id']}/checkpoints") if saved["step"] < step]
+    newest = max(saved, key=lambda checkpoint: checkpoint["step"], default=None)
+    at = 0 if newest is None else newest["step"]
+    if newest is None and not isinstance(job["spec"]["model"], str):
+        raise CommandError(
+            f"no checkpoint from before step {step} is kept.", Exit.NOT_FOUND, "Ask for a later step, or keep more."
+        )
+    if at < step - 1:
+        say(f"  with the weights of step {at}: the newest that are kept from before step {step}")
+    return job["spec"]["model"] if newest is None else newest["id"]
