@@ -10,6 +10,8 @@ import sys
 import traceback
 from pathlib import Path
 
+from engine.dist.launch import launch, processes_for
+from engine.rundir import RunDirectory
 from engine.stop import StopFlag
 
 _PARENT = "TRAINYARD_PARENT_PID"
@@ -31,20 +33,27 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     if arguments == ["--serve"]:
         return _serve()
-    stop = StopFlag()
-    if arguments != ["--wait"]:
-        stop.listen()
+    return _wait() if arguments == ["--wait"] else _carry_out(Path(arguments[0]))
+
+
+def _carry_out(root: Path) -> int:
+    stop, run = StopFlag(), RunDirectory(root)
+    stop.listen()
+    if (count := processes_for(run)) > 1:
+        return launch(run, count)
     from engine.process import carry_out  # torch and transformers: seconds, and too late to notice a dead parent
 
-    if arguments != ["--wait"]:
-        return carry_out(Path(arguments[0]), stop)
+    return carry_out(root, stop)
+
+
+def _wait() -> int:
+    """SIGTERM ends it at once for as long as it is idle."""
+    import engine.process  # noqa: F401 - what takes its seconds is done before a run is named
+
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     line = sys.stdin.readline().strip()
-    if not line:
-        return 0
-    stop.listen()  # not before: SIGTERM ends an idle process at once
-    return carry_out(Path(line), stop)
+    return _carry_out(Path(line)) if line else 0
 
 
 def _serve() -> int:

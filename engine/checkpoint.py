@@ -55,7 +55,7 @@ def newest(root: Path) -> Path | None:
     return complete[-1] if complete else None
 
 
-def save(root: Path, progress: Progress, optimizer: torch.optim.Optimizer, export: Callable[[Path], None]) -> Path:
+def save(root: Path, progress: Progress, optimizer: dict[str, Any], export: Callable[[Path], None]) -> Path:
     """Write a checkpoint of this step beside the others and let it appear by rename."""
     target = folder_of(root, progress.step)
     root.mkdir(exist_ok=True)
@@ -64,7 +64,7 @@ def save(root: Path, progress: Progress, optimizer: torch.optim.Optimizer, expor
     writing = root / f".writing-{target.name}"
     (writing / STATE).mkdir(parents=True)
     export(writing)
-    torch.save({"optimizer": optimizer.state_dict(), "rng": _rng_state()}, writing / STATE / _TENSORS)
+    torch.save({"optimizer": optimizer, "rng": _rng_state()}, writing / STATE / _TENSORS)
     (writing / STATE / _PROGRESS).write_text(json.dumps(asdict(progress), indent=1))
     publish(writing, target)
     return target
@@ -108,10 +108,10 @@ def read_progress(checkpoint: Path) -> Progress:
     return Progress(**told | {"cursor": Cursor(step, tuple(Place(*place) for place in places))})
 
 
-def restore(checkpoint: Path, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put optimizer and generators back as they were; the weights were loaded before."""
+def restore(checkpoint: Path, take: Callable[[dict[str, Any]], None]) -> Progress:
+    """Put generators back as they were and let the optimizer `take` its state; the weights were loaded before."""
     saved: dict[str, Any] = torch.load(checkpoint / STATE / _TENSORS, map_location="cpu", weights_only=True)
-    optimizer.load_state_dict(saved["optimizer"])
+    take(saved["optimizer"])
     _set_rng_state(saved["rng"])
     return read_progress(checkpoint)
 

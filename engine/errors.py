@@ -78,3 +78,13 @@ class Diverged(EngineError):
 
     failure = FailureClass.DIVERGED
     exit_code = EXIT_DIVERGED
+
+
+class RankLost(EngineError):
+    """One of the processes that carry out a run together is gone, or does not answer."""
+
+    CODE = "rank_lost"
+    failure = FailureClass.WORKER_LOST
+
+    def __init__(self, message: str) -> None:
+        super().__init__(self.CODE, message, "The run goes on from its last checkpoint when it is started again.")

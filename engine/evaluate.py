@@ -5,8 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from engine.data.corpus import Batch, Corpus
-from engine.data.stream import batches_in_order
+from engine.data.corpus import Batch, Corpus, batch_of
+from engine.data.stream import documents_in_order
+from engine.dist.ranks import Ranks
 from engine.scored import Scored, Sums
 from engine.stop import StopFlag
 
@@ -17,16 +18,21 @@ def evaluate(
     loss: Callable[[Batch], Scored],
     corpus: Corpus,
     stop: StopFlag,
+    ranks: Ranks,
     *,
     token_budget: int,
 ) -> Sums:
-    """The sums over all of the corpus, everything once; `token_budget` changes nothing but the speed."""
+    """The sums over all of the corpus, everything once on one of the ranks.
+
+    `token_budget` changes nothing but the speed.
+    """
     was_training = model.training
     model.eval()
     sums = Sums()
-    for batch in batches_in_order(corpus, token_budget):
+    for documents, counts in ranks.turns(list(documents_in_order(corpus, token_budget))):
         stop.check()
-        scored = loss(batch)
-        sums.add(Scored(scored.total.double(), scored.counted, scored.figures))
+        scored = loss(batch_of(corpus, documents))
+        if counts:
+            sums.add(Scored(scored.total.double(), scored.counted, scored.figures))
     model.train(was_training)
-    return sums
+    return sums if ranks.count == 1 else Sums.joined(ranks.gather(sums.plain()))

@@ -46,7 +46,9 @@ def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
         probe = session.rows.probe(_PROBE_DOCUMENTS)
     expected = (session.evaluate(probe) if best is None else progress.best_metrics)["eval_loss"]
     step = progress.step if best is None else progress.best_step
-    _write(run.output, session.subject, best)
+    if session.ranks.leads:
+        _write(run.output, session.subject, best)
+    session.ranks.wait()
     # The second copy takes the first one's place in memory.
     layout = session.subject.layout
     session.drop_subject()

@@ -49,8 +49,11 @@ def generate(
     stop: StopFlag,
     *,
     rows_at_once: int,
+    numbers: Sequence[int] | None = None,
 ) -> list[Answer]:
     """An answer to every prompt, in their order. Global random state is neither read nor moved.
+
+    `numbers` are those of the prompts among all that are answered, where these are a part: what each draws is its own.
 
     Raises:
         StopRequested: asked to stop between two tokens.
@@ -60,7 +63,7 @@ def generate(
     with _writing(subject), machine.autocast():
         for start in range(0, len(order), rows_at_once):
             rows = order[start : start + rows_at_once]
-            writers = [_Writer(subject, decoding, row) for row in rows]
+            writers = [_Writer(subject, decoding, row if numbers is None else numbers[row]) for row in rows]
             _write(decoder_of(subject.model), [prompts[row] for row in rows], writers, stop)
             answers |= {row: writer.answer() for row, writer in zip(rows, writers, strict=True)}
     return [answers[row] for row in range(len(prompts))]

@@ -6,10 +6,12 @@ from functools import reduce
 from pkgutil import resolve_name
 from typing import Annotated, Any, NamedTuple, TypeAlias, TypeVar
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
+from engine.errors import SpecError
 from engine.kinds.eval.spec import EvalSpec
 from engine.parts import Hyperparameters, JobPart, TrainingSpec
+from engine.rundir import RunDirectory
 
 AnySpec: TypeAlias = TrainingSpec | EvalSpec
 
@@ -37,6 +39,21 @@ _RSLORA_FACTOR = 0.25
 """At rank 16 rsLoRA multiplies the update by sqrt(16) more than LoRA; their steps are then of the same size."""
 _BATCH_ROWS = 8
 _SAVE_SHARE = 0.1
+
+
+def spec_of(run: RunDirectory) -> AnySpec:
+    """What job.json asks for, nothing left open that the machine does not decide.
+
+    Raises:
+        SpecError: there is none, or it is not valid.
+    """
+    job = run.read_job()
+    try:
+        return resolve(JOB_SPEC.validate_python(job["spec"]))
+    except (KeyError, ValidationError) as error:
+        raise SpecError(
+            "job_not_read", f"job.json holds no valid spec: {error}", "Write it as the API does."
+        ) from error
 
 
 def resolve(spec: Spec) -> Spec:

@@ -14,6 +14,7 @@ class Journal:
     """Appends to the file; `seq` goes on from what an earlier process of the same attempt wrote."""
 
     def __init__(self, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
         self._seq = _last_seq(path)
         self._file = path.open("a", encoding="utf-8")
 

@@ -3,17 +3,17 @@
 import math
 import time
 from pathlib import Path
-
-from torch.optim import Optimizer
+from typing import Any
 
 from engine import checkpoint, optim, rowlog
 from engine.checkpoint import Progress
 from engine.data.corpus import Batch
 from engine.data.stream import RowStream
+from engine.dist.strategy import Replicas
 from engine.export import save_subject
 from engine.footprint import Footprint, planned
 from engine.journal import finite
-from engine.measure import Meter
+from engine.measure import Meter, Work
 from engine.model.checkpointing import checkpoint_activations
 from engine.parts import TrainingSpec
 from engine.precision import LossScale
@@ -36,19 +36,18 @@ class Training:
         self.hyper = spec.hyperparameters
         self.journal = session.journal
         self.trainable = session.subject.trainable()
-        self.optimizer = _optimizer_of(session, spec)
-        self.stream = RowStream.of_job(session.rows, spec)
+        self.strategy = _strategy_of(session, spec)
+        self.stream = RowStream.of_job(session.rows, spec, session.ranks)
         self.total_steps = self.hyper.max_steps or self._steps_of_epochs()
         self.progress = Progress()
         if session.start is not None:
-            self.progress = checkpoint.restore(session.start, self.optimizer)
+            self.progress = checkpoint.restore(session.start, self.strategy.restore)
             assert self.progress.cursor is not None, "saved with each checkpoint"
             self.stream.cursor = self.progress.cursor
         self.selection = Selection(spec.checkpoints, self.progress)
         self.scale = LossScale(self.progress, session.machine.precision)
         self.spikes = SpikeWatch(self.progress, self.hyper.on_loss_spike, self.journal, self.stream.files)
-        kept = None if session.start is None else session.start / checkpoint.STATE / rowlog.NAME
-        self.row_log = RowLog(session.run.root / rowlog.NAME, kept)
+        self.row_log = _row_log_of(session) if session.ranks.leads else None
         self.saved_step = None if session.start is None else self.progress.step
         self.elapsed_before_s = self.progress.elapsed_s
         self.started_s = time.perf_counter()
@@ -85,7 +84,7 @@ class Training:
                 if self._due(checkpoints.save_steps, self.saved_step):
                     self._save()
                 if progress.step == self.total_steps:
-                    footprint.report(self.journal, self.optimizer)
+                    footprint.report(self.journal, self.strategy.optimizer)
                     break
                 session.stop.check()
                 if self._ends_early():
@@ -107,41 +106,44 @@ class Training:
         start_s = time.perf_counter()
         batches = self.stream.next_step()
         waited_s = time.perf_counter() - start_s
-        count = sum(self.session.objective.count(batch) for batch in batches)
-        sums, rows = self._gradients(batches, count, meter)
-        norm = optim.clip(self.trainable, self.hyper.max_grad_norm)
-        outcome = Outcome(self.progress.step + 1, float(sums.total) / count, float(norm), rows)
+        work = Work.of(batches, self.session.objective.count, self.session.ranks)
+        sums, rows = self._gradients(batches, work.counted, meter)
+        norm = self.strategy.reduce()
+        outcome = Outcome(self.progress.step + 1, float(sums.total) / work.counted, float(norm), rows)
         rate = learning_rate(self.hyper, self.progress.step, self.total_steps)
         values = {"loss": outcome.loss, "learning_rate": rate, "grad_norm": outcome.grad_norm}
         if self._allows(outcome):
-            optim.set_rate(self.optimizer, rate)
             with meter.part("optimizer_s"):
-                self.optimizer.step()
+                self.strategy.step(rate)
         else:
             values["skipped"] = 1.0
-        optim.clear(self.trainable)
-        self._advance(batches, outcome)
+        self.strategy.clear()
+        self._advance(work, outcome)
         values |= {"tokens": float(self.progress.tokens), "data_wait_s": waited_s, "epoch": self.stream.epoch()}
         if self.scale.active:
             values["loss_scale"] = self.scale.value
         step_s = time.perf_counter() - start_s
-        values |= meter.step(batches, step_s=step_s, steps_left=self.total_steps - self.progress.step)
+        values |= meter.step(work, step_s=step_s, steps_left=self.total_steps - self.progress.step)
         self.journal.metrics(self.progress.step, "train", values | self.stream.tokens_by_file() | sums.means())
 
-    def _gradients(self, batches: list[Batch], count: int, meter: Meter) -> tuple[Sums, list[RowLoss]]:
-        """The micro-batches' losses are summed, and divided once by all that they count."""
+    def _gradients(self, batches: list[Batch], count: float, meter: Meter) -> tuple[Sums, list[RowLoss]]:
+        """The micro-batches' losses are summed, and divided once by all that they count on all ranks."""
         sums, shares = Sums(), list[RowShares]()
         for batch in batches:
             with meter.part("forward_s"):
                 scored = self.session.loss(batch)
             with meter.part("backward_s"):
-                (scored.total / count * self.scale.value).backward()
-            sums.add(scored)
-            if scored.shares is not None:
-                shares.append(scored.shares)
+                self.strategy.backward(scored.total / count * (self.scale.value if batch.counts else 0.0))
+            if batch.counts:
+                sums.add(scored)
+                shares += [] if scored.shares is None else [scored.shares]
             del scored  # its graph holds copies of the weights, and the next micro-batch makes its own
         self.scale.undo(p for _, p in self.trainable)
-        return sums, [row for share in shares for row in share.by_row()]
+        rows = [row for share in shares for row in share.by_row()]
+        if self.session.ranks.count == 1:
+            return sums, rows
+        told = self.session.ranks.gather((sums.plain(), rows))
+        return Sums.joined(each for each, _ in told), [row for _, rows in told for row in rows]
 
     def _allows(self, outcome: Outcome) -> bool:
         """Whether the step's update is applied: not where fp16 overflowed, nor where a spike is to be left out."""
@@ -150,14 +152,15 @@ class Training:
             return False
         return self.spikes.allows(outcome)
 
-    def _advance(self, batches: list[Batch], outcome: Outcome) -> None:
+    def _advance(self, work: Work, outcome: Outcome) -> None:
         progress = self.progress
         progress.step += 1
         progress.cursor = self.stream.cursor
-        progress.tokens += sum(batch.tokens for batch in batches)
-        progress.trained_tokens += sum(batch.count for batch in batches)
+        progress.tokens += int(work.tokens)
+        progress.trained_tokens += int(work.labels)
         progress.train_loss = outcome.loss
-        self.row_log.append(progress.step, outcome.rows)
+        if self.row_log is not None:
+            self.row_log.append(progress.step, outcome.rows)
 
     def _tell_skipped(self, step: int) -> None:
         self.journal.log(
@@ -185,13 +188,20 @@ class Training:
 
     def _save(self) -> None:
         """Save this step; it is the best when it was evaluated and no saved step scored better."""
-        progress, run = self.progress, self.session.run
+        progress = self.progress
         scored = progress.eval_metrics if progress.evaluated_step == progress.step else {}
         best = self.selection.saved(scored)
         progress.elapsed_s = self._elapsed_s()
-        target = checkpoint.save(run.checkpoints, progress, self.optimizer, self._write_subject)
-        checkpoint.prune(run.checkpoints, self.spec.checkpoints.save_total_limit, progress.best_step)
         self.saved_step = progress.step
+        state = self.strategy.state()
+        if self.session.ranks.leads:
+            self._write(state, best=best, scored=scored)
+        self.session.ranks.wait()
+
+    def _write(self, state: dict[str, Any], *, best: bool, scored: dict[str, float]) -> None:
+        progress, run = self.progress, self.session.run
+        target = checkpoint.save(run.checkpoints, progress, state, self._write_subject)
+        checkpoint.prune(run.checkpoints, self.spec.checkpoints.save_total_limit, progress.best_step)
         self.journal.write(
             "checkpoint",
             step=progress.step,
@@ -202,6 +212,7 @@ class Training:
         )
 
     def _write_subject(self, folder: Path) -> None:
+        assert self.row_log is not None, "one rank writes"
         save_subject(self.session.subject, folder)
         self.row_log.copy_to(folder / checkpoint.STATE / rowlog.NAME)
 
@@ -212,7 +223,7 @@ class Training:
         """Whether this step is to be the last: what there is then gets evaluated, saved and exported."""
         step, planned = self.progress.step, self.total_steps
         limit, patience = self.spec.resources.max_minutes, self.spec.checkpoints.early_stopping_patience
-        if step > 0 and limit is not None and self._elapsed_s() >= 60 * limit:
+        if step > 0 and limit is not None and self.session.ranks.any(self._elapsed_s() >= 60 * limit):
             level, code, why = "warn", "max_minutes_reached", f"stopped after {limit:g} minutes"
         elif self.selection.out_of_patience():
             level, code = "info", "early_stopped"
@@ -224,11 +235,16 @@ class Training:
         return True
 
 
-def _optimizer_of(session: Session, spec: TrainingSpec) -> Optimizer:
-    hyper, trainable = spec.hyperparameters, session.subject.trainable()
+def _row_log_of(session: Session) -> RowLog:
+    kept = None if session.start is None else session.start / checkpoint.STATE / rowlog.NAME
+    return RowLog(session.run.root / rowlog.NAME, kept)
+
+
+def _strategy_of(session: Session, spec: TrainingSpec) -> Replicas:
+    hyper = spec.hyperparameters
     offload = hyper.offload_optimizer and session.machine.device != optim.HOME
     if hyper.offload_optimizer and not offload:
         session.journal.log(
             "info", "offload_idle", "the run is on the CPU, where the optimizer's state lies anyway: nothing to offload"
         )
-    return optim.make_optimizer(trainable, hyper, offload=offload)
+    return Replicas(session.subject.trainable(), hyper, session.ranks, offload=offload)

@@ -9,11 +9,11 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.data.mixture import Mixture, Rows
 from engine.errors import SpecError
+from engine.jobs import spec_of
 from engine.journal import Journal
 from engine.objectives import objective_of
 from engine.parts import TrainingSpec
 from engine.rundir import RunDirectory
-from engine.session import spec_of
 
 _KEPT = 4
 """Jobs whose rows stay in memory: whoever looks at one asks again at once."""

@@ -2,15 +2,17 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from engine.data.corpus import Batch
+from engine.dist.ranks import Ranks
 from engine.model.forward import decoder_of, head_of
 from engine.model.quantize import size_of
 from engine.precision import Machine
@@ -71,6 +73,30 @@ class _Parts:
         return told
 
 
+class Work(NamedTuple):
+    """What a step is made of; `counted` is what its loss is divided by, `attended` pairs of tokens."""
+
+    counted: float
+    tokens: float
+    labels: float
+    attended: float
+
+    @classmethod
+    def of(cls, batches: Sequence[Batch], count: Callable[[Batch], int], ranks: Ranks) -> "Work":
+        """On all ranks."""
+        taken = [batch for batch in batches if batch.counts]
+        return cls(
+            *ranks.totals(
+                [
+                    sum(count(batch) for batch in taken),
+                    sum(batch.tokens for batch in taken),
+                    sum(batch.count for batch in taken),
+                    sum(batch.attended for batch in taken),
+                ]
+            )
+        )
+
+
 class Meter:
     """Floating-point work of steps, by the model's matmuls: 2 forward, 2 for what flows back, 2 for weights that learn."""
 
@@ -97,18 +123,15 @@ class Meter:
         """Times a part of the step: `name` is its figure."""
         return self._parts.time(name)
 
-    def step(self, batches: list[Batch], *, step_s: float, steps_left: int) -> dict[str, float]:
+    def step(self, work: Work, *, step_s: float, steps_left: int) -> dict[str, float]:
         """The figures of one step."""
-        tokens = sum(batch.tokens for batch in batches)
-        labels = sum(batch.count for batch in batches)
-        pairs = sum(batch.attended for batch in batches)
-        work = tokens * self._per_token + labels * self._per_label + pairs * self._per_pair
+        done = work.tokens * self._per_token + work.labels * self._per_label + work.attended * self._per_pair
         smooth = step_s if self._step_s is None else self._step_s + _SMOOTHING * (step_s - self._step_s)
         self._step_s = smooth
         return {
-            "tokens_per_s": tokens / step_s,
-            "trained_tokens_per_s": labels / step_s,
-            "mfu": work / step_s / self._peak,
+            "tokens_per_s": work.tokens / step_s,
+            "trained_tokens_per_s": work.labels / step_s,
+            "mfu": done / step_s / self._peak,
             "memory_bytes": float(memory_bytes(self._machine)),
             "step_s": step_s,
             "eta_s": smooth * steps_left,

@@ -41,8 +41,10 @@ def export_merged(
     tried = [_tried(session, base, applied, probe) for base in _bases(tuning)]
     best = min(tried, key=lambda merge: merge.loss)
     kept = tuning.merge != "auto" or best.loss <= applied + _HIGHEST_GAP
+    session.ranks.wait()
     if kept:
-        publish(best.folder, session.run.merged)
+        if session.ranks.leads:
+            publish(best.folder, session.run.merged)
         metrics = {} if session.rows.validation is None else finite(best.scores)
         path, source = session.run.merged.name, session.run.output.name
         session.journal.write("exported", step=step, path=path, layout="model", metrics=metrics, merged_from=source)
@@ -53,7 +55,7 @@ def export_merged(
             f"no merged model is kept: at best it scores {best.loss:.4f}, the adapter applied {applied:.4f}; "
             f"with tuning.merge {best.base!r} it would be kept all the same",
         )
-    for merge in tried:
+    for merge in tried if session.ranks.leads else ():
         if merge is not best or not kept:
             shutil.rmtree(merge.folder)
     return {f"merged_{merge.base}_loss": merge.loss for merge in tried}
@@ -67,9 +69,11 @@ def _bases(tuning: AdapterTuning) -> tuple[str, ...]:
 
 def _tried(session: Session, base: str, applied: float, probe: Corpus) -> Merge:
     folder = session.run.root / f".writing-merged-{base}"
-    if folder.exists():
-        shutil.rmtree(folder)
-    _write(session, base, folder)
+    session.drop_subject()
+    if session.ranks.leads:
+        shutil.rmtree(folder, ignore_errors=True)
+        _write(session, base, folder)
+    session.ranks.wait()
     model = load_model(folder, device=session.machine.device, dtype=session.machine.compute_dtype)
     session.subject = Subject(model, session.subject.tokenizer, "model")
     merge = Merge(base, folder, session.evaluate(probe))
@@ -81,7 +85,6 @@ def _tried(session: Session, base: str, applied: float, probe: Corpus) -> Merge:
 def _write(session: Session, base: str, folder: Path) -> None:
     """Added in fp32, rounded once: to the type that the base is stored in."""
     run = session.run
-    session.drop_subject()
     whole: Any = merged_model(run.base_model(), run.output, session.machine, dequantized=base == "dequantized")
     whole.to(stored_dtype(run.base_model())).save_pretrained(folder)
     session.subject.tokenizer.save_pretrained(folder)

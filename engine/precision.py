@@ -37,7 +37,7 @@ class Machine:
             torch.set_num_threads(len(os.sched_getaffinity(0)))
         if precision == "auto":
             precision = _best_on_gpu() if name == "cuda" else "bf16" if _multiplies_bf16() else "fp32"
-        return cls(torch.device(name), precision)
+        return cls(_own_gpu() if name == "cuda" else torch.device(name), precision)
 
     @property
     def compute_dtype(self) -> torch.dtype:
@@ -48,6 +48,20 @@ class Machine:
         reduced = self.precision != "fp32"
         dtype = self.compute_dtype if reduced else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=reduced)
+
+
+def _own_gpu() -> torch.device:
+    """Each process of a run has one to itself."""
+    number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if number >= count:
+        raise SpecError(
+            "too_few_gpus",
+            f"the spec asks for more processes than this worker has GPUs, {count}",
+            f"Set resources.nproc_per_node to {count} or less.",
+        )
+    device = torch.device("cuda", number)
+    torch.cuda.set_device(device)
+    return device
 
 
 def _best_on_gpu() -> str:

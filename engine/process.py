@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 from transformers.utils.logging import disable_progress_bar
 
+from engine.dist.ranks import Ranks, is_loss_of_touch
 from engine.errors import (
     EXIT_BUG,
     EXIT_OK,
     EXIT_STOPPED,
     EngineError,
     OutOfMemory,
+    RankLost,
 )
 from engine.export import export
 from engine.journal import Journal
@@ -33,7 +35,8 @@ def carry_out(root: Path, stop: StopFlag) -> int:
     if not root.is_dir():
         sys.stderr.write(f"{root} is not a directory\n")
         return EXIT_BUG
-    journal = Journal(RunDirectory(root).events)
+    ranks = Ranks.here()
+    journal = Journal(RunDirectory(root).events_of(ranks.rank))
     step = 0
     try:
         session = Session.open(RunDirectory(root), journal, stop)
@@ -56,6 +59,7 @@ def carry_out(root: Path, stop: StopFlag) -> int:
         return failure.exit_code
     finally:
         journal.close()
+    ranks.part()
     return EXIT_OK
 
 
@@ -64,6 +68,8 @@ def classified(error: Exception) -> EngineError:
     if isinstance(error, EngineError):
         return error
     text = str(error)
+    if is_loss_of_touch(error):
+        return RankLost(f"another process of the run is gone or does not answer: {text}")
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError | OSError) and any(words in text for words in _NO_MEMORY)
     ):

@@ -31,6 +31,14 @@ class RunDirectory:
         return self.root / "events.jsonl"
 
     @property
+    def ranks(self) -> Path:
+        """Where the processes of a run of several meet; all but the first keep their events there."""
+        return self.root / "ranks"
+
+    def events_of(self, rank: int) -> Path:
+        return self.ranks / f"{rank}.jsonl" if rank else self.events
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

@@ -21,13 +21,14 @@ def score(session: Session) -> None:
     assert isinstance(objective, EvalObjective), "only evaluations train nothing"
     assert isinstance(session.spec, EvalSpec), "as above"
     session.report_start(total_steps=0, start_step=0, eval_rows=len({row.line for row in objective.source}))
-    scores = objective.score(session.subject, session.rows.validation, session.machine, session.stop)
+    scores = objective.score(session.subject, session.rows.validation, session.machine, session.stop, session.ranks)
     metrics, items = scores.metrics(), scores.items
     if session.spec.compare_to is not None:
         other = _score_baseline(session, objective)
         metrics |= compared(scores, other, session.spec.seed)
         items = [item | {"compare_to": rival} for item, rival in zip(items, other.items, strict=True)]
-    _write(session.run.items, items)
+    if session.ranks.leads:
+        _write(session.run.items, items)
     session.journal.metrics(0, "eval", metrics)
     session.journal.finish(0, metrics, groups=scores.by_group(), items=session.run.items.name)
 
@@ -37,7 +38,7 @@ def _score_baseline(session: Session, objective: EvalObjective) -> Scores:
     session.drop_subject()
     session.subject = objective.load_baseline(session.machine)
     corpus = objective.rows(session.subject).validation
-    return objective.score(session.subject, corpus, session.machine, session.stop)
+    return objective.score(session.subject, corpus, session.machine, session.stop, session.ranks)
 
 
 def _write(path: Path, items: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """What a loss function says of a batch, and what its sums over a corpus come to."""
 
 import math
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -43,13 +44,30 @@ class Sums:
     def __init__(self) -> None:
         self.total: Tensor | float = 0.0
         self.counted = 0
-        self.figures: dict[str, Tensor] = {}
+        self.figures: dict[str, Tensor | float] = {}
 
     def add(self, scored: Scored) -> None:
         self.total = self.total + scored.total.detach()
         self.counted += scored.counted
         for name, value in scored.figures.items():
             self.figures[name] = self.figures[name] + value if name in self.figures else value
+
+    def plain(self) -> "Sums":
+        """The same in Python's own numbers, to be told to other ranks."""
+        told = Sums()
+        told.total, told.counted = float(self.total), self.counted
+        told.figures = {name: float(value) for name, value in self.figures.items()}
+        return told
+
+    @classmethod
+    def joined(cls, parts: Iterable["Sums"]) -> "Sums":
+        made = cls()
+        for part in parts:
+            made.total = made.total + part.total
+            made.counted += part.counted
+            for name, value in part.figures.items():
+                made.figures[name] = made.figures.get(name, 0.0) + value
+        return made
 
     def means(self) -> dict[str, float]:
         return {name: float(value) / self.counted for name, value in self.figures.items()}

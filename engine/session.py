@@ -4,18 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 
 from engine import checkpoint
 from engine.data.corpus import Batch, Corpus
 from engine.data.mixture import Mixture, Rows, Supply
-from engine.errors import SpecError
+from engine.dist.ranks import Ranks
 from engine.evaluate import evaluate
-from engine.jobs import JOB_SPEC, AnySpec, resolve
+from engine.jobs import AnySpec, spec_of
 from engine.journal import Journal
 from engine.kinds.eval.spec import EvalSpec
 from engine.measure import matmul_tflops
 from engine.model import flash, kernels, llama
+from engine.model.dropout import place_dropout
 from engine.model.forward import decoder_of, head_width_of
 from engine.model.load import Subject
 from engine.objectives import Objective, objective_of
@@ -23,7 +23,7 @@ from engine.parts import TrainingSpec
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 from engine.scored import Scored
-from engine.stop import StopFlag
+from engine.stop import SharedStop, StopFlag
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Session:
     spec: AnySpec
     journal: Journal
     stop: StopFlag
+    ranks: Ranks
     machine: Machine
     objective: Objective
     start: Path | None
@@ -45,19 +46,25 @@ class Session:
         spec = spec_of(run)
         given = spec.evaluation if isinstance(spec, EvalSpec) else spec.hyperparameters
         machine = Machine.choose(spec.resources.device, given.precision)
+        ranks = Ranks.here()
+        ranks.connect(machine.device, run.ranks / "meeting", spec.resources.ddp_timeout)
+        if isinstance(spec, TrainingSpec) and ranks.count > 1:
+            stop = SharedStop(stop, ranks)
         checkpoint.seed_everything(spec.seed)
         objective = objective_of(run, spec, journal)
         start = checkpoint.newest(run.checkpoints)
         subject = objective.load(start, machine)
-        return cls(run, spec, journal, stop, machine, objective, start, subject, objective.rows(subject))
+        with ranks.leader_first():
+            rows = objective.rows(subject)
+        return cls(run, spec, journal, stop, ranks, machine, objective, start, subject, rows)
 
     def report_start(self, *, total_steps: int, start_step: int, eval_rows: int | None = None) -> float:
-        """Write the `started` event; returns the measured matmul rate in TFLOP/s."""
-        rate = matmul_tflops(self.machine)
+        """Write the `started` event; returns the measured matmul rate of all ranks in TFLOP/s."""
+        rate = self.ranks.totals([matmul_tflops(self.machine)])[0]
         self._say_what_is_missing()
         self.journal.write(
             "started",
-            device=_device_name(self.machine),
+            device=_device_name(self.machine, self.ranks),
             precision=self.machine.precision,
             parameters=self.subject.parameters(),
             trainable_parameters=sum(p.numel() for _, p in self.subject.trainable()),
@@ -79,6 +86,7 @@ class Session:
 
     def loss(self, batch: Batch) -> Scored:
         """Sum and count of a batch under the run's precision."""
+        place_dropout(self.subject.model, self.spec.seed, batch)
         with self.machine.autocast():
             return self.objective.loss(self.subject.model, batch.to(self.machine.device))
 
@@ -91,26 +99,16 @@ class Session:
         batch_size = self.spec.hyperparameters.per_device_train_batch_size
         assert batch_size != "auto", "the spec is resolved"
         budget = self.spec.hyperparameters.max_length * corpus.together * batch_size
-        sums = evaluate(self.subject.model, self.loss, corpus, self.stop, token_budget=budget)
+        sums = evaluate(self.subject.model, self.loss, corpus, self.stop, self.ranks, token_budget=budget)
         return self.objective.summary(sums, corpus)
-
-
-def spec_of(run: RunDirectory) -> AnySpec:
-    """What job.json asks for, nothing left open that the machine does not decide."""
-    job = run.read_job()
-    try:
-        return resolve(JOB_SPEC.validate_python(job["spec"]))
-    except (KeyError, ValidationError) as error:
-        raise SpecError(
-            "job_not_read", f"job.json holds no valid spec: {error}", "Write it as the API does."
-        ) from error
 
 
 def _row_count(rows: Supply | Mixture | None) -> int:
     return 0 if rows is None else rows.row_count()
 
 
-def _device_name(machine: Machine) -> str:
+def _device_name(machine: Machine, ranks: Ranks) -> str:
+    each = "" if ranks.count == 1 else f"{ranks.count} x "
     if machine.device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name()})"
-    return f"cpu ({torch.get_num_threads()} threads)"
+        return f"{each}cuda ({torch.cuda.get_device_name()})"
+    return f"{each}cpu ({torch.get_num_threads()} threads)"

@@ -2,10 +2,15 @@
 
 import signal
 from types import FrameType
+from typing import Protocol
 
 
 class StopRequested(Exception):
     """Raised at a safe point after SIGTERM."""
+
+
+class _Ranks(Protocol):
+    def any(self, flag: bool) -> bool: ...
 
 
 class StopFlag:
@@ -23,4 +28,16 @@ class StopFlag:
 
     def check(self) -> None:
         if self.requested:
+            raise StopRequested
+
+
+class SharedStop(StopFlag):
+    """What ranks that work step by step together ask: all of them stop at one step, whichever heard of it first."""
+
+    def __init__(self, own: StopFlag, ranks: _Ranks) -> None:
+        super().__init__()
+        self._own, self._ranks = own, ranks
+
+    def check(self) -> None:
+        if self._ranks.any(self._own.requested):
             raise StopRequested

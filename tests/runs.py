@@ -229,3 +229,25 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def start_ranks(count: int, *roots: Path) -> list[subprocess.Popen[str]]:
+    """Ranks that carry out several runs one after the other: importing torch is most of what a small one costs."""
+    program = "import sys; from tests import runs; sys.exit(runs.carry_out_all(sys.argv[1:]))"
+    shared = {"WORLD_SIZE": str(count), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu"}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *map(str, roots)],
+            cwd=ROOT,
+            env={**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+
+
+def carry_out_all(roots: list[str]) -> int:
+    """The first exit code that is not 0."""
+    return next(filter(None, (carry_out(Path(root)) for root in roots)), 0)

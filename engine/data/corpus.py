@@ -162,6 +162,10 @@ class Batch:
     """(begin, end) in the row of the tokens that each document begins with, ahead of its own; () where none has any."""
     files: tuple[int, ...] = ()
     """Which file of a mixture each document is from."""
+    drawn: tuple[int, int] = (0, 0)
+    """The step, and which of its documents the first one here is: all that dropout is drawn from."""
+    counts: bool = True
+    """Whether it is a part of the step; else it is computed because other ranks are."""
 
     @property
     def tokens(self) -> int:

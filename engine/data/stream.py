@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from engine.data.corpus import Batch, Corpus, batch_of
 from engine.data.mixture import Mixture, Rows, Share, Supply
 from engine.data.packing import pack
+from engine.dist.ranks import Ranks
 from engine.parts import TrainingSpec
 from engine.schedule import decay_start
 
@@ -145,7 +147,9 @@ class RowStream:
         step_rows: tuple[int, int],
         packing: bool,
         annealing_from: int | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks or Ranks()
         mixture = Mixture.of(train)
         shares = (*mixture.shares, *mixture.annealing)
         self.sources = [
@@ -158,7 +162,7 @@ class RowStream:
         self._step = 0
 
     @classmethod
-    def of_job(cls, rows: Rows, spec: TrainingSpec) -> Self:
+    def of_job(cls, rows: Rows, spec: TrainingSpec, ranks: Ranks | None = None) -> Self:
         """The order in which a job takes its rows."""
         hyper, train = spec.hyperparameters, rows.train
         assert train is not None, "a job that trains has rows"
@@ -171,6 +175,7 @@ class RowStream:
             step_rows=(hyper.per_device_train_batch_size, hyper.gradient_accumulation_steps),
             packing=hyper.packing,
             annealing_from=None if hyper.max_steps is None else decay_start(hyper, hyper.max_steps),
+            ranks=ranks,
         )
 
     @property
@@ -223,16 +228,30 @@ class RowStream:
         return counts
 
     def next_step(self) -> list[Batch]:
-        """The micro-batches of the cursor's step; the cursor moves on."""
-        return [self._batch(rows) for rows in self.draw_step()]
+        """This rank's micro-batches of the cursor's step; the cursor moves on.
+
+        All ranks draw the same rows, and each takes its part of them, one after the other.
+        """
+        step, pieces = self._step, self.draw_step()
+        each = len(pieces) // self.ranks.count
+        return [self._piece(pieces, number + self.ranks.rank * each, step) for number in range(each)]
 
     def draw_step(self) -> list[list[Drawn]]:
-        """The rows of each of them."""
+        """The rows of every micro-batch: as many for each rank, of about one size; where rows are few, some hold none."""
         active = self._active()
         rows = active[0].step_rows(self._most()) if len(active) == 1 else self._most()
         drawn = [self._draw(active) for _ in range(rows)]
         self._step += 1
-        return [drawn[start : start + self.batch_rows] for start in range(0, len(drawn), self.batch_rows)]
+        pieces = math.ceil(rows / (self.ranks.count * self.batch_rows)) * self.ranks.count
+        edges = [rows * piece // pieces for piece in range(pieces + 1)]
+        return [drawn[start:stop] for start, stop in pairwise(edges)]
+
+    def _piece(self, pieces: list[list[Drawn]], number: int, step: int) -> Batch:
+        """A micro-batch; in place of one without rows, another's that does not count."""
+        rows = pieces[number]
+        before = sum(len(row.documents) for piece in pieces[:number] for row in piece)
+        some = rows or next(filter(None, pieces))
+        return replace(self._batch(some), drawn=(step, before), counts=bool(rows))
 
     def _active(self) -> list[PackedRows]:
         tail = self._annealing_from is not None and self._step >= self._annealing_from
@@ -252,11 +271,6 @@ class RowStream:
         if len(self.sources) == 1:
             return batch
         return replace(batch, files=tuple(row.source for row in drawn for _ in row.documents))
-
-
-def batches_in_order(corpus: Corpus, token_budget: int) -> Iterator[Batch]:
-    """Every document once, as `documents_in_order` has them."""
-    return (batch_of(corpus, documents) for documents in documents_in_order(corpus, token_budget))
 
 
 def documents_in_order(corpus: Corpus, token_budget: int) -> Iterator[list[int]]:

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from engine.errors import SpecError
+from engine.model.dropout import by_document
 from engine.parts import AdapterTuning
 
 _WEIGHTS = "adapter_model.safetensors"
@@ -145,6 +146,7 @@ def _around(model: PreTrainedModel, config: LoraConfig, base_name: str | None) -
     for module in wrapped.modules():
         if isinstance(module, ModulesToSaveWrapper):
             module.modules_to_save.float()
+    by_document(wrapped, model.get_output_embeddings())
     # PEFT writes the folder that the base came from; the name of the base is what a reader can use.
     wrapped.peft_config["default"].base_model_name_or_path = base_name
     return wrapped

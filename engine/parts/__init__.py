@@ -2,9 +2,10 @@
 
 from engine.parts.checkpoints import Checkpoints
 from engine.parts.hyperparameters import Hyperparameters
-from engine.parts.job import JobPart, Metadata, Resources
+from engine.parts.job import JobPart, Metadata
 from engine.parts.mixture import FileShare, MixedTrainingSpec
 from engine.parts.part import Auto, FileId, Lines, ModulePattern, Name, Part, Reference, Text
+from engine.parts.resources import Resources
 from engine.parts.samples import Samples
 from engine.parts.training import TOKEN_METRICS, TrainingSpec
 from engine.parts.tuning import AdapterTuning, FullTuning, LoraTuning, QloraTuning, Tuning

@@ -1,21 +1,11 @@
 """What every kind of job has: a name, a seed, resources, metadata."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
 from engine.parts.part import Name, Part, Text
-
-
-class Resources(Part):
-    """What the job may use."""
-
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    max_minutes: float | None = Field(
-        default=None, gt=0, le=525_600, description="The run is stopped and kept after this."
-    )
-    priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")
-
+from engine.parts.resources import Resources
 
 Metadata = Annotated[
     dict[Annotated[Text, StringConstraints(max_length=64)], Annotated[Text, StringConstraints(max_length=512)]],

@@ -8,7 +8,6 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from engine import samples
 from engine.jobs import JOB_SPEC
 from tests import runs
 
@@ -16,7 +15,6 @@ ASKED = {"prompts": ["the cat sees", "what is a dog?"], "max_new_tokens": 6}
 
 
 def spec(**changes: Any) -> dict[str, Any]:
-    """Dropout makes every step draw from the global generator."""
     return runs.sft_spec() | {"tuning": {"method": "lora", "r": 4, "lora_dropout": 0.2}} | changes
 
 
@@ -46,12 +44,6 @@ def test_a_run_with_samples_is_bitwise_the_run_without(plain, tmp_path):
     told = runs.events(sampled, "sample")
     assert [(event["step"], event["prompt"]) for event in told] == [(s, p) for s in (2, 4, 6) for p in ASKED["prompts"]]
     assert all(event["greedy"] != event["sampled"] for event in told)
-
-
-def test_samples_that_draw_from_trainings_generator_would_be_noticed(plain, tmp_path, monkeypatch):
-    generate = samples.generate
-    monkeypatch.setattr(samples, "generate", lambda *a, **k: (torch.rand(1), generate(*a, **k))[1])
-    assert not same(plain, carried_out(tmp_path / "run", spec(samples=ASKED)))
 
 
 def test_pretraining_continues_its_prompts_and_greedy_alone_is_one_answer(tmp_path):

@@ -42,27 +42,12 @@ _WAYS = {
 
 def choice_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subject, setting: Setting) -> Scores:
     """Raises DataError where a subject has fewer solved examples than asked for."""
-    count = setting.spec.evaluation.num_fewshot
-    solved = _by_subject([_choice_of(shot) for shot in shots], count)
-    hits: defaultdict[str, list[bool]] = defaultdict(list)
-    items: list[dict[str, Any]] = []
-    cut: list[int] = []
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        part = rows[start : start + _ROWS_AT_ONCE]
-        requests = [
-            _encoded(subject, prompt, answer)
-            for row in part
-            for prompt, answer in _asked(_choice_of(row), _shots_of(row, solved, count))
-        ]
-        cut += _cut(part, requests, setting.max_length)
-        found = iter(
-            likelihoods(subject.model, requests, setting.machine, setting.stop, token_budget=setting.token_budget)
-        )
-        for row in part:
-            item = _judged(_choice_of(row), found)
-            items.append({"line": row.line, **item})
-            for name, right in item["correct"].items():
-                hits[name].append(right)
+    solved = _by_subject([_choice_of(shot) for shot in shots], setting.spec.evaluation.num_fewshot)
+    size = min(_ROWS_AT_ONCE, -(-len(rows) // setting.ranks.count))
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    scored = setting.ranks.divide(parts, lambda mine: [_scored(part, solved, subject, setting) for part in mine])
+    items = [item for made, _ in scored for item in made]
+    cut = [line for _, lines in scored for line in lines]
     if cut:
         told = ", ".join(map(str, cut[:_LINES_TOLD])) + (", ..." if len(cut) > _LINES_TOLD else "")
         message = f"{len(cut)} prompts were cut at their beginning to max_length {setting.max_length} (lines {told})"
@@ -70,12 +55,27 @@ def choice_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subjec
     questions = [_choice_of(row) for row in rows]
     return Scores(
         lines=[row.line for row in rows],
-        figures={_FIGURES[name]: Figure.share(right) for name, right in hits.items()},
+        figures={told: Figure.share([item["correct"][name] for item in items]) for name, told in _FIGURES.items()},
         items=items,
         facts=baselines(questions) | {"eval_rows": float(len(rows))},
         shares=True,
         groups=[question.subject for question in questions],
     )
+
+
+def _scored(
+    rows: list[SourceRow], solved: dict[str, list[MultipleChoice]], subject: Subject, setting: Setting
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """The items of some rows, and the lines among them whose prompts were cut."""
+    count = setting.spec.evaluation.num_fewshot
+    requests = [
+        _encoded(subject, prompt, answer)
+        for row in rows
+        for prompt, answer in _asked(_choice_of(row), _shots_of(row, solved, count))
+    ]
+    cut = _cut(rows, requests, setting.max_length)
+    found = iter(likelihoods(subject.model, requests, setting.machine, setting.stop, token_budget=setting.token_budget))
+    return [{"line": row.line, **_judged(_choice_of(row), found)} for row in rows], cut
 
 
 _FIGURES = {

@@ -1,5 +1,6 @@
 """What a model writes, compared with the last answer of each row."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from engine.data.chat import ensure_chat_template, prompt_tokens
@@ -24,14 +25,8 @@ def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Su
     settings = setting.spec.evaluation
     pattern = pattern_for([_reference(row) for row in rows], settings.answer_pattern)
     golds = [answer_in(_reference(row), pattern) for row in rows]
-    answers = generate(
-        subject,
-        _prompts(rows, _solved(shots, settings.num_fewshot), subject, setting),
-        Decoding(settings.max_new_tokens, settings.temperature, settings.stop, (setting.spec.seed,)),
-        setting.machine,
-        setting.stop,
-        rows_at_once=settings.per_device_eval_batch_size,
-    )
+    prompts = _prompts(rows, _solved(shots, settings.num_fewshot), subject, setting)
+    answers = setting.ranks.divide(range(len(rows)), lambda mine: _answers(prompts, mine, subject, setting))
     items: list[dict[str, Any]] = []
     for row, gold, answer in zip(rows, golds, answers, strict=True):
         if gold is None:
@@ -50,6 +45,19 @@ def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Su
         items=items,
         facts={"eval_rows": float(len(rows))},
         shares=True,
+    )
+
+
+def _answers(prompts: list[list[int]], rows: Sequence[int], subject: Subject, setting: Setting) -> list[Answer]:
+    settings = setting.spec.evaluation
+    return generate(
+        subject,
+        [prompts[row] for row in rows],
+        Decoding(settings.max_new_tokens, settings.temperature, settings.stop, (setting.spec.seed,)),
+        setting.machine,
+        setting.stop,
+        rows_at_once=settings.per_device_eval_batch_size,
+        numbers=rows,
     )
 
 

@@ -22,13 +22,10 @@ def loss_scores(corpus: Corpus, subject: Subject, setting: Setting) -> Scores:
     """
     subject.model.eval()
     losses_S, tokens_S = np.zeros(len(corpus)), np.zeros(len(corpus))
-    for documents in documents_in_order(corpus, setting.token_budget):
-        setting.stop.check()
-        with setting.machine.autocast():
-            batch = batch_of(corpus, documents).to(setting.machine.device)
-            logprobs, counts = document_logprobs(subject.model, batch)
-        losses_S[documents] = -logprobs.double().cpu().numpy()
-        tokens_S[documents] = counts.cpu().numpy()
+    batches = list(documents_in_order(corpus, setting.token_budget))
+    found = setting.ranks.divide(batches, lambda mine: [_scored(corpus, each, subject, setting) for each in mine])
+    for documents, (losses, tokens) in zip(batches, found, strict=True):
+        losses_S[documents], tokens_S[documents] = losses, tokens
     return scores_of(corpus, losses_S, tokens_S)
 
 
@@ -55,3 +52,12 @@ def scores_of(corpus: Corpus, losses_S: Floats, tokens_S: Floats) -> Scores:
             "eval_rows": float(len(lines)),
         },
     )
+
+
+def _scored(corpus: Corpus, documents: list[int], subject: Subject, setting: Setting) -> tuple[Floats, Floats]:
+    """(-log p of each document's labels, how many it has)."""
+    setting.stop.check()
+    with setting.machine.autocast():
+        batch = batch_of(corpus, documents).to(setting.machine.device)
+        logprobs_S, counts_S = document_logprobs(subject.model, batch)
+    return -logprobs_S.double().cpu().numpy(), counts_S.double().cpu().numpy()

@@ -11,6 +11,7 @@ from engine.data.cut import listed
 from engine.data.mixture import Rows
 from engine.data.source import SourceRow, read_source
 from engine.data.text import text_corpus
+from engine.dist.ranks import Ranks
 from engine.errors import DataError, SpecError
 from engine.journal import Journal
 from engine.kinds.eval.choice import choice_scores
@@ -106,9 +107,9 @@ class EvalObjective:
         _require(self.asked, set(lines))
         return corpus.take(np.flatnonzero([line in self.asked for line in lines]))
 
-    def score(self, subject: Subject, corpus: Corpus | None, machine: Machine, stop: StopFlag) -> Scores:
+    def score(self, subject: Subject, corpus: Corpus | None, machine: Machine, stop: StopFlag, ranks: Ranks) -> Scores:
         """What the rows come to; `corpus` is theirs where losses are asked for."""
-        setting = Setting(self.spec, machine, self.journal, stop, self.max_length)
+        setting = Setting(self.spec, machine, self.journal, stop, ranks, self.max_length)
         if corpus is not None:
             return (token_scores if self.task == "tokens" else loss_scores)(corpus, subject, setting)
         scores = generation_scores if self.task == "generate" else choice_scores

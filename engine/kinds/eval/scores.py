@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.dist.ranks import Ranks
 from engine.errors import SpecError
 from engine.intervals import Figure, paired_difference, wilson
 from engine.journal import Journal
@@ -20,6 +21,7 @@ class Setting(NamedTuple):
     machine: Machine
     journal: Journal
     stop: StopFlag
+    ranks: Ranks
     max_length: int
 
     @property

@@ -1,0 +1,130 @@
+"""Starting the processes that share a run: when one fails all end within seconds, and the one to blame is named.
+
+They find themselves in torchrun's environment, so torchrun can start them as well. It is not used here because it
+answers every failure with exit code 1 and waits half a minute for ranks that hang in a collective.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from engine.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, EXIT_STOPPED, RankLost, SpecError
+from engine.jobs import spec_of
+from engine.journal import Journal
+from engine.rundir import RunDirectory
+
+_GRACE_S = 3.0
+"""After one has failed, the others have so long to notice and to say so."""
+
+
+def processes_for(run: RunDirectory) -> int:
+    """How many are still to be started: 1 is this one."""
+    if "RANK" in os.environ:
+        return 1
+    try:
+        return spec_of(run).resources.nproc_per_node
+    except SpecError:
+        return 1  # it will say so itself
+
+
+def launch(run: RunDirectory, count: int) -> int:
+    """Carry out the run in `count` processes of this machine; returns the exit code (engine.errors)."""
+    shutil.rmtree(run.ranks, ignore_errors=True)
+    run.ranks.mkdir()
+    processes = [_start(run.root, rank, count) for rank in range(count)]
+    _pass_on_signals(processes)
+    failed = _failures(processes)
+    if failed:
+        return _tell(run, failed, count)
+    return EXIT_STOPPED if any(process.returncode == EXIT_STOPPED for process in processes) else EXIT_OK
+
+
+def _start(root: Path, rank: int, count: int) -> subprocess.Popen[bytes]:
+    given = {name: value for name, value in os.environ.items() if name != "MASTER_ADDR"}
+    cores = len(os.sched_getaffinity(0))
+    environment = {
+        "OMP_NUM_THREADS": str(max(1, cores // count)),
+        "GLOO_SOCKET_IFNAME": "lo",
+        **given,
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+        "TRAINYARD_PARENT_PID": str(os.getpid()),
+    }
+    return subprocess.Popen([sys.executable, "-m", "engine", str(root)], env=environment, stdin=subprocess.DEVNULL)
+
+
+def _pass_on_signals(processes: list[subprocess.Popen[bytes]]) -> None:
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        del frame
+        for process in processes:
+            process.send_signal(number)
+
+    def kill(number: int, frame: FrameType | None) -> None:
+        del number
+        pass_on(signal.SIGKILL, frame)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    signal.signal(signal.SIGALRM, kill)
+
+
+def _failures(processes: list[subprocess.Popen[bytes]]) -> dict[int, int]:
+    """Exit codes of the ranks that failed by themselves, in the order in which they did."""
+    failed: dict[int, int] = {}
+    running = {process.pid: rank for rank, process in enumerate(processes)}
+    killing = False
+    while running:
+        pid, status = os.wait()
+        rank = running.pop(pid)
+        code = processes[rank].returncode = os.waitstatus_to_exitcode(status)
+        killing = killing or (bool(failed) and signal.getitimer(signal.ITIMER_REAL)[0] == 0)
+        if code in {EXIT_OK, EXIT_STOPPED} or (killing and code == -signal.SIGKILL):
+            continue
+        if not failed:
+            signal.setitimer(signal.ITIMER_REAL, _GRACE_S)
+        failed[rank] = code
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    return failed
+
+
+def _tell(run: RunDirectory, failed: dict[int, int], count: int) -> int:
+    """Write the failure that the others followed from as the run's own, unless it is; returns its exit code."""
+    if EXIT_CANCELLED in failed.values():
+        return EXIT_CANCELLED
+    told = {rank: _last_failure(run.events_of(rank)) for rank in failed}
+    causes = [rank for rank in failed if (told[rank] or {}).get("code") != RankLost.CODE]
+    rank = causes[0] if causes else next(iter(failed))
+    event, code = told[rank], failed[rank]
+    if rank == 0 and event is not None:
+        return code
+    if event is None:
+        lost = RankLost(f"rank {rank} of {count} {_ending(code)}; the others were ended")
+        event = {"failure": lost.failure, "code": lost.code, "message": lost.message, "mend": lost.mend}
+        code = EXIT_BUG
+    else:
+        event["message"] = f"rank {rank} of {count}: {event['message']}"
+    journal = Journal(run.events)
+    journal.write("failed", **{name: event[name] for name in ("failure", "code", "message", "mend")})
+    journal.close()
+    return code
+
+
+def _ending(code: int) -> str:
+    return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
+
+
+def _last_failure(events: Path) -> dict[str, Any] | None:
+    """What the process said last, if that was why it failed."""
+    if not events.exists():
+        return None
+    lines = events.read_bytes().splitlines()
+    last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    return last if last.get("type") == "failed" else None

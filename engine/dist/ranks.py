@@ -1,0 +1,171 @@
+"""The processes that carry out a run together: which one this is, and what they tell one another."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from engine.errors import RankLost
+from engine.stop import StopRequested
+
+_BUCKET_NUMBERS = 1 << 23
+"""Summed at once: 32 MiB in fp32."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's number among `count`; by itself it is all of them, and nothing below costs anything."""
+
+    rank: int = 0
+    count: int = 1
+
+    @classmethod
+    def here(cls) -> "Ranks":
+        """As torchrun's environment has it, which our own launcher sets too."""
+        return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+    @property
+    def leads(self) -> bool:
+        """One rank writes events, checkpoints and results."""
+        return self.rank == 0
+
+    def connect(self, device: torch.device, meeting: Path, timeout_s: float) -> None:
+        """Meet the others: at MASTER_ADDR where that is given, else, on one machine, by the file `meeting`.
+
+        Raises:
+            RankLost: one of them did not come in time.
+        """
+        if self.count == 1:
+            return
+        place = "env://" if "MASTER_ADDR" in os.environ else f"file://{meeting}"
+        with _told_as_lost():
+            dist.init_process_group(
+                "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+                init_method=place,
+                rank=self.rank,
+                world_size=self.count,
+                timeout=timedelta(seconds=timeout_s),
+            )
+
+    def gather(self, told: T) -> list[T]:
+        """What every rank tells, in their order; each must call this."""
+        if self.count == 1:
+            return [told]
+        all_told: list[T] = [told] * self.count
+        with _told_as_lost():
+            dist.all_gather_object(all_told, told)
+        return all_told
+
+    def totals(self, numbers: Sequence[float]) -> list[float]:
+        """Each number's sum over the ranks; each must call this."""
+        if self.count == 1:
+            return list(numbers)
+        added = torch.tensor(numbers, dtype=torch.float64)
+        with _told_as_lost():
+            dist.all_reduce(added)
+        return added.tolist()
+
+    def any(self, flag: bool) -> bool:
+        """Whether it holds on any rank; each must call this."""
+        return self.totals([float(flag)])[0] > 0
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.count > 1:
+            self.gather(None)
+
+    @contextmanager
+    def leader_first(self) -> Iterator[None]:
+        """The first rank does it alone, the others after it: they find in a cache what it has made."""
+        if not self.leads:
+            self.wait()
+        yield
+        if self.leads:
+            self.wait()
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each by its sum over the ranks, the same bits on all of them."""
+        if self.count == 1:
+            return
+        with _told_as_lost():
+            for bucket in _buckets(tensors):
+                flat = torch.cat([tensor.flatten() for tensor in bucket])
+                dist.all_reduce(flat)
+                sizes = [tensor.numel() for tensor in bucket]
+                for tensor, total in zip(bucket, flat.split(sizes), strict=True):
+                    tensor.copy_(total.view_as(tensor))
+
+    def spread(self, tensors: Sequence[Tensor]) -> None:
+        """Give all ranks the first one's."""
+        if self.count > 1:
+            with _told_as_lost():
+                for tensor in tensors:
+                    dist.broadcast(tensor, src=0)
+
+    def divide(self, items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
+        """What `work` makes of each item, on one of the ranks; in their order.
+
+        Raises:
+            StopRequested: on all ranks when it was raised on one.
+        """
+        if self.count == 1:
+            return work(items)
+        try:
+            mine = work(items[self.rank :: self.count])
+        except StopRequested:
+            mine = None
+        told = self.gather(mine)
+        done = [part for part in told if part is not None]
+        if len(done) < self.count:
+            raise StopRequested
+        return [done[number % self.count][number // self.count] for number in range(len(items))]
+
+    def part(self) -> None:
+        """When the run is over."""
+        if self.count > 1:
+            dist.destroy_process_group()
+
+    def turns(self, items: Sequence[T]) -> list[tuple[T, bool]]:
+        """This rank's share of `items`, every so-manyth, and whether each counts.
+
+        All ranks have equally many, since some passes are made together: who has one less does the first again.
+        """
+        most = -(-len(items) // self.count)
+        mine = items[self.rank :: self.count]
+        return [(item, True) for item in mine] + [(items[0], False)] * (most - len(mine))
+
+
+def is_loss_of_touch(error: Exception) -> bool:
+    """Whether an exception means that another rank is gone or does not answer."""
+    return isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error).lower())
+
+
+@contextmanager
+def _told_as_lost() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise RankLost(f"another process of the run is gone or does not answer: {error}") from error
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    held = 0
+    for tensor in tensors:
+        if bucket and held + tensor.numel() > _BUCKET_NUMBERS:
+            yield bucket
+            bucket, held = [], 0
+        bucket.append(tensor)
+        held += tensor.numel()
+    if bucket:
+        yield bucket

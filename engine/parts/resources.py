@@ -1,0 +1,28 @@
+"""What a job may use, and how the processes that share it divide the work."""
+
+from typing import Literal
+
+from pydantic import AliasChoices, Field
+
+from engine.parts.part import Part
+
+
+class Resources(Part):
+    """What the job may use."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    nproc_per_node: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        validation_alias=AliasChoices("nproc_per_node", "gpus_per_node"),
+        description="Processes that share the job, each with a GPU of its own, or on the CPU with its part of the "
+        "cores. Whatever their number, they train the same model: they deal the rows of each step out among them.",
+    )
+    ddp_timeout: float = Field(
+        default=600, ge=1, le=86_400, description="Seconds after which a process that does not answer ends the run."
+    )
+    max_minutes: float | None = Field(
+        default=None, gt=0, le=525_600, description="The run is stopped and kept after this."
+    )
+    priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")

@@ -1,0 +1,100 @@
+"""One rank, two and four train the same model: same losses, same evaluations, same result, wherever a run goes on."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests import runs
+
+STEPS, SAVE_STEPS = 20, 10
+GIVEN = {"max_steps": STEPS, "precision": "fp32", "per_device_train_batch_size": 4, "learning_rate": 0.002}
+DROPOUT = {"method": "lora", "r": 4, "lora_dropout": 0.2}
+FULL = {"method": "full"}
+
+
+def training(spec: dict[str, Any], tuning: dict[str, Any]) -> dict[str, Any]:
+    return spec | {"tuning": tuning, "checkpoints": {"save_steps": SAVE_STEPS}}
+
+
+def sft(tuning: dict[str, Any], **more: Any) -> Callable[[Path], Path]:
+    return lambda root: runs.sft_run(root, 120, training(runs.sft_spec(**GIVEN, **more), tuning))
+
+
+def dpo(tuning: dict[str, Any]) -> Callable[[Path], Path]:
+    return lambda root: runs.dpo_run(root, 120, training(runs.dpo_spec(**GIVEN), tuning))
+
+
+def qlora(root: Path) -> Path:
+    return runs.quantized_run(root, training(runs.sft_spec(**GIVEN), {"method": "qlora", "r": 4, "lora_dropout": 0.2}))
+
+
+def pretrain(root: Path) -> Path:
+    runs.pretrain_run(root, **GIVEN)
+    job = json.loads((root / "job.json").read_text())
+    return runs.write_job(root, job["spec"] | {"checkpoints": {"save_steps": SAVE_STEPS}})
+
+
+RUNS: dict[str, Callable[[Path], Path]] = {
+    "pretrain": pretrain,
+    "sft full": sft(FULL, gradient_accumulation_steps=2),
+    "sft lora": sft(DROPOUT, packing=False),
+    "sft qlora": qlora,
+    "dpo full": dpo(FULL),
+    "dpo lora": dpo(DROPOUT),
+}
+
+
+def finished(processes: list[Any]) -> None:
+    for process in processes:
+        told, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, told[-3000:]
+
+
+def from_checkpoint(whole: Path, root: Path) -> Path:
+    """A run that has nothing but the first checkpoint of another."""
+    skipped = shutil.ignore_patterns("events.jsonl", "ranks", "output", "rows.bin", f"step-{STEPS:08d}")
+    return Path(shutil.copytree(whole, root, ignore=skipped))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> dict[str, dict[str, Path]]:
+    """Each run on 1, 2 and 4 ranks, and begun on 2 and gone on with on 1 and on 4."""
+    root = tmp_path_factory.mktemp("ranks")
+    made = {name: {on: make(root / f"{name}-{on}") for on in ("1", "2", "4")} for name, make in RUNS.items()}
+    finished(runs.start_ranks(2, *(of["2"] for of in made.values())))
+    for name, of in made.items():
+        of |= {on: from_checkpoint(of["2"], root / f"{name}-{on}") for on in ("2 then 1", "2 then 4")}
+    finished(runs.start_ranks(4, *(of[on] for of in made.values() for on in ("4", "2 then 4"))))
+    assert not [of for of in made.values() if runs.carry_out(of["1"]) or runs.carry_out(of["2 then 1"])]
+    return made
+
+
+def scores(root: Path) -> dict[int, float]:
+    return {e["step"]: e["values"]["eval_loss"] for e in runs.events(root, "metrics") if e["split"] == "eval"}
+
+
+@pytest.mark.parametrize("on", ["2", "4", "2 then 1", "2 then 4"])
+@pytest.mark.parametrize("name", RUNS)
+def test_ranks_train_the_same_model(made, name, on):
+    one, other = made[name]["1"], made[name][on]
+    begun = SAVE_STEPS if "then" in on else 0
+    expected = {step: loss for step, loss in runs.losses(one).items() if step > begun}
+    assert runs.losses(other) == pytest.approx(expected, rel=1e-6)
+    assert scores(other)[STEPS] == pytest.approx(scores(one)[STEPS], rel=1e-6)
+    ours, theirs = (load_file(next((root / "output").glob("*.safetensors"))) for root in (other, one))
+    for tensor, expected_tensor in theirs.items():
+        torch.testing.assert_close(ours[tensor], expected_tensor, rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_rows_of_a_step_are_told_in_the_same_order(made, name):
+    told = [(made[name][on] / "rows.bin").read_bytes() for on in ("1", "4")]
+    lines, labels = ([[log[at + k : at + k + 4] for at in range(0, len(log), 16)] for log in told] for k in (4, 12))
+    assert lines[0] == lines[1]
+    assert labels[0] == labels[1]
