@@ -127,7 +127,7 @@ def measure(given: dict[str, Any], vocabulary: int) -> dict[str, float]:
             to_a_full_step(training.stream, made.hyperparameters)
             meter = Meter(session.subject.model, session.machine, 1.0)
             held = sum(p.nbytes for p in session.subject.model.parameters())
-            held += state_bytes(training.optimizer, torch.device("cpu"))
+            held += state_bytes(training.strategy.optimizer, torch.device("cpu"))
             tensors = held + peak_of(lambda: training._step(meter))  # noqa: SLF001 - one step of the real loop
         events = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
     told = next(event for event in events if event.get("code") == "memory_measured")

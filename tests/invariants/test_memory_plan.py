@@ -44,7 +44,7 @@ def held_and_planned(root: Path) -> tuple[int, MemoryPlan]:
         made.carry_out()
         meter = Meter(session.subject.model, session.machine, 1.0)
         held = sum(p.nbytes for p in session.subject.model.parameters())
-        held += state_bytes(made.optimizer, session.machine.device)
+        held += state_bytes(made.strategy.optimizer, session.machine.device)
         plan = planned(spec, session)
         assert plan is not None
         return held + peak_of(lambda: made._step(meter)), plan

@@ -50,6 +50,28 @@ RUNS: dict[str, Callable[[Path], Path]] = {
 }
 
 
+def of_eval(rows: list[dict[str, Any]], **settings: Any) -> Callable[[Path], Path]:
+    def make(root: Path) -> Path:
+        evaluation = {"precision": "fp32", "max_length": 128, **settings}
+        runs.write_job(root, {"kind": "eval", "model": "tiny/1", "eval_file": "file-1", "evaluation": evaluation})
+        runs.write_rows(root / "data" / "eval.jsonl", rows)
+        runs.save_base(root / "model")
+        return root
+
+    return make
+
+
+QUESTIONS = [
+    {"question": f"the cat sees {n}", "choices": ["a red dog", "the tree here", "a house"], "answer": n % 3}
+    for n in range(10)
+]
+EVALUATIONS: dict[str, Callable[[Path], Path]] = {
+    "loss": of_eval(runs.answers(41), per_device_eval_batch_size=2),
+    "choices": of_eval(QUESTIONS),
+    "answers": of_eval(runs.answers(9), task="generate", max_new_tokens=6, temperature=1.0),
+}
+
+
 def finished(processes: list[Any]) -> None:
     for process in processes:
         told, _ = process.communicate(timeout=200)
@@ -72,6 +94,16 @@ def made(tmp_path_factory) -> dict[str, dict[str, Path]]:
         of |= {on: from_checkpoint(of["2"], root / f"{name}-{on}") for on in ("2 then 1", "2 then 4")}
     finished(runs.start_ranks(4, *(of[on] for of in made.values() for on in ("4", "2 then 4"))))
     assert not [of for of in made.values() if runs.carry_out(of["1"]) or runs.carry_out(of["2 then 1"])]
+    return made
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory) -> dict[str, dict[str, Path]]:
+    """Each evaluation on 1 rank and on 2."""
+    root = tmp_path_factory.mktemp("evaluated")
+    made = {name: {on: make(root / f"{name}-{on}") for on in ("1", "2")} for name, make in EVALUATIONS.items()}
+    finished(runs.start_ranks(2, *(of["2"] for of in made.values())))
+    assert not [of for of in made.values() if runs.carry_out(of["1"])]
     return made
 
 
@@ -98,3 +130,11 @@ def test_the_rows_of_a_step_are_told_in_the_same_order(made, name):
     lines, labels = ([[log[at + k : at + k + 4] for at in range(0, len(log), 16)] for log in told] for k in (4, 12))
     assert lines[0] == lines[1]
     assert labels[0] == labels[1]
+
+
+@pytest.mark.parametrize("name", EVALUATIONS)
+def test_ranks_that_share_the_rows_of_an_evaluation_come_to_its_figures(evaluated, name):
+    one, two = ([*runs.events(root, "metrics")][-1]["values"] for root in evaluated[name].values())
+    assert two == pytest.approx(one, rel=1e-6)
+    items = [(root / "items.jsonl").read_text().splitlines() for root in evaluated[name].values()]
+    assert [json.loads(line)["line"] for line in items[0]] == [json.loads(line)["line"] for line in items[1]]

@@ -1,0 +1,100 @@
+"""A run of several processes of which one is killed, hangs or is asked to stop: it ends at once and goes on exactly."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.errors import EXIT_BUG, EXIT_STOPPED
+from tests import runs
+
+STEPS = 40
+WITHIN_S = 20.0
+"""Of a machine that others use too."""
+
+
+def shared_run(root: Path, timeout_s: float = 60) -> Path:
+    spec = runs.sft_spec(max_steps=STEPS, precision="fp32", learning_rate=0.002)
+    resources = {"device": "cpu", "nproc_per_node": 2, "ddp_timeout": timeout_s}
+    return runs.sft_run(root, spec=spec | {"checkpoints": {"save_steps": 5}, "resources": resources})
+
+
+def last_step(root: Path) -> int:
+    return max(runs.losses(root), default=0) if (root / "events.jsonl").exists() else 0
+
+
+def rank_of(launcher: int, rank: int) -> int:
+    """The process id of a rank."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    for child in map(int, children):
+        if f"RANK={rank}\0".encode() in b"\0" + Path(f"/proc/{child}/environ").read_bytes():
+            return child
+    raise AssertionError(f"no rank {rank} among {children}")
+
+
+class Shared:
+    """A run on two ranks that is going on."""
+
+    def __init__(self, root: Path, until: int) -> None:
+        self.root = root
+        self.process = runs.start(str(root))
+        while last_step(root) < until and self.process.poll() is None:
+            time.sleep(0.01)
+        assert self.process.poll() is None, self.process.communicate()[1][-3000:]
+        self.ranks = [rank_of(self.process.pid, rank) for rank in (0, 1)]
+        self.asked_at = time.monotonic()
+
+    def ended(self) -> int:
+        self.process.communicate(timeout=60)
+        assert time.monotonic() - self.asked_at < WITHIN_S
+        assert not any(Path(f"/proc/{rank}").exists() for rank in self.ranks)
+        return self.process.returncode
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory) -> Path:
+    """Of its ranks the second is killed after step 6; what goes on is asked to stop after step 20, and goes on again."""
+    root = shared_run(tmp_path_factory.mktemp("lost") / "run")
+    begun = Shared(root, until=6)
+    os.kill(begun.ranks[1], signal.SIGKILL)
+    assert begun.ended() == EXIT_BUG
+    gone_on = Shared(root, until=20)
+    gone_on.process.terminate()
+    assert gone_on.ended() == EXIT_STOPPED
+    process = runs.start(str(root))
+    assert process.communicate(timeout=120)
+    assert process.returncode == 0
+    return root
+
+
+def test_a_killed_rank_ends_the_run_and_is_named(interrupted):
+    failed = runs.events(interrupted, "failed")[-1]
+    assert (failed["failure"], failed["code"]) == ("worker_lost", "rank_lost")
+    assert failed["message"] == "rank 1 of 2 was killed (SIGKILL); the others were ended"
+
+
+def test_asked_to_stop_all_ranks_stop_at_one_step_and_save_it(interrupted):
+    (stopped,) = runs.events(interrupted, "stopped")
+    assert stopped["step"] in [event["step"] for event in runs.events(interrupted, "checkpoint")]
+    assert runs.events(interrupted, "started")[-1]["start_step"] == stopped["step"]
+
+
+def test_a_run_that_lost_a_rank_goes_on_to_the_curve_of_the_undisturbed_one(interrupted, tmp_path):
+    whole = shared_run(tmp_path / "run")
+    assert runs.carry_out(whole) == 0
+    assert runs.losses(interrupted) == pytest.approx(runs.losses(whole), rel=1e-6)
+
+
+def test_one_rank_alone_writes_events_and_every_line_is_an_event(interrupted):
+    assert [event["seq"] for event in runs.events(interrupted)] == list(range(1, len(runs.events(interrupted)) + 1))
+
+
+def test_a_rank_that_does_not_answer_ends_the_run(tmp_path):
+    begun = Shared(shared_run(tmp_path / "run", timeout_s=2), until=3)
+    os.kill(begun.ranks[1], signal.SIGSTOP)
+    assert begun.ended() == EXIT_BUG
+    failed = runs.events(begun.root, "failed")[-1]
+    assert (failed["failure"], failed["code"]) == ("worker_lost", "rank_lost")
+    assert "does not answer" in failed["message"]
