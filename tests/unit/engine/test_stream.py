@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from engine.data.corpus import Corpus, Document
+from engine.data.corpus import Corpus, Document, batch_of
 from engine.data.packing import pack
-from engine.data.stream import RowStream, batches_in_order
+from engine.data.stream import RowStream, documents_in_order
 
 LENGTHS = np.random.default_rng(0).integers(2, 40, 120)
 
@@ -84,6 +84,6 @@ def test_positions_start_anew_in_each_document():
 
 
 def test_evaluation_scores_every_document_once_within_the_budget():
-    batches = list(batches_in_order(corpus(), 100))
+    batches = [batch_of(corpus(), documents) for documents in documents_in_order(corpus(), 100)]
     assert sorted(line for batch in batches for line in batch.lines) == list(range(1, 121))
     assert max(batch.tokens for batch in batches) <= 100
