@@ -49,7 +49,7 @@ class DocumentDropout(nn.Module):
         return mask_TD[None]
 
 
-def by_document(model: Any, head: nn.Module) -> None:
+def by_document(model: Any, head: nn.Module | None) -> None:
     """Put it in place of the dropout of every adapter but the head's, which sees labels and no documents."""
     place, layer = Place(), 0
     for module in model.modules():
