@@ -11,6 +11,7 @@ from api.auth import Keyring
 from api.deps import Service
 from api.desk import Desk
 from api.files.routes import router as files
+from api.fleet.routes import router as fleet
 from api.groups import GroupWriter
 from api.handlers import add_handlers
 from api.jobs import submit
@@ -62,7 +63,7 @@ def create_app(
         desk=Desk(storage.desk_socket),
         intake=GroupWriter(database, submit.write),
     )
-    for router in (jobs, stream, files, models, kinds, preview, me.router, session):
+    for router in (jobs, stream, files, models, kinds, preview, fleet, me.router, session):
         app.include_router(router, prefix="/v1")
     for router in (health.router, docs.router):
         app.include_router(router)

@@ -58,6 +58,7 @@ _FIELDS: list[Column] = [
     ("status", lambda row: row["status"]),
     ("waiting for", lambda row: row.get("waiting_reason")),
     ("place in queue", lambda row: row.get("queue_position")),
+    ("starts about", lambda row: moment(row.get("estimated_start_at"))),
     ("base", lambda row: f"{row['base']['name']}/{row['base']['version']}" if row.get("base") else ""),
     ("attempt", lambda row: row.get("attempt")),
     ("step", _step),

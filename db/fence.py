@@ -18,7 +18,7 @@ class Renewal(NamedTuple):
     """The lease was renewed; the job is to stop for good, or to save a checkpoint and be let go."""
 
     cancel_requested: bool = False
-    pause_requested: bool = False
+    let_go_requested: bool = False
 
 
 def held(job_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:

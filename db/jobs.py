@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import ColumnElement, ScalarSelect, Table, bindparam, func, insert, literal_column, select, update
+from sqlalchemy import ColumnElement, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
 from db import clock, outbox, paging, records
@@ -12,21 +12,9 @@ from db.ids import new_id
 from db.models import Job
 from db.state import ENDED, JobState, sources
 
-
-def _queued(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
-    # The state is spelled out: a parameter would keep SQLite from the partial index.
-    queued = Job.state == literal_column("'queued'")
-    return select(func.count()).select_from(Job).where(queued, *conditions).scalar_subquery()
-
-
 # Built once: putting a statement together costs more than running it.
 _INSERT = insert(cast("Table", Job.__table__))
 _GET = select(Job).where(Job.id == bindparam("of_job"), Job.project_id == bindparam("of_project"))
-# Two ranges of the queue's index: SQLite reads all of it for one condition with OR.
-_AHEAD = select(
-    _queued(Job.priority > bindparam("of_priority"))
-    + _queued(Job.priority == bindparam("of_priority"), Job.id < bindparam("of_job"))
-)
 _FRESH_JOB = {"state": JobState.QUEUED.value, "fence": 0, "failures": 0, "dispatches": 0, "last_seq": 1}
 _FRESH = {"synchronize_session": False, "populate_existing": True}
 
@@ -90,24 +78,6 @@ def page(
     return paging.page(s, query, Job.id, after=after, limit=limit)
 
 
-def queue_position(s: Session, job: Job) -> int | None:
-    """1 for the queued job that comes next; None when the job is not queued. Over all projects: they share workers."""
-    if job.state != JobState.QUEUED:
-        return None
-    return s.execute(_AHEAD, {"of_priority": job.priority, "of_job": job.id}).scalar_one() + 1
-
-
-def queue_positions(s: Session, fresh: Sequence[Job]) -> dict[str, int]:
-    """The positions of jobs that this transaction made: of one priority, they stand one behind the other at the end."""
-    last = {job.priority: job for job in fresh}
-    ends = {priority: queue_position(s, job) or 1 for priority, job in last.items()}
-    positions: dict[str, int] = {}
-    for job in reversed(fresh):
-        positions[job.id] = ends[job.priority]
-        ends[job.priority] -= 1
-    return positions
-
-
 def transition(
     s: Session,
     job_id: str,
@@ -150,11 +120,23 @@ def _entering(s: Session, to: JobState) -> dict[str, Any]:
             "lease_expires_at": None,
             "heartbeat_at": None,
             "worker": None,
+            "preempted_by": None,
             "dispatched_at": None,
             "dispatches": 0,
         }
     if to is JobState.PAUSED:
-        return {"lease_expires_at": None, "heartbeat_at": None, "worker": None, "not_before": None}
+        return {
+            "lease_expires_at": None,
+            "heartbeat_at": None,
+            "worker": None,
+            "preempted_by": None,
+            "not_before": None,
+        }
     if to in ENDED:
-        return {"lease_expires_at": None, "not_before": None, "finished_at": clock.moment(s)}
+        return {
+            "lease_expires_at": None,
+            "preempted_by": None,
+            "not_before": None,
+            "finished_at": clock.moment(s),
+        }
     return {}

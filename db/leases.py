@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from db import attempts, clock, jobs, outbox, records
+from db import attempts, clock, jobs, outbox, queue, records
 from db.fence import Renewal, held, live
 from db.models import Job
 from db.state import HELD, JobState
@@ -17,6 +17,7 @@ __all__ = [
     "Renewal",
     "begin_running",
     "claim",
+    "claim_next",
     "expire_worker",
     "expired",
     "release",
@@ -24,7 +25,6 @@ __all__ = [
     "retry_or_fail",
     "settle",
     "unclaimed",
-    "waiting",
 ]
 
 
@@ -62,6 +62,12 @@ def claim(s: Session, job_id: str, *, worker: str, lease_s: float) -> Claim | No
     return Claim(job, job.fence)
 
 
+def claim_next(s: Session, *, worker: str, lease_s: float) -> Claim | None:
+    """Take the job that goes next; None when there is none to take."""
+    job_id = queue.choose(s)
+    return None if job_id is None else claim(s, job_id, worker=worker, lease_s=lease_s)
+
+
 def renew(s: Session, job_id: str, fence: int, *, lease_s: float) -> Renewal | None:
     """Hold the job for `lease_s` more; None when the fence is stale or the lease ran out."""
     return records.append(s, job_id, fence, events=(), metrics=(), lease_s=lease_s)
@@ -90,6 +96,8 @@ def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, 
         _pause(s, job)
         attempts.end(s, job_id, fence, outcome=JobState.PAUSED.value, message=message)
         return True
+    if job.preempted_by is not None:
+        outcome, message = "preempted", "made way for a job of higher priority; it goes on from its last checkpoint"
     _requeue(s, job_id, fence, message=message, level="info", delay_s=delay_s)
     attempts.end(s, job_id, fence, outcome=outcome, message=message)
     return True
@@ -189,11 +197,6 @@ def unclaimed(s: Session, older_than_s: float, limit: int) -> list[Job]:
     due_at = func.coalesce(Job.dispatched_at, Job.not_before, Job.created_at) + older_than_s
     query = select(Job).where(*_waiting(s), due_at <= clock.moment(s))
     return list(s.scalars(query.order_by(Job.priority.desc(), Job.id).limit(limit)))
-
-
-def waiting(s: Session) -> int:
-    """How many queued jobs there are whose time has come: as many messages are enough."""
-    return s.execute(select(func.count()).select_from(Job).where(*_waiting(s))).scalar_one()
 
 
 def expire_worker(s: Session, worker: str) -> int:

@@ -21,6 +21,21 @@ def get(s: Session, project_id: str) -> Project | None:
     return s.scalars(select(Project).where(Project.id == project_id)).one_or_none()
 
 
+def limit(s: Session, name: str, *, share: float | None = None, max_running_jobs: int | None = None) -> bool:
+    """Change what a project gets of the workers; what is None stays, `max_running_jobs` -1 lifts the limit.
+
+    False when there is no project of that name.
+    """
+    project = by_name(s, name)
+    if project is None:
+        return False
+    project.share = project.share if share is None else share
+    if max_running_jobs is not None:
+        project.max_running_jobs = None if max_running_jobs < 0 else max_running_jobs
+    s.flush()
+    return True
+
+
 def list_all(s: Session) -> list[Project]:
     return list(s.scalars(select(Project).order_by(Project.id)))
 

@@ -72,7 +72,7 @@ def append(
     if row is None:
         return None
     _write(s, job_id, fence, told, row.last_seq - len(told))
-    return Renewal(row.cancel_requested_at is not None, row.state == JobState.PAUSING)
+    return Renewal(row.cancel_requested_at is not None, row.state == JobState.PAUSING or row.preempted_by is not None)
 
 
 def note(
@@ -192,7 +192,7 @@ def _advance(dialect: str, standing: frozenset[str]) -> Any:
         jobs.state.in_(sorted(HELD)),
         jobs.lease_expires_at > now,
     )
-    return statement.values(values).returning(jobs.last_seq, jobs.state, jobs.cancel_requested_at)
+    return statement.values(values).returning(jobs.last_seq, jobs.state, jobs.preempted_by, jobs.cancel_requested_at)
 
 
 def _told_at(record: dict[str, Any]) -> float:

@@ -35,7 +35,7 @@ class Lease:
         self.fence = claim.fence
         self.lease_s = settings.lease_s
         self.cancel_requested = threading.Event()
-        self.pause_requested = threading.Event()
+        self.let_go_requested = threading.Event()
         self.lost = threading.Event()
         self._database = database
         self._heartbeat_s = settings.heartbeat_s
@@ -102,8 +102,8 @@ class Lease:
         self._until = max(self._until, asked_at + self.lease_s)
         if renewal.cancel_requested:
             self.cancel_requested.set()
-        if renewal.pause_requested:
-            self.pause_requested.set()
+        if renewal.let_go_requested:
+            self.let_go_requested.set()
 
     def _renew_on(self) -> None:
         pause_s = self._heartbeat_s
@@ -141,9 +141,9 @@ class Lease:
             self._stop_engine()
 
 
-def take(database: Database, job_id: str, worker: str, settings: WorkerSettings) -> Lease | None:
-    """Claim the job, or None when it is not there to take: ended, held by another, or not yet due."""
+def take(database: Database, worker: str, settings: WorkerSettings) -> Lease | None:
+    """Claim the job that goes next; None when there is none to take."""
     asked_at = time.monotonic()
     with database.write() as s:
-        claim = leases.claim(s, job_id, worker=worker, lease_s=settings.lease_s)
+        claim = leases.claim_next(s, worker=worker, lease_s=settings.lease_s)
     return None if claim is None else Lease(database, claim, settings, asked_at)

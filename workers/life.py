@@ -18,6 +18,7 @@ from db.blobs import BlobStore
 from db.errors import Unavailable
 from db.session import Database
 from workers import recover
+from workers.presence import Presence
 from workers.settings import WorkerSettings
 from workers.warm import WarmEngine
 
@@ -36,6 +37,7 @@ class Slot(NamedTuple):
 
 _main_pid = 0
 _slot: Slot | None = None
+_presence: Presence | None = None
 
 
 def slot() -> Slot:
@@ -82,7 +84,7 @@ def _pass_on_stop(**_: object) -> None:
 @signals.worker_process_init.connect(weak=False)
 def _enter_process(**_: object) -> None:
     """Open the database after the fork, free what this slot held in an earlier life, start the warm engine."""
-    global _slot  # noqa: PLW0603 - one process, one slot
+    global _slot, _presence  # noqa: PLW0603 - one process, one slot
     # Celery has asked the kernel to end this process with its main one; that may already be gone.
     if os.getppid() != _main_pid:
         os._exit(1)
@@ -95,6 +97,8 @@ def _enter_process(**_: object) -> None:
     except Unavailable as error:
         _LOG.warning("what %s held before is left to the reaper: %s", _slot.name, error)
     _slot.warm.prepare()
+    _presence = Presence(_slot.database, _slot.name, settings)
+    _presence.start()
 
 
 def open_slot(settings: WorkerSettings, index: int) -> Slot:
@@ -113,6 +117,8 @@ def open_slot(settings: WorkerSettings, index: int) -> Slot:
 
 @signals.worker_process_shutdown.connect(weak=False)
 def _leave_process(**_: object) -> None:
+    if _presence is not None:
+        _presence.leave()
     if _slot is not None:
         _slot.warm.close()
         _slot.database.close()

@@ -10,12 +10,15 @@ from pathlib import Path
 
 from kombu.exceptions import OperationalError
 
-from db import files, jobs, leases, outbox
+from db import files, jobs, leases, outbox, preemption, queue, workers
 from db.blobs import BlobStore
 from db.errors import InUse, Unavailable
 from db.session import Database
 from db.state import ENDED, JobState
-from workers import failures, queue, settle
+from engine.jobs import SPECS
+from engine.parts import TrainingSpec
+from workers import failures, settle
+from workers import queue as broker
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
 from workers.unnamed import UnnamedBlobs
@@ -25,7 +28,10 @@ _TIDY_EVERY_S = 60.0
 _UPLOAD_AT_MOST_S = 24 * 3600.0
 """What a writer left unfinished for longer was left by a writer that is dead."""
 _SENT_KEPT_S = 3600.0
+_WORKERS_KEPT_S = 24 * 3600.0
 _BATCH = 200
+_SAVING = frozenset(kind for kind, spec in SPECS.items() if issubclass(spec, TrainingSpec))
+"""Kinds whose jobs save checkpoints."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -47,16 +53,16 @@ def bring_back(database: Database, settings: WorkerSettings) -> int:
 def redispatch(database: Database, settings: WorkerSettings, messages: Callable[[], int]) -> int:
     """Have messages that nobody acted on sent again, as many as the broker lacks; how many there were.
 
-    `messages` counts those in the broker. While there are as many as jobs wait, no message is lost:
+    `messages` counts those in the broker. While there are as many as jobs could start, no message is lost:
     the workers are busy.
     """
     with database.read() as s:
         overdue = [job.id for job in leases.unclaimed(s, settings.redispatch_after_s, _BATCH)]
-        waiting = leases.waiting(s) if overdue else 0
+        startable = queue.startable(s) if overdue else 0
     if not overdue:
         return 0
     try:
-        lacking = max(0, waiting - messages())
+        lacking = max(0, startable - messages())
     except OperationalError:  # the dispatcher tells of it; what is lost is sent again once the broker is back
         return 0
     lost = overdue[:lacking]
@@ -67,10 +73,22 @@ def redispatch(database: Database, settings: WorkerSettings, messages: Callable[
     return len(lost)
 
 
+def make_way(database: Database, settings: WorkerSettings) -> str | None:
+    """Have a job of lower priority make way for the one that goes next, where that is wanted; the id of that job."""
+    if settings.preempt_after_s is None:
+        return None
+    with database.write() as s:
+        job = preemption.arrange(s, kinds=_SAVING, after_s=settings.preempt_after_s)
+    if job is None:
+        return None
+    _LOG.info("job %s of priority %d makes way for one of higher priority", job.id, job.priority)
+    return job.id
+
+
 def in_broker() -> int:
     """How many messages wait in the broker."""
-    with queue.connect() as connection:
-        return queue.length(connection)
+    with broker.connect() as connection:
+        return broker.length(connection)
 
 
 def tidy(database: Database, settings: WorkerSettings) -> int:
@@ -108,9 +126,9 @@ def expire_files(database: Database) -> int:
 
 
 def purge(database: Database) -> int:
-    """Drop the records of messages that were sent a while ago; how many."""
+    """Drop the records of messages that were sent and of workers that were seen a while ago; how many."""
     with database.write() as s:
-        return outbox.purge(s, _SENT_KEPT_S)
+        return outbox.purge(s, _SENT_KEPT_S) + workers.forget(s, _WORKERS_KEPT_S)
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -131,6 +149,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
     while not ended.wait(_SWEEP_EVERY_S):
         try:
             bring_back(database, settings)
+            make_way(database, settings)
             if redispatch(database, settings, in_broker):
                 dispatcher.wake()
             if time.monotonic() >= next_tidy_at:

@@ -30,6 +30,11 @@ class WorkerSettings(StorageSettings):
     backoff_s: float = Field(
         default=1.0, ge=0, description="Before the first retry; doubled with each failure in a row."
     )
+    preempt_after_s: float | None = Field(
+        default=10.0,
+        ge=0,
+        description="A job that has waited this long while every worker is busy has one of lower priority make way.",
+    )
     redispatch_after_s: float = Field(
         default=5.0, gt=0, description="A message that nobody acted on is sent again after this."
     )

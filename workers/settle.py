@@ -23,7 +23,7 @@ def settle(attempt: Attempt, end: End) -> None:
     """Bring the job to what the engine's end means: cancelled, succeeded, queued again, or failed."""
     succeeded = end.exit_code == EXIT_OK and end.finished is not None
     lease = attempt.lease
-    asked = attempt.stopping.is_set() or lease.pause_requested.is_set()
+    asked = attempt.stopping.is_set() or lease.let_go_requested.is_set()
     stopped = end.failed is None and (asked or end.exit_code == EXIT_STOPPED)
     if lease.cancel_requested.is_set():
         cancel(lease, end.exit_code)

@@ -96,7 +96,7 @@ class Supervision:
         """Ask the engine to end when the job is cancelled, to save first when it or the worker is to stop; else kill it."""
         if self._lease.cancel_requested.is_set():
             self._ask(signal.SIGINT, self._attempt.settings.kill_grace_s)
-        elif self._attempt.stopping.is_set() or self._lease.pause_requested.is_set():
+        elif self._attempt.stopping.is_set() or self._lease.let_go_requested.is_set():
             self._ask(signal.SIGTERM, self._attempt.settings.stop_grace_s)
         if time.monotonic() >= self._kill_at:
             _LOG.warning("job %s: the engine did not end in time; killed", self._lease.job.id)

@@ -18,22 +18,29 @@ _LOG = logging.getLogger(__name__)
 
 @app.task(name=RUN_JOB)
 def run_job(job_id: str) -> None:
-    """Run a job if it is there to take. A message that comes twice, or too late, finds nothing to claim."""
+    """Run what goes next in the queue, job after job until there is none to take.
+
+    The message says that there is work; which job it is the database decides at each claim. A message that comes twice,
+    or too late, finds nothing.
+    """
     slot = life.slot()
     with life.stop_signal() as stopping:
         try:
-            lease = claim.take(slot.database, job_id, slot.name, slot.settings)
+            while not stopping.is_set() and (lease := claim.take(slot.database, slot.name, slot.settings)):
+                run(slot, lease, stopping)
+                if not stopping.is_set():
+                    slot.warm.prepare()
         except Unavailable as error:
-            _LOG.warning("job %s is left to a later message: %s", job_id, error)
-            return
-        if lease is None:
-            return
-        with lease:
-            try:
-                carry_out(slot, lease, stopping)
-            except LeaseLostError:
-                _LOG.warning("job %s, attempt %d: given up, its lease is lost", job_id, lease.fence)
-    slot.warm.prepare()
+            _LOG.warning("what goes next (job %s was told of) is left to a later message: %s", job_id, error)
+
+
+def run(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
+    """One attempt under its lease."""
+    with lease:
+        try:
+            carry_out(slot, lease, stopping)
+        except LeaseLostError:
+            _LOG.warning("job %s, attempt %d: given up, its lease is lost", lease.job.id, lease.fence)
 
 
 def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:

@@ -41,7 +41,8 @@ class JobResult(BaseModel):
 class JobObject(Object):
     """A job. `attempt` counts its starts, `base` is what it trains on or evaluates, `artifacts` what it made.
 
-    `result_files` are ids of files with a line for every row that was evaluated.
+    `result_files` are ids of files with a line for every row that was evaluated. `estimated_start_at` follows from what
+    the running jobs say of their ends; null where they say nothing yet.
     """
 
     object: Literal["job"] = "job"
@@ -59,6 +60,7 @@ class JobObject(Object):
     eta_s: float | None
     queue_position: int | None
     waiting_reason: str | None
+    estimated_start_at: float | None
     cancel_requested: bool
     error: JobError | None
     result: JobResult | None

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from api.jobs.schemas import ArtifactSummary, JobError, JobObject, JobResult
-from db import artifacts, attempts, clock, jobs
+from api.jobs.waiting import Wait, waits
+from db import artifacts
 from db.models import Artifact, Job
 from db.session import Session
-from db.state import ENDED, JobState
+from db.state import JobState
 
 _MADE = ("model", "adapter")
-_UNSENT_S = 5.0
 
 
 def job_object(session: Session, job: Job) -> JobObject:
@@ -21,23 +21,18 @@ def job_object(session: Session, job: Job) -> JobObject:
 def job_objects(session: Session, rows: Sequence[Job]) -> list[JobObject]:
     """The same for a page of jobs; what they start from and what they made takes two queries for all of them."""
     bases, made = artifacts.of_jobs(session, rows, kinds=_MADE)
-    positions = [jobs.queue_position(session, job) for job in rows]
-    return [
-        _job_object(session, job, position, bases.get(job.base_artifact_id or ""), made)
-        for job, position in zip(rows, positions, strict=True)
-    ]
+    standing = zip(rows, waits(session, rows), strict=True)
+    return [_job_object(job, wait, bases.get(job.base_artifact_id or ""), made) for job, wait in standing]
 
 
 def fresh_objects(session: Session, rows: Sequence[Job]) -> list[JobObject]:
     """The same for jobs that this transaction made: the queue is counted once for all of them."""
     bases, _ = artifacts.of_jobs(session, rows, kinds=_MADE)
-    positions = jobs.queue_positions(session, rows)
-    return [_job_object(session, job, positions[job.id], bases.get(job.base_artifact_id or ""), []) for job in rows]
+    standing = zip(rows, waits(session, rows, fresh=True), strict=True)
+    return [_job_object(job, wait, bases.get(job.base_artifact_id or ""), []) for job, wait in standing]
 
 
-def _job_object(
-    session: Session, job: Job, position: int | None, base: Artifact | None, made: list[Artifact]
-) -> JobObject:
+def _job_object(job: Job, wait: Wait, base: Artifact | None, made: list[Artifact]) -> JobObject:
     progress = job.progress or {}
     return JobObject.model_validate(
         {
@@ -54,8 +49,9 @@ def _job_object(
             "total_steps": job.total_steps,
             "progress": progress,
             "eta_s": progress.get("eta_s") if job.state == JobState.RUNNING else None,
-            "queue_position": position,
-            "waiting_reason": _waiting_reason(session, job, position),
+            "queue_position": wait.position,
+            "waiting_reason": wait.reason,
+            "estimated_start_at": wait.starts_at,
             "cancel_requested": job.cancel_requested_at is not None,
             "error": _error(job),
             "result": None if job.result is None else _result(job.result),
@@ -92,24 +88,3 @@ def _error(job: Job) -> JobError | None:
             "mend": job.error_mend,
         }
     )
-
-
-def _waiting_reason(session: Session, job: Job, position: int | None) -> str | None:
-    """One sentence on why a job is not running, or still is."""
-    if job.cancel_requested_at is not None and job.state not in ENDED:
-        return "it has been asked to stop; the worker stops it at its next heartbeat"
-    if job.state == JobState.PAUSED:
-        return "it is paused until it is resumed"
-    return None if position is None else _queued_reason(session, job, position)
-
-
-def _queued_reason(session: Session, job: Job, position: int) -> str:
-    now = clock.now(session)
-    if job.not_before is not None and job.not_before > now:
-        why = attempts.last_words(session, job) or f"attempt {job.fence} ended early"
-        return f"{why}; the next attempt starts in {job.not_before - now:.0f} s"
-    if position > 1:
-        return "1 job goes first" if position == 2 else f"{position - 1} jobs go first"
-    if job.dispatched_at is None and now - job.created_at > _UNSENT_S:
-        return "the broker has not taken its message yet; it is sent again until it does"
-    return "it is next: the first free worker takes it"

@@ -11,6 +11,7 @@ from db.models.metric import Metric
 from db.models.outbox import Outbox
 from db.models.project import Project
 from db.models.row import Row
+from db.models.worker import Worker
 
 __all__ = [
     "ApiKey",
@@ -24,4 +25,5 @@ __all__ = [
     "Outbox",
     "Project",
     "Row",
+    "Worker",
 ]

@@ -34,6 +34,15 @@ class Job(Row):
             sqlite_where=text("state = 'queued'"),
         ),
         Index(
+            "ix_jobs_waiting",
+            "project_id",
+            "priority",
+            "id",
+            "state",
+            postgresql_where=text("state = 'queued'"),
+            sqlite_where=text("state = 'queued'"),
+        ),
+        Index(
             "ix_jobs_lease",
             "lease_expires_at",
             postgresql_where=text("lease_expires_at IS NOT NULL"),
@@ -63,6 +72,8 @@ class Job(Row):
     heartbeat_at: Mapped[float | None]
     cancel_requested_at: Mapped[float | None]
     not_before: Mapped[float | None]
+    preempted_by: Mapped[str | None]
+    """The waiting job of higher priority that this one, while it is held, is to make way for."""
     failures: Mapped[int] = mapped_column(default=0)
     dispatched_at: Mapped[float | None]
     dispatches: Mapped[int] = mapped_column(default=0)

@@ -143,7 +143,8 @@ def test_a_waiting_job_says_where_it_stands_and_why(live: Live):
     ahead = live.mine.get(f"/v1/jobs/{submitted(live)}").json()["queue_position"]
     job = live.mine.get(f"/v1/jobs/{submitted(live, resources={'priority': -100})}").json()
     assert job["queue_position"] > ahead
-    assert job["waiting_reason"].endswith("first")
+    assert job["waiting_reason"] == f"no worker is alive, {job['queue_position'] - 1} are ahead"
+    assert job["estimated_start_at"] is None
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_asking_again_changes_nothing(live: Live):

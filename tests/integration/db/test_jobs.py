@@ -76,18 +76,6 @@ def test_a_page_can_be_narrowed_by_kind_and_state(work: Work):
     assert ids(work.read(jobs.page, work.project_id, after=None, limit=10, state="preparing")) == [sft]
 
 
-def test_the_queue_is_by_priority_then_by_age(work: Work, theirs: Work):
-    first, later, urgent = work.submit(), work.submit(), theirs.submit(priority=9)
-    places = {job_id: work.read(jobs.queue_position, work.job(job_id)) for job_id in (first, later, urgent)}
-    assert places == {urgent: 1, first: 2, later: 3}
-
-
-def test_a_job_that_is_not_queued_has_no_place(work: Work):
-    job_id = work.submit()
-    work.claim(job_id)
-    assert work.read(jobs.queue_position, work.job(job_id)) is None
-
-
 def test_a_queued_job_is_cancelled_at_once(work: Work):
     job_id = work.submit()
     job = work.write(orders.cancel, work.project_id, job_id)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, select, text
 
-from db import artifacts, files, jobs, keys, leases, migrate, orders, outbox, projects, records
+from db import artifacts, files, jobs, keys, leases, migrate, orders, outbox, projects, records, workers
 from db.models import Row
 from db.session import Database
 from db.state import JobState
@@ -41,6 +41,7 @@ def fill(url: str) -> None:
         assert leases.begin_running(s, going.id, 1)
         assert orders.pause(s, project.id, going.id)
         assert outbox.pending(s, 1)
+        workers.beat(s, workers.Advert("w", "here", 1, "cpu", 0, 3.0, 1.0))
     with database.read() as s:
         assert all(s.execute(select(table)).first() for table in Row.metadata.sorted_tables)
     database.close()

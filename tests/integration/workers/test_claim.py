@@ -16,21 +16,21 @@ from workers.claim import LeaseLostError
 
 
 def test_a_job_is_claimed_once(workplace: Workplace) -> None:
-    job_id = workplace.submit_tiny()
-    first = claim.take(workplace.database, job_id, "one", workplace.settings)
-    second = claim.take(workplace.database, job_id, "two", workplace.settings)
+    workplace.submit_tiny()
+    first = claim.take(workplace.database, "one", workplace.settings)
+    second = claim.take(workplace.database, "two", workplace.settings)
     assert first is not None
     assert second is None
 
 
 def test_of_many_that_claim_at_once_one_gets_the_job(workplace: Workplace) -> None:
-    job_id = workplace.submit_tiny()
+    workplace.submit_tiny()
     together = threading.Barrier(8)
     got: list[str] = []
 
     def take(worker: str) -> None:
         together.wait()
-        if claim.take(workplace.database, job_id, worker, workplace.settings) is not None:
+        if claim.take(workplace.database, worker, workplace.settings) is not None:
             got.append(worker)
 
     threads = [threading.Thread(target=take, args=(f"worker {n}",)) for n in range(8)]

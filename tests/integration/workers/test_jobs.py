@@ -1,6 +1,7 @@
 """Whole jobs: a real worker and reaper, a real broker, the real engine."""
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -37,7 +38,7 @@ def running(
         server: Postgres = request.getfixturevalue("postgres")
         url = server.create()
     broker = Valkey()
-    place = Workplace(home, url, heartbeat_s=0.3)
+    place = Workplace(home, url, heartbeat_s=0.3, preempt_after_s=0.5)
     with ExitStack() as stack:
         worker = stack.enter_context(place.process("workers", broker.url))
         stack.enter_context(place.process("workers.recover", broker.url))
@@ -160,6 +161,37 @@ def test_a_job_goes_on_while_the_broker_is_away_and_a_new_one_runs_when_it_is_ba
     assert place.job(second).state == "queued"
     broker.start()
     assert place.wait(second).state == "succeeded"
+
+
+def test_a_job_of_higher_priority_has_a_lower_one_save_and_make_way(running: Running) -> None:
+    place = running.place
+    low = place.submit_tiny(steps=_LONG, save_steps=_LONG)
+    place.wait_for_step(low, 1)
+    high = place.submit_tiny(resources={"priority": 9})
+    assert place.wait(high, timeout_s=60).state == "succeeded"
+    first = place.attempts(low)[0]
+    (saved,) = place.artifacts(low, "checkpoint")
+    assert (first.outcome, first.failure_class) == ("preempted", None)
+    assert [record.type for record in place.records(low) if record.type == "preempted"] == ["preempted"]
+    place.wait(low, "running")
+    wait_until(lambda: (place.job(low).step or 0) > saved.step, "it goes on where it was")
+    assert place.attempts(low)[1].resume_step == saved.step
+    assert sorted(place.losses(low))[:2] == [1, 2]
+    place.cancel(low)
+    place.wait(low, "cancelled", timeout_s=20)
+
+
+def test_a_worker_tells_that_it_is_there_and_is_lost_within_two_heartbeats_of_its_death(running: Running) -> None:
+    place = running.place
+    with place.process("workers", running.broker.url, worker_name="short-lived", heartbeat_s=0.5) as worker:
+        wait_until(lambda: place.worker_states().get("short-lived") == "idle", "it is there", 60)
+        worker.kill()
+        killed_at = time.monotonic()
+        wait_until(lambda: place.worker_states()["short-lived"] == "lost", "it is lost")
+        assert time.monotonic() - killed_at < 2.5
+    with place.process("workers", running.broker.url, worker_name="short-lived", heartbeat_s=0.5):
+        wait_until(lambda: place.worker_states()["short-lived"] == "idle", "it is there again", 60)
+    assert place.worker_states()["short-lived"] == "stopped"
 
 
 def test_no_process_of_the_worker_has_torch_but_the_engine(running: Running) -> None:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from db import artifacts, files, jobs, leases, orders, projects, records
+from db import artifacts, files, jobs, leases, orders, projects, records, workers
 from db.blobs import BlobStore
 from db.models import Artifact, Attempt, Job
 from db.session import Database
@@ -97,6 +97,12 @@ class Workplace:
         with self.database.read() as s:
             found = [s.get(Attempt, (job_id, number)) for number in range(1, self.job(job_id).fence + 1)]
         return [attempt for attempt in found if attempt is not None]
+
+    def worker_states(self) -> dict[str, str]:
+        """What is told of each worker."""
+        with self.database.read() as s:
+            fleet = workers.look(s)
+        return {worker.name: fleet.state_of(worker) for worker in fleet.workers}
 
     def claim(self, job_id: str, **settings: Any) -> Lease:
         """Hold the job as a worker does."""

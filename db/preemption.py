@@ -1,0 +1,58 @@
+"""Preemption: a job that runs saves a checkpoint and makes way for one of higher priority."""
+
+from collections.abc import Collection
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from db import queue, records, workers
+from db.models import Attempt, Job
+from db.state import JobState
+
+
+def arrange(s: Session, *, kinds: Collection[str], after_s: float) -> Job | None:
+    """Have the running job of lowest priority make way for the one that goes next; None where there is no cause.
+
+    There is cause when no worker is free and the one that goes next has a higher priority and has waited `after_s`.
+    Of equals the one whose attempt began last makes way. `kinds` are those that lose nothing by it, for they save.
+    """
+    waiting_id = queue.choose(s)
+    if waiting_id is None:
+        return None
+    fleet = workers.look(s)
+    waiting = s.get_one(Job, waiting_id)
+    if fleet.free() or not fleet.alive() or not _waited(s, waiting, fleet.now, after_s):
+        return None
+    lower = (
+        select(Job)
+        .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.fence))
+        .where(Job.state == JobState.RUNNING, Job.kind.in_(kinds), Job.worker.in_(fleet.alive()))
+        .where(Job.priority < waiting.priority, Job.preempted_by.is_(None), Job.cancel_requested_at.is_(None))
+        .order_by(Job.priority, Attempt.started_at.desc())
+        .limit(1)
+    )
+    already = select(func.count()).where(Job.preempted_by == waiting_id, Job.lease_expires_at.is_not(None))
+    job = s.scalars(lower).one_or_none()
+    if job is None or s.execute(already).scalar_one():
+        return None
+    marked = update(Job).where(Job.id == job.id, Job.state == JobState.RUNNING, Job.fence == job.fence)
+    if s.scalars(marked.values(preempted_by=waiting_id).returning(Job.id)).one_or_none() is None:
+        return None
+    _tell(s, job, waiting)
+    return job
+
+
+def _waited(s: Session, job: Job, now: float, after_s: float) -> bool:
+    ended = select(Attempt.ended_at).where(Attempt.job_id == job.id, Attempt.number == job.fence)
+    return now - (s.scalars(ended).one_or_none() or job.created_at) >= after_s
+
+
+def _tell(s: Session, job: Job, waiting: Job) -> None:
+    """Each is told of the other by its id where they are of one project, else by its priority alone."""
+    same = job.project_id == waiting.project_id
+    higher = waiting.id if same else "a job"
+    lower = job.id if same else "a job"
+    told = f"makes way for {higher} of priority {waiting.priority}: it saves a checkpoint first"
+    records.note(s, job.id, "preempted", "warn", told, {"priority": waiting.priority}, attempt=job.fence)
+    told = f"{lower} of priority {job.priority} makes way for this one"
+    records.note(s, waiting.id, "preempting", "info", told, {"priority": job.priority})

@@ -1,0 +1,152 @@
+"""The queue: which waiting job goes next, and where the others stand.
+
+Higher priority goes first. Of one priority the project goes first that has the fewest jobs for its share, counting
+those that run and those of its own that wait further ahead; then the older job. A project at its limit goes last.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.orm import Session
+
+from db import clock
+from db.models import Job, Project
+from db.workers import Fleet
+
+_CLAIMS = 0x636C_6169_6D73
+"""The advisory lock under which jobs are chosen on PostgreSQL, so that two choices do not both fill a project's last
+place. SQLite has one writer at a time."""
+
+# The state is spelled out: a parameter would keep SQLite from the partial indexes.
+_QUEUED = Job.state == literal_column("'queued'")
+
+
+class Place(NamedTuple):
+    """Where a waiting job stands, from 1; `over` is how many of its project's jobs must end before it may start."""
+
+    position: int
+    over: int = 0
+
+
+def choose(s: Session) -> str | None:
+    """The id of the job to start now, if there is one. Until this transaction's end nobody else chooses."""
+    if clock.dialect(s) == "postgresql":
+        s.execute(select(func.pg_advisory_xact_lock(_CLAIMS)))
+    line = _line(_due(s)).subquery()
+    chosen = select(line.c.id).where(line.c.over <= 0).order_by(*_order(line.c)).limit(1)
+    return s.scalars(chosen).one_or_none()
+
+
+def length(s: Session) -> int:
+    """How many jobs wait, of all projects."""
+    return s.execute(select(_count())).scalar_one()
+
+
+def of_project(s: Session, project_id: str, limit: int) -> list[Job]:
+    """The jobs of a project that wait, the one that goes next first."""
+    waiting = select(Job).where(_QUEUED, Job.project_id == project_id)
+    return list(s.scalars(waiting.order_by(Job.priority.desc(), Job.id).limit(limit)))
+
+
+def startable(s: Session) -> int:
+    """How many waiting jobs could start now if there were workers enough: as many messages are enough."""
+    line = _line(_due(s)).subquery()
+    return s.execute(select(func.count()).where(line.c.over <= 0)).scalar_one()
+
+
+def places(s: Session, waiting: Sequence[Job], fleet: Fleet, *, fresh: bool = False) -> dict[str, Place]:
+    """Where queued jobs stand, over all projects, for they share the workers.
+
+    `fresh` says that this transaction made them: of one priority they then stand one behind the other at the end.
+    """
+    if not waiting:
+        return {}
+    project_id = waiting[0].project_id
+    if len({job.project_id for job in waiting}) > 1 or s.execute(_OTHERS, {"project": project_id}).scalar_one():
+        return _among_projects(s, [job.id for job in waiting])
+    positions = _at_the_end(s, waiting) if fresh else {job.id: _position(s, job) for job in waiting}
+    limit = s.get_one(Project, project_id).max_running_jobs
+    held = fleet.held(project_id)
+    return {
+        job_id: Place(position, 0 if limit is None else max(0, held + position - limit))
+        for job_id, position in positions.items()
+    }
+
+
+def _due(s: Session) -> ColumnElement[bool]:
+    return or_(Job.not_before.is_(None), Job.not_before <= clock.moment(s))
+
+
+def _line(*conditions: ColumnElement[bool]) -> Select[str, int, float, int]:
+    """The waiting jobs, each with how many jobs of its project have their turn before it, for the project's share."""
+    running = (
+        select(Job.project_id, func.count().label("jobs"))
+        .where(Job.lease_expires_at.is_not(None))
+        .group_by(Job.project_id)
+        .subquery()
+    )
+    rank = func.row_number().over(partition_by=Job.project_id, order_by=(Job.priority.desc(), Job.id))
+    turn = func.coalesce(running.c.jobs, 0) + rank
+    over = func.coalesce(turn - Project.max_running_jobs, 0)
+    return (
+        select(Job.id, Job.priority, (turn / Project.share).label("turn"), over.label("over"))
+        .join(Project, Project.id == Job.project_id)
+        .outerjoin(running, running.c.project_id == Job.project_id)
+        .where(_QUEUED, *conditions)
+    )
+
+
+def _order(line: Any) -> tuple[Any, ...]:
+    return case((line.over > 0, 1), else_=0), line.priority.desc(), line.turn, line.id
+
+
+def _among_projects(s: Session, job_ids: list[str]) -> dict[str, Place]:
+    line = _line().subquery()
+    position = func.row_number().over(order_by=_order(line.c)).label("position")
+    told = select(line.c.id, position, line.c.over).subquery()
+    rows = s.execute(select(told).where(told.c.id.in_(job_ids)))
+    return {job_id: Place(position, max(0, over)) for job_id, position, over in rows}
+
+
+def _count(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
+    return select(func.count()).select_from(Job).where(_QUEUED, *conditions).scalar_subquery()
+
+
+# Where all that wait are of one project, they stand by priority and age. Built once: putting a statement together costs
+# more than running it. Two ranges of an index each: SQLite reads all of it for one condition with OR.
+_AHEAD = select(
+    _count(Job.priority > bindparam("of_priority"))
+    + _count(Job.priority == bindparam("of_priority"), Job.id < bindparam("of_job"))
+)
+_OTHERS = select(
+    or_(
+        exists().where(_QUEUED, Job.project_id < bindparam("project")),
+        exists().where(_QUEUED, Job.project_id > bindparam("project")),
+    )
+)
+
+
+def _position(s: Session, job: Job) -> int:
+    return s.execute(_AHEAD, {"of_priority": job.priority, "of_job": job.id}).scalar_one() + 1
+
+
+def _at_the_end(s: Session, fresh: Sequence[Job]) -> dict[str, int]:
+    last = {job.priority: job for job in fresh}
+    ends = {priority: _position(s, job) for priority, job in last.items()}
+    positions: dict[str, int] = {}
+    for job in reversed(fresh):
+        positions[job.id] = ends[job.priority]
+        ends[job.priority] -= 1
+    return positions

@@ -1,0 +1,140 @@
+"""Workers: who is there to run jobs, and how it goes with what they run."""
+
+from collections.abc import Collection
+from typing import Any, Literal, NamedTuple, cast
+
+from sqlalchemy import Table, delete, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from db import clock
+from db.models import Job, Worker
+from db.state import JobState
+
+_MISSED = 2
+"""A worker that has not been heard of for so many of its heartbeats is lost."""
+_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_WORKERS = cast("Table", Worker.__table__)
+
+WorkerState = Literal["idle", "busy", "lost", "stopped"]
+
+
+class Advert(NamedTuple):
+    """What a worker tells of itself; `device` is for people, `memory_bytes` that of the device."""
+
+    name: str
+    host: str
+    pid: int
+    device: str
+    memory_bytes: int
+    heartbeat_s: float
+    started_at: float
+
+
+class Run(NamedTuple):
+    """A job that a worker holds. Times are in seconds; None where they are not known yet."""
+
+    job_id: str
+    project_id: str
+    worker: str | None
+    state: str
+    ends_in_s: float | None
+    takes_s: float | None
+
+
+class Fleet(NamedTuple):
+    """The workers and what they run, at one moment."""
+
+    now: float
+    workers: list[Worker]
+    runs: list[Run]
+
+    def state_of(self, worker: Worker) -> WorkerState:
+        if worker.stopped_at is not None:
+            return "stopped"
+        if worker.heartbeat_at + _MISSED * worker.heartbeat_s < self.now:
+            return "lost"
+        return "busy" if any(run.worker == worker.name for run in self.runs) else "idle"
+
+    def alive(self) -> set[str]:
+        """The names of the workers that are there."""
+        return {worker.name for worker in self.workers if self.state_of(worker) in {"idle", "busy"}}
+
+    def free(self) -> int:
+        """How many of them run nothing."""
+        return len(self.alive() - {run.worker for run in self.runs})
+
+    def held(self, project_id: str) -> int:
+        """How many jobs of a project run."""
+        return sum(run.project_id == project_id for run in self.runs)
+
+    def starts_in_s(self, position: int) -> float | None:
+        """When the job that stands there in the queue should start, by what the running ones say of their ends.
+
+        None where they say nothing. Those that wait are taken to run as long as those that run now, on average.
+        """
+        alive = self.alive()
+        return _turn([0.0] * self.free(), [run for run in self.runs if run.worker in alive], position)
+
+    def frees_in_s(self, project_id: str, position: int) -> float | None:
+        """The same for a project whose jobs wait for others of its own to end."""
+        return _turn([], [run for run in self.runs if run.project_id == project_id], position)
+
+
+def _turn(free: list[float], runs: Collection[Run], position: int) -> float | None:
+    if position <= len(free):
+        return 0.0
+    ends = [run.ends_in_s for run in runs]
+    lengths = [run.takes_s for run in runs]
+    known = [end for end in ends if end is not None]
+    if not runs or len(known) < len(ends) or None in lengths:
+        return None
+    times = sorted([*free, *known])
+    rounds, place = divmod(position - 1, len(times))
+    return times[place] + rounds * sum(length or 0.0 for length in lengths) / len(lengths)
+
+
+def look(s: Session) -> Fleet:
+    """Who is there, and what runs."""
+    now = clock.now(s)
+    workers = list(s.scalars(select(Worker).order_by(Worker.name)))
+    told = select(Job.id, Job.project_id, Job.worker, Job.state, Job.started_at, Job.heartbeat_at, Job.progress)
+    rows = s.execute(told.where(Job.lease_expires_at.is_not(None)).order_by(Job.id))
+    return Fleet(now, workers, [_run(now, *row) for row in rows])
+
+
+def _run(
+    now: float,
+    job_id: str,
+    project_id: str,
+    worker: str | None,
+    state: str,
+    started_at: float | None,
+    heartbeat_at: float | None,
+    progress: dict[str, Any] | None,
+) -> Run:
+    eta_s = (progress or {}).get("eta_s") if state == JobState.RUNNING else None
+    if eta_s is None or started_at is None:
+        return Run(job_id, project_id, worker, state, None, None)
+    ends_in_s = max(0.0, eta_s - max(0.0, now - (heartbeat_at or now)))
+    return Run(job_id, project_id, worker, state, ends_in_s, now - started_at + ends_in_s)
+
+
+def beat(s: Session, advert: Advert) -> None:
+    """The worker is there, and is what it says."""
+    statement = _INSERT[clock.dialect(s)](_WORKERS).values(
+        advert._asdict() | {"heartbeat_at": clock.moment(s), "stopped_at": None}
+    )
+    told = {column.name: statement.excluded[column.name] for column in _WORKERS.c if not column.primary_key}
+    s.execute(statement.on_conflict_do_update(index_elements=["name"], set_=told))
+
+
+def leave(s: Session, name: str) -> None:
+    """The worker ends in good order."""
+    s.execute(update(Worker).where(Worker.name == name).values(stopped_at=clock.moment(s)))
+
+
+def forget(s: Session, older_than_s: float) -> int:
+    """Drop the workers that were not heard of for so long; how many."""
+    old = delete(Worker).where(Worker.heartbeat_at < clock.moment(s) - older_than_s).returning(Worker.name)
+    return len(s.scalars(old, execution_options={"synchronize_session": False}).all())
