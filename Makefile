@@ -13,7 +13,7 @@ MODULES := dashboard/node_modules/.package-lock.json
 PAGE := dashboard/dist/index.html
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up page test e2e parity conformance check schema format fuzz bench clean
+.PHONY: help demo up page test e2e chaos parity conformance check schema format fuzz bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to en
 
 e2e: $(DEV) $(PAGE) ## Try every screen of the dashboard in a headless Chromium against a service with real jobs
 	@$(BIN)/pytest tests/e2e/dashboard
+
+chaos: $(DEV) ## Kill, freeze and cut off every part of the service while it trains: make chaos PROFILE=embedded|scaled KILLS=1000 SEED=1
+	@PYTHONPATH=. $(BIN)/python -m tests.chaos --profile $(or $(PROFILE),embedded) --kills $(or $(KILLS),100) --seed $(or $(SEED),1) $(if $(BUG),--bug $(BUG))
 
 # TRL, PEFT, bitsandbytes and lm_eval warn a lot; what fails here is a figure.
 parity: $(PEERS) ## Show that losses, gradients, logits and scores are those of TRL, PEFT, transformers and lm_eval

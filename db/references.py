@@ -19,3 +19,10 @@ def named(s: Session, hashes: Sequence[str]) -> set[str]:
         parts = select(ArtifactFile.sha256).join(Artifact, Artifact.id == ArtifactFile.artifact_id)
         found.update(s.scalars(parts.where(ArtifactFile.sha256.in_(some), Artifact.deleted_at.is_(None))))
     return found
+
+
+def every(s: Session) -> set[str]:
+    """The blobs of all files and artifacts that are not deleted."""
+    data = select(File.sha256).where(File.deleted_at.is_(None))
+    parts = select(ArtifactFile.sha256).join(Artifact, Artifact.id == ArtifactFile.artifact_id)
+    return {*s.scalars(data), *s.scalars(parts.where(Artifact.deleted_at.is_(None)))}

@@ -38,6 +38,17 @@ _POSTGRES_OPTIONS = {
 }
 
 
+def tie_to_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """A test run that is killed cannot clean up: the kernel then sends `number` here."""
+    _libc.prctl(_PR_SET_PDEATHSIG, number)
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
 class Server:
     """A process that others connect to, with a folder of its own."""
 
@@ -45,7 +56,7 @@ class Server:
     _crash_signal = signal.SIGKILL
 
     def __init__(self, name: str, user: str | None = None) -> None:
-        _remove_left_over(name)
+        remove_left_over(name)
         self.folder = Path(tempfile.mkdtemp(prefix=f"trainyard-{name}-{os.getpid()}-", dir="/tmp"))
         self._name = name
         self._user = user
@@ -89,8 +100,7 @@ class Server:
             time.sleep(0.02)
 
     def _end_with_parent(self) -> None:
-        # A test run that is killed cannot clean up; the kernel does it then.
-        _libc.prctl(_PR_SET_PDEATHSIG, self._crash_signal)
+        tie_to_parent(self._crash_signal)
 
     def _identity(self) -> dict[str, Any]:
         return {} if self._user is None else {"user": self._user, "group": pwd.getpwnam(self._user).pw_gid}
@@ -107,7 +117,7 @@ class Server:
         self._process = None
 
 
-def _remove_left_over(name: str) -> None:
+def remove_left_over(name: str) -> None:
     """Remove the folders of test runs that were killed; their servers ended with them."""
     for folder in Path("/tmp").glob(f"trainyard-{name}-*-*"):
         if not Path("/proc", folder.name.split("-")[2]).exists():
@@ -185,8 +195,7 @@ class Valkey(Server):
 
     def __init__(self) -> None:
         super().__init__("valkey")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 

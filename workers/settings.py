@@ -40,6 +40,9 @@ class WorkerSettings(StorageSettings):
     )
     kill_grace_s: float = Field(default=10.0, ge=0, description="From asking an engine to cancel to killing it.")
     stop_grace_s: float = Field(default=18.0, ge=0, description="From asking an engine to save and stop to killing it.")
+    space_wait_s: float = Field(
+        default=60.0, ge=0, description="A job whose worker's disk is full is tried again after this."
+    )
     keep_runs_s: float = Field(default=3600.0, ge=0, description="Run directories of ended jobs are kept this long.")
     keep_blobs_s: float = Field(
         default=3600.0, ge=60, description="Stored bytes that nothing names any more are kept this long."

@@ -16,8 +16,6 @@ from workers.failures import Failure
 from workers.settings import WorkerSettings
 from workers.supervise import End
 
-_SPACE_AFTER_S = 60.0
-
 
 def settle(attempt: Attempt, end: End) -> None:
     """Bring the job to what the engine's end means: cancelled, succeeded, queued again, or failed."""
@@ -35,7 +33,7 @@ def settle(attempt: Attempt, end: End) -> None:
         log = process.log_path(attempt.run_dir)
         failure = failures.classify(end.exit_code, end.failed, log)
         if failures.for_want_of_space(failure):
-            wait_for_space(lease, failure.message)
+            wait_for_space(lease, failure.message, attempt.settings)
         else:
             give_up(lease, failure, attempt.settings)
 
@@ -93,13 +91,13 @@ def give_back(lease: Lease) -> None:
     _let_go(lease, lambda s: leases.release(s, lease.job.id, lease.fence, outcome="stopped", message=message))
 
 
-def wait_for_space(lease: Lease, reason: str) -> None:
+def wait_for_space(lease: Lease, reason: str, settings: WorkerSettings) -> None:
     """Queue the job again, for later and through no fault of its own: its worker's disk is full."""
     message = f"waiting for space on the disk of worker {lease.job.worker}: {reason}"
     _let_go(
         lease,
         lambda s: leases.release(
-            s, lease.job.id, lease.fence, outcome="no_space", message=message, delay_s=_SPACE_AFTER_S
+            s, lease.job.id, lease.fence, outcome="no_space", message=message, delay_s=settings.space_wait_s
         ),
     )
 

@@ -65,7 +65,7 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
     except Exception as error:  # noqa: BLE001 - the edge: a job must not stay "running" because of a mistake of ours
         if is_full(error):
             _LOG.warning("job %s, attempt %d: %s", lease.job.id, lease.fence, error)
-            settle.wait_for_space(lease, str(error))
+            settle.wait_for_space(lease, str(error), slot.settings)
             return
         _LOG.exception("job %s, attempt %d", lease.job.id, lease.fence)
         settle.give_up(lease, failures.of_ours(error), slot.settings)

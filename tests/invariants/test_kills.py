@@ -18,6 +18,7 @@ import pytest
 
 from engine.__main__ import main
 from tests import runs
+from tests.figures import TIMED
 
 STEPS = 12
 SOME_WAY = 4
@@ -28,10 +29,6 @@ TUNINGS: dict[str, dict[str, object]] = {
     "full": {"method": "full"},
     "dora": {"method": "lora", "r": 64, "lora_dropout": 0.2, "use_dora": True},
     "qlora": {"method": "qlora", "r": 64, "lora_dropout": 0.2},
-}
-TIMED = {
-    *("step_s", "forward_s", "backward_s", "optimizer_s", "data_wait_s", "eta_s"),
-    *("tokens_per_s", "trained_tokens_per_s", "mfu", "memory_bytes"),
 }
 
 

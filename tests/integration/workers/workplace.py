@@ -167,7 +167,7 @@ def wait_until(truth: Callable[[], bool], what: str, timeout_s: float = 30.0) ->
 def descendants(pid: int) -> list[int]:
     """The processes below a process, from /proc; zombies are not counted."""
     found = []
-    for child in _children(pid):
+    for child in children(pid):
         found += [child, *descendants(child)]
     return found
 
@@ -192,7 +192,7 @@ def _command(pid: int) -> str:
         return ""
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     found = []
     for listing in Path(f"/proc/{pid}/task").glob("*/children"):
         try:

@@ -1,0 +1,25 @@
+"""A short campaign of faults: `make chaos`, as anyone can run it, with few kills."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).parents[2]
+_KILLS = 30
+
+
+def campaign(*options: str) -> dict[str, Any]:
+    """What it tells in its line of JSON."""
+    command = [sys.executable, "-m", "tests.chaos", *options]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=290, check=False)
+    assert done.stdout, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def test_a_campaign_of_faults_loses_doubles_and_alters_nothing() -> None:
+    told = campaign("--kills", str(_KILLS), "--seed", "1")
+    assert told["struck"] >= _KILLS
+    assert told["metric points"] > 0
+    assert not any(told["wrong"].values()), told
