@@ -19,6 +19,7 @@ from api.jobs.routes import router as jobs
 from api.kinds.routes import router as kinds
 from api.middleware import Edge
 from api.models.routes import router as models
+from api.openai.routes import router as openai
 from api.openapi import add_openapi
 from api.page.routes import add_page
 from api.preview.routes import router as preview
@@ -63,7 +64,7 @@ def create_app(
         desk=Desk(storage.desk_socket),
         intake=GroupWriter(database, submit.write),
     )
-    for router in (jobs, stream, files, models, kinds, preview, fleet, me.router, session):
+    for router in (jobs, stream, files, models, kinds, preview, fleet, me.router, session, openai):
         app.include_router(router, prefix="/v1")
     for router in (health.router, docs.router):
         app.include_router(router)

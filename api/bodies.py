@@ -1,11 +1,13 @@
 """JSON bodies: read with a cap, and stricter than Python's own parser."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from fastapi import Request
+from pydantic import BaseModel, ValidationError
 
 from api.errors import ApiError, Fault
+from api.validation import invalid
 
 
 async def read_json(request: Request, max_bytes: int) -> Any:
@@ -39,3 +41,38 @@ async def _capped(request: Request, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise ApiError(413, "body_too_large", f"the body is larger than {max_bytes:,} bytes")
     return bytes(body)
+
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+async def read_as(model: type[ModelT], request: Request, max_bytes: int) -> ModelT:
+    """The body as that model.
+
+    Raises:
+        ApiError: 415, 413, 400 or 422.
+    """
+    body = await read_json(request, max_bytes)
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise invalid(error.errors(include_url=False), body) from error
+
+
+def documented_body(model: type[BaseModel], content_type: str = "application/json") -> dict[str, Any]:
+    """The OpenAPI entry of a route that reads the body by itself."""
+    schema = model.model_json_schema()
+    parts = schema.pop("$defs", {})
+    return {"requestBody": {"required": True, "content": {content_type: {"schema": _inlined(schema, parts)}}}}
+
+
+def _inlined(schema: Any, parts: dict[str, Any]) -> Any:
+    """The schema with its parts in the places that name them."""
+    if isinstance(schema, list):
+        return [_inlined(item, parts) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    reference = schema.get("$ref", "")
+    if reference:
+        return _inlined(parts[reference.rpartition("/")[2]], parts)
+    return {key: _inlined(value, parts) for key, value in schema.items() if key != "discriminator"}

@@ -1,7 +1,7 @@
 """Jobs: asking for one, looking at it, and the one way its state changes."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 from sqlalchemy import ColumnElement, Table, bindparam, insert, select, update
@@ -66,13 +66,18 @@ def page(
     *,
     after: str | None,
     limit: int,
-    kind: str | None = None,
+    kinds: Collection[str] | None = None,
     state: str | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> tuple[list[Job], bool]:
-    """Jobs, newest first, and whether more follow."""
+    """Jobs, newest first, and whether more follow. Each of `metadata` must be theirs; empty: they have none."""
     query = select(Job).where(Job.project_id == project_id)
-    if kind is not None:
-        query = query.where(Job.kind == kind)
+    if kinds is not None:
+        query = query.where(Job.kind.in_(kinds))
+    if metadata is not None and not metadata:
+        query = query.where(Job.spec["metadata"].as_string() == "{}")
+    for name, value in (metadata or {}).items():
+        query = query.where(Job.spec[("metadata", name)].as_string() == value)
     if state is not None:
         query = query.where(Job.state == state)
     return paging.page(s, query, Job.id, after=after, limit=limit)

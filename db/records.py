@@ -1,11 +1,26 @@
 """Records: the events and metrics of a job under one numbering, which is the stream's cursor."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import BigInteger, Double, Table, bindparam, insert, literal, null, select, union_all, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Double,
+    Table,
+    UnaryExpression,
+    asc,
+    bindparam,
+    desc,
+    insert,
+    literal,
+    null,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -158,21 +173,47 @@ def metrics_page(
     return rows[:end], len(rows) > end
 
 
-def since(s: Session, job_id: str, seq: int, limit: int) -> list[Record]:
-    """What came after `seq`, events and metrics in the order of their numbers.
+def values_at(s: Session, job_id: str, name: str, steps: Collection[int]) -> dict[int, float]:
+    """One figure of training at some steps, by step."""
+    value = Metric.values[name].as_float()
+    query = select(Metric.step, value).where(
+        Metric.job_id == job_id, Metric.split == "train", Metric.step.in_(steps), value.is_not(None)
+    )
+    return {step: figure for step, figure in s.execute(query)}  # noqa: C416 - rows are no pairs to dict's types
 
-    One statement, so no number can commit between two looks and be missed.
-    """
+
+def since(s: Session, job_id: str, seq: int, limit: int) -> list[Record]:
+    """What came after `seq`, events and metrics in the order of their numbers."""
     seq = min(seq, _MAX_INT)
+    return _told(s, job_id, Event.seq > seq, Metric.seq > seq, order=asc("seq"), limit=limit)
+
+
+def newest(s: Session, job_id: str, *, before: int | None, limit: int) -> tuple[list[Record], bool]:
+    """Events and metrics, newest first, from below the number `before`, and whether more follow."""
+    seq = _MAX_INT if before is None else min(before, _MAX_INT)
+    rows = _told(s, job_id, Event.seq < seq, Metric.seq < seq, order=desc("seq"), limit=limit + 1)
+    return rows[:limit], len(rows) > limit
+
+
+def _told(
+    s: Session,
+    job_id: str,
+    events: ColumnElement[bool],
+    metrics: ColumnElement[bool],
+    *,
+    order: UnaryExpression[Any],
+    limit: int,
+) -> list[Record]:
+    """Both in one statement, so no number can commit between two looks and be missed."""
     told = select(
         Event.seq, Event.created_at, Event.attempt, Event.type, Event.level, Event.message, Event.data,
         null().label("split"), null().label("step"),
-    ).where(Event.job_id == job_id, Event.seq > seq)  # fmt: skip
+    ).where(Event.job_id == job_id, events)  # fmt: skip
     measured = select(
         Metric.seq, Metric.created_at, Metric.attempt, literal("metrics"), null(), null(), Metric.values,
         Metric.split, Metric.step,
-    ).where(Metric.job_id == job_id, Metric.seq > seq)  # fmt: skip
-    both = union_all(told, measured).order_by("seq").limit(limit)
+    ).where(Metric.job_id == job_id, metrics)  # fmt: skip
+    both = union_all(told, measured).order_by(order).limit(limit)
     return [
         Record(*row[:4], split=row.split, step=row.step, values=row.data) if row.type == "metrics" else Record(*row[:7])
         for row in s.execute(both)

@@ -22,7 +22,8 @@ def name(artifact: Artifact, project_name: str) -> str | None:
     if artifact.lineage.get("kind") not in _TUNING or base is None:
         return None
     below = base["id"] if base["name"] is None else f"{base['name']}-{base['version']}"
-    suffix = "" if artifact.name in {None, artifact.job_id} else artifact.name
+    named = artifact.name or artifact.lineage.get("suffix")
+    suffix = "" if named in {None, artifact.job_id} else named
     parts = [below[:_BASE_LENGTH], _UNSAFE.sub("-", project_name)[:_PROJECT_LENGTH], suffix]
     told = PREFIX + ":".join([*parts, artifact.job_id.removeprefix(_JOB)])
     return f"{told}:ckpt-step-{artifact.step}" if artifact.kind == "checkpoint" else told

@@ -3,6 +3,7 @@
 from typing import Any
 
 from db import artifacts, files, leases
+from db.archives import Archive, Member
 from db.artifacts import FileEntry
 from db.blobs import Blob
 from db.session import Session
@@ -46,6 +47,7 @@ def succeed(attempt: Attempt, finished: Finished, exported: list[Exported]) -> N
     """
     lease = attempt.lease
     results = [(one, stage.store(stage.folder_of(attempt.run_dir, one.path), attempt.blobs)) for one in exported]
+    archives = [_archived(attempt, entries) for one, entries in results if one.layout == "adapter"]
     items = attempt.blobs.put_file(stage.folder_of(attempt.run_dir, finished.items)) if finished.items else None
 
     def act(s: Session) -> None:
@@ -58,6 +60,7 @@ def succeed(attempt: Attempt, finished: Finished, exported: list[Exported]) -> N
         message = _publish(s, attempt, results) if results else "evaluated"
         result: dict[str, Any] = {"metrics": finished.metrics, "groups": finished.groups}
         result["files"] = [_keep_items(s, lease, items, int(finished.metrics["eval_rows"] or 0))] if items else []
+        result["files"] += [_keep_archive(s, lease, archive) for archive in archives]
         leases.settle(
             s, lease.job.id, lease.fence,
             state=JobState.SUCCEEDED, message=message, result=result, exit_code=EXIT_OK,
@@ -72,6 +75,20 @@ def _keep_items(s: Session, lease: Lease, items: Blob, row_count: int) -> str:
         s, lease.job.project_id,
         filename=f"{lease.job.id}.jsonl", purpose="eval-results", size_bytes=items.size_bytes,
         sha256=items.sha256, format="items", row_count=row_count,
+    ).id  # fmt: skip
+
+
+def _archived(attempt: Attempt, entries: list[FileEntry]) -> Blob:
+    """An adapter in one piece, as OpenAI's clients fetch it: the only download they know is that of a file."""
+    return Archive(attempt.blobs, [Member(*entry) for entry in entries]).store()
+
+
+def _keep_archive(s: Session, lease: Lease, archive: Blob) -> str:
+    name = lease.job.spec.get("suffix") or lease.job.id
+    return files.add(
+        s, lease.job.project_id,
+        filename=f"{name}.tar", purpose="fine-tune-results", size_bytes=archive.size_bytes,
+        sha256=archive.sha256, format="archive", row_count=0,
     ).id  # fmt: skip
 
 

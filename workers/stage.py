@@ -55,6 +55,7 @@ def plan(s: Session, job: Job, fence: int) -> Plan:
     lineage = {
         "job_id": job.id,
         "kind": job.kind,
+        "suffix": job.spec.get("suffix"),
         "attempt": fence,
         "spec_digest": hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest(),
         "files": file_lineage,

@@ -33,7 +33,9 @@ def page(
     service: Service, caller: Caller, *, after: str | None, limit: int, kind: str | None, status: Status | None
 ) -> Page[JobObject]:
     with service.database.read() as session:
-        rows, has_more = jobs.page(session, caller.project_id, after=after, limit=limit, kind=kind, state=status)
+        rows, has_more = jobs.page(
+            session, caller.project_id, after=after, limit=limit, kinds=kind and (kind,), state=status
+        )
         return Page.of(job_objects(session, rows), has_more)
 
 

@@ -42,7 +42,7 @@ async def create(service: Service, caller: Caller, body: Any) -> JobObject:
         ApiError: 422 or 404, with the path in the spec as `param`.
         LowSpace: the disk is nearly full.
     """
-    submission = Submission(caller.project_id, _spec(body))
+    submission = Submission(caller.project_id, read_spec(body))
     service.blobs.require_space()
     shown = await service.intake.put(submission)
     service.dispatcher.wake()
@@ -56,7 +56,7 @@ def checked(service: Service, caller: Caller, body: Any) -> jobs.NewJob:
         ApiError: as `create`.
     """
     with service.database.read() as session:
-        new = _checked(session, partial(files.get, session), caller.project_id, _spec(body))
+        new = _checked(session, partial(files.get, session), caller.project_id, read_spec(body))
     if isinstance(new, ApiError):
         raise new
     return new
@@ -86,7 +86,8 @@ def _checked(session: Session, keep: Keep, project_id: str, spec: AnySpec) -> jo
     return jobs.NewJob(project_id, pinned.spec.model_dump(mode="json"), spec.kind, spec.resources.priority, base_id)
 
 
-def _spec(body: Any) -> AnySpec:
+def read_spec(body: Any) -> AnySpec:
+    """The resolved spec that a body is. Raises ApiError 422."""
     try:
         spec: Any = JOB_SPEC.validate_python(body)
     except ValidationError as error:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 from api.answers import Deleted, Page
 from api.auth import Caller
 from api.deps import Service
-from api.downloads import Member
 from api.errors import ApiError, not_found
 from api.models.schemas import (
     ArtifactObject,
@@ -20,6 +19,7 @@ from api.models.schemas import (
     reference,
 )
 from db import artifacts, projects, tuned
+from db.archives import Member
 from db.lineage import ancestors
 from db.models import Artifact
 from db.session import Session

@@ -10,11 +10,12 @@ import sys
 
 import errors
 import files
+import fine_tuning
 import models
 import openai
 from trial import Trial
 
-SCENARIOS = (files.scenario, models.scenario, errors.scenario)
+SCENARIOS = (files.scenario, models.scenario, errors.scenario, fine_tuning.scenario)
 
 
 async def main(mode: str) -> None:

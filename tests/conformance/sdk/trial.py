@@ -13,6 +13,7 @@ class Trial:
 
     def __init__(self, client: Any, differences: dict[str, list[str]] | None = None) -> None:
         self.client = client
+        self.mode = "async" if isinstance(client, openai.AsyncOpenAI) else "sync"
         self.major = int(openai.__version__.partition(".")[0])
         self.differences = {} if differences is None else differences
 
@@ -21,18 +22,18 @@ class Trial:
         own = {"base_url": self.client.base_url, "api_key": self.client.api_key}
         return Trial(type(self.client)(**own | options), self.differences)
 
-    async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
+    async def call(self, method: str, /, *arguments: Any, **named: Any) -> Any:
         """What `client.METHOD(...)` gives; an answer that is not of the type it promises is an error here."""
         self.differences.setdefault(method, [])
         return await _awaited(self._find(method)(*arguments, **named))
 
-    async def every(self, method: str, *arguments: Any, **named: Any) -> list[Any]:
+    async def every(self, method: str, /, *arguments: Any, **named: Any) -> list[Any]:
         """All that `client.METHOD(...)` lists, the following pages too."""
         self.differences.setdefault(method, [])
         pages = self._find(method)(*arguments, **named)
         return [item async for item in pages] if hasattr(pages, "__aiter__") else list(pages)
 
-    async def refused(self, method: str, kind: type[openai.APIStatusError], *arguments: Any, **named: Any) -> Any:
+    async def refused(self, method: str, kind: type[openai.APIStatusError], /, *arguments: Any, **named: Any) -> Any:
         """The error that `client.METHOD(...)` raises, which must be of that class and have all its parts."""
         try:
             await self.call(method, *arguments, **named)

@@ -29,6 +29,10 @@ include-name = "POST /v1/files"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
+include-name = "POST /v1/fine_tuning/jobs"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
 include-name = "POST /v1/jobs"
 checks.positive_data_acceptance.enabled = false
 

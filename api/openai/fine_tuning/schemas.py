@@ -1,0 +1,116 @@
+"""Fine-tuning jobs as OpenAI's clients send them and read them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.answers import Object
+from engine.parts import Metadata
+
+
+class _Asked(BaseModel):
+    """A part of a request; a key that OpenAI's clients do not send is left for the job spec to judge."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+Multiplier = Annotated[float, Field(gt=0, le=1000)] | Literal["auto"]
+"""Of the learning rate that `auto` stands for."""
+
+
+class TuningHyperparameters(_Asked):
+    """OpenAI's three, and beside them any of the job spec's."""
+
+    learning_rate_multiplier: Multiplier = "auto"
+
+
+class TuningMethod(_Asked):
+    """What one method is told."""
+
+    hyperparameters: TuningHyperparameters = TuningHyperparameters()
+
+
+class Method(BaseModel):
+    """How to tune; the settings stand under the name of the method."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["supervised", "dpo", "pretrain"]
+    supervised: TuningMethod = TuningMethod()
+    dpo: TuningMethod = TuningMethod()
+    pretrain: TuningMethod = TuningMethod()
+
+    def settings(self) -> TuningMethod:
+        return getattr(self, self.type)
+
+
+class Wandb(_Asked):
+    """Where Weights & Biases would keep the run."""
+
+    project: Annotated[str, Field(max_length=256)]
+
+
+class Integration(BaseModel):
+    """Taken so that no client breaks; nothing is sent there, and an event of the job says so."""
+
+    type: Literal["wandb"]
+    wandb: Wandb
+
+
+class JobRequest(_Asked):
+    """What `fine_tuning.jobs.create` sends. Keys of the job spec may stand beside (through `extra_body`)."""
+
+    model: Any
+    training_file: str | None = None
+    validation_file: str | None = None
+    method: Method | None = None
+    hyperparameters: TuningHyperparameters = TuningHyperparameters()
+    integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
+    metadata: Metadata | None = None
+
+
+class FineTuningJob(Object):
+    """A job, for OpenAI's clients. The rest of its spec and of its progress stands beside under our own names."""
+
+    model_config = ConfigDict(extra="allow")
+
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int
+    finished_at: int | None
+    estimated_finish: int | None
+    status: Literal["queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
+    model: Any
+    fine_tuned_model: str | None
+    organization_id: str
+    training_file: str | None
+    validation_file: str | None
+    result_files: list[str]
+    trained_tokens: int | None
+    seed: int
+    metadata: dict[str, str]
+    method: dict[str, Any]
+    hyperparameters: dict[str, Any]
+    integrations: list[Integration] = Field(default=[])
+    error: dict[str, Any] | None
+
+
+class FineTuningEvent(Object):
+    """Something that happened to a job, or the figures of one step."""
+
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: Literal["info", "warn", "error"]
+    message: str
+    type: Literal["message", "metrics"]
+    data: dict[str, Any] | None
+
+
+class FineTuningCheckpoint(Object):
+    """A saved state that jobs can start from under the name `fine_tuned_model_checkpoint`."""
+
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: str
+    step_number: int
+    metrics: dict[str, float | None]

@@ -1,0 +1,122 @@
+"""Fine-tuning jobs: the one kind of jobs there is, made and shown as OpenAI's clients know them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from anyio import to_thread
+
+from api.answers import Page
+from api.auth import Caller
+from api.deps import Service
+from api.errors import ApiError, not_found
+from api.jobs import service as native
+from api.jobs import submit
+from api.openai.fine_tuning import translation
+from api.openai.fine_tuning.schemas import (
+    FineTuningCheckpoint,
+    FineTuningEvent,
+    FineTuningJob,
+    Integration,
+    JobRequest,
+)
+from db import artifacts, jobs, projects, records
+from db.models import Job, Project
+from db.session import Session
+
+_MADE = ("model", "adapter")
+_EVENT = "ftevent-"
+_ORDERS = {"cancel": native.cancel, "pause": native.pause, "resume": native.resume}
+
+
+async def create(service: Service, caller: Caller, asked: JobRequest) -> FineTuningJob:
+    """A queued job.
+
+    Raises:
+        ApiError: 400, as OpenAI answers whatever is wrong in such a request.
+    """
+    try:
+        job = await submit.create(service, caller, translation.multiplied(translation.spec_of(asked), asked))
+    except ApiError as refusal:
+        if refusal.status_code in {404, 422}:
+            refusal.status_code = 400
+        raise
+    if asked.integrations:
+        await to_thread.run_sync(_tell_integrations, service, job.id, asked.integrations)
+    return await to_thread.run_sync(show, service, caller, job.id)
+
+
+def _tell_integrations(service: Service, job_id: str, integrations: Sequence[Integration]) -> None:
+    named = ", ".join(sorted({integration.type for integration in integrations}))
+    message = f"integrations ({named}) are taken and not served: nothing of this job is sent there"
+    with service.database.write() as session:
+        records.note(session, job_id, "integrations", "warn", message)
+
+
+def find(session: Session, caller: Caller, job_id: str) -> Job:
+    """Raises ApiError 404 when the project has no such job, or it is one that trains nothing."""
+    job = jobs.get(session, caller.project_id, job_id)
+    if job is None or job.kind not in translation.METHODS:
+        raise not_found("job", job_id)
+    return job
+
+
+def show(service: Service, caller: Caller, job_id: str) -> FineTuningJob:
+    with service.database.read() as session:
+        return _shown(session, caller, [find(session, caller, job_id)])[0]
+
+
+def page(
+    service: Service, caller: Caller, *, after: str | None, limit: int, metadata: dict[str, str] | None
+) -> Page[FineTuningJob]:
+    with service.database.read() as session:
+        rows, has_more = jobs.page(
+            session, caller.project_id, after=after, limit=limit, kinds=translation.METHODS, metadata=metadata
+        )
+        return Page.of(_shown(session, caller, rows), has_more)
+
+
+def _shown(session: Session, caller: Caller, rows: Sequence[Job]) -> list[FineTuningJob]:
+    project = _project(session, caller)
+    _, made = artifacts.of_jobs(session, rows, kinds=_MADE)
+    of_job = {row.id: [artifact for artifact in made if artifact.job_id == row.id] for row in rows}
+    return [translation.job_object(session, row, of_job[row.id], project) for row in rows]
+
+
+def order(service: Service, caller: Caller, job_id: str, verb: str) -> FineTuningJob:
+    """Cancels, pauses or resumes a job.
+
+    Raises:
+        ApiError: 404, or 409 where the state of the job does not allow it; no client tries that again.
+    """
+    with service.database.read() as session:
+        find(session, caller, job_id)
+    _ORDERS[verb](service, caller, job_id)
+    return show(service, caller, job_id)
+
+
+def events(service: Service, caller: Caller, job_id: str, *, after: str | None, limit: int) -> Page[FineTuningEvent]:
+    """What happened and the figures of every step, newest first."""
+    with service.database.read() as session:
+        find(session, caller, job_id)
+        before = None if after is None else int(after.removeprefix(_EVENT))
+        rows, has_more = records.newest(session, job_id, before=before, limit=limit)
+        return Page.of([translation.event_object(row) for row in rows], has_more)
+
+
+def checkpoints(
+    service: Service, caller: Caller, job_id: str, *, after: str | None, limit: int
+) -> Page[FineTuningCheckpoint]:
+    with service.database.read() as session:
+        find(session, caller, job_id)
+        rows, has_more = artifacts.page(
+            session, caller.project_id, kinds=("checkpoint",), job_id=job_id, after=after, limit=limit
+        )
+        losses: dict[int, Any] = records.values_at(session, job_id, "loss", [row.step for row in rows])
+        project = _project(session, caller)
+        return Page.of([translation.checkpoint_object(row, project, losses.get(row.step)) for row in rows], has_more)
+
+
+def _project(session: Session, caller: Caller) -> Project:
+    project = projects.get(session, caller.project_id)
+    assert project is not None, "the caller's key belongs to it"
+    return project

@@ -1,0 +1,156 @@
+"""From OpenAI's request to the one job spec, and from a job's row back to OpenAI's object."""
+
+from typing import Any
+
+from api.jobs.submit import read_spec
+from api.models.schemas import reference
+from api.openai.fine_tuning.schemas import (
+    FineTuningCheckpoint,
+    FineTuningEvent,
+    FineTuningJob,
+    JobRequest,
+)
+from db import clock, tuned
+from db.models import Artifact, Job, Project
+from db.records import Record
+from db.session import Session
+from db.state import JobState
+from engine.parts import TrainingSpec
+
+KINDS = {"supervised": "sft", "dpo": "dpo", "pretrain": "pretrain"}
+"""OpenAI's methods, and one of ours, by the kind of job that each is."""
+METHODS = {kind: method for method, kind in KINDS.items()}
+
+_STATUS = {JobState.PREPARING: "running"}
+"""What OpenAI's clients have no word for; all other states go by their own names."""
+_ONLY_OPENAIS = {"method", "integrations", "hyperparameters"}
+_VALIDATION_LOSSES = ("valid_loss", "full_valid_loss")
+"""Of a batch, and of all held-out rows: ours is of all of them."""
+
+
+def spec_of(asked: JobRequest) -> dict[str, Any]:
+    """The job spec that the request means.
+
+    A validation file that is not named means none, as it does to OpenAI; 'auto' holds rows out as our own route does.
+    """
+    spec = asked.model_dump(exclude=_ONLY_OPENAIS | {"model", "metadata"}) | {"model": asked.model}
+    method = "supervised" if asked.method is None else asked.method.type
+    spec["kind"] = KINDS[method]
+    settings = asked.hyperparameters if asked.method is None else asked.method.settings().hyperparameters
+    hyperparameters = {name: value for name, value in (settings.model_extra or {}).items() if value is not None}
+    if hyperparameters.get("n_epochs") == "auto":
+        del hyperparameters["n_epochs"]
+    beta = hyperparameters.pop("beta", "auto")
+    if spec["kind"] == "dpo" and beta != "auto":
+        spec["dpo"] = {"beta": beta} | spec.get("dpo", {})
+    # Beside a method, the top-level hyperparameters carry what OpenAI's methods have no name for.
+    spec["hyperparameters"] = hyperparameters | (asked.hyperparameters.model_extra or {} if asked.method else {})
+    if asked.metadata:
+        spec["metadata"] = asked.metadata
+    return {name: value for name, value in spec.items() if value is not None or name == "validation_file"}
+
+
+def multiplied(spec: dict[str, Any], asked: JobRequest) -> dict[str, Any]:
+    """The spec with the learning rate that the multiplier makes of what `auto` stands for.
+
+    Raises:
+        ApiError: 422 when the spec is none.
+    """
+    given = (asked.method.settings() if asked.method else asked).hyperparameters.learning_rate_multiplier
+    if given == "auto" or spec["hyperparameters"].get("learning_rate", "auto") != "auto":
+        return spec
+    return spec | {"hyperparameters": spec["hyperparameters"] | {"learning_rate": _auto_rate(spec) * given}}
+
+
+def job_object(session: Session, job: Job, made: list[Artifact], project: Project) -> FineTuningJob:
+    """The job with what it made, newest first."""
+    spec, progress = job.spec, job.progress or {}
+    hyperparameters = _hyperparameters(spec)
+    eta_s = progress.get("eta_s") if job.state == JobState.RUNNING else None
+    validation = spec.get("validation_file")
+    method = METHODS[job.kind]
+    told = {
+        "id": job.id,
+        "created_at": int(job.created_at),
+        "finished_at": None if job.finished_at is None else int(job.finished_at),
+        "estimated_finish": None if eta_s is None else int(clock.now(session) + eta_s),
+        "status": _STATUS.get(JobState(job.state), job.state),
+        "fine_tuned_model": _made_model(made, project) if job.state == JobState.SUCCEEDED else None,
+        "organization_id": project.id,
+        "training_file": spec.get("training_file"),
+        "validation_file": validation,
+        "result_files": (job.result or {}).get("files", []),
+        "trained_tokens": int(progress["tokens"] or 0) if job.state == JobState.SUCCEEDED and progress else None,
+        "metadata": spec.get("metadata", {}),
+        "method": {"type": method, method: {"hyperparameters": hyperparameters}},
+        "hyperparameters": hyperparameters,
+        "error": _error(job),
+        "step": job.step,
+        "total_steps": job.total_steps,
+        "progress": progress,
+    }
+    return FineTuningJob.model_validate(spec | told)
+
+
+def _hyperparameters(spec: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's names for what was resolved, and ours beside them."""
+    ours = spec["hyperparameters"]
+    epochs = ours["num_train_epochs"]
+    told = {
+        "n_epochs": int(epochs) if epochs is not None and float(epochs).is_integer() else epochs,
+        "batch_size": ours["per_device_train_batch_size"] * ours["gradient_accumulation_steps"],
+        "learning_rate_multiplier": ours["learning_rate"] / _auto_rate(spec),
+    }
+    if spec["kind"] == "dpo":
+        told["beta"] = spec["dpo"]["beta"]
+    return ours | told
+
+
+def _auto_rate(spec: dict[str, Any]) -> float:
+    """What `auto` stands for: OpenAI's clients know the learning rate as a multiple of it."""
+    anew = spec | {"hyperparameters": spec["hyperparameters"] | {"learning_rate": "auto"}}
+    resolved = read_spec(anew)
+    assert isinstance(resolved, TrainingSpec), "every method trains"
+    rate = resolved.hyperparameters.learning_rate
+    assert rate != "auto", "it is resolved"
+    return rate
+
+
+def _made_model(made: list[Artifact], project: Project) -> str | None:
+    """The name of the adapter, or of the model where the job made no adapter."""
+    results = sorted(made, key=lambda artifact: artifact.kind)  # an adapter before the model it was merged into
+    return None if not results else tuned.name(results[0], project.name) or reference(results[0])
+
+
+def _error(job: Job) -> dict[str, Any] | None:
+    if job.state != JobState.FAILED:
+        return None
+    message = " ".join(filter(None, (job.error_message, job.error_mend)))
+    return {"code": job.error_code or "failed", "message": message, "param": None}
+
+
+def event_object(record: Record) -> FineTuningEvent:
+    """An event, or a step's figures under OpenAI's names beside ours."""
+    shown = {"id": f"ftevent-{record.seq}", "created_at": int(record.created_at)}
+    if record.type != "metrics":
+        told = {"level": record.level, "message": record.message, "type": "message", "data": record.data}
+        return FineTuningEvent.model_validate(shown | told)
+    values = record.values or {}
+    training = record.split == "train"
+    name, loss = ("train_loss", values.get("loss")) if training else ("full_valid_loss", values.get("eval_loss"))
+    said = "" if loss is None else f": {name.replace('_', ' ')}={loss:.4f}"
+    data = {"step": record.step, name: loss} | values
+    told = {"level": "info", "message": f"Step {record.step}{said}", "type": "metrics", "data": data}
+    return FineTuningEvent.model_validate(shown | told)
+
+
+def checkpoint_object(artifact: Artifact, project: Project, train_loss: float | None) -> FineTuningCheckpoint:
+    figures = dict.fromkeys(_VALIDATION_LOSSES, artifact.metrics.get("eval_loss"))
+    return FineTuningCheckpoint(
+        id=artifact.id,
+        created_at=int(artifact.created_at),
+        fine_tuned_model_checkpoint=tuned.name(artifact, project.name) or artifact.id,
+        fine_tuning_job_id=artifact.job_id,
+        step_number=artifact.step,
+        metrics={"step": float(artifact.step), "train_loss": train_loss} | figures,
+    )

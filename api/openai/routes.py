@@ -1,0 +1,9 @@
+"""What OpenAI's clients ask for beside files and models, which have the same shape on both surfaces."""
+
+from fastapi import APIRouter
+
+from api.openai.fine_tuning.routes import router as fine_tuning
+
+router = APIRouter()
+for _part in (fine_tuning,):
+    router.include_router(_part)

@@ -1,0 +1,78 @@
+"""Archives: several blobs as one uncompressed tar, the same bytes every time."""
+
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from db.blobs import Blob, BlobStore
+
+_BLOCK = tarfile.BLOCKSIZE
+_CHUNK_BYTES = 1024 * 1024
+
+
+class Member(NamedTuple):
+    """A file of an archive."""
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+class Archive:
+    """A tar of the members, sorted, and of `SHA256SUMS` for `sha256sum -c`; made while it is read."""
+
+    def __init__(self, blobs: BlobStore, members: Sequence[Member]) -> None:
+        members = sorted(members)
+        sums = "".join(f"{member.sha256}  {member.path}\n" for member in members).encode()
+        self._blobs = blobs
+        self._entries = [(_header(member.path, member.size_bytes), member) for member in members]
+        self._last = _header("SHA256SUMS", len(sums)) + sums + _padding(len(sums)) + bytes(2 * _BLOCK)
+
+    @property
+    def size_bytes(self) -> int:
+        sizes = [len(header) + one.size_bytes + len(_padding(one.size_bytes)) for header, one in self._entries]
+        return sum(sizes) + len(self._last)
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes."""
+        for header, member in self._entries:
+            yield header
+            yield from read(self._blobs, member.sha256, range(member.size_bytes))
+            yield _padding(member.size_bytes)
+        yield self._last
+
+    def store(self) -> Blob:
+        """Keep it as a blob of its own."""
+        with self._blobs.writer() as writer:
+            for chunk in self.chunks():
+                writer.write(chunk)
+            return writer.commit()
+
+
+def read(blobs: BlobStore, sha256: str, span: range) -> Iterator[bytes]:
+    """The bytes of a blob from `span.start` to `span.stop`.
+
+    Raises:
+        OSError: the blob is shorter.
+    """
+    with blobs.open(sha256) as file:
+        file.seek(span.start)
+        left = len(span)
+        while left:
+            chunk = file.read(min(left, _CHUNK_BYTES))
+            if not chunk:
+                raise OSError(f"the blob {sha256} ends {left} bytes early")
+            left -= len(chunk)
+            yield chunk
+
+
+def _header(path: str, size_bytes: int) -> bytes:
+    """A tar header without anything that differs from one time to the next."""
+    entry = tarfile.TarInfo(path)
+    entry.size = size_bytes
+    entry.mode = 0o644
+    return entry.tobuf(tarfile.PAX_FORMAT)
+
+
+def _padding(size_bytes: int) -> bytes:
+    return bytes(-size_bytes % _BLOCK)

@@ -1,0 +1,131 @@
+"""Fine-tuning jobs as OpenAI's clients ask for them: the one job spec that a request means, and its way back."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from db import records
+from tests.integration.api.live import Live, claimed, published, settled, text_file, upload
+
+
+@pytest.fixture(scope="module")
+def base(live: Live) -> str:
+    published(live, "base", {"config.json": b"{}"})
+    return "base"
+
+
+@pytest.fixture(scope="module")
+def file_id(live: Live) -> str:
+    return upload(live.mine).json()["id"]
+
+
+def asked(live: Live, **body: Any) -> httpx.Response:
+    return live.mine.post("/v1/fine_tuning/jobs", json=body)
+
+
+def refusal(answer: httpx.Response, status: int = 400) -> tuple[str, str | None]:
+    assert answer.status_code == status, answer.text
+    return answer.json()["error"]["code"], answer.json()["error"]["param"]
+
+
+def test_a_request_becomes_the_job_spec_of_the_native_route(live: Live, base, file_id):
+    method = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2, "batch_size": 4}}}
+    tuning = {"method": "lora", "r": 8}
+    shown = asked(live, model=base, training_file=file_id, seed=3, suffix="x", method=method, tuning=tuning).json()
+    hyperparameters = {"num_train_epochs": 2, "per_device_train_batch_size": 4}
+    spec = {"kind": "sft", "model": base, "training_file": file_id, "validation_file": None, "seed": 3, "suffix": "x"}
+    native = live.mine.post("/v1/jobs", json=spec | {"tuning": tuning, "hyperparameters": hyperparameters}).json()
+    assert live.mine.get(f"/v1/jobs/{shown['id']}").json()["spec"] == native["spec"]
+    assert shown["tuning"]["r"] == 8
+    assert shown["method"] == {"type": "supervised", "supervised": {"hyperparameters": shown["hyperparameters"]}}
+
+
+@pytest.mark.parametrize("multiplier", [0.5, 3, "auto"])
+def test_the_multiplier_is_of_the_rate_that_auto_stands_for(live: Live, base, file_id, multiplier):
+    told = {"learning_rate_multiplier": multiplier}
+    shown = asked(live, model=base, training_file=file_id, hyperparameters=told).json()["hyperparameters"]
+    factor = 1 if multiplier == "auto" else multiplier
+    assert shown["learning_rate"] == pytest.approx(1e-3 * factor)
+    assert shown["learning_rate_multiplier"] == pytest.approx(factor)
+
+
+def test_pretraining_is_a_method_too(live: Live):
+    body = {"model": {"hidden_size": 64}, "training_file": text_file(live.mine), "method": {"type": "pretrain"}}
+    assert asked(live, **body).json()["method"]["type"] == "pretrain"
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "param"),
+    [
+        ({"model": "gpt-9"}, "model_not_found", "model"),
+        ({"training_file": "file-none"}, "file_not_found", "training_file"),
+        ({"training_file": None}, "invalid_value", "training_file"),
+        ({"learning_rat": 1}, "unknown_key", "learning_rat"),
+        ({"hyperparameters": {"n_epoch": 1}}, "unknown_key", "hyperparameters.n_epoch"),
+        ({"suffix": "no spaces here"}, "string_pattern_mismatch", "suffix"),
+    ],
+)
+def test_what_the_spec_cannot_hold_is_a_400_that_says_where(live: Live, base, file_id, changes, code, param):
+    assert refusal(asked(live, **{"model": base, "training_file": file_id} | changes)) == (code, param)
+
+
+@pytest.mark.parametrize("method", [{"type": "reinforcement"}, {"type": "dpo", "dpo": {"hyperparameters": 3}}, 7])
+def test_a_method_that_is_none_is_refused(live: Live, base, file_id, method):
+    answer = asked(live, model=base, training_file=file_id, method=method)
+    assert refusal(answer, 422)[1].startswith("method")
+
+
+def test_jobs_are_found_by_their_metadata_and_by_having_none(live: Live, base, file_id):
+    def found(**params: str) -> list[str]:
+        return [job["id"] for job in live.mine.get("/v1/fine_tuning/jobs", params=params).json()["data"]]
+
+    plain = asked(live, model=base, training_file=file_id).json()["id"]
+    marked = asked(live, model=base, training_file=file_id, metadata={"a b": "é", "n": "1"}).json()["id"]
+    assert found(**{"metadata[a b]": "é", "metadata[n]": "1"}) == [marked]
+    assert found(**{"metadata[a b]": "other"}) == []
+    without = found(metadata="null")
+    assert plain in without
+    assert marked not in without
+
+
+def test_events_and_figures_are_listed_newest_first_and_page_by_page(live: Live, base, file_id):
+    job_id = asked(live, model=base, training_file=file_id).json()["id"]
+    fence = claimed(live, job_id)
+    metrics = [
+        {"split": "train", "step": n, "values": {"loss": 1.0 / n, "tokens": 5.0 * n}, "created_at": n} for n in (1, 2)
+    ]
+    with live.database.write() as session:
+        records.append(session, job_id, fence, events=[], metrics=metrics, lease_s=60)
+    url = f"/v1/fine_tuning/jobs/{job_id}/events"
+    first = live.mine.get(url, params={"limit": 2}).json()
+    assert [(event["message"], event["data"]["train_loss"]) for event in first["data"]] == [
+        ("Step 2: train loss=0.5000", 0.5),
+        ("Step 1: train loss=1.0000", 1.0),
+    ]
+    second = live.mine.get(url, params={"after": first["last_id"]}).json()
+    assert [event["type"] for event in second["data"]] == ["message"] * 3
+    settled(live, job_id, fence)
+    assert live.mine.get(f"/v1/fine_tuning/jobs/{job_id}").json()["trained_tokens"] == 10
+
+
+def test_a_job_that_trains_nothing_is_none_of_these(live: Live):
+    spec = {"kind": "eval", "model": "base", "eval_file": upload(live.mine, purpose="evals").json()["id"]}
+    job_id = live.mine.post("/v1/jobs", json=spec).json()["id"]
+    assert live.mine.get(f"/v1/fine_tuning/jobs/{job_id}").status_code == 404
+    assert job_id not in [job["id"] for job in live.mine.get("/v1/fine_tuning/jobs").json()["data"]]
+
+
+def test_stopping_what_has_ended_is_a_conflict_that_nobody_retries(live: Live, base, file_id):
+    job_id = asked(live, model=base, training_file=file_id).json()["id"]
+    settled(live, job_id, claimed(live, job_id))
+    answer = live.mine.post(f"/v1/fine_tuning/jobs/{job_id}/cancel")
+    assert refusal(answer, 409)[0] == "job_ended"
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_integrations_are_taken_and_an_event_says_that_nothing_goes_there(live: Live, base, file_id):
+    integrations = [{"type": "wandb", "wandb": {"project": "p"}}]
+    job_id = asked(live, model=base, training_file=file_id, integrations=integrations).json()["id"]
+    newest = live.mine.get(f"/v1/fine_tuning/jobs/{job_id}/events").json()["data"][0]
+    assert (newest["level"], "nothing of this job is sent" in newest["message"]) == ("warn", True)
