@@ -1,17 +1,20 @@
 """The adapter merged into its base: a second result of a run, read back from disk and scored before it counts."""
 
 import shutil
+import traceback
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.checkpoint import publish
 from engine.data.corpus import Corpus
+from engine.failure import classified
 from engine.journal import finite
 from engine.model.config import stored_dtype
 from engine.model.load import Subject, load_model
 from engine.model.merged import merged_model
 from engine.parts import AdapterTuning, QloraTuning
 from engine.session import Session
+from engine.stop import StopRequested
 
 _HIGHEST_GAP = 1e-3
 """In loss: a merge that scores worse than the adapter applied by more than this is kept when asked for by name alone."""
@@ -36,8 +39,28 @@ def export_merged(
 ) -> dict[str, float]:
     """Write output-merged/ and say `exported`, or say why it is not kept; returns the loss of each merge that was tried.
 
-    `applied` is what the adapter in output/ scores on the probe over the base that it was trained over.
+    `applied` is what the adapter in output/ scores on the probe over the base that it was trained over. A merge takes
+    more memory than training did; the adapter is a result whatever befalls it.
     """
+    try:
+        return _export_best(session, tuning, step, applied, probe)
+    except StopRequested:
+        raise
+    except Exception as error:
+        if session.ranks.count > 1:
+            raise  # the others wait for this one
+        traceback.print_exc()
+        failure = classified(error)
+        message = f"no merged model is made, the adapter stands by itself: {failure.message}"
+        session.journal.log("warn", "merge_failed", message, failure=failure.failure, reason=failure.code)
+        for leftover in session.run.root.glob(".writing-merged-*"):
+            shutil.rmtree(leftover, ignore_errors=True)  # a disk that is full may want no more of anything
+        return {}
+
+
+def _export_best(
+    session: Session, tuning: AdapterTuning, step: int | None, applied: float, probe: Corpus
+) -> dict[str, float]:
     tried = [_tried(session, base, applied, probe) for base in _bases(tuning)]
     best = min(tried, key=lambda merge: merge.loss)
     kept = tuning.merge != "auto" or best.loss <= applied + _HIGHEST_GAP

@@ -4,19 +4,12 @@ import sys
 import traceback
 from pathlib import Path
 
-import torch
 from transformers.utils.logging import disable_progress_bar
 
-from engine.dist.ranks import Ranks, is_loss_of_touch
-from engine.errors import (
-    EXIT_BUG,
-    EXIT_OK,
-    EXIT_STOPPED,
-    EngineError,
-    OutOfMemory,
-    RankLost,
-)
+from engine.dist.ranks import Ranks
+from engine.errors import EXIT_BUG, EXIT_OK, EXIT_STOPPED
 from engine.export import export
+from engine.failure import classified
 from engine.journal import Journal
 from engine.loop import Training
 from engine.parts import TrainingSpec
@@ -26,8 +19,6 @@ from engine.session import Session
 from engine.stop import StopFlag, StopRequested
 
 disable_progress_bar()
-
-_NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "Cannot allocate memory")
 
 
 def carry_out(root: Path, stop: StopFlag) -> int:
@@ -61,26 +52,3 @@ def carry_out(root: Path, stop: StopFlag) -> int:
         journal.close()
     ranks.part()
     return EXIT_OK
-
-
-def classified(error: Exception) -> EngineError:
-    """What the user is told of an exception."""
-    if isinstance(error, EngineError):
-        return error
-    text = str(error)
-    if is_loss_of_touch(error):
-        return RankLost(f"another process of the run is gone or does not answer: {text}")
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError | OSError) and any(words in text for words in _NO_MEMORY)
-    ):
-        return OutOfMemory(
-            "out_of_memory",
-            f"ran out of memory: {text.splitlines()[0] if text else 'an allocation failed'}",
-            "Lower per_device_train_batch_size (and raise gradient_accumulation_steps), lower max_length, or turn "
-            "activation_checkpointing on.",
-        )
-    return EngineError(
-        "unexpected",
-        f"{type(error).__name__}: {text}" if text else type(error).__name__,
-        "Read engine.log in the run directory.",
-    )

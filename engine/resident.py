@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from engine.failure import classified
 from engine.material import material_of
 from engine.preview import preview
-from engine.process import classified
 from engine.stop import StopFlag, StopRequested
 
 Answer = Iterator[dict[str, Any]]

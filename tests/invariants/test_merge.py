@@ -114,6 +114,16 @@ def test_a_merge_that_scores_too_high_is_refused_and_the_adapter_is_there_all_th
     assert "merged_original_loss" in losses(root)
 
 
+def test_a_merge_that_fails_leaves_the_adapter_and_says_why(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".writing-merged-original").symlink_to(tmp_path / "a disk that is gone" / "folder")
+    root = run(tmp_path / "run", {"method": "lora", "merge": "auto"}, max_steps=1)
+    assert exports(root) == [ADAPTER]
+    assert list(losses(root)) == ["eval_loss"]
+    (told,) = [event for event in runs.events(root, "log") if event["code"] == "merge_failed"]
+    assert "FileExistsError" in told["message"]
+
+
 def test_the_merged_model_is_stored_in_the_type_of_its_base(tmp_path):
     # By name: rounding alone may put it more than 0.001 above the adapter, and `auto` would keep none.
     root = run(tmp_path / "run", {"method": "lora", "merge": "original"}, stored=torch.bfloat16, precision="bf16")

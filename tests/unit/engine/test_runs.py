@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine import process
 from engine.data.source import read_sources, scan
 from engine.errors import EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY
+from engine.failure import classified
 from engine.jobs import SPECS
 from engine.objectives import OBJECTIVES
 from tests import runs
@@ -258,6 +258,6 @@ def test_a_job_without_its_model_is_a_spec_error(tmp_path):
     ],
 )
 def test_running_out_of_memory_has_its_own_class(error):
-    told = process.classified(error)
+    told = classified(error)
     assert (told.failure, told.exit_code) == ("out_of_memory", EXIT_MEMORY)
     assert "per_device_train_batch_size" in told.mend
