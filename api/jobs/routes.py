@@ -10,9 +10,10 @@ from api.deps import After, CallerDep, Limit, Order, SeriesLimit, ServiceDep
 from api.errors import documented
 from api.jobs import service as jobs
 from api.jobs import submit
+from api.jobs.config import config
 from api.jobs.curves import curve
 from api.jobs.rows import rows
-from api.jobs.schemas import CurveObject, EventObject, JobObject, MetricObject, Status, StepRows
+from api.jobs.schemas import CurveObject, EventObject, JobConfig, JobObject, MetricObject, Status, StepRows
 from api.models.schemas import ArtifactObject
 from engine.jobs import JOB_SPEC, SPECS
 
@@ -73,6 +74,12 @@ def list_jobs(
 async def show_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
     """Show a job."""
     return answer(await service.look(jobs.show, service, caller, job_id))
+
+
+@router.get("/{job_id}/config", response_model=JobConfig, responses=documented(401, 404))
+def show_job_config(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
+    """Show every value that a job runs with, and whether it is a default, `auto`, or was set."""
+    return answer(config(service, caller, job_id))
 
 
 @router.post("/{job_id}/cancel", response_model=JobObject, responses=documented(401, 404, 409))

@@ -42,7 +42,8 @@ class JobObject(Object):
     """A job. `attempt` counts its starts, `base` is what it trains on or evaluates, `artifacts` what it made.
 
     `result_files` are ids of files with a line for every row that was evaluated. `estimated_start_at` follows from what
-    the running jobs say of their ends; null where they say nothing yet.
+    the running jobs say of their ends; null where they say nothing yet. `last_seq` is the newest number of an event or
+    metric: a stream after it tells what comes.
     """
 
     object: Literal["job"] = "job"
@@ -66,6 +67,7 @@ class JobObject(Object):
     result: JobResult | None
     result_files: list[str]
     artifacts: list[ArtifactSummary]
+    last_seq: int
 
 
 class EventObject(BaseModel):
@@ -92,6 +94,14 @@ class MetricObject(BaseModel):
     split: str
     step: int
     values: Figures
+
+
+class JobConfig(Object):
+    """What a job runs with. `origins` tells of every value, by its path, who chose it."""
+
+    object: Literal["config"] = "config"
+    spec: dict[str, Any]
+    origins: dict[str, Literal["default", "auto", "set"]]
 
 
 class CurveObject(BaseModel):

@@ -57,6 +57,7 @@ def _job_object(job: Job, wait: Wait, base: Artifact | None, made: list[Artifact
             "result": None if job.result is None else _result(job.result),
             "result_files": (job.result or {}).get("files", []),
             "artifacts": [summary(artifact) for artifact in made if artifact.job_id == job.id],
+            "last_seq": job.last_seq,
         }
     )
 

@@ -1,4 +1,4 @@
-import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { ask, client, type Schemas } from "./client";
 
 export type Job = Schemas["JobObject"];
@@ -60,10 +60,6 @@ export function curveQuery(jobId: string, wanted: CurveWanted, version: string |
   });
 }
 
-export function cancelJob(jobId: string): Promise<Job> {
-  return ask(client.POST("/v1/jobs/{job_id}/cancel", { params: { path: { job_id: jobId } } }));
-}
-
 /** What a person calls a job. */
 export function nameOf(job: Job): string {
   return typeof job.spec.suffix === "string" ? job.spec.suffix : job.id;
@@ -81,4 +77,137 @@ export function modelOf(job: Job): string {
 /** The last loss that a job has told: of training while it trains, of what was held out in the end. */
 export function lossOf(job: Job): number | null {
   return job.progress.loss ?? job.result?.metrics.eval_loss ?? null;
+}
+
+/** The evaluations of a job so far; asked for again while there are none. */
+export function evaluationsQuery(job: Job) {
+  return queryOptions({
+    queryKey: ["evaluations", job.id, ENDED.has(job.status)],
+    queryFn: ({ signal }) =>
+      ask(
+        client.GET("/v1/jobs/{job_id}/metrics", {
+          params: { path: { job_id: job.id }, query: { split: "eval", limit: 1 } },
+          signal,
+        }),
+      ),
+    refetchInterval: ({ state }) => (state.data?.data.length || ENDED.has(job.status) ? false : LIVE_MS),
+  });
+}
+
+/** The first things that happened to a job: its engine says there what it runs on. */
+export function startedQuery(job: Job) {
+  return queryOptions({
+    queryKey: ["started", job.id, job.attempt],
+    queryFn: ({ signal }) =>
+      ask(
+        client.GET("/v1/jobs/{job_id}/events", {
+          params: { path: { job_id: job.id }, query: { order: "asc", limit: 100 } },
+          signal,
+        }),
+      ),
+    refetchInterval: ({ state }) =>
+      state.data?.data.some(({ type }) => type === "started") || ENDED.has(job.status) ? false : LIVE_MS,
+  });
+}
+
+const EVENTS = 500;
+
+/** Events from the newest backwards. */
+export function earlierEventsQuery(jobId: string, level: JobEvent["level"] | undefined) {
+  return infiniteQueryOptions({
+    queryKey: ["events", jobId, level],
+    queryFn: ({ pageParam, signal }) =>
+      ask(
+        client.GET("/v1/jobs/{job_id}/events", {
+          params: {
+            path: { job_id: jobId },
+            query: { order: "desc", limit: EVENTS, after: pageParam, level: level as "info" | undefined },
+          },
+          signal,
+        }),
+      ),
+    initialPageParam: 0,
+    getNextPageParam: (page) => (page.has_more ? (page.last_id ?? undefined) : undefined),
+    staleTime: 0,
+  });
+}
+
+export function firstErrorQuery(job: Job) {
+  return queryOptions({
+    queryKey: ["first error", job.id, job.status],
+    queryFn: ({ signal }) =>
+      ask(
+        client.GET("/v1/jobs/{job_id}/events", {
+          params: { path: { job_id: job.id }, query: { order: "asc", limit: 1, level: "error" } },
+          signal,
+        }),
+      ),
+  });
+}
+
+export function checkpointsQuery(jobId: string) {
+  return queryOptions({
+    queryKey: ["checkpoints", jobId],
+    queryFn: ({ signal }) =>
+      ask(
+        client.GET("/v1/jobs/{job_id}/checkpoints", {
+          params: { path: { job_id: jobId }, query: { limit: 100 } },
+          signal,
+        }),
+      ),
+  });
+}
+
+export function configQuery(jobId: string) {
+  return queryOptions({
+    queryKey: ["config", jobId],
+    queryFn: ({ signal }) =>
+      ask(client.GET("/v1/jobs/{job_id}/config", { params: { path: { job_id: jobId } }, signal })),
+    staleTime: Number.POSITIVE_INFINITY,
+  });
+}
+
+export type Verb = "cancel" | "pause" | "resume";
+
+export function orderJob(jobId: string, verb: Verb): Promise<Job> {
+  const params = { path: { job_id: jobId } };
+  switch (verb) {
+    case "cancel":
+      return ask(client.POST("/v1/jobs/{job_id}/cancel", { params }));
+    case "pause":
+      return ask(client.POST("/v1/jobs/{job_id}/pause", { params }));
+    case "resume":
+      return ask(client.POST("/v1/jobs/{job_id}/resume", { params }));
+  }
+}
+
+/** Models and adapters that a job has made, in full. */
+export function madeQuery(job: Job) {
+  const wanted = { params: { query: { job_id: job.id, limit: 100 } } };
+  return queryOptions({
+    queryKey: ["made", job.id, job.artifacts.length],
+    queryFn: async () => {
+      const pages = await Promise.all([ask(client.GET("/v1/models", wanted)), ask(client.GET("/v1/adapters", wanted))]);
+      return pages.flatMap(({ data }) => data);
+    },
+    enabled: job.artifacts.length > 0,
+  });
+}
+
+export function manifestQuery({ id, kind }: Pick<Artifact, "id" | "kind">) {
+  const params = { path: { reference: id } };
+  return queryOptions({
+    queryKey: ["manifest", id],
+    queryFn: () => {
+      switch (kind) {
+        case "model":
+          return ask(client.GET("/v1/models/{reference}/manifest", { params }));
+        case "adapter":
+          return ask(client.GET("/v1/adapters/{reference}/manifest", { params }));
+        case "checkpoint":
+          return ask(client.GET("/v1/checkpoints/{reference}/manifest", { params }));
+      }
+    },
+    staleTime: Number.POSITIVE_INFINITY,
+  });
 }

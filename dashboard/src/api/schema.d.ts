@@ -53,7 +53,7 @@ export interface paths {
         };
         /**
          * List Adapters
-         * @description List them, newest first.
+         * @description List them by kind, newest first.
          */
         get: operations["list_adapters"];
         put?: never;
@@ -197,7 +197,7 @@ export interface paths {
         };
         /**
          * List Checkpoints
-         * @description List them, newest first.
+         * @description List them by kind, newest first.
          */
         get: operations["list_checkpoints"];
         put?: never;
@@ -380,6 +380,150 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/fine_tuning/jobs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Fine Tuning Jobs
+         * @description List jobs that train, newest first.
+         */
+        get: operations["list_fine_tuning_jobs"];
+        put?: never;
+        /**
+         * Create Fine Tuning Job
+         * @description Submit a job as OpenAI's clients do; keys of the job spec may stand beside theirs.
+         */
+        post: operations["create_fine_tuning_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Fine Tuning Job
+         * @description Show a job.
+         */
+        get: operations["show_fine_tuning_job"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{job_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Fine Tuning Job
+         * @description Ask a job to stop for good.
+         */
+        post: operations["cancel_fine_tuning_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{job_id}/checkpoints": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Fine Tuning Checkpoints
+         * @description List the checkpoints of a job, newest first.
+         */
+        get: operations["list_fine_tuning_checkpoints"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{job_id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Fine Tuning Events
+         * @description List what happened to a job and the figures of its steps, newest first.
+         */
+        get: operations["list_fine_tuning_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{job_id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Pause Fine Tuning Job
+         * @description Ask a job to save a checkpoint and wait.
+         */
+        post: operations["pause_fine_tuning_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/jobs/{job_id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Resume Fine Tuning Job
+         * @description Let a paused job go on.
+         */
+        post: operations["resume_fine_tuning_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs": {
         parameters: {
             query?: never;
@@ -456,6 +600,26 @@ export interface paths {
          * @description List the checkpoints of a job, newest first.
          */
         get: operations["list_job_checkpoints"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/jobs/{job_id}/config": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Job Config
+         * @description Show every value that a job runs with, and whether it is a default, `auto`, or was set.
+         */
+        get: operations["show_job_config"];
         put?: never;
         post?: never;
         delete?: never;
@@ -653,7 +817,7 @@ export interface paths {
         };
         /**
          * List Models
-         * @description List them, newest first.
+         * @description List them by kind, newest first.
          */
         get: operations["list_models"];
         put?: never;
@@ -808,6 +972,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/queue": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Queue
+         * @description Show what waits and why, the job that goes next first.
+         */
+        get: operations["show_queue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session": {
         parameters: {
             query?: never;
@@ -831,6 +1015,26 @@ export interface paths {
          * @description Close the session: the answer takes the cookie back.
          */
         delete: operations["sign_out"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/workers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Workers
+         * @description List the workers: what they run on, what they do, and when they were last heard of.
+         */
+        get: operations["list_workers"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -955,9 +1159,9 @@ export interface components {
             /**
              * Object
              * @default artifact
-             * @constant
+             * @enum {string}
              */
-            object?: "artifact";
+            object?: "artifact" | "model";
             /** Reference */
             reference: string;
             /** Size Bytes */
@@ -1188,8 +1392,10 @@ export interface components {
             model: string;
             /**
              * @default {
+             *       "ddp_timeout": 600,
              *       "device": "auto",
              *       "max_minutes": null,
+             *       "nproc_per_node": 1,
              *       "priority": 0
              *     }
              */
@@ -1316,6 +1522,12 @@ export interface components {
              */
             precision?: "auto" | "fp32" | "bf16" | "fp16";
             /**
+             * Rows
+             * @description tokens: lines of eval_file whose rows are told, counted from 1.
+             * @default []
+             */
+            rows?: number[];
+            /**
              * Stop
              * @description Strings that end an answer.
              * @default []
@@ -1323,11 +1535,11 @@ export interface components {
             stop?: string[];
             /**
              * Task
-             * @description auto: multiple_choice for such files, loss for all others. generate: the last answer of a row is the reference of what the model writes.
+             * @description auto: multiple_choice for such files, loss for all others. generate: the last answer of a row is the reference of what the model writes. tokens: the loss of every token of `rows`, read as training reads them: with the checkpoint that a step began with, what the row lost at that step.
              * @default auto
              * @enum {string}
              */
-            task?: "auto" | "loss" | "multiple_choice" | "generate";
+            task?: "auto" | "loss" | "multiple_choice" | "generate" | "tokens";
             /**
              * Temperature
              * @description 0: greedy. Else sampled, by the job's seed.
@@ -1357,6 +1569,7 @@ export interface components {
              *       "num_fewshot": 0,
              *       "per_device_eval_batch_size": 8,
              *       "precision": "auto",
+             *       "rows": [],
              *       "stop": [],
              *       "task": "auto",
              *       "temperature": 0
@@ -1385,8 +1598,10 @@ export interface components {
             model: string;
             /**
              * @default {
+             *       "ddp_timeout": 600,
              *       "device": "auto",
              *       "max_minutes": null,
+             *       "nproc_per_node": 1,
              *       "priority": 0
              *     }
              */
@@ -1453,20 +1668,22 @@ export interface components {
         };
         /**
          * FileObject
-         * @description An uploaded file, checked and stored, or the items of an evaluation. `format` is the shape of its rows.
+         * @description An uploaded file, checked and stored, or what a job made. `format` is the shape of its rows, if it has any.
          */
         FileObject: {
             /** Bytes */
             bytes: number;
             /** Created At */
             created_at: number;
+            /** Expires At */
+            expires_at: number | null;
             /** Filename */
             filename: string;
             /**
              * Format
              * @enum {string}
              */
-            format: "preference" | "multiple_choice" | "chat" | "completion" | "instruction" | "text_jsonl" | "text" | "items";
+            format: "preference" | "preferred_output" | "multiple_choice" | "chat" | "completion" | "instruction" | "text_jsonl" | "text" | "item" | "unchecked" | "items" | "archive";
             /** Id */
             id: string;
             /**
@@ -1529,6 +1746,128 @@ export interface components {
             trained_tokens: number;
             /** Truncated */
             truncated: number;
+        };
+        /**
+         * FineTuningCheckpoint
+         * @description A saved state that jobs can start from under the name `fine_tuned_model_checkpoint`.
+         */
+        FineTuningCheckpoint: {
+            /** Created At */
+            created_at: number;
+            /** Fine Tuned Model Checkpoint */
+            fine_tuned_model_checkpoint: string;
+            /** Fine Tuning Job Id */
+            fine_tuning_job_id: string;
+            /** Id */
+            id: string;
+            /** Metrics */
+            metrics: {
+                [key: string]: number | null;
+            };
+            /**
+             * Object
+             * @default fine_tuning.job.checkpoint
+             * @constant
+             */
+            object?: "fine_tuning.job.checkpoint";
+            /** Step Number */
+            step_number: number;
+        };
+        /**
+         * FineTuningEvent
+         * @description Something that happened to a job, or the figures of one step.
+         */
+        FineTuningEvent: {
+            /** Created At */
+            created_at: number;
+            /** Data */
+            data: {
+                [key: string]: unknown;
+            } | null;
+            /** Id */
+            id: string;
+            /**
+             * Level
+             * @enum {string}
+             */
+            level: "info" | "warn" | "error";
+            /** Message */
+            message: string;
+            /**
+             * Object
+             * @default fine_tuning.job.event
+             * @constant
+             */
+            object?: "fine_tuning.job.event";
+            /**
+             * Type
+             * @enum {string}
+             */
+            type: "message" | "metrics";
+        };
+        /**
+         * FineTuningJob
+         * @description A job, for OpenAI's clients. The rest of its spec and of its progress stands beside under our own names.
+         */
+        FineTuningJob: {
+            /** Created At */
+            created_at: number;
+            /** Error */
+            error: {
+                [key: string]: unknown;
+            } | null;
+            /** Estimated Finish */
+            estimated_finish: number | null;
+            /** Fine Tuned Model */
+            fine_tuned_model: string | null;
+            /** Finished At */
+            finished_at: number | null;
+            /** Hyperparameters */
+            hyperparameters: {
+                [key: string]: unknown;
+            };
+            /** Id */
+            id: string;
+            /**
+             * Integrations
+             * @default []
+             */
+            integrations?: components["schemas"]["Integration"][];
+            /** Metadata */
+            metadata: {
+                [key: string]: string;
+            };
+            /** Method */
+            method: {
+                [key: string]: unknown;
+            };
+            /** Model */
+            model: unknown;
+            /**
+             * Object
+             * @default fine_tuning.job
+             * @constant
+             */
+            object?: "fine_tuning.job";
+            /** Organization Id */
+            organization_id: string;
+            /** Result Files */
+            result_files: string[];
+            /** Seed */
+            seed: number;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "queued" | "running" | "pausing" | "paused" | "succeeded" | "failed" | "cancelled";
+            /** Trained Tokens */
+            trained_tokens: number | null;
+            /** Training File */
+            training_file: string | null;
+            /** Validation File */
+            validation_file: string | null;
+        } & {
+            [key: string]: unknown;
         };
         /**
          * FullTuning
@@ -1692,6 +2031,40 @@ export interface components {
             weight_decay?: number;
         };
         /**
+         * Integration
+         * @description Taken so that no client breaks; nothing is sent there, and an event of the job says so.
+         */
+        Integration: {
+            /**
+             * Type
+             * @constant
+             */
+            type: "wandb";
+            wandb: components["schemas"]["Wandb"];
+        };
+        /**
+         * JobConfig
+         * @description What a job runs with. `origins` tells of every value, by its path, who chose it.
+         */
+        JobConfig: {
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default config
+             * @constant
+             */
+            object?: "config";
+            /** Origins */
+            origins: {
+                [key: string]: "default" | "auto" | "set";
+            };
+            /** Spec */
+            spec: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * JobError
          * @description Why a job failed; `mend` says what to do about it.
          */
@@ -1709,7 +2082,9 @@ export interface components {
          * JobObject
          * @description A job. `attempt` counts its starts, `base` is what it trains on or evaluates, `artifacts` what it made.
          *
-         *     `result_files` are ids of files with a line for every row that was evaluated.
+         *     `result_files` are ids of files with a line for every row that was evaluated. `estimated_start_at` follows from what
+         *     the running jobs say of their ends; null where they say nothing yet. `last_seq` is the newest number of an event or
+         *     metric: a stream after it tells what comes.
          */
         JobObject: {
             /** Artifacts */
@@ -1722,6 +2097,8 @@ export interface components {
             /** Created At */
             created_at: number;
             error: components["schemas"]["JobError"] | null;
+            /** Estimated Start At */
+            estimated_start_at: number | null;
             /** Eta S */
             eta_s: number | null;
             /** Finished At */
@@ -1730,6 +2107,8 @@ export interface components {
             id: string;
             /** Kind */
             kind: string;
+            /** Last Seq */
+            last_seq: number;
             /**
              * Object
              * @default job
@@ -2004,6 +2383,62 @@ export interface components {
             rows: components["schemas"]["PackedRow"][];
         };
         /**
+         * ModelObject
+         * @description A model as OpenAI's clients know one too. What a tuning job made has its fine-tuned name (`ft:...`) as `id`.
+         */
+        ModelObject: {
+            /** Artifact Id */
+            artifact_id: string;
+            /** Base Artifact Id */
+            base_artifact_id: string | null;
+            /** Created */
+            created: number;
+            /** Created At */
+            created_at: number;
+            /** Digest */
+            digest: string;
+            /** Id */
+            id: string;
+            /** Job Id */
+            job_id: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "model" | "adapter" | "checkpoint";
+            /**
+             * Layout
+             * @enum {string}
+             */
+            layout: "model" | "adapter";
+            /** Lineage */
+            lineage: {
+                [key: string]: unknown;
+            };
+            /** Metrics */
+            metrics: {
+                [key: string]: unknown;
+            };
+            /** Name */
+            name: string | null;
+            /**
+             * Object
+             * @default artifact
+             * @enum {string}
+             */
+            object?: "artifact" | "model";
+            /** Owned By */
+            owned_by: string;
+            /** Reference */
+            reference: string;
+            /** Size Bytes */
+            size_bytes: number;
+            /** Step */
+            step: number;
+            /** Version */
+            version: number | null;
+        };
+        /**
          * PackedRow
          * @description Documents that share a row; none sees another.
          */
@@ -2051,6 +2486,66 @@ export interface components {
              */
             object?: "list";
         };
+        /** Page[FineTuningCheckpoint] */
+        Page_FineTuningCheckpoint_: {
+            /** Data */
+            data: components["schemas"]["FineTuningCheckpoint"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
+        /** Page[FineTuningEvent] */
+        Page_FineTuningEvent_: {
+            /** Data */
+            data: components["schemas"]["FineTuningEvent"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
+        /** Page[FineTuningJob] */
+        Page_FineTuningJob_: {
+            /** Data */
+            data: components["schemas"]["FineTuningJob"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
         /** Page[JobObject] */
         Page_JobObject_: {
             /** Data */
@@ -2075,6 +2570,26 @@ export interface components {
         Page_KindObject_: {
             /** Data */
             data: components["schemas"]["KindObject"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
+        /** Page[ModelObject] */
+        Page_ModelObject_: {
+            /** Data */
+            data: components["schemas"]["ModelObject"][];
             /** First Id */
             first_id?: string | null;
             /**
@@ -2181,8 +2696,10 @@ export interface components {
             model?: components["schemas"]["Architecture"] | string;
             /**
              * @default {
+             *       "ddp_timeout": 600,
              *       "device": "auto",
              *       "max_minutes": null,
+             *       "nproc_per_node": 1,
              *       "priority": 0
              *     }
              */
@@ -2384,10 +2901,38 @@ export interface components {
             use_rslora?: boolean;
         };
         /**
+         * QueueObject
+         * @description What waits and what runs. The numbers are over all projects, the jobs in `data` this project's, next one first.
+         */
+        QueueObject: {
+            /** Data */
+            data: components["schemas"]["WaitingJob"][];
+            /**
+             * Object
+             * @default queue
+             * @constant
+             */
+            object?: "queue";
+            /** Running */
+            running: number;
+            /** Waiting */
+            waiting: number;
+            /** Workers Alive */
+            workers_alive: number;
+            /** Workers Free */
+            workers_free: number;
+        };
+        /**
          * Resources
          * @description What the job may use.
          */
         Resources: {
+            /**
+             * Ddp Timeout
+             * @description Seconds after which a process that does not answer ends the run.
+             * @default 600
+             */
+            ddp_timeout?: number;
             /**
              * Device
              * @default auto
@@ -2401,6 +2946,12 @@ export interface components {
              */
             max_minutes?: number | null;
             /**
+             * Nproc Per Node
+             * @description Processes that share the job, each with a GPU of its own, or on the CPU with its part of the cores. Whatever their number, they train the same model: they deal the rows of each step out among them.
+             * @default 1
+             */
+            nproc_per_node?: number;
+            /**
              * Priority
              * @description Higher runs first.
              * @default 0
@@ -2409,9 +2960,11 @@ export interface components {
         };
         /**
          * RowLossObject
-         * @description What one row of the training file lost: the mean over its labels; null where it is not finite.
+         * @description What one row of a training file lost: the mean over its labels; null where it is not finite.
          */
         RowLossObject: {
+            /** File */
+            file: string;
             /** Labels */
             labels: number;
             /** Line */
@@ -2573,8 +3126,10 @@ export interface components {
             model: string;
             /**
              * @default {
+             *       "ddp_timeout": 600,
              *       "device": "auto",
              *       "max_minutes": null,
+             *       "nproc_per_node": 1,
              *       "priority": 0
              *     }
              */
@@ -2658,6 +3213,89 @@ export interface components {
              */
             vocab_size?: number;
         };
+        /**
+         * WaitingJob
+         * @description A job of this project that waits; its position is over all projects, for they share the workers.
+         */
+        WaitingJob: {
+            /** Estimated Start At */
+            estimated_start_at: number | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /**
+             * Object
+             * @default waiting_job
+             * @constant
+             */
+            object?: "waiting_job";
+            /** Priority */
+            priority: number;
+            /** Queue Position */
+            queue_position: number;
+            /** Waiting Reason */
+            waiting_reason: string;
+        };
+        /**
+         * Wandb
+         * @description Where Weights & Biases would keep the run.
+         */
+        Wandb: {
+            /** Project */
+            project: string;
+        } & {
+            [key: string]: unknown;
+        };
+        /**
+         * WorkerList
+         * @description All workers, by name.
+         */
+        WorkerList: {
+            /** Data */
+            data: components["schemas"]["WorkerObject"][];
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
+        /**
+         * WorkerObject
+         * @description A place where one job runs at a time. A worker not heard of for two of its heartbeats is lost.
+         *
+         *     `job_id` is the job that it runs, where that is of this project. `memory_bytes` is that of its device.
+         */
+        WorkerObject: {
+            /** Device */
+            device: string;
+            /** Heartbeat At */
+            heartbeat_at: number;
+            /** Host */
+            host: string;
+            /** Id */
+            id: string;
+            /** Job Id */
+            job_id: string | null;
+            /** Memory Bytes */
+            memory_bytes: number;
+            /**
+             * Object
+             * @default worker
+             * @constant
+             */
+            object?: "worker";
+            /** Pid */
+            pid: number;
+            /** Started At */
+            started_at: number;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "idle" | "busy" | "lost" | "stopped";
+        };
     };
     responses: never;
     parameters: never;
@@ -2732,6 +3370,8 @@ export interface operations {
                 name?: string;
                 /** @description What this job made. */
                 job_id?: string;
+                /** @description Of /v1/models: without adapters. */
+                kind?: "model" | "adapter" | "checkpoint";
                 /** @description The last id of the page before; it is not repeated. */
                 after?: string;
                 /** @description Objects on a page. */
@@ -3180,6 +3820,8 @@ export interface operations {
                 name?: string;
                 /** @description What this job made. */
                 job_id?: string;
+                /** @description Of /v1/models: without adapters. */
+                kind?: "model" | "adapter" | "checkpoint";
                 /** @description The last id of the page before; it is not repeated. */
                 after?: string;
                 /** @description Objects on a page. */
@@ -3563,11 +4205,11 @@ export interface operations {
             query?: {
                 /** @description The last id of the page before; it is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description Files on a page; a page holds 1,000 at most. */
                 limit?: number;
                 /** @description By age: desc is newest first. */
                 order?: "asc" | "desc";
-                purpose?: "fine-tune" | "pretrain" | "evals";
+                purpose?: string;
             };
             header?: never;
             path?: never;
@@ -3623,16 +4265,19 @@ export interface operations {
         requestBody: {
             content: {
                 "multipart/form-data": {
+                    /** @enum {string} */
+                    "expires_after[anchor]"?: "created_at";
+                    "expires_after[seconds]"?: number;
                     /**
                      * Format: binary
                      * @description JSON Lines, or plain text in a .txt file; UTF-8.
                      */
                     file: string;
                     /**
-                     * @description fine-tune: preference (dpo), chat, prompt/completion or instruction rows; pretrain: text; evals: these but preference, and multiple choice. Send it before the file.
+                     * @description fine-tune: preference (dpo), chat, prompt/completion or instruction rows; pretrain: text; evals: these but preference, multiple choice, and items for graders; the others are kept as they are. Send it before the file.
                      * @enum {string}
                      */
-                    purpose: "fine-tune" | "pretrain" | "evals";
+                    purpose: "fine-tune" | "pretrain" | "evals" | "assistants" | "batch" | "vision" | "user_data";
                 };
             };
         };
@@ -3874,6 +4519,601 @@ export interface operations {
             };
             /** @description The range lies outside of the file. */
             416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_fine_tuning_jobs: {
+        parameters: {
+            query?: {
+                /** @description The last id of the page before; it is not repeated. */
+                after?: string;
+                /** @description Objects on a page. */
+                limit?: number;
+                /** @description null: jobs without any. `metadata[key]=value`: jobs that have it. */
+                metadata?: "null";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_FineTuningJob_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    create_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * TuningHyperparameters
+                     * @description OpenAI's three, and beside them any of the job spec's.
+                     */
+                    hyperparameters?: {
+                        /**
+                         * Learning Rate Multiplier
+                         * @default auto
+                         */
+                        learning_rate_multiplier?: number | "auto";
+                    } & {
+                        [key: string]: unknown;
+                    };
+                    /** Integrations */
+                    integrations?: {
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "wandb";
+                        /**
+                         * Wandb
+                         * @description Where Weights & Biases would keep the run.
+                         */
+                        wandb: {
+                            /** Project */
+                            project: string;
+                        } & {
+                            [key: string]: unknown;
+                        };
+                    }[] | null;
+                    /** Metadata */
+                    metadata?: {
+                        [key: string]: string;
+                    } | null;
+                    method?: {
+                        /**
+                         * TuningMethod
+                         * @description What one method is told.
+                         */
+                        dpo?: {
+                            /**
+                             * TuningHyperparameters
+                             * @description OpenAI's three, and beside them any of the job spec's.
+                             */
+                            hyperparameters?: {
+                                /**
+                                 * Learning Rate Multiplier
+                                 * @default auto
+                                 */
+                                learning_rate_multiplier?: number | "auto";
+                            } & {
+                                [key: string]: unknown;
+                            };
+                        } & {
+                            [key: string]: unknown;
+                        };
+                        /**
+                         * TuningMethod
+                         * @description What one method is told.
+                         */
+                        pretrain?: {
+                            /**
+                             * TuningHyperparameters
+                             * @description OpenAI's three, and beside them any of the job spec's.
+                             */
+                            hyperparameters?: {
+                                /**
+                                 * Learning Rate Multiplier
+                                 * @default auto
+                                 */
+                                learning_rate_multiplier?: number | "auto";
+                            } & {
+                                [key: string]: unknown;
+                            };
+                        } & {
+                            [key: string]: unknown;
+                        };
+                        /**
+                         * TuningMethod
+                         * @description What one method is told.
+                         */
+                        supervised?: {
+                            /**
+                             * TuningHyperparameters
+                             * @description OpenAI's three, and beside them any of the job spec's.
+                             */
+                            hyperparameters?: {
+                                /**
+                                 * Learning Rate Multiplier
+                                 * @default auto
+                                 */
+                                learning_rate_multiplier?: number | "auto";
+                            } & {
+                                [key: string]: unknown;
+                            };
+                        } & {
+                            [key: string]: unknown;
+                        };
+                        /**
+                         * Type
+                         * @enum {string}
+                         */
+                        type: "supervised" | "dpo" | "pretrain";
+                    } | null;
+                    /** Model */
+                    model: unknown;
+                    /** Training File */
+                    training_file?: string | null;
+                    /** Validation File */
+                    validation_file?: string | null;
+                } & {
+                    [key: string]: unknown;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The disk is nearly full. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    cancel_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_fine_tuning_checkpoints: {
+        parameters: {
+            query?: {
+                /** @description The last id of the page before; it is not repeated. */
+                after?: string;
+                /** @description Objects on a page. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_FineTuningCheckpoint_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_fine_tuning_events: {
+        parameters: {
+            query?: {
+                /** @description The last id of the page before. */
+                after?: string;
+                /** @description Events on a page. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_FineTuningEvent_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    pause_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    resume_fine_tuning_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FineTuningJob"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4185,6 +5425,55 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_job_config: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobConfig"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -4727,6 +6016,8 @@ export interface operations {
                 name?: string;
                 /** @description What this job made. */
                 job_id?: string;
+                /** @description Of /v1/models: without adapters. */
+                kind?: "model" | "adapter" | "checkpoint";
                 /** @description The last id of the page before; it is not repeated. */
                 after?: string;
                 /** @description Objects on a page. */
@@ -4744,7 +6035,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ArtifactObject_"];
+                    "application/json": components["schemas"]["Page_ModelObject_"];
                 };
             };
             /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
@@ -4793,7 +6084,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["ArtifactObject"];
+                    "application/json": components["schemas"]["ModelObject"];
                 };
             };
             /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
@@ -5127,7 +6418,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Page_ArtifactObject_"];
+                    "application/json": components["schemas"]["Page_ModelObject_"];
                 };
             };
             /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
@@ -5291,6 +6582,56 @@ export interface operations {
             };
         };
     };
+    show_queue: {
+        parameters: {
+            query?: {
+                /** @description Objects on a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["QueueObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     show_session: {
         parameters: {
             query?: never;
@@ -5424,6 +6765,44 @@ export interface operations {
             };
             /** @description A browser's session that did not send its CSRF token. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_workers: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WorkerList"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

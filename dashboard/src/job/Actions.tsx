@@ -1,6 +1,6 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
-import { cancelJob, ENDED, type Job, jobQuery, nameOf } from "../api/jobs";
+import { ENDED, type Job, jobQuery, nameOf, orderJob, type Verb } from "../api/jobs";
 import { Button } from "../parts/Button";
 import { Dialog } from "../parts/Dialog";
 import { Failure } from "../parts/Notice";
@@ -8,37 +8,49 @@ import css from "./JobPage.module.css";
 
 /** What can be done with a job as it stands. */
 export function Actions({ job }: { job: Job }) {
-  const [asking, setAsking] = useState(false);
+  const [cancelling, setCancelling] = useState(false);
+  const { mutate, error, isPending } = useOrder(job);
   if (ENDED.has(job.status) || job.cancel_requested) return null;
+  const paused = job.status === "paused" || job.status === "pausing";
   return (
     <>
-      <Button onClick={() => setAsking(true)}>Cancel</Button>
-      {asking && <CancelDialog job={job} onClose={() => setAsking(false)} />}
+      {error && <Failure error={error} />}
+      <Button disabled={isPending} onClick={() => mutate(paused ? "resume" : "pause")}>
+        {paused ? "Resume" : "Pause"}
+      </Button>
+      <Button onClick={() => setCancelling(true)}>Cancel</Button>
+      {cancelling && <CancelDialog job={job} onClose={() => setCancelling(false)} />}
     </>
   );
 }
 
-function CancelDialog({ job, onClose }: { job: Job; onClose: () => void }) {
+function useOrder(job: Job, onDone?: () => void) {
   const queries = useQueryClient();
-  const { mutate, error, isPending } = useMutation({
-    mutationFn: () => cancelJob(job.id),
+  return useMutation({
+    mutationFn: (verb: Verb) => orderJob(job.id, verb),
     onSuccess: (changed) => {
       queries.setQueryData(jobQuery(job.id).queryKey, changed);
-      onClose();
+      onDone?.();
     },
   });
+}
+
+function CancelDialog({ job, onClose }: { job: Job; onClose: () => void }) {
+  const { mutate, error, isPending } = useOrder(job, onClose);
   return (
     <Dialog title="Cancel this job?" onClose={onClose}>
-      <p>
-        <b>{nameOf(job).slice(0, 200)}</b> stops at the worker's next heartbeat and does not go on. Its checkpoints are
-        kept.
-      </p>
-      {error && <Failure error={error} />}
-      <div className={css.actions}>
-        <Button look="primary" disabled={isPending} onClick={() => mutate()}>
-          Cancel the job
-        </Button>
-        <Button onClick={onClose}>Keep it</Button>
+      <div className={css.ask}>
+        <p>
+          <b>{nameOf(job).slice(0, 200)}</b> stops at the worker's next heartbeat and does not go on. Its checkpoints
+          are kept. To go on later, pause it instead.
+        </p>
+        {error && <Failure error={error} />}
+        <div className={css.actions}>
+          <Button onClick={onClose}>Keep it</Button>
+          <Button look="primary" disabled={isPending} onClick={() => mutate("cancel")}>
+            Cancel the job
+          </Button>
+        </div>
       </div>
     </Dialog>
   );

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { getRouteApi, Link } from "@tanstack/react-router";
+import { getRouteApi, Link, Outlet } from "@tanstack/react-router";
 import { ENDED, type Job, jobQuery, modelOf, nameOf } from "../api/jobs";
 import { count } from "../format";
 import { Ago } from "../parts/Ago";
@@ -7,9 +7,12 @@ import { Bar } from "../parts/Bar";
 import { Copy } from "../parts/Command";
 import { Failure, Notice } from "../parts/Notice";
 import { Pill } from "../parts/Pill";
+import tabs from "../parts/Tabs.module.css";
 import { useTitle } from "../parts/title";
 import { Actions } from "./Actions";
 import css from "./JobPage.module.css";
+import { Following } from "./live";
+import type { JobSearch } from "./search";
 import { sentence } from "./sentence";
 
 const route = getRouteApi("/jobs/$jobId");
@@ -19,7 +22,32 @@ export function JobPage() {
   const { data: job, error } = useQuery(jobQuery(jobId));
   useTitle(job ? nameOf(job) : jobId);
   if (!job) return error && <Failure error={error} />;
-  return <Header job={job} />;
+  return (
+    <Following key={job.id} job={job}>
+      <Header job={job} />
+      <nav aria-label="Parts of the job" className={tabs.tabs}>
+        {TABS.map(({ to, title }) => (
+          <Link key={to} to={to} params={{ jobId }} search={keepAxes} activeOptions={{ includeSearch: false }}>
+            {title}
+          </Link>
+        ))}
+      </nav>
+      <Outlet />
+    </Following>
+  );
+}
+
+const TABS = [
+  { to: "/jobs/$jobId/metrics", title: "Metrics" },
+  { to: "/jobs/$jobId/events", title: "Events" },
+  { to: "/jobs/$jobId/system", title: "System" },
+  { to: "/jobs/$jobId/config", title: "Config" },
+  { to: "/jobs/$jobId/artifacts", title: "Checkpoints and results" },
+] as const;
+
+/** How the charts are drawn goes along from tab to tab. */
+function keepAxes({ x, logx, logy }: JobSearch): JobSearch {
+  return { x, logx, logy };
 }
 
 function Header({ job }: { job: Job }) {

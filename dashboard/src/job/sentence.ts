@@ -12,6 +12,10 @@ export function sentence(job: Job): string {
       return "A worker lays out the data and the base model. This takes seconds, for large files minutes.";
     case "running":
       return running(job);
+    case "pausing":
+      return "It saves a checkpoint and then frees its worker.";
+    case "paused":
+      return "It rests on its checkpoint and holds no worker. Resume lets it go on from there.";
     case "succeeded":
       return made(job);
     case "failed":

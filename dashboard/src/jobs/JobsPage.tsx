@@ -8,7 +8,7 @@ import { Empty, Failure } from "../parts/Notice";
 import { JobRow } from "./JobRow";
 import css from "./JobsPage.module.css";
 
-const STATUSES: readonly Status[] = ["queued", "preparing", "running", "succeeded", "failed", "cancelled"];
+const STATUSES: readonly Status[] = ["queued", "preparing", "running", "paused", "succeeded", "failed", "cancelled"];
 const KINDS = ["pretrain", "sft", "dpo", "eval"];
 const route = getRouteApi("/jobs");
 

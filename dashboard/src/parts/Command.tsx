@@ -23,7 +23,12 @@ export function Copy({ text, label, word }: { text: string; label: string; word?
     setTimeout(() => setCopied(false), TOLD_MS);
   }
   return (
-    <Button look={word ? "plain" : "icon"} onClick={copy} aria-label={copied ? "Copied" : label} title={label}>
+    <Button
+      look={word ? "plain" : "icon"}
+      onClick={copy}
+      aria-label={word ? undefined : copied ? "Copied" : label}
+      title={label}
+    >
       <Icon name={copied ? "succeeded" : "copy"} />
       {word && (copied ? "Copied" : word)}
     </Button>

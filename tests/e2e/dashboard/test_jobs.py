@@ -1,48 +1,14 @@
 """Signing in, the list of jobs, and what stands around every page."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.jobs import make_job, wait_ended
 from tests.e2e.service import Service
-
-TEXT = "To be, or not to be, that is the question.\n" * 400
-TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-
-
-def file_id(service: Service) -> str:
-    with service.http() as http:
-        files = {"file": ("text.txt", TEXT.encode())}
-        return http.post("/v1/files", data={"purpose": "pretrain"}, files=files).json()["id"]
-
-
-def make_job(service: Service, suffix: str, *, steps: int = 30, **changes) -> str:
-    """A tiny job through the API."""
-    spec = {
-        "kind": "pretrain",
-        "training_file": file_id(service),
-        "suffix": suffix,
-        "model": TINY,
-        "tokenizer": {"type": "byte"},
-        "hyperparameters": {"max_steps": steps, "max_length": 32, "per_device_train_batch_size": 4},
-    }
-    with service.http() as http:
-        answer = http.post("/v1/jobs", json=spec | changes)
-        assert answer.status_code == 201, answer.text
-        return answer.json()["id"]
-
-
-def wait_ended(service: Service, job_id: str, timeout_s: float = 90) -> dict:
-    deadline = time.monotonic() + timeout_s
-    with service.http() as http:
-        while (job := http.get(f"/v1/jobs/{job_id}").json())["status"] not in {"succeeded", "failed", "cancelled"}:
-            assert time.monotonic() < deadline, job
-            time.sleep(0.2)
-    return job
 
 
 def test_a_wrong_key_is_told_and_a_right_one_opens_the_jobs(browser: Browser, service: Service) -> None:

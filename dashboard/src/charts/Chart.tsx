@@ -1,0 +1,129 @@
+import { useEffect, useRef } from "react";
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { figure } from "../format";
+import { useDark } from "../theme";
+import css from "./Chart.module.css";
+import { inkOf, lookOf } from "./colours";
+
+export interface Series {
+  name: string;
+  values: readonly (number | null)[];
+  /** Which colour and dash: one number a run or a figure. */
+  look: number;
+  /** Behind another line: thin and pale. */
+  faint?: boolean;
+  /** Points far apart get marks, lines through them mean little. */
+  marks?: boolean;
+}
+
+export interface ChartProps {
+  label: string;
+  x: readonly number[];
+  series: readonly Series[];
+  /** Where a figure was not finite. */
+  gaps?: readonly number[];
+  logX?: boolean;
+  logY?: boolean;
+  xName: string;
+  xValue: (x: number) => string;
+  yValue?: (y: number) => string;
+  height?: number;
+  /** Charts of one group share their cursor. */
+  group?: string;
+}
+
+export function Chart(props: ChartProps) {
+  const { label, x, series, gaps = [], logX = false, logY = false, xValue, height = 260 } = props;
+  const box = useRef<HTMLDivElement>(null);
+  const plot = useRef<uPlot | null>(null);
+  const dark = useDark();
+  const latest = useRef({ gaps, props });
+  latest.current = { gaps, props };
+  const data = [x, ...series.map(({ values }) => (logY ? values.map(positive) : values))] as uPlot.AlignedData;
+  const shape = JSON.stringify([series.map(({ name, look, faint, marks }) => [name, look, faint, marks]), logX, logY]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what the drawing looks like; its data come below
+  useEffect(() => {
+    const element = box.current!;
+    const made = new uPlot(options(element, latest.current, height, dark), data, element);
+    plot.current = made;
+    const watch = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
+    watch.observe(element);
+    return () => {
+      watch.disconnect();
+      made.destroy();
+      plot.current = null;
+    };
+  }, [shape, dark, height, xValue]);
+
+  // biome-ignore lint/correctness/useExhaustiveDependencies: new figures, new data
+  useEffect(() => plot.current?.setData(data), [x, series]);
+
+  return <div ref={box} className={css.chart} role="img" aria-label={label} data-points={x.length} />;
+}
+
+const positive = (value: number | null) => (value !== null && value > 0 ? value : null);
+
+type Latest = { gaps: readonly number[]; props: ChartProps };
+
+function options(element: HTMLElement, latest: Latest, height: number, dark: boolean): uPlot.Options {
+  const { series, logX, logY, xName, xValue, yValue = figure, group } = latest.props;
+  const ink = inkOf(dark);
+  const axis: uPlot.Axis = {
+    stroke: ink.text,
+    grid: { stroke: ink.grid, width: 1 },
+    ticks: { stroke: ink.grid, width: 1, size: 4 },
+    font: "12px system-ui, sans-serif",
+  };
+  return {
+    width: element.clientWidth,
+    height,
+    padding: [12, 12, 0, 0],
+    cursor: { sync: group ? { key: group } : undefined, points: { size: 6 }, drag: { x: true, y: false } },
+    legend: { live: true },
+    scales: { x: { time: false, distr: logX ? 3 : 1 }, y: { distr: logY ? 3 : 1 } },
+    axes: [
+      { ...axis, size: 28, space: 72, values: (_, splits) => splits.map((at) => (at === null ? "" : xValue(at))) },
+      { ...axis, size: 64, values: (_, splits) => splits.map((at) => (at === null ? "" : yValue(at))) },
+    ],
+    series: [
+      { label: xName, value: (_, at) => (at === null ? "–" : xValue(at)) },
+      ...series.map((one): uPlot.Series => drawn(one, dark, yValue)),
+    ],
+    hooks: { draw: [(plot) => drawGaps(plot, latest, ink.bad)] },
+  };
+}
+
+function drawn({ name, look, faint, marks }: Series, dark: boolean, yValue: (y: number) => string): uPlot.Series {
+  const { stroke, dash } = lookOf(look, dark);
+  return {
+    label: name,
+    stroke: faint ? `${stroke}59` : stroke,
+    dash,
+    width: faint ? 1 : 1.75,
+    spanGaps: Boolean(marks),
+    points: { show: marks ? true : undefined, size: 5, fill: stroke },
+    value: (_, at) => (at === null ? "–" : yValue(at)),
+  };
+}
+
+/** A cross at the top for every step whose figure was not finite: a line has no place for it. */
+function drawGaps({ ctx, bbox, valToPos }: uPlot, { gaps }: Latest, colour: string) {
+  if (!gaps.length) return;
+  const size = 4 * devicePixelRatio;
+  ctx.save();
+  ctx.strokeStyle = colour;
+  ctx.lineWidth = 1.5 * devicePixelRatio;
+  ctx.beginPath();
+  for (const gap of gaps) {
+    const x = valToPos(gap, "x", true);
+    const y = bbox.top + size + 1;
+    ctx.moveTo(x - size, y - size);
+    ctx.lineTo(x + size, y + size);
+    ctx.moveTo(x + size, y - size);
+    ctx.lineTo(x - size, y + size);
+  }
+  ctx.stroke();
+  ctx.restore();
+}

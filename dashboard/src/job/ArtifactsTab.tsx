@@ -1,0 +1,164 @@
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { type Artifact, checkpointsQuery, type Job, madeQuery, manifestQuery } from "../api/jobs";
+import { bytes, count, figure } from "../format";
+import { Ago } from "../parts/Ago";
+import { Button, buttonClass } from "../parts/Button";
+import { Command, Copy } from "../parts/Command";
+import { Dialog } from "../parts/Dialog";
+import { Icon } from "../parts/Icon";
+import { Empty } from "../parts/Notice";
+import css from "./ArtifactsTab.module.css";
+import { useJob } from "./useJob";
+
+export function ArtifactsTab() {
+  const job = useJob();
+  const checkpoints = useQuery(checkpointsQuery(job.id)).data?.data ?? [];
+  const made = useQuery(madeQuery(job)).data ?? [];
+  if (checkpoints.length === 0 && made.length === 0) {
+    return (
+      <Empty title="Nothing has been saved yet">
+        <p className="muted">
+          Checkpoints appear here as the run saves them; what the job makes, when it has succeeded.
+        </p>
+      </Empty>
+    );
+  }
+  return (
+    <div className={css.list}>
+      {made.length > 0 && (
+        <section>
+          <h2>What the job made</h2>
+          <Table artifacts={made} />
+        </section>
+      )}
+      {checkpoints.length > 0 && <Checkpoints job={job} checkpoints={checkpoints} />}
+    </div>
+  );
+}
+
+interface Rule {
+  metric: string;
+  greater: boolean;
+}
+
+function ruleOf(job: Job): Rule {
+  const wanted = job.spec.checkpoints as { metric_for_best_model?: string; greater_is_better?: boolean } | undefined;
+  return { metric: wanted?.metric_for_best_model ?? "eval_loss", greater: wanted?.greater_is_better ?? false };
+}
+
+function Checkpoints({ job, checkpoints }: { job: Job; checkpoints: readonly Artifact[] }) {
+  const rule = ruleOf(job);
+  const told = checkpoints.filter(({ metrics }) => typeof metrics[rule.metric] === "number");
+  const sign = rule.greater ? -1 : 1;
+  const best = told.toSorted((a, b) => sign * (figureOf(a, rule) - figureOf(b, rule)))[0];
+  return (
+    <section>
+      <h2>Checkpoints</h2>
+      <p className="muted">
+        Best is the {rule.greater ? "highest" : "lowest"} <code>{rule.metric}</code>; it is what the job exports. The
+        job keeps{" "}
+        {String((job.spec.checkpoints as { save_total_limit?: number } | undefined)?.save_total_limit ?? "the newest")}{" "}
+        and removes older ones.
+      </p>
+      <Table artifacts={checkpoints} best={best?.id} last={checkpoints[0]?.id} rule={rule} />
+    </section>
+  );
+}
+
+function figureOf(artifact: Artifact, rule: Rule): number {
+  return artifact.metrics[rule.metric] as number;
+}
+
+interface TableProps {
+  artifacts: readonly Artifact[];
+  best?: string;
+  last?: string;
+  rule?: Rule;
+}
+
+function Table({ artifacts, best, last, rule = { metric: "eval_loss", greater: false } }: TableProps) {
+  const [shown, setShown] = useState<Artifact | null>(null);
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
+    <section className={css.scroll} tabIndex={0} aria-label={best ? "Checkpoints" : "Results"}>
+      <table className={css.table}>
+        <thead>
+          <tr>
+            <th scope="col">{best ? "Step" : "Name"}</th>
+            <th scope="col">{rule.metric}</th>
+            <th scope="col">Size</th>
+            <th scope="col">Saved</th>
+            <th scope="col">Digest</th>
+            <th scope="col">
+              <span className="visually-hidden">Get it</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {artifacts.map((artifact) => (
+            <tr key={artifact.id}>
+              <td>
+                {artifact.name ? `${artifact.kind} ${artifact.reference}` : count(artifact.step)}{" "}
+                {artifact.id === best && (
+                  <span className={css.mark}>
+                    <Icon name="star" size={12} /> best
+                  </span>
+                )}
+                {artifact.id === last && <span className={css.last}>last</span>}
+              </td>
+              <td>
+                {artifact.metrics[rule.metric] === undefined ? "–" : figure(artifact.metrics[rule.metric] as number)}
+              </td>
+              <td>{bytes(artifact.size_bytes)}</td>
+              <td>
+                <Ago at={artifact.created_at} />
+              </td>
+              <td>
+                <Button look="plain" onClick={() => setShown(artifact)}>
+                  <code>{artifact.digest.slice(0, 12)}</code>
+                  <span className="visually-hidden">: checksums of {artifact.reference}</span>
+                </Button>
+              </td>
+              <td>
+                <Download artifact={artifact} />
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      {shown && <Checksums artifact={shown} onClose={() => setShown(null)} />}
+    </section>
+  );
+}
+
+export function pathOf(artifact: { kind: string; id: string }): string {
+  return `/v1/${artifact.kind}s/${artifact.id}`;
+}
+
+function Download({ artifact }: { artifact: Artifact }) {
+  return (
+    <a className={buttonClass()} href={`${pathOf(artifact)}/archive`} download>
+      <Icon name="download" /> tar <span className="visually-hidden">of {artifact.reference}</span>
+    </a>
+  );
+}
+
+/** What the files must be, to the bit, and the command that says whether they are. */
+export function Checksums({ artifact, onClose }: { artifact: Artifact; onClose: () => void }) {
+  const { data } = useQuery(manifestQuery(artifact));
+  const sums = data?.files.map((file) => `${file.sha256}  ${file.path}`).join("\n") ?? "…";
+  return (
+    <Dialog title={`Checksums of ${artifact.name ? artifact.reference : `step ${artifact.step}`}`} onClose={onClose}>
+      <div className={css.sums}>
+        <p>
+          Digest <code>{artifact.digest}</code> <Copy text={artifact.digest} label="Copy the digest" />
+        </p>
+        <p className="muted">It is the sha256 of the lines below, which the archive holds as SHA256SUMS:</p>
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard */}
+        <pre tabIndex={0}>{sums}</pre>
+        <Command text="sha256sum -c SHA256SUMS" />
+      </div>
+    </Dialog>
+  );
+}

@@ -1,0 +1,60 @@
+import { useNavigate } from "@tanstack/react-router";
+import { inputClass } from "../parts/Button";
+import css from "./ChartControls.module.css";
+import type { JobSearch } from "./search";
+
+/** How the charts are drawn. All of it stands in the address. */
+export function ChartControls({ search, smoothing }: { search: JobSearch; smoothing?: boolean }) {
+  const navigate = useNavigate();
+  const set = (change: JobSearch) =>
+    navigate({ to: ".", search: (before) => ({ ...before, ...change }), replace: true, resetScroll: false });
+  return (
+    <fieldset className={css.controls}>
+      <legend className="visually-hidden">How the charts are drawn</legend>
+      <label>
+        Over
+        <select
+          className={inputClass}
+          value={search.x ?? "step"}
+          onChange={({ target }) => set({ x: target.value === "step" ? undefined : (target.value as JobSearch["x"]) })}
+        >
+          <option value="step">steps</option>
+          <option value="tokens">tokens</option>
+          <option value="time">time</option>
+        </select>
+      </label>
+      <Check label="Log x" checked={search.logx} set={(logx) => set({ logx })} />
+      <Check label="Log y" checked={search.logy} set={(logy) => set({ logy })} />
+      {smoothing && (
+        <label>
+          Smoothing
+          <input
+            type="range"
+            min="0"
+            max="0.99"
+            step="0.01"
+            value={search.smooth ?? 0}
+            onChange={({ target }) => set({ smooth: Number(target.value) || undefined })}
+          />
+          <output>{search.smooth ? search.smooth.toFixed(2) : "off"}</output>
+        </label>
+      )}
+      <Check label="Table" checked={search.table} set={(table) => set({ table })} />
+    </fieldset>
+  );
+}
+
+interface CheckProps {
+  label: string;
+  checked: boolean | undefined;
+  set: (checked: boolean | undefined) => void;
+}
+
+function Check({ label, checked, set }: CheckProps) {
+  return (
+    <label>
+      <input type="checkbox" checked={checked ?? false} onChange={({ target }) => set(target.checked || undefined)} />
+      {label}
+    </label>
+  );
+}

@@ -1,0 +1,165 @@
+import { useMemo } from "react";
+import uPlot from "uplot";
+import type { Curve, Job } from "../api/jobs";
+import { Chart, type Series } from "../charts/Chart";
+import { count, duration, figure } from "../format";
+import { Notice } from "../parts/Notice";
+import { AXES, xOf } from "./axis";
+import css from "./CurveCard.module.css";
+import { useCurve } from "./live";
+import type { JobSearch } from "./search";
+
+/** Enough for every pixel of a wide screen; extremes are never among what is left out. */
+const POINTS = 2000;
+
+interface Props {
+  job: Job;
+  title: string;
+  /** A figure of training, and the one of evaluations that belongs into the same picture. */
+  train?: string;
+  held?: string;
+  search: JobSearch;
+  group: string;
+  value?: (y: number) => string;
+  height?: number;
+}
+
+export function CurveCard({ job, title, train = "", held = "", search, group, value = figure, height }: Props) {
+  const smoothing = search.smooth ?? 0;
+  const trained = useCurve(job.id, { metric: train, split: "train", points: POINTS, smoothing });
+  const evaluated = useCurve(job.id, { metric: held, split: "eval", points: POINTS });
+  const measure = useCurve(job.id, { metric: "loss", split: "train", points: POINTS, smoothing });
+  const by = search.x ?? "step";
+  const drawing = useMemo(
+    () => draw(trained, evaluated, measure, by, { train, held }),
+    [trained, evaluated, measure, by, train, held],
+  );
+  const gaps = trained?.value.flatMap((figure, index) => (figure === null ? [index] : [])) ?? [];
+  return (
+    <section className={css.card} aria-label={title}>
+      <h2>{title}</h2>
+      {drawing && drawing.x.length > 0 ? (
+        <Chart
+          label={summary(title, trained ?? evaluated)}
+          {...drawing}
+          gaps={gaps.map((index) => xOf(trained!, by, measure)[index]!)}
+          logX={search.logx}
+          logY={search.logy}
+          xName={AXES[by].title}
+          xValue={AXES[by].value}
+          yValue={value}
+          group={group}
+          height={height}
+        />
+      ) : (
+        <p className={`${css.none} muted`}>{drawing ? "Nothing of this has been told yet." : "…"}</p>
+      )}
+      {gaps.length > 0 && (
+        <Notice tone="warn">
+          {count(gaps.length)} {gaps.length === 1 ? "figure was" : "figures were"} not finite (NaN or infinite), the
+          first at step {count(trained!.step[gaps[0]!]!)}: marked × above.
+        </Notice>
+      )}
+      {search.table && <PointsTable trained={trained} evaluated={evaluated} train={train} held={held} />}
+    </section>
+  );
+}
+
+function draw(
+  trained: Curve | undefined,
+  evaluated: Curve | undefined,
+  measure: Curve | undefined,
+  by: keyof typeof AXES,
+  names: { train: string; held: string },
+): { x: number[]; series: Series[] } | null {
+  const series: Series[] = [];
+  const tables: uPlot.AlignedData[] = [];
+  if (trained) {
+    const x = xOf(trained, by, measure);
+    if (trained.smoothed) {
+      tables.push([x, trained.value, trained.smoothed] as uPlot.AlignedData);
+      series.push({ name: names.train, values: [], look: 0, faint: true });
+      series.push({ name: `${names.train}, smoothed`, values: [], look: 0 });
+    } else {
+      tables.push([x, trained.value] as uPlot.AlignedData);
+      series.push({ name: names.train, values: [], look: 0 });
+    }
+  }
+  if (evaluated && evaluated.step.length > 0) {
+    tables.push([xOf(evaluated, by, measure), evaluated.value] as uPlot.AlignedData);
+    series.push({ name: names.held, values: [], look: 1, marks: true });
+  }
+  if (tables.length === 0) return null;
+  const [x, ...values] = (tables.length > 1 ? uPlot.join(tables) : tables[0]!) as [number[], ...(number | null)[][]];
+  return { x, series: series.map((one, index) => ({ ...one, values: values[index]! })) };
+}
+
+/** The chart in a sentence, for those who do not see it. */
+function summary(title: string, curve: Curve | undefined): string {
+  const finite = curve?.value.filter((value): value is number => value !== null) ?? [];
+  if (!curve || finite.length === 0) return `${title}: no points`;
+  const [first, last] = [finite[0]!, finite.at(-1)!];
+  return (
+    `${title} over ${count(curve.total)} points: from ${figure(first)} to ${figure(last)}, ` +
+    `lowest ${figure(Math.min(...finite))}, highest ${figure(Math.max(...finite))}`
+  );
+}
+
+interface TableProps {
+  trained: Curve | undefined;
+  evaluated: Curve | undefined;
+  train: string;
+  held: string;
+}
+
+/** What the chart shows, as figures: the same points, no others. */
+function PointsTable({ trained, evaluated, train, held }: TableProps) {
+  const curves = [
+    { name: train, curve: trained, values: trained?.value },
+    { name: `${train}, smoothed`, curve: trained, values: trained?.smoothed ?? undefined },
+    { name: held, curve: evaluated, values: evaluated?.value },
+  ].filter(({ curve, values }) => values && curve && curve.step.length > 0);
+  const rows = new Map<number, (number | null | undefined)[]>();
+  const about = new Map<number, { time: number; tokens: number | null }>();
+  curves.forEach(({ curve, values }, column) => {
+    curve!.step.forEach((step, index) => {
+      const row = rows.get(step) ?? [];
+      row[column] = values![index];
+      rows.set(step, row);
+      about.set(step, { time: curve!.time[index]!, tokens: curve!.tokens[index] ?? about.get(step)?.tokens ?? null });
+    });
+  });
+  const steps = [...rows.keys()].sort((a, b) => a - b);
+  const begun = steps[0] === undefined ? 0 : about.get(steps[0])!.time;
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
+    <section className={css.scroll} tabIndex={0} aria-label="Figures of the chart">
+      <table className={css.table}>
+        <thead>
+          <tr>
+            <th scope="col">step</th>
+            <th scope="col">tokens</th>
+            <th scope="col">time</th>
+            {curves.map(({ name }) => (
+              <th key={name} scope="col">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {steps.map((step) => (
+            <tr key={step}>
+              <td>{count(step)}</td>
+              <td>{about.get(step)!.tokens === null ? "" : count(about.get(step)!.tokens!)}</td>
+              <td>{duration(about.get(step)!.time - begun)}</td>
+              {curves.map(({ name }, column) => (
+                <td key={name}>{rows.get(step)![column] === undefined ? "" : figure(rows.get(step)![column])}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}

@@ -1,0 +1,129 @@
+import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { useEffect, useRef } from "react";
+import { earlierEventsQuery, firstErrorQuery, type JobEvent } from "../api/jobs";
+import { clock, moment } from "../format";
+import { Button, inputClass } from "../parts/Button";
+import { Empty, Failure } from "../parts/Notice";
+import css from "./EventsTab.module.css";
+import { useRecords } from "./live";
+import { masked } from "./mask";
+import type { StreamedEvent, StreamRecord } from "./tail";
+import { useJob } from "./useJob";
+
+const route = getRouteApi("/jobs/$jobId/events");
+const LEVELS = ["info", "warn", "error"] as const;
+type Line = JobEvent | StreamedEvent;
+
+export function EventsTab() {
+  const job = useJob();
+  const { level, line, follow } = route.useSearch();
+  const records = useRecords();
+  const earlier = useInfiniteQuery(earlierEventsQuery(job.id, level));
+  const told = earlier.data?.pages.flatMap(({ data }) => data).reverse() ?? [];
+  const lines = withNews(told, records, level);
+  const end = useRef<HTMLDivElement>(null);
+  const newest = lines.at(-1)?.seq;
+  useEffect(() => {
+    if (follow && newest) end.current?.scrollIntoView({ block: "end" });
+  }, [follow, newest]);
+  // A linked line may lie further back than the newest page.
+  const missing = line !== undefined && told.length > 0 && told[0]!.seq > line && earlier.hasNextPage;
+  const { fetchNextPage } = earlier;
+  useEffect(() => {
+    if (missing) fetchNextPage();
+  }, [missing, fetchNextPage]);
+  return (
+    <>
+      <Controls />
+      {earlier.error && <Failure error={earlier.error} />}
+      {earlier.hasNextPage && <Button onClick={() => earlier.fetchNextPage()}>Show earlier ones</Button>}
+      {earlier.data && lines.length === 0 ? (
+        <Empty title={level ? `Nothing of level ${level} happened` : "Nothing has happened yet"} />
+      ) : (
+        <div className={css.log}>
+          {lines.map((event) => (
+            <EventLine key={event.seq} event={event} chosen={event.seq === line} />
+          ))}
+        </div>
+      )}
+      <div ref={end} />
+    </>
+  );
+}
+
+function Controls() {
+  const job = useJob();
+  const search = route.useSearch();
+  const navigate = route.useNavigate();
+  const { data } = useQuery(firstErrorQuery(job));
+  const first = data?.data[0];
+  return (
+    <div className={css.bar}>
+      <label>
+        Level
+        <select
+          className={inputClass}
+          value={search.level ?? ""}
+          onChange={({ target }) =>
+            navigate({ search: { ...search, level: LEVELS.find((level) => level === target.value) }, replace: true })
+          }
+        >
+          <option value="">all</option>
+          {LEVELS.map((level) => (
+            <option key={level}>{level}</option>
+          ))}
+        </select>
+      </label>
+      <label>
+        <input
+          type="checkbox"
+          checked={search.follow ?? false}
+          onChange={({ target }) =>
+            navigate({ search: { ...search, follow: target.checked || undefined }, replace: true })
+          }
+        />
+        Follow
+      </label>
+      {first && (
+        <Link to="." search={{ line: first.seq }}>
+          First error
+        </Link>
+      )}
+    </div>
+  );
+}
+
+function withNews(told: readonly JobEvent[], records: readonly StreamRecord[], level: string | undefined): Line[] {
+  const last = told.at(-1)?.seq ?? 0;
+  const news = records.filter(
+    (record): record is StreamedEvent =>
+      record.type !== "metrics" && record.seq > last && (!level || (record as StreamedEvent).level === level),
+  );
+  return [...told, ...news];
+}
+
+function EventLine({ event, chosen }: { event: Line; chosen: boolean }) {
+  const row = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    if (chosen) row.current?.scrollIntoView({ block: "center" });
+  }, [chosen]);
+  return (
+    <div ref={row} className={css.line} data-chosen={chosen}>
+      <Link
+        to="."
+        search={(before) => ({ ...before, line: event.seq })}
+        title="A link to this line"
+        replace
+        resetScroll={false}
+      >
+        {event.seq}
+      </Link>
+      <time dateTime={new Date(event.time * 1000).toISOString()} title={moment(event.time)}>
+        {clock(event.time)}
+      </time>
+      <span className={css[event.level]}>{event.level}</span>
+      <span className={css[event.level]}>{masked(event.message)}</span>
+    </div>
+  );
+}

@@ -1,0 +1,29 @@
+import type { Curve } from "../api/jobs";
+import { count, duration } from "../format";
+import type { JobSearch } from "./search";
+
+export type By = NonNullable<JobSearch["x"]>;
+
+export const AXES: Record<By, { title: string; value: (x: number) => string }> = {
+  step: { title: "step", value: (x) => (Number.isInteger(x) ? count(x) : "") },
+  tokens: { title: "tokens", value: compact },
+  time: { title: "time since the first step", value: duration },
+};
+
+const COMPACT = new Intl.NumberFormat("en-US", { notation: "compact", maximumSignificantDigits: 3 });
+
+function compact(value: number): string {
+  return COMPACT.format(value);
+}
+
+/** Where the points of a curve stand. Evaluations count no tokens: theirs are those of the training step before. */
+export function xOf(curve: Curve, by: By, train: Curve | undefined): number[] {
+  if (by === "step") return curve.step;
+  if (by === "time") return curve.time.map((time) => time - (train?.time[0] ?? curve.time[0] ?? 0));
+  return curve.tokens.map((tokens, index) => tokens ?? tokensAt(curve.step[index]!, train));
+}
+
+function tokensAt(step: number, train: Curve | undefined): number {
+  const index = train?.step.findLastIndex((at) => at <= step) ?? -1;
+  return (index >= 0 && train?.tokens[index]) || 0;
+}

@@ -1,0 +1,202 @@
+"""The page of a job: what it learns, what happened, what it runs on and with, and what it leaves."""
+
+import hashlib
+import io
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+from playwright.sync_api import Page, expect
+
+from db import records
+from db.session import Database
+from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.jobs import make_job, show_job, text_file, wait_ended
+from tests.e2e.service import Service
+
+
+@pytest.fixture(scope="module")
+def done(service: Service) -> dict:
+    """A job that has succeeded."""
+    return wait_ended(service, make_job(service, "done", steps=40, checkpoints={"save_steps": 10}))
+
+
+def told(service: Service, job_id: str, figures: list[dict]) -> None:
+    """More figures for a job, as a worker would have written them."""
+    database = Database(f"sqlite:///{service.home}/trainyard.db")
+    with database.write() as session:
+        records._write(session, job_id, 1, figures, show_job(service, job_id)["last_seq"])
+    database.close()
+
+
+def table(page: Page, title: str) -> list[list[str]]:
+    """The figures that a chart's table shows."""
+    rows = page.get_by_role("region", name=title).get_by_role("row").all_inner_texts()
+    return [row.split("\t") for row in rows]
+
+
+def test_the_pill_and_the_figures_follow_a_running_job_to_its_end(service: Service, screen: Open) -> None:
+    job_id = make_job(service, "followed", steps=300)
+    page = screen(f"/jobs/{job_id}").page
+    pill = page.get_by_role("main").get_by_text("running", exact=True)
+    expect(pill).to_be_visible(timeout=60_000)
+    expect(page.get_by_role("img", name=re.compile("^Loss over"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(re.compile("about .* left"))).to_be_visible()
+    wait_ended(service, job_id)
+    expect(page.get_by_role("main").get_by_text("succeeded", exact=True)).to_be_visible(timeout=2000)
+    expect(page.get_by_role("img", name=re.compile("^Loss over 300 points"))).to_be_visible(timeout=2000)
+
+
+def test_the_table_equals_the_chart_and_the_service(service: Service, screen: Open, done: dict) -> None:
+    page = screen(f"/jobs/{done['id']}/metrics?table=true").page
+    expect(page.get_by_role("img", name=re.compile("^Loss over 40 points"))).to_be_visible()
+    shown = table(page, "Figures of the chart")
+    with service.http() as http:
+        rows = http.get(f"/v1/jobs/{done['id']}/metrics", params={"split": "train"}).json()["data"]
+    assert [row[0] for row in shown[1:41]] == [str(row["step"]) for row in rows]
+    assert [float(row[3]) for row in shown[1:41]] == pytest.approx([row["values"]["loss"] for row in rows], rel=1e-3)
+
+
+def test_how_charts_are_drawn_survives_a_reload(screen: Open, done: dict) -> None:
+    page = screen(f"/jobs/{done['id']}/metrics").page
+    page.get_by_role("combobox").select_option("tokens")
+    page.get_by_label("Log y").check()
+    page.get_by_label("Smoothing").fill("0.9")
+    expect(page).to_have_url(re.compile(r"x=tokens.*smooth=0\.9"))
+    page.reload()
+    expect(page.get_by_role("combobox")).to_have_value("tokens")
+    expect(page.get_by_label("Log y")).to_be_checked()
+    expect(page.get_by_text("loss, smoothed").first).to_be_visible()
+
+
+def test_a_spike_of_one_step_among_a_hundred_thousand_and_a_nan_are_seen(service: Service, screen: Open) -> None:
+    job_id = wait_ended(service, make_job(service, "long-run", steps=3))["id"]
+    long = [{"split": "train", "step": step, "values": {"loss": 2.0, "tokens": 1.0 * step}, "created_at": 1.8e9 + step}
+            for step in range(4, 100_001)]  # fmt: skip
+    long[61_800]["values"]["loss"] = 50.0
+    long[80_000]["values"]["loss"] = None
+    told(service, job_id, long)
+    page = screen(f"/jobs/{job_id}/metrics").page
+    chart = page.get_by_role("img", name=re.compile("^Loss over 100,000 points"))
+    expect(chart).to_have_attribute("aria-label", re.compile("highest 50$"), timeout=20_000)
+    expect(page.get_by_text(re.compile("1 figure was not finite.*step 80,004"))).to_be_visible()
+
+
+def test_events_are_filtered_linked_and_masked(service: Service, screen: Open, done: dict) -> None:
+    page = screen(f"/jobs/{done['id']}/events").page
+    expect(page.get_by_text("checkpoint of step 20 saved")).to_be_visible()
+    line = page.get_by_role("link", name="1", exact=True)
+    line.click()
+    expect(page).to_have_url(re.compile("line=1"))
+    page.get_by_label("Level").select_option("error")
+    expect(page.get_by_text("Nothing of level error happened")).to_be_visible()
+
+
+def test_a_failed_job_tells_code_cause_mend_and_its_first_error(service: Service, screen: Open) -> None:
+    spec = {"validation_file": None, "exclude_rows": [1]}
+    with service.http() as http:
+        file_id = http.post("/v1/files", data={"purpose": "pretrain"}, files={"file": ("a.txt", b"a\n")}).json()["id"]
+    job = wait_ended(service, make_job(service, "failing", **spec, training_file=file_id))
+    assert job["status"] == "failed", job
+    opened = screen(f"/jobs/{job['id']}/events")
+    alert = opened.page.get_by_role("alert")
+    expect(alert).to_contain_text(job["error"]["message"][:40])
+    expect(alert).to_contain_text(job["error"]["mend"][:40])
+    opened.page.get_by_role("link", name="First error").click()
+    expect(opened.page).to_have_url(re.compile(r"line=\d+"))
+    opened.check()
+
+
+def test_the_config_is_what_the_worker_ran_and_its_copy_makes_the_same_job(
+    service: Service, screen: Open, done: dict
+) -> None:
+    page = screen(f"/jobs/{done['id']}/config").page
+    row = page.get_by_role("row", name=re.compile("max_steps"))
+    expect(row).to_contain_text("40")
+    expect(row).to_contain_text("set")
+    expect(page.get_by_role("row", name=re.compile("learning_rate"))).to_contain_text("auto")
+    page.get_by_role("button", name="Copy as YAML").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert yaml.safe_load(copied) == done["spec"]
+
+
+def test_a_downloaded_checkpoint_is_what_its_checksums_say(screen: Open, done: dict, tmp_path: Path) -> None:
+    page = screen(f"/jobs/{done['id']}/artifacts").page
+    expect(page.get_by_text("best", exact=True)).to_be_visible()
+    expect(page.get_by_text("last", exact=True)).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="tar of done/1").click()
+    with tarfile.open(fileobj=io.BytesIO(download.value.path().read_bytes())) as archive:
+        sums = dict(line.split("  ")[::-1] for line in archive.extractfile("SHA256SUMS").read().decode().splitlines())
+        assert sums
+        for name, sha256 in sums.items():
+            assert hashlib.sha256(archive.extractfile(name).read()).hexdigest() == sha256
+    page.get_by_role("button", name="checksums of done/1").click()
+    expect(page.get_by_role("dialog")).to_contain_text(next(iter(sums.values())))
+
+
+def test_a_job_is_paused_resumed_and_cancelled_from_its_page(service: Service, screen: Open) -> None:
+    job_id = make_job(service, "stopped-and-gone-on", steps=100_000)
+    page = screen(f"/jobs/{job_id}").page
+    expect(page.get_by_text(re.compile("about .* left"))).to_be_visible(timeout=60_000)
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_role("main").get_by_text("paused", exact=True)).to_be_visible(timeout=30_000)
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Cancel the job").click()
+    expect(page.get_by_role("main").get_by_text("cancelled", exact=True)).to_be_visible(timeout=60_000)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)])
+def test_every_part_of_the_page_is_sound(screen: Open, done: dict, shots: Path, theme: str, width: int) -> None:
+    opened = screen(f"/jobs/{done['id']}/metrics?table=true", theme, width)
+    parts = {"metrics": "Loss", "events": "checkpoint of step 20 saved", "system": "No GPU",
+             "config": "hyperparameters", "artifacts": "What the job made"}  # fmt: skip
+    for part, sign in parts.items():
+        opened.open(f"/jobs/{done['id']}/{part}")
+        expect(opened.page.get_by_text(sign).first).to_be_visible()
+        opened.page.screenshot(path=shots / f"job-{part}-{theme}-{width}.png")
+        opened.check()
+
+
+def test_hostile_names_and_five_hundred_values_break_nothing(service: Service, screen: Open, shots: Path) -> None:
+    metadata = {f"key{number}": "<img src=x onerror=alert(1)>" + "ש" * 400 for number in range(16)}
+    job_id = wait_ended(service, make_job(service, "a" * 64, steps=3, metadata=metadata))["id"]
+    rename(service, job_id, "<script>alert(1)</script>" + "שלום " * 2000)
+    for path, width in ((f"/jobs/{job_id}/config", 1280), (f"/jobs/{job_id}/metrics", 360), ("/jobs", 360)):
+        opened = screen(path, "light", width)
+        expect(opened.page.get_by_text("alert(1)").first).to_be_visible()
+        opened.page.screenshot(path=shots / f"hostile-{width}.png")
+        opened.check()
+
+
+def rename(service: Service, job_id: str, name: str) -> None:
+    """A name that the API would refuse, as an older version might have let in."""
+    database = Database(f"sqlite:///{service.home}/trainyard.db")
+    with database.write() as session:
+        statement = "UPDATE jobs SET spec = json_set(spec, '$.suffix', ?) WHERE id = ?"
+        session.connection().exec_driver_sql(statement, (name, job_id))
+    database.close()
+
+
+def test_a_dropped_stream_leaves_no_gap_and_doubles_nothing(service: Service, screen: Open) -> None:
+    job_id = make_job(service, "torn", steps=250)
+    page = screen(f"/jobs/{job_id}/metrics?table=true").page
+    expect(page.get_by_role("img", name=re.compile("^Loss over"))).to_be_visible(timeout=60_000)
+    for _ in range(2):
+        page.context.set_offline(True)
+        page.wait_for_timeout(700)
+        page.context.set_offline(False)
+        page.wait_for_timeout(700)
+    wait_ended(service, job_id)
+    expect(page.get_by_role("img", name=re.compile("^Loss over 250 points"))).to_be_visible(timeout=10_000)
+    assert [row[0] for row in table(page, "Figures of the chart")[1:251]] == [str(step) for step in range(1, 251)]
+
+
+def test_a_page_of_a_job_that_is_not_there_says_so(service: Service, screen: Open) -> None:
+    assert text_file(service)
+    expect(screen("/jobs/job-none").page.get_by_role("alert")).to_contain_text("there is no job")
