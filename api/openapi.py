@@ -26,6 +26,7 @@ _LINKS = {
             "cancel_job",
             "pause_job",
             "resume_job",
+            "retry_job",
             "list_job_events",
             "list_job_metrics",
             "list_job_checkpoints",

@@ -133,7 +133,7 @@ def tell_end(job: dict[str, Any], *, suggest: bool = True) -> Exit:
     if job["status"] == "failed" and error:
         say(f"  {error['class']}, {error['code']}: {error['message']}")
         say(f"  {error['mend']}")
-        say(f"  next: trainyard jobs logs {job['id']}")
+        say(f"  next: trainyard jobs logs {job['id']}    try again: trainyard jobs retry {job['id']}")
     for made in job.get("artifacts") or []:
         if suggest and made["kind"] in ("model", "adapter"):
             say(f"  next: trainyard {made['kind']}s pull {made['name']}/{made['version']} -o ./{made['name']}")

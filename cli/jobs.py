@@ -245,6 +245,14 @@ def resume(job_ids: tuple[str, ...], as_json: bool) -> None:
     _order("resume", job_ids, as_json)
 
 
+@jobs.command()
+@click.argument("job_ids", nargs=-1, required=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+def retry(job_ids: tuple[str, ...], as_json: bool) -> None:
+    """Try failed jobs again, from their newest checkpoints."""
+    _order("retry", job_ids, as_json)
+
+
 def _order(verb: str, job_ids: tuple[str, ...], as_json: bool) -> None:
     """Ask something of each job and show how it stands then."""
     client = Client()

@@ -124,6 +124,7 @@ def _entering(s: Session, to: JobState) -> dict[str, Any]:
         return {
             "lease_expires_at": None,
             "heartbeat_at": None,
+            "finished_at": None,
             "worker": None,
             "preempted_by": None,
             "dispatched_at": None,
@@ -133,6 +134,7 @@ def _entering(s: Session, to: JobState) -> dict[str, Any]:
         return {
             "lease_expires_at": None,
             "heartbeat_at": None,
+            "finished_at": None,
             "worker": None,
             "preempted_by": None,
             "not_before": None,

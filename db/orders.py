@@ -7,6 +7,15 @@ from db import attempts, clock, jobs, outbox, records
 from db.models import Job
 from db.state import ENDED, JobState
 
+_ANEW = {
+    "failures": 0,
+    "cancel_requested_at": None,
+    "failure_class": None,
+    "error_code": None,
+    "error_message": None,
+    "error_mend": None,
+}
+"""Of a job that is tried again by hand nothing of its failure stays but what its attempts and events tell."""
 _FRESH = {"synchronize_session": False, "populate_existing": True}
 
 
@@ -66,3 +75,17 @@ def resume(s: Session, project_id: str, job_id: str) -> Job | None:
             return jobs.transition(s, job_id, JobState.QUEUED, message="resumed, waiting for a worker")
         case _:
             return job
+
+
+def retry(s: Session, project_id: str, job_id: str) -> Job | None:
+    """Queue a failed job again: it goes on from its newest checkpoint, its failures are counted anew.
+
+    Any other job stays as it is. None when the project has no such job.
+    """
+    job = jobs.lock(s, project_id, job_id)
+    if job is None or job.state != JobState.FAILED:
+        return job
+    outbox.add(s, job_id)
+    return jobs.transition(
+        s, job_id, JobState.QUEUED, message="tried again by hand, waiting for a worker", changes=_ANEW
+    )

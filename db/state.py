@@ -38,15 +38,15 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
-    JobState.FAILED: frozenset(),
+    JobState.FAILED: frozenset({JobState.QUEUED}),  # when its owner asks for another try
     JobState.CANCELLED: frozenset(),
 }
 
 HELD = frozenset({JobState.PREPARING, JobState.RUNNING, JobState.PAUSING})
 """A worker holds a lease on the job."""
 
-ENDED = frozenset(state for state, following in LEGAL.items() if not following)
-"""Nothing follows."""
+ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+"""Nothing follows by itself."""
 
 
 def sources(target: JobState) -> frozenset[JobState]:

@@ -116,6 +116,11 @@ def restore(checkpoint: Path, take: Callable[[dict[str, Any]], None]) -> Progres
     return read_progress(checkpoint)
 
 
+def adopt(checkpoint: Path, take: Callable[[dict[str, Any]], None]) -> None:
+    """Let the optimizer of another run `take` what a checkpoint's had learnt of its gradients."""
+    take(torch.load(checkpoint / STATE / _TENSORS, map_location="cpu", weights_only=True)["optimizer"])
+
+
 def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries draw from the old global generator

@@ -44,6 +44,8 @@ class Training:
             self.progress = checkpoint.restore(session.start, self.strategy.restore)
             assert self.progress.cursor is not None, "saved with each checkpoint"
             self.stream.cursor = self.progress.cursor
+        elif spec.optimizer_state == "kept":
+            checkpoint.adopt(session.run.continued, self.strategy.adopt)
         self.selection = Selection(spec.checkpoints, self.progress)
         self.scale = LossScale(self.progress, session.machine.precision)
         self.spikes = SpikeWatch(self.progress, self.hyper.on_loss_spike, self.journal, self.stream.files)

@@ -7,6 +7,7 @@ import torch
 from bitsandbytes.optim.adamw import AdamW8bit
 from torch import nn
 
+from engine.errors import SpecError
 from engine.parts import Hyperparameters
 
 HOME = torch.device("cpu")
@@ -57,6 +58,25 @@ def _tie(optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], mast
 
     optimizer.register_step_pre_hook(fetch_gradients)
     optimizer.register_step_post_hook(return_weights)
+
+
+def adopt(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Go on with the moments of another run's optimizer; rates, betas and decay stay this one's.
+
+    Raises:
+        SpecError: they are of other weights, or of another optimizer.
+    """
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    moment = "state1" if isinstance(optimizer, AdamW8bit) else "exp_avg"
+    shapes = {index: state[moment].shape for index, state in saved["state"].items() if moment in state}
+    if shapes != {index: weight.shape for index, weight in enumerate(weights)}:
+        raise SpecError(
+            "optimizer_state_mismatch",
+            "the checkpoint's optimizer state is not that of the weights that this job trains",
+            "Take the tuning and the optim of the job that saved it, or optimizer_state 'fresh'.",
+        )
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
 
 
 def clip(trainable: Trainable, max_norm: float) -> torch.Tensor:

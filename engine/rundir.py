@@ -43,6 +43,11 @@ class RunDirectory:
         return self.root / "checkpoints"
 
     @property
+    def continued(self) -> Path:
+        """Of the checkpoint that the job starts from, the state that it goes on with."""
+        return self.root / "continued"
+
+    @property
     def output(self) -> Path:
         return self.root / "output"
 

@@ -16,7 +16,7 @@ from engine.errors import SpecError
 from engine.jobs import named_files
 
 _STATE = "state/"
-"""Part of a checkpoint that is needed to go on with a run, and of no use to another job."""
+"""Part of a checkpoint that is needed to go on with a run; of another job only where that asks for it."""
 
 _MANY = 1001
 """save_total_limit is 1000 at most, and the best one may stay beside them."""
@@ -51,6 +51,7 @@ def plan(s: Session, job: Job, fence: int) -> Plan:
         *(_whole(s, job, base, "model", "adapter") if base else []),
         *(_whole(s, job, rival, "baseline", "baseline-adapter") if rival else []),
         *_checkpoints(s, job),
+        *(_state(s, base, "continued") if base and job.spec.get("optimizer_state") == "kept" else []),
     ]
     lineage = {
         "job_id": job.id,
@@ -162,6 +163,15 @@ def _links(s: Session, artifact: Artifact, folder: str, *, with_state: bool = Fa
         Link(f"{folder}/{file.path}", file.sha256)
         for file in artifacts.files(s, artifact.id)
         if with_state or not file.path.startswith(_STATE)
+    ]
+
+
+def _state(s: Session, checkpoint: Artifact, folder: str) -> list[Link]:
+    """What a job that goes on from another's checkpoint takes over of its state."""
+    return [
+        Link(f"{folder}/{file.path}", file.sha256)
+        for file in artifacts.files(s, checkpoint.id)
+        if file.path.startswith(_STATE)
     ]
 
 

@@ -100,6 +100,12 @@ def resume_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
     return answer(jobs.resume(service, caller, job_id))
 
 
+@router.post("/{job_id}/retry", response_model=JobObject, responses=documented(401, 404, 409))
+def retry_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
+    """Have a failed job tried again, from its newest checkpoint."""
+    return answer(jobs.retry(service, caller, job_id))
+
+
 @router.get("/{job_id}/events", response_model=Series[EventObject], responses=documented(401, 404, 422))
 def list_job_events(
     service: ServiceDep,

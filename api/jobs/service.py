@@ -84,6 +84,22 @@ def resume(service: Service, caller: Caller, job_id: str) -> JobObject:
     return shown
 
 
+def retry(service: Service, caller: Caller, job_id: str) -> JobObject:
+    """Has a failed job tried again; one that waits or runs goes on as it is.
+
+    Raises:
+        ApiError: 404, or 409 when the job succeeded or was cancelled.
+    """
+    with service.database.write() as session:
+        job = orders.retry(session, caller.project_id, job_id)
+        if job is None:
+            raise not_found("job", job_id)
+        _require_going_on(job, "try again")
+        shown = job_object(session, job)
+    service.dispatcher.wake()
+    return shown
+
+
 def _require_going_on(job: Job, verb: str) -> None:
     if job.state in ENDED:
         raise conflict("job_ended", f"the job has already {_ENDED[JobState(job.state)]}; there is nothing to {verb}")

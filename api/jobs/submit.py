@@ -17,6 +17,7 @@ from db.models import Artifact, File
 from db.session import Session
 from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, named_files, resolve
 from engine.kinds.eval.spec import EvalSpec
+from engine.parts import TrainingSpec
 
 Keep: TypeAlias = Callable[[str, str], File | None]
 
@@ -111,10 +112,26 @@ def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
     if not isinstance(spec.model, str):
         return Pinned(spec, None)
     base = _found(session, project_id, spec, "model")
+    if isinstance(spec, TrainingSpec) and spec.optimizer_state == "kept":
+        _require_state(session, base, spec.model)
     pinned = {"model": _name(base)}
     if isinstance(spec, EvalSpec) and spec.compare_to is not None:
         pinned["compare_to"] = _name(_found(session, project_id, spec, "compare_to"))
     return Pinned(spec.model_copy(update=pinned), base)
+
+
+def _require_state(session: Session, base: Artifact, reference: str) -> None:
+    """Optimizer state is saved with checkpoints alone.
+
+    Raises:
+        ApiError: 422 when the base is something else.
+    """
+    if base.kind == "checkpoint":
+        return
+    saved, _ = artifacts.page(session, base.project_id, kinds=("checkpoint",), job_id=base.job_id, after=None, limit=1)
+    message = f"{reference} is no checkpoint, so there is no optimizer state to keep"
+    hint = f"start from {saved[0].id}, the newest of the job that made it" if saved else "take optimizer_state 'fresh'"
+    raise _refused(422, "optimizer_state", "no_optimizer_state", "kept", message, hint)
 
 
 def _name(artifact: Artifact) -> str:

@@ -43,3 +43,7 @@ class Replicas:
 
     def restore(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state)
+
+    def adopt(self, state: dict[str, Any]) -> None:
+        """Go on with the moments of another run."""
+        optim.adopt(self.optimizer, state)

@@ -4,7 +4,7 @@ from engine.parts.checkpoints import Checkpoints
 from engine.parts.hyperparameters import Hyperparameters
 from engine.parts.job import JobPart, Metadata
 from engine.parts.mixture import FileShare, MixedTrainingSpec
-from engine.parts.part import Auto, FileId, Lines, ModulePattern, Name, Part, Reference, Text
+from engine.parts.part import Auto, FileId, Lines, ModulePattern, Name, Part, Reference, StartingPoint, Text
 from engine.parts.resources import Resources
 from engine.parts.samples import Samples
 from engine.parts.training import TOKEN_METRICS, TrainingSpec
@@ -31,6 +31,7 @@ __all__ = [
     "Reference",
     "Resources",
     "Samples",
+    "StartingPoint",
     "Text",
     "TrainingSpec",
     "Tuning",

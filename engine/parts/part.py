@@ -50,6 +50,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 """Names an artifact; it appears in URLs, never in paths."""
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
 """`name`, `name/version`, or the id of a model, adapter or checkpoint."""
+StartingPoint = Annotated[Reference, Field(validation_alias=AliasChoices("model", "continue_from"))]
+"""What training goes on from; `continue_from` says the same."""
 FileId = Annotated[str, StringConstraints(pattern=r"^file-[A-Za-z0-9]{1,64}$")]
 Lines = Annotated[tuple[Annotated[int, Field(ge=1, strict=True)], ...], AfterValidator(_once)]
 """Of a file, from 1; no true, no "17"."""

@@ -1,6 +1,6 @@
 """What every kind that trains has, and where its defaults differ from those of the others."""
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,6 +30,11 @@ class TrainingSpec(JobPart):
         max_length=10_000,
         description="Lines of training_file whose rows are not trained on, counted from 1; what is held out stays so.",
     )
+    optimizer_state: Literal["fresh", "kept"] = Field(
+        default="fresh",
+        description="kept: where `model` is a checkpoint, the optimizer goes on with its moments. Steps, schedule and "
+        "data begin anew either way.",
+    )
     samples: Samples | None = Field(default=None, description="Prompts that are answered at every evaluation.")
 
     def full_rate(self) -> float:
@@ -43,6 +48,12 @@ class TrainingSpec(JobPart):
 
     def starts_from_adapter(self) -> bool:
         return self.adapter() is not None
+
+    @model_validator(mode="after")
+    def _optimizer_of_a_checkpoint(self) -> Self:
+        if self.optimizer_state == "kept" and not isinstance(self.model, str):
+            raise ValueError("optimizer_state is 'kept', and a new model has none yet; name a checkpoint as model")
+        return self
 
     @model_validator(mode="after")
     def _samples_fit(self) -> Self:

@@ -9,7 +9,7 @@ from engine.parts import (
     FileId,
     LoraTuning,
     Part,
-    Reference,
+    StartingPoint,
     TrainingSpec,
     Tuning,
 )
@@ -60,7 +60,7 @@ class DpoSpec(TrainingSpec):
     }
 
     kind: Literal["dpo"] = "dpo"
-    model: Reference
+    model: StartingPoint
     training_file: FileId
     validation_file: FileId | Auto | None = Field(default="auto", description="auto: 5% of the pairs, chosen by hash.")
     dpo: DpoLoss = DpoLoss()

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AliasChoices, Discriminator, Field, Tag, model_validator
 
 from engine.parts import TOKEN_METRICS, Auto, FileId, FullTuning, MixedTrainingSpec, Part, Reference, Tuning
 from engine.rows import PURPOSES
@@ -98,7 +98,7 @@ class PretrainSpec(MixedTrainingSpec):
     model: Annotated[
         Annotated[Architecture, Tag("architecture")] | Annotated[Reference, Tag("reference")],
         Discriminator(_shape_of_model),
-    ] = Architecture()
+    ] = Field(default=Architecture(), validation_alias=AliasChoices("model", "continue_from"))
     tokenizer: TokenizerTraining = Field(
         default=TokenizerTraining(), description="Used with an architecture; an existing model keeps its own tokenizer."
     )

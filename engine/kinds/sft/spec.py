@@ -10,7 +10,7 @@ from engine.parts import (
     FileId,
     LoraTuning,
     MixedTrainingSpec,
-    Reference,
+    StartingPoint,
     Tuning,
 )
 
@@ -25,6 +25,6 @@ class SftSpec(MixedTrainingSpec):
     METRICS = TOKEN_METRICS
 
     kind: Literal["sft"] = "sft"
-    model: Reference
+    model: StartingPoint
     validation_file: FileId | Auto | None = Field(default="auto", description="auto: 5% of the rows, chosen by hash.")
     tuning: Tuning = LoraTuning()

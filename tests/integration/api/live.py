@@ -129,6 +129,11 @@ def stored(live: Live, content: bytes) -> tuple[str, int]:
     return blob.sha256, blob.size_bytes
 
 
+def error(answer: httpx.Response, status: int) -> dict:
+    assert answer.status_code == status, answer.text
+    return answer.json()["error"]
+
+
 def until(condition: Any, seconds: float = 5.0) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + seconds

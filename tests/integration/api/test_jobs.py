@@ -2,7 +2,6 @@
 
 import time
 
-import httpx
 import pytest
 from sqlalchemy import event
 
@@ -13,6 +12,7 @@ from tests.integration.api.live import (
     CHAT,
     Live,
     claimed,
+    error,
     mixed_spec,
     pretrain_spec,
     published,
@@ -24,11 +24,6 @@ from tests.integration.api.live import (
 )
 
 CHOICE = b'{"question": "2+2?", "choices": ["3", "4"], "answer": "B"}\n'
-
-
-def error(answer: httpx.Response, status: int) -> dict:
-    assert answer.status_code == status, answer.text
-    return answer.json()["error"]
 
 
 def test_a_job_is_accepted_at_once_while_the_broker_is_down(live: Live):
@@ -147,60 +142,23 @@ def test_a_waiting_job_says_where_it_stands_and_why(live: Live):
     assert job["estimated_start_at"] is None
 
 
-def test_a_waiting_job_is_cancelled_at_once_and_asking_again_changes_nothing(live: Live):
-    job_id = submitted(live)
-    assert live.mine.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
-    assert live.mine.post(f"/v1/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+def test_continue_from_is_another_name_for_the_model(live: Live):
+    made = published(live, "onward", {"a": b"1"})
+    spec = {"kind": "sft", "continue_from": "onward", "training_file": upload(live.mine).json()["id"]}
+    job = live.mine.post("/v1/jobs", json=spec).json()
+    assert (job["spec"]["model"], job["base"]["id"], job["spec"]["optimizer_state"]) == ("onward/1", made.id, "fresh")
+    twice = error(live.mine.post("/v1/jobs", json=spec | {"model": "onward"}), 422)
+    assert "one value, given twice" in twice["message"]
 
 
-def test_a_running_job_is_asked_to_stop(live: Live):
-    job_id, _ = started(live)
-    job = live.mine.post(f"/v1/jobs/{job_id}/cancel").json()
-    assert (job["status"], job["cancel_requested"]) == ("running", True)
-    assert "asked to stop" in job["waiting_reason"]
-
-
-def test_a_job_that_ended_by_itself_cannot_be_cancelled(live: Live):
-    made = published(live, "ended", {"a": b"1"})
-    answer = live.mine.post(f"/v1/jobs/{made.job_id}/cancel")
-    assert error(answer, 409)["code"] == "job_ended"
-    assert answer.headers["x-should-retry"] == "false"
-
-
-def test_a_waiting_job_is_paused_at_once_and_waits_again_when_it_is_resumed(live: Live):
-    job_id = submitted(live)
-    job = live.mine.post(f"/v1/jobs/{job_id}/pause").json()
-    assert (job["status"], job["queue_position"], job["waiting_reason"]) == (
-        "paused",
-        None,
-        "it is paused until it is resumed",
-    )
-    assert live.mine.get("/v1/jobs", params={"status": "paused"}).json()["data"][0]["id"] == job_id
-    assert live.mine.post(f"/v1/jobs/{job_id}/resume").json()["status"] == "queued"
-
-
-def test_a_running_job_is_asked_to_pause_and_the_pause_can_be_taken_back(live: Live):
-    job_id, _ = started(live)
-    assert live.mine.post(f"/v1/jobs/{job_id}/pause").json()["status"] == "pausing"
-    assert live.mine.post(f"/v1/jobs/{job_id}/resume").json()["status"] == "running"
-
-
-@pytest.mark.parametrize("verb", ["pause", "resume"])
-def test_a_job_that_ended_can_neither_be_paused_nor_resumed(live: Live, verb):
-    job_id = submitted(live)
-    live.mine.post(f"/v1/jobs/{job_id}/cancel")
-    refused = error(live.mine.post(f"/v1/jobs/{job_id}/{verb}"), 409)
-    assert (refused["code"], refused["message"]) == (
-        "job_ended",
-        f"the job has already been cancelled; there is nothing to {verb}",
-    )
-
-
-@pytest.mark.parametrize("verb", ["pause", "resume"])
-def test_a_job_that_is_to_stop_can_neither_be_paused_nor_resumed(live: Live, verb):
-    job_id, _ = started(live)
-    live.mine.post(f"/v1/jobs/{job_id}/cancel")
-    assert error(live.mine.post(f"/v1/jobs/{job_id}/{verb}"), 409)["code"] == "job_cancelling"
+def test_the_optimizer_state_of_what_has_none_cannot_be_kept(live: Live):
+    published(live, "stateless", {"a": b"1"})
+    rows = upload(live.mine).json()["id"]
+    spec = {"kind": "sft", "model": "stateless", "training_file": rows, "optimizer_state": "kept"}
+    refused = error(live.mine.post("/v1/jobs", json=spec), 422)
+    assert (refused["code"], refused["param"]) == ("no_optimizer_state", "optimizer_state")
+    new = pretrain_spec(text_file(live.mine), optimizer_state="kept")
+    assert "name a checkpoint as model" in error(live.mine.post("/v1/jobs", json=new), 422)["message"]
 
 
 def test_a_running_job_shows_its_progress(live: Live):

@@ -153,3 +153,54 @@ def test_a_paused_job_has_no_place_in_the_queue_and_keeps_its_age(work: Work):
     assert work.read(queue.choose) == second
     order(work, orders.resume, first)
     assert work.read(queue.choose) == first
+
+
+def failed(work: Work) -> str:
+    job_id = work.submit()
+    told = {"failure": "out_of_memory", "code": "oom", "message": "no room", "mend": "take less"}
+    work.write(leases.settle, job_id, work.run(job_id), state=JobState.FAILED, **told)
+    return job_id
+
+
+def test_a_failed_job_is_tried_again_with_its_failures_counted_anew(work: Work):
+    job_id = work.submit()
+    assert work.write(leases.retry_or_fail, job_id, work.run(job_id), **FAILURE) is JobState.FAILED
+    sent(work)
+    assert order(work, orders.retry, job_id) == "queued"
+    assert sent(work) == [job_id]
+    job = work.job(job_id)
+    assert (job.failures, job.finished_at, job.failure_class, job.error_message) == (0, None, None, None)
+    assert work.write(leases.retry_or_fail, job_id, work.run(job_id), **(FAILURE | {"max_attempts": 2})) == "queued"
+    assert outcomes(work, job_id) == ["failed", "retried"]
+
+
+def test_a_job_that_is_tried_again_goes_on_from_its_newest_checkpoint(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    work.checkpoint(job_id, fence, 5)
+    work.write(leases.settle, job_id, fence, state=JobState.FAILED, failure="bug", code="bug", message="", mend="")
+    order(work, orders.retry, job_id)
+    work.claim(job_id)
+    with work.database.read() as s:
+        assert s.get_one(Attempt, (job_id, 2)).resume_step == 5
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.CANCELLED])
+def test_only_a_failed_job_is_tried_again(work: Work, state: JobState):
+    job_id = work.submit()
+    work.write(leases.settle, job_id, work.run(job_id), state=state)
+    assert order(work, orders.retry, job_id) == state
+
+
+def test_trying_again_twice_is_once(work: Work):
+    job_id = failed(work)
+    order(work, orders.retry, job_id)
+    seq = work.job(job_id).last_seq
+    assert order(work, orders.retry, job_id) == "queued"
+    assert work.job(job_id).last_seq == seq
+
+
+def test_another_project_cannot_try_it_again(work: Work, theirs: Work):
+    job_id = failed(work)
+    assert work.write(orders.retry, theirs.project_id, job_id) is None
+    assert work.job(job_id).state == "failed"

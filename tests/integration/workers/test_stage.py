@@ -144,6 +144,19 @@ def test_the_state_of_a_checkpoint_is_left_out_where_it_is_a_base(workplace: Wor
     assert tree(tmp_path / "run/model") == ["config.json"]
 
 
+def test_the_state_of_a_checkpoint_comes_with_a_job_that_keeps_it(workplace: Workplace, tmp_path: Path) -> None:
+    base = publish(workplace, "model", {"config.json": "{}", "state/trainer.pt": "moments"})
+    rows = workplace.upload("{}", "chat")
+    job_id = workplace.submit(sft("made", training_file=rows, optimizer_state="kept"), base=base.id)
+    lay_out(workplace, job_id, tmp_path / "run")
+    assert tree(tmp_path / "run") == [
+        "continued/state/trainer.pt",
+        "data/train.jsonl",
+        "job.json",
+        "model/config.json",
+    ]
+
+
 def test_a_deleted_file_is_told_as_an_error_of_the_spec(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     job_id = workplace.submit_tiny()
     monkeypatch.setattr(files, "get", lambda *_: None)  # the database refuses to delete a file in use

@@ -13,7 +13,7 @@ ALLOWED = {
     "pausing": "paused running succeeded failed cancelled",
     "paused": "queued cancelled",
     "succeeded": "",
-    "failed": "",
+    "failed": "queued",
     "cancelled": "",
 }
 
@@ -32,5 +32,5 @@ def test_every_state_is_waiting_or_held_or_ended():
     assert {JobState.QUEUED, JobState.PAUSED} | HELD | ENDED == set(JobState)
 
 
-def test_nothing_follows_an_end():
-    assert {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED} == ENDED
+def test_from_an_end_a_job_can_only_be_queued_again():
+    assert {following for state in ENDED for following in LEGAL[state]} == {JobState.QUEUED}
