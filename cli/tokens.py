@@ -11,11 +11,12 @@ from cli.follow import await_end, tell_end
 from cli.output import Column, format_options, print_rows, say
 
 _AS_TRAINED = ("max_length", "long_rows", "precision")
+_OF_TOKENS = ("ids", "pieces", "trained", "losses")
 _COLUMNS: list[Column] = [
-    ("line", lambda piece: piece["line"]),
-    ("token", lambda piece: piece["id"]),
-    ("text", lambda piece: json.dumps(piece["text"], ensure_ascii=False)),
-    ("loss", lambda piece: piece["loss"] if piece["trained"] else "not trained"),
+    ("line", lambda token: token["line"]),
+    ("id", lambda token: token["ids"]),
+    ("piece", lambda token: json.dumps(token["pieces"], ensure_ascii=False)),
+    ("loss", lambda token: token["losses"] if token["trained"] else "not trained"),
 ]
 
 
@@ -52,8 +53,12 @@ def tokens(job_id: str, step: int, lines: tuple[int, ...], file_id: str | None, 
         return tell_end(done)
     content = client.request("GET", f"files/{done['result_files'][0]}/content").text
     items = [json.loads(line) for line in content.splitlines()]
-    pieces = [{"line": item["line"], **piece} for item in items for piece in item["pieces"]]
-    print_rows(items if as_json else pieces, _COLUMNS, as_json=as_json, quiet=False)
+    each = [
+        {"line": item["line"]} | {name: item[name][at] for name in _OF_TOKENS}
+        for item in items
+        for at in range(len(item["ids"]))
+    ]
+    print_rows(items if as_json else each, _COLUMNS, as_json=as_json, quiet=False)
     return Exit.OK
 
 

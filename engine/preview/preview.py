@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from engine.data.documents import told
 from engine.data.stream import RowStream
 from engine.material import Material
-from engine.preview.documents import told
 from engine.preview.lines import Line, lines_of
 from engine.preview.statistics import statistics
 from engine.stop import StopFlag

@@ -123,7 +123,7 @@ def test_the_tokens_of_a_row_lost_what_the_row_lost_at_its_step(service: Service
     rows = json.loads(service.trainyard("jobs", "rows", tuned["id"], "1", "--json").stdout)
     (item,) = json.loads(service.trainyard("jobs", "tokens", tuned["id"], "1", "--json").stdout)
     assert item["line"] == rows[0]["line"]
-    lost = sum(piece["loss"] for piece in item["pieces"] if piece["trained"])
+    lost = sum(loss for loss, trained in zip(item["losses"], item["trained"], strict=True) if trained)
     assert abs(lost / rows[0]["labels"] - rows[0]["loss"]) < 1e-3 * rows[0]["loss"]
 
 

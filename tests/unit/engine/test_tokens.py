@@ -85,25 +85,24 @@ def test_the_tokens_lose_what_the_row_lost_at_the_step_that_began_with_the_check
     found = tokens_at(tmp_path / "before", run, STEP - 1, list(lost))
     after = tokens_at(tmp_path / "after", run, STEP, list(lost))
     for line, total in lost.items():
-        sums = [sum(piece["loss"] or 0.0 for piece in told[line]["pieces"]) for told in (found, after)]
+        sums = [sum(loss or 0.0 for loss in told[line]["losses"]) for told in (found, after)]
         assert sums[0] == pytest.approx(total, rel=1e-5)
         assert sums[1] != pytest.approx(total, rel=1e-3)
 
 
 def test_the_pieces_are_the_text_that_is_read(described, tmp_path):
-    pieces = described["pieces"]
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "model")
-    assert "".join(piece["text"] for piece in pieces) == tokenizer.decode([piece["id"] for piece in pieces])
-    assert ANSWERS[1]["prompt"] in "".join(piece["text"] for piece in pieces)
+    assert "".join(described["pieces"]) == tokenizer.decode(described["ids"])
+    assert ANSWERS[1]["prompt"] in "".join(described["pieces"])
 
 
 def test_the_trained_pieces_are_the_answer_and_its_end(described):
-    pieces = described["pieces"]
-    answer = "".join(piece["text"] for piece in pieces if piece["trained"])
+    trained = described["trained"]
+    answer = "".join(piece for piece, label in zip(described["pieces"], trained, strict=True) if label)
     assert answer.startswith(ANSWERS[1]["completion"])
-    assert pieces[-1]["trained"]
-    assert all((piece["loss"] is not None) == piece["trained"] for piece in pieces)
-    assert described["tokens"] == sum(piece["trained"] for piece in pieces)
+    assert trained[-1]
+    assert [loss is not None for loss in described["losses"]] == trained
+    assert described["tokens"] == sum(trained)
 
 
 @pytest.mark.parametrize("rows", [ANSWERS, TEXTS])
@@ -125,4 +124,4 @@ def test_of_a_running_text_the_windows_that_begin_on_the_line_are_told(tmp_path)
     assert runs.carry_out(root) == 0, runs.events(root, "failed")
     (item,) = items(root)
     assert item["tokens"] % 32 == 0
-    assert "".join(piece["text"] for piece in item["pieces"][1:30]) in runs.text(200)
+    assert "".join(item["pieces"][1:30]) in runs.text(200)
