@@ -43,6 +43,7 @@ parity: $(PEERS) ## Show that losses, gradients, logits and scores are those of 
 SDKS := 1.109.1 2.54.0 3.52.0
 conformance: $(DEV) $(SDKS:%=.conformance/openai-%/.installed) ## Run every method of three openai packages, sync and async, against a live service
 	@$(BIN)/pytest tests/conformance -q -s
+	@TRAINYARD_STORM=1000 $(BIN)/pytest tests/integration/api/test_once.py -q
 
 check: $(DEV) $(MODULES) ## Lint, types, import rules, file sizes, migrations, images, the dashboard and its client
 	@$(BIN)/ruff check .

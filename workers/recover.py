@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kombu.exceptions import OperationalError
 
-from db import files, jobs, leases, outbox, preemption, queue, workers
+from db import files, intents, jobs, leases, outbox, preemption, queue, workers
 from db.blobs import BlobStore
 from db.errors import InUse, Unavailable
 from db.session import Database
@@ -126,9 +126,9 @@ def expire_files(database: Database) -> int:
 
 
 def purge(database: Database) -> int:
-    """Drop the records of messages that were sent and of workers that were seen a while ago; how many."""
+    """Drop the records of messages, creates and workers that are a while old; how many."""
     with database.write() as s:
-        return outbox.purge(s, _SENT_KEPT_S) + workers.forget(s, _WORKERS_KEPT_S)
+        return outbox.purge(s, _SENT_KEPT_S) + workers.forget(s, _WORKERS_KEPT_S) + intents.purge(s)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from api.answers import Page, Series, answer
 from api.bodies import read_json
 from api.deps import After, CallerDep, Limit, Order, SeriesLimit, ServiceDep
 from api.errors import documented
+from api.intents import ask_of
 from api.jobs import service as jobs
 from api.jobs import submit
 from api.jobs.config import config
@@ -53,7 +54,7 @@ Split = Annotated[Literal["train", "eval"] | None, Query()]
 async def create_job(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
     """Submit a job; it runs as soon as a worker is free."""
     body = await read_json(request, service.settings.max_body_bytes)
-    job = await submit.create(service, caller, body)
+    job = await submit.create(service, caller, body, ask_of(request, caller, body))
     return answer(job, 201, {"Location": f"/v1/jobs/{job.id}"})
 
 

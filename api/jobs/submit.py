@@ -9,10 +9,12 @@ from pydantic import ValidationError
 from api.auth import Caller
 from api.deps import Service
 from api.errors import ApiError, Fault
+from api.intents import once
 from api.jobs.schemas import JobObject
 from api.jobs.views import fresh_objects
 from api.validation import invalid
 from db import artifacts, files, jobs, lineage
+from db.intents import Ask
 from db.models import Artifact, File
 from db.session import Session
 from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, named_files, resolve
@@ -30,20 +32,21 @@ class Pinned(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """A spec on its way in, and whose it is."""
+    """A spec on its way in, whose it is, and what it is recognised by should it come again."""
 
     project_id: str
     spec: AnySpec
+    ask: Ask | None = None
 
 
-async def create(service: Service, caller: Caller, body: Any) -> JobObject:
-    """A queued job. The broker has no part in this: the dispatcher is told after the commit.
+async def create(service: Service, caller: Caller, body: Any, ask: Ask | None = None) -> JobObject:
+    """A queued job, or the one that the same request made before. The dispatcher is told after the commit.
 
     Raises:
         ApiError: 422 or 404, with the path in the spec as `param`.
         LowSpace: the disk is nearly full.
     """
-    submission = Submission(caller.project_id, read_spec(body))
+    submission = Submission(caller.project_id, read_spec(body), ask)
     service.blobs.require_space()
     shown = await service.intake.put(submission)
     service.dispatcher.wake()
@@ -69,12 +72,33 @@ def question_of(new: jobs.NewJob) -> dict[str, Any]:
 
 
 def write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
-    """Check and store what came in at the same time; a refusal is that submission's alone."""
+    """Check and store what came in at the same time; a refusal is that submission's alone.
+
+    What may come again is made one by one: its retry may stand beside it.
+    """
+    together = iter(_write(session, [submission for submission in submissions if submission.ask is None]))
+    return [next(together) if each.ask is None else _write_once(session, each) for each in submissions]
+
+
+def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
     keep = cache(partial(files.keep, session))  # a sweep names the same files again and again
-    checked = [_checked(session, keep, *submission) for submission in submissions]
+    checked = [_checked(session, keep, each.project_id, each.spec) for each in submissions]
     rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
     made = iter(fresh_objects(session, rows))
     return [next(made) if isinstance(new, jobs.NewJob) else new for new in checked]
+
+
+def _write_once(session: Session, submission: Submission) -> JobObject | Exception:
+    def make() -> JobObject:
+        (made,) = _write(session, [submission])
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    try:
+        return once(session, submission.ask, JobObject, make)
+    except ApiError as refusal:
+        return refusal
 
 
 def _checked(session: Session, keep: Keep, project_id: str, spec: AnySpec) -> jobs.NewJob | ApiError:

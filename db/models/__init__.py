@@ -6,6 +6,7 @@ from db.models.artifact_file import ArtifactFile
 from db.models.attempt import Attempt
 from db.models.event import Event
 from db.models.file import File
+from db.models.intent import Intent
 from db.models.job import Job
 from db.models.metric import Metric
 from db.models.outbox import Outbox
@@ -20,6 +21,7 @@ __all__ = [
     "Attempt",
     "Event",
     "File",
+    "Intent",
     "Job",
     "Metric",
     "Outbox",

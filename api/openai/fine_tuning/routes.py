@@ -9,6 +9,7 @@ from api.answers import Page, answer
 from api.bodies import documented_body, read_as
 from api.deps import After, CallerDep, Limit, ServiceDep
 from api.errors import documented
+from api.intents import ask_of
 from api.openai.fine_tuning import service as fine_tuning
 from api.openai.fine_tuning.schemas import FineTuningCheckpoint, FineTuningEvent, FineTuningJob, JobRequest
 
@@ -34,7 +35,8 @@ EventLimit = Annotated[int, Query(ge=1, le=1000, description="Events on a page."
 async def create(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
     """Submit a job as OpenAI's clients do; keys of the job spec may stand beside theirs."""
     asked = await read_as(JobRequest, request, service.settings.max_body_bytes)
-    return answer(await fine_tuning.create(service, caller, asked))
+    ask = ask_of(request, caller, asked.model_dump(mode="json"))
+    return answer(await fine_tuning.create(service, caller, asked, ask))
 
 
 @router.get("", name="list_fine_tuning_jobs", response_model=Page[FineTuningJob], responses=documented(401, 422))

@@ -20,6 +20,7 @@ from api.openai.fine_tuning.schemas import (
     JobRequest,
 )
 from db import artifacts, jobs, projects, records
+from db.intents import Ask
 from db.models import Job, Project
 from db.session import Session
 
@@ -28,14 +29,14 @@ _EVENT = "ftevent-"
 _ORDERS = {"cancel": native.cancel, "pause": native.pause, "resume": native.resume}
 
 
-async def create(service: Service, caller: Caller, asked: JobRequest) -> FineTuningJob:
-    """A queued job.
+async def create(service: Service, caller: Caller, asked: JobRequest, ask: Ask | None) -> FineTuningJob:
+    """A queued job, or the one that the same request made before.
 
     Raises:
         ApiError: 400, as OpenAI answers whatever is wrong in such a request.
     """
     try:
-        job = await submit.create(service, caller, translation.multiplied(translation.spec_of(asked), asked))
+        job = await submit.create(service, caller, translation.multiplied(translation.spec_of(asked), asked), ask)
     except ApiError as refusal:
         if refusal.status_code in {404, 422}:
             refusal.status_code = 400

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, select, text
 
-from db import artifacts, files, jobs, keys, leases, migrate, orders, outbox, projects, records, workers
+from db import artifacts, files, intents, jobs, keys, leases, migrate, orders, outbox, projects, records, workers
 from db.models import Row
 from db.session import Database
 from db.state import JobState
@@ -23,7 +23,8 @@ def fill(url: str) -> None:
     database = Database(url)
     with database.write() as s:
         project = projects.create(s, "default")
-        keys.create(s, project.id, "laptop", b"secret")
+        key, _ = keys.create(s, project.id, "laptop", b"secret")
+        assert intents.take(s, intents.Ask(key.id, "/v1/jobs", None, "b" * 64, retry=False)) is None
         files.add(
             s, project.id, filename="a", purpose="evals", size_bytes=1, sha256="a" * 64, format="chat", row_count=1
         )
