@@ -27,7 +27,6 @@ from api.session.routes import router as session
 from api.settings import ApiSettings, key_secret
 from api.stream.feed import Feed
 from api.stream.routes import router as stream
-from db.blobs import BlobStore
 from db.session import Database
 from db.settings import StorageSettings
 from workers.queue import Dispatcher
@@ -57,7 +56,7 @@ def create_app(
     app.state.service = Service(
         settings=settings,
         database=database,
-        blobs=BlobStore(storage.blobs_dir, low_space_bytes=storage.low_space_bytes),
+        blobs=storage.open_blobs(),
         keyring=Keyring(database, key_secret(settings, storage.home)),
         feed=Feed(database),
         dispatcher=Dispatcher(database, broker_url),

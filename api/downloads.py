@@ -10,7 +10,7 @@ from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import StreamingResponse
 
 from api.errors import ApiError
-from db.archives import Archive, Member, read
+from db.archives import Archive, Member
 from db.blobs import BlobStore
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -50,7 +50,7 @@ def blob_response(request: Request, blobs: BlobStore, *, sha256: str, size_bytes
     if len(span) != size_bytes:
         status = 206
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size_bytes}"
-    chunks = iterate_in_threadpool(read(blobs, sha256, span))
+    chunks = iterate_in_threadpool(blobs.chunks(sha256, span))
     return StreamingResponse(chunks, status, headers, media_type="application/octet-stream")
 
 

@@ -9,7 +9,7 @@ from starlette.routing import Match
 
 from api.errors import ApiError, conflict, error_response
 from api.validation import invalid
-from db.errors import InUse, LowSpace, Unavailable
+from db.errors import BlobsUnavailable, InUse, LowSpace, Unavailable
 
 logger = logging.getLogger("trainyard.api")
 
@@ -67,5 +67,7 @@ async def _on_in_use(_request: Request, error: InUse) -> Response:
 
 async def _on_unavailable(request: Request, error: Unavailable) -> Response:
     logger.error("503 on %s: %s", request.url.path, error)
-    message = "the database cannot answer now; try again"
-    return error_response(ApiError(503, "database_unavailable", message, headers={"Retry-After": "5"}))
+    part = "blob store" if isinstance(error, BlobsUnavailable) else "database"
+    message = f"the {part} cannot answer now; try again"
+    code = f"{part.replace(' ', '_')}_unavailable"
+    return error_response(ApiError(503, code, message, headers={"Retry-After": "5"}))

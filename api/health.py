@@ -1,6 +1,5 @@
 """/healthz and /readyz: whether the process lives, and whether it can do its work."""
 
-import os
 from typing import Literal
 
 from anyio import to_thread
@@ -43,6 +42,6 @@ def _faults(service: Service) -> list[Fault]:
         problems["database"] = "it does not answer"
     elif not health.up_to_date(service.database):
         problems["schema"] = "it is not the newest; run `python -m db.migrate upgrade`"
-    if not os.access(service.blobs.root, os.W_OK):
+    if not service.blobs.writable():
         problems["blobs"] = "the blob store cannot be written"
     return [Fault(code="unavailable", path=part, message=problem) for part, problem in problems.items()]

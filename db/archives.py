@@ -7,7 +7,6 @@ from typing import NamedTuple
 from db.blobs import Blob, BlobStore
 
 _BLOCK = tarfile.BLOCKSIZE
-_CHUNK_BYTES = 1024 * 1024
 
 
 class Member(NamedTuple):
@@ -37,7 +36,7 @@ class Archive:
         """Its bytes."""
         for header, member in self._entries:
             yield header
-            yield from read(self._blobs, member.sha256, range(member.size_bytes))
+            yield from self._blobs.chunks(member.sha256, range(member.size_bytes))
             yield _padding(member.size_bytes)
         yield self._last
 
@@ -47,23 +46,6 @@ class Archive:
             for chunk in self.chunks():
                 writer.write(chunk)
             return writer.commit()
-
-
-def read(blobs: BlobStore, sha256: str, span: range) -> Iterator[bytes]:
-    """The bytes of a blob from `span.start` to `span.stop`.
-
-    Raises:
-        OSError: the blob is shorter.
-    """
-    with blobs.open(sha256) as file:
-        file.seek(span.start)
-        left = len(span)
-        while left:
-            chunk = file.read(min(left, _CHUNK_BYTES))
-            if not chunk:
-                raise OSError(f"the blob {sha256} ends {left} bytes early")
-            left -= len(chunk)
-            yield chunk
 
 
 def _header(path: str, size_bytes: int) -> bytes:

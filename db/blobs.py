@@ -16,7 +16,7 @@ from db.errors import DiskFull, LowSpace, is_full
 from db.ids import new_id
 
 LOW_SPACE_BYTES = 512 << 20
-_CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 _CHECK_SPACE_EVERY_BYTES = 64 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # The target is on another device, its filesystem has no hard links, or the blob has as many as it may.
@@ -31,7 +31,7 @@ class Blob(NamedTuple):
 
 
 class BlobStore:
-    """Blobs in `root/ab/cd/abcd...`, read-only.
+    """Blobs on a local disk, in `root/ab/cd/abcd...`, read-only; db.bucket has the same in a bucket.
 
     A blob is written to `root/tmp`, synced, renamed and its folder synced, so whatever is visible
     under a hash has the bytes of that hash, also after kill -9 or a loss of power. A blob that is
@@ -48,7 +48,7 @@ class BlobStore:
     def put_file(self, path: Path) -> Blob:
         """Store a copy of a file."""
         with path.open("rb") as source, self.writer() as writer:
-            while chunk := source.read(_CHUNK_BYTES):
+            while chunk := source.read(CHUNK_BYTES):
                 writer.write(chunk)
             return writer.commit()
 
@@ -59,7 +59,7 @@ class BlobStore:
 
     def path(self, sha256: str) -> Path:
         """Where the blob is, or would be. Raises ValueError for anything that is not a lower-case sha256."""
-        if not _SHA256.fullmatch(sha256):
+        if not is_sha256(sha256):
             raise ValueError(f"{sha256!r} is not a sha256: 64 digits of 0-9a-f are expected")
         return self.root / sha256[:2] / sha256[2:4] / sha256
 
@@ -71,6 +71,23 @@ class BlobStore:
         """The blob, for reading. Raises FileNotFoundError when it is not stored."""
         return self.path(sha256).open("rb")
 
+    def chunks(self, sha256: str, span: range) -> Iterator[bytes]:
+        """These bytes of the blob, at most 1 MiB at a time.
+
+        Raises:
+            FileNotFoundError: the blob is not stored.
+            OSError: it ends early.
+        """
+        with self.open(sha256) as file:
+            file.seek(span.start)
+            left = len(span)
+            while left:
+                chunk = file.read(min(left, CHUNK_BYTES))
+                if not chunk:
+                    raise OSError(f"the blob {sha256} ends {left} bytes early")
+                left -= len(chunk)
+                yield chunk
+
     def link_to(self, sha256: str, target: Path) -> None:
         """Make the blob appear as the file `target`: a hard link, or a copy where none is possible."""
         source = self.path(sha256)
@@ -80,6 +97,28 @@ class BlobStore:
             if error.errno not in _NO_LINK:
                 raise
             shutil.copy(source, target)
+
+    def renew(self, sha256: str) -> bool:
+        """Whether the blob is there already; if so it is as if it were stored now, and survives a loss of power."""
+        target = self.path(sha256)
+        with self._turn(fcntl.LOCK_SH):
+            if not target.exists():
+                return False
+            os.utime(target)
+            _sync_folder(target.parent)  # who stored it may have been killed before that
+            return True
+
+    def take(self, temporary: Path, sha256: str) -> None:
+        """Make a synced file in `tmp` the blob; on return that survives a loss of power."""
+        target = self.path(sha256)
+        _make_folder(target.parent, self.root)
+        os.utime(temporary)
+        temporary.rename(target)
+        _sync_folder(target.parent)
+
+    def writable(self) -> bool:
+        """Whether blobs can be stored, so far as that shows without storing one."""
+        return os.access(self.root, os.W_OK)
 
     def free_bytes(self) -> int:
         """What may still be written to the disk."""
@@ -102,7 +141,7 @@ class BlobStore:
     def unused_since(self, folder: str, moment: float) -> list[str]:
         """The blobs below `root/folder` (two hexadecimal digits) that nobody has stored since then."""
         found = (self.root / folder).glob("??/*")
-        return [path.name for path in found if _SHA256.fullmatch(path.name) and _older(path, moment)]
+        return [path.name for path in found if is_sha256(path.name) and _older(path, moment)]
 
     def discard(self, sha256: str, moment: float) -> bool:
         """Remove a blob, unless it was stored, or stored again, since `moment`; whether it is gone now.
@@ -110,14 +149,14 @@ class BlobStore:
         Hard links that were made to it keep their bytes.
         """
         path = self.path(sha256)
-        with self.turn(fcntl.LOCK_EX):
+        with self._turn(fcntl.LOCK_EX):
             if not _older(path, moment):
                 return False
             path.unlink()
             return True
 
     @contextmanager
-    def turn(self, kind: int) -> Iterator[None]:
+    def _turn(self, kind: int) -> Iterator[None]:
         """Keeps a blob from being removed just as it is found to be there already: many commit, or one removes."""
         descriptor = os.open(self._tmp, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -162,26 +201,19 @@ class BlobWriter:
 
     def _commit(self) -> Blob:
         blob = Blob(self._hash.hexdigest(), self.size_bytes)
-        target = self._store.path(blob.sha256)
-        with self._store.turn(fcntl.LOCK_SH):
-            if target.exists():
-                os.utime(target)  # stored again: whoever removes what is unused sees that it is wanted
-                self.abort()
-                return blob
+        if self._store.renew(blob.sha256):
+            self.abort()
+            return blob
         os.fchmod(self._file.fileno(), 0o444)
         os.fsync(self._file.fileno())
         self._file.close()
-        _make_folder(target.parent, self._store.root)
-        os.utime(self._temporary)
-        self._temporary.rename(target)
-        _sync_folder(target.parent)
+        self._store.take(self._temporary, blob.sha256)
         return blob
 
     def abort(self) -> None:
         """Drop what was written; does nothing after `commit`."""
-        if not self._file.closed:
-            self._file.close()
-            self._temporary.unlink()
+        self._file.close()
+        self._temporary.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self
@@ -190,6 +222,11 @@ class BlobWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abort()
+
+
+def is_sha256(name: str) -> bool:
+    """Whether this can be the name of a blob."""
+    return _SHA256.fullmatch(name) is not None
 
 
 @contextmanager

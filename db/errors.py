@@ -39,6 +39,18 @@ class Unavailable(ConnectionError):
     """The database cannot be reached or cannot answer now; the same call may succeed later."""
 
 
+class BlobsUnavailable(Unavailable):
+    """The blob store cannot be reached or cannot answer now; the same call may succeed later."""
+
+
+class Damaged(OSError):
+    """The bytes that are stored under a hash are not those of the hash."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"the stored file {sha256} is damaged: its bytes are not those of its name")
+        self.sha256 = sha256
+
+
 class DatabaseFull(DiskFull, Unavailable):
     """The database's disk is full: it answers again once there is room."""
 

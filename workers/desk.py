@@ -15,7 +15,6 @@ import signal
 from pathlib import Path
 from typing import IO, Any
 
-from db.blobs import BlobStore
 from db.models import Job
 from db.session import Database
 from engine.errors import EngineError, FailureClass
@@ -35,7 +34,7 @@ class Desk:
     def __init__(self, database: Database, settings: WorkerSettings) -> None:
         self._database = database
         self._settings = settings
-        self._blobs = BlobStore(settings.blobs_dir, low_space_bytes=0)
+        self._blobs = settings.open_blobs(low_space_bytes=0)
         self._folder = settings.home / "desk"
         self.readers = Resident(self._folder / "reader.log")
         """The engine that looks at rows; it loads no weights."""

@@ -110,7 +110,7 @@ def open_slot(settings: WorkerSettings, index: int) -> Slot:
         settings,
         Database(settings.database_url),
         # Uploads are refused while the disk is low; what that leaves is for runs to finish in.
-        BlobStore(settings.blobs_dir, low_space_bytes=0),
+        settings.open_blobs(low_space_bytes=0),
         WarmEngine(settings.runs_dir / f"warm-{name}.log", enabled=settings.warm_engines > 0),
     )
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from kombu.exceptions import OperationalError
 
 from db import files, intents, jobs, leases, outbox, preemption, queue, workers
-from db.blobs import BlobStore
 from db.errors import InUse, Unavailable
 from db.session import Database
 from db.state import ENDED, JobState
@@ -140,7 +139,7 @@ def _listed(folder: Path) -> list[Path]:
 
 def run(database: Database, settings: WorkerSettings, ended: threading.Event) -> None:
     """Sweep until `ended`; an outage of the database is sat out."""
-    blobs = BlobStore(settings.blobs_dir, settings.low_space_bytes)
+    blobs = settings.open_blobs()
     dispatcher = Dispatcher(database)
     dispatcher.start()
     unnamed = UnnamedBlobs(database, blobs, settings.keep_blobs_s)

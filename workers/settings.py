@@ -43,6 +43,9 @@ class WorkerSettings(StorageSettings):
     space_wait_s: float = Field(
         default=60.0, ge=0, description="A job whose worker's disk is full is tried again after this."
     )
+    blobs_wait_s: float = Field(
+        default=10.0, ge=0, description="A job that found no blob store is tried again after this."
+    )
     keep_runs_s: float = Field(default=3600.0, ge=0, description="Run directories of ended jobs are kept this long.")
     keep_blobs_s: float = Field(
         default=3600.0, ge=60, description="Stored bytes that nothing names any more are kept this long."

@@ -111,11 +111,18 @@ def give_back(lease: Lease) -> None:
 def wait_for_space(lease: Lease, reason: str, settings: WorkerSettings) -> None:
     """Queue the job again, for later and through no fault of its own: its worker's disk is full."""
     message = f"waiting for space on the disk of worker {lease.job.worker}: {reason}"
+    _put_off(lease, "no_space", message, settings.space_wait_s)
+
+
+def wait_for_blobs(lease: Lease, reason: str, settings: WorkerSettings) -> None:
+    """The same where the blob store is away."""
+    _put_off(lease, "no_blobs", f"waiting for the blob store: {reason}", settings.blobs_wait_s)
+
+
+def _put_off(lease: Lease, outcome: str, message: str, delay_s: float) -> None:
     _let_go(
         lease,
-        lambda s: leases.release(
-            s, lease.job.id, lease.fence, outcome="no_space", message=message, delay_s=settings.space_wait_s
-        ),
+        lambda s: leases.release(s, lease.job.id, lease.fence, outcome=outcome, message=message, delay_s=delay_s),
     )
 
 

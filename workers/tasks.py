@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from db.errors import Unavailable, is_full
+from db.errors import BlobsUnavailable, Unavailable, is_full
 from engine.errors import SpecError
 from workers import claim, failures, life, settle, stage
 from workers.attempt import Attempt
@@ -62,6 +62,9 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
         raise
     except SpecError as error:
         settle.give_up(lease, Failure(error.failure, error.code, error.message, error.mend), slot.settings)
+    except BlobsUnavailable as error:
+        _LOG.warning("job %s, attempt %d: %s", lease.job.id, lease.fence, error)
+        settle.wait_for_blobs(lease, str(error), slot.settings)
     except Exception as error:  # noqa: BLE001 - the edge: a job must not stay "running" because of a mistake of ours
         if is_full(error):
             _LOG.warning("job %s, attempt %d: %s", lease.job.id, lease.fence, error)

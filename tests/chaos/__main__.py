@@ -21,6 +21,7 @@ from tests.chaos.truth import Outcome, Verdict
 
 _PAUSE_S = 0.4
 """From fault to fault, on average."""
+_LULL_SHARE, _LULL_S = 0.1, 15.0
 _AT_ONCE = 6
 _STILL_S = 30.0
 """Jobs that have not ended, and of which none has moved for so long, are lost."""
@@ -83,14 +84,18 @@ def _calm(service: Service, wanted: dict[str, dict[str, Any]]) -> tuple[dict[str
 
 
 def _storm(service: Service, faults: Faults, work: Load, kills: int) -> None:
+    """Fault upon fault; now and then a lull, until a job has come to its end: the load is to flow."""
     draw = random.Random(kills)
-    next_at = time.monotonic()
+    next_at, lull_until, ended = time.monotonic(), 0.0, 0
     while faults.kills < kills and work.is_alive():
         service.tend()
         faults.tend()
-        if time.monotonic() >= next_at:
+        now = time.monotonic()
+        if now >= next_at and (now >= lull_until or work.count_ended() > ended):
             faults.strike()
-            next_at = time.monotonic() + draw.expovariate(1 / _PAUSE_S)
+            next_at, lull_until = now + draw.expovariate(1 / _PAUSE_S), 0.0
+            if draw.random() < _LULL_SHARE:
+                lull_until, ended = now + _LULL_S, work.count_ended()
         time.sleep(_TICK_S)
 
 

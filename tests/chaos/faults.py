@@ -88,6 +88,8 @@ class Faults:
             reasons["disk full"] = self._service.no_disk
         if self._service.postgres is None:
             reasons["kill database"] = "SQLite lives in the API, the workers and the reaper, which are killed"
+        if self._service.bucket is None:
+            reasons["cut blob store"] = "blobs lie on the disk, which is filled"
         return reasons
 
     def _after(self, span_s: tuple[float, float], act: Callable[[], None]) -> None:
@@ -210,12 +212,19 @@ class Faults:
     def kill_database(self) -> bool:
         return self.kill_server(self._service.postgres)
 
-    def cut_broker(self) -> bool:
-        """The broker keeps its connections and says nothing for a while."""
-        pid = self._service.broker.pid
+    def _cut(self, server: Server | None) -> bool:
+        """It keeps its connections and says nothing for a while."""
+        assert server is not None
+        pid = server.pid
         kill(pid, signal.SIGSTOP)
         self._after(_CUT_S, lambda: kill(pid, signal.SIGCONT))
         return True
+
+    def cut_broker(self) -> bool:
+        return self._cut(self._service.broker)
+
+    def cut_bucket(self) -> bool:
+        return self._cut(self._service.bucket)
 
     def fill_disk(self) -> bool:
         ballast = self._service.home / "ballast"
@@ -259,6 +268,7 @@ _FAULTS = {
     "freeze past the lease": Fault(2, Faults.freeze, 0),
     "stop at the write, past the lease": Fault(2, Faults.stall, 0),
     "cut broker": Fault(1, Faults.cut_broker, 0),
+    "cut blob store": Fault(1, Faults.cut_bucket, 0),
     "cut upload": Fault(1, Faults.cut_upload, 0),
     "disk full": Fault(0.5, Faults.fill_disk, 0),
     "power cut": Fault(0.5, Faults.cut_power, 0),

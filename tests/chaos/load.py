@@ -105,6 +105,9 @@ class Load(threading.Thread):
         self.ended = threading.Event()
         self.error: AssertionError | None = None
 
+    def count_ended(self) -> int:
+        return len(self.accepted) - len(self.open)
+
     def stop(self) -> None:
         """Submit no more."""
         self._stopping.set()

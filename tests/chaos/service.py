@@ -16,28 +16,28 @@ import httpx
 from api.bootstrap import PROJECT, bootstrap
 from api.settings import ApiSettings
 from db import jobs, projects, records
-from db.blobs import BlobStore
 from db.records import Record
 from db.session import Database
 from db.settings import StorageSettings
 from db.state import ENDED
 from tests.chaos import durability, nursery, stall
 from tests.integration.workers.workplace import alive, children, descendants
-from tests.servers import Postgres, Server, Valkey, free_port, remove_left_over
+from tests.servers import S3, Postgres, Server, Valkey, free_port, remove_left_over
 
 LEASE_S = 3.0
 _ALL = 100_000
 _DISK_BYTES = 256 << 20
-_READY_WITHIN_S = 60.0
+_READY_WITHIN_S = 180.0
 _SETTINGS = {
-    "LOW_SPACE_BYTES": "1000000",
-    "WARM_ENGINES": "0",
-    "LEASE_S": str(LEASE_S),
-    "HEARTBEAT_S": "0.5",
-    "MAX_ATTEMPTS": "100000",  # how often a job is tried is not what is tested here
-    "BACKOFF_S": "0",
-    "REDISPATCH_AFTER_S": "1",
-    "SPACE_WAIT_S": "2",
+    "low_space_bytes": "1000000",
+    "warm_engines": "0",
+    "lease_s": str(LEASE_S),
+    "heartbeat_s": "0.5",
+    "max_attempts": "100000",  # how often a job is tried is not what is tested here
+    "backoff_s": "0",
+    "redispatch_after_s": "1",
+    "space_wait_s": "2",
+    "blobs_wait_s": "2",
 }
 _PARTS = {
     "api": ("api", {}),
@@ -78,22 +78,23 @@ class Service:
         self.broker = Valkey()
         self.postgres = Postgres() if profile == "scaled" else None
         url = self.postgres.create() if self.postgres else f"sqlite:///{self.home}/trainyard.db"
-        storage = StorageSettings(home=self.home, database_url=url)
+        self.bucket = S3() if profile == "scaled" else None
+        blobs = self.bucket.settings("chaos") if self.bucket else {}
+        storage = StorageSettings(home=self.home, database_url=url, **blobs)
         key_file = self.folder / "key"
         bootstrap(ApiSettings(), storage, key_file)
         self.database = Database(url)
-        self.blobs = BlobStore(storage.blobs_dir, low_space_bytes=0)
+        self.blobs = storage.open_blobs(low_space_bytes=0)
         self.url = f"http://127.0.0.1:{free_port()}"
         self.key = key_file.read_text().strip()
-        self._environment = self._settings(url)
+        self._environment = self._settings({"database_url": url, **blobs})
         self.pids: dict[str, int] = {}
         self._held: dict[str, float] = {}
         nursery.open_nursery()
 
-    def _settings(self, database_url: str) -> dict[str, str]:
-        where = {"HOME": str(self.home), "DATABASE_URL": database_url, "BROKER_URL": self.broker.url}
-        where["PORT"] = self.url.rpartition(":")[2]
-        ours = {f"TRAINYARD_{name}": value for name, value in (_SETTINGS | where).items()}
+    def _settings(self, storage: dict[str, str]) -> dict[str, str]:
+        where = {"home": str(self.home), "broker_url": self.broker.url, "port": self.url.rpartition(":")[2]}
+        ours = {f"TRAINYARD_{name.upper()}": value for name, value in (_SETTINGS | where | storage).items()}
         return {**os.environ, **ours, **durability.environment(self.folder), **stall.environment(self.folder)}
 
     def client(self) -> httpx.Client:
@@ -149,7 +150,7 @@ class Service:
         return [trainer for slot in self.slots() for trainer in children(slot)]
 
     def servers(self) -> list[Server]:
-        return [server for server in (self.broker, self.postgres) if server is not None]
+        return [server for server in (self.broker, self.postgres, self.bucket) if server is not None]
 
     def cut_power(self) -> int:
         """End every process at once, and lose what no fsync had made durable; how many blobs that took."""

@@ -1,0 +1,150 @@
+"""Blobs in a bucket of any store that speaks S3."""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import BinaryIO
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+from db.blobs import CHUNK_BYTES, BlobStore, is_sha256
+from db.errors import BlobsUnavailable, Damaged
+
+_PART_BYTES = 8 << 20
+"""A larger blob goes up in parts of this size, several at a time."""
+_FRESH_S = 30.0
+"""A blob stored so long ago at most need not be stored again to count as new: what sweeps remove is a minute old."""
+_GIVE_UP_AFTER = timedelta(seconds=20)
+
+
+class Bucket(BlobStore):
+    """Blobs as objects `prefix/ab/cd/abcd...`, which appear whole or not at all.
+
+    A blob is written to `root/tmp` first, for its name is known when its last byte is; there it costs
+    disk space until it has gone up. Whoever reads a blob whole is told when its bytes are not those of
+    its name. S3 has no way to remove an object unless it has changed: one that is stored again between
+    the last look of a sweep and its removal, a request apart, is lost. Raises db.errors.BlobsUnavailable
+    when the bucket cannot be reached for 20 s.
+    """
+
+    def __init__(self, root: Path, store: S3Store, low_space_bytes: int) -> None:
+        super().__init__(root, low_space_bytes)
+        self._store = store
+
+    def exists(self, sha256: str) -> bool:
+        return self._stored_at(sha256) is not None
+
+    def open(self, sha256: str) -> BinaryIO:
+        with ExitStack() as failed:
+            file = failed.enter_context(tempfile.TemporaryFile(dir=self._tmp))
+            self._download(sha256, file)
+            file.seek(0)
+            failed.pop_all()
+        return file
+
+    def chunks(self, sha256: str, span: range) -> Iterator[bytes]:
+        if not span:
+            return
+        with _told_apart():
+            found = obstore.get(self._store, self._key(sha256), options={"range": (span.start, span.stop)})
+            for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
+
+    def link_to(self, sha256: str, target: Path) -> None:
+        with target.open("xb") as file:
+            self._download(sha256, file)
+        target.chmod(0o444)
+
+    def renew(self, sha256: str) -> bool:
+        stored_at = self._stored_at(sha256)
+        return stored_at is not None and time.time() - stored_at < _FRESH_S
+
+    def take(self, temporary: Path, sha256: str) -> None:
+        with _told_apart():
+            obstore.put(self._store, self._key(sha256), temporary, chunk_size=_PART_BYTES)
+        temporary.unlink()
+
+    def writable(self) -> bool:
+        try:
+            self._stored_at("0" * 64)
+        except BlobsUnavailable:
+            return False
+        return super().writable()
+
+    def unused_since(self, folder: str, moment: float) -> list[str]:
+        with _told_apart():
+            found = [meta for page in obstore.list(self._store, folder) for meta in page]
+        names = {meta["path"].rpartition("/")[2]: meta["last_modified"].timestamp() for meta in found}
+        return [name for name, stored_at in names.items() if is_sha256(name) and stored_at < moment]
+
+    def discard(self, sha256: str, moment: float) -> bool:
+        stored_at = self._stored_at(sha256)
+        if stored_at is None or stored_at >= moment:
+            return False
+        with _told_apart():
+            obstore.delete(self._store, self._key(sha256))
+        return True
+
+    def _key(self, sha256: str) -> str:
+        return self.path(sha256).relative_to(self.root).as_posix()
+
+    def _stored_at(self, sha256: str) -> float | None:
+        """When the blob was stored, in Unix seconds of the bucket's clock; None when it is not."""
+        try:
+            with _told_apart():
+                return obstore.head(self._store, self._key(sha256))["last_modified"].timestamp()
+        except FileNotFoundError:
+            return None
+
+    def _download(self, sha256: str, file: BinaryIO) -> None:
+        digest = hashlib.sha256()
+        with _told_apart():
+            for chunk in obstore.get(self._store, self._key(sha256)).stream(min_chunk_size=CHUNK_BYTES):
+                digest.update(chunk)
+                file.write(chunk)
+        if digest.hexdigest() != sha256:
+            raise Damaged(sha256)
+
+
+def open_bucket(
+    url: str,
+    root: Path,
+    low_space_bytes: int,
+    *,
+    endpoint: str | None,
+    region: str,
+    key_id: str | None,
+    secret: str | None,
+) -> Bucket:
+    """The blobs below `s3://bucket/prefix`. Without a key, AWS_... in the environment and the machine's role are asked.
+
+    Raises:
+        ValueError: the URL is another one.
+    """
+    bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
+    if not url.startswith("s3://") or not bucket:
+        raise ValueError(f"TRAINYARD_BLOBS is {url!r}; s3://bucket or s3://bucket/prefix is expected")
+    config = {"endpoint": endpoint, "region": region, "access_key_id": key_id, "secret_access_key": secret}
+    store = S3Store(
+        bucket,
+        prefix=prefix or None,
+        config={name: value for name, value in config.items() if value is not None},  # pyright: ignore[reportArgumentType]
+        client_options={"allow_http": endpoint is not None, "timeout": timedelta(minutes=10)},
+        retry_config={"retry_timeout": _GIVE_UP_AFTER},
+    )
+    return Bucket(root, store, low_space_bytes)
+
+
+@contextmanager
+def _told_apart() -> Iterator[None]:
+    """Tell a bucket that is away from a blob that is not there, without the callers knowing obstore."""
+    try:
+        yield
+    except BaseError as error:
+        raise BlobsUnavailable(f"the blob store cannot answer: {str(error).splitlines()[0]}") from error
