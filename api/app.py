@@ -22,6 +22,7 @@ from api.models.routes import router as models
 from api.openai.routes import router as openai
 from api.openapi import add_openapi
 from api.page.routes import add_page
+from api.plans.routes import router as plans
 from api.preview.routes import router as preview
 from api.session.routes import router as session
 from api.settings import ApiSettings, key_secret
@@ -63,7 +64,7 @@ def create_app(
         desk=Desk(storage.desk_socket),
         intake=GroupWriter(database, submit.write),
     )
-    for router in (jobs, stream, files, models, kinds, preview, fleet, me.router, session, openai):
+    for router in (jobs, stream, files, models, kinds, plans, preview, fleet, me.router, session, openai):
         app.include_router(router, prefix="/v1")
     for router in (health.router, docs.router):
         app.include_router(router)

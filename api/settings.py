@@ -22,6 +22,12 @@ class ApiSettings(BaseSettings):
     max_upload_bytes: int = Field(default=64 * 2**30, ge=1)
     max_body_bytes: int = Field(default=2**20, ge=1024, description="Of a JSON body.")
     max_line_bytes: int = Field(default=MAX_LINE_BYTES, ge=64, description="Of one row of an uploaded file.")
+    price_per_hour: float | None = Field(
+        default=None, ge=0, description="Of a worker's machine; plans tell costs by it."
+    )
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    power_w: float | None = Field(default=None, ge=0, description="What a worker's machine draws under load.")
+    co2e_g_per_kwh: float | None = Field(default=None, ge=0, description="Of the electricity that it draws.")
     secure_cookie: bool = Field(default=False, description="Set it where browsers come through a TLS proxy.")
     page_dir: Path = Field(default=PAGE_DIR, description="Where the dashboard has been built.")
     secret: SecretStr | None = Field(

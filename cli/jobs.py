@@ -20,6 +20,7 @@ from cli.output import (
     print_rows,
     say,
 )
+from cli.plan import foretold, tell_plan
 from cli.spec import TEMPLATES, load_spec, override, upload_paths
 from cli.stream import follow_stream
 from cli.tokens import tokens
@@ -65,6 +66,7 @@ _FIELDS: list[Column] = [
     ("latest", lambda row: _figures(row.get("progress"))),
     ("result", lambda row: _figures((row.get("result") or {}).get("metrics"))),
     ("made", _made),
+    ("foretold", foretold),
     ("row by row", lambda row: ", ".join(row.get("result_files") or [])),
     ("error", _error),
     ("created", lambda row: moment(row["created_at"])),
@@ -89,6 +91,9 @@ _ROW_COLUMNS: list[Column] = [
 ]
 
 
+_set = click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a field: --set seed=7")
+
+
 @click.group()
 def jobs() -> None:
     """Jobs: pretrain, sft, dpo, eval."""
@@ -107,17 +112,30 @@ def init(kind: str) -> None:
 
 
 @jobs.command()
-@click.option("-f", "--file", "path", required=True, help="The spec, YAML or JSON; - reads stdin.")
-@click.option("--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a field: --set seed=7")
+@click.option("-f", "--file", "path", help="The spec, YAML or JSON; - reads stdin.")
+@click.option("--plan", "plan_id", help="A plan of a dry run instead: the job follows it to the row.")
+@_set
+@click.option("--dry-run", is_flag=True, help="Make no job: tell what it would come to.")
 @click.option("--follow", "attach", is_flag=True, help="Watch it until it ends; the exit code tells how.")
 @format_options
-def create(path: str, assignments: tuple[str, ...], attach: bool, as_json: bool, quiet: bool) -> int:
+def create(
+    path: str | None,
+    plan_id: str | None,
+    assignments: tuple[str, ...],
+    dry_run: bool,
+    attach: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
     """Make a job. Data files that the spec names by path (relative to it) are checked and uploaded."""
-    spec, folder = load_spec(path)
-    override(spec, assignments)
+    if (path is None) == (plan_id is None):
+        raise click.UsageError("Give a spec with -f, or a plan with --plan.")
     client = Client()
-    upload_paths(client, spec, folder)
-    job = client.post("jobs", spec)
+    body = {"plan_id": plan_id} if path is None else _spec_at(client, path, assignments)
+    if dry_run:
+        tell_plan(client, body, as_json=as_json, quiet=quiet)
+        return Exit.OK
+    job = client.post("jobs", body)
     if not attach:
         print_fields(job, _FIELDS, as_json=as_json, quiet=quiet)
         say(f"  next: trainyard jobs logs -f {job['id']}")
@@ -126,6 +144,24 @@ def create(path: str, assignments: tuple[str, ...], attach: bool, as_json: bool,
     job = follow(client, job["id"])
     print_fields(job, _FIELDS, as_json=as_json, quiet=quiet)
     return tell_end(job)
+
+
+def _spec_at(client: Client, path: str, assignments: tuple[str, ...]) -> dict[str, Any]:
+    """The spec in a file, changed as asked, its data uploaded."""
+    spec, folder = load_spec(path)
+    override(spec, assignments)
+    upload_paths(client, spec, folder)
+    return spec
+
+
+@jobs.command("dry-run")
+@click.option("-f", "--file", "path", required=True, help="The spec, YAML or JSON; - reads stdin.")
+@_set
+@format_options
+def dry_run(path: str, assignments: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Tell what a job would come to: steps, tokens, memory, time and cost; `jobs create --plan` then makes just it."""
+    client = Client()
+    tell_plan(client, _spec_at(client, path, assignments), as_json=as_json, quiet=quiet)
 
 
 @jobs.command("ls")

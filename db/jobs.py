@@ -27,6 +27,7 @@ class NewJob(NamedTuple):
     kind: str
     priority: int
     base_artifact_id: str | None = None
+    plan_id: str | None = None
 
 
 def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:

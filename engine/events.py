@@ -101,6 +101,25 @@ class Exported(EventPart):
     """The path of the adapter, exported before, that this model has in its weights."""
 
 
+class Used(EventPart):
+    """What a run took that was done in one go; what needs a plan is null for models that none is made for.
+
+    `runtime_bytes` is what of the peak is not tensors, `effort` what the time of a run depends on (engine.plan.work).
+    """
+
+    type: Literal["used"] = "used"
+    steps: int
+    tokens: int
+    trained_tokens: int
+    device: str
+    precision: str
+    method: str
+    peak_memory_bytes: int
+    runtime_bytes: int | None = None
+    flops: float | None = None
+    effort: dict[str, float] | None = None
+
+
 class Finished(EventPart):
     """The run is done; `metrics` are its result, `groups` the same figures by the subjects of its rows."""
 
@@ -129,5 +148,5 @@ class Failed(EventPart):
     mend: str
 
 
-AnyEvent: TypeAlias = Started | Log | Metrics | Sample | CheckpointSaved | Exported | Finished | Stopped | Failed
+AnyEvent: TypeAlias = Started | Log | Metrics | Sample | CheckpointSaved | Exported | Used | Finished | Stopped | Failed
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])

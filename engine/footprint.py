@@ -42,10 +42,11 @@ class Footprint:
             with suppress(OSError):
                 _FORGET_PEAK.write_text("5")
 
-    def report(self, journal: Journal, optimizer: torch.optim.Optimizer) -> None:
+    def report(self, journal: Journal, optimizer: torch.optim.Optimizer) -> dict[str, int]:
         """Tell what was held as the event `memory_measured`."""
         held = self.measured(optimizer)
         journal.log("info", "memory_measured", f"up to {held['total'] / 2**30:.2f} GiB were held", **held)
+        return held
 
     def measured(self, optimizer: torch.optim.Optimizer) -> dict[str, int]:
         """Bytes; `passes` is what the passes held at most: activations, gradients, logits and workspace."""

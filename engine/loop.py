@@ -25,6 +25,7 @@ from engine.selection import Selection
 from engine.session import Session
 from engine.spikes import Outcome, SpikeWatch
 from engine.stop import StopRequested
+from engine.tally import Tally
 
 
 class Training:
@@ -51,6 +52,8 @@ class Training:
         self.spikes = SpikeWatch(self.progress, self.hyper.on_loss_spike, self.journal, self.stream.files)
         self.row_log = _row_log_of(session) if session.ranks.leads else None
         self.saved_step = None if session.start is None else self.progress.step
+        self.started_step = self.progress.step
+        self.tally = Tally()
         self.elapsed_before_s = self.progress.elapsed_s
         self.started_s = time.perf_counter()
 
@@ -86,7 +89,7 @@ class Training:
                 if self._due(checkpoints.save_steps, self.saved_step):
                     self._save()
                 if progress.step == self.total_steps:
-                    footprint.report(self.journal, self.strategy.optimizer)
+                    self._tell_used(footprint.report(self.journal, self.strategy.optimizer))
                     break
                 session.stop.check()
                 if self._ends_early():
@@ -120,7 +123,7 @@ class Training:
         else:
             values["skipped"] = 1.0
         self.strategy.clear()
-        self._advance(work, outcome)
+        self._advance(batches, work, outcome)
         values |= {"tokens": float(self.progress.tokens), "data_wait_s": waited_s, "epoch": self.stream.epoch()}
         if self.scale.active:
             values["loss_scale"] = self.scale.value
@@ -154,15 +157,21 @@ class Training:
             return False
         return self.spikes.allows(outcome)
 
-    def _advance(self, work: Work, outcome: Outcome) -> None:
+    def _advance(self, batches: list[Batch], work: Work, outcome: Outcome) -> None:
         progress = self.progress
         progress.step += 1
         progress.cursor = self.stream.cursor
         progress.tokens += int(work.tokens)
         progress.trained_tokens += int(work.labels)
         progress.train_loss = outcome.loss
+        self.tally.add(batches, work, self.session.ranks.count)
         if self.row_log is not None:
             self.row_log.append(progress.step, outcome.rows)
+
+    def _tell_used(self, held: dict[str, int]) -> None:
+        """A run that was gone on with knows only a part of what it took, and says nothing."""
+        if self.started_step == 0:
+            self.journal.write("used", **self.tally.usage(self.session, self.spec, held))
 
     def _tell_skipped(self, step: int) -> None:
         self.journal.log(

@@ -3,7 +3,7 @@
 from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
@@ -25,6 +25,8 @@ class Material(NamedTuple):
     spec: TrainingSpec
     tokenizer: PreTrainedTokenizerFast
     rows: Rows
+    config: dict[str, Any]
+    """Of the model (config.json)."""
 
     @property
     def mixture(self) -> Mixture:
@@ -46,4 +48,4 @@ def material_of(root: Path) -> Material:
     with closing(Journal(run.events)) as journal:
         objective = objective_of(run, spec, journal)
         tokenizer = objective.tokenizer()
-        return Material(spec, tokenizer, objective.documents(tokenizer))
+        return Material(spec, tokenizer, objective.documents(tokenizer), objective.config(tokenizer))

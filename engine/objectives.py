@@ -27,6 +27,10 @@ class Objective(Protocol):
         """Of the model to start from, with a chat template where the kind needs one."""
         ...
 
+    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+        """What the model's config.json says, or will say."""
+        ...
+
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
         """What is trained on and scored, made of the files; no weights are needed for it."""
         ...

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.failure import classified
+from engine.forecast import forecast
 from engine.material import material_of
 from engine.preview import preview
 from engine.stop import StopFlag, StopRequested
@@ -24,7 +25,11 @@ def _preview(asked: dict[str, Any], stop: StopFlag) -> Answer:
     yield preview(material_of(Path(asked["run_dir"])), asked, stop)
 
 
-_ANSWERS: dict[str, Callable[[dict[str, Any], StopFlag], Answer]] = {"preview": _preview}
+def _forecast(asked: dict[str, Any], stop: StopFlag) -> Answer:
+    yield forecast(material_of(Path(asked["run_dir"])), asked, stop)
+
+
+_ANSWERS: dict[str, Callable[[dict[str, Any], StopFlag], Answer]] = {"preview": _preview, "forecast": _forecast}
 
 
 def serve(questions: IO[str], answers: IO[str]) -> None:

@@ -9,7 +9,7 @@ from db.blobs import Blob
 from db.session import Session
 from db.state import JobState
 from engine.errors import EXIT_OK, EXIT_STOPPED
-from engine.events import Exported, Finished
+from engine.events import Exported, Finished, Used
 from workers import failures, process, stage
 from workers.attempt import Attempt
 from workers.claim import Lease, LeaseLostError
@@ -27,7 +27,7 @@ def settle(attempt: Attempt, end: End) -> None:
     if lease.cancel_requested.is_set():
         cancel(lease, end.exit_code)
     elif succeeded and end.finished is not None:
-        succeed(attempt, end.finished, end.exported)
+        succeed(attempt, end.finished, end.exported, end.used)
     elif stopped:
         give_back(lease)
     else:
@@ -39,7 +39,7 @@ def settle(attempt: Attempt, end: End) -> None:
             give_up(lease, failure, attempt.settings)
 
 
-def succeed(attempt: Attempt, finished: Finished, exported: list[Exported]) -> None:
+def succeed(attempt: Attempt, finished: Finished, exported: list[Exported], used: Used | None) -> None:
     """Publish the results, models or figures with a file of items, and end the job in the same transaction.
 
     Each has been loaded and evaluated by the engine before it said so; every file of it is
@@ -59,6 +59,7 @@ def succeed(attempt: Attempt, finished: Finished, exported: list[Exported]) -> N
             return
         message = _publish(s, attempt, results) if results else "evaluated"
         result: dict[str, Any] = {"metrics": finished.metrics, "groups": finished.groups}
+        result["usage"] = None if used is None else used.model_dump(mode="json", exclude={"seq", "time", "type"})
         result["files"] = [_keep_items(s, lease, items, int(finished.metrics["eval_rows"] or 0))] if items else []
         result["files"] += [_keep_archive(s, lease, archive) for archive in archives]
         leases.settle(

@@ -25,6 +25,7 @@ from engine.events import (
     Sample,
     Started,
     Stopped,
+    Used,
 )
 from workers import stage
 from workers.attempt import Attempt
@@ -47,6 +48,7 @@ class End(NamedTuple):
     """In the order of their making: what is merged comes after the adapter in it."""
     finished: Finished | None
     failed: Failed | None
+    used: Used | None
 
 
 class Supervision:
@@ -80,7 +82,7 @@ class Supervision:
         if self._lease.lost.is_set():
             raise LeaseLostError(self._lease.job.id)
         last = self._last
-        return End(exit_code, self._exported, last.get(Finished), last.get(Failed))
+        return End(exit_code, self._exported, last.get(Finished), last.get(Failed), last.get(Used))
 
     def _follow(self) -> int:
         while True:
@@ -133,7 +135,7 @@ class Supervision:
                 self._publish_checkpoint(event)
             case Exported():
                 self._exported.append(event)
-            case Finished() | Failed():
+            case Used() | Finished() | Failed():
                 self._last[type(event)] = event
             case Stopped(step=step, time=told_at):
                 self._tell("stopped", "info", f"stopped at step {step}, saved", {"step": step}, told_at)

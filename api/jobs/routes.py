@@ -16,19 +16,33 @@ from api.jobs.curves import curve
 from api.jobs.rows import rows
 from api.jobs.schemas import CurveObject, EventObject, JobConfig, JobObject, MetricObject, Status, StepRows
 from api.models.schemas import ArtifactObject
+from api.plans import service as plans
+from api.plans.schemas import PlanObject
 from engine.jobs import JOB_SPEC, SPECS
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
 SPEC_SCHEMA = JOB_SPEC.json_schema(ref_template="#/components/schemas/{model}")
+_PLAN_SCHEMA = {
+    "type": "object",
+    "title": "PlannedJob",
+    "required": ["plan_id"],
+    "additionalProperties": False,
+    "properties": {"plan_id": {"type": "string", "description": "A plan, which the job then follows to the row."}},
+}
 _SPEC_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {k: v for k, v in SPEC_SCHEMA.items() if k != "$defs"}}},
+        "content": {
+            "application/json": {
+                "schema": {"anyOf": [{k: v for k, v in SPEC_SCHEMA.items() if k != "$defs"}, _PLAN_SCHEMA]}
+            }
+        },
     }
 }
 
 _MAX_SEQ = 2**53
+DryRun = Annotated[bool, Query(description="Make no job: tell what it would come to, as a plan that can be submitted.")]
 Kind = Annotated[str | None, Query(pattern=f"^({'|'.join(SPECS)})$")]
 StatusFilter = Annotated[Status | None, Query()]
 AfterSeq = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last seq of the page before.")]
@@ -48,12 +62,15 @@ Split = Annotated[Literal["train", "eval"] | None, Query()]
     "",
     status_code=201,
     response_model=JobObject,
-    responses=documented(400, 401, 404, 413, 415, 422, 507),
+    responses={200: {"model": PlanObject, "description": "The plan."}}
+    | documented(400, 401, 404, 413, 415, 422, 503, 507),
     openapi_extra=_SPEC_BODY,
 )
-async def create_job(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Submit a job; it runs as soon as a worker is free."""
+async def create_job(service: ServiceDep, caller: CallerDep, request: Request, dry_run: DryRun = False) -> Response:
+    """Submit a job, which runs as soon as a worker is free; or, with `dry_run`, plan it."""
     body = await read_json(request, service.settings.max_body_bytes)
+    if dry_run:
+        return answer(await plans.make(service, caller, body))
     job = await submit.create(service, caller, body, ask_of(request, caller, body))
     return answer(job, 201, {"Location": f"/v1/jobs/{job.id}"})
 

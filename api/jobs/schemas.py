@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import Object
+from api.plans.schemas import JobPlan
 from db.models import Event, Metric
 
 Status = Literal["queued", "preparing", "running", "pausing", "paused", "succeeded", "failed", "cancelled"]
@@ -66,6 +67,7 @@ class JobObject(Object):
     error: JobError | None
     result: JobResult | None
     result_files: list[str]
+    plan: JobPlan | None
     artifacts: list[ArtifactSummary]
     last_seq: int
 

@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from api.auth import Caller
 from api.deps import Service
-from api.errors import ApiError, Fault
+from api.errors import ApiError, Fault, not_found
 from api.intents import once
 from api.jobs.schemas import JobObject
 from api.jobs.views import fresh_objects
 from api.validation import invalid
-from db import artifacts, files, jobs, lineage
+from db import artifacts, files, jobs, lineage, plans
 from db.intents import Ask
 from db.models import Artifact, File
 from db.session import Session
@@ -36,21 +36,37 @@ class Submission(NamedTuple):
 
     project_id: str
     spec: AnySpec
+    plan_id: str | None = None
     ask: Ask | None = None
 
 
 async def create(service: Service, caller: Caller, body: Any, ask: Ask | None = None) -> JobObject:
     """A queued job, or the one that the same request made before. The dispatcher is told after the commit.
 
+    The body is a spec, or {"plan_id": ...} and nothing beside it.
+
     Raises:
         ApiError: 422 or 404, with the path in the spec as `param`.
         LowSpace: the disk is nearly full.
     """
-    submission = Submission(caller.project_id, read_spec(body), ask)
+    if isinstance(body, dict) and body.keys() == {"plan_id"}:
+        submission = await service.look(_planned, service, caller, body["plan_id"])
+    else:
+        submission = Submission(caller.project_id, read_spec(body))
+    submission = submission._replace(ask=ask)
     service.blobs.require_space()
     shown = await service.intake.put(submission)
     service.dispatcher.wake()
     return shown
+
+
+def _planned(service: Service, caller: Caller, plan_id: Any) -> Submission:
+    """What a plan binds to: its spec has no `auto` left that a machine could decide another way."""
+    with service.database.read() as session:
+        plan = plans.get(session, caller.project_id, plan_id) if isinstance(plan_id, str) else None
+    if plan is None:
+        raise not_found("plan", str(plan_id))
+    return Submission(caller.project_id, read_spec(plan.spec), plan.id)
 
 
 def checked(service: Service, caller: Caller, body: Any) -> jobs.NewJob:
@@ -82,7 +98,7 @@ def write(session: Session, submissions: Sequence[Submission]) -> list[JobObject
 
 def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
     keep = cache(partial(files.keep, session))  # a sweep names the same files again and again
-    checked = [_checked(session, keep, each.project_id, each.spec) for each in submissions]
+    checked = [_checked(session, keep, each.project_id, each.spec, each.plan_id) for each in submissions]
     rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
     made = iter(fresh_objects(session, rows))
     return [next(made) if isinstance(new, jobs.NewJob) else new for new in checked]
@@ -101,14 +117,17 @@ def _write_once(session: Session, submission: Submission) -> JobObject | Excepti
         return refusal
 
 
-def _checked(session: Session, keep: Keep, project_id: str, spec: AnySpec) -> jobs.NewJob | ApiError:
+def _checked(
+    session: Session, keep: Keep, project_id: str, spec: AnySpec, plan_id: str | None = None
+) -> jobs.NewJob | ApiError:
     try:
         _check_files(keep, project_id, spec)
         pinned = _pin(session, project_id, spec)
     except ApiError as refusal:
         return refusal
     base_id = None if pinned.base is None else pinned.base.id
-    return jobs.NewJob(project_id, pinned.spec.model_dump(mode="json"), spec.kind, spec.resources.priority, base_id)
+    told = pinned.spec.model_dump(mode="json")
+    return jobs.NewJob(project_id, told, spec.kind, spec.resources.priority, base_id, plan_id)
 
 
 def read_spec(body: Any) -> AnySpec:

@@ -5,8 +5,9 @@ from typing import Any
 
 from api.jobs.schemas import ArtifactSummary, JobError, JobObject, JobResult
 from api.jobs.waiting import Wait, waits
-from db import artifacts
-from db.models import Artifact, Job
+from api.plans.figures import job_plan
+from db import artifacts, plans
+from db.models import Artifact, Job, Plan
 from db.session import Session
 from db.state import JobState
 
@@ -21,18 +22,22 @@ def job_object(session: Session, job: Job) -> JobObject:
 def job_objects(session: Session, rows: Sequence[Job]) -> list[JobObject]:
     """The same for a page of jobs; what they start from and what they made takes two queries for all of them."""
     bases, made = artifacts.of_jobs(session, rows, kinds=_MADE)
+    followed = plans.of_jobs(session, {job.plan_id for job in rows if job.plan_id})
     standing = zip(rows, waits(session, rows), strict=True)
-    return [_job_object(job, wait, bases.get(job.base_artifact_id or ""), made) for job, wait in standing]
+    return [_job_object(job, wait, bases.get(job.base_artifact_id or ""), made, followed) for job, wait in standing]
 
 
 def fresh_objects(session: Session, rows: Sequence[Job]) -> list[JobObject]:
     """The same for jobs that this transaction made: the queue is counted once for all of them."""
     bases, _ = artifacts.of_jobs(session, rows, kinds=_MADE)
+    followed = plans.of_jobs(session, {job.plan_id for job in rows if job.plan_id})
     standing = zip(rows, waits(session, rows, fresh=True), strict=True)
-    return [_job_object(job, wait, bases.get(job.base_artifact_id or ""), []) for job, wait in standing]
+    return [_job_object(job, wait, bases.get(job.base_artifact_id or ""), [], followed) for job, wait in standing]
 
 
-def _job_object(job: Job, wait: Wait, base: Artifact | None, made: list[Artifact]) -> JobObject:
+def _job_object(
+    job: Job, wait: Wait, base: Artifact | None, made: list[Artifact], followed: dict[str, Plan]
+) -> JobObject:
     progress = job.progress or {}
     return JobObject.model_validate(
         {
@@ -56,6 +61,7 @@ def _job_object(job: Job, wait: Wait, base: Artifact | None, made: list[Artifact
             "error": _error(job),
             "result": None if job.result is None else _result(job.result),
             "result_files": (job.result or {}).get("files", []),
+            "plan": job_plan(job, followed.get(job.plan_id or "")),
             "artifacts": [summary(artifact) for artifact in made if artifact.job_id == job.id],
             "last_seq": job.last_seq,
         }

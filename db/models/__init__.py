@@ -10,6 +10,7 @@ from db.models.intent import Intent
 from db.models.job import Job
 from db.models.metric import Metric
 from db.models.outbox import Outbox
+from db.models.plan import Plan
 from db.models.project import Project
 from db.models.row import Row
 from db.models.worker import Worker
@@ -25,6 +26,7 @@ __all__ = [
     "Job",
     "Metric",
     "Outbox",
+    "Plan",
     "Project",
     "Row",
     "Worker",

@@ -49,6 +49,12 @@ class Job(Row):
             sqlite_where=text("lease_expires_at IS NOT NULL"),
         ),
         Index(
+            "ix_jobs_plan",
+            "plan_id",
+            postgresql_where=text("plan_id IS NOT NULL"),
+            sqlite_where=text("plan_id IS NOT NULL"),
+        ),
+        Index(
             "ix_jobs_base",
             "base_artifact_id",
             postgresql_where=text("base_artifact_id IS NOT NULL"),
@@ -62,6 +68,7 @@ class Job(Row):
     spec: Mapped[dict[str, Any]]
     state: Mapped[str]
     priority: Mapped[int]
+    plan_id: Mapped[str | None] = mapped_column(ForeignKey("plans.id"))
     base_artifact_id: Mapped[str | None] = mapped_column(ForeignKey("artifacts.id", use_alter=True))
     created_at: Mapped[float]
     started_at: Mapped[float | None]

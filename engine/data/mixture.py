@@ -1,7 +1,7 @@
 """What a job draws its rows from: one supply of documents, or several by their shares."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from engine.data.corpus import Corpus
 
@@ -62,6 +62,8 @@ class Rows:
 
     train: Supply | Mixture | None
     validation: Corpus | None
+    reference: Literal["never", "once", "each_step"] = "never"
+    """Whether, besides what is trained, the starting weights score each document: before the first step, or in each."""
 
     def probe(self, documents: int) -> Corpus:
         """The first training documents."""

@@ -1,7 +1,7 @@
 """The model that a tuning job trains: all weights, or an adapter over a frozen base, in full or in 4 bits."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from peft import PeftModel
 from torch import nn
@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from engine.data.chat import ensure_chat_template
 from engine.journal import Journal
 from engine.model.adapters import load_adapter, new_adapter, shape_of
+from engine.model.config import config_of
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
 from engine.model.merged import merged_model
 from engine.model.quantize import linear_layers, was_quantized
@@ -61,6 +62,10 @@ class Start(NamedTuple):
         if self.chat and ensure_chat_template(tokenizer):
             self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was added")
         return tokenizer
+
+    def config(self) -> dict[str, Any]:
+        """What the base's config.json says."""
+        return config_of(self.run.base_model()).to_dict()
 
     def _whole(self, folder: Path | None, machine: Machine, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
         """All weights, an adapter that the job starts from merged into the base that it was trained over."""

@@ -1,8 +1,9 @@
-"""What a job will need of memory, from its spec and the numbers in the model's config.json; nothing is loaded."""
+"""What a job will need, from its spec and the numbers in the model's config.json; nothing is loaded."""
 
 from engine.plan.memory import MemoryPlan, plan_memory
 from engine.plan.setting import Setting
 from engine.plan.shape import Shape
+from engine.plan.work import Counts, Effort, Work
 from engine.plan.workload import Workload
 
-__all__ = ["MemoryPlan", "Setting", "Shape", "Workload", "plan_memory"]
+__all__ = ["Counts", "Effort", "MemoryPlan", "Setting", "Shape", "Work", "Workload", "plan_memory"]

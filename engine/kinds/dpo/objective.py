@@ -60,10 +60,15 @@ class DpoObjective:
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return self.start.tokenizer()
 
+    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - a new model's is made for it
+        return self.start.config()
+
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
         train = self._corpus(self.sources.train, tokenizer, "training")
         tokenized = partial(self._corpus, tokenizer=tokenizer, name="validation")
-        return Rows(train, held_out_corpus(self.sources, tokenized, self.journal))
+        once = self.spec.dpo.reference == "cached"
+        held_out = held_out_corpus(self.sources, tokenized, self.journal)
+        return Rows(train, held_out, "once" if once else "each_step")
 
     def rows(self, subject: Subject) -> Rows:
         made = self.documents(subject.tokenizer)
@@ -94,7 +99,7 @@ class DpoObjective:
             count = sum(map(len, corpora))
             self.journal.log("info", "reference_scored", f"scored {count} answers by the starting weights", count=count)
         made = [replace(corpus, reference=found) for corpus, found in zip(corpora, scores, strict=True)]
-        return Rows(made[0], made[1] if rows.validation is not None else None)
+        return replace(rows, train=made[0], validation=made[1] if rows.validation is not None else None)
 
     @contextmanager
     def _starting_weights(self, subject: Subject) -> Iterator[nn.Module]:

@@ -1,6 +1,7 @@
 """Evaluation: nothing is trained, the rows are scored as their format and the spec ask."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -21,7 +22,7 @@ from engine.kinds.eval.scores import Scores, Setting
 from engine.kinds.eval.spec import EvalSpec
 from engine.kinds.eval.tokens import token_scores
 from engine.model.adapters import load_adapter
-from engine.model.config import positions_of
+from engine.model.config import config_of, positions_of
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
 from engine.model.quantize import was_quantized
 from engine.precision import Machine
@@ -83,6 +84,9 @@ class EvalObjective:
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return _tokenizer_of(self.run.base_model(), self.run.adapter)
+
+    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - a new model's is made for it
+        return config_of(self.run.base_model()).to_dict()
 
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
         return Rows(None, self._corpus(tokenizer) if self.task in {"loss", "tokens"} else None)

@@ -46,6 +46,12 @@ class PretrainObjective(NextToken):
         texts = (str(row.row) for row in self.files.sample())
         return new_tokenizer(self.spec.tokenizer.type, texts, self.spec.tokenizer.vocab_size)
 
+    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+        spec = self.spec
+        if isinstance(spec.model, str):
+            return self.start.config()
+        return new_config(spec.model, tokenizer, max_length=spec.hyperparameters.max_length).to_dict()
+
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
         return self.files.rows(TextRecipe(tokenizer, self.spec.hyperparameters.max_length), self.journal)
 
@@ -54,9 +60,15 @@ def new_model(
     architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, max_length: int, device: torch.device
 ) -> PreTrainedModel:
     """A Llama with random weights, drawn from torch's seeded generator."""
+    config = new_config(architecture, tokenizer, max_length=max_length)
+    config._attn_implementation = PACKED  # noqa: SLF001 - transformers' own name for it; there is no public setter
+    return prepare(LlamaForCausalLM(config), device)
+
+
+def new_config(architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, max_length: int) -> LlamaConfig:
     heads = architecture.num_attention_heads
     special: dict[str, Any] = {name: getattr(tokenizer, name) for name in _SPECIAL_IDS}
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=architecture.hidden_size,
         intermediate_size=architecture.intermediate_size or _round_up(architecture.hidden_size * 8 // 3, 16),
@@ -68,8 +80,6 @@ def new_model(
         rope_parameters={"rope_type": "default", "rope_theta": architecture.rope_theta},
         **special,
     )
-    config._attn_implementation = PACKED  # noqa: SLF001 - transformers' own name for it; there is no public setter
-    return prepare(LlamaForCausalLM(config), device)
 
 
 def _round_up(number: int, multiple: int) -> int:

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: the next token of every answer."""
 
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
@@ -29,6 +30,9 @@ class SftObjective(NextToken):
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return self.start.tokenizer()
+
+    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - a new model's is made for it
+        return self.start.config()
 
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
         hyper = self.spec.hyperparameters

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from api.app import create_app
 from api.deps import Service
 from api.settings import ApiSettings
-from db import artifacts, keys, leases, projects
+from db import artifacts, keys, leases, plans, projects
 from db.artifacts import FileEntry
 from db.models import Artifact
 from db.session import Database
@@ -26,6 +26,28 @@ from db.state import JobState
 SECRET = b"a secret of tests"
 BROKER_DOWN = "redis://127.0.0.1:1/0"
 CHAT = b'{"messages": [{"role": "user", "content": "2+2?"}, {"role": "assistant", "content": "4"}]}\n'
+
+FORECAST = {
+    "steps": 10,
+    "tokens": 100,
+    "trained_tokens": 50,
+    "exact": True,
+    "ranks": 1,
+    "packing_efficiency": 0.9,
+    "files": [],
+    "validation_rows": 0,
+    "parameters": None,
+    "trainable_parameters": None,
+    "memory": None,
+    "room_bytes": None,
+    "fits": None,
+    "mend": None,
+    "flops": None,
+    "matmul_tflops": 0.5,
+    "eta": {"expected": 3600.0, "low": 1800.0, "high": 7200.0, "runs": 9},
+    "unplanned": None,
+}
+"""Of a job on a model that nothing but its time is planned for."""
 
 
 @dataclass
@@ -120,6 +142,12 @@ def published(
         assert artifact is not None
         leases.settle(session, job_id, fence, state=JobState.SUCCEEDED, result={"metrics": {"eval_loss": 1.5}})
     return artifact
+
+
+def a_plan(live: Live) -> str:
+    """The id of a plan that nobody had to make."""
+    with live.database.write() as session:
+        return plans.add(session, live.project_id, kind="pretrain", spec={}, forecast=FORECAST).id
 
 
 def stored(live: Live, content: bytes) -> tuple[str, int]:

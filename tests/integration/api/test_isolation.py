@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from db import artifacts
-from tests.integration.api.live import CHAT, Live, pretrain_spec, published, started, stored, text_file, upload
+from tests.integration.api.live import CHAT, Live, a_plan, pretrain_spec, published, started, stored, text_file, upload
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,7 @@ def objects(live: Live) -> dict[str, str]:
     return {
         "file_id": upload(live.mine).json()["id"],
         "job_id": job_id,
+        "plan_id": a_plan(live),
         "models": published(live, "secret-model", {"a": b"1"}).id,
         "adapters": published(live, "secret-adapter", {"a": b"1"}, kind="adapter").id,
         "checkpoints": checkpoint.id,
@@ -63,7 +64,7 @@ def test_every_route_answers_404_for_what_is_another_projects(live: Live, object
 
 
 def test_no_listing_shows_what_is_another_projects(live: Live, objects):
-    for noun in ("files", "jobs", "models", "adapters", "checkpoints"):
+    for noun in ("files", "jobs", "plans", "models", "adapters", "checkpoints"):
         assert live.mine.get(f"/v1/{noun}").json()["data"]
         assert live.theirs.get(f"/v1/{noun}").json()["data"] == []
 

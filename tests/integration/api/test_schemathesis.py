@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from db import artifacts
-from tests.integration.api.live import Live, published, started, stored, upload
+from tests.integration.api.live import Live, a_plan, published, started, stored, upload
 
 CASES = int(os.environ.get("TRAINYARD_FUZZ_CASES", "0"))
 """At least so many on each database (`make fuzz`); 0: one short round, for the suite."""
@@ -21,6 +21,7 @@ _SEED = 20261121
 _CONFIG = """
 [parameters]
 "path.job_id" = "{job_id}"
+"path.plan_id" = "{plan_id}"
 "path.file_id" = "{file_id}"
 "path.path" = "config.json"
 
@@ -78,7 +79,9 @@ def config(live: Live, path: Path) -> Path:
         )
     assert checkpoint is not None
     file_id = upload(live.mine).json()["id"]
-    path.write_text(_CONFIG.format(job_id=adapter.job_id, file_id=file_id, checkpoint_id=checkpoint.id))
+    path.write_text(
+        _CONFIG.format(plan_id=a_plan(live), job_id=adapter.job_id, file_id=file_id, checkpoint_id=checkpoint.id)
+    )
     return path
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, select, text
 
-from db import artifacts, files, intents, jobs, keys, leases, migrate, orders, outbox, projects, records, workers
+from db import artifacts, files, intents, jobs, keys, leases, migrate, orders, outbox, plans, projects, records, workers
 from db.models import Row
 from db.session import Database
 from db.state import JobState
@@ -28,7 +28,8 @@ def fill(url: str) -> None:
         files.add(
             s, project.id, filename="a", purpose="evals", size_bytes=1, sha256="a" * 64, format="chat", row_count=1
         )
-        (job,) = jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0)])
+        plan = plans.add(s, project.id, kind="sft", spec={}, forecast={})
+        (job,) = jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0, plan_id=plan.id)])
         assert leases.claim(s, job.id, worker="w", lease_s=60)
         assert leases.begin_running(s, job.id, 1)
         assert records.append(s, job.id, 1, events=[event()], metrics=[metric(1)], lease_s=60)

@@ -1,6 +1,7 @@
 """What the toy kind trains."""
 
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
@@ -9,6 +10,7 @@ from engine.data.source import read_source
 from engine.data.text import text_corpus
 from engine.journal import Journal
 from engine.kinds.toy.spec import ToySpec
+from engine.model.config import config_of
 from engine.model.load import Subject, load_model, load_tokenizer
 from engine.next_token import NextToken
 from engine.precision import Machine
@@ -25,6 +27,9 @@ class ToyObjective(NextToken):
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return load_tokenizer(self.run.base_model())
+
+    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+        return config_of(self.run.base_model()).to_dict()
 
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
         rows = read_source(self.run.required_data("train"), "pretrain")

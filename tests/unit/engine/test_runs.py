@@ -62,7 +62,7 @@ def test_every_kind_of_job_has_an_objective():
 
 def test_pretraining_tells_its_events_in_order(pretrained):
     told = [event["type"] for event in runs.events(pretrained) if event["type"] not in {"metrics", "log"}]
-    assert told == ["started", *["checkpoint"] * 6, "exported", "finished"]
+    assert told == ["started", *["checkpoint"] * 6, "used", "exported", "finished"]
 
 
 def test_the_start_tells_how_rows_are_attended_to(pretrained):

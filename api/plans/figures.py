@@ -1,0 +1,67 @@
+"""What was foretold of jobs, and what became of them."""
+
+from statistics import median
+from typing import Any
+
+from api.plans.schemas import Accuracy, Figures, HitRate, JobPlan
+from db.models import Job, Plan
+
+_WITHIN = {"steps": 0.0, "tokens": 0.0, "memory": 0.10, "time": 0.20}
+_FIGURE = {"steps": "steps", "tokens": "tokens", "memory": "peak_memory_bytes", "time": "seconds"}
+
+
+def job_plan(job: Job, plan: Plan | None) -> JobPlan | None:
+    """Both sides; None for a job that follows no plan."""
+    return None if plan is None else JobPlan(id=plan.id, predicted=_predicted(plan.forecast), actual=_actual(job))
+
+
+def accuracy(followed: list[tuple[Job, Plan]]) -> Accuracy:
+    """Over jobs that have succeeded."""
+    pairs = [(_predicted(plan.forecast), actual) for job, plan in followed if (actual := _actual(job)) is not None]
+    return Accuracy.model_validate({name: _hits(pairs, name) for name in _WITHIN})
+
+
+def past_run(job: Job) -> dict[str, Any] | None:
+    """A job that has ended, as forecasts learn from it."""
+    usage = (job.result or {}).get("usage")
+    if usage is None or usage["effort"] is None or job.started_at is None or job.finished_at is None:
+        return None
+    told = {name: usage[name] for name in ("method", "device", "precision", "effort", "runtime_bytes")}
+    return told | {"seconds": job.finished_at - job.started_at}
+
+
+def _predicted(forecast: dict[str, Any]) -> Figures:
+    memory, flops, eta = forecast["memory"], forecast["flops"], forecast["eta"]
+    return Figures(
+        steps=forecast["steps"],
+        tokens=forecast["tokens"],
+        trained_tokens=forecast["trained_tokens"],
+        flops=flops and flops["training"],
+        peak_memory_bytes=memory and memory["total"],
+        seconds=eta and eta["expected"],
+    )
+
+
+def _actual(job: Job) -> Figures | None:
+    usage = (job.result or {}).get("usage")
+    if usage is None or job.fence != 1 or job.started_at is None or job.finished_at is None:
+        return None
+    return Figures(
+        steps=usage["steps"],
+        tokens=usage["tokens"],
+        trained_tokens=usage["trained_tokens"],
+        flops=usage["flops"],
+        peak_memory_bytes=usage["peak_memory_bytes"],
+        seconds=job.finished_at - job.started_at,
+    )
+
+
+def _hits(pairs: list[tuple[Figures, Figures]], name: str) -> HitRate:
+    """The errors of a figure, relative to what was measured."""
+    figure = _FIGURE[name]
+    both = [(getattr(predicted, figure), getattr(actual, figure)) for predicted, actual in pairs]
+    errors = [abs(told - was) / was for told, was in both if told is not None and was]
+    if not errors:
+        return HitRate(jobs=0, share=None, median=None, worst=None)
+    held = sum(error <= _WITHIN[name] for error in errors)
+    return HitRate(jobs=len(errors), share=held / len(errors), median=median(errors), worst=max(errors))

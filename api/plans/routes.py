@@ -1,0 +1,29 @@
+"""/v1/plans. A plan is made by POST /v1/jobs?dry_run=true."""
+
+from fastapi import APIRouter, Response
+
+from api.answers import Page, answer
+from api.deps import After, CallerDep, Limit, ServiceDep
+from api.errors import documented
+from api.plans import service as plans
+from api.plans.schemas import Accuracy, PlanObject
+
+router = APIRouter(prefix="/plans", tags=["plans"])
+
+
+@router.get("", response_model=Page[PlanObject], responses=documented(401, 422))
+def list_plans(service: ServiceDep, caller: CallerDep, after: After = None, limit: Limit = 20) -> Response:
+    """List plans, newest first."""
+    return answer(plans.page(service, caller, after=after, limit=limit))
+
+
+@router.get("/accuracy", response_model=Accuracy, responses=documented(401))
+def show_plan_accuracy(service: ServiceDep, caller: CallerDep) -> Response:
+    """Tell how the plans of jobs that have succeeded came out."""
+    return answer(plans.accuracy(service, caller))
+
+
+@router.get("/{plan_id}", response_model=PlanObject, responses=documented(401, 404))
+def show_plan(service: ServiceDep, caller: CallerDep, plan_id: str) -> Response:
+    """Show a plan; costs are by today's prices."""
+    return answer(plans.show(service, caller, plan_id))

@@ -1,0 +1,136 @@
+"""Plans as the API shows them, and how they came out."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from api.answers import Object
+from api.preview.schemas import FileStatistics
+
+
+class Memory(BaseModel):
+    """Bytes on the device of a rank when most is held; `workspace` are copies of weights and gradients in the making."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    logits: int
+    workspace: int
+    runtime: int
+    total: int
+
+
+class Edit(BaseModel):
+    """A change of the spec: the path of a field, and its new value."""
+
+    path: str
+    value: Any
+
+
+class Mend(BaseModel):
+    """Three edits at most, with which the job fits, and the memory that it then needs."""
+
+    edits: list[Edit]
+    total_bytes: int
+
+
+class Flops(BaseModel):
+    """Operations of all matmuls: of the training steps, by the estimate of six for a weight and token, and of all that is run."""
+
+    training: float
+    six_nd: float
+    all: float
+
+
+class Eta(BaseModel):
+    """Seconds of work: 8 of 10 such jobs are expected between low_s and high_s. `runs` that have ended tell so; 0: none has."""
+
+    expected_s: float
+    low_s: float
+    high_s: float
+    runs: int
+
+
+class Cost(BaseModel):
+    """By the operator's price of an hour."""
+
+    expected: float
+    low: float
+    high: float
+    currency: str
+
+
+class Figures(BaseModel):
+    """What is foretold of a job and measured of it, side by side."""
+
+    steps: int
+    tokens: int
+    trained_tokens: int
+    flops: float | None
+    peak_memory_bytes: int | None
+    seconds: float | None
+
+
+class JobPlan(BaseModel):
+    """The plan that a job follows; `actual` once it has succeeded in one go."""
+
+    id: str
+    predicted: Figures
+    actual: Figures | None
+
+
+class PlanObject(Object):
+    """What a job of this spec will come to; nothing in the spec is left to the machine any more.
+
+    Submitted as {"plan_id": ...} it is binding: the same rows, tokens and steps. `exact` tells that all steps were
+    counted. Memory, operations and time are null for models that nothing is planned for; `unplanned` says why.
+    """
+
+    object: Literal["plan"] = "plan"
+    created_at: float
+    kind: str
+    spec: dict[str, Any]
+    steps: int
+    tokens: int
+    trained_tokens: int
+    exact: bool
+    packing_efficiency: float
+    files: list[FileStatistics]
+    validation_rows: int
+    parameters: int | None
+    trainable_parameters: int | None
+    ranks: int
+    memory: Memory | None
+    room_bytes: int | None
+    fits: bool | None
+    mend: Mend | None
+    flops: Flops | None
+    matmul_tflops: float
+    eta: Eta | None
+    cost: Cost | None
+    co2e_g: float | None
+    unplanned: str | None
+
+
+class HitRate(BaseModel):
+    """Of so many jobs, the share whose plan held; `worst` is the largest relative error, `median` that of half of them."""
+
+    jobs: int
+    share: float | None
+    median: float | None
+    worst: float | None
+
+
+class Accuracy(BaseModel):
+    """How plans came out: the newest 1,000 jobs that followed one and succeeded in one go."""
+
+    object: Literal["plan.accuracy"] = "plan.accuracy"
+    steps: HitRate
+    """Equal."""
+    tokens: HitRate
+    """Equal."""
+    memory: HitRate
+    """Within a tenth."""
+    time: HitRate
+    """Within a fifth."""

@@ -1,0 +1,110 @@
+"""What a dry run says of a job: its plan, in the order in which a person asks."""
+
+from typing import Any
+
+from cli.client import Client
+from cli.output import Column, duration, print_fields, say, size
+
+
+def _count(number: float | None) -> str:
+    return "" if number is None else f"{number:,.0f}"
+
+
+def _flops(plan: dict[str, Any]) -> str:
+    flops = plan["flops"]
+    return f"{flops['training']:.3g} (six for each weight and token: {flops['six_nd']:.3g})" if flops else ""
+
+
+def _memory(plan: dict[str, Any]) -> str:
+    memory = plan["memory"]
+    if memory is None:
+        return ""
+    parts = ", ".join(f"{name} {size(part)}" for name, part in memory.items() if part and name != "total")
+    return f"{size(memory['total'])}: {parts}"
+
+
+def _fits(plan: dict[str, Any]) -> str:
+    if plan["fits"] is None:
+        return ""
+    room = f"{size(plan['room_bytes'])} are free"
+    if plan["fits"]:
+        return f"yes, {room}"
+    mend = plan["mend"]
+    if mend is None:
+        return f"no, {room}, and no three changes would be enough"
+    edits = ", ".join(f"{edit['path']}={edit['value']}" for edit in mend["edits"])
+    return f"no, {room}; with {edits} it needs {size(mend['total_bytes'])}"
+
+
+def _time(plan: dict[str, Any]) -> str:
+    eta = plan["eta"]
+    if eta is None:
+        return ""
+    basis = (
+        f"by {eta['runs']} runs that have ended here" if eta["runs"] else "by the matmul rate: no run has ended here"
+    )
+    return f"{duration(eta['expected_s'])} ({duration(eta['low_s'])} to {duration(eta['high_s'])}, {basis})"
+
+
+def _cost(plan: dict[str, Any]) -> str:
+    cost = plan["cost"]
+    return f"{cost['expected']:.2f} {cost['currency']} ({cost['low']:.2f} to {cost['high']:.2f})" if cost else ""
+
+
+def _lost(name: str) -> Any:
+    return lambda plan: sum(file[name] for file in plan["files"]) or None
+
+
+_FIELDS: list[Column] = [
+    ("plan", lambda plan: plan["id"]),
+    ("kind", lambda plan: plan["kind"]),
+    ("steps", lambda plan: _count(plan["steps"])),
+    ("tokens", lambda plan: _count(plan["tokens"])),
+    ("trained tokens", lambda plan: _count(plan["trained_tokens"])),
+    ("counted", lambda plan: None if plan["exact"] else "the first steps; the rest is taken to be like them"),
+    ("packing", lambda plan: f"{plan['packing_efficiency']:.0%} of the rows' room is filled"),
+    ("training rows", lambda plan: _count(sum(file["rows"] for file in plan["files"]))),
+    ("held out", lambda plan: plan["validation_rows"]),
+    ("cut", _lost("truncated")),
+    ("left out, too long", _lost("dropped")),
+    ("left out, nothing to train", _lost("no_trained_token")),
+    ("weights", lambda plan: _count(plan["parameters"])),
+    ("of them trained", lambda plan: _count(plan["trainable_parameters"])),
+    ("memory", _memory),
+    ("fits", _fits),
+    ("operations", _flops),
+    ("time", _time),
+    ("cost", _cost),
+    ("CO2e", lambda plan: f"{plan['co2e_g']:.0f} g" if plan["co2e_g"] is not None else ""),
+    ("not planned", lambda plan: plan["unplanned"]),
+]
+
+
+def foretold(job: dict[str, Any]) -> str:
+    """What the plan of a job said, and what it came to."""
+    plan = job.get("plan")
+    if not plan:
+        return ""
+    said, was = plan["predicted"], plan["actual"]
+    told = [
+        f"{said['steps']:,} steps, {said['tokens']:,} tokens",
+        size(said["peak_memory_bytes"] or 0),
+        duration(said["seconds"]),
+    ]
+    if was is None:
+        return f"{', '.join(told)} ({plan['id']})"
+    came = [
+        f"{was['steps']:,} steps, {was['tokens']:,} tokens",
+        size(was["peak_memory_bytes"]),
+        duration(was["seconds"]),
+    ]
+    return f"{', '.join(told)}; it came to {', '.join(came)} ({plan['id']})"
+
+
+def tell_plan(client: Client, spec: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Have a job planned, and say what it would come to."""
+    plan = client.request("POST", "jobs", params={"dry_run": "true"}, json=spec, timeout=None).json()
+    print_fields(plan, _FIELDS, as_json=as_json, quiet=quiet)
+    say(
+        f"  next: trainyard jobs create --plan {plan['id']} --follow    # exactly this: the same rows, tokens and steps"
+    )

@@ -1,0 +1,22 @@
+"""Plans: what a job would come to, foretold."""
+
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.row import Row
+
+
+class Plan(Row):
+    """A spec in which nothing is open any more, and what a job made of it will come to. Jobs name the plan they follow."""
+
+    __tablename__ = "plans"
+    __table_args__ = (Index(None, "project_id", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    kind: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    forecast: Mapped[dict[str, Any]]
+    created_at: Mapped[float]

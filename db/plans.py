@@ -1,0 +1,56 @@
+"""Plans: kept when they are made, followed by jobs, and held against what those came to."""
+
+import time
+from collections.abc import Collection
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db import paging
+from db.ids import new_id
+from db.models import Job, Plan
+from db.state import JobState
+
+
+def add(s: Session, project_id: str, *, kind: str, spec: dict[str, Any], forecast: dict[str, Any]) -> Plan:
+    """A plan of this moment."""
+    plan = Plan(
+        id=new_id("plan"), project_id=project_id, kind=kind, spec=spec, forecast=forecast, created_at=time.time()
+    )
+    s.add(plan)
+    s.flush()
+    return plan
+
+
+def get(s: Session, project_id: str, plan_id: str) -> Plan | None:
+    """The project's plan of that id."""
+    return s.scalars(select(Plan).where(Plan.id == plan_id, Plan.project_id == project_id)).one_or_none()
+
+
+def page(s: Session, project_id: str, *, after: str | None, limit: int) -> tuple[list[Plan], bool]:
+    """Plans, newest first, and whether more follow."""
+    return paging.page(s, select(Plan).where(Plan.project_id == project_id), Plan.id, after=after, limit=limit)
+
+
+def of_jobs(s: Session, plan_ids: Collection[str]) -> dict[str, Plan]:
+    """Plans by their ids: those that jobs which the caller may see do follow."""
+    if not plan_ids:
+        return {}
+    return {plan.id: plan for plan in s.scalars(select(Plan).where(Plan.id.in_(plan_ids)))}
+
+
+def kept(s: Session, project_id: str, limit: int) -> list[tuple[Job, Plan]]:
+    """Jobs of the project that followed a plan to their end, newest first."""
+    query = (
+        select(Job, Plan)
+        .join(Plan, Plan.id == Job.plan_id)
+        .where(Job.project_id == project_id, Job.plan_id.is_not(None), Job.state == JobState.SUCCEEDED)
+    )
+    return [(job, plan) for job, plan in s.execute(query.order_by(Job.id.desc()).limit(limit))]
+
+
+def past(s: Session, limit: int) -> list[Job]:
+    """Jobs of all projects that succeeded at their first attempt, newest first: what this machine takes for what."""
+    query = select(Job).where(Job.state == JobState.SUCCEEDED, Job.fence == 1, Job.kind != "eval")
+    return list(s.scalars(query.order_by(Job.id.desc()).limit(limit)))

@@ -1,0 +1,34 @@
+"""How much of a corpus passes through a model, document by document."""
+
+import numpy as np
+
+from engine.data.corpus import Corpus, Ints
+from engine.data.stream import documents_in_order
+from engine.plan import Counts
+
+
+class Lengths:
+    """Of the documents of a corpus: tokens of their own, those that they take over from another, labels."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.corpus = corpus
+        self._shared = np.zeros(len(corpus), np.int64) if corpus.shared is None else corpus.shared
+        self.own = corpus.inputs() - self._shared
+        before = np.concatenate([[0], np.cumsum(corpus.trained, dtype=np.int64)])
+        self._labels: Ints = before[corpus.starts[1:]] - before[corpus.starts[:-1] + 1]
+
+    def counts(self, documents: list[int]) -> Counts:
+        """Of these in one batch."""
+        own = self.own[documents]
+        attended = float((own.astype(np.float64) * (own + 2 * self._shared[documents])).sum())
+        return Counts(1, int(own.sum()), int(self._labels[documents].sum()), attended)
+
+
+def scoring(corpus: Corpus | None, token_budget: int) -> Counts:
+    """What one evaluation passes through the model."""
+    total = Counts()
+    if corpus is not None:
+        lengths = Lengths(corpus)
+        for documents in documents_in_order(corpus, token_budget):
+            total = total.plus(lengths.counts(documents))
+    return total

@@ -1,0 +1,91 @@
+"""What a run has to do: counted before it runs from the rows it will take, and after it from those it took."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Self
+
+from engine.data.corpus import Corpus
+from engine.data.lengths import scoring
+from engine.data.mixture import Rows
+from engine.parts import FullTuning, TrainingSpec
+from engine.plan import Counts, Effort, Setting, Shape, Work, Workload
+from engine.plan.memory import trained_weights, weights
+from engine.precision import Machine
+from engine.schedule import steps_of
+
+_SAVED_BYTES = 12
+"""Of a weight that learns: itself and its two moments."""
+_LOADS = 2
+"""At the start, and what was exported again."""
+_AT_EXPORT = 2
+"""Evaluations: of what is written, and of what is read again."""
+
+
+class Passed(NamedTuple):
+    """What goes through the model: in `steps` of training, at each evaluation, and to score a reference."""
+
+    steps: int
+    trained: Counts
+    evaluated: Counts
+    referred: Counts
+
+    @classmethod
+    def of_job(cls, rows: Rows, spec: TrainingSpec, steps: int, trained: Counts) -> Self:
+        rows_at_once = spec.hyperparameters.per_device_train_batch_size
+        assert rows_at_once != "auto", "the spec is resolved"
+        together = 1 if rows.train is None else rows.train.together
+        budget = spec.hyperparameters.max_length * together * rows_at_once
+        evaluated, referred = scoring(rows.validation, budget), Counts()
+        if rows.reference == "once":
+            assert isinstance(rows.train, Corpus), "what is scored once is held in memory"
+            referred = scoring(rows.train, budget).plus(evaluated)
+        elif rows.reference == "each_step":
+            referred = trained
+        return cls(steps, trained, evaluated, referred)
+
+
+def workload_of(spec: TrainingSpec, largest: Counts, longest: int, rows: Rows) -> Workload:
+    """A micro-batch, the one that holds most."""
+    accumulation = spec.hyperparameters.gradient_accumulation_steps
+    assert accumulation != "auto", "the spec is resolved"
+    paired = rows.train is not None and rows.train.together > 1
+    return Workload(largest.tokens, largest.labels, longest, accumulation, paired=paired)
+
+
+class Model(NamedTuple):
+    """A model as a job trains it."""
+
+    shape: Shape
+    setting: Setting
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], spec: TrainingSpec, machine: Machine) -> "Model":
+        """From its config.json.
+
+        Raises:
+            SpecError: it is of a family that nothing is planned for.
+        """
+        tuning = getattr(spec, "tuning", FullTuning())
+        device = "cuda" if machine.device.type == "cuda" else "cpu"
+        return cls(Shape.of(config), Setting(device, machine.precision, tuning, spec.hyperparameters))
+
+    def effort(self, spec: TrainingSpec, passed: Passed) -> Effort:
+        """Of a whole run, with its evaluations, checkpoints and export."""
+        shape, setting = self
+        work = Work.of(shape, setting)
+        rules = spec.checkpoints
+        evaluations = _times(rules.eval_steps, passed.steps) + _AT_EXPORT
+        scored = passed.evaluated.times(evaluations).plus(passed.referred)
+        saved = _times(rules.save_steps, passed.steps) + 1
+        trained = trained_weights(shape, setting)
+        return Effort(
+            flops=work.training(passed.trained) + work.scoring(scored),
+            passes=shape.layers * (passed.trained.batches + scored.batches / 3),
+            updates=float(passed.steps) * trained,
+            written=float(saved * _SAVED_BYTES * trained + _LOADS * weights(shape, setting)),
+        )
+
+
+def _times(every: float | str, steps: int) -> int:
+    """How often something is due that comes every so many steps, and at the end."""
+    assert not isinstance(every, str), "the spec is resolved"
+    return -(-steps // max(1, steps_of(every, steps)))

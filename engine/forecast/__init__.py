@@ -1,0 +1,5 @@
+"""What a job will come to, before it runs: its steps and tokens, memory, operations and time."""
+
+from engine.forecast.forecast import forecast
+
+__all__ = ["forecast"]

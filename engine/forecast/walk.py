@@ -1,0 +1,72 @@
+"""The way through the rows that training will take, walked without a model: steps, tokens and labels as they come."""
+
+from typing import NamedTuple
+
+from engine.data.corpus import Corpus
+from engine.data.lengths import Lengths
+from engine.data.stream import RowStream
+from engine.dist.ranks import Ranks
+from engine.material import Material
+from engine.plan import Counts
+from engine.stop import StopFlag
+
+_MOST_STEPS = 20_000
+"""Longer runs are walked so far, and the rest is taken to be like it."""
+
+
+class Walk(NamedTuple):
+    """A run's steps; `largest` is the micro-batch of the most tokens, `longest` the longest document."""
+
+    steps: int
+    walked: int
+    counts: Counts
+    largest: Counts
+    longest: int
+    filled: float
+    """What share of the tokens that the rows could hold they do hold."""
+
+    @property
+    def exact(self) -> bool:
+        return self.walked == self.steps
+
+
+def walk(material: Material, stop: StopFlag) -> Walk:
+    """All steps of a job.
+
+    Raises:
+        StopRequested: asked to stop on the way.
+    """
+    spec = material.spec
+    hyper = spec.hyperparameters
+    stream = RowStream.of_job(material.rows, spec, Ranks(0, spec.resources.nproc_per_node))
+    steps = hyper.max_steps or stream.steps_in(hyper.num_train_epochs or 1.0)
+    walked = min(steps, _MOST_STEPS)
+    total, largest, longest, rows = Counts(), Counts(), 0, 0
+    known: dict[int, Lengths] = {}
+    for _ in range(walked):
+        stop.check()
+        for drawn in filter(None, stream.draw_step()):  # a rank may have no row of a step
+            batch = Counts()
+            for row in drawn:
+                lengths = _lengths(row.corpus, known)
+                batch = batch.plus(lengths.counts(row.documents))
+                longest = max(longest, int(lengths.own[row.documents].max()))
+            batch = batch._replace(batches=1)
+            largest = max(largest, batch, key=_tokens)
+            total, rows = total.plus(batch), rows + len(drawn)
+    filled = total.tokens / (rows * hyper.max_length * material.mixture.together)
+    return Walk(steps, walked, total.times(steps / walked), largest, longest, filled)
+
+
+def _lengths(corpus: Corpus, known: dict[int, Lengths]) -> Lengths:
+    """Of the windows that are drawn from now."""
+    found = known.get(id(corpus))
+    if found is None or found.corpus is not corpus:
+        if len(known) > 64:
+            known.clear()
+        found = known[id(corpus)] = Lengths(corpus)
+    return found
+
+
+def _tokens(counts: Counts) -> int:
+    return counts.tokens

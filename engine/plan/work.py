@@ -1,0 +1,93 @@
+"""What a run has to compute: floating-point operations of its matmuls, and what else its time depends on."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from engine.plan.memory import trained_weights
+from engine.plan.setting import Setting
+from engine.plan.shape import Shape
+
+_FORWARD, _BACK, _LEARN = 2.0, 2.0, 2.0
+"""Operations for each weight and token: forward, for what flows back, and for the weight's own gradient."""
+
+
+class Counts(NamedTuple):
+    """What passes through a model. `attended` are query-key pairs, as squares whose causal half is computed."""
+
+    batches: int = 0
+    tokens: int = 0
+    labels: int = 0
+    attended: float = 0.0
+
+    def plus(self, other: "Counts") -> "Counts":
+        return Counts(
+            self.batches + other.batches,
+            self.tokens + other.tokens,
+            self.labels + other.labels,
+            self.attended + other.attended,
+        )
+
+    def times(self, factor: float) -> "Counts":
+        batches, tokens, labels = (round(value * factor) for value in self[:3])
+        return Counts(batches, tokens, labels, self.attended * factor)
+
+
+class Effort(NamedTuple):
+    """What the time of a run depends on."""
+
+    flops: float
+    passes: float
+    """Layers that a batch goes through, forward and back; forward alone is a third."""
+    updates: float
+    """Weights that the optimizer moves, step by step."""
+    written: float
+    """Bytes of all that is saved."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Operations of a model's matmuls for each token, label and pair; a head is there for labels alone.
+
+    In floats: of a large run there are more than an int64 holds.
+    """
+
+    token_weights: float
+    token_learning: float
+    label_weights: float
+    label_learning: float
+    pair: float
+
+    @classmethod
+    def of(cls, shape: Shape, setting: Setting) -> "Work":
+        adapters = trained_weights(shape, setting) - len(setting.whole(shape)) * shape.embedding
+        learning = float(adapters if setting.adapter else shape.linear_weights)
+        return cls(
+            token_weights=float(shape.linear_weights) + (adapters if setting.adapter else 0),
+            token_learning=learning,
+            label_weights=float(shape.embedding),
+            label_learning=float(shape.embedding) if setting.head_learns(shape) else 0.0,
+            pair=float(shape.hidden * shape.layers),
+        )
+
+    def training(self, counts: Counts) -> float:
+        """Forward and backward passes; nothing that is computed again counts."""
+        through = _FORWARD + _BACK
+        return (
+            counts.tokens * (through * self.token_weights + _LEARN * self.token_learning)
+            + counts.labels * (through * self.label_weights + _LEARN * self.label_learning)
+            + counts.attended * 3 * _FORWARD * self.pair
+        )
+
+    def scoring(self, counts: Counts) -> float:
+        """Forward passes alone."""
+        weights = counts.tokens * self.token_weights + counts.labels * self.label_weights
+        return _FORWARD * (weights + counts.attended * self.pair)
+
+
+def six_nd(parameters: int, tokens: int) -> float:
+    """The usual estimate, six for each weight and token (Kaplan et al. 2020, arXiv:2001.08361)."""
+    return 6.0 * parameters * tokens
+
+
+def parameters_of(shape: Shape) -> int:
+    return shape.linear_weights + shape.other_weights

@@ -1,0 +1,57 @@
+"""The tally: what a run took, counted as it went, told at its end beside what it held."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.data.corpus import Batch
+from engine.effort import Model, Passed, workload_of
+from engine.errors import SpecError
+from engine.measure import Work as Done
+from engine.model.forward import decoder_of
+from engine.parts import FullTuning, TrainingSpec
+from engine.plan import Counts, Work, plan_memory
+from engine.session import Session
+
+
+class Tally:
+    """Of the steps that this process did."""
+
+    def __init__(self) -> None:
+        self._all = self._largest = Counts()
+        self._longest = 0
+        self._steps = 0
+
+    def add(self, batches: Sequence[Batch], work: Done, ranks: int) -> None:
+        """A step: this rank's micro-batches, and what all ranks did."""
+        self._steps += 1
+        taken = [batch for batch in batches if batch.counts]
+        done = Counts(len(taken) * ranks, int(work.tokens), int(work.labels), work.attended)
+        self._all = self._all.plus(done)
+        for batch in taken:
+            counts = Counts(1, batch.tokens, batch.count, batch.attended)
+            self._largest = max(self._largest, counts, key=lambda one: one.tokens)
+            self._longest = max(self._longest, *batch.segments)
+
+    def usage(self, session: Session, spec: TrainingSpec, held: dict[str, int]) -> dict[str, Any]:
+        """For the event `used`; what needs a plan is left out for models that none is made for."""
+        told = {
+            "steps": self._steps,
+            "tokens": self._all.tokens,
+            "trained_tokens": self._all.labels,
+            "device": session.machine.device.type,
+            "precision": session.machine.precision,
+            "method": getattr(spec, "tuning", FullTuning()).method,
+            "peak_memory_bytes": held["total"],
+        }
+        try:
+            model = Model.of(decoder_of(session.subject.model).config.to_dict(), spec, session.machine)
+        except SpecError:
+            return told
+        work = workload_of(spec, self._largest, self._longest, session.rows)
+        tensors = plan_memory(model.shape, work, model.setting).tensors
+        passed = Passed.of_job(session.rows, spec, self._steps, self._all)
+        return told | {
+            "runtime_bytes": held["total"] - tensors,
+            "flops": Work.of(*model).training(self._all),
+            "effort": model.effort(spec, passed)._asdict(),
+        }

@@ -1,0 +1,99 @@
+"""Plans over HTTP: a real desk, a real engine; what their jobs came to is entered as a worker does."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from db import leases
+from db.state import JobState
+from tests import runs
+from tests.integration.api.desk import at_the_desk, tiny_base
+from tests.integration.api.live import Live, claimed, upload
+from workers.desk import Desk
+
+
+@pytest.fixture(scope="module")
+def desk(live: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    tiny_base(live, tmp_path_factory.mktemp("base"))
+    with at_the_desk(live) as running:
+        yield running
+
+
+def spec(live: Live, **changes: Any) -> dict[str, Any]:
+    rows = "".join(json.dumps(row) + "\n" for row in runs.answers(30)).encode()
+    return {"kind": "sft", "model": "tiny", "training_file": upload(live.mine, rows).json()["id"], **changes}
+
+
+def planned(live: Live, **changes: Any) -> dict[str, Any]:
+    answer = live.mine.post("/v1/jobs", params={"dry_run": True}, json=spec(live, **changes))
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def succeeded(live: Live, job_id: str, plan: dict[str, Any], **changes: Any) -> None:
+    usage = {name: plan[name] for name in ("steps", "tokens", "trained_tokens")}
+    usage |= {"device": "cpu", "precision": plan["spec"]["hyperparameters"]["precision"], "method": "lora"}
+    usage |= {"peak_memory_bytes": plan["memory"]["total"], "runtime_bytes": 1 << 29, "flops": 1e9}
+    usage |= {"effort": {"flops": 1e9, "passes": 10.0, "updates": 1e3, "written": 1e3}, **changes}
+    fence = claimed(live, job_id)
+    with live.database.write() as session:
+        result = {"metrics": {}, "groups": {}, "files": [], "usage": usage}
+        assert leases.settle(session, job_id, fence, state=JobState.SUCCEEDED, result=result)
+
+
+def test_a_dry_run_makes_a_plan_and_no_job(live: Live, desk):
+    before = len(live.mine.get("/v1/jobs").json()["data"])
+    plan = planned(live, hyperparameters={"num_train_epochs": 2})
+    assert len(live.mine.get("/v1/jobs").json()["data"]) == before
+    assert plan["steps"] >= 2
+    assert plan["memory"]["total"] == sum(size for name, size in plan["memory"].items() if name != "total")
+    assert plan["eta"]["low_s"] < plan["eta"]["expected_s"] < plan["eta"]["high_s"]
+    assert plan["fits"] is True
+    assert plan["cost"] is None
+    assert "auto" not in json.dumps(
+        {name: plan["spec"][name] for name in ("hyperparameters", "checkpoints", "resources")}
+    )
+    assert live.mine.get(f"/v1/plans/{plan['id']}").json() == plan
+    assert plan["id"] in [row["id"] for row in live.mine.get("/v1/plans").json()["data"]]
+
+
+def test_a_job_of_a_plan_has_its_spec_and_is_held_against_it(live: Live, desk):
+    plan = planned(live)
+    answer = live.mine.post("/v1/jobs", json={"plan_id": plan["id"]})
+    assert answer.status_code == 201, answer.text
+    job = answer.json()
+    assert job["spec"] == plan["spec"]
+    assert (job["plan"]["id"], job["plan"]["actual"]) == (plan["id"], None)
+    succeeded(live, job["id"], plan, peak_memory_bytes=plan["memory"]["total"] * 2)
+    shown = live.mine.get(f"/v1/jobs/{job['id']}").json()["plan"]
+    assert shown["actual"]["steps"] == shown["predicted"]["steps"] == plan["steps"]
+    told = live.mine.get("/v1/plans/accuracy").json()
+    assert told["steps"] == {"jobs": 1, "share": 1.0, "median": 0.0, "worst": 0.0}
+    assert (told["memory"]["share"], told["memory"]["worst"]) == (0.0, 0.5)
+
+
+def test_a_plan_is_its_projects_alone(live: Live, desk):
+    plan = planned(live)
+    assert live.theirs.get(f"/v1/plans/{plan['id']}").status_code == 404
+    assert live.theirs.post("/v1/jobs", json={"plan_id": plan["id"]}).status_code == 404
+    assert live.theirs.get("/v1/plans").json()["data"] == []
+    assert live.theirs.get("/v1/plans/accuracy").json()["steps"]["jobs"] == 0
+
+
+def test_a_plan_whose_file_is_gone_is_refused(live: Live, desk):
+    plan = planned(live)
+    assert live.mine.delete(f"/v1/files/{plan['spec']['training_file']}").status_code == 200
+    answer = live.mine.post("/v1/jobs", json={"plan_id": plan["id"]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "file_not_found")
+
+
+def test_a_dry_run_of_a_job_that_would_be_refused_is_refused(live: Live):
+    answer = live.mine.post("/v1/jobs", params={"dry_run": True}, json={"kind": "sft"})
+    assert answer.status_code == 422
+
+
+def test_a_plan_that_is_not_there_is_a_404(live: Live):
+    answer = live.mine.post("/v1/jobs", json={"plan_id": "plan-0"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "plan_not_found")

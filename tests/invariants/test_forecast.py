@@ -1,0 +1,151 @@
+"""What is foretold of a job is what it comes to: steps, tokens and operations exactly; and what fits is told from what does not."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.forecast import duration, forecast
+from engine.forecast.room import Case, mend_of
+from engine.jobs import JOB_SPEC
+from engine.material import material_of
+from engine.plan import Effort, Setting, Shape, Workload
+from engine.stop import StopFlag
+from tests import runs
+from tests.invariants.test_memory_plan import CONFIG
+
+
+def foretold(root: Path, past: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    return forecast(material_of(root), {"past": past or []}, StopFlag())
+
+
+def sft(root: Path, **hyperparameters: Any) -> Path:
+    return runs.sft_run(root, spec=runs.sft_spec(**hyperparameters))
+
+
+def dpo(root: Path, **hyperparameters: Any) -> Path:
+    return runs.dpo_run(root, spec=runs.dpo_spec(**hyperparameters))
+
+
+def full(root: Path, **hyperparameters: Any) -> Path:
+    return runs.sft_run(root, spec=runs.sft_spec(**hyperparameters) | {"tuning": {"method": "full"}})
+
+
+@pytest.mark.parametrize(
+    ("kind", "hyperparameters"),
+    [
+        (sft, {"max_steps": None, "num_train_epochs": 1.5, "gradient_accumulation_steps": 2}),
+        (sft, {"packing": False, "max_steps": 5, "max_length": 24}),
+        (dpo, {"max_steps": None, "num_train_epochs": 1}),
+        (runs.pretrain_run, {"max_steps": 7}),
+        (full, {"max_steps": 4}),
+    ],
+)
+def test_steps_tokens_and_operations_are_those_of_the_run(tmp_path, kind, hyperparameters):
+    root = kind(tmp_path / "run", **hyperparameters)
+    told = foretold(root)
+    assert runs.carry_out(root) == 0
+    (used,) = runs.events(root, "used")
+    assert {name: told[name] for name in ("steps", "tokens", "trained_tokens")} == {
+        name: used[name] for name in ("steps", "tokens", "trained_tokens")
+    }
+    assert told["exact"]
+    assert told["effort"] == pytest.approx(used["effort"])
+    assert told["flops"]["training"] == used["flops"]
+    done = [event["values"] for event in runs.events(root, "metrics") if event["split"] == "train"]
+    (started,) = runs.events(root, "started")
+    assert used["flops"] == pytest.approx(
+        sum(step["mfu"] * step["step_s"] for step in done) * started["matmul_tflops"] * 1e12
+    )
+
+
+def test_a_plan_leaves_nothing_to_the_machine_and_makes_the_same_run(tmp_path):
+    root = sft(tmp_path / "run")
+    spec = foretold(root)["spec"]
+    assert spec["hyperparameters"]["precision"] in {"fp32", "bf16"}
+    assert spec["resources"]["device"] == "cpu"
+    again = runs.sft_run(tmp_path / "again", spec=spec)
+    assert [runs.carry_out(made) for made in (root, again)] == [0, 0]
+    assert runs.losses(root) == runs.losses(again)
+    assert (root / "rows.bin").read_bytes() == (again / "rows.bin").read_bytes()
+
+
+def test_a_model_that_nothing_is_planned_for_still_has_its_steps(tmp_path):
+    root = sft(tmp_path / "run")
+    runs.save_base(root / "model", "gpt2")
+    told = foretold(root)
+    assert (told["steps"], told["memory"], told["eta"]) == (6, None, None)
+    assert "gpt2" in told["unplanned"]
+
+
+def case(**hyperparameters: Any) -> tuple[Case, Any]:
+    spec: Any = JOB_SPEC.validate_python(
+        runs.sft_spec(
+            **{"per_device_train_batch_size": 8, "max_length": 1024, "gradient_accumulation_steps": 1} | hyperparameters
+        )
+        | {"tuning": {"method": "full"}}
+    )
+    setting = Setting("cpu", "bf16", spec.tuning, spec.hyperparameters)
+    return Case(Shape.of(CONFIG | {"vocab_size": 32_000}), Workload(8192, 8192, 1024), setting, None), spec
+
+
+def test_what_does_not_fit_is_told_the_fewest_edits_that_make_it_fit():
+    given, spec = case()
+    needed = given.plan().total
+    small = mend_of(given, spec, needed - 1)
+    assert small is not None
+    assert [edit.path for edit in small.edits] == ["hyperparameters.activation_checkpointing"]
+    tight = mend_of(given, spec, given.plan().runtime + (given.plan().tensors // 3))
+    assert tight is not None
+    assert 1 < len(tight.edits) <= 3
+    assert mend_of(given, spec, 1 << 20) is None
+
+
+def test_the_edits_lead_to_the_memory_that_they_promise():
+    given, spec = case()
+    mend = mend_of(given, spec, given.plan().total - 1)
+    assert mend is not None
+    hyper = spec.hyperparameters.model_copy(update={"activation_checkpointing": "full"})
+    changed = given._replace(setting=dataclasses.replace(given.setting, hyperparameters=hyper))
+    assert mend.total == changed.plan().total
+
+
+def runs_of(rate: float, start_s: float, count: int, noise: float = 0.0) -> list[duration.Past]:
+    """Runs of a machine of that many operations a second, the newest first."""
+    made = []
+    for number in range(1, count + 1):
+        effort = Effort(flops=number * 1e12, passes=100.0 * number, updates=1e6 * number, written=1e6)
+        seconds = effort.flops / rate + start_s
+        made.append(duration.Past("lora", effort, seconds * (1 + noise * (-1) ** number)))
+    return made
+
+
+def test_times_are_learned_from_runs_that_have_ended():
+    wanted = Effort(flops=3e13, passes=3000, updates=3e7, written=1e6)
+    naive = duration.estimate(wanted, "lora", [], matmul_tflops=1.0)
+    learned = duration.estimate(wanted, "lora", runs_of(5e10, 8.0, 20), matmul_tflops=1.0)
+    assert learned.expected == pytest.approx(3e13 / 5e10 + 8.0, rel=0.15)
+    assert naive.expected < learned.expected / 2
+    assert (naive.low, naive.high) == (naive.expected / 2, naive.expected * 2)
+
+
+def test_the_interval_is_as_wide_as_the_runs_were_off():
+    wanted = Effort(flops=1e13, passes=1000, updates=1e7, written=1e6)
+    sure = duration.estimate(wanted, "lora", runs_of(5e10, 8.0, 20), matmul_tflops=1.0)
+    unsure = duration.estimate(wanted, "lora", runs_of(5e10, 8.0, 20, noise=0.3), matmul_tflops=1.0)
+    assert sure.high / sure.expected < unsure.high / unsure.expected
+    assert unsure.low < unsure.expected < unsure.high
+
+
+def test_memory_besides_tensors_is_taken_from_runs_on_such_a_device(tmp_path):
+    root = sft(tmp_path / "run")
+    past = {"method": "lora", "precision": "fp32", "seconds": 9.0, "effort": Effort(1e9, 10, 10, 10)._asdict()}
+    told = foretold(root, [past | {"device": "cpu", "runtime_bytes": 123 << 20}])
+    assert told["memory"]["runtime"] == 123 << 20
+    assert told["memory"]["total"] == sum(size for name, size in told["memory"].items() if name != "total")
+
+
+def test_what_a_forecast_says_is_json(tmp_path):
+    assert json.loads(json.dumps(foretold(sft(tmp_path / "run"))))

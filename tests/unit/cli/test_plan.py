@@ -1,0 +1,34 @@
+"""How a plan reads on a terminal."""
+
+from typing import Any
+
+from cli import plan
+
+PLAN: dict[str, Any] = {
+    "fits": False,
+    "room_bytes": 2_000_000_000,
+    "memory": {"weights": 3_000_000_000, "gradients": 0, "total": 3_000_000_000},
+    "mend": {"edits": [{"path": "tuning.method", "value": "qlora"}], "total_bytes": 1_500_000_000},
+    "eta": {"expected_s": 90.0, "low_s": 60.0, "high_s": 150.0, "runs": 7},
+    "cost": {"expected": 1.5, "low": 1.0, "high": 2.0, "currency": "EUR"},
+}
+
+
+def test_what_does_not_fit_is_told_what_to_change() -> None:
+    assert plan._fits(PLAN) == "no, 2.0 GB are free; with tuning.method=qlora it needs 1.5 GB"
+    assert plan._fits(PLAN | {"mend": None}).endswith("no three changes would be enough")
+
+
+def test_a_time_says_what_it_is_based_on() -> None:
+    assert plan._time(PLAN) == "1m30s (1m00s to 2m30s, by 7 runs that have ended here)"
+    assert "no run has ended here" in plan._time(PLAN | {"eta": PLAN["eta"] | {"runs": 0}})
+
+
+def test_memory_is_told_by_component() -> None:
+    assert plan._memory(PLAN) == "3.0 GB: weights 3.0 GB"
+
+
+def test_a_job_tells_both_sides() -> None:
+    said = {"steps": 10, "tokens": 1000, "peak_memory_bytes": 700_000_000, "seconds": 12.0}
+    told = plan.foretold({"plan": {"id": "plan-1", "predicted": said, "actual": said | {"seconds": 13.0}}})
+    assert told == "10 steps, 1,000 tokens, 700.0 MB, 12s; it came to 10 steps, 1,000 tokens, 700.0 MB, 13s (plan-1)"
