@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from engine.data.cut import LINES_TOLD, listed
+from engine.data.lines import rows_on
 from engine.data.source import RowFile
 from engine.errors import DataError
 from engine.journal import Journal
@@ -21,14 +22,7 @@ def without(file: RowFile, lines: Sequence[int], journal: Journal) -> RowFile:
     """
     if not lines:
         return file
-    found = _rows_on(file, set(lines))
-    missing = sorted(set(lines) - set(found.values()))
-    if missing:
-        raise DataError(
-            "no_such_row",
-            f"exclude_rows: no row of {file.path.name} begins on line {listed(missing)}",
-            "Take the lines from the job's rows, or count them from 1 with the empty ones.",
-        )
+    found = rows_on(file, set(lines), "exclude_rows")
     held_out = set(file.held_out.tolist())
     excluded = np.array(sorted(set(found) - held_out), np.int64)
     made = replace(file, excluded=excluded)
@@ -37,21 +31,6 @@ def without(file: RowFile, lines: Sequence[int], journal: Journal) -> RowFile:
         raise DataError("all_rows_excluded", message, "Exclude fewer rows.")
     _tell([found[row] for row in excluded.tolist()], [found[row] for row in sorted(held_out & set(found))], journal)
     return made
-
-
-def _rows_on(file: RowFile, lines: set[int]) -> dict[int, int]:
-    """The line of each row, by its number, that begins on one of these. A line of a text may hold several pieces."""
-    wanted, starts = np.array(sorted(lines)), np.array([block.line for block in file.blocks])
-    # The block before may end on the line on which a block begins.
-    first = np.maximum(np.searchsorted(starts, wanted, "left") - 1, 0)
-    after = np.searchsorted(starts, wanted, "right")
-    near = {block for low, high in zip(first, after, strict=True) for block in range(low, high)}
-    return {
-        block.row + index: line
-        for block in (file.blocks[number] for number in sorted(near))
-        for index, line in enumerate(file.lines(block))
-        if line in lines
-    }
 
 
 def _tell(excluded: list[int], held_out: list[int], journal: Journal) -> None:

@@ -8,12 +8,12 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.data.chat import chat_corpus, ensure_chat_template
 from engine.data.corpus import Corpus
-from engine.data.cut import listed
+from engine.data.lines import require, rows_near, rows_on
 from engine.data.mixture import Rows
-from engine.data.source import SourceRow, read_source
+from engine.data.source import SourceRow, read_source, scan
 from engine.data.text import text_corpus
 from engine.dist.ranks import Ranks
-from engine.errors import DataError, SpecError
+from engine.errors import SpecError
 from engine.journal import Journal
 from engine.kinds.eval.choice import choice_scores
 from engine.kinds.eval.generation import generation_scores
@@ -37,13 +37,11 @@ class EvalObjective:
     def __init__(self, run: RunDirectory, spec: EvalSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
         self.max_length = spec.evaluation.max_length
-        self.source = read_source(run.required_data("eval"), "evals")
         self.asked = set(spec.evaluation.rows)
+        self.source = _rows_of(run.required_data("eval"), self.asked)
         shots = run.data("fewshot")
         self.shots = [] if shots is None else read_source(shots, "evals")
         self.task = _task_of(spec, [*self.source[:1], *self.shots[:1]])
-        if self.task == "tokens":
-            self.source = _asked_for(self.source, self.asked)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         assert folder is None, "an evaluation has no checkpoints"
@@ -108,7 +106,7 @@ class EvalObjective:
         if not self.asked:
             return corpus
         lines = corpus.lines.tolist()
-        _require(self.asked, set(lines))
+        require(self.asked, lines, "evaluation.rows")
         return corpus.take(np.flatnonzero([line in self.asked for line in lines]))
 
     def score(self, subject: Subject, corpus: Corpus | None, machine: Machine, stop: StopFlag, ranks: Ranks) -> Scores:
@@ -150,21 +148,10 @@ def _task_of(spec: EvalSpec, rows: list[SourceRow]) -> str:
     return task
 
 
-def _asked_for(rows: list[SourceRow], lines: set[int]) -> list[SourceRow]:
-    """Those that begin on these lines; of a running text all, for windows are cut from its beginning.
-
-    Raises:
-        DataError: no row begins on one of them.
-    """
-    _require(lines, {row.line for row in rows})
-    return rows if any(row.follows for row in rows) else [row for row in rows if row.line in lines]
-
-
-def _require(lines: set[int], known: set[int]) -> None:
-    missing = sorted(lines - known)
-    if missing:
-        raise DataError(
-            "no_such_row",
-            f"evaluation.rows: no row of the file begins on line {listed(missing)}",
-            "Take the lines from the job's rows with the same max_length, or count them from 1 with the empty ones.",
-        )
+def _rows_of(path: Path, lines: set[int]) -> list[SourceRow]:
+    """Those on the lines that are asked for, or where none are, all."""
+    if not lines:
+        return read_source(path, "evals")
+    file = scan(path, "evals", split_seed=None)
+    rows_on(file, lines, "evaluation.rows")
+    return rows_near(file, lines)

@@ -82,7 +82,7 @@ def test_what_is_held_out_stays_held_out_and_is_told(rows_file: RowFile, journal
 
 @pytest.mark.parametrize("line", [61, 63, 10_000])
 def test_a_line_without_a_row_is_named(rows_file: RowFile, journal: Journal, line: int) -> None:
-    with pytest.raises(DataError, match=rf"^exclude_rows: no row of train\.jsonl begins on line {line}$"):
+    with pytest.raises(DataError, match=rf"^exclude_rows: no row of the file begins on line {line}$"):
         without(rows_file, [2, line], journal)
 
 

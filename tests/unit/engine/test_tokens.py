@@ -116,6 +116,16 @@ def test_a_line_on_which_no_row_begins_is_an_error_of_the_data(tmp_path, rows):
     assert failed["message"].endswith("begins on line 99")
 
 
+def test_of_a_file_of_many_blocks_those_of_the_rows_alone_are_read(tmp_path):
+    root = asked(tmp_path / "run", [2, 9000])
+    runs.write_rows(root / "data" / "eval.jsonl", ANSWERS * 1000)
+    runs.save_base(root / "model")
+    with runs.opened(root) as session:
+        objective: Any = session.objective
+        assert [row.line for row in objective.source] == [2, 9000]
+        assert objective.source[1].row[0]["content"] == ANSWERS[8999 % 12]["prompt"]
+
+
 def test_of_a_running_text_the_windows_that_begin_on_the_line_are_told(tmp_path):
     root = asked(tmp_path / "run", [1])
     (root / "data").mkdir()
