@@ -122,7 +122,7 @@ class Workplace:
 
     def environment(self, broker_url: str, **settings: Any) -> dict[str, str]:
         chosen = self.settings.model_dump() | settings
-        named = {f"TRAINYARD_{name.upper()}": str(value) for name, value in chosen.items()}
+        named = {f"TRAINYARD_{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
         # Threads only get in each other's way in models this small.
         return {**os.environ, **named, "TRAINYARD_BROKER_URL": broker_url, "OMP_NUM_THREADS": "1"}
 
