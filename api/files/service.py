@@ -1,5 +1,7 @@
 """Files: taking them in, showing them, handing them out."""
 
+from collections.abc import Callable
+
 from anyio import to_thread
 from fastapi import Request
 
@@ -21,22 +23,27 @@ _ENVELOPE_BYTES = 64 * 1024
 
 async def receive(service: Service, caller: Caller, request: Request) -> FileObject:
     """The file of a multipart body, stored and entered; a cut or faulty one leaves nothing."""
-    _refuse_early(service, request.headers.get("content-length", ""))
     upload = Upload(service.blobs, service.settings, request.headers.get("content-type", ""))
     try:
-        pending, size_bytes = bytearray(), 0
-        async for chunk in request.stream():
-            pending += chunk
-            size_bytes += len(chunk)
-            _check_size(service, size_bytes)
-            if len(pending) >= _HANDOVER_BYTES:
-                await to_thread.run_sync(upload.feed, bytes(pending))
-                pending.clear()
-        await to_thread.run_sync(upload.feed, bytes(pending))
+        await pour(service, request, upload.feed)
         received = await to_thread.run_sync(upload.finish)
         return await to_thread.run_sync(_enter, service, caller, received)
     finally:
         upload.close()
+
+
+async def pour(service: Service, request: Request, feed: Callable[[bytes], None]) -> None:
+    """Hands the body on as it comes, in pieces that are worth a thread's while."""
+    _refuse_early(service, request.headers.get("content-length", ""))
+    pending, size_bytes = bytearray(), 0
+    async for chunk in request.stream():
+        pending += chunk
+        size_bytes += len(chunk)
+        _check_size(service, size_bytes)
+        if len(pending) >= _HANDOVER_BYTES:
+            await to_thread.run_sync(feed, bytes(pending))
+            pending.clear()
+    await to_thread.run_sync(feed, bytes(pending))
 
 
 def _refuse_early(service: Service, content_length: str) -> None:

@@ -1,14 +1,10 @@
 """A multipart upload on its way into the blob store, checked as it passes by; nothing is held whole."""
 
-from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from python_multipart import MultipartParser
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import parse_options_header
-
 from api.errors import ApiError, Fault
+from api.files.form import Form
 from api.settings import ApiSettings
 from db.blobs import Blob, BlobStore, BlobWriter
 from engine.jobs import did_you_mean
@@ -46,26 +42,11 @@ class Upload:
         self._filename = ""
         self._purpose: str | None = None
         self._size_bytes = 0
-        self._header, self._value = bytearray(), bytearray()
-        self._disposition = b""
         self._field = ""
         self._seen: set[str] = set()
         self._text = bytearray()
         self._expiry: dict[str, str] = {}
-        self._complete = False
-        self._parser = MultipartParser(
-            _boundary(content_type),
-            {
-                "on_part_begin": self._on_part_begin,
-                "on_header_field": self._collect_into(self._header),
-                "on_header_value": self._collect_into(self._value),
-                "on_header_end": self._on_header_end,
-                "on_headers_finished": self._on_headers_finished,
-                "on_part_data": self._on_part_data,
-                "on_part_end": self._on_part_end,
-                "on_end": self._on_end,
-            },
-        )
+        self._form = Form(content_type, self)
 
     def feed(self, chunk: bytes) -> None:
         """Takes the next bytes of the body.
@@ -74,10 +55,7 @@ class Upload:
             ApiError: the body is not what this route takes.
             LowSpace: the disk is nearly full.
         """
-        try:
-            self._parser.write(chunk)
-        except MultipartParseError as error:
-            raise ApiError(400, "not_multipart", f"the body is not multipart/form-data: {error}") from error
+        self._form.feed(chunk)
 
     def finish(self) -> Received:
         """Stores the file, after the last byte of the body.
@@ -85,12 +63,11 @@ class Upload:
         Raises:
             ApiError: something is missing, or the file has faults.
         """
-        if not self._complete:
-            raise ApiError(400, "incomplete_body", "the body ends before its last part does")
+        self._form.finish()
         if self._purpose is None:
-            raise _invalid("purpose", "missing", "is required", None)
+            raise invalid_field("purpose", "missing", "is required", None)
         if self._writer is None:
-            raise _invalid("file", "missing", "is required", None)
+            raise invalid_field("file", "missing", "is required", None)
         expires_after_s = _expires_after_s(self._expiry)
         row_format, row_count = self._rows(self._purpose)
         blob = self._writer.commit()
@@ -112,37 +89,21 @@ class Upload:
             self._writer.abort()
             self._writer = None
 
-    def _collect_into(self, buffer: bytearray) -> Callable[[bytes, int, int], None]:
-        def collect(data: bytes, start: int, end: int) -> None:
-            buffer.extend(data[start:end])
-
-        return collect
-
-    def _on_part_begin(self) -> None:
-        self._disposition = b""
+    def begin(self, field: str, filename: bytes) -> None:
         self._text.clear()
-
-    def _on_header_end(self) -> None:
-        if self._header.lower() == b"content-disposition":
-            self._disposition = bytes(self._value)
-        self._header.clear()
-        self._value.clear()
-
-    def _on_headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        self._field = options.get(b"name", b"").decode(errors="replace")
-        if self._field not in _FIELDS:
-            near = did_you_mean(self._field[:100], list(_FIELDS))
+        self._field = field
+        if field not in _FIELDS:
+            near = did_you_mean(field[:100], list(_FIELDS))
             hint = f"did you mean {near!r}?" if near else f"known: {', '.join(_FIELDS)}"
-            raise _invalid(excerpt(self._field), "unknown_key", "unknown field", hint)
-        if self._field in self._seen:
-            raise _invalid(self._field, "duplicate", "is there twice", None)
-        self._seen.add(self._field)
-        if self._field == "file":
-            self._begin_file(options.get(b"filename", b"upload"))
+            raise invalid_field(excerpt(field), "unknown_key", "unknown field", hint)
+        if field in self._seen:
+            raise invalid_field(field, "duplicate", "is there twice", None)
+        self._seen.add(field)
+        if field == "file":
+            self._begin_file(filename)
 
     def _begin_file(self, name: bytes) -> None:
-        self._filename = _filename(name)
+        self._filename = plain_name(name)
         # Until the purpose is known, any may still come.
         purposes = [purpose for purpose in PURPOSES if self._purpose in {None, purpose}]
         limit = self._settings.max_line_bytes
@@ -151,22 +112,21 @@ class Upload:
         }
         self._writer = self._blobs.writer()
 
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+    def take(self, data: bytes) -> None:
         if self._field != "file" or self._writer is None:
-            self._text += data[start:end]
+            self._text += data
             if len(self._text) > _MAX_FIELD_BYTES:
-                raise _invalid(self._field, "too_long", f"is longer than {_MAX_FIELD_BYTES} bytes", None)
+                raise invalid_field(self._field, "too_long", f"is longer than {_MAX_FIELD_BYTES} bytes", None)
             return
-        self._size_bytes += end - start
+        self._size_bytes += len(data)
         if self._size_bytes > self._settings.max_upload_bytes:
             limit = self._settings.max_upload_bytes
             raise ApiError(413, "file_too_large", f"the file is larger than {limit:,} bytes", param="file")
-        chunk = data[start:end]
-        self._writer.write(chunk)
+        self._writer.write(data)
         for checker in self._checkers.values():
-            checker.feed(chunk)
+            checker.feed(data)
 
-    def _on_part_end(self) -> None:
+    def end(self) -> None:
         if self._field == "file":
             return
         text = self._text.decode(errors="replace")
@@ -176,22 +136,8 @@ class Upload:
         if text not in ALL_PURPOSES:
             near = did_you_mean(text, list(ALL_PURPOSES))
             hint = f"did you mean {near!r}?" if near else f"known: {', '.join(ALL_PURPOSES)}"
-            raise _invalid("purpose", "unknown_value", f"{excerpt(text)!r} is no purpose", hint)
+            raise invalid_field("purpose", "unknown_value", f"{excerpt(text)!r} is no purpose", hint)
         self._purpose = text
-
-    def _on_end(self) -> None:
-        self._complete = True
-
-
-def _boundary(content_type: str) -> bytes:
-    kind, options = parse_options_header(content_type)
-    if kind != b"multipart/form-data":
-        told = kind.decode(errors="replace")[:100] or "a body of no content type"
-        raise ApiError(415, "unsupported_media_type", f"this route reads multipart/form-data, not {told}")
-    boundary = options.get(b"boundary", b"")
-    if not 1 <= len(boundary) <= 256:
-        raise ApiError(400, "not_multipart", "the content type names no boundary")
-    return boundary
 
 
 def _expires_after_s(expiry: dict[str, str]) -> int | None:
@@ -201,26 +147,26 @@ def _expires_after_s(expiry: dict[str, str]) -> int | None:
     anchor, seconds = (expiry.get(f"expires_after[{part}]", "") for part in ("anchor", "seconds"))
     least, most = EXPIRES_AFTER_S
     if anchor != "created_at":
-        raise _invalid("expires_after[anchor]", "unknown_value", "must be created_at", None)
+        raise invalid_field("expires_after[anchor]", "unknown_value", "must be created_at", None)
     if not (seconds.isascii() and seconds.isdecimal() and least <= int(seconds) <= most):
-        raise _invalid("expires_after[seconds]", "invalid_value", f"must lie between {least} and {most}", None)
+        raise invalid_field("expires_after[seconds]", "invalid_value", f"must lie between {least} and {most}", None)
     return int(seconds)
 
 
-def _filename(name: bytes) -> str:
+def plain_name(name: bytes) -> str:
     """The last part of the name, for people to read; it never becomes a path."""
     try:
         text = name.decode()
     except UnicodeDecodeError as error:
-        raise _invalid("file", "invalid_filename", "the file's name is not UTF-8", None) from error
+        raise invalid_field("file", "invalid_filename", "the file's name is not UTF-8", None) from error
     text = PurePosixPath(text.replace("\\", "/")).name or "upload"
     if len(text) > _MAX_FILENAME_LENGTH or not text.isprintable():
         told = f"the file's name has unprintable characters, or more than {_MAX_FILENAME_LENGTH}"
-        raise _invalid("file", "invalid_filename", told, None)
+        raise invalid_field("file", "invalid_filename", told, None)
     return text
 
 
-def _invalid(field: str, code: str, message: str, hint: str | None) -> ApiError:
+def invalid_field(field: str, code: str, message: str, hint: str | None) -> ApiError:
     fault = Fault(code=code, path=field, message=message, hint=hint)
     told = f"{field}: {message}" + (f"; {hint}" if hint else "")
     return ApiError(422, code, told, param=field, faults=[fault])

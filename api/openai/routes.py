@@ -3,7 +3,8 @@
 from fastapi import APIRouter
 
 from api.openai.fine_tuning.routes import router as fine_tuning
+from api.openai.uploads.routes import router as uploads
 
 router = APIRouter()
-for _part in (fine_tuning,):
+for _part in (fine_tuning, uploads):
     router.include_router(_part)

@@ -13,6 +13,8 @@ from db.models.outbox import Outbox
 from db.models.plan import Plan
 from db.models.project import Project
 from db.models.row import Row
+from db.models.upload import Upload
+from db.models.upload_part import UploadPart
 from db.models.worker import Worker
 
 __all__ = [
@@ -29,5 +31,7 @@ __all__ = [
     "Plan",
     "Project",
     "Row",
+    "Upload",
+    "UploadPart",
     "Worker",
 ]

@@ -13,9 +13,10 @@ import files
 import fine_tuning
 import models
 import openai
+import uploads
 from trial import Trial
 
-SCENARIOS = (files.scenario, models.scenario, errors.scenario, fine_tuning.scenario)
+SCENARIOS = (files.scenario, uploads.scenario, models.scenario, errors.scenario, fine_tuning.scenario)
 
 
 async def main(mode: str) -> None:

@@ -8,6 +8,8 @@ import pytest
 from db import artifacts
 from tests.integration.api.live import CHAT, Live, a_plan, pretrain_spec, published, started, stored, text_file, upload
 
+UPLOAD = {"bytes": 9, "filename": "a.jsonl", "mime_type": "text/jsonl", "purpose": "fine-tune"}
+
 
 @pytest.fixture(scope="module")
 def objects(live: Live) -> dict[str, str]:
@@ -28,6 +30,7 @@ def objects(live: Live) -> dict[str, str]:
     assert checkpoint is not None
     return {
         "file_id": upload(live.mine).json()["id"],
+        "upload_id": live.mine.post("/v1/uploads", json=UPLOAD).json()["id"],
         "job_id": job_id,
         "plan_id": a_plan(live),
         "models": published(live, "secret-model", {"a": b"1"}).id,

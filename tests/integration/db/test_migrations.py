@@ -9,7 +9,23 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, inspect, select, text
 
-from db import artifacts, files, intents, jobs, keys, leases, migrate, orders, outbox, plans, projects, records, workers
+from db import (
+    artifacts,
+    files,
+    intents,
+    jobs,
+    keys,
+    leases,
+    migrate,
+    orders,
+    outbox,
+    plans,
+    projects,
+    records,
+    uploads,
+    workers,
+)
+from db.blobs import Blob
 from db.models import Row
 from db.session import Database
 from db.state import JobState
@@ -23,6 +39,8 @@ def fill(url: str) -> None:
     database = Database(url)
     with database.write() as s:
         project = projects.create(s, "default")
+        upload = uploads.add(s, project.id, filename="a", purpose="evals", size_bytes=1, file_expires_after_s=None)
+        uploads.add_part(s, upload, Blob("c" * 64, 1))
         key, _ = keys.create(s, project.id, "laptop", b"secret")
         assert intents.take(s, intents.Ask(key.id, "/v1/jobs", None, "b" * 64, retry=False)) is None
         files.add(

@@ -1,0 +1,102 @@
+"""Uploads as OpenAI's clients send and read them."""
+
+import time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.answers import Object
+from api.files.schemas import FileObject, file_object
+from api.files.upload import ALL_PURPOSES, EXPIRES_AFTER_S
+from db.models import File, Upload, UploadPart
+
+
+class ExpiresAfter(BaseModel):
+    """When the file is to go by itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Field(ge=EXPIRES_AFTER_S[0], le=EXPIRES_AFTER_S[1])]
+
+
+class UploadRequest(BaseModel):
+    """What `uploads.create` sends. The rows are checked as those of any file, whatever `mime_type` says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    bytes: Annotated[int, Field(ge=1, le=2**53)]
+    filename: Annotated[str, Field(min_length=1, max_length=1024)]
+    mime_type: Annotated[str, Field(max_length=256)]
+    purpose: str = Field(json_schema_extra={"enum": list(ALL_PURPOSES)})
+    expires_after: ExpiresAfter | None = None
+
+
+class CompleteRequest(BaseModel):
+    """The parts in their order, and what the whole must be."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    part_ids: Annotated[list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=10_000)]
+    md5: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = None
+
+
+class UploadObject(Object):
+    """A file on its way in."""
+
+    object: Literal["upload"] = "upload"
+    bytes: int
+    created_at: int
+    expires_at: int
+    filename: str
+    purpose: str
+    status: Literal["pending", "completed", "cancelled", "expired"]
+    file: FileObject | None
+
+
+class PartObject(Object):
+    """A piece of it that has arrived."""
+
+    object: Literal["upload.part"] = "upload.part"
+    created_at: int
+    upload_id: str
+
+
+def has_expired(upload: Upload) -> bool:
+    return upload.state == "pending" and upload.expires_at <= time.time()
+
+
+def upload_object(upload: Upload, file: File | None = None) -> UploadObject:
+    told: dict[str, Any] = {
+        "id": upload.id,
+        "bytes": upload.size_bytes,
+        "created_at": int(upload.created_at),
+        "expires_at": int(upload.expires_at),
+        "filename": upload.filename,
+        "purpose": upload.purpose,
+        "status": "expired" if has_expired(upload) else upload.state,
+        "file": None if file is None else file_object(file),
+    }
+    return UploadObject.model_validate(told)
+
+
+def part_object(part: UploadPart) -> PartObject:
+    return PartObject(id=part.id, created_at=int(part.created_at), upload_id=part.upload_id)
+
+
+# The body is read as it streams in.
+PART_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["data"],
+                    "additionalProperties": False,
+                    "properties": {"data": {"type": "string", "format": "binary"}},
+                }
+            }
+        },
+    }
+}

@@ -1,0 +1,184 @@
+"""Uploads: parts come in, in any order and again after a cut; completed, they are a file like any other."""
+
+import hashlib
+from collections.abc import Sequence
+
+from anyio import to_thread
+from fastapi import Request
+
+from api.auth import Caller
+from api.deps import Service
+from api.errors import ApiError, conflict, not_found
+from api.files.service import pour
+from api.files.upload import ALL_PURPOSES, STORED_AS_IS, invalid_field, invalid_file, plain_name
+from api.intents import once
+from api.openai.uploads.part import Part
+from api.openai.uploads.schemas import (
+    CompleteRequest,
+    PartObject,
+    UploadObject,
+    UploadRequest,
+    has_expired,
+    part_object,
+    upload_object,
+)
+from db import files, uploads
+from db.blobs import Blob
+from db.intents import Ask
+from db.models import Upload, UploadPart
+from db.session import Session
+from engine.rows import RowChecker
+
+
+def create(service: Service, caller: Caller, asked: UploadRequest, ask: Ask | None) -> UploadObject:
+    """An upload that waits for its parts."""
+    if asked.purpose not in ALL_PURPOSES:
+        raise invalid_field("purpose", "unknown_value", "is no purpose", f"known: {', '.join(ALL_PURPOSES)}")
+    if asked.bytes > service.settings.max_upload_bytes:
+        message = f"a file has {service.settings.max_upload_bytes:,} bytes at most"
+        raise ApiError(413, "file_too_large", message, param="bytes")
+    filename = plain_name(asked.filename.encode(errors="replace"))
+    expires_after_s = asked.expires_after and asked.expires_after.seconds
+
+    with service.database.write() as session:
+
+        def make() -> UploadObject:
+            return upload_object(
+                uploads.add(
+                    session,
+                    caller.project_id,
+                    filename=filename,
+                    purpose=asked.purpose,
+                    size_bytes=asked.bytes,
+                    file_expires_after_s=expires_after_s,
+                )
+            )
+
+        return once(session, ask, UploadObject, make)
+
+
+def _pending(upload: Upload | None, upload_id: str) -> Upload:
+    """Raises ApiError 404 or 409 unless the upload takes parts and can be completed."""
+    if upload is None:
+        raise not_found("upload", upload_id)
+    if upload.state != "pending" or has_expired(upload):
+        status = "expired" if has_expired(upload) else upload.state
+        raise conflict("upload_ended", f"the upload is {status}; begin another one")
+    return upload
+
+
+async def receive_part(service: Service, caller: Caller, upload_id: str, request: Request) -> PartObject:
+    """A part, stored by its content; a cut one leaves nothing."""
+    left = await to_thread.run_sync(_room, service, caller, upload_id)
+    part = Part(service.blobs, request.headers.get("content-type", ""), left)
+    try:
+        await pour(service, request, part.feed)
+        blob = await to_thread.run_sync(part.finish)
+    finally:
+        part.close()
+    return await to_thread.run_sync(_enter_part, service, caller, upload_id, blob)
+
+
+def _room(service: Service, caller: Caller, upload_id: str) -> int:
+    """The bytes of one part at most. A part may come twice: a client that lost an answer sends it again."""
+    with service.database.read() as session:
+        upload = _pending(uploads.get(session, caller.project_id, upload_id), upload_id)
+        left = 3 * upload.size_bytes - uploads.received_bytes(session, upload_id)
+        return min(upload.size_bytes, left)
+
+
+def _enter_part(service: Service, caller: Caller, upload_id: str, blob: Blob) -> PartObject:
+    with service.database.write() as session:
+        upload = _pending(uploads.lock(session, caller.project_id, upload_id), upload_id)
+        return part_object(uploads.add_part(session, upload, blob))
+
+
+def require(service: Service, caller: Caller, upload_id: str) -> None:
+    """Raises ApiError 404 when the project has no such upload."""
+    with service.database.read() as session:
+        if uploads.get(session, caller.project_id, upload_id) is None:
+            raise not_found("upload", upload_id)
+
+
+def complete(service: Service, caller: Caller, upload_id: str, asked: CompleteRequest) -> UploadObject:
+    """The file that the parts make in their order, checked as any file is. Completing twice is once.
+
+    Raises:
+        ApiError: 404, 409, or 400 when parts, size, md5 or rows are not what they should be.
+    """
+    with service.database.read() as session:
+        upload = uploads.get(session, caller.project_id, upload_id)
+        if upload is not None and upload.state == "completed":
+            return _completed(session, caller, upload)
+        upload = _pending(upload, upload_id)
+        parts = _ordered(uploads.parts(session, upload_id), asked.part_ids)
+    _check_size(upload, parts)
+    blob, row_format, row_count = _joined(service, upload, parts, asked.md5)
+    with service.database.write() as session:
+        upload = uploads.lock(session, caller.project_id, upload_id)
+        if upload is not None and upload.state == "completed":
+            return _completed(session, caller, upload)
+        upload = _pending(upload, upload_id)
+        file = files.add(
+            session, caller.project_id, filename=upload.filename, purpose=upload.purpose, size_bytes=blob.size_bytes,
+            sha256=blob.sha256, format=row_format, row_count=row_count, expires_after_s=upload.file_expires_after_s,
+        )  # fmt: skip
+        return upload_object(uploads.end(session, upload, "completed", file.id), file)
+
+
+def _completed(session: Session, caller: Caller, upload: Upload) -> UploadObject:
+    return upload_object(upload, files.get(session, caller.project_id, upload.file_id or ""))
+
+
+def _ordered(known: dict[str, UploadPart], part_ids: Sequence[str]) -> list[UploadPart]:
+    missing = [part_id for part_id in part_ids if part_id not in known]
+    if missing:
+        raise ApiError(400, "part_not_found", f"the upload has no part {missing[0]!r}", param="part_ids")
+    if len(set(part_ids)) < len(part_ids):
+        raise ApiError(400, "part_twice", "a part is named twice", param="part_ids")
+    return [known[part_id] for part_id in part_ids]
+
+
+def _check_size(upload: Upload, parts: Sequence[UploadPart]) -> None:
+    size_bytes = sum(part.size_bytes for part in parts)
+    if size_bytes != upload.size_bytes:
+        message = f"the parts have {size_bytes:,} bytes together; the upload was announced with {upload.size_bytes:,}"
+        raise ApiError(400, "wrong_size", message, param="part_ids")
+
+
+def _joined(service: Service, upload: Upload, parts: Sequence[UploadPart], md5: str | None) -> tuple[Blob, str, int]:
+    """All parts as one blob, what its rows are and how many."""
+    digest = hashlib.md5(usedforsecurity=False)
+    checked = upload.purpose not in STORED_AS_IS
+    limit = service.settings.max_line_bytes
+    purpose = upload.purpose if checked else "evals"
+    checker = RowChecker(purpose=purpose, filename=upload.filename, max_line_bytes=limit)
+    with service.blobs.writer() as writer:
+        for part in parts:
+            for chunk in service.blobs.chunks(part.sha256, range(part.size_bytes)):
+                writer.write(chunk)
+                digest.update(chunk)
+                if checked:
+                    checker.feed(chunk)
+        if md5 is not None and digest.hexdigest() != md5.lower():
+            message = f"the md5 of the whole is {digest.hexdigest()}, not {md5}"
+            raise ApiError(400, "wrong_md5", message, param="md5")
+        if not checked:
+            return writer.commit(), "unchecked", 0
+        report = checker.finish()
+        if report.fault_count or report.format is None:
+            raise invalid_file(report)
+        return writer.commit(), report.format, report.row_count
+
+
+def cancel(service: Service, caller: Caller, upload_id: str) -> UploadObject:
+    """Drops the parts; cancelling twice is once.
+
+    Raises:
+        ApiError: 404, or 409 when it was completed or has expired.
+    """
+    with service.database.write() as session:
+        upload = uploads.lock(session, caller.project_id, upload_id)
+        if upload is not None and upload.state == "cancelled":
+            return upload_object(upload)
+        return upload_object(uploads.end(session, _pending(upload, upload_id), "cancelled"))

@@ -1,0 +1,28 @@
+"""Uploads: files that come in parts."""
+
+from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.row import Row
+
+
+class Upload(Row):
+    """A file on its way in. Once it is completed, `file_id` is the file that its parts make."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        CheckConstraint("state IN ('pending','completed','cancelled')", name="state"),
+        CheckConstraint("(file_id IS NOT NULL) = (state = 'completed')", name="file"),
+        CheckConstraint("size_bytes >= 0", name="size"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    size_bytes: Mapped[int]
+    file_expires_after_s: Mapped[int | None]
+    state: Mapped[str]
+    file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    created_at: Mapped[float]
+    expires_at: Mapped[float]

@@ -1,0 +1,71 @@
+"""Uploads and their parts."""
+
+import time
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from db.blobs import Blob
+from db.ids import new_id
+from db.models import Upload, UploadPart
+
+OPEN_S = 3600.0
+"""So long an upload takes parts and can be completed."""
+
+
+def add(
+    s: Session, project_id: str, *, filename: str, purpose: str, size_bytes: int, file_expires_after_s: int | None
+) -> Upload:
+    """An upload that waits for its parts."""
+    now = time.time()
+    upload = Upload(
+        id=new_id("upload"), project_id=project_id, filename=filename, purpose=purpose, size_bytes=size_bytes,
+        file_expires_after_s=file_expires_after_s, state="pending", created_at=now, expires_at=now + OPEN_S,
+    )  # fmt: skip
+    s.add(upload)
+    s.flush()
+    return upload
+
+
+def get(s: Session, project_id: str, upload_id: str) -> Upload | None:
+    """The project's upload of that id."""
+    return s.scalars(select(Upload).where(Upload.id == upload_id, Upload.project_id == project_id)).one_or_none()
+
+
+def lock(s: Session, project_id: str, upload_id: str) -> Upload | None:
+    """`get`, and nobody changes it until this transaction has ended."""
+    query = select(Upload).where(Upload.id == upload_id, Upload.project_id == project_id)
+    return s.scalars(query.with_for_update(), execution_options={"populate_existing": True}).one_or_none()
+
+
+def add_part(s: Session, upload: Upload, blob: Blob) -> UploadPart:
+    """A part whose bytes are already that blob."""
+    part = UploadPart(
+        id=new_id("part"),
+        upload_id=upload.id,
+        sha256=blob.sha256,
+        size_bytes=blob.size_bytes,
+        created_at=time.time(),
+    )
+    s.add(part)
+    s.flush()
+    return part
+
+
+def parts(s: Session, upload_id: str) -> dict[str, UploadPart]:
+    """The parts that have come, by id."""
+    return {part.id: part for part in s.scalars(select(UploadPart).where(UploadPart.upload_id == upload_id))}
+
+
+def received_bytes(s: Session, upload_id: str) -> int:
+    """The size of all parts that have come."""
+    total = select(func.coalesce(func.sum(UploadPart.size_bytes), 0)).where(UploadPart.upload_id == upload_id)
+    return int(s.execute(total).scalar_one())
+
+
+def end(s: Session, upload: Upload, state: str, file_id: str | None = None) -> Upload:
+    """Complete or cancel it; its parts are needed no more."""
+    upload.state, upload.file_id = state, file_id
+    s.flush()
+    s.execute(delete(UploadPart).where(UploadPart.upload_id == upload.id))
+    return upload
