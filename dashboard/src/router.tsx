@@ -5,10 +5,14 @@ import {
   lazyRouteComponent,
   redirect,
 } from "@tanstack/react-router";
+import type { FilesSearch } from "./api/files";
 import type { JobsSearch } from "./api/jobs";
 import type { Session } from "./api/session";
+import type { DatasetSearch } from "./datasets/DatasetPage";
 import { jobSearch } from "./job/search";
 import { JobsPage } from "./jobs/JobsPage";
+import type { NewJobSearch } from "./newjob/NewJobPage";
+import { isPart } from "./newjob/schema";
 import { Missing } from "./shell/Missing";
 import { Shell } from "./shell/Shell";
 
@@ -34,6 +38,17 @@ const jobs = createRoute({
     after: text(search.after),
   }),
   component: JobsPage,
+});
+
+const newJob = createRoute({
+  getParentRoute: () => root,
+  path: "/jobs/new",
+  validateSearch: (search: Record<string, unknown>): NewJobSearch => ({
+    spec: isPart(search.spec) ? search.spec : undefined,
+    mode: search.mode === "yaml" ? "yaml" : undefined,
+    from: text(search.from),
+  }),
+  component: lazyRouteComponent(() => import("./newjob/NewJobPage"), "NewJobPage"),
 });
 
 const job = createRoute({
@@ -79,12 +94,60 @@ const jobTabs = [
   }),
 ] as const;
 
+const datasets = createRoute({
+  getParentRoute: () => root,
+  path: "/datasets",
+  validateSearch: (search: Record<string, unknown>): FilesSearch => ({
+    purpose: text(search.purpose),
+    after: text(search.after),
+  }),
+  component: lazyRouteComponent(() => import("./datasets/DatasetsPage"), "DatasetsPage"),
+});
+
+const dataset = createRoute({
+  getParentRoute: () => root,
+  path: "/datasets/$fileId",
+  validateSearch: (search: Record<string, unknown>): DatasetSearch => ({
+    model: text(search.model),
+    after: typeof search.after === "number" ? search.after : undefined,
+  }),
+  component: lazyRouteComponent(() => import("./datasets/DatasetPage"), "DatasetPage"),
+});
+
+const models = createRoute({
+  getParentRoute: () => root,
+  path: "/models",
+  component: lazyRouteComponent(() => import("./models/ModelsPage"), "ModelsPage"),
+});
+
+const model = createRoute({
+  getParentRoute: () => root,
+  path: "/models/$kind/$id",
+  component: lazyRouteComponent(() => import("./models/ModelPage"), "ModelPage"),
+});
+
+const workers = createRoute({
+  getParentRoute: () => root,
+  path: "/workers",
+  component: lazyRouteComponent(() => import("./workers/WorkersPage"), "WorkersPage"),
+});
+
 function text(value: unknown): string | undefined {
   return typeof value === "string" && value ? value : undefined;
 }
 
 export const router = createRouter({
-  routeTree: root.addChildren([home, jobs, job.addChildren([jobHome, ...jobTabs])]),
+  routeTree: root.addChildren([
+    home,
+    jobs,
+    newJob,
+    job.addChildren([jobHome, ...jobTabs]),
+    datasets,
+    dataset,
+    models,
+    model,
+    workers,
+  ]),
   context: { session: undefined! },
   defaultPreload: "intent",
   scrollRestoration: true,

@@ -1,7 +1,8 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { ENDED, type Job, jobQuery, nameOf, orderJob, type Verb } from "../api/jobs";
-import { Button } from "../parts/Button";
+import { Button, buttonClass } from "../parts/Button";
 import { Dialog } from "../parts/Dialog";
 import { Failure } from "../parts/Notice";
 import css from "./JobPage.module.css";
@@ -10,7 +11,12 @@ import css from "./JobPage.module.css";
 export function Actions({ job }: { job: Job }) {
   const [cancelling, setCancelling] = useState(false);
   const { mutate, error, isPending } = useOrder(job);
-  if (ENDED.has(job.status) || job.cancel_requested) return null;
+  const clone = (
+    <Link to="/jobs/new" search={{ from: job.id }} className={buttonClass()}>
+      Clone
+    </Link>
+  );
+  if (ENDED.has(job.status) || job.cancel_requested) return clone;
   const paused = job.status === "paused" || job.status === "pausing";
   return (
     <>
@@ -19,6 +25,7 @@ export function Actions({ job }: { job: Job }) {
         {paused ? "Resume" : "Pause"}
       </Button>
       <Button onClick={() => setCancelling(true)}>Cancel</Button>
+      {clone}
       {cancelling && <CancelDialog job={job} onClose={() => setCancelling(false)} />}
     </>
   );

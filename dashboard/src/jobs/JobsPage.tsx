@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useRouter } from "@tanstack/react-router";
 import { type Job, jobsQuery, type Status } from "../api/jobs";
-import { Button, inputClass } from "../parts/Button";
+import { Button, buttonClass, inputClass } from "../parts/Button";
 import { Command } from "../parts/Command";
 import { Head } from "../parts/Head";
+import { Icon } from "../parts/Icon";
 import { Empty, Failure } from "../parts/Notice";
 import { JobRow } from "./JobRow";
 import css from "./JobsPage.module.css";
@@ -18,7 +19,11 @@ export function JobsPage() {
   const filtered = Boolean(search.status || search.kind || search.after);
   return (
     <>
-      <Head title="Jobs" />
+      <Head title="Jobs">
+        <Link to="/jobs/new" className={buttonClass("primary")}>
+          <Icon name="plus" /> New job
+        </Link>
+      </Head>
       <Filters />
       {error && !data && <Failure error={error} />}
       {data && data.data.length > 0 && <JobsTable jobs={data.data} />}

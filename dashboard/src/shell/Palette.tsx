@@ -102,7 +102,8 @@ function useEntries(onHelp: () => void): Entry[] {
     about: "action",
     run: () => chooseTheme(theme),
   }));
-  return [...pages, ...jobs, ...themes, { id: "help", title: "Help and shortcuts", about: "?", run: onHelp }];
+  const create = { id: "new", title: "New job", about: "action, n", run: () => navigate({ to: "/jobs/new" }) };
+  return [...pages, create, ...jobs, ...themes, { id: "help", title: "Help and shortcuts", about: "?", run: onHelp }];
 }
 
 /** Whether all words of the question stand in the text. */

@@ -8,4 +8,9 @@ export interface PageEntry {
 }
 
 /** The pages of the navigation, the palette and the shortcuts, in this order. */
-export const PAGES: readonly PageEntry[] = [{ title: "Jobs", to: "/jobs", key: "j" }];
+export const PAGES: readonly PageEntry[] = [
+  { title: "Jobs", to: "/jobs", key: "j" },
+  { title: "Datasets", to: "/datasets", key: "d" },
+  { title: "Models", to: "/models", key: "m" },
+  { title: "Workers and queue", to: "/workers", key: "w" },
+];

@@ -8,6 +8,7 @@ const CHORD_MS = 1200;
 export const SHORTCUTS: readonly (readonly [string, string])[] = [
   ["Ctrl K", "Go to a page or a job, or do something"],
   ["?", "This help"],
+  ["n", "New job"],
   ...PAGES.map((page) => [`g ${page.key}`, page.title] as const),
   ["Esc", "Close what is open"],
 ];
@@ -29,6 +30,7 @@ export function useShortcuts(open: (dialog: "help" | "palette") => void) {
       if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
       if (document.querySelector("dialog[open]")) return;
       if (event.key === "?") open("help");
+      if (event.key === "n") navigate({ to: "/jobs/new" });
       const page = PAGES.find(({ key }) => key === event.key);
       if (page && event.timeStamp - gone.current < CHORD_MS) navigate({ to: page.to });
       gone.current = event.key === "g" ? event.timeStamp : 0;

@@ -1,0 +1,29 @@
+import { queryOptions } from "@tanstack/react-query";
+import { ask, client, type Schemas } from "./client";
+
+export type DataFile = Schemas["FileObject"];
+
+export interface FilesSearch {
+  purpose?: string;
+  after?: string;
+}
+
+export function filesQuery({ purpose, after }: FilesSearch) {
+  return queryOptions({
+    queryKey: ["files", purpose, after],
+    queryFn: ({ signal }) =>
+      ask(
+        client.GET("/v1/files", {
+          params: { query: { purpose: purpose as "fine-tune" | undefined, after, limit: 100 } },
+          signal,
+        }),
+      ),
+  });
+}
+
+export function fileQuery(fileId: string) {
+  return queryOptions({
+    queryKey: ["file", fileId],
+    queryFn: ({ signal }) => ask(client.GET("/v1/files/{file_id}", { params: { path: { file_id: fileId } }, signal })),
+  });
+}

@@ -1,0 +1,37 @@
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { csrfHeaders, refusal, type Schemas } from "./client";
+import type { DataFile } from "./files";
+
+export type Preview = Schemas["Preview"];
+
+const KINDS: Record<string, string> = { preference: "dpo", chat: "sft", completion: "sft", instruction: "sft" };
+export const PREVIEW_ROWS = 5;
+
+/** The kind of job that trains on rows of this shape. */
+export function kindFor(file: DataFile): string {
+  return KINDS[file.format] ?? "pretrain";
+}
+
+/** Rows of a file as a job would train on them: the service asks the code that trains. */
+export function previewQuery(file: DataFile, model: string | undefined, afterLine: number, statistics: boolean) {
+  const kind = kindFor(file);
+  const spec = { kind, training_file: file.id, ...(model && { model }) };
+  return queryOptions({
+    queryKey: ["preview", file.id, model, afterLine, statistics],
+    queryFn: async ({ signal }): Promise<Preview> => {
+      const response = await fetch("/v1/preview", {
+        method: "POST",
+        headers: { "Content-Type": "application/json", ...csrfHeaders() },
+        body: JSON.stringify({ spec, after_line: afterLine, limit: PREVIEW_ROWS, statistics }),
+        signal,
+      });
+      const told = await response.json();
+      if (!response.ok) throw refusal(response.status, told);
+      return told;
+    },
+    enabled: kind === "pretrain" || Boolean(model),
+    staleTime: Number.POSITIVE_INFINITY,
+    retry: false,
+    placeholderData: keepPreviousData,
+  });
+}

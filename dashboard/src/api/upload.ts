@@ -1,0 +1,19 @@
+import { csrfHeaders, refusal } from "./client";
+import type { DataFile } from "./files";
+
+/** Sends a file; the service checks every row while it comes in. Throws a Refusal that lists what is wrong, by line. */
+export async function uploadFile(file: File, purpose: string): Promise<DataFile> {
+  const body = new FormData();
+  body.append("purpose", purpose);
+  body.append("file", file, file.name);
+  const response = await fetch("/v1/files", { method: "POST", headers: csrfHeaders(), body });
+  const told = await response.json();
+  if (!response.ok) throw refusal(response.status, told);
+  return told;
+}
+
+/** The file without some of its lines, counted from 1. */
+export async function withoutLines(file: File, lines: ReadonlySet<number>): Promise<File> {
+  const kept = (await file.text()).split("\n").filter((_, index) => !lines.has(index + 1));
+  return new File([kept.join("\n")], file.name, { type: file.type });
+}

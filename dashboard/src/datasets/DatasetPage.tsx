@@ -1,0 +1,112 @@
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { type DataFile, fileQuery } from "../api/files";
+import { modelsQuery } from "../api/models";
+import { kindFor, PREVIEW_ROWS, previewQuery } from "../api/preview";
+import { bytes, count } from "../format";
+import { Ago } from "../parts/Ago";
+import { Button, buttonClass, inputClass } from "../parts/Button";
+import { Head } from "../parts/Head";
+import { Icon } from "../parts/Icon";
+import { Failure, Notice } from "../parts/Notice";
+import css from "./DatasetPage.module.css";
+import { Lengths } from "./Lengths";
+import { MaskedRow } from "./MaskedRow";
+
+export interface DatasetSearch {
+  /** Whose tokens the rows are shown in. */
+  model?: string;
+  after?: number;
+}
+
+const route = getRouteApi("/datasets/$fileId");
+
+export function DatasetPage() {
+  const { fileId } = route.useParams();
+  const { data: file, error } = useQuery(fileQuery(fileId));
+  if (!file) return error && <Failure error={error} />;
+  return (
+    <>
+      <Head title={file.filename}>
+        <Link
+          to="/jobs/new"
+          search={{ spec: { kind: kindFor(file), training_file: file.id } }}
+          className={buttonClass("primary")}
+        >
+          Train on it
+        </Link>
+        <a className={buttonClass()} href={`/v1/files/${file.id}/content`} download>
+          <Icon name="download" /> Download
+        </a>
+      </Head>
+      <p className={css.facts}>
+        <span>
+          {file.row_count === null ? "" : `${count(file.row_count)} rows of format `}
+          {file.format}, {bytes(file.bytes)}, for {file.purpose}
+        </span>
+        <code>{file.id}</code>
+        <code>sha256 {file.sha256.slice(0, 12)}</code>
+        <span>
+          uploaded <Ago at={file.created_at} />
+        </span>
+      </p>
+      {file.purpose !== "evals" && <Trained file={file} />}
+    </>
+  );
+}
+
+/** The file as a job trains on it: what becomes a label, how long rows are, what is cut or left out. */
+function Trained({ file }: { file: DataFile }) {
+  const { model, after = 0 } = route.useSearch();
+  const navigate = route.useNavigate();
+  const models = useQuery(modelsQuery).data ?? [];
+  const chosen = model ?? (kindFor(file) === "pretrain" ? undefined : models[0]?.reference);
+  const rows = useQuery(previewQuery(file, chosen, after, false));
+  const whole = useQuery(previewQuery(file, chosen, 0, true));
+  const last = rows.data?.rows.at(-1)?.line;
+  const error = rows.error ?? whole.error;
+  return (
+    <div className={css.parts}>
+      <label>
+        In the tokens of{" "}
+        <select
+          className={inputClass}
+          value={chosen ?? ""}
+          onChange={({ target }) => navigate({ search: { model: target.value || undefined }, replace: true })}
+        >
+          {kindFor(file) === "pretrain" && <option value="">a new model</option>}
+          {models.map(({ reference }) => (
+            <option key={reference}>{reference}</option>
+          ))}
+        </select>
+      </label>
+      {kindFor(file) !== "pretrain" && models.length === 0 && (
+        <Notice>These rows are shown in a model's tokens, and there is no model yet: pretrain one first.</Notice>
+      )}
+      {error && <Failure error={error} />}
+      {whole.data?.statistics.map((statistics) => (
+        <Lengths key={statistics.file} statistics={statistics} maxLength={whole.data.max_length} />
+      ))}
+      {rows.isFetching && !rows.data && <p className="muted">The engine reads the rows …</p>}
+      {rows.data && (
+        <section aria-label="Rows as they are trained on">
+          <h2>Rows as they are trained on</h2>
+          <p className="muted">
+            <span className={css.trained}>Underlined</span> is learnt, the rest is only read.
+          </p>
+          <div className={css.rows}>
+            {rows.data.rows.map((row) => (
+              <MaskedRow key={row.line} row={row} />
+            ))}
+          </div>
+          <p className={css.facts}>
+            {after > 0 && <Button onClick={() => navigate({ search: { model } })}>First rows</Button>}
+            {rows.data.rows.length === PREVIEW_ROWS && (
+              <Button onClick={() => navigate({ search: { model, after: last } })}>Next rows</Button>
+            )}
+          </p>
+        </section>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,67 @@
+import { useQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import { useState } from "react";
+import type { Artifact } from "../api/jobs";
+import { modelsQuery } from "../api/models";
+import { bytes, figure } from "../format";
+import { Checksums, pathOf } from "../job/ArtifactsTab";
+import { Ago } from "../parts/Ago";
+import { Button, buttonClass } from "../parts/Button";
+import { Command } from "../parts/Command";
+import { Head } from "../parts/Head";
+import { Icon } from "../parts/Icon";
+import { List, numberClass } from "../parts/List";
+import { Empty, Failure } from "../parts/Notice";
+
+export function ModelsPage() {
+  const { data, error } = useQuery(modelsQuery);
+  const [shown, setShown] = useState<Artifact | null>(null);
+  return (
+    <>
+      <Head title="Models and adapters" />
+      {error && !data && <Failure error={error} />}
+      {data?.length === 0 && (
+        <Empty title="No models yet">
+          <p className="muted">A pretrain job makes the first one, from a text:</p>
+          <Command text=".venv/bin/trainyard jobs create -f examples/pretrain.yaml" />
+        </Empty>
+      )}
+      {data && data.length > 0 && (
+        <List
+          label="Models and adapters"
+          columns={["Name", "Kind", { number: "eval_loss" }, { number: "Size" }, "Made", "Digest", "Get it"]}
+        >
+          {data.map((artifact) => (
+            <tr key={artifact.id}>
+              <td>
+                <Link to="/models/$kind/$id" params={{ kind: artifact.kind, id: artifact.id }}>
+                  <b>{artifact.reference}</b>
+                </Link>
+              </td>
+              <td>{artifact.kind}</td>
+              <td className={numberClass}>
+                {typeof artifact.metrics.eval_loss === "number" ? figure(artifact.metrics.eval_loss) : "–"}
+              </td>
+              <td className={numberClass}>{bytes(artifact.size_bytes)}</td>
+              <td>
+                <Ago at={artifact.created_at} />
+              </td>
+              <td>
+                <Button look="plain" onClick={() => setShown(artifact)}>
+                  <code>{artifact.digest.slice(0, 12)}</code>
+                  <span className="visually-hidden">: checksums of {artifact.reference}</span>
+                </Button>
+              </td>
+              <td>
+                <a className={buttonClass()} href={`${pathOf(artifact)}/archive`} download>
+                  <Icon name="download" /> tar <span className="visually-hidden">of {artifact.reference}</span>
+                </a>
+              </td>
+            </tr>
+          ))}
+        </List>
+      )}
+      {shown && <Checksums artifact={shown} onClose={() => setShown(null)} />}
+    </>
+  );
+}

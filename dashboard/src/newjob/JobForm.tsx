@@ -1,0 +1,88 @@
+import { useQuery } from "@tanstack/react-query";
+import type { Fault } from "../api/client";
+import { filesQuery } from "../api/files";
+import { modelsQuery } from "../api/models";
+import { Notice } from "../parts/Notice";
+import { FormField } from "./FormField";
+import css from "./NewJobPage.module.css";
+import { type Field, type Part, type Schema, type Section, sectionsOf, valueAt, withValue } from "./schema";
+
+interface Props {
+  schema: Schema;
+  draft: Part;
+  original: Part | undefined;
+  faults: readonly Fault[];
+  change: (draft: Part) => void;
+}
+
+const PURPOSE: Record<string, string> = { pretrain: "pretrain", eval: "evals" };
+
+export function JobForm({ schema, draft, original, faults, change }: Props) {
+  const files = useQuery(filesQuery({ purpose: PURPOSE[String(draft.kind)] ?? "fine-tune" })).data?.data ?? [];
+  const models = useQuery(modelsQuery).data ?? [];
+  const sections = sectionsOf(schema, draft);
+  const own = sortedByNeed(sections[0]!.fields);
+  const more = { path: "more", about: "", fields: own.filter(({ path }) => !FIRST.includes(path)) };
+  const parts = [...sections.slice(1), more];
+  const known = new Set(sections.flatMap(({ fields }) => fields.map(({ path }) => path)));
+  const elsewhere = faults.filter(
+    ({ path }) =>
+      path && ![...known].some((one) => path === one || path.startsWith(`${one}.`) || path.startsWith(`${one}[`)),
+  );
+
+  function suggestions(field: Field) {
+    if (field.path.endsWith("_file"))
+      return files.map(({ id, filename, row_count }) => [id, `${filename} (${row_count} rows)`] as const);
+    if ((field.path === "model" && field.text) || field.path === "compare_to") {
+      return models.map(({ reference, kind }) => [reference, `${reference} (${kind})`] as const);
+    }
+    return undefined;
+  }
+  function drawn(field: Field) {
+    const value = valueAt(draft, field.path);
+    const before = valueAt(original, field.path);
+    return (
+      <FormField
+        key={field.path}
+        field={field}
+        value={value}
+        was={original && JSON.stringify(before) !== JSON.stringify(value) ? { value: before } : undefined}
+        faults={faults.filter(({ path }) => path === field.path || path.startsWith(`${field.path}[`))}
+        suggestions={suggestions(field)}
+        set={(next) => change(withValue(draft, field.path, next))}
+      />
+    );
+  }
+  return (
+    <>
+      {elsewhere.map((fault) => (
+        <Notice key={fault.path} tone="bad">
+          <b>{fault.path}</b>
+          {[fault.message, fault.hint].filter(Boolean).join("; ")}
+        </Notice>
+      ))}
+      <div className={css.fields}>{own.filter(({ path }) => FIRST.includes(path)).map(drawn)}</div>
+      {parts.map((section) => (
+        <details key={section.path} open={isSet(draft, section) || undefined}>
+          <summary>
+            {section.path}
+            {isSet(draft, section) && <span className={css.changed}>set</span>}
+          </summary>
+          <div className={css.fields}>{section.fields.map(drawn)}</div>
+        </details>
+      ))}
+    </>
+  );
+}
+
+const FIRST = ["model", "training_file", "eval_file", "compare_to", "suffix", "validation_file"];
+
+/** What every job needs comes first, the rest in the order of the schema. */
+function sortedByNeed(fields: readonly Field[]): Field[] {
+  const rank = ({ path }: Field) => (FIRST.includes(path) ? FIRST.indexOf(path) : FIRST.length);
+  return fields.toSorted((a, b) => rank(a) - rank(b));
+}
+
+function isSet(draft: Part, section: Section): boolean {
+  return section.fields.some(({ path }) => valueAt(draft, path) !== undefined);
+}

@@ -1,0 +1,128 @@
+import { useMutation, useQuery } from "@tanstack/react-query";
+import { getRouteApi, useNavigate } from "@tanstack/react-router";
+import { useEffect, useMemo, useState } from "react";
+import { type Fault, Refusal } from "../api/client";
+import { configQuery } from "../api/jobs";
+import { createJob, kindsQuery } from "../api/kinds";
+import { Button, inputClass } from "../parts/Button";
+import { Head } from "../parts/Head";
+import { Failure, Notice } from "../parts/Notice";
+import { JobForm } from "./JobForm";
+import css from "./NewJobPage.module.css";
+import { type Part, type Schema, valueAt, withValue } from "./schema";
+import { YamlEditor } from "./YamlEditor";
+
+export interface NewJobSearch {
+  /** The draft itself: a reload, or a link, brings it back. */
+  spec?: Part;
+  mode?: "yaml";
+  /** The job that is cloned. */
+  from?: string;
+}
+
+const route = getRouteApi("/jobs/new");
+
+export function NewJobPage() {
+  const { spec, mode, from } = route.useSearch();
+  const navigate = useNavigate();
+  const kinds = useQuery(kindsQuery);
+  const original = useOriginal(from);
+  const draft = spec ?? original ?? { kind: "sft" };
+  const kind = kinds.data?.data.find(({ id }) => id === draft.kind);
+  const [broken, setBroken] = useState(false);
+  const submission = useMutation({
+    mutationFn: createJob,
+    onSuccess: (job) => navigate({ to: "/jobs/$jobId/metrics", params: { jobId: job.id } }),
+  });
+  const faults = faultsOf(submission.error);
+  useFocusOnFault(faults, submission.failureCount);
+
+  function change(next: Part) {
+    navigate({ to: "/jobs/new", search: { spec: next, mode, from }, replace: true, resetScroll: false });
+  }
+  if (!kinds.data || (from && !original)) return kinds.error && <Failure error={kinds.error} />;
+  return (
+    <>
+      <Head title={from ? "Clone of a job" : "New job"} />
+      <div className={css.bar}>
+        <label>
+          Kind{" "}
+          <select
+            className={inputClass}
+            value={String(draft.kind ?? "")}
+            onChange={({ target }) => change(withValue(draft, "kind", target.value))}
+          >
+            {kinds.data.data.map(({ id }) => (
+              <option key={id}>{id}</option>
+            ))}
+          </select>
+        </label>
+        <span className="muted">{kind?.description.split("\n")[0]}</span>
+        <fieldset className={css.modes} style={{ border: 0, padding: 0 }}>
+          <legend className="visually-hidden">Write the job as</legend>
+          {(["form", "yaml"] as const).map((name) => (
+            <Button
+              key={name}
+              aria-pressed={name === (mode ?? "form")}
+              look={name === (mode ?? "form") ? undefined : "plain"}
+              onClick={() =>
+                navigate({ to: "/jobs/new", search: { spec: draft, from, mode: name === "yaml" ? name : undefined } })
+              }
+            >
+              {name === "yaml" ? "YAML" : "Form"}
+            </Button>
+          ))}
+        </fieldset>
+      </div>
+      <form
+        className={css.form}
+        onSubmit={(event) => {
+          event.preventDefault();
+          submission.mutate(draft);
+        }}
+      >
+        {mode === "yaml" ? (
+          <YamlEditor draft={draft} change={change} onBroken={setBroken} faults={faults} />
+        ) : kind ? (
+          <JobForm schema={kind.schema as Schema} draft={draft} original={original} faults={faults} change={change} />
+        ) : (
+          <Notice tone="warn">There is no kind {JSON.stringify(draft.kind)}; choose one above.</Notice>
+        )}
+        {submission.error && <Failure error={submission.error} />}
+        <div className={css.submit}>
+          <Button look="primary" type="submit" disabled={submission.isPending || broken}>
+            Create the job
+          </Button>
+        </div>
+      </form>
+    </>
+  );
+}
+
+/** What was asked for in the job that is cloned: its set values, without defaults and what `auto` stood for. */
+function useOriginal(from: string | undefined): Part | undefined {
+  const { data } = useQuery({ ...configQuery(from ?? ""), enabled: Boolean(from) });
+  return useMemo(() => {
+    if (!data) return undefined;
+    const set = Object.entries(data.origins).filter(([, origin]) => origin === "set");
+    return set.reduce<Part>((draft, [path]) => withValue(draft, path, valueAt(data.spec, path)), {});
+  }, [data]);
+}
+
+function faultsOf(error: Error | null): readonly Fault[] {
+  if (!(error instanceof Refusal)) return [];
+  const { errors = [], param, code, message } = error.body;
+  return errors.length || !param ? errors : [{ path: param, code, message }];
+}
+
+/** An error is shown where it can be mended: its field is opened and gets the focus. */
+function useFocusOnFault(faults: readonly Fault[], attempt: number) {
+  const first = faults[0]?.path;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: every attempt that fails at the same place leads there again
+  useEffect(() => {
+    if (!first) return;
+    const field = document.querySelector<HTMLElement>(`[data-path="${CSS.escape(first)}"]`);
+    field?.closest("details")?.setAttribute("open", "");
+    field?.focus();
+  }, [first, attempt]);
+}

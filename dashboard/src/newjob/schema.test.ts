@@ -1,0 +1,53 @@
+import { expect, it } from "vitest";
+import { type Schema, sectionsOf, valueAt, withValue } from "./schema";
+
+const schema: Schema = {
+  required: ["model"],
+  properties: {
+    kind: { const: "sft" },
+    model: { type: "string" },
+    suffix: { anyOf: [{ type: "string" }, { type: "null" }], default: null },
+    tuning: {
+      default: { method: "lora" },
+      discriminator: { propertyName: "method", mapping: { full: "#/$defs/Full", lora: "#/$defs/Lora" } },
+      oneOf: [{ $ref: "#/$defs/Full" }, { $ref: "#/$defs/Lora" }],
+    },
+    hyperparameters: { $ref: "#/$defs/Hyper", default: {} },
+  },
+  $defs: {
+    Full: { properties: { method: { const: "full" } } },
+    Lora: { properties: { r: { type: "integer", default: 16 }, method: { const: "lora" } } },
+    Hyper: {
+      properties: {
+        packing: { type: "boolean", default: true },
+        optim: { enum: ["adamw", "adamw_8bit"], default: "adamw" },
+        learning_rate: { anyOf: [{ type: "number" }, { const: "auto", type: "string" }], default: "auto" },
+      },
+    },
+  },
+};
+
+const names = (draft = {}) =>
+  sectionsOf(schema, draft).map(({ path, fields }) => [path, fields.map(({ name }) => name)]);
+
+it("draws a form from a schema, and the parts of a union as the draft chooses", () => {
+  expect(names()).toEqual([
+    ["", ["model", "suffix"]],
+    ["tuning", ["method", "r"]],
+    ["hyperparameters", ["packing", "optim", "learning_rate"]],
+  ]);
+  expect(names({ tuning: { method: "full" } })[1]).toEqual(["tuning", ["method"]]);
+});
+
+it("gives each value the control that fits what it may be", () => {
+  const fields = sectionsOf(schema, {}).flatMap((section) => section.fields);
+  expect(fields.map(({ control }) => control)).toEqual(["line", "line", "choice", "line", "flag", "choice", "line"]);
+  expect(fields.filter(({ text }) => text).map(({ name }) => name)).toEqual(["model", "suffix", "method"]);
+});
+
+it("sets a value deep inside, and leaves nothing behind when it is taken back", () => {
+  const draft = withValue({ kind: "sft" }, "hyperparameters.max_steps", 5);
+  expect(draft).toEqual({ kind: "sft", hyperparameters: { max_steps: 5 } });
+  expect(valueAt(draft, "hyperparameters.max_steps")).toBe(5);
+  expect(withValue(draft, "hyperparameters.max_steps", undefined)).toEqual({ kind: "sft" });
+});

@@ -1,0 +1,131 @@
+/** The parts of JSON Schema that job specs are told in. */
+export interface Schema {
+  $ref?: string;
+  type?: string;
+  const?: unknown;
+  enum?: readonly unknown[];
+  default?: unknown;
+  description?: string;
+  title?: string;
+  properties?: Record<string, Schema>;
+  required?: readonly string[];
+  anyOf?: readonly Schema[];
+  oneOf?: readonly Schema[];
+  discriminator?: { propertyName: string; mapping: Record<string, string> };
+  minimum?: number;
+  maximum?: number;
+  $defs?: Record<string, Schema>;
+}
+
+export type Part = Record<string, unknown>;
+
+export interface Field {
+  path: string;
+  name: string;
+  about: string;
+  required: boolean;
+  fallback: unknown;
+  control: "choice" | "flag" | "line";
+  choices: readonly string[];
+  /** A line is text where the schema takes nothing else; elsewhere it is read as YAML. */
+  text: boolean;
+}
+
+export interface Section {
+  path: string;
+  about: string;
+  fields: Field[];
+}
+
+/** What a form of this kind has: first the fields of the job itself, then one section for each of its parts. */
+export function sectionsOf(root: Schema, draft: Part): Section[] {
+  const own: Section = { path: "", about: "", fields: [] };
+  const sections: Section[] = [own];
+  for (const [name, given] of Object.entries(root.properties ?? {})) {
+    if (name === "kind") continue;
+    const part = partOf(root, given, draft[name]);
+    if (part)
+      sections.push({
+        path: name,
+        about: given.description ?? part.description ?? "",
+        fields: fieldsOf(root, part, name, given),
+      });
+    else own.fields.push(fieldOf(name, name, given, root.required?.includes(name) ?? false));
+  }
+  return sections;
+}
+
+function fieldsOf(root: Schema, part: Schema, path: string, given: Schema): Field[] {
+  const tag = given.discriminator?.propertyName;
+  const fields = Object.entries(part.properties ?? {})
+    .filter(([name]) => name !== tag)
+    .map(([name, schema]) =>
+      fieldOf(`${path}.${name}`, name, resolved(root, schema), part.required?.includes(name) ?? false),
+    );
+  if (!tag) return fields;
+  const choices = Object.keys(given.discriminator!.mapping);
+  const fallback = (given.default as Part | undefined)?.[tag];
+  const choose: Field = {
+    path: `${path}.${tag}`,
+    name: tag,
+    about: part.description ?? "",
+    required: false,
+    fallback,
+    control: "choice",
+    choices,
+    text: true,
+  };
+  return [choose, ...fields];
+}
+
+function resolved(root: Schema, schema: Schema): Schema {
+  if (!schema.$ref) return schema;
+  return { ...root.$defs?.[schema.$ref.slice(schema.$ref.lastIndexOf("/") + 1)], ...schema };
+}
+
+/** The schema of an object with fields of its own; of a tagged union the one that the draft, or else the default, names. */
+function partOf(root: Schema, schema: Schema, value: unknown): Schema | null {
+  if (schema.discriminator && schema.oneOf) {
+    const { propertyName, mapping } = schema.discriminator;
+    const tag = (value as Part | undefined)?.[propertyName] ?? (schema.default as Part | undefined)?.[propertyName];
+    const reference = mapping[String(tag)];
+    return reference ? resolved(root, { $ref: reference }) : null;
+  }
+  const whole = resolved(root, schema);
+  return whole.properties ? whole : null;
+}
+
+function fieldOf(path: string, name: string, schema: Schema, required: boolean): Field {
+  const kinds = [schema, ...(schema.anyOf ?? [])];
+  const types = new Set(kinds.map(({ type }) => type).filter((type) => type && type !== "null"));
+  const choices = schema.enum?.map(String) ?? [];
+  return {
+    path,
+    name,
+    about: schema.description ?? "",
+    required,
+    fallback: schema.default,
+    control: choices.length ? "choice" : types.size === 1 && types.has("boolean") ? "flag" : "line",
+    choices,
+    text: types.size === 1 && types.has("string"),
+  };
+}
+
+export function valueAt(draft: unknown, path: string): unknown {
+  return path.split(".").reduce<unknown>((part, key) => (part as Part | undefined)?.[key], draft);
+}
+
+/** The draft with another value; `undefined` leaves the value out, and a part that is empty then too. */
+export function withValue(draft: Part, path: string, value: unknown): Part {
+  const [key, ...rest] = path.split(".") as [string, ...string[]];
+  const before = draft[key];
+  const part = isPart(before) ? before : {};
+  const next = rest.length ? withValue(part, rest.join("."), value) : value;
+  const { [key]: _, ...others } = draft;
+  if (next === undefined || (rest.length && isPart(next) && Object.keys(next).length === 0)) return others;
+  return key in draft ? { ...draft, [key]: next } : { ...others, [key]: next };
+}
+
+export function isPart(value: unknown): value is Part {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}

@@ -1,0 +1,104 @@
+"""Making a job: by form, by YAML, and as a clone."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.jobs import make_job, show_job, text_file, wait_ended
+from tests.e2e.service import Service
+
+
+def address(spec: dict, **more: str) -> str:
+    parts = {"spec": json.dumps(spec), **more}
+    return "/jobs/new?" + "&".join(f"{name}={quote(value)}" for name, value in parts.items())
+
+
+def made(page: Page, service: Service) -> dict:
+    """The job that the page has just made."""
+    page.get_by_role("button", name="Create the job").click()
+    expect(page).to_have_url(re.compile(r"/jobs/job-[0-9a-z]+/metrics"))
+    return show_job(service, page.url.split("/jobs/")[1].split("/")[0])
+
+
+def test_a_job_is_made_from_the_form_and_runs(service: Service, screen: Open) -> None:
+    file_id = text_file(service)
+    page = screen("/jobs/new").page
+    page.get_by_label("Kind").select_option("pretrain")
+    page.get_by_label("model", exact=True).fill("{hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2}")
+    page.get_by_label("training_file").select_option(file_id)
+    page.get_by_label("suffix").fill("by-form")
+    page.get_by_text("hyperparameters", exact=True).click()
+    page.get_by_label("max_steps").fill("4")
+    page.get_by_label("packing").uncheck()
+    page.reload()
+    expect(page.get_by_label("suffix")).to_have_value("by-form")
+    spec = made(page, service)["spec"]
+    assert (spec["suffix"], spec["model"]["hidden_size"], spec["training_file"]) == ("by-form", 32, file_id)
+    assert (spec["hyperparameters"]["max_steps"], spec["hyperparameters"]["packing"]) == (4, False)
+
+
+def test_nothing_is_lost_between_form_and_yaml(service: Service, screen: Open) -> None:
+    spec = {
+        "kind": "pretrain",
+        "training_file": text_file(service),
+        "hyperparameters": {"learning_rate": 0.0001, "max_steps": 7, "packing": False},
+        "metadata": {"a: b": "5", "lines": "one\ntwo"},
+        "exclude_rows": [3, 17],
+        "samples": {"prompts": ["# no comment", "yes"]},
+    }
+    page = screen(address(spec)).page
+    for mode in ("YAML", "Form", "YAML"):
+        page.get_by_role("button", name=mode, exact=True).click()
+        expect(page.get_by_role("button", name=mode, exact=True)).to_have_attribute("aria-pressed", "true")
+    assert made(page, service)["spec"]["metadata"] == spec["metadata"]
+
+
+def test_an_error_is_told_at_its_field_which_gets_the_focus(service: Service, screen: Open) -> None:
+    spec = {"kind": "pretrain", "training_file": text_file(service), "hyperparameters": {"weight_decay": 99}}
+    page = screen(address(spec)).page
+    page.get_by_role("button", name="Create the job").click()
+    field = page.get_by_label("weight_decay")
+    expect(field).to_be_focused()
+    expect(field).to_have_attribute("aria-invalid", "true")
+    expect(field).to_have_accessible_description(re.compile("less than or equal to 10"))
+
+
+def test_an_unknown_key_is_told_with_what_was_meant(service: Service, screen: Open) -> None:
+    spec = {"kind": "pretrain", "training_file": text_file(service), "hyperparameters": {"learning_rat": 0.1}}
+    page = screen(address(spec, mode="yaml")).page
+    page.get_by_role("button", name="Create the job").click()
+    expect(page.get_by_role("alert").filter(has_text="learning_rate").first).to_contain_text("did you mean")
+
+
+def test_what_is_no_yaml_is_told_by_line_and_nothing_is_sent(screen: Open) -> None:
+    page = screen("/jobs/new?mode=yaml").page
+    page.get_by_label("The job as YAML").fill("kind: sft\nmodel: [tiny\n")
+    expect(page.get_by_text(re.compile("Line 3, column 1"))).to_be_visible()
+    expect(page.get_by_role("button", name="Create the job")).to_be_disabled()
+
+
+def test_a_clone_is_prefilled_and_marks_what_differs(service: Service, screen: Open) -> None:
+    job_id = wait_ended(service, make_job(service, "original", steps=3))["id"]
+    page = screen(f"/jobs/{job_id}").page
+    page.get_by_role("link", name="Clone").click()
+    expect(page.get_by_label("suffix")).to_have_value("original")
+    page.get_by_label("suffix").fill("copy")
+    expect(page.get_by_text("was original")).to_be_visible()
+    first, second = show_job(service, job_id)["spec"], made(page, service)["spec"]
+    assert second == {**first, "suffix": "copy"}
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
+def test_the_form_and_the_yaml_are_sound(screen: Open, shots: Path, theme: str, width: int) -> None:
+    opened = screen("/jobs/new", theme, width)
+    opened.page.get_by_text("hyperparameters", exact=True).click()
+    opened.page.screenshot(path=shots / f"new-job-{theme}-{width}.png", full_page=True)
+    opened.check()
+    opened.page.get_by_role("button", name="YAML").click()
+    expect(opened.page.get_by_label("The job as YAML")).to_be_visible()
+    opened.check()
