@@ -539,7 +539,7 @@ export interface paths {
         put?: never;
         /**
          * Create Job
-         * @description Submit a job; it runs as soon as a worker is free.
+         * @description Submit a job, which runs as soon as a worker is free; or, with `dry_run`, plan it.
          */
         post: operations["create_job"];
         delete?: never;
@@ -722,6 +722,26 @@ export interface paths {
          * @description Let a paused job go on from its checkpoint, on any worker.
          */
         post: operations["resume_job"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/jobs/{job_id}/retry": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Retry Job
+         * @description Have a failed job tried again, from its newest checkpoint.
+         */
+        post: operations["retry_job"];
         delete?: never;
         options?: never;
         head?: never;
@@ -952,6 +972,66 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/plans": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Plans
+         * @description List plans, newest first.
+         */
+        get: operations["list_plans"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plans/accuracy": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Plan Accuracy
+         * @description Tell how the plans of jobs that have succeeded came out.
+         */
+        get: operations["show_plan_accuracy"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/plans/{plan_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Plan
+         * @description Show a plan; costs are by today's prices.
+         */
+        get: operations["show_plan"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/preview": {
         parameters: {
             query?: never;
@@ -1020,6 +1100,86 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/uploads": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Upload
+         * @description Announce a file that comes in parts; it has an hour to arrive.
+         */
+        post: operations["create_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/uploads/{upload_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Upload
+         * @description Drop an upload.
+         */
+        post: operations["cancel_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/uploads/{upload_id}/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Complete Upload
+         * @description Put the parts together as a file.
+         */
+        post: operations["complete_upload"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/uploads/{upload_id}/parts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Upload Part
+         * @description Send a part.
+         */
+        post: operations["create_upload_part"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/workers": {
         parameters: {
             query?: never;
@@ -1044,6 +1204,22 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * Accuracy
+         * @description How plans came out: the newest 1,000 jobs that followed one and succeeded in one go.
+         */
+        Accuracy: {
+            memory: components["schemas"]["HitRate"];
+            /**
+             * Object
+             * @default plan.accuracy
+             * @constant
+             */
+            object?: "plan.accuracy";
+            steps: components["schemas"]["HitRate"];
+            time: components["schemas"]["HitRate"];
+            tokens: components["schemas"]["HitRate"];
+        };
         /**
          * Ancestor
          * @description An artifact that another was built on; a deleted one is still told.
@@ -1239,6 +1415,20 @@ export interface components {
             save_total_limit?: number;
         };
         /**
+         * Cost
+         * @description By the operator's price of an hour.
+         */
+        Cost: {
+            /** Currency */
+            currency: string;
+            /** Expected */
+            expected: number;
+            /** High */
+            high: number;
+            /** Low */
+            low: number;
+        };
+        /**
          * CurveObject
          * @description One figure over the steps of a job, in columns of one length: null is a figure that was not finite.
          *
@@ -1391,6 +1581,13 @@ export interface components {
             /** Model */
             model: string;
             /**
+             * Optimizer State
+             * @description kept: where `model` is a checkpoint, the optimizer goes on with its moments. Steps, schedule and data begin anew either way.
+             * @default fresh
+             * @enum {string}
+             */
+            optimizer_state?: "fresh" | "kept";
+            /**
              * @default {
              *       "ddp_timeout": 600,
              *       "device": "auto",
@@ -1441,6 +1638,16 @@ export interface components {
             validation_file?: string | "auto" | null;
         };
         /**
+         * Edit
+         * @description A change of the spec: the path of a field, and its new value.
+         */
+        Edit: {
+            /** Path */
+            path: string;
+            /** Value */
+            value: unknown;
+        };
+        /**
          * ErrorBody
          * @description `code` is stable for programs, `message` is for people, `param` names the part of the request.
          *
@@ -1476,6 +1683,20 @@ export interface components {
          */
         ErrorEnvelope: {
             error: components["schemas"]["ErrorBody"];
+        };
+        /**
+         * Eta
+         * @description Seconds of work: 8 of 10 such jobs are expected between low_s and high_s. `runs` that have ended tell so; 0: none has.
+         */
+        Eta: {
+            /** Expected S */
+            expected_s: number;
+            /** High S */
+            high_s: number;
+            /** Low S */
+            low_s: number;
+            /** Runs */
+            runs: number;
         };
         /**
          * EvalSettings
@@ -1665,6 +1886,24 @@ export interface components {
             path: string;
             /** Value */
             value?: string | null;
+        };
+        /**
+         * Figures
+         * @description What is foretold of a job and measured of it, side by side.
+         */
+        Figures: {
+            /** Flops */
+            flops: number | null;
+            /** Peak Memory Bytes */
+            peak_memory_bytes: number | null;
+            /** Seconds */
+            seconds: number | null;
+            /** Steps */
+            steps: number;
+            /** Tokens */
+            tokens: number;
+            /** Trained Tokens */
+            trained_tokens: number;
         };
         /**
          * FileObject
@@ -1870,6 +2109,18 @@ export interface components {
             [key: string]: unknown;
         };
         /**
+         * Flops
+         * @description Operations of all matmuls: of the training steps, by the estimate of six for a weight and token, and of all that is run.
+         */
+        Flops: {
+            /** All */
+            all: number;
+            /** Six Nd */
+            six_nd: number;
+            /** Training */
+            training: number;
+        };
+        /**
          * FullTuning
          * @description Every weight of the model is trained.
          */
@@ -1900,6 +2151,20 @@ export interface components {
             counts: number[];
             /** Edges */
             edges: number[];
+        };
+        /**
+         * HitRate
+         * @description Of so many jobs, the share whose plan held; `worst` is the largest relative error, `median` that of half of them.
+         */
+        HitRate: {
+            /** Jobs */
+            jobs: number;
+            /** Median */
+            median: number | null;
+            /** Share */
+            share: number | null;
+            /** Worst */
+            worst: number | null;
         };
         /**
          * Hyperparameters
@@ -2115,6 +2380,7 @@ export interface components {
              * @constant
              */
             object?: "job";
+            plan: components["schemas"]["JobPlan"] | null;
             /** Progress */
             progress: {
                 [key: string]: number | null;
@@ -2141,6 +2407,16 @@ export interface components {
             total_steps: number | null;
             /** Waiting Reason */
             waiting_reason: string | null;
+        };
+        /**
+         * JobPlan
+         * @description The plan that a job follows; `actual` once it has succeeded in one go.
+         */
+        JobPlan: {
+            actual: components["schemas"]["Figures"] | null;
+            /** Id */
+            id: string;
+            predicted: components["schemas"]["Figures"];
         };
         /**
          * JobResult
@@ -2341,6 +2617,38 @@ export interface components {
              */
             object?: "me";
             project: components["schemas"]["ProjectObject"];
+        };
+        /**
+         * Memory
+         * @description Bytes on the device of a rank when most is held; `workspace` are copies of weights and gradients in the making.
+         */
+        Memory: {
+            /** Activations */
+            activations: number;
+            /** Gradients */
+            gradients: number;
+            /** Logits */
+            logits: number;
+            /** Optimizer */
+            optimizer: number;
+            /** Runtime */
+            runtime: number;
+            /** Total */
+            total: number;
+            /** Weights */
+            weights: number;
+            /** Workspace */
+            workspace: number;
+        };
+        /**
+         * Mend
+         * @description Three edits at most, with which the job fits, and the memory that it then needs.
+         */
+        Mend: {
+            /** Edits */
+            edits: components["schemas"]["Edit"][];
+            /** Total Bytes */
+            total_bytes: number;
         };
         /**
          * MetricObject
@@ -2606,6 +2914,104 @@ export interface components {
              */
             object?: "list";
         };
+        /** Page[PlanObject] */
+        Page_PlanObject_: {
+            /** Data */
+            data: components["schemas"]["PlanObject"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
+        /**
+         * PartObject
+         * @description A piece of it that has arrived.
+         */
+        PartObject: {
+            /** Created At */
+            created_at: number;
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default upload.part
+             * @constant
+             */
+            object?: "upload.part";
+            /** Upload Id */
+            upload_id: string;
+        };
+        /**
+         * PlanObject
+         * @description What a job of this spec will come to; nothing in the spec is left to the machine any more.
+         *
+         *     Submitted as {"plan_id": ...} it is binding: the same rows, tokens and steps. `exact` tells that all steps were
+         *     counted. Memory, operations and time are null for models that nothing is planned for; `unplanned` says why.
+         */
+        PlanObject: {
+            /** Co2E G */
+            co2e_g: number | null;
+            cost: components["schemas"]["Cost"] | null;
+            /** Created At */
+            created_at: number;
+            eta: components["schemas"]["Eta"] | null;
+            /** Exact */
+            exact: boolean;
+            /** Files */
+            files: components["schemas"]["FileStatistics"][];
+            /** Fits */
+            fits: boolean | null;
+            flops: components["schemas"]["Flops"] | null;
+            /** Id */
+            id: string;
+            /** Kind */
+            kind: string;
+            /** Matmul Tflops */
+            matmul_tflops: number;
+            memory: components["schemas"]["Memory"] | null;
+            mend: components["schemas"]["Mend"] | null;
+            /**
+             * Object
+             * @default plan
+             * @constant
+             */
+            object?: "plan";
+            /** Packing Efficiency */
+            packing_efficiency: number;
+            /** Parameters */
+            parameters: number | null;
+            /** Ranks */
+            ranks: number;
+            /** Room Bytes */
+            room_bytes: number | null;
+            /** Spec */
+            spec: {
+                [key: string]: unknown;
+            };
+            /** Steps */
+            steps: number;
+            /** Tokens */
+            tokens: number;
+            /** Trainable Parameters */
+            trainable_parameters: number | null;
+            /** Trained Tokens */
+            trained_tokens: number;
+            /** Unplanned */
+            unplanned: string | null;
+            /** Validation Rows */
+            validation_rows: number;
+        };
         /**
          * PretrainSpec
          * @description Train a model from scratch (`model` is an architecture) or go on training one (`model` is a name).
@@ -2694,6 +3100,13 @@ export interface components {
              *     }
              */
             model?: components["schemas"]["Architecture"] | string;
+            /**
+             * Optimizer State
+             * @description kept: where `model` is a checkpoint, the optimizer goes on with its moments. Steps, schedule and data begin anew either way.
+             * @default fresh
+             * @enum {string}
+             */
+            optimizer_state?: "fresh" | "kept";
             /**
              * @default {
              *       "ddp_timeout": 600,
@@ -3125,6 +3538,13 @@ export interface components {
             /** Model */
             model: string;
             /**
+             * Optimizer State
+             * @description kept: where `model` is a checkpoint, the optimizer goes on with its moments. Steps, schedule and data begin anew either way.
+             * @default fresh
+             * @enum {string}
+             */
+            optimizer_state?: "fresh" | "kept";
+            /**
              * @default {
              *       "ddp_timeout": 600,
              *       "device": "auto",
@@ -3212,6 +3632,36 @@ export interface components {
              * @default 4096
              */
             vocab_size?: number;
+        };
+        /**
+         * UploadObject
+         * @description A file on its way in.
+         */
+        UploadObject: {
+            /** Bytes */
+            bytes: number;
+            /** Created At */
+            created_at: number;
+            /** Expires At */
+            expires_at: number;
+            file: components["schemas"]["FileObject"] | null;
+            /** Filename */
+            filename: string;
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default upload
+             * @constant
+             */
+            object?: "upload";
+            /** Purpose */
+            purpose: string;
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pending" | "completed" | "cancelled" | "expired";
         };
         /**
          * WaitingJob
@@ -5179,17 +5629,32 @@ export interface operations {
     };
     create_job: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Make no job: tell what it would come to, as a plan that can be submitted. */
+                dry_run?: boolean;
+            };
             header?: never;
             path?: never;
             cookie?: never;
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["PretrainSpec"] | components["schemas"]["SftSpec"] | components["schemas"]["DpoSpec"] | components["schemas"]["EvalSpec"];
+                "application/json": (components["schemas"]["PretrainSpec"] | components["schemas"]["SftSpec"] | components["schemas"]["DpoSpec"] | components["schemas"]["EvalSpec"]) | {
+                    /** @description A plan, which the job then follows to the row. */
+                    plan_id: string;
+                };
             };
         };
         responses: {
+            /** @description The plan. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanObject"];
+                };
+            };
             /** @description Successful Response */
             201: {
                 headers: {
@@ -5246,6 +5711,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not ready. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5738,6 +6212,64 @@ export interface operations {
         };
     };
     resume_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    retry_job: {
         parameters: {
             query?: never;
             header?: never;
@@ -6459,6 +6991,145 @@ export interface operations {
             };
         };
     };
+    list_plans: {
+        parameters: {
+            query?: {
+                /** @description The last id of the page before; it is not repeated. */
+                after?: string;
+                /** @description Objects on a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_PlanObject_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_plan_accuracy: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Accuracy"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_plan: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                plan_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PlanObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     preview_rows: {
         parameters: {
             query?: never;
@@ -6765,6 +7436,358 @@ export interface operations {
             };
             /** @description A browser's session that did not send its CSRF token. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    create_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** Bytes */
+                    bytes: number;
+                    expires_after?: {
+                        /**
+                         * Anchor
+                         * @constant
+                         */
+                        anchor: "created_at";
+                        /** Seconds */
+                        seconds: number;
+                    } | null;
+                    /** Filename */
+                    filename: string;
+                    /** Mime Type */
+                    mime_type: string;
+                    /**
+                     * Purpose
+                     * @enum {string}
+                     */
+                    purpose: "fine-tune" | "pretrain" | "evals" | "assistants" | "batch" | "vision" | "user_data";
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    cancel_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    complete_upload: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** Md5 */
+                    md5?: string | null;
+                    /** Part Ids */
+                    part_ids: string[];
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UploadObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The disk is nearly full. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    create_upload_part: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                upload_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": {
+                    /** Format: binary */
+                    data: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PartObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The disk is nearly full. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
