@@ -3,11 +3,10 @@
 from collections.abc import Callable
 
 from engine.data.corpus import Corpus
+from engine.data.cut import LINES_TOLD
 from engine.data.source import SourceRow, Sources
 from engine.errors import NoTrainedToken
 from engine.journal import Journal
-
-_LINES_TOLD = 20
 
 
 def held_out_corpus(
@@ -35,6 +34,6 @@ def held_out_corpus(
             "validation_empty",
             f"nothing is held out: of the rows that were to be, {error.message}",
             count=len(lines),
-            lines=lines[:_LINES_TOLD],
+            lines=lines[:LINES_TOLD],
         )
         return None

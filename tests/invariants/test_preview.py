@@ -102,7 +102,7 @@ def test_lines_that_are_held_out_or_left_out_say_so(tmp_path):
 def test_the_statistics_count_every_training_row_once(tmp_path):
     root = runs.sft_run(tmp_path / "run", spec=runs.sft_spec(max_length=24))
     path = root / "data" / "train.jsonl"
-    long = {"messages": [{"role": "user", "content": "the cat " * 60}, {"role": "assistant", "content": "no"}]}
+    long = {"prompt": "the cat " * 60, "completion": "no"}
     path.write_text(path.read_text() + json.dumps(long) + "\n")
     counted = shown(root, statistics=True)["statistics"][0]
     with runs.opened(root) as session:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from engine.data.cut import LINES_TOLD, listed
 from engine.data.source import SourceRow
 from engine.errors import DataError
 from engine.intervals import Figure
@@ -19,7 +20,6 @@ from engine.model.load import Subject
 from engine.rows import MultipleChoice
 
 _ROWS_AT_ONCE = 64
-_LINES_TOLD = 20
 
 
 class _Way(NamedTuple):
@@ -49,9 +49,10 @@ def choice_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subjec
     items = [item for made, _ in scored for item in made]
     cut = [line for _, lines in scored for line in lines]
     if cut:
-        told = ", ".join(map(str, cut[:_LINES_TOLD])) + (", ..." if len(cut) > _LINES_TOLD else "")
-        message = f"{len(cut)} prompts were cut at their beginning to max_length {setting.max_length} (lines {told})"
-        setting.journal.log("warn", "prompts_truncated", message, count=len(cut), lines=cut[:_LINES_TOLD])
+        message = (
+            f"{len(cut)} prompts were cut at their beginning to max_length {setting.max_length} (lines {listed(cut)})"
+        )
+        setting.journal.log("warn", "prompts_truncated", message, count=len(cut), lines=cut[:LINES_TOLD])
     questions = [_choice_of(row) for row in rows]
     return Scores(
         lines=[row.line for row in rows],

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from engine.data.chat import ensure_chat_template, prompt_tokens
+from engine.data.cut import LINES_TOLD
 from engine.data.source import SourceRow
 from engine.errors import DataError
 from engine.generate import Answer, Decoding, generate
@@ -12,8 +13,6 @@ from engine.kinds.eval.grading import answer_in, grade, pattern_for
 from engine.kinds.eval.scores import Scores, Setting
 from engine.model.load import Subject
 from engine.rows import Message
-
-_LINES_TOLD = 20
 
 
 def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subject, setting: Setting) -> Scores:
@@ -100,5 +99,5 @@ def _prompts(rows: list[SourceRow], solved: list[Message], subject: Subject, set
     cut = [row.line for row, prompt in zip(rows, prompts, strict=True) if len(prompt) > room]
     if cut:
         message = f"{len(cut)} prompts were cut at their beginning: {room} tokens are left beside max_new_tokens"
-        setting.journal.log("warn", "prompts_truncated", message, count=len(cut), lines=cut[:_LINES_TOLD])
+        setting.journal.log("warn", "prompts_truncated", message, count=len(cut), lines=cut[:LINES_TOLD])
     return [prompt[-room:] for prompt in prompts]
