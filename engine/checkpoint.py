@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from engine.data.stream import Cursor, Place
+from engine.optim import OptimizerState
 
 STATE = "state"
 _TENSORS = "trainer.pt"
@@ -55,7 +56,7 @@ def newest(root: Path) -> Path | None:
     return complete[-1] if complete else None
 
 
-def save(root: Path, progress: Progress, optimizer: dict[str, Any], export: Callable[[Path], None]) -> Path:
+def save(root: Path, progress: Progress, optimizer: OptimizerState, export: Callable[[Path], None]) -> Path:
     """Write a checkpoint of this step beside the others and let it appear by rename."""
     target = folder_of(root, progress.step)
     root.mkdir(exist_ok=True)
@@ -108,7 +109,7 @@ def read_progress(checkpoint: Path) -> Progress:
     return Progress(**told | {"cursor": Cursor(step, tuple(Place(*place) for place in places))})
 
 
-def restore(checkpoint: Path, take: Callable[[dict[str, Any]], None]) -> Progress:
+def restore(checkpoint: Path, take: Callable[[OptimizerState], None]) -> Progress:
     """Put generators back as they were and let the optimizer `take` its state; the weights were loaded before."""
     saved: dict[str, Any] = torch.load(checkpoint / STATE / _TENSORS, map_location="cpu", weights_only=True)
     take(saved["optimizer"])
@@ -116,9 +117,9 @@ def restore(checkpoint: Path, take: Callable[[dict[str, Any]], None]) -> Progres
     return read_progress(checkpoint)
 
 
-def adopt(checkpoint: Path, take: Callable[[dict[str, Any]], None]) -> None:
-    """Let the optimizer of another run `take` what a checkpoint's had learnt of its gradients."""
-    take(torch.load(checkpoint / STATE / _TENSORS, map_location="cpu", weights_only=True)["optimizer"])
+def optimizer_of(checkpoint: Path) -> OptimizerState:
+    """What a run's optimizer had learnt of its gradients."""
+    return torch.load(checkpoint / STATE / _TENSORS, map_location="cpu", weights_only=True)["optimizer"]
 
 
 def seed_everything(seed: int) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from torch import Tensor
 
-from engine.checkpoint import STATE, publish
+from engine.checkpoint import STATE, folder_of, publish
 from engine.errors import EngineError
 from engine.journal import finite
 from engine.merge import export_merged
@@ -22,15 +23,18 @@ _PROBE_DOCUMENTS = 64
 """Training documents that an export is checked on when nothing was held out."""
 
 
-def save_subject(subject: Subject, folder: Path) -> None:
-    """Weights in the Hugging Face or PEFT layout, with tokenizer and chat template."""
+def save_subject(subject: Subject, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+    """Weights in the Hugging Face or PEFT layout, with tokenizer and chat template.
+
+    `weights` are the model's where it does not hold them itself.
+    """
     model: Any = subject.model
     if isinstance(model, PeftModel):
-        save_adapter(model, folder)
+        save_adapter(model, folder, weights)
         if is_quantized(model.get_base_model()):
             say_quantized(folder)
     else:
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
     subject.tokenizer.save_pretrained(folder)
 
 
@@ -47,7 +51,7 @@ def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
     expected = (session.evaluate(probe) if best is None else progress.best_metrics)["eval_loss"]
     step = progress.step if best is None else progress.best_step
     if session.ranks.leads:
-        _write(run.output, session.subject, best)
+        _write(run.output, best or folder_of(run.checkpoints, progress.step))
     session.ranks.wait()
     # The second copy takes the first one's place in memory.
     layout = session.subject.layout
@@ -69,15 +73,12 @@ def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
     journal.finish(progress.step, metrics)
 
 
-def _write(output: Path, subject: Subject, best: Path | None) -> None:
+def _write(output: Path, saved: Path) -> None:
+    """What is in a checkpoint but its state: the last step is always saved."""
     writing = output.with_name(".writing-output")
     if writing.exists():
         shutil.rmtree(writing)
-    if best is not None:
-        shutil.copytree(best, writing, ignore=shutil.ignore_patterns(STATE))
-    else:
-        writing.mkdir()
-        save_subject(subject, writing)
+    shutil.copytree(saved, writing, ignore=shutil.ignore_patterns(STATE))
     publish(writing, output)
 
 

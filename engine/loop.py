@@ -2,19 +2,22 @@
 
 import math
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any
+
+from torch import Tensor
 
 from engine import checkpoint, optim, rowlog
 from engine.checkpoint import Progress
 from engine.data.corpus import Batch
 from engine.data.stream import RowStream
-from engine.dist.strategy import Replicas
+from engine.dist.choice import strategy_of
 from engine.export import save_subject
 from engine.footprint import Footprint, planned
 from engine.journal import finite
 from engine.measure import Meter, Work
 from engine.model.checkpointing import checkpoint_activations
+from engine.optim import OptimizerState
 from engine.parts import TrainingSpec
 from engine.precision import LossScale
 from engine.rowlog import RowLog, RowLoss
@@ -37,7 +40,8 @@ class Training:
         self.hyper = spec.hyperparameters
         self.journal = session.journal
         self.trainable = session.subject.trainable()
-        self.strategy = _strategy_of(session, spec)
+        shapes = {name: p.shape for name, p in self.trainable}
+        self.strategy = strategy_of(session, spec)
         self.stream = RowStream.of_job(session.rows, spec, session.ranks)
         self.total_steps = self.hyper.max_steps or self._steps_of_epochs()
         self.progress = Progress()
@@ -46,7 +50,8 @@ class Training:
             assert self.progress.cursor is not None, "saved with each checkpoint"
             self.stream.cursor = self.progress.cursor
         elif spec.optimizer_state == "kept":
-            checkpoint.adopt(session.run.continued, self.strategy.adopt)
+            saved = checkpoint.optimizer_of(session.run.continued)
+            self.strategy.restore(optim.adopt(self.strategy.optimizer, shapes, saved))
         self.selection = Selection(spec.checkpoints, self.progress)
         self.scale = LossScale(self.progress, session.machine.precision)
         self.spikes = SpikeWatch(self.progress, self.hyper.on_loss_spike, self.journal, self.stream.files)
@@ -138,7 +143,8 @@ class Training:
             with meter.part("forward_s"):
                 scored = self.session.loss(batch)
             with meter.part("backward_s"):
-                self.strategy.backward(scored.total / count * (self.scale.value if batch.counts else 0.0))
+                loss = scored.total / count * (self.scale.value if batch.counts else 0.0)
+                self.strategy.backward(loss, last=batch is batches[-1])
             if batch.counts:
                 sums.add(scored)
                 shares += [] if scored.shares is None else [scored.shares]
@@ -204,14 +210,16 @@ class Training:
         best = self.selection.saved(scored)
         progress.elapsed_s = self._elapsed_s()
         self.saved_step = progress.step
-        state = self.strategy.state()
+        state, weights = self.strategy.state(), self.strategy.weights()
         if self.session.ranks.leads:
-            self._write(state, best=best, scored=scored)
+            self._write(state, weights, best=best, scored=scored)
         self.session.ranks.wait()
 
-    def _write(self, state: dict[str, Any], *, best: bool, scored: dict[str, float]) -> None:
+    def _write(
+        self, state: OptimizerState, weights: dict[str, Tensor] | None, *, best: bool, scored: dict[str, float]
+    ) -> None:
         progress, run = self.progress, self.session.run
-        target = checkpoint.save(run.checkpoints, progress, state, self._write_subject)
+        target = checkpoint.save(run.checkpoints, progress, state, partial(self._write_subject, weights))
         checkpoint.prune(run.checkpoints, self.spec.checkpoints.save_total_limit, progress.best_step)
         self.journal.write(
             "checkpoint",
@@ -222,9 +230,9 @@ class Training:
             metrics=finite({"loss": progress.train_loss, **scored}),
         )
 
-    def _write_subject(self, folder: Path) -> None:
+    def _write_subject(self, weights: dict[str, Tensor] | None, folder: Path) -> None:
         assert self.row_log is not None, "one rank writes"
-        save_subject(self.session.subject, folder)
+        save_subject(self.session.subject, folder, weights)
         self.row_log.copy_to(folder / checkpoint.STATE / rowlog.NAME)
 
     def _elapsed_s(self) -> float:
@@ -249,13 +257,3 @@ class Training:
 def _row_log_of(session: Session) -> RowLog:
     kept = None if session.start is None else session.start / checkpoint.STATE / rowlog.NAME
     return RowLog(session.run.root / rowlog.NAME, kept)
-
-
-def _strategy_of(session: Session, spec: TrainingSpec) -> Replicas:
-    hyper = spec.hyperparameters
-    offload = hyper.offload_optimizer and session.machine.device != optim.HOME
-    if hyper.offload_optimizer and not offload:
-        session.journal.log(
-            "info", "offload_idle", "the run is on the CPU, where the optimizer's state lies anyway: nothing to offload"
-        )
-    return Replicas(session.subject.trainable(), hyper, session.ranks, offload=offload)

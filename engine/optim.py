@@ -1,6 +1,6 @@
 """AdamW over fp32 master weights (Loshchilov and Hutter 2019, arXiv:1711.05101), its state in 32 or 8 bits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ HOME = torch.device("cpu")
 """Where the optimizer's state lives when it is offloaded."""
 
 Trainable = list[tuple[str, nn.Parameter]]
+OptimizerState = dict[str, dict[str, Any]]
+"""What the optimizer keeps of each weight, by the weight's name."""
 
 
 def make_optimizer(
@@ -60,23 +62,35 @@ def _tie(optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], mast
     optimizer.register_step_post_hook(return_weights)
 
 
-def adopt(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Go on with the moments of another run's optimizer; rates, betas and decay stay this one's.
+def state_of(optimizer: torch.optim.Optimizer, trainable: Trainable) -> OptimizerState:
+    held = optimizer.state_dict()["state"]
+    return {name: held[number] for number, name in enumerate(_in_groups(trainable)) if number in held}
+
+
+def restore(optimizer: torch.optim.Optimizer, trainable: Trainable, state: OptimizerState) -> None:
+    numbered = {number: state[name] for number, name in enumerate(_in_groups(trainable)) if name in state}
+    optimizer.load_state_dict({"state": numbered, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def adopt(optimizer: torch.optim.Optimizer, shapes: Mapping[str, torch.Size], saved: OptimizerState) -> OptimizerState:
+    """The moments of another run's optimizer, to go on with; rates, betas and decay stay this one's.
 
     Raises:
-        SpecError: they are of other weights, or of another optimizer.
+        SpecError: they are not those of weights of these shapes, or of another optimizer.
     """
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     moment = "state1" if isinstance(optimizer, AdamW8bit) else "exp_avg"
-    shapes = {index: state[moment].shape for index, state in saved["state"].items() if moment in state}
-    if shapes != {index: weight.shape for index, weight in enumerate(weights)}:
+    if shapes != {name: state[moment].shape for name, state in saved.items() if moment in state}:
         raise SpecError(
             "optimizer_state_mismatch",
             "the checkpoint's optimizer state is not that of the weights that this job trains",
             "Take the tuning and the optim of the job that saved it, or optimizer_state 'fresh'.",
         )
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+    return saved
+
+
+def _in_groups(trainable: Trainable) -> list[str]:
+    """The names in the order in which `make_optimizer` has the weights."""
+    return [name for name, p in trainable if p.ndim >= 2] + [name for name, p in trainable if p.ndim < 2]
 
 
 def clip(trainable: Trainable, max_norm: float) -> torch.Tensor:

@@ -50,5 +50,4 @@ def carry_out(root: Path, stop: StopFlag) -> int:
         return failure.exit_code
     finally:
         journal.close()
-    ranks.part()
     return EXIT_OK

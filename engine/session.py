@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from engine import checkpoint
 from engine.data.corpus import Batch, Corpus
@@ -18,6 +19,7 @@ from engine.model import flash, kernels, llama
 from engine.model.dropout import place_dropout
 from engine.model.forward import decoder_of, head_width_of
 from engine.model.load import Subject
+from engine.model.quantize import size_of
 from engine.objectives import Objective, objective_of
 from engine.parts import TrainingSpec
 from engine.precision import Machine
@@ -40,6 +42,9 @@ class Session:
     start: Path | None
     subject: Subject
     rows: Rows
+
+    def __post_init__(self) -> None:
+        self.score = self._score
 
     @classmethod
     def open(cls, run: RunDirectory, journal: Journal, stop: StopFlag) -> "Session":
@@ -67,7 +72,7 @@ class Session:
             device=_device_name(self.machine, self.ranks),
             precision=self.machine.precision,
             parameters=self.subject.parameters(),
-            trainable_parameters=sum(p.numel() for _, p in self.subject.trainable()),
+            trainable_parameters=sum(size_of(p) for _, p in self.subject.trainable()),
             train_rows=_row_count(self.rows.train),
             eval_rows=_row_count(self.rows.validation) if eval_rows is None else eval_rows,
             total_steps=total_steps,
@@ -87,11 +92,19 @@ class Session:
     def loss(self, batch: Batch) -> Scored:
         """Sum and count of a batch under the run's precision."""
         place_dropout(self.subject.model, self.spec.seed, batch)
+        return self.score(batch.to(self.machine.device))
+
+    def _score(self, batch: Batch) -> Scored:
+        """A strategy that divides the model puts its own in the place of this."""
+        return self.plain_score(self.subject.model, batch)
+
+    def plain_score(self, model: nn.Module, batch: Batch) -> Scored:
         with self.machine.autocast():
-            return self.objective.loss(self.subject.model, batch.to(self.machine.device))
+            return self.objective.loss(model, batch)
 
     def drop_subject(self) -> None:
-        """Free the weights; another subject takes their place."""
+        """Free the weights; another subject takes their place, each rank with all of it."""
+        self.score = self._score
         self.subject = Subject(torch.nn.Module(), self.subject.tokenizer, self.subject.layout)
 
     def evaluate(self, corpus: Corpus) -> dict[str, float]:

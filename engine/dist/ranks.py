@@ -45,7 +45,7 @@ class Ranks:
         Raises:
             RankLost: one of them did not come in time.
         """
-        if self.count == 1:
+        if self.count == 1 or dist.is_initialized():
             return
         place = "env://" if "MASTER_ADDR" in os.environ else f"file://{meeting}"
         with _told_as_lost():
@@ -129,11 +129,6 @@ class Ranks:
         if len(done) < self.count:
             raise StopRequested
         return [done[number % self.count][number // self.count] for number in range(len(items))]
-
-    def part(self) -> None:
-        """When the run is over."""
-        if self.count > 1:
-            dist.destroy_process_group()
 
     def turns(self, items: Sequence[T]) -> list[tuple[T, bool]]:
         """This rank's share of `items`, every so-manyth, and whether each counts.

@@ -1,14 +1,44 @@
 """How the ranks share a model, its gradients and the state of its optimizer; the loop asks and does not know."""
 
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from engine import optim
 from engine.dist.ranks import Ranks
-from engine.optim import Trainable
+from engine.optim import OptimizerState, Trainable
 from engine.parts import Hyperparameters
+
+
+class Strategy(Protocol):
+    """What the loop asks; of all ranks alike, since any of it may be done together."""
+
+    optimizer: torch.optim.Optimizer
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """`last`: of the step."""
+        ...
+
+    def reduce(self) -> Tensor:
+        """Have the gradients added up over the ranks and clipped; their norm before."""
+        ...
+
+    def step(self, rate: float) -> None: ...
+
+    def clear(self) -> None:
+        """Give the gradients' memory back."""
+        ...
+
+    def state(self) -> OptimizerState:
+        """Of the optimizer, whole, on the first rank."""
+        ...
+
+    def restore(self, state: OptimizerState) -> None: ...
+
+    def weights(self) -> dict[str, Tensor] | None:
+        """All that the model holds, on the first rank; None where the model itself has it."""
+        ...
 
 
 class Replicas:
@@ -19,11 +49,10 @@ class Replicas:
         ranks.spread([p.data for _, p in trainable])
         self.optimizer = optim.make_optimizer(trainable, hyper, offload=offload)
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Tensor, *, last: bool) -> None:  # noqa: ARG002 - others reduce with the last
         loss.backward()
 
     def reduce(self) -> Tensor:
-        """The step's gradients over all ranks, clipped; returns their norm before."""
         for _, weight in self.trainable if self.ranks.count > 1 else ():
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
@@ -35,15 +64,13 @@ class Replicas:
         self.optimizer.step()
 
     def clear(self) -> None:
-        """Give the gradients' memory back."""
         optim.clear(self.trainable)
 
-    def state(self) -> dict[str, Any]:
-        return self.optimizer.state_dict()
+    def state(self) -> OptimizerState:
+        return optim.state_of(self.optimizer, self.trainable)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state)
+    def restore(self, state: OptimizerState) -> None:
+        optim.restore(self.optimizer, self.trainable, state)
 
-    def adopt(self, state: dict[str, Any]) -> None:
-        """Go on with the moments of another run."""
-        optim.adopt(self.optimizer, state)
+    def weights(self) -> None:
+        return None

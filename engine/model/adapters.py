@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_mod
 from peft.utils.other import ModulesToSaveWrapper
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -132,9 +132,12 @@ def merged(wrapped: PeftModel) -> PreTrainedModel:
     return model
 
 
-def save_adapter(wrapped: PeftModel, folder: Path) -> None:
-    """adapter_config.json and adapter_model.safetensors; plain PEFT loads them."""
-    wrapped.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+def save_adapter(wrapped: PeftModel, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
+    """adapter_config.json and adapter_model.safetensors; plain PEFT loads them.
+
+    `weights` are the adapter's where its layers do not hold them themselves.
+    """
+    wrapped.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False, state_dict=weights)
     # PEFT's model card is an empty form.
     (folder / "README.md").unlink(missing_ok=True)
 

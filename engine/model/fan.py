@@ -12,6 +12,8 @@ from peft.tuners.lora import Linear as LoraLinear
 from peft.tuners.lora.bnb import Linear4bit as LoraLinear4bit
 from torch import Tensor, nn
 
+from engine.model.loss import is_here
+
 
 class Adapter(NamedTuple):
     """The low-rank update of a layer: scale * B A."""
@@ -29,14 +31,17 @@ class Linear(NamedTuple):
 
     @classmethod
     def of(cls, module: nn.Module) -> "Linear | None":
-        """None for what only the module itself can compute: dropout in the adapter, DoRA, several adapters, biases."""
+        """None for what only the module itself can compute.
+
+        That is dropout in the adapter, DoRA, several adapters, biases; and a weight that is fetched from other ranks.
+        """
         if type(module) in {nn.Linear, Linear4bit}:
-            return cls(module, None)  # type: ignore[arg-type] - both are nn.Linear
+            return cls(module, None) if is_here(module) else None  # type: ignore[arg-type] - both are nn.Linear
         if type(module) not in {LoraLinear, LoraLinear4bit}:
             return None
         tuned: Any = module
         base = tuned.base_layer
-        if type(base) not in {nn.Linear, Linear4bit} or tuned.merged or tuned.fan_in_fan_out:
+        if type(base) not in {nn.Linear, Linear4bit} or not is_here(base) or tuned.merged or tuned.fan_in_fan_out:
             return None
         if tuned.disable_adapters or not tuned.active_adapters:
             return cls(base, None)

@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 
 from engine.data.corpus import Batch
 from engine.model.forward import head_of, labelled_states
-from engine.model.loss import chunks, head_width
+from engine.model.loss import chunks, head_width, is_here
 
 _KEPT_LOGITS = 1 << 24
 """Up to this many, what the head's own gradient needs is kept (32 MiB in bf16); more are computed again."""
@@ -28,7 +28,7 @@ def document_logprobs(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def label_logprobs(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
     """[N] log p(label), with gradients to the hidden states and the head; no tensor of all logits ever exists."""
-    if type(head) is nn.Linear:
+    if type(head) is nn.Linear and is_here(head):
         return _LabelLogprobs.apply(hidden_ND, head.weight, head.bias, labels_N)  # type: ignore[return-value]
     parts: list[Tensor] = []
     for part in chunks(len(labels_N), head_width(head)):

@@ -24,7 +24,7 @@ def summed_cross_entropy(
     """
     if losses_N is None:
         losses_N = torch.empty(len(labels_N), device=hidden_ND.device)
-    if type(head) is nn.Linear:
+    if type(head) is nn.Linear and is_here(head):
         return _ChunkedCrossEntropy.apply(hidden_ND, head.weight, head.bias, labels_N, losses_N)  # type: ignore[return-value]
     total = hidden_ND.new_zeros((), dtype=torch.float32)
     for part in chunks(len(labels_N), head_width(head)):
@@ -37,6 +37,11 @@ def summed_cross_entropy(
 
 def _plain(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
     return functional.cross_entropy(head(hidden_ND).float(), labels_N, reduction="none")
+
+
+def is_here(module: Any) -> bool:
+    """Whether the module's weight is whole in this process, and not fetched only while the module itself runs."""
+    return module.weight.numel() > 0
 
 
 def head_width(head: nn.Module) -> int:

@@ -84,6 +84,9 @@ def was_quantized(adapter: Path | None) -> bool:
 
 
 def size_of(parameter: torch.Tensor) -> int:
-    """How many weights a parameter stands for: two of 4 bits lie in a byte."""
+    """How many weights a parameter stands for: two of 4 bits lie in a byte, and of what ranks divide a part is here."""
+    divided = getattr(parameter, "ds_numel", None)
+    if divided is not None:
+        return divided
     state: Any = getattr(parameter, "quant_state", None)
     return parameter.numel() if state is None else state.shape.numel()

@@ -5,7 +5,7 @@ from engine.parts.hyperparameters import Hyperparameters
 from engine.parts.job import JobPart, Metadata
 from engine.parts.mixture import FileShare, MixedTrainingSpec
 from engine.parts.part import Auto, FileId, Lines, ModulePattern, Name, Part, Reference, StartingPoint, Text
-from engine.parts.resources import Resources
+from engine.parts.resources import Parallel, Resources
 from engine.parts.samples import Samples
 from engine.parts.training import TOKEN_METRICS, TrainingSpec
 from engine.parts.tuning import AdapterTuning, FullTuning, LoraTuning, QloraTuning, Tuning
@@ -26,6 +26,7 @@ __all__ = [
     "MixedTrainingSpec",
     "ModulePattern",
     "Name",
+    "Parallel",
     "Part",
     "QloraTuning",
     "Reference",

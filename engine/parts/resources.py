@@ -7,6 +7,16 @@ from pydantic import AliasChoices, Field
 from engine.parts.part import Part
 
 
+class Parallel(Part):
+    """How several processes divide what a job holds in memory, under DeepSpeed's name."""
+
+    zero_stage: Literal[0, 1, 2, 3] = Field(
+        default=0,
+        description="0: each process holds all. 1: they divide the optimizer's state among them. 2: the gradients too. "
+        "3: the weights too (ZeRO, arXiv:1910.02054). The model that they train is the same.",
+    )
+
+
 class Resources(Part):
     """What the job may use."""
 
@@ -19,6 +29,7 @@ class Resources(Part):
         description="Processes that share the job, each with a GPU of its own, or on the CPU with its part of the "
         "cores. Whatever their number, they train the same model: they deal the rows of each step out among them.",
     )
+    parallel: Parallel = Parallel()
     ddp_timeout: float = Field(
         default=600, ge=1, le=86_400, description="Seconds after which a process that does not answer ends the run."
     )

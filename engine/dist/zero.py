@@ -1,0 +1,148 @@
+"""ZeRO through DeepSpeed: the ranks divide the optimizer's state (1), the gradients too (2), the weights too (3).
+
+Rajbhandari et al. 2020, arXiv:1910.02054. The optimizer is the engine's own, over fp32 masters; DeepSpeed divides what
+it works on. Nothing of a checkpoint depends on how many ranks there are.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import deepspeed
+import torch
+from deepspeed.runtime.utils import combine_grad_norm_groups
+from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimizer_state, safe_set_local_optimizer_state
+from torch import Tensor, nn
+
+from engine import optim
+from engine.data.corpus import Batch
+from engine.dist.ranks import Ranks
+from engine.optim import OptimizerState, Trainable
+from engine.parts import Hyperparameters
+from engine.scored import Scored
+
+_BUCKET_NUMBERS = 1 << 24
+"""Sent at once: 64 MiB in fp32."""
+_WHOLE_UP_TO = 512
+"""Weights of so few numbers stay whole in stage 3: to fetch them costs more than it saves."""
+Score: TypeAlias = Callable[[nn.Module, Batch], Scored]
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class _Scoring(nn.Module):
+    """The model with the loss on top: what DeepSpeed watches runs from its beginning to its end."""
+
+    def __init__(self, model: nn.Module, score: Score) -> None:
+        super().__init__()
+        self.model, self.score = model, score
+        self.scored: Scored | None = None
+
+    def forward(self, batch: Batch) -> Tensor:
+        self.scored = self.score(self.model, batch)
+        return self.scored.total
+
+
+class Zero:
+    """See engine.dist.strategy."""
+
+    def __init__(
+        self, model: nn.Module, score: Score, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, stage: int
+    ) -> None:
+        self.trainable, self.hyper, self.ranks, self.stage = trainable, hyper, ranks, stage
+        ranks.spread([p.data for _, p in trainable])
+        self.optimizer = optim.make_optimizer(trainable, hyper)
+        self.scoring = _Scoring(model, score)
+        self.engine: Any = deepspeed.initialize(
+            model=self.scoring, optimizer=self.optimizer, config=_config(hyper, stage), dist_init_required=False
+        )[0]
+        self.zero: Any = self.engine.optimizer
+        self._begin()
+
+    def _begin(self) -> None:
+        """Empty moments for all that is updated: DeepSpeed links those of the first group alone with its first step."""
+        whole = self.stage < 3
+        for partition in self.zero.single_partition_of_fp32_groups if whole else self.zero.fp32_partitioned_groups_flat:
+            moments = {key: torch.zeros_like(partition) for key in _MOMENTS}
+            self.optimizer.state[partition] = {"step": torch.zeros((), device=partition.device), **moments}
+        if whole:
+            self.zero._lazy_init_hp_params_optimizer_state()  # noqa: SLF001 - as above
+
+    def score(self, batch: Batch) -> Scored:
+        total = self.engine(batch)
+        assert self.scoring.scored is not None, "just made"
+        return self.scoring.scored._replace(total=total)
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        # DeepSpeed takes the mean over the ranks; losses are divided by all that they count already.
+        self.engine.set_gradient_accumulation_boundary(last)
+        self.engine.backward(loss * self.ranks.count, scale_wrt_gas=False)
+
+    def reduce(self) -> Tensor:
+        """DeepSpeed clips as it takes the step."""
+        if self.stage < 3:
+            return self.zero.scaled_global_norm()
+        return combine_grad_norm_groups(self.zero._get_norm_groups())  # noqa: SLF001 - it tells them after the step alone
+
+    def step(self, rate: float) -> None:
+        optim.set_rate(self.optimizer, rate)
+        self.engine.step()
+
+    def clear(self) -> None:
+        self.zero.zero_grad()
+        for group in self.zero.averaged_gradients:
+            self.zero.averaged_gradients[group] = None
+
+    def state(self) -> OptimizerState:
+        told: OptimizerState = {}
+        steps = next(iter(self.optimizer.state.values()))["step"]
+        for name, weight in self.trainable:
+            moments: dict[str, Any] = {key: safe_get_full_optimizer_state(weight, key) for key in _MOMENTS}
+            if self.ranks.leads:
+                told[name] = {"step": steps.clone()} | {key: each.to(optim.HOME) for key, each in moments.items()}
+        return told
+
+    def restore(self, state: OptimizerState) -> None:
+        steps = next(iter(state.values()))["step"] if state else 0
+        for held in self.optimizer.state.values():
+            held["step"].fill_(float(steps))
+        for name, weight in self.trainable if state else ():
+            for key in _MOMENTS:
+                self._put(weight, state[name][key].to(weight.device), key)
+
+    def _put(self, weight: Any, value: Tensor, key: str) -> None:
+        if self.stage < 3:
+            safe_set_full_optimizer_state(weight, value, key)
+            return
+        size = weight.partition_numel()
+        mine = value.new_zeros(size)
+        part = value.flatten()[self.ranks.rank * size :][:size]
+        mine[: len(part)] = part
+        safe_set_local_optimizer_state(weight, mine, key)
+
+    def weights(self) -> dict[str, Tensor] | None:
+        if self.stage < 3:
+            return None
+        fetched: dict[int, Tensor] = {}
+        for _, weight in self.trainable:
+            with deepspeed.zero.GatheredParameters([weight]):
+                if self.ranks.leads:
+                    fetched[id(weight)] = weight.detach().to(optim.HOME, copy=True)
+        named = dict(self.scoring.model.named_parameters(remove_duplicate=False))
+        others = {name: held for name, held in self.scoring.model.state_dict().items() if name not in named}
+        return others | {name: fetched[id(weight)] for name, weight in named.items() if id(weight) in fetched}
+
+
+def _config(hyper: Hyperparameters, stage: int) -> dict[str, Any]:
+    return {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_clipping": hyper.max_grad_norm,
+        "zero_optimization": {
+            "stage": stage,
+            "overlap_comm": False,
+            "reduce_bucket_size": _BUCKET_NUMBERS,
+            "allgather_bucket_size": _BUCKET_NUMBERS,
+            "reduce_scatter": torch.cuda.is_available(),
+            "stage3_param_persistence_threshold": _WHOLE_UP_TO,
+        },
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }
