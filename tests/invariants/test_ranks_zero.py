@@ -12,7 +12,7 @@ from tests.ranks import RUNS, SAVE_STEPS, check_same, finished, from_checkpoint
 DIVIDED = {
     "sft full": (1, 2, 3),
     "sft qlora": (2,),
-    "dpo lora": (3,),
+    "sft lora": (3,),
 }
 
 
