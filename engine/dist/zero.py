@@ -22,7 +22,8 @@ from engine.scored import Scored
 
 # Its own kernels are compiled at first use behind a lock file, which a rank that is killed meanwhile leaves for ever.
 # None of them is needed here.
-vars(deepspeed.ops)["__compatible_ops__"] = {}
+_OPS: Any = deepspeed.ops
+_OPS.__compatible_ops__ = {}
 
 _BUCKET_NUMBERS = 1 << 24
 """Sent at once: 64 MiB in fp32."""
