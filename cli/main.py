@@ -15,6 +15,8 @@ COMMANDS = {
     "status": ("cli.status", "status"),
     "demo": ("cli.demo", "demo"),
     "doctor": ("cli.doctor", "doctor"),
+    "backup": ("cli.backup", "backup"),
+    "restore": ("cli.backup", "restore"),
     "files": ("cli.files", "files"),
     "jobs": ("cli.jobs", "jobs"),
     "adapters": ("cli.artifacts", "adapters"),

@@ -34,3 +34,12 @@ def _open_parts() -> Select[str]:
     """The parts of uploads that may still be completed."""
     parts = select(UploadPart.sha256).join(Upload, Upload.id == UploadPart.upload_id)
     return parts.where(Upload.state == "pending", Upload.expires_at > time.time())
+
+
+def naming(s: Session, sha256: str) -> list[str]:
+    """The ids of what `every` finds this blob in."""
+    data = select(File.id).where(File.sha256 == sha256, File.deleted_at.is_(None))
+    parts = select(Artifact.id).join(ArtifactFile, Artifact.id == ArtifactFile.artifact_id)
+    parts = parts.where(ArtifactFile.sha256 == sha256, Artifact.deleted_at.is_(None))
+    open_parts = select(UploadPart.upload_id).where(UploadPart.sha256 == sha256)
+    return sorted({*s.scalars(data), *s.scalars(parts), *s.scalars(open_parts)})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.service import Service, processes_of, run_trainyard, start, wait_until
+from tests.e2e.service import Service, environment_of, processes_of, run_trainyard, start, wait_until
 
 PROCESSES = {"supervisor", "valkey", "api", "worker", "reaper", "desk"}
 QUEUED_JOB = {"kind": "pretrain", "training_file": "", "hyperparameters": {"max_steps": 1}}
@@ -124,6 +124,17 @@ def test_a_folder_that_was_stopped_comes_up_again_within_seconds_and_takes_a_job
     finally:
         again.stop()
     assert took_s < 15, "goal: 5 s on an idle machine; told here loosely, measured in benchmarks"
+
+
+def test_a_service_is_backed_up_while_it_runs_and_restored_elsewhere(service: Service, tmp_path: Path) -> None:
+    service.trainyard("backup", tmp_path / "backup")
+    elsewhere = environment_of(tmp_path / "elsewhere")
+    restored = run_trainyard(elsewhere, "restore", tmp_path / "backup")
+    assert restored.returncode == 0, restored.stderr
+    assert (tmp_path / "elsewhere/trainyard.db").exists()
+    again = run_trainyard(elsewhere, "restore", tmp_path / "backup")
+    assert again.returncode == 1
+    assert "not empty" in again.stderr
 
 
 def test_a_folder_that_lost_its_database_is_not_started(tmp_path: Path) -> None:

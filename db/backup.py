@@ -1,0 +1,197 @@
+"""Backups: `python -m db.backup save DIR` while the service runs, `python -m db.backup restore DIR` into an empty home.
+
+A backup is a folder: `trainyard.db`, which is SQLite whatever the service runs on, `blobs/` with what that
+names, `secret`, under which the keys were made, and `backup.json`.
+"""
+
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, func, insert, make_url, select, text
+
+from db import migrate, references
+from db.blobs import BlobStore
+from db.models import Row
+from db.session import Database, engine_for
+from db.settings import StorageSettings
+
+_DATABASE, _SECRET, _BLOBS, _TOLD = "trainyard.db", "secret", "blobs", "backup.json"
+_ROWS_AT_ONCE = 5000
+
+
+def save(settings: StorageSettings, folder: Path) -> dict[str, Any]:
+    """Write a backup of this moment; what it holds.
+
+    The database comes first and the blobs that it names after it: they are kept an hour after nobody
+    names them any more, so none is gone by then. Blobs of a bucket stay there and are listed.
+
+    Raises:
+        ValueError: the folder is not empty.
+    """
+    _require_empty(folder, "a backup is written into a folder of its own")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / _DATABASE
+    if _is_sqlite(settings.database_url):
+        _copy_sqlite(settings.database_url, path)
+    else:
+        revision = migrate.current(settings.database_url)
+        assert revision is not None, "a database without a schema has nothing to save"
+        migrate.upgrade(f"sqlite:///{path}", revision)
+        _copy_rows(settings.database_url, f"sqlite:///{path}")
+    secret = settings.home / _SECRET
+    if secret.exists():
+        shutil.copy(secret, folder / _SECRET)
+    named = _named(path)
+    if settings.blobs is None:
+        _link_blobs(named, settings.open_blobs(low_space_bytes=0), folder / _BLOBS)
+    told = {
+        "saved_at": time.time(),
+        "revision": migrate.current(f"sqlite:///{path}"),
+        "blobs": len(named),
+        "blobs_in": settings.blobs or _BLOBS,
+    }
+    os.sync()
+    (folder / _TOLD).write_text(json.dumps(told, indent=1))  # the last: with it the backup is complete
+    return told
+
+
+def restore(settings: StorageSettings, folder: Path) -> dict[str, Any]:
+    """Bring a backup back, to the newest schema; what it held. Jobs that ran then are queued again by the reaper.
+
+    Raises:
+        ValueError: the folder holds no backup, or the home or the database is in use.
+    """
+    if not (folder / _TOLD).exists():
+        raise ValueError(f"{folder} holds no finished backup: there is no {_TOLD}")
+    told = json.loads((folder / _TOLD).read_text())
+    _require_empty(settings.home, "a backup is restored into an empty home; set TRAINYARD_HOME to another")
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if _is_sqlite(settings.database_url):
+        shutil.copy(folder / _DATABASE, make_url(settings.database_url).database or "")
+    else:
+        if migrate.current(settings.database_url) is not None:
+            raise ValueError("the database has tables already; create an empty one for the backup")
+        migrate.upgrade(settings.database_url, told["revision"])
+        _copy_rows(f"sqlite:///{folder / _DATABASE}", settings.database_url)
+    migrate.upgrade(settings.database_url)
+    if (folder / _SECRET).exists():
+        shutil.copy(folder / _SECRET, settings.home / _SECRET)
+    if told["blobs_in"] == _BLOBS:
+        _bring_back_blobs(settings, BlobStore(folder / _BLOBS, low_space_bytes=0), _named(folder / _DATABASE))
+    return told
+
+
+def _bring_back_blobs(settings: StorageSettings, saved: BlobStore, named: set[str]) -> None:
+    if settings.blobs is None:
+        _link_blobs(named, saved, settings.blobs_dir)
+        return
+    bucket = settings.open_blobs(low_space_bytes=0)
+    for sha256 in sorted(named):
+        bucket.put_file(saved.path(sha256))
+
+
+def _require_empty(folder: Path, rule: str) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        raise ValueError(f"{folder} is not empty: {rule}")
+
+
+def _is_sqlite(url: str) -> bool:
+    return make_url(url).get_backend_name() == "sqlite"
+
+
+def _copy_sqlite(url: str, target: Path) -> None:
+    """One moment of a database that others write to."""
+    with closing(sqlite3.connect(make_url(url).database or "")) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
+
+
+def _copy_rows(source_url: str, target_url: str) -> None:
+    """All rows of all tables as they are at one moment, into a database of the same revision and without rows."""
+    source, target = engine_for(source_url), create_engine(target_url)
+    isolation = {} if _is_sqlite(source_url) else {"isolation_level": "REPEATABLE READ"}
+    with source.connect().execution_options(**isolation) as reading, target.begin() as writing:
+        foreign_keys = _drop_foreign_keys(writing)
+        for table in Row.metadata.sorted_tables:
+            rows = reading.execution_options(yield_per=_ROWS_AT_ONCE).execute(select(table)).mappings()
+            for some in rows.partitions():
+                writing.execute(insert(table), [dict(row) for row in some])
+        for statement in foreign_keys:
+            writing.execute(text(statement))
+        _number_on(writing)
+    source.dispose()
+    target.dispose()
+
+
+def _drop_foreign_keys(connection: Connection) -> list[str]:
+    """Jobs and artifacts refer to each other, so no order of the tables would do; how to put the keys back."""
+    if connection.dialect.name == "sqlite":
+        return []  # they are off unless a connection asks for them
+    keys = "SELECT conrelid::regclass, quote_ident(conname), pg_get_constraintdef(oid) FROM pg_constraint"
+    found = connection.execute(text(f"{keys} WHERE contype = 'f'")).all()
+    for table, name, _ in found:
+        connection.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {name}"))
+    return [f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}" for table, name, definition in found]
+
+
+def _number_on(connection: Connection) -> None:
+    """Sequences go on from the highest number that was copied."""
+    if connection.dialect.name == "sqlite":
+        return
+    for table in Row.metadata.sorted_tables:
+        column = table.autoincrement_column
+        if column is not None:
+            sequence = func.pg_get_serial_sequence(table.name, column.name)
+            connection.execute(select(func.setval(sequence, select(func.max(column)).scalar_subquery())))
+
+
+def _named(database: Path) -> set[str]:
+    opened = Database(f"sqlite:///{database}")
+    with opened.read() as s:
+        named = references.every(s)
+    opened.close()
+    return named
+
+
+def _link_blobs(named: set[str], source: BlobStore, folder: Path) -> None:
+    """Lay blobs out as a local store does, by hard links where that can be.
+
+    Raises:
+        ValueError: one of them is not stored.
+    """
+    target = BlobStore(folder, low_space_bytes=0)
+    for sha256 in sorted(named):
+        path = target.path(sha256)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            source.link_to(sha256, path)
+        except FileNotFoundError as error:
+            raise ValueError(f"{sha256} is not stored, and the database names it: see `trainyard doctor`") from error
+
+
+def main(arguments: list[str]) -> int:
+    """Save or restore; what was done, in one sentence."""
+    try:
+        match arguments:
+            case ["save", folder]:
+                told, verb = save(StorageSettings(), Path(folder).absolute()), "saved in"
+            case ["restore", folder]:
+                told, verb = restore(StorageSettings(), Path(folder).absolute()), "restored from"
+            case _:
+                sys.exit("usage: python -m db.backup save DIR | restore DIR")
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    sys.stdout.write(f"the database and the {told['blobs']} stored files that it names are {verb} {folder}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,63 @@
+"""Every stored file, hashed again: `python -m db.verify` tells of those that are damaged or missing."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, TypeAlias
+
+from db import references
+from db.blobs import CHUNK_BYTES, BlobStore
+from db.errors import Damaged
+from db.session import Database
+from db.settings import StorageSettings
+
+Condition: TypeAlias = Literal["sound", "damaged", "missing"]
+
+
+class Look(NamedTuple):
+    """A blob that the database names, and what was found under its name."""
+
+    sha256: str
+    condition: Condition
+    size_bytes: int
+
+
+def look_at_all(database: Database, blobs: BlobStore) -> Iterator[Look]:
+    """Read every blob that a file or an artifact has."""
+    with database.read() as s:
+        named = references.every(s)
+    for sha256 in sorted(named):
+        yield _look(blobs, sha256)
+
+
+def _look(blobs: BlobStore, sha256: str) -> Look:
+    digest, size_bytes = hashlib.sha256(), 0
+    try:
+        with blobs.open(sha256) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size_bytes += len(chunk)
+    except FileNotFoundError:
+        return Look(sha256, "missing", 0)
+    except Damaged:
+        return Look(sha256, "damaged", size_bytes)
+    return Look(sha256, "sound" if digest.hexdigest() == sha256 else "damaged", size_bytes)
+
+
+def main() -> int:
+    """One line for each blob that is not sound, with what names it, and one that counts all; 1 when one is not."""
+    settings = StorageSettings()
+    database, blobs = Database(settings.database_url), settings.open_blobs(low_space_bytes=0)
+    looks = list(look_at_all(database, blobs))
+    amiss = [look for look in looks if look.condition != "sound"]
+    with database.read() as s:
+        for look in amiss:
+            sys.stdout.write(f"{look.condition} {look.sha256}: {', '.join(references.naming(s, look.sha256))}\n")
+    size_bytes = sum(look.size_bytes for look in looks)
+    sys.stdout.write(f"{len(looks)} stored files, {size_bytes} bytes: {len(amiss)} damaged or missing\n")
+    database.close()
+    return int(bool(amiss))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

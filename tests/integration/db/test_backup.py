@@ -1,0 +1,182 @@
+"""Backups on both databases, and from one to the other."""
+
+import shutil
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, select, update
+
+from db import backup, jobs, migrate, projects, verify
+from db.models import Row
+from db.session import Database
+from db.settings import StorageSettings
+from tests.integration.db.test_migrations import fill
+from tests.servers import S3, Postgres
+
+
+def in_use(settings: StorageSettings) -> StorageSettings:
+    """A home with a row in every table, and the one file that they all name."""
+    settings.home.mkdir()
+    (settings.home / "secret").write_text("of the keys")
+    migrate.upgrade(settings.database_url)
+    fill(settings.database_url)
+    with settings.open_blobs(low_space_bytes=0).writer() as writer:
+        writer.write(b"rows")
+        sha256 = writer.commit().sha256
+    database = Database(settings.database_url)
+    with database.write() as s:
+        for table in Row.metadata.sorted_tables:
+            if "sha256" in table.columns:
+                s.execute(update(table).values(sha256=sha256))
+    database.close()
+    return settings
+
+
+def rows(settings: StorageSettings) -> dict[str, list[tuple[Any, ...]]]:
+    engine = create_engine(settings.database_url)
+    with engine.connect() as connection:
+        found = {
+            table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
+            for table in Row.metadata.sorted_tables
+        }
+    engine.dispose()
+    return found
+
+
+def conditions(settings: StorageSettings) -> list[str]:
+    database = Database(settings.database_url)
+    found = [look.condition for look in verify.look_at_all(database, settings.open_blobs(low_space_bytes=0))]
+    database.close()
+    return found
+
+
+@pytest.fixture
+def settings(tmp_path: Path, empty_database_url: str) -> StorageSettings:
+    return in_use(StorageSettings(home=tmp_path / "home", database_url=empty_database_url))
+
+
+def elsewhere(tmp_path: Path) -> StorageSettings:
+    """An empty home with a database of its own."""
+    return StorageSettings(home=tmp_path / "elsewhere")
+
+
+def test_a_restored_backup_has_every_row_and_every_file(settings: StorageSettings, tmp_path: Path):
+    told = backup.save(settings, tmp_path / "backup")
+    assert told["blobs"] == 1
+    restored = elsewhere(tmp_path)
+    before = rows(settings)
+    shutil.rmtree(settings.home / "blobs")
+    backup.restore(restored, tmp_path / "backup")
+    assert rows(restored) == before
+    assert conditions(restored) == ["sound"]
+    assert (restored.home / "secret").read_text() == "of the keys"
+
+
+@pytest.mark.postgres
+def test_a_backup_is_restored_into_postgresql_and_numbers_go_on(tmp_path: Path, postgres: Postgres):
+    settings = in_use(StorageSettings(home=tmp_path / "home"))
+    backup.save(settings, tmp_path / "backup")
+    restored = StorageSettings(home=tmp_path / "elsewhere", database_url=postgres.create(empty=True))
+    backup.restore(restored, tmp_path / "backup")
+    assert rows(restored) == rows(settings)
+    migrate.check(restored.database_url)
+    database = Database(restored.database_url)
+    with database.write() as s:
+        project = projects.by_name(s, "default")
+        assert project is not None
+        jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0)])  # with a message, which takes the next number
+    database.close()
+    postgres.drop(restored.database_url)
+
+
+def test_a_backup_made_while_others_write_is_of_one_moment(settings: StorageSettings, tmp_path: Path):
+    ended = threading.Event()
+    database = Database(settings.database_url)
+    with database.read() as s:
+        project = projects.by_name(s, "default")
+    assert project is not None
+
+    def submit() -> None:
+        while not ended.is_set():
+            with database.write() as s:
+                jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0)])
+
+    thread = threading.Thread(target=submit)
+    thread.start()
+    backup.save(settings, tmp_path / "backup")
+    ended.set()
+    thread.join()
+    database.close()
+    backup.restore(elsewhere(tmp_path), tmp_path / "backup")
+    saved = rows(elsewhere(tmp_path))
+    assert {job[0] for job in saved["jobs"]} == {event[0] for event in saved["events"]}
+
+
+def test_the_files_of_a_bucket_stay_there(s3: S3, tmp_path: Path):
+    where = s3.settings(tmp_path.name)
+    backup.save(in_use(StorageSettings(home=tmp_path / "home", **where)), tmp_path / "backup")
+    assert not (tmp_path / "backup/blobs").exists()
+    restored = StorageSettings(home=tmp_path / "elsewhere", **where)
+    backup.restore(restored, tmp_path / "backup")
+    assert conditions(restored) == ["sound"]
+
+
+def test_a_backup_goes_into_a_bucket_too(s3: S3, tmp_path: Path):
+    backup.save(in_use(StorageSettings(home=tmp_path / "home")), tmp_path / "backup")
+    restored = StorageSettings(home=tmp_path / "elsewhere", **s3.settings(tmp_path.name))
+    backup.restore(restored, tmp_path / "backup")
+    assert conditions(restored) == ["sound"]
+
+
+def test_a_home_that_is_in_use_is_not_restored_over(tmp_path: Path):
+    settings = in_use(StorageSettings(home=tmp_path / "home"))
+    backup.save(settings, tmp_path / "backup")
+    with pytest.raises(ValueError, match="not empty"):
+        backup.restore(settings, tmp_path / "backup")
+
+
+@pytest.mark.postgres
+def test_a_database_that_is_in_use_is_not_restored_over(tmp_path: Path, postgres: Postgres):
+    settings = in_use(StorageSettings(home=tmp_path / "home", database_url=postgres.create(empty=True)))
+    backup.save(settings, tmp_path / "backup")
+    with pytest.raises(ValueError, match="has tables"):
+        backup.restore(settings.model_copy(update={"home": tmp_path / "elsewhere"}), tmp_path / "backup")
+    postgres.drop(settings.database_url)
+
+
+def test_a_backup_that_was_not_finished_is_refused(tmp_path: Path):
+    backup.save(in_use(StorageSettings(home=tmp_path / "home")), tmp_path / "backup")
+    (tmp_path / "backup/backup.json").unlink()
+    with pytest.raises(ValueError, match="no finished backup"):
+        backup.restore(elsewhere(tmp_path), tmp_path / "backup")
+
+
+def test_a_missing_file_is_told_rather_than_left_out(tmp_path: Path):
+    settings = in_use(StorageSettings(home=tmp_path / "home"))
+    shutil.rmtree(settings.home / "blobs")
+    with pytest.raises(ValueError, match="trainyard doctor"):
+        backup.save(settings, tmp_path / "backup")
+
+
+def test_damaged_and_missing_files_are_told_apart(settings: StorageSettings):
+    (path,) = (settings.home / "blobs").glob("??/??/*")
+    path.chmod(0o600)
+    path.write_bytes(b"rose")
+    assert conditions(settings) == ["damaged"]
+    path.unlink()
+    assert conditions(settings) == ["missing"]
+
+
+def test_what_is_amiss_is_told_with_the_file_that_has_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    settings = in_use(StorageSettings(home=tmp_path / "home"))
+    monkeypatch.setenv("TRAINYARD_HOME", str(settings.home))
+    assert verify.main() == 0
+    shutil.rmtree(settings.home / "blobs")
+    assert verify.main() == 1
+    told = capsys.readouterr().out
+    assert "missing" in told
+    assert "file-" in told
