@@ -16,7 +16,7 @@ from cli.client import Client
 from cli.errors import CommandError
 from cli.home import open_log, prepare, supervisor_pid
 from cli.output import say
-from cli.place import PACKAGES_DIR
+from cli.place import PACKAGES_DIR, api_key
 from cli.tied import tie_to_parent
 from cli.up import wait_ready
 
@@ -42,6 +42,7 @@ def demo(home: Path, output: Path, examples: Path, keep: bool) -> None:
     home = home.absolute()
     begun = time.monotonic()
     with _service(home, keep=keep) as client:
+        say(f"  watch it in a browser: {client.url}/#key={api_key()}")
         tour(client, examples, output, begun)
     if keep:
         say(f"\nThe service is still up at {client.url}. To use it:")

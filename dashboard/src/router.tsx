@@ -8,6 +8,7 @@ import {
 import type { FilesSearch } from "./api/files";
 import type { JobsSearch } from "./api/jobs";
 import type { Session } from "./api/session";
+import type { CompareSearch } from "./compare/ComparePage";
 import type { DatasetSearch } from "./datasets/DatasetPage";
 import { jobSearch } from "./job/search";
 import { JobsPage } from "./jobs/JobsPage";
@@ -126,11 +127,26 @@ const model = createRoute({
   component: lazyRouteComponent(() => import("./models/ModelPage"), "ModelPage"),
 });
 
+const compare = createRoute({
+  getParentRoute: () => root,
+  path: "/compare",
+  validateSearch: (search: Record<string, unknown>): CompareSearch => ({
+    runs: texts(search.runs),
+    hidden: texts(search.hidden),
+    metric: text(search.metric),
+  }),
+  component: lazyRouteComponent(() => import("./compare/ComparePage"), "ComparePage"),
+});
+
 const workers = createRoute({
   getParentRoute: () => root,
   path: "/workers",
   component: lazyRouteComponent(() => import("./workers/WorkersPage"), "WorkersPage"),
 });
+
+function texts(value: unknown): string[] | undefined {
+  return Array.isArray(value) ? value.filter((one) => typeof one === "string") : undefined;
+}
 
 function text(value: unknown): string | undefined {
   return typeof value === "string" && value ? value : undefined;
@@ -146,6 +162,7 @@ export const router = createRouter({
     dataset,
     models,
     model,
+    compare,
     workers,
   ]),
   context: { session: undefined! },

@@ -1,5 +1,5 @@
 import { queryOptions } from "@tanstack/react-query";
-import { ask, client, csrfHeaders, refusal } from "./client";
+import { ask, client, csrfHeaders, refusal, type Schemas } from "./client";
 import type { Job } from "./jobs";
 
 /** The kinds of jobs with the schemas of their specs: they change with the service alone. */
@@ -11,7 +11,16 @@ export const kindsQuery = queryOptions({
 
 /** The service checks the spec: it says what is wrong, where, and what was meant. */
 export async function createJob(spec: Record<string, unknown>): Promise<Job> {
-  const response = await fetch("/v1/jobs", {
+  return post("/v1/jobs", spec);
+}
+
+/** What a job of this spec would come to; nothing is made. */
+export async function planJob(spec: Record<string, unknown>): Promise<Schemas["PlanObject"]> {
+  return post("/v1/jobs?dry_run=true", spec);
+}
+
+async function post(path: string, spec: Record<string, unknown>) {
+  const response = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...csrfHeaders() },
     body: JSON.stringify(spec),

@@ -6,6 +6,7 @@ import { ChartControls } from "./ChartControls";
 import { CurveCard } from "./CurveCard";
 import { picturesOf } from "./figures";
 import css from "./MetricsTab.module.css";
+import { Result } from "./Result";
 import { useJob } from "./useJob";
 
 const route = getRouteApi("/jobs/$jobId/metrics");
@@ -16,6 +17,7 @@ export function MetricsTab() {
   const { data } = useQuery(evaluationsQuery(job));
   const evaluated = Object.keys(data?.data[0]?.values ?? {});
   const pictures = picturesOf(Object.keys(job.progress), evaluated);
+  if (job.kind === "eval" && job.result) return <Result result={job.result} />;
   if (pictures.length === 0) return <NoneYet job={job} />;
   return (
     <>

@@ -3,12 +3,13 @@ import { getRouteApi, useNavigate } from "@tanstack/react-router";
 import { useEffect, useMemo, useState } from "react";
 import { type Fault, Refusal } from "../api/client";
 import { configQuery } from "../api/jobs";
-import { createJob, kindsQuery } from "../api/kinds";
+import { createJob, kindsQuery, planJob } from "../api/kinds";
 import { Button, inputClass } from "../parts/Button";
 import { Head } from "../parts/Head";
 import { Failure, Notice } from "../parts/Notice";
 import { JobForm } from "./JobForm";
 import css from "./NewJobPage.module.css";
+import { PlanCard } from "./PlanCard";
 import { type Part, type Schema, valueAt, withValue } from "./schema";
 import { YamlEditor } from "./YamlEditor";
 
@@ -34,8 +35,10 @@ export function NewJobPage() {
     mutationFn: createJob,
     onSuccess: (job) => navigate({ to: "/jobs/$jobId/metrics", params: { jobId: job.id } }),
   });
-  const faults = faultsOf(submission.error);
-  useFocusOnFault(faults, submission.failureCount);
+  const plan = useMutation({ mutationFn: planJob, onMutate: () => submission.reset() });
+  const error = submission.error ?? plan.error;
+  const faults = useMemo(() => faultsOf(error), [error]);
+  useFocusOnFault(faults);
 
   function change(next: Part) {
     navigate({ to: "/jobs/new", search: { spec: next, mode, from }, replace: true, resetScroll: false });
@@ -78,6 +81,7 @@ export function NewJobPage() {
         className={css.form}
         onSubmit={(event) => {
           event.preventDefault();
+          plan.reset();
           submission.mutate(draft);
         }}
       >
@@ -88,10 +92,14 @@ export function NewJobPage() {
         ) : (
           <Notice tone="warn">There is no kind {JSON.stringify(draft.kind)}; choose one above.</Notice>
         )}
-        {submission.error && <Failure error={submission.error} />}
+        {error && <Failure error={error} />}
+        {plan.data && JSON.stringify(plan.variables) === JSON.stringify(draft) && <PlanCard plan={plan.data} />}
         <div className={css.submit}>
           <Button look="primary" type="submit" disabled={submission.isPending || broken}>
             Create the job
+          </Button>
+          <Button disabled={plan.isPending || broken} onClick={() => plan.mutate(draft)}>
+            {plan.isPending ? "Planning …" : "Dry run"}
           </Button>
         </div>
       </form>
@@ -115,14 +123,13 @@ function faultsOf(error: Error | null): readonly Fault[] {
   return errors.length || !param ? errors : [{ path: param, code, message }];
 }
 
-/** An error is shown where it can be mended: its field is opened and gets the focus. */
-function useFocusOnFault(faults: readonly Fault[], attempt: number) {
-  const first = faults[0]?.path;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: every attempt that fails at the same place leads there again
+/** An error is shown where it can be mended: its field is opened and gets the focus, each time it is told. */
+function useFocusOnFault(faults: readonly Fault[]) {
   useEffect(() => {
+    const first = faults[0]?.path;
     if (!first) return;
     const field = document.querySelector<HTMLElement>(`[data-path="${CSS.escape(first)}"]`);
     field?.closest("details")?.setAttribute("open", "");
     field?.focus();
-  }, [first, attempt]);
+  }, [faults]);
 }

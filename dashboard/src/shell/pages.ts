@@ -12,5 +12,6 @@ export const PAGES: readonly PageEntry[] = [
   { title: "Jobs", to: "/jobs", key: "j" },
   { title: "Datasets", to: "/datasets", key: "d" },
   { title: "Models", to: "/models", key: "m" },
+  { title: "Compare", to: "/compare", key: "c" },
   { title: "Workers and queue", to: "/workers", key: "w" },
 ];

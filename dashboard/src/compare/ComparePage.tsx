@@ -1,0 +1,216 @@
+import { useQueries, useQuery } from "@tanstack/react-query";
+import { getRouteApi } from "@tanstack/react-router";
+import { useMemo } from "react";
+import uPlot from "uplot";
+import { type Curve, curveQuery, type Job, jobQuery, jobsQuery, lossOf, nameOf } from "../api/jobs";
+import { Chart, type Series } from "../charts/Chart";
+import { lookOf } from "../charts/colours";
+import { figure } from "../format";
+import { AXES } from "../job/axis";
+import { Button, inputClass } from "../parts/Button";
+import { Head } from "../parts/Head";
+import { List, numberClass } from "../parts/List";
+import { Empty } from "../parts/Notice";
+import { useDark } from "../theme";
+import css from "./ComparePage.module.css";
+import { differences } from "./differences";
+
+export interface CompareSearch {
+  /** Ids of jobs: the first is the baseline. */
+  runs?: string[];
+  hidden?: string[];
+  metric?: string;
+}
+
+const route = getRouteApi("/compare");
+const POINTS = 1000;
+const MOST = 20;
+
+export function ComparePage() {
+  const { runs = [] } = route.useSearch();
+  const jobs = useQueries({ queries: runs.slice(0, MOST).map((id) => jobQuery(id)) }).flatMap(({ data }) => data ?? []);
+  return (
+    <>
+      <Head title="Compare" />
+      <Choice jobs={jobs} />
+      {jobs.length === 0 ? (
+        <Empty title="No runs chosen">
+          <p className="muted">Add jobs above: the first one is the baseline that the others are held against.</p>
+        </Empty>
+      ) : (
+        <div className={css.parts}>
+          <Curves jobs={jobs} />
+          <Outcome jobs={jobs} />
+          <Differences jobs={jobs} />
+        </div>
+      )}
+    </>
+  );
+}
+
+function Choice({ jobs }: { jobs: readonly Job[] }) {
+  const { runs = [], hidden = [], metric = "loss" } = route.useSearch();
+  const navigate = route.useNavigate();
+  const dark = useDark();
+  const known = useQuery({ ...jobsQuery({}), refetchInterval: false }).data?.data ?? [];
+  const set = (change: CompareSearch) => navigate({ search: (before) => ({ ...before, ...change }), replace: true });
+  const metrics = [...new Set(jobs.flatMap(({ progress }) => Object.keys(progress)))].sort();
+  return (
+    <>
+      <div className={css.add}>
+        <label>
+          Add{" "}
+          <select className={inputClass} value="" onChange={({ target }) => set({ runs: [...runs, target.value] })}>
+            <option value="">a job …</option>
+            {known
+              .filter(({ id }) => !runs.includes(id))
+              .map((job) => (
+                <option key={job.id} value={job.id}>
+                  {nameOf(job).slice(0, 60)} ({job.kind}, {job.status})
+                </option>
+              ))}
+          </select>
+        </label>
+        {metrics.length > 0 && (
+          <label>
+            Figure{" "}
+            <select className={inputClass} value={metric} onChange={({ target }) => set({ metric: target.value })}>
+              {metrics.map((name) => (
+                <option key={name}>{name}</option>
+              ))}
+            </select>
+          </label>
+        )}
+      </div>
+      <ul className={css.runs}>
+        {jobs.map((job, index) => (
+          <li key={job.id} className={css.run}>
+            <span className={css.swatch} style={{ borderColor: lookOf(index, dark).stroke }} />
+            <label>
+              <input
+                type="checkbox"
+                checked={!hidden.includes(job.id)}
+                onChange={({ target }) =>
+                  set({ hidden: target.checked ? hidden.filter((id) => id !== job.id) : [...hidden, job.id] })
+                }
+              />{" "}
+              {nameOf(job).slice(0, 60)}
+            </label>
+            {index === 0 ? (
+              <b>baseline</b>
+            ) : (
+              <Button look="plain" onClick={() => set({ runs: [job.id, ...runs.filter((id) => id !== job.id)] })}>
+                Make baseline
+              </Button>
+            )}
+            <Button look="plain" onClick={() => set({ runs: runs.filter((id) => id !== job.id) })}>
+              Remove<span className="visually-hidden"> {nameOf(job).slice(0, 60)}</span>
+            </Button>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+/** Every run keeps its colour, whatever else is hidden. */
+function Curves({ jobs }: { jobs: readonly Job[] }) {
+  const { hidden = [], metric = "loss" } = route.useSearch();
+  const curves = useQueries({
+    queries: jobs.map((job) => curveQuery(job.id, { metric, split: "train", points: POINTS }, job.last_seq)),
+    combine: (results) => results.map(({ data }) => data),
+  });
+  const shown = jobs.flatMap((job, look) =>
+    hidden.includes(job.id) ? [] : [{ name: nameOf(job).slice(0, 60), look, curve: curves[look] }],
+  );
+  const key = shown.map(({ name, curve }) => `${name} ${curve?.last_seq ?? ""} ${metric}`).join();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the key says whether anything shown has changed
+  const drawing = useMemo(() => draw(shown), [key]);
+  if (!drawing) return <p className="muted">None of these runs has told its {metric}.</p>;
+  return (
+    <section>
+      <h2>{metric}</h2>
+      <Chart
+        label={`${metric} of ${drawing.series.map(({ name }) => name).join(", ")}`}
+        {...drawing}
+        xName={AXES.step.title}
+        xValue={AXES.step.value}
+        height={360}
+      />
+    </section>
+  );
+}
+
+function draw(shown: readonly { name: string; look: number; curve: Curve | undefined }[]) {
+  const told = shown.filter(({ curve }) => curve && curve.step.length > 0);
+  if (told.length === 0) return null;
+  const [x, ...values] = uPlot.join(
+    told.map(({ curve }) => [curve!.step, curve!.value] as uPlot.AlignedData),
+  ) as unknown as [number[], ...(number | null)[][]];
+  return { x, series: told.map(({ name, look }, index): Series => ({ name, look, values: values[index]! })) };
+}
+
+function Outcome({ jobs }: { jobs: readonly Job[] }) {
+  const base = finalOf(jobs[0]!);
+  return (
+    <section>
+      <h2>Outcome</h2>
+      <List
+        label="Outcome"
+        columns={[
+          "Run",
+          "Status",
+          { number: "Last loss" },
+          { number: "Held-out loss" },
+          { number: "Against the baseline" },
+        ]}
+      >
+        {jobs.map((job) => {
+          const held = finalOf(job);
+          return (
+            <tr key={job.id}>
+              <td>{nameOf(job).slice(0, 60)}</td>
+              <td>{job.status}</td>
+              <td className={numberClass}>{lossOf(job) === null ? "–" : figure(lossOf(job))}</td>
+              <td className={numberClass}>{held === null ? "–" : figure(held)}</td>
+              <td className={numberClass}>
+                {held === null || base === null || job === jobs[0]
+                  ? "–"
+                  : `${held > base ? "+" : ""}${figure(held - base)}`}
+              </td>
+            </tr>
+          );
+        })}
+      </List>
+    </section>
+  );
+}
+
+function finalOf(job: Job): number | null {
+  return job.result?.metrics.eval_loss ?? null;
+}
+
+function Differences({ jobs }: { jobs: readonly Job[] }) {
+  const rows = differences(jobs.map(({ spec }) => spec));
+  return (
+    <section>
+      <h2>What they were asked to do differently</h2>
+      {rows.length === 0 ? (
+        <p className="muted">Nothing: their specs are equal.</p>
+      ) : (
+        <List label="Differences" columns={["Value", ...jobs.map((job) => nameOf(job).slice(0, 40))]}>
+          {rows.map(({ path, values }) => (
+            <tr key={path}>
+              <td>{path}</td>
+              {values.map((value, index) => (
+                <td key={jobs[index]!.id} className={value === values[0] ? undefined : css.differs}>
+                  <code>{value.slice(0, 80)}</code>
+                </td>
+              ))}
+            </tr>
+          ))}
+        </List>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,37 @@
+import type { Schemas } from "../api/client";
+import { bytes, count, duration, percent } from "../format";
+import { Notice } from "../parts/Notice";
+import css from "./NewJobPage.module.css";
+
+type Plan = Schemas["PlanObject"];
+
+/** What the job would come to, before it is made. */
+export function PlanCard({ plan }: { plan: Plan }) {
+  const facts: [string, string][] = [
+    ["Steps", count(plan.steps)],
+    ["Tokens", `${count(plan.tokens)}, of which ${percent(plan.trained_tokens / Math.max(1, plan.tokens))} are learnt`],
+    ["Time", plan.eta ? `${duration(plan.eta.low_s)} to ${duration(plan.eta.high_s)}` : "not known"],
+    [
+      "Memory",
+      plan.memory ? bytes(plan.memory.total) + (plan.room_bytes ? ` of ${bytes(plan.room_bytes)}` : "") : "not known",
+    ],
+    ["Rows", plan.packing_efficiency < 1 ? `filled to ${percent(plan.packing_efficiency)}` : "filled whole"],
+  ];
+  return (
+    <section className={css.plan} aria-label="Plan">
+      <h2>What it will come to</h2>
+      <dl>
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      {plan.fits === false && (
+        <Notice tone="warn">It does not fit into the memory of the machine that planned it.</Notice>
+      )}
+      {plan.unplanned && <p className="muted">{plan.unplanned}</p>}
+    </section>
+  );
+}

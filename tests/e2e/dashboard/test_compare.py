@@ -1,0 +1,69 @@
+"""Runs side by side."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.jobs import make_job, text_file, wait_ended
+from tests.e2e.service import Service
+
+
+@pytest.fixture(scope="module")
+def runs(service: Service) -> list[dict]:
+    return [
+        wait_ended(service, make_job(service, name, steps=20, seed=seed)) for seed, name in enumerate(("one", "two"))
+    ]
+
+
+def address(runs: list[dict]) -> str:
+    return f"/compare?runs={quote(json.dumps([run['id'] for run in runs]))}"
+
+
+def test_only_what_differs_is_told_and_every_series_is_named(screen: Open, runs: list[dict]) -> None:
+    page = screen(address(runs)).page
+    differences = page.get_by_role("region", name="Differences")
+    expect(differences.get_by_role("row")).to_have_count(4)  # the heads, suffix, seed, and each has its own file
+    expect(differences.get_by_role("row", name=re.compile("seed"))).to_contain_text("1")
+    expect(page.get_by_role("img", name="loss of one, two")).to_be_visible()
+
+
+def test_hiding_a_run_changes_no_other_number_and_survives_a_reload(screen: Open, runs: list[dict]) -> None:
+    page = screen(address(runs)).page
+    row = page.get_by_role("region", name="Outcome").get_by_role("row", name=re.compile("^two"))
+    expect(row).to_be_visible()
+    before = row.inner_text()
+    page.get_by_label("one").uncheck()
+    expect(page.get_by_role("img", name="loss of two")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("img", name="loss of two")).to_be_visible()
+    assert row.inner_text() == before
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
+def test_the_comparison_is_sound(screen: Open, shots: Path, runs: list[dict], theme: str, width: int) -> None:
+    opened = screen(address(runs), theme, width)
+    expect(opened.page.get_by_role("img", name="loss of one, two")).to_be_visible()
+    opened.page.screenshot(path=shots / f"compare-{theme}-{width}.png", full_page=True)
+    opened.check()
+
+
+def test_a_dry_run_tells_what_a_job_will_come_to_and_makes_none(service: Service, screen: Open) -> None:
+    spec = {
+        "kind": "pretrain",
+        "training_file": text_file(service),
+        "hyperparameters": {"max_steps": 7},
+        "suffix": "dry",
+    }
+    page = screen(f"/jobs/new?spec={quote(json.dumps(spec))}").page
+    page.get_by_role("button", name="Dry run").click()
+    plan = page.get_by_role("region", name="Plan")
+    expect(plan).to_be_visible(timeout=60_000)
+    for fact in ("Steps7", "Tokens", "Time", "Memory"):
+        expect(plan).to_contain_text(fact)
+    with service.http() as http:
+        assert "dry" not in {job["spec"]["suffix"] for job in http.get("/v1/jobs").json()["data"]}
