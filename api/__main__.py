@@ -9,6 +9,7 @@ from api.app import create_app
 from api.protocol import Protocol
 from api.settings import ApiSettings
 from api.stream.feed import Feed
+from db import logs
 from db.settings import StorageSettings
 
 _DRAIN_S = 10
@@ -28,7 +29,7 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.begin()
     logging.getLogger("alembic").setLevel(logging.WARNING)  # every look at /readyz would be told
     settings = ApiSettings()
     app = create_app(settings, StorageSettings())

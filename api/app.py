@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from api import docs, health, me
+from api import audit, docs, health, me, monitoring
 from api.auth import Keyring
 from api.deps import Service
 from api.desk import Desk
@@ -64,9 +64,11 @@ def create_app(
         desk=Desk(storage.desk_socket),
         intake=GroupWriter(database, submit.write),
     )
-    for router in (jobs, stream, files, models, kinds, plans, preview, fleet, me.router, session, openai):
+    for router in (
+        jobs, stream, files, models, kinds, plans, preview, fleet, me.router, session, openai, audit.router,
+    ):  # fmt: skip
         app.include_router(router, prefix="/v1")
-    for router in (health.router, docs.router):
+    for router in (health.router, monitoring.router, docs.router):
         app.include_router(router)
     add_handlers(app)
     add_openapi(app)

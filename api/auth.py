@@ -11,7 +11,7 @@ from fastapi.security.base import SecurityBase
 
 from api.errors import ApiError
 from api.session.seal import COOKIE, CSRF_HEADER, Seal, same
-from db import keys
+from db import about, keys
 from db.models import ApiKey
 from db.session import Database, Session
 
@@ -27,6 +27,7 @@ class Caller(NamedTuple):
 
     key_id: str
     project_id: str
+    admin: bool = False
 
 
 class Keyring:
@@ -65,7 +66,7 @@ class Keyring:
     def _look_up(self, find: Callable[[Session], ApiKey | None]) -> Caller | None:
         with self._database.read() as session:
             key = find(session)
-            return None if key is None else Caller(key.id, key.project_id)
+            return None if key is None else Caller(key.id, key.project_id, key.admin)
 
 
 class ApiKeyScheme(SecurityBase):
@@ -79,7 +80,7 @@ class ApiKeyScheme(SecurityBase):
         keyring: Keyring = request.app.state.service.keyring
         given = request.headers.get("authorization")
         if given is None and COOKIE in request.cookies:
-            return await _of_session(keyring, request)
+            return _known_from_here(await _of_session(keyring, request))
         scheme, _, token = (given or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
@@ -91,7 +92,7 @@ class ApiKeyScheme(SecurityBase):
         if project_id != caller.project_id:
             message = f"the header OpenAI-Project names {project_id[:100]!r}; the key is one of {caller.project_id}"
             raise _unauthorized("mismatched_project", message)
-        return caller
+        return _known_from_here(caller)
 
 
 async def _of_session(keyring: Keyring, request: Request) -> Caller:
@@ -103,6 +104,12 @@ async def _of_session(keyring: Keyring, request: Request) -> Caller:
     if request.method not in _READING and not same(request.headers.get(CSRF_HEADER, ""), ticket.csrf_token):
         message = "a session's changes must carry the X-CSRF-Token that GET /v1/session tells"
         raise ApiError(403, "csrf_token_missing", message)
+    return caller
+
+
+def _known_from_here(caller: Caller) -> Caller:
+    """What the request does, its log lines and the audit log name the caller."""
+    about.put(project_id=caller.project_id, key_id=caller.key_id)
     return caller
 
 

@@ -32,7 +32,7 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
             token = key_file.read_text().strip() if key_file.exists() else ""
             if token and keys.authenticate(session, token, secret):
                 return
-            _, token = keys.create(session, project.id, "first", secret)
+            _, token = keys.create(session, project.id, "first", secret, admin=True)
             write_private(key_file, token + "\n")  # before the commit: a key that cannot be kept is not made
     finally:
         database.close()

@@ -93,7 +93,7 @@ def error_response(error: ApiError) -> Response:
 _MEANING = {
     400: "The request cannot be read: not JSON, not multipart, or a file with faults.",
     401: "No key, a wrong key, or a revoked one.",
-    403: "A browser's session that did not send its CSRF token.",
+    403: "Not for this key, or a browser's session that did not send its CSRF token.",
     404: "Not there, or another project's.",
     409: "The state of the object does not allow it.",
     413: "Too large.",

@@ -29,6 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     creating = verbs.add_parser("create", help="make a key; the token is printed once")
     creating.add_argument("--project", required=True, help="what the key opens; made if it is new")
     creating.add_argument("--name", required=True, help="who or what the key is for")
+    creating.add_argument(
+        "--admin", action="store_true", help="it opens what concerns all projects too: audit, metrics"
+    )
     verbs.add_parser("revoke", help="revoke a key").add_argument("key_id", metavar="KEY_ID")
     asked = parser.parse_args(arguments)
     storage = StorageSettings()
@@ -36,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with database.write() as session:
             if asked.verb == "create":
-                return _create(session, asked.project, asked.name, key_secret(ApiSettings(), storage.home))
+                secret = key_secret(ApiSettings(), storage.home)
+                return _create(session, asked.project, asked.name, secret, admin=asked.admin)
             return _revoke(session, asked.key_id) if asked.verb == "revoke" else _list(session)
     finally:
         database.close()
@@ -51,9 +55,9 @@ def _list(session: Session) -> int:
     return 0
 
 
-def _create(session: Session, project_name: str, name: str, secret: bytes) -> int:
+def _create(session: Session, project_name: str, name: str, secret: bytes, *, admin: bool) -> int:
     project = projects.by_name(session, project_name) or projects.create(session, project_name)
-    key, token = keys.create(session, project.id, name, secret)
+    key, token = keys.create(session, project.id, name, secret, admin=admin)
     sys.stderr.write(f"{key.id} of project {project.name}; its token is not kept and is shown this once:\n")
     _tell(token)
     return 0

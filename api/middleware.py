@@ -3,11 +3,13 @@
 import logging
 import re
 import secrets
+import time
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError, error_response
+from db import about
 
 logger = logging.getLogger("trainyard.api")
 
@@ -23,8 +25,14 @@ _HEADERS = (
 _POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 
 
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
 class Edge:
-    """Gives every answer its request id and security headers, and turns whatever escapes into the envelope."""
+    """Gives every answer its request id and security headers, and turns whatever escapes into the envelope.
+
+    What changes something is told in the log, by its answer.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -34,12 +42,14 @@ class Edge:
             await self.app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        started = False
+        about.put(request_id=request_id.decode())
+        status = 0
+        begun = time.monotonic()
 
         async def send_marked(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 _mark(message, request_id)
             await send(message)
 
@@ -54,10 +64,14 @@ class Edge:
         except Exception:
             told_id = request_id.decode()
             logger.exception("%s %s failed (request %s)", scope["method"], scope["path"], told_id)
-            if started:
+            if status:
                 raise
             message = f"something went wrong on the server; its log tells more under {told_id}"
             await error_response(ApiError(500, "internal_error", message))(scope, receive, send_marked)
+        finally:
+            if scope["method"] not in _READING:
+                told = (scope["method"], scope["path"], status, 1000 * (time.monotonic() - begun))
+                logger.info("%s %s was answered %d after %.0f ms", *told)
 
 
 def _request_id(scope: Scope) -> bytes:

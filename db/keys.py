@@ -15,7 +15,7 @@ _RANDOM_BYTES = 32
 _PREFIX_LENGTH = 9
 
 
-def create(s: Session, project_id: str, name: str, secret: bytes) -> tuple[ApiKey, str]:
+def create(s: Session, project_id: str, name: str, secret: bytes, *, admin: bool = False) -> tuple[ApiKey, str]:
     """A new key and its token, `ty-` and 43 characters (256 random bits). The token cannot be had again."""
     token = f"ty-{secrets.token_urlsafe(_RANDOM_BYTES)}"
     key = ApiKey(
@@ -24,6 +24,7 @@ def create(s: Session, project_id: str, name: str, secret: bytes) -> tuple[ApiKe
         name=name,
         prefix=token[:_PREFIX_LENGTH],
         secret_hash=_hash(token, secret),
+        admin=admin,
         created_at=time.time(),
     )
     s.add(key)

@@ -5,6 +5,7 @@ import os
 import time
 from typing import IO
 
+from db import logs
 from workers.settings import WorkerSettings
 
 _NAME_WAIT_S = 10.0
@@ -16,10 +17,12 @@ def main() -> None:
     import workers.tasks  # noqa: F401 - the task is registered by being imported, after the line above
     from workers.queue import QUEUE, app
 
+    logs.begin()
     settings = WorkerSettings()
     with hold_name(settings):
         app.worker_main(
             [
+                "--quiet",  # no banner: its log is lines of JSON
                 "worker",
                 "--pool=prefork",
                 f"--concurrency={settings.worker_concurrency}",

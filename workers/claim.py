@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Self, TypeVar
 
 from db import leases
@@ -44,12 +45,12 @@ class Lease:
         self._ended = threading.Event()
         self._writing = threading.Lock()
         self._stop_engine: Callable[[], None] | None = None
-        self._threads = [
-            threading.Thread(target=self._renew_on, name="lease-renewal", daemon=True),
-            threading.Thread(target=self._guard, name="lease-guard", daemon=True),
-        ]
+        self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
+        for name, act in (("lease-renewal", self._renew_on), ("lease-guard", self._guard)):
+            # With what the work is about: they log it too.
+            self._threads.append(threading.Thread(target=copy_context().run, args=(act,), name=name, daemon=True))
         for thread in self._threads:
             thread.start()
         return self

@@ -13,7 +13,7 @@ from billiard.process import current_process
 from celery import signals
 from celery.worker import state as worker_state
 
-from db import leases
+from db import leases, logs
 from db.blobs import BlobStore
 from db.errors import Unavailable
 from db.session import Database
@@ -59,6 +59,12 @@ def stop_signal() -> Iterator[threading.Event]:
         yield stopping
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@signals.setup_logging.connect(weak=False)
+def _log(**_: object) -> None:
+    """Celery's own lines have the form of ours."""
+    logs.begin()
 
 
 @signals.worker_init.connect(weak=False)

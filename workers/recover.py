@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kombu.exceptions import OperationalError
 
-from db import files, intents, jobs, leases, outbox, preemption, queue, workers
+from db import files, intents, jobs, leases, logs, outbox, preemption, queue, workers
 from db.errors import InUse, Unavailable
 from db.session import Database
 from db.state import ENDED, JobState
@@ -173,7 +173,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
 
 
 def main() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.begin()
     settings = WorkerSettings()
     database = Database(settings.database_url)
     ended = threading.Event()

@@ -3,6 +3,7 @@
 import logging
 import threading
 
+from db import about
 from db.errors import BlobsUnavailable, Unavailable, is_full
 from engine.errors import SpecError
 from workers import claim, failures, life, settle, stage
@@ -36,11 +37,14 @@ def run_job(job_id: str) -> None:
 
 def run(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
     """One attempt under its lease."""
-    with lease:
+    with about.work(job_id=lease.job.id, attempt=lease.fence), lease:
+        _LOG.info("the attempt begins")
         try:
             carry_out(slot, lease, stopping)
         except LeaseLostError:
-            _LOG.warning("job %s, attempt %d: given up, its lease is lost", lease.job.id, lease.fence)
+            _LOG.warning("the attempt is given up, its lease is lost")
+        else:
+            _LOG.info("the attempt has ended")
 
 
 def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:

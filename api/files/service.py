@@ -11,7 +11,7 @@ from api.deps import Service
 from api.errors import ApiError, not_found
 from api.files.schemas import FileObject, file_object
 from api.files.upload import Received, Upload
-from db import files
+from db import audit, files
 from db.errors import LowSpace
 from db.models import File
 from db.paging import Order
@@ -75,6 +75,7 @@ def _enter(service: Service, caller: Caller, received: Received) -> FileObject:
             row_count=received.row_count,
             expires_after_s=received.expires_after_s,
         )
+        audit.note(session, "file.create", file.id)
         return file_object(file)
 
 
@@ -99,4 +100,5 @@ def delete(service: Service, caller: Caller, file_id: str) -> Deleted:
     with service.database.write() as session:
         if not files.delete(session, caller.project_id, file_id):
             raise not_found("file", file_id)
+        audit.note(session, "file.delete", file_id)
     return Deleted(id=file_id, object="file")

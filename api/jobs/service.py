@@ -7,7 +7,7 @@ from api.errors import conflict, not_found
 from api.jobs.schemas import EventObject, JobObject, MetricObject, Status, event_object, metric_object
 from api.jobs.views import job_object, job_objects
 from api.models.schemas import ArtifactObject, artifact_object
-from db import artifacts, jobs, orders, records
+from db import artifacts, audit, jobs, orders, records
 from db.models import Job
 from db.paging import Order
 from db.session import Session
@@ -51,6 +51,7 @@ def cancel(service: Service, caller: Caller, job_id: str) -> JobObject:
             raise not_found("job", job_id)
         if job.state in {JobState.SUCCEEDED, JobState.FAILED}:
             raise conflict("job_ended", f"the job has already {job.state}; there is nothing to stop")
+        audit.note(session, "job.cancel", job_id)
         return job_object(session, job)
 
 
@@ -65,6 +66,7 @@ def pause(service: Service, caller: Caller, job_id: str) -> JobObject:
         if job is None:
             raise not_found("job", job_id)
         _require_going_on(job, "pause")
+        audit.note(session, "job.pause", job_id)
         return job_object(session, job)
 
 
@@ -79,6 +81,7 @@ def resume(service: Service, caller: Caller, job_id: str) -> JobObject:
         if job is None:
             raise not_found("job", job_id)
         _require_going_on(job, "resume")
+        audit.note(session, "job.resume", job_id)
         shown = job_object(session, job)
     service.dispatcher.wake()
     return shown
@@ -95,6 +98,7 @@ def retry(service: Service, caller: Caller, job_id: str) -> JobObject:
         if job is None:
             raise not_found("job", job_id)
         _require_going_on(job, "try again")
+        audit.note(session, "job.retry", job_id)
         shown = job_object(session, job)
     service.dispatcher.wake()
     return shown

@@ -1,6 +1,6 @@
 """A job from the body of a request to its row: the spec is checked, resolved and pinned."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -13,7 +13,7 @@ from api.intents import once
 from api.jobs.schemas import JobObject
 from api.jobs.views import fresh_objects
 from api.validation import invalid
-from db import artifacts, files, jobs, lineage, plans
+from db import about, artifacts, audit, files, jobs, lineage, plans
 from db.intents import Ask
 from db.models import Artifact, File
 from db.session import Session
@@ -32,11 +32,12 @@ class Pinned(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """A spec on its way in, whose it is, and what it is recognised by should it come again."""
+    """A spec on its way in, whose it is, what the audit log tells of its request, and what a repeat is recognised by."""
 
     project_id: str
     spec: AnySpec
     plan_id: str | None = None
+    request: Mapping[str, Any] = {}
     ask: Ask | None = None
 
 
@@ -53,7 +54,7 @@ async def create(service: Service, caller: Caller, body: Any, ask: Ask | None = 
         submission = await service.look(_planned, service, caller, body["plan_id"])
     else:
         submission = Submission(caller.project_id, read_spec(body))
-    submission = submission._replace(ask=ask)
+    submission = submission._replace(request=about.now(), ask=ask)
     service.blobs.require_space()
     shown = await service.intake.put(submission)
     service.dispatcher.wake()
@@ -100,6 +101,8 @@ def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObjec
     keep = cache(partial(files.keep, session))  # a sweep names the same files again and again
     checked = [_checked(session, keep, each.project_id, each.spec, each.plan_id) for each in submissions]
     rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
+    requests = [each.request for each, new in zip(submissions, checked, strict=True) if isinstance(new, jobs.NewJob)]
+    audit.note_all(session, "job.create", [(request, row.id) for request, row in zip(requests, rows, strict=True)])
     made = iter(fresh_objects(session, rows))
     return [next(made) if isinstance(new, jobs.NewJob) else new for new in checked]
 

@@ -18,7 +18,7 @@ from api.models.schemas import (
     model_object,
     reference,
 )
-from db import artifacts, projects, tuned
+from db import artifacts, audit, projects, tuned
 from db.archives import Member
 from db.lineage import ancestors
 from db.models import Artifact
@@ -129,4 +129,5 @@ def delete(service: Service, caller: Caller, noun: Noun, wanted: str) -> Deleted
         (shown,) = _shown(session, caller, noun, [artifact])
         if not artifacts.delete(session, caller.project_id, artifact.id):
             raise not_found(noun.singular, wanted)
+        audit.note(session, f"{noun.singular}.delete", artifact.id)
     return Deleted(id=shown.id, object=shown.object)

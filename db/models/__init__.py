@@ -4,6 +4,7 @@ from db.models.api_key import ApiKey
 from db.models.artifact import Artifact
 from db.models.artifact_file import ArtifactFile
 from db.models.attempt import Attempt
+from db.models.audit import Audit
 from db.models.event import Event
 from db.models.file import File
 from db.models.intent import Intent
@@ -22,6 +23,7 @@ __all__ = [
     "Artifact",
     "ArtifactFile",
     "Attempt",
+    "Audit",
     "Event",
     "File",
     "Intent",

@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, inspect, select, text
 
 from db import (
     artifacts,
+    audit,
     files,
     intents,
     jobs,
@@ -61,6 +62,8 @@ def fill(url: str) -> None:
         assert leases.begin_running(s, going.id, 1)
         assert orders.pause(s, project.id, going.id)
         assert outbox.pending(s, 1)
+        request = {"project_id": project.id, "key_id": keys.list_keys(s, project.id)[0].id, "request_id": "req-1"}
+        audit.note_all(s, "job.create", [(request, job.id)])
         workers.beat(s, workers.Advert("w", "here", 1, "cpu", 0, 3.0, 1.0))
     with database.read() as s:
         assert all(s.execute(select(table)).first() for table in Row.metadata.sorted_tables)

@@ -65,6 +65,19 @@ def test_a_job_makes_a_model_and_its_lineage(running: Running) -> None:
     assert "model.safetensors" in place.digests(model)
 
 
+def test_a_worker_logs_in_json_with_the_job_and_the_attempt(running: Running) -> None:
+    job_id = running.place.submit_tiny()
+    running.place.wait(job_id, "succeeded")
+
+    def told() -> list[tuple[str, int]]:
+        text = (running.place.home / "workers.log").read_text()
+        lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]  # Celery prints a few words
+        return [(line["message"], line["attempt"]) for line in lines if line.get("job_id") == job_id]
+
+    wait_until(lambda: len(told()) == 2, "both lines")
+    assert told() == [("the attempt begins", 1), ("the attempt has ended", 1)]
+
+
 def test_a_message_that_comes_twice_runs_the_job_once(running: Running) -> None:
     place = running.place
     job_id = place.submit_tiny()

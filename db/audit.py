@@ -1,0 +1,50 @@
+"""The audit log: an entry is made in the transaction of the act, so neither is there without the other."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from sqlalchemy import Table, insert, select
+from sqlalchemy.orm import Session
+
+from db import about, paging
+from db.ids import new_id
+from db.models import Audit
+
+_INSERT = insert(cast("Table", Audit.__table__))
+_WHO = frozenset({"project_id", "key_id", "request_id"})
+
+
+def note(s: Session, action: str, object_id: str) -> None:
+    """The caller of the present request did this to that object."""
+    note_all(s, action, [(about.now(), object_id)])
+
+
+def note_all(s: Session, action: str, acts: Sequence[tuple[Mapping[str, Any], str]]) -> None:
+    """The same of several at once, each with what its request is about. What the service does by itself is no act."""
+    now = time.time()
+    rows = [
+        {"id": new_id("audit"), "created_at": now, "action": action, "object_id": object_id}
+        | {name: request[name] for name in _WHO}
+        for request, object_id in acts
+        if request.keys() >= _WHO
+    ]
+    if rows:
+        s.execute(_INSERT, rows)
+
+
+def page(
+    s: Session,
+    *,
+    after: str | None,
+    limit: int,
+    project_id: str | None = None,
+    key_id: str | None = None,
+    object_id: str | None = None,
+) -> tuple[list[Audit], bool]:
+    """Entries of all projects, newest first, and whether more follow."""
+    query = select(Audit)
+    for column, wanted in ((Audit.project_id, project_id), (Audit.key_id, key_id), (Audit.object_id, object_id)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    return paging.page(s, query, Audit.id, after=after, limit=limit)
