@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 
 from engine.errors import SpecError
+from engine.forecast.room import Case
 from engine.journal import Journal
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.parts import FullTuning, TrainingSpec
-from engine.plan import MemoryPlan, Setting, Shape, Workload, plan_memory
+from engine.plan import MemoryPlan, Setting, Shape, Workload
 from engine.precision import Machine
 from engine.session import Session
 
@@ -79,10 +80,13 @@ def resident(field: str) -> int:
     return int(found[1]) * 1024
 
 
-def planned(spec: TrainingSpec, session: Session) -> MemoryPlan | None:
-    """The plan of a training job, told as the event `memory_plan`; None for models that none is made for.
+def case_of(spec: TrainingSpec, session: Session) -> Case:
+    """A training job as far as its memory is concerned.
 
     Its rows are full and every token is a label: what the data may ask for, not what it does.
+
+    Raises:
+        SpecError: nothing is planned for such a model.
     """
     hyper = spec.hyperparameters
     assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
@@ -92,8 +96,13 @@ def planned(spec: TrainingSpec, session: Session) -> MemoryPlan | None:
     work = Workload(tokens, tokens, hyper.max_length, hyper.gradient_accumulation_steps, paired=together > 1)
     machine, tuning = session.machine, getattr(spec, "tuning", FullTuning())
     setting = Setting("cuda" if machine.device.type == "cuda" else "cpu", machine.precision, tuning, hyper)
+    return Case(Shape.of(decoder_of(session.subject.model).config.to_dict()), work, setting, None)
+
+
+def planned(spec: TrainingSpec, session: Session) -> MemoryPlan | None:
+    """The plan of a training job, told as the event `memory_plan`; None for models that none is made for."""
     try:
-        plan = plan_memory(Shape.of(decoder_of(session.subject.model).config.to_dict()), work, setting)
+        plan = case_of(spec, session).plan()
     except SpecError as error:
         session.journal.log("info", error.code, error.message)
         return None

@@ -7,7 +7,7 @@ from pathlib import Path
 from transformers.utils.logging import disable_progress_bar
 
 from engine.dist.ranks import Ranks
-from engine.errors import EXIT_BUG, EXIT_OK, EXIT_STOPPED
+from engine.errors import EXIT_BUG, EXIT_OK, EXIT_STOPPED, OutOfMemory
 from engine.export import export
 from engine.failure import classified
 from engine.journal import Journal
@@ -16,6 +16,7 @@ from engine.parts import TrainingSpec
 from engine.rundir import RunDirectory
 from engine.score import score
 from engine.session import Session
+from engine.shortage import explained
 from engine.stop import StopFlag, StopRequested
 
 disable_progress_bar()
@@ -28,7 +29,7 @@ def carry_out(root: Path, stop: StopFlag) -> int:
         return EXIT_BUG
     ranks = Ranks.here()
     journal = Journal(RunDirectory(root).events_of(ranks.rank))
-    step = 0
+    step, session = 0, None
     try:
         session = Session.open(RunDirectory(root), journal, stop)
         if isinstance(session.spec, TrainingSpec):
@@ -46,6 +47,8 @@ def carry_out(root: Path, stop: StopFlag) -> int:
     except Exception as error:  # noqa: BLE001 - every ending has a class; the traceback is in the log
         traceback.print_exc()
         failure = classified(error)
+        if isinstance(failure, OutOfMemory) and session is not None:
+            failure = explained(failure, session)
         journal.write("failed", failure=failure.failure, code=failure.code, message=failure.message, mend=failure.mend)
         return failure.exit_code
     finally:

@@ -13,6 +13,7 @@ from engine.plan import MemoryPlan, Setting, Shape, Workload, plan_memory
 from engine.precision import Machine
 
 _MOST_EDITS = 3
+_MOST_WAYS = 3
 
 
 class Edit(NamedTuple):
@@ -55,6 +56,22 @@ def mend_of(case: Case, spec: TrainingSpec, room: int) -> Mend | None:
 
     None where no three edits are enough.
     """
+    return next(_mends(case, spec, room), None)
+
+
+def ways_out(case: Case, spec: TrainingSpec, room: int) -> list[Mend]:
+    """Three mends at most, each enough by itself and of other fields than the ones before, in the same order."""
+    ways: dict[frozenset[str], Mend] = {}
+    for mend in _mends(case, spec, room):
+        fields = frozenset(edit.path for edit in mend.edits)
+        if not any(known <= fields for known in ways):
+            ways[fields] = mend
+        if len(ways) == _MOST_WAYS:
+            break
+    return list(ways.values())
+
+
+def _mends(case: Case, spec: TrainingSpec, room: int) -> Iterator[Mend]:
     edits = list(_edits(case, spec))
     for count in range(1, _MOST_EDITS + 1):
         for chosen in combinations(edits, count):
@@ -65,8 +82,7 @@ def mend_of(case: Case, spec: TrainingSpec, room: int) -> Mend | None:
                 changed = change(changed)
             total = changed.plan().total
             if total <= room:
-                return Mend(tuple(edit for edit, _ in chosen), total)
-    return None
+                yield Mend(tuple(edit for edit, _ in chosen), total)
 
 
 def _edits(case: Case, spec: TrainingSpec) -> Iterator[tuple[Edit, Any]]:

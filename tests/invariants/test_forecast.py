@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from engine.forecast import duration, forecast
-from engine.forecast.room import Case, mend_of
+from engine.forecast.room import Case, mend_of, ways_out
 from engine.jobs import JOB_SPEC
 from engine.material import material_of
 from engine.plan import Effort, Setting, Shape, Workload
@@ -110,6 +111,20 @@ def test_the_edits_lead_to_the_memory_that_they_promise():
     hyper = spec.hyperparameters.model_copy(update={"activation_checkpointing": "full"})
     changed = given._replace(setting=dataclasses.replace(given.setting, hyperparameters=hyper))
     assert mend.total == changed.plan().total
+
+
+def test_a_job_that_ran_out_of_memory_is_told_three_ways_that_fit_each_by_other_fields():
+    given, spec = case()
+    room = round(0.75 * given.plan().total)
+    ways = ways_out(given, spec, room)
+    assert len(ways) == 3
+    assert all(way.total <= room for way in ways)
+    fields = [{edit.path for edit in way.edits} for way in ways]
+    assert not [1 for one, other in combinations(fields, 2) if one <= other or other <= one]
+
+
+def test_no_way_out_is_told_where_there_is_none():
+    assert ways_out(*case(), 1 << 20) == []
 
 
 def runs_of(rate: float, start_s: float, count: int, noise: float = 0.0) -> list[duration.Past]:

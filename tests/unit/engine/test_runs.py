@@ -15,6 +15,7 @@ from engine.data.source import read_sources, scan
 from engine.errors import EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY
 from engine.failure import classified
 from engine.jobs import SPECS
+from engine.loop import Training
 from engine.objectives import OBJECTIVES
 from tests import runs
 
@@ -261,3 +262,20 @@ def test_running_out_of_memory_has_its_own_class(error):
     told = classified(error)
     assert (told.failure, told.exit_code) == ("out_of_memory", EXIT_MEMORY)
     assert "per_device_train_batch_size" in told.mend
+
+
+def test_a_run_out_of_memory_tells_what_of_its_spec_would_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    # A machine that really runs out takes others with it.
+    monkeypatch.setattr(Training, "carry_out", run_out)
+    root = runs.pretrain_run(tmp_path, per_device_train_batch_size=256, max_length=1024)
+    assert runs.carry_out(root) == EXIT_MEMORY
+    told, failed = runs.events(root)[-2:]
+    assert (told["code"], failed["failure"]) == ("memory_mends", "out_of_memory")
+    ways = told["data"]["mends"]
+    assert len(ways) == 3
+    assert all(way["total_bytes"] <= told["data"]["room_bytes"] for way in ways)
+    for way in ways:
+        assert all(f"{path}={value}" in failed["mend"] for path, value in way["edits"].items())
