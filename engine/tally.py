@@ -33,7 +33,7 @@ class Tally:
             self._longest = max(self._longest, *batch.segments)
 
     def usage(self, session: Session, spec: TrainingSpec, held: dict[str, int]) -> dict[str, Any]:
-        """For the event `used`; what needs a plan is left out for models that none is made for."""
+        """For the event `used`; what needs a plan is left out for models and tunings that none is made for."""
         told = {
             "steps": self._steps,
             "tokens": self._all.tokens,
@@ -45,10 +45,10 @@ class Tally:
         }
         try:
             model = Model.of(decoder_of(session.subject.model).config.to_dict(), spec, session.machine)
+            work = workload_of(spec, self._largest, self._longest, session.rows)
+            tensors = plan_memory(model.shape, work, model.setting).tensors
         except SpecError:
             return told
-        work = workload_of(spec, self._largest, self._longest, session.rows)
-        tensors = plan_memory(model.shape, work, model.setting).tensors
         passed = Passed.of_job(session.rows, spec, self._steps, self._all)
         return told | {
             "runtime_bytes": held["total"] - tensors,
