@@ -9,7 +9,7 @@ from api.app import create_app
 from api.protocol import Protocol
 from api.settings import ApiSettings
 from api.stream.feed import Feed
-from db import logs
+from db import logs, traces
 from db.settings import StorageSettings
 
 _DRAIN_S = 10
@@ -30,6 +30,7 @@ class Server(uvicorn.Server):
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     logs.begin()
+    traces.begin("api")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # every look at /readyz would be told
     settings = ApiSettings()
     app = create_app(settings, StorageSettings())
@@ -47,6 +48,7 @@ def main() -> None:
         timeout_graceful_shutdown=_DRAIN_S,
     )
     Server(config, app.state.service.feed).run()
+    traces.end()
 
 
 if __name__ == "__main__":

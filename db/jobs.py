@@ -28,6 +28,7 @@ class NewJob(NamedTuple):
     priority: int
     base_artifact_id: str | None = None
     plan_id: str | None = None
+    traceparent: str | None = None
 
 
 def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:

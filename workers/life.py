@@ -13,7 +13,7 @@ from billiard.process import current_process
 from celery import signals
 from celery.worker import state as worker_state
 
-from db import leases, logs
+from db import leases, logs, traces
 from db.blobs import BlobStore
 from db.errors import Unavailable
 from db.session import Database
@@ -94,6 +94,7 @@ def _enter_process(**_: object) -> None:
     # Celery has asked the kernel to end this process with its main one; that may already be gone.
     if os.getppid() != _main_pid:
         os._exit(1)
+    traces.begin("worker")
     settings = WorkerSettings()
     _slot = open_slot(settings, getattr(current_process(), "index", 0))
     try:
@@ -123,6 +124,7 @@ def open_slot(settings: WorkerSettings, index: int) -> Slot:
 
 @signals.worker_process_shutdown.connect(weak=False)
 def _leave_process(**_: object) -> None:
+    traces.end()
     if _presence is not None:
         _presence.leave()
     if _slot is not None:

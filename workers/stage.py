@@ -7,7 +7,7 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from db import artifacts, files
+from db import about, artifacts, files
 from db.artifacts import FileEntry
 from db.blobs import BlobStore
 from db.models import Artifact, Job
@@ -64,7 +64,10 @@ def plan(s: Session, job: Job, fence: int) -> Plan:
     }
     if rival:
         lineage["compare_to"] = _told(rival)
-    return Plan({"job_id": job.id, "attempt": fence, "spec": job.spec}, links, lineage)
+    told: dict[str, Any] = {"job_id": job.id, "attempt": fence, "spec": job.spec}
+    if traceparent := about.now().get("traceparent"):
+        told["traceparent"] = traceparent
+    return Plan(told, links, lineage)
 
 
 def lay_out(planned: Plan, blobs: BlobStore, run_dir: Path) -> None:

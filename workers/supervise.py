@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from db import artifacts, leases, records
+from db import artifacts, leases, records, traces
 from db.artifacts import FileEntry
 from db.session import Session
 from engine.events import (
@@ -208,7 +208,8 @@ class Supervision:
             return renewal
 
         asked_at = time.monotonic()
-        renewal = lease.write(publish)
+        with traces.span("job.checkpoint", step=saved.step):
+            renewal = lease.write(publish)
         lease.renewed(asked_at, renewal)
         self._events, self._metrics = [], []
         self._written_at = time.monotonic()

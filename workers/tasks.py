@@ -3,7 +3,7 @@
 import logging
 import threading
 
-from db import about
+from db import about, traces
 from db.errors import BlobsUnavailable, Unavailable, is_full
 from engine.errors import SpecError
 from workers import claim, failures, life, settle, stage
@@ -37,7 +37,8 @@ def run_job(job_id: str) -> None:
 
 def run(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
     """One attempt under its lease."""
-    with about.work(job_id=lease.job.id, attempt=lease.fence), lease:
+    ids = {"job_id": lease.job.id, "attempt": lease.fence}
+    with traces.span("job.attempt", lease.job.traceparent, worker=slot.name, **ids), about.work(**ids), lease:
         _LOG.info("the attempt begins")
         try:
             carry_out(slot, lease, stopping)
@@ -56,12 +57,15 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
     run_dir = slot.settings.run_dir(lease.job.id, lease.fence)
     try:
         planned = lease.write(lambda s: stage.plan(s, lease.job, lease.fence))
-        stage.lay_out(planned, slot.blobs, run_dir)
-        stage.share_cache(run_dir, slot.settings.cache_dir)
+        with traces.span("job.stage"):
+            stage.lay_out(planned, slot.blobs, run_dir)
+            stage.share_cache(run_dir, slot.settings.cache_dir)
         lease.begin_running()
         attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
-        end = Supervision(attempt, slot.warm.start(run_dir)).run()
-        settle.settle(attempt, end)
+        with traces.span("job.engine"):
+            end = Supervision(attempt, slot.warm.start(run_dir)).run()
+        with traces.span("job.settle", exit_code=end.exit_code):
+            settle.settle(attempt, end)
     except LeaseLostError:
         raise
     except SpecError as error:

@@ -13,7 +13,7 @@ from api.intents import once
 from api.jobs.schemas import JobObject
 from api.jobs.views import fresh_objects
 from api.validation import invalid
-from db import about, artifacts, audit, files, jobs, lineage, plans
+from db import about, artifacts, audit, files, jobs, lineage, plans, traces
 from db.intents import Ask
 from db.models import Artifact, File
 from db.session import Session
@@ -54,9 +54,9 @@ async def create(service: Service, caller: Caller, body: Any, ask: Ask | None = 
         submission = await service.look(_planned, service, caller, body["plan_id"])
     else:
         submission = Submission(caller.project_id, read_spec(body))
-    submission = submission._replace(request=about.now(), ask=ask)
     service.blobs.require_space()
-    shown = await service.intake.put(submission)
+    with traces.span("job.create", project_id=caller.project_id, kind=submission.spec.kind):
+        shown = await service.intake.put(submission._replace(request=about.now(), ask=ask))
     service.dispatcher.wake()
     return shown
 
@@ -99,7 +99,7 @@ def write(session: Session, submissions: Sequence[Submission]) -> list[JobObject
 
 def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
     keep = cache(partial(files.keep, session))  # a sweep names the same files again and again
-    checked = [_checked(session, keep, each.project_id, each.spec, each.plan_id) for each in submissions]
+    checked = [_traced(_checked(session, keep, each.project_id, each.spec, each.plan_id), each) for each in submissions]
     rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
     requests = [each.request for each, new in zip(submissions, checked, strict=True) if isinstance(new, jobs.NewJob)]
     audit.note_all(session, "job.create", [(request, row.id) for request, row in zip(requests, rows, strict=True)])
@@ -118,6 +118,12 @@ def _write_once(session: Session, submission: Submission) -> JobObject | Excepti
         return once(session, submission.ask, JobObject, make)
     except ApiError as refusal:
         return refusal
+
+
+def _traced(new: jobs.NewJob | ApiError, submission: Submission) -> jobs.NewJob | ApiError:
+    """The job goes on with the trace of its request."""
+    traceparent = submission.request.get("traceparent")
+    return new._replace(traceparent=traceparent) if isinstance(new, jobs.NewJob) else new
 
 
 def _checked(

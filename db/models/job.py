@@ -79,6 +79,8 @@ class Job(Row):
     heartbeat_at: Mapped[float | None]
     cancel_requested_at: Mapped[float | None]
     not_before: Mapped[float | None]
+    traceparent: Mapped[str | None]
+    """The W3C trace context of the request that made it, where traces are on."""
     preempted_by: Mapped[str | None]
     """The waiting job of higher priority that this one, while it is held, is to make way for."""
     failures: Mapped[int] = mapped_column(default=0)

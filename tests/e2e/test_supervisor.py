@@ -26,6 +26,15 @@ def test_status_shows_every_process_with_its_pid(service: Service) -> None:
     wait_until(lambda: all_run(service), "all six processes run")
 
 
+def test_status_shows_the_worker_and_what_it_runs_on(service: Service) -> None:
+    def told() -> list[tuple[str, str]]:
+        rows = json.loads(service.trainyard("status", "--json").stdout)["workers"]
+        return [(row["state"], row["device"]) for row in rows]
+
+    wait_until(lambda: [state for state, _ in told()] == ["idle"], "the worker is idle")
+    assert told()[0][1]
+
+
 def test_the_doctor_finds_nothing_amiss(service: Service) -> None:
     looks = service.trainyard("doctor").stdout.splitlines()
     assert all(look.startswith("ok ") for look in looks), looks

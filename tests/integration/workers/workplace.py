@@ -47,10 +47,10 @@ class Workplace:
                 sha256=blob.sha256, format=format_, row_count=text.count("\n"),
             ).id  # fmt: skip
 
-    def submit(self, spec: dict[str, Any], *, base: str | None = None) -> str:
+    def submit(self, spec: dict[str, Any], *, base: str | None = None, **told: Any) -> str:
         resolved = resolve(JOB_SPEC.validate_python(spec)).model_dump(mode="json")
         with self.database.write() as s:
-            new = jobs.NewJob(self.project_id, resolved, spec["kind"], resolved["resources"]["priority"], base)
+            new = jobs.NewJob(self.project_id, resolved, spec["kind"], resolved["resources"]["priority"], base, **told)
             return jobs.create(s, [new])[0].id
 
     def submit_tiny(self, **changes: Any) -> str:
