@@ -13,6 +13,8 @@ from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.parts import FullTuning, TrainingSpec
 from engine.plan import MemoryPlan, Setting, Shape, Workload
+from engine.plan.memory import trained_weights
+from engine.plan.ranks import divided
 from engine.precision import Machine
 from engine.session import Session
 
@@ -92,17 +94,21 @@ def case_of(spec: TrainingSpec, session: Session) -> Case:
     assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
     assert hyper.gradient_accumulation_steps != "auto", "the spec is resolved"
     together = session.rows.train.together if session.rows.train is not None else 1
-    tokens = hyper.per_device_train_batch_size * hyper.max_length * together
-    work = Workload(tokens, tokens, hyper.max_length, hyper.gradient_accumulation_steps, paired=together > 1)
+    ranks, step_rows = session.ranks.count, hyper.per_device_train_batch_size * hyper.gradient_accumulation_steps
+    passes = -(-step_rows // (hyper.per_device_train_batch_size * ranks))
+    tokens = -(-step_rows // (passes * ranks)) * hyper.max_length * together
+    work = Workload(tokens, tokens, hyper.max_length, passes, paired=together > 1)
     machine, tuning = session.machine, getattr(spec, "tuning", FullTuning())
     setting = Setting("cuda" if machine.device.type == "cuda" else "cpu", machine.precision, tuning, hyper)
     return Case(Shape.of(decoder_of(session.subject.model).config.to_dict()), work, setting, None)
 
 
-def planned(spec: TrainingSpec, session: Session) -> MemoryPlan | None:
-    """The plan of a training job, told as the event `memory_plan`; None for models that none is made for."""
+def planned(spec: TrainingSpec, session: Session, stage: int = 0) -> MemoryPlan | None:
+    """The plan of a rank of a training job, told as the event `memory_plan`; None for models that none is made for."""
     try:
-        plan = case_of(spec, session).plan()
+        case = case_of(spec, session)
+        trained = trained_weights(case.shape, case.setting)
+        plan = divided(case.plan(), trained, stage=stage, ranks=session.ranks.count)
     except SpecError as error:
         session.journal.log("info", error.code, error.message)
         return None

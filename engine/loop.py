@@ -79,7 +79,7 @@ class Training:
         session, progress = self.session, self.progress
         rate = session.report_start(total_steps=self.total_steps, start_step=progress.step)
         meter = Meter(session.subject.model, session.machine, rate)
-        planned(self.spec, session)
+        planned(self.spec, session, self.strategy.stage)
         footprint = Footprint(session.subject, session.machine)
         model = session.subject.model
         checkpoint_activations(model, self.hyper.activation_checkpointing)

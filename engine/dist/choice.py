@@ -1,17 +1,30 @@
 """Which strategy a run has, and why, as an event that a person can read."""
 
+import torch
+
 from engine.dist.strategy import Replicas, Strategy
 from engine.errors import SpecError
 from engine.model.quantize import is_quantized
+from engine.footprint import case_of, resident
+from engine.forecast.room import room_bytes
+from engine.plan.memory import trained_weights
 from engine.model.forward import decoder_of
 from engine.optim import HOME
 from engine.parts import TrainingSpec
+from engine.plan.ranks import least_division
 from engine.session import Session
+
+_DIVIDED = (
+    "each hold all of the model",
+    "divide the optimizer's state",
+    "divide the optimizer's state and the gradients",
+    "divide the optimizer's state, the gradients and the weights",
+)
 
 
 def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
     """Raises SpecError where what is asked for does not go together."""
-    hyper, stage = spec.hyperparameters, spec.resources.parallel.zero_stage
+    hyper, stage = spec.hyperparameters, _stage(session, spec)
     offload = hyper.offload_optimizer and session.machine.device != HOME
     if hyper.offload_optimizer and not offload:
         session.journal.log(
@@ -20,7 +33,8 @@ def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
     model, trainable = session.subject.model, session.subject.trainable()
     if session.ranks.count == 1 or stage == 0:
         return Replicas(trainable, hyper, session.ranks, offload=offload)
-    _check(session, spec, stage)
+    if refusal := _refusal(session, spec, stage):
+        raise refusal
     from engine.dist.zero import Zero  # DeepSpeed: seconds
 
     zero = Zero(model, session.plain_score, trainable, hyper, session.ranks, stage=stage)
@@ -28,17 +42,48 @@ def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
     return zero
 
 
-def _check(session: Session, spec: TrainingSpec, stage: int) -> None:
+def _stage(session: Session, spec: TrainingSpec) -> int:
+    asked, ranks = spec.resources.parallel.zero_stage, session.ranks
+    if asked != "auto" or ranks.count == 1:
+        return 0 if asked == "auto" else asked
+    room = min(ranks.gather(_room_bytes(session)))
+    try:
+        case = case_of(spec, session)
+        plan, trained = case.plan(), trained_weights(case.shape, case.setting)
+    except SpecError as error:
+        stage, why = 0, error.message
+    else:
+        most = next((stage - 1 for stage in (1, 2, 3) if _refusal(session, spec, stage)), 3)
+        stage, needed = least_division(plan, trained, ranks=ranks.count, room_bytes=room, most=most)
+        why = f"{needed.total / 2**30:.2f} GiB are planned for each, of {room / 2**30:.2f} GiB"
+        if stage:
+            why += f"; {plan.total / 2**30:.2f} GiB if each held all"
+    told = f"{ranks.count} processes {_DIVIDED[stage]} (zero_stage {stage}): {why}"
+    session.journal.log("info", "parallel_chosen", told, zero_stage=stage, processes=ranks.count, room_bytes=room)
+    return stage
+
+
+def _room_bytes(session: Session) -> int:
+    """What a rank may hold: what it does already, and of a GPU all that is free, of the machine its part."""
+    machine = session.machine
+    if machine.device.type == "cuda":
+        return torch.cuda.memory_allocated() + room_bytes(machine)
+    return resident("VmRSS") + room_bytes(machine) // session.ranks.here_count
+
+
+def _refusal(session: Session, spec: TrainingSpec, stage: int) -> SpecError | None:
+    """Why the run cannot be divided so far."""
     asked = f"resources.parallel.zero_stage is {stage}"
     if spec.hyperparameters.optim == "adamw_8bit":
-        raise SpecError(
+        return SpecError(
             "zero_with_8_bits",
             f"{asked}; the optimizer's 8-bit state is kept in blocks of whole weights, which ZeRO divides",
             "Set hyperparameters.optim to 'adamw', or zero_stage to 0.",
         )
     if session.machine.precision == "fp16":
-        raise SpecError("zero_with_fp16", f"{asked}; it takes bf16 and fp32", "Set hyperparameters.precision.")
+        return SpecError("zero_with_fp16", f"{asked}; it takes bf16 and fp32", "Set hyperparameters.precision.")
     if stage == 3 and is_quantized(decoder_of(session.subject.model)):
-        raise SpecError(
+        return SpecError(
             "zero_3_in_4_bits", f"{asked}; weights in 4 bits cannot be divided", "Set zero_stage to 2 or less."
         )
+    return None

@@ -35,6 +35,11 @@ class Ranks:
         return cls(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
 
     @property
+    def here_count(self) -> int:
+        """How many of them share this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", str(self.count)))
+
+    @property
     def leads(self) -> bool:
         """One rank writes events, checkpoints and results."""
         return self.rank == 0

@@ -15,6 +15,8 @@ class Strategy(Protocol):
     """What the loop asks; of all ranks alike, since any of it may be done together."""
 
     optimizer: torch.optim.Optimizer
+    stage: int
+    """Of ZeRO: 0 where nothing is divided."""
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """`last`: of the step."""
@@ -43,6 +45,8 @@ class Strategy(Protocol):
 
 class Replicas:
     """Every rank has all of it; gradients are added up, and all take the same step. One rank is the least of them."""
+
+    stage = 0
 
     def __init__(self, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, offload: bool) -> None:
         self.trainable, self.hyper, self.ranks = trainable, hyper, ranks

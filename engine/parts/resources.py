@@ -4,15 +4,15 @@ from typing import Literal
 
 from pydantic import AliasChoices, Field
 
-from engine.parts.part import Part
+from engine.parts.part import Auto, Part
 
 
 class Parallel(Part):
     """How several processes divide what a job holds in memory, under DeepSpeed's name."""
 
-    zero_stage: Literal[0, 1, 2, 3] = Field(
-        default=0,
-        description="0: each process holds all. 1: they divide the optimizer's state among them. 2: the gradients too. "
+    zero_stage: Literal[0, 1, 2, 3] | Auto = Field(
+        default="auto",
+        description="auto: as little as lets a process fit into its memory, by the plan. 0: each process holds all. 1: they divide the optimizer's state among them. 2: the gradients too. "
         "3: the weights too (ZeRO, arXiv:1910.02054). The model that they train is the same.",
     )
 

@@ -76,3 +76,10 @@ def test_ranks_that_share_the_rows_of_an_evaluation_come_to_its_figures(evaluate
     assert two == pytest.approx(one, rel=1e-6)
     items = [(root / "items.jsonl").read_text().splitlines() for root in evaluated[name].values()]
     assert [json.loads(line)["line"] for line in items[0]] == [json.loads(line)["line"] for line in items[1]]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_what_is_divided_and_why_is_told(made, name):
+    (told,) = [event for event in runs.events(made[name]["2"], "log") if event["code"] == "parallel_chosen"]
+    assert told["message"].startswith("2 processes each hold all of the model (zero_stage 0): ")
+    assert told["data"]["zero_stage"] == 0
