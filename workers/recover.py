@@ -18,6 +18,7 @@ from engine.jobs import SPECS
 from engine.parts import TrainingSpec
 from workers import failures, settle
 from workers import queue as broker
+from workers.grading import grade_some
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
 from workers.unnamed import UnnamedBlobs
@@ -149,6 +150,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
         try:
             bring_back(database, settings)
             make_way(database, settings)
+            grade_some(database, blobs)
             if redispatch(database, settings, in_broker):
                 dispatcher.wake()
             if time.monotonic() >= next_tidy_at:

@@ -2,9 +2,11 @@
 
 from fastapi import APIRouter
 
+from api.openai.evals.routes import router as evals
 from api.openai.fine_tuning.routes import router as fine_tuning
+from api.openai.graders.routes import router as graders
 from api.openai.uploads.routes import router as uploads
 
 router = APIRouter()
-for _part in (fine_tuning, uploads):
+for _part in (fine_tuning, graders, uploads, evals):
     router.include_router(_part)

@@ -5,6 +5,7 @@ from db.models.artifact import Artifact
 from db.models.artifact_file import ArtifactFile
 from db.models.attempt import Attempt
 from db.models.audit import Audit
+from db.models.eval import Eval, EvalItem, EvalRun
 from db.models.event import Event
 from db.models.file import File
 from db.models.intent import Intent
@@ -24,6 +25,9 @@ __all__ = [
     "ArtifactFile",
     "Attempt",
     "Audit",
+    "Eval",
+    "EvalItem",
+    "EvalRun",
     "Event",
     "File",
     "Intent",

@@ -9,6 +9,7 @@ import os
 import sys
 
 import errors
+import evals
 import files
 import fine_tuning
 import models
@@ -16,7 +17,7 @@ import openai
 import uploads
 from trial import Trial
 
-SCENARIOS = (files.scenario, uploads.scenario, models.scenario, errors.scenario, fine_tuning.scenario)
+SCENARIOS = (files.scenario, uploads.scenario, evals.scenario, models.scenario, errors.scenario, fine_tuning.scenario)
 
 
 async def main(mode: str) -> None:

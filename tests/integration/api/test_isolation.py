@@ -8,6 +8,11 @@ import pytest
 from db import artifacts
 from tests.integration.api.live import CHAT, Live, a_plan, pretrain_spec, published, started, stored, text_file, upload
 
+EVAL = {
+    "data_source_config": {"type": "custom", "item_schema": {}},
+    "testing_criteria": [{"type": "string_check", "name": "a", "input": "x", "reference": "x", "operation": "eq"}],
+}
+RUN = {"data_source": {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}]}}}
 UPLOAD = {"bytes": 9, "filename": "a.jsonl", "mime_type": "text/jsonl", "purpose": "fine-tune"}
 
 
@@ -32,6 +37,9 @@ def objects(live: Live) -> dict[str, str]:
         "file_id": upload(live.mine).json()["id"],
         "upload_id": live.mine.post("/v1/uploads", json=UPLOAD).json()["id"],
         "job_id": job_id,
+        "eval_id": (eval_id := live.mine.post("/v1/evals", json=EVAL).json()["id"]),
+        "run_id": live.mine.post(f"/v1/evals/{eval_id}/runs", json=RUN).json()["id"],
+        "item_id": "outputitem-0",
         "plan_id": a_plan(live),
         "models": published(live, "secret-model", {"a": b"1"}).id,
         "adapters": published(live, "secret-adapter", {"a": b"1"}, kind="adapter").id,

@@ -30,6 +30,11 @@ include-name = "POST /v1/files"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
+include-path-regex = "^/v1/(evals|fine_tuning/alpha)"
+checks.positive_data_acceptance.enabled = false
+checks.ensure_resource_availability.enabled = false
+
+[[operations]]
 include-path-regex = "^/v1/uploads"
 checks.positive_data_acceptance.enabled = false
 checks.ensure_resource_availability.enabled = false

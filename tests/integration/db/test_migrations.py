@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, inspect, select, text
 from db import (
     artifacts,
     audit,
+    evals,
     files,
     intents,
     jobs,
@@ -40,6 +41,10 @@ def fill(url: str) -> None:
     database = Database(url)
     with database.write() as s:
         project = projects.create(s, "default")
+        made = evals.add(s, project.id, "sums", {})
+        run = evals.add_run(s, made, "first", {})
+        item = {"number": 0, "row": {}, "results": {}, "state": "pass"}
+        evals.advance(s, run, [item], state="completed", offset_bytes=1, tally={})
         upload = uploads.add(s, project.id, filename="a", purpose="evals", size_bytes=1, file_expires_after_s=None)
         uploads.add_part(s, upload, Blob("c" * 64, 1))
         key, _ = keys.create(s, project.id, "laptop", b"secret")

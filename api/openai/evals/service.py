@@ -1,0 +1,157 @@
+"""Evals: defined here, graded by the reaper row by row, shown as far as they have come."""
+
+from typing import Any
+
+from api.answers import Page
+from api.auth import Caller
+from api.deps import Service
+from api.errors import ApiError, not_found
+from api.intents import once
+from api.openai.evals.schemas import (
+    ITEM,
+    DeletedEval,
+    DeletedRun,
+    EvalChange,
+    EvalObject,
+    EvalRequest,
+    FileById,
+    ItemObject,
+    RunObject,
+    RunRequest,
+    eval_object,
+    item_object,
+    run_object,
+)
+from db import evals, files
+from db.intents import Ask
+from db.models import Eval, EvalRun
+from db.paging import Order
+from db.session import Session
+from engine.graders import RUNNABLE
+
+
+def create(service: Service, caller: Caller, asked: EvalRequest, ask: Ask | None) -> EvalObject:
+    """Raises ApiError 400 for a criterion that asks a model."""
+    for number, criterion in enumerate(asked.testing_criteria):
+        if not isinstance(criterion, RUNNABLE):
+            message = f"a grader of type {criterion.type!r} asks a model, and none is asked here"
+            raise ApiError(400, "grader_not_available", message, param=f"testing_criteria[{number}].type")
+    definition = asked.model_dump(mode="json", exclude={"name"}) | {"metadata": asked.metadata or {}}
+    source = asked.data_source_config
+    definition["data_source_config"] = {"type": "custom", "schema": source.item_schema}
+    with service.database.write() as session:
+        return once(
+            session, ask, EvalObject, lambda: eval_object(evals.add(session, caller.project_id, asked.name, definition))
+        )
+
+
+def find(session: Session, caller: Caller, eval_id: str) -> Eval:
+    """Raises ApiError 404 when the project has no such eval."""
+    made = evals.get(session, caller.project_id, eval_id)
+    if made is None:
+        raise not_found("eval", eval_id)
+    return made
+
+
+def find_run(session: Session, caller: Caller, eval_id: str, run_id: str) -> EvalRun:
+    """Raises ApiError 404 when the eval has no such run."""
+    run = evals.run(session, caller.project_id, eval_id, run_id)
+    if run is None:
+        raise not_found("run", run_id)
+    return run
+
+
+def show(service: Service, caller: Caller, eval_id: str) -> EvalObject:
+    with service.database.read() as session:
+        return eval_object(find(session, caller, eval_id))
+
+
+def page(service: Service, caller: Caller, *, after: str | None, limit: int, order: Order) -> Page[EvalObject]:
+    with service.database.read() as session:
+        rows, has_more = evals.page(session, caller.project_id, after=after, limit=limit, order=order)
+        return Page.of([eval_object(row) for row in rows], has_more)
+
+
+def change(service: Service, caller: Caller, eval_id: str, asked: EvalChange) -> EvalObject:
+    with service.database.write() as session:
+        return eval_object(evals.change(session, find(session, caller, eval_id), asked.name, asked.metadata))
+
+
+def delete(service: Service, caller: Caller, eval_id: str) -> DeletedEval:
+    with service.database.write() as session:
+        evals.delete(session, find(session, caller, eval_id))
+    return DeletedEval(eval_id=eval_id)
+
+
+def create_run(service: Service, caller: Caller, eval_id: str, asked: RunRequest, ask: Ask | None) -> RunObject:
+    """Raises ApiError 404 for the eval, 400 for a file that has no items."""
+    with service.database.write() as session:
+        made = find(session, caller, eval_id)
+        source = asked.data_source.source
+        if isinstance(source, FileById):
+            _require_items(session, caller, source.id)
+        definition: dict[str, Any] = {
+            "data_source": asked.data_source.model_dump(mode="json", exclude_none=True),
+            "metadata": asked.metadata or {},
+            "testing_criteria": made.definition["testing_criteria"],
+        }
+        return once(session, ask, RunObject, lambda: run_object(evals.add_run(session, made, asked.name, definition)))
+
+
+def _require_items(session: Session, caller: Caller, file_id: str) -> None:
+    file = files.keep(session, caller.project_id, file_id)
+    if file is None or file.format != "item":
+        told = "there is no such file" if file is None else f"its rows are {file.format}"
+        message = (
+            f'{file_id}: {told}; a run takes a file of purpose evals whose rows are {{"item": ..., "sample": ...}}'
+        )
+        raise ApiError(400, "file_not_found" if file is None else "wrong_file_format", message, param="data_source")
+
+
+def show_run(service: Service, caller: Caller, eval_id: str, run_id: str) -> RunObject:
+    with service.database.read() as session:
+        return run_object(find_run(session, caller, eval_id, run_id))
+
+
+def runs(
+    service: Service, caller: Caller, eval_id: str, *, after: str | None, limit: int, order: Order, state: str | None
+) -> Page[RunObject]:
+    with service.database.read() as session:
+        find(session, caller, eval_id)
+        rows, has_more = evals.runs(session, eval_id, after=after, limit=limit, order=order, state=state)
+        return Page.of([run_object(row) for row in rows], has_more)
+
+
+def cancel_run(service: Service, caller: Caller, eval_id: str, run_id: str) -> RunObject:
+    """Stops a run; one that has ended stays as it is."""
+    with service.database.write() as session:
+        find_run(session, caller, eval_id, run_id)
+        evals.cancel(session, run_id)
+        return run_object(find_run(session, caller, eval_id, run_id))
+
+
+def delete_run(service: Service, caller: Caller, eval_id: str, run_id: str) -> DeletedRun:
+    with service.database.write() as session:
+        evals.delete(session, find_run(session, caller, eval_id, run_id))
+    return DeletedRun(run_id=run_id)
+
+
+def items(
+    service: Service, caller: Caller, eval_id: str, run_id: str,
+    *, after: str | None, limit: int, order: Order, state: str | None,
+) -> Page[ItemObject]:  # fmt: skip
+    with service.database.read() as session:
+        run = find_run(session, caller, eval_id, run_id)
+        last = None if after is None else int(after.removeprefix(ITEM))
+        rows, has_more = evals.items(session, run_id, after=last, limit=limit, order=order, state=state)
+        return Page.of([item_object(run, row) for row in rows], has_more)
+
+
+def item(service: Service, caller: Caller, eval_id: str, run_id: str, item_id: str) -> ItemObject:
+    number = item_id.removeprefix(ITEM)
+    with service.database.read() as session:
+        run = find_run(session, caller, eval_id, run_id)
+        found = evals.item(session, run_id, int(number)) if number.isascii() and number.isdecimal() else None
+        if found is None:
+            raise not_found("output item", item_id)
+        return item_object(run, found)

@@ -1,0 +1,113 @@
+"""/v1/fine_tuning/alpha/graders: one answer graded at once, and graders checked."""
+
+import time
+from typing import Annotated, Any
+
+import orjson
+from anyio import to_thread
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.answers import answer
+from api.bodies import documented_body, read_as
+from api.deps import CallerDep, ServiceDep
+from api.errors import ApiError, documented
+from engine.graders import RUNNABLE, Graded, Grader, GraderError, grade
+
+router = APIRouter(prefix="/fine_tuning/alpha/graders", tags=["OpenAI: graders"])
+
+_ERRORS = (
+    "formula_parse_error", "invalid_variable_error", "model_grader_parse_error", "model_grader_refusal_error",
+    "model_grader_server_error", "other_error", "python_grader_runtime_error", "python_grader_server_error",
+    "sample_parse_error", "truncated_observation_error", "unresponsive_reward_error",
+)  # fmt: skip
+_DETAILS = (
+    "model_grader_server_error_details",
+    "python_grader_runtime_error_details",
+    "python_grader_server_error_type",
+)
+
+
+class GraderRequest(BaseModel):
+    """What `graders.validate` sends."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grader: Annotated[Grader, Field(discriminator="type")]
+
+
+class GradeRequest(GraderRequest):
+    """What `graders.run` sends: the answer, and the row that it answers."""
+
+    model_sample: str
+    item: dict[str, Any] | None = None
+
+
+class GraderAnswer(BaseModel):
+    """A grader that is one."""
+
+    grader: dict[str, Any]
+
+
+class GradeAnswer(BaseModel):
+    """The reward, and what went wrong on the way to it."""
+
+    reward: float
+    sub_rewards: dict[str, Any]
+    metadata: dict[str, Any]
+    model_grader_token_usage_per_model: dict[str, Any]
+
+
+@router.post(
+    "/validate",
+    response_model=GraderAnswer,
+    responses=documented(400, 401, 413, 415, 422),
+    openapi_extra=documented_body(GraderRequest),
+)
+async def validate_grader(service: ServiceDep, _caller: CallerDep, request: Request) -> Response:
+    """Tell whether a grader is one."""
+    asked = await read_as(GraderRequest, request, service.settings.max_body_bytes)
+    return answer(GraderAnswer(grader=asked.grader.model_dump(mode="json", exclude_none=True)))
+
+
+@router.post(
+    "/run",
+    response_model=GradeAnswer,
+    responses=documented(400, 401, 413, 415, 422),
+    openapi_extra=documented_body(GradeRequest),
+)
+async def run_grader(service: ServiceDep, _caller: CallerDep, request: Request) -> Response:
+    """Grade one answer."""
+    asked = await read_as(GradeRequest, request, service.settings.max_body_bytes)
+    if not isinstance(asked.grader, RUNNABLE):
+        message = f"a grader of type {asked.grader.type!r} asks a model, and none is asked here"
+        raise ApiError(400, "grader_not_available", message, param="grader.type")
+    return answer(await to_thread.run_sync(_graded, asked))
+
+
+def _graded(asked: GradeRequest) -> GradeAnswer:
+    began = time.perf_counter()
+    errors: dict[str, Any] = {**dict.fromkeys(_ERRORS, False), **dict.fromkeys(_DETAILS)}
+    result = Graded(0.0, passed=False)
+    try:
+        result = grade(asked.grader, {"item": asked.item or {}, "sample": _sample(asked.model_sample)})
+    except GraderError as error:
+        errors["invalid_variable_error" if error.variable else "other_error"] = True
+    metadata = {
+        "name": asked.grader.name,
+        "type": asked.grader.type,
+        "errors": errors,
+        "execution_time": time.perf_counter() - began,
+        "scores": {asked.grader.name: result.score},
+        "sampled_model_name": None,
+        "token_usage": None,
+    }
+    return GradeAnswer(reward=result.score, sub_rewards={}, metadata=metadata, model_grader_token_usage_per_model={})
+
+
+def _sample(text: str) -> dict[str, Any]:
+    """The answer as templates know it: `output_text`, and `output_json` where it is JSON."""
+    try:
+        return {"output_text": text, "output_json": orjson.loads(text)}
+    except orjson.JSONDecodeError:
+        return {"output_text": text}

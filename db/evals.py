@@ -1,0 +1,130 @@
+"""Evals, their runs and the items of those."""
+
+import time
+from collections.abc import Sequence
+from typing import Any, cast
+
+from sqlalchemy import Table, insert, select
+from sqlalchemy.orm import Session
+
+from db import paging
+from db.ids import new_id
+from db.models import Eval, EvalItem, EvalRun
+
+OPEN = ("queued", "in_progress")
+
+
+def add(s: Session, project_id: str, name: str, definition: dict[str, Any]) -> Eval:
+    now = time.time()
+    made = Eval(
+        id=new_id("eval"), project_id=project_id, name=name, definition=definition, created_at=now, updated_at=now
+    )
+    s.add(made)
+    s.flush()
+    return made
+
+
+def get(s: Session, project_id: str, eval_id: str) -> Eval | None:
+    """The project's eval of that id, unless it is deleted."""
+    query = select(Eval).where(Eval.id == eval_id, Eval.project_id == project_id, Eval.deleted_at.is_(None))
+    return s.scalars(query).one_or_none()
+
+
+def page(s: Session, project_id: str, *, after: str | None, limit: int, order: paging.Order) -> tuple[list[Eval], bool]:
+    query = select(Eval).where(Eval.project_id == project_id, Eval.deleted_at.is_(None))
+    return paging.page(s, query, Eval.id, after=after, limit=limit, order=order)
+
+
+def change(s: Session, made: Eval, name: str | None, metadata: dict[str, str] | None) -> Eval:
+    """Another name or other metadata."""
+    made.name = made.name if name is None else name
+    if metadata is not None:
+        made.definition = made.definition | {"metadata": metadata}
+    made.updated_at = time.time()
+    s.flush()
+    return made
+
+
+def delete(s: Session, gone: Eval | EvalRun) -> None:
+    gone.deleted_at = time.time()
+    if isinstance(gone, EvalRun) and gone.state in OPEN:
+        gone.state = "canceled"
+    s.flush()
+
+
+def add_run(s: Session, made: Eval, name: str, definition: dict[str, Any]) -> EvalRun:
+    """A run that waits to be graded."""
+    run = EvalRun(
+        id=new_id("evalrun"), eval_id=made.id, project_id=made.project_id, name=name, definition=definition,
+        state="queued", offset_bytes=0, tally={}, created_at=time.time(),
+    )  # fmt: skip
+    s.add(run)
+    s.flush()
+    return run
+
+
+def run(s: Session, project_id: str, eval_id: str, run_id: str) -> EvalRun | None:
+    """The run of that eval, unless either is deleted."""
+    query = select(EvalRun).join(Eval, Eval.id == EvalRun.eval_id)
+    query = query.where(EvalRun.id == run_id, Eval.id == eval_id, EvalRun.project_id == project_id)
+    return s.scalars(query.where(EvalRun.deleted_at.is_(None), Eval.deleted_at.is_(None))).one_or_none()
+
+
+def runs(
+    s: Session, eval_id: str, *, after: str | None, limit: int, order: paging.Order, state: str | None
+) -> tuple[list[EvalRun], bool]:
+    query = select(EvalRun).where(EvalRun.eval_id == eval_id, EvalRun.deleted_at.is_(None))
+    if state is not None:
+        query = query.where(EvalRun.state == state)
+    return paging.page(s, query, EvalRun.id, after=after, limit=limit, order=order)
+
+
+def open_runs(s: Session, limit: int) -> list[str]:
+    """Runs that are still to be graded, oldest first."""
+    waiting = select(EvalRun.id).where(EvalRun.state.in_(OPEN), EvalRun.deleted_at.is_(None))
+    return list(s.scalars(waiting.order_by(EvalRun.id).limit(limit)))
+
+
+def lock(s: Session, run_id: str) -> EvalRun | None:
+    """The run while it is open, and nobody else grades or cancels it until this transaction has ended."""
+    query = select(EvalRun).where(EvalRun.id == run_id, EvalRun.state.in_(OPEN)).with_for_update()
+    return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
+
+
+def cancel(s: Session, run_id: str) -> None:
+    """Stop a run that is open; any other stays as it is."""
+    found = lock(s, run_id)
+    if found is not None:
+        found.state = "canceled"
+        s.flush()
+
+
+def advance(
+    s: Session, found: EvalRun, items: Sequence[dict[str, Any]], *, state: str, offset_bytes: int, tally: dict[str, Any]
+) -> None:
+    """Enter graded rows, each {number, row, results, state}, and how far the run has come."""
+    now = time.time()
+    if items:
+        rows = [item | {"run_id": found.id, "created_at": now} for item in items]
+        s.execute(insert(cast("Table", EvalItem.__table__)), rows)
+    found.state, found.offset_bytes, found.tally = state, offset_bytes, tally
+    s.flush()
+
+
+def fail(s: Session, found: EvalRun, message: str) -> None:
+    found.state, found.error_message = "failed", message
+    s.flush()
+
+
+def items(
+    s: Session, run_id: str, *, after: int | None, limit: int, order: paging.Order, state: str | None
+) -> tuple[list[EvalItem], bool]:
+    query = select(EvalItem).where(EvalItem.run_id == run_id)
+    if state is not None:
+        query = query.where(EvalItem.state == state)
+    return paging.page(s, query, EvalItem.number, after=after, limit=limit, order=order)
+
+
+def item(s: Session, run_id: str, number: int) -> EvalItem | None:
+    query = select(EvalItem).where(EvalItem.run_id == run_id, EvalItem.number == number)
+    return s.scalars(query).one_or_none()

@@ -1,0 +1,69 @@
+"""Evals: what is graded and how, and their runs with an item for every row."""
+
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.row import Row
+
+
+class Eval(Row):
+    """`definition` holds data_source_config, testing_criteria and metadata as they were sent."""
+
+    __tablename__ = "evals"
+    __table_args__ = (Index(None, "project_id", "id"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    definition: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
+    updated_at: Mapped[float]
+    deleted_at: Mapped[float | None]
+
+
+class EvalRun(Row):
+    """Rows on their way through the criteria of an eval, which `definition` repeats beside the data source.
+
+    `offset_bytes` is how far the source has been read: grading goes on from there, whoever goes on with it.
+    `tally` counts passed, failed and errored rows, and the same by the name of each criterion.
+    """
+
+    __tablename__ = "eval_runs"
+    __table_args__ = (
+        CheckConstraint("state IN ('queued','in_progress','completed','canceled','failed')", name="state"),
+        Index(None, "eval_id", "id"),
+        Index(
+            "ix_eval_runs_open",
+            "id",
+            postgresql_where=text("state IN ('queued','in_progress')"),
+            sqlite_where=text("state IN ('queued','in_progress')"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    eval_id: Mapped[str] = mapped_column(ForeignKey("evals.id"))
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    definition: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    offset_bytes: Mapped[int] = mapped_column(default=0)
+    tally: Mapped[dict[str, Any]]
+    error_message: Mapped[str | None]
+    created_at: Mapped[float]
+    deleted_at: Mapped[float | None]
+
+
+class EvalItem(Row):
+    """One graded row; `number` counts the rows of the source from 0."""
+
+    __tablename__ = "eval_items"
+    __table_args__ = (CheckConstraint("state IN ('pass','fail','error')", name="state"),)
+
+    run_id: Mapped[str] = mapped_column(ForeignKey("eval_runs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    row: Mapped[dict[str, Any]]
+    results: Mapped[dict[str, Any]]
+    state: Mapped[str]
+    created_at: Mapped[float]

@@ -1,0 +1,105 @@
+"""Evals over HTTP, graded by the reaper's own code: in steps, from where it stopped, and each row once."""
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.integration.api.live import Live, upload
+from workers import grading
+
+CHECK = {"type": "string_check", "name": "same", "input": "{{sample.output_text}}", "reference": "{{item.a}}"}
+EVAL = {
+    "data_source_config": {"type": "custom", "item_schema": {"type": "object"}},
+    "testing_criteria": [CHECK | {"operation": "eq"}],
+}
+
+
+def row(number: int, **changes: Any) -> dict[str, Any]:
+    return {"item": {"a": str(number)}, "sample": {"output_text": str(number - number % 2)}} | changes
+
+
+@pytest.fixture(scope="module")
+def eval_id(live: Live) -> str:
+    return live.mine.post("/v1/evals", json=EVAL).json()["id"]
+
+
+def begun(live: Live, eval_id: str, source: dict[str, Any]) -> httpx.Response:
+    return live.mine.post(f"/v1/evals/{eval_id}/runs", json={"data_source": {"type": "jsonl", "source": source}})
+
+
+def graded(live: Live) -> None:
+    while grading.grade_some(live.database, live.service.blobs):
+        pass
+
+
+def test_a_long_file_is_graded_in_steps_and_each_row_once(live: Live, eval_id, monkeypatch):
+    monkeypatch.setattr(grading, "_ROWS_AT_ONCE", 7)
+    rows = b"\n\n".join(json.dumps(row(n)).encode() for n in range(50))
+    file_id = upload(live.mine, rows, "evals").json()["id"]
+    run = begun(live, eval_id, {"type": "file_id", "id": file_id}).json()
+    assert grading.grade_some(live.database, live.service.blobs) == 7
+    url = f"/v1/evals/{eval_id}/runs/{run['id']}"
+    assert live.mine.get(url).json()["status"] == "in_progress"
+    graded(live)
+    done = live.mine.get(url).json()
+    assert (done["status"], done["result_counts"]) == (
+        "completed",
+        {"total": 50, "passed": 25, "failed": 25, "errored": 0},
+    )
+    items = live.mine.get(f"{url}/output_items", params={"limit": 100}).json()["data"]
+    assert [item["datasource_item"]["a"] for item in items] == [str(n) for n in range(50)]
+
+
+def test_a_row_that_lacks_a_variable_is_an_error_and_the_others_are_graded(live: Live, eval_id):
+    run = begun(live, eval_id, {"type": "file_content", "content": [row(2), {"item": {}}]}).json()
+    graded(live)
+    url = f"/v1/evals/{eval_id}/runs/{run['id']}"
+    assert live.mine.get(url).json()["result_counts"] == {"total": 2, "passed": 1, "failed": 0, "errored": 1}
+    (item,) = live.mine.get(f"{url}/output_items", params={"status": "error"}).json()["data"]
+    assert "sample.output_text" in item["sample"]["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["", "/cancel"])
+def test_a_cancelled_run_is_graded_no_further(live: Live, eval_id, path):
+    run = begun(live, eval_id, {"type": "file_content", "content": [row(1)]}).json()
+    url = f"/v1/evals/{eval_id}/runs/{run['id']}"
+    assert live.mine.post(url + path).json()["status"] == "canceled"
+    graded(live)
+    assert live.mine.get(url).json()["result_counts"]["total"] == 0
+
+
+def test_a_run_whose_file_is_deleted_fails_and_says_why(live: Live, eval_id):
+    file_id = upload(live.mine, json.dumps(row(1)).encode(), "evals").json()["id"]
+    run = begun(live, eval_id, {"type": "file_id", "id": file_id}).json()
+    live.mine.delete(f"/v1/files/{file_id}")
+    graded(live)
+    shown = live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}").json()
+    assert (shown["status"], "deleted" in shown["error"]["message"]) == ("failed", True)
+
+
+def test_a_run_takes_items_and_no_other_rows(live: Live, eval_id):
+    answer = begun(live, eval_id, {"type": "file_id", "id": upload(live.mine).json()["id"]})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "wrong_file_format")
+
+
+def test_a_deleted_eval_takes_its_runs_along(live: Live):
+    eval_id = live.mine.post("/v1/evals", json=EVAL).json()["id"]
+    run = begun(live, eval_id, {"type": "file_content", "content": [row(1)]}).json()
+    assert live.mine.delete(f"/v1/evals/{eval_id}").json()["eval_id"] == eval_id
+    assert live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"testing_criteria": []},
+        {"testing_criteria": [CHECK | {"operation": "eq"}] * 2},
+        {"testing_criteria": [CHECK]},
+        {"data_source_config": {"type": "logs"}},
+        {"nam": "x"},
+    ],
+)
+def test_an_eval_that_is_none_is_refused(live: Live, changes):
+    assert live.mine.post("/v1/evals", json=EVAL | changes).status_code == 422
