@@ -181,6 +181,11 @@ export function orderJob(jobId: string, verb: Verb): Promise<Job> {
   }
 }
 
+/** Models and adapters, each once: the list of models tells adapters too, under the names that OpenAI's clients use. */
+export function ownNames([models, adapters]: readonly { data: Artifact[] }[]): Artifact[] {
+  return [...(models?.data.filter(({ kind }) => kind === "model") ?? []), ...(adapters?.data ?? [])];
+}
+
 /** Models and adapters that a job has made, in full. */
 export function madeQuery(job: Job) {
   const wanted = { params: { query: { job_id: job.id, limit: 100 } } };
@@ -188,7 +193,7 @@ export function madeQuery(job: Job) {
     queryKey: ["made", job.id, job.artifacts.length],
     queryFn: async () => {
       const pages = await Promise.all([ask(client.GET("/v1/models", wanted)), ask(client.GET("/v1/adapters", wanted))]);
-      return pages.flatMap(({ data }) => data);
+      return ownNames(pages);
     },
     enabled: job.artifacts.length > 0,
   });

@@ -1,5 +1,6 @@
 import { queryOptions } from "@tanstack/react-query";
 import { ask, client } from "./client";
+import { ownNames } from "./jobs";
 
 /** Models and adapters, newest first: what a job may start from. */
 export const modelsQuery = queryOptions({
@@ -7,7 +8,7 @@ export const modelsQuery = queryOptions({
   queryFn: async ({ signal }) => {
     const wanted = { params: { query: { limit: 100 } }, signal };
     const pages = await Promise.all([ask(client.GET("/v1/models", wanted)), ask(client.GET("/v1/adapters", wanted))]);
-    return pages.flatMap(({ data }) => data).sort((a, b) => b.created_at - a.created_at);
+    return ownNames(pages).sort((a, b) => b.created_at - a.created_at);
   },
 });
 
