@@ -24,6 +24,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Figures
+         * @description Show the figures of the service, for an admin's key: jobs, waits, failures, workers, speeds.
+         */
+        get: operations["show_figures"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/readyz": {
         parameters: {
             query?: never;
@@ -180,6 +200,26 @@ export interface paths {
          * @description List all versions of the same name, newest first.
          */
         get: operations["list_adapter_versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/audit": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Audit
+         * @description List what was done in all projects, newest first.
+         */
+        get: operations["list_audit"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1367,6 +1407,32 @@ export interface components {
             version: number | null;
         };
         /**
+         * AuditObject
+         * @description An act of a key's holder. `request_id` stands in the answer to the request and in the log.
+         */
+        AuditObject: {
+            /** Action */
+            action: string;
+            /** Created At */
+            created_at: number;
+            /** Id */
+            id: string;
+            /** Key Id */
+            key_id: string;
+            /**
+             * Object
+             * @default audit
+             * @constant
+             */
+            object?: "audit";
+            /** Object Id */
+            object_id: string;
+            /** Project Id */
+            project_id: string;
+            /** Request Id */
+            request_id: string;
+        };
+        /**
          * Checkpoints
          * @description When the state of a run is saved, and which saved state counts as the best.
          */
@@ -1593,6 +1659,9 @@ export interface components {
              *       "device": "auto",
              *       "max_minutes": null,
              *       "nproc_per_node": 1,
+             *       "parallel": {
+             *         "zero_stage": 0
+             *       },
              *       "priority": 0
              *     }
              */
@@ -1823,6 +1892,9 @@ export interface components {
              *       "device": "auto",
              *       "max_minutes": null,
              *       "nproc_per_node": 1,
+             *       "parallel": {
+             *         "zero_stage": 0
+             *       },
              *       "priority": 0
              *     }
              */
@@ -2774,6 +2846,26 @@ export interface components {
              */
             object?: "list";
         };
+        /** Page[AuditObject] */
+        Page_AuditObject_: {
+            /** Data */
+            data: components["schemas"]["AuditObject"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
         /** Page[FileObject] */
         Page_FileObject_: {
             /** Data */
@@ -2933,6 +3025,19 @@ export interface components {
              * @constant
              */
             object?: "list";
+        };
+        /**
+         * Parallel
+         * @description How several processes divide what a job holds in memory, under DeepSpeed's name.
+         */
+        Parallel: {
+            /**
+             * Zero Stage
+             * @description 0: each process holds all. 1: they divide the optimizer's state among them. 2: the gradients too. 3: the weights too (ZeRO, arXiv:1910.02054). The model that they train is the same.
+             * @default 0
+             * @enum {integer}
+             */
+            zero_stage?: 0 | 1 | 2 | 3;
         };
         /**
          * PartObject
@@ -3113,6 +3218,9 @@ export interface components {
              *       "device": "auto",
              *       "max_minutes": null,
              *       "nproc_per_node": 1,
+             *       "parallel": {
+             *         "zero_stage": 0
+             *       },
              *       "priority": 0
              *     }
              */
@@ -3365,6 +3473,12 @@ export interface components {
              */
             nproc_per_node?: number;
             /**
+             * @default {
+             *       "zero_stage": 0
+             *     }
+             */
+            parallel?: components["schemas"]["Parallel"];
+            /**
              * Priority
              * @description Higher runs first.
              * @default 0
@@ -3550,6 +3664,9 @@ export interface components {
              *       "device": "auto",
              *       "max_minutes": null,
              *       "nproc_per_node": 1,
+             *       "parallel": {
+             *         "zero_stage": 0
+             *       },
              *       "priority": 0
              *     }
              */
@@ -3771,6 +3888,53 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    show_figures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Prometheus's text format. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not for this key, or a browser's session that did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
         };
@@ -4245,6 +4409,73 @@ export interface operations {
             };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_audit: {
+        parameters: {
+            query?: {
+                /** @description The last id of the page before; it is not repeated. */
+                after?: string;
+                /** @description Objects on a page. */
+                limit?: number;
+                /** @description Entries about this one only. */
+                project_id?: string;
+                /** @description Entries about this one only. */
+                key_id?: string;
+                /** @description Entries about this one only. */
+                object_id?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AuditObject_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not for this key, or a browser's session that did not send its CSRF token. */
+            403: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7434,7 +7665,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description A browser's session that did not send its CSRF token. */
+            /** @description Not for this key, or a browser's session that did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
