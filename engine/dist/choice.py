@@ -4,13 +4,13 @@ import torch
 
 from engine.dist.strategy import Replicas, Strategy
 from engine.errors import SpecError
-from engine.model.quantize import is_quantized
 from engine.footprint import case_of, resident
 from engine.forecast.room import room_bytes
-from engine.plan.memory import trained_weights
 from engine.model.forward import decoder_of
+from engine.model.quantize import is_quantized
 from engine.optim import HOME
 from engine.parts import TrainingSpec
+from engine.plan.memory import trained_weights
 from engine.plan.ranks import least_division
 from engine.session import Session
 
