@@ -8,6 +8,7 @@ from fastapi import FastAPI
 
 from api import audit, docs, health, me, monitoring
 from api.auth import Keyring
+from api.chat.routes import router as chat
 from api.deps import Service
 from api.desk import Desk
 from api.files.routes import router as files
@@ -65,7 +66,7 @@ def create_app(
         intake=GroupWriter(database, submit.write),
     )
     for router in (
-        jobs, stream, files, models, kinds, plans, preview, fleet, me.router, session, openai, audit.router,
+        jobs, stream, files, models, kinds, plans, preview, chat, fleet, me.router, session, openai, audit.router,
     ):  # fmt: skip
         app.include_router(router, prefix="/v1")
     for router in (health.router, monitoring.router, docs.router):

@@ -10,6 +10,8 @@ from typing import Any
 from api.errors import ApiError
 
 _LONGEST_LINE_BYTES = 256 << 20
+_CODES = {"context_length_exceeded": 400, "invalid_prompt": 400}
+"""Of some by their code."""
 _STATUS = {"data_error": 422, "spec_error": 422, "out_of_memory": 507, "worker_lost": 503}
 """Of what an engine says when it cannot answer, by its class; anything else is a mistake of ours."""
 
@@ -69,7 +71,7 @@ class Desk:
 
 def _refused(failed: dict[str, Any]) -> ApiError:
     message = f"{failed['message'].rstrip('. ')}. {failed['mend']}"
-    return ApiError(_STATUS.get(failed["class"], 500), failed["code"], message)
+    return ApiError(_CODES.get(failed["code"]) or _STATUS.get(failed["class"], 500), failed["code"], message)
 
 
 def _away(message: str) -> ApiError:

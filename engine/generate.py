@@ -23,13 +23,24 @@ from engine.stop import StopFlag
 class Decoding(NamedTuple):
     """How answers are written: greedily at temperature 0, else drawn with a stream of `seed` for every prompt.
 
-    An answer ends with the model's end token, before one of the `stop` strings, or after `max_new_tokens`.
+    An answer ends with the model's end token, before one of the `stop` strings, or after `max_new_tokens`. Drawn are
+    the likeliest tokens that together have `top_p` (Holtzman et al. 2020, arXiv:1904.09751). `logprobs` asks for those
+    of each token, as the model has them, and of so many of the likeliest beside it.
     """
 
     max_new_tokens: int
     temperature: float = 0.0
     stop: tuple[str, ...] = ()
     seed: tuple[int, ...] = (0,)
+    top_p: float = 1.0
+    logprobs: int | None = None
+
+
+class Scores(NamedTuple):
+    """Of a token that was written: its log-probability, and the likeliest tokens with theirs."""
+
+    logprob: float
+    likeliest: list[tuple[int, float]]
 
 
 class Answer(NamedTuple):
@@ -63,10 +74,25 @@ def generate(
     with _writing(subject), machine.autocast():
         for start in range(0, len(order), rows_at_once):
             rows = order[start : start + rows_at_once]
-            writers = [_Writer(subject, decoding, row if numbers is None else numbers[row]) for row in rows]
-            _write(decoder_of(subject.model), [prompts[row] for row in rows], writers, stop)
+            writers = [Writer(subject, decoding, row if numbers is None else numbers[row]) for row in rows]
+            for _ in _write(decoder_of(subject.model), [prompts[row] for row in rows], writers, stop):
+                pass
             answers |= {row: writer.answer() for row, writer in zip(rows, writers, strict=True)}
     return [answers[row] for row in range(len(prompts))]
+
+
+@torch.no_grad()
+def stream(
+    subject: Subject, prompts: Sequence[list[int]], decoding: Decoding, machine: Machine, stop: StopFlag
+) -> Iterator[list["Writer"]]:
+    """The same, all prompts at once, told as it comes: after each step, those that have written a token.
+
+    Raises:
+        StopRequested: asked to stop between two tokens.
+    """
+    writers = [Writer(subject, decoding, row) for row in range(len(prompts))]
+    with _writing(subject), machine.autocast():
+        yield from _write(decoder_of(subject.model), list(prompts), writers, stop)
 
 
 @contextmanager
@@ -83,15 +109,17 @@ def _writing(subject: Subject) -> Iterator[None]:
         model.train(was_training)
 
 
-class _Writer:
+class Writer:
     """One answer as it grows."""
 
     def __init__(self, subject: Subject, decoding: Decoding, row: int) -> None:
+        self.row = row
         self.tokenizer = subject.tokenizer
         self.decoding = decoding
         self.ends = end_tokens(subject)
         self.rng = np.random.default_rng((*decoding.seed, row))
         self.ids: list[int] = []
+        self.scores: list[Scores] = []
         self.finished = False
         # A stop string ends with the newest token, so no more than its own bytes' worth of tokens need be read.
         self.tail = max((len(text.encode()) for text in decoding.stop), default=0) + 1
@@ -101,12 +129,23 @@ class _Writer:
         if self.decoding.temperature == 0:
             token = int(logits_V.argmax())
         else:
-            shares_V = (logits_V.double() / self.decoding.temperature).softmax(-1).cumsum(-1)
+            shares_V = self._nucleus((logits_V.double() / self.decoding.temperature).softmax(-1)).cumsum(-1)
             drawn = float(self.rng.random()) * float(shares_V[-1])
             token = int(torch.searchsorted(shares_V, drawn, right=True).clamp_max(len(shares_V) - 1))
         self.ids.append(token)
+        if self.decoding.logprobs is not None:
+            self.scores.append(_scores(logits_V, token, self.decoding.logprobs))
         self.finished = token in self.ends or self._stops(self._text(self.ids[-self.tail :]))
         return token
+
+    def _nucleus(self, shares_V: Tensor) -> Tensor:
+        """Nothing left of the tokens that are not among the likeliest, of which one at least stays."""
+        if self.decoding.top_p >= 1:
+            return shares_V
+        ranked_V, order_V = shares_V.sort(descending=True)
+        kept_V = ranked_V.cumsum(-1) - ranked_V < self.decoding.top_p
+        kept_V[0] = True
+        return torch.zeros_like(shares_V).scatter(0, order_V[kept_V], ranked_V[kept_V])
 
     @property
     def ended(self) -> bool:
@@ -125,6 +164,12 @@ class _Writer:
         return Answer(text, len(self.ids), self.finished)
 
 
+def _scores(logits_V: Tensor, token: int, count: int) -> Scores:
+    logprobs_V = logits_V.log_softmax(-1)
+    values, tokens = logprobs_V.topk(min(count, len(logprobs_V)))
+    return Scores(float(logprobs_V[token]), list(zip(tokens.tolist(), values.tolist(), strict=True)))
+
+
 def end_tokens(subject: Subject) -> frozenset[int]:
     """Tokens that end an answer: the tokenizer's end of text, and those of the model's generation config."""
     named = decoder_of(subject.model).generation_config.eos_token_id
@@ -132,7 +177,7 @@ def end_tokens(subject: Subject) -> frozenset[int]:
     return frozenset(token for token in (subject.tokenizer.eos_token_id, *listed) if isinstance(token, int))
 
 
-def _write(decoder: Any, prompts: list[list[int]], writers: list[_Writer], stop: StopFlag) -> None:
+def _write(decoder: Any, prompts: list[list[int]], writers: list[Writer], stop: StopFlag) -> Iterator[list[Writer]]:
     """Write on until all writers have ended; those that have leave the batch."""
     backbone, head = getattr(decoder, decoder.base_model_prefix), head_of(decoder)
     ids_BT, seen_BT = (states.to(decoder.device) for states in _padded(prompts))
@@ -145,6 +190,7 @@ def _write(decoder: Any, prompts: list[list[int]], writers: list[_Writer], stop:
         )
         logits_BV = head(out.last_hidden_state[:, -1]).float()
         tokens = [writer.choose(logits_V) for writer, logits_V in zip(writers, logits_BV, strict=True)]
+        yield writers
         going = [row for row, writer in enumerate(writers) if not writer.ended]
         if not going:
             return

@@ -1,7 +1,7 @@
 """A resident engine: it answers questions, a JSON line each, until its input ends.
 
 `{"ask": "preview", ...}` is answered by lines `{"part": ...}` and a last one, `{"end": true}` or `{"failed": {...}}`.
-The line `{"stop": true}` ends the answer that is being given, early and in good order.
+The line `{"ask": "stop"}` ends the answer that is being given, early and in good order.
 """
 
 import json
@@ -9,12 +9,16 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+from engine.chat import chat, complete
+from engine.chat.weights import Weights
 from engine.failure import classified
 from engine.forecast import forecast
 from engine.material import material_of
+from engine.precision import Machine
 from engine.preview import preview
 from engine.stop import StopFlag, StopRequested
 
@@ -29,7 +33,25 @@ def _forecast(asked: dict[str, Any], stop: StopFlag) -> Answer:
     yield forecast(material_of(Path(asked["run_dir"])), asked, stop)
 
 
-_ANSWERS: dict[str, Callable[[dict[str, Any], StopFlag], Answer]] = {"preview": _preview, "forecast": _forecast}
+def _chat(asked: dict[str, Any], stop: StopFlag) -> Answer:
+    return chat(_weights(), asked, stop)
+
+
+def _complete(asked: dict[str, Any], stop: StopFlag) -> Answer:
+    return complete(_weights(), asked, stop)
+
+
+@cache
+def _weights() -> Weights:
+    return Weights(Machine.choose("auto", "auto"))
+
+
+_ANSWERS: dict[str, Callable[[dict[str, Any], StopFlag], Answer]] = {
+    "preview": _preview,
+    "forecast": _forecast,
+    "chat": _chat,
+    "complete": _complete,
+}
 
 
 def serve(questions: IO[str], answers: IO[str]) -> None:
@@ -56,7 +78,7 @@ def serve(questions: IO[str], answers: IO[str]) -> None:
 def _read(questions: IO[str], waiting: "queue.Queue[dict[str, Any] | None]", stop: StopFlag) -> None:
     for line in questions:
         asked = json.loads(line)
-        if asked.get("stop"):
+        if asked["ask"] == "stop":
             stop.requested = True
         else:
             waiting.put(asked)

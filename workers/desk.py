@@ -36,8 +36,9 @@ class Desk:
         self._settings = settings
         self._blobs = settings.open_blobs(low_space_bytes=0)
         self._folder = settings.home / "desk"
-        self.readers = Resident(self._folder / "reader.log")
-        """The engine that looks at rows; it loads no weights."""
+        reader, talker = Resident(self._folder / "reader.log"), Resident(self._folder / "talker.log")
+        self.engines = {"preview": reader, "forecast": reader, "chat": talker, "complete": talker}
+        """By what is asked: looking at rows loads no weights, and need not wait for an answer that is long."""
 
     async def serve(self, ended: asyncio.Event) -> None:
         """Answer until `ended`."""
@@ -52,7 +53,8 @@ class Desk:
             path.chmod(0o600)
             async with server:
                 while not ended.is_set():
-                    await self.readers.end_if_idle(self._settings.desk_idle_s)
+                    for engine in self.engines.values():
+                        await engine.end_if_idle(self._settings.desk_idle_s)
                     try:
                         await asyncio.wait_for(ended.wait(), _TICK_S)
                     except TimeoutError:
@@ -60,7 +62,8 @@ class Desk:
         finally:
             path.unlink(missing_ok=True)
             os.close(place)
-            await self.readers.end()
+            for engine in self.engines.values():
+                await engine.end()
 
     async def _answer(self, questions: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
         """One question a connection."""
@@ -75,7 +78,7 @@ class Desk:
 
     async def _pass_on(self, question: dict[str, Any], answers: asyncio.StreamWriter) -> None:
         try:
-            told = self.readers.ask(await asyncio.to_thread(self._laid_out, question))
+            told = self.engines[question["ask"]].ask(await asyncio.to_thread(self._laid_out, question))
             try:
                 async for line in told:
                     answers.write(line)
@@ -97,8 +100,8 @@ class Desk:
         job = Job(
             id=question["ask"],
             project_id=question.pop("project_id"),
-            kind=question["spec"]["kind"],
-            spec=question.pop("spec"),
+            kind=question["ask"],
+            spec=question.pop("spec", {}),
             base_artifact_id=question.pop("base_id"),
         )
         with self._database.read() as s:

@@ -48,6 +48,7 @@ class Resident:
             process = await self._asked(question)
             first = await _line_of(process)
             if not first:
+                await process.wait()  # its death may not be known here yet
                 process = await self._asked(question)
                 first = await _line_of(process)
             line = first
@@ -109,7 +110,7 @@ class Resident:
         """Have the answer end, and read what is left of it."""
         assert process.stdin is not None, "it was opened with a pipe"
         with suppress(ConnectionError):
-            process.stdin.write(b'{"stop": true}\n')
+            process.stdin.write(b'{"ask": "stop"}\n')
             await process.stdin.drain()
             while (line := await _line_of(process)) and b'{"part"' in line[:8]:
                 pass

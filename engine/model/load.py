@@ -57,6 +57,12 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def tokenizer_of(base: Path, adapter: Path | None) -> PreTrainedTokenizerFast:
+    """The adapter's own where it has one, else the base's."""
+    own = adapter is not None and (adapter / "tokenizer.json").exists()
+    return load_tokenizer(adapter if own and adapter is not None else base)
+
+
 def load_model(
     folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32, in_4bit: bool = False
 ) -> PreTrainedModel:

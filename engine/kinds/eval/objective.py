@@ -23,7 +23,7 @@ from engine.kinds.eval.spec import EvalSpec
 from engine.kinds.eval.tokens import token_scores
 from engine.model.adapters import load_adapter
 from engine.model.config import config_of, positions_of
-from engine.model.load import Subject, check_fit, load_model, load_tokenizer
+from engine.model.load import Subject, check_fit, load_model, tokenizer_of
 from engine.model.quantize import was_quantized
 from engine.precision import Machine
 from engine.rows import MultipleChoice
@@ -55,7 +55,7 @@ class EvalObjective:
         return self._load(self.run.baseline, self.run.baseline_adapter, machine)
 
     def _load(self, base: Path, adapter: Path | None, machine: Machine) -> Subject:
-        tokenizer = _tokenizer_of(base, adapter)
+        tokenizer = tokenizer_of(base, adapter)
         in_4bit = was_quantized(adapter)
         model = load_model(base, device=machine.device, dtype=machine.compute_dtype, in_4bit=in_4bit)
         check_fit(model, tokenizer, self.max_length)
@@ -81,7 +81,7 @@ class EvalObjective:
         return limit
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        return _tokenizer_of(self.run.base_model(), self.run.adapter)
+        return tokenizer_of(self.run.base_model(), self.run.adapter)
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - a new model's is made for it
         return config_of(self.run.base_model()).to_dict()
@@ -116,11 +116,6 @@ class EvalObjective:
             return (token_scores if self.task == "tokens" else loss_scores)(corpus, subject, setting)
         scores = generation_scores if self.task == "generate" else choice_scores
         return scores(self.source, self.shots, subject, setting)
-
-
-def _tokenizer_of(base: Path, adapter: Path | None) -> PreTrainedTokenizerFast:
-    own = adapter is not None and (adapter / "tokenizer.json").exists()
-    return load_tokenizer(adapter if own and adapter is not None else base)
 
 
 def _task_of(spec: EvalSpec, rows: list[SourceRow]) -> str:

@@ -15,6 +15,9 @@ from workers.desk import Desk
 from workers.settings import WorkerSettings
 from workers.stage import store
 
+_COLD_S = 120.0
+"""On a busy machine an engine that starts takes its time."""
+
 
 @contextlib.contextmanager
 def at_the_desk(live: Live) -> Iterator[Desk]:
@@ -32,6 +35,7 @@ def at_the_desk(live: Live) -> Iterator[Desk]:
     thread.start()
     try:
         until(settings.desk_socket.exists)
+        live.mine.timeout = _COLD_S
         yield desk
     finally:
         running["loop"].call_soon_threadsafe(running["ended"].set)

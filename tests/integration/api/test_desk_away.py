@@ -24,3 +24,17 @@ def test_without_a_desk_the_answer_is_a_503_that_says_so(live: Live):
 def test_another_projects_file_is_not_shown(live: Live):
     asked = {"spec": {"kind": "pretrain", "training_file": text_file(live.theirs)}}
     assert live.mine.post("/v1/preview", json=asked).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": "a"}], "tools": []}, "tools"),
+        ({"messages": [{"role": "user", "content": "a"}], "presence_penalty": 1}, "presence_penalty"),
+        ({"messages": [{"role": "user", "content": "a"}], "temperature": 3}, "temperature"),
+    ],
+)
+def test_what_a_model_would_pass_over_in_silence_is_refused(live: Live, given, param):
+    answer = live.mine.post("/v1/chat/completions", json={"model": "any", **given})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)

@@ -70,6 +70,7 @@ def test_a_job_that_trains_nothing_has_no_preview(live: Live, desk):
 def test_after_a_kill_the_next_question_has_its_answer(live: Live, desk: Desk):
     asked = {"spec": spec(live)}
     assert live.mine.post("/v1/preview", json=asked).status_code == 200
-    assert desk.readers.pid is not None
-    os.kill(desk.readers.pid, signal.SIGKILL)
+    pid = desk.engines["preview"].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
     assert live.mine.post("/v1/preview", json=asked).status_code == 200

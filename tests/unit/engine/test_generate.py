@@ -86,7 +86,7 @@ def test_a_sampled_answer_depends_on_seed_and_row_and_not_on_its_batch():
 def test_sampling_draws_tokens_as_often_as_they_are_likely():
     made = subject()
     logits = torch.tensor([0.5, 0.2, 0.3]).log()
-    writer = generate._Writer(made, Decoding(5000, temperature=1.0, stop=()), 0)
+    writer = generate.Writer(made, Decoding(5000, temperature=1.0, stop=()), 0)
     drawn = [writer.choose(logits) for _ in range(3000)]
     shares = np.bincount(drawn, minlength=3) / 3000
     np.testing.assert_allclose(shares, [0.5, 0.2, 0.3], atol=0.03)
@@ -126,3 +126,28 @@ def test_generation_stops_between_tokens_when_it_is_asked_to():
     with pytest.raises(StopRequested):
         generate.generate(made, prompts(), GREEDY, CPU, stop, rows_at_once=2)
     assert made.model.config._attn_implementation == PACKED
+
+
+def test_drawing_keeps_to_the_likeliest_tokens_that_together_have_top_p():
+    logits = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()
+    writer = generate.Writer(subject(), Decoding(5000, temperature=1.0, top_p=0.7), 0)
+    drawn = [writer.choose(logits) for _ in range(2000)]
+    assert set(drawn) == {0, 1}
+    assert drawn.count(0) / len(drawn) == pytest.approx(2 / 3, abs=0.05)
+
+
+def test_a_top_p_of_next_to_nothing_is_greedy():
+    writer = generate.Writer(subject(), Decoding(50, temperature=2.0, top_p=1e-9), 0)
+    assert {writer.choose(torch.tensor([0.1, 0.3, 0.2])) for _ in range(50)} == {1}
+
+
+def test_a_stream_tells_each_token_of_every_prompt_and_how_likely_it_was():
+    made, decoding = subject(), Decoding(6, logprobs=2)
+    told: list[list[int]] = [[] for _ in LENGTHS]
+    for writers in generate.stream(made, prompts(), decoding, CPU, StopFlag()):
+        for writer in writers:
+            told[writer.row].append(writer.ids[-1])
+            scores = writer.scores[-1]
+            assert scores.likeliest[0] == (writer.ids[-1], pytest.approx(scores.logprob))
+    alone = [without_cache(made, prompt, 6) for prompt in prompts()]
+    assert told == alone

@@ -1,0 +1,121 @@
+"""What is asked of a model, as OpenAI's clients send it. A field that would be passed over in silence is refused."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+_MOST_ANSWERS = 16
+Stop = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _listed(given: Any) -> Any:
+    return [given] if isinstance(given, str) else given
+
+
+class Text(BaseModel):
+    """A part of a message; there are no others."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    type: Literal["text"]
+    text: str
+
+
+class Message(BaseModel):
+    """A turn of a conversation; `developer` is `system` by another name."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Text]
+
+    def plain(self) -> dict[str, str]:
+        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+
+
+class StreamOptions(BaseModel):
+    """What a stream tells beside the text."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    include_usage: bool = False
+
+
+class ResponseFormat(BaseModel):
+    """Text alone is written."""
+
+    type: Literal["text"] = "text"
+
+
+class Sampling(BaseModel):
+    """What both kinds of request have. At temperature 0 the likeliest token is taken; the same seed draws the same."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(min_length=1, max_length=200, description="name, name/version, an id, or a fine-tuned name.")
+    temperature: float = Field(default=1.0, ge=0, le=2, allow_inf_nan=False)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    n: int = Field(default=1, ge=1, le=_MOST_ANSWERS, strict=True)
+    seed: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1, strict=True)
+    stop: Annotated[list[Stop], BeforeValidator(_listed), Field(max_length=4)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    frequency_penalty: Literal[0] | None = Field(default=None, description="Not applied, so nothing but 0.")
+    presence_penalty: Literal[0] | None = Field(default=None, description="Not applied, so nothing but 0.")
+    user: str | None = None
+
+    def decoding(self) -> dict[str, Any]:
+        """For the engine, but for the seed."""
+        return {"n": self.n, "temperature": self.temperature, "top_p": self.top_p, "stop": self.stop or []}
+
+
+class ChatRequest(Sampling):
+    """A conversation to go on with."""
+
+    messages: list[Message] = Field(min_length=1, max_length=4096)
+    max_completion_tokens: int | None = Field(default=None, ge=1, le=2**20, strict=True)
+    max_tokens: int | None = Field(default=None, ge=1, le=2**20, strict=True)
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20, strict=True)
+    response_format: ResponseFormat | None = None
+    metadata: dict[str, str] | None = None
+    store: bool | None = None
+
+    @model_validator(mode="after")
+    def _logprobs_asked_for(self) -> Self:
+        if self.top_logprobs is not None and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs to be true")
+        return self
+
+    def question(self) -> dict[str, Any]:
+        return self.decoding() | {
+            "ask": "chat",
+            "messages": [message.plain() for message in self.messages],
+            "max_tokens": self.max_completion_tokens or self.max_tokens,
+            "logprobs": (self.top_logprobs or 0) if self.logprobs else None,
+        }
+
+
+class CompletionRequest(Sampling):
+    """Texts to go on with, as text or as tokens."""
+
+    prompt: str | list[str] | list[int] | list[list[int]]
+    max_tokens: int | None = Field(default=16, ge=1, le=2**20, strict=True)
+    logprobs: int | None = Field(default=None, ge=0, le=20, strict=True)
+    echo: Literal[False] | None = None
+    best_of: Literal[1] | None = None
+
+    @model_validator(mode="after")
+    def _a_few_prompts(self) -> Self:
+        if not 1 <= len(self.prompts()) <= _MOST_ANSWERS:
+            raise ValueError(f"prompt: 1 to {_MOST_ANSWERS} prompts can be answered at once")
+        return self
+
+    def prompts(self) -> list[Any]:
+        one = isinstance(self.prompt, str) or (self.prompt and isinstance(self.prompt[0], int))
+        return [self.prompt] if one else list(self.prompt)
+
+    def question(self) -> dict[str, Any]:
+        told = {"ask": "complete", "prompts": self.prompts(), "max_tokens": self.max_tokens, "logprobs": self.logprobs}
+        return self.decoding() | told

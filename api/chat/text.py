@@ -1,0 +1,60 @@
+"""Texts gone on with: the engine's parts as one answer, or as the pieces of a stream."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from api.chat.answers import Completion, TextChoice, TextLogprobs
+from api.chat.turn import Turn, usage
+
+
+class _Text:
+    """A choice as it grows."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.logprobs = TextLogprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
+        self.end: Any = None
+
+    def add(self, part: dict[str, Any]) -> None:
+        if told := part.get("logprobs"):
+            self.logprobs.tokens.append(told["token"])
+            self.logprobs.token_logprobs.append(told["logprob"])
+            self.logprobs.top_logprobs.append({one["token"]: one["logprob"] for one in told["top"]})
+            self.logprobs.text_offset.append(len(self.text))
+        self.text += part["text"]
+        self.end = part["finish_reason"]
+
+    def choice(self, index: int) -> TextChoice:
+        logprobs = self.logprobs if self.logprobs.tokens else None
+        return TextChoice(index=index, text=self.text, logprobs=logprobs, finish_reason=self.end)
+
+
+async def whole(turn: Turn, texts: int) -> Completion:
+    """The texts, when all are written."""
+    grown = [_Text() for _ in range(texts)]
+    counts: dict[str, int] = {}
+    async for part in turn.parts:
+        if "index" in part:
+            grown[part["index"]].add(part)
+        else:
+            counts |= part
+    choices = [text.choice(index) for index, text in enumerate(grown)]
+    return Completion(**turn.facts, choices=choices, usage=usage(**counts))
+
+
+async def pieces(turn: Turn, *, include_usage: bool) -> AsyncIterator[Completion]:
+    """The texts as they are written."""
+    counts: dict[str, int] = {}
+    written: dict[int, int] = {}
+    async for part in turn.parts:
+        if "index" not in part:
+            counts |= part
+            continue
+        index, piece = part["index"], _Text()
+        piece.add(part)
+        piece.logprobs.text_offset[:] = [written.get(index, 0)] * len(piece.logprobs.tokens)
+        written[index] = written.get(index, 0) + len(part["text"])
+        if part["text"] or part["finish_reason"] or piece.logprobs.tokens:
+            yield Completion(**turn.facts, choices=[piece.choice(index)], usage=None)
+    if include_usage:
+        yield Completion(**turn.facts, choices=[], usage=usage(**counts))

@@ -1,0 +1,64 @@
+"""The weights that answer: bases that stay in memory, and adapters over them that share theirs."""
+
+import copy
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+from engine.model.adapters import load_adapter
+from engine.model.load import Subject, load_model, tokenizer_of
+from engine.model.quantize import was_quantized
+from engine.precision import Machine
+from engine.rundir import RunDirectory
+
+_MOST_BASES = 2
+_MOST_ADAPTERS = 16
+
+
+class Weights:
+    """What was asked last stays; a base takes with it the adapters that lie over it."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self._bases: OrderedDict[str, Any] = OrderedDict()
+        self._adapters: OrderedDict[tuple[str, str], Subject] = OrderedDict()
+
+    def of(self, run: RunDirectory) -> Subject:
+        """The model in a run directory, or the adapter there over it.
+
+        Raises:
+            SpecError: it does not load.
+        """
+        key = f"{_identity(run.base_model())} {was_quantized(run.adapter)}"
+        base = self._base(key, run)
+        if run.adapter is None:
+            return Subject(base, tokenizer_of(run.base_model(), run.adapter), "model")
+        pair = key, _identity(run.adapter)
+        if pair not in self._adapters:
+            # The layers are made anew, for the adapter is put into them; the weights in them are the same tensors.
+            shared = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
+            model = load_adapter(copy.deepcopy(base, shared), run.adapter)
+            self._adapters[pair] = Subject(model.eval(), tokenizer_of(run.base_model(), run.adapter), "adapter")
+        self._adapters.move_to_end(pair)
+        while len(self._adapters) > _MOST_ADAPTERS:
+            self._adapters.popitem(last=False)
+        return self._adapters[pair]
+
+    def _base(self, key: str, run: RunDirectory) -> Any:
+        if key not in self._bases:
+            while len(self._bases) >= _MOST_BASES:
+                gone, _ = self._bases.popitem(last=False)
+                for pair in [pair for pair in self._adapters if pair[0] == gone]:
+                    del self._adapters[pair]
+            in_4bit = was_quantized(run.adapter)
+            device, dtype = self.machine.device, self.machine.compute_dtype
+            model = load_model(run.base_model(), device=device, dtype=dtype, in_4bit=in_4bit)
+            self._bases[key] = model.requires_grad_(False).eval()
+        self._bases.move_to_end(key)
+        return self._bases[key]
+
+
+def _identity(folder: Path) -> str:
+    """The files of a folder, which are links to bytes that never change: the same in whatever folder they are."""
+    parts = sorted((path.name, path.stat().st_dev, path.stat().st_ino) for path in folder.iterdir() if path.is_file())
+    return repr(parts)

@@ -1,0 +1,151 @@
+"""Chat and completions over HTTP: a real desk, a real engine, a base and an adapter over it."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import process
+from engine.stop import StopFlag
+from tests import runs
+from tests.integration.api.desk import at_the_desk, publish
+from tests.integration.api.live import Live
+from workers.desk import Desk
+
+ASKED = [{"role": "user", "content": "the cat sees"}]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that has made an adapter which answers otherwise than its base."""
+    root = runs.sft_run(tmp_path_factory.mktemp("trained") / "run", spec=runs.sft_spec(max_steps=20))
+    assert process.carry_out(root, StopFlag()) == 0
+    return root
+
+
+@pytest.fixture(scope="module")
+def desk(live: Live, trained: Path) -> Iterator[Desk]:
+    base = publish(live, trained / "model", "tiny")
+    publish(live, trained / "output", "tuned", "adapter", base.id)
+    with at_the_desk(live) as running:
+        yield running
+
+
+def chat(live: Live, model: str = "tuned", **given: Any) -> dict[str, Any]:
+    body = {"model": model, "messages": ASKED, "temperature": 0, "max_tokens": 12, **given}
+    answer = live.mine.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def said(answer: dict[str, Any]) -> list[str]:
+    return [choice["message"]["content"] for choice in answer["choices"]]
+
+
+def frames(live: Live, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+    with live.mine.stream("POST", path, json=body | {"stream": True}) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        lines = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+def test_an_answer_names_the_weights_that_gave_it(live: Live, desk):
+    tuned, base = chat(live), chat(live, "tiny/1")
+    assert said(tuned) != said(base)
+    adapter = live.mine.get("/v1/adapters/tuned").json()
+    assert (tuned["weights"]["digest"], tuned["weights"]["base"]["digest"]) == (
+        adapter["digest"],
+        base["weights"]["digest"],
+    )
+    assert tuned["system_fingerprint"] == f"fp_{adapter['digest'][:16]}"
+    assert base["weights"]["base"] is None
+    assert tuned["usage"]["total_tokens"] == tuned["usage"]["prompt_tokens"] + tuned["usage"]["completion_tokens"]
+
+
+def test_the_base_answers_the_same_before_and_after_an_adapter_over_it(live: Live, desk):
+    before = said(chat(live, "tiny"))
+    chat(live, "tuned")
+    assert said(chat(live, "tiny")) == before
+
+
+def test_a_stream_tells_the_same_piece_by_piece(live: Live, desk):
+    whole = chat(live, n=2, logprobs=True, top_logprobs=2)
+    body = {"model": "tuned", "messages": ASKED, "temperature": 0, "max_tokens": 12, "n": 2, "logprobs": True}
+    told = frames(live, "/v1/chat/completions", body | {"top_logprobs": 2, "stream_options": {"include_usage": True}})
+    assert told[-1]["usage"] == whole["usage"]
+    assert told[0]["choices"][0]["delta"]["role"] == "assistant"
+    for index in range(2):
+        choices = [choice for frame in told for choice in frame["choices"] if choice["index"] == index]
+        assert "".join(choice["delta"]["content"] for choice in choices) == said(whole)[index]
+        assert choices[-1]["finish_reason"] == whole["choices"][index]["finish_reason"]
+        scored = [one for choice in choices if choice["logprobs"] for one in choice["logprobs"]["content"]]
+        assert scored == whole["choices"][index]["logprobs"]["content"]
+    assert {frame["weights"]["digest"] for frame in told} == {whole["weights"]["digest"]}
+
+
+def test_a_seed_draws_the_same_answers_again_and_its_choices_differ(live: Live, desk):
+    drawn = said(chat(live, temperature=1.5, seed=7, n=4))
+    assert said(chat(live, temperature=1.5, seed=7, n=4)) == drawn
+    assert len(set(drawn)) > 1
+    assert said(chat(live, temperature=1.5, seed=8, n=4)) != drawn
+
+
+def test_an_answer_ends_before_a_stop_string(live: Live, desk):
+    (full,) = said(chat(live, max_tokens=40))
+    stop = full[3:6]
+    answer = chat(live, max_tokens=40, stop=stop)
+    assert said(answer) == [full[: full.index(stop)]]
+    assert answer["choices"][0]["finish_reason"] == "stop"
+
+
+def test_texts_and_tokens_are_gone_on_with(live: Live, desk):
+    body = {"model": "tiny", "prompt": ["the cat", "a dog"], "temperature": 0, "max_tokens": 5, "n": 2, "logprobs": 1}
+    answer = live.mine.post("/v1/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert [choice["index"] for choice in told["choices"]] == [0, 1, 2, 3]
+    assert told["choices"][0]["text"] == told["choices"][1]["text"] != told["choices"][2]["text"]
+    assert len(told["choices"][0]["logprobs"]["tokens"]) == 5
+    pieces = frames(live, "/v1/completions", {**body, "n": 1})
+    first = "".join(choice["text"] for piece in pieces for choice in piece["choices"] if choice["index"] == 0)
+    assert first == told["choices"][0]["text"]
+    by_tokens = {"model": "tiny", "prompt": [0, 20, 21], "temperature": 0, "max_tokens": 3}
+    assert live.mine.post("/v1/completions", json=by_tokens).json()["usage"]["prompt_tokens"] == 3
+
+
+def test_after_a_kill_the_next_question_has_its_answer(live: Live, desk: Desk):
+    before = said(chat(live))
+    pid = desk.engines["chat"].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    assert said(chat(live)) == before
+
+
+def test_a_client_that_leaves_in_the_middle_holds_nobody_up(live: Live, desk: Desk):
+    pid = desk.engines["chat"].pid
+    body = {"model": "tiny", "messages": ASKED, "temperature": 1.0, "max_tokens": 200, "stream": True}
+    with live.mine.stream("POST", "/v1/chat/completions", json=body) as answer:
+        next(answer.iter_lines())
+    assert chat(live)["choices"]
+    assert desk.engines["chat"].pid == pid
+
+
+def test_a_prompt_beyond_the_positions_is_a_400_that_says_how_long_it_is(live: Live, desk):
+    long = [{"role": "user", "content": "the cat " * 400}]
+    for stream in (False, True):
+        body = {"model": "tiny", "messages": long, "stream": stream}
+        answer = live.mine.post("/v1/chat/completions", json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
+
+
+@pytest.mark.parametrize("client", ["mine", "theirs"])
+def test_a_model_that_is_not_there_is_a_404(live: Live, desk, client):
+    name = {"mine": "tuneed", "theirs": "tuned"}[client]
+    answer = getattr(live, client).post("/v1/chat/completions", json={"model": name, "messages": ASKED})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    assert ("did you mean 'tuned'" in answer.text) == (client == "mine")
