@@ -163,7 +163,10 @@ def test_a_result_is_published_and_the_job_succeeds(workplace: Workplace) -> Non
         stage = Stage(workplace, lease, [started(), *finished(4)])
         settle.settle(stage.attempt, stage.supervise())
     job = workplace.job(job_id)
-    assert (job.state, job.result) == ("succeeded", {"metrics": {"eval_loss": 1.0}, "groups": {}, "files": []})
+    assert (job.state, job.result) == (
+        "succeeded",
+        {"metrics": {"eval_loss": 1.0}, "groups": {}, "usage": None, "files": []},
+    )
     (model,) = workplace.artifacts(job_id, "model")
     assert (model.name, model.version, model.step) == ("tiny", 1, 4)
 
