@@ -352,6 +352,170 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/evals": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Evals
+         * @description List evals.
+         */
+        get: operations["list_evals"];
+        put?: never;
+        /**
+         * Create Eval
+         * @description Define what is graded and how.
+         */
+        post: operations["create_eval"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evals/{eval_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Eval
+         * @description Show an eval.
+         */
+        get: operations["show_eval"];
+        put?: never;
+        /**
+         * Update Eval
+         * @description Give an eval another name or other metadata.
+         */
+        post: operations["update_eval"];
+        /**
+         * Delete Eval
+         * @description Delete an eval and its runs.
+         */
+        delete: operations["delete_eval"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evals/{eval_id}/runs": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Eval Runs
+         * @description List the runs of an eval.
+         */
+        get: operations["list_eval_runs"];
+        put?: never;
+        /**
+         * Create Eval Run
+         * @description Have rows graded.
+         */
+        post: operations["create_eval_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evals/{eval_id}/runs/{run_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Eval Run
+         * @description Show a run.
+         */
+        get: operations["show_eval_run"];
+        put?: never;
+        /**
+         * Cancel Eval Run Itself
+         * @description Stop a run; what is graded stays.
+         */
+        post: operations["cancel_eval_run_itself"];
+        /**
+         * Delete Eval Run
+         * @description Delete a run.
+         */
+        delete: operations["delete_eval_run"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evals/{eval_id}/runs/{run_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Eval Run
+         * @description Stop a run; what is graded stays.
+         */
+        post: operations["cancel_eval_run"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evals/{eval_id}/runs/{run_id}/output_items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Output Items
+         * @description List graded rows.
+         */
+        get: operations["list_output_items"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/evals/{eval_id}/runs/{run_id}/output_items/{item_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Output Item
+         * @description Show a graded row.
+         */
+        get: operations["show_output_item"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/files": {
         parameters: {
             query?: never;
@@ -414,6 +578,46 @@ export interface paths {
         get: operations["download_file"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/alpha/graders/run": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Run Grader
+         * @description Grade one answer.
+         */
+        post: operations["run_grader"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/fine_tuning/alpha/graders/validate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Validate Grader
+         * @description Tell whether a grader is one.
+         */
+        post: operations["validate_grader"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1542,6 +1746,40 @@ export interface components {
             /** Object */
             object: string;
         };
+        /** DeletedEval */
+        DeletedEval: {
+            /**
+             * Deleted
+             * @default true
+             * @constant
+             */
+            deleted?: true;
+            /** Eval Id */
+            eval_id: string;
+            /**
+             * Object
+             * @default eval.deleted
+             * @constant
+             */
+            object?: "eval.deleted";
+        };
+        /** DeletedRun */
+        DeletedRun: {
+            /**
+             * Deleted
+             * @default true
+             * @constant
+             */
+            deleted?: true;
+            /**
+             * Object
+             * @default eval.run.deleted
+             * @constant
+             */
+            object?: "eval.run.deleted";
+            /** Run Id */
+            run_id: string;
+        };
         /**
          * DpoLoss
          * @description The loss, under TRL's names and definitions.
@@ -1660,7 +1898,7 @@ export interface components {
              *       "max_minutes": null,
              *       "nproc_per_node": 1,
              *       "parallel": {
-             *         "zero_stage": 0
+             *         "zero_stage": "auto"
              *       },
              *       "priority": 0
              *     }
@@ -1766,6 +2004,36 @@ export interface components {
             low_s: number;
             /** Runs */
             runs: number;
+        };
+        /**
+         * EvalObject
+         * @description What is graded and how.
+         */
+        EvalObject: {
+            /** Created At */
+            created_at: number;
+            /** Data Source Config */
+            data_source_config: {
+                [key: string]: unknown;
+            };
+            /** Id */
+            id: string;
+            /** Metadata */
+            metadata: {
+                [key: string]: string;
+            };
+            /** Name */
+            name: string;
+            /**
+             * Object
+             * @default eval
+             * @constant
+             */
+            object?: "eval";
+            /** Testing Criteria */
+            testing_criteria: {
+                [key: string]: unknown;
+            }[];
         };
         /**
          * EvalSettings
@@ -1893,7 +2161,7 @@ export interface components {
              *       "max_minutes": null,
              *       "nproc_per_node": 1,
              *       "parallel": {
-             *         "zero_stage": 0
+             *         "zero_stage": "auto"
              *       },
              *       "priority": 0
              *     }
@@ -2204,6 +2472,36 @@ export interface components {
             method: "full";
         };
         /**
+         * GradeAnswer
+         * @description The reward, and what went wrong on the way to it.
+         */
+        GradeAnswer: {
+            /** Metadata */
+            metadata: {
+                [key: string]: unknown;
+            };
+            /** Model Grader Token Usage Per Model */
+            model_grader_token_usage_per_model: {
+                [key: string]: unknown;
+            };
+            /** Reward */
+            reward: number;
+            /** Sub Rewards */
+            sub_rewards: {
+                [key: string]: unknown;
+            };
+        };
+        /**
+         * GraderAnswer
+         * @description A grader that is one.
+         */
+        GraderAnswer: {
+            /** Grader */
+            grader: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * Health
          * @description Alive, or alive and ready.
          */
@@ -2378,6 +2676,45 @@ export interface components {
              */
             type: "wandb";
             wandb: components["schemas"]["Wandb"];
+        };
+        /**
+         * ItemObject
+         * @description A graded row.
+         */
+        ItemObject: {
+            /** Created At */
+            created_at: number;
+            /** Datasource Item */
+            datasource_item: {
+                [key: string]: unknown;
+            };
+            /** Datasource Item Id */
+            datasource_item_id: number;
+            /** Eval Id */
+            eval_id: string;
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default eval.run.output_item
+             * @constant
+             */
+            object?: "eval.run.output_item";
+            /** Results */
+            results: {
+                [key: string]: unknown;
+            }[];
+            /** Run Id */
+            run_id: string;
+            /** Sample */
+            sample: {
+                [key: string]: unknown;
+            };
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "pass" | "fail" | "error";
         };
         /**
          * JobConfig
@@ -2866,6 +3203,26 @@ export interface components {
              */
             object?: "list";
         };
+        /** Page[EvalObject] */
+        Page_EvalObject_: {
+            /** Data */
+            data: components["schemas"]["EvalObject"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
         /** Page[FileObject] */
         Page_FileObject_: {
             /** Data */
@@ -2930,6 +3287,26 @@ export interface components {
         Page_FineTuningJob_: {
             /** Data */
             data: components["schemas"]["FineTuningJob"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
+        /** Page[ItemObject] */
+        Page_ItemObject_: {
+            /** Data */
+            data: components["schemas"]["ItemObject"][];
             /** First Id */
             first_id?: string | null;
             /**
@@ -3026,6 +3403,26 @@ export interface components {
              */
             object?: "list";
         };
+        /** Page[RunObject] */
+        Page_RunObject_: {
+            /** Data */
+            data: components["schemas"]["RunObject"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
         /**
          * Parallel
          * @description How several processes divide what a job holds in memory, under DeepSpeed's name.
@@ -3033,11 +3430,10 @@ export interface components {
         Parallel: {
             /**
              * Zero Stage
-             * @description 0: each process holds all. 1: they divide the optimizer's state among them. 2: the gradients too. 3: the weights too (ZeRO, arXiv:1910.02054). The model that they train is the same.
-             * @default 0
-             * @enum {integer}
+             * @description auto: as little as lets a process fit into its memory, by the plan. 0: each process holds all. 1: they divide the optimizer's state among them. 2: the gradients too. 3: the weights too (ZeRO, arXiv:1910.02054). The model that they train is the same.
+             * @default auto
              */
-            zero_stage?: 0 | 1 | 2 | 3;
+            zero_stage?: (0 | 1 | 2 | 3) | "auto";
         };
         /**
          * PartObject
@@ -3219,7 +3615,7 @@ export interface components {
              *       "max_minutes": null,
              *       "nproc_per_node": 1,
              *       "parallel": {
-             *         "zero_stage": 0
+             *         "zero_stage": "auto"
              *       },
              *       "priority": 0
              *     }
@@ -3474,7 +3870,7 @@ export interface components {
             nproc_per_node?: number;
             /**
              * @default {
-             *       "zero_stage": 0
+             *       "zero_stage": "auto"
              *     }
              */
             parallel?: components["schemas"]["Parallel"];
@@ -3498,6 +3894,59 @@ export interface components {
             line: number;
             /** Loss */
             loss: number | null;
+        };
+        /**
+         * RunObject
+         * @description A run and its results so far.
+         */
+        RunObject: {
+            /** Created At */
+            created_at: number;
+            /** Data Source */
+            data_source: {
+                [key: string]: unknown;
+            };
+            /** Error */
+            error: {
+                [key: string]: string;
+            };
+            /** Eval Id */
+            eval_id: string;
+            /** Id */
+            id: string;
+            /** Metadata */
+            metadata: {
+                [key: string]: string;
+            };
+            /** Model */
+            model: string;
+            /** Name */
+            name: string;
+            /**
+             * Object
+             * @default eval.run
+             * @constant
+             */
+            object?: "eval.run";
+            /** Per Model Usage */
+            per_model_usage: {
+                [key: string]: unknown;
+            }[];
+            /** Per Testing Criteria Results */
+            per_testing_criteria_results: {
+                [key: string]: unknown;
+            }[];
+            /** Report Url */
+            report_url: string;
+            /** Result Counts */
+            result_counts: {
+                [key: string]: number;
+            };
+            /**
+             * Status
+             * @enum {string}
+             */
+            status: "queued" | "in_progress" | "completed" | "canceled" | "failed";
         };
         /**
          * Samples
@@ -3665,7 +4114,7 @@ export interface components {
              *       "max_minutes": null,
              *       "nproc_per_node": 1,
              *       "parallel": {
-             *         "zero_stage": 0
+             *         "zero_stage": "auto"
              *       },
              *       "priority": 0
              *     }
@@ -4881,6 +5330,945 @@ export interface operations {
             };
         };
     };
+    list_evals: {
+        parameters: {
+            query?: {
+                /** @description The last id of the page before; it is not repeated. */
+                after?: string;
+                /** @description Objects on a page. */
+                limit?: number;
+                /** @description By age: desc is newest first. */
+                order?: "asc" | "desc";
+                /** @description Evals are listed as they were made. */
+                order_by?: "created_at" | "updated_at";
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_EvalObject_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    create_eval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * CustomSource
+                     * @description What the rows look like; the other sources of OpenAI's are logs, which are not kept here.
+                     */
+                    data_source_config: {
+                        /**
+                         * Include Sample Schema
+                         * @default false
+                         */
+                        include_sample_schema?: boolean;
+                        /** Item Schema */
+                        item_schema: {
+                            [key: string]: unknown;
+                        };
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "custom";
+                    };
+                    /** Metadata */
+                    metadata?: {
+                        [key: string]: string;
+                    } | null;
+                    /**
+                     * Name
+                     * @default
+                     */
+                    name?: string;
+                    /** Testing Criteria */
+                    testing_criteria: ({
+                        /** Input */
+                        input: string;
+                        /** Name */
+                        name: string;
+                        /**
+                         * Operation
+                         * @enum {string}
+                         */
+                        operation: "eq" | "ne" | "like" | "ilike";
+                        /** Reference */
+                        reference: string;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "string_check";
+                    } | {
+                        /**
+                         * Evaluation Metric
+                         * @enum {string}
+                         */
+                        evaluation_metric: "fuzzy_match" | "bleu" | "gleu" | "rouge_1" | "rouge_2" | "rouge_3" | "rouge_4" | "rouge_5" | "rouge_l" | "cosine" | "meteor";
+                        /** Input */
+                        input: string;
+                        /** Name */
+                        name: string;
+                        /** Pass Threshold */
+                        pass_threshold?: number | null;
+                        /** Reference */
+                        reference: string;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "text_similarity";
+                    } | {
+                        /** Input */
+                        input: {
+                            [key: string]: unknown;
+                        }[];
+                        /** Model */
+                        model: string;
+                        /** Name */
+                        name: string;
+                        /** Pass Threshold */
+                        pass_threshold?: number | null;
+                        /** Range */
+                        range?: number[] | null;
+                        /** Sampling Params */
+                        sampling_params?: {
+                            [key: string]: unknown;
+                        } | null;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "score_model";
+                    } | {
+                        /** Input */
+                        input: {
+                            [key: string]: unknown;
+                        }[];
+                        /** Labels */
+                        labels: string[];
+                        /** Model */
+                        model: string;
+                        /** Name */
+                        name: string;
+                        /** Passing Labels */
+                        passing_labels: string[];
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "label_model";
+                    })[];
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvalObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_eval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                eval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvalObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    update_eval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                eval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** Metadata */
+                    metadata?: {
+                        [key: string]: string;
+                    } | null;
+                    /** Name */
+                    name?: string | null;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EvalObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    delete_eval: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                eval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedEval"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_eval_runs: {
+        parameters: {
+            query?: {
+                /** @description The last id of the page before; it is not repeated. */
+                after?: string;
+                /** @description Objects on a page. */
+                limit?: number;
+                /** @description By age: desc is newest first. */
+                order?: "asc" | "desc";
+                status?: "queued" | "in_progress" | "completed" | "canceled" | "failed";
+            };
+            header?: never;
+            path: {
+                eval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_RunObject_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    create_eval_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                eval_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * JsonlSource
+                     * @description Rows that hold what is to be graded. Runs that would sample from a model first are refused.
+                     */
+                    data_source: {
+                        /** Source */
+                        source: {
+                            /** Content */
+                            content: {
+                                /** Item */
+                                item: {
+                                    [key: string]: unknown;
+                                };
+                                /** Sample */
+                                sample?: {
+                                    [key: string]: unknown;
+                                } | null;
+                            }[];
+                            /**
+                             * Type
+                             * @constant
+                             */
+                            type: "file_content";
+                        } | {
+                            /** Id */
+                            id: string;
+                            /**
+                             * Type
+                             * @constant
+                             */
+                            type: "file_id";
+                        };
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "jsonl";
+                    };
+                    /** Metadata */
+                    metadata?: {
+                        [key: string]: string;
+                    } | null;
+                    /**
+                     * Name
+                     * @default
+                     */
+                    name?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_eval_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                eval_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    cancel_eval_run_itself: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                eval_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    delete_eval_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                eval_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletedRun"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    cancel_eval_run: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                eval_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_output_items: {
+        parameters: {
+            query?: {
+                /** @description The last id of the page before. */
+                after?: string;
+                /** @description Objects on a page. */
+                limit?: number;
+                /** @description By age: desc is newest first. */
+                order?: "asc" | "desc";
+                status?: "pass" | "fail" | "error";
+            };
+            header?: never;
+            path: {
+                eval_id: string;
+                run_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_ItemObject_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_output_item: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                eval_id: string;
+                run_id: string;
+                item_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ItemObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     list_files: {
         parameters: {
             query?: {
@@ -5200,6 +6588,308 @@ export interface operations {
             };
             /** @description The range lies outside of the file. */
             416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    run_grader: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** Grader */
+                    grader: {
+                        /** Input */
+                        input: string;
+                        /** Name */
+                        name: string;
+                        /**
+                         * Operation
+                         * @enum {string}
+                         */
+                        operation: "eq" | "ne" | "like" | "ilike";
+                        /** Reference */
+                        reference: string;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "string_check";
+                    } | {
+                        /**
+                         * Evaluation Metric
+                         * @enum {string}
+                         */
+                        evaluation_metric: "fuzzy_match" | "bleu" | "gleu" | "rouge_1" | "rouge_2" | "rouge_3" | "rouge_4" | "rouge_5" | "rouge_l" | "cosine" | "meteor";
+                        /** Input */
+                        input: string;
+                        /** Name */
+                        name: string;
+                        /** Pass Threshold */
+                        pass_threshold?: number | null;
+                        /** Reference */
+                        reference: string;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "text_similarity";
+                    } | {
+                        /** Input */
+                        input: {
+                            [key: string]: unknown;
+                        }[];
+                        /** Model */
+                        model: string;
+                        /** Name */
+                        name: string;
+                        /** Pass Threshold */
+                        pass_threshold?: number | null;
+                        /** Range */
+                        range?: number[] | null;
+                        /** Sampling Params */
+                        sampling_params?: {
+                            [key: string]: unknown;
+                        } | null;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "score_model";
+                    } | {
+                        /** Input */
+                        input: {
+                            [key: string]: unknown;
+                        }[];
+                        /** Labels */
+                        labels: string[];
+                        /** Model */
+                        model: string;
+                        /** Name */
+                        name: string;
+                        /** Passing Labels */
+                        passing_labels: string[];
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "label_model";
+                    };
+                    /** Item */
+                    item?: {
+                        [key: string]: unknown;
+                    } | null;
+                    /** Model Sample */
+                    model_sample: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GradeAnswer"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    validate_grader: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** Grader */
+                    grader: {
+                        /** Input */
+                        input: string;
+                        /** Name */
+                        name: string;
+                        /**
+                         * Operation
+                         * @enum {string}
+                         */
+                        operation: "eq" | "ne" | "like" | "ilike";
+                        /** Reference */
+                        reference: string;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "string_check";
+                    } | {
+                        /**
+                         * Evaluation Metric
+                         * @enum {string}
+                         */
+                        evaluation_metric: "fuzzy_match" | "bleu" | "gleu" | "rouge_1" | "rouge_2" | "rouge_3" | "rouge_4" | "rouge_5" | "rouge_l" | "cosine" | "meteor";
+                        /** Input */
+                        input: string;
+                        /** Name */
+                        name: string;
+                        /** Pass Threshold */
+                        pass_threshold?: number | null;
+                        /** Reference */
+                        reference: string;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "text_similarity";
+                    } | {
+                        /** Input */
+                        input: {
+                            [key: string]: unknown;
+                        }[];
+                        /** Model */
+                        model: string;
+                        /** Name */
+                        name: string;
+                        /** Pass Threshold */
+                        pass_threshold?: number | null;
+                        /** Range */
+                        range?: number[] | null;
+                        /** Sampling Params */
+                        sampling_params?: {
+                            [key: string]: unknown;
+                        } | null;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "score_model";
+                    } | {
+                        /** Input */
+                        input: {
+                            [key: string]: unknown;
+                        }[];
+                        /** Labels */
+                        labels: string[];
+                        /** Model */
+                        model: string;
+                        /** Name */
+                        name: string;
+                        /** Passing Labels */
+                        passing_labels: string[];
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "label_model";
+                    };
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GraderAnswer"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };
