@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -16,6 +16,8 @@ from db.errors import DatabaseFull, Unavailable
 
 _BUSY_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 5
+_READ_ONLY = "25006"
+"""PostgreSQL's code for a write where none is taken."""
 _POOL_SIZE = 10
 _POOL_OVERFLOW = 10
 
@@ -69,7 +71,7 @@ class Database:
         commit itself, it may have taken place.
         """
         if self._writer is None:
-            with _told_apart(), self._write.begin() as session:
+            with _told_apart(), _read_only_told(), self._write.begin() as session:
                 yield session
             return
         if getattr(self._writing, "now", False):
@@ -98,6 +100,17 @@ def _told_apart() -> Iterator[None]:
         if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise DatabaseFull(f"the database has no room to write: {cause}") from error
         raise Unavailable(f"the database cannot answer: {cause}") from error
+
+
+@contextmanager
+def _read_only_told() -> Iterator[None]:
+    """Unavailable where PostgreSQL is a standby, or was set to take no writes; SQLite says so as it says the rest."""
+    try:
+        yield
+    except InternalError as error:
+        if getattr(error.orig, "sqlstate", None) == _READ_ONLY:
+            raise Unavailable(f"the database takes no writes now: {error.orig}") from error
+        raise
 
 
 def engine_for(url: str) -> Engine:

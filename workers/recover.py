@@ -18,6 +18,7 @@ from engine.jobs import SPECS
 from engine.parts import TrainingSpec
 from workers import failures, settle
 from workers import queue as broker
+from workers.ballast import Ballast
 from workers.grading import grade_some
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
@@ -144,10 +145,12 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
     dispatcher = Dispatcher(database)
     dispatcher.start()
     unnamed = UnnamedBlobs(database, blobs, settings.keep_blobs_s)
+    ballast = Ballast(settings.home / "ballast", settings.ballast_bytes)
     next_tidy_at = 0.0
     away = False
     while not ended.wait(_SWEEP_EVERY_S):
         try:
+            ballast.tend(blobs.free_bytes())
             bring_back(database, settings)
             make_way(database, settings)
             grade_some(database, blobs)

@@ -40,6 +40,9 @@ class WorkerSettings(StorageSettings):
     )
     kill_grace_s: float = Field(default=10.0, ge=0, description="From asking an engine to cancel to killing it.")
     stop_grace_s: float = Field(default=18.0, ge=0, description="From asking an engine to save and stop to killing it.")
+    ballast_bytes: int = Field(
+        default=64 << 20, ge=0, description="Taken in good time, and given up by the reaper when the disk is full."
+    )
     space_wait_s: float = Field(
         default=60.0, ge=0, description="A job whose worker's disk is full is tried again after this."
     )

@@ -23,7 +23,8 @@ _PAUSE_S = 0.4
 """From fault to fault, on average."""
 _LULL_SHARE, _LULL_S = 0.1, 15.0
 _AT_ONCE = 6
-_STILL_S = 30.0
+_TELL_EVERY = 100
+_STILL_S = 90.0
 """Jobs that have not ended, and of which none has moved for so long, are lost."""
 _TICK_S = 0.02
 
@@ -42,6 +43,7 @@ def run(asked: Campaign) -> int:
     """Carry it out, tell the outcome; 1 when anything is not as it must be."""
     begun = time.monotonic()
     service = Service(asked.profile, asked.bug)
+    verdict = None
     try:
         service.await_ready()
         with service.client() as client:
@@ -55,7 +57,10 @@ def run(asked: Campaign) -> int:
         storm_s = time.monotonic() - stormed_at
         verdict = _settle(service, faults, work, undisturbed)
     finally:
-        left = service.close(keep=asked.keep)
+        sound = verdict is not None and not any(verdict.wrong.values())
+        left = service.close(keep=asked.keep or not (sound or asked.bug))
+        if not sound:
+            say(f"the folder of the service, with its logs: {service.folder}")
     verdict.wrong["stale writes"] += faults.stale_writes
     verdict.wrong["orphans"] += faults.orphans + [f"process {pid} is left at the end" for pid in left]
     figures = {"storm_s": round(storm_s, 1), "wall_s": round(time.monotonic() - begun, 1)}
@@ -86,6 +91,7 @@ def _calm(service: Service, wanted: dict[str, dict[str, Any]]) -> tuple[dict[str
 def _storm(service: Service, faults: Faults, work: Load, kills: int) -> None:
     """Fault upon fault; now and then a lull, until a job has come to its end: the load is to flow."""
     draw = random.Random(kills)
+    told_at = 0
     next_at, lull_until, ended = time.monotonic(), 0.0, 0
     while faults.kills < kills and work.is_alive():
         service.tend()
@@ -93,6 +99,9 @@ def _storm(service: Service, faults: Faults, work: Load, kills: int) -> None:
         now = time.monotonic()
         if now >= next_at and (now >= lull_until or work.count_ended() > ended):
             faults.strike()
+            if faults.kills >= told_at + _TELL_EVERY:
+                told_at = faults.kills
+                say(f"{faults.kills} kills, {work.count_ended()} jobs came to their end")
             next_at, lull_until = now + draw.expovariate(1 / _PAUSE_S), 0.0
             if draw.random() < _LULL_SHARE:
                 lull_until, ended = now + _LULL_S, work.count_ended()

@@ -183,6 +183,7 @@ class Faults:
         except Unavailable:
             overtaken = False
         if overtaken or time.monotonic() > give_up_at:
+            stall.forget(self._service.folder, slot)
             self._go_on(slot, [slot])
             self._watch(held, time.monotonic() + _TO_WRITE_S[0])
         else:
@@ -227,13 +228,13 @@ class Faults:
         return self._cut(self._service.bucket)
 
     def fill_disk(self) -> bool:
-        ballast = self._service.home / "ballast"
-        if ballast.exists():
+        filler = self._service.home / "filler"
+        if filler.exists():
             return False
-        with ballast.open("wb", buffering=0) as file, suppress(OSError):
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
             while file.write(bytes(1 << 20)):
                 pass
-        self._after(_FULL_S, ballast.unlink)
+        self._after(_FULL_S, filler.unlink)
         return True
 
     def cut_upload(self) -> bool:

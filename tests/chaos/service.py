@@ -30,6 +30,7 @@ _DISK_BYTES = 256 << 20
 _READY_WITHIN_S = 180.0
 _SETTINGS = {
     "low_space_bytes": "1000000",
+    "ballast_bytes": str(16 << 20),
     "warm_engines": "0",
     "lease_s": str(LEASE_S),
     "heartbeat_s": "0.5",

@@ -19,7 +19,7 @@ def listen() -> None:
     def stall_and_write(database: Database) -> Any:
         asked = folder / f"stall-{os.getpid()}"
         if threading.current_thread() is threading.main_thread() and asked.exists():
-            asked.unlink()
+            asked.unlink(missing_ok=True)
             os.kill(os.getpid(), signal.SIGSTOP)
         return write(database)
 
@@ -29,6 +29,11 @@ def listen() -> None:
 def ask(folder: Path, pid: int) -> None:
     """Ask a worker's process to stop itself before its next write about a job."""
     (folder / f"stall-{pid}").touch()
+
+
+def forget(folder: Path, pid: int) -> None:
+    """The process may not have written meanwhile: it is to stop no more."""
+    (folder / f"stall-{pid}").unlink(missing_ok=True)
 
 
 def environment(folder: Path) -> dict[str, str]:

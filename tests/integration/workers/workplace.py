@@ -29,7 +29,9 @@ class Workplace:
     def __init__(self, home: Path, database_url: str, **settings: Any) -> None:
         self.home = home
         self.database = Database(database_url)
-        self.settings = WorkerSettings(home=home, database_url=database_url, low_space_bytes=0, **settings)
+        self.settings = WorkerSettings(
+            home=home, database_url=database_url, low_space_bytes=0, ballast_bytes=0, **settings
+        )
         self.blobs = BlobStore(self.settings.blobs_dir, low_space_bytes=0)
         with self.database.write() as s:
             self.project_id = projects.create(s, f"project {time.time_ns()}").id
