@@ -228,6 +228,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/chat/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Chat Completion
+         * @description Have a model answer a conversation.
+         */
+        post: operations["create_chat_completion"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/checkpoints": {
         parameters: {
             query?: never;
@@ -346,6 +366,26 @@ export interface paths {
         get: operations["show_checkpoint_manifest"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/completions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Create Completion
+         * @description Have a model go on with texts.
+         */
+        post: operations["create_completion"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1611,6 +1651,22 @@ export interface components {
             version: number | null;
         };
         /**
+         * AssistantMessage
+         * @description What was written.
+         */
+        AssistantMessage: {
+            /** Content */
+            content: string;
+            /** Refusal */
+            refusal?: null;
+            /**
+             * Role
+             * @default assistant
+             * @constant
+             */
+            role?: "assistant";
+        };
+        /**
          * AuditObject
          * @description An act of a key's holder. `request_id` stands in the answer to the request and in the log.
          */
@@ -1635,6 +1691,55 @@ export interface components {
             project_id: string;
             /** Request Id */
             request_id: string;
+        };
+        /**
+         * ChatChoice
+         * @description One of `n` answers.
+         */
+        ChatChoice: {
+            /**
+             * Finish Reason
+             * @enum {string}
+             */
+            finish_reason: "stop" | "length";
+            /** Index */
+            index: number;
+            logprobs: components["schemas"]["ChatLogprobs"] | null;
+            message: components["schemas"]["AssistantMessage"];
+        };
+        /**
+         * ChatCompletion
+         * @description The answer to a conversation.
+         */
+        ChatCompletion: {
+            /** Choices */
+            choices: components["schemas"]["ChatChoice"][];
+            /** Created */
+            created: number;
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default chat.completion
+             * @constant
+             */
+            object?: "chat.completion";
+            /** System Fingerprint */
+            system_fingerprint: string;
+            usage: components["schemas"]["Usage"];
+            weights: components["schemas"]["Weights"];
+        };
+        /**
+         * ChatLogprobs
+         * @description Token by token.
+         */
+        ChatLogprobs: {
+            /** Content */
+            content: components["schemas"]["TokenLogprob"][];
+            /** Refusal */
+            refusal?: null;
         };
         /**
          * Checkpoints
@@ -1683,6 +1788,30 @@ export interface components {
              * @default 3
              */
             save_total_limit?: number;
+        };
+        /**
+         * Completion
+         * @description Texts that go on from prompts; of a stream each has a piece of one.
+         */
+        Completion: {
+            /** Choices */
+            choices: components["schemas"]["TextChoice"][];
+            /** Created */
+            created: number;
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default text_completion
+             * @constant
+             */
+            object?: "text_completion";
+            /** System Fingerprint */
+            system_fingerprint: string;
+            usage: components["schemas"]["Usage"] | null;
+            weights: components["schemas"]["Weights"];
         };
         /**
          * Cost
@@ -2896,6 +3025,18 @@ export interface components {
             no_trained_token: number[];
             /** Truncated */
             truncated: number[];
+        };
+        /**
+         * Likely
+         * @description A token that might have been written.
+         */
+        Likely: {
+            /** Bytes */
+            bytes: number[];
+            /** Logprob */
+            logprob: number;
+            /** Token */
+            token: string;
         };
         /**
          * Lineage
@@ -4181,6 +4322,49 @@ export interface components {
             step: number;
         };
         /**
+         * TextChoice
+         * @description A text that goes on from a prompt: answers of the first prompt come first.
+         */
+        TextChoice: {
+            /** Finish Reason */
+            finish_reason: ("stop" | "length") | null;
+            /** Index */
+            index: number;
+            logprobs: components["schemas"]["TextLogprobs"] | null;
+            /** Text */
+            text: string;
+        };
+        /**
+         * TextLogprobs
+         * @description Token by token, side by side; `text_offset` counts characters of the answer.
+         */
+        TextLogprobs: {
+            /** Text Offset */
+            text_offset: number[];
+            /** Token Logprobs */
+            token_logprobs: number[];
+            /** Tokens */
+            tokens: string[];
+            /** Top Logprobs */
+            top_logprobs: {
+                [key: string]: number;
+            }[];
+        };
+        /**
+         * TokenLogprob
+         * @description A token that was written, and the likeliest ones.
+         */
+        TokenLogprob: {
+            /** Bytes */
+            bytes: number[];
+            /** Logprob */
+            logprob: number;
+            /** Token */
+            token: string;
+            /** Top Logprobs */
+            top_logprobs: components["schemas"]["Likely"][];
+        };
+        /**
          * TokenizerTraining
          * @description A tokenizer made from the training text; it has special tokens for chat too.
          */
@@ -4230,6 +4414,18 @@ export interface components {
             status: "pending" | "completed" | "cancelled" | "expired";
         };
         /**
+         * Usage
+         * @description Tokens.
+         */
+        Usage: {
+            /** Completion Tokens */
+            completion_tokens: number;
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /** Total Tokens */
+            total_tokens: number;
+        };
+        /**
          * WaitingJob
          * @description A job of this project that waits; its position is over all projects, for they share the workers.
          */
@@ -4262,6 +4458,19 @@ export interface components {
             project: string;
         } & {
             [key: string]: unknown;
+        };
+        /**
+         * Weights
+         * @description The artifact that answered; an adapter answers over a `base`. A digest covers all files of an artifact.
+         */
+        Weights: {
+            base: components["schemas"]["Weights"] | null;
+            /** Digest */
+            digest: string;
+            /** Id */
+            id: string;
+            /** Reference */
+            reference: string;
         };
         /**
          * WorkerList
@@ -4943,6 +5152,180 @@ export interface operations {
             };
         };
     };
+    create_chat_completion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * Frequency Penalty
+                     * @description Not applied, so nothing but 0.
+                     */
+                    frequency_penalty?: 0 | null;
+                    /** Logprobs */
+                    logprobs?: boolean | null;
+                    /** Max Completion Tokens */
+                    max_completion_tokens?: number | null;
+                    /** Max Tokens */
+                    max_tokens?: number | null;
+                    /** Messages */
+                    messages: {
+                        /** Content */
+                        content: string | {
+                            /** Text */
+                            text: string;
+                            /**
+                             * Type
+                             * @constant
+                             */
+                            type: "text";
+                        }[];
+                        /**
+                         * Role
+                         * @enum {string}
+                         */
+                        role: "system" | "developer" | "user" | "assistant" | "tool";
+                    }[];
+                    /** Metadata */
+                    metadata?: {
+                        [key: string]: string;
+                    } | null;
+                    /**
+                     * Model
+                     * @description name, name/version, an id, or a fine-tuned name.
+                     */
+                    model: string;
+                    /**
+                     * N
+                     * @default 1
+                     */
+                    n?: number;
+                    /**
+                     * Presence Penalty
+                     * @description Not applied, so nothing but 0.
+                     */
+                    presence_penalty?: 0 | null;
+                    response_format?: {
+                        /**
+                         * Type
+                         * @default text
+                         * @constant
+                         */
+                        type?: "text";
+                    } | null;
+                    /** Seed */
+                    seed?: number | null;
+                    /** Stop */
+                    stop?: string[] | null;
+                    /** Store */
+                    store?: boolean | null;
+                    /** Stream */
+                    stream?: boolean | null;
+                    stream_options?: {
+                        /**
+                         * Include Usage
+                         * @default false
+                         */
+                        include_usage?: boolean;
+                    } | null;
+                    /**
+                     * Temperature
+                     * @default 1
+                     */
+                    temperature?: number;
+                    /** Top Logprobs */
+                    top_logprobs?: number | null;
+                    /**
+                     * Top P
+                     * @default 1
+                     */
+                    top_p?: number;
+                    /** User */
+                    user?: string | null;
+                };
+            };
+        };
+        responses: {
+            /** @description The answer; with `stream`, server-sent events of pieces of it, ended by `data: [DONE]`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChatCompletion"];
+                    "text/event-stream": string;
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not ready. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     list_checkpoints: {
         parameters: {
             query?: {
@@ -5321,6 +5704,153 @@ export interface operations {
             };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    create_completion: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** Best Of */
+                    best_of?: 1 | null;
+                    /** Echo */
+                    echo?: false | null;
+                    /**
+                     * Frequency Penalty
+                     * @description Not applied, so nothing but 0.
+                     */
+                    frequency_penalty?: 0 | null;
+                    /** Logprobs */
+                    logprobs?: number | null;
+                    /**
+                     * Max Tokens
+                     * @default 16
+                     */
+                    max_tokens?: number | null;
+                    /**
+                     * Model
+                     * @description name, name/version, an id, or a fine-tuned name.
+                     */
+                    model: string;
+                    /**
+                     * N
+                     * @default 1
+                     */
+                    n?: number;
+                    /**
+                     * Presence Penalty
+                     * @description Not applied, so nothing but 0.
+                     */
+                    presence_penalty?: 0 | null;
+                    /** Prompt */
+                    prompt: string | string[] | number[] | number[][];
+                    /** Seed */
+                    seed?: number | null;
+                    /** Stop */
+                    stop?: string[] | null;
+                    /** Stream */
+                    stream?: boolean | null;
+                    stream_options?: {
+                        /**
+                         * Include Usage
+                         * @default false
+                         */
+                        include_usage?: boolean;
+                    } | null;
+                    /**
+                     * Temperature
+                     * @default 1
+                     */
+                    temperature?: number;
+                    /**
+                     * Top P
+                     * @default 1
+                     */
+                    top_p?: number;
+                    /** User */
+                    user?: string | null;
+                };
+            };
+        };
+        responses: {
+            /** @description The answer; with `stream`, server-sent events of pieces of it, ended by `data: [DONE]`. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Completion"];
+                    "text/event-stream": string;
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not ready. */
+            503: {
                 headers: {
                     [name: string]: unknown;
                 };
