@@ -1,6 +1,7 @@
 """Conversations as documents: the chat template renders them, loss falls on the assistant's tokens alone."""
 
 import re
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class ChatRecipe:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.long_rows = long_rows
-        self.key = f"chat {digest_of(tokenizer)}"
+        self.key = f"weighted chat {digest_of(tokenizer)}"
 
     def encode(self, rows: list[SourceRow]) -> Corpus:
         """All tokens of each conversation, and which of them are trained.
@@ -59,7 +60,8 @@ class ChatRecipe:
         documents: list[Document] = []
         for part in batches(rows):
             for row, (ids, mask) in zip(part, _masked(part, self.tokenizer), strict=True):
-                size_bytes = sum(len(m["content"].encode()) for m in _messages(row) if m["role"] == "assistant")
+                answers = (turn for turn in _turns(row) if turn["role"] == "assistant" and turn.get("weight", 1))
+                size_bytes = sum(len(turn["content"].encode()) for turn in answers)
                 documents.append(Document(row.line, np.array(ids, np.int32), np.array(mask, np.bool_), size_bytes))
         return Corpus.of(documents)
 
@@ -117,8 +119,18 @@ def prompt_tokens(messages: list[Message], line: int, tokenizer: PreTrainedToken
 
 
 def _messages(row: SourceRow) -> list[dict[str, Any]]:
+    """The turns as templates take them."""
+    return [{"role": turn["role"], "content": turn["content"]} for turn in _turns(row)]
+
+
+def _turns(row: SourceRow) -> list[Message]:
     assert isinstance(row.row, list), "chat rows are lists of messages"
-    return [dict(message) for message in row.row]
+    return row.row
+
+
+def _weights(row: SourceRow) -> list[int]:
+    """Of each answer: 0 leaves it untrained."""
+    return [turn.get("weight", 1) for turn in _turns(row) if turn["role"] == "assistant"]
 
 
 def masked_from(
@@ -131,10 +143,14 @@ def masked_from(
 
 
 def _masked(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[bool]]]:
-    """(tokens, trained) of each row, the token that ends an answer among the trained."""
-    template = tokenizer.get_chat_template()
-    by_generation = _GENERATION.search(template) is not None
-    pairs = _by_generation(rows, tokenizer) if by_generation else _by_prefix(rows, tokenizer)
+    """(tokens, trained) of each row, the token that ends an answer among the trained.
+
+    A template's own mask cannot tell one answer from another, so rows with weights are masked by prefixes.
+    """
+    marks_answers = _GENERATION.search(tokenizer.get_chat_template()) is not None
+    pairs: list[tuple[list[int], list[bool]]] = []
+    for by_generation, part in groupby(rows, lambda row: marks_answers and 0 not in _weights(row)):
+        pairs += (_by_generation if by_generation else _by_prefix)(list(part), tokenizer)
     ends = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
     eos: Any = tokenizer.eos_token_id
     return [_with_end(ids, mask, ends, eos) for ids, mask in pairs]
@@ -166,7 +182,8 @@ def _by_prefix(
         try:
             full = str(tokenizer.apply_chat_template(messages, tokenize=False))
             before = sum(message["role"] == "assistant" for message in messages[:start])
-            spans.append(_answer_spans(messages, full, tokenizer)[before:])
+            answers = zip(_answer_spans(messages, full, tokenizer), _weights(row), strict=True)
+            spans.append([span for span, weight in islice(answers, before, None) if weight])
         except _TEMPLATE_FAILURES as error:
             raise _template_error([row], tokenizer, error) from error
         texts.append(full)

@@ -80,6 +80,12 @@ def _refusal(session: Session, spec: TrainingSpec, stage: int) -> SpecError | No
             f"{asked}; the optimizer's 8-bit state is kept in blocks of whole weights, which ZeRO divides",
             "Set hyperparameters.optim to 'adamw', or zero_stage to 0.",
         )
+    if spec.hyperparameters.offload_optimizer and session.machine.device != HOME:
+        return SpecError(
+            "zero_with_offload",
+            f"{asked}; it divides the optimizer's state on the GPUs and does not move it off them",
+            "Set hyperparameters.offload_optimizer to false, or zero_stage to 0.",
+        )
     if session.machine.precision == "fp16":
         return SpecError("zero_with_fp16", f"{asked}; it takes bf16 and fp32", "Set hyperparameters.precision.")
     if stage == 3 and is_quantized(decoder_of(session.subject.model)):

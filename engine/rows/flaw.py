@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -13,10 +13,11 @@ _VALUE_CHARACTERS = 60
 
 
 class Message(TypedDict):
-    """One turn of a conversation, as chat templates take it."""
+    """One turn of a conversation. `weight` 0 on an answer: it is read, not trained on (OpenAI's field of chat rows)."""
 
     role: str
     content: str
+    weight: NotRequired[int]
 
 
 class Flaw(NamedTuple):
@@ -75,7 +76,12 @@ def is_sound(message: object) -> bool:
     if not isinstance(message, dict):
         return False
     role, content = message.get("role"), message.get("content")
-    return role in ROLES and isinstance(content, str) and (role != "assistant" or bool(content.strip()))
+    sound = role in ROLES and isinstance(content, str) and (role != "assistant" or bool(content.strip()))
+    return sound and ("weight" not in message or _is_weight(message["weight"]))
+
+
+def _is_weight(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value in {0, 1})
 
 
 def message_flaws(message: object, path: str) -> Iterator[Flaw]:
@@ -93,3 +99,6 @@ def message_flaws(message: object, path: str) -> Iterator[Flaw]:
         yield Flaw("unknown_role", f"{path}.role", f"{path}.role is not a known role", excerpt(role), hint)
     if role == "assistant" and isinstance(content, str) and not content.strip():
         yield Flaw("empty_answer", f"{path}.content", f"{path}.content is empty: there is nothing to learn from")
+    if not _is_weight(message.get("weight")):
+        hint = "0 leaves the answer untrained, 1 trains it, as does no weight at all"
+        yield Flaw("bad_weight", f"{path}.weight", f"{path}.weight must be 0 or 1", excerpt(message["weight"]), hint)

@@ -129,6 +129,9 @@ def _chat_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
         path = f"messages[{len(messages) - 1}]"
         hint = "end the row with the answer, or leave the last turn out"
         yield Flaw("last_not_assistant", path, "the last turn is not the assistant's", excerpt(roles[-1]), hint)
+    elif all(message.get("weight") == 0 for message in messages if message["role"] == "assistant"):
+        text = "every assistant turn has weight 0, so there is nothing to learn from"
+        yield Flaw("no_assistant_turn", "messages", text, None, "give one of them weight 1")
 
 
 def _completion_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
@@ -185,7 +188,14 @@ def parse_row(row: dict[str, Any], format: str) -> Row:  # noqa: A002 - the word
 
 
 def _read_chat(row: dict[str, Any]) -> Row:
-    return [Message(role=message["role"], content=message["content"]) for message in row["messages"]]
+    return [_turn(message) for message in row["messages"]]
+
+
+def _turn(message: dict[str, Any]) -> Message:
+    turn = Message(role=message["role"], content=message["content"])
+    if message["role"] == "assistant" and message.get("weight") == 0:
+        turn["weight"] = 0
+    return turn
 
 
 def _read_completion(row: dict[str, Any]) -> Row:

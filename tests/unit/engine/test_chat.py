@@ -51,6 +51,23 @@ def test_a_data_set_without_a_trained_token_is_refused():
         chat_corpus(rows(UNREACHED), runs.tokenizer(), max_length=24, long_rows="truncate")
 
 
+@pytest.mark.parametrize("template", ["own", "without generation blocks"])
+def test_an_answer_of_weight_0_is_read_and_not_trained(template: str):
+    tokenizer = runs.tokenizer()
+    if template != "own":
+        for mark in ("{%- generation -%}", "{%- endgeneration -%}"):
+            assert mark in tokenizer.chat_template
+            tokenizer.chat_template = tokenizer.chat_template.replace(mark, "")
+    first, second = talk("the cat sees", "a dog"), talk("the dog sees", "a cat")
+    weighted = [first[0], first[1] | {"weight": 0}, *second]
+    made = chat_corpus(rows([*first, *second], weighted), tokenizer, max_length=64, long_rows="drop").corpus
+    both, last = made.documents()
+    assert both.ids.tolist() == last.ids.tolist()
+    answers = [tokenizer.decode(part.ids[part.trained].tolist(), skip_special_tokens=True) for part in (both, last)]
+    assert [answer.split() for answer in answers] == [["a", "doga", "cat"], ["a", "cat"]]
+    assert last.size_bytes == len("a cat")
+
+
 def test_a_row_that_the_template_refuses_is_told_with_its_line():
     tokenizer = runs.tokenizer()
     tokenizer.chat_template = (
