@@ -52,9 +52,12 @@ def forecast(material: Material, asked: dict[str, Any], stop: StopFlag) -> dict[
 
 
 def _pinned(spec: TrainingSpec, machine: Machine) -> TrainingSpec:
-    """The spec with what this machine decided."""
+    """The spec with what this machine decided; several processes divide their memory as they find it, for the same model."""
     hyper = spec.hyperparameters.model_copy(update={"precision": machine.precision})
-    resources = spec.resources.model_copy(update={"device": machine.device.type})
+    update: dict[str, Any] = {"device": machine.device.type}
+    if spec.resources.nproc_per_node == 1:
+        update["parallel"] = spec.resources.parallel.model_copy(update={"zero_stage": 0})
+    resources = spec.resources.model_copy(update=update)
     return spec.model_copy(update={"hyperparameters": hyper, "resources": resources})
 
 
