@@ -126,6 +126,14 @@ def test_a_row_that_ends_with_a_question_is_told():
     assert (fault.code, fault.path) == ("last_not_assistant", "messages[2]")
 
 
+def test_a_weight_of_an_answer_is_0_or_1_and_not_all_are_0():
+    assert check(CHAT.replace(b'"4"', b'"4", "weight": 1')).fault_count == 0
+    fault = only_fault(CHAT.replace(b'"4"', b'"4", "weight": 0.5'))
+    assert (fault.code, fault.path) == ("bad_weight", "messages[1].weight")
+    fault = only_fault(CHAT.replace(b'"4"', b'"4", "weight": 0'))
+    assert (fault.code, fault.path) == ("no_assistant_turn", "messages")
+
+
 @pytest.mark.parametrize(
     ("row", "code", "path"),
     [
@@ -143,14 +151,6 @@ def test_a_row_that_ends_with_a_question_is_told():
         (b'{"question": "a", "answer": "b"}', "unknown_format", ""),
     ],
 )
-def test_a_weight_of_an_answer_is_0_or_1_and_not_all_are_0():
-    assert check(CHAT.replace(b'"4"', b'"4", "weight": 1')).fault_count == 0
-    fault = only_fault(CHAT.replace(b'"4"', b'"4", "weight": 0.5'))
-    assert (fault.code, fault.path) == ("bad_weight", "messages[1].weight")
-    fault = only_fault(CHAT.replace(b'"4"', b'"4", "weight": 0'))
-    assert (fault.code, fault.path) == ("no_assistant_turn", "messages")
-
-
 def test_a_bad_field_is_told_by_its_path(row, code, path):
     fault = only_fault(row)
     assert (fault.code, fault.path) == (code, path)
