@@ -101,7 +101,7 @@ class Training:
                     continue
                 self._step(meter)
         except StopRequested:
-            if self.saved_step != progress.step:
+            if self.saved_step != progress.step and progress.step > 0:  # before the first step there is nothing to keep
                 self._save()
             raise
 

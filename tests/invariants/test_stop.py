@@ -101,3 +101,13 @@ def test_a_stopped_run_goes_on_to_the_same_losses_and_weights_bit_for_bit(whole,
 def test_with_the_optimizer_s_state_lost_the_losses_differ(whole, went_on):
     root = went_on(lambda saved: saved["optimizer"].clear())
     assert runs.losses(root) != runs.losses(whole)
+
+
+def test_a_run_that_is_stopped_before_its_first_step_saves_nothing_and_begins_anew(whole, tmp_path):
+    root = adapter_run(tmp_path / "run")
+    stop = StopFlag()
+    stop.requested = True
+    assert process.carry_out(root, stop) == EXIT_STOPPED
+    assert runs.events(root, "checkpoint") == []
+    assert runs.carry_out(root) == 0
+    assert runs.losses(root) == runs.losses(whole)
