@@ -8,12 +8,13 @@ from pydantic import BaseModel, ValidationError
 
 from api.errors import ApiError, Fault
 from api.validation import invalid
+from engine.rows import MAX_DEPTH, is_too_deep
 
 
 async def read_json(request: Request, max_bytes: int) -> Any:
     """The body as a JSON value.
 
-    orjson refuses what is not JSON though Python reads it (NaN, lone surrogates), and what is too deep.
+    orjson refuses what is not JSON though Python reads it (NaN, lone surrogates). What nests too deep could be read, not stored.
 
     Raises:
         ApiError: 415, 413 or 400.
@@ -26,11 +27,14 @@ async def read_json(request: Request, max_bytes: int) -> Any:
     if not body.strip():
         raise ApiError(400, "empty_body", "the body is empty; send a JSON object")
     try:
-        return orjson.loads(body)
+        value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         fault = Fault(code="not_json", path="", message=error.msg, line=error.lineno, column=error.colno)
         message = f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})"
         raise ApiError(400, "not_json", message, faults=[fault]) from error
+    if is_too_deep(value):
+        raise ApiError(400, "too_deep", f"the body nests deeper than {MAX_DEPTH} levels; flatten it")
+    return value
 
 
 async def _capped(request: Request, max_bytes: int) -> bytes:

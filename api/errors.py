@@ -75,7 +75,8 @@ def _type_of(status: int) -> Literal["invalid_request_error", "authentication_er
 
 def not_found(what: str, reference: str) -> ApiError:
     """The answer for what is not there, or is another project's."""
-    return ApiError(404, f"{what}_not_found", f"there is no {what} {reference[:100]!r} in this project")
+    code = what.replace(" ", "_") + "_not_found"
+    return ApiError(404, code, f"there is no {what} {reference[:100]!r} in this project")
 
 
 def conflict(code: str, message: str) -> ApiError:

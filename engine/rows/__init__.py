@@ -2,11 +2,13 @@
 
 from engine.rows.checker import Report, RowChecker, RowFault, format_of_name, read_line
 from engine.rows.choice import MultipleChoice
+from engine.rows.depth import MAX_DEPTH, is_too_deep
 from engine.rows.formats import FORMATS, PURPOSES, Message, Row, RowError, parse_row
 from engine.rows.preference import Preference
 
 __all__ = [
     "FORMATS",
+    "MAX_DEPTH",
     "PURPOSES",
     "Message",
     "MultipleChoice",
@@ -17,6 +19,7 @@ __all__ = [
     "RowError",
     "RowFault",
     "format_of_name",
+    "is_too_deep",
     "parse_row",
     "read_line",
 ]

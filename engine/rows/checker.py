@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from engine.rows import formats
+from engine.rows.depth import MAX_DEPTH, is_too_deep
 from engine.rows.formats import Flaw, RowError, excerpt
 
 MAX_LINE_BYTES = 16 * 2**20
@@ -123,6 +124,12 @@ class RowChecker:
         if not isinstance(row, dict):
             flaw = Flaw("not_an_object", "", "the line is not an object", excerpt(row), _shape_hint(text))
             self._fault(self._line, flaw, 1)
+            return
+        if is_too_deep(row):
+            message = f"the row nests deeper than {MAX_DEPTH} levels"
+            self._fault(
+                self._line, Flaw("too_deep", "", message, None, "flatten it, or write the depths as a string"), 1
+            )
             return
         self._check_row(row)
 

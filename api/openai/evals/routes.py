@@ -12,6 +12,7 @@ from api.errors import documented
 from api.intents import ask_of
 from api.openai.evals import service as evals
 from api.openai.evals.schemas import (
+    ITEM_ID,
     DeletedEval,
     DeletedRun,
     EvalChange,
@@ -28,9 +29,7 @@ _READS = documented(400, 401, 404, 413, 415, 422)
 OrderBy = Annotated[Literal["created_at", "updated_at"], Query(description="Evals are listed as they were made.")]
 RunStatus = Annotated[Literal["queued", "in_progress", "completed", "canceled", "failed"] | None, Query(alias="status")]
 ItemStatus = Annotated[Literal["pass", "fail", "error"] | None, Query(alias="status")]
-AfterItem = Annotated[
-    str | None, Query(pattern=r"^outputitem-[0-9]{1,15}$", description="The last id of the page before.")
-]
+AfterItem = Annotated[str | None, Query(pattern=ITEM_ID, description="The last id of the page before.")]
 
 
 @router.post("", response_model=EvalObject, responses=_READS, openapi_extra=documented_body(EvalRequest))

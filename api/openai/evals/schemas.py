@@ -202,6 +202,7 @@ def item_object(run: EvalRun, item: EvalItem) -> ItemObject:
 
 
 ITEM = "outputitem-"
+ITEM_ID = rf"^{ITEM}[0-9]{{1,15}}$"
 
 
 def _sample(given: dict[str, Any], errors: list[str]) -> dict[str, Any]:

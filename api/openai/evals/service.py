@@ -1,5 +1,6 @@
 """Evals: defined here, graded by the reaper row by row, shown as far as they have come."""
 
+import re
 from typing import Any
 
 from api.answers import Page
@@ -9,6 +10,7 @@ from api.errors import ApiError, not_found
 from api.intents import once
 from api.openai.evals.schemas import (
     ITEM,
+    ITEM_ID,
     DeletedEval,
     DeletedRun,
     EvalChange,
@@ -148,10 +150,10 @@ def items(
 
 
 def item(service: Service, caller: Caller, eval_id: str, run_id: str, item_id: str) -> ItemObject:
-    number = item_id.removeprefix(ITEM)
     with service.database.read() as session:
         run = find_run(session, caller, eval_id, run_id)
-        found = evals.item(session, run_id, int(number)) if number.isascii() and number.isdecimal() else None
+        known = re.fullmatch(ITEM_ID, item_id)
+        found = evals.item(session, run_id, int(item_id.removeprefix(ITEM))) if known else None
         if found is None:
             raise not_found("output item", item_id)
         return item_object(run, found)

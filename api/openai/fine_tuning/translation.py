@@ -41,8 +41,9 @@ def spec_of(asked: JobRequest) -> dict[str, Any]:
     if hyperparameters.get("n_epochs") == "auto":
         del hyperparameters["n_epochs"]
     beta = hyperparameters.pop("beta", "auto")
-    if spec["kind"] == "dpo" and beta != "auto":
-        spec["dpo"] = {"beta": beta} | spec.get("dpo", {})
+    own = {} if spec.get("dpo") is None else spec["dpo"]
+    if spec["kind"] == "dpo" and beta != "auto" and isinstance(own, dict):
+        spec["dpo"] = {"beta": beta} | own
     # Beside a method, the top-level hyperparameters carry what OpenAI's methods have no name for.
     spec["hyperparameters"] = hyperparameters | (asked.hyperparameters.model_extra or {} if asked.method else {})
     if asked.metadata:

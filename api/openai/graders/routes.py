@@ -13,6 +13,7 @@ from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ServiceDep
 from api.errors import ApiError, documented
 from engine.graders import RUNNABLE, Graded, Grader, GraderError, grade
+from engine.rows import is_too_deep
 
 router = APIRouter(prefix="/fine_tuning/alpha/graders", tags=["OpenAI: graders"])
 
@@ -106,8 +107,10 @@ def _graded(asked: GradeRequest) -> GradeAnswer:
 
 
 def _sample(text: str) -> dict[str, Any]:
-    """The answer as templates know it: `output_text`, and `output_json` where it is JSON."""
+    """The answer as templates know it: `output_text`, and `output_json` where it is JSON that nests no deeper than a row may."""
+    sample = {"output_text": text}
     try:
-        return {"output_text": text, "output_json": orjson.loads(text)}
+        value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return {"output_text": text}
+        return sample
+    return sample if is_too_deep(value) else sample | {"output_json": value}

@@ -84,6 +84,20 @@ def test_a_run_takes_items_and_no_other_rows(live: Live, eval_id):
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "wrong_file_format")
 
 
+@pytest.mark.parametrize("item_id", ["outputitem-" + "9" * 30, "9" * 5000, "outputitem-", "outputitem-7"])
+def test_an_item_that_is_none_is_not_found(live: Live, eval_id, item_id):
+    run = begun(live, eval_id, {"type": "file_content", "content": [row(1)]}).json()
+    answer = live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}/output_items/{item_id}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "output_item_not_found")
+
+
+def test_an_answer_that_nests_too_deep_has_no_json(live: Live):
+    grader = CHECK | {"operation": "eq", "input": "{{sample.output_json}}", "reference": "1"}
+    told = {"grader": grader, "model_sample": "[" * 1000 + "]" * 1000}
+    answer = live.mine.post("/v1/fine_tuning/alpha/graders/run", json=told)
+    assert answer.json()["metadata"]["errors"]["invalid_variable_error"], answer.text
+
+
 def test_a_deleted_eval_takes_its_runs_along(live: Live):
     eval_id = live.mine.post("/v1/evals", json=EVAL).json()["id"]
     run = begun(live, eval_id, {"type": "file_content", "content": [row(1)]}).json()

@@ -70,6 +70,19 @@ def test_what_the_spec_cannot_hold_is_a_400_that_says_where(live: Live, base, fi
     assert refusal(asked(live, **{"model": base, "training_file": file_id} | changes)) == (code, param)
 
 
+def test_a_dpo_field_that_is_no_object_is_refused_beside_the_method_too(live: Live, base, file_id):
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2}}}
+    answer = asked(live, model=base, training_file=file_id, method=method, dpo="x")
+    assert refusal(answer)[1] == "dpo"
+
+
+def test_a_dpo_field_of_null_leaves_the_beta_of_the_method(live: Live, base):
+    pair = b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n'
+    method = {"type": "dpo", "dpo": {"hyperparameters": {"beta": 0.2}}}
+    job = asked(live, model=base, training_file=upload(live.mine, pair).json()["id"], method=method, dpo=None).json()
+    assert job["method"]["dpo"]["hyperparameters"]["beta"] == 0.2
+
+
 @pytest.mark.parametrize("method", [{"type": "reinforcement"}, {"type": "dpo", "dpo": {"hyperparameters": 3}}, 7])
 def test_a_method_that_is_none_is_refused(live: Live, base, file_id, method):
     answer = asked(live, model=base, training_file=file_id, method=method)

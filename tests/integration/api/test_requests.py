@@ -76,6 +76,8 @@ def test_a_wrong_method_is_a_405_that_names_all_right_ones(live: Live, method, p
         (b'{"kind": "\xff"}', 400, "not_json"),
         (b"[" * 100_000, 400, "not_json"),
         (b'{"a":' * 100_000, 400, "not_json"),
+        (b'{"a":' * 101 + b"1" + b"}" * 101, 400, "too_deep"),
+        (b'{"model":' * 300 + b"1" + b"}" * 300, 400, "too_deep"),
         (b'{"seed": 1' + b"0" * 5000 + b"}", 400, "not_json"),
         (b"[]", 422, "model_attributes_type"),
         (b"null", 422, "model_attributes_type"),

@@ -1,5 +1,7 @@
 """Graders: what passes, how alike texts are, and what a row lacks."""
 
+import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -33,6 +35,23 @@ def test_a_variable_that_the_row_lacks_is_told():
 def test_values_are_not_read_as_templates():
     row = {"item": {"answer": "x"}, "sample": {"output_text": "{{item.answer}}"}}
     assert not grade(check("eq"), row).passed
+
+
+@pytest.mark.parametrize("operation", ["eq", "ilike"])
+def test_a_text_is_filled_no_further_than_it_may_be_compared(operation):
+    row = {"item": {"answer": "x" * 90_000}, "sample": {"output_text": ""}}
+    tracemalloc.start()
+    with pytest.raises(GraderError, match="100,000"):
+        grade(check(operation, "{{item.answer}}" * 900), row)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 2**20
+
+
+def test_a_template_of_blanks_is_read_in_no_time():
+    began = time.process_time()
+    grade(check("eq", "{{" + " " * 50_000), ROW)
+    assert time.process_time() - began < 1
 
 
 # The figures of rouge-score 0.1.2, nltk 3.10 and sacrebleu 2.6 for the same texts.

@@ -81,6 +81,13 @@ def test_deep_nesting_is_a_fault_and_no_crash(opening):
     assert only_fault(opening * 100_000).code == "not_json"
 
 
+@pytest.mark.parametrize(("depth", "codes"), [(100, {}), (101, {"too_deep": 1}), (900, {"too_deep": 1})])
+def test_a_row_nests_a_hundred_levels_at_most(depth, codes):
+    nested = b'{"item":' * (depth - 1) + b"[]" + b"}" * (depth - 1)
+    report = check(b'{"item": {}}\n' + nested, "evals")
+    assert (report.counts_by_code, [fault.line for fault in report.faults]) == (codes, [2] * len(codes))
+
+
 def test_an_indented_document_gets_the_hint_to_write_one_row_a_line():
     fault = check(b'{\n  "messages": []\n}\n').faults[0]
     assert "JSON Lines" in (fault.hint or "")
