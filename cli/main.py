@@ -21,6 +21,7 @@ COMMANDS = {
     "jobs": ("cli.jobs", "jobs"),
     "adapters": ("cli.artifacts", "adapters"),
     "models": ("cli.artifacts", "models"),
+    "chat": ("cli.chat", "chat"),
 }
 
 

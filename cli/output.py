@@ -101,6 +101,11 @@ def plain(value: Any) -> str:
     return str(value)
 
 
+def legible(text: str) -> str:
+    """Text of others for a terminal: its control characters are shown, not obeyed."""
+    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
+
+
 def size(size_bytes: int) -> str:
     """1.1 MB rather than 1115394."""
     amount = float(size_bytes)

@@ -9,7 +9,7 @@ import click
 
 from cli.check import purpose_of, require_valid
 from cli.client import Client
-from cli.output import print_json, say
+from cli.output import legible, print_json, say
 from cli.upload import upload_file
 
 _KINDS = {"preference": "dpo", "text": "pretrain", "text_jsonl": "pretrain"}
@@ -96,8 +96,7 @@ def _told_document(document: dict[str, Any]) -> str:
 
 
 def _marked(text: str, trained: bool) -> str:
-    """Control characters of a file are shown, not obeyed."""
-    shown = "".join(character if character.isprintable() or character == "\n" else "\ufffd" for character in text)
+    shown = legible(text)
     if sys.stdout.isatty():
         return click.style(shown, underline=True) if trained else click.style(shown, dim=True)
     return _MARKS[0] + shown + _MARKS[1] if trained else shown

@@ -1,8 +1,8 @@
-"""A job's live stream: server-sent events, taken up again where they were cut, none lost and none twice."""
+"""Server-sent events; those of a job are taken up again where they were cut, none lost and none twice."""
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import httpx
@@ -10,8 +10,8 @@ import httpx
 from cli.client import Client, refusal, unreachable
 from cli.output import say
 
-_SILENCE_S = 60.0
-"""The service sends a heartbeat every 15 s; after this long the connection is taken for dead."""
+_TIMEOUT = httpx.Timeout(connect=5, read=60, write=5, pool=5)
+"""The service sends a heartbeat every 15 s; after a minute without one the connection is taken for dead."""
 _GIVE_UP_S = 60.0
 _RETRY_S = 1.0
 
@@ -26,15 +26,15 @@ def follow_stream(client: Client, job_id: str, after: int = 0) -> Iterator[dict[
     lost_since: float | None = None
     while True:
         try:
-            for record in _records(client, job_id, cursor):
-                if record is None:
-                    return
+            address = f"jobs/{job_id}/stream"
+            for record in records(client, "GET", address, params={"after": cursor}, timeout=_TIMEOUT):
                 cursor = record["seq"]
                 lost_since = None
                 yield record
-            error: Exception = RuntimeError("the stream was closed")
         except httpx.TransportError as transport:
             error = transport
+        else:
+            return
         if lost_since is None:
             lost_since = time.monotonic()
             say(f"  stream cut ({error}); attaching again")
@@ -43,11 +43,14 @@ def follow_stream(client: Client, job_id: str, after: int = 0) -> Iterator[dict[
         time.sleep(_RETRY_S)
 
 
-def _records(client: Client, job_id: str, after: int) -> Iterator[dict[str, Any] | None]:
-    """The records of one connection; None stands for the end of the job."""
-    timeout = httpx.Timeout(connect=5, read=_SILENCE_S, write=5, pool=5)
-    address = f"jobs/{job_id}/stream"
-    with client.http.stream("GET", address, params={"after": after}, timeout=timeout) as response:
+def records(client: Client, method: str, address: str, **arguments: Any) -> Generator[dict[str, Any], None, None]:
+    """The records of one connection, up to the end of the stream.
+
+    Raises:
+        CommandError: the service refused.
+        httpx.TransportError: the connection was cut before the end.
+    """
+    with client.http.stream(method, address, **arguments) as response:
         if response.is_error:
             response.read()
             raise refusal(response)
@@ -56,6 +59,6 @@ def _records(client: Client, job_id: str, after: int) -> Iterator[dict[str, Any]
                 continue
             data = line.removeprefix("data:").strip()
             if data == "[DONE]":
-                yield None
                 return
             yield json.loads(data)
+    raise httpx.ReadError("the stream was closed")

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from engine import process
 from engine.stop import StopFlag
 from tests import runs
+from tests.e2e.service import run_trainyard
 from tests.integration.api.desk import at_the_desk, publish
 from tests.integration.api.live import Live
 from workers.desk import Desk
@@ -149,3 +151,39 @@ def test_a_model_that_is_not_there_is_a_404(live: Live, desk, client):
     answer = getattr(live, client).post("/v1/chat/completions", json={"model": name, "messages": ASKED})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
     assert ("did you mean 'tuned'" in answer.text) == (client == "mine")
+
+
+PLAIN = ("--temperature", "0", "--max-tokens", "12")
+"""As `chat` asks."""
+
+
+def typed(live: Live, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`trainyard chat` at this service."""
+    key = live.mine.headers["authorization"].removeprefix("Bearer ")
+    return run_trainyard({**os.environ, "TRAINYARD_URL": live.url, "TRAINYARD_API_KEY": key}, "chat", *arguments)
+
+
+def test_the_command_writes_the_answer_and_tells_the_digest_beside_it(live: Live, desk):
+    answer = chat(live)
+    done = typed(live, "tuned", ASKED[0]["content"], *PLAIN)
+    assert (done.returncode, done.stdout) == (0, said(answer)[0] + "\n")
+    assert done.stderr == f"tuned/1  {answer['weights']['digest']}\n"
+
+
+def test_the_command_shows_an_adapter_and_its_base_under_their_names(live: Live, desk):
+    answers = chat(live), chat(live, "tiny")
+    compared = ("--adapter", "tuned", "--compare-base", ASKED[0]["content"], *PLAIN)
+    heads = [f"{answer['weights']['reference']}  {answer['weights']['digest']}\n" for answer in answers]
+    shown = [f"{head}{said(answer)[0]}\n" for head, answer in zip(heads, answers, strict=True)]
+    assert typed(live, *compared).stdout == "".join(shown)
+    told = json.loads(typed(live, *compared, "--json").stdout)
+    for part in ("choices", "weights"):
+        assert [answer[part] for answer in told] == [answer[part] for answer in answers]
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [(["tuneed", "hello"], 4), (["--adapter", "tiny", "hello"], 4), (["tuned", "hello", "--max-tokens", "0"], 65)],
+)
+def test_the_command_ends_with_the_code_of_what_is_wrong(live: Live, desk, given: list[str], code: int):
+    assert typed(live, *given).returncode == code
