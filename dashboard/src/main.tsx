@@ -30,10 +30,20 @@ queries.getQueryCache().subscribe(({ type, query }) => {
   if (ended) queries.invalidateQueries({ queryKey: sessionQuery.queryKey });
 });
 
+/** A key that came in the address, where the browser sends it to nobody. It leaves the address, whoever is signed in. */
+function takeKey(): string | undefined {
+  const key = new URLSearchParams(location.hash.slice(1)).get("key");
+  if (key === null) return undefined;
+  history.replaceState(history.state, "", location.pathname + location.search);
+  return key;
+}
+
+const givenKey = takeKey();
+
 function Page() {
   const { data: session } = useQuery(sessionQuery);
   if (!session) return null;
-  return session.key ? <RouterProvider router={router} context={{ session }} /> : <SignIn />;
+  return session.key ? <RouterProvider router={router} context={{ session }} /> : <SignIn given={givenKey} />;
 }
 
 createRoot(document.getElementById("root")!).render(

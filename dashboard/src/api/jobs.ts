@@ -15,6 +15,8 @@ export interface JobsSearch {
 
 /** A change made elsewhere shows within two seconds. */
 const LIVE_MS = 1500;
+/** What has failed may be tried again. */
+const ENDED_MS = 10_000;
 const PAGE = 25;
 
 export const ENDED: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
@@ -32,7 +34,7 @@ export function jobQuery(jobId: string) {
   return queryOptions({
     queryKey: ["job", jobId],
     queryFn: ({ signal }) => ask(client.GET("/v1/jobs/{job_id}", { params: { path: { job_id: jobId } }, signal })),
-    refetchInterval: ({ state }) => (state.data && ENDED.has(state.data.status) ? false : LIVE_MS),
+    refetchInterval: ({ state }) => (state.data && ENDED.has(state.data.status) ? ENDED_MS : LIVE_MS),
   });
 }
 

@@ -9,9 +9,9 @@ export const kindsQuery = queryOptions({
   staleTime: Number.POSITIVE_INFINITY,
 });
 
-/** The service checks the spec: it says what is wrong, where, and what was meant. */
-export async function createJob(spec: Record<string, unknown>): Promise<Job> {
-  return post("/v1/jobs", spec);
+/** The service checks the spec: it says what is wrong, where, and what was meant. A plan binds the job to what it told. */
+export async function createJob(asked: Record<string, unknown> | { plan_id: string }): Promise<Job> {
+  return post("/v1/jobs", asked);
 }
 
 /** What a job of this spec would come to; nothing is made. */
@@ -19,11 +19,11 @@ export async function planJob(spec: Record<string, unknown>): Promise<Schemas["P
   return post("/v1/jobs?dry_run=true", spec);
 }
 
-async function post(path: string, spec: Record<string, unknown>) {
+async function post(path: string, body: Record<string, unknown>) {
   const response = await fetch(path, {
     method: "POST",
     headers: { "Content-Type": "application/json", ...csrfHeaders() },
-    body: JSON.stringify(spec),
+    body: JSON.stringify(body),
   });
   const told = await response.json();
   if (!response.ok) throw refusal(response.status, told);

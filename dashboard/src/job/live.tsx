@@ -4,21 +4,17 @@ import { type Curve, type CurveWanted, curveQuery, ENDED, type Job, jobQuery } f
 import { extend } from "./extend";
 import { type StreamRecord, Tail } from "./tail";
 
-const NOTHING: readonly StreamRecord[] = [];
 const Live = createContext<Tail | null>(null);
 
-/** Follows a job for everything inside: its stream goes on where this first look at it ended. */
+/** Follows a job for everything inside: its stream goes on where this first look at it ended, and again after a retry. */
 export function Following({ job, children }: { job: Job; children: ReactNode }) {
   const queries = useQueryClient();
-  const [tail] = useState(() =>
-    ENDED.has(job.status)
-      ? null
-      : new Tail(job.id, job.last_seq, (news, ended) => onNews(queries, job.id, news, ended)),
-  );
+  const [tail] = useState(() => new Tail(job.id, job.last_seq, (news, ended) => onNews(queries, job.id, news, ended)));
+  const hasMore = !ENDED.has(job.status) || job.last_seq > tail.lastSeq;
   useEffect(() => {
-    tail?.start();
-    return () => tail?.stop();
-  }, [tail]);
+    if (hasMore) tail.start();
+  }, [tail, hasMore]);
+  useEffect(() => () => tail.stop(), [tail]);
   return <Live value={tail}>{children}</Live>;
 }
 
@@ -29,18 +25,22 @@ function onNews(queries: QueryClient, jobId: string, news: readonly StreamRecord
   }
 }
 
-/** What the stream has told so far. */
-export function useRecords(): readonly StreamRecord[] {
+function useTail(): Tail {
   const tail = useContext(Live);
-  return useSyncExternalStore(tail?.subscribe ?? never, () => tail?.records ?? NOTHING);
+  if (!tail) throw new Error("only what stands inside of <Following> knows what the job tells");
+  return tail;
 }
 
-const never = () => () => {};
+/** What the stream has told so far. */
+export function useRecords(): readonly StreamRecord[] {
+  const tail = useTail();
+  return useSyncExternalStore(tail.subscribe, () => tail.records);
+}
 
 /** A curve of a job, as long as the job has become by now. */
 export function useCurve(jobId: string, wanted: CurveWanted): Curve | undefined {
-  const tail = useContext(Live);
+  const { since } = useTail();
   const records = useRecords();
-  const { data } = useQuery({ ...curveQuery(jobId, wanted, tail?.epoch ?? "whole"), enabled: Boolean(wanted.metric) });
+  const { data } = useQuery({ ...curveQuery(jobId, wanted, since), enabled: Boolean(wanted.metric) });
   return useMemo(() => data && extend(data, records, wanted.smoothing ?? 0), [data, records, wanted.smoothing]);
 }

@@ -12,8 +12,8 @@ const MOST = 4000;
 /** What a job has told since its page was opened: each record once, in order, however often the stream broke. */
 export class Tail {
   records: readonly StreamRecord[] = [];
-  /** Grows when records were let go. */
-  epoch = 0;
+  /** Every record after this one is kept; those up to it the service has to be asked for. */
+  since: number;
   private source: EventSource | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private listeners = new Set<() => void>();
@@ -22,11 +22,16 @@ export class Tail {
 
   constructor(
     private readonly jobId: string,
-    private lastSeq: number,
+    public lastSeq: number,
     private readonly onNews: (news: readonly StreamRecord[], ended: boolean) => void,
-  ) {}
+  ) {
+    this.since = lastSeq;
+  }
 
+  /** Goes on after the last record, also when the stream had ended. */
   start() {
+    this.source?.close();
+    clearTimeout(this.timer);
     this.source = new EventSource(`/v1/jobs/${this.jobId}/stream?after=${this.lastSeq}`);
     this.source.onmessage = ({ data }) => (data === "[DONE]" ? this.end() : this.take(JSON.parse(data)));
     // The browser tries again by itself, except after an answer that was no stream.
@@ -57,7 +62,7 @@ export class Tail {
     this.records = [...this.records, ...news];
     if (this.records.length > MOST) {
       this.records = this.records.slice(-MOST / 2);
-      this.epoch += 1;
+      this.since = this.records[0]!.seq - 1;
     }
     this.onNews(news, false);
     for (const listener of this.listeners) listener();

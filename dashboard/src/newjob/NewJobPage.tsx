@@ -35,8 +35,9 @@ export function NewJobPage() {
     mutationFn: createJob,
     onSuccess: (job) => navigate({ to: "/jobs/$jobId/metrics", params: { jobId: job.id } }),
   });
-  const plan = useMutation({ mutationFn: planJob, onMutate: () => submission.reset() });
-  const error = submission.error ?? plan.error;
+  const dryRun = useMutation({ mutationFn: planJob, onMutate: () => submission.reset() });
+  const plan = JSON.stringify(dryRun.variables) === JSON.stringify(draft) ? dryRun.data : undefined;
+  const error = submission.isIdle ? dryRun.error : submission.error;
   const faults = useMemo(() => faultsOf(error), [error]);
   useFocusOnFault(faults);
 
@@ -81,8 +82,7 @@ export function NewJobPage() {
         className={css.form}
         onSubmit={(event) => {
           event.preventDefault();
-          plan.reset();
-          submission.mutate(draft);
+          submission.mutate(plan ? { plan_id: plan.id } : draft); // what is shown is what is made
         }}
       >
         {mode === "yaml" ? (
@@ -93,13 +93,13 @@ export function NewJobPage() {
           <Notice tone="warn">There is no kind {JSON.stringify(draft.kind)}; choose one above.</Notice>
         )}
         {error && <Failure error={error} />}
-        {plan.data && JSON.stringify(plan.variables) === JSON.stringify(draft) && <PlanCard plan={plan.data} />}
+        {plan && <PlanCard plan={plan} />}
         <div className={css.submit}>
           <Button look="primary" type="submit" disabled={submission.isPending || broken}>
             Create the job
           </Button>
-          <Button disabled={plan.isPending || broken} onClick={() => plan.mutate(draft)}>
-            {plan.isPending ? "Planning …" : "Dry run"}
+          <Button disabled={dryRun.isPending || broken} onClick={() => dryRun.mutate(draft)}>
+            {dryRun.isPending ? "Planning …" : "Dry run"}
           </Button>
         </div>
       </form>

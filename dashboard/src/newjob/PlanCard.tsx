@@ -2,6 +2,7 @@ import type { Schemas } from "../api/client";
 import { bytes, count, duration, percent } from "../format";
 import { Notice } from "../parts/Notice";
 import css from "./NewJobPage.module.css";
+import { writeValue } from "./yaml";
 
 type Plan = Schemas["PlanObject"];
 
@@ -29,9 +30,30 @@ export function PlanCard({ plan }: { plan: Plan }) {
         ))}
       </dl>
       {plan.fits === false && (
-        <Notice tone="warn">It does not fit into the memory of the machine that planned it.</Notice>
+        <Notice tone="warn">
+          It does not fit into the memory of the machine that planned it.
+          {plan.mend && <Mend mend={plan.mend} />}
+        </Notice>
       )}
       {plan.unplanned && <p className="muted">{plan.unplanned}</p>}
     </section>
+  );
+}
+
+function Mend({ mend }: { mend: Schemas["Mend"] }) {
+  return (
+    <>
+      {" "}
+      With these edits it needs {bytes(mend.total_bytes)}:
+      <ul>
+        {mend.edits.map(({ path, value }) => (
+          <li key={path}>
+            <code>
+              {path}: {writeValue(value)}
+            </code>
+          </li>
+        ))}
+      </ul>
+    </>
   );
 }

@@ -1,5 +1,5 @@
 import { useMutation, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, useEffect, useRef } from "react";
+import { type FormEvent, useRef } from "react";
 import { sessionQuery, signIn } from "../api/session";
 import { Button, inputClass } from "../parts/Button";
 import { Command } from "../parts/Command";
@@ -7,14 +7,8 @@ import { Failure } from "../parts/Notice";
 import { useTitle } from "../parts/title";
 import css from "./SignIn.module.css";
 
-/** A key that came in the address, as `trainyard up` prints it. It leaves the address at once, and was never sent there. */
-function keyOfAddress(): string | null {
-  const key = new URLSearchParams(location.hash.slice(1)).get("key");
-  if (key) history.replaceState(null, "", location.pathname + location.search);
-  return key;
-}
-
-export function SignIn() {
+/** `given` stands in the field already; nobody is signed in by a link alone, which may be another's. */
+export function SignIn({ given }: { given: string | undefined }) {
   useTitle("Sign in");
   const queries = useQueryClient();
   const field = useRef<HTMLInputElement>(null);
@@ -23,10 +17,6 @@ export function SignIn() {
     onSuccess: (session) => queries.setQueryData(sessionQuery.queryKey, session),
     onError: () => field.current?.focus(),
   });
-  useEffect(() => {
-    const key = keyOfAddress();
-    if (key) mutate(key);
-  }, [mutate]);
 
   function submit(event: FormEvent) {
     event.preventDefault();
@@ -47,6 +37,7 @@ export function SignIn() {
             ref={field}
             className={inputClass}
             type="password"
+            defaultValue={given}
             autoComplete="current-password"
             placeholder="ty-…"
             required

@@ -94,12 +94,18 @@ def test_events_are_filtered_linked_and_masked(service: Service, screen: Open, d
     expect(page.get_by_text("Nothing of level error happened")).to_be_visible()
 
 
-def test_a_failed_job_tells_code_cause_mend_and_its_first_error(service: Service, screen: Open) -> None:
+def failed(service: Service) -> dict:
+    """A job that no row is left for."""
     spec = {"validation_file": None, "exclude_rows": [1]}
     with service.http() as http:
         file_id = http.post("/v1/files", data={"purpose": "pretrain"}, files={"file": ("a.txt", b"a\n")}).json()["id"]
     job = wait_ended(service, make_job(service, "failing", **spec, training_file=file_id))
     assert job["status"] == "failed", job
+    return job
+
+
+def test_a_failed_job_tells_code_cause_mend_and_its_first_error(service: Service, screen: Open) -> None:
+    job = failed(service)
     opened = screen(f"/jobs/{job['id']}/events")
     alert = opened.page.get_by_role("alert")
     expect(alert).to_contain_text(job["error"]["message"][:40])
@@ -107,6 +113,16 @@ def test_a_failed_job_tells_code_cause_mend_and_its_first_error(service: Service
     opened.page.get_by_role("link", name="First error").click()
     expect(opened.page).to_have_url(re.compile(r"line=\d+"))
     opened.check()
+
+
+def test_a_page_open_on_a_failed_job_follows_its_retry(service: Service, screen: Open) -> None:
+    job = failed(service)
+    page = screen(f"/jobs/{job['id']}/events").page
+    expect(page.get_by_role("alert")).to_be_visible()
+    with service.http() as http:
+        assert http.post(f"/v1/jobs/{job['id']}/retry").status_code == 200
+    expect(page.get_by_text("tried again by hand")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("attempt 2")).to_be_visible(timeout=30_000)
 
 
 def test_the_config_is_what_the_worker_ran_and_its_copy_makes_the_same_job(

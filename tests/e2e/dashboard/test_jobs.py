@@ -23,17 +23,20 @@ def test_a_wrong_key_is_told_and_a_right_one_opens_the_jobs(browser: Browser, se
     page.context.close()
 
 
-def test_a_key_in_the_address_signs_in_and_leaves_the_address(browser: Browser, service: Service) -> None:
+def test_a_key_in_the_address_leaves_it_and_signs_in_only_when_asked_to(browser: Browser, service: Service) -> None:
     page = browser.new_context().new_page()
     page.goto(f"{service.state()['url']}/jobs#key={(service.home / 'credentials').read_text().strip()}")
-    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
+    expect(page.get_by_label("API key")).to_have_value((service.home / "credentials").read_text().strip())
     assert "key" not in page.url
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Jobs", exact=True)).to_be_visible()
     page.context.close()
 
 
 def test_signing_out_leads_back_to_the_key(browser: Browser, service: Service) -> None:
     page = browser.new_context().new_page()
     page.goto(f"{service.state()['url']}/#key={(service.home / 'credentials').read_text().strip()}")
+    page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("API key")).to_be_visible()
     page.reload()

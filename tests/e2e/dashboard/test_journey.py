@@ -41,6 +41,7 @@ def test_from_the_empty_page_to_an_adapter(browser: Browser, own_service: Servic
     text.write_text("".join((EXAMPLES / "shakespeare.txt").read_text().splitlines(keepends=True)[:2000]))
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     page.goto(f"{own_service.state()['url']}/#key={(own_service.home / 'credentials').read_text().strip()}")
+    page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_text("No jobs yet")).to_be_visible()
     page.screenshot(path=shots / "journey-1-empty.png")
     upload(page, text, "pretrain")

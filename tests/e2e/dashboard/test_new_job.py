@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.dashboard.conftest import Open
-from tests.e2e.dashboard.jobs import make_job, show_job, text_file, wait_ended
+from tests.e2e.dashboard.jobs import TINY, make_job, show_job, text_file, wait_ended
 from tests.e2e.service import Service
 
 
@@ -80,6 +80,22 @@ def test_what_is_no_yaml_is_told_by_line_and_nothing_is_sent(screen: Open) -> No
     page.get_by_label("The job as YAML").fill("kind: sft\nmodel: [tiny\n")
     expect(page.get_by_text(re.compile("Line 3, column 1"))).to_be_visible()
     expect(page.get_by_role("button", name="Create the job")).to_be_disabled()
+
+
+def test_what_was_planned_is_what_is_made_until_the_draft_changes(service: Service, screen: Open) -> None:
+    steps = {"max_steps": 4, "max_length": 32}
+    spec = {"kind": "pretrain", "training_file": text_file(service), "model": TINY, "hyperparameters": steps}
+    page = screen(address(spec)).page
+    page.get_by_role("button", name="Dry run").click()
+    plan = page.get_by_role("region", name="Plan")
+    expect(plan).to_be_visible(timeout=60_000)
+    assert made(page, service)["plan"]["predicted"]["steps"] == 4
+    page.go_back()
+    page.get_by_role("button", name="Dry run").click()
+    expect(plan).to_be_visible(timeout=60_000)
+    page.get_by_label("suffix").fill("another")
+    expect(plan).to_have_count(0)
+    assert made(page, service)["plan"] is None
 
 
 def test_a_clone_is_prefilled_and_marks_what_differs(service: Service, screen: Open) -> None:
