@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import Select, Table, insert, select
 from sqlalchemy.orm import Session
 
 from db import paging
@@ -85,9 +85,14 @@ def open_runs(s: Session, limit: int) -> list[str]:
     return list(s.scalars(waiting.order_by(EvalRun.id).limit(limit)))
 
 
+def open_run(s: Session, run_id: str) -> EvalRun | None:
+    """The run while it is open."""
+    return s.scalars(_open(run_id)).one_or_none()
+
+
 def lock(s: Session, run_id: str) -> EvalRun | None:
     """The run while it is open, and nobody else grades or cancels it until this transaction has ended."""
-    query = select(EvalRun).where(EvalRun.id == run_id, EvalRun.state.in_(OPEN)).with_for_update()
+    query = _open(run_id).with_for_update()
     return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
 
 
@@ -128,3 +133,7 @@ def items(
 def item(s: Session, run_id: str, number: int) -> EvalItem | None:
     query = select(EvalItem).where(EvalItem.run_id == run_id, EvalItem.number == number)
     return s.scalars(query).one_or_none()
+
+
+def _open(run_id: str) -> Select[EvalRun]:
+    return select(EvalRun).where(EvalRun.id == run_id, EvalRun.state.in_(OPEN))

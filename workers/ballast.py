@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from pathlib import Path
 
 _NEARLY_NONE_BYTES = 8 << 20
@@ -14,6 +15,19 @@ class Ballast:
     def __init__(self, path: Path, size_bytes: int) -> None:
         self._path = path
         self._size_bytes = size_bytes
+        self._refused = False
+
+    def keep(self) -> None:
+        """Tend it by what is free on its own disk. One that refuses is told of once and stops nobody."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self.tend(shutil.disk_usage(self._path.parent).free)
+        except OSError as error:
+            if not self._refused:
+                _LOG.warning("the ballast cannot be tended: %s", error)
+            self._refused = True
+        else:
+            self._refused = False
 
     def tend(self, free_bytes: int) -> None:
         """Drop it where almost nothing is free any more; take it again once there is room for it several times over."""

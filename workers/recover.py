@@ -150,10 +150,9 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
     away = False
     while not ended.wait(_SWEEP_EVERY_S):
         try:
-            ballast.tend(blobs.free_bytes())
+            ballast.keep()
             bring_back(database, settings)
             make_way(database, settings)
-            grade_some(database, blobs)
             if redispatch(database, settings, in_broker):
                 dispatcher.wake()
             if time.monotonic() >= next_tidy_at:
@@ -168,6 +167,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
                     raise
                 except OSError as error:  # the disk's: jobs are brought back all the same
                     _LOG.warning("tidying is left to the next time: %s", error)
+            grade_some(database, blobs)  # last: blobs that are away, or slow rows, hold up nothing else of a sweep
         except Unavailable as error:
             if not away:
                 _LOG.warning("%s", error)

@@ -1,11 +1,14 @@
 """Evals over HTTP, graded by the reaper's own code: in steps, from where it stopped, and each row once."""
 
+import hashlib
 import json
 from typing import Any
 
 import httpx
 import pytest
 
+from db.blobs import CHUNK_BYTES
+from engine.graders import Graded, grade
 from tests.integration.api.live import Live, upload
 from workers import grading
 
@@ -50,6 +53,70 @@ def test_a_long_file_is_graded_in_steps_and_each_row_once(live: Live, eval_id, m
     )
     items = live.mine.get(f"{url}/output_items", params={"limit": 100}).json()["data"]
     assert [item["datasource_item"]["a"] for item in items] == [str(n) for n in range(50)]
+
+
+def test_a_file_with_a_byte_order_mark_is_graded_from_its_first_row(live: Live, eval_id):
+    rows = b"\n".join(json.dumps(row(n)).encode() for n in range(3))
+    file_id = upload(live.mine, b"\xef\xbb\xbf" + rows, "evals").json()["id"]
+    run = begun(live, eval_id, {"type": "file_id", "id": file_id}).json()
+    graded(live)
+    done = live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}").json()
+    assert (done["status"], done["result_counts"]["total"]) == ("completed", 3)
+
+
+def test_a_line_longer_than_what_is_read_at_once_is_one_row(live: Live, eval_id):
+    rows = [row(0), row(2) | {"item": {"a": "2", "pad": "x" * (2 * CHUNK_BYTES)}}, row(4)]
+    file_id = upload(live.mine, b"\n".join(json.dumps(row).encode() for row in rows), "evals").json()["id"]
+    run = begun(live, eval_id, {"type": "file_id", "id": file_id}).json()
+    graded(live)
+    assert live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}").json()["result_counts"]["passed"] == 3
+
+
+def test_a_run_that_cannot_be_graded_fails_and_the_others_go_on(live: Live, eval_id):
+    content = json.dumps(row(41)).encode()
+    file_id = upload(live.mine, content, "evals").json()["id"]
+    blob = live.service.blobs.path(hashlib.sha256(content).hexdigest())
+    blob.chmod(0o644)
+    blob.write_bytes(b"?" * len(content))
+    broken = begun(live, eval_id, {"type": "file_id", "id": file_id}).json()
+    sound = begun(live, eval_id, {"type": "file_content", "content": [row(1)]}).json()
+    graded(live)
+    runs = [live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}").json() for run in (broken, sound)]
+    assert [run["status"] for run in runs] == ["failed", "completed"]
+    assert "JSONDecodeError" in runs[0]["error"]["message"]
+
+
+def test_others_write_while_rows_are_graded(live: Live, eval_id, monkeypatch):
+    def writing(*asked: Any) -> Graded:
+        with live.database.write():
+            return grade(*asked)
+
+    monkeypatch.setattr(grading, "grade", writing)
+    run = begun(live, eval_id, {"type": "file_content", "content": [row(1)]}).json()
+    graded(live)
+    assert live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}").json()["status"] == "completed"
+
+
+def test_rows_that_another_graded_meanwhile_are_entered_once(live: Live, eval_id, monkeypatch):
+    def overtaken(*asked: Any) -> Graded:
+        monkeypatch.setattr(grading, "grade", grade)
+        graded(live)
+        return grade(*asked)
+
+    monkeypatch.setattr(grading, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(grading, "grade", overtaken)
+    run = begun(live, eval_id, {"type": "file_content", "content": [row(n) for n in range(5)]}).json()
+    graded(live)
+    done = live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}").json()
+    assert (done["status"], done["result_counts"]["total"]) == ("completed", 5)
+
+
+def test_a_sweep_whose_time_is_over_grades_one_row(live: Live, eval_id, monkeypatch):
+    monkeypatch.setattr(grading, "_BUDGET_S", 0.0)
+    for _ in range(2):
+        begun(live, eval_id, {"type": "file_content", "content": [row(n) for n in range(3)]})
+    assert grading.grade_some(live.database, live.service.blobs) == 1
+    graded(live)
 
 
 def test_a_row_that_lacks_a_variable_is_an_error_and_the_others_are_graded(live: Live, eval_id):

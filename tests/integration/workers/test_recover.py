@@ -2,11 +2,19 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
-from db import jobs, leases, orders, outbox
+import pytest
+from pydantic import SecretStr
+
+from db import evals, files, jobs, leases, orders, outbox
+from db.models import File
 from db.state import JobState
-from tests.integration.workers.workplace import Workplace
+from tests.integration.workers.workplace import Workplace, wait_until
+from tests.servers import free_port
 from workers import queue, recover
 
 
@@ -26,6 +34,32 @@ def send_all(workplace: Workplace) -> list[str]:
         due = outbox.pending(s, 100)
         outbox.mark_sent(s, [row.id for row in due])
     return [row.job_id for row in due]
+
+
+def begin_eval_run(workplace: Workplace, file_id: str) -> None:
+    source = {"type": "jsonl", "source": {"type": "file_id", "id": file_id}}
+    with workplace.database.write() as s:
+        made = evals.add(s, workplace.project_id, "eval", {})
+        evals.add_run(s, made, "run", {"data_source": source, "testing_criteria": []})
+
+
+def stored(workplace: Workplace, file_id: str) -> bool:
+    with workplace.database.read() as s:
+        return files.get(s, workplace.project_id, file_id) is not None
+
+
+@contextmanager
+def reaping(workplace: Workplace) -> Iterator[None]:
+    """The reaper sweeps meanwhile."""
+    ended = threading.Event()
+    reaper = threading.Thread(target=recover.run, args=(workplace.database, workplace.settings, ended))
+    reaper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        reaper.join(20)
+    assert not reaper.is_alive()
 
 
 def test_a_job_whose_lease_ran_out_is_queued_again(workplace: Workplace) -> None:
@@ -131,15 +165,37 @@ def test_a_disk_that_cannot_be_tidied_does_not_keep_jobs_from_being_brought_back
     stray = workplace.settings.runs_dir / job_id
     stray.parent.mkdir(parents=True)
     stray.write_text("where a folder belongs")
-    ended = threading.Event()
-    reaper = threading.Thread(target=recover.run, args=(workplace.database, workplace.settings, ended))
-    reaper.start()
-    time.sleep(1.5)
+    with reaping(workplace):
+        time.sleep(1.5)
+        lose(workplace, job_id)
+        workplace.wait(job_id, "queued", timeout_s=10)
+
+
+def test_a_bucket_that_is_away_holds_up_neither_leases_nor_expiry(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("db.bucket._GIVE_UP_AFTER", timedelta(seconds=0.1))
+    job_id, over = workplace.submit_tiny(), workplace.upload("over")
+    begin_eval_run(workplace, workplace.upload('{"item": {}}'))
+    with workplace.database.write() as s:
+        s.get_one(File, over).expires_at = time.time() - 1
     lose(workplace, job_id)
-    workplace.wait(job_id, "queued", timeout_s=10)
-    ended.set()
-    reaper.join(20)
-    assert not reaper.is_alive()
+    change(
+        workplace, backoff_s=0.0, blobs="s3://away", s3_endpoint=f"http://127.0.0.1:{free_port()}",
+        s3_access_key_id="key", s3_secret_access_key=SecretStr("secret"),
+    )  # fmt: skip
+    with reaping(workplace):
+        workplace.wait(job_id, "queued", timeout_s=10)
+        wait_until(lambda: not stored(workplace, over), "the file is deleted", 10)
+
+
+def test_a_ballast_that_cannot_be_taken_does_not_end_the_reaper(workplace: Workplace) -> None:
+    change(workplace, backoff_s=0.0, ballast_bytes=1 << 20)
+    (workplace.home / "ballast.part").mkdir()
+    job_id = workplace.submit_tiny()
+    lose(workplace, job_id)
+    with reaping(workplace):
+        workplace.wait(job_id, "queued", timeout_s=10)
 
 
 def test_of_a_job_that_goes_on_only_the_present_attempt_is_kept(workplace: Workplace) -> None:
