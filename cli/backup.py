@@ -19,8 +19,8 @@ _Folder = click.Path(file_okay=False, path_type=Path, resolve_path=True)
 def backup(folder: Path) -> None:
     """Save database, stored files and secret into FOLDER, a new or empty one; the service goes on meanwhile.
 
-    Stored files are hard links where FOLDER is on the same disk; those in a bucket stay there. Whoever can
-    read the backup can read all projects.
+    Stored files are hard links where FOLDER is on the same disk. Those in a bucket are not copied: to restore
+    needs that bucket, with the files still in it. Whoever can read the backup can read all projects.
     """
     say(of_storage("db.backup", "save", str(folder)))
     say(f"  next: TRAINYARD_HOME=/another/home trainyard restore {folder}")
@@ -29,7 +29,10 @@ def backup(folder: Path) -> None:
 @click.command()
 @click.argument("folder", type=_Folder)
 def restore(folder: Path) -> None:
-    """Bring a backup from FOLDER into TRAINYARD_HOME, which has to be empty. Jobs that ran go on from there."""
+    """Bring a backup from FOLDER into TRAINYARD_HOME, which has to be empty, and a new database.
+
+    Jobs that ran go on from there.
+    """
     say(of_storage("db.backup", "restore", str(folder)))
     say("  next: trainyard up")
 

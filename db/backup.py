@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import sys
+import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -29,11 +30,11 @@ _ROWS_AT_ONCE = 5000
 def save(settings: StorageSettings, folder: Path) -> dict[str, Any]:
     """Write a backup of this moment; what it holds.
 
-    The database comes first and the blobs that it names after it: they are kept an hour after nobody
-    names them any more, so none is gone by then. Blobs of a bucket stay there and are listed.
+    The database comes first and the blobs that it names after it: those of what is deleted meanwhile are
+    kept for TRAINYARD_KEEP_BLOBS_S. Blobs of a bucket are not copied: the backup is of use only with that bucket.
 
     Raises:
-        ValueError: the folder is not empty.
+        ValueError: the folder is not empty, or a blob is not stored.
     """
     _require_empty(folder, "a backup is written into a folder of its own")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -48,7 +49,7 @@ def save(settings: StorageSettings, folder: Path) -> dict[str, Any]:
     secret = settings.home / _SECRET
     if secret.exists():
         shutil.copy(secret, folder / _SECRET)
-    named = _named(path)
+    named = _named(f"sqlite:///{path}")
     if settings.blobs is None:
         _link_blobs(named, settings.open_blobs(low_space_bytes=0), folder / _BLOBS)
     told = {
@@ -72,19 +73,20 @@ def restore(settings: StorageSettings, folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} holds no finished backup: there is no {_TOLD}")
     told = json.loads((folder / _TOLD).read_text())
     _require_empty(settings.home, "a backup is restored into an empty home; set TRAINYARD_HOME to another")
+    _require_new(settings.database_url)
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     if _is_sqlite(settings.database_url):
-        shutil.copy(folder / _DATABASE, make_url(settings.database_url).database or "")
+        _copy_to_newest(folder / _DATABASE, _path(settings.database_url))
     else:
-        if migrate.current(settings.database_url) is not None:
-            raise ValueError("the database has tables already; create an empty one for the backup")
-        migrate.upgrade(settings.database_url, told["revision"])
-        _copy_rows(f"sqlite:///{folder / _DATABASE}", settings.database_url)
-    migrate.upgrade(settings.database_url)
+        with tempfile.TemporaryDirectory(dir=settings.home) as own:
+            newest = Path(own) / _DATABASE
+            _copy_to_newest(folder / _DATABASE, newest)
+            migrate.upgrade(settings.database_url)
+            _copy_rows(f"sqlite:///{newest}", settings.database_url)
     if (folder / _SECRET).exists():
         shutil.copy(folder / _SECRET, settings.home / _SECRET)
     if told["blobs_in"] == _BLOBS:
-        _bring_back_blobs(settings, BlobStore(folder / _BLOBS, low_space_bytes=0), _named(folder / _DATABASE))
+        _bring_back_blobs(settings, BlobStore(folder / _BLOBS, low_space_bytes=0), _named(settings.database_url))
     return told
 
 
@@ -102,14 +104,37 @@ def _require_empty(folder: Path, rule: str) -> None:
         raise ValueError(f"{folder} is not empty: {rule}")
 
 
+def _require_new(url: str) -> None:
+    """Raises ValueError: the database is there already. SQLite would apply an old log to whatever file it finds."""
+    if not _is_sqlite(url):
+        if migrate.current(url) is not None:
+            raise ValueError("the database has tables already; create an empty one for the backup")
+        return
+    for ending in ("", "-wal", "-shm", "-journal"):
+        file = f"{_path(url)}{ending}"
+        if Path(file).exists():
+            raise ValueError(f"{file} is there already; set TRAINYARD_DATABASE_URL to a new database for the backup")
+
+
+def _path(url: str) -> Path:
+    return Path(make_url(url).database or "")
+
+
 def _is_sqlite(url: str) -> bool:
     return make_url(url).get_backend_name() == "sqlite"
 
 
 def _copy_sqlite(url: str, target: Path) -> None:
     """One moment of a database that others write to."""
-    with closing(sqlite3.connect(make_url(url).database or "")) as source, closing(sqlite3.connect(target)) as copy:
+    with closing(sqlite3.connect(_path(url))) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
+
+
+def _copy_to_newest(saved: Path, target: Path) -> None:
+    """Of a SQLite database, at whatever revision, a copy at the newest."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(saved, target)
+    migrate.upgrade(f"sqlite:///{target}")
 
 
 def _copy_rows(source_url: str, target_url: str) -> None:
@@ -151,8 +176,8 @@ def _number_on(connection: Connection) -> None:
             connection.execute(select(func.setval(sequence, select(func.max(column)).scalar_subquery())))
 
 
-def _named(database: Path) -> set[str]:
-    opened = Database(f"sqlite:///{database}")
+def _named(url: str) -> set[str]:
+    opened = Database(url)
     with opened.read() as s:
         named = references.every(s)
     opened.close()
@@ -188,7 +213,11 @@ def main(arguments: list[str]) -> int:
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    sys.stdout.write(f"the database and the {told['blobs']} stored files that it names are {verb} {folder}\n")
+    if told["blobs_in"] == _BLOBS:
+        sys.stdout.write(f"the database and the {told['blobs']} stored files that it names are {verb} {folder}\n")
+    else:
+        stay = f"the {told['blobs']} stored files that it names stay in {told['blobs_in']} and are not copied"
+        sys.stdout.write(f"the database is {verb} {folder}; {stay}\n")
     return 0
 
 

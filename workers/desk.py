@@ -96,7 +96,7 @@ class Desk:
             answers.write(_failed(FailureClass.BUG, "desk_error", type(error).__name__, "The desk's log tells more."))
 
     def _laid_out(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The question, its job a run directory now."""
+        """The question, its job a run directory now, and what is in each folder of that told by a digest."""
         job = Job(
             id=question["ask"],
             project_id=question.pop("project_id"),
@@ -112,7 +112,7 @@ class Desk:
             os.utime(run_dir)
         else:
             self._lay_out(planned, run_dir)
-        return question | {"run_dir": str(run_dir)}
+        return question | {"run_dir": str(run_dir), "digests": stage.digests(planned.links)}
 
     def _lay_out(self, planned: stage.Plan, run_dir: Path) -> None:
         """Whole or not at all; the oldest used go when there are many."""

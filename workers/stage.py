@@ -81,6 +81,14 @@ def lay_out(planned: Plan, blobs: BlobStore, run_dir: Path) -> None:
         blobs.link_to(link.sha256, target)
 
 
+def digests(links: list[Link]) -> dict[str, str]:
+    """Of each folder of a run directory: equal where the names and bytes of all its files are."""
+    folders: dict[str, list[Link]] = {}
+    for link in sorted(links):
+        folders.setdefault(PurePosixPath(link.path).parts[0], []).append(link)
+    return {name: hashlib.sha256(json.dumps(found).encode()).hexdigest() for name, found in folders.items()}
+
+
 def share_cache(run_dir: Path, cache_dir: Path) -> None:
     """What the engine keeps by content outlives its run directory."""
     cache_dir.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,8 @@ class UnnamedBlobs:
     """Goes round the store, a few folders at a time.
 
     A blob is stored before the row that names it is written, so only what was stored `keep_s` ago
-    is looked at. Storing a blob again makes it new, and that is looked at once more as it is removed.
+    is looked at, and a backup copies blobs after rows, so what a deleted row names is kept for `keep_s` too.
+    Storing a blob again makes it new, and that is looked at once more as it is removed.
     """
 
     def __init__(self, database: Database, blobs: BlobStore, keep_s: float) -> None:
@@ -40,5 +41,5 @@ class UnnamedBlobs:
         if not old:
             return 0
         with self._database.read() as s:
-            named = references.named(s, old)
+            named = references.named(s, old, moment)
         return sum(self._blobs.discard(sha256, moment) for sha256 in old if sha256 not in named)

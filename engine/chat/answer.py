@@ -25,7 +25,7 @@ def chat(weights: Weights, asked: dict[str, Any], stop: StopFlag) -> Parts:
         SpecError: the chat template does not render them, or they leave no room for an answer.
         StopRequested: asked to stop between two tokens.
     """
-    subject = weights.of(RunDirectory(Path(asked["run_dir"])))
+    subject = weights.of(RunDirectory(Path(asked["run_dir"])), asked["digests"])
     ensure_chat_template(subject.tokenizer)
     prompt = prompt_tokens(asked["messages"], 1, subject.tokenizer)
     yield from _answers(weights, subject, [prompt], asked, stop)
@@ -38,7 +38,7 @@ def complete(weights: Weights, asked: dict[str, Any], stop: StopFlag) -> Parts:
         SpecError: a prompt leaves no room.
         StopRequested: asked to stop between two tokens.
     """
-    subject = weights.of(RunDirectory(Path(asked["run_dir"])))
+    subject = weights.of(RunDirectory(Path(asked["run_dir"])), asked["digests"])
     yield from _answers(weights, subject, [_tokens(subject, prompt) for prompt in asked["prompts"]], asked, stop)
 
 

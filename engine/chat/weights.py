@@ -2,7 +2,6 @@
 
 import copy
 from collections import OrderedDict
-from pathlib import Path
 from typing import Any
 
 from engine.model.adapters import load_adapter
@@ -23,17 +22,17 @@ class Weights:
         self._bases: OrderedDict[str, Any] = OrderedDict()
         self._adapters: OrderedDict[tuple[str, str], Subject] = OrderedDict()
 
-    def of(self, run: RunDirectory) -> Subject:
-        """The model in a run directory, or the adapter there over it.
+    def of(self, run: RunDirectory, digests: dict[str, str]) -> Subject:
+        """The model in a run directory, or the adapter there over it; what is in memory is found by their digests.
 
         Raises:
             SpecError: it does not load.
         """
-        key = f"{_identity(run.base_model())} {was_quantized(run.adapter)}"
+        key = f"{digests['model']} {was_quantized(run.adapter)}"
         base = self._base(key, run)
         if run.adapter is None:
             return Subject(base, tokenizer_of(run.base_model(), run.adapter), "model")
-        pair = key, _identity(run.adapter)
+        pair = key, digests["adapter"]
         if pair not in self._adapters:
             # The layers are made anew, for the adapter is put into them; the weights in them are the same tensors.
             shared = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
@@ -56,9 +55,3 @@ class Weights:
             self._bases[key] = model.requires_grad_(False).eval()
         self._bases.move_to_end(key)
         return self._bases[key]
-
-
-def _identity(folder: Path) -> str:
-    """The files of a folder, which are links to bytes that never change: the same in whatever folder they are."""
-    parts = sorted((path.name, path.stat().st_dev, path.stat().st_ino) for path in folder.iterdir() if path.is_file())
-    return repr(parts)

@@ -1,6 +1,7 @@
 """Files that come in parts: put together in their order, checked as any file is, and dropped when they do not fit."""
 
 import hashlib
+import time
 from typing import Any
 
 import httpx
@@ -88,11 +89,11 @@ def test_the_bytes_of_a_part_are_kept_until_the_upload_ends(live: Live):
     upload_id = announced(live, len(data))
     sent(live, upload_id, data)
     with live.database.read() as session:
-        assert references.named(session, [sha256]) == {sha256}
+        assert references.named(session, [sha256], time.time()) == {sha256}
         assert sha256 in references.every(session)
     live.mine.post(f"/v1/uploads/{upload_id}/cancel")
     with live.database.read() as session:
-        assert references.named(session, [sha256]) == set()
+        assert references.named(session, [sha256], time.time()) == set()
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,17 @@ def test_the_files_of_a_bucket_stay_there(s3: S3, tmp_path: Path):
     assert conditions(restored) == ["sound"]
 
 
+def test_it_is_told_that_the_files_of_a_bucket_are_not_in_the_backup(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    where = s3.settings(tmp_path.name)
+    in_use(StorageSettings(home=tmp_path / "home", **where))
+    for name, value in {"home": str(tmp_path / "home"), **where}.items():
+        monkeypatch.setenv(f"TRAINYARD_{name.upper()}", value)
+    assert backup.main(["save", str(tmp_path / "backup")]) == 0
+    assert f"stay in {where['blobs']} and are not copied" in capsys.readouterr().out
+
+
 def test_a_backup_goes_into_a_bucket_too(s3: S3, tmp_path: Path):
     backup.save(in_use(StorageSettings(home=tmp_path / "home")), tmp_path / "backup")
     restored = StorageSettings(home=tmp_path / "elsewhere", **s3.settings(tmp_path.name))
@@ -144,6 +155,29 @@ def test_a_database_that_is_in_use_is_not_restored_over(tmp_path: Path, postgres
     with pytest.raises(ValueError, match="has tables"):
         backup.restore(settings.model_copy(update={"home": tmp_path / "elsewhere"}), tmp_path / "backup")
     postgres.drop(settings.database_url)
+
+
+@pytest.mark.parametrize("ending", ["", "-wal", "-shm", "-journal"])
+def test_a_database_file_outside_the_home_is_not_restored_over(tmp_path: Path, ending: str):
+    backup.save(in_use(StorageSettings(home=tmp_path / "home")), tmp_path / "backup")
+    there = tmp_path / f"other.db{ending}"
+    there.write_bytes(b"in use")
+    settings = StorageSettings(home=tmp_path / "elsewhere", database_url=f"sqlite:///{tmp_path / 'other.db'}")
+    with pytest.raises(ValueError, match="is there already"):
+        backup.restore(settings, tmp_path / "backup")
+    assert there.read_bytes() == b"in use"
+    assert not settings.home.exists()
+
+
+def test_a_backup_of_an_older_schema_is_restored_to_the_newest(tmp_path: Path, empty_database_url: str):
+    settings = in_use(StorageSettings(home=tmp_path / "home"))
+    backup.save(settings, tmp_path / "backup")
+    migrate.downgrade(f"sqlite:///{tmp_path / 'backup/trainyard.db'}", "0006_plans")
+    restored = StorageSettings(home=tmp_path / "elsewhere", database_url=empty_database_url)
+    backup.restore(restored, tmp_path / "backup")
+    assert migrate.current(restored.database_url) == migrate.head()
+    assert rows(restored)["artifacts"] == rows(settings)["artifacts"]
+    assert conditions(restored) == ["sound"]
 
 
 def test_a_backup_that_was_not_finished_is_refused(tmp_path: Path):

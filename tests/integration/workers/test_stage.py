@@ -188,3 +188,10 @@ def test_an_empty_export_is_refused(workplace: Workplace, tmp_path: Path) -> Non
     (tmp_path / "output").mkdir()
     with pytest.raises(ValueError, match="holds no files"):
         stage.store(tmp_path / "output", workplace.blobs)
+
+
+def test_a_digest_tells_the_bytes_of_a_folder_whatever_lies_in_the_others() -> None:
+    base = [stage.Link("model/config.json", "c" * 64), stage.Link("model/model.safetensors", "b" * 64)]
+    one, other = (stage.digests([*base, stage.Link("adapter/weights", sha256 * 64)]) for sha256 in "12")
+    assert one["model"] == other["model"] == stage.digests(base[::-1])["model"]
+    assert one["adapter"] != other["adapter"]

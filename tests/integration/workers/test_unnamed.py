@@ -24,9 +24,9 @@ def store(workplace: Workplace, data: bytes, *, age_s: float = 2 * _HOUR_S) -> B
     return blob
 
 
-def remove(workplace: Workplace) -> int:
-    """Once round the whole store."""
-    return UnnamedBlobs(workplace.database, workplace.blobs, _HOUR_S).remove_some(time.time(), folders=256)
+def remove(workplace: Workplace, *, after_s: float = 0) -> int:
+    """Once round the whole store, after that time."""
+    return UnnamedBlobs(workplace.database, workplace.blobs, _HOUR_S).remove_some(time.time() + after_s, folders=256)
 
 
 def add_file(workplace: Workplace, blob: Blob) -> File:
@@ -42,12 +42,14 @@ def delete_file(workplace: Workplace, file: File) -> None:
         assert files.delete(s, workplace.project_id, file.id)
 
 
-def test_a_deleted_file_frees_its_bytes(workplace: Workplace) -> None:
+def test_a_deleted_file_frees_its_bytes_after_an_hour(workplace: Workplace) -> None:
     blob = store(workplace, b"rows")
     file = add_file(workplace, blob)
-    assert remove(workplace) == 0
+    assert remove(workplace, after_s=_HOUR_S + 60) == 0
     delete_file(workplace, file)
-    assert remove(workplace) == 1
+    assert remove(workplace, after_s=_HOUR_S - 60) == 0
+    assert workplace.blobs.exists(blob.sha256)
+    assert remove(workplace, after_s=_HOUR_S + 60) == 1
     assert not workplace.blobs.exists(blob.sha256)
 
 
@@ -55,7 +57,7 @@ def test_bytes_that_another_file_has_too_are_kept(workplace: Workplace) -> None:
     blob = store(workplace, b"rows")
     file, _ = add_file(workplace, blob), add_file(workplace, blob)
     delete_file(workplace, file)
-    assert remove(workplace) == 0
+    assert remove(workplace, after_s=_HOUR_S + 60) == 0
     assert workplace.blobs.exists(blob.sha256)
 
 
@@ -69,7 +71,8 @@ def test_a_checkpoint_that_was_thinned_out_frees_what_it_had_alone(workplace: Wo
             artifacts.publish_checkpoint(
                 s, job_id, lease.fence, step=step, layout="model", files=entries, metrics={}, lineage={}, keep=1
             )
-    assert remove(workplace) == 1
+    assert remove(workplace) == 0
+    assert remove(workplace, after_s=_HOUR_S + 60) == 1
     kept = [workplace.blobs.exists(blob.sha256) for blob in (tokenizer, first, second)]
     assert kept == [True, False, True]
 
