@@ -1,7 +1,7 @@
 """A resident engine: it answers questions, a JSON line each, until its input ends.
 
-`{"ask": "preview", ...}` is answered by lines `{"part": ...}` and a last one, `{"end": true}` or `{"failed": {...}}`.
-The line `{"ask": "stop"}` ends the answer that is being given, early and in good order.
+`{"id": 7, "ask": "preview", ...}` is answered by lines `{"id": 7, "part": ...}` and a last one, `{"id": 7, "end": true}`
+or `{"id": 7, "failed": {...}}`. The line `{"ask": "stop"}` ends the newest question's answer, early and in good order.
 """
 
 import json
@@ -56,32 +56,38 @@ _ANSWERS: dict[str, Callable[[dict[str, Any], StopFlag], Answer]] = {
 
 def serve(questions: IO[str], answers: IO[str]) -> None:
     """Answer one question after the other; each line is on its way when the next is made."""
+    waiting: queue.Queue[tuple[dict[str, Any], StopFlag] | None] = queue.Queue()
+    threading.Thread(target=_read, args=(questions, waiting), daemon=True).start()
+    while (told := waiting.get()) is not None:
+        _answer(*told, answers)
+
+
+def _answer(asked: dict[str, Any], stop: StopFlag, answers: IO[str]) -> None:
+    number = asked["id"]
+    try:
+        for part in _ANSWERS[asked["ask"]](asked, stop):
+            _write(answers, {"id": number, "part": part})
+    except StopRequested:
+        _write(answers, {"id": number, "end": True})
+    except Exception as error:  # noqa: BLE001 - the next question is answered all the same
+        traceback.print_exc()
+        failure = classified(error)
+        told = {"class": failure.failure, "code": failure.code, "message": failure.message, "mend": failure.mend}
+        _write(answers, {"id": number, "failed": told})
+    else:
+        _write(answers, {"id": number, "end": True})
+
+
+def _read(questions: IO[str], waiting: "queue.Queue[tuple[dict[str, Any], StopFlag] | None]") -> None:
+    """Each question gets a flag of its own: a stop that comes late stops nothing else."""
     stop = StopFlag()
-    waiting: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    threading.Thread(target=_read, args=(questions, waiting, stop), daemon=True).start()
-    while (asked := waiting.get()) is not None:
-        stop.requested = False
-        try:
-            for part in _ANSWERS[asked["ask"]](asked, stop):
-                _write(answers, {"part": part})
-        except StopRequested:
-            _write(answers, {"end": True})
-        except Exception as error:  # noqa: BLE001 - the next question is answered all the same
-            traceback.print_exc()
-            failure = classified(error)
-            told = {"class": failure.failure, "code": failure.code, "message": failure.message, "mend": failure.mend}
-            _write(answers, {"failed": told})
-        else:
-            _write(answers, {"end": True})
-
-
-def _read(questions: IO[str], waiting: "queue.Queue[dict[str, Any] | None]", stop: StopFlag) -> None:
     for line in questions:
         asked = json.loads(line)
         if asked["ask"] == "stop":
             stop.requested = True
         else:
-            waiting.put(asked)
+            stop = StopFlag()
+            waiting.put((asked, stop))
     waiting.put(None)
 
 

@@ -8,17 +8,21 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+from engine.errors import FailureClass
 from workers.process import ENGINE, ROOT, environment
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_ANSWER_BYTES = 256 << 20
+_LONGEST_SILENCE_S = 20.0
+"""From asking an answer to end to ending the process."""
 
 
 class ResidentDied(Exception):
-    """The process ended in the middle of an answer."""
+    """The process ended in the middle of an answer, or said what was not asked."""
 
 
 class Resident:
@@ -31,6 +35,7 @@ class Resident:
         self._log_path = log_path
         self._process: asyncio.subprocess.Process | None = None
         self._one_at_a_time = asyncio.Lock()
+        self._numbers = count(1)
         self._used_at = time.monotonic()
 
     @property
@@ -41,28 +46,27 @@ class Resident:
     async def ask(self, question: dict[str, Any]) -> AsyncIterator[bytes]:
         """The lines of the answer, as they come; who stops reading stops the answer.
 
+        What is left of an answer would be read as the next one's: a process that has not ended its answer is ended.
+
         Raises:
             ResidentDied: the process was killed, or crashed. One that died before it said a word is replaced first.
         """
         async with self._one_at_a_time:
-            process = await self._asked(question)
-            first = await _line_of(process)
-            if not first:
-                await process.wait()  # its death may not be known here yet
-                process = await self._asked(question)
-                first = await _line_of(process)
-            line = first
+            number = next(self._numbers)
             try:
-                while line and b'{"part"' in line[:8]:
+                line = await self._first_line(number, question)
+                while _is_part(line):
                     yield line
-                    line = await _line_of(process)
-            except GeneratorExit:
-                await self._silence(process)
+                    line = await self._line(number)
+                await self._conclude(line)
+            except (GeneratorExit, asyncio.CancelledError):
+                await self._silence(number)
+                raise
+            except BaseException:
+                await self.end()
                 raise
             finally:
                 self._used_at = time.monotonic()
-            if not line:
-                raise ResidentDied(f"the engine ended with exit code {await process.wait()}")
             yield line
 
     async def end_if_idle(self, idle_s: float) -> None:
@@ -79,15 +83,40 @@ class Resident:
         await self._process.wait()
         self._process = None
 
-    async def _asked(self, question: dict[str, Any]) -> asyncio.subprocess.Process:
+    async def _first_line(self, number: int, question: dict[str, Any]) -> bytes:
+        told = json.dumps({**question, "id": number}).encode() + b"\n"
+        await self._write(told)
+        line = await self._line(number)
+        if not line:
+            await self.end()  # its death may not be known here yet
+            await self._write(told)
+            line = await self._line(number)
+        return line
+
+    async def _line(self, number: int) -> bytes:
+        """The next line of an answer; nothing when the process ended before it was whole.
+
+        Raises:
+            ResidentDied: the line answers another question.
+            ValueError: it is longer than any answer should be.
+        """
+        assert self._process is not None, "it was asked"
+        assert self._process.stdout is not None, "it was opened with a pipe"
+        line = await self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            return b""
+        if not line.startswith(b'{"id": %d, ' % number):
+            raise ResidentDied("the engine answered another question")
+        return line
+
+    async def _write(self, told: bytes) -> None:
         process = self._process
         if process is None or process.returncode is not None:
             process = self._process = await self._started()
         assert process.stdin is not None, "it was opened with a pipe"
         with suppress(ConnectionError):  # its end is seen where its answer is read
-            process.stdin.write(json.dumps(question).encode() + b"\n")
+            process.stdin.write(told)
             await process.stdin.drain()
-        return process
 
     async def _started(self) -> asyncio.subprocess.Process:
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,16 +135,35 @@ class Resident:
         _LOG.info("engine %d answers questions", process.pid)
         return process
 
-    async def _silence(self, process: asyncio.subprocess.Process) -> None:
-        """Have the answer end, and read what is left of it."""
-        assert process.stdin is not None, "it was opened with a pipe"
-        with suppress(ConnectionError):
-            process.stdin.write(b'{"ask": "stop"}\n')
-            await process.stdin.drain()
-            while (line := await _line_of(process)) and b'{"part"' in line[:8]:
-                pass
+    async def _conclude(self, line: bytes) -> None:
+        """See to the process after the last line of an answer.
+
+        Raises:
+            ResidentDied: there was none.
+        """
+        assert self._process is not None, "it was asked"
+        if not line:
+            raise ResidentDied(f"the engine ended with exit code {await self._process.wait()}")
+        if json.loads(line).get("failed", {}).get("class") == FailureClass.BUG:
+            await self.end()  # what it has loaded may be what is wrong
+
+    async def _silence(self, number: int) -> None:
+        """Have the answer end, and read what is left of it; the process ends when that does not succeed in time."""
+        if self.pid is None:  # nothing was asked yet
+            return
+        silent = False
+        try:
+            async with asyncio.timeout(_LONGEST_SILENCE_S):
+                await self._write(b'{"ask": "stop"}\n')
+                while _is_part(line := await self._line(number)):
+                    pass
+                silent = bool(line)
+        except (TimeoutError, ResidentDied, ValueError) as error:
+            _LOG.warning("the engine does not end its answer: %r", error)
+        finally:
+            if not silent:
+                await self.end()
 
 
-async def _line_of(process: asyncio.subprocess.Process) -> bytes:
-    assert process.stdout is not None, "it was opened with a pipe"
-    return await process.stdout.readline()
+def _is_part(line: bytes) -> bool:
+    return b', "part": ' in line[:32]

@@ -50,8 +50,12 @@ def _tokens(subject: Subject, prompt: str | list[int]) -> list[int]:
         ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
         prompt = ids if begin is None else [begin, *ids]
     size = decoder_of(subject.model).get_input_embeddings().weight.shape[0]
-    if not prompt or max(prompt) >= size:
-        raise SpecError("invalid_prompt", f"a prompt is empty, or has a token above {size - 1}", "Change the prompt.")
+    if not prompt:
+        raise SpecError("invalid_prompt", "a prompt is empty", "Change the prompt.")
+    for place, token in enumerate(prompt, start=1):
+        if not 0 <= token < size:
+            message = f"token {place} of a prompt is {token}, and the model's tokens are 0 to {size - 1}"
+            raise SpecError("invalid_prompt", message, "Change the prompt.")
     return prompt
 
 

@@ -145,6 +145,13 @@ def test_a_prompt_beyond_the_positions_is_a_400_that_says_how_long_it_is(live: L
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
 
 
+@pytest.mark.parametrize("token", [-1, 10**6])
+def test_a_token_that_the_model_has_not_is_a_400_that_says_which(live: Live, desk, token: int):
+    answer = live.mine.post("/v1/completions", json={"model": "tiny", "prompt": [20, token, 21], "max_tokens": 3})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_prompt")
+    assert f"token 2 of a prompt is {token}," in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("client", ["mine", "theirs"])
 def test_a_model_that_is_not_there_is_a_404(live: Live, desk, client):
     name = {"mine": "tuneed", "theirs": "tuned"}[client]
