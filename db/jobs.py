@@ -15,8 +15,14 @@ from db.state import ENDED, JobState, sources
 # Built once: putting a statement together costs more than running it.
 _INSERT = insert(cast("Table", Job.__table__))
 _GET = select(Job).where(Job.id == bindparam("of_job"), Job.project_id == bindparam("of_project"))
-_FRESH_JOB = {"state": JobState.QUEUED.value, "fence": 0, "failures": 0, "dispatches": 0, "last_seq": 1}
+_FRESH_JOB = {"state": JobState.QUEUED.value, "fence": 0, "failures": 0, "dispatches": 0, "last_seq": 1, "batch": 0}
 _FRESH = {"synchronize_session": False, "populate_existing": True}
+# Only a held job makes way for another: saying so finds it by the index of leases.
+_CALL_OFF = (
+    update(Job)
+    .where(Job.preempted_by == bindparam("of_job"), Job.lease_expires_at.is_not(None))
+    .values(preempted_by=None)
+)
 
 
 class NewJob(NamedTuple):
@@ -35,7 +41,8 @@ def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:
     """Queued jobs, their messages to the broker and their first events, all in this transaction."""
     if not wanted:
         return []
-    fresh = _FRESH_JOB | {"created_at": time.time()}
+    now = time.time()
+    fresh = _FRESH_JOB | {"created_at": now, "queued_at": now}
     job_ids = [new_id("job") for _ in wanted]
     rows = [fresh | new._asdict() | {"id": job_id} for job_id, new in zip(job_ids, wanted, strict=True)]
     s.execute(_INSERT, rows)
@@ -100,13 +107,15 @@ def transition(
 
     The only place where `jobs.state` is written after the insert. It is one conditional UPDATE, so
     of two who try at once one finds nothing to change. The event carries the attempt, and `data`
-    beside the new state.
+    beside the new state. None makes way any longer for a job that is paused or has ended.
     """
     values = {"state": to.value, "last_seq": Job.last_seq + 1} | _entering(s, to) | (changes or {})
     statement = update(Job).where(Job.id == job_id, Job.state.in_(sources(to)), *conditions).values(values)
     job = s.scalars(statement.returning(Job), execution_options=_FRESH).one_or_none()
     if job is None:
         return None
+    if to is JobState.PAUSED or to in ENDED:
+        s.execute(_CALL_OFF, {"of_job": job_id}, execution_options={"synchronize_session": False})
     records.enter(
         s,
         job_id,
@@ -124,6 +133,7 @@ def _entering(s: Session, to: JobState) -> dict[str, Any]:
     """What a state means for the other columns, whoever brings it about."""
     if to is JobState.QUEUED:
         return {
+            "queued_at": clock.moment(s),
             "lease_expires_at": None,
             "heartbeat_at": None,
             "finished_at": None,

@@ -49,6 +49,7 @@ def claim(s: Session, job_id: str, *, worker: str, lease_s: float) -> Claim | No
         conditions=[or_(Job.not_before.is_(None), Job.not_before <= now)],
         changes={
             "fence": Job.fence + 1,
+            "batch": 0,
             "worker": worker,
             "lease_expires_at": now + lease_s,
             "heartbeat_at": now,

@@ -20,8 +20,10 @@ def arrange(s: Session, *, kinds: Collection[str], after_s: float) -> Job | None
     if waiting_id is None:
         return None
     fleet = workers.look(s)
-    waiting = s.get_one(Job, waiting_id)
-    if fleet.free() or not fleet.alive() or not _waited(s, waiting, fleet.now, after_s):
+    waiting = s.get_one(Job, waiting_id, with_for_update=True)  # so that it waits still when another makes way for it
+    if waiting.state != JobState.QUEUED or fleet.now - waiting.queued_at < after_s:
+        return None
+    if fleet.free() or not fleet.alive():
         return None
     lower = (
         select(Job)
@@ -40,11 +42,6 @@ def arrange(s: Session, *, kinds: Collection[str], after_s: float) -> Job | None
         return None
     _tell(s, job, waiting)
     return job
-
-
-def _waited(s: Session, job: Job, now: float, after_s: float) -> bool:
-    ended = select(Attempt.ended_at).where(Attempt.job_id == job.id, Attempt.number == job.fence)
-    return now - (s.scalars(ended).one_or_none() or job.created_at) >= after_s
 
 
 def _tell(s: Session, job: Job, waiting: Job) -> None:

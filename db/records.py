@@ -71,21 +71,24 @@ def append(
     events: Sequence[dict[str, Any]],
     metrics: Sequence[dict[str, Any]],
     lease_s: float,
+    batch: int | None = None,
 ) -> Renewal | None:
     """All that a run has to tell since the last time, and the renewal of its lease, in one fenced transaction.
 
     An event is {type, level, message, data, created_at}, a metric {split, step, values,
     created_at}. Numbers follow the time within a batch. A step told twice keeps the later figures.
-    None, and nothing written, when the fence is stale or the lease ran out.
+    `batch` counts up within an attempt: one that is in already, of which only the answer was lost,
+    is not written again. None, and nothing written, when the fence is stale or the lease ran out.
     """
     kept = {(metric["split"], metric["step"]): metric for metric in metrics}
     told = sorted([*events, *kept.values()], key=_told_at)
-    standing = _standing(events, metrics)
+    standing = _standing(events, metrics) | ({} if batch is None else {"batch": batch})
     given = {f"new_{name}": value for name, value in standing.items()} | clock.given(s)
     given |= {"of_job": job_id, "of_fence": fence, "told": len(told), "lease_s": lease_s}
     row = s.execute(_advance(clock.dialect(s), frozenset(standing)), given).one_or_none()
     if row is None:
-        return None
+        # A batch that is in already is refused too: a renewal alone tells which it was.
+        return None if batch is None else append(s, job_id, fence, events=(), metrics=(), lease_s=lease_s)
     _write(s, job_id, fence, told, row.last_seq - len(told))
     return Renewal(row.cancel_requested_at is not None, row.state == JobState.PAUSING or row.preempted_by is not None)
 
@@ -233,6 +236,8 @@ def _advance(dialect: str, standing: frozenset[str]) -> Any:
         jobs.state.in_(sorted(HELD)),
         jobs.lease_expires_at > now,
     )
+    if "batch" in standing:
+        statement = statement.where(jobs.batch < values["batch"])
     return statement.values(values).returning(jobs.last_seq, jobs.state, jobs.preempted_by, jobs.cancel_requested_at)
 
 

@@ -61,6 +61,7 @@ class Supervision:
         self._tail = Tail(attempt.run_dir / "events.jsonl")
         self._events: list[dict[str, Any]] = []
         self._metrics: list[dict[str, Any]] = []
+        self._batch = 1
         self._written_at = 0.0
         self._asked: signal.Signals | None = None
         self._kill_at = float("inf")
@@ -153,15 +154,20 @@ class Supervision:
             return
         asked_at = time.monotonic()
         renewal = self._lease.write(self._append)
-        self._lease.renewed(asked_at, renewal)
-        self._events, self._metrics = [], []
-        self._written_at = time.monotonic()
+        self._written(asked_at, renewal)
 
-    def _append(self, s: Session) -> leases.Renewal | None:
+    def _append(self, s: Session, *more: dict[str, Any]) -> leases.Renewal | None:
         lease = self._lease
         return records.append(
-            s, lease.job.id, lease.fence, events=self._events, metrics=self._metrics, lease_s=lease.lease_s
-        )
+            s, lease.job.id, lease.fence,
+            events=[*self._events, *more], metrics=self._metrics, lease_s=lease.lease_s, batch=self._batch,
+        )  # fmt: skip
+
+    def _written(self, asked_at: float, renewal: leases.Renewal | None) -> None:
+        self._lease.renewed(asked_at, renewal)
+        self._events, self._metrics = [], []
+        self._batch += 1
+        self._written_at = time.monotonic()
 
     def _publish_checkpoint(self, saved: CheckpointSaved) -> None:
         """Files first, then the artifact and its event in one fenced transaction with all that was told before."""
@@ -199,10 +205,7 @@ class Supervision:
                 "data": facts,
                 "created_at": saved.time,
             }
-            renewal = records.append(
-                s, lease.job.id, lease.fence,
-                events=[*self._events, event], metrics=self._metrics, lease_s=lease.lease_s,
-            )  # fmt: skip
+            renewal = self._append(s, event)
             if renewal is None:
                 raise LeaseLostError(lease.job.id)
             return renewal
@@ -210,9 +213,7 @@ class Supervision:
         asked_at = time.monotonic()
         with traces.span("job.checkpoint", step=saved.step):
             renewal = lease.write(publish)
-        lease.renewed(asked_at, renewal)
-        self._events, self._metrics = [], []
-        self._written_at = time.monotonic()
+        self._written(asked_at, renewal)
 
     def _store(self, folder: Path) -> list[FileEntry]:
         """Put a checkpoint into the blob store; meanwhile a cancel or a stop still reaches the engine."""

@@ -71,6 +71,8 @@ class Job(Row):
     plan_id: Mapped[str | None] = mapped_column(ForeignKey("plans.id"))
     base_artifact_id: Mapped[str | None] = mapped_column(ForeignKey("artifacts.id", use_alter=True))
     created_at: Mapped[float]
+    queued_at: Mapped[float] = mapped_column(server_default="0")
+    """When it last began to wait for a worker."""
     started_at: Mapped[float | None]
     finished_at: Mapped[float | None]
     fence: Mapped[int] = mapped_column(default=0)
@@ -87,6 +89,8 @@ class Job(Row):
     dispatched_at: Mapped[float | None]
     dispatches: Mapped[int] = mapped_column(default=0)
     last_seq: Mapped[int] = mapped_column(default=0)
+    batch: Mapped[int] = mapped_column(default=0, server_default="0")
+    """The number of the newest batch of records that its attempt told."""
     step: Mapped[int | None]
     total_steps: Mapped[int | None]
     progress: Mapped[dict[str, Any] | None]

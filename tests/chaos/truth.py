@@ -84,6 +84,10 @@ def _faults_of(s: Session, job: Job, undisturbed: Outcome) -> Iterable[tuple[str
     points = [(record.split, record.step) for record in told if record.type == "metrics"]
     if len(points) != len(set(points)):
         yield "doubled metric points", f"{len(points) - len(set(points))} are told twice"
+    events = [(record.attempt, record.type, record.created_at, record.message) for record in told]
+    events = [event for event in events if event[1] != "metrics"]
+    if len(events) != len(set(events)):
+        yield "doubled events", f"{len(events) - len(set(events))} are told twice"
     if missing := sorted(set(undisturbed.figures) - {(split or "", step or 0) for split, step in points}):
         yield "lost metric points", f"{missing[:3]} of {len(missing)}"
     if fault := stale_write(told):
@@ -135,6 +139,7 @@ CHECKS = (
     "lost jobs",
     "lost metric points",
     "doubled metric points",
+    "doubled events",
     "doubled artifacts",
     "stale writes",
     "other weights",

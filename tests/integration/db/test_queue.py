@@ -2,12 +2,16 @@
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from db import leases, orders, preemption, projects, queue, records, workers
+from db.models import Attempt, Job
 from db.queue import Place
+from db.state import JobState
 from tests.integration.db.work import Work, metric
 
 KINDS = ("sft",)
@@ -243,6 +247,32 @@ def test_none_makes_way_before_the_other_has_waited(work: Work):
     work.submit(priority=2)
     assert arrange(work, after_s=60) is None
     assert arrange(work, after_s=0) == low
+
+
+@pytest.mark.parametrize("began", ["resumed", "tried again"])
+def test_a_job_waits_anew_from_when_it_is(work: Work, began: str):
+    high = work.submit(priority=2)
+    if began == "resumed":
+        work.write(orders.pause, work.project_id, high)
+    else:
+        fence = work.run(high)
+        work.write(leases.settle, high, fence, state=JobState.FAILED, failure="bug", code="c", message="m", mend="n")
+    with work.database.write() as s:
+        s.execute(update(Job).values(created_at=Job.created_at - 3600, queued_at=Job.queued_at - 3600))
+        s.execute(update(Attempt).values(ended_at=Attempt.ended_at - 3600))
+    low = running_with(work, "w1", 9.0)
+    work.write(orders.resume if began == "resumed" else orders.retry, work.project_id, high)
+    assert arrange(work, after_s=600) is None
+    assert arrange(work, after_s=0) == low
+
+
+@pytest.mark.parametrize("order", [orders.cancel, orders.pause])
+def test_none_makes_way_for_one_that_no_longer_waits(work: Work, order: Callable[..., object]):
+    low = running_with(work, "w1", 9.0)
+    high = work.submit(priority=2)
+    assert arrange(work) == low
+    work.write(order, work.project_id, high)
+    assert work.write(leases.renew, low, 1, lease_s=60) == leases.Renewal()
 
 
 def test_what_cannot_save_does_not_make_way(work: Work):

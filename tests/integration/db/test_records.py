@@ -10,8 +10,8 @@ from db import leases, orders, records
 from tests.integration.db.work import Work, event, metric
 
 
-def append(work: Work, job_id: str, fence: int, *, events=(), metrics=()) -> leases.Renewal | None:
-    return work.write(records.append, job_id, fence, events=events, metrics=metrics, lease_s=60)
+def append(work: Work, job_id: str, fence: int, *, events=(), metrics=(), batch=None) -> leases.Renewal | None:
+    return work.write(records.append, job_id, fence, events=events, metrics=metrics, lease_s=60, batch=batch)
 
 
 @pytest.fixture
@@ -67,6 +67,24 @@ def test_figures_that_are_not_finite_are_kept_as_null(work: Work, running: tuple
     append(work, job_id, fence, metrics=[metric(1, math.nan), metric(2, math.inf), metric(3, None)])
     rows, _ = work.read(records.metrics_page, job_id, limit=10)
     assert [row.values for row in rows] == [{"loss": None}] * 3
+
+
+def test_a_batch_that_is_in_already_renews_the_lease_and_writes_nothing(work: Work, running: tuple[str, int]):
+    job_id, fence = running
+    for batch in (1, 1, 2, 2):
+        told = {"events": [event(str(batch))], "metrics": [metric(batch)]}
+        assert append(work, job_id, fence, **told, batch=batch) == leases.Renewal()
+    told = work.records(job_id)[3:]
+    assert [record.message or record.step for record in told] == ["1", 1, "2", 2]
+    assert append(work, job_id, fence - 1, events=[event()], batch=2) is None
+
+
+def test_the_batches_of_another_attempt_are_counted_anew(work: Work, running: tuple[str, int]):
+    job_id, fence = running
+    append(work, job_id, fence, events=[event("first")], batch=5)
+    work.write(leases.release, job_id, fence, outcome="stopped", message="")
+    append(work, job_id, work.run(job_id), events=[event("second")], batch=1)
+    assert work.records(job_id)[-1].message == "second"
 
 
 def test_any_text_of_an_engine_can_be_told(work: Work, running: tuple[str, int]):

@@ -103,4 +103,4 @@ def test_a_job_of_the_first_release_can_be_read_after_an_upgrade(empty_database_
         job = jobs.get(s, "proj-1", "job-1")
     database.close()
     assert job is not None
-    assert (job.spec, job.state) == (_SPEC, "queued")
+    assert (job.spec, job.state, job.queued_at) == (_SPEC, "queued", 1000.25)

@@ -2,16 +2,22 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 
 from db import leases, orders
 from db.blobs import Blob, BlobStore
-from tests.integration.workers.puppets import Stage, checkpoint, finished, metrics, started
+from db.errors import Unavailable
+from db.session import Session
+from tests.integration.workers.puppets import Stage, checkpoint, finished, metrics, start, started
 from tests.integration.workers.workplace import Workplace, alive, wait_until
 from workers import recover, settle
 from workers.claim import LeaseLostError
+from workers.supervise import Supervision
 
 
 def told_steps(workplace: Workplace, job_id: str) -> list[int | None]:
@@ -50,6 +56,30 @@ def test_many_lines_at_once_are_all_written(workplace: Workplace) -> None:
     with workplace.claim(job_id) as lease:
         Stage(workplace, lease, [*(metrics(step) for step in range(1, 1201)), ("exit", 0)]).supervise()
     assert len(workplace.losses(job_id)) == 1200
+
+
+def test_nothing_is_told_twice_when_the_answers_to_its_commits_are_lost(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = workplace.submit_tiny()
+    write, lost = workplace.database.write, cycle([True, False])
+
+    @contextmanager
+    def committed_unheard() -> Iterator[Session]:
+        with write() as s:
+            yield s
+        if next(lost):
+            raise Unavailable("the connection went away after the commit")
+
+    script = [started(), metrics(1), *checkpoint(1), metrics(2), ("exit", 1)]
+    with workplace.claim(job_id) as lease:
+        staged = Stage(workplace, lease, script)
+        lease.begin_running()
+        monkeypatch.setattr(workplace.database, "write", committed_unheard)
+        Supervision(staged.attempt, start(staged.attempt.run_dir)).run()
+    told = [record.type for record in workplace.records(job_id)]
+    assert told[-4:] == ["started", "metrics", "checkpoint", "metrics"]
+    assert told.count("started") == told.count("checkpoint") == 1
 
 
 def test_a_checkpoint_is_told_with_its_artifact_and_its_files_are_stored(workplace: Workplace) -> None:
