@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from db import leases, orders, outbox
+from db import leases, orders, outbox, queue
 from db.models import Attempt
 from db.session import Database
 from db.state import JobState
@@ -247,7 +247,7 @@ def test_as_many_messages_are_wanted_as_jobs_wait_whose_time_has_come(work: Work
     work.claim(work.submit())
     later = work.submit()
     work.write(leases.release, later, work.run(later), outcome="stopped", message="later", delay_s=600)
-    assert work.read(leases.waiting) == 1
+    assert work.read(queue.startable) == 1
 
 
 def test_the_more_urgent_of_the_unclaimed_come_first(work: Work):
