@@ -130,6 +130,8 @@ def create(
     """Make a job. Data files that the spec names by path (relative to it) are checked and uploaded."""
     if (path is None) == (plan_id is None):
         raise click.UsageError("Give a spec with -f, or a plan with --plan.")
+    if plan_id is not None and (assignments or dry_run):
+        raise click.UsageError("A plan is made as it is; change or dry-run the spec, with -f, and take its new plan.")
     client = Client()
     body = {"plan_id": plan_id} if path is None else _spec_at(client, path, assignments)
     if dry_run:

@@ -80,8 +80,9 @@ def runs(
 
 
 def open_runs(s: Session, limit: int) -> list[str]:
-    """Runs that are still to be graded, oldest first."""
-    waiting = select(EvalRun.id).where(EvalRun.state.in_(OPEN), EvalRun.deleted_at.is_(None))
+    """Runs that are still to be graded, oldest first; those of a deleted eval are not."""
+    waiting = select(EvalRun.id).join(Eval, Eval.id == EvalRun.eval_id).where(EvalRun.state.in_(OPEN))
+    waiting = waiting.where(EvalRun.deleted_at.is_(None), Eval.deleted_at.is_(None))
     return list(s.scalars(waiting.order_by(EvalRun.id).limit(limit)))
 
 

@@ -11,7 +11,7 @@ from db.blobs import LOW_SPACE_BYTES, BlobStore
 class StorageSettings(BaseSettings):
     """Read from `TRAINYARD_...` in the environment. The folder is made by whoever writes to it first."""
 
-    model_config = SettingsConfigDict(env_prefix="TRAINYARD_")
+    model_config = SettingsConfigDict(env_prefix="TRAINYARD_", env_ignore_empty=True)
 
     home: Path = Field(default_factory=lambda: Path.home() / ".local/share/trainyard")
     database_url: str = Field(default_factory=lambda data: f"sqlite:///{data['home'] / 'trainyard.db'}")

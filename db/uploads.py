@@ -57,10 +57,11 @@ def parts(s: Session, upload_id: str) -> dict[str, UploadPart]:
     return {part.id: part for part in s.scalars(select(UploadPart).where(UploadPart.upload_id == upload_id))}
 
 
-def received_bytes(s: Session, upload_id: str) -> int:
-    """The size of all parts that have come."""
-    total = select(func.coalesce(func.sum(UploadPart.size_bytes), 0)).where(UploadPart.upload_id == upload_id)
-    return int(s.execute(total).scalar_one())
+def received(s: Session, upload_id: str) -> tuple[int, int]:
+    """How many parts have come, and their bytes together."""
+    total = select(func.count(), func.coalesce(func.sum(UploadPart.size_bytes), 0))
+    count, size_bytes = s.execute(total.where(UploadPart.upload_id == upload_id)).one()
+    return count, int(size_bytes)
 
 
 def end(s: Session, upload: Upload, state: str, file_id: str | None = None) -> Upload:
@@ -69,3 +70,9 @@ def end(s: Session, upload: Upload, state: str, file_id: str | None = None) -> U
     s.flush()
     s.execute(delete(UploadPart).where(UploadPart.upload_id == upload.id))
     return upload
+
+
+def forget_expired(s: Session, kept_s: float) -> int:
+    """Drop the parts of uploads that expired so long ago; how many. Till then a backup may want their bytes."""
+    late = select(Upload.id).where(Upload.state == "pending", Upload.expires_at <= time.time() - kept_s)
+    return len(s.scalars(delete(UploadPart).where(UploadPart.upload_id.in_(late)).returning(UploadPart.id)).all())

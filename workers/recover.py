@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kombu.exceptions import OperationalError
 
-from db import files, intents, jobs, leases, logs, outbox, preemption, queue, workers
+from db import files, intents, jobs, leases, logs, outbox, preemption, queue, uploads, workers
 from db.errors import InUse, Unavailable
 from db.session import Database
 from db.state import ENDED, JobState
@@ -127,9 +127,10 @@ def expire_files(database: Database) -> int:
 
 
 def purge(database: Database) -> int:
-    """Drop the records of messages, creates and workers that are a while old; how many."""
+    """Drop the records of messages, creates, workers and cut uploads that are a while old; how many."""
     with database.write() as s:
-        return outbox.purge(s, _SENT_KEPT_S) + workers.forget(s, _WORKERS_KEPT_S) + intents.purge(s)
+        sent, gone = outbox.purge(s, _SENT_KEPT_S), workers.forget(s, _WORKERS_KEPT_S)
+        return sent + gone + intents.purge(s) + uploads.forget_expired(s, _UPLOAD_AT_MOST_S)
 
 
 def _listed(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from db import audit, files
 from db.errors import LowSpace
 from db.models import File
 from db.paging import Order
+from db.session import Session
 
 # Chunks come in network-sized; fewer and larger hand-overs to a thread cost less.
 _HANDOVER_BYTES = 512 * 1024
@@ -27,7 +28,7 @@ async def receive(service: Service, caller: Caller, request: Request) -> FileObj
     try:
         await pour(service, request, upload.feed)
         received = await to_thread.run_sync(upload.finish)
-        return await to_thread.run_sync(_enter, service, caller, received)
+        return await to_thread.run_sync(_entered, service, caller, received)
     finally:
         upload.close()
 
@@ -62,21 +63,26 @@ def _check_size(service: Service, size_bytes: int) -> None:
         raise ApiError(413, "file_too_large", f"the body is larger than a file of {limit:,} bytes", param="file")
 
 
-def _enter(service: Service, caller: Caller, received: Received) -> FileObject:
+def _entered(service: Service, caller: Caller, received: Received) -> FileObject:
     with service.database.write() as session:
-        file = files.add(
-            session,
-            caller.project_id,
-            filename=received.filename,
-            purpose=received.purpose,
-            size_bytes=received.blob.size_bytes,
-            sha256=received.blob.sha256,
-            format=received.format,
-            row_count=received.row_count,
-            expires_after_s=received.expires_after_s,
-        )
-        audit.note(session, "file.create", file.id)
-        return file_object(file)
+        return file_object(enter(session, caller, received))
+
+
+def enter(session: Session, caller: Caller, received: Received) -> File:
+    """The file of bytes that are stored, however they came."""
+    file = files.add(
+        session,
+        caller.project_id,
+        filename=received.filename,
+        purpose=received.purpose,
+        size_bytes=received.blob.size_bytes,
+        sha256=received.blob.sha256,
+        format=received.format,
+        row_count=received.row_count,
+        expires_after_s=received.expires_after_s,
+    )
+    audit.note(session, "file.create", file.id)
+    return file
 
 
 def page(

@@ -13,7 +13,7 @@ from api.intents import once
 from api.jobs.schemas import JobObject
 from api.jobs.views import fresh_objects
 from api.validation import invalid
-from db import about, artifacts, audit, files, jobs, lineage, plans, traces
+from db import about, artifacts, audit, files, jobs, lineage, plans, records, traces
 from db.intents import Ask
 from db.models import Artifact, File
 from db.session import Session
@@ -32,16 +32,22 @@ class Pinned(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """A spec on its way in, whose it is, what the audit log tells of its request, and what a repeat is recognised by."""
+    """A spec on its way in, whose it is, what the audit log tells of its request, and what a repeat is recognised by.
+
+    `warnings`, by the type of the event, are the first that the job's log tells.
+    """
 
     project_id: str
     spec: AnySpec
     plan_id: str | None = None
     request: Mapping[str, Any] = {}
     ask: Ask | None = None
+    warnings: Mapping[str, str] = {}
 
 
-async def create(service: Service, caller: Caller, body: Any, ask: Ask | None = None) -> JobObject:
+async def create(
+    service: Service, caller: Caller, body: Any, ask: Ask | None = None, warnings: Mapping[str, str] | None = None
+) -> JobObject:
     """A queued job, or the one that the same request made before. The dispatcher is told after the commit.
 
     The body is a spec, or {"plan_id": ...} and nothing beside it.
@@ -56,7 +62,7 @@ async def create(service: Service, caller: Caller, body: Any, ask: Ask | None = 
         submission = Submission(caller.project_id, read_spec(body))
     service.blobs.require_space()
     with traces.span("job.create", project_id=caller.project_id, kind=submission.spec.kind):
-        shown = await service.intake.put(submission._replace(request=about.now(), ask=ask))
+        shown = await service.intake.put(submission._replace(request=about.now(), ask=ask, warnings=warnings or {}))
     service.dispatcher.wake()
     return shown
 
@@ -101,8 +107,11 @@ def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObjec
     keep = cache(partial(files.keep, session))  # a sweep names the same files again and again
     checked = [_traced(_checked(session, keep, each.project_id, each.spec, each.plan_id), each) for each in submissions]
     rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
-    requests = [each.request for each, new in zip(submissions, checked, strict=True) if isinstance(new, jobs.NewJob)]
-    audit.note_all(session, "job.create", [(request, row.id) for request, row in zip(requests, rows, strict=True)])
+    sound = [each for each, new in zip(submissions, checked, strict=True) if isinstance(new, jobs.NewJob)]
+    audit.note_all(session, "job.create", [(each.request, row.id) for each, row in zip(sound, rows, strict=True)])
+    for each, row in zip(sound, rows, strict=True):
+        for event_type, message in each.warnings.items():
+            records.note(session, row.id, event_type, "warn", message)
     made = iter(fresh_objects(session, rows))
     return [next(made) if isinstance(new, jobs.NewJob) else new for new in checked]
 

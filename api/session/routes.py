@@ -2,38 +2,29 @@
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
-from pydantic import ValidationError
 
 from api.answers import answer
 from api.auth import Caller, wrong_key
-from api.bodies import read_json
+from api.bodies import documented_body, read_as
 from api.deps import CallerDep, Service, ServiceDep
 from api.errors import documented
 from api.me import of_caller
 from api.session.schemas import SessionObject, SignIn
 from api.session.seal import COOKIE, Ticket
-from api.validation import invalid
 
 router = APIRouter(prefix="/session", tags=["session"])
 
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": SignIn.model_json_schema()}},
-    }
-}
-
 
 @router.post(
-    "", status_code=201, response_model=SessionObject, responses=documented(401, 413, 415, 422), openapi_extra=_BODY
+    "",
+    status_code=201,
+    response_model=SessionObject,
+    responses=documented(401, 413, 415, 422),
+    openapi_extra=documented_body(SignIn),
 )
 async def sign_in(service: ServiceDep, request: Request) -> Response:
     """Open a session with an API key: the answer sets a cookie that stands for the key."""
-    body = await read_json(request, service.settings.max_body_bytes)
-    try:
-        wanted = SignIn.model_validate(body)
-    except ValidationError as error:
-        raise invalid(error.errors(), body) from error
+    wanted = await read_as(SignIn, request, service.settings.max_body_bytes)
     caller = await service.keyring.caller(wanted.key.strip())
     if caller is None:
         raise wrong_key()

@@ -36,21 +36,21 @@ async def create(service: Service, caller: Caller, asked: JobRequest, ask: Ask |
         ApiError: 400, as OpenAI answers whatever is wrong in such a request.
     """
     try:
-        job = await submit.create(service, caller, translation.multiplied(translation.spec_of(asked), asked), ask)
+        spec = translation.multiplied(translation.spec_of(asked), asked)
+        job = await submit.create(service, caller, spec, ask, _warnings(asked.integrations or []))
     except ApiError as refusal:
         if refusal.status_code in {404, 422}:
             refusal.status_code = 400
         raise
-    if asked.integrations:
-        await to_thread.run_sync(_tell_integrations, service, job.id, asked.integrations)
     return await to_thread.run_sync(show, service, caller, job.id)
 
 
-def _tell_integrations(service: Service, job_id: str, integrations: Sequence[Integration]) -> None:
+def _warnings(integrations: Sequence[Integration]) -> dict[str, str]:
+    """What the job's log tells of integrations, if there are any."""
+    if not integrations:
+        return {}
     named = ", ".join(sorted({integration.type for integration in integrations}))
-    message = f"integrations ({named}) are taken and not served: nothing of this job is sent there"
-    with service.database.write() as session:
-        records.note(session, job_id, "integrations", "warn", message)
+    return {"integrations": f"integrations ({named}) are taken and not served: nothing of this job is sent there"}
 
 
 def find(session: Session, caller: Caller, job_id: str) -> Job:

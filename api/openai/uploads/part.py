@@ -42,10 +42,15 @@ class Part:
 
     def take(self, data: bytes) -> None:
         assert self._writer is not None, "a field has begun"
-        if self._writer.size_bytes + len(data) > self._most_bytes:
-            message = f"the upload was announced with fewer bytes: at most {self._most_bytes:,} more fit in"
-            raise ApiError(413, "upload_too_large", message, param="data")
+        require_room(self._writer.size_bytes + len(data), self._most_bytes)
         self._writer.write(data)
 
     def end(self) -> None:
         """All of it is stored at the end of the body."""
+
+
+def require_room(size_bytes: int, most_bytes: int) -> None:
+    """Raises ApiError 413 for a part that is too large."""
+    if size_bytes > most_bytes:
+        message = f"the upload was announced with fewer bytes: at most {most_bytes:,} more fit in"
+        raise ApiError(413, "upload_too_large", message, param="data")

@@ -10,6 +10,8 @@ from api.files.schemas import FileObject, file_object
 from api.files.upload import ALL_PURPOSES, EXPIRES_AFTER_S
 from db.models import File, Upload, UploadPart
 
+MAX_PARTS = 10_000
+
 
 class ExpiresAfter(BaseModel):
     """When the file is to go by itself."""
@@ -37,7 +39,7 @@ class CompleteRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    part_ids: Annotated[list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=10_000)]
+    part_ids: Annotated[list[Annotated[str, Field(max_length=100)]], Field(min_length=1, max_length=MAX_PARTS)]
     md5: Annotated[str, Field(pattern=r"^[0-9a-fA-F]{32}$")] | None = None
 
 

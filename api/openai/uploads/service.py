@@ -9,11 +9,12 @@ from fastapi import Request
 from api.auth import Caller
 from api.deps import Service
 from api.errors import ApiError, conflict, not_found
-from api.files.service import pour
-from api.files.upload import ALL_PURPOSES, STORED_AS_IS, invalid_field, invalid_file, plain_name
+from api.files.service import enter, pour
+from api.files.upload import ALL_PURPOSES, STORED_AS_IS, Received, invalid_field, invalid_file, plain_name
 from api.intents import once
-from api.openai.uploads.part import Part
+from api.openai.uploads.part import Part, require_room
 from api.openai.uploads.schemas import (
+    MAX_PARTS,
     CompleteRequest,
     PartObject,
     UploadObject,
@@ -28,6 +29,9 @@ from db.intents import Ask
 from db.models import Upload, UploadPart
 from db.session import Session
 from engine.rows import RowChecker
+
+_TIMES = 3
+"""What an upload takes, of what a file is made of: a client that lost an answer sends a part again."""
 
 
 def create(service: Service, caller: Caller, asked: UploadRequest, ask: Ask | None) -> UploadObject:
@@ -80,16 +84,23 @@ async def receive_part(service: Service, caller: Caller, upload_id: str, request
 
 
 def _room(service: Service, caller: Caller, upload_id: str) -> int:
-    """The bytes of one part at most. A part may come twice: a client that lost an answer sends it again."""
+    """The bytes of one part at most, as far as is known before it has come."""
     with service.database.read() as session:
-        upload = _pending(uploads.get(session, caller.project_id, upload_id), upload_id)
-        left = 3 * upload.size_bytes - uploads.received_bytes(session, upload_id)
-        return min(upload.size_bytes, left)
+        return _left(session, _pending(uploads.get(session, caller.project_id, upload_id), upload_id))
+
+
+def _left(session: Session, upload: Upload) -> int:
+    """The bytes of one part at most. Raises ApiError 413 when no part is taken any more."""
+    count, size_bytes = uploads.received(session, upload.id)
+    if count >= _TIMES * MAX_PARTS:
+        raise ApiError(413, "too_many_parts", f"the upload has {count:,} parts; {MAX_PARTS:,} make a file at most")
+    return min(upload.size_bytes, _TIMES * upload.size_bytes - size_bytes)
 
 
 def _enter_part(service: Service, caller: Caller, upload_id: str, blob: Blob) -> PartObject:
     with service.database.write() as session:
         upload = _pending(uploads.lock(session, caller.project_id, upload_id), upload_id)
+        require_room(blob.size_bytes, _left(session, upload))  # others may have come meanwhile
         return part_object(uploads.add_part(session, upload, blob))
 
 
@@ -119,10 +130,8 @@ def complete(service: Service, caller: Caller, upload_id: str, asked: CompleteRe
         if upload is not None and upload.state == "completed":
             return _completed(session, caller, upload)
         upload = _pending(upload, upload_id)
-        file = files.add(
-            session, caller.project_id, filename=upload.filename, purpose=upload.purpose, size_bytes=blob.size_bytes,
-            sha256=blob.sha256, format=row_format, row_count=row_count, expires_after_s=upload.file_expires_after_s,
-        )  # fmt: skip
+        made = Received(upload.filename, upload.purpose, blob, row_format, row_count, upload.file_expires_after_s)
+        file = enter(session, caller, made)
         return upload_object(uploads.end(session, upload, "completed", file.id), file)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from db import evals
 from db.blobs import CHUNK_BYTES
 from engine.graders import Graded, grade
 from tests.integration.api.live import Live, upload
@@ -170,6 +171,8 @@ def test_a_deleted_eval_takes_its_runs_along(live: Live):
     run = begun(live, eval_id, {"type": "file_content", "content": [row(1)]}).json()
     assert live.mine.delete(f"/v1/evals/{eval_id}").json()["eval_id"] == eval_id
     assert live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}").status_code == 404
+    with live.database.read() as session:
+        assert run["id"] not in evals.open_runs(session, 1000)
 
 
 @pytest.mark.parametrize(

@@ -142,3 +142,11 @@ def test_integrations_are_taken_and_an_event_says_that_nothing_goes_there(live: 
     job_id = asked(live, model=base, training_file=file_id, integrations=integrations).json()["id"]
     newest = live.mine.get(f"/v1/fine_tuning/jobs/{job_id}/events").json()["data"][0]
     assert (newest["level"], "nothing of this job is sent" in newest["message"]) == ("warn", True)
+
+
+def test_a_retry_does_not_tell_of_integrations_again(live: Live, base, file_id):
+    body = {"model": base, "training_file": file_id, "integrations": [{"type": "wandb", "wandb": {"project": "p"}}]}
+    key = {"Idempotency-Key": "told once"}
+    first, again = (live.mine.post("/v1/fine_tuning/jobs", json=body, headers=key).json()["id"] for _ in range(2))
+    events = live.mine.get(f"/v1/fine_tuning/jobs/{first}/events").json()["data"]
+    assert (again, sum("integrations" in event["message"] for event in events)) == (first, 1)

@@ -2,13 +2,18 @@
 
 import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from api.openai.uploads import service
 from db import references, uploads
+from db.models import Audit
 from tests.integration.api.live import CHAT, Live
+from workers.recover import purge
 
 CONTENT = CHAT * 40
 PIECES = (CONTENT[:1000], CONTENT[1000:1001], CONTENT[1001:])
@@ -94,6 +99,40 @@ def test_the_bytes_of_a_part_are_kept_until_the_upload_ends(live: Live):
     live.mine.post(f"/v1/uploads/{upload_id}/cancel")
     with live.database.read() as session:
         assert references.named(session, [sha256], time.time()) == set()
+
+
+def test_parts_that_come_at_once_take_no_more_room_than_one_by_one(live: Live):
+    data = b"x" * 400_000
+    upload_id = announced(live, len(data))
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: sent(live, upload_id, data).status_code, range(8)))
+    assert (answers.count(200), answers.count(413)) == (3, 5)
+
+
+def test_empty_parts_are_bounded_in_number(live: Live, monkeypatch):
+    monkeypatch.setattr(service, "MAX_PARTS", 1)
+    upload_id = announced(live)
+    assert [sent(live, upload_id, b"").status_code for _ in range(3)] == [200] * 3
+    assert code(sent(live, upload_id, b""), 413) == "too_many_parts"
+
+
+def test_a_file_that_came_in_parts_is_in_the_audit_log(live: Live):
+    upload_id = announced(live)
+    done = completed(live, upload_id, [sent(live, upload_id, CONTENT).json()["id"]]).json()
+    with live.database.read() as session:
+        noted = session.scalars(select(Audit.action).where(Audit.object_id == done["file"]["id"])).all()
+    assert noted == ["file.create"]
+
+
+def test_the_parts_of_an_upload_that_expired_are_forgotten(live: Live):
+    late, open_ = announced(live), announced(live)
+    for upload_id in (late, open_):
+        sent(live, upload_id, CONTENT)
+    with live.database.write() as session:
+        uploads.get(session, live.project_id, late).expires_at = 1.0
+    purge(live.database)
+    with live.database.read() as session:
+        assert [uploads.received(session, upload_id)[0] for upload_id in (late, open_)] == [0, 1]
 
 
 @pytest.mark.parametrize(

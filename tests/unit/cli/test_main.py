@@ -34,6 +34,12 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
     assert "Usage: trainyard" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("more", [["--set", "seed=7"], ["--dry-run"]])
+def test_a_plan_is_changed_by_no_option(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "create", "--plan", "plan-1", *more]) == 2
+    assert "A plan is made as it is" in capsys.readouterr().err
+
+
 def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian"]) == 2
     assert "No such command 'trian'" in capsys.readouterr().err
