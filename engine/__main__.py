@@ -40,7 +40,7 @@ def _carry_out(root: Path) -> int:
     stop, run = StopFlag(), RunDirectory(root)
     stop.listen()
     if (count := processes_for(run)) > 1:
-        return launch(run, count)
+        return launch(run, count, stop)
     from engine.process import carry_out  # torch and transformers: seconds, and too late to notice a dead parent
 
     return carry_out(root, stop)

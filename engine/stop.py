@@ -21,6 +21,7 @@ class StopFlag:
 
     def listen(self) -> None:
         signal.signal(signal.SIGTERM, self._remember)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # a launcher holds it back until here
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
         del number, frame

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,6 +19,7 @@ from engine.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, EXIT_STOPPED, RankL
 from engine.jobs import spec_of
 from engine.journal import Journal
 from engine.rundir import RunDirectory
+from engine.stop import StopFlag
 
 _GRACE_S = 3.0
 """After one has failed, the others have so long to notice and to say so."""
@@ -33,12 +35,19 @@ def processes_for(run: RunDirectory) -> int:
         return 1  # it will say so itself
 
 
-def launch(run: RunDirectory, count: int) -> int:
+def launch(run: RunDirectory, count: int, stop: StopFlag) -> int:
     """Carry out the run in `count` processes of this machine; returns the exit code (engine.errors)."""
     shutil.rmtree(run.ranks, ignore_errors=True)
     run.ranks.mkdir()
-    processes = [_start(run.root, rank, count) for rank in range(count)]
+    processes: list[subprocess.Popen[bytes]] = []
+    # The ranks inherit the mask: SIGTERM waits until a rank listens, and until all of them are there to be told.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    if stop.requested:
+        return EXIT_STOPPED
     _pass_on_signals(processes)
+    for rank in range(count):
+        processes.append(_start(run.root, rank, count))  # noqa: PERF401 - who is there is told of SIGINT meanwhile
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     failed = _failures(processes)
     if failed:
         return _tell(run, failed, count)
@@ -65,7 +74,10 @@ def _pass_on_signals(processes: list[subprocess.Popen[bytes]]) -> None:
     def pass_on(number: int, frame: FrameType | None) -> None:
         del frame
         for process in processes:
-            process.send_signal(number)
+            # Not Popen.send_signal: it waits for what has died, whose exit code _failures is then not told.
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
 
     def kill(number: int, frame: FrameType | None) -> None:
         del number

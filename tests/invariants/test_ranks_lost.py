@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -98,3 +100,37 @@ def test_a_rank_that_does_not_answer_ends_the_run(tmp_path):
     failed = runs.events(begun.root, "failed")[-1]
     assert (failed["failure"], failed["code"]) == ("worker_lost", "rank_lost")
     assert "does not answer" in failed["message"]
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.1])
+def test_asked_to_stop_while_its_ranks_begin_a_run_has_not_failed(tmp_path, after_s):
+    root = shared_run(tmp_path / "run")
+    process = runs.start(str(root))
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    while len(children.read_text().split()) < 2:
+        time.sleep(0.01)
+    time.sleep(after_s)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == EXIT_STOPPED
+    assert not runs.events(root, "failed")
+
+
+def test_a_signal_that_meets_a_death_leaves_the_launcher_its_exit_code():
+    code = (
+        "import subprocess\n"
+        "from engine.dist import launch\n"
+        "processes = [subprocess.Popen(['sleep', '100']) for _ in range(2)]\n"
+        "launch._pass_on_signals(processes)\n"
+        "print(*[process.pid for process in processes], flush=True)\n"
+        "print(launch._failures(processes))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        ranks = [int(pid) for pid in launcher.stdout.readline().split()]
+        launcher.send_signal(signal.SIGSTOP)
+        for rank in ranks:
+            os.kill(rank, signal.SIGKILL)
+        launcher.terminate()
+        launcher.send_signal(signal.SIGCONT)
+        assert launcher.stdout.read() == "{0: -9, 1: -9}\n"
