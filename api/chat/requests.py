@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from api.numbers import WHOLE
+
 _MOST_ANSWERS = 16
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -56,8 +58,8 @@ class Sampling(BaseModel):
     model: str = Field(min_length=1, max_length=200, description="name, name/version, an id, or a fine-tuned name.")
     temperature: float = Field(default=1.0, ge=0, le=2, allow_inf_nan=False)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    n: int = Field(default=1, ge=1, le=_MOST_ANSWERS, strict=True)
-    seed: int | None = Field(default=None, ge=-(2**63), le=2**63 - 1, strict=True)
+    n: Annotated[int, Field(ge=1, le=_MOST_ANSWERS, strict=True), WHOLE] = 1
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1, strict=True), WHOLE] | None = None
     stop: Annotated[list[Stop], BeforeValidator(_listed), Field(max_length=4)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -74,10 +76,10 @@ class ChatRequest(Sampling):
     """A conversation to go on with."""
 
     messages: list[Message] = Field(min_length=1, max_length=4096)
-    max_completion_tokens: int | None = Field(default=None, ge=1, le=2**20, strict=True)
-    max_tokens: int | None = Field(default=None, ge=1, le=2**20, strict=True)
+    max_completion_tokens: Annotated[int, Field(ge=1, le=2**20, strict=True), WHOLE] | None = None
+    max_tokens: Annotated[int, Field(ge=1, le=2**20, strict=True), WHOLE] | None = None
     logprobs: bool | None = None
-    top_logprobs: int | None = Field(default=None, ge=0, le=20, strict=True)
+    top_logprobs: Annotated[int, Field(ge=0, le=20, strict=True), WHOLE] | None = None
     response_format: ResponseFormat | None = None
     metadata: dict[str, str] | None = None
     store: bool | None = None
@@ -101,8 +103,8 @@ class CompletionRequest(Sampling):
     """Texts to go on with, as text or as tokens."""
 
     prompt: str | list[str] | list[int] | list[list[int]]
-    max_tokens: int | None = Field(default=16, ge=1, le=2**20, strict=True)
-    logprobs: int | None = Field(default=None, ge=0, le=20, strict=True)
+    max_tokens: Annotated[int, Field(ge=1, le=2**20, strict=True), WHOLE] | None = 16
+    logprobs: Annotated[int, Field(ge=0, le=20, strict=True), WHOLE] | None = None
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
 

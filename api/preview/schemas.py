@@ -4,9 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.numbers import WHOLE
+
 MOST_STEP = 10_000
 
-Line = Annotated[int, Field(ge=1, le=2**40, strict=True)]
+Line = Annotated[int, Field(ge=1, le=2**40, strict=True), WHOLE]
 
 
 class PreviewRequest(BaseModel):
@@ -18,10 +20,12 @@ class PreviewRequest(BaseModel):
     lines: list[Line] | None = Field(
         default=None, min_length=1, max_length=100, description="Lines of the first training file, from 1."
     )
-    after_line: int = Field(default=0, ge=0, le=2**40, strict=True, description="Show the rows that follow this line.")
-    limit: int = Field(default=5, ge=1, le=100, strict=True, description="So many of them.")
-    step: int | None = Field(
-        default=None, ge=1, le=MOST_STEP, strict=True, description="Show what this step trains on instead, as packed."
+    after_line: Annotated[int, Field(ge=0, le=2**40, strict=True), WHOLE] = Field(
+        default=0, description="Show the rows that follow this line."
+    )
+    limit: Annotated[int, Field(ge=1, le=100, strict=True), WHOLE] = Field(default=5, description="So many of them.")
+    step: Annotated[int, Field(ge=1, le=MOST_STEP, strict=True), WHOLE] | None = Field(
+        default=None, description="Show what this step trains on instead, as packed."
     )
     statistics: bool = Field(default=False, strict=True, description="Count all rows too.")
 

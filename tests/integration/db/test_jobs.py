@@ -72,7 +72,7 @@ def test_a_page_that_holds_the_last_row_says_so(work: Work):
 def test_a_page_can_be_narrowed_by_kind_and_state(work: Work):
     sft, evaluation = work.submit(), work.submit(kind="eval")
     work.claim(sft)
-    assert ids(work.read(jobs.page, work.project_id, after=None, limit=10, kind="eval")) == [evaluation]
+    assert ids(work.read(jobs.page, work.project_id, after=None, limit=10, kinds=["eval"])) == [evaluation]
     assert ids(work.read(jobs.page, work.project_id, after=None, limit=10, state="preparing")) == [sft]
 
 
