@@ -77,6 +77,7 @@ def _told_rows(rows: list[dict[str, Any]]) -> list[str]:
         notes += [_REASONS[row["reason"]]] if row["reason"] else []
         told.append(click.style(f"line {row['line']}" + (f" ({', '.join(notes)})" if notes else ""), bold=True))
         told += [_told_document(document) for document in row["documents"]]
+        told += [] if row["complete"] else ["... too long to be shown whole"]
     return told
 
 

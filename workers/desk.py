@@ -66,34 +66,58 @@ class Desk:
                 await engine.end()
 
     async def _answer(self, questions: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        """One question a connection."""
+        """One question a connection; its answer ends when the connection is closed."""
         try:
             line = await questions.readline()
             if line:
-                await self._pass_on(json.loads(line), answers)
+                await self._pass_on_unless_gone(json.loads(line), questions, answers)
         except ConnectionError:
             _LOG.info("who asked is gone; the answer ends")
         finally:
             answers.close()
 
+    async def _pass_on_unless_gone(
+        self, question: dict[str, Any], questions: asyncio.StreamReader, answers: asyncio.StreamWriter
+    ) -> None:
+        answering = asyncio.ensure_future(self._pass_on(question, answers))
+        leaving = asyncio.ensure_future(questions.read())
+        try:
+            await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if not answering.done():
+                raise ConnectionAbortedError("who asked has closed the connection")
+            answering.result()
+        finally:
+            answering.cancel()
+            leaving.cancel()
+            await asyncio.gather(answering, leaving, return_exceptions=True)
+
     async def _pass_on(self, question: dict[str, Any], answers: asyncio.StreamWriter) -> None:
         try:
-            told = self.engines[question["ask"]].ask(await asyncio.to_thread(self._laid_out, question))
-            try:
-                async for line in told:
-                    answers.write(line)
-                    await answers.drain()
-            finally:
-                await told.aclose()  # type: ignore[attr-defined] - it is a generator
+            async with asyncio.timeout(self._settings.desk_answer_s):
+                await self._ask(await asyncio.to_thread(self._laid_out, question), answers)
         except ConnectionError:
             raise
         except EngineError as error:
             answers.write(_failed(error.failure, error.code, error.message, error.mend))
+        except TimeoutError:
+            message = f"there was no whole answer after {self._settings.desk_answer_s:g} seconds"
+            answers.write(
+                _failed(FailureClass.WORKER_LOST, "answer_too_slow", message, "Ask for less, or again later.")
+            )
         except ResidentDied as death:
             answers.write(_failed(FailureClass.WORKER_LOST, "engine_died", str(death), "Ask again."))
         except Exception as error:  # noqa: BLE001 - the edge: who asked is told, and the next question is answered
             _LOG.exception("a question about %s", question.get("ask"))
             answers.write(_failed(FailureClass.BUG, "desk_error", type(error).__name__, "The desk's log tells more."))
+
+    async def _ask(self, question: dict[str, Any], answers: asyncio.StreamWriter) -> None:
+        told = self.engines[question["ask"]].ask(question)
+        try:
+            async for line in told:
+                answers.write(line)
+                await answers.drain()
+        finally:
+            await told.aclose()  # type: ignore[attr-defined] - it is a generator
 
     def _laid_out(self, question: dict[str, Any]) -> dict[str, Any]:
         """The question, its job a run directory now, and what is in each folder of that told by a digest."""

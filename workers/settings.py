@@ -56,6 +56,11 @@ class WorkerSettings(StorageSettings):
     desk_idle_s: float = Field(
         default=600.0, ge=1, description="An engine that answers questions is ended when none came for this long."
     )
+    desk_answer_s: float = Field(
+        default=600.0,
+        ge=1,
+        description="A question without a whole answer after this long, its wait included, is ended.",
+    )
     cache_bytes: int = Field(
         default=16 * 2**30, ge=0, description="Tokenized data that is kept for later jobs; the oldest used goes first."
     )

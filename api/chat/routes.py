@@ -15,6 +15,7 @@ from api.chat.requests import ChatRequest, CompletionRequest, Sampling
 from api.chat.turn import ask
 from api.deps import CallerDep, ServiceDep
 from api.errors import ApiError, ErrorEnvelope, documented
+from api.leaving import unless_gone
 
 router = APIRouter(tags=["chat"])
 
@@ -39,8 +40,8 @@ async def create_chat_completion(service: ServiceDep, caller: CallerDep, request
     asked = await read_as(ChatRequest, request, service.settings.max_body_bytes)
     turn = await ask(service, caller, asked)
     if not asked.stream:
-        return answer(await conversation.whole(turn, asked.n))
-    return await _streamed(conversation.pieces(turn, asked.n, include_usage=_tells_usage(asked)))
+        return answer(await unless_gone(request, conversation.whole(turn, asked.n)))
+    return await _streamed(request, conversation.pieces(turn, asked.n, include_usage=_tells_usage(asked)))
 
 
 @router.post(
@@ -54,17 +55,17 @@ async def create_completion(service: ServiceDep, caller: CallerDep, request: Req
     asked = await read_as(CompletionRequest, request, service.settings.max_body_bytes)
     turn = await ask(service, caller, asked)
     if not asked.stream:
-        return answer(await text.whole(turn, len(asked.prompts()) * asked.n))
-    return await _streamed(text.pieces(turn, include_usage=_tells_usage(asked)))
+        return answer(await unless_gone(request, text.whole(turn, len(asked.prompts()) * asked.n)))
+    return await _streamed(request, text.pieces(turn, include_usage=_tells_usage(asked)))
 
 
 def _tells_usage(asked: Sampling) -> bool:
     return asked.stream_options is not None and asked.stream_options.include_usage
 
 
-async def _streamed(pieces: AsyncIterator[BaseModel]) -> Response:
+async def _streamed(request: Request, pieces: AsyncIterator[BaseModel]) -> Response:
     """The first piece is waited for: until then a refusal still has its own status."""
-    first = await anext(pieces)
+    first = await unless_gone(request, anext(pieces))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_frames(first, pieces), media_type="text/event-stream", headers=headers)
 

@@ -15,6 +15,7 @@ from api.jobs.config import config
 from api.jobs.curves import curve
 from api.jobs.rows import rows
 from api.jobs.schemas import CurveObject, EventObject, JobConfig, JobObject, MetricObject, Status, StepRows
+from api.leaving import unless_gone
 from api.models.schemas import ArtifactObject
 from api.plans import service as plans
 from api.plans.schemas import PlanObject
@@ -70,7 +71,7 @@ async def create_job(service: ServiceDep, caller: CallerDep, request: Request, d
     """Submit a job, which runs as soon as a worker is free; or, with `dry_run`, plan it."""
     body = await read_json(request, service.settings.max_body_bytes)
     if dry_run:
-        return answer(await plans.make(service, caller, body))
+        return answer(await unless_gone(request, plans.make(service, caller, body)))
     job = await submit.create(service, caller, body, ask_of(request, caller, body))
     return answer(job, 201, {"Location": f"/v1/jobs/{job.id}"})
 

@@ -8,6 +8,7 @@ from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ServiceDep
 from api.errors import documented
 from api.jobs import submit
+from api.leaving import unless_gone
 from api.preview.schemas import Preview, PreviewRequest
 
 router = APIRouter(prefix="/preview", tags=["preview"])
@@ -24,5 +25,5 @@ async def preview_rows(service: ServiceDep, caller: CallerDep, request: Request)
     asked = await read_as(PreviewRequest, request, service.settings.max_body_bytes)
     job = await to_thread.run_sync(submit.checked, service, caller, asked.spec)
     question = {"ask": "preview", **submit.question_of(job), **asked.model_dump(exclude={"spec"}, exclude_none=True)}
-    told = await service.desk.answer(question)
+    told = await unless_gone(request, service.desk.answer(question))
     return answer(Preview(spec=job.spec, **told))

@@ -44,13 +44,17 @@ class PreviewDocument(BaseModel):
 
 
 class PreviewRow(BaseModel):
-    """A line and what it becomes. `reason` of a row left out: dropped, no_trained_token, excluded or not_a_row."""
+    """A line and what it becomes. `reason` of a row left out: dropped, no_trained_token, excluded or not_a_row.
+
+    Not `complete` when it, and the rows before it, are too long to be shown whole: its first tokens are shown, or none.
+    """
 
     line: int
     split: Literal["train", "validation", "left_out"]
     truncated: bool
     reason: Literal["dropped", "no_trained_token", "excluded", "not_a_row"] | None
     documents: list[PreviewDocument]
+    complete: bool
 
 
 class PackedRow(BaseModel):

@@ -10,7 +10,7 @@ from engine.preview.statistics import statistics
 from engine.stop import StopFlag
 
 _MOST_TOKENS = 1 << 16
-"""Of a step that are told; a page shows no more."""
+"""Of a step, or of the rows asked for, that are told; a page shows no more."""
 
 
 def preview(material: Material, asked: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def preview(material: Material, asked: dict[str, Any], stop: StopFlag) -> dict[s
         StopRequested: asked to stop while all rows were counted.
     """
     step, counts = asked.get("step"), bool(asked.get("statistics"))
-    rows = [] if step is not None else [_row(line, material) for line in lines_of(material, asked)]
+    rows = [] if step is not None else _rows(material, asked)
     return {
         "max_length": material.spec.hyperparameters.max_length,
         "packing": material.spec.hyperparameters.packing,
@@ -30,9 +30,27 @@ def preview(material: Material, asked: dict[str, Any], stop: StopFlag) -> dict[s
     }
 
 
-def _row(line: Line, material: Material) -> dict[str, Any]:
-    documents = told(line.corpus, line.documents, material.tokenizer)
-    return {**line.facts(), "documents": documents}
+def _rows(material: Material, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    rows, left = [], _MOST_TOKENS
+    for line in lines_of(material, asked):
+        documents = _first_tokens(line, material, left)
+        shown = sum(len(document["ids"]) for document in documents)
+        tokens = int(sum(line.corpus.starts[number + 1] - line.corpus.starts[number] for number in line.documents))
+        rows.append({**line.facts(), "documents": documents, "complete": shown == tokens})
+        left -= shown
+    return rows
+
+
+def _first_tokens(line: Line, material: Material, most: int) -> list[dict[str, Any]]:
+    """The documents of a line, as far as `most` tokens go."""
+    documents = []
+    for number in line.documents:
+        if most <= 0:
+            break
+        (document,) = told(line.corpus, [number], material.tokenizer)
+        documents.append(document | {name: document[name][:most] for name in ("ids", "pieces", "trained")})
+        most -= len(document["ids"])
+    return documents
 
 
 def _step(material: Material, step: int, stop: StopFlag) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What a preview shows is what the trainer trains on: the same tokens, the same labels, in the same places."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -122,3 +123,20 @@ def test_the_rows_after_a_line_are_pages_of_the_file(tmp_path):
     assert first == sorted(first)
     assert second[0] > first[-1]
     assert len(second) == 4
+
+
+def test_rows_too_long_for_a_page_are_cut_and_say_so(tmp_path, monkeypatch):
+    root = runs.sft_run(tmp_path / "run")
+    whole = shown(root, limit=3)["rows"]
+    sizes = [len(row["documents"][0]["ids"]) for row in whole]
+    assert all(row["complete"] for row in whole)
+    module = importlib.import_module("engine.preview.preview")  # the package has a function of that name
+    monkeypatch.setattr(module, "_MOST_TOKENS", sizes[0] + 2)
+    first, second, third = shown(root, limit=3)["rows"]
+    assert first == whole[0]
+    assert [second["documents"][0][name] for name in ("ids", "pieces", "trained")] == [
+        whole[1]["documents"][0][name][:2] for name in ("ids", "pieces", "trained")
+    ]
+    assert third["documents"] == []
+    assert not second["complete"]
+    assert not third["complete"]

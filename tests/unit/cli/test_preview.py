@@ -26,6 +26,6 @@ def test_control_characters_of_a_file_do_nothing_to_the_terminal() -> None:
 
 
 def test_a_row_that_is_left_out_says_why() -> None:
-    row = {"line": 7, "split": "left_out", "truncated": False, "reason": "dropped", "documents": []}
+    row = {"line": 7, "split": "left_out", "truncated": False, "reason": "dropped", "documents": [], "complete": True}
     (told,) = preview._told_rows([row])
     assert "line 7 (left out: longer than max_length)" in told

@@ -1,0 +1,61 @@
+"""Who leaves before the answer holds up nobody: the engine is asked to stop. Nor does a question take for ever."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.integration.api.desk import at_the_desk
+from tests.integration.api.live import Live, pretrain_spec, published, text_file, until
+from workers import resident
+from workers.desk import Desk
+
+SPEAKER = """
+import json, pathlib, sys
+for line in sys.stdin:
+    sys.stdin.readline()
+    pathlib.Path(sys.argv[1]).touch()
+    print(json.dumps({"id": json.loads(line)["id"], "end": True}), flush=True)
+"""
+"""Has no answer until it is asked to stop."""
+BODIES = {
+    "/v1/preview": {},
+    "/v1/jobs?dry_run=true": {},
+    "/v1/chat/completions": {"model": "slow", "messages": [{"role": "user", "content": "a"}]},
+    "/v1/completions": {"model": "slow", "prompt": "a", "stream": True},
+}
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """There when the engine was asked to stop."""
+    return tmp_path / "stopped"
+
+
+@pytest.fixture
+def desk(live: Live, tmp_path: Path, stopped: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    script = tmp_path / "speaker.py"
+    script.write_text(SPEAKER)
+    monkeypatch.setattr(resident, "ENGINE", (sys.executable, str(script), str(stopped)))
+    with at_the_desk(live) as running:
+        yield running
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_the_question_of_a_client_that_leaves_is_stopped(live: Live, desk: Desk, stopped: Path, path: str):
+    if "completions" in path:
+        published(live, "slow", {"config.json": b"{}"})
+    spec = pretrain_spec(text_file(live.mine))
+    body = BODIES[path] or ({"spec": spec} if path == "/v1/preview" else spec)
+    with pytest.raises(httpx.ReadTimeout):
+        live.mine.post(path, json=body, timeout=2)
+    until(stopped.exists)
+
+
+def test_a_question_without_an_answer_in_time_is_a_503_that_says_so(live: Live, desk: Desk, stopped: Path):
+    desk._settings.desk_answer_s = 1.0
+    answer = live.mine.post("/v1/preview", json={"spec": pretrain_spec(text_file(live.mine))})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "answer_too_slow")
+    assert stopped.exists()
