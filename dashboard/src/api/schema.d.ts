@@ -3852,8 +3852,12 @@ export interface components {
         /**
          * PreviewRow
          * @description A line and what it becomes. `reason` of a row left out: dropped, no_trained_token, excluded or not_a_row.
+         *
+         *     Not `complete` when it, and the rows before it, are too long to be shown whole: its first tokens are shown, or none.
          */
         PreviewRow: {
+            /** Complete */
+            complete: boolean;
             /** Documents */
             documents: components["schemas"]["PreviewDocument"][];
             /** Line */
