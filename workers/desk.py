@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -115,7 +116,8 @@ class Desk:
         try:
             async for line in told:
                 answers.write(line)
-                await answers.drain()
+                with suppress(ConnectionError):  # seen where it is read; stopped twice, the engine ends
+                    await answers.drain()
         finally:
             await told.aclose()  # type: ignore[attr-defined] - it is a generator
 
