@@ -25,8 +25,9 @@ def chromium() -> str:
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
+    """Of one file's tests: while it is open an event loop runs in this thread, and no other test could start one."""
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield running
@@ -71,7 +72,7 @@ _SERIOUS = """
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signed_in(browser: Browser, service: Service) -> dict:
     """What a context starts with once its user has signed in with the key."""
     key = (service.home / "credentials").read_text().strip()
