@@ -30,6 +30,8 @@ def _lineage(row: dict[str, Any]) -> str:
 
 _FIELDS: list[Column] = [
     *_COLUMNS,
+    ("licence", lambda row: row.get("licence")),
+    ("context", lambda row: (row.get("limits") or {}).get("context_length")),
     ("digest", lambda row: row["digest"]),
     ("made from", lambda row: row.get("base_artifact_id")),
     ("lineage", _lineage),

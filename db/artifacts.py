@@ -71,16 +71,18 @@ def publish_result(
     metrics: dict[str, Any],
     lineage: dict[str, Any],
     base_id: str | None = None,
+    limits: dict[str, Any] | None = None,
 ) -> Artifact | None:
     """Publish a job's model or adapter as the next version of `name`; versions are never used twice.
 
-    `base_id` is the artifact that it was built on, if that is not the one that the job started from. Publishing
+    `base_id` is the artifact that it was built on, if that is not the one that the job started from. What is built
+    on another has its licence, and its `limits` unless others are told. Publishing
     the same (job, kind, step) again gives the artifact that is there. None when the fence is stale or the lease ran out.
     """
     job = _own(s, job_id, fence)
     if job is None:
         return None
-    told: dict[str, Any] = {"files": files, "metrics": metrics, "lineage": lineage}
+    told: dict[str, Any] = {"files": files, "metrics": metrics, "lineage": lineage, "limits": limits}
     return _publish(s, job, kind=kind, layout=layout, name=name, step=step, base_id=base_id, **told)
 
 
@@ -200,6 +202,7 @@ def _publish(
     metrics: dict[str, Any],
     lineage: dict[str, Any],
     base_id: str | None = None,
+    limits: dict[str, Any] | None = None,
 ) -> Artifact:
     same = select(Artifact).where(Artifact.job_id == job.id, Artifact.kind == kind, Artifact.step == step)
     artifact = s.scalars(same).one_or_none()
@@ -209,12 +212,19 @@ def _publish(
         artifact = Artifact(id=new_id(_ID_PREFIX[kind]), project_id=job.project_id, job_id=job.id, kind=kind, step=step)
         artifact.name, artifact.version = name, None if name is None else _next_version(s, job.project_id, name)
         artifact.base_artifact_id = base_id or job.base_artifact_id
+        base = s.get(Artifact, artifact.base_artifact_id) if artifact.base_artifact_id else None
+        artifact.licence = base.licence if base else None
+        artifact.limits = limits or (base.limits if base else None)
         s.add(artifact)
     else:
         # The run came by a step whose checkpoint was deleted, so that its blobs may be gone, or whose evaluation
         # a stop had cut short, so that it could not be told from the best. The row is filled anew.
         s.execute(remove(ArtifactFile).where(ArtifactFile.artifact_id == artifact.id))
     artifact.layout, artifact.metrics, artifact.lineage = layout, metrics, lineage
+    return _fill(s, artifact, files)
+
+
+def _fill(s: Session, artifact: Artifact, files: Sequence[FileEntry]) -> Artifact:
     artifact.digest, artifact.size_bytes = digest_of(files), sum(file.size_bytes for file in files)
     artifact.created_at, artifact.deleted_at = clock.now(s), None
     s.flush()

@@ -19,7 +19,7 @@ _JOB = "job-"
 def name(artifact: Artifact, project_name: str) -> str | None:
     """The name of what a tuning job made or saved; None for everything else."""
     base = artifact.lineage.get("base")
-    if artifact.lineage.get("kind") not in _TUNING or base is None:
+    if artifact.lineage.get("kind") not in _TUNING or base is None or artifact.job_id is None:
         return None
     below = base["id"] if base["name"] is None else f"{base['name']}-{base['version']}"
     named = artifact.name or artifact.lineage.get("suffix")

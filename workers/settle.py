@@ -167,6 +167,7 @@ def _publish(s: Session, attempt: Attempt, results: list[tuple[Exported, list[Fi
             kind=exported.layout, layout=exported.layout, name=f"{name}-merged" if adapter_id else name,
             step=exported.step, files=entries, metrics=exported.metrics,
             lineage=lineage | {"merged_from": adapter_id} if adapter_id else lineage, base_id=adapter_id,
+            limits=stage.limits_of(stage.folder_of(attempt.run_dir, exported.path)),
         )  # fmt: skip
         if artifact is None:
             raise LeaseLostError(lease.job.id)

@@ -118,6 +118,18 @@ def store(folder: Path, blobs: BlobStore) -> list[FileEntry]:
     return entries
 
 
+def limits_of(folder: Path) -> dict[str, Any] | None:
+    """What a model can take, as its config.json says; None for an adapter, which has none."""
+    path = folder / "config.json"
+    if not path.exists():
+        return None
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        "context_length": told.get("max_position_embeddings", told.get("n_positions")),
+        "vocabulary_size": told.get("vocab_size"),
+    }
+
+
 def folder_of(run_dir: Path, path: str) -> Path:
     """The folder that an event of the engine names, which must lie in the run directory."""
     return run_dir / _inside(path)

@@ -189,7 +189,11 @@ def _require_state(session: Session, base: Artifact, reference: str) -> None:
     """
     if base.kind == "checkpoint":
         return
-    saved, _ = artifacts.page(session, base.project_id, kinds=("checkpoint",), job_id=base.job_id, after=None, limit=1)
+    saved: list[Artifact] = []
+    if base.job_id is not None:
+        saved, _ = artifacts.page(
+            session, base.project_id, kinds=("checkpoint",), job_id=base.job_id, after=None, limit=1
+        )
     message = f"{reference} is no checkpoint, so there is no optimizer state to keep"
     hint = f"start from {saved[0].id}, the newest of the job that made it" if saved else "take optimizer_state 'fresh'"
     raise _refused(422, "optimizer_state", "no_optimizer_state", "kept", message, hint)

@@ -9,8 +9,18 @@ from db import tuned
 from db.models import Artifact, Project
 
 
+class Limits(BaseModel):
+    """What a model can take: tokens in one row, and different tokens. None is not known."""
+
+    context_length: int | None = None
+    vocabulary_size: int | None = None
+
+
 class ArtifactObject(Object):
-    """An immutable set of files. `reference` is what job specs name it by; `digest` covers all its files."""
+    """An immutable set of files. `reference` is what job specs name it by; `digest` covers all its files.
+
+    `licence` is what the import of the model said, or of the model that this was built on. No job made an import.
+    """
 
     object: Literal["artifact", "model"] = "artifact"
     kind: Literal["model", "adapter", "checkpoint"]
@@ -18,11 +28,13 @@ class ArtifactObject(Object):
     reference: str
     name: str | None
     version: int | None
-    job_id: str
+    job_id: str | None
     step: int
     base_artifact_id: str | None
     metrics: dict[str, Any]
     lineage: dict[str, Any]
+    licence: str | None
+    limits: Limits
     digest: str
     size_bytes: int
     created_at: float
@@ -69,7 +81,7 @@ class Ancestor(Object):
     reference: str
     kind: str
     digest: str
-    job_id: str
+    job_id: str | None
     deleted: bool
     lineage: dict[str, Any]
 
@@ -93,6 +105,8 @@ def artifact_object(artifact: Artifact) -> ArtifactObject:
             "base_artifact_id": artifact.base_artifact_id,
             "metrics": artifact.metrics,
             "lineage": artifact.lineage,
+            "licence": artifact.licence,
+            "limits": artifact.limits or {},
             "digest": artifact.digest,
             "size_bytes": artifact.size_bytes,
             "created_at": artifact.created_at,

@@ -12,7 +12,8 @@ class Artifact(Row):
     """An immutable set of files. Models and adapters carry a name and a version, checkpoints a job and a step.
 
     `digest` is the sha256 of the lines `<sha256>  <path>`, sorted by path: what `sha256sum` prints
-    for the files, hashed once more. A deleted artifact stays as a row, for lineage.
+    for the files, hashed once more. `licence` and `limits` are None where nobody told them, `job_id` for what was
+    imported. A deleted artifact stays as a row, for lineage.
     """
 
     __tablename__ = "artifacts"
@@ -28,7 +29,7 @@ class Artifact(Row):
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     kind: Mapped[str]
     layout: Mapped[str]
     name: Mapped[str | None]
@@ -37,6 +38,8 @@ class Artifact(Row):
     base_artifact_id: Mapped[str | None] = mapped_column(ForeignKey("artifacts.id"))
     metrics: Mapped[dict[str, Any]]
     lineage: Mapped[dict[str, Any]]
+    licence: Mapped[str | None]
+    limits: Mapped[dict[str, Any] | None]
     digest: Mapped[str]
     size_bytes: Mapped[int]
     created_at: Mapped[float]

@@ -146,6 +146,7 @@ def event_object(record: Record) -> FineTuningEvent:
 
 
 def checkpoint_object(artifact: Artifact, project: Project, train_loss: float | None) -> FineTuningCheckpoint:
+    assert artifact.job_id is not None, "jobs alone make checkpoints"
     figures = dict.fromkeys(_VALIDATION_LOSSES, artifact.metrics.get("eval_loss"))
     return FineTuningCheckpoint(
         id=artifact.id,

@@ -1516,7 +1516,7 @@ export interface components {
             /** Id */
             id: string;
             /** Job Id */
-            job_id: string;
+            job_id: string | null;
             /** Kind */
             kind: string;
             /** Lineage */
@@ -1584,6 +1584,8 @@ export interface components {
         /**
          * ArtifactObject
          * @description An immutable set of files. `reference` is what job specs name it by; `digest` covers all its files.
+         *
+         *     `licence` is what the import of the model said, or of the model that this was built on. No job made an import.
          */
         ArtifactObject: {
             /** Base Artifact Id */
@@ -1595,7 +1597,7 @@ export interface components {
             /** Id */
             id: string;
             /** Job Id */
-            job_id: string;
+            job_id: string | null;
             /**
              * Kind
              * @enum {string}
@@ -1606,6 +1608,9 @@ export interface components {
              * @enum {string}
              */
             layout: "model" | "adapter";
+            /** Licence */
+            licence: string | null;
+            limits: components["schemas"]["Limits"];
             /** Lineage */
             lineage: {
                 [key: string]: unknown;
@@ -3039,6 +3044,16 @@ export interface components {
             token: string;
         };
         /**
+         * Limits
+         * @description What a model can take: tokens in one row, and different tokens. None is not known.
+         */
+        Limits: {
+            /** Context Length */
+            context_length?: number | null;
+            /** Vocabulary Size */
+            vocabulary_size?: number | null;
+        };
+        /**
          * Lineage
          * @description Where an artifact comes from: what its job recorded, then the same of all it was built on.
          */
@@ -3258,7 +3273,7 @@ export interface components {
             /** Id */
             id: string;
             /** Job Id */
-            job_id: string;
+            job_id: string | null;
             /**
              * Kind
              * @enum {string}
@@ -3269,6 +3284,9 @@ export interface components {
              * @enum {string}
              */
             layout: "model" | "adapter";
+            /** Licence */
+            licence: string | null;
+            limits: components["schemas"]["Limits"];
             /** Lineage */
             lineage: {
                 [key: string]: unknown;

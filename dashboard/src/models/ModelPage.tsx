@@ -36,12 +36,14 @@ export function ModelPage() {
                 <code className="muted">{file.sha256.slice(0, 12)}</code>
               </li>
             )),
-            <li key={`${artifact.id}-job`}>
-              <span className={css.what}>{jobKind} job</span>
-              <Link to="/jobs/$jobId" params={{ jobId: job_id ?? "" }}>
-                {job_id}
-              </Link>
-            </li>,
+            job_id && (
+              <li key={`${artifact.id}-job`}>
+                <span className={css.what}>{jobKind} job</span>
+                <Link to="/jobs/$jobId" params={{ jobId: job_id }}>
+                  {job_id}
+                </Link>
+              </li>
+            ),
             <li key={artifact.id}>
               <span className={css.what}>{artifact.kind}</span>
               <Link to="/models/$kind/$id" params={{ kind: artifact.kind, id: artifact.id }}>

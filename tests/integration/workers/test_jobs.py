@@ -63,6 +63,8 @@ def test_a_job_makes_a_model_and_its_lineage(running: Running) -> None:
     assert (model.name, model.version) == ("tiny", 1)
     assert model.lineage["files"][0]["id"] == job.spec["training_file"]
     assert "model.safetensors" in place.digests(model)
+    assert (model.limits or {}).keys() == {"context_length", "vocabulary_size"}
+    assert None not in (model.limits or {}).values()
 
 
 def test_a_worker_logs_in_json_with_the_job_and_the_attempt(running: Running) -> None:
