@@ -22,6 +22,7 @@ COMMANDS = {
     "adapters": ("cli.artifacts", "adapters"),
     "models": ("cli.artifacts", "models"),
     "chat": ("cli.chat", "chat"),
+    "estimate": ("cli.estimate", "estimate"),
 }
 
 

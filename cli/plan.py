@@ -15,7 +15,8 @@ def _flops(plan: dict[str, Any]) -> str:
     return f"{flops['training']:.3g} (six for each weight and token: {flops['six_nd']:.3g})" if flops else ""
 
 
-def _memory(plan: dict[str, Any]) -> str:
+def memory_of(plan: dict[str, Any]) -> str:
+    """All of it, then its parts."""
     memory = plan["memory"]
     if memory is None:
         return ""
@@ -70,7 +71,7 @@ _FIELDS: list[Column] = [
     ("left out, nothing to train", _lost("no_trained_token")),
     ("weights", lambda plan: _count(plan["parameters"])),
     ("of them trained", lambda plan: _count(plan["trainable_parameters"])),
-    ("memory", _memory),
+    ("memory", memory_of),
     ("fits", _fits),
     ("operations", _flops),
     ("time", _time),

@@ -1,11 +1,14 @@
 """/v1/plans. A plan is made by POST /v1/jobs?dry_run=true."""
 
-from fastapi import APIRouter, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
 
 from api.answers import Page, answer
 from api.deps import After, CallerDep, Limit, ServiceDep
 from api.errors import documented
 from api.plans import service as plans
+from api.plans.estimates import EstimateQuery, RunEstimate, told
 from api.plans.schemas import Accuracy, PlanObject
 
 router = APIRouter(prefix="/plans", tags=["plans"])
@@ -21,6 +24,13 @@ def list_plans(service: ServiceDep, caller: CallerDep, after: After = None, limi
 def show_plan_accuracy(service: ServiceDep, caller: CallerDep) -> Response:
     """Tell how the plans of jobs that have succeeded came out."""
     return answer(plans.accuracy(service, caller))
+
+
+@router.get("/estimate", response_model=RunEstimate, responses=documented(401, 422))
+def estimate_run(caller: CallerDep, query: Annotated[EstimateQuery, Query()]) -> Response:
+    """Tell what a model of a known size would need on many GPUs: memory, operations, GPU-hours."""
+    del caller
+    return answer(told(query))
 
 
 @router.get("/{plan_id}", response_model=PlanObject, responses=documented(401, 404))

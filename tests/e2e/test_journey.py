@@ -189,3 +189,10 @@ def test_a_cancelled_job_ends_with_6(service: Service, folder: Path) -> None:
     service.trainyard("jobs", "wait", job_id, "--timeout", "0", expect=7)
     service.trainyard("jobs", "cancel", job_id)
     service.trainyard("jobs", "wait", job_id, "--timeout", "60", expect=6)
+
+
+def test_an_estimate_needs_no_model_and_no_gpu(service: Service):
+    told = service.trainyard("estimate", "llama-3.1-70b", "--tuning", "qlora", "--gpus", "1", "--tokens", "1e9").stdout
+    assert "GPU-hours\t" in told
+    assert "fits\tyes\n" in told
+    service.trainyard("estimate", "llama-9", "--tokens", "1e9", expect=65)

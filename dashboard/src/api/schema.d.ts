@@ -1296,6 +1296,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/plans/estimate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Estimate Run
+         * @description Tell what a model of a known size would need on many GPUs: memory, operations, GPU-hours.
+         */
+        get: operations["estimate_run"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/plans/{plan_id}": {
         parameters: {
             query?: never;
@@ -4059,6 +4079,51 @@ export interface components {
             loss: number | null;
         };
         /**
+         * RunEstimate
+         * @description What it needs. `memory` is of one GPU, at the least ZeRO stage that fits; `least_gpus`, doubled from one on, would hold it.
+         *
+         *     `flops` counts the matmuls of forward and backward passes, attention's causal half among them; `six_nd` is six for
+         *     each weight and token.
+         */
+        RunEstimate: {
+            cost: components["schemas"]["Span"] | null;
+            days: components["schemas"]["Span"];
+            /** Fits */
+            fits: boolean;
+            /** Flops */
+            flops: number;
+            /** Gpu */
+            gpu: string;
+            gpu_hours: components["schemas"]["Span"];
+            /** Gpus */
+            gpus: number;
+            /** Least Gpus */
+            least_gpus: number | null;
+            memory: components["schemas"]["Memory"];
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default plan.estimate
+             * @constant
+             */
+            object?: "plan.estimate";
+            /** Parameters */
+            parameters: number;
+            /** Room Bytes */
+            room_bytes: number;
+            /** Six Nd */
+            six_nd: number;
+            /** Tokens */
+            tokens: number;
+            /** Trainable Parameters */
+            trainable_parameters: number;
+            /** Tuning */
+            tuning: string;
+            /** Zero Stage */
+            zero_stage: number;
+        };
+        /**
          * RunObject
          * @description A run and its results so far.
          */
@@ -4326,6 +4391,16 @@ export interface components {
              * @default auto
              */
             validation_file?: string | "auto" | null;
+        };
+        /**
+         * Span
+         * @description At the higher and at the lower share of the matmul rate.
+         */
+        Span: {
+            /** High */
+            high: number;
+            /** Low */
+            low: number;
         };
         /**
          * StepRows
@@ -9545,6 +9620,68 @@ export interface operations {
             };
             /** @description No key, a wrong key, or a revoked one. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    estimate_run: {
+        parameters: {
+            query: {
+                model: "llama-2-7b" | "llama-2-13b" | "llama-2-70b" | "llama-3.1-8b" | "llama-3.1-70b" | "llama-3.1-405b";
+                tuning?: "full" | "lora" | "qlora";
+                /** @description Rank of adapters. */
+                r?: number;
+                gpu?: "a100-40gb" | "a100-80gb" | "h100" | "h200";
+                gpus?: number;
+                /** @description That the run trains on, such as 15.6e12. */
+                tokens: number;
+                /** @description Tokens of a row; each GPU takes one row at a time. */
+                max_length?: number;
+                /** @description Share of the GPUs' matmul rate. */
+                mfu_low?: number;
+                mfu_high?: number;
+                price_per_gpu_hour?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RunEstimate"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

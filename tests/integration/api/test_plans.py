@@ -97,3 +97,22 @@ def test_a_dry_run_of_a_job_that_would_be_refused_is_refused(live: Live):
 def test_a_plan_that_is_not_there_is_a_404(live: Live):
     answer = live.mine.post("/v1/jobs", json={"plan_id": "plan-0"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "plan_not_found")
+
+
+def test_an_estimate_tells_what_a_known_model_needs_on_many_gpus(live: Live):
+    asked = {"model": "llama-3.1-405b", "gpus": 16_384, "tokens": "15.6e12", "price_per_gpu_hour": 2}
+    told = live.mine.get("/v1/plans/estimate", params=asked).json()
+    assert told["fits"]
+    assert told["zero_stage"] == 3
+    assert told["gpu_hours"]["low"] < 30.84e6 < told["gpu_hours"]["high"]
+    assert told["cost"]["low"] == 2 * told["gpu_hours"]["low"]
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [({"model": "gpt-5"}, "model"), ({"tokens": "inf"}, "tokens"), ({"mfu_low": 0.9}, ""), ({"gpu": "tpu"}, "gpu")],
+)
+def test_an_estimate_of_what_is_not_known_is_refused_by_its_name(live: Live, change: dict[str, Any], param: str):
+    answer = live.mine.get("/v1/plans/estimate", params={"model": "llama-2-7b", "tokens": "1e12"} | change)
+    assert answer.status_code == 422
+    assert param in (answer.json()["error"]["param"] or "")

@@ -25,7 +25,7 @@ def test_a_time_says_what_it_is_based_on() -> None:
 
 
 def test_memory_is_told_by_component() -> None:
-    assert plan._memory(PLAN) == "3.0 GB: weights 3.0 GB"
+    assert plan.memory_of(PLAN) == "3.0 GB: weights 3.0 GB"
 
 
 def test_a_job_tells_both_sides() -> None:

@@ -1,0 +1,116 @@
+"""What a run on many GPUs needs, from sizes alone: before there is a machine, a file or a job.
+
+Each GPU takes one row of `max_length` tokens at a time and computes its layers again in the backward pass; ZeRO divides
+among them what is not activations. That is the plan of engine.plan, and what a job here would be given.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from engine.estimate.known import GPUS, MODELS, GpuName, ModelName
+from engine.parts import Hyperparameters, QloraTuning, Tuning
+from engine.plan import Counts, MemoryPlan, Setting, Work, Workload, plan_memory
+from engine.plan.memory import trained_weights
+from engine.plan.ranks import Division, least_division
+from engine.plan.work import parameters_of, six_nd
+
+PUBLISHED_MFU = (0.35, 0.43)
+"""Of Llama 3.1 405B's and Llama 2 70B's pre-training: what well-kept clusters reach of a data sheet's rate."""
+_ROOM = 0.92
+"""Of a GPU's memory: the rest is the driver's, and lost between allocations."""
+_MOST_GPUS = 1 << 16
+_HOUR_S = 3600.0
+
+
+class Range(NamedTuple):
+    """By the higher and the lower share of the matmul rate."""
+
+    low: float
+    high: float
+
+    def times(self, factor: float) -> "Range":
+        return Range(self.low * factor, self.high * factor)
+
+
+@dataclass(frozen=True)
+class Question:
+    """`tokens` is how many the run trains on; `mfu` the lowest and highest share of the GPUs' rate that is hoped for."""
+
+    model: ModelName
+    tuning: Tuning
+    gpu: GpuName
+    gpus: int
+    tokens: float
+    max_length: int
+    mfu: tuple[float, float] = PUBLISHED_MFU
+
+    @property
+    def setting(self) -> Setting:
+        hyper = Hyperparameters(max_length=self.max_length, activation_checkpointing="full")
+        return Setting("cuda", "bf16", self.tuning, hyper)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """`memory` is that of one GPU at the ZeRO stage; `least_gpus` of the same kind would hold the run, None: no number."""
+
+    parameters: int
+    trainable_parameters: int
+    flops: float
+    six_nd: float
+    gpu_hours: Range
+    days: Range
+    memory: MemoryPlan
+    zero_stage: int
+    room_bytes: int
+    fits: bool
+    least_gpus: int | None
+
+
+def estimate(question: Question) -> Estimate:
+    """The answer.
+
+    Raises:
+        SpecError: no memory plan is made for this tuning.
+    """
+    shape, setting, device = MODELS[question.model], question.setting, GPUS[question.gpu]
+    row = Workload(tokens=question.max_length, labels=question.max_length, document=question.max_length)
+    whole = plan_memory(shape, row, setting)
+    room = int(_ROOM * device.memory_bytes)
+    division = _divided(question, whole, question.gpus, room)
+    tokens = round(question.tokens)
+    counts = Counts(tokens=tokens, labels=tokens, attended=question.tokens * question.max_length)
+    flops = Work.of(shape, setting).training(counts)
+    lowest, highest = question.mfu
+    hours = flops / (device.tflops * 1e12) / _HOUR_S
+    gpu_hours = Range(hours / highest, hours / lowest)
+    return Estimate(
+        parameters=parameters_of(shape),
+        trainable_parameters=trained_weights(shape, setting),
+        flops=flops,
+        six_nd=six_nd(parameters_of(shape), tokens),
+        gpu_hours=gpu_hours,
+        days=gpu_hours.times(1 / question.gpus / 24),
+        memory=division.plan,
+        zero_stage=division.stage,
+        room_bytes=room,
+        fits=division.plan.total <= room,
+        least_gpus=next(_enough(question, whole, room), None),
+    )
+
+
+def _divided(question: Question, whole: MemoryPlan, gpus: int, room: int) -> Division:
+    """Weights in 4 bits stay whole: DeepSpeed cannot divide them."""
+    most = 0 if gpus == 1 else 2 if isinstance(question.tuning, QloraTuning) else 3
+    trained = trained_weights(MODELS[question.model], question.setting)
+    return least_division(whole, trained, ranks=gpus, room_bytes=room, most=most)
+
+
+def _enough(question: Question, whole: MemoryPlan, room: int) -> Iterator[int]:
+    """Numbers of GPUs, doubled from one on, that hold the run."""
+    gpus = 1
+    while gpus <= _MOST_GPUS:
+        if _divided(question, whole, gpus, room).plan.total <= room:
+            yield gpus
+        gpus *= 2
