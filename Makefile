@@ -12,6 +12,10 @@ NPM := PATH="$(CURDIR)/$(BIN):$$PATH" npm --prefix dashboard
 MODULES := dashboard/node_modules/.package-lock.json
 PAGE := dashboard/dist/index.html
 
+CAMPAIGN = .campaign --profile $(or $(PROFILE),embedded) --kills $(or $(KILLS),100) --seed $(or $(SEED),1) $(if $(ONLY),--only '$(ONLY)') $(if $(BUG),--bug $(BUG))
+RECOVERY = $(if $(DEATHS),.recovery --deaths $(DEATHS))
+OUTAGE = $(if $(OUTAGE_S),.outage --seconds $(OUTAGE_S))
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up page test e2e chaos parity conformance check schema format fuzz bench clean
 
@@ -32,8 +36,8 @@ test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to en
 e2e: $(DEV) $(PAGE) ## Try every screen of the dashboard in a headless Chromium against a service with real jobs
 	@$(BIN)/pytest tests/e2e/dashboard
 
-chaos: $(DEV) ## Kill, freeze and cut off every part of the service while it trains: make chaos PROFILE=embedded|scaled KILLS=1000 SEED=1
-	@PYTHONPATH=. $(BIN)/python -m tests.chaos --profile $(or $(PROFILE),embedded) --kills $(or $(KILLS),100) --seed $(or $(SEED),1) $(if $(BUG),--bug $(BUG))
+chaos: $(DEV) ## Kill, freeze and cut off every part of the service while it trains: make chaos PROFILE=embedded|scaled KILLS=1000 SEED=1 [ONLY=freeze] [BUG=...], or DEATHS=100, or OUTAGE_S=600
+	@PYTHONPATH=. $(BIN)/python -m tests.chaos$(or $(OUTAGE),$(RECOVERY),$(CAMPAIGN))
 
 # TRL, PEFT, bitsandbytes and lm_eval warn a lot; what fails here is a figure.
 parity: $(PEERS) ## Show that losses, gradients, logits and scores are those of TRL, PEFT, transformers and lm_eval

@@ -121,7 +121,7 @@ def engine_for(url: str) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         url,
         **json,
         pool_size=_POOL_SIZE,
@@ -129,6 +129,14 @@ def engine_for(url: str) -> Engine:
         pool_pre_ping=True,
         connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
     )
+    event.listen(engine, "checkout", _leave_writing_to_the_server)
+    return engine
+
+
+def _leave_writing_to_the_server(connection: Any, *_: object) -> None:
+    # SQLAlchemy leaves False after a read: each transaction would then ask to write, which a standby answers with an
+    # error of its own, and a server that was set to take no writes with taking them.
+    connection.read_only = None
 
 
 def _dumps(value: Any) -> str:

@@ -9,41 +9,37 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from db.errors import Unavailable
-from tests.chaos import load, stall, truth
-from tests.chaos.service import LEASE_S, Claim, Process, Service, identity, kill
+from tests.chaos import load
+from tests.chaos.agenda import Agenda
+from tests.chaos.deaths import Deaths
+from tests.chaos.freezes import Freezes
+from tests.chaos.service import Process, Service, identity, kill
 from tests.integration.workers.workplace import children, descendants
 from tests.servers import Server
 
 _GONE_WITHIN_S = 5.0
-_PAST_THE_LEASE_S = (LEASE_S + 0.5, LEASE_S + 2.0)
-_STALLED_AT_MOST_S = 15.0
-_LOOK_AGAIN_S = (0.05, 0.05)
-_TO_WRITE_S = (1.0, 1.0)
+_DRAWS_AT_MOST = 100
 _FULL_S = (0.2, 1.5)
 _CUT_S = (0.5, 3.0)
-
-
-class Later(NamedTuple):
-    """Something that is to be done at a time of the monotonic clock."""
-
-    at: float
-    act: Callable[[], None]
 
 
 class Faults:
     """Does faults, undoes in time those that last, and looks whether what had to go is gone."""
 
-    def __init__(self, service: Service, rng: random.Random) -> None:
+    def __init__(self, service: Service, rng: random.Random, only: str | None = None) -> None:
+        """`only`: faults whose names begin with it, and each of them counts as a kill."""
+        agenda = Agenda(rng)
         self.done: Counter[str] = Counter()
         self.kills = 0
         self.orphans: list[str] = []
-        self.stale_writes: list[str] = []
+        self.deaths = Deaths()
+        self.freezes = Freezes(service, rng, agenda)
         self.lost_blobs = 0
         self._service = service
         self._rng = rng
-        self._later: list[Later] = []
-        self._stopped: set[int] = set()
-        self._possible = [name for name in _FAULTS if name not in self.skipped()]
+        self._agenda = agenda
+        self._only = only
+        self._possible = [name for name in _FAULTS if name not in self.skipped() and name.startswith(only or "")]
         self._first = rng.sample(self._possible, len(self._possible))
 
     def strike(self) -> None:
@@ -52,8 +48,9 @@ class Faults:
             if self._do(name):
                 self._first.remove(name)
                 return
-        while not self._do(*self._rng.choices(self._possible, [_FAULTS[name].weight for name in self._possible])):
-            pass
+        for _ in range(_DRAWS_AT_MOST):
+            if self._do(*self._rng.choices(self._possible, [_FAULTS[name].weight for name in self._possible])):
+                return
 
     def _do(self, name: str) -> bool:
         fault = _FAULTS[name]
@@ -63,20 +60,16 @@ class Faults:
             return False
         if done:
             self.done[name] += 1
-            self.kills += fault.kills
+            self.kills += 1 if self._only else fault.kills
         return done
 
     def tend(self) -> None:
         """Do what is due."""
-        now = time.monotonic()
-        due = [later for later in self._later if later.at <= now]
-        self._later = [later for later in self._later if later.at > now]
-        for later in due:
-            later.act()
+        self._agenda.tend()
 
     def finish(self) -> None:
         """Undo everything that lasts, and wait for the last look."""
-        while self._later:
+        while self._agenda:
             self._service.tend()
             self.tend()
             time.sleep(0.02)
@@ -92,9 +85,6 @@ class Faults:
             reasons["cut blob store"] = "blobs lie on the disk, which is filled"
         return reasons
 
-    def _after(self, span_s: tuple[float, float], act: Callable[[], None]) -> None:
-        self._later.append(Later(time.monotonic() + self._rng.uniform(*span_s), act))
-
     def _kill_one(self, pids: list[int]) -> bool:
         """Kill one of the processes. What is below it has to go with it."""
         if not pids:
@@ -102,7 +92,7 @@ class Faults:
         pid = self._rng.choice(pids)
         below = [process for process in map(identity, descendants(pid)) if process]
         kill(pid)
-        self._after((_GONE_WITHIN_S, _GONE_WITHIN_S), lambda: self._look_for(below))
+        self._agenda.after((_GONE_WITHIN_S, _GONE_WITHIN_S), lambda: self._look_for(below))
         return True
 
     def _look_for(self, processes: list[Process]) -> None:
@@ -115,11 +105,11 @@ class Faults:
 
     def _slots(self, *, busy: bool = False) -> list[int]:
         """The processes that carry out jobs, but for those that are stopped: they are to go on."""
-        slots = [slot for slot in self._service.slots() if slot not in self._stopped]
+        slots = [slot for slot in self._service.slots() if slot not in self.freezes.stopped]
         return [slot for slot in slots if children(slot)] if busy else slots
 
     def _workers(self) -> list[int]:
-        return [worker for worker in self._service.workers() if not self._stopped.intersection(children(worker))]
+        return [worker for worker in self._service.workers() if not self.freezes.stopped.intersection(children(worker))]
 
     def kill_worker(self) -> bool:
         return self._kill_one(self._workers())
@@ -128,7 +118,18 @@ class Faults:
         return self._kill_one(self._slots())
 
     def kill_trainer(self) -> bool:
-        return self._kill_one(self._service.trainers())
+        """What it works for may stand still meanwhile."""
+        slots = [slot for slot in self._service.slots() if children(slot)]
+        if not slots:
+            return False
+        slot = self._rng.choice(slots)
+        if (held := self._service.held_by(slot)) and slot not in self.freezes.stopped:
+            self.deaths.note(held)
+        return self._kill_one(children(slot))
+
+    def kill_rank(self) -> bool:
+        """One of the processes that share a run."""
+        return self._kill_one([rank for trainer in self._service.trainers() for rank in children(trainer)])
 
     def bereave(self) -> bool:
         """Kill the process that a trainer works for, while the trainer is stopped and can do nothing itself."""
@@ -149,54 +150,11 @@ class Faults:
 
     def freeze(self) -> bool:
         """Stop a worker's process past its lease, with its trainer or without, then let it go on."""
-        slots = self._slots(busy=True)
-        if not slots:
-            return False
-        slot = self._rng.choice(slots)
-        frozen = [slot, *(descendants(slot) if self._rng.random() < 0.5 else [])]
-        for pid in frozen:
-            kill(pid, signal.SIGSTOP)
-        self._stopped.add(slot)
-        self._after(_PAST_THE_LEASE_S, lambda: self._go_on(slot, frozen))
-        return True
-
-    def _go_on(self, slot: int, frozen: list[int]) -> None:
-        for pid in frozen:
-            kill(pid, signal.SIGCONT)
-        self._after(_TO_WRITE_S, lambda: self._stopped.discard(slot))
+        return self.freezes.freeze(self._slots(busy=True))
 
     def stall(self) -> bool:
         """Stop a worker's process just before it writes, and let it go on when another has its job."""
-        slots = self._slots(busy=True)
-        slot = self._rng.choice(slots) if slots else None
-        held = slot and self._service.held_by(slot)
-        if slot is None or not held:
-            return False
-        stall.ask(self._service.folder, slot)
-        self._stopped.add(slot)
-        self._await_overtaking(slot, held, time.monotonic() + _STALLED_AT_MOST_S)
-        return True
-
-    def _await_overtaking(self, slot: int, held: Claim, give_up_at: float) -> None:
-        try:
-            overtaken = self._service.is_overtaken(held)
-        except Unavailable:
-            overtaken = False
-        if overtaken or time.monotonic() > give_up_at:
-            stall.forget(self._service.folder, slot)
-            self._go_on(slot, [slot])
-            self._watch(held, time.monotonic() + _TO_WRITE_S[0])
-        else:
-            self._after(_LOOK_AGAIN_S, lambda: self._await_overtaking(slot, held, give_up_at))
-
-    def _watch(self, held: Claim, until: float) -> None:
-        """Look for what the worker writes that was overtaken: the next attempt may soon write over it."""
-        with suppress(Unavailable):
-            if fault := truth.stale_write(self._service.told(held.job_id)):
-                self.stale_writes.append(f"{held.job_id}: {fault}")
-                return
-        if time.monotonic() < until:
-            self._after(_LOOK_AGAIN_S, lambda: self._watch(held, until))
+        return self.freezes.stall(self._slots(busy=True))
 
     def kill_server(self, server: Server | None) -> bool:
         """Broker or database: all of its processes at once; it is back when it has recovered."""
@@ -218,7 +176,7 @@ class Faults:
         assert server is not None
         pid = server.pid
         kill(pid, signal.SIGSTOP)
-        self._after(_CUT_S, lambda: kill(pid, signal.SIGCONT))
+        self._agenda.after(_CUT_S, lambda: kill(pid, signal.SIGCONT))
         return True
 
     def cut_broker(self) -> bool:
@@ -234,7 +192,7 @@ class Faults:
         with filler.open("wb", buffering=0) as file, suppress(OSError):
             while file.write(bytes(1 << 20)):
                 pass
-        self._after(_FULL_S, filler.unlink)
+        self._agenda.after(_FULL_S, filler.unlink)
         return True
 
     def cut_upload(self) -> bool:
@@ -242,7 +200,7 @@ class Faults:
         return True
 
     def cut_power(self) -> bool:
-        if self._stopped:
+        if self.freezes.stopped:
             return False
         self.lost_blobs += self._service.cut_power()
         return True
@@ -262,12 +220,13 @@ _FAULTS = {
     "kill worker": Fault(4, Faults.kill_worker),
     "kill worker's child": Fault(4, Faults.kill_slot),
     "kill trainer": Fault(6, Faults.kill_trainer),
+    "kill one of two trainers": Fault(3, Faults.kill_rank),
     "kill child of a stopped trainer": Fault(1, Faults.bereave),
     "kill broker": Fault(3, Faults.kill_broker),
     "kill database": Fault(2, Faults.kill_database),
     "stop worker (SIGTERM)": Fault(1, Faults.stop_worker, 0),
     "freeze past the lease": Fault(2, Faults.freeze, 0),
-    "stop at the write, past the lease": Fault(2, Faults.stall, 0),
+    "freeze at a write, past the lease": Fault(2, Faults.stall, 0),
     "cut broker": Fault(1, Faults.cut_broker, 0),
     "cut blob store": Fault(1, Faults.cut_bucket, 0),
     "cut upload": Fault(1, Faults.cut_upload, 0),

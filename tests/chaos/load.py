@@ -1,11 +1,15 @@
-"""The load: small jobs of every kind, submitted over HTTP for as long as the campaign lasts."""
+"""The load: small jobs of every kind, submitted over HTTP for as long as the campaign lasts.
 
-import itertools
+Some are cancelled, some paused and resumed at random instants, some are urgent, so that others make way for them,
+and one kind is trained by two processes.
+"""
+
 import json
 import random
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +22,9 @@ ENDED = ("succeeded", "failed", "cancelled")
 _WORDS = ("red", "blue", "small", "large", "old", "new")
 _PAUSE_S = 0.1
 _CUT_AFTER_BYTES = 200_000
+_CANCELLED_SHARE, _PAUSED_SHARE, _URGENT_SHARE = 0.05, 0.2, 0.1
+_PAUSE_AFTER_S, _RESUME_AFTER_S = (0.0, 8.0), (0.0, 4.0)
+_URGENT = 10
 
 _TRAINING = {"max_length": 64, "per_device_train_batch_size": 2, "max_steps": 30, "learning_rate": 0.001}
 _SAVING = {"save_steps": 5, "save_total_limit": 2}
@@ -29,6 +36,14 @@ class Accepted(NamedTuple):
     job_id: str
     spec: str
     cancelled: bool
+
+
+class Order(NamedTuple):
+    """What is to be asked of a job at a time of the monotonic clock."""
+
+    at: float
+    job_id: str
+    verb: str
 
 
 def rows(count: int = 60) -> list[dict[str, str]]:
@@ -55,11 +70,13 @@ def specs(client: httpx.Client) -> dict[str, dict[str, Any]]:
     shape = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     training = {"hyperparameters": _TRAINING, "checkpoints": _SAVING}
     tuning = {"kind": "sft", "model": "base", "training_file": completions, **training}
+    of_two = {"hyperparameters": _TRAINING | {"max_steps": 12}, "checkpoints": _SAVING | {"save_steps": 3}}
     return {
         "pretrain": {"kind": "pretrain", "model": shape, "tokenizer": {"vocab_size": 320}, "training_file": text}
         | training,
         "sft full": tuning | {"tuning": {"method": "full"}},
         "sft lora": tuning | {"tuning": {"method": "lora", "r": 4, "lora_dropout": 0.1}},
+        "sft of two": tuning | of_two | {"tuning": {"method": "full"}, "resources": {"nproc_per_node": 2}},
         "sft qlora": tuning | {"tuning": {"method": "qlora", "r": 4}},
         "dpo": tuning | {"kind": "dpo", "training_file": preferences, "tuning": {"method": "lora", "r": 4}},
         "eval": {"kind": "eval", "model": "base", "eval_file": heldout},
@@ -97,6 +114,9 @@ class Load(threading.Thread):
         self.open: set[str] = set()
         self.furthest: dict[str, int] = {}
         """By job: the latest step that was seen of it."""
+        self.asked: Counter[str] = Counter()
+        """How many jobs were paused, resumed, and asked for with urgency."""
+        self._orders: list[Order] = []
         self._service = service
         self._wanted = wanted
         self._rng = random.Random(seed)
@@ -120,26 +140,46 @@ class Load(threading.Thread):
 
     def _run(self) -> None:
         with self._service.client() as client:
-            for number in itertools.count():
+            while True:
                 while len(self.open) >= self._at_once or self._stopping.is_set():
                     self._look(client)
+                    self._give_orders(client)
                     if self._stopping.is_set() and not self.open:
                         self.ended.set()
                         return
                     time.sleep(_PAUSE_S)
-                self._submit(client, number)
+                self._submit(client)
 
-    def _submit(self, client: httpx.Client, number: int) -> None:
+    def _submit(self, client: httpx.Client) -> None:
         name = self._rng.choice(list(self._wanted))
-        cancelled = self._rng.random() < 0.05
-        job_id = insist(lambda: client.post("/v1/jobs", json=self._wanted[name]), self._stopping.is_set)
-        if job_id is None:
+        spec, fate = self._wanted[name], self._rng.random()
+        if self._rng.random() < _URGENT_SHARE:
+            spec = spec | {"resources": spec.get("resources", {}) | {"priority": _URGENT}}
+            self.asked["urgent"] += 1
+        job = insist(lambda: client.post("/v1/jobs", json=spec), self._stopping.is_set)
+        if job is None:
             return
-        self.accepted.append(Accepted(job_id["id"], name, cancelled))
-        self.open.add(job_id["id"])
-        if cancelled:
-            time.sleep(self._rng.uniform(0, 2))
-            insist(lambda: client.post(f"/v1/jobs/{job_id['id']}/cancel"), self._stopping.is_set)
+        self.accepted.append(Accepted(job["id"], name, fate < _CANCELLED_SHARE))
+        self.open.add(job["id"])
+        if fate < _CANCELLED_SHARE:
+            self._order("cancel", job["id"], _PAUSE_AFTER_S)
+        elif fate < _CANCELLED_SHARE + _PAUSED_SHARE:
+            self._order("pause", job["id"], _PAUSE_AFTER_S)
+
+    def _order(self, verb: str, job_id: str, span_s: tuple[float, float]) -> None:
+        self._orders.append(Order(time.monotonic() + self._rng.uniform(*span_s), job_id, verb))
+
+    def _give_orders(self, client: httpx.Client) -> None:
+        """Ask what is due; a job that is paused is resumed in time."""
+        now = time.monotonic()
+        due = [order for order in self._orders if order.at <= now]
+        self._orders = [order for order in self._orders if order.at > now]
+        for order in due:
+            path = f"/v1/jobs/{order.job_id}/{order.verb}"
+            if insist(lambda path=path: client.post(path), lambda: False) is not None:
+                self.asked[order.verb] += 1
+                if order.verb == "pause":
+                    self._order("resume", order.job_id, _RESUME_AFTER_S)
 
     def _look(self, client: httpx.Client) -> None:
         for job_id in list(self.open):

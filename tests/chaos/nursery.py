@@ -77,6 +77,7 @@ def _become(module: str, environment: dict[str, str], log: str, bug: str | None)
     durability.keep_record()
     stall.listen()
     importlib.import_module("workers.process")._start = fork_engine
+    importlib.import_module("engine.dist.launch")._start = fork_rank
     if bug is not None:
         bugs.plant(bug)
     importlib.import_module(MAINS[module]).main()
@@ -125,12 +126,29 @@ def fork_engine(arguments: list[str], *, stdin: int, stdout: int) -> ForkedEngin
         os._exit(code)
 
 
+def fork_rank(root: Path, rank: int, count: int) -> ForkedEngine:
+    """`engine.dist.launch._start`: one of the processes that share a run, in the group of the one that starts them."""
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return ForkedEngine(pid)
+    code = 1
+    try:
+        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+        os.environ.update({name: str(number) for name, number in numbers.items()})
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        code = _run_engine([str(root)], parent)
+    finally:
+        os._exit(code)
+
+
 def _run_engine(arguments: list[str], parent: int) -> int:
     for name in [name for name in os.environ if name.startswith("TRAINYARD_") and name != "TRAINYARD_CACHE_BYTES"]:
         del os.environ[name]
     if not bugs.planted("pdeathsig"):
         os.environ["TRAINYARD_PARENT_PID"] = str(parent)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for number in (signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_DFL)
     engine: Any = importlib.import_module("engine.__main__")
     try:
         return engine.main(arguments)

@@ -15,7 +15,7 @@ import httpx
 
 from api.bootstrap import PROJECT, bootstrap
 from api.settings import ApiSettings
-from db import jobs, projects, records
+from db import clock, jobs, projects, records
 from db.records import Record
 from db.session import Database
 from db.settings import StorageSettings
@@ -36,6 +36,7 @@ _SETTINGS = {
     "heartbeat_s": "0.5",
     "max_attempts": "100000",  # how often a job is tried is not what is tested here
     "backoff_s": "0",
+    "preempt_after_s": "1",
     "redispatch_after_s": "1",
     "space_wait_s": "2",
     "blobs_wait_s": "2",
@@ -142,10 +143,19 @@ class Service:
             job = jobs.find(s, claim.job_id)
         return job is None or job.fence > claim.fence or job.state in ENDED
 
-    def told(self, job_id: str) -> list[Record]:
-        """All that the database has of a job's events and metrics, in order."""
+    def lease_over_at(self, claim: Claim) -> int | None:
+        """The number of the job's last event, if the claim's lease is over; a job that has ended needs none."""
         with self.database.read() as s:
-            return records.since(s, job_id, 0, _ALL)
+            job = jobs.find(s, claim.job_id)
+            if job is None or job.state in ENDED:
+                return None
+            over = job.fence > claim.fence or (job.lease_expires_at or 0.0) <= clock.now(s)
+        return job.last_seq if over else None
+
+    def told(self, job_id: str, since: int) -> list[Record]:
+        """What the database has of a job's events and metrics after that one, in order."""
+        with self.database.read() as s:
+            return records.since(s, job_id, since, _ALL)
 
     def trainers(self) -> list[int]:
         return [trainer for slot in self.slots() for trainer in children(slot)]

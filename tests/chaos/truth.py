@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from db import artifacts, jobs, records, references
-from db.models import Artifact, Job
+from db.models import Artifact, Attempt, Job
 from db.records import Record
 from db.session import Session
 from tests.chaos.load import Accepted
@@ -14,6 +14,7 @@ from tests.figures import TIMED
 
 _ALL = 100_000
 _CHUNK_BYTES = 1 << 20
+_OF_WORKERS = frozenset({"metrics", "log", "started", "sample", "checkpoint", "stopped"})
 _RESULTS = ("model", "adapter")
 
 
@@ -52,7 +53,7 @@ def results(s: Session, job: Job) -> list[Artifact]:
 def judge(service: Service, accepted: Iterable[Accepted], undisturbed: dict[str, Outcome]) -> Verdict:
     """Compare what the service holds with what it was asked for."""
     wrong: dict[str, list[str]] = {name: [] for name in CHECKS}
-    counts = dict.fromkeys(("jobs", "attempts", "metric points", "artifacts", "blobs"), 0)
+    counts = dict.fromkeys(("jobs", "attempts", "preempted", "paused", "metric points", "artifacts", "blobs"), 0)
     with service.database.read() as s:
         for asked in accepted:
             job = jobs.find(s, asked.job_id)
@@ -63,6 +64,9 @@ def judge(service: Service, accepted: Iterable[Accepted], undisturbed: dict[str,
                     wrong["lost jobs"].append(f"{asked.job_id} ({asked.spec}) is {state}")
                 continue
             counts["attempts"] += job.fence
+            ended = [s.get_one(Attempt, (job.id, number)).outcome for number in range(1, job.fence + 1)]
+            for outcome in ("preempted", "paused"):
+                counts[outcome] += ended.count(outcome)
             for name, fault in _faults_of(s, job, undisturbed[asked.spec]):
                 wrong[name].append(f"{job.id} ({asked.spec}, {job.fence} attempts): {fault}")
             made = results(s, job)
@@ -114,6 +118,15 @@ def stale_write(told: Sequence[Record]) -> str | None:
         if attempt < newest:
             return f"attempt {attempt} told of {record.type} after attempt {newest} had begun"
         newest = attempt
+    return None
+
+
+def late_write(told: Sequence[Record], fence: int) -> str | None:
+    """What of these an attempt has written itself whose lease was over before; others tell of its job's state."""
+    for record in told:
+        succeeded = (record.data or {}).get("state") == "succeeded"
+        if record.attempt == fence and (record.type in _OF_WORKERS or succeeded):
+            return f"attempt {fence} told of {record.type} after its lease was over"
     return None
 
 

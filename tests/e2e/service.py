@@ -63,10 +63,10 @@ def environment_of(home: Path) -> dict[str, str]:
     return {**kept, "TRAINYARD_HOME": str(home), "TRAINYARD_CONFIG": str(home / "credentials")}
 
 
-def start(home: Path) -> Service:
-    """`trainyard up` on a free port, ready when it says so."""
+def start(home: Path, **settings: str) -> Service:
+    """`trainyard up` on a free port, ready when it says so; `settings` are those of TRAINYARD_..."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    environment = environment_of(home)
+    environment = environment_of(home) | {f"TRAINYARD_{name.upper()}": value for name, value in settings.items()}
     begun = time.monotonic()
     with (home / "up.out").open("ab") as log:
         process = subprocess.Popen(

@@ -12,7 +12,7 @@ _KILLS = 30
 
 def campaign(*options: str) -> dict[str, Any]:
     """What it tells in its line of JSON."""
-    command = [sys.executable, "-m", "tests.chaos", *options]
+    command = [sys.executable, "-m", "tests.chaos.campaign", *options]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, timeout=290, check=False)
     assert done.stdout, done.stderr[-3000:]
     return json.loads(done.stdout)

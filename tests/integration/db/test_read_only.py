@@ -21,8 +21,11 @@ def allow_writes(url: str, state: str) -> None:
 
 
 def write(url: str) -> None:
+    """Over a connection that has served a read before."""
     database = Database(url)
     try:
+        with database.read() as s:
+            projects.by_name(s, "mine")
         with database.write() as s:
             projects.create(s, "mine")
     finally:

@@ -1,19 +1,19 @@
-"""A campaign of faults against the whole service: `python -m tests.chaos --profile embedded --kills 100 --seed 1`.
+"""A campaign of faults against the whole service: `python -m tests.chaos.campaign --profile embedded --kills 100 --seed 1`.
 
 Small jobs of all kinds run while processes are killed at random instants, stopped past their leases and
 cut off from broker and disk. Then everything is compared with what the same jobs came to undisturbed.
 """
 
 import argparse
-import json
 import random
 import sys
 import time
 from typing import Any, NamedTuple
 
 from db import jobs
-from tests.chaos import load, truth
+from tests.chaos import load, report, truth
 from tests.chaos.bugs import BUGS
+from tests.chaos.deaths import percentile
 from tests.chaos.faults import Faults
 from tests.chaos.load import Load
 from tests.chaos.service import Service
@@ -24,7 +24,7 @@ _PAUSE_S = 0.4
 _LULL_SHARE, _LULL_S = 0.1, 15.0
 _AT_ONCE = 6
 _TELL_EVERY = 100
-_STILL_S = 90.0
+_STILL_S = 180.0
 """Jobs that have not ended, and of which none has moved for so long, are lost."""
 _TICK_S = 0.02
 
@@ -36,6 +36,7 @@ class Campaign(NamedTuple):
     kills: int
     seed: int
     bug: str | None
+    only: str | None
     keep: bool
 
 
@@ -48,23 +49,33 @@ def run(asked: Campaign) -> int:
         service.await_ready()
         with service.client() as client:
             wanted, undisturbed = _calm(service, load.specs(client))
-        say(f"undisturbed after {time.monotonic() - begun:.0f} s; {asked.kills} kills, seed {asked.seed}")
+        report.say(f"undisturbed after {time.monotonic() - begun:.0f} s; {asked.kills} kills, seed {asked.seed}")
         work = Load(service, wanted, asked.seed, _AT_ONCE)
-        faults = Faults(service, random.Random(asked.seed))
+        faults = Faults(service, random.Random(asked.seed), asked.only)
         stormed_at = time.monotonic()
         work.start()
         _storm(service, faults, work, asked.kills)
         storm_s = time.monotonic() - stormed_at
         verdict = _settle(service, faults, work, undisturbed)
+        with service.database.read() as s:
+            recoveries_s = faults.deaths.recoveries_s(s)
     finally:
         sound = verdict is not None and not any(verdict.wrong.values())
         left = service.close(keep=asked.keep or not (sound or asked.bug))
         if not sound:
-            say(f"the folder of the service, with its logs: {service.folder}")
-    verdict.wrong["stale writes"] += faults.stale_writes
+            report.say(f"the folder of the service, with its logs: {service.folder}")
+    verdict.wrong["stale writes"] += faults.freezes.accepted
     verdict.wrong["orphans"] += faults.orphans + [f"process {pid} is left at the end" for pid in left]
-    figures = {"storm_s": round(storm_s, 1), "wall_s": round(time.monotonic() - begun, 1)}
-    return report(asked, faults, verdict, figures)
+    figures = {
+        "asked": dict(work.asked),
+        "trainer_deaths_gone_on_from": len(recoveries_s),
+        "to_training_again_s": {"p50": percentile(recoveries_s, 0.5), "p99": percentile(recoveries_s, 0.99)},
+        "freezes_past_the_lease": faults.freezes.past_lease,
+        "writes_accepted_after_them": len(faults.freezes.accepted),
+        "storm_s": round(storm_s, 1),
+        "wall_s": round(time.monotonic() - begun, 1),
+    }
+    return report.tell(asked._asdict(), faults, verdict, figures)
 
 
 def _calm(service: Service, wanted: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, Outcome]]:
@@ -85,6 +96,7 @@ def _calm(service: Service, wanted: dict[str, dict[str, Any]]) -> tuple[dict[str
                 found = jobs.find(s, job_id)
                 assert found is not None
                 undisturbed[name] = truth.outcome(s, found)
+            report.say(f"{name} undisturbed: {job['finished_at'] - job['created_at']} s")
     return wanted, undisturbed
 
 
@@ -101,7 +113,7 @@ def _storm(service: Service, faults: Faults, work: Load, kills: int) -> None:
             faults.strike()
             if faults.kills >= told_at + _TELL_EVERY:
                 told_at = faults.kills
-                say(f"{faults.kills} kills, {work.count_ended()} jobs came to their end")
+                report.say(f"{faults.kills} kills, {work.count_ended()} jobs came to their end")
             next_at, lull_until = now + draw.expovariate(1 / _PAUSE_S), 0.0
             if draw.random() < _LULL_SHARE:
                 lull_until, ended = now + _LULL_S, work.count_ended()
@@ -125,42 +137,13 @@ def _settle(service: Service, faults: Faults, work: Load, undisturbed: dict[str,
     return verdict
 
 
-def report(asked: Campaign, faults: Faults, verdict: Verdict, figures: dict[str, float]) -> int:
-    """A table for people on stderr, one line of JSON on stdout."""
-    say(f"\n{'fault':<34} times")
-    for name, count in sorted(faults.done.items()):
-        say(f"{name:<34} {count:>5}")
-    for name, reason in faults.skipped().items():
-        say(f"{name:<34}  none: {reason}")
-    say(f"\n{'what was looked at':<34} count")
-    for name, count in verdict.counts.items():
-        say(f"{name:<34} {count:>5}")
-    say(f"\n{'what must not be':<34} found")
-    for name, found in verdict.wrong.items():
-        say(f"{name:<34} {len(found):>5}")
-    for name, found in verdict.wrong.items():
-        for fault in found[:5]:
-            say(f"  {name}: {fault}")
-    wrong = {name: len(found) for name, found in verdict.wrong.items()}
-    told = asked._asdict() | {
-        "faults": dict(faults.done),
-        "struck": faults.kills,
-        "lost_to_power_cuts": faults.lost_blobs,
-    }
-    sys.stdout.write(json.dumps(told | verdict.counts | figures | {"wrong": wrong}) + "\n")
-    return int(any(wrong.values()))
-
-
-def say(line: str) -> None:
-    sys.stderr.write(line + "\n")
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.campaign", description=__doc__)
     parser.add_argument("--profile", choices=["embedded", "scaled"], default="embedded")
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--bug", choices=list(BUGS), help="break the service in this way: the campaign has to notice")
+    parser.add_argument("--only", help="faults whose names begin with this alone; each counts as a kill")
     parser.add_argument("--keep", action="store_true", help="leave the folder of the service, with its logs")
     return run(Campaign(**vars(parser.parse_args())))
 
