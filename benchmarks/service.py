@@ -68,7 +68,7 @@ def serve(home: Path, environment: Mapping[str, str]) -> Iterator[Service]:
 @contextmanager
 def serve_api(home: Path) -> Iterator[Service]:
     """API and broker without workers: jobs are accepted and wait."""
-    prepare(home)
+    prepare(home, home / "key")
     port, key_file, log = free_port(), home / "key", home / "api.log"
     program, broker_url = valkey_program(home, free_port())
     settings = {

@@ -54,7 +54,7 @@ def demo(home: Path, output: Path, examples: Path, keep: bool) -> None:
 def _service(home: Path, *, keep: bool) -> Iterator[Client]:
     """A service of its own in an empty folder, on a free port; stopped at the end, also when the demo is killed."""
     _empty(home)
-    prepare(home)
+    prepare(home, home / "credentials")
     os.environ["TRAINYARD_HOME"] = str(home)
     os.environ["TRAINYARD_CONFIG"] = str(home / "credentials")
     for name in ("TRAINYARD_URL", "TRAINYARD_API_KEY", "TRAINYARD_DATABASE_URL", "TRAINYARD_BROKER_URL"):

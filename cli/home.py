@@ -15,32 +15,40 @@ _LOG_BYTES = 16 << 20
 """A log that has grown over this is set aside as NAME.1 at the next start."""
 
 
-def prepare(home: Path) -> None:
+def prepare(home: Path, key_file: Path) -> None:
     """Make the folder and its parts.
 
     Raises:
-        CommandError: the folder holds a secret without a database, or the other way round.
+        CommandError: the folder has been in use, and its database or its secret is gone.
     """
+    embedded = "TRAINYARD_DATABASE_URL" not in os.environ
+    secret, database = home / "secret", home / "trainyard.db"
+    inside, beside = _marks(home, key_file)
+    used = [mark for mark in (inside, beside) if mark.exists() and (mark == inside or mark.read_text() == str(home))]
+    missing = [path for path in (database, secret) if not path.exists() and (embedded or path == secret)]
+    if used and missing:
+        raise CommandError(
+            f"{home} has been in use, but {missing[0].name} is not there.",
+            mend=f"Is a disk not mounted? If it is to start anew, remove {' and '.join(map(str, used))}.",
+        )
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for part in ("logs", "valkey", "runs", "blobs"):
         (home / part).mkdir(exist_ok=True, mode=0o700)
-    embedded = "TRAINYARD_DATABASE_URL" not in os.environ
-    secret, database = home / "secret", home / "trainyard.db"
-    initialised = home / "initialised"
-    if embedded and initialised.exists() and not database.exists():
-        raise CommandError(
-            f"{home} has been in use, but {database.name} is not there.",
-            mend="Is a disk not mounted? If it is to start anew, remove the folder.",
-        )
-    if embedded and database.exists() and initialised.exists() and not secret.exists():
-        raise CommandError(f"{secret} is gone, and without it no API key of {database.name} can be checked.")
     if not secret.exists():
         write_private(secret, secrets.token_urlsafe(32))
 
 
-def mark_initialised(home: Path) -> None:
+def mark_initialised(home: Path, key_file: Path) -> None:
     """Note that a database has been made here: from now on an empty folder is a fault."""
-    (home / "initialised").touch(mode=0o600)
+    inside, beside = _marks(home, key_file)
+    inside.touch(mode=0o600)
+    if not key_file.is_relative_to(home):
+        write_private(beside, str(home))
+
+
+def _marks(home: Path, key_file: Path) -> tuple[Path, Path]:
+    """Where it is noted that a home has been in use: in it, and beside its key, which lies on another disk, maybe."""
+    return home / "initialised", key_file.with_name(key_file.name + ".home")
 
 
 def write_private(path: Path, text: str) -> None:

@@ -102,7 +102,8 @@ class Supervisor:
             os.close(log)
         if done.returncode and not self.stop_requests:
             raise CommandError(f"The database could not be prepared:\n{log_tail(self.home, 'bootstrap')}")
-        mark_initialised(self.home)
+        if not done.returncode:
+            mark_initialised(self.home, self.key_file)
 
     def _tick(self) -> None:
         for child in self.children:

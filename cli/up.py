@@ -47,7 +47,7 @@ def up(port: int, detach: bool) -> None:
     for another home than the default one to its own credentials file.
     """
     home = home_dir()
-    prepare(home)
+    prepare(home, key_path())
     if detach:
         _detach(home, port)
         return

@@ -18,7 +18,7 @@ HOLD = "import sys, time; from pathlib import Path; from cli.home import locked\
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("TRAINYARD_DATABASE_URL", raising=False)
     folder = tmp_path / "home"
-    prepare(folder)
+    prepare(folder, folder / "credentials")
     return folder
 
 
@@ -41,22 +41,34 @@ def test_folder_and_secret_are_the_owners_alone(home: Path) -> None:
 
 def test_the_secret_stays_the_same(home: Path) -> None:
     before = (home / "secret").read_text()
-    prepare(home)
+    prepare(home, home / "credentials")
     assert (home / "secret").read_text() == before
 
 
 def test_a_folder_that_lost_its_database_does_not_start_as_a_fresh_one(home: Path) -> None:
-    mark_initialised(home)
+    mark_initialised(home, home / "credentials")
     with pytest.raises(CommandError, match=r"has been in use, but trainyard\.db is not there"):
-        prepare(home)
+        prepare(home, home / "credentials")
+
+
+def test_a_home_whose_disk_is_not_mounted_does_not_start_as_a_fresh_one(home: Path, tmp_path: Path) -> None:
+    key_file = tmp_path / "config" / "credentials"
+    key_file.parent.mkdir()
+    mark_initialised(home, key_file)
+    home.rename(tmp_path / "unmounted")
+    home.mkdir()
+    with pytest.raises(CommandError, match="has been in use"):
+        prepare(home, key_file)
+    assert list(home.iterdir()) == []
+    prepare(tmp_path / "another", key_file)
 
 
 def test_a_database_that_lost_its_secret_is_refused(home: Path) -> None:
     (home / "trainyard.db").touch()
-    mark_initialised(home)
+    mark_initialised(home, home / "credentials")
     (home / "secret").unlink()
-    with pytest.raises(CommandError, match="no API key"):
-        prepare(home)
+    with pytest.raises(CommandError, match="secret is not there"):
+        prepare(home, home / "credentials")
 
 
 def test_a_second_holder_is_refused_and_told_who_holds_it(home: Path, holder: subprocess.Popen) -> None:
