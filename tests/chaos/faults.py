@@ -13,7 +13,7 @@ from tests.chaos import load
 from tests.chaos.agenda import Agenda
 from tests.chaos.deaths import Deaths
 from tests.chaos.freezes import Freezes
-from tests.chaos.service import Process, Service, identity, kill
+from tests.chaos.service import Process, Service, at_work, identity, kill, state_of
 from tests.integration.workers.workplace import children, descendants
 from tests.servers import Server
 
@@ -98,7 +98,8 @@ class Faults:
     def _look_for(self, processes: list[Process]) -> None:
         for process in processes:
             if identity(process.pid) == process:
-                self.orphans.append(f"process {process.pid} outlived its parent by {_GONE_WITHIN_S:g} s")
+                state = state_of(process.pid)
+                self.orphans.append(f"process {process.pid} ({state}) outlived its parent by {_GONE_WITHIN_S:g} s")
 
     def kill_part(self, name: str) -> bool:
         return self._kill_one([self._service.pids[name]])
@@ -132,8 +133,11 @@ class Faults:
         return self._kill_one([rank for trainer in self._service.trainers() for rank in children(trainer)])
 
     def bereave(self) -> bool:
-        """Kill the process that a trainer works for, while the trainer is stopped and can do nothing itself."""
-        slots = self._slots(busy=True)
+        """Kill the process that a trainer works for, while the trainer is stopped and can do nothing itself.
+
+        One that was stopped in its first moments, before it asked the kernel to end with its parent, would stay so.
+        """
+        slots = [slot for slot in self._slots(busy=True) if all(map(at_work, _leaves(slot)))]
         if not slots:
             return False
         slot = self._rng.choice(slots)
@@ -204,6 +208,11 @@ class Faults:
             return False
         self.lost_blobs += self._service.cut_power()
         return True
+
+
+def _leaves(pid: int) -> list[int]:
+    """The processes below a process that have none below them."""
+    return [below for below in descendants(pid) if not children(below)]
 
 
 class Fault(NamedTuple):

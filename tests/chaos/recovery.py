@@ -11,10 +11,10 @@ import random
 import signal
 import sys
 import time
-from pathlib import Path
 
 from benchmarks.report import hardware
 from tests.chaos.deaths import percentile
+from tests.chaos.service import at_work
 from tests.chaos.shipped import Shipped, shipped, until
 from tests.integration.workers.workplace import engines
 
@@ -36,7 +36,7 @@ def recover(running: Shipped, job_id: str, draw: random.Random) -> tuple[float, 
     worker = running.up.process_id("worker")
     assert worker is not None
     since = running.job(job_id).last_seq
-    trainer = next(pid for pid in engines(worker) if _at_work(pid, job_id))
+    trainer = next(pid for pid in engines(worker) if at_work(pid, job_id))
     os.kill(trainer, signal.SIGKILL)
     killed_at = time.time()
 
@@ -47,14 +47,6 @@ def recover(running: Shipped, job_id: str, draw: random.Random) -> tuple[float, 
     started_at = until(lambda: first("started"), f"attempt {attempt + 1} starts", _WAIT_S)
     trained_at = until(lambda: first("metrics"), f"attempt {attempt + 1} trains", _WAIT_S)
     return started_at - killed_at, trained_at - killed_at
-
-
-def _at_work(pid: int, job_id: str) -> bool:
-    """Whether that engine has the job's events open; another may wait for the next one."""
-    try:
-        return any(job_id in str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir())
-    except FileNotFoundError:
-        return False
 
 
 def main() -> int:
