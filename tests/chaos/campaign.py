@@ -60,7 +60,7 @@ def run(asked: Campaign) -> int:
         with service.database.read() as s:
             recoveries_s = faults.deaths.recoveries_s(s)
     finally:
-        sound = verdict is not None and not any(verdict.wrong.values())
+        sound = verdict is not None and not any(verdict.wrong.values()) and not faults.orphans
         left = service.close(keep=asked.keep or not (sound or asked.bug))
         if not sound:
             report.say(f"the folder of the service, with its logs: {service.folder}")
