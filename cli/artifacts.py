@@ -1,19 +1,28 @@
 """`trainyard models` and `trainyard adapters`: what jobs have made, by name/version or id."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 import click
 
 from cli.client import Client
-from cli.output import Column, format_options, moment, plain, print_fields, print_json, print_rows, say, size
+from cli.completion import ADAPTER, MODEL
+from cli.output import (
+    Column,
+    format_options,
+    moment,
+    plain,
+    print_fields,
+    print_json,
+    print_objects,
+    print_rows,
+    size,
+    suggest,
+)
 from cli.pull import pull_files
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_COLUMNS: list[Column] = [
+COLUMNS: list[Column] = [
     ("reference", lambda row: f"{row['name']}/{row['version']}"),
     ("id", lambda row: row["id"]),
     ("step", lambda row: row["step"]),
@@ -28,8 +37,8 @@ def _lineage(row: dict[str, Any]) -> str:
     return "  ".join(f"{name} {plain(value)}" for name, value in (row.get("lineage") or {}).items())
 
 
-_FIELDS: list[Column] = [
-    *_COLUMNS,
+FIELDS: list[Column] = [
+    *COLUMNS,
     ("licence", lambda row: row.get("licence")),
     ("context", lambda row: (row.get("limits") or {}).get("context_length")),
     ("digest", lambda row: row["digest"]),
@@ -43,6 +52,22 @@ def address_of(noun: str, reference: str) -> str:
     return f"{noun}s/{quote(reference, safe='/')}"
 
 
+COMPLETED = {"model": MODEL, "adapter": ADAPTER}
+
+
+def find(client: Client, noun: str, reference: str) -> dict[str, Any]:
+    """The artifact of a name, `name/version`, or an id, which may be cut short while it is the only one so.
+
+    Raises:
+        CommandError: there is none.
+    """
+    if reference.startswith(f"{noun}-") and "/" not in reference:
+        begun = client.beginning(noun, reference, 2)
+        if len(begun) == 1:
+            return begun[0]
+    return client.get(address_of(noun, reference))
+
+
 def pull_artifact(client: Client, noun: str, reference: str, folder: Path) -> dict[str, Any]:
     """Bring an artifact into a folder, every file checked by its sha256; the manifest it was checked against."""
     manifest = client.get(f"{address_of(noun, reference)}/manifest")
@@ -54,48 +79,60 @@ def pull_artifact(client: Client, noun: str, reference: str, folder: Path) -> di
 def _group(noun: str, about: str) -> click.Group:
     """The same four verbs for models and for adapters."""
     group = click.Group(name=f"{noun}s", help=about)
+    reference_argument = click.argument("reference", shell_complete=COMPLETED[noun])
 
     @group.command("ls")
     @click.option("--name", help="The versions of one name.")
-    @click.option("--limit", default=50, show_default=True)
+    @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
     @format_options
     def list_artifacts(name: str | None, limit: int, as_json: bool, quiet: bool) -> None:
         """List them, newest first."""
-        rows: Iterator[dict[str, Any]] = Client().pages(f"{noun}s", limit, name=name, kind=noun)
-        print_rows(rows, _COLUMNS, as_json=as_json, quiet=quiet)
+        rows = list(Client().pages(f"{noun}s", limit, name=name, kind=noun))
+        print_rows(rows, COLUMNS, as_json=as_json, quiet=quiet)
+        suggest(f"trainyard {noun}s show {rows[0]['reference']}" if rows else "trainyard jobs init sft > job.yaml")
 
     @group.command()
-    @click.argument("reference")
+    @reference_argument
     @format_options
     def show(reference: str, as_json: bool, quiet: bool) -> None:
         """Show one: its figures, digest and lineage."""
-        row = Client().get(address_of(noun, reference))
-        print_fields(row, _FIELDS, as_json=as_json, quiet=quiet)
-        say(f"  next: trainyard {noun}s pull {reference}")
+        row = find(Client(), noun, reference)
+        print_fields(row, FIELDS, as_json=as_json, quiet=quiet)
+        suggest(f"trainyard {noun}s pull {row['reference']}")
 
     @group.command()
-    @click.argument("reference")
+    @reference_argument
     @click.option(
         "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder; ./NAME if not given."
     )
     @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
-    def pull(reference: str, output: Path | None, as_json: bool) -> None:
+    @click.option("-q", "--quiet", is_flag=True, help="Print its id only.")
+    def pull(reference: str, output: Path | None, as_json: bool, quiet: bool) -> None:
         """Download it in the Hugging Face or PEFT layout; sha256 checked, a cut download goes on where it ended."""
-        folder = output or Path(reference.split("/", maxsplit=1)[0])
-        manifest = pull_artifact(Client(), noun, reference, folder)
+        client = Client()
+        row = find(client, noun, reference)
+        folder = output or Path(row["name"])
+        manifest = pull_artifact(client, noun, row["reference"], folder)
         if as_json:
             print_json(manifest)
         else:
-            click.echo(folder)
+            click.echo(row["id"] if quiet else folder)
+        suggest(f"trainyard chat {row['reference']}")
 
     @group.command()
-    @click.argument("references", nargs=-1, required=True)
-    def rm(references: tuple[str, ...]) -> None:
-        """Delete versions. The lineage of what was made from them stays."""
+    @click.argument("references", nargs=-1, required=True, shell_complete=COMPLETED[noun])
+    @format_options
+    def rm(references: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+        """Delete versions, each as `name/version` or by its whole id. The lineage of what was made from them stays."""
         client = Client()
+        gone = []
         for reference in references:
-            client.delete(address_of(noun, reference))
-            click.echo(reference)
+            gone.append(client.delete(address_of(noun, reference)))
+            if not as_json:
+                click.echo(gone[-1]["id"] if quiet else reference)
+        if as_json:
+            print_objects(gone)
+        suggest(f"trainyard {noun}s ls")
 
     return group
 

@@ -13,8 +13,9 @@ import httpx
 
 from cli.artifacts import address_of
 from cli.client import Client, unreachable
+from cli.completion import ADAPTER, WEIGHTS
 from cli.errors import CommandError
-from cli.output import legible, print_json, say
+from cli.output import legible, print_json, print_jsonl, say
 from cli.stream import records
 
 _ADDRESS = "chat/completions"
@@ -24,14 +25,19 @@ Message = dict[str, str]
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="[MODEL] [MESSAGE]")
-@click.option("--adapter", metavar="NAME", help="An adapter answers, over its base; MODEL is left out.")
+@click.argument("words", nargs=-1, metavar="[MODEL] [MESSAGE]", shell_complete=WEIGHTS)
+@click.option(
+    "--adapter", metavar="NAME", help="An adapter answers, over its base; MODEL is left out.", shell_complete=ADAPTER
+)
 @click.option("--compare-base", is_flag=True, help="The base of the adapter answers too, after it.")
 @click.option("--temperature", type=float, help="0 takes the likeliest token each time; 1 if not given.")
 @click.option("--max-tokens", type=int, help="Tokens of an answer; as many as there is room for if not given.")
 @click.option("--seed", type=int, help="The same seed draws the same answer.")
 @click.option("--json", "as_json", is_flag=True, help="Print the API's JSON, once an answer is whole.")
-def chat(words: tuple[str, ...], adapter: str | None, compare_base: bool, as_json: bool, **options: Any) -> None:
+@click.option("--jsonl", is_flag=True, help="Print the API's stream, one JSON object a line.")
+def chat(
+    words: tuple[str, ...], adapter: str | None, compare_base: bool, as_json: bool, jsonl: bool, **options: Any
+) -> None:
     """Talk with a model, adapter or checkpoint.
 
     MESSAGE, or what stdin holds if it is no terminal, has one answer. Without either, lines are read
@@ -41,6 +47,8 @@ def chat(words: tuple[str, ...], adapter: str | None, compare_base: bool, as_jso
         raise click.UsageError("Give a model, or an adapter with --adapter: `trainyard models ls`, `adapters ls`.")
     if compare_base and adapter is None:
         raise click.UsageError("--compare-base needs --adapter: a model by itself has no base.")
+    if as_json and jsonl:
+        raise click.UsageError("An answer is printed whole with --json, or as it comes with --jsonl.")
     model, message = _told(words, adapter)
     temperature = options["temperature"]
     if temperature is not None and not math.isfinite(temperature):
@@ -51,7 +59,7 @@ def chat(words: tuple[str, ...], adapter: str | None, compare_base: bool, as_jso
     if adapter is not None:
         model = client.get(address_of("adapter", adapter))["reference"]
     given = {name: value for name, value in options.items() if value is not None}
-    talk = Talk(client, model, given, compare_base=compare_base, as_json=as_json)
+    talk = Talk(client, model, given, compare_base=compare_base, as_json=as_json, as_jsonl=jsonl)
     if message is not None:
         talk.turn(message)
     else:
@@ -104,6 +112,7 @@ class Talk:
     options: dict[str, Any]
     compare_base: bool
     as_json: bool
+    as_jsonl: bool
     turns: tuple[list[Message], list[Message]] = field(default_factory=lambda: ([], []))
     """The model's and the base's: each goes on from answers of its own."""
 
@@ -128,13 +137,13 @@ class Talk:
     def _answer(self, model: str, messages: list[Message]) -> dict[str, Any]:
         body = {"model": model, "messages": messages, **self.options}
         if not self.as_json:
-            return _shown(self.client, body | {"stream": True}, headed=self.compare_base)
+            return _shown(self.client, body | {"stream": True}, headed=self.compare_base, as_jsonl=self.as_jsonl)
         answer = self.client.request("POST", _ADDRESS, json=body, timeout=_TIMEOUT).json()
         _tell(answer["weights"])
         return answer
 
 
-def _shown(client: Client, body: dict[str, Any], *, headed: bool) -> dict[str, Any]:
+def _shown(client: Client, body: dict[str, Any], *, headed: bool, as_jsonl: bool) -> dict[str, Any]:
     """Write an answer as it comes; its weights and its text, where a whole answer has them.
 
     Raises:
@@ -148,13 +157,17 @@ def _shown(client: Client, body: dict[str, Any], *, headed: bool) -> dict[str, A
                     raise CommandError(f"The answer broke off: {piece['error']['message']}")
                 if weights is None:
                     weights = piece["weights"]
-                    _tell(weights, headed=headed)
+                    _tell(weights, headed=headed and not as_jsonl)
                 said = piece["choices"][0]["delta"]["content"]
-                click.echo(legible(said) if sys.stdout.isatty() else said, nl=False)
+                if as_jsonl:
+                    print_jsonl([piece])
+                else:
+                    click.echo(legible(said) if sys.stdout.isatty() else said, nl=False)
                 text += said
     except httpx.TransportError as error:
         raise unreachable(client.url, error) from error
-    click.echo()
+    if not as_jsonl:
+        click.echo()
     return {"weights": weights, "choices": [{"message": {"content": text}}]}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import click
 import httpx
 
 from cli.errors import CommandError, Exit
@@ -11,8 +12,11 @@ from cli.place import api_key, service_url
 
 _PAGE_ROWS = 100
 _SERIES_ROWS = 1000
-_WHOLE_ID = {"file": 5 + 26, "job": 4 + 26}
-"""Length of a complete id: prefix, dash, 26 characters."""
+_ID_CHARACTERS = 26
+"""Of an id, behind its noun and a dash; the alphabet ends with z."""
+_PLACES = {"ckpt": "checkpoints"}
+"""Where a noun is listed, if not under its plural."""
+_AMBIGUOUS_SHOWN = 5
 DESTRUCTIVE_FEWEST = 4
 """Characters of an id that `rm` and `cancel` ask for."""
 _LISTED_FAULTS = 20
@@ -67,14 +71,18 @@ def _fault_line(fault: dict[str, Any]) -> str:
 class Client:
     """One connection to one service under one key."""
 
-    def __init__(self, url: str | None = None, key: str | None = None) -> None:
+    def __init__(self, url: str | None = None, key: str | None = None, answer_s: float | None = None) -> None:
+        """`answer_s` is for who cannot wait: how long each answer may take."""
         self.url = url or service_url()
         self.http = httpx.Client(
             base_url=f"{self.url}/v1/",
             headers={"Authorization": f"Bearer {key or api_key()}"},
-            timeout=_TIMEOUT,
+            timeout=_TIMEOUT if answer_s is None else answer_s,
             trust_env=False,
         )
+        command = click.get_current_context(silent=True)
+        if command is not None:
+            command.call_on_close(self.http.close)
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """The answer of one request.
@@ -98,8 +106,8 @@ class Client:
     def post(self, path: str, body: Any = None) -> dict[str, Any]:
         return self.request("POST", path, json=body).json()
 
-    def delete(self, path: str) -> None:
-        self.request("DELETE", path)
+    def delete(self, path: str) -> dict[str, Any]:
+        return self.request("DELETE", path).json()
 
     def pages(self, path: str, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
         """Every object of a list, page by page, at most `limit`."""
@@ -124,19 +132,35 @@ class Client:
             CommandError: no object, or more than one, begins like that, or `given` is too short.
         """
         wanted = given if given.startswith(f"{noun}-") else f"{noun}-{given}"
-        if len(wanted) == _WHOLE_ID[noun]:
+        begun = len(wanted) - len(noun) - 1
+        if begun == _ID_CHARACTERS:
             return wanted
-        if len(wanted) < len(noun) + 1 + fewest:
+        listing = f"`trainyard {place_of(noun)} ls`"
+        if begun < fewest:
             raise CommandError(
                 f"{given!r} is too short to tell which {noun} is meant: give at least {fewest} "
                 f"{'character' if fewest == 1 else 'characters'} of its id.",
                 Exit.USAGE,
-                f"`trainyard {noun}s ls`",
+                listing,
             )
-        found = [row["id"] for row in self.pages(f"{noun}s") if row["id"].startswith(wanted)]
+        found = [row["id"] for row in self.beginning(noun, wanted, _AMBIGUOUS_SHOWN + 1)]
         if not found:
-            raise CommandError(f"No {noun} begins with {wanted!r}.", Exit.NOT_FOUND, f"`trainyard {noun}s ls`")
+            raise CommandError(f"No {noun} begins with {wanted!r}.", Exit.NOT_FOUND, listing)
         if len(found) > 1:
-            shown = ", ".join(found[:5]) + (" ..." if len(found) > 5 else "")
-            raise CommandError(f"{len(found)} {noun}s begin with {wanted!r}: {shown}", Exit.USAGE)
+            shown = ", ".join(found[:_AMBIGUOUS_SHOWN]) + (" ..." if len(found) > _AMBIGUOUS_SHOWN else "")
+            raise CommandError(f"More than one {noun} begins with {wanted!r}: {shown}", Exit.USAGE, listing)
         return found[0]
+
+    def beginning(self, noun: str, prefix: str, limit: int) -> list[dict[str, Any]]:
+        """The newest objects whose ids begin so. One page tells: ids are listed downwards, and these lie together."""
+        begun = prefix.removeprefix(f"{noun}-") if prefix.startswith(f"{noun}-") else ""
+        if not begun.isalnum() and begun:
+            return []
+        after = f"{noun}-{begun}{'z' * _ID_CHARACTERS}"
+        rows = self.get(place_of(noun), after=after, limit=limit)["data"]
+        return [row for row in rows if row.get("artifact_id", row["id"]).startswith(prefix)]
+
+
+def place_of(noun: str) -> str:
+    """The collection that a noun is listed in: jobs, checkpoints."""
+    return _PLACES.get(noun, f"{noun}s")

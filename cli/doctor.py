@@ -6,13 +6,14 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import click
 
 from cli.backup import of_storage
 from cli.client import Client
 from cli.errors import CommandError, Exit
-from cli.output import say, size
+from cli.output import print_json, size, suggest
 from cli.place import home_dir, key_path, service_url
 
 _FREE_BYTES = 2_000_000_000
@@ -80,19 +81,28 @@ _CHECKS: dict[str, Callable[[], str]] = {
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Leave out what reads everything that is stored.")
-def doctor(quick: bool) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(quick: bool, as_json: bool) -> int:
     """Check Python, engine, broker, disk, key, service, and every stored file against its sha256.
 
     Exit code 1 when something is amiss.
     """
-    amiss = 0
+    found: list[dict[str, Any]] = []
     for name, look in _CHECKS.items():
         if quick and look is _stored:
             continue
-        try:
-            click.echo(f"ok    {name:<8} {look()}")
-        except CommandError as error:
-            amiss += 1
-            click.echo(f"amiss {name:<8} {error.message} {error.mend or ''}".rstrip())
-    say(f"  next: {'mend what is amiss' if amiss else 'trainyard files upload my.jsonl'}")
-    return Exit.UNEXPECTED if amiss else Exit.OK
+        found.append({"check": name, **_looked(look)})
+        if not as_json:
+            click.echo(f"{'ok   ' if found[-1]['ok'] else 'amiss'} {name:<8} {found[-1]['told']}")
+    if as_json:
+        print_json(found)
+    well = all(check["ok"] for check in found)
+    suggest("trainyard files upload my.jsonl" if well else "trainyard doctor", None if well else "once that is mended")
+    return Exit.OK if well else Exit.UNEXPECTED
+
+
+def _looked(look: Callable[[], str]) -> dict[str, Any]:
+    try:
+        return {"ok": True, "told": look()}
+    except CommandError as error:
+        return {"ok": False, "told": f"{error.message} {error.mend or ''}".rstrip()}

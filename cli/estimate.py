@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from cli.client import Client
-from cli.output import Column, print_fields, size
-from cli.plan import memory_of
+from cli.jobs.plan import memory_of
+from cli.output import Column, print_fields, size, suggest
 
 
 def _span(span: dict[str, float]) -> str:
@@ -48,3 +48,4 @@ def estimate(model: str, mfu: tuple[float, float] | None, price: float | None, a
     wanted = {name: value for name, value in given.items() if value is not None}
     told = Client().request("GET", "plans/estimate", params=wanted).json()
     print_fields(told, _FIELDS, as_json=as_json, quiet=False)
+    suggest("trainyard jobs init sft > job.yaml")

@@ -8,8 +8,20 @@ import click
 from cli.check import check as check_rows
 from cli.check import fault_line, purpose_of, require_valid, without_faults
 from cli.client import DESTRUCTIVE_FEWEST, Client
+from cli.completion import FILE
 from cli.errors import CommandError, Exit
-from cli.output import Column, format_options, moment, print_fields, print_json, print_rows, say, size
+from cli.output import (
+    Column,
+    format_options,
+    moment,
+    print_fields,
+    print_json,
+    print_objects,
+    print_rows,
+    say,
+    size,
+    suggest,
+)
 from cli.preview import preview
 from cli.pull import fetch
 from cli.upload import upload_file
@@ -55,7 +67,7 @@ def check(path: Path, purpose: str | None, as_json: bool, quiet: bool) -> int:
         say(f"{report.fault_count} faults; {report.row_count} rows are good.")
         return Exit.INVALID
     say(f"{path.name}: {report.row_count} rows of format {report.format}, no faults.")
-    say(f"  next: trainyard files upload {path}")
+    suggest(f"trainyard files upload {path}")
     return Exit.OK
 
 
@@ -76,33 +88,36 @@ def upload(path: Path, purpose: str | None, skip_invalid: bool, as_json: bool, q
     print_fields(row, _FIELDS, as_json=as_json, quiet=quiet)
     by_purpose = {"pretrain": "pretrain", "fine-tune": "sft", "evals": "eval"}
     kind = "dpo" if row["format"] in {"preference", "preferred_output"} else by_purpose[purpose]
-    say(f"  next: trainyard jobs init {kind} > job.yaml")
+    suggest(f"trainyard jobs init {kind} > job.yaml", f"name it there: {row['id']}")
 
 
 @files.command("ls")
 @click.option("--purpose", type=click.Choice(PURPOSES))
-@click.option("--limit", default=50, show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @format_options
 def list_files(purpose: str | None, limit: int, as_json: bool, quiet: bool) -> None:
     """List files, newest first."""
-    rows = Client().pages("files", limit, purpose=purpose)
+    rows = list(Client().pages("files", limit, purpose=purpose))
     print_rows(rows, _COLUMNS, as_json=as_json, quiet=quiet)
+    suggest(f"trainyard files show {rows[0]['id']}" if rows else "trainyard files upload my.jsonl")
 
 
 @files.command()
-@click.argument("file_id")
+@click.argument("file_id", shell_complete=FILE)
 @format_options
 def show(file_id: str, as_json: bool, quiet: bool) -> None:
     """Show one file."""
     client = Client()
     row = client.get(f"files/{client.whole_id('file', file_id)}")
     print_fields(row, _FIELDS, as_json=as_json, quiet=quiet)
+    suggest(f"trainyard files preview {row['id']} --model MODEL")
 
 
 @files.command()
-@click.argument("file_id")
+@click.argument("file_id", shell_complete=FILE)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write; its own name here if not given.")
-def download(file_id: str, output: Path | None) -> None:
+@format_options
+def download(file_id: str, output: Path | None, as_json: bool, quiet: bool) -> None:
     """Download a file's content; its sha256 is checked, and a cut download goes on where it ended."""
     client = Client()
     row = client.get(f"files/{client.whole_id('file', file_id)}")
@@ -115,15 +130,25 @@ def download(file_id: str, output: Path | None) -> None:
     if left < row["bytes"]:
         raise CommandError(f"{target} needs {size(row['bytes'])}; {size(left)} are free there.")
     fetch(client, f"files/{row['id']}/content", target, row["bytes"], row["sha256"])
-    click.echo(target)
+    if as_json:
+        print_json({"path": str(target), **row})
+    else:
+        click.echo(row["id"] if quiet else target)
+    suggest(f"trainyard files check {target}" if row["purpose"] in PURPOSES else "trainyard files ls")
 
 
 @files.command()
-@click.argument("file_ids", nargs=-1, required=True)
-def rm(file_ids: tuple[str, ...]) -> None:
+@click.argument("file_ids", nargs=-1, required=True, shell_complete=FILE)
+@format_options
+def rm(file_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Delete files. Jobs that were made with them keep their results."""
+    del quiet  # ids are all that is printed
     client = Client()
+    gone = []
     for given in file_ids:
-        file_id = client.whole_id("file", given, fewest=DESTRUCTIVE_FEWEST)
-        client.delete(f"files/{file_id}")
-        click.echo(file_id)
+        gone.append(client.delete(f"files/{client.whole_id('file', given, fewest=DESTRUCTIVE_FEWEST)}"))
+        if not as_json:
+            click.echo(gone[-1]["id"])
+    if as_json:
+        print_objects(gone)
+    suggest("trainyard files ls")

@@ -1,55 +1,51 @@
 """The `trainyard` command: a noun, then a verb."""
 
-import importlib
 import os
 import sys
 
 import click
 
 from cli.errors import CommandError, Exit
+from cli.table import Table
 
-# Nouns are imported when they are used: `trainyard jobs ls` does not load the supervisor.
 COMMANDS = {
-    "up": ("cli.up", "up"),
-    "down": ("cli.up", "down"),
-    "status": ("cli.status", "status"),
-    "demo": ("cli.demo", "demo"),
-    "doctor": ("cli.doctor", "doctor"),
-    "backup": ("cli.backup", "backup"),
-    "restore": ("cli.backup", "restore"),
-    "files": ("cli.files", "files"),
-    "jobs": ("cli.jobs", "jobs"),
-    "adapters": ("cli.artifacts", "adapters"),
-    "models": ("cli.artifacts", "models"),
-    "chat": ("cli.chat", "chat"),
-    "estimate": ("cli.estimate", "estimate"),
+    "up": "cli.up:up",
+    "down": "cli.up:down",
+    "status": "cli.status:status",
+    "demo": "cli.demo:demo",
+    "doctor": "cli.doctor:doctor",
+    "backup": "cli.backup:backup",
+    "restore": "cli.backup:restore",
+    "files": "cli.files:files",
+    "jobs": "cli.jobs.group:jobs",
+    "checkpoints": "cli.checkpoints:checkpoints",
+    "adapters": "cli.artifacts:adapters",
+    "models": "cli.artifacts:models",
+    "evals": "cli.evals:evals",
+    "chat": "cli.chat:chat",
+    "estimate": "cli.estimate:estimate",
+    "completion": "cli.completion:completion",
 }
 
 
-class Nouns(click.Group):
-    """The literal table above, as a click group."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        del ctx
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        del ctx
-        if cmd_name not in COMMANDS:
-            return None
-        module, name = COMMANDS[cmd_name]
-        return getattr(importlib.import_module(module), name)
-
-
-@click.command(cls=Nouns, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    cls=Table,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="trainyard", message="%(version)s")
-def cli() -> None:
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Training as a service: datasets and job specs in, versioned models and adapters out.
 
-    Data goes to stdout, narration to stderr. Exit codes: 0 ok, 1 unexpected, 2 usage, 3 key refused,
-    4 not found, 5 job failed, 6 job cancelled, 7 timed out, 65 invalid data or spec, 69 service not
-    reachable, 130 Ctrl-C.
+    Data goes to stdout, narration to stderr: a table on a terminal, tab-separated lines off it, the API's
+    JSON with --json. An id may be cut short while it stays the only one that begins so.
+
+    Exit codes: 0 ok, 1 unexpected, 2 usage, 3 key refused, 4 not found, 5 job failed, 6 job cancelled,
+    7 timed out, 65 invalid data or spec, 69 service not reachable, 130 Ctrl-C.
     """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,6 +1,7 @@
 """What a command prints: data on stdout (table, TSV, JSON or ids), narration on stderr."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,10 +20,20 @@ def say(message: str) -> None:
     click.echo(message, err=True)
 
 
+def suggest(command: str, then: str | None = None) -> None:
+    """Narrate what to type next."""
+    say(f"  next: {command}" + (f"    # {then}" if then else ""))
+
+
 def format_options(command: Command) -> Command:
     """Add --json and -q to a command."""
     command = click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")(command)
     return click.option("-q", "--quiet", is_flag=True, help="Print ids only.")(command)
+
+
+def rows_options(command: Command) -> Command:
+    """Add --json to a command whose rows have no ids."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")(command)
 
 
 def print_rows(rows: Iterable[Row], columns: Sequence[Column], *, as_json: bool, quiet: bool) -> None:
@@ -58,6 +69,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def print_objects(rows: list[Row]) -> None:
+    """What was asked of several objects as JSON: one as itself, more as a list."""
+    print_json(rows[0] if len(rows) == 1 else rows)
+
+
 def print_jsonl(rows: Iterable[Row]) -> None:
     """One compact JSON object a line, flushed as it comes."""
     for row in rows:
@@ -88,6 +104,11 @@ def sentence(path: str | None, message: str, hint: str | None) -> str:
     begin = f"{path}: " if path and not message.startswith(path) else ""
     end = f"; {hint}" if hint and hint not in message else ""
     return f"{begin}{message}{end}"
+
+
+def styled() -> bool:
+    """Whether stdout shows bold, dim and underlined text."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def plain(value: Any) -> str:

@@ -1,6 +1,5 @@
 """`trainyard files preview`: the rows of a file as a job trains on them, trained tokens underlined, the others dim."""
 
-import sys
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,8 @@ import click
 
 from cli.check import purpose_of, require_valid
 from cli.client import Client
-from cli.output import legible, print_json, say
+from cli.completion import WEIGHTS
+from cli.output import legible, print_json, say, styled, suggest
 from cli.upload import upload_file
 
 _KINDS = {"preference": "dpo", "text": "pretrain", "text_jsonl": "pretrain"}
@@ -25,8 +25,13 @@ _REASONS = {
 
 
 @click.command()
-@click.argument("file")
-@click.option("--model", required=True, help="Whose tokenizer and chat template: a model, adapter or checkpoint.")
+@click.argument("file", type=click.Path())
+@click.option(
+    "--model",
+    required=True,
+    help="Whose tokenizer and chat template: a model, adapter or checkpoint.",
+    shell_complete=WEIGHTS,
+)
 @click.option("--lines", help="Lines to show: 3 or 3,7,12.")
 @click.option("--limit", default=3, show_default=True, help="Rows to show from the beginning, if no lines are given.")
 @click.option("--max-length", default=2048, show_default=True)
@@ -51,7 +56,7 @@ def preview(
         click.echo(line)
     for counted in told["statistics"]:
         say(_summary(counted, told["max_length"]))
-    say(f"  next: trainyard jobs init {kind} > job.yaml    # training_file: {row['id']}")
+    suggest(f"trainyard jobs init {kind} > job.yaml", f"training_file: {row['id']}")
 
 
 def _sent(client: Client, path: Path) -> dict[str, Any]:
@@ -98,7 +103,7 @@ def _told_document(document: dict[str, Any]) -> str:
 
 def _marked(text: str, trained: bool) -> str:
     shown = legible(text)
-    if sys.stdout.isatty():
+    if styled():
         return click.style(shown, underline=True) if trained else click.style(shown, dim=True)
     return _MARKS[0] + shown + _MARKS[1] if trained else shown
 

@@ -1,6 +1,5 @@
 """`trainyard status`: the processes, and what is in the queue."""
 
-import sys
 import time
 from typing import Any, NamedTuple
 
@@ -9,7 +8,7 @@ import click
 from cli.client import Client
 from cli.errors import CommandError, Exit
 from cli.home import supervisor_pid
-from cli.output import Column, duration, moment, print_json, print_rows, say
+from cli.output import Column, duration, moment, print_json, print_rows, say, suggest
 from cli.place import home_dir, service_state
 
 _COLUMNS: list[Column] = [
@@ -63,8 +62,7 @@ def status(as_json: bool) -> None:
         say("  jobs: " + ", ".join(f"{count} {name}" for name, count in work.queue.items()))
     if amiss:
         say(f"  {amiss}")
-    if sys.stdout.isatty():
-        say("  next: trainyard jobs ls")
+    suggest("trainyard jobs ls")
 
 
 def _with_uptime(row: dict[str, Any]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from cli.check import fault_line
 from cli.client import Client
 from cli.errors import CommandError, Exit
 from cli.files import upload_file
-from cli.follow import follow, tell_end
+from cli.jobs.follow import follow, tell_end
+from cli.jobs.spec import load_spec, override, upload_paths
 from cli.output import duration, print_rows, say
 from cli.picture import Panel, Points, draw
-from cli.spec import load_spec, override, upload_paths
 
 _SHOWN_FAULTS = 6
 
@@ -100,7 +100,7 @@ def _run(client: Client, title: str, path: Path, *assignments: str) -> Step:
         if error.code is Exit.INTERRUPTED:
             raise click.Abort from None  # the service ends with the demo: there is nothing to attach to again
         raise
-    code = tell_end(job, suggest=False)
+    code = tell_end(job, further=False)
     if code is not Exit.OK:
         raise CommandError(f"{title} {job['status']}.", code)
     return Step(

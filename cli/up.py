@@ -12,7 +12,7 @@ import click
 
 from cli.errors import CommandError, Exit
 from cli.home import locked, log_tail, open_log, prepare, supervisor_pid
-from cli.output import say
+from cli.output import print_json, say, suggest
 from cli.place import DEFAULT_PORT, PACKAGES_DIR, home_dir, key_path, service_state
 
 _START_S = 60.0
@@ -40,16 +40,21 @@ def free_port(wanted: int = 0) -> int:
 @click.command()
 @click.option("--port", envvar="TRAINYARD_PORT", default=DEFAULT_PORT, show_default=True, help="0: any free port.")
 @click.option("--detach", is_flag=True, help="Return when the service is ready; `trainyard down` stops it.")
-def up(port: int, detach: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="With --detach: print where it runs as JSON.")
+def up(port: int, detach: bool, as_json: bool) -> None:
     """Start the service: API, worker, reaper, desk and broker, on loopback only.
 
     Everything it keeps lies in TRAINYARD_HOME; the API key is written to ~/.config/trainyard/credentials,
     for another home than the default one to its own credentials file.
     """
+    if as_json and not detach:
+        raise click.UsageError("--json tells of a service that goes on by itself: give --detach too.")
     home = home_dir()
     prepare(home, key_path())
     if detach:
-        _detach(home, port)
+        pid, url = _detach(home, port)
+        if as_json:
+            print_json({"url": url, "pid": pid, "home": str(home), "key_file": str(key_path())})
         return
     # Loaded here: `down` needs none of it.
     from cli.supervisor import Supervisor
@@ -63,11 +68,11 @@ def _narrate(sentence: str) -> None:
     say(sentence)
     if sentence.startswith("Trainyard runs"):
         say(f"  key: {key_path()}    state: {home_dir()}    stop: Ctrl-C or `trainyard down`")
-        say("  next: trainyard files upload my.jsonl")
+        suggest("trainyard files upload my.jsonl")
 
 
-def _detach(home: Path, port: int) -> None:
-    """Start the supervisor in a session of its own and wait until it is ready."""
+def _detach(home: Path, port: int) -> tuple[int, str]:
+    """Start the supervisor in a session of its own and wait until it is ready; its process id and its address."""
     holder = supervisor_pid(home)
     if holder is not None:
         raise CommandError(
@@ -90,7 +95,8 @@ def _detach(home: Path, port: int) -> None:
     url = wait_ready(home, process)
     say(f"Trainyard runs at {url} (pid {process.pid})")
     say(f"  key: {key_path()}    state: {home}    stop: `trainyard down`")
-    say("  next: trainyard files upload my.jsonl")
+    suggest("trainyard files upload my.jsonl")
+    return process.pid, url
 
 
 def wait_ready(home: Path, process: subprocess.Popen[bytes]) -> str:
@@ -112,12 +118,16 @@ def wait_ready(home: Path, process: subprocess.Popen[bytes]) -> str:
 
 
 @click.command()
-def down() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def down(as_json: bool) -> None:
     """Stop the service that runs from TRAINYARD_HOME. A running job saves a checkpoint and goes on at the next `up`."""
     home = home_dir()
     pid = supervisor_pid(home)
     if pid is None:
         say(f"Nothing runs from {home}.")
+        suggest("trainyard up")
+        if as_json:
+            print_json({"home": str(home), "stopped": None})
         return
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_S
@@ -126,4 +136,6 @@ def down() -> None:
             raise CommandError(f"Process {pid} has not ended after {_STOP_S:.0f} s.", Exit.TIMED_OUT, f"kill -9 {pid}")
         time.sleep(_POLL_S)
     say("stopped")
-    say("  next: trainyard up")
+    suggest("trainyard up")
+    if as_json:
+        print_json({"home": str(home), "stopped": pid})

@@ -104,6 +104,8 @@ def test_base_and_adapter_are_evaluated_on_held_out_rows(service: Service, folde
     job = run_job(service, folder / "eval.yaml")
     assert job["result"]["metrics"]["eval_loss"] > 0
     assert job["result"]["metrics"]["eval_bits_per_byte"] > 0
+    rows = [line.split("\t") for line in service.trainyard("evals", "show", job["id"]).stdout.splitlines()]
+    assert next(row[2] for row in rows if row[1] == "loss") == f"{job['result']['metrics']['eval_loss']:.4g}"
 
 
 def test_what_a_model_wrote_is_downloaded_row_by_row(
@@ -146,6 +148,14 @@ def test_a_second_pull_fetches_only_what_is_not_there_whole(service: Service, tm
     assert config.read_bytes() == whole
     assert "adapter_config.json" in again
     assert "adapter_model.safetensors" not in again
+
+
+def test_a_checkpoint_is_found_by_its_job_and_pulled(service: Service, tmp_path: Path, base: dict) -> None:
+    (newest, *_) = service.trainyard("checkpoints", "ls", "--job", base["id"], "-q").stdout.split()
+    manifest = json.loads(service.trainyard("checkpoints", "pull", newest, "-o", tmp_path, "--json").stdout)
+    assert {file["path"] for file in manifest["files"]} == {
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
+    }
 
 
 def test_a_cut_download_goes_on_where_it_ended(service: Service, tmp_path: Path, folder: Path) -> None:

@@ -126,6 +126,12 @@ def test_ctrl_c_stops_an_answer_which_then_was_never_given(service: Scripted, te
     assert [message["content"] for message in service.asked[1]["messages"]] == ["really?"]
 
 
+def test_the_stream_of_an_answer_is_told_as_it_came(service: Scripted) -> None:
+    service.script = [[piece("we"), piece("ll"), DONE]]
+    told = run_trainyard(dict(os.environ), "chat", "tiny", "how are you?", "--jsonl").stdout
+    assert [json.loads(line)["choices"][0]["delta"]["content"] for line in told.splitlines()] == ["we", "ll"]
+
+
 def test_control_characters_of_an_answer_do_nothing_to_the_terminal(service: Scripted, terminal: Terminal) -> None:
     service.script = [[piece("a\x1b]0;owned\x07b"), DONE]]
     terminal.type("how are you?\n")

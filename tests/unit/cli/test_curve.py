@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli.curve import columns_of, labelled_plot, plot
+from cli.jobs.curve import columns_of, labelled_plot, plot
 
 
 def test_a_falling_series_falls() -> None:

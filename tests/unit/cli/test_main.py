@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-from cli.main import COMMANDS, main
+from cli.main import COMMANDS, cli, main
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +40,34 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 def test_a_plan_is_changed_by_no_option(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["jobs", "create", "--plan", "plan-1", *more]) == 2
     assert "A plan is made as it is" in capsys.readouterr().err
+
+
+def commands(group: click.Group = cli) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, by its words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {verb}", inner) for verb, inner in commands(command))
+        else:
+            yield name, command
+
+
+def test_every_command_speaks_json_but_those_that_print_what_is_no_data() -> None:
+    silent = {name for name, command in commands() if "as_json" not in {option.name for option in command.params}}
+    assert silent == {"demo", "jobs init", "completion"}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", shell]) == 0
+    assert f"_TRAINYARD_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+def test_a_verb_that_is_spelled_wrong_is_told_with_what_was_meant(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "craete"]) == 2
+    assert "Did you mean 'create'" in capsys.readouterr().err
 
 
 def test_an_unknown_command_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,8 +123,8 @@ def test_the_check_as_json_counts_by_code(capsys: pytest.CaptureFixture[str], tm
 
 
 def test_the_command_imports_neither_torch_nor_the_service() -> None:
-    modules = ", ".join(module for module, _ in COMMANDS.values())
-    heavy = "{'torch', 'transformers', 'numpy', 'sqlalchemy', 'fastapi', 'celery', 'api', 'db', 'workers'}"
+    modules = ", ".join(place.partition(":")[0] for place in COMMANDS.values())
+    heavy = "{'rich', 'torch', 'transformers', 'numpy', 'sqlalchemy', 'fastapi', 'celery', 'api', 'db', 'workers'}"
     script = f"import sys, {modules}; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

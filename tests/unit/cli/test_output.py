@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cli.output import Column, duration, print_fields, print_rows, sentence, size
+from cli.output import Column, duration, print_fields, print_rows, sentence, size, styled
 
 COLUMNS: list[Column] = [("id", lambda row: row["id"]), ("loss", lambda row: row["loss"])]
 ROWS = [{"id": "job-1", "loss": 1.23456}, {"id": "job-2", "loss": None}]
@@ -43,6 +43,13 @@ def test_on_a_terminal_rows_are_a_table(capsys: pytest.CaptureFixture[str], monk
     assert "job-1" in table
     assert "\t" not in table
     assert "\x1b[3" not in table
+
+
+@pytest.mark.parametrize(("asked", "shown"), [("", True), ("1", False)])
+def test_no_color_leaves_text_as_it_is(asked: str, shown: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("NO_COLOR", asked)
+    assert styled() is shown
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(None, ""), (0.4, "0s"), (41, "41s"), (123, "2m03s"), (3900, "1h05m")])

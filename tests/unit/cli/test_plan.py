@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from cli import plan
+from cli.jobs import plan
 
 PLAN: dict[str, Any] = {
     "fits": False,

@@ -1,6 +1,6 @@
 """What is known of a running job."""
 
-from cli.progress import Progress
+from cli.jobs.progress import Progress
 
 
 def metrics(step: int, split: str = "train", **values: float | None) -> dict:

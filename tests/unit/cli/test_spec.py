@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cli.errors import CommandError, Exit
-from cli.spec import TEMPLATES, load_spec, override
+from cli.jobs.spec import TEMPLATES, load_spec, override
 from engine.jobs import JOB_SPEC, SPECS
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from cli.client import Client
-from cli.curve import labelled_plot
 from cli.errors import CommandError, Exit
-from cli.output import duration, say
-from cli.progress import Progress
+from cli.jobs.curve import labelled_plot
+from cli.jobs.progress import Progress
+from cli.output import duration, say, suggest
 from cli.stream import follow_stream
 
 ENDS = {"succeeded": Exit.OK, "failed": Exit.JOB_FAILED, "cancelled": Exit.JOB_CANCELLED}
@@ -125,7 +125,7 @@ def await_end(client: Client, job_id: str, timeout_s: float | None = None) -> di
     return job
 
 
-def tell_end(job: dict[str, Any], *, suggest: bool = True) -> Exit:
+def tell_end(job: dict[str, Any], *, further: bool = True) -> Exit:
     """Narrate how a job ended and, if wished, what to type next; its exit code."""
     took = duration(job["finished_at"] - job["started_at"]) if job["started_at"] and job["finished_at"] else ""
     say(f"{job['id']} {job['status']}" + (f" in {took}" if took else ""))
@@ -133,11 +133,15 @@ def tell_end(job: dict[str, Any], *, suggest: bool = True) -> Exit:
     if job["status"] == "failed" and error:
         say(f"  {error['class']}, {error['code']}: {error['message']}")
         say(f"  {error['mend']}")
-        say(f"  next: trainyard jobs logs {job['id']}    try again: trainyard jobs retry {job['id']}")
-    for made in job.get("artifacts") or []:
-        if suggest and made["kind"] in ("model", "adapter"):
-            say(f"  next: trainyard {made['kind']}s pull {made['name']}/{made['version']} -o ./{made['name']}")
-    for file_id in job.get("result_files") or []:
-        if suggest:
-            say(f"  next: trainyard files download {file_id}    # a line for every row")
+        suggest(f"trainyard jobs logs {job['id']}", f"try again: trainyard jobs retry {job['id']}")
+    if further:
+        for made in job.get("artifacts") or []:
+            if made["kind"] in {"model", "adapter"}:
+                suggest(f"trainyard {made['kind']}s pull {made['name']}/{made['version']} -o ./{made['name']}")
+        if job["kind"] == "eval" and job["status"] == "succeeded":
+            suggest(f"trainyard evals show {job['id']}")
+        for file_id in job.get("result_files") or []:
+            suggest(f"trainyard files download {file_id}", "a line for every row")
+        if job["status"] == "cancelled":
+            suggest(f"trainyard jobs clone {job['id']}")
     return ENDS[job["status"]]

@@ -6,9 +6,10 @@ from typing import Any
 import click
 
 from cli.client import Client
+from cli.completion import FILE, JOB
 from cli.errors import CommandError, Exit
-from cli.follow import await_end, tell_end
-from cli.output import Column, format_options, print_rows, say
+from cli.jobs.follow import await_end, tell_end
+from cli.output import Column, print_rows, rows_options, say, suggest
 
 _AS_TRAINED = ("max_length", "long_rows", "precision")
 _OF_TOKENS = ("ids", "pieces", "trained", "losses")
@@ -21,18 +22,17 @@ _COLUMNS: list[Column] = [
 
 
 @click.command()
-@click.argument("job_id")
+@click.argument("job_id", shell_complete=JOB)
 @click.argument("step", type=click.IntRange(min=1))
 @click.argument("lines", nargs=-1, type=click.IntRange(min=1))
-@click.option("--file", "file_id", help="Whose lines they are, where the step's rows are from several files.")
-@format_options
-def tokens(job_id: str, step: int, lines: tuple[int, ...], file_id: str | None, as_json: bool, quiet: bool) -> int:
+@click.option("--file", "file_id", help="Whose lines they are, of several files.", shell_complete=FILE)
+@rows_options
+def tokens(job_id: str, step: int, lines: tuple[int, ...], file_id: str | None, as_json: bool) -> int:
     """The loss of every token of rows of a step; without LINES, of the row that lost most.
 
     An evaluation job reads the rows as the training did, with the newest checkpoint from before the step. It is what
     was lost in training where that is of the step just before it; of a .txt, where nothing of the file was held out.
     """
-    del quiet
     client = Client()
     job = client.get(f"jobs/{client.whole_id('job', job_id)}")
     rows = client.get(f"jobs/{job['id']}/steps/{step}/rows")["data"]
@@ -59,6 +59,7 @@ def tokens(job_id: str, step: int, lines: tuple[int, ...], file_id: str | None, 
         for at in range(len(item["ids"]))
     ]
     print_rows(items if as_json else each, _COLUMNS, as_json=as_json, quiet=False)
+    suggest(f"trainyard jobs rows {job['id']} {step}")
     return Exit.OK
 
 

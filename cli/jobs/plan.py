@@ -3,7 +3,7 @@
 from typing import Any
 
 from cli.client import Client
-from cli.output import Column, duration, print_fields, say, size
+from cli.output import Column, duration, print_fields, size, suggest
 
 
 def _count(number: float | None) -> str:
@@ -106,6 +106,4 @@ def tell_plan(client: Client, spec: dict[str, Any], *, as_json: bool, quiet: boo
     """Have a job planned, and say what it would come to."""
     plan = client.request("POST", "jobs", params={"dry_run": "true"}, json=spec, timeout=None).json()
     print_fields(plan, _FIELDS, as_json=as_json, quiet=quiet)
-    say(
-        f"  next: trainyard jobs create --plan {plan['id']} --follow    # exactly this: the same rows, tokens and steps"
-    )
+    suggest(f"trainyard jobs create --plan {plan['id']} --follow", "exactly this: the same rows, tokens and steps")

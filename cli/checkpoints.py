@@ -1,0 +1,77 @@
+"""`trainyard checkpoints`: the states that training jobs have saved."""
+
+from pathlib import Path
+
+import click
+
+from cli.artifacts import COLUMNS, FIELDS, pull_artifact
+from cli.client import DESTRUCTIVE_FEWEST, Client
+from cli.completion import CHECKPOINT, JOB
+from cli.output import format_options, print_fields, print_json, print_objects, print_rows, suggest
+
+_COLUMNS = [column for column in COLUMNS if column[0] != "reference"]
+_checkpoint = click.argument("checkpoint_id", shell_complete=CHECKPOINT)
+
+
+@click.group()
+def checkpoints() -> None:
+    """Checkpoints: what training jobs have saved on their way."""
+
+
+@checkpoints.command("ls")
+@click.option("--job", "job_id", help="Those of one job.", shell_complete=JOB)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@format_options
+def list_checkpoints(job_id: str | None, limit: int, as_json: bool, quiet: bool) -> None:
+    """List them, newest first."""
+    client = Client()
+    whole = None if job_id is None else client.whole_id("job", job_id)
+    rows = list(client.pages("checkpoints", limit, job_id=whole))
+    print_rows(rows, _COLUMNS, as_json=as_json, quiet=quiet)
+    suggest(f"trainyard checkpoints pull {rows[0]['id']}" if rows else "trainyard jobs ls")
+
+
+@checkpoints.command()
+@_checkpoint
+@format_options
+def show(checkpoint_id: str, as_json: bool, quiet: bool) -> None:
+    """Show one: its figures, digest and lineage."""
+    client = Client()
+    row = client.get(f"checkpoints/{client.whole_id('ckpt', checkpoint_id)}")
+    print_fields(row, [field for field in FIELDS if field[0] != "reference"], as_json=as_json, quiet=quiet)
+    suggest(f"trainyard checkpoints pull {row['id']}", f"or continue_from: {row['id']} in a spec")
+
+
+@checkpoints.command()
+@_checkpoint
+@click.option("-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder; ./ID if not given.")
+@click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
+@click.option("-q", "--quiet", is_flag=True, help="Print its id only.")
+def pull(checkpoint_id: str, output: Path | None, as_json: bool, quiet: bool) -> None:
+    """Download its weights and its optimizer; sha256 checked, a cut download goes on where it ended."""
+    client = Client()
+    whole = client.whole_id("ckpt", checkpoint_id)
+    folder = output or Path(whole)
+    manifest = pull_artifact(client, "checkpoint", whole, folder)
+    if as_json:
+        print_json(manifest)
+    else:
+        click.echo(whole if quiet else folder)
+    suggest(f"trainyard chat {whole}")
+
+
+@checkpoints.command()
+@click.argument("checkpoint_ids", nargs=-1, required=True, shell_complete=CHECKPOINT)
+@format_options
+def rm(checkpoint_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Delete checkpoints that no unfinished job needs."""
+    del quiet  # ids are all that is printed
+    client = Client()
+    gone = []
+    for given in checkpoint_ids:
+        gone.append(client.delete(f"checkpoints/{client.whole_id('ckpt', given, fewest=DESTRUCTIVE_FEWEST)}"))
+        if not as_json:
+            click.echo(gone[-1]["id"])
+    if as_json:
+        print_objects(gone)
+    suggest("trainyard checkpoints ls")

@@ -1,0 +1,73 @@
+"""Shell completion: its script for a shell, and ids and names from the service where it answers quickly."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import click
+from click.shell_completion import CompletionItem, get_completion_class
+
+from cli.client import Client
+from cli.errors import CommandError
+from cli.output import suggest
+
+_ANSWER_S = 0.7
+"""A shell that completes does nothing else meanwhile."""
+_SHOWN = 50
+_INSTALL = {
+    "bash": 'eval "$(trainyard completion bash)"    # in ~/.bashrc',
+    "zsh": 'eval "$(trainyard completion zsh)"    # in ~/.zshrc',
+    "fish": "trainyard completion fish > ~/.config/fish/completions/trainyard.fish",
+}
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(list(_INSTALL)))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print what makes a shell complete commands, options, ids and names."""
+    script = get_completion_class(shell)
+    assert script is not None, "click knows these shells"
+    click.echo(script(ctx.find_root().command, {}, "trainyard", "_TRAINYARD_COMPLETE").source())
+    suggest(_INSTALL[shell])
+
+
+def _ids(noun: str, about: Callable[[dict[str, Any]], str]) -> Completer:
+    """Ids that begin so, the newest first; with or without the noun in front, as they were begun."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        del ctx, param
+        bare = bool(incomplete) and not f"{noun}-".startswith(incomplete[: len(noun) + 1])
+        with suppress(CommandError, ValueError, LookupError):
+            begun = f"{noun}-{incomplete}" if bare else incomplete
+            rows = Client(answer_s=_ANSWER_S).beginning(noun, begun, _SHOWN)
+            return [CompletionItem(row["id"].removeprefix(f"{noun}-" if bare else ""), help=about(row)) for row in rows]
+        return []
+
+    return complete
+
+
+def _references(*nouns: str) -> Completer:
+    """`name/version` of what is listed there, and the name alone, which is its newest version."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        del ctx, param
+        found: dict[str, str] = {}
+        with suppress(CommandError, ValueError, LookupError):
+            client = Client(answer_s=_ANSWER_S)
+            for noun in nouns:
+                for row in client.get(f"{noun}s", limit=100, kind=noun)["data"]:
+                    found.setdefault(str(row["name"]), "the newest version")
+                    found[row["reference"]] = row["job_id"]
+        return [CompletionItem(name, help=told) for name, told in found.items() if name.startswith(incomplete)]
+
+    return complete
+
+
+JOB = _ids("job", lambda row: f"{row['kind']}, {row['status']}")
+FILE = _ids("file", lambda row: row["filename"])
+CHECKPOINT = _ids("ckpt", lambda row: f"step {row['step']} of {row['job_id']}")
+MODEL = _references("model")
+ADAPTER = _references("adapter")
+WEIGHTS = _references("model", "adapter")

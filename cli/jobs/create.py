@@ -1,0 +1,103 @@
+"""`trainyard jobs init`, `create` and `dry-run`."""
+
+import sys
+from typing import Any
+
+import click
+
+from cli.client import Client
+from cli.errors import Exit
+from cli.jobs.follow import follow, tell_end
+from cli.jobs.listing import FIELDS
+from cli.jobs.plan import tell_plan
+from cli.jobs.spec import TEMPLATES, load_spec, override, upload_paths
+from cli.jobs.watch import attached
+from cli.output import format_options, print_fields, say, suggest
+
+set_option = click.option(
+    "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a field: --set seed=7"
+)
+follow_option = click.option(
+    "--follow", "attach", is_flag=True, help="Watch it until it ends; the exit code tells how."
+)
+jsonl_option = click.option("--jsonl", is_flag=True, help="With --follow: its stream, one JSON object a line.")
+_spec_file = click.Path(allow_dash=True, dir_okay=False)
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(list(TEMPLATES)))
+def init(kind: str) -> None:
+    """Print a commented spec to start from: `trainyard jobs init sft > job.yaml`."""
+    click.echo(TEMPLATES[kind], nl=False)
+    if sys.stdout.isatty():
+        suggest(f"trainyard jobs init {kind} > job.yaml", "edit it, then trainyard jobs create -f job.yaml --follow")
+    else:
+        suggest("trainyard jobs create -f job.yaml --dry-run")
+
+
+@click.command()
+@click.option("-f", "--file", "path", type=_spec_file, help="The spec, YAML or JSON; - reads stdin.")
+@click.option("--plan", "plan_id", help="A plan of a dry run instead: the job follows it to the row.")
+@set_option
+@click.option("--dry-run", is_flag=True, help="Make no job: tell what it would come to.")
+@follow_option
+@jsonl_option
+@format_options
+def create(
+    path: str | None,
+    plan_id: str | None,
+    assignments: tuple[str, ...],
+    dry_run: bool,
+    attach: bool,
+    jsonl: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Make a job. Data files that the spec names by path (relative to it) are checked and uploaded."""
+    if (path is None) == (plan_id is None):
+        raise click.UsageError("Give a spec with -f, or a plan with --plan.")
+    if plan_id is not None and (assignments or dry_run):
+        raise click.UsageError("A plan is made as it is; change or dry-run the spec, with -f, and take its new plan.")
+    client = Client()
+    body = {"plan_id": plan_id} if path is None else _spec_at(client, path, assignments)
+    if dry_run:
+        tell_plan(client, body, as_json=as_json, quiet=quiet)
+        return Exit.OK
+    return submit(client, body, attach=attach, jsonl=jsonl, as_json=as_json, quiet=quiet)
+
+
+def submit(
+    client: Client, body: dict[str, Any], *, attach: bool, jsonl: bool = False, as_json: bool, quiet: bool
+) -> Exit:
+    """Make a job and show it, at once or as it has ended."""
+    if jsonl and (as_json or quiet or not attach):
+        raise click.UsageError("--jsonl prints the stream of --follow, and nothing beside it.")
+    job = client.post("jobs", body)
+    if not attach:
+        print_fields(job, FIELDS, as_json=as_json, quiet=quiet)
+        suggest(f"trainyard jobs logs -f {job['id']}")
+        return Exit.OK
+    say(f"{job['id']} {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))
+    if jsonl:
+        return attached(client, job["id"], jsonl=True)
+    job = follow(client, job["id"])
+    print_fields(job, FIELDS, as_json=as_json, quiet=quiet)
+    return tell_end(job)
+
+
+def _spec_at(client: Client, path: str, assignments: tuple[str, ...]) -> dict[str, Any]:
+    """The spec in a file, changed as asked, its data uploaded."""
+    spec, folder = load_spec(path)
+    override(spec, assignments)
+    upload_paths(client, spec, folder)
+    return spec
+
+
+@click.command("dry-run")
+@click.option("-f", "--file", "path", type=_spec_file, required=True, help="The spec, YAML or JSON; - reads stdin.")
+@set_option
+@format_options
+def dry_run(path: str, assignments: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Tell what a job would come to: steps, tokens, memory, time and cost; `jobs create --plan` then makes just it."""
+    client = Client()
+    tell_plan(client, _spec_at(client, path, assignments), as_json=as_json, quiet=quiet)

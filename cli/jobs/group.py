@@ -1,0 +1,29 @@
+"""`trainyard jobs`."""
+
+import click
+
+from cli.table import Table
+
+_VERBS = {
+    "init": "cli.jobs.create:init",
+    "create": "cli.jobs.create:create",
+    "dry-run": "cli.jobs.create:dry_run",
+    "clone": "cli.jobs.clone:clone",
+    "ls": "cli.jobs.listing:list_jobs",
+    "show": "cli.jobs.listing:show",
+    "logs": "cli.jobs.watch:logs",
+    "metrics": "cli.jobs.watch:metrics",
+    "wait": "cli.jobs.watch:wait",
+    "compare": "cli.jobs.compare:compare",
+    "rows": "cli.jobs.rows:rows",
+    "tokens": "cli.jobs.tokens:tokens",
+    "pause": "cli.jobs.orders:pause",
+    "resume": "cli.jobs.orders:resume",
+    "retry": "cli.jobs.orders:retry",
+    "cancel": "cli.jobs.orders:cancel",
+}
+
+
+@click.group(cls=Table, table=_VERBS)
+def jobs() -> None:
+    """Jobs: pretrain, sft, dpo, eval."""

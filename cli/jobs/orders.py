@@ -1,0 +1,61 @@
+"""`trainyard jobs cancel`, `pause`, `resume` and `retry`: what is asked of a job that is there."""
+
+import click
+
+from cli.client import DESTRUCTIVE_FEWEST, Client
+from cli.completion import JOB
+from cli.jobs.listing import next_of
+from cli.output import format_options, print_objects, say, suggest
+
+_jobs = click.argument("job_ids", nargs=-1, required=True, shell_complete=JOB)
+
+
+@click.command()
+@_jobs
+@format_options
+def cancel(job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Cancel jobs. A queued one ends at once, a running one at its next heartbeat; checkpoints stay."""
+    _order("cancel", job_ids, as_json, quiet)
+
+
+@click.command()
+@_jobs
+@format_options
+def pause(job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Pause jobs: each saves a checkpoint and frees its worker, until it is resumed."""
+    _order("pause", job_ids, as_json, quiet)
+
+
+@click.command()
+@_jobs
+@format_options
+def resume(job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Let paused jobs go on from their checkpoints, on any worker."""
+    _order("resume", job_ids, as_json, quiet)
+
+
+@click.command()
+@_jobs
+@format_options
+def retry(job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Try failed jobs again, from their newest checkpoints."""
+    _order("retry", job_ids, as_json, quiet)
+
+
+def _order(verb: str, job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
+    """Ask something of each job and show how it stands then."""
+    client = Client()
+    asked = []
+    for given in job_ids:
+        job = client.post(f"jobs/{client.whole_id('job', given, fewest=DESTRUCTIVE_FEWEST)}/{verb}")
+        asked.append(job)
+        if not as_json:
+            click.echo(job["id"])
+        if not quiet:
+            say(f"  {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))
+    if as_json:
+        print_objects(asked)
+    waits = verb in {"cancel", "pause"} and asked[-1]["status"] not in {"cancelled", "paused"}
+    suggest(
+        f"trainyard jobs {'wait' if verb == 'cancel' else 'show'} {asked[-1]['id']}" if waits else next_of(asked[-1])
+    )
