@@ -30,7 +30,8 @@ from api.settings import ApiSettings, key_secret
 from api.stream.feed import Feed
 from api.stream.routes import router as stream
 from db.session import Database
-from db.settings import StorageSettings
+from db.settings import StorageSettings, WebhookSettings
+from db.signing import Signing
 from workers.queue import Dispatcher
 
 
@@ -46,6 +47,7 @@ def create_app(
         ValueError: there is no secret yet; `python -m api.bootstrap` makes one.
     """
     database = database or Database(storage.database_url)
+    secret = key_secret(settings, storage.home)
     app = FastAPI(
         title="Trainyard",
         version=version("trainyard"),
@@ -59,10 +61,12 @@ def create_app(
         settings=settings,
         database=database,
         blobs=storage.open_blobs(),
-        keyring=Keyring(database, key_secret(settings, storage.home)),
+        keyring=Keyring(database, secret),
         feed=Feed(database),
         dispatcher=Dispatcher(database, broker_url),
         desk=Desk(storage.desk_socket),
+        signing=Signing(secret),
+        receivers=WebhookSettings().receivers,
         intake=GroupWriter(database, submit.write),
     )
     for router in (

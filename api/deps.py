@@ -14,7 +14,9 @@ from api.errors import ApiError
 from api.settings import ApiSettings
 from api.stream.feed import Feed
 from db.blobs import BlobStore
+from db.receivers import Receivers
 from db.session import Database
+from db.signing import Signing
 from workers.queue import Dispatcher
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ class Service:
     feed: Feed
     dispatcher: Dispatcher
     desk: Desk
+    signing: Signing
+    receivers: Receivers
     intake: "GroupWriter[Submission, JobObject]"
 
     async def look(self, read: Callable[..., T], *args: Any) -> T:

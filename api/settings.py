@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api.private import write_private
+from db.settings import read_secret
 from engine.rows.checker import MAX_LINE_BYTES
 
 PAGE_DIR = Path(__file__).resolve().parent.parent / "dashboard" / "dist"
@@ -41,18 +42,7 @@ def key_secret(settings: ApiSettings, home: Path) -> bytes:
     Raises:
         ValueError: there is none yet, and `make_secret` makes one; or it is empty.
     """
-    if settings.secret is not None:
-        return _filled(settings.secret.get_secret_value().encode(), "TRAINYARD_SECRET")
-    path = home / "secret"
-    if not path.exists():
-        raise ValueError(f"no secret at {path}: run `python -m api.bootstrap` once, or set TRAINYARD_SECRET")
-    return _filled(path.read_bytes().strip(), str(path))
-
-
-def _filled(secret: bytes, source: str) -> bytes:
-    if not secret:
-        raise ValueError(f"{source} is empty: put the secret back under which the keys were made")
-    return secret
+    return read_secret(settings.secret, home)
 
 
 def make_secret(settings: ApiSettings, home: Path) -> bytes:

@@ -7,11 +7,13 @@ from typing import Any, cast
 from sqlalchemy import Select, Table, insert, select
 from sqlalchemy.orm import Session
 
-from db import paging
+from db import paging, webhooks
 from db.ids import new_id
 from db.models import Eval, EvalItem, EvalRun
 
 OPEN = ("queued", "in_progress")
+_ENDS = {"completed": "succeeded", "failed": "failed", "canceled": "canceled"}
+"""What webhooks call them."""
 
 
 def add(s: Session, project_id: str, name: str, definition: dict[str, Any]) -> Eval:
@@ -46,9 +48,9 @@ def change(s: Session, made: Eval, name: str | None, metadata: dict[str, str] | 
 
 
 def delete(s: Session, gone: Eval | EvalRun) -> None:
+    if isinstance(gone, EvalRun):
+        cancel(s, gone.id)
     gone.deleted_at = time.time()
-    if isinstance(gone, EvalRun) and gone.state in OPEN:
-        gone.state = "canceled"
     s.flush()
 
 
@@ -101,8 +103,7 @@ def cancel(s: Session, run_id: str) -> None:
     """Stop a run that is open; any other stays as it is."""
     found = lock(s, run_id)
     if found is not None:
-        found.state = "canceled"
-        s.flush()
+        _end(s, found, "canceled")
 
 
 def advance(
@@ -113,13 +114,17 @@ def advance(
     if items:
         rows = [item | {"run_id": found.id, "created_at": now} for item in items]
         s.execute(insert(cast("Table", EvalItem.__table__)), rows)
-    found.state, found.offset_bytes, found.tally = state, offset_bytes, tally
-    s.flush()
+    found.offset_bytes, found.tally = offset_bytes, tally
+    if state in OPEN:
+        found.state = state
+        s.flush()
+    else:
+        _end(s, found, state)
 
 
 def fail(s: Session, found: EvalRun, message: str) -> None:
-    found.state, found.error_message = "failed", message
-    s.flush()
+    found.error_message = message
+    _end(s, found, "failed")
 
 
 def items(
@@ -134,6 +139,12 @@ def items(
 def item(s: Session, run_id: str, number: int) -> EvalItem | None:
     query = select(EvalItem).where(EvalItem.run_id == run_id, EvalItem.number == number)
     return s.scalars(query).one_or_none()
+
+
+def _end(s: Session, found: EvalRun, state: str) -> None:
+    found.state = state
+    s.flush()
+    webhooks.announce(s, found.project_id, f"eval.run.{_ENDS[state]}", found.id)
 
 
 def _open(run_id: str) -> Select[EvalRun]:

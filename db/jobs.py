@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import ColumnElement, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from db import clock, outbox, paging, records
+from db import clock, outbox, paging, records, webhooks
 from db.ids import new_id
 from db.models import Job
 from db.state import ENDED, JobState, sources
@@ -17,6 +17,7 @@ _INSERT = insert(cast("Table", Job.__table__))
 _GET = select(Job).where(Job.id == bindparam("of_job"), Job.project_id == bindparam("of_project"))
 _FRESH_JOB = {"state": JobState.QUEUED.value, "fence": 0, "failures": 0, "dispatches": 0, "last_seq": 1, "batch": 0}
 _FRESH = {"synchronize_session": False, "populate_existing": True}
+_TRAINS_NOTHING = "eval"
 # Only a held job makes way for another: saying so finds it by the index of leases.
 _CALL_OFF = (
     update(Job)
@@ -107,7 +108,8 @@ def transition(
 
     The only place where `jobs.state` is written after the insert. It is one conditional UPDATE, so
     of two who try at once one finds nothing to change. The event carries the attempt, and `data`
-    beside the new state. None makes way any longer for a job that is paused or has ended.
+    beside the new state. None makes way any longer for a job that is paused or has ended; of the end of
+    one that trains, the project's webhooks tell.
     """
     values = {"state": to.value, "last_seq": Job.last_seq + 1} | _entering(s, to) | (changes or {})
     statement = update(Job).where(Job.id == job_id, Job.state.in_(sources(to)), *conditions).values(values)
@@ -126,6 +128,8 @@ def transition(
         data={"state": to.value} | (data or {}),
         attempt=job.fence or None,
     )
+    if to in ENDED and job.kind != _TRAINS_NOTHING:
+        webhooks.announce(s, job.project_id, f"fine_tuning.job.{to.value}", job.id)
     return job
 
 

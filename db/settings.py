@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db.blobs import LOW_SPACE_BYTES, BlobStore
+from db.receivers import Receivers, read_networks
 
 
 class StorageSettings(BaseSettings):
@@ -42,3 +43,49 @@ class StorageSettings(BaseSettings):
             endpoint=self.s3_endpoint, region=self.s3_region,
             key_id=self.s3_access_key_id, secret=secret,
         )  # fmt: skip
+
+
+class WebhookSettings(BaseSettings):
+    """Which receivers of webhooks may be reached, and how patient the sender is with them."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAINYARD_", env_ignore_empty=True)
+
+    webhook_networks: str = Field(
+        default="", description="Networks inside your own that may be reached, on any port: 10.1.0.0/16,127.0.0.0/8."
+    )
+    webhook_pause_s: float = Field(
+        default=5.0, gt=0, description="Before a failed delivery is tried again; tripled with each failure."
+    )
+    secret: SecretStr | None = Field(
+        default=None, description="What signing secrets follow from. home/secret when left out."
+    )
+
+    @field_validator("webhook_networks")
+    @classmethod
+    def _are_networks(cls, told: str) -> str:
+        read_networks(told)
+        return told
+
+    @property
+    def receivers(self) -> Receivers:
+        return Receivers(read_networks(self.webhook_networks))
+
+
+def read_secret(given: SecretStr | None, home: Path) -> bytes:
+    """The service's secret: under it keys are stored, and from it the secrets of webhooks follow.
+
+    Raises:
+        ValueError: there is none yet; or it is empty.
+    """
+    if given is not None:
+        return _filled(given.get_secret_value().encode(), "TRAINYARD_SECRET")
+    path = home / "secret"
+    if not path.exists():
+        raise ValueError(f"no secret at {path}: run `python -m api.bootstrap` once, or set TRAINYARD_SECRET")
+    return _filled(path.read_bytes().strip(), str(path))
+
+
+def _filled(secret: bytes, source: str) -> bytes:
+    if not secret:
+        raise ValueError(f"{source} is empty: put the secret back under which the keys were made")
+    return secret

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from kombu.exceptions import OperationalError
 
-from db import files, intents, jobs, leases, logs, outbox, preemption, queue, uploads, workers
+from db import files, intents, jobs, leases, logs, outbox, preemption, queue, uploads, webhooks, workers
 from db.errors import InUse, Unavailable
 from db.session import Database
 from db.state import ENDED, JobState
@@ -19,6 +19,7 @@ from engine.parts import TrainingSpec
 from workers import failures, settle
 from workers import queue as broker
 from workers.ballast import Ballast
+from workers.courier import start_courier
 from workers.grading import grade_some
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
@@ -30,6 +31,7 @@ _UPLOAD_AT_MOST_S = 24 * 3600.0
 """What a writer left unfinished for longer was left by a writer that is dead."""
 _SENT_KEPT_S = 3600.0
 _WORKERS_KEPT_S = 24 * 3600.0
+_DELIVERIES_KEPT_S = 30 * 24 * 3600.0
 _BATCH = 200
 _SAVING = frozenset(kind for kind, spec in SPECS.items() if issubclass(spec, TrainingSpec))
 """Kinds whose jobs save checkpoints."""
@@ -127,10 +129,11 @@ def expire_files(database: Database) -> int:
 
 
 def purge(database: Database) -> int:
-    """Drop the records of messages, creates, workers and cut uploads that are a while old; how many."""
+    """Drop the records of messages, creates, workers, cut uploads and webhooks that are a while old; how many."""
     with database.write() as s:
         sent, gone = outbox.purge(s, _SENT_KEPT_S), workers.forget(s, _WORKERS_KEPT_S)
-        return sent + gone + intents.purge(s) + uploads.forget_expired(s, _UPLOAD_AT_MOST_S)
+        told = webhooks.purge(s, _DELIVERIES_KEPT_S)
+        return sent + gone + told + intents.purge(s) + uploads.forget_expired(s, _UPLOAD_AT_MOST_S)
 
 
 def _listed(folder: Path) -> list[Path]:
@@ -145,6 +148,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
     blobs = settings.open_blobs()
     dispatcher = Dispatcher(database)
     dispatcher.start()
+    courier = start_courier(database, settings.home)
     unnamed = UnnamedBlobs(database, blobs, settings.keep_blobs_s)
     ballast = Ballast(settings.home / "ballast", settings.ballast_bytes)
     next_tidy_at = 0.0
@@ -176,6 +180,8 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
         else:
             away = False
     dispatcher.stop()
+    if courier is not None:
+        courier.stop()
 
 
 def main() -> None:

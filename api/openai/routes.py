@@ -6,7 +6,8 @@ from api.openai.evals.routes import router as evals
 from api.openai.fine_tuning.routes import router as fine_tuning
 from api.openai.graders.routes import router as graders
 from api.openai.uploads.routes import router as uploads
+from api.openai.webhooks.routes import router as webhooks
 
 router = APIRouter()
-for _part in (fine_tuning, graders, uploads, evals):
+for _part in (fine_tuning, graders, uploads, evals, webhooks):
     router.include_router(_part)

@@ -17,6 +17,7 @@ from db.models.project import Project
 from db.models.row import Row
 from db.models.upload import Upload
 from db.models.upload_part import UploadPart
+from db.models.webhook import WebhookDelivery, WebhookEndpoint
 from db.models.worker import Worker
 
 __all__ = [
@@ -39,5 +40,7 @@ __all__ = [
     "Row",
     "Upload",
     "UploadPart",
+    "WebhookDelivery",
+    "WebhookEndpoint",
     "Worker",
 ]

@@ -13,6 +13,7 @@ EVAL = {
     "testing_criteria": [{"type": "string_check", "name": "a", "input": "x", "reference": "x", "operation": "eq"}],
 }
 RUN = {"data_source": {"type": "jsonl", "source": {"type": "file_content", "content": [{"item": {}}]}}}
+WEBHOOK = {"name": "a", "url": "https://example.com/", "event_types": ["eval.run.failed"]}
 UPLOAD = {"bytes": 9, "filename": "a.jsonl", "mime_type": "text/jsonl", "purpose": "fine-tune"}
 
 
@@ -40,6 +41,7 @@ def objects(live: Live) -> dict[str, str]:
         "eval_id": (eval_id := live.mine.post("/v1/evals", json=EVAL).json()["id"]),
         "run_id": live.mine.post(f"/v1/evals/{eval_id}/runs", json=RUN).json()["id"],
         "item_id": "outputitem-0",
+        "webhook_id": live.mine.post("/v1/webhook_endpoints", json=WEBHOOK).json()["id"],
         "plan_id": a_plan(live),
         "models": published(live, "secret-model", {"a": b"1"}).id,
         "adapters": published(live, "secret-adapter", {"a": b"1"}, kind="adapter").id,
@@ -75,7 +77,7 @@ def test_every_route_answers_404_for_what_is_another_projects(live: Live, object
 
 
 def test_no_listing_shows_what_is_another_projects(live: Live, objects):
-    for noun in ("files", "jobs", "plans", "models", "adapters", "checkpoints"):
+    for noun in ("files", "jobs", "plans", "models", "adapters", "checkpoints", "webhook_endpoints"):
         assert live.mine.get(f"/v1/{noun}").json()["data"]
         assert live.theirs.get(f"/v1/{noun}").json()["data"] == []
 

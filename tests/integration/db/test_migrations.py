@@ -25,6 +25,7 @@ from db import (
     projects,
     records,
     uploads,
+    webhooks,
     workers,
 )
 from db.blobs import Blob
@@ -47,6 +48,8 @@ def fill(url: str) -> None:
         evals.advance(s, run, [item], state="completed", offset_bytes=1, tally={})
         upload = uploads.add(s, project.id, filename="a", purpose="evals", size_bytes=1, file_expires_after_s=None)
         uploads.add_part(s, upload, Blob("c" * 64, 1))
+        hook = ["fine_tuning.job.succeeded"]
+        webhooks.add(s, project.id, name="hook", url="https://example.com/", event_types=hook)
         key, _ = keys.create(s, project.id, "laptop", b"secret")
         assert intents.take(s, intents.Ask(key.id, "/v1/jobs", None, "b" * 64, retry=False)) is None
         files.add(

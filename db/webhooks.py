@@ -1,0 +1,216 @@
+"""Webhooks: their receivers, and deliveries that commit with what they tell of."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from db import clock, paging
+from db.ids import new_id
+from db.models import WebhookDelivery, WebhookEndpoint
+from db.signing import new_nonce
+
+EVENT_TYPES = (
+    "fine_tuning.job.succeeded",
+    "fine_tuning.job.failed",
+    "fine_tuning.job.cancelled",
+    "eval.run.succeeded",
+    "eval.run.failed",
+    "eval.run.canceled",
+)
+OLD_SECRET_S = 24 * 3600.0
+"""So long the secret before a rotation signs too, where that is wished for."""
+_GIVE_UP_S = 72 * 3600.0
+_LONGEST_PAUSE_S = 6 * 3600.0
+_SAMPLE_ID = "sample"
+_FRESH = {"synchronize_session": False}
+
+
+class Due(NamedTuple):
+    """A delivery to try now, and where it goes. `nonces` stand for the secrets that sign it."""
+
+    id: str
+    project_id: str
+    endpoint_id: str
+    url: str
+    body: str
+    attempt: int
+    nonces: tuple[str, ...]
+
+
+class Room(NamedTuple):
+    """How many tries may be open at once, so that slow receivers take no room from others."""
+
+    of_a_project: int
+    of_an_endpoint: int
+
+
+def add(s: Session, project_id: str, *, name: str, url: str, event_types: Sequence[str]) -> WebhookEndpoint:
+    now = time.time()
+    endpoint = WebhookEndpoint(
+        id=new_id("webhook"), project_id=project_id, name=name, url=url, event_types={"types": list(event_types)},
+        nonce=new_nonce(), created_at=now, updated_at=now,
+    )  # fmt: skip
+    s.add(endpoint)
+    s.flush()
+    return endpoint
+
+
+def get(s: Session, project_id: str, endpoint_id: str) -> WebhookEndpoint | None:
+    """The project's endpoint of that id, unless it is deleted."""
+    of_project = WebhookEndpoint.project_id == project_id, WebhookEndpoint.deleted_at.is_(None)
+    return s.scalars(select(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id, *of_project)).one_or_none()
+
+
+def page(s: Session, project_id: str, *, after: str | None, limit: int) -> tuple[list[WebhookEndpoint], bool]:
+    """Newest first."""
+    query = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
+    query = query.where(WebhookEndpoint.deleted_at.is_(None))
+    return paging.page(s, query, WebhookEndpoint.id, after=after, limit=limit)
+
+
+def change(s: Session, endpoint: WebhookEndpoint, changes: dict[str, Any]) -> WebhookEndpoint:
+    """Another name, url or event_types; what is the same already changes nothing."""
+    now = {"name": endpoint.name, "url": endpoint.url, "event_types": endpoint.event_types["types"]}
+    if now | changes != now:
+        types = changes.pop("event_types", None)
+        for name, value in changes.items():
+            setattr(endpoint, name, value)
+        if types is not None:
+            endpoint.event_types = {"types": types}
+        endpoint.updated_at = time.time()
+        s.flush()
+    return endpoint
+
+
+def rotate(s: Session, endpoint: WebhookEndpoint, *, keep_old: bool) -> WebhookEndpoint:
+    """Another secret; the one before signs too for a day, or no more."""
+    now = time.time()
+    endpoint.old_nonce, endpoint.old_until = (endpoint.nonce, now + OLD_SECRET_S) if keep_old else (None, None)
+    endpoint.nonce, endpoint.updated_at = new_nonce(), now
+    s.flush()
+    return endpoint
+
+
+def delete(s: Session, endpoint: WebhookEndpoint) -> None:
+    """Nothing more goes there; the log of what did stays for its time."""
+    endpoint.deleted_at = time.time()
+    pending = WebhookDelivery.endpoint_id == endpoint.id, WebhookDelivery.state == "pending"
+    gone = {"state": "failed", "error": "the endpoint was deleted"}
+    s.execute(update(WebhookDelivery).where(*pending).values(gone), execution_options=_FRESH)
+    s.flush()
+
+
+def announce(s: Session, project_id: str, event_type: str, object_id: str) -> None:
+    """Have the project's receivers told, in the transaction of what they are told of."""
+    query = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
+    wanted = [
+        endpoint
+        for endpoint in s.scalars(query.where(WebhookEndpoint.deleted_at.is_(None)))
+        if event_type in endpoint.event_types["types"]
+    ]
+    if wanted:
+        body = _body(event_type, object_id)
+        s.add_all([_delivery(s, endpoint, event_type, body, _GIVE_UP_S) for endpoint in wanted])
+        s.flush()
+
+
+def add_sample(s: Session, endpoint: WebhookEndpoint, event_type: str) -> WebhookDelivery:
+    """A delivery of something that has not happened, to see whether it arrives; it is tried once."""
+    delivery = _delivery(s, endpoint, event_type, _body(event_type, _SAMPLE_ID), 0.0)
+    s.add(delivery)
+    s.flush()
+    return delivery
+
+
+def due(
+    s: Session, room: Room, under_way: Mapping[str, int], *, limit: int
+) -> list[tuple[WebhookDelivery, WebhookEndpoint]]:
+    """Deliveries whose time has come, oldest first, but for those of projects and endpoints that have no room.
+
+    `under_way` counts tries that have not ended, by the id of their project and of their endpoint.
+    """
+    projects = [name for name, count in under_way.items() if count >= room.of_a_project]
+    endpoints = [name for name, count in under_way.items() if count >= room.of_an_endpoint]
+    query = select(WebhookDelivery, WebhookEndpoint).join(WebhookEndpoint)
+    query = query.where(WebhookDelivery.state == "pending", WebhookDelivery.due_at <= clock.moment(s))
+    query = query.where(WebhookDelivery.project_id.not_in(projects), WebhookDelivery.endpoint_id.not_in(endpoints))
+    rows = s.execute(query.order_by(WebhookDelivery.due_at).limit(limit))
+    return [(delivery, endpoint) for delivery, endpoint in rows]
+
+
+def claim(s: Session, room: Room, under_way: Mapping[str, int], *, limit: int, hold_s: float) -> list[Due]:
+    """Deliveries to try now, as many as there is room for. Nobody else tries them for `hold_s`."""
+    now, counts, claimed = clock.now(s), Counter(under_way), list[Due]()
+    for delivery, endpoint in due(s, room, under_way, limit=limit):
+        if counts[delivery.project_id] >= room.of_a_project or counts[endpoint.id] >= room.of_an_endpoint:
+            continue
+        held = {"due_at": now + hold_s, "tried_at": now, "attempts": delivery.attempts + 1}
+        ours = WebhookDelivery.id == delivery.id, WebhookDelivery.attempts == delivery.attempts
+        taken = update(WebhookDelivery).where(*ours, WebhookDelivery.state == "pending").values(held)
+        if s.scalars(taken.returning(WebhookDelivery.id), execution_options=_FRESH).one_or_none() is None:
+            continue  # another courier was quicker
+        counts.update((delivery.project_id, endpoint.id))
+        old = endpoint.old_nonce if (endpoint.old_until or 0) > now else None
+        nonces = (endpoint.nonce,) if old is None else (endpoint.nonce, old)
+        told = delivery.id, delivery.project_id, endpoint.id, endpoint.url, delivery.body
+        claimed.append(Due(*told, attempt=held["attempts"], nonces=nonces))
+    return claimed
+
+
+def settle(s: Session, tried: Due, *, status_code: int | None, error: str | None, pause_s: float) -> None:
+    """Enter how a try ended. One that failed is followed by another after `pause_s`, tripled with each, or by none."""
+    query = select(WebhookDelivery).where(WebhookDelivery.id == tried.id, WebhookDelivery.state == "pending")
+    delivery = s.scalars(query.where(WebhookDelivery.attempts == tried.attempt).with_for_update()).one_or_none()
+    if delivery is None:  # tried by somebody else meanwhile, or its endpoint is deleted
+        return
+    delivery.status_code, delivery.error = status_code, error
+    now = clock.now(s)
+    delivery.due_at = now + min(pause_s * 3 ** min(tried.attempt - 1, 20), _LONGEST_PAUSE_S)
+    if error is None:
+        delivery.state = "delivered"
+    elif delivery.due_at > delivery.give_up_at:
+        delivery.state = "failed"
+    s.flush()
+
+
+def deliveries(
+    s: Session, endpoint_id: str, *, after: str | None, limit: int, state: str | None
+) -> tuple[list[WebhookDelivery], bool]:
+    """What was and will be sent there, newest first."""
+    query = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
+    if state is not None:
+        query = query.where(WebhookDelivery.state == state)
+    return paging.page(s, query, WebhookDelivery.id, after=after, limit=limit)
+
+
+def delivery(s: Session, delivery_id: str) -> WebhookDelivery | None:
+    query = select(WebhookDelivery).where(WebhookDelivery.id == delivery_id)
+    return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
+
+
+def purge(s: Session, older_than_s: float) -> int:
+    """Drop the log of what ended longer ago than that; how many deliveries."""
+    old = WebhookDelivery.state != "pending", WebhookDelivery.created_at < time.time() - older_than_s
+    gone = delete_rows(WebhookDelivery).where(*old).returning(WebhookDelivery.id)
+    return len(s.scalars(gone, execution_options=_FRESH).all())
+
+
+def _body(event_type: str, object_id: str) -> str:
+    event = {"object": "event", "id": new_id("evt"), "type": event_type}
+    return json.dumps(event | {"created_at": int(time.time()), "data": {"id": object_id}}, separators=(",", ":"))
+
+
+def _delivery(
+    s: Session, endpoint: WebhookEndpoint, event_type: str, body: str, give_up_after_s: float
+) -> WebhookDelivery:
+    now = clock.now(s)
+    return WebhookDelivery(
+        id=new_id("delivery"), endpoint_id=endpoint.id, project_id=endpoint.project_id, event_type=event_type,
+        body=body, state="pending", attempts=0, created_at=time.time(), due_at=now, give_up_at=now + give_up_after_s,
+    )  # fmt: skip

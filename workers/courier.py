@@ -1,0 +1,130 @@
+"""The courier: a thread that carries webhooks to their receivers, many at once, so that a slow one delays no other."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from db import webhooks
+from db.errors import Unavailable
+from db.receivers import Receivers
+from db.session import Database
+from db.settings import WebhookSettings, read_secret
+from db.signing import Signing
+from db.webhooks import Due
+from workers.sender import Outcome, Resolve, Sender, look_up
+
+_POLL_S = 0.5
+_AT_ONCE = 32
+_ROOM = webhooks.Room(of_a_project=8, of_an_endpoint=2)
+_HOLD_S = 90.0
+"""Longer than a name takes to be looked up and a receiver to answer: then another courier may try."""
+_LOG = logging.getLogger(__name__)
+
+
+class Courier(threading.Thread):
+    """Tries what is due, and enters how it went. It sits out an outage of the database."""
+
+    def __init__(
+        self, database: Database, signing: Signing, receivers: Receivers, pause_s: float, resolve: Resolve = look_up
+    ) -> None:
+        super().__init__(name="courier", daemon=True)
+        self._database = database
+        self._signing = signing
+        self._receivers = receivers
+        self._pause_s = pause_s
+        self._resolve = resolve
+        self._stopping = threading.Event()
+        self._tries: set[asyncio.Task[None]] = set()
+        self._under_way: Counter[str] = Counter()
+        """Open tries by project and by endpoint."""
+        self._away = False
+
+    def stop(self, timeout_s: float = 3.0) -> None:
+        """End the thread; a try that is under way is made again later."""
+        self._stopping.set()
+        self.join(timeout_s)
+
+    def run(self) -> None:
+        asyncio.run(self._carry())
+
+    async def _carry(self) -> None:
+        # Names are looked up in threads, and hostile ones take long: there are as many as tries.
+        threads = ThreadPoolExecutor(_AT_ONCE + 1, thread_name_prefix="courier")
+        asyncio.get_running_loop().set_default_executor(threads)
+        sender = Sender(self._receivers, self._resolve)
+        while not self._stopping.is_set():
+            for due in await self._sat_out(asyncio.to_thread(self._claim)) or []:
+                self._under_way.update((due.project_id, due.endpoint_id))
+                task = asyncio.create_task(self._try(sender, due))
+                self._tries.add(task)
+                task.add_done_callback(self._tries.discard)
+            await asyncio.sleep(_POLL_S)
+        for task in self._tries:
+            task.cancel()
+        await asyncio.gather(*self._tries, return_exceptions=True)
+        await sender.close()
+        threads.shutdown(wait=False, cancel_futures=True)
+
+    def _claim(self) -> list[Due]:
+        room = _AT_ONCE - len(self._tries)
+        under_way = +self._under_way  # without those that have none left
+        with self._database.read() as s:
+            if room <= 0 or not webhooks.due(s, _ROOM, under_way, limit=1):
+                return []
+        with self._database.write() as s:
+            return webhooks.claim(s, _ROOM, under_way, limit=room, hold_s=_HOLD_S)
+
+    async def _try(self, sender: Sender, due: Due) -> None:
+        try:
+            outcome = await sender.post(due.url, due.body.encode(), self._headers(due))
+        except Exception as error:  # noqa: BLE001 - the edge: one receiver must not end the courier
+            _LOG.exception("webhook %s", due.id)
+            outcome = Outcome(error=f"sending broke off: {type(error).__name__}")
+        finally:
+            self._under_way.subtract((due.project_id, due.endpoint_id))
+        await self._sat_out(asyncio.to_thread(self._settle, due, outcome))
+
+    def _headers(self, due: Due) -> dict[str, str]:
+        timestamp = int(time.time())
+        signed = f"{due.id}.{timestamp}.{due.body}"
+        signatures = [self._signing.signature(due.endpoint_id, nonce, signed) for nonce in due.nonces]
+        return {
+            "webhook-id": due.id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": " ".join(signatures),
+        }
+
+    def _settle(self, due: Due, outcome: Outcome) -> None:
+        with self._database.write() as s:
+            webhooks.settle(s, due, status_code=outcome.status_code, error=outcome.error, pause_s=self._pause_s)
+
+    async def _sat_out(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """What it gives; None while the database is away, which is told once."""
+        try:
+            given = await work
+        except Unavailable as error:
+            if not self._away:
+                _LOG.warning("webhooks wait: %s", error)
+            self._away = True
+            return None
+        self._away = False
+        return given
+
+
+def start_courier(database: Database, home: Path) -> Courier | None:
+    """A running one; None where the service's secret is not to be had, without which nothing can be signed."""
+    settings = WebhookSettings()
+    try:
+        signing = Signing(read_secret(settings.secret, home))
+    except ValueError as error:
+        _LOG.warning("no webhooks are sent from here: %s", error)
+        return None
+    courier = Courier(database, signing, settings.receivers, settings.webhook_pause_s)
+    courier.start()
+    return courier
