@@ -1,5 +1,6 @@
 """Checkpoints: an export plus `state/`, there whole or not at all; going on from one is bit-identical."""
 
+import copy
 import json
 import os
 import random
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from engine.data.stream import Cursor, Place
 from engine.optim import OptimizerState
@@ -46,6 +48,20 @@ class Progress:
     steps_at_scale: int = 0
 
 
+@dataclass(frozen=True)
+class Snapshot:
+    """A run between two steps. Tensors in this machine's memory are the run's own, which the next update changes."""
+
+    progress: Progress
+    optimizer: OptimizerState
+    weights: dict[str, Tensor]
+    rng: dict[str, Any]
+
+    @classmethod
+    def of(cls, progress: Progress, optimizer: OptimizerState, weights: dict[str, Tensor]) -> "Snapshot":
+        return cls(copy.deepcopy(progress), optimizer, weights, _rng_state())
+
+
 def folder_of(root: Path, step: int) -> Path:
     return root / f"step-{step:08d}"
 
@@ -56,17 +72,21 @@ def newest(root: Path) -> Path | None:
     return complete[-1] if complete else None
 
 
-def save(root: Path, progress: Progress, optimizer: OptimizerState, export: Callable[[Path], None]) -> Path:
-    """Write a checkpoint of this step beside the others and let it appear by rename."""
-    target = folder_of(root, progress.step)
+def save(root: Path, snapshot: Snapshot, export: Callable[[Path], None], when_read: Callable[[], None]) -> Path:
+    """Write a checkpoint of this step beside the others and let it appear by rename.
+
+    `when_read` is called as soon as the run may change what the snapshot shares with it.
+    """
+    target = folder_of(root, snapshot.progress.step)
     root.mkdir(exist_ok=True)
     for leftover in [*root.glob(".writing-*"), *root.glob(".removing-*")]:
         shutil.rmtree(leftover)
     writing = root / f".writing-{target.name}"
     (writing / STATE).mkdir(parents=True)
     export(writing)
-    torch.save({"optimizer": optimizer, "rng": _rng_state()}, writing / STATE / _TENSORS)
-    (writing / STATE / _PROGRESS).write_text(json.dumps(asdict(progress), indent=1))
+    torch.save({"optimizer": snapshot.optimizer, "rng": snapshot.rng}, writing / STATE / _TENSORS)
+    when_read()
+    (writing / STATE / _PROGRESS).write_text(json.dumps(asdict(snapshot.progress), indent=1))
     publish(writing, target)
     return target
 

@@ -23,11 +23,8 @@ _PROBE_DOCUMENTS = 64
 """Training documents that an export is checked on when nothing was held out."""
 
 
-def save_subject(subject: Subject, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-    """Weights in the Hugging Face or PEFT layout, with tokenizer and chat template.
-
-    `weights` are the model's where it does not hold them itself.
-    """
+def save_subject(subject: Subject, folder: Path, weights: dict[str, Tensor]) -> None:
+    """Weights in the Hugging Face or PEFT layout, with tokenizer and chat template."""
     model: Any = subject.model
     if isinstance(model, PeftModel):
         save_adapter(model, folder, weights)

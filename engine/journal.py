@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 from engine.events import EVENT
@@ -16,14 +17,16 @@ class Journal:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         self._seq = _last_seq(path)
+        self._turn = Lock()
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, type_: str, **fields: Any) -> None:
         """Write one event of engine.events; its fields are checked there."""
-        self._seq += 1
-        event = EVENT.validate_python({"seq": self._seq, "time": time.time(), "type": type_, **fields})
-        self._file.write(json.dumps(event.model_dump(mode="json"), allow_nan=False, ensure_ascii=False) + "\n")
-        self._file.flush()
+        with self._turn:
+            self._seq += 1
+            event = EVENT.validate_python({"seq": self._seq, "time": time.time(), "type": type_, **fields})
+            self._file.write(json.dumps(event.model_dump(mode="json"), allow_nan=False, ensure_ascii=False) + "\n")
+            self._file.flush()
 
     def log(self, level: Literal["info", "warn", "error"], code: str, message: str, **data: Any) -> None:
         self.write("log", level=level, code=code, message=message, data=data)

@@ -2,26 +2,20 @@
 
 import math
 import time
-from functools import partial
-from pathlib import Path
-
-from torch import Tensor
 
 from engine import checkpoint, optim, rowlog
-from engine.checkpoint import Progress
+from engine.checkpoint import Progress, Snapshot
 from engine.data.corpus import Batch
 from engine.data.stream import RowStream
 from engine.dist.choice import strategy_of
-from engine.export import save_subject
 from engine.footprint import Footprint, planned
-from engine.journal import finite
 from engine.measure import Meter, Work
 from engine.model.checkpointing import checkpoint_activations
-from engine.optim import OptimizerState
 from engine.parts import TrainingSpec
 from engine.precision import LossScale
 from engine.rowlog import RowLog, RowLoss
 from engine.samples import tell_samples
+from engine.saver import Saver
 from engine.schedule import learning_rate, steps_of
 from engine.scored import RowShares, Sums
 from engine.selection import Selection
@@ -56,6 +50,7 @@ class Training:
         self.scale = LossScale(self.progress, session.machine.precision)
         self.spikes = SpikeWatch(self.progress, self.hyper.on_loss_spike, self.journal, self.stream.files)
         self.row_log = _row_log_of(session) if session.ranks.leads else None
+        self.saver = Saver(session, spec.checkpoints.save_total_limit, self.row_log)
         self.saved_step = None if session.start is None else self.progress.step
         self.started_step = self.progress.step
         self.tally = Tally()
@@ -76,6 +71,18 @@ class Training:
             StopRequested: asked to stop; a checkpoint of the last whole step is on disk.
             Diverged: loss or gradient is no longer a number.
         """
+        try:
+            self._carry_out()
+        except StopRequested:
+            if self.saved_step != self.progress.step and self.progress.step > 0:
+                self._save()  # before the first step there is nothing to keep
+            self.saver.finish()
+            raise
+        except Exception:
+            self.saver.let_end()
+            raise
+
+    def _carry_out(self) -> None:
         session, progress = self.session, self.progress
         rate = session.report_start(total_steps=self.total_steps, start_step=progress.step)
         meter = Meter(session.subject.model, session.machine, rate)
@@ -87,23 +94,20 @@ class Training:
         if session.rows.validation is None:
             self.selection.nothing_held_out(self.journal)
         checkpoints = self.spec.checkpoints
-        try:
-            while True:
-                if self._due(checkpoints.eval_steps, progress.evaluated_step):
-                    self._evaluate()
-                if self._due(checkpoints.save_steps, self.saved_step):
-                    self._save()
-                if progress.step == self.total_steps:
-                    self._tell_used(footprint.report(self.journal, self.strategy.optimizer))
-                    break
-                session.stop.check()
-                if self._ends_early():
-                    continue
-                self._step(meter)
-        except StopRequested:
-            if self.saved_step != progress.step and progress.step > 0:  # before the first step there is nothing to keep
+        while True:
+            if self._due(checkpoints.eval_steps, progress.evaluated_step):
+                self._evaluate()
+            if self._due(checkpoints.save_steps, self.saved_step):
                 self._save()
-            raise
+            if progress.step == self.total_steps:
+                break
+            session.stop.check()
+            if self._ends_early():
+                continue
+            self._step(meter)
+        self.saver.finish()
+        session.ranks.wait()
+        self._tell_used(footprint.report(self.journal, self.strategy.optimizer))
 
     def _due(self, every: float | str, done_step: int | None) -> bool:
         assert not isinstance(every, str), "the spec is resolved"
@@ -119,6 +123,7 @@ class Training:
         work = Work.of(batches, self.session.objective.count, self.session.ranks)
         sums, rows = self._gradients(batches, work.counted, meter)
         norm = self.strategy.reduce()
+        self.saver.until_read()
         outcome = Outcome(self.progress.step + 1, float(sums.total) / work.counted, float(norm), rows)
         rate = learning_rate(self.hyper, self.progress.step, self.total_steps)
         values = {"loss": outcome.loss, "learning_rate": rate, "grad_norm": outcome.grad_norm}
@@ -206,34 +211,14 @@ class Training:
     def _save(self) -> None:
         """Save this step; it is the best when it was evaluated and no saved step scored better."""
         progress = self.progress
+        self.saver.finish()
         scored = progress.eval_metrics if progress.evaluated_step == progress.step else {}
         best = self.selection.saved(scored)
         progress.elapsed_s = self._elapsed_s()
         self.saved_step = progress.step
         state, weights = self.strategy.state(), self.strategy.weights()
         if self.session.ranks.leads:
-            self._write(state, weights, best=best, scored=scored)
-        self.session.ranks.wait()
-
-    def _write(
-        self, state: OptimizerState, weights: dict[str, Tensor] | None, *, best: bool, scored: dict[str, float]
-    ) -> None:
-        progress, run = self.progress, self.session.run
-        target = checkpoint.save(run.checkpoints, progress, state, partial(self._write_subject, weights))
-        checkpoint.prune(run.checkpoints, self.spec.checkpoints.save_total_limit, progress.best_step)
-        self.journal.write(
-            "checkpoint",
-            step=progress.step,
-            path=str(target.relative_to(run.root)),
-            layout=self.session.subject.layout,
-            best=best,
-            metrics=finite({"loss": progress.train_loss, **scored}),
-        )
-
-    def _write_subject(self, weights: dict[str, Tensor] | None, folder: Path) -> None:
-        assert self.row_log is not None, "one rank writes"
-        save_subject(self.session.subject, folder, weights)
-        self.row_log.copy_to(folder / checkpoint.STATE / rowlog.NAME)
+            self.saver.begin(Snapshot.of(progress, state, weights), best=best, scored=scored)
 
     def _elapsed_s(self) -> float:
         return self.elapsed_before_s + time.perf_counter() - self.started_s

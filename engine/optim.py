@@ -63,8 +63,14 @@ def _tie(optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], mast
 
 
 def state_of(optimizer: torch.optim.Optimizer, trainable: Trainable) -> OptimizerState:
+    """In the machine's memory: what lies there is not copied."""
     held = optimizer.state_dict()["state"]
-    return {name: held[number] for number, name in enumerate(_in_groups(trainable)) if number in held}
+    named = {name: held[number] for number, name in enumerate(_in_groups(trainable)) if number in held}
+    return {name: {key: _at_home(value) for key, value in state.items()} for name, state in named.items()}
+
+
+def _at_home(value: Any) -> Any:
+    return value.to(HOME) if isinstance(value, torch.Tensor) else value
 
 
 def restore(optimizer: torch.optim.Optimizer, trainable: Trainable, state: OptimizerState) -> None:

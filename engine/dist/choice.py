@@ -32,7 +32,7 @@ def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
         )
     model, trainable = session.subject.model, session.subject.trainable()
     if session.ranks.count == 1 or stage == 0:
-        return Replicas(trainable, hyper, session.ranks, offload=offload)
+        return Replicas(model, trainable, hyper, session.ranks, offload=offload)
     if refusal := _refusal(session, spec, stage):
         raise refusal
     from engine.dist.zero import Zero  # DeepSpeed: seconds

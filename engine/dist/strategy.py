@@ -3,11 +3,11 @@
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine import optim
 from engine.dist.ranks import Ranks
-from engine.optim import OptimizerState, Trainable
+from engine.optim import HOME, OptimizerState, Trainable
 from engine.parts import Hyperparameters
 
 
@@ -33,13 +33,13 @@ class Strategy(Protocol):
         ...
 
     def state(self) -> OptimizerState:
-        """Of the optimizer, whole, on the first rank."""
+        """Of the optimizer, whole, on the first rank, in the machine's memory: what lies there is not copied."""
         ...
 
     def restore(self, state: OptimizerState) -> None: ...
 
-    def weights(self) -> dict[str, Tensor] | None:
-        """All that the model holds, on the first rank; None where the model itself has it."""
+    def weights(self) -> dict[str, Tensor]:
+        """The model's state but for frozen weights, in the same way."""
         ...
 
 
@@ -48,8 +48,10 @@ class Replicas:
 
     stage = 0
 
-    def __init__(self, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, offload: bool) -> None:
-        self.trainable, self.hyper, self.ranks = trainable, hyper, ranks
+    def __init__(
+        self, model: nn.Module, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, offload: bool
+    ) -> None:
+        self.model, self.trainable, self.hyper, self.ranks = model, trainable, hyper, ranks
         ranks.spread([p.data for _, p in trainable])
         self.optimizer = optim.make_optimizer(trainable, hyper, offload=offload)
 
@@ -76,5 +78,12 @@ class Replicas:
     def restore(self, state: OptimizerState) -> None:
         optim.restore(self.optimizer, self.trainable, state)
 
-    def weights(self) -> None:
-        return None
+    def weights(self) -> dict[str, Tensor]:
+        return named_state(self.model, {id(weight): weight.detach().to(HOME) for _, weight in self.trainable})
+
+
+def named_state(model: nn.Module, weights: dict[int, Tensor]) -> dict[str, Tensor]:
+    """Weights by their ids, under all the names that each has, and what of the model's state is no weight."""
+    named = dict(model.named_parameters(remove_duplicate=False))
+    others = {name: held for name, held in model.state_dict().items() if name not in named}
+    return others | {name: weights[id(weight)] for name, weight in named.items() if id(weight) in weights}

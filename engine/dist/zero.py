@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engine import optim
 from engine.data.corpus import Batch
 from engine.dist.ranks import Ranks
+from engine.dist.strategy import named_state
 from engine.optim import OptimizerState, Trainable
 from engine.parts import Hyperparameters
 from engine.scored import Scored
@@ -123,17 +124,17 @@ class Zero:
         mine[: len(part)] = part
         safe_set_local_optimizer_state(weight, mine, key)
 
-    def weights(self) -> dict[str, Tensor] | None:
+    def weights(self) -> dict[str, Tensor]:
         if self.stage < 3:
-            return None
+            return named_state(
+                self.scoring.model, {id(weight): weight.detach().to(optim.HOME) for _, weight in self.trainable}
+            )
         fetched: dict[int, Tensor] = {}
         for _, weight in self.trainable:
             with deepspeed.zero.GatheredParameters([weight]):
                 if self.ranks.leads:
                     fetched[id(weight)] = weight.detach().to(optim.HOME, copy=True)
-        named = dict(self.scoring.model.named_parameters(remove_duplicate=False))
-        others = {name: held for name, held in self.scoring.model.state_dict().items() if name not in named}
-        return others | {name: fetched[id(weight)] for name, weight in named.items() if id(weight) in fetched}
+        return named_state(self.scoring.model, fetched)
 
 
 def _config(hyper: Hyperparameters, stage: int) -> dict[str, Any]:

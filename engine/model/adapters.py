@@ -132,11 +132,8 @@ def merged(wrapped: PeftModel) -> PreTrainedModel:
     return model
 
 
-def save_adapter(wrapped: PeftModel, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
-    """adapter_config.json and adapter_model.safetensors; plain PEFT loads them.
-
-    `weights` are the adapter's where its layers do not hold them themselves.
-    """
+def save_adapter(wrapped: PeftModel, folder: Path, weights: dict[str, Tensor]) -> None:
+    """adapter_config.json and adapter_model.safetensors; plain PEFT loads them."""
     wrapped.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False, state_dict=weights)
     # PEFT's model card is an empty form.
     (folder / "README.md").unlink(missing_ok=True)

@@ -10,12 +10,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from engine import checkpoint
 from engine.__main__ import main
 from tests import runs
 from tests.figures import TIMED
@@ -25,6 +27,7 @@ SOME_WAY = 4
 KILLS = int(os.environ.get("TRAINYARD_KILLS", "3"))
 """Random instants at which runs are killed, shared among the tunings."""
 ENOUGH_S = 300.0
+PAUSE_S = 0.1
 TUNINGS: dict[str, dict[str, object]] = {
     "full": {"method": "full"},
     "dora": {"method": "lora", "r": 64, "lora_dropout": 0.2, "use_dora": True},
@@ -73,17 +76,46 @@ def saving_ends(checkpoints: Path) -> bool:
     )
 
 
+def last_step_told(checkpoints: Path) -> int:
+    events = checkpoints.parent / "events.jsonl"
+    whole = events.read_text().rpartition("\n")[0] if events.exists() else ""
+    told = map(json.loads, whole.splitlines())
+    return max((event["step"] for event in told if event["type"] == "metrics"), default=0)
+
+
+def is_yet_to_be_written(checkpoints: Path) -> bool:
+    """The run has come so far, and is at its next step or waits to change what it is saving."""
+    newest = max(map(step_of, checkpoints.glob("step-*")), default=0)
+    return last_step_told(checkpoints) > max(SOME_WAY, newest) and not any(checkpoints.glob(".writing-*"))
+
+
+def another_step_is_done(checkpoints: Path) -> bool:
+    return any(step_of(folder) < last_step_told(checkpoints) for folder in saving(checkpoints))
+
+
+def late(name: str, arguments: list[str]) -> int:
+    """An engine whose saves are slow before a part of them."""
+    part: Any = getattr(checkpoint, name)
+
+    def after_a_while(*given: Any) -> Any:
+        time.sleep(PAUSE_S)
+        return part(*given)
+
+    setattr(checkpoint, name, after_a_while)
+    return main(arguments)
+
+
 def spec(tuning: str) -> dict[str, object]:
     """A save of every step, of enough weights to take a while; what is random in it depends on what came before."""
     made = runs.sft_spec(max_steps=STEPS, learning_rate=0.001)
     return made | {"checkpoints": {"save_steps": 1, "save_total_limit": 2}, "tuning": TUNINGS[tuning]}
 
 
-def begin(root: Path) -> BaseProcess:
+def begin(root: Path, carry_out: Callable[[list[str]], int] = main) -> BaseProcess:
     """An engine process, forked from one that has only loaded the libraries."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pytest", "engine.process"])
-    process = context.Process(target=main, args=([str(root)],))
+    process = context.Process(target=carry_out, args=([str(root)],))
     process.start()
     return process
 
@@ -97,10 +129,12 @@ def outcome(root: Path) -> Outcome:
     return Outcome(weights.read_bytes(), figures, runs.events(root, "finished")[-1]["metrics"])
 
 
-def kill_inside_a_save(root: Path, moment: Callable[[Path], bool]) -> None:
+def kill_inside_a_save(
+    root: Path, moment: Callable[[Path], bool], carry_out: Callable[[list[str]], int] = main
+) -> None:
     """A kill that comes too late leaves a run to go on with: the next save is tried."""
     while not moment(root / "checkpoints"):
-        process = begin(root)
+        process = begin(root, carry_out)
         while process.is_alive() and not moment(root / "checkpoints"):
             time.sleep(0.0005)
         process.kill()
@@ -147,6 +181,16 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 def test_a_run_killed_inside_a_save_goes_on_to_the_same(undisturbed: Undisturbed, tmp_path: Path, moment):
     root = shutil.copytree(undisturbed.made, tmp_path / "run")
     kill_inside_a_save(root, moment)
+    begin(root).join()
+    assert outcome(root) == undisturbed.outcome
+
+
+@pytest.mark.parametrize(("moment", "part"), [(is_yet_to_be_written, "save"), (another_step_is_done, "publish")])
+def test_a_run_killed_while_a_slow_save_is_made_beside_it_goes_on_to_the_same(
+    undisturbed: Undisturbed, tmp_path: Path, moment, part
+):
+    root = shutil.copytree(undisturbed.made, tmp_path / "run")
+    kill_inside_a_save(root, moment, partial(late, part))
     begin(root).join()
     assert outcome(root) == undisturbed.outcome
 
