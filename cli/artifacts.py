@@ -8,6 +8,7 @@ import click
 
 from cli.client import Client
 from cli.completion import ADAPTER, MODEL
+from cli.imports import import_model
 from cli.output import (
     Column,
     format_options,
@@ -137,5 +138,6 @@ def _group(noun: str, about: str) -> click.Group:
     return group
 
 
-models = _group("model", "Models: what pretrain jobs and full tuning made.")
+models = _group("model", "Models: what pretrain jobs and full tuning made, and what was imported.")
+models.add_command(import_model)
 adapters = _group("adapter", "Adapters: what LoRA jobs made.")

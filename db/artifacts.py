@@ -86,6 +86,24 @@ def publish_result(
     return _publish(s, job, kind=kind, layout=layout, name=name, step=step, base_id=base_id, **told)
 
 
+def publish_import(
+    s: Session,
+    project_id: str,
+    *,
+    name: str,
+    files: Sequence[FileEntry],
+    lineage: dict[str, Any],
+    licence: str,
+    limits: dict[str, Any],
+) -> Artifact:
+    """Publish a model that no job made as the next version of `name`."""
+    artifact = Artifact(
+        id=new_id(_ID_PREFIX["model"]), project_id=project_id, kind="model", layout="model", step=0, name=name,
+        version=_next_version(s, project_id, name), metrics={}, lineage=lineage, licence=licence, limits=limits,
+    )  # fmt: skip
+    return _fill(s, artifact, files)
+
+
 def page(
     s: Session,
     project_id: str,
@@ -227,6 +245,7 @@ def _publish(
 def _fill(s: Session, artifact: Artifact, files: Sequence[FileEntry]) -> Artifact:
     artifact.digest, artifact.size_bytes = digest_of(files), sum(file.size_bytes for file in files)
     artifact.created_at, artifact.deleted_at = clock.now(s), None
+    s.add(artifact)
     s.flush()
     rows = [{"artifact_id": artifact.id} | file._asdict() for file in files]
     if rows:

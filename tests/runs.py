@@ -21,6 +21,8 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 from engine import process
@@ -84,6 +86,7 @@ def model(family: str = "llama", vocab_size: int = 400, seed: int = 0, width: in
         config, kind = {
             "llama": (LlamaConfig, LlamaForCausalLM),
             "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+            "qwen3": (Qwen3Config, Qwen3ForCausalLM),
             "mistral": (MistralConfig, MistralForCausalLM),
         }[family]
         more = {"sliding_window": 7} if family == "mistral" else {}

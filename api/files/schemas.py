@@ -60,7 +60,7 @@ UPLOAD_BODY: dict[str, Any] = {
                             "enum": list(ALL_PURPOSES),
                             "description": "fine-tune: preference (dpo), chat, prompt/completion or instruction rows; "
                             "pretrain: text; evals: these but preference, multiple choice, and items for graders; "
-                            "the others are kept as they are. Send it before the file.",
+                            "model: a file of a model to import, or a tar of one; the others are kept as they are. Send it before the file.",
                         },
                         "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
                         "expires_after[seconds]": {

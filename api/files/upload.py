@@ -12,8 +12,10 @@ from engine.rows import PURPOSES, Report, RowChecker
 from engine.rows.formats import excerpt
 
 _FIELDS = ("purpose", "file", "expires_after[anchor]", "expires_after[seconds]")
-STORED_AS_IS = ("assistants", "batch", "vision", "user_data")
-"""Purposes of OpenAI's that no job here reads: such files are kept byte for byte and no row is looked at."""
+MODEL_PURPOSE = "model"
+"""A file of a model, or a tar of one; it is looked at when the model is imported."""
+STORED_AS_IS = ("assistants", "batch", "vision", "user_data", MODEL_PURPOSE)
+"""Purposes of OpenAI's that no job here reads, and ours: kept byte for byte, and no row is looked at."""
 ALL_PURPOSES = (*PURPOSES, *STORED_AS_IS)
 EXPIRES_AFTER_S = (3600, 2_592_000)
 _MAX_FIELD_BYTES = 256

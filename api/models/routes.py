@@ -6,16 +6,21 @@ A reference is an id, `name` (its newest version) or `name/version`; the slash m
 from pathlib import PurePosixPath
 from typing import Annotated, Literal
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import StringConstraints
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from api.answers import Deleted, Page, answer
+from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ObjectId, ServiceDep
 from api.downloads import ARCHIVE, BINARY, archive_response, blob_response
 from api.errors import documented
+from api.intents import ask_of
+from api.models import imports
 from api.models import service as models
-from api.models.schemas import Lineage, Manifest
+from api.models.imports import ImportRequest
+from api.models.schemas import Lineage, Manifest, ModelObject
 from api.models.service import NOUNS, Noun
 
 
@@ -150,5 +155,26 @@ def _add_downloads(router: APIRouter, noun: Noun) -> None:
 
 
 router = APIRouter()
+_IMPORTS_AT_ONCE = CapacityLimiter(2)
+"""Each may read a tokenizer of 32 MiB."""
+
+
+@router.post(
+    "/models",
+    name="import_model",
+    tags=["models"],
+    status_code=201,
+    response_model=ModelObject,
+    responses=documented(400, 401, 404, 409, 413, 415, 422, 507),
+    openapi_extra=documented_body(ImportRequest),
+)
+async def import_model(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
+    """Import a model from uploaded files: safetensors, config and tokenizer of a known family, nothing that is code."""
+    asked = await read_as(ImportRequest, request, service.settings.max_body_bytes)
+    ask = ask_of(request, caller, asked.model_dump(mode="json"))
+    made = await to_thread.run_sync(imports.create, service, caller, asked, ask, limiter=_IMPORTS_AT_ONCE)
+    return answer(made, 201, {"Location": f"/v1/models/{made.artifact_id}"})
+
+
 for _noun in NOUNS:
     router.include_router(_collection(_noun))

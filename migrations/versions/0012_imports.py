@@ -8,7 +8,13 @@ down_revision = "0011_queued"
 branch_labels = None
 depends_on = None
 
-IMPORTED = "SELECT id FROM artifacts WHERE job_id IS NULL"
+# The older schema has no place for what no job made; what was built on it stays.
+FORGET = """
+UPDATE jobs SET base_artifact_id = NULL WHERE base_artifact_id IN (SELECT id FROM artifacts WHERE job_id IS NULL);
+UPDATE artifacts SET base_artifact_id = NULL WHERE base_artifact_id IN (SELECT id FROM artifacts WHERE job_id IS NULL);
+DELETE FROM artifact_files WHERE artifact_id IN (SELECT id FROM artifacts WHERE job_id IS NULL);
+DELETE FROM artifacts WHERE job_id IS NULL
+"""
 
 
 def upgrade() -> None:
@@ -19,11 +25,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    # The older schema has no place for what no job made; what was built on it stays.
-    op.execute(f"UPDATE jobs SET base_artifact_id = NULL WHERE base_artifact_id IN ({IMPORTED})")
-    op.execute(f"UPDATE artifacts SET base_artifact_id = NULL WHERE base_artifact_id IN ({IMPORTED})")
-    op.execute(f"DELETE FROM artifact_files WHERE artifact_id IN ({IMPORTED})")
-    op.execute("DELETE FROM artifacts WHERE job_id IS NULL")
+    for statement in FORGET.split(";"):
+        op.execute(statement)
     with op.batch_alter_table("artifacts") as artifacts:
         artifacts.drop_column("limits")
         artifacts.drop_column("licence")

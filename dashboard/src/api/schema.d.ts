@@ -1125,7 +1125,11 @@ export interface paths {
          */
         get: operations["list_models"];
         put?: never;
-        post?: never;
+        /**
+         * Import Model
+         * @description Import a model from uploaded files: safetensors, config and tokenizer of a known family, nothing that is code.
+         */
+        post: operations["import_model"];
         delete?: never;
         options?: never;
         head?: never;
@@ -7299,10 +7303,10 @@ export interface operations {
                      */
                     file: string;
                     /**
-                     * @description fine-tune: preference (dpo), chat, prompt/completion or instruction rows; pretrain: text; evals: these but preference, multiple choice, and items for graders; the others are kept as they are. Send it before the file.
+                     * @description fine-tune: preference (dpo), chat, prompt/completion or instruction rows; pretrain: text; evals: these but preference, multiple choice, and items for graders; model: a file of a model to import, or a tar of one; the others are kept as they are. Send it before the file.
                      * @enum {string}
                      */
-                    purpose: "fine-tune" | "pretrain" | "evals" | "assistants" | "batch" | "vision" | "user_data";
+                    purpose: "fine-tune" | "pretrain" | "evals" | "assistants" | "batch" | "vision" | "user_data" | "model";
                 };
             };
         };
@@ -9476,6 +9480,117 @@ export interface operations {
             };
         };
     };
+    import_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** Files */
+                    files: string[];
+                    /**
+                     * Licence
+                     * @description Of the weights, by its SPDX identifier: apache-2.0; LicenseRef-... for one of their own.
+                     */
+                    licence: string;
+                    /** Name */
+                    name: string;
+                    /**
+                     * Source
+                     * @description Where the files came from, for people: nothing is fetched from there.
+                     */
+                    source?: string | null;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The disk is nearly full. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     show_model: {
         parameters: {
             query?: never;
@@ -10413,7 +10528,7 @@ export interface operations {
                      * Purpose
                      * @enum {string}
                      */
-                    purpose: "fine-tune" | "pretrain" | "evals" | "assistants" | "batch" | "vision" | "user_data";
+                    purpose: "fine-tune" | "pretrain" | "evals" | "assistants" | "batch" | "vision" | "user_data" | "model";
                 };
             };
         };

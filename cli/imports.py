@@ -1,0 +1,51 @@
+"""`trainyard models import`: a model from a folder here."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.client import Client
+from cli.errors import CommandError, Exit
+from cli.output import print_json, say, size
+
+_SENT = (".safetensors", ".json", ".jinja")
+_KEPT_S = 86_400
+"""The uploaded files go by themselves after a day: the model has their bytes by then."""
+
+
+@click.command("import")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--name", required=True, help="What job specs will call it.")
+@click.option("--licence", required=True, help="Of the weights, by its SPDX identifier: apache-2.0.")
+@click.option("--source", help="Where it came from, for people.")
+@click.option("--json", "as_json", is_flag=True, help="Print the model.")
+def import_model(folder: Path, name: str, licence: str, source: str | None, as_json: bool) -> None:
+    """Bring a model in the Hugging Face layout: Llama, Mistral, Qwen2, Qwen3 or GPT-2, weights in safetensors."""
+    paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    sent = [path for path in paths if path.suffix in _SENT]
+    if not any(path.suffix == ".safetensors" for path in sent):
+        raise CommandError(f"{folder} holds no .safetensors file.", Exit.INVALID, "Save the model with safetensors.")
+    for path in paths:
+        if path not in sent:
+            say(f"  {path.name}  left out")
+    client = Client()
+    body: dict[str, Any] = {"name": name, "licence": licence, "files": [_send(client, path) for path in sent]}
+    row = client.post("models", body if source is None else {**body, "source": source})
+    if as_json:
+        print_json(row)
+        return
+    for left_out in row["lineage"]["left_out"]:
+        say(f"  {left_out}  left out by the service")
+    click.echo(row["reference"])
+    say(f'  next: trainyard chat {row["reference"]} "..."')
+
+
+def _send(client: Client, path: Path) -> str:
+    """The id of the file as the service keeps it for a day."""
+    fields = {"purpose": "model", "expires_after[anchor]": "created_at", "expires_after[seconds]": str(_KEPT_S)}
+    with path.open("rb") as content:
+        part = {"file": (path.name, content, "application/octet-stream")}
+        row = client.request("POST", "files", data=fields, files=part, timeout=None).json()
+    say(f"  {path.name}  {size(row['bytes'])}  sha256 {row['sha256'][:12]}")
+    return row["id"]

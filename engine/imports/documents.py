@@ -1,0 +1,76 @@
+"""Small JSON files of strangers: capped, and read more strictly than Python's own parser reads."""
+
+import json
+import re
+from typing import Any
+
+from engine.imports.fault import ImportFault, shown
+from engine.imports.piece import Piece
+
+_MAX_DEPTH = 16
+_STRING = rb'"(?:[^"\\]|\\.)*+"'
+_TOKENS = re.compile(rb"(" + _STRING + rb')|([{\[])|([}\]])|"', re.DOTALL)
+
+
+def read_document(name: str, piece: Piece, most_bytes: int) -> dict[str, Any]:
+    """The object that a file holds.
+
+    Raises:
+        ImportFault: it is too large or nests too deep, is no JSON object, or says a thing twice.
+    """
+    content = whole(name, piece, most_bytes)
+    require_shallow(name, content, _MAX_DEPTH)
+    try:
+        value = json.loads(content, parse_constant=_refuse, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise ImportFault("not_json", name, f"is not JSON: {shown(str(error))}", "save the model again") from error
+    if not isinstance(value, dict):
+        raise ImportFault("not_an_object", name, "is no JSON object", "save the model again")
+    return value
+
+
+def whole(name: str, piece: Piece, most_bytes: int) -> bytes:
+    """All bytes of a file that must be small, and UTF-8."""
+    if piece.size_bytes > most_bytes:
+        told = f"has {piece.size_bytes:,} bytes; {most_bytes:,} at most are read"
+        raise ImportFault("too_large", name, told, "send the file that the model came with")
+    content = piece.read(0, piece.size_bytes)
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        told = f"is no UTF-8 at byte {error.start:,}"
+        raise ImportFault("not_utf8", name, told, "save the model again") from error
+    return content
+
+
+def require_shallow(name: str, content: bytes, most: int) -> None:
+    """Raises ImportFault unless the brackets of a JSON text match and nest at most so deep; nothing is built for it."""
+    depth = 0
+    for token in _TOKENS.finditer(content):
+        if token[1]:
+            continue
+        if not token[2] and not token[3]:
+            raise ImportFault(
+                "not_json", name, f"has a string without an end at byte {token.start():,}", "save it again"
+            )
+        depth += 1 if token[2] else -1
+        if depth > most:
+            told = f"nests deeper than {most} levels at byte {token.start():,}"
+            raise ImportFault("too_deep", name, told, "send the file that the model came with")
+        if depth < 0:
+            break
+    if depth:
+        raise ImportFault("not_json", name, "has brackets that do not match", "save the model again")
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"{shown(twice)} is there twice")
+    return found

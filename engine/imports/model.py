@@ -1,0 +1,121 @@
+"""A model's files, checked together: which are kept, which are written anew, and what the model can take."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from engine.imports.config import Gpt2, kept, read_config
+from engine.imports.documents import read_document
+from engine.imports.fault import ImportFault, shown
+from engine.imports.header import MAX_TENSORS, Tensor, read_header
+from engine.imports.piece import Piece
+from engine.imports.shapes import check_shapes
+from engine.imports.tokenizer import check_tokenizer
+
+_MAX_CONFIG_BYTES = 256 << 10
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
+_READ = frozenset(
+    {"config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
+)
+# Nothing that a decoder needs is in them; the index is written anew from the shards' own headers.
+_LEFT_OUT = re.compile(
+    r"README.*|LICENSE.*|LICENCE.*|NOTICE.*|USE_POLICY.*|[\w.-]+\.md|\.gitattributes|\.gitignore|generation_config\.json"
+    r"|added_tokens\.json|vocab\.json|merges\.txt|tokenizer\.model|model\.safetensors\.index\.json|SHA256SUMS"
+)
+_PICKLED = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|npy|npz|joblib|h5|msgpack|onnx|gguf)", re.IGNORECASE)
+_MEND = "leave it out"
+
+
+class Checked(NamedTuple):
+    """`as_is` are names of files that are kept byte for byte, `rewritten` files with their new content."""
+
+    family: str
+    as_is: list[str]
+    rewritten: dict[str, bytes]
+    left_out: list[str]
+    limits: dict[str, int]
+    parameters: int
+
+
+def check_model(files: Mapping[str, Piece]) -> Checked:
+    """What would be kept of a model's files.
+
+    Raises:
+        ImportFault: something about them is wrong; nothing is loaded and no name becomes a path.
+    """
+    weights = _sorted_out(files)
+    if "config.json" not in files:
+        raise ImportFault("config_missing", "config.json", "is missing", "send it with the weights")
+    config = read_config(read_document("config.json", files["config.json"], _MAX_CONFIG_BYTES))
+    tensors = _tensors(files, weights)
+    check_shapes(config, tensors)
+    rewritten = check_tokenizer(files)
+    rewritten["config.json"] = json.dumps(kept(config), indent=2).encode()
+    if weights != [_SINGLE]:
+        rewritten[_INDEX] = _index(tensors)
+    as_is = sorted(files.keys() & {"tokenizer.json", "chat_template.jinja"} | set(weights))
+    positions = config.n_positions if isinstance(config, Gpt2) else config.max_position_embeddings
+    return Checked(
+        config.model_type,
+        as_is,
+        rewritten,
+        sorted(name for name in files if name not in rewritten and name not in as_is),
+        {"context_length": positions, "vocabulary_size": config.vocab_size},
+        sum(_count(tensor) for _, tensor in tensors.values()),
+    )
+
+
+def _sorted_out(files: Mapping[str, Piece]) -> list[str]:
+    """The names of the weights' files."""
+    weights = sorted(name for name in files if name == _SINGLE or _SHARD.fullmatch(name))
+    for name in files:
+        if _PICKLED.fullmatch(name):
+            raise ImportFault(
+                "not_safetensors", shown(name), "may run code as it is loaded, or is another format", _MEND
+            )
+        if name not in _READ and name not in weights and not _LEFT_OUT.fullmatch(name):
+            raise ImportFault("unknown_file", shown(name), "is no file that a model consists of", _MEND)
+    if not weights:
+        told = "is missing, and so are shards of it (model-00001-of-00002.safetensors and so on)"
+        raise ImportFault("weights_missing", _SINGLE, told, "save the model with safetensors")
+    if weights != [_SINGLE]:
+        _require_all(weights)
+    return weights
+
+
+def _require_all(shards: list[str]) -> None:
+    count = _SHARD.fullmatch(shards[-1])
+    wanted = int(count[2]) if count else 0
+    names = (f"model-{number:05}-of-{wanted:05}.safetensors" for number in range(1, wanted + 1))
+    if len(shards) != wanted or any(shard != name for shard, name in zip(shards, names, strict=True)):
+        told = "are not one whole set of shards, or are there beside model.safetensors"
+        raise ImportFault("shards_missing", ", ".join(shards[:3]), told, "send every file of the weights once")
+
+
+def _tensors(files: Mapping[str, Piece], weights: list[str]) -> dict[str, tuple[str, Tensor]]:
+    found: dict[str, tuple[str, Tensor]] = {}
+    for file in weights:
+        for name, tensor in read_header(file, files[file]).items():
+            if name in found:
+                told = f"is in {found[name][0]} too"
+                raise ImportFault("tensor_twice", f"{file}: {shown(name)}", told, "save the model again")
+            found[name] = (file, tensor)
+        if len(found) > MAX_TENSORS:
+            raise ImportFault("too_many_tensors", file, f"brings the tensors to over {MAX_TENSORS:,}", "save it again")
+    return found
+
+
+def _index(tensors: Mapping[str, tuple[str, Tensor]]) -> bytes:
+    total = sum(tensor.end - tensor.begin for _, tensor in tensors.values())
+    told: dict[str, Any] = {"metadata": {"total_size": total}}
+    told["weight_map"] = {name: file for name, (file, _) in sorted(tensors.items())}
+    return json.dumps(told).encode()
+
+
+def _count(tensor: Tensor) -> int:
+    count = 1
+    for length in tensor.shape:
+        count *= length
+    return count

@@ -1,0 +1,26 @@
+"""A model from a folder, brought by the command line and tuned."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from tests import runs
+from tests.e2e.service import Service
+
+
+def test_a_qwen2_from_a_folder_is_imported_and_tuned(service: Service, tmp_path: Path) -> None:
+    folder = runs.save_base(tmp_path / "qwen", "qwen2")
+    (folder / "README.md").write_text("# not needed")
+    told = service.trainyard("models", "import", folder, "--name", "qwen", "--licence", "apache-2.0")
+    assert told.stdout == "qwen/1\n"
+    assert "README.md  left out" in told.stderr
+    shown = json.loads(service.trainyard("models", "show", "qwen", "--json").stdout)
+    assert (shown["licence"], shown["lineage"]["family"]) == ("apache-2.0", "qwen2")
+    runs.write_rows(tmp_path / "rows.jsonl", runs.answers(40))
+    spec = runs.sft_spec() | {"model": "qwen", "suffix": "qwen-tuned", "training_file": "./rows.jsonl"}
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(spec))
+    job = json.loads(service.trainyard("jobs", "create", "-f", tmp_path / "job.yaml", "--follow", "--json").stdout)
+    assert job["status"] == "succeeded", job
+    assert {row["kind"] for row in job["artifacts"]} >= {"adapter"}
+    assert json.loads(service.trainyard("adapters", "show", "qwen-tuned", "--json").stdout)["licence"] == "apache-2.0"
