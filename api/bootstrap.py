@@ -5,6 +5,7 @@ from pathlib import Path
 
 from api.private import write_private
 from api.settings import ApiSettings, make_secret
+from api.signing import Signer
 from db import keys, migrate, projects
 from db.session import Database
 from db.settings import StorageSettings
@@ -24,6 +25,7 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
     """Migrate, and make the project and a key unless the key file holds one that works."""
     storage.home.mkdir(parents=True, exist_ok=True)
     secret = make_secret(settings, storage.home)
+    Signer(storage.home).make()
     migrate.upgrade(storage.database_url)
     database = Database(storage.database_url)
     try:

@@ -12,6 +12,7 @@ from api.auth import ApiKeyScheme, Caller, Keyring
 from api.desk import Desk
 from api.errors import ApiError
 from api.settings import ApiSettings
+from api.signing import Signer
 from api.stream.feed import Feed
 from db.blobs import BlobStore
 from db.receivers import Receivers
@@ -40,6 +41,7 @@ class Service:
     desk: Desk
     signing: Signing
     receivers: Receivers
+    signer: Signer
     intake: "GroupWriter[Submission, JobObject]"
 
     async def look(self, read: Callable[..., T], *args: Any) -> T:

@@ -1,7 +1,7 @@
 """Backups: `python -m db.backup save DIR` while the service runs, `python -m db.backup restore DIR` into an empty home.
 
 A backup is a folder: `trainyard.db`, which is SQLite whatever the service runs on, `blobs/` with what that
-names, `secret`, under which the keys were made, and `backup.json`.
+names, `secret`, under which the keys were made, `signing-key`, with which manifests are signed, and `backup.json`.
 """
 
 import json
@@ -23,7 +23,8 @@ from db.models import Row
 from db.session import Database, engine_for
 from db.settings import StorageSettings
 
-_DATABASE, _SECRET, _BLOBS, _TOLD = "trainyard.db", "secret", "blobs", "backup.json"
+_DATABASE, _BLOBS, _TOLD = "trainyard.db", "blobs", "backup.json"
+_SECRETS = ("secret", "signing-key")
 _ROWS_AT_ONCE = 5000
 
 
@@ -46,9 +47,9 @@ def save(settings: StorageSettings, folder: Path) -> dict[str, Any]:
         assert revision is not None, "a database without a schema has nothing to save"
         migrate.upgrade(f"sqlite:///{path}", revision)
         _copy_rows(settings.database_url, f"sqlite:///{path}")
-    secret = settings.home / _SECRET
-    if secret.exists():
-        shutil.copy(secret, folder / _SECRET)
+    for secret in _SECRETS:
+        if (settings.home / secret).exists():
+            shutil.copy(settings.home / secret, folder / secret)
     named = _named(f"sqlite:///{path}")
     if settings.blobs is None:
         _link_blobs(named, settings.open_blobs(low_space_bytes=0), folder / _BLOBS)
@@ -83,8 +84,9 @@ def restore(settings: StorageSettings, folder: Path) -> dict[str, Any]:
             _copy_to_newest(folder / _DATABASE, newest)
             migrate.upgrade(settings.database_url)
             _copy_rows(f"sqlite:///{newest}", settings.database_url)
-    if (folder / _SECRET).exists():
-        shutil.copy(folder / _SECRET, settings.home / _SECRET)
+    for secret in _SECRETS:
+        if (folder / secret).exists():
+            shutil.copy(folder / secret, settings.home / secret)
     if told["blobs_in"] == _BLOBS:
         _bring_back_blobs(settings, BlobStore(folder / _BLOBS, low_space_bytes=0), _named(settings.database_url))
     return told

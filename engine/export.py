@@ -15,6 +15,7 @@ from engine.model.adapters import save_adapter
 from engine.model.load import Subject
 from engine.model.quantize import is_quantized, say_quantized
 from engine.parts import TrainingSpec
+from engine.proof import prove_in_peft
 from engine.selection import Selection
 from engine.session import Session
 
@@ -56,6 +57,8 @@ def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
     session.subject = session.objective.load(run.output, session.machine)
     scores = session.evaluate(probe)
     _check_same(expected, scores["eval_loss"])
+    if layout == "adapter":
+        prove_in_peft(session, run.output)
     metrics: dict[str, float | None] = {} if held_out is None else dict(scores)
     journal.write("exported", step=step, path="output", layout=layout, metrics=finite(metrics))
     metrics |= {

@@ -14,6 +14,7 @@ from db.models import Artifact, Job
 from db.session import Session
 from engine.errors import SpecError
 from engine.jobs import named_files
+from workers.code import code_version
 
 _STATE = "state/"
 """Part of a checkpoint that is needed to go on with a run; of another job only where that asks for it."""
@@ -60,6 +61,7 @@ def plan(s: Session, job: Job, fence: int) -> Plan:
         "attempt": fence,
         "spec_digest": hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest(),
         "files": file_lineage,
+        "code": code_version(),
         "base": base and _told(base),
     }
     if rival:

@@ -1,6 +1,6 @@
 """/v1/models, /v1/adapters and /v1/checkpoints: the same routes over three collections.
 
-A reference is an id, `name` (its newest version) or `name/version`; the slash may be sent as it is or as %2F.
+A reference is an id, `name` (its newest version), `name/version` or `name@alias`; the slash may be sent as it is or as %2F.
 """
 
 from pathlib import PurePosixPath
@@ -20,7 +20,7 @@ from api.intents import ask_of
 from api.models import imports
 from api.models import service as models
 from api.models.imports import ImportRequest
-from api.models.schemas import Lineage, Manifest, ModelObject
+from api.models.schemas import Lineage, ModelObject, SignedManifest, SigningKey
 from api.models.service import NOUNS, Noun
 
 
@@ -110,12 +110,12 @@ def _add_facts(router: APIRouter, noun: Noun) -> None:
     @router.get(
         _ONE + "/manifest",
         name=f"show_{noun.singular}_manifest",
-        response_model=Manifest,
+        response_model=SignedManifest,
         responses=documented(401, 404),
     )
     def show_manifest(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
-        """List its files with their checksums."""
-        return answer(models.manifest(service, caller, noun, reference))
+        """List its files with their checksums, signed with what it is made of and from."""
+        return answer(models.signed_manifest(service, caller, noun, reference))
 
     @router.delete(_ONE, name=f"delete_{noun.singular}", response_model=Deleted, responses=documented(401, 404, 409))
     def delete_artifact(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
@@ -174,6 +174,12 @@ async def import_model(service: ServiceDep, caller: CallerDep, request: Request)
     ask = ask_of(request, caller, asked.model_dump(mode="json"))
     made = await to_thread.run_sync(imports.create, service, caller, asked, ask, limiter=_IMPORTS_AT_ONCE)
     return answer(made, 201, {"Location": f"/v1/models/{made.artifact_id}"})
+
+
+@router.get("/signing-key", tags=["models"], response_model=SigningKey, responses=documented(401))
+def show_signing_key(service: ServiceDep, _caller: CallerDep) -> Response:
+    """Show the public key of the installation, which signs manifests."""
+    return answer(SigningKey(key_id=service.signer.key_id, public_key=service.signer.public_pem))
 
 
 for _noun in NOUNS:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from api.answers import Object
+from api.signing import Envelope
 from db import tuned
 from db.models import Artifact, Project
 
@@ -64,6 +65,24 @@ class Manifest(Object):
     digest: str
     size_bytes: int
     files: list[ManifestFile]
+
+
+class SigningKey(BaseModel):
+    """The public half of the key that signs manifests, in PEM; `key_id` is the sha256 of its 32 bytes."""
+
+    object: Literal["signing_key"] = "signing_key"
+    algorithm: Literal["ed25519"] = "ed25519"
+    key_id: str
+    public_key: str
+
+
+class SignedManifest(Manifest):
+    """The same with a statement in `signed`: the files, the base's and the datasets' digests, spec, seed, code, figures.
+
+    The installation's Ed25519 key has signed it in a DSSE envelope; `GET /v1/signing-key` tells the public one.
+    """
+
+    signed: Envelope
 
 
 class Lineage(Object):

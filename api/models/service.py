@@ -6,19 +6,21 @@ from typing import NamedTuple
 from api.answers import Deleted, Page
 from api.auth import Caller
 from api.deps import Service
-from api.errors import ApiError, not_found
+from api.errors import ApiError, conflict, not_found
 from api.models.schemas import (
     ArtifactObject,
     Lineage,
     Manifest,
     ManifestFile,
     ModelObject,
+    SignedManifest,
     ancestor,
     artifact_object,
     model_object,
     reference,
 )
-from db import artifacts, audit, projects, tuned
+from api.models.statement import signed
+from db import artifacts, audit, jobs, projects, registry, tuned
 from db.archives import Member
 from db.lineage import ancestors
 from db.models import Artifact
@@ -104,6 +106,16 @@ def manifest(service: Service, caller: Caller, noun: Noun, wanted: str) -> Manif
     )
 
 
+def signed_manifest(service: Service, caller: Caller, noun: Noun, wanted: str) -> SignedManifest:
+    """The manifest with a signed statement of where the artifact comes from."""
+    told = manifest(service, caller, noun, wanted)
+    with service.database.read() as session:
+        artifact = find(session, caller, noun, told.id)
+        job = None if artifact.job_id is None else jobs.find(session, artifact.job_id)
+        base = next(iter(ancestors(session, artifact)), None)
+    return signed(service, told, artifact, job, base)
+
+
 def lineage(service: Service, caller: Caller, noun: Noun, wanted: str) -> Lineage:
     with service.database.read() as session:
         artifact = find(session, caller, noun, wanted)
@@ -127,6 +139,9 @@ def delete(service: Service, caller: Caller, noun: Noun, wanted: str) -> Deleted
     with service.database.write() as session:
         artifact = find(session, caller, noun, wanted)
         (shown,) = _shown(session, caller, noun, [artifact])
+        registry.lock(session, caller.project_id)
+        if aliases := registry.of_artifact(session, artifact):
+            raise conflict("in_use", f"{', '.join(aliases)} means {reference(artifact)}; promote another version first")
         if not artifacts.delete(session, caller.project_id, artifact.id):
             raise not_found(noun.singular, wanted)
         audit.note(session, f"{noun.singular}.delete", artifact.id)

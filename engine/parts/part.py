@@ -48,8 +48,8 @@ def _once(lines: tuple[int, ...]) -> tuple[int, ...]:
 Text = Annotated[str, AfterValidator(_storable)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """Names an artifact; it appears in URLs, never in paths."""
-Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")]
-"""`name`, `name/version`, or the id of a model, adapter or checkpoint."""
+Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")]
+"""`name`, `name/version`, `name@alias`, or the id of a model, adapter or checkpoint."""
 StartingPoint = Annotated[Reference, Field(validation_alias=AliasChoices("model", "continue_from"))]
 """What training goes on from; `continue_from` says the same."""
 FileId = Annotated[str, StringConstraints(pattern=r"^file-[A-Za-z0-9]{1,64}$")]

@@ -23,4 +23,9 @@ def test_a_qwen2_from_a_folder_is_imported_and_tuned(service: Service, tmp_path:
     job = json.loads(service.trainyard("jobs", "create", "-f", tmp_path / "job.yaml", "--follow", "--json").stdout)
     assert job["status"] == "succeeded", job
     assert {row["kind"] for row in job["artifacts"]} >= {"adapter"}
+    service.trainyard("adapters", "pull", "qwen-tuned", "-o", tmp_path / "pulled")
+    (tmp_path / "key.pem").write_text(service.trainyard("adapters", "signing-key").stdout)
+    verified = service.trainyard("adapters", "verify", tmp_path / "pulled", "--key", tmp_path / "key.pem")
+    assert verified.stdout == "qwen-tuned/1\n"
+    assert "on qwen/1" in verified.stderr
     assert json.loads(service.trainyard("adapters", "show", "qwen-tuned", "--json").stdout)["licence"] == "apache-2.0"

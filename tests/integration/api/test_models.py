@@ -1,11 +1,15 @@
 """Models, adapters and checkpoints over HTTP."""
 
+import base64
 import hashlib
 import io
+import json
 import tarfile
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from db import artifacts
 from db.state import JobState
@@ -58,6 +62,38 @@ def test_the_manifest_lists_every_file_with_its_checksum(live: Live):
     ]
     sums = "".join(f"{file['sha256']}  {file['path']}\n" for file in manifest["files"])
     assert hashlib.sha256(sums.encode()).hexdigest() == made.digest
+
+
+def test_the_manifest_is_signed_with_the_installations_key(live: Live):
+    config = b'{"r": 8, "lora_alpha": 16, "target_modules": ["v_proj", "q_proj"]}'
+    lineage = {
+        "kind": "sft",
+        "files": [{"id": "file-1", "filename": "a.jsonl", "sha256": "b" * 64}],
+        "code": {"engine": "c"},
+    }
+    made = published(live, "signed", {"adapter_config.json": config}, kind="adapter", lineage=lineage)
+    envelope = live.mine.get("/v1/adapters/signed/manifest").json()["signed"]
+    public = live.mine.get("/v1/signing-key").json()
+    key = load_pem_public_key(public["public_key"].encode())
+    assert isinstance(key, Ed25519PublicKey)
+    (signature,) = envelope["signatures"]
+    assert signature["keyid"] == public["key_id"] == hashlib.sha256(key.public_bytes_raw()).hexdigest()
+    payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
+    key.verify(base64.b64decode(signature["sig"]), b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload))
+    statement = json.loads(payload)
+    assert (statement["id"], statement["digest"]) == (made.id, made.digest)
+    assert statement["adapter"]["target_modules"] == ["q_proj", "v_proj"]
+    assert (statement["adapter"]["rank"], statement["seed"]) == (8, 42)
+    assert (statement["datasets"], statement["code"]) == (lineage["files"], lineage["code"])
+    assert statement["spec"]["kind"] == "pretrain"
+    assert statement["files"][0]["sha256"] == hashlib.sha256(config).hexdigest()
+
+
+def test_the_signing_key_is_its_owners_alone(live: Live):
+    live.mine.get("/v1/signing-key")
+    path = live.service.blobs.root.parent / "signing-key"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert "PRIVATE" not in live.mine.get("/v1/signing-key").text
 
 
 def test_one_file_is_downloaded_by_its_path(live: Live):

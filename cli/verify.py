@@ -1,0 +1,115 @@
+"""`trainyard adapters verify FOLDER` and `models verify FOLDER`: what was pulled, against its signed manifest, offline."""
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.client import Client
+from cli.errors import CommandError, Exit
+from cli.output import print_json, say
+from cli.pull import sha256_of
+
+MANIFEST = "manifest.dsse.json"
+"""Beside the files of what was pulled; no artifact has a file of that name."""
+_TYPE = "application/vnd.trainyard.manifest+json"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--key",
+    "key_path",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The installation's public key, from `signing-key` below.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the statement that was signed.")
+def verify(folder: Path, key_path: Path, as_json: bool) -> None:
+    """Check a pulled folder without any service: who signed its manifest, and every byte of its files."""
+    path = folder / MANIFEST
+    if not path.exists():
+        raise CommandError(f"{folder} holds no {MANIFEST}.", Exit.NOT_FOUND, "Pull it again: pull brings it along.")
+    statement = open_envelope(path.read_bytes(), key_path.read_bytes(), str(path))
+    _check_files(folder, statement)
+    if as_json:
+        print_json(statement)
+        return
+    base = statement.get("base") or {}
+    adapter = statement.get("adapter") or {}
+    say(f"  {len(statement['files'])} files as they were signed, digest {statement['digest'][:12]}")
+    if base:
+        say(f"  on {base['reference']}, digest {base['digest'][:12]}")
+    for dataset in statement.get("datasets") or []:
+        say(f"  from {dataset['filename']}, sha256 {dataset['sha256'][:12]}")
+    if adapter:
+        say(f"  rank {adapter['rank']}, seed {statement.get('seed')}")
+    click.echo(statement["reference"])
+
+
+@click.command("signing-key")
+def signing_key() -> None:
+    """Print the public key that the service signs manifests with."""
+    click.echo(Client().get("signing-key")["public_key"], nl=False)
+
+
+def open_envelope(content: bytes, public_pem: bytes, place: str) -> dict[str, Any]:
+    """The statement of an envelope that this key has signed.
+
+    Raises:
+        CommandError: the envelope or the key cannot be read, or another key signed it.
+    """
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        key = load_pem_public_key(public_pem)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise CommandError(
+            "The key is no public key in PEM.", Exit.USAGE, "`trainyard adapters signing-key`"
+        ) from error
+    if not isinstance(key, Ed25519PublicKey):
+        raise CommandError("The key is of another kind than Ed25519.", Exit.USAGE, "`trainyard adapters signing-key`")
+    try:
+        told = json.loads(content)
+        payload_type = str(told["payloadType"])
+        payload = base64.b64decode(told["payload"], validate=True)
+        signatures = [base64.b64decode(each["sig"], validate=True) for each in told["signatures"]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CommandError(f"{place} is no signed manifest.", Exit.INVALID, "Pull it again.") from error
+    signed = b"DSSEv1 %d %s %d %s" % (len(payload_type.encode()), payload_type.encode(), len(payload), payload)
+    for signature in signatures:
+        try:
+            key.verify(signature, signed)
+        except InvalidSignature:
+            continue
+        if payload_type == _TYPE:
+            return json.loads(payload)
+    raise CommandError(
+        f"{place} is not signed with this key.", Exit.INVALID, "It was changed, or another installation made it."
+    )
+
+
+def _check_files(folder: Path, statement: dict[str, Any]) -> None:
+    """Every file is there as it was signed, and no other.
+
+    Raises:
+        CommandError: one is not.
+    """
+    signed = {file["path"]: file["sha256"] for file in statement["files"]}
+    lines = "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(signed.items()))
+    if hashlib.sha256(lines.encode()).hexdigest() != statement["digest"]:
+        raise CommandError("The manifest's digest is not that of its files.", Exit.INVALID, "Tell who signed it.")
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+    found.pop(MANIFEST, None)
+    for path, sha256 in signed.items():
+        if path not in found or found[path].is_symlink():
+            raise CommandError(f"{path} is missing.", Exit.INVALID, "Pull it again.")
+        if sha256_of(found.pop(path)) != sha256:
+            raise CommandError(f"{path} is not what was signed.", Exit.INVALID, "Remove it and pull it again.")
+    if found:
+        raise CommandError(f"{min(found)} is not in the manifest.", Exit.INVALID, "Nobody signed it: remove it.")

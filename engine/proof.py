@@ -1,0 +1,85 @@
+"""An adapter as others will load it: before a run may say that it is done, plain PEFT reads what it exported.
+
+Every tensor must come out of PEFT as it lies in the file, and on a small fixed batch PEFT over transformers' own
+modules must give the logits that this engine gives.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor
+
+from engine.data.corpus import Batch
+from engine.errors import EngineError
+from engine.model.forward import backbone_of, head_of
+from engine.model.load import load_model
+from engine.model.quantize import was_quantized
+from engine.session import Session
+
+_TOKENS = 24
+_WEIGHTS = "adapter_model.safetensors"
+TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 5e-2}
+"""Of the largest logit: packed attention and layers computed by hand round differently from transformers' own."""
+
+
+@torch.no_grad()
+def prove_in_peft(session: Session, adapter: Path) -> float:
+    """Compare the session's subject, which was read from `adapter`, with plain PEFT's; gives the relative gap.
+
+    The subject is dropped: a second base would not fit beside it.
+
+    Raises:
+        EngineError: a tensor or the logits differ.
+    """
+    machine = session.machine
+    ids_T = _fixed_batch(session.subject.model.get_input_embeddings().weight.shape[0]).to(machine.device)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    session.subject.model.eval()
+    with machine.autocast():
+        ours_TV = _packed_logits(session.subject.model, ids_T).float().cpu()
+    session.drop_subject()
+    in_4bit = was_quantized(adapter)
+    base = load_model(session.run.base_model(), device=machine.device, dtype=machine.compute_dtype, in_4bit=in_4bit)
+    base.set_attn_implementation("eager")
+    theirs: Any = PeftModel.from_pretrained(base, str(adapter)).eval()
+    _require_same_tensors(theirs, adapter)
+    with machine.autocast():
+        theirs_TV = theirs(input_ids=ids_T[None], use_cache=False).logits[0].float().cpu()
+    gap = float((ours_TV - theirs_TV).abs().max() / theirs_TV.abs().max().clamp_min(1e-6))
+    most = TOLERANCE[machine.precision]
+    if not gap <= most:
+        raise _differs(
+            f"its logits on {_TOKENS} tokens differ by {gap:.2g} of the largest, {most:g} at most is rounding"
+        )
+    told = f"plain PEFT loads the adapter: its logits on {_TOKENS} tokens differ by {gap:.2g} of the largest ({most:g} at most)"
+    session.journal.log("info", "adapter_proved", told, gap=gap, tolerance=most, tokens=_TOKENS)
+    return gap
+
+
+def _fixed_batch(vocabulary: int) -> Tensor:
+    return torch.arange(3, 3 + _TOKENS) * 7 % vocabulary
+
+
+def _packed_logits(model: Any, ids_T: Tensor) -> Tensor:
+    positions = torch.arange(len(ids_T), device=ids_T.device)
+    batch = Batch(ids_T, positions, positions, positions, (len(ids_T),), ())
+    return head_of(model)(backbone_of(model, batch))
+
+
+def _require_same_tensors(theirs: PeftModel, adapter: Path) -> None:
+    found = get_peft_model_state_dict(theirs, save_embedding_layers=False)
+    for name, saved in load_file(adapter / _WEIGHTS).items():
+        if name not in found:
+            raise _differs(f"{name} of the file is not in the model that PEFT makes")
+        if not torch.equal(found[name].cpu(), saved.to(found[name].dtype)):
+            raise _differs(f"{name} is not what the file holds")
+
+
+def _differs(why: str) -> EngineError:
+    return EngineError(
+        "adapter_differs_in_peft",
+        f"the adapter as plain PEFT loads it is not the one that was trained: {why}",
+        "Run the job again; tell the maintainers if it happens twice.",
+    )
