@@ -7,6 +7,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from api import audit, docs, health, me, monitoring
+from api.aliases.routes import router as aliases
 from api.auth import Keyring
 from api.chat.routes import router as chat
 from api.deps import Service
@@ -27,6 +28,7 @@ from api.plans.routes import router as plans
 from api.preview.routes import router as preview
 from api.session.routes import router as session
 from api.settings import ApiSettings, key_secret
+from api.signing import Signer
 from api.stream.feed import Feed
 from api.stream.routes import router as stream
 from db.session import Database
@@ -67,10 +69,11 @@ def create_app(
         desk=Desk(storage.desk_socket),
         signing=Signing(secret),
         receivers=WebhookSettings().receivers,
+        signer=Signer(storage.home),
         intake=GroupWriter(database, submit.write),
     )
     for router in (
-        jobs, stream, files, models, kinds, plans, preview, chat, fleet, me.router, session, openai, audit.router,
+        jobs, stream, files, models, aliases, kinds, plans, preview, chat, fleet, me.router, session, openai, audit.router,
     ):  # fmt: skip
         app.include_router(router, prefix="/v1")
     for router in (health.router, monitoring.router, docs.router):

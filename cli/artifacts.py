@@ -1,11 +1,13 @@
 """`trainyard models` and `trainyard adapters`: what jobs have made, by name/version or id."""
 
+import json
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import click
 
+from cli.aliases import aliases, promote, rollback
 from cli.client import Client
 from cli.completion import ADAPTER, MODEL
 from cli.imports import import_model
@@ -22,6 +24,7 @@ from cli.output import (
     suggest,
 )
 from cli.pull import pull_files
+from cli.verify import MANIFEST, signing_key, verify
 
 COLUMNS: list[Column] = [
     ("reference", lambda row: f"{row['name']}/{row['version']}"),
@@ -70,10 +73,14 @@ def find(client: Client, noun: str, reference: str) -> dict[str, Any]:
 
 
 def pull_artifact(client: Client, noun: str, reference: str, folder: Path) -> dict[str, Any]:
-    """Bring an artifact into a folder, every file checked by its sha256; the manifest it was checked against."""
+    """Bring an artifact into a folder, every file checked by its sha256; the manifest it was checked against.
+
+    What the service signed of it lies beside the files.
+    """
     manifest = client.get(f"{address_of(noun, reference)}/manifest")
     folder.mkdir(parents=True, exist_ok=True)
     pull_files(client, address_of(noun, reference), manifest["files"], folder)
+    (folder / MANIFEST).write_text(json.dumps(manifest["signed"], indent=1) + "\n", encoding="utf-8")
     return manifest
 
 
@@ -135,6 +142,8 @@ def _group(noun: str, about: str) -> click.Group:
             print_objects(gone)
         suggest(f"trainyard {noun}s ls")
 
+    for command in (verify, signing_key, promote, rollback, aliases):
+        group.add_command(command)
     return group
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, func, insert, or_, select, update
 from sqlalchemy import delete as remove
 from sqlalchemy.orm import Session
 
-from db import clock, paging, tuned
+from db import clock, paging, registry, tuned
 from db.errors import InUse
 from db.fence import live
 from db.ids import new_id
@@ -134,7 +134,7 @@ def get(s: Session, project_id: str, artifact_id: str) -> Artifact | None:
 
 
 def resolve(s: Session, project_id: str, reference: str, *, kinds: tuple[str, ...] | None = None) -> Artifact | None:
-    """The artifact meant by an id, a name (its newest version that is there) or `name/version`, in this order.
+    """The artifact meant by an id, a name (its newest version that is there), `name/version` or `name@alias`.
 
     Models and adapters share their names; `kinds` leaves the others out before the newest is taken. A fine-tuned
     name (`ft:...`) means one artifact.
@@ -145,6 +145,9 @@ def resolve(s: Session, project_id: str, reference: str, *, kinds: tuple[str, ..
     there = select(Artifact).where(Artifact.project_id == project_id, Artifact.deleted_at.is_(None))
     if kinds is not None:
         there = there.where(Artifact.kind.in_(kinds))
+    if registry.SIGN in reference:
+        turn = registry.meant(s, project_id, reference)
+        return None if turn is None else s.scalars(there.where(Artifact.id == turn.artifact_id)).one_or_none()
     named = there.where(or_(Artifact.id == reference, Artifact.name == reference))
     ranked = named.order_by((Artifact.id == reference).desc(), Artifact.version.desc()).limit(1)
     if artifact := s.scalars(ranked).one_or_none():

@@ -14,6 +14,7 @@ from db.models.metric import Metric
 from db.models.outbox import Outbox
 from db.models.plan import Plan
 from db.models.project import Project
+from db.models.promotion import Promotion
 from db.models.row import Row
 from db.models.upload import Upload
 from db.models.upload_part import UploadPart
@@ -37,6 +38,7 @@ __all__ = [
     "Outbox",
     "Plan",
     "Project",
+    "Promotion",
     "Row",
     "Upload",
     "UploadPart",

@@ -177,7 +177,7 @@ export interface paths {
         };
         /**
          * Show Adapter Manifest
-         * @description List its files with their checksums.
+         * @description List its files with their checksums, signed with what it is made of and from.
          */
         get: operations["show_adapter_manifest"];
         put?: never;
@@ -202,6 +202,70 @@ export interface paths {
         get: operations["list_adapter_versions"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/aliases": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Aliases
+         * @description List what each alias means, by name.
+         */
+        get: operations["list_aliases"];
+        put?: never;
+        /**
+         * Promote
+         * @description Turn an alias to a version that evaluations find no worse than its base and than what the alias means now.
+         */
+        post: operations["promote"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/aliases/{alias}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Alias
+         * @description Show what an alias means and has meant.
+         */
+        get: operations["show_alias"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/aliases/{alias}/rollback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Roll Back Alias
+         * @description Turn an alias to what it meant before.
+         */
+        post: operations["roll_back_alias"];
         delete?: never;
         options?: never;
         head?: never;
@@ -361,7 +425,7 @@ export interface paths {
         };
         /**
          * Show Checkpoint Manifest
-         * @description List its files with their checksums.
+         * @description List its files with their checksums, signed with what it is made of and from.
          */
         get: operations["show_checkpoint_manifest"];
         put?: never;
@@ -1229,7 +1293,7 @@ export interface paths {
         };
         /**
          * Show Model Manifest
-         * @description List its files with their checksums.
+         * @description List its files with their checksums, signed with what it is made of and from.
          */
         get: operations["show_model_manifest"];
         put?: never;
@@ -1403,6 +1467,26 @@ export interface paths {
          * @description Close the session: the answer takes the cookie back.
          */
         delete: operations["sign_out"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/signing-key": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Signing Key
+         * @description Show the public key of the installation, which signs manifests.
+         */
+        get: operations["show_signing_key"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -1659,6 +1743,30 @@ export interface components {
             steps: components["schemas"]["HitRate"];
             time: components["schemas"]["HitRate"];
             tokens: components["schemas"]["HitRate"];
+        };
+        /**
+         * AliasObject
+         * @description A name that means one version of a model or adapter, and another one after the next promotion.
+         */
+        AliasObject: {
+            /** Artifact Id */
+            artifact_id: string;
+            /**
+             * History
+             * @description Newest first; of a listing the present turn alone.
+             */
+            history: components["schemas"]["Turn"][];
+            /** Id */
+            id: string;
+            /** Model */
+            model: string;
+            /**
+             * Object
+             * @default alias
+             * @constant
+             */
+            object?: "alias";
+            turn: components["schemas"]["Turn"];
         };
         /**
          * Ancestor
@@ -1949,6 +2057,35 @@ export interface components {
              * @default 3
              */
             save_total_limit?: number;
+        };
+        /**
+         * Comparison
+         * @description What an evaluation says of the candidate beside a rival: `difference` is candidate minus rival, its 95% interval.
+         */
+        Comparison: {
+            /**
+             * Against
+             * @enum {string}
+             */
+            against: "base" | "current";
+            /** Candidate */
+            candidate: number | null;
+            /** Difference */
+            difference: number;
+            /** Greater Is Better */
+            greater_is_better: boolean;
+            /** High */
+            high: number;
+            /** Job Id */
+            job_id: string;
+            /** Low */
+            low: number;
+            /** Metric */
+            metric: string;
+            /** Passed */
+            passed: boolean;
+            /** Rival */
+            rival: string;
         };
         /**
          * Completion
@@ -2359,6 +2496,21 @@ export interface components {
             updated_at: number;
             /** Url */
             url: string;
+        };
+        /**
+         * Envelope
+         * @description A signed statement: `payload` is its bytes in base64.
+         */
+        Envelope: {
+            /** Payload */
+            payload: string;
+            /**
+             * Payloadtype
+             * @default application/vnd.trainyard.manifest+json
+             */
+            payloadType?: string;
+            /** Signatures */
+            signatures: components["schemas"]["Signature"][];
         };
         /**
          * ErrorBody
@@ -3422,28 +3574,6 @@ export interface components {
             use_rslora?: boolean;
         };
         /**
-         * Manifest
-         * @description The files of an artifact; `digest` is the sha256 of what `sha256sum` prints for them, sorted by path.
-         */
-        Manifest: {
-            /** Digest */
-            digest: string;
-            /** Files */
-            files: components["schemas"]["ManifestFile"][];
-            /** Id */
-            id: string;
-            /**
-             * Object
-             * @default manifest
-             * @constant
-             */
-            object?: "manifest";
-            /** Reference */
-            reference: string;
-            /** Size Bytes */
-            size_bytes: number;
-        };
-        /**
          * ManifestFile
          * @description One file of an artifact.
          */
@@ -3607,6 +3737,26 @@ export interface components {
         PackedRow: {
             /** Documents */
             documents: components["schemas"]["PreviewDocument"][];
+        };
+        /** Page[AliasObject] */
+        Page_AliasObject_: {
+            /** Data */
+            data: components["schemas"]["AliasObject"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
         };
         /** Page[ArtifactObject] */
         Page_ArtifactObject_: {
@@ -4726,6 +4876,63 @@ export interface components {
             validation_file?: string | "auto" | null;
         };
         /**
+         * Signature
+         * @description `keyid` is the sha256 of the public key's 32 bytes; `sig` is base64.
+         */
+        Signature: {
+            /** Keyid */
+            keyid: string;
+            /** Sig */
+            sig: string;
+        };
+        /**
+         * SignedManifest
+         * @description The same with a statement in `signed`: the files, the base's and the datasets' digests, spec, seed, code, figures.
+         *
+         *     The installation's Ed25519 key has signed it in a DSSE envelope; `GET /v1/signing-key` tells the public one.
+         */
+        SignedManifest: {
+            /** Digest */
+            digest: string;
+            /** Files */
+            files: components["schemas"]["ManifestFile"][];
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default manifest
+             * @constant
+             */
+            object?: "manifest";
+            /** Reference */
+            reference: string;
+            signed: components["schemas"]["Envelope"];
+            /** Size Bytes */
+            size_bytes: number;
+        };
+        /**
+         * SigningKey
+         * @description The public half of the key that signs manifests, in PEM; `key_id` is the sha256 of its 32 bytes.
+         */
+        SigningKey: {
+            /**
+             * Algorithm
+             * @default ed25519
+             * @constant
+             */
+            algorithm?: "ed25519";
+            /** Key Id */
+            key_id: string;
+            /**
+             * Object
+             * @default signing_key
+             * @constant
+             */
+            object?: "signing_key";
+            /** Public Key */
+            public_key: string;
+        };
+        /**
          * Span
          * @description At the higher and at the lower share of the matmul rate.
          */
@@ -4812,6 +5019,28 @@ export interface components {
              * @default 4096
              */
             vocab_size?: number;
+        };
+        /**
+         * Turn
+         * @description What an alias meant from `created_at` on. `back_to` is the number of the turn that a rollback went back to.
+         */
+        Turn: {
+            /** Artifact Id */
+            artifact_id: string;
+            /** Back To */
+            back_to: number | null;
+            /** Comparisons */
+            comparisons: components["schemas"]["Comparison"][];
+            /** Created At */
+            created_at: number;
+            /** Forced */
+            forced: boolean;
+            /** Key Id */
+            key_id: string;
+            /** Model */
+            model: string;
+            /** Number */
+            number: number;
         };
         /**
          * UploadObject
@@ -5420,7 +5649,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Manifest"];
+                    "application/json": components["schemas"]["SignedManifest"];
                 };
             };
             /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
@@ -5506,6 +5735,268 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_aliases: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_AliasObject_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    promote: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * Alias
+                     * @description production; jobs and chats then know the version as NAME@production.
+                     */
+                    alias: string;
+                    /**
+                     * Force
+                     * @description Whatever the evaluations say; for admins' keys, and noted in the audit log.
+                     * @default false
+                     */
+                    force?: boolean;
+                    /**
+                     * Metric
+                     * @description The figure that decides: eval_loss, eval_exact_match, eval_acc/harness, ... The first of the evaluation's own when left out.
+                     */
+                    metric?: string | null;
+                    /** Model */
+                    model: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AliasObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not for this key, or a browser's session that did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_alias: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description NAME@ALIAS. */
+                alias: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AliasObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    roll_back_alias: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description NAME@ALIAS. */
+                alias: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AliasObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6111,7 +6602,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Manifest"];
+                    "application/json": components["schemas"]["SignedManifest"];
                 };
             };
             /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
@@ -9888,7 +10379,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Manifest"];
+                    "application/json": components["schemas"]["SignedManifest"];
                 };
             };
             /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
@@ -10490,6 +10981,44 @@ export interface operations {
             };
             /** @description Not for this key, or a browser's session that did not send its CSRF token. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_signing_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SigningKey"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from db import artifacts
+from db import artifacts, registry
 from tests.integration.api.live import CHAT, Live, a_plan, pretrain_spec, published, started, stored, text_file, upload
 
 EVAL = {
@@ -34,7 +34,11 @@ def objects(live: Live) -> dict[str, str]:
             keep=3,
         )
     assert checkpoint is not None
+    model = published(live, "secret-model", {"a": b"1"})
+    with live.database.write() as session:
+        registry.turn(session, model, "production", key_id="key-1", figures={})
     return {
+        "alias": "secret-model@production",
         "file_id": upload(live.mine).json()["id"],
         "upload_id": live.mine.post("/v1/uploads", json=UPLOAD).json()["id"],
         "job_id": job_id,
@@ -43,7 +47,7 @@ def objects(live: Live) -> dict[str, str]:
         "item_id": "outputitem-0",
         "webhook_id": live.mine.post("/v1/webhook_endpoints", json=WEBHOOK).json()["id"],
         "plan_id": a_plan(live),
-        "models": published(live, "secret-model", {"a": b"1"}).id,
+        "models": model.id,
         "adapters": published(live, "secret-adapter", {"a": b"1"}, kind="adapter").id,
         "checkpoints": checkpoint.id,
     }

@@ -24,6 +24,7 @@ from db import (
     plans,
     projects,
     records,
+    registry,
     uploads,
     webhooks,
     workers,
@@ -63,6 +64,7 @@ def fill(url: str) -> None:
         told = {"step": 1, "files": [ENTRY], "metrics": {}, "lineage": {}}
         base = artifacts.publish_result(s, job.id, 1, kind="model", layout="model", name="tiny", **told)
         assert base is not None
+        registry.turn(s, base, "production", key_id=key.id, figures={})
         assert leases.settle(s, job.id, 1, state=JobState.SUCCEEDED)
         waiting, going = jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0, base.id)] * 2)
         assert orders.pause(s, project.id, waiting.id)

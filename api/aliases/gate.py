@@ -1,0 +1,115 @@
+"""The gate: what evaluations must say before an alias turns."""
+
+from typing import Any, NamedTuple
+
+from api.aliases.schemas import Comparison
+from api.errors import ApiError, Fault, conflict
+from api.models.schemas import reference
+from db import lineage, registry
+from db.models import Artifact, Job
+from db.session import Session
+
+_PREFERRED = (
+    "eval_exact_match", "eval_acc/harness", "eval_acc/original", "eval_acc/helm", "eval_loss",
+)  # fmt: skip
+_LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte")
+_DIFFERENCE = "difference/"
+
+
+class Rival(NamedTuple):
+    """What the candidate has to hold its own against."""
+
+    against: str
+    reference: str
+
+
+def rivals_of(session: Session, candidate: Artifact, current: Artifact | None) -> list[Rival]:
+    """The base that it was tuned from and what the alias means now, unless these are not there, or are the candidate."""
+    below = next((each for each in lineage.ancestors(session, candidate) if each.layout == "model"), None)
+    found: dict[str, Rival] = {}
+    for against, artifact in (("base", below), ("current", current)):
+        if artifact is not None and artifact.deleted_at is None and artifact.id != candidate.id:
+            found.setdefault(artifact.id, Rival(against, reference(artifact)))
+    return list(found.values())
+
+
+def compare(session: Session, candidate: Artifact, rivals: list[Rival], metric: str | None) -> list[Comparison]:
+    """What the newest evaluations say of the candidate beside each rival.
+
+    Raises:
+        ApiError: 409 when one was not made, or has no such figure.
+    """
+    jobs = registry.comparisons(session, candidate, [rival.reference for rival in rivals])
+    return [_compared(candidate, rival, jobs.get(rival.reference), metric) for rival in rivals]
+
+
+def require(candidate: Artifact, comparisons: list[Comparison]) -> None:
+    """Raises ApiError 409, with the figures, unless the candidate holds its own."""
+    worse = [each for each in comparisons if not each.passed]
+    if worse:
+        faults = [
+            Fault(code="not_better", path=each.against, message=told(each), value=each.job_id, hint=None)
+            for each in worse
+        ]
+        refusal = conflict("gate_refused", f"{reference(candidate)} is not promoted: {'; '.join(map(told, worse))}")
+        refusal.body.errors = faults
+        raise refusal
+
+
+def told(each: Comparison) -> str:
+    """The figures as a sentence."""
+    side = "at least" if each.greater_is_better else "at most"
+    return (
+        f"{each.metric} against {each.rival} ({each.against}) differs by {each.difference:+.4g}, "
+        f"95% interval {each.low:+.4g} to {each.high:+.4g}, in {each.job_id}; all of it must be {side} 0"
+    )
+
+
+def _compared(candidate: Artifact, rival: Rival, job: Job | None, metric: str | None) -> Comparison:
+    if job is None:
+        spec = f'{{"kind": "eval", "model": "{reference(candidate)}", "compare_to": "{rival.reference}", "eval_file": ...}}'
+        message = f"{reference(candidate)} has not been evaluated against {rival.reference}, {_SAID[rival.against]}"
+        raise conflict("evaluation_missing", f"{message}; run {spec} first")
+    figures: dict[str, Any] = (job.result or {}).get("metrics", {})
+    name = _metric(figures, metric, job.id)
+    values = [figures.get(f"{_DIFFERENCE}{name}{end}") for end in ("", "_low", "_high")]
+    difference, low, high = (float(value) for value in values if value is not None)
+    greater = not any(part in name for part in _LOWER_IS_BETTER)
+    return Comparison.model_validate(
+        {
+            "against": rival.against,
+            "rival": rival.reference,
+            "job_id": job.id,
+            "metric": name,
+            "greater_is_better": greater,
+            "candidate": figures.get(name),
+            "difference": difference,
+            "low": low,
+            "high": high,
+            "passed": low >= 0 if greater else high <= 0,
+        }
+    )
+
+
+_SAID = {"base": "the base that it was tuned from", "current": "which the alias means now"}
+
+
+def _metric(figures: dict[str, Any], wanted: str | None, job_id: str) -> str:
+    """The figure that decides.
+
+    Raises:
+        ApiError: 409 when the evaluation has none, or not the one that is wanted.
+    """
+    known = [
+        name.removeprefix(_DIFFERENCE)
+        for name in figures
+        if name.startswith(_DIFFERENCE)
+        and all(figures.get(f"{name}{end}") is not None for end in ("", "_low", "_high"))
+    ]
+    chosen = [name for name in ((wanted,) if wanted else _PREFERRED) if name in known]
+    if not chosen:
+        what = f"no figure {wanted!r}" if wanted else "no figure to compare by"
+        listed = f"; it has {', '.join(sorted(known))}" if known else ""
+        raise ApiError(409, "figure_missing", f"the evaluation {job_id} has {what}{listed}", param="metric",
+                       headers={"x-should-retry": "false"})  # fmt: skip
+    return chosen[0]

@@ -1,0 +1,69 @@
+"""`promote`, `rollback` and `aliases` of models and adapters: what NAME@ALIAS means."""
+
+from typing import Any
+
+import click
+
+from cli.client import Client
+from cli.output import Column, format_options, moment, print_fields, print_rows, say
+
+
+def _compared(turn: dict[str, Any]) -> str:
+    rows = [
+        f"{row['metric']} {row['difference']:+.4g} ({row['low']:+.4g} to {row['high']:+.4g}) against {row['rival']}"
+        for row in turn["comparisons"]
+    ]
+    return "; ".join(rows)
+
+
+_TURN: list[Column] = [
+    ("turn", lambda row: row["number"]),
+    ("means", lambda row: row["model"]),
+    ("since", lambda row: moment(row["created_at"])),
+    ("back to", lambda row: row["back_to"]),
+    ("forced", lambda row: "yes" if row["forced"] else None),
+    ("by", lambda row: row["key_id"]),
+    ("compared", _compared),
+]
+_ALIAS: list[Column] = [
+    ("alias", lambda row: row["id"]),
+    *((name, lambda row, told=told: told(row["turn"])) for name, told in _TURN[1:]),
+]
+
+
+@click.command()
+@click.argument("reference")
+@click.option(
+    "--to", "alias", required=True, metavar="ALIAS", help="production: NAME@production then means this version."
+)
+@click.option("--metric", help="The figure that decides; the first of the evaluations' own if not given.")
+@click.option("--force", is_flag=True, help="Whatever the evaluations say; takes an admin's key, and is noted.")
+@format_options
+def promote(reference: str, alias: str, metric: str | None, force: bool, as_json: bool, quiet: bool) -> None:
+    """Have an alias mean this version, if evaluations find it no worse than its base and than what it meant."""
+    body = {"model": reference, "alias": alias, "metric": metric, "force": force}
+    row = Client().post("aliases", {name: value for name, value in body.items() if value is not None})
+    print_fields(row, _ALIAS, as_json=as_json, quiet=quiet)
+    say(f'  next: trainyard chat {row["id"]} "..."')
+
+
+@click.command()
+@click.argument("alias", metavar="NAME@ALIAS")
+@format_options
+def rollback(alias: str, as_json: bool, quiet: bool) -> None:
+    """Have an alias mean again what it meant before."""
+    row = Client().post(f"aliases/{alias}/rollback")
+    print_fields(row, _ALIAS, as_json=as_json, quiet=quiet)
+
+
+@click.command()
+@click.argument("alias", metavar="[NAME@ALIAS]", required=False)
+@format_options
+def aliases(alias: str | None, as_json: bool, quiet: bool) -> None:
+    """List what each alias means, or all that one has meant."""
+    client = Client()
+    if alias is None:
+        print_rows(client.get("aliases")["data"], _ALIAS, as_json=as_json, quiet=quiet)
+    else:
+        rows = [{"id": row["number"], **row} for row in client.get(f"aliases/{alias}")["history"]]
+        print_rows(rows, _TURN, as_json=as_json, quiet=quiet)

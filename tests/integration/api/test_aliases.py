@@ -1,0 +1,144 @@
+"""Aliases: promotion through the gate, rollback, and where they may stand."""
+
+import httpx
+import pytest
+
+from db import keys, leases
+from db.models import Artifact
+from db.state import JobState
+from tests.integration.api.live import CHAT, SECRET, Live, claimed, client, error, published, upload
+
+FILES = {"a": b"1"}
+
+
+def evaluated(live: Live, candidate: str, rival: str, low: float, high: float, figure: str = "eval_loss") -> str:
+    """A finished evaluation of a candidate beside a rival."""
+    file_id = upload(live.mine, CHAT, "evals").json()["id"]
+    spec = {"kind": "eval", "model": candidate, "compare_to": rival, "eval_file": file_id}
+    answer = live.mine.post("/v1/jobs", json=spec)
+    assert answer.status_code == 201, answer.text
+    job_id = answer.json()["id"]
+    fence = claimed(live, job_id)
+    name = f"difference/{figure}"
+    metrics = {figure: 1.0, name: (low + high) / 2, f"{name}_low": low, f"{name}_high": high}
+    with live.database.write() as session:
+        assert leases.settle(session, job_id, fence, state=JobState.SUCCEEDED, result={"metrics": metrics})
+    return job_id
+
+
+def promote(live: Live, model: str, alias: str = "production", **more: object) -> httpx.Response:
+    return live.mine.post("/v1/aliases", json={"model": model, "alias": alias, **more})
+
+
+def tuned(live: Live, name: str, base: Artifact) -> Artifact:
+    return published(live, name, FILES, kind="adapter", base_id=base.id)
+
+
+@pytest.fixture(scope="module")
+def base(live: Live) -> Artifact:
+    return published(live, "ground", FILES)
+
+
+def test_a_version_that_is_better_than_its_base_is_promoted_and_found_by_the_alias(live: Live, base: Artifact):
+    made = tuned(live, "bot", base)
+    job_id = evaluated(live, "bot/1", "ground/1", -0.5, -0.2)
+    answer = promote(live, "bot/1")
+    assert answer.status_code == 201, answer.text
+    shown = answer.json()
+    assert (shown["id"], shown["model"], shown["turn"]["number"]) == ("bot@production", "bot/1", 1)
+    (compared,) = shown["turn"]["comparisons"]
+    assert (compared["job_id"], compared["metric"], compared["high"], compared["passed"]) == (
+        job_id,
+        "eval_loss",
+        -0.2,
+        True,
+    )
+    assert live.mine.get("/v1/adapters/bot@production").json()["id"] == made.id
+    file_id = upload(live.mine).json()["id"]
+    job = live.mine.post("/v1/jobs", json={"kind": "sft", "model": "bot@production", "training_file": file_id}).json()
+    assert job["spec"]["model"] == "bot/1"
+    assert [row["id"] for row in live.mine.get("/v1/aliases").json()["data"]] == ["bot@production"]
+    assert error(live.mine.delete("/v1/adapters/bot/1"), 409)["message"].startswith("bot@production means bot/1")
+
+
+def test_without_an_evaluation_the_refusal_says_which_to_run(live: Live, base: Artifact):
+    tuned(live, "unseen", base)
+    refusal = error(promote(live, "unseen/1"), 409)
+    assert refusal["code"] == "evaluation_missing"
+    assert '"model": "unseen/1", "compare_to": "ground/1"' in refusal["message"]
+    assert live.mine.get("/v1/aliases/unseen@production").status_code == 404
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.1, 0.4), (-0.3, 0.1)], ids=["worse", "not sure"])
+def test_what_is_worse_or_not_surely_better_is_refused_with_the_figures(live: Live, base: Artifact, low, high):
+    made = tuned(live, "weak", base)
+    evaluated(live, f"weak/{made.version}", "ground/1", low, high)
+    answer = promote(live, f"weak/{made.version}")
+    refusal = error(answer, 409)
+    assert refusal["code"] == "gate_refused"
+    assert f"interval {low:+.4g} to {high:+.4g}" in refusal["message"]
+    assert answer.headers["x-should-retry"] == "false"
+
+
+def test_a_share_of_right_answers_must_rise_where_a_loss_must_fall(live: Live, base: Artifact):
+    tuned(live, "quiz", base)
+    evaluated(live, "quiz/1", "ground/1", 0.01, 0.2, "eval_acc/harness")
+    assert promote(live, "quiz/1", metric="eval_loss").json()["error"]["code"] == "figure_missing"
+    assert promote(live, "quiz/1").json()["turn"]["comparisons"][0]["greater_is_better"] is True
+
+
+def test_a_second_version_is_held_against_the_first_and_rolled_back_in_one_call(live: Live, base: Artifact):
+    for version in (1, 2):
+        tuned(live, "grown", base)
+        evaluated(live, f"grown/{version}", "ground/1", -0.5, -0.2)
+    assert promote(live, "grown/1").status_code == 201
+    assert error(promote(live, "grown/2"), 409)["code"] == "evaluation_missing"
+    evaluated(live, "grown/2", "grown/1", -0.1, 0.05)
+    assert "against grown/1 (current)" in error(promote(live, "grown/2"), 409)["message"]
+    evaluated(live, "grown/2", "grown/1", -0.1, 0.0)
+    assert promote(live, "grown/2").json()["turn"]["number"] == 2
+    back = live.mine.post("/v1/aliases/grown@production/rollback").json()
+    assert (back["model"], back["turn"]["back_to"]) == ("grown/1", 1)
+    assert [(turn["number"], turn["model"]) for turn in back["history"]] == [
+        (3, "grown/1"),
+        (2, "grown/2"),
+        (1, "grown/1"),
+    ]
+    assert error(live.mine.post("/v1/aliases/grown@production/rollback"), 409)["code"] == "nothing_before"
+    assert promote(live, "grown/1").json()["turn"]["number"] == 3
+
+
+def test_a_force_takes_an_admins_key_and_is_noted(live: Live, base: Artifact):
+    tuned(live, "urgent", base)
+    assert error(promote(live, "urgent/1", force=True), 403)["param"] == "force"
+    with live.database.write() as session:
+        _, token = keys.create(session, live.project_id, "admin", SECRET, admin=True)
+    with client(live.url, token) as admin:
+        turned = admin.post("/v1/aliases", json={"model": "urgent/1", "alias": "production", "force": True}).json()
+        assert turned["turn"]["forced"] is True
+        (noted,) = admin.get("/v1/audit", params={"object_id": turned["artifact_id"]}).json()["data"]
+    assert noted["action"] == "alias.force"
+
+
+def test_a_model_without_a_base_is_promoted_where_there_is_nothing_to_hold_it_against(live: Live):
+    published(live, "first", FILES)
+    assert promote(live, "first", "staging").json()["id"] == "first@staging"
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"model": "nobody/1", "alias": "production"}, 404),
+        ({"model": "ground/1", "alias": "Not An Alias"}, 422),
+        ({"model": "ground/1"}, 422),
+        ({"model": "ground/1", "alias": "production", "force": "yes"}, 422),
+    ],
+)
+def test_what_cannot_be_promoted_is_refused(live: Live, base: Artifact, body, status):
+    error(live.mine.post("/v1/aliases", json=body), status)
+
+
+def test_an_alias_that_is_not_there_is_no_model(live: Live):
+    for reference in ("bot@nowhere", "@", "bot@", "@production", "bot@production/1"):
+        assert live.mine.get(f"/v1/adapters/{reference}").status_code == 404
+    assert live.mine.post("/v1/aliases/bot@nowhere/rollback").status_code == 404
