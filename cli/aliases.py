@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from cli.client import Client
-from cli.output import Column, format_options, moment, print_fields, print_rows, say
+from cli.output import Column, format_options, moment, print_fields, print_rows, suggest
 
 
 def _compared(turn: dict[str, Any]) -> str:
@@ -44,7 +44,7 @@ def promote(reference: str, alias: str, metric: str | None, force: bool, as_json
     body = {"model": reference, "alias": alias, "metric": metric, "force": force}
     row = Client().post("aliases", {name: value for name, value in body.items() if value is not None})
     print_fields(row, _ALIAS, as_json=as_json, quiet=quiet)
-    say(f'  next: trainyard chat {row["id"]} "..."')
+    suggest(f"trainyard chat {row['id']}")
 
 
 @click.command()

@@ -7,7 +7,7 @@ import click
 
 from cli.client import Client
 from cli.errors import CommandError, Exit
-from cli.output import print_json, say, size
+from cli.output import print_json, say, size, suggest
 
 _SENT = (".safetensors", ".json", ".jinja")
 _KEPT_S = 86_400
@@ -38,7 +38,7 @@ def import_model(folder: Path, name: str, licence: str, source: str | None, as_j
     for left_out in row["lineage"]["left_out"]:
         say(f"  {left_out}  left out by the service")
     click.echo(row["reference"])
-    say(f'  next: trainyard chat {row["reference"]} "..."')
+    suggest(f"trainyard chat {row['reference']}")
 
 
 def _send(client: Client, path: Path) -> str:

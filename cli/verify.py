@@ -51,9 +51,14 @@ def verify(folder: Path, key_path: Path, as_json: bool) -> None:
 
 
 @click.command("signing-key")
-def signing_key() -> None:
-    """Print the public key that the service signs manifests with."""
-    click.echo(Client().get("signing-key")["public_key"], nl=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
+def signing_key(as_json: bool) -> None:
+    """Print the public key that the service signs manifests with, in PEM."""
+    key = Client().get("signing-key")
+    if as_json:
+        print_json(key)
+    else:
+        click.echo(key["public_key"], nl=False)
 
 
 def open_envelope(content: bytes, public_pem: bytes, place: str) -> dict[str, Any]:

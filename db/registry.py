@@ -84,7 +84,7 @@ def comparisons(s: Session, candidate: Artifact, rivals: Sequence[str]) -> dict[
     found: dict[str, Job] = {}
     for job in s.scalars(ended.order_by(Job.id)):
         rival = job.spec.get("compare_to")
-        if rival in rivals:
+        if isinstance(rival, str) and rival in rivals:
             found[rival] = job
     return found
 
@@ -93,11 +93,11 @@ def _of(project_id: str, name: str, alias: str) -> tuple[Any, ...]:
     return Promotion.project_id == project_id, Promotion.name == name, Promotion.alias == alias
 
 
-def _turns(project_id: str, name: str, alias: str) -> Select[tuple[Promotion]]:
+def _turns(project_id: str, name: str, alias: str) -> Select[Promotion]:
     return select(Promotion).where(*_of(project_id, name, alias))
 
 
-def _newest(project_id: str) -> Select[tuple[Promotion]]:
+def _newest(project_id: str) -> Select[Promotion]:
     last = (
         select(Promotion.name, Promotion.alias, func.max(Promotion.number).label("number"))
         .where(Promotion.project_id == project_id)
