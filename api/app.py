@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from api import audit, docs, health, me, monitoring
 from api.aliases.routes import router as aliases
-from api.auth import Keyring
+from api.auth import GUARD, Keyring
 from api.chat.routes import router as chat
 from api.deps import Service
 from api.desk import Desk
@@ -18,6 +18,7 @@ from api.groups import GroupWriter
 from api.handlers import add_handlers
 from api.jobs import submit
 from api.jobs.routes import router as jobs
+from api.keys.routes import router as keys
 from api.kinds.routes import router as kinds
 from api.middleware import Edge
 from api.models.routes import router as models
@@ -26,9 +27,12 @@ from api.openapi import add_openapi
 from api.page.routes import add_page
 from api.plans.routes import router as plans
 from api.preview.routes import router as preview
+from api.rates import Rates
 from api.session.routes import router as session
+from api.session.routes import signing_in
 from api.settings import ApiSettings, key_secret
 from api.signing import Signer
+from api.spend.routes import router as spend
 from api.stream.feed import Feed
 from api.stream.routes import router as stream
 from db.session import Database
@@ -63,7 +67,7 @@ def create_app(
         settings=settings,
         database=database,
         blobs=storage.open_blobs(),
-        keyring=Keyring(database, secret),
+        keyring=Keyring(database, secret, Rates(settings.requests_per_minute)),
         feed=Feed(database),
         dispatcher=Dispatcher(database, broker_url),
         desk=Desk(storage.desk_socket),
@@ -73,10 +77,13 @@ def create_app(
         intake=GroupWriter(database, submit.write),
     )
     for router in (
-        jobs, stream, files, models, aliases, kinds, plans, preview, chat, fleet, me.router, session, openai, audit.router,
+        jobs, stream, files, models, aliases, kinds, plans, preview, chat, fleet, keys, spend, me.router, session, openai,
+        audit.router,
     ):  # fmt: skip
-        app.include_router(router, prefix="/v1")
-    for router in (health.router, monitoring.router, docs.router):
+        app.include_router(router, prefix="/v1", dependencies=[GUARD])
+    app.include_router(monitoring.router, dependencies=[GUARD])
+    app.include_router(signing_in, prefix="/v1")
+    for router in (health.router, docs.router):
         app.include_router(router)
     add_handlers(app)
     add_openapi(app)

@@ -7,6 +7,7 @@ from api.private import write_private
 from api.settings import ApiSettings, make_secret
 from api.signing import Signer
 from db import keys, migrate, projects
+from db.scopes import Scope
 from db.session import Database
 from db.settings import StorageSettings
 
@@ -34,7 +35,7 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
             token = key_file.read_text().strip() if key_file.exists() else ""
             if token and keys.authenticate(session, token, secret):
                 return
-            _, token = keys.create(session, project.id, "first", secret, admin=True)
+            _, token = keys.create(session, project.id, "first", secret, scope=Scope.OPERATOR)
             write_private(key_file, token + "\n")  # before the commit: a key that cannot be kept is not made
     finally:
         database.close()

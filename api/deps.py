@@ -8,9 +8,8 @@ from anyio import to_thread
 from fastapi import Depends, Query, Request
 from pydantic import StringConstraints
 
-from api.auth import ApiKeyScheme, Caller, Keyring
+from api.auth import CallerDep, Keyring
 from api.desk import Desk
-from api.errors import ApiError
 from api.settings import ApiSettings
 from api.signing import Signer
 from api.stream.feed import Feed
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from api.groups import GroupWriter
     from api.jobs.schemas import JobObject
     from api.jobs.submit import Submission
+
+__all__ = ["After", "CallerDep", "Limit", "ObjectId", "Order", "SeriesLimit", "Service", "ServiceDep"]
 
 T = TypeVar("T")
 
@@ -54,16 +55,6 @@ async def _service(request: Request) -> Service:
 
 
 ServiceDep = Annotated[Service, Depends(_service)]
-CallerDep = Annotated[Caller, Depends(ApiKeyScheme())]
-
-
-async def _admin(caller: CallerDep) -> Caller:
-    if not caller.admin:
-        raise ApiError(403, "admin_only", "this concerns all projects; it takes the key of who runs the service")
-    return caller
-
-
-AdminDep = Annotated[Caller, Depends(_admin)]
 
 ObjectId = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,16}-[0-9a-z]{1,64}$")]
 Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]

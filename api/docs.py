@@ -41,7 +41,8 @@ async def show_docs(request: Request) -> Response:
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    rows = "".join(_parameter(parameter) for parameter in operation.get("parameters", ()))
+    rows = _row("scope", escape(operation.get("x-required-scope", "none: it takes no key")), "")
+    rows += "".join(_parameter(parameter) for parameter in operation.get("parameters", ()))
     for content_type, content in operation.get("requestBody", {}).get("content", {}).items():
         rows += _row("body", f"{escape(content_type)} {_reference(content['schema'])}", "")
     for status, response in operation["responses"].items():

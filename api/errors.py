@@ -27,7 +27,7 @@ class ErrorBody(BaseModel):
     """
 
     message: str
-    type: Literal["invalid_request_error", "authentication_error", "server_error"]
+    type: Literal["invalid_request_error", "authentication_error", "rate_limit_error", "server_error"]
     param: str | None = None
     code: str
     errors: list[Fault] = []
@@ -67,9 +67,11 @@ class ApiError(HTTPException):
         )
 
 
-def _type_of(status: int) -> Literal["invalid_request_error", "authentication_error", "server_error"]:
-    if status == 401:
-        return "authentication_error"
+def _type_of(
+    status: int,
+) -> Literal["invalid_request_error", "authentication_error", "rate_limit_error", "server_error"]:
+    if status in {401, 429}:
+        return "authentication_error" if status == 401 else "rate_limit_error"
     return "server_error" if status >= 500 else "invalid_request_error"
 
 
@@ -94,12 +96,13 @@ def error_response(error: ApiError) -> Response:
 _MEANING = {
     400: "The request cannot be read: not JSON, not multipart, or a file with faults.",
     401: "No key, a wrong key, or a revoked one.",
-    403: "Not for this key, or a browser's session that did not send its CSRF token.",
+    403: "The key lacks the scope that this takes, or a browser's session did not send its CSRF token.",
     404: "Not there, or another project's.",
     409: "The state of the object does not allow it.",
     413: "Too large.",
     415: "Not the content type that this route reads.",
     416: "The range lies outside of the file.",
+    429: "The key asks too often; Retry-After tells when to come again.",
     422: "Readable, but not valid.",
     503: "Not ready.",
     507: "The disk is nearly full.",

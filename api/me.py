@@ -9,6 +9,7 @@ from api.answers import Object, answer
 from api.auth import Caller
 from api.deps import CallerDep, Service, ServiceDep
 from api.errors import documented, not_found
+from api.keys.schemas import KeyObject, key_object
 from db import keys, projects
 
 router = APIRouter(tags=["me"])
@@ -19,15 +20,6 @@ class ProjectObject(Object):
 
     object: Literal["project"] = "project"
     name: str
-
-
-class KeyObject(Object):
-    """An API key. All that is shown of it later is its beginning."""
-
-    object: Literal["key"] = "key"
-    name: str
-    prefix: str
-    created_at: float
 
 
 class Me(BaseModel):
@@ -51,5 +43,4 @@ def of_caller(service: Service, caller: Caller) -> Me:
         key = keys.working(session, caller.key_id)
     if project is None or key is None:
         raise not_found("project", caller.project_id)
-    shown = KeyObject(id=key.id, name=key.name, prefix=key.prefix, created_at=key.created_at)
-    return Me(key=shown, project=ProjectObject(id=project.id, name=project.name))
+    return Me(key=key_object(key), project=ProjectObject(id=project.id, name=project.name))

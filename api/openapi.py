@@ -5,7 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.errors import documented
 from api.jobs.routes import SPEC_SCHEMA
+from api.scopes import told
 from api.session.seal import COOKIE
 
 _DESCRIPTION = """Training as a service: data files and job specs in, versioned models and adapters out.
@@ -34,6 +36,13 @@ _LINKS = {
     ),
 }
 
+_OF_ANY_KEY = {
+    str(status): {
+        "description": documented(status)[status]["description"],
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorEnvelope"}}},
+    }
+    for status in (403, 429)
+}
 _SESSION = {
     "type": "apiKey",
     "in": "cookie",
@@ -62,10 +71,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
     _require_tags(document, schemas)
     document["components"]["securitySchemes"]["Session"] = _SESSION
     for operations in document["paths"].values():
-        for operation in operations.values():
+        for method, operation in operations.items():
             _drop_unused(operation["responses"])
             _add_links(operation)
-            _add_session(operation)
+            _add_scope(method, operation)
             for parameter in operation.get("parameters", ()):
                 _drop_null(parameter)
     return document
@@ -77,10 +86,14 @@ def _drop_unused(responses: dict[str, Any]) -> None:
         del responses["422"]
 
 
-def _add_session(operation: dict[str, Any]) -> None:
-    """Whatever a key opens, a session opened with it opens too."""
-    if "security" in operation:
-        operation["security"].append({"Session": []})
+def _add_scope(method: str, operation: dict[str, Any]) -> None:
+    """What a route takes, and how it says that a key lacks it or asks too often. Whatever a key opens, a session opened with it opens too."""
+    scope = told(operation, method)
+    if scope is None:
+        return
+    operation["x-required-scope"] = scope.value
+    operation["security"] = [{"ApiKey": []}, {"Session": []}]
+    operation["responses"] = dict(sorted((_OF_ANY_KEY | operation["responses"]).items()))
 
 
 def _add_links(operation: dict[str, Any]) -> None:

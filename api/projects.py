@@ -1,9 +1,9 @@
-"""`python -m api.projects`: what of the workers each project gets, on the database itself."""
+"""`python -m api.projects`: what of the workers each project gets, and how much it may use, on the database itself."""
 
 import argparse
 import sys
 
-from db import projects
+from db import audit, budgets, projects
 from db.session import Database, Session
 from db.settings import StorageSettings
 
@@ -13,26 +13,39 @@ Projects and their limits, on the database that TRAINYARD_HOME or TRAINYARD_DATA
   list                                               every project
   limit NAME [--share N] [--max-running-jobs N]      a share of 2 gets twice what a share of 1 gets while both wait;
                                                      -1 running jobs lifts the limit
+  budget NAME [--worker-s N] [--money N]             the most that a project may use: time of workers and money in a
+         [--active-jobs N] [--storage-bytes N]       calendar month (UTC), jobs that wait or run, and bytes that it
+                                                     stores; -1 lifts one
 """
+
+_AMOUNTS: dict[str, type[int] | type[float]] = {
+    "worker_s": float, "money": float, "active_jobs": int, "storage_bytes": int,
+}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of the two and return the exit code: 0, or 1 when there is no such project."""
+    """Run one of them and return the exit code: 0, or 1 when there is no such project."""
     parser = argparse.ArgumentParser(
         prog="python -m api.projects", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | limit")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | limit | budget")
     verbs.add_parser("list", help="list the projects")
     limiting = verbs.add_parser("limit", help="change what a project gets")
     limiting.add_argument("name", metavar="NAME")
     limiting.add_argument("--share", type=_share, help="above 0; 1 to begin with")
     limiting.add_argument("--max-running-jobs", type=_limit, help="at once; -1 for any number")
+    granting = verbs.add_parser("budget", help="change how much a project may use")
+    granting.add_argument("name", metavar="NAME")
+    for amount in _AMOUNTS:
+        granting.add_argument(f"--{amount.replace('_', '-')}", type=_amount, help="-1 for as much as it likes")
     asked = parser.parse_args(arguments)
     database = Database(StorageSettings().database_url)
     try:
         with database.write() as session:
             if asked.verb == "limit":
                 return _limit_project(session, asked.name, asked.share, asked.max_running_jobs)
+            if asked.verb == "budget":
+                return _grant(session, asked.name, {name: getattr(asked, name) for name in _AMOUNTS})
             return _list(session)
     finally:
         database.close()
@@ -52,10 +65,37 @@ def _limit(text: str) -> int:
     return limit
 
 
+def _amount(text: str) -> float:
+    amount = float(text)
+    if amount != -1 and not 0 <= amount <= 1e15:
+        raise argparse.ArgumentTypeError(f"{text} is not an amount, nor -1")
+    return amount
+
+
+def _grant(session: Session, name: str, given: dict[str, float | None]) -> int:
+    project = projects.by_name(session, name)
+    if project is None:
+        return _no_project(name)
+    amounts = {
+        amount: None if most == -1 else _AMOUNTS[amount](most) for amount, most in given.items() if most is not None
+    }
+    if amounts:
+        budgets.put(session, project.id, project.id, **amounts)
+        audit.note_operator(session, project.id, "budget.set", project.id, amounts)
+    for budget in budgets.list_of(session, project.id):
+        most = ("any" if getattr(budget, amount) is None else f"{getattr(budget, amount):g}" for amount in _AMOUNTS)
+        sys.stdout.write("\t".join([budget.owner_id, *most]) + "\n")
+    return 0
+
+
+def _no_project(name: str) -> int:
+    sys.stderr.write(f"there is no project {name!r}; `python -m api.projects list` shows them\n")
+    return 1
+
+
 def _limit_project(session: Session, name: str, share: float | None, max_running_jobs: int | None) -> int:
     if not projects.limit(session, name, share=share, max_running_jobs=max_running_jobs):
-        sys.stderr.write(f"there is no project {name!r}; `python -m api.projects list` shows them\n")
-        return 1
+        return _no_project(name)
     return _list(session)
 
 

@@ -29,6 +29,12 @@ class ApiSettings(BaseSettings):
     currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
     power_w: float | None = Field(default=None, ge=0, description="What a worker's machine draws under load.")
     co2e_g_per_kwh: float | None = Field(default=None, ge=0, description="Of the electricity that it draws.")
+    requests_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Of one key, counted by each API process; any number when left out.",
+    )
     secure_cookie: bool = Field(default=False, description="Set it where browsers come through a TLS proxy.")
     page_dir: Path = Field(default=PAGE_DIR, description="Where the dashboard has been built.")
     secret: SecretStr | None = Field(

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from db import clock
+from db import clock, spend
 from db.models import Artifact, Attempt, Job
 
 
@@ -31,13 +31,18 @@ def end(
     message: str | None = None,
     exit_code: int | None = None,
 ) -> None:
-    """Enter how an attempt ended."""
+    """Enter how an attempt ended, and what it took of its worker."""
     values = {"ended_at": clock.moment(s), "outcome": outcome, "failure_class": failure}
     values |= {"message": message, "exit_code": exit_code}
-    s.execute(
-        update(Attempt).where(Attempt.job_id == job_id, Attempt.number == number).values(values),
-        execution_options={"synchronize_session": False},
+    statement = (
+        update(Attempt)
+        .where(Attempt.job_id == job_id, Attempt.number == number, Attempt.ended_at.is_(None))
+        .values(values)
+        .returning(Attempt.started_at, Attempt.ended_at)
     )
+    ended = s.execute(statement, execution_options={"synchronize_session": False}).one_or_none()
+    if ended is not None:
+        spend.book(s, job_id, *ended)
 
 
 def last_words(s: Session, job: Job) -> str | None:

@@ -15,17 +15,27 @@ _INSERT = insert(cast("Table", Audit.__table__))
 _WHO = frozenset({"project_id", "key_id", "request_id"})
 
 
-def note(s: Session, action: str, object_id: str) -> None:
+def note(s: Session, action: str, object_id: str, details: Mapping[str, Any] | None = None) -> None:
     """The caller of the present request did this to that object."""
-    note_all(s, action, [(about.now(), object_id)])
+    note_all(s, action, [(about.now(), object_id)], details)
 
 
-def note_all(s: Session, action: str, acts: Sequence[tuple[Mapping[str, Any], str]]) -> None:
+def note_operator(s: Session, project_id: str, action: str, object_id: str, details: Mapping[str, Any]) -> None:
+    """Who runs the service did this to an object of that project, on the database itself."""
+    request = {"project_id": project_id, "key_id": None, "request_id": None}
+    note_all(s, action, [(request, object_id)], details)
+
+
+def note_all(
+    s: Session,
+    action: str,
+    acts: Sequence[tuple[Mapping[str, Any], str]],
+    details: Mapping[str, Any] | None = None,
+) -> None:
     """The same of several at once, each with what its request is about. What the service does by itself is no act."""
-    now = time.time()
+    same = {"created_at": time.time(), "action": action, "details": details}
     rows = [
-        {"id": new_id("audit"), "created_at": now, "action": action, "object_id": object_id}
-        | {name: request[name] for name in _WHO}
+        {"id": new_id("audit"), "object_id": object_id} | same | {name: request[name] for name in _WHO}
         for request, object_id in acts
         if request.keys() >= _WHO
     ]
@@ -42,7 +52,7 @@ def page(
     key_id: str | None = None,
     object_id: str | None = None,
 ) -> tuple[list[Audit], bool]:
-    """Entries of all projects, newest first, and whether more follow."""
+    """Entries, of all projects if none is named, newest first, and whether more follow."""
     query = select(Audit)
     for column, wanted in ((Audit.project_id, project_id), (Audit.key_id, key_id), (Audit.object_id, object_id)):
         if wanted is not None:

@@ -30,6 +30,7 @@ def add(
     format: str,  # noqa: A002 - the column's name
     row_count: int,
     expires_after_s: float | None = None,
+    key_id: str | None = None,
 ) -> File:
     """A file whose bytes are already the blob `sha256`; with `expires_after_s` the reaper deletes it after that."""
     now = time.time()
@@ -42,6 +43,7 @@ def add(
         sha256=sha256,
         format=format,
         row_count=row_count,
+        key_id=key_id,
         created_at=now,
         expires_at=None if expires_after_s is None else now + expires_after_s,
     )

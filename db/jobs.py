@@ -36,6 +36,7 @@ class NewJob(NamedTuple):
     base_artifact_id: str | None = None
     plan_id: str | None = None
     traceparent: str | None = None
+    key_id: str | None = None
 
 
 def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:

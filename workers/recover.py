@@ -10,7 +10,22 @@ from pathlib import Path
 
 from kombu.exceptions import OperationalError
 
-from db import files, intents, jobs, leases, logs, outbox, preemption, queue, uploads, webhooks, workers
+from db import (
+    budgets,
+    files,
+    intents,
+    jobs,
+    leases,
+    logs,
+    orders,
+    outbox,
+    preemption,
+    queue,
+    records,
+    uploads,
+    webhooks,
+    workers,
+)
 from db.errors import InUse, Unavailable
 from db.session import Database
 from db.state import ENDED, JobState
@@ -35,6 +50,7 @@ _DELIVERIES_KEPT_S = 30 * 24 * 3600.0
 _BATCH = 200
 _SAVING = frozenset(kind for kind, spec in SPECS.items() if issubclass(spec, TrainingSpec))
 """Kinds whose jobs save checkpoints."""
+_AMOUNTS = {"worker_s": "budget of seconds of workers", "money": "budget of money"}
 _LOG = logging.getLogger(__name__)
 
 
@@ -86,6 +102,23 @@ def make_way(database: Database, settings: WorkerSettings) -> str | None:
         return None
     _LOG.info("job %s of priority %d makes way for one of higher priority", job.id, job.priority)
     return job.id
+
+
+def hold_overdrawn(database: Database, settings: WorkerSettings) -> int:
+    """Pause the jobs that wait or run though their budget of time or money is used up; how many there were.
+
+    One that runs saves a checkpoint first. It can be resumed once there is room again.
+    """
+    with database.read() as s:
+        over = [(job.project_id, job.id, excess) for job, excess in budgets.overdrawn(s, settings.price_per_hour)]
+    for project_id, job_id, excess in over:
+        told = f"the {_AMOUNTS[excess.amount]} of {excess.owner_id} for this month, {excess.most:,.2f}, is used up"
+        with database.write() as s:
+            job = orders.pause(s, project_id, job_id)
+            if job is not None and job.state in {JobState.PAUSING, JobState.PAUSED}:
+                records.note(s, job_id, "over_budget", "warn", f"paused: {told}. Resume it when there is room again.")
+        _LOG.info("job %s is paused: %s", job_id, told)
+    return len(over)
 
 
 def in_broker() -> int:
@@ -158,6 +191,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
             ballast.keep()
             bring_back(database, settings)
             make_way(database, settings)
+            hold_overdrawn(database, settings)
             if redispatch(database, settings, in_broker):
                 dispatcher.wake()
             if time.monotonic() >= next_tidy_at:

@@ -40,6 +40,9 @@ class WorkerSettings(StorageSettings):
     )
     kill_grace_s: float = Field(default=10.0, ge=0, description="From asking an engine to cancel to killing it.")
     stop_grace_s: float = Field(default=18.0, ge=0, description="From asking an engine to save and stop to killing it.")
+    price_per_hour: float | None = Field(
+        default=None, ge=0, description="Of a worker's machine, as for the API: budgets of money hold jobs by it."
+    )
     ballast_bytes: int = Field(
         default=64 << 20, ge=0, description="Taken in good time, and given up by the reaper when the disk is full."
     )

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from api.aliases import gate
 from api.aliases.schemas import AliasObject, PromotionRequest, turn_object
 from api.answers import Page
-from api.auth import Caller
+from api.auth import Caller, missing_scope
 from api.deps import Service
 from api.errors import ApiError, conflict, not_found
 from api.models.schemas import reference
 from db import artifacts, audit, registry
 from db.models import Artifact, Promotion
+from db.scopes import Scope
 from db.session import Session
 
 _HISTORY = 100
@@ -22,8 +23,8 @@ def promote(service: Service, caller: Caller, asked: PromotionRequest) -> AliasO
     Raises:
         ApiError: 404 or 422 for the candidate, 403 for a force that is not an admin's, 409 when the gate refuses.
     """
-    if asked.force and not caller.admin:
-        raise ApiError(403, "admin_only", "only an admin's key promotes against the evaluations", param="force")
+    if asked.force and not caller.scope.covers(Scope.ADMIN):
+        raise missing_scope(caller, Scope.ADMIN)
     with service.database.write() as session:
         registry.lock(session, caller.project_id)
         candidate = _candidate(session, caller, asked.model)

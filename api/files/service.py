@@ -11,6 +11,7 @@ from api.deps import Service
 from api.errors import ApiError, not_found
 from api.files.schemas import FileObject, file_object
 from api.files.upload import Received, Upload
+from api.spend.service import require_room
 from db import audit, files
 from db.errors import LowSpace
 from db.models import File
@@ -69,7 +70,12 @@ def _entered(service: Service, caller: Caller, received: Received) -> FileObject
 
 
 def enter(session: Session, caller: Caller, received: Received) -> File:
-    """The file of bytes that are stored, however they came."""
+    """The file of bytes that are stored, however they came.
+
+    Raises:
+        ApiError: 403 when they are over budget.
+    """
+    require_room(session, caller, None, new_bytes=received.blob.size_bytes)
     file = files.add(
         session,
         caller.project_id,
@@ -80,6 +86,7 @@ def enter(session: Session, caller: Caller, received: Received) -> File:
         format=received.format,
         row_count=received.row_count,
         expires_after_s=received.expires_after_s,
+        key_id=caller.key_id,
     )
     audit.note(session, "file.create", file.id)
     return file

@@ -7,6 +7,7 @@ from api.errors import conflict, not_found
 from api.jobs.schemas import EventObject, JobObject, MetricObject, Status, event_object, metric_object
 from api.jobs.views import job_object, job_objects
 from api.models.schemas import ArtifactObject, artifact_object
+from api.spend.service import require_room
 from db import artifacts, audit, jobs, orders, records
 from db.models import Job
 from db.paging import Order
@@ -74,9 +75,10 @@ def resume(service: Service, caller: Caller, job_id: str) -> JobObject:
     """Lets a paused job go on; one that is not paused goes on as it is.
 
     Raises:
-        ApiError: 404, or 409 when the job has ended or is to be cancelled.
+        ApiError: 404, 409 when the job has ended or is to be cancelled, or 403 when it is over budget.
     """
     with service.database.write() as session:
+        require_room(session, caller, service.settings.price_per_hour, jobs=1)
         job = orders.resume(session, caller.project_id, job_id)
         if job is None:
             raise not_found("job", job_id)
@@ -91,9 +93,10 @@ def retry(service: Service, caller: Caller, job_id: str) -> JobObject:
     """Has a failed job tried again; one that waits or runs goes on as it is.
 
     Raises:
-        ApiError: 404, or 409 when the job succeeded or was cancelled.
+        ApiError: 404, 409 when the job succeeded or was cancelled, or 403 when it is over budget.
     """
     with service.database.write() as session:
+        require_room(session, caller, service.settings.price_per_hour, jobs=1)
         job = orders.retry(session, caller.project_id, job_id)
         if job is None:
             raise not_found("job", job_id)

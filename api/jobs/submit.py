@@ -12,6 +12,7 @@ from api.errors import ApiError, Fault, not_found
 from api.intents import once
 from api.jobs.schemas import JobObject
 from api.jobs.views import fresh_objects
+from api.spend.service import require_room
 from api.validation import invalid
 from db import about, artifacts, audit, files, jobs, lineage, plans, records, traces
 from db.intents import Ask
@@ -37,12 +38,18 @@ class Submission(NamedTuple):
     `warnings`, by the type of the event, are the first that the job's log tells.
     """
 
-    project_id: str
+    caller: Caller
     spec: AnySpec
     plan_id: str | None = None
     request: Mapping[str, Any] = {}
     ask: Ask | None = None
     warnings: Mapping[str, str] = {}
+    price_per_hour: float | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is made one by one: its retry may stand beside it, or its budget may have room for one alone."""
+        return self.ask is not None or self.caller.limited
 
 
 async def create(
@@ -59,10 +66,13 @@ async def create(
     if isinstance(body, dict) and body.keys() == {"plan_id"}:
         submission = await service.look(_planned, service, caller, body["plan_id"])
     else:
-        submission = Submission(caller.project_id, read_spec(body))
+        submission = Submission(caller, read_spec(body))
     service.blobs.require_space()
     with traces.span("job.create", project_id=caller.project_id, kind=submission.spec.kind):
-        shown = await service.intake.put(submission._replace(request=about.now(), ask=ask, warnings=warnings or {}))
+        price = service.settings.price_per_hour
+        shown = await service.intake.put(
+            submission._replace(request=about.now(), ask=ask, warnings=warnings or {}, price_per_hour=price)
+        )
     service.dispatcher.wake()
     return shown
 
@@ -73,7 +83,7 @@ def _planned(service: Service, caller: Caller, plan_id: Any) -> Submission:
         plan = plans.get(session, caller.project_id, plan_id) if isinstance(plan_id, str) else None
     if plan is None:
         raise not_found("plan", str(plan_id))
-    return Submission(caller.project_id, read_spec(plan.spec), plan.id)
+    return Submission(caller, read_spec(plan.spec), plan.id)
 
 
 def checked(service: Service, caller: Caller, body: Any) -> jobs.NewJob:
@@ -83,7 +93,7 @@ def checked(service: Service, caller: Caller, body: Any) -> jobs.NewJob:
         ApiError: as `create`.
     """
     with service.database.read() as session:
-        new = _checked(session, partial(files.get, session), caller.project_id, read_spec(body))
+        new = _checked(session, partial(files.get, session), Submission(caller, read_spec(body)))
     if isinstance(new, ApiError):
         raise new
     return new
@@ -95,17 +105,14 @@ def question_of(new: jobs.NewJob) -> dict[str, Any]:
 
 
 def write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
-    """Check and store what came in at the same time; a refusal is that submission's alone.
-
-    What may come again is made one by one: its retry may stand beside it.
-    """
-    together = iter(_write(session, [submission for submission in submissions if submission.ask is None]))
-    return [next(together) if each.ask is None else _write_once(session, each) for each in submissions]
+    """Check and store what came in at the same time; a refusal is that submission's alone."""
+    together = iter(_write(session, [submission for submission in submissions if not submission.alone]))
+    return [_write_once(session, each) if each.alone else next(together) for each in submissions]
 
 
 def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
     keep = cache(partial(files.keep, session))  # a sweep names the same files again and again
-    checked = [_traced(_checked(session, keep, each.project_id, each.spec, each.plan_id), each) for each in submissions]
+    checked = [_traced(_checked(session, keep, each), each) for each in submissions]
     rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
     sound = [each for each, new in zip(submissions, checked, strict=True) if isinstance(new, jobs.NewJob)]
     audit.note_all(session, "job.create", [(each.request, row.id) for each, row in zip(sound, rows, strict=True)])
@@ -135,17 +142,20 @@ def _traced(new: jobs.NewJob | ApiError, submission: Submission) -> jobs.NewJob 
     return new._replace(traceparent=traceparent) if isinstance(new, jobs.NewJob) else new
 
 
-def _checked(
-    session: Session, keep: Keep, project_id: str, spec: AnySpec, plan_id: str | None = None
-) -> jobs.NewJob | ApiError:
+def _checked(session: Session, keep: Keep, submission: Submission) -> jobs.NewJob | ApiError:
+    caller, spec = submission.caller, submission.spec
+    project_id = caller.project_id
     try:
+        require_room(session, caller, submission.price_per_hour, jobs=1)
         _check_files(keep, project_id, spec)
         pinned = _pin(session, project_id, spec)
     except ApiError as refusal:
         return refusal
     base_id = None if pinned.base is None else pinned.base.id
     told = pinned.spec.model_dump(mode="json")
-    return jobs.NewJob(project_id, told, spec.kind, spec.resources.priority, base_id, plan_id)
+    return jobs.NewJob(
+        project_id, told, spec.kind, spec.resources.priority, base_id, submission.plan_id, key_id=caller.key_id
+    )
 
 
 def read_spec(body: Any) -> AnySpec:

@@ -13,9 +13,11 @@ from api.session.schemas import SessionObject, SignIn
 from api.session.seal import COOKIE, Ticket
 
 router = APIRouter(prefix="/session", tags=["session"])
+signing_in = APIRouter(prefix="/session", tags=["session"])
+"""What takes no key: where one is shown, and where a browser asks whether it has done so."""
 
 
-@router.post(
+@signing_in.post(
     "",
     status_code=201,
     response_model=SessionObject,
@@ -42,7 +44,7 @@ async def sign_in(service: ServiceDep, request: Request) -> Response:
     return response
 
 
-@router.get("", response_model=SessionObject)
+@signing_in.get("", response_model=SessionObject)
 async def show_session(service: ServiceDep, request: Request) -> Response:
     """Tell who is signed in, and what changing requests must carry."""
     ticket = service.keyring.seal.open(request.cookies.get(COOKIE, ""))
@@ -52,7 +54,7 @@ async def show_session(service: ServiceDep, request: Request) -> Response:
     return answer(await to_thread.run_sync(_told, service, caller, ticket))
 
 
-@router.delete("", response_model=SessionObject, responses=documented(401, 403))
+@router.delete("", response_model=SessionObject, responses=documented(401))
 async def sign_out(_caller: CallerDep) -> Response:
     """Close the session: the answer takes the cookie back."""
     response = answer(SessionObject())

@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.me import KeyObject, ProjectObject
+from api.keys.schemas import KeyObject
+from api.me import ProjectObject
 
 
 class SignIn(BaseModel):

@@ -144,6 +144,12 @@ const workers = createRoute({
   component: lazyRouteComponent(() => import("./workers/WorkersPage"), "WorkersPage"),
 });
 
+const keys = createRoute({
+  getParentRoute: () => root,
+  path: "/keys",
+  component: lazyRouteComponent(() => import("./keys/KeysPage"), "KeysPage"),
+});
+
 function texts(value: unknown): string[] | undefined {
   return Array.isArray(value) ? value.filter((one) => typeof one === "string") : undefined;
 }
@@ -164,6 +170,7 @@ export const router = createRouter({
     model,
     compare,
     workers,
+    keys,
   ]),
   context: { session: undefined! },
   defaultPreload: "intent",

@@ -5,6 +5,7 @@ from db.models.artifact import Artifact
 from db.models.artifact_file import ArtifactFile
 from db.models.attempt import Attempt
 from db.models.audit import Audit
+from db.models.budget import Budget
 from db.models.eval import Eval, EvalItem, EvalRun
 from db.models.event import Event
 from db.models.file import File
@@ -16,6 +17,7 @@ from db.models.plan import Plan
 from db.models.project import Project
 from db.models.promotion import Promotion
 from db.models.row import Row
+from db.models.spend import Spend
 from db.models.upload import Upload
 from db.models.upload_part import UploadPart
 from db.models.webhook import WebhookDelivery, WebhookEndpoint
@@ -27,6 +29,7 @@ __all__ = [
     "ArtifactFile",
     "Attempt",
     "Audit",
+    "Budget",
     "Eval",
     "EvalItem",
     "EvalRun",
@@ -40,6 +43,7 @@ __all__ = [
     "Project",
     "Promotion",
     "Row",
+    "Spend",
     "Upload",
     "UploadPart",
     "WebhookDelivery",

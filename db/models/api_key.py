@@ -1,6 +1,6 @@
 """Keys that open a project over HTTP."""
 
-from sqlalchemy import ForeignKey, Index, false
+from sqlalchemy import CheckConstraint, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.row import Row
@@ -9,17 +9,22 @@ from db.models.row import Row
 class ApiKey(Row):
     """A key. The token itself is nowhere: only its first characters and its HMAC-SHA256.
 
-    `admin` is for who runs the service: it opens what concerns all projects.
+    `scope` is one of db.scopes. `last_used_at` is right to a minute.
     """
 
     __tablename__ = "api_keys"
-    __table_args__ = (Index(None, "project_id", "id"),)
+    __table_args__ = (
+        CheckConstraint("scope IN ('read','write','admin','operator')", name="scope"),
+        Index(None, "project_id", "id"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     name: Mapped[str]
     prefix: Mapped[str]
     secret_hash: Mapped[str] = mapped_column(unique=True)
-    admin: Mapped[bool] = mapped_column(default=False, server_default=false())
+    scope: Mapped[str]
     created_at: Mapped[float]
+    expires_at: Mapped[float | None]
+    last_used_at: Mapped[float | None]
     revoked_at: Mapped[float | None]

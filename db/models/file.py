@@ -32,5 +32,7 @@ class File(Row):
     format: Mapped[str]
     row_count: Mapped[int]
     created_at: Mapped[float]
+    key_id: Mapped[str | None]
+    """The key that brought it, whose budget it counts for."""
     expires_at: Mapped[float | None]
     deleted_at: Mapped[float | None]

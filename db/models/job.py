@@ -83,6 +83,8 @@ class Job(Row):
     not_before: Mapped[float | None]
     traceparent: Mapped[str | None]
     """The W3C trace context of the request that made it, where traces are on."""
+    key_id: Mapped[str | None]
+    """The key that asked for it, whose budget it counts for."""
     preempted_by: Mapped[str | None]
     """The waiting job of higher priority that this one, while it is held, is to make way for."""
     failures: Mapped[int] = mapped_column(default=0)

@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * Show Figures
-         * @description Show the figures of the service, for an admin's key: jobs, waits, failures, workers, speeds.
+         * @description Show the figures of the service, for an operator's key: jobs, waits, failures, workers, speeds.
          */
         get: operations["show_figures"];
         put?: never;
@@ -281,9 +281,29 @@ export interface paths {
         };
         /**
          * List Audit
-         * @description List what was done in all projects, newest first.
+         * @description List what was done in the project, newest first; to an operator's key, in all projects.
          */
         get: operations["list_audit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/budgets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Budgets
+         * @description List the budget of the project and those of its keys, with what is used of them.
+         */
+        get: operations["list_budgets"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1136,6 +1156,90 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Keys
+         * @description List the keys of the project, revoked ones too, newest first.
+         */
+        get: operations["list_keys"];
+        put?: never;
+        /**
+         * Create Key
+         * @description Make a key of the project. Its token is in this answer and never shown again.
+         */
+        post: operations["create_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/{key_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Key
+         * @description Show a key.
+         */
+        get: operations["show_key"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/{key_id}/budget": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /**
+         * Set Key Budget
+         * @description Set the most that a key may use; it holds a second from now.
+         */
+        put: operations["set_key_budget"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/keys/{key_id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Revoke Key
+         * @description Revoke a key, which stays listed: a second from now it opens nothing, and neither do the sessions opened with it.
+         */
+        post: operations["revoke_key"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/kinds": {
         parameters: {
             query?: never;
@@ -1484,6 +1588,26 @@ export interface paths {
          * @description Show the public key of the installation, which signs manifests.
          */
         get: operations["show_signing_key"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/spend": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Spend
+         * @description Tell what the project used of workers, since the month began if no days are named; to an operator's key, all projects.
+         */
+        get: operations["show_spend"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1938,16 +2062,22 @@ export interface components {
         /**
          * AuditObject
          * @description An act of a key's holder. `request_id` stands in the answer to the request and in the log.
+         *
+         *     Both are null for what an operator did on the database itself.
          */
         AuditObject: {
             /** Action */
             action: string;
             /** Created At */
             created_at: number;
+            /** Details */
+            details: {
+                [key: string]: unknown;
+            } | null;
             /** Id */
             id: string;
             /** Key Id */
-            key_id: string;
+            key_id: string | null;
             /**
              * Object
              * @default audit
@@ -1959,7 +2089,56 @@ export interface components {
             /** Project Id */
             project_id: string;
             /** Request Id */
-            request_id: string;
+            request_id: string | null;
+        };
+        /**
+         * BudgetList
+         * @description The budget of the project and those of its keys.
+         */
+        BudgetList: {
+            /** Data */
+            data: components["schemas"]["BudgetObject"][];
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
+        /**
+         * BudgetObject
+         * @description The budget of a project, or of a key, and what is used of it. `money` counts only where the operator set a price.
+         */
+        BudgetObject: {
+            /**
+             * Active Jobs
+             * @description Jobs that wait or run at a time.
+             */
+            active_jobs?: number | null;
+            /**
+             * Money
+             * @description In a calendar month, by the operator's price of an hour.
+             */
+            money?: number | null;
+            /**
+             * Object
+             * @default budget
+             * @constant
+             */
+            object?: "budget";
+            /** Owner Id */
+            owner_id: string;
+            /**
+             * Storage Bytes
+             * @description Of files, and of what jobs made.
+             */
+            storage_bytes?: number | null;
+            used: components["schemas"]["Used"];
+            /**
+             * Worker S
+             * @description Seconds of workers in a calendar month (UTC).
+             */
+            worker_s?: number | null;
         };
         /**
          * ChatChoice
@@ -2540,7 +2719,7 @@ export interface components {
              * Type
              * @enum {string}
              */
-            type: "invalid_request_error" | "authentication_error" | "server_error";
+            type: "invalid_request_error" | "authentication_error" | "rate_limit_error" | "server_error";
         };
         /**
          * ErrorEnvelope
@@ -3417,13 +3596,17 @@ export interface components {
         };
         /**
          * KeyObject
-         * @description An API key. All that is shown of it later is its beginning.
+         * @description An API key. All that is shown of it later is its beginning. `last_used_at` is right to a minute.
          */
         KeyObject: {
             /** Created At */
             created_at: number;
+            /** Expires At */
+            expires_at: number | null;
             /** Id */
             id: string;
+            /** Last Used At */
+            last_used_at: number | null;
             /** Name */
             name: string;
             /**
@@ -3434,6 +3617,13 @@ export interface components {
             object?: "key";
             /** Prefix */
             prefix: string;
+            /** Revoked At */
+            revoked_at: number | null;
+            /**
+             * Scope
+             * @enum {string}
+             */
+            scope: "read" | "write" | "admin" | "operator";
         };
         /**
          * KindObject
@@ -3731,6 +3921,39 @@ export interface components {
             version: number | null;
         };
         /**
+         * NewKeyObject
+         * @description A key that was just made. `token` is kept nowhere: this answer is the only one that holds it.
+         */
+        NewKeyObject: {
+            /** Created At */
+            created_at: number;
+            /** Expires At */
+            expires_at: number | null;
+            /** Id */
+            id: string;
+            /** Last Used At */
+            last_used_at: number | null;
+            /** Name */
+            name: string;
+            /**
+             * Object
+             * @default key
+             * @constant
+             */
+            object?: "key";
+            /** Prefix */
+            prefix: string;
+            /** Revoked At */
+            revoked_at: number | null;
+            /**
+             * Scope
+             * @enum {string}
+             */
+            scope: "read" | "write" | "admin" | "operator";
+            /** Token */
+            token: string;
+        };
+        /**
          * PackedRow
          * @description Documents that share a row; none sees another.
          */
@@ -3962,6 +4185,26 @@ export interface components {
         Page_JobObject_: {
             /** Data */
             data: components["schemas"]["JobObject"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
+        /** Page[KeyObject] */
+        Page_KeyObject_: {
+            /** Data */
+            data: components["schemas"]["KeyObject"][];
             /** First Id */
             first_id?: string | null;
             /**
@@ -4943,6 +5186,51 @@ export interface components {
             low: number;
         };
         /**
+         * SpendGroup
+         * @description What a day, a key, a kind or a project used. `of` is its date, its id or its name; null: not known any more.
+         */
+        SpendGroup: {
+            /** Attempts */
+            attempts: number;
+            /** Cost */
+            cost: number | null;
+            /** Of */
+            of: string | null;
+            /** Worker S */
+            worker_s: number;
+        };
+        /**
+         * SpendReport
+         * @description What attempts that ended from `since` to `until` used of workers; costs are by today's price, null without one.
+         */
+        SpendReport: {
+            /** Attempts */
+            attempts: number;
+            /**
+             * By
+             * @enum {string}
+             */
+            by: "project" | "key" | "kind" | "day";
+            /** Cost */
+            cost: number | null;
+            /** Currency */
+            currency: string;
+            /** Data */
+            data: components["schemas"]["SpendGroup"][];
+            /**
+             * Object
+             * @default spend
+             * @constant
+             */
+            object?: "spend";
+            /** Since */
+            since: string;
+            /** Until */
+            until: string;
+            /** Worker S */
+            worker_s: number;
+        };
+        /**
          * StepRows
          * @description The rows that a step was trained on, those that lost most first.
          */
@@ -5083,6 +5371,20 @@ export interface components {
             prompt_tokens: number;
             /** Total Tokens */
             total_tokens: number;
+        };
+        /**
+         * Used
+         * @description What is used of a budget; `worker_s` and `money` since the month began, in UTC.
+         */
+        Used: {
+            /** Active Jobs */
+            active_jobs: number;
+            /** Money */
+            money: number | null;
+            /** Storage Bytes */
+            storage_bytes: number;
+            /** Worker S */
+            worker_s: number;
         };
         /**
          * WaitingJob
@@ -5245,8 +5547,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not for this key, or a browser's session that did not send its CSRF token. */
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5341,8 +5652,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5390,8 +5719,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5439,6 +5786,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -5450,6 +5806,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5497,8 +5862,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5563,6 +5946,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -5574,6 +5966,15 @@ export interface operations {
             };
             /** @description The range lies outside of the file. */
             416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5621,8 +6022,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5670,8 +6089,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5724,6 +6161,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -5735,6 +6181,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5773,6 +6228,24 @@ export interface operations {
             };
             /** @description No key, a wrong key, or a revoked one. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5841,7 +6314,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not for this key, or a browser's session that did not send its CSRF token. */
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5895,6 +6368,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
         };
     };
     show_alias: {
@@ -5936,8 +6418,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5986,6 +6486,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -5997,6 +6506,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6053,7 +6571,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not for this key, or a browser's session that did not send its CSRF token. */
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6064,6 +6582,71 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_budgets: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetList"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6200,6 +6783,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -6229,6 +6821,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6294,8 +6895,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6343,8 +6962,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6392,6 +7029,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -6403,6 +7049,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6450,8 +7105,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6516,6 +7189,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -6527,6 +7209,15 @@ export interface operations {
             };
             /** @description The range lies outside of the file. */
             416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6574,8 +7265,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6623,8 +7332,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6734,6 +7461,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -6763,6 +7499,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6826,8 +7571,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6985,6 +7748,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -7014,6 +7786,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7061,8 +7842,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7121,6 +7920,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -7150,6 +7958,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7197,8 +8014,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7254,6 +8089,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -7265,6 +8109,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7364,6 +8217,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -7393,6 +8255,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7441,8 +8312,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7491,8 +8380,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7541,8 +8448,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7591,8 +8516,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7649,6 +8592,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -7660,6 +8612,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7709,8 +8670,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7764,8 +8743,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7829,6 +8826,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Too large. */
             413: {
                 headers: {
@@ -7849,6 +8855,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7905,8 +8920,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7954,6 +8987,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -7965,6 +9007,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8028,6 +9079,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -8039,6 +9099,15 @@ export interface operations {
             };
             /** @description The range lies outside of the file. */
             416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8173,6 +9242,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Too large. */
             413: {
                 headers: {
@@ -8193,6 +9271,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8321,6 +9408,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Too large. */
             413: {
                 headers: {
@@ -8341,6 +9437,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8393,8 +9498,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8558,6 +9681,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Too large. */
             413: {
                 headers: {
@@ -8578,6 +9710,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8634,8 +9775,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8683,6 +9842,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -8694,6 +9862,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8746,6 +9923,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -8757,6 +9943,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8809,6 +10004,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -8820,6 +10024,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8867,6 +10080,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -8878,6 +10100,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8925,6 +10156,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -8936,6 +10176,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8988,8 +10237,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9054,6 +10321,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9083,6 +10359,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9148,8 +10433,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9197,6 +10500,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9208,6 +10520,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9260,6 +10581,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9271,6 +10601,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9318,8 +10657,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9375,6 +10732,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9386,6 +10752,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9439,6 +10814,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9450,6 +10834,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9505,6 +10898,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9516,6 +10918,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9563,6 +10974,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9574,6 +10994,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9621,6 +11050,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9632,6 +11070,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9679,6 +11126,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9690,6 +11146,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9739,6 +11204,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9750,6 +11224,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9808,6 +11291,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -9819,6 +11311,451 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_keys: {
+        parameters: {
+            query?: {
+                /** @description The last id of the page before; it is not repeated. */
+                after?: string;
+                /** @description Objects on a page. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_KeyObject_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    create_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * Expires After S
+                     * @description Null: it works until it is revoked.
+                     */
+                    expires_after_s?: number | null;
+                    /**
+                     * Name
+                     * @description Who or what the key is for.
+                     */
+                    name: string;
+                    /**
+                     * Scope
+                     * @description Each holds those before it.
+                     * @enum {string}
+                     */
+                    scope: "read" | "write" | "admin";
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["NewKeyObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    set_key_budget: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * Active Jobs
+                     * @description Jobs that wait or run at a time.
+                     */
+                    active_jobs?: number | null;
+                    /**
+                     * Money
+                     * @description In a calendar month, by the operator's price of an hour.
+                     */
+                    money?: number | null;
+                    /**
+                     * Storage Bytes
+                     * @description Of files, and of what jobs made.
+                     */
+                    storage_bytes?: number | null;
+                    /**
+                     * Worker S
+                     * @description Seconds of workers in a calendar month (UTC).
+                     */
+                    worker_s?: number | null;
+                };
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BudgetObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not the content type that this route reads. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    revoke_key: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyObject"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The state of the object does not allow it. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9864,6 +11801,24 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
         };
     };
     show_me: {
@@ -9902,8 +11857,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -9960,8 +11933,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10026,6 +12017,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -10064,6 +12064,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10120,8 +12129,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10169,6 +12196,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -10180,6 +12216,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10227,8 +12272,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10293,6 +12356,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -10304,6 +12376,15 @@ export interface operations {
             };
             /** @description The range lies outside of the file. */
             416: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10351,8 +12432,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10400,8 +12499,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10454,6 +12571,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -10465,6 +12591,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10515,8 +12650,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10555,6 +12708,24 @@ export interface operations {
             };
             /** @description No key, a wrong key, or a revoked one. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10615,8 +12786,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10664,8 +12853,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10751,6 +12958,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -10780,6 +12996,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10837,8 +13062,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -10979,8 +13222,17 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not for this key, or a browser's session that did not send its CSRF token. */
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11019,6 +13271,110 @@ export interface operations {
             };
             /** @description No key, a wrong key, or a revoked one. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    show_spend: {
+        parameters: {
+            query?: {
+                /** @description What each row of the report is about. */
+                by?: "project" | "key" | "kind" | "day";
+                /** @description In UTC; included. */
+                since?: string;
+                /** @description In UTC; included. */
+                until?: string;
+                /** @description Of this one only. */
+                project_id?: string;
+                /** @description Of this one only. */
+                key_id?: string;
+                kind?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SpendReport"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11089,6 +13445,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Too large. */
             413: {
                 headers: {
@@ -11109,6 +13474,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11156,6 +13530,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -11167,6 +13550,15 @@ export interface operations {
             };
             /** @description The state of the object does not allow it. */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11223,6 +13615,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -11261,6 +13662,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11324,6 +13734,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -11362,6 +13781,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11421,8 +13849,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11479,6 +13925,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Too large. */
             413: {
                 headers: {
@@ -11499,6 +13954,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11546,8 +14010,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11606,6 +14088,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -11635,6 +14126,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11682,8 +14182,26 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11737,6 +14255,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -11748,6 +14275,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11805,6 +14341,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -11834,6 +14379,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11891,6 +14445,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
             /** @description Not there, or another project's. */
             404: {
                 headers: {
@@ -11920,6 +14483,15 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -11974,6 +14546,24 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
         };
     };
     list_workers: {
@@ -12005,6 +14595,24 @@ export interface operations {
             };
             /** @description No key, a wrong key, or a revoked one. */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

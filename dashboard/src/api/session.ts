@@ -1,4 +1,4 @@
-import { queryOptions } from "@tanstack/react-query";
+import { queryOptions, useQuery } from "@tanstack/react-query";
 import { ask, carry, client, type Schemas } from "./client";
 
 export type Session = Schemas["SessionObject"];
@@ -9,6 +9,14 @@ export const sessionQuery = queryOptions({
   queryFn: async () => kept(await ask(client.GET("/v1/session"))),
   staleTime: Number.POSITIVE_INFINITY,
 });
+
+const SCOPES = ["read", "write", "admin", "operator"];
+
+/** Whether the key that one is signed in with reaches so far; each scope holds those before it. */
+export function useMay(scope: string): boolean {
+  const { data } = useQuery(sessionQuery);
+  return SCOPES.indexOf(data?.key?.scope ?? "") >= SCOPES.indexOf(scope);
+}
 
 export async function signIn(key: string): Promise<Session> {
   return kept(await ask(client.POST("/v1/session", { body: { key } })));

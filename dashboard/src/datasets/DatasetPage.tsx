@@ -3,6 +3,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { type DataFile, fileQuery } from "../api/files";
 import { modelsQuery } from "../api/models";
 import { kindFor, PREVIEW_ROWS, previewQuery } from "../api/preview";
+import { useMay } from "../api/session";
 import { bytes, count } from "../format";
 import { Ago } from "../parts/Ago";
 import { Button, buttonClass, inputClass } from "../parts/Button";
@@ -24,17 +25,20 @@ const route = getRouteApi("/datasets/$fileId");
 export function DatasetPage() {
   const { fileId } = route.useParams();
   const { data: file, error } = useQuery(fileQuery(fileId));
+  const may = useMay("write");
   if (!file) return error && <Failure error={error} />;
   return (
     <>
       <Head title={file.filename}>
-        <Link
-          to="/jobs/new"
-          search={{ spec: { kind: kindFor(file), training_file: file.id } }}
-          className={buttonClass("primary")}
-        >
-          Train on it
-        </Link>
+        {may && (
+          <Link
+            to="/jobs/new"
+            search={{ spec: { kind: kindFor(file), training_file: file.id } }}
+            className={buttonClass("primary")}
+          >
+            Train on it
+          </Link>
+        )}
         <a className={buttonClass()} href={`/v1/files/${file.id}/content`} download>
           <Icon name="download" /> Download
         </a>

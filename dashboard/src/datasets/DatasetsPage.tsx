@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { filesQuery } from "../api/files";
+import { useMay } from "../api/session";
 import { bytes, count } from "../format";
 import { Ago } from "../parts/Ago";
 import { Head } from "../parts/Head";
@@ -17,7 +18,7 @@ export function DatasetsPage() {
   return (
     <>
       <Head title="Datasets" />
-      <Upload />
+      {useMay("write") && <Upload />}
       {error && !data && <Failure error={error} />}
       {data?.data.length === 0 && (
         <Empty title="No datasets yet">

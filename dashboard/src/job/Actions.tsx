@@ -2,6 +2,7 @@ import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { ENDED, type Job, jobQuery, nameOf, orderJob, type Verb } from "../api/jobs";
+import { useMay } from "../api/session";
 import { Button, buttonClass } from "../parts/Button";
 import { Dialog } from "../parts/Dialog";
 import { Failure } from "../parts/Notice";
@@ -11,11 +12,13 @@ import css from "./JobPage.module.css";
 export function Actions({ job }: { job: Job }) {
   const [cancelling, setCancelling] = useState(false);
   const { mutate, error, isPending } = useOrder(job);
+  const may = useMay("write");
   const clone = (
     <Link to="/jobs/new" search={{ from: job.id }} className={buttonClass()}>
       Clone
     </Link>
   );
+  if (!may) return null;
   if (ENDED.has(job.status) || job.cancel_requested) return clone;
   const paused = job.status === "paused" || job.status === "pausing";
   return (

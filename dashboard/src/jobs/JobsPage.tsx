@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useRouter } from "@tanstack/react-router";
 import { type Job, jobsQuery, type Status } from "../api/jobs";
+import { useMay } from "../api/session";
 import { Button, buttonClass, inputClass } from "../parts/Button";
 import { Command } from "../parts/Command";
 import { Head } from "../parts/Head";
@@ -20,9 +21,11 @@ export function JobsPage() {
   return (
     <>
       <Head title="Jobs">
-        <Link to="/jobs/new" className={buttonClass("primary")}>
-          <Icon name="plus" /> New job
-        </Link>
+        {useMay("write") && (
+          <Link to="/jobs/new" className={buttonClass("primary")}>
+            <Icon name="plus" /> New job
+          </Link>
+        )}
       </Head>
       <Filters />
       {error && !data && <Failure error={error} />}

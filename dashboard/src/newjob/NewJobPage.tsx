@@ -4,6 +4,7 @@ import { useEffect, useMemo, useState } from "react";
 import { type Fault, Refusal } from "../api/client";
 import { configQuery } from "../api/jobs";
 import { createJob, kindsQuery, planJob } from "../api/kinds";
+import { useMay } from "../api/session";
 import { Button, inputClass } from "../parts/Button";
 import { Head } from "../parts/Head";
 import { Failure, Notice } from "../parts/Notice";
@@ -31,6 +32,7 @@ export function NewJobPage() {
   const draft = spec ?? original ?? { kind: "sft" };
   const kind = kinds.data?.data.find(({ id }) => id === draft.kind);
   const [broken, setBroken] = useState(false);
+  const may = useMay("write");
   const submission = useMutation({
     mutationFn: createJob,
     onSuccess: (job) => navigate({ to: "/jobs/$jobId/metrics", params: { jobId: job.id } }),
@@ -92,13 +94,14 @@ export function NewJobPage() {
         ) : (
           <Notice tone="warn">There is no kind {JSON.stringify(draft.kind)}; choose one above.</Notice>
         )}
+        {!may && <Notice>This takes a key whose scope is write; the one that you are signed in with reads.</Notice>}
         {error && <Failure error={error} />}
         {plan && <PlanCard plan={plan} />}
         <div className={css.submit}>
-          <Button look="primary" type="submit" disabled={submission.isPending || broken}>
+          <Button look="primary" type="submit" disabled={submission.isPending || broken || !may}>
             Create the job
           </Button>
-          <Button disabled={dryRun.isPending || broken} onClick={() => dryRun.mutate(draft)}>
+          <Button disabled={dryRun.isPending || broken || !may} onClick={() => dryRun.mutate(draft)}>
             {dryRun.isPending ? "Planning …" : "Dry run"}
           </Button>
         </div>

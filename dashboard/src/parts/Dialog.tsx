@@ -9,10 +9,12 @@ interface Props {
   children: ReactNode;
   /** The title is only for readers; `children` begin at the edge. */
   bare?: boolean;
+  /** A press beside it does not close it: what it shows is not to be had again. */
+  firm?: boolean;
 }
 
 /** The browser's own dialog: it keeps the focus, and Esc or a press beside it closes it. */
-export function Dialog({ title, onClose, children, bare }: Props) {
+export function Dialog({ title, onClose, children, bare, firm }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => dialog.current?.showModal(), []);
   return (
@@ -22,7 +24,7 @@ export function Dialog({ title, onClose, children, bare }: Props) {
       className={css.dialog}
       aria-label={title}
       onClose={onClose}
-      onClick={(event) => event.target === dialog.current && dialog.current.close()}
+      onClick={(event) => !firm && event.target === dialog.current && dialog.current.close()}
     >
       {bare ? (
         children

@@ -1,7 +1,7 @@
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
 import { lastAnswerAt, useReach } from "../api/reach";
-import { type Session, signOut } from "../api/session";
+import { type Session, signOut, useMay } from "../api/session";
 import { clock } from "../format";
 import { Button } from "../parts/Button";
 import { Icon } from "../parts/Icon";
@@ -91,6 +91,7 @@ function Who({ session }: { session: Session }) {
       <span className="muted">
         {session.key?.name} <code>{session.key?.prefix}…</code>
       </span>
+      {!useMay("write") && <span className="muted">this key only reads</span>}
       <Button look="plain" className={css.leave} onClick={leave}>
         Sign out
       </Button>

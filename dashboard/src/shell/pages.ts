@@ -14,4 +14,5 @@ export const PAGES: readonly PageEntry[] = [
   { title: "Models", to: "/models", key: "m" },
   { title: "Compare", to: "/compare", key: "c" },
   { title: "Workers and queue", to: "/workers", key: "w" },
+  { title: "API keys", to: "/keys", key: "k" },
 ];

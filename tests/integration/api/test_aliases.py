@@ -5,6 +5,7 @@ import pytest
 
 from db import keys, leases
 from db.models import Artifact
+from db.scopes import Scope
 from db.state import JobState
 from tests.integration.api.live import CHAT, SECRET, Live, claimed, client, error, published, upload
 
@@ -110,13 +111,14 @@ def test_a_second_version_is_held_against_the_first_and_rolled_back_in_one_call(
 
 def test_a_force_takes_an_admins_key_and_is_noted(live: Live, base: Artifact):
     tuned(live, "urgent", base)
-    assert error(promote(live, "urgent/1", force=True), 403)["param"] == "force"
+    wanted = {"model": "urgent/1", "alias": "production", "force": True}
     with live.database.write() as session:
-        _, token = keys.create(session, live.project_id, "admin", SECRET, admin=True)
-    with client(live.url, token) as admin:
-        turned = admin.post("/v1/aliases", json={"model": "urgent/1", "alias": "production", "force": True}).json()
-        assert turned["turn"]["forced"] is True
-        (noted,) = admin.get("/v1/audit", params={"object_id": turned["artifact_id"]}).json()["data"]
+        _, token = keys.create(session, live.project_id, "writer", SECRET, scope=Scope.WRITE)
+    with client(live.url, token) as writer:
+        assert error(writer.post("/v1/aliases", json=wanted), 403)["param"] == "admin"
+    turned = live.mine.post("/v1/aliases", json=wanted).json()
+    assert turned["turn"]["forced"] is True
+    (noted,) = live.mine.get("/v1/audit", params={"object_id": turned["artifact_id"]}).json()["data"]
     assert noted["action"] == "alias.force"
 
 

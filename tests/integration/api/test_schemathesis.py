@@ -66,6 +66,10 @@ include-name = "POST /v1/preview"
 checks.positive_data_acceptance.enabled = false
 
 [[operations]]
+include-name = "GET /v1/spend"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
 include-path-regex = "^/v1/models/"
 parameters = {{ "path.reference" = "fuzzed" }}
 

@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, inspect, select, text
 from db import (
     artifacts,
     audit,
+    budgets,
     evals,
     files,
     intents,
@@ -52,6 +53,7 @@ def fill(url: str) -> None:
         hook = ["fine_tuning.job.succeeded"]
         webhooks.add(s, project.id, name="hook", url="https://example.com/", event_types=hook)
         key, _ = keys.create(s, project.id, "laptop", b"secret")
+        budgets.put(s, project.id, key.id, money=1.0)
         assert intents.take(s, intents.Ask(key.id, "/v1/jobs", None, "b" * 64, retry=False)) is None
         files.add(
             s, project.id, filename="a", purpose="evals", size_bytes=1, sha256="a" * 64, format="chat", row_count=1

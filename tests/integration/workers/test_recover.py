@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from db import evals, files, jobs, leases, orders, outbox
-from db.models import File
+from db import budgets, evals, files, jobs, leases, orders, outbox
+from db.models import Attempt, File
 from db.state import JobState
 from tests.integration.workers.workplace import Workplace, wait_until
 from tests.servers import free_port
@@ -99,6 +99,24 @@ def test_a_job_that_was_to_be_cancelled_when_its_worker_was_lost_is_cancelled(wo
     workplace.cancel(job_id)
     recover.bring_back(workplace.database, workplace.settings)
     assert workplace.job(job_id).state == "cancelled"
+
+
+def test_jobs_whose_budget_is_used_up_save_and_pause_and_say_why(workplace: Workplace) -> None:
+    change(workplace, price_per_hour=36.0)
+    running, waiting = workplace.submit_tiny(), workplace.submit_tiny()
+    with workplace.database.write() as s:
+        budgets.put(s, workplace.project_id, workplace.project_id, money=1.0)
+        claim = leases.claim(s, running, worker="w", lease_s=60)
+        assert claim is not None
+        leases.begin_running(s, running, claim.fence)
+    assert recover.hold_overdrawn(workplace.database, workplace.settings) == 0
+    with workplace.database.write() as s:
+        s.get_one(Attempt, (running, 1)).started_at -= 120
+    assert recover.hold_overdrawn(workplace.database, workplace.settings) == 2
+    assert [workplace.job(job_id).state for job_id in (running, waiting)] == ["pausing", "paused"]
+    (told,) = workplace.records(running, "over_budget")
+    assert f"the budget of money of {workplace.project_id} for this month, 1.00, is used up" in (told.message or "")
+    assert recover.hold_overdrawn(workplace.database, workplace.settings) == 0
 
 
 def test_a_message_that_nobody_acted_on_is_sent_again(workplace: Workplace) -> None:

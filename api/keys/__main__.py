@@ -5,17 +5,23 @@ import sys
 import time
 
 from api.settings import ApiSettings, key_secret
-from db import keys, projects
+from db import audit, keys, projects
 from db.models import ApiKey
+from db.scopes import Scope
 from db.session import Database, Session
 from db.settings import StorageSettings
 
 _ABOUT = """\
 API keys and their projects, on the database that TRAINYARD_HOME or TRAINYARD_DATABASE_URL names.
 
-  list                                 every key of every project; tokens are not kept, so none is shown
-  create --project NAME --name NAME    a new key; its token is printed once, on stdout. The project is made if new
-  revoke KEY_ID                        the key opens nothing a second from now
+  list                                               every key of every project; tokens are not kept, so none is shown
+  create --project NAME --name NAME [--scope SCOPE]  a new key; its token is printed once, on stdout. The project is
+                                                     made if new. Each scope holds those before it:
+           read       sees what the project has
+           write      makes, changes and deletes it
+           admin      makes and revokes the project's keys
+           operator   sees figures and the audit log of all projects
+  revoke KEY_ID                                      the key opens nothing a second from now
 """
 
 
@@ -29,9 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     creating = verbs.add_parser("create", help="make a key; the token is printed once")
     creating.add_argument("--project", required=True, help="what the key opens; made if it is new")
     creating.add_argument("--name", required=True, help="who or what the key is for")
-    creating.add_argument(
-        "--admin", action="store_true", help="it opens what concerns all projects too: audit, metrics"
-    )
+    creating.add_argument("--scope", type=Scope, choices=list(Scope), default=Scope.ADMIN, help="admin when left out")
     verbs.add_parser("revoke", help="revoke a key").add_argument("key_id", metavar="KEY_ID")
     asked = parser.parse_args(arguments)
     storage = StorageSettings()
@@ -40,24 +44,25 @@ def main(arguments: list[str] | None = None) -> int:
         with database.write() as session:
             if asked.verb == "create":
                 secret = key_secret(ApiSettings(), storage.home)
-                return _create(session, asked.project, asked.name, secret, admin=asked.admin)
+                return _create(session, asked.project, asked.name, secret, asked.scope)
             return _revoke(session, asked.key_id) if asked.verb == "revoke" else _list(session)
     finally:
         database.close()
 
 
 def _list(session: Session) -> int:
-    _tell("id", "project", "name", "begins with", "created", "revoked")
+    _tell("id", "project", "name", "scope", "begins with", "created", "last used", "revoked")
     for project in projects.list_all(session):
         for key in keys.list_keys(session, project.id):
-            times = (_moment(key.created_at), _moment(key.revoked_at))
-            _tell(key.id, project.name, key.name, key.prefix, *times)
+            times = (_moment(moment) for moment in (key.created_at, key.last_used_at, key.revoked_at))
+            _tell(key.id, project.name, key.name, key.scope, key.prefix, *times)
     return 0
 
 
-def _create(session: Session, project_name: str, name: str, secret: bytes, *, admin: bool) -> int:
+def _create(session: Session, project_name: str, name: str, secret: bytes, scope: Scope) -> int:
     project = projects.by_name(session, project_name) or projects.create(session, project_name)
-    key, token = keys.create(session, project.id, name, secret, admin=admin)
+    key, token = keys.create(session, project.id, name, secret, scope=scope)
+    audit.note_operator(session, project.id, "key.create", key.id, {"name": name, "scope": scope.value})
     sys.stderr.write(f"{key.id} of project {project.name}; its token is not kept and is shown this once:\n")
     _tell(token)
     return 0
@@ -68,6 +73,7 @@ def _revoke(session: Session, key_id: str) -> int:
     if key is None or not keys.revoke(session, key.project_id, key_id):
         sys.stderr.write(f"there is no key {key_id!r} that is not revoked; `python -m api.keys list` shows them\n")
         return 1
+    audit.note_operator(session, key.project_id, "key.revoke", key_id, {"name": key.name, "scope": key.scope})
     _tell(key_id)
     return 0
 

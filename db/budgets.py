@@ -1,0 +1,142 @@
+"""Budgets: whether a project and a key may use more, decided in the transaction that would use it."""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import exists, func, or_, select
+from sqlalchemy.orm import Session
+
+from db import spend
+from db.models import ApiKey, Artifact, Budget, File, Job
+from db.state import JobState
+
+_HOUR_S = 3600.0
+_ACTIVE = (JobState.QUEUED, JobState.PREPARING, JobState.RUNNING)
+
+
+class Excess(NamedTuple):
+    """An amount of a budget that is used up, or would be: `used` is what was before."""
+
+    owner_id: str
+    amount: str
+    most: float
+    used: float
+
+
+class Use(NamedTuple):
+    """What a project or a key uses now; the seconds are this month's."""
+
+    worker_s: float
+    active_jobs: int
+    storage_bytes: int
+
+
+def put(s: Session, project_id: str, owner_id: str, **amounts: Any) -> Budget:
+    """Set amounts of the budget of a project or a key; those that are not named stay, None lifts one."""
+    budget = s.get(Budget, owner_id) or Budget(owner_id=owner_id, project_id=project_id)
+    for name, most in amounts.items():
+        setattr(budget, name, most)
+    s.add(budget)
+    s.flush()
+    return budget
+
+
+def get(s: Session, owner_id: str) -> Budget | None:
+    return s.get(Budget, owner_id)
+
+
+def list_of(s: Session, project_id: str) -> list[Budget]:
+    """The budget of a project and those of its keys."""
+    return list(s.scalars(select(Budget).where(Budget.project_id == project_id).order_by(Budget.owner_id)))
+
+
+def limits(s: Session, key: ApiKey) -> bool:
+    """Whether the key or its project has a budget."""
+    return s.execute(select(exists().where(Budget.owner_id.in_((key.id, key.project_id))))).scalar_one()
+
+
+def use(s: Session, project_id: str, owner_id: str) -> Use:
+    """What the owner of a budget uses."""
+    key_id = _key_of(project_id, owner_id)
+    worker_s = spend.this_month(s, project_id, key_id)
+    return Use(worker_s, _active_jobs(s, project_id, key_id), _storage_bytes(s, project_id, key_id))
+
+
+def excess(
+    s: Session, project_id: str, key_id: str, *, price_per_hour: float | None, jobs: int = 0, new_bytes: int = 0
+) -> Excess | None:
+    """The first amount that so many more jobs or bytes would exceed, of the project's budget or the key's.
+
+    Until the transaction ends, nobody else is told that there is room. Without a price no money is counted.
+    """
+    owners = select(Budget).where(Budget.owner_id.in_((project_id, key_id))).order_by(Budget.owner_id)
+    for budget in s.scalars(owners.with_for_update()):
+        over = (jobs and _spent(s, budget, price_per_hour)) or _crowded(s, budget, jobs, new_bytes)
+        if over:
+            return over
+    return None
+
+
+def overdrawn(s: Session, price_per_hour: float | None) -> list[tuple[Job, Excess]]:
+    """Jobs that wait or run though the time or the money of a budget is used up."""
+    found = []
+    for budget in s.scalars(select(Budget).where(or_(Budget.worker_s.is_not(None), Budget.money.is_not(None)))):
+        over = _spent(s, budget, price_per_hour)
+        if over:
+            query = select(Job).where(Job.project_id == budget.project_id, Job.state.in_(_ACTIVE))
+            key_id = _key_of(budget.project_id, budget.owner_id)
+            found += [(job, over) for job in s.scalars(query) if key_id in {None, job.key_id}]
+    return found
+
+
+def _spent(s: Session, budget: Budget, price_per_hour: float | None) -> Excess | None:
+    """What of the month's time or money is used up."""
+    if budget.worker_s is None and budget.money is None:
+        return None
+    worker_s = spend.this_month(s, budget.project_id, _key_of(budget.project_id, budget.owner_id))
+    if budget.worker_s is not None and worker_s >= budget.worker_s:
+        return Excess(budget.owner_id, "worker_s", budget.worker_s, worker_s)
+    money = worker_s / _HOUR_S * (price_per_hour or 0.0)
+    if budget.money is not None and price_per_hour is not None and money >= budget.money:
+        return Excess(budget.owner_id, "money", budget.money, money)
+    return None
+
+
+def _crowded(s: Session, budget: Budget, jobs: int, new_bytes: int) -> Excess | None:
+    """Whether so many more jobs, or bytes, are too many. A job needs some room for what it makes."""
+    key_id = _key_of(budget.project_id, budget.owner_id)
+    if budget.active_jobs is not None and jobs:
+        active = _active_jobs(s, budget.project_id, key_id)
+        if active + jobs > budget.active_jobs:
+            return Excess(budget.owner_id, "active_jobs", budget.active_jobs, active)
+    if budget.storage_bytes is not None:
+        stored = _storage_bytes(s, budget.project_id, key_id)
+        if stored + max(new_bytes, jobs) > budget.storage_bytes:
+            return Excess(budget.owner_id, "storage_bytes", budget.storage_bytes, stored)
+    return None
+
+
+def _key_of(project_id: str, owner_id: str) -> str | None:
+    return None if owner_id == project_id else owner_id
+
+
+def _active_jobs(s: Session, project_id: str, key_id: str | None) -> int:
+    """Jobs that wait or run."""
+    counted = 0
+    for active in (Job.state == JobState.QUEUED, Job.lease_expires_at.is_not(None)):
+        query = select(func.count()).select_from(Job).where(active, Job.project_id == project_id)
+        counted += s.execute(query if key_id is None else query.where(Job.key_id == key_id)).scalar_one()
+    return counted
+
+
+def _storage_bytes(s: Session, project_id: str, key_id: str | None) -> int:
+    """Of files, and of what jobs made, that are not deleted. Equal bytes are stored once and count for each."""
+    kept = select(func.coalesce(func.sum(File.size_bytes), 0)).where(
+        File.project_id == project_id, File.deleted_at.is_(None)
+    )
+    made = select(func.coalesce(func.sum(Artifact.size_bytes), 0)).where(
+        Artifact.project_id == project_id, Artifact.deleted_at.is_(None)
+    )
+    if key_id is not None:
+        kept = kept.where(File.key_id == key_id)
+        made = made.join(Job, Job.id == Artifact.job_id).where(Job.key_id == key_id)
+    return int(s.execute(kept).scalar_one()) + int(s.execute(made).scalar_one())

@@ -1,0 +1,22 @@
+"""Spend: the time of workers that was used, by day."""
+
+from sqlalchemy import ForeignKey
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.row import Row
+
+
+class Spend(Row):
+    """What the attempts that ended on one day took of workers. `day` counts from 1 January 1970, in UTC.
+
+    `key_id` is empty for jobs from before they knew it.
+    """
+
+    __tablename__ = "spend"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    worker_s: Mapped[float]
+    attempts: Mapped[int]

@@ -1,0 +1,73 @@
+"""Spend: an attempt is entered on the day it ends, in that transaction; what still runs is counted as it stands."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+from sqlalchemy import func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from db import clock
+from db.models import Attempt, Job, Spend
+
+DAY_S = 86_400
+By = Literal["project", "key", "kind", "day"]
+_BY: dict[str, Any] = {"project": Spend.project_id, "key": Spend.key_id, "kind": Spend.kind, "day": Spend.day}
+_INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class Group(NamedTuple):
+    """What a project, a key, a kind or a day used."""
+
+    of: str | int
+    worker_s: float
+    attempts: int
+
+
+def book(s: Session, job_id: str, started_at: float, ended_at: float) -> None:
+    """Enter an attempt that has just ended."""
+    project_id, key_id, kind = s.execute(select(Job.project_id, Job.key_id, Job.kind).where(Job.id == job_id)).one()
+    row = {"project_id": project_id, "key_id": key_id or "", "kind": kind, "day": int(ended_at // DAY_S)}
+    took = _INSERT[clock.dialect(s)](Spend).values(row | {"worker_s": max(0.0, ended_at - started_at), "attempts": 1})
+    more = {"worker_s": Spend.worker_s + took.excluded.worker_s, "attempts": Spend.attempts + 1}
+    s.execute(took.on_conflict_do_update(index_elements=list(row), set_=more))
+
+
+def this_month(s: Session, project_id: str, key_id: str | None = None) -> float:
+    """The seconds of workers that a project, or a key of it, has used since the month began, those that run included."""
+    now = clock.now(s)
+    entered = select(func.coalesce(func.sum(Spend.worker_s), 0.0)).where(
+        Spend.project_id == project_id, Spend.day >= first_of_month(now)
+    )
+    running = (
+        select(func.coalesce(func.sum(now - Attempt.started_at), 0.0))
+        .join(Job, (Job.id == Attempt.job_id) & (Job.fence == Attempt.number))
+        .where(Job.lease_expires_at.is_not(None), Job.project_id == project_id)
+    )
+    if key_id is not None:
+        entered, running = entered.where(Spend.key_id == key_id), running.where(Job.key_id == key_id)
+    return s.execute(entered).scalar_one() + s.execute(running).scalar_one()
+
+
+def report(
+    s: Session,
+    by: By,
+    *,
+    since: int,
+    until: int,
+    project_id: str | None = None,
+    key_id: str | None = None,
+    kind: str | None = None,
+) -> list[Group]:
+    """What was used on the days from `since` to `until`, both included, of all projects if none is named."""
+    column = _BY[by]
+    query = select(column, func.sum(Spend.worker_s), func.sum(Spend.attempts)).where(Spend.day.between(since, until))
+    for filtered, wanted in ((Spend.project_id, project_id), (Spend.key_id, key_id), (Spend.kind, kind)):
+        if wanted is not None:
+            query = query.where(filtered == wanted)
+    return [Group(*row) for row in s.execute(query.group_by(column).order_by(column))]
+
+
+def first_of_month(now: float) -> int:
+    """The day on which the month began."""
+    return int(datetime.fromtimestamp(now, UTC).replace(day=1).timestamp() // DAY_S)

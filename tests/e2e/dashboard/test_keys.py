@@ -1,0 +1,102 @@
+"""API keys: scoped, shown once, revoked; and what a key that only reads is offered."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.e2e.dashboard.conftest import Open, Screen
+from tests.e2e.dashboard.jobs import make_job
+from tests.e2e.service import Service
+
+
+def make_key(page: Page, name: str, scope: str) -> str:
+    """Make one in the dialog; the token that it then shows."""
+    page.get_by_role("button", name="New key").click()
+    dialog = page.get_by_role("dialog", name="New key")
+    dialog.get_by_label("Name").fill(name)
+    dialog.get_by_role("radio", name=re.compile(f"^{scope} ")).check()
+    dialog.get_by_role("button", name="Make the key").click()
+    expect(dialog).to_contain_text("Copy the key now")
+    return dialog.get_by_text(re.compile("^ty-")).inner_text()
+
+
+def status(service: Service, token: str, method: str, path: str) -> int:
+    url = service.state()["url"] + path
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.request(method, url, headers=headers, json={}, trust_env=False).status_code
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
+def test_keys_are_scoped_shown_once_and_revoked(
+    service: Service, screen: Open, shots: Path, theme: str, width: int
+) -> None:
+    opened = screen("/keys", theme, width)
+    page, name = opened.page, f"notebook {theme}"
+    token = make_key(page, name, "read")
+    page.get_by_role("button", name="Copy the key").click()
+    assert page.evaluate("navigator.clipboard.readText()") == token
+    page.screenshot(path=shots / f"keys-new-{theme}-{width}.png")
+    opened.check()
+    page.mouse.click(2, 2)  # beside the dialog
+    page.get_by_role("button", name="I have it").click()
+    assert token not in page.content()
+
+    assert status(service, token, "GET", "/v1/jobs") == 200
+    assert status(service, token, "POST", "/v1/jobs") == 403
+    row = page.get_by_role("row", name=re.compile(name))
+    expect(row).to_contain_text("read")
+    page.reload()
+    expect(row).to_contain_text(token[:9])
+    assert token not in page.content()
+    page.screenshot(path=shots / f"keys-{theme}-{width}.png", full_page=True)
+    opened.check()
+
+    row.get_by_role("button", name="Revoke").click()
+    page.get_by_role("dialog", name="Revoke this key?").get_by_role("button", name="Revoke the key").click()
+    expect(row).to_contain_text("revoked")
+    expect(row.get_by_role("button")).to_have_count(0)
+    page.wait_for_timeout(1000)
+    assert status(service, token, "GET", "/v1/jobs") == 401
+
+
+def test_the_key_that_one_is_signed_in_with_cannot_be_revoked(screen: Open) -> None:
+    row = screen("/keys").page.get_by_role("row", name=re.compile("in use here"))
+    expect(row).to_contain_text("operator")
+    expect(row.get_by_role("button")).to_have_count(0)
+
+
+@pytest.fixture
+def reading(service: Service, browser: Browser) -> Iterator[Screen]:
+    """A tab whose user has signed in with a key that only reads."""
+    with service.http() as http:
+        token = http.post("/v1/keys", json={"name": "reader", "scope": "read"}).json()["token"]
+    context = browser.new_context(reduced_motion="reduce")
+    opened = Screen(context.new_page(), service.state()["url"])
+    page = opened.open(f"/#key={token}")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("navigation", name="Pages").wait_for()
+    yield opened
+    context.close()
+
+
+def test_a_key_that_only_reads_is_not_offered_what_it_may_not_do(service: Service, reading: Screen) -> None:
+    job_id, page = make_job(service, "watched"), reading.page
+    expect(page.get_by_text("this key only reads")).to_be_visible()
+    expect(page.get_by_role("link", name="New job")).to_have_count(0)
+    reading.open(f"/jobs/{job_id}/metrics")
+    expect(page.get_by_role("heading", name="watched")).to_be_visible()
+    for name in ("Pause", "Cancel"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+    reading.open("/datasets")
+    expect(page.get_by_role("row", name=re.compile("text.txt")).first).to_be_visible()
+    expect(page.get_by_role("button", name="Choose a file")).to_have_count(0)
+    reading.open("/jobs/new")
+    expect(page.get_by_text("This takes a key whose scope is write")).to_be_visible()
+    expect(page.get_by_role("button", name="Create the job")).to_be_disabled()
+    reading.open("/keys")
+    expect(page.get_by_text("Keys are made and revoked with a key whose scope is admin")).to_be_visible()
+    reading.check()

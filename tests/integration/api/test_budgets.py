@@ -1,0 +1,159 @@
+"""Budgets over HTTP: what is over is refused with the amount named; what was used is told."""
+
+import time
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from api import projects as console
+from db import audit, budgets, keys
+from db.models import Attempt
+from db.scopes import Scope
+from tests.integration.api.live import (
+    SECRET,
+    Live,
+    claimed,
+    client,
+    error,
+    pretrain_spec,
+    settled,
+    text_file,
+    upload,
+)  # fmt: skip
+
+
+@pytest.fixture
+def limited(live: Live, request: pytest.FixtureRequest):
+    """A key of `mine` that may write, with a budget, and its client."""
+    with live.database.write() as session:
+        key, token = keys.create(session, live.project_id, request.node.name, SECRET, scope=Scope.WRITE)
+    with client(live.url, token) as asking:
+        yield key.id, asking
+
+
+def grant(live: Live, key_id: str, **amounts) -> None:
+    answer = live.mine.put(f"/v1/keys/{key_id}/budget", json=amounts)
+    assert answer.status_code == 200, answer.text
+
+
+def submit(asking: httpx.Client, file_id: str) -> httpx.Response:
+    return asking.post("/v1/jobs", json=pretrain_spec(file_id))
+
+
+def used(live: Live, asking: httpx.Client, file_id: str, seconds: float) -> str:
+    """A job of that key that took so long."""
+    job_id = submit(asking, file_id).json()["id"]
+    fence = claimed(live, job_id)
+    with live.database.write() as session:
+        session.get_one(Attempt, (job_id, fence)).started_at -= seconds
+    settled(live, job_id, fence)
+    return job_id
+
+
+def test_a_job_over_the_budget_of_its_key_is_refused_with_the_amount(live: Live, limited):
+    key_id, asking = limited
+    grant(live, key_id, worker_s=100)
+    file_id = text_file(live.mine)
+    used(live, asking, file_id, 120)
+    answer = submit(asking, file_id)
+    told = error(answer, 403)
+    assert (told["code"], told["param"]) == ("over_budget", "worker_s")
+    assert f"{key_id} may use 100 seconds of workers a month and has used 12" in told["message"]
+    assert answer.headers["x-should-retry"] == "false"
+    assert submit(live.mine, file_id).status_code == 201  # others of the project go on
+    grant(live, key_id)
+    time.sleep(1)
+    assert submit(asking, file_id).status_code == 201
+
+
+def test_creates_of_openais_clients_count_too(live: Live, limited):
+    key_id, asking = limited
+    grant(live, key_id, active_jobs=0)
+    body = {"model": "none", "training_file": upload(live.mine).json()["id"]}
+    headers = {"x-stainless-retry-count": "1"}
+    assert error(asking.post("/v1/fine_tuning/jobs", json=body, headers=headers), 403)["param"] == "active_jobs"
+
+
+def test_a_paused_job_does_not_go_on_while_it_is_over_budget(live: Live, limited):
+    key_id, asking = limited
+    grant(live, key_id, active_jobs=1)
+    file_id = text_file(live.mine)
+    first = submit(asking, file_id).json()["id"]
+    assert asking.post(f"/v1/jobs/{first}/pause").status_code == 200
+    second = submit(asking, file_id).json()["id"]
+    assert error(asking.post(f"/v1/jobs/{first}/resume"), 403)["code"] == "over_budget"
+    asking.post(f"/v1/jobs/{second}/cancel")
+    assert asking.post(f"/v1/jobs/{first}/resume").json()["status"] == "queued"
+
+
+def test_a_file_over_the_budget_of_storage_is_not_kept(live: Live, limited):
+    key_id, asking = limited
+    grant(live, key_id, storage_bytes=10)
+    assert error(upload(asking), 403)["param"] == "storage_bytes"
+    assert upload(asking, b"to be\n", "pretrain", "a.txt").status_code == 201
+    (told,) = [row for row in asking.get("/v1/budgets").json()["data"] if row["owner_id"] == key_id]
+    assert (told["storage_bytes"], told["used"]["storage_bytes"]) == (10, 6)
+
+
+def test_what_was_used_is_told_by_key_kind_and_day(live: Live, limited):
+    key_id, asking = limited
+    used(live, asking, text_file(live.mine), 90)
+    mine = {"key_id": key_id}
+    for by, of in (("key", key_id), ("kind", "pretrain"), ("day", str(datetime.now(UTC).date()))):
+        report = asking.get("/v1/spend", params=mine | {"by": by}).json()
+        assert [(row["of"], row["attempts"], row["cost"]) for row in report["data"]] == [(of, 1, None)]
+        assert report["worker_s"] == pytest.approx(90, abs=10)
+    assert live.theirs.get("/v1/spend", params=mine).json()["data"] == []
+
+
+def test_an_operators_key_sees_what_all_projects_used_and_others_do_not(live: Live, limited):
+    used(live, limited[1], text_file(live.mine), 1)
+    with live.database.write() as session:
+        _, token = keys.create(session, live.project_id, "operator", SECRET, scope=Scope.OPERATOR)
+    with client(live.url, token) as operator:
+        rows = operator.get("/v1/spend", params={"by": "project"}).json()["data"]
+    assert live.project_id in {row["of"] for row in rows}
+    assert error(live.theirs.get("/v1/spend", params={"project_id": live.project_id}), 404)
+
+
+@pytest.mark.parametrize(
+    ("params", "param"),
+    [
+        ({"since": "2026-02-30"}, "since"),
+        ({"since": "2026-03-02", "until": "2026-03-01"}, "since"),
+        ({"by": "colour"}, "by"),
+    ],
+)
+def test_days_that_cannot_be_told_of_are_refused(live: Live, params: dict, param: str):
+    assert error(live.mine.get("/v1/spend", params=params), 422)["param"] == param
+
+
+@pytest.mark.parametrize("amount", [{"worker_s": -1}, {"active_jobs": 1.5}, {"money": "much"}, {"time": 1}])
+def test_a_budget_that_is_none_is_refused_with_the_place(live: Live, limited, amount: dict):
+    assert error(live.mine.put(f"/v1/keys/{limited[0]}/budget", json=amount), 422)["param"] == next(iter(amount))
+
+
+def test_a_key_that_writes_cannot_raise_its_own_budget(live: Live, limited):
+    assert error(limited[1].put(f"/v1/keys/{limited[0]}/budget", json={}), 403)["param"] == "admin"
+
+
+def test_the_operator_sets_a_projects_budget_and_the_audit_log_tells(
+    live: Live, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("TRAINYARD_DATABASE_URL", live.database.url)
+    name = live.theirs.get("/v1/me").json()["project"]["name"]
+    project_id = live.theirs.get("/v1/me").json()["project"]["id"]
+    assert console.main(["budget", name, "--active-jobs", "0", "--money", "2.5"]) == 0
+    assert f"{project_id}\tany\t2.5\t0\tany" in capsys.readouterr().out
+    time.sleep(1)
+    assert error(submit(live.theirs, text_file(live.theirs)), 403)["param"] == "active_jobs"
+    with live.database.read() as session:
+        (entry,) = audit.page(session, after=None, limit=1, object_id=project_id)[0]
+    assert (entry.action, entry.key_id, entry.details) == ("budget.set", None, {"active_jobs": 0, "money": 2.5})
+    assert console.main(["budget", name, "--active-jobs", "-1"]) == 0
+    time.sleep(1)
+    assert submit(live.theirs, text_file(live.theirs)).status_code == 201
+    with live.database.read() as session:
+        assert budgets.get(session, project_id).active_jobs is None
+    assert console.main(["budget", "nobody"]) == 1
