@@ -35,6 +35,7 @@ from api.signing import Signer
 from api.spend.routes import router as spend
 from api.stream.feed import Feed
 from api.stream.routes import router as stream
+from db.columns import Shelf
 from db.session import Database
 from db.settings import StorageSettings, WebhookSettings
 from db.signing import Signing
@@ -66,6 +67,7 @@ def create_app(
     app.state.service = Service(
         settings=settings,
         database=database,
+        shelf=Shelf(),
         blobs=storage.open_blobs(),
         keyring=Keyring(database, secret, Rates(settings.requests_per_minute)),
         feed=Feed(database),

@@ -14,6 +14,7 @@ from api.settings import ApiSettings
 from api.signing import Signer
 from api.stream.feed import Feed
 from db.blobs import BlobStore
+from db.columns import Shelf
 from db.receivers import Receivers
 from db.session import Database
 from db.signing import Signing
@@ -35,6 +36,7 @@ class Service:
 
     settings: ApiSettings
     database: Database
+    shelf: Shelf
     blobs: BlobStore
     keyring: Keyring
     feed: Feed

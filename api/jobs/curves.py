@@ -12,8 +12,9 @@ def curve(
 ) -> CurveObject:
     """Raises ApiError 404 when the project has no such job; a figure that it never told has no points."""
     with service.database.read() as session:
-        find(session, caller, job_id)
-        found = curves.curve(session, job_id, split=split, name=name, points=points, smoothing=smoothing)
+        job = find(session, caller, job_id)
+        with service.shelf.take(session, job, split) as columns:
+            found = curves.curve(columns, name=name, points=points, smoothing=smoothing)
     return CurveObject(
         metric=name,
         split=split,

@@ -1,0 +1,135 @@
+"""Columns: the figures of runs by step, kept in memory.
+
+Reading the rows of a long run takes fifty times as long as thinning its curve, and a page asks for the same run again
+and again: for each figure, for each smoothing, for what is new.
+"""
+
+import math
+import threading
+from array import array
+from bisect import bisect_left
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.models import Job, Metric
+
+UNTOLD = math.inf
+"""What stands for a figure that a step does not tell; one that was not finite is NaN. The database holds neither."""
+
+_BATCH_ROWS = 2000
+_MOST_CELLS = 8_000_000
+
+
+class Columns:
+    """One split of a run: `figures[name][index]` is the figure of the step `steps[index]`."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.steps = array("q")
+        self.times = array("d")
+        self.figures: dict[str, array[float]] = {}
+        self.last_seq = 0
+        self._seen_seq = 0
+
+    @property
+    def cells(self) -> int:
+        return len(self.steps) * (2 + len(self.figures))
+
+    def bring_up(self, s: Session, job: Job, split: str) -> None:
+        """Read what the run has told since the last time; nothing is read when that is nothing."""
+        if job.last_seq <= self._seen_seq:
+            return
+        try:
+            if self.steps:
+                self._add_news(s, job.id, split)
+            else:
+                self._read_all(s, job.id, split)
+        except BaseException:
+            self._forget()  # half of the rows would pass for all of them
+            raise
+        self._seen_seq = job.last_seq
+
+    def _read_all(self, s: Session, job_id: str, split: str) -> None:
+        query = select(Metric.step, Metric.created_at, Metric.values, Metric.seq)
+        query = query.where(Metric.job_id == job_id, Metric.split == split).order_by(Metric.step)
+        for step, time, values, seq in s.execute(query.execution_options(yield_per=_BATCH_ROWS)):
+            self._append(step, time, values)
+            self.last_seq = max(self.last_seq, seq)
+
+    def _add_news(self, s: Session, job_id: str, split: str) -> None:
+        # Without the split in it, the query goes by the index of `seq` and not through the whole run.
+        query = select(Metric.step, Metric.created_at, Metric.values, Metric.seq, Metric.split)
+        query = query.where(Metric.job_id == job_id, Metric.seq > self.last_seq)
+        news = {row.step: row for row in s.execute(query) if row.split == split}
+        if not news:
+            return
+        rows = self._cut(min(news)) | {step: (row.created_at, row.values) for step, row in news.items()}
+        for step in sorted(rows):
+            self._append(step, *rows[step])
+        self.last_seq = max(row.seq for row in news.values())
+
+    def _append(self, step: int, time: float, values: Mapping[str, float | None]) -> None:
+        before = len(self.steps)
+        self.steps.append(step)
+        self.times.append(time)
+        for name, value in values.items():
+            if name not in self.figures:
+                self.figures[name] = array("d", [UNTOLD]) * before
+            self.figures[name].append(math.nan if value is None else value)
+        if len(values) < len(self.figures):
+            for column in self.figures.values():
+                if len(column) == before:
+                    column.append(UNTOLD)
+
+    def _cut(self, step: int) -> dict[int, tuple[float, dict[str, float | None]]]:
+        """Take away the rows from a step on: after a resume they are told again, one after the other."""
+        start = bisect_left(self.steps, step)
+        rows = {
+            self.steps[index]: (
+                self.times[index],
+                {
+                    name: None if math.isnan(column[index]) else column[index]
+                    for name, column in self.figures.items()
+                    if column[index] != UNTOLD
+                },
+            )
+            for index in range(start, len(self.steps))
+        }
+        for column in (self.steps, self.times, *self.figures.values()):
+            del column[start:]
+        return rows
+
+
+class Shelf:
+    """The columns of the runs that were asked for last, as many as `most_cells` figures allow."""
+
+    def __init__(self, most_cells: int = _MOST_CELLS) -> None:
+        self._most_cells = most_cells
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[tuple[str, str], Columns] = OrderedDict()
+
+    @contextmanager
+    def take(self, s: Session, job: Job, split: str) -> Iterator[Columns]:
+        """The run's columns as the session sees it; nobody else changes them meanwhile."""
+        key = (job.id, split)
+        with self._lock:
+            columns = self._kept.setdefault(key, Columns())
+            self._kept.move_to_end(key)
+        with columns.lock:
+            columns.bring_up(s, job, split)
+            self._make_room()
+            yield columns
+
+    def _make_room(self) -> None:
+        with self._lock:
+            cells = sum(columns.cells for columns in self._kept.values())
+            while cells > self._most_cells and len(self._kept) > 1:
+                _, oldest = self._kept.popitem(last=False)
+                cells -= oldest.cells
