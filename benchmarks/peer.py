@@ -36,5 +36,5 @@ def serve(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
         "--no-serve-artifacts", "--uvicorn-opts", "--no-access-log --log-level warning",
     ]  # fmt: skip
     with running(command, log=log, environment=_QUIET) as process:
-        wait_until(lambda: answers(port, "/health"), process, log)
+        wait_until(lambda: answers(port, "/health"), process, log, limit_s=300.0)
         yield process, port

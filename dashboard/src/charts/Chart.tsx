@@ -34,9 +34,10 @@ export interface ChartProps {
 }
 
 export function Chart(props: ChartProps) {
-  const { label, x, series, gaps = [], logX = false, logY = false, xValue, height = 260 } = props;
+  const { label, x, series, gaps = [], logX = false, logY = false, xName, height = 260 } = props;
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
+  const drawn = useRef<readonly Series[] | null>(null);
   const dark = useDark();
   const latest = useRef({ gaps, props });
   latest.current = { gaps, props };
@@ -46,19 +47,28 @@ export function Chart(props: ChartProps) {
   // biome-ignore lint/correctness/useExhaustiveDependencies: what the drawing looks like; its data come below
   useEffect(() => {
     const element = box.current!;
-    const made = new uPlot(options(element, latest.current, height, dark), data, element);
+    const made = new uPlot(options(element, latest, height, dark), data, element);
     plot.current = made;
-    const watch = new ResizeObserver(() => made.setSize({ width: element.clientWidth, height }));
+    drawn.current = series;
+    // A first size is told at once: drawing anew for it would be for nothing.
+    const watch = new ResizeObserver(() => {
+      if (made.width !== element.clientWidth) made.setSize({ width: element.clientWidth, height });
+    });
     watch.observe(element);
     return () => {
       watch.disconnect();
       made.destroy();
       plot.current = null;
     };
-  }, [shape, dark, height, xValue]);
+  }, [shape, dark, height]);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: new figures, new data
-  useEffect(() => plot.current?.setData(data), [x, series]);
+  useEffect(() => {
+    const label = box.current!.querySelector(".u-legend .u-label");
+    if (label && label.textContent !== xName) label.textContent = xName;
+    if (drawn.current !== series) plot.current?.setData(data);
+    drawn.current = series;
+  }, [x, series]);
 
   return <div ref={box} className={css.chart} role="img" aria-label={label} data-points={x.length} />;
 }
@@ -67,8 +77,10 @@ const positive = (value: number | null) => (value !== null && value > 0 ? value 
 
 type Latest = { gaps: readonly number[]; props: ChartProps };
 
-function options(element: HTMLElement, latest: Latest, height: number, dark: boolean): uPlot.Options {
-  const { series, logX, logY, xName, xValue, yValue = figure, group } = latest.props;
+/** What may change while the drawing stays is read from `latest` at each drawing. */
+function options(element: HTMLElement, latest: { current: Latest }, height: number, dark: boolean): uPlot.Options {
+  const { series, logX, logY, xName, yValue = figure, group } = latest.current.props;
+  const xValue = (at: number) => latest.current.props.xValue(at);
   const ink = inkOf(dark);
   const axis: uPlot.Axis = {
     stroke: ink.text,
@@ -89,13 +101,13 @@ function options(element: HTMLElement, latest: Latest, height: number, dark: boo
     ],
     series: [
       { label: xName, value: (_, at) => (at === null ? "–" : xValue(at)) },
-      ...series.map((one): uPlot.Series => drawn(one, dark, yValue)),
+      ...series.map((one): uPlot.Series => looking(one, dark, yValue)),
     ],
-    hooks: { draw: [(plot) => drawGaps(plot, latest, ink.bad)] },
+    hooks: { draw: [(plot) => drawGaps(plot, latest.current, ink.bad)] },
   };
 }
 
-function drawn({ name, look, faint, marks }: Series, dark: boolean, yValue: (y: number) => string): uPlot.Series {
+function looking({ name, look, faint, marks }: Series, dark: boolean, yValue: (y: number) => string): uPlot.Series {
   const { stroke, dash } = lookOf(look, dark);
   return {
     label: name,

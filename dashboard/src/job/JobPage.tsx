@@ -12,6 +12,7 @@ import { useTitle } from "../parts/title";
 import { Actions } from "./Actions";
 import css from "./JobPage.module.css";
 import { Following } from "./live";
+import { masked } from "./mask";
 import type { JobSearch } from "./search";
 import { sentence } from "./sentence";
 
@@ -100,7 +101,7 @@ function JobError({ error }: { error: NonNullable<Job["error"]> }) {
   return (
     <Notice tone="bad">
       <b>{error.code ?? error.class}</b>
-      <span>{error.message}</span>
+      <span>{masked(error.message ?? "")}</span>
       {error.mend && <span>{error.mend}</span>}
     </Notice>
   );

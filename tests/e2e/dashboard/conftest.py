@@ -3,14 +3,17 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from tests.e2e.dashboard.past import Past, fill, serve
 from tests.e2e.service import ROOT, Service
 
 AXE = ROOT / "dashboard" / "node_modules" / "axe-core" / "axe.min.js"
+expect.set_options(timeout=15_000)  # a busy machine is slow, not wrong; what has to be quick says its own limit
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
@@ -75,10 +78,13 @@ _SERIOUS = """
 @pytest.fixture(scope="module")
 def signed_in(browser: Browser, service: Service) -> dict:
     """What a context starts with once its user has signed in with the key."""
-    key = (service.home / "credentials").read_text().strip()
+    return sign_in(browser, service.state()["url"], (service.home / "credentials").read_text().strip())
+
+
+def sign_in(browser: Browser, url: str, key: str) -> dict:
     context = browser.new_context()
     page = context.new_page()
-    page.goto(f"{service.state()['url']}/#key={key}")
+    page.goto(f"{url}/#key={key}")
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("navigation", name="Pages").wait_for()
     state = context.storage_state()
@@ -92,6 +98,32 @@ Open = Callable[..., Screen]
 @pytest.fixture
 def screen(browser: Browser, service: Service, signed_in: dict) -> Iterator[Open]:
     """Opens tabs: `screen("/jobs", theme="dark", width=360)`."""
+    with tabs(browser, service.state()["url"], signed_in) as open_screen:
+        yield open_screen
+
+
+@pytest.fixture(scope="session")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
+    """A service with hundreds of runs in every state, and nobody who works on them."""
+    with serve(tmp_path_factory.mktemp("past") / "home") as serving:
+        fill(serving, 500)
+        yield serving
+
+
+@pytest.fixture(scope="module")
+def signed_in_past(browser: Browser, past: Past) -> dict:
+    return sign_in(browser, past.url, past.key)
+
+
+@pytest.fixture
+def past_screen(browser: Browser, past: Past, signed_in_past: dict) -> Iterator[Open]:
+    """Opens tabs on the service with a past."""
+    with tabs(browser, past.url, signed_in_past) as open_screen:
+        yield open_screen
+
+
+@contextmanager
+def tabs(browser: Browser, url: str, signed_in: dict) -> Iterator[Open]:
     contexts: list[BrowserContext] = []
 
     def open_screen(path: str, theme: str = "light", width: int = 1280) -> Screen:
@@ -104,7 +136,7 @@ def screen(browser: Browser, service: Service, signed_in: dict) -> Iterator[Open
         )
         contexts.append(context)
         context.set_default_timeout(15_000)
-        opened = Screen(context.new_page(), service.state()["url"])
+        opened = Screen(context.new_page(), url)
         opened.open(path)
         return opened
 

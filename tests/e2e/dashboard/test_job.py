@@ -2,9 +2,11 @@
 
 import hashlib
 import io
+import json
 import re
 import tarfile
 from pathlib import Path
+from statistics import median
 
 import pytest
 import yaml
@@ -47,6 +49,19 @@ def test_the_pill_and_the_figures_follow_a_running_job_to_its_end(service: Servi
     wait_ended(service, job_id)
     expect(page.get_by_role("main").get_by_text("succeeded", exact=True)).to_be_visible(timeout=2000)
     expect(page.get_by_role("img", name=re.compile("^Loss over 300 points"))).to_be_visible(timeout=2000)
+    assert median(errors_of_what_was_left(service, job_id)) <= 0.2
+
+
+def errors_of_what_was_left(service: Service, job_id: str) -> list[float]:
+    """How far off a job's own word on what was left was, as a share of it: from a quarter of the run to nine tenths."""
+    with service.http() as http:
+        rows = http.get(f"/v1/jobs/{job_id}/metrics", params={"split": "train"}).json()["data"]
+    last, end = rows[-1]["step"], rows[-1]["time"]
+    return [
+        abs(row["time"] + row["values"]["eta_s"] - end) / (end - row["time"])
+        for row in rows
+        if last / 4 <= row["step"] <= last * 0.9
+    ]
 
 
 def test_the_table_equals_the_chart_and_the_service(service: Service, screen: Open, done: dict) -> None:
@@ -126,7 +141,7 @@ def test_a_page_open_on_a_failed_job_follows_its_retry(service: Service, screen:
 
 
 def test_the_config_is_what_the_worker_ran_and_its_copy_makes_the_same_job(
-    service: Service, screen: Open, done: dict
+    service: Service, screen: Open, done: dict, tmp_path: Path
 ) -> None:
     page = screen(f"/jobs/{done['id']}/config").page
     row = page.get_by_role("row", name=re.compile("max_steps"))
@@ -137,6 +152,11 @@ def test_the_config_is_what_the_worker_ran_and_its_copy_makes_the_same_job(
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert yaml.safe_load(copied) == done["spec"]
+    (tmp_path / "job.yaml").write_text(copied)
+    again = json.loads(service.trainyard("jobs", "create", "-f", tmp_path / "job.yaml", "--json").stdout)
+    with service.http() as http:
+        http.post(f"/v1/jobs/{again['id']}/cancel")
+    assert again["spec"] == done["spec"]
 
 
 def test_a_downloaded_checkpoint_is_what_its_checksums_say(screen: Open, done: dict, tmp_path: Path) -> None:
@@ -177,26 +197,6 @@ def test_every_part_of_the_page_is_sound(screen: Open, done: dict, shots: Path, 
         expect(opened.page.get_by_text(sign).first).to_be_visible()
         opened.page.screenshot(path=shots / f"job-{part}-{theme}-{width}.png")
         opened.check()
-
-
-def test_hostile_names_and_five_hundred_values_break_nothing(service: Service, screen: Open, shots: Path) -> None:
-    metadata = {f"key{number}": "<img src=x onerror=alert(1)>" + "ש" * 400 for number in range(16)}
-    job_id = wait_ended(service, make_job(service, "a" * 64, steps=3, metadata=metadata))["id"]
-    rename(service, job_id, "<script>alert(1)</script>" + "שלום " * 2000)
-    for path, width in ((f"/jobs/{job_id}/config", 1280), (f"/jobs/{job_id}/metrics", 360), ("/jobs", 360)):
-        opened = screen(path, "light", width)
-        expect(opened.page.get_by_text("alert(1)").first).to_be_visible()
-        opened.page.screenshot(path=shots / f"hostile-{width}.png")
-        opened.check()
-
-
-def rename(service: Service, job_id: str, name: str) -> None:
-    """A name that the API would refuse, as an older version might have let in."""
-    database = Database(f"sqlite:///{service.home}/trainyard.db")
-    with database.write() as session:
-        statement = "UPDATE jobs SET spec = json_set(spec, '$.suffix', ?) WHERE id = ?"
-        session.connection().exec_driver_sql(statement, (name, job_id))
-    database.close()
 
 
 def test_a_dropped_stream_leaves_no_gap_and_doubles_nothing(service: Service, screen: Open) -> None:

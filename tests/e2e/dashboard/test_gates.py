@@ -1,0 +1,95 @@
+"""What holds on every screen that needs no worker: themes, a phone's width, the keyboard, and how soon it is there."""
+
+import json
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.past import Past, crowding
+
+LCP_MS = 1000
+_LCP = """new Promise((resolve) => new PerformanceObserver((list) => resolve(list.getEntries().at(-1).startTime))
+  .observe({ type: "largest-contentful-paint", buffered: true }))"""
+# Those that Tab should come to, marked so that the visited ones can be told from the rest.
+_CONTROLS = """[...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
+  .filter((it) => !it.disabled && it.checkVisibility({ visibilityProperty: true }))
+  .map((it, number) => { it.dataset.control = number; return `${number} ${it.outerHTML.slice(0, 120)}`; })"""
+_FOCUSED = """(() => {
+  const it = document.activeElement, { outlineStyle, outlineWidth } = getComputedStyle(it);
+  return [it.dataset.control ?? null, outlineStyle !== "none" && parseFloat(outlineWidth) > 0];
+})()"""
+
+
+def pages(past: Past) -> dict[str, str]:
+    """Addresses, and a sign that the screen is there."""
+    job = f"/jobs/{past.runs['running']}"
+    runs = quote(json.dumps([past.runs["plain"], past.runs["running"], past.runs["not-finite"]]))
+    return {
+        "/jobs": "running",
+        "/jobs/new": "New job",
+        f"{job}/metrics?table=true": "Loss",
+        f"{job}/events": "started on cpu",
+        f"{job}/system": "No GPU",
+        f"{job}/config": "hyperparameters",
+        f"/jobs/{past.runs['failed']}/metrics": "halve per_device_train_batch_size",
+        f"/compare?runs={runs}": "Outcome",
+        "/workers": "Queue",
+    }
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
+def test_every_screen_is_sound(past: Past, past_screen: Open, theme: str, width: int) -> None:
+    opened = past_screen("/jobs", theme, width)
+    for path, sign in pages(past).items():
+        opened.open(path)
+        expect(opened.page.get_by_role("main").get_by_text(sign).first).to_be_visible()
+        opened.check()
+
+
+def test_every_control_is_reached_by_the_keyboard_and_shows_it(past: Past, past_screen: Open) -> None:
+    page = past_screen("/jobs").page
+    for path, sign in pages(past).items():
+        page.goto(past.url + path)
+        expect(page.get_by_role("main").get_by_text(sign).first).to_be_visible()
+        assert_reached(page)
+
+
+def assert_reached(page: Page) -> None:
+    controls = dict(told.split(" ", 1) for told in page.evaluate(_CONTROLS))
+    visited: set[str] = set()
+    for _ in range(len(controls) + 5):
+        page.keyboard.press("Tab")
+        control, outlined = page.evaluate(_FOCUSED)
+        if control is not None:
+            assert outlined, f"{page.url}: nothing shows that this has the focus: {controls[control]}"
+            visited.add(control)
+    left = [told for number, told in controls.items() if number not in visited]
+    assert not left, f"{page.url}: Tab does not come to {left}"
+
+
+def test_the_largest_content_is_painted_within_a_second_with_hundreds_of_jobs(past: Past, past_screen: Open) -> None:
+    page = past_screen("/jobs").page
+    expect(page.locator("tbody tr").first).to_be_visible()
+    told = []
+    for _ in range(3):
+        page.goto(f"{past.url}/jobs")
+        expect(page.locator("tbody tr").first).to_be_visible()
+        told.append(page.evaluate(_LCP))
+    assert min(told) <= LCP_MS * crowding()
+
+
+def test_a_request_of_the_list_returns_few_rows_and_older_ones_are_a_link_away(past: Past, past_screen: Open) -> None:
+    page = past_screen("/jobs").page
+    first = page.locator("tbody tr a").first
+    expect(first).to_be_visible()
+    newest = first.inner_text()
+    assert page.locator("tbody tr").count() <= 50
+    page.get_by_role("link", name="Older jobs").click()
+    expect(page.get_by_role("link", name="Newest")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("link", name="Newest")).to_be_visible()
+    assert page.locator("tbody tr a").first.inner_text() != newest
+    page.go_back()
+    expect(first).to_have_text(newest)

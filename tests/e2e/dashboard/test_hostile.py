@@ -1,0 +1,109 @@
+"""Names, values and figures that a page could break on: nothing of them runs, breaks it or lies over anything else."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.past import RIGHT_TO_LEFT, Past
+
+# Texts of the page that lie over one another, by the boxes of their lines.
+_OVERLAPS = """(() => {
+  const boxes = [];
+  const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const parent = node.parentElement;
+    if (!node.data.trim() || parent.closest(".visually-hidden, .u-legend, svg, option, script")) continue;
+    if (!parent.checkVisibility({ visibilityProperty: true })) continue;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    for (const box of range.getClientRects()) {
+      const clip = clipOf(parent);
+      const [left, right] = [Math.max(box.left, clip.left), Math.min(box.right, clip.right)];
+      const [top, bottom] = [Math.max(box.top, clip.top), Math.min(box.bottom, clip.bottom)];
+      if (right - left > 2 && bottom - top > 2) boxes.push({ left, right, top, bottom, node, text: node.data.slice(0, 40) });
+    }
+  }
+  function clipOf(element) {
+    const clip = { left: -1e9, right: 1e9, top: -1e9, bottom: 1e9 };
+    for (let at = element; at && at !== document.body; at = at.parentElement) {
+      if (getComputedStyle(at).overflow === "visible") continue;
+      const box = at.getBoundingClientRect();
+      clip.left = Math.max(clip.left, box.left); clip.right = Math.min(clip.right, box.right);
+      clip.top = Math.max(clip.top, box.top); clip.bottom = Math.min(clip.bottom, box.bottom);
+    }
+    return clip;
+  }
+  const found = [];
+  boxes.sort((a, b) => a.top - b.top);
+  for (let i = 0; i < boxes.length; i++) {
+    for (let j = i + 1; j < boxes.length && boxes[j].top < boxes[i].bottom - 3; j++) {
+      const [a, b] = [boxes[i], boxes[j]];
+      const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (a.node !== b.node && wide > 3 && high > 3) found.push(`${a.text} / ${b.text}`);
+    }
+  }
+  return found.slice(0, 5);
+})()"""
+
+
+def assert_nothing_lies_over_anything(page: Page) -> None:
+    assert page.evaluate(_OVERLAPS) == []
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_markup_ten_kilobytes_and_right_to_left_are_names_like_any_other(
+    past: Past, past_screen: Open, shots: Path, width: int
+) -> None:
+    opened = past_screen("/jobs", width=width)
+    page = opened.page
+    page.on("dialog", lambda dialog: pytest.fail(f"something ran: {dialog.message}"))
+    for name, told in (("hostile", "alert(1)"), ("right-to-left", RIGHT_TO_LEFT[:10])):
+        for path in ("metrics", "config"):
+            opened.open(f"/jobs/{past.runs[name]}/{path}")
+            expect(page.get_by_role("heading", level=1)).to_contain_text(told)
+            expect(page.get_by_role("main").get_by_text("Clone")).to_be_visible()
+            assert_nothing_lies_over_anything(page)
+            opened.check()
+    for path in ("/jobs", f"/compare?runs={quote(json.dumps(list(past.runs.values())[:3]))}"):
+        opened.open(path)
+        expect(page.get_by_role("main").get_by_text("alert(1)").first).to_be_visible()
+        page.screenshot(path=shots / f"hostile-{path[1:5]}-{width}.png")
+        assert_nothing_lies_over_anything(page)
+        opened.check()
+
+
+def test_five_hundred_hyperparameters_are_all_told(past: Past, past_screen: Open) -> None:
+    opened = past_screen(f"/jobs/{past.runs['many-values']}/config", width=360)
+    expect(opened.page.get_by_role("region", name="hyperparameters").get_by_role("row")).to_have_count(500)
+    assert_nothing_lies_over_anything(opened.page)
+    opened.check()
+
+
+def test_figures_that_are_not_finite_are_gaps_with_a_mark_and_a_warning(past: Past, past_screen: Open) -> None:
+    opened = past_screen(f"/jobs/{past.runs['not-finite']}/metrics?table=true")
+    page = opened.page
+    loss = page.get_by_role("region", name="Loss", exact=True)
+    expect(loss.get_by_text(re.compile("3 figures were not finite.*first at step 100"))).to_be_visible()
+    expect(loss.get_by_role("row", name=re.compile("^101 ")).get_by_role("cell").nth(3)).to_have_text("not finite")
+    # The mark is drawn in a red that nothing else of a chart has.
+    marks = """it => { const { data } = it.getContext("2d").getImageData(0, 0, it.width, it.height);
+      return data.filter((red, at) => at % 4 === 0 && red > 120 && data[at + 1] < 60 && data[at + 2] < 60
+        && data[at + 3] > 200).length; }"""
+    assert loss.locator("canvas").evaluate(marks) > 20
+    assert page.get_by_role("region", name="Gradient norm").locator("canvas").evaluate(marks) == 0
+    opened.check()
+
+
+def test_a_job_that_told_nothing_says_so_on_every_part(past: Past, past_screen: Open) -> None:
+    opened = past_screen(f"/jobs/{past.runs['silent']}/metrics", width=360)
+    expect(opened.page.get_by_text("This job told no figures")).to_be_visible()
+    for part, told in (("system", "Nothing has been measured"), ("events", "succeeded"), ("artifacts", "")):
+        opened.open(f"/jobs/{past.runs['silent']}/{part}")
+        expect(opened.page.get_by_role("main").get_by_text(told).first).to_be_visible()
+        opened.check()

@@ -1,0 +1,161 @@
+"""A job's page in every state, its figures, events and machine; runs compared; the queue."""
+
+import json
+import re
+import time
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.past import SECRET, STEPS, Past, crowding, point
+
+SENTENCES = {
+    "queued": "Waiting: .*no worker is alive",
+    "preparing": "A worker lays out the data and the base model",
+    "running": "about 1 min left",
+    "pausing": "It saves a checkpoint and then frees its worker",
+    "paused": "Resume lets it go on",
+    "failed": f"It failed at step {STEPS}",
+    "cancelled": f"It was stopped on request at step {STEPS}",
+    "plain": "Done in",
+}
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_each_state_has_a_sentence_and_the_pill_of_the_service(past: Past, past_screen: Open, name: str) -> None:
+    page = past_screen(f"/jobs/{past.runs[name]}").page
+    expect(page.get_by_role("main").get_by_text(re.compile(SENTENCES[name]))).to_be_visible()
+    expect(page.get_by_role("main").get_by_text(past.show(name)["status"], exact=True).first).to_be_visible()
+
+
+def test_a_row_of_the_list_tells_sparkline_last_loss_and_what_is_left(past: Past, past_screen: Open) -> None:
+    row = past_screen("/jobs?status=running").page.get_by_role("row", name=re.compile("running"))
+    expect(row.get_by_text("1 min left")).to_be_visible()
+    expect(row.get_by_role("img", name="Loss of running")).to_be_visible()
+    loss = past.show("running")["progress"]["loss"]
+    expect(row).to_contain_text(f"{loss:.4g}")
+
+
+def test_a_point_is_seen_within_two_seconds_of_being_told(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['pausing']}/metrics").page
+    chart = page.get_by_role("img", name=re.compile("^Loss over 400 points"))
+    expect(chart).to_be_visible()
+    past.tell("pausing", point(STEPS + 1, 2.5))
+    expect(page.get_by_role("img", name=re.compile("^Loss over 401 points.* to 2.5,"))).to_be_visible(timeout=2000)
+
+
+def legend(page: Page, title: str) -> list[str]:
+    return page.get_by_role("region", name=title, exact=True).locator(".u-value").all_inner_texts()
+
+
+def hover(page: Page, title: str) -> None:
+    over = page.get_by_role("region", name=title, exact=True).locator(".u-over")
+    expect(over).to_be_visible()
+    box = over.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + box["height"] * 0.5)
+
+
+def test_the_full_range_is_shown_over_steps_tokens_and_time(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['plain']}/metrics?table=true").page
+    table = page.get_by_role("region", name="Loss", exact=True).get_by_role("region", name="Figures of the chart")
+    expect(table.get_by_role("row")).to_have_count(STEPS + 1)
+    for by, middle in (("steps", "200"), ("tokens", "20[0-9]K"), ("time", "1 min")):
+        page.get_by_role("combobox").select_option(by)
+        hover(page, "Loss")
+        expect(page.get_by_role("region", name="Loss", exact=True).locator(".u-value").first).to_have_text(
+            re.compile(middle)
+        )
+    expect(page).to_have_url(re.compile("x=time"))
+
+
+def test_smoothing_is_off_at_first_and_then_stands_before_the_raw_line(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['plain']}/metrics").page
+    labels = page.get_by_role("region", name="Loss", exact=True).locator(".u-label")
+    expect(labels).to_have_text(["step", "loss", "eval_loss"])
+    page.get_by_label("Smoothing").fill("0.9")
+    expect(labels).to_have_text(["step", "loss", "loss, smoothed", "eval_loss"])
+    # What is constant stays so: the highest gradient norm is the lowest, smoothed or not.
+    page.get_by_label("Table").check()
+    cells = page.get_by_role("region", name="Gradient norm").locator("tbody tr td:nth-child(5)")
+    assert set(cells.all_inner_texts()) == {"1"}
+
+
+def test_both_axes_can_be_logarithmic_and_stay_so_after_a_reload(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['plain']}/metrics").page
+    page.get_by_label("Log x").check()
+    page.get_by_label("Log y").check()
+    page.reload()
+    expect(page.get_by_label("Log x")).to_be_checked()
+    expect(page.get_by_label("Log y")).to_be_checked()
+    hover(page, "Loss")
+    # Halfway between 1 and 1000, where such an axis ends, lies 32; on a plain one it is 200.
+    expect(page.get_by_role("region", name="Loss", exact=True).locator(".u-value").first).to_have_text(
+        re.compile("^3[0-4]$")
+    )
+
+
+def test_the_machines_figures_stand_under_the_same_cursor_as_the_loss(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['running']}/system").page
+    expect(page.get_by_text("No GPU")).to_be_visible()
+    titles = ("Tokens a second", "Share of the machine's matmul rate (MFU)", "Memory", "Waiting for data")
+    for title in titles:
+        expect(page.get_by_role("region", name=title).locator(".u-over")).to_be_visible()
+    hover(page, "Loss")
+    at = legend(page, "Loss")[0]
+    assert re.search(r"\d", at)
+    assert [legend(page, title)[0] for title in titles] == [at] * len(titles)
+    assert legend(page, "Share of the machine's matmul rate (MFU)")[1] == "40%"
+
+
+def test_a_secret_that_a_library_told_is_masked_wherever_it_stands(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['failed']}/events").page
+    expect(page.get_by_text("hf_••••••••: ask for access")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("hf_••••••••")
+    assert SECRET not in page.content()
+
+
+def test_events_are_followed_and_a_linked_line_is_brought_into_view(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['preparing']}/events?follow=true").page
+    expect(page.get_by_label("Follow")).to_be_checked()
+    expect(page.get_by_text("claimed by past")).to_be_visible()
+    said = [{"type": "log", "level": "info", "message": f"line {number} of many", "data": None,
+             "created_at": time.time() + number / 1000} for number in range(120)]  # fmt: skip
+    past.tell("preparing", events=tuple(said))
+    expect(page.get_by_text("line 119 of many")).to_be_in_viewport(timeout=5000)
+    page.goto(f"{past.url}/jobs/{past.runs['preparing']}/events?line=60")
+    expect(page.locator("[data-chosen=true]")).to_be_in_viewport()
+    expect(page.locator("[data-chosen=true]")).to_contain_text("60")
+    page.get_by_label("Level").select_option("warn")
+    expect(page.get_by_text("line 119 of many")).to_have_count(0)
+
+
+def test_twenty_runs_are_compared_within_a_second_and_the_baseline_stays(past: Past, past_screen: Open) -> None:
+    with past.http() as http:
+        ids = [job["id"] for job in http.get("/v1/jobs?limit=20&status=succeeded").json()["data"]]
+    page = past_screen("/jobs").page
+    expect(page.locator("tbody tr").first).to_be_visible()
+    address = f"{past.url}/compare?runs={quote(json.dumps(ids))}"
+    took = []
+    for _ in range(3):
+        page.goto(address)
+        page.locator("canvas").wait_for()
+        took.append(page.evaluate("performance.now()"))
+        expect(page.get_by_role("region", name="Outcome").get_by_role("row")).to_have_count(21)
+    assert min(took) <= 1000 * crowding()
+    page.get_by_role("button", name="Make baseline").nth(4).click()
+    moved = page.get_by_role("listitem").filter(has_text="baseline").first
+    expect(page).to_have_url(re.compile(re.escape(quote(f'["{ids[5]}"', safe=""))))
+    name = moved.inner_text()
+    page.reload()
+    expect(moved).to_have_text(re.compile(re.escape(name.split("\n")[0])))
+
+
+def test_the_queue_tells_place_and_reason(past: Past, past_screen: Open) -> None:
+    page = past_screen("/workers").page
+    row = page.get_by_role("region", name="Queue").get_by_role("row").nth(1)
+    expect(row).to_contain_text("no worker is alive")
+    expect(row.get_by_role("cell").first).to_have_text("1")
+    expect(row.get_by_role("link")).to_have_attribute("href", re.compile(past.runs["queued"]))
