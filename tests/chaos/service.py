@@ -78,7 +78,7 @@ class Service:
         self.no_disk = _mount(self.home)
         self._bug = bug
         self.broker = Valkey()
-        self.postgres = Postgres() if profile == "scaled" else None
+        self.postgres = Postgres(durable=True) if profile == "scaled" else None
         url = self.postgres.create() if self.postgres else f"sqlite:///{self.home}/trainyard.db"
         self.bucket = S3() if profile == "scaled" else None
         blobs = self.bucket.settings("chaos") if self.bucket else {}
