@@ -48,7 +48,8 @@ def run(asked: Campaign) -> int:
     try:
         service.await_ready()
         with service.client() as client:
-            wanted, undisturbed = _calm(service, load.specs(client))
+            wanted = load.specs(client)
+        undisturbed = _calm(service, wanted)
         report.say(f"undisturbed after {time.monotonic() - begun:.0f} s; {asked.kills} kills, seed {asked.seed}")
         work = Load(service, wanted, asked.seed, _AT_ONCE)
         faults = Faults(service, random.Random(asked.seed), asked.only)
@@ -78,13 +79,19 @@ def run(asked: Campaign) -> int:
     return report.tell(asked._asdict(), faults, verdict, figures)
 
 
-def _calm(service: Service, wanted: dict[str, dict[str, Any]]) -> tuple[dict[str, dict[str, Any]], dict[str, Outcome]]:
+def _calm(service: Service, wanted: dict[str, dict[str, Any]]) -> dict[str, Outcome]:
     """Run every spec once while nothing happens; the first one's model becomes the base of the others."""
-    undisturbed = {}
+    (first, spec), *others = wanted.items()
+    undisturbed = _come_to(service, {first: spec | {"suffix": "base"}})
+    return undisturbed | _come_to(service, dict(others))
+
+
+def _come_to(service: Service, wanted: dict[str, dict[str, Any]]) -> dict[str, Outcome]:
+    """What jobs of these specs, submitted together, come to."""
+    outcomes = {}
     with service.client() as client:
-        for name, spec in wanted.items():
-            suffix = {"suffix": "base"} if name == "pretrain" else {}
-            answer = client.post("/v1/jobs", json=spec | suffix)
+        answers = {name: client.post("/v1/jobs", json=spec) for name, spec in wanted.items()}
+        for name, answer in answers.items():
             assert answer.status_code == 201, answer.text
             job_id = answer.json()["id"]
             while (job := client.get(f"/v1/jobs/{job_id}").json())["status"] not in load.ENDED:
@@ -95,9 +102,8 @@ def _calm(service: Service, wanted: dict[str, dict[str, Any]]) -> tuple[dict[str
             with service.database.read() as s:
                 found = jobs.find(s, job_id)
                 assert found is not None
-                undisturbed[name] = truth.outcome(s, found)
-            report.say(f"{name} undisturbed: {job['finished_at'] - job['created_at']} s")
-    return wanted, undisturbed
+                outcomes[name] = truth.outcome(s, found)
+    return outcomes
 
 
 def _storm(service: Service, faults: Faults, work: Load, kills: int) -> None:
