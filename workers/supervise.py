@@ -4,6 +4,7 @@ import json
 import logging
 import signal
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,12 +53,13 @@ class End(NamedTuple):
 
 
 class Supervision:
-    """One engine from its start to its end."""
+    """One engine from its start to its end. `begun` is called, by this thread, once it has begun with its work."""
 
-    def __init__(self, attempt: Attempt, engine: EngineProcess) -> None:
+    def __init__(self, attempt: Attempt, engine: EngineProcess, begun: Callable[[], None] = lambda: None) -> None:
         self._attempt = attempt
         self._lease = attempt.lease
         self._engine = engine
+        self._begun = begun
         self._tail = Tail(attempt.run_dir / "events.jsonl")
         self._events: list[dict[str, Any]] = []
         self._metrics: list[dict[str, Any]] = []
@@ -130,6 +132,7 @@ class Supervision:
                 self._tell("log", level, message, {"code": code, **data}, told_at)
             case Started():
                 self._tell("started", "info", _started(event), _facts(event), event.time)
+                self._begun()
             case Sample():
                 self._tell("sample", "info", _sampled(event), _facts(event), event.time)
             case CheckpointSaved():

@@ -63,7 +63,8 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
         lease.begin_running()
         attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
         with traces.span("job.engine"):
-            end = Supervision(attempt, slot.warm.start(run_dir)).run()
+            # The next engine has its imports done by when this one ends, be that by a kill.
+            end = Supervision(attempt, slot.warm.start(run_dir), slot.warm.prepare).run()
         with traces.span("job.settle", exit_code=end.exit_code):
             settle.settle(attempt, end)
     except LeaseLostError:

@@ -13,8 +13,8 @@ from tests.chaos import load
 from tests.chaos.agenda import Agenda
 from tests.chaos.deaths import Deaths
 from tests.chaos.freezes import Freezes
-from tests.chaos.service import Process, Service, at_work, identity, kill, state_of
-from tests.integration.workers.workplace import children, descendants
+from tests.chaos.service import Process, Service, identity, kill, state_of
+from tests.integration.workers.workplace import at_work, children, descendants
 from tests.servers import Server
 
 _GONE_WITHIN_S = 5.0

@@ -14,9 +14,8 @@ import time
 
 from benchmarks.report import hardware
 from tests.chaos.deaths import percentile
-from tests.chaos.service import at_work
 from tests.chaos.shipped import Shipped, shipped, until
-from tests.integration.workers.workplace import engines
+from tests.integration.workers.workplace import at_work, engines
 
 _GOAL_S = 10.0
 _SAVE_STEPS = 20

@@ -212,15 +212,6 @@ def identity(pid: int) -> Process | None:
         return None
 
 
-def at_work(engine: int, job_id: str = "") -> bool:
-    """Whether that engine has its events open, of that job where one is named: it is past its first moments."""
-    try:
-        opened = [str(link.readlink()) for link in Path(f"/proc/{engine}/fd").iterdir()]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return any(path.endswith(".jsonl") and job_id in path for path in opened)
-
-
 def state_of(pid: int) -> str:
     """R, S, D, T (stopped) or Z, as /proc has it."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

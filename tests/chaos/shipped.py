@@ -1,6 +1,8 @@
 """The service as it is shipped, and a job that goes on for as long as it is looked at: for figures of time."""
 
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -57,6 +59,7 @@ class Shipped:
 def shipped(**settings: str) -> Iterator[Shipped]:
     """In a folder that is removed at the end."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the service ends with us
     with tempfile.TemporaryDirectory(prefix="trainyard-shipped-") as folder:
         up = service.start(Path(folder) / "home", **settings)
         running = Shipped(up)

@@ -42,6 +42,10 @@ class Puppets:
 
     def __init__(self, script: list[tuple[str, Any]]) -> None:
         self._script = script
+        self.prepared = 0
+
+    def prepare(self) -> None:
+        self.prepared += 1
 
     def start(self, run_dir: Path) -> EngineProcess:
         (run_dir / "script.json").write_text(json.dumps(self._script))

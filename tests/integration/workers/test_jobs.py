@@ -9,7 +9,15 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.integration.workers.workplace import Workplace, alive, descendants, engines, tiny_pretrain, wait_until
+from tests.integration.workers.workplace import (
+    Workplace,
+    alive,
+    at_work,
+    descendants,
+    engines,
+    tiny_pretrain,
+    wait_until,
+)
 from tests.servers import Postgres, Valkey
 from workers.queue import connect, enqueue
 
@@ -148,7 +156,7 @@ def test_a_running_job_is_cancelled_and_its_engine_ends(running: Running) -> Non
     place = running.place
     job_id = place.submit_tiny(steps=_LONG, save_steps=_LONG)
     place.wait_for_step(job_id, 1)
-    (engine,) = engines(running.worker_pid)
+    (engine,) = [engine for engine in engines(running.worker_pid) if at_work(engine)]
     place.cancel(job_id)
     assert place.wait(job_id, timeout_s=20).state == "cancelled"
     assert place.artifacts(job_id, "model") == []

@@ -2,12 +2,17 @@
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.integration.workers.workplace import ROOT, alive, wait_until
+from tests.integration.workers.puppets import Puppets, finished, started
+from tests.integration.workers.workplace import ROOT, Workplace, alive, wait_until
+from workers import tasks
+from workers.life import Slot
 from workers.process import EngineProcess
 from workers.warm import WarmEngine
 
@@ -57,6 +62,14 @@ def test_without_warm_engines_none_waits(run_dir: Path, tmp_path: Path) -> None:
     holder = WarmEngine(tmp_path / "warm.log", enabled=False)
     holder.prepare()
     assert holder._waiting is None
+
+
+def test_the_next_engine_is_got_ready_once_the_one_at_work_has_begun(workplace: Workplace) -> None:
+    engines: Any = Puppets([started(), *finished(4)])
+    slot = Slot("tester", workplace.settings, workplace.database, workplace.blobs, engines)
+    with workplace.claim(workplace.submit_tiny()) as lease:
+        tasks.carry_out(slot, lease, threading.Event())
+    assert engines.prepared == 1
 
 
 def test_closing_ends_the_waiting_engine(warm: WarmEngine) -> None:

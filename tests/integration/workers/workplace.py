@@ -187,6 +187,15 @@ def engines(pid: int) -> list[int]:
     return [child for child in descendants(pid) if "-m\0engine" in _command(child)]
 
 
+def at_work(engine: int, job_id: str = "") -> bool:
+    """Whether that engine has its events open, of that job where one is named: it is past its first moments."""
+    try:
+        opened = [str(link.readlink()) for link in Path(f"/proc/{engine}/fd").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(path.endswith(".jsonl") and job_id in path for path in opened)
+
+
 def _command(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text()
