@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
@@ -120,6 +120,7 @@ def engine_for(url: str) -> Engine:
         engine = create_engine(url, **json, pool_size=_POOL_SIZE, max_overflow=-1)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "handle_error", _drop_connections)
         return engine
     engine = create_engine(
         url,
@@ -131,6 +132,13 @@ def engine_for(url: str) -> Engine:
     )
     event.listen(engine, "checkout", _leave_writing_to_the_server)
     return engine
+
+
+def _drop_connections(context: ExceptionContext) -> None:
+    # One that was opened while the file took no writes would refuse them for as long as it is open.
+    code = getattr(context.original_exception, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}:
+        context.is_disconnect = True
 
 
 def _leave_writing_to_the_server(connection: Any, *_: object) -> None:
