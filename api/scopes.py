@@ -21,6 +21,8 @@ _OTHERS = {
     "create_key": Scope.ADMIN,
     "revoke_key": Scope.ADMIN,
     "set_key_budget": Scope.ADMIN,
+    "create_checkpoint_permissions": Scope.ADMIN,
+    "delete_checkpoint_permission": Scope.ADMIN,
     "list_audit": Scope.ADMIN,
     "show_figures": Scope.OPERATOR,
 }

@@ -133,6 +133,11 @@ def get(s: Session, project_id: str, artifact_id: str) -> Artifact | None:
     return s.scalars(query).one_or_none()
 
 
+def find(s: Session, artifact_id: str) -> Artifact | None:
+    """The artifact of that id, whosever it is, unless it is deleted: for workers, never for a request."""
+    return s.scalars(select(Artifact).where(Artifact.id == artifact_id, Artifact.deleted_at.is_(None))).one_or_none()
+
+
 def resolve(s: Session, project_id: str, reference: str, *, kinds: tuple[str, ...] | None = None) -> Artifact | None:
     """The artifact meant by an id, a name (its newest version that is there), `name/version` or `name@alias`.
 

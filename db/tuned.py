@@ -31,11 +31,15 @@ def name(artifact: Artifact, project_name: str) -> str | None:
 
 def find(s: Session, project_id: str, reference: str) -> Artifact | None:
     """The project's artifact of that very name, unless it is deleted."""
+    own = [(artifact, owner) for artifact, owner in candidates(s, reference) if owner.id == project_id]
+    return next((artifact for artifact, owner in own if name(artifact, owner.name) == reference), None)
+
+
+def candidates(s: Session, reference: str) -> list[tuple[Artifact, Project]]:
+    """What the job in the name made or saved, whosever it is, with its owner; nothing that is deleted."""
     parts = reference.split(":")
     if len(parts) not in {5, 6}:
-        return None
-    project = s.scalars(select(Project).where(Project.id == project_id)).one()
-    made = select(Artifact).where(
-        Artifact.project_id == project_id, Artifact.job_id == _JOB + parts[4], Artifact.deleted_at.is_(None)
-    )
-    return next((artifact for artifact in s.scalars(made) if name(artifact, project.name) == reference), None)
+        return []
+    made = select(Artifact, Project).join(Project, Project.id == Artifact.project_id)
+    made = made.where(Artifact.job_id == _JOB + parts[4], Artifact.deleted_at.is_(None))
+    return [(artifact, owner) for artifact, owner in s.execute(made)]

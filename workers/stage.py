@@ -45,12 +45,12 @@ def plan(s: Session, job: Job, fence: int) -> Plan:
         SpecError: a file or an artifact that the spec names is no longer there.
     """
     data_links, file_lineage = _data(s, job)
-    base = _artifact(s, job, job.base_artifact_id) if job.base_artifact_id else None
+    base = _artifact(s, job.base_artifact_id) if job.base_artifact_id else None
     rival = _rival(s, job)
     links = [
         *data_links,
-        *(_whole(s, job, base, "model", "adapter") if base else []),
-        *(_whole(s, job, rival, "baseline", "baseline-adapter") if rival else []),
+        *(_whole(s, base, "model", "adapter") if base else []),
+        *(_whole(s, rival, "baseline", "baseline-adapter") if rival else []),
         *_checkpoints(s, job),
         *(_state(s, base, "continued") if base and job.spec.get("optimizer_state") == "kept" else []),
     ]
@@ -164,7 +164,7 @@ def _rival(s: Session, job: Job) -> Artifact | None:
     return rival
 
 
-def _whole(s: Session, job: Job, base: Artifact, model: str, adapter: str) -> list[Link]:
+def _whole(s: Session, base: Artifact, model: str, adapter: str) -> list[Link]:
     """A model into the folder `model`; an adapter into the other one, and there the model below it."""
     if base.layout == "model":
         return _links(s, base, model)
@@ -173,7 +173,7 @@ def _whole(s: Session, job: Job, base: Artifact, model: str, adapter: str) -> li
     while below.layout == "adapter":
         if below.base_artifact_id is None:
             raise SpecError("base_gone", f"adapter {below.id} has no base model", "Name another model.")
-        below = _artifact(s, job, below.base_artifact_id)
+        below = _artifact(s, below.base_artifact_id)
     return links + _links(s, below, model)
 
 
@@ -200,8 +200,9 @@ def _state(s: Session, checkpoint: Artifact, folder: str) -> list[Link]:
     ]
 
 
-def _artifact(s: Session, job: Job, artifact_id: str) -> Artifact:
-    artifact = artifacts.get(s, job.project_id, artifact_id)
+def _artifact(s: Session, artifact_id: str) -> Artifact:
+    """What was looked up when the job was submitted; another project may own it that has permitted its use."""
+    artifact = artifacts.find(s, artifact_id)
     if artifact is None:
         raise SpecError("base_gone", f"{artifact_id}, which the job starts from, was deleted", "Name another model.")
     return artifact

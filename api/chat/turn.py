@@ -13,7 +13,7 @@ from api.chat.requests import ChatRequest, CompletionRequest
 from api.deps import Service
 from api.errors import ApiError
 from api.models.schemas import reference
-from db import artifacts, lineage
+from db import artifacts, lineage, permissions
 from db.ids import new_id
 from db.models import Artifact
 from engine.jobs import did_you_mean
@@ -58,7 +58,7 @@ def usage(prompt_tokens: int, completion_tokens: int) -> Usage:
 
 def _weights(service: Service, caller: Caller, name: str) -> Weights:
     with service.database.read() as session:
-        found = artifacts.resolve(session, caller.project_id, name)
+        found = permissions.usable(session, caller.project_id, name)
         if found is None:
             near = did_you_mean(name, artifacts.names(session, caller.project_id))
             hint = f"; did you mean {near!r}?" if near else ""

@@ -14,7 +14,7 @@ from api.jobs.schemas import JobObject
 from api.jobs.views import fresh_objects
 from api.spend.service import require_room
 from api.validation import invalid
-from db import about, artifacts, audit, files, jobs, lineage, plans, records, traces
+from db import about, artifacts, audit, files, jobs, lineage, permissions, plans, records, traces
 from db.intents import Ask
 from db.models import Artifact, File
 from db.session import Session
@@ -185,7 +185,7 @@ def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
     base = _found(session, project_id, spec, "model")
     if isinstance(spec, TrainingSpec) and spec.optimizer_state == "kept":
         _require_state(session, base, spec.model)
-    pinned = {"model": _name(base)}
+    pinned = {"model": _name(base) if base.project_id == project_id else spec.model}
     if isinstance(spec, EvalSpec) and spec.compare_to is not None:
         pinned["compare_to"] = _name(_found(session, project_id, spec, "compare_to"))
     return Pinned(spec.model_copy(update=pinned), base)
@@ -220,7 +220,8 @@ def _found(session: Session, project_id: str, spec: AnySpec, field: str) -> Arti
         ApiError: 422.
     """
     reference: str = getattr(spec, field)
-    base = artifacts.resolve(session, project_id, reference)
+    find = permissions.usable if field == "model" else artifacts.resolve
+    base = find(session, project_id, reference)
     if base is None:
         near = did_you_mean(reference, artifacts.names(session, project_id))
         hint = f"did you mean {near!r}?" if near else None

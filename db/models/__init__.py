@@ -13,6 +13,7 @@ from db.models.intent import Intent
 from db.models.job import Job
 from db.models.metric import Metric
 from db.models.outbox import Outbox
+from db.models.permission import Permission
 from db.models.plan import Plan
 from db.models.project import Project
 from db.models.promotion import Promotion
@@ -39,6 +40,7 @@ __all__ = [
     "Job",
     "Metric",
     "Outbox",
+    "Permission",
     "Plan",
     "Project",
     "Promotion",

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from sqlalchemy import select
 
-from db import artifacts, keys, plans, registry
+from db import artifacts, keys, permissions, plans, registry
 from db.models import Row
 from db.scopes import Scope
 from db.session import Database
@@ -53,7 +53,8 @@ def seed(live: Live, mark: str) -> dict[str, str]:
         registry.turn(session, model, "production", key_id="key-1", figures={})
         plan = plans.add(session, live.project_id, kind="pretrain", spec=planned, forecast=FORECAST)
         key, _ = keys.create(session, live.project_id, mark, SECRET, scope=Scope.READ)
-    assert checkpoint is not None
+        assert checkpoint is not None
+        (permission,) = permissions.grant(session, checkpoint.id, [live.project_id])
     upload_id = live.mine.post("/v1/uploads", json=UPLOAD | {"filename": f"{mark}.jsonl"}).json()["id"]
     part = live.mine.post(f"/v1/uploads/{upload_id}/parts", files={"data": ("upload", CHAT)}).json()
     eval_id = live.mine.post("/v1/evals", json=EVAL | {"name": mark}).json()["id"]
@@ -72,6 +73,8 @@ def seed(live: Live, mark: str) -> dict[str, str]:
         "models": model.id,
         "adapters": published(live, f"{mark}-adapter", {"a": mark.encode()}, kind="adapter").id,
         "checkpoints": checkpoint.id,
+        "checkpoint_id": checkpoint.id,
+        "permission_id": permission.id,
     }
 
 

@@ -53,6 +53,7 @@ BODIES: dict[str, list[dict]] = {
 NAMELESS = {
     "create_eval", "update_eval", "run_grader", "validate_grader", "create_key", "set_key_budget", "create_upload",
     "sign_in", "create_webhook_endpoint", "update_webhook_endpoint", "rotate_webhook_secret", "test_webhook_endpoint",
+    "create_checkpoint_permissions",
 }  # fmt: skip
 """Operations whose bodies name none."""
 

@@ -22,6 +22,7 @@ from db import (
     migrate,
     orders,
     outbox,
+    permissions,
     plans,
     projects,
     records,
@@ -67,6 +68,7 @@ def fill(url: str) -> None:
         base = artifacts.publish_result(s, job.id, 1, kind="model", layout="model", name="tiny", **told)
         assert base is not None
         registry.turn(s, base, "production", key_id=key.id, figures={})
+        permissions.grant(s, base.id, [project.id])
         assert leases.settle(s, job.id, 1, state=JobState.SUCCEEDED)
         waiting, going = jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0, base.id)] * 2)
         assert orders.pause(s, project.id, waiting.id)

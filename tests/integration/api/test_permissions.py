@@ -1,0 +1,113 @@
+"""Checkpoint permissions: what an owner's admin lets another project use, by its fine-tuned name and in no other way."""
+
+import pytest
+
+from api.models.schemas import reference
+from db import jobs, keys, permissions, projects, tuned
+from db.models import Artifact
+from db.scopes import Scope
+from tests.integration.api.live import CHAT, SECRET, Live, client, error, published, upload
+from workers import stage
+
+
+@pytest.fixture(scope="module")
+def their_id(live: Live) -> str:
+    with live.database.read() as session:
+        return next(one.id for one in projects.list_all(session) if one.id != live.project_id)
+
+
+@pytest.fixture
+def adapter(live: Live, request: pytest.FixtureRequest) -> Artifact:
+    """An adapter of `mine` that a tuning job made, over a model of `mine`."""
+    name = f"shared-{abs(hash(request.node.name)) % 10**6}"
+    base = published(live, f"{name}-base", {"config.json": b"{}"})
+    told = {"kind": "sft", "base": {"id": base.id, "name": base.name, "version": base.version}}
+    files = {"adapter_config.json": b"{}"}
+    return published(live, name, files, kind="adapter", lineage=told, base_id=base.id)
+
+
+def tuned_name(live: Live, artifact: Artifact) -> str:
+    with live.database.read() as session:
+        project = projects.get(session, live.project_id)
+        assert project is not None
+        name = tuned.name(artifact, project.name)
+    assert name is not None
+    return name
+
+
+def url(name: str) -> str:
+    return f"/v1/fine_tuning/checkpoints/{name.replace('/', '%2F')}/permissions"
+
+
+def used_by_them(live: Live, name: str) -> bool:
+    """Whether the other project may start a job from it."""
+    body = {"kind": "sft", "model": name, "training_file": upload(live.theirs, CHAT).json()["id"]}
+    body["tuning"] = {"method": "lora"}
+    answer = live.theirs.post("/v1/jobs", json=body)
+    assert answer.status_code in {201, 422}, answer.text
+    return answer.status_code == 201
+
+
+def test_a_granted_project_uses_the_model_and_sees_none_of_it(live: Live, adapter, their_id):
+    name = tuned_name(live, adapter)
+    assert not used_by_them(live, name)
+    (given,) = live.mine.post(url(name), json={"project_ids": [their_id]}).json()["data"]
+    assert (given["object"], given["project_id"]) == ("checkpoint.permission", their_id)
+    assert used_by_them(live, name)
+    with live.database.read() as session:
+        found = permissions.usable(session, their_id, name)
+        assert found is not None
+        assert found.id == adapter.id
+    for way in (reference(adapter), adapter.id):
+        assert not used_by_them(live, way)
+    (job_id, *_) = [job["id"] for job in live.theirs.get("/v1/jobs").json()["data"]]
+    with live.database.read() as session:
+        job = jobs.find(session, job_id)
+        assert job is not None
+        laid = {link.path for link in stage.plan(session, job, 1).links}
+    assert {"adapter/adapter_config.json", "model/config.json"} <= laid
+    assert job.spec["model"] == name
+    error(live.theirs.get(f"/v1/models/{name}"), 404)
+    error(live.theirs.get(f"/v1/adapters/{adapter.id}"), 404)
+    error(live.theirs.delete(f"/v1/models/{name}"), 404)
+    error(live.theirs.get(url(name)), 404)
+
+
+def test_a_permission_that_is_taken_back_permits_nothing(live: Live, adapter, their_id):
+    name = tuned_name(live, adapter)
+    (given,) = live.mine.post(url(name), json={"project_ids": [their_id]}).json()["data"]
+    gone = live.mine.delete(f"{url(name)}/{given['id']}").json()
+    assert gone == {"id": given["id"], "object": "checkpoint.permission", "deleted": True}
+    assert not used_by_them(live, name)
+    error(live.mine.delete(f"{url(name)}/{given['id']}"), 404)
+
+
+def test_a_permission_given_twice_is_one(live: Live, adapter, their_id):
+    first, second = (live.mine.post(url(adapter.id), json={"project_ids": [their_id]}).json()["data"] for _ in "ab")
+    assert first == second
+    assert live.mine.get(url(adapter.id)).json()["data"] == first
+
+
+def test_pages_go_by_the_last_id(live: Live, adapter, their_id):
+    made = live.mine.post(url(adapter.id), json={"project_ids": [live.project_id, their_id]}).json()["data"]
+    page = live.mine.get(url(adapter.id), params={"limit": 1, "order": "ascending"}).json()
+    assert (page["data"], page["has_more"], page["last_id"]) == (made[:1], True, made[0]["id"])
+    rest = live.mine.get(url(adapter.id), params={"limit": 1, "order": "ascending", "after": page["last_id"]}).json()
+    assert (rest["data"], rest["has_more"]) == (made[1:], False)
+    of_one = live.mine.get(url(adapter.id), params={"project_id": their_id}).json()["data"]
+    assert of_one == made[1:]
+
+
+def test_it_takes_an_admins_key(live: Live, adapter, their_id):
+    with live.database.write() as session:
+        token = keys.create(session, live.project_id, "writer", SECRET, scope=Scope.WRITE)[1]
+    with client(live.url, token) as writer:
+        told = error(writer.post(url(adapter.id), json={"project_ids": [their_id]}), 403)
+        assert writer.get(url(adapter.id)).status_code == 200
+    assert (told["code"], told["param"]) == ("missing_scope", "admin")
+
+
+def test_a_project_that_there_is_not_is_named(live: Live, adapter):
+    told = error(live.mine.post(url(adapter.id), json={"project_ids": ["proj-none"]}), 404)
+    assert (told["code"], told["param"]) == ("project_not_found", "project_ids")
+    assert live.mine.get(url(adapter.id)).json()["data"] == []
