@@ -10,6 +10,7 @@ import click
 from cli.aliases import aliases, promote, rollback
 from cli.client import Client
 from cli.completion import ADAPTER, MODEL
+from cli.gguf import gguf_command
 from cli.imports import import_model
 from cli.output import (
     Column,
@@ -149,4 +150,5 @@ def _group(noun: str, about: str) -> click.Group:
 
 models = _group("model", "Models: what pretrain jobs and full tuning made, and what was imported.")
 models.add_command(import_model)
+models.add_command(gguf_command(lambda client, name, folder: pull_artifact(client, "model", name, folder)))
 adapters = _group("adapter", "Adapters: what LoRA jobs made.")

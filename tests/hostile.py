@@ -154,6 +154,8 @@ MODELS: dict[str, dict[str, bytes]] = {
     "true for a number": config(hidden_size=True),
     "a width that no heads divide": config(num_attention_heads=3),
     "a vocabulary of 2**70": config(vocab_size=2**70),
+    "a head of odd width": config(head_dim=3),
+    "positions whose mask fills the memory": config(model_type="gpt2", architectures=["GPT2LMHeadModel"], n_positions=10**6),
     "a rope that is a path": config(rope_scaling={"rope_type": "/etc/passwd"}),
     "an activation that is code": config(hidden_act="__import__('os').system('id')"),
     "NaN in the config": model(config__json=json.dumps(CONFIG | {"rms_norm_eps": float("nan")}).encode()),

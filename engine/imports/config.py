@@ -102,6 +102,8 @@ class Decoder(_Config):
         """The field whose value does not go with the others, and why."""
         if self.head_dim is None and self.hidden_size % self.num_attention_heads:
             return "hidden_size", f"is no multiple of num_attention_heads, {self.num_attention_heads}"
+        if self.head_size % 2:
+            return "head_dim", f"is {self.head_size}; positions turn pairs of a head's values"
         if self.num_attention_heads % self.key_value_heads:
             return "num_key_value_heads", f"does not divide num_attention_heads, {self.num_attention_heads}"
         types = getattr(self, "layer_types", None)
@@ -153,7 +155,8 @@ class Gpt2(_Config):
     MADE_BY = "GPT2LMHeadModel"
 
     model_type: Literal["gpt2"]
-    n_positions: _Positions = 1024
+    # transformers holds a mask of positions by positions in memory.
+    n_positions: Annotated[int, Field(ge=1, le=8192, strict=True)] = 1024
     n_embd: _Size = 768
     n_layer: _Layers = 12
     n_head: _Heads = 12

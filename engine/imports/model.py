@@ -22,7 +22,7 @@ _READ = frozenset(
 # Nothing that a decoder needs is in them; the index is written anew from the shards' own headers.
 _LEFT_OUT = re.compile(
     r"README.*|LICENSE.*|LICENCE.*|NOTICE.*|USE_POLICY.*|[\w.-]+\.md|\.gitattributes|\.gitignore|generation_config\.json"
-    r"|added_tokens\.json|vocab\.json|merges\.txt|tokenizer\.model|model\.safetensors\.index\.json|SHA256SUMS"
+    r"|added_tokens\.json|vocab\.json|merges\.txt|tokenizer\.model|model\.safetensors\.index\.json|SHA256SUMS|manifest\.dsse\.json"
 )
 _PICKLED = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|npy|npz|joblib|h5|msgpack|onnx|gguf)", re.IGNORECASE)
 _MEND = "leave it out"

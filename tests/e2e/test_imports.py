@@ -29,3 +29,5 @@ def test_a_qwen2_from_a_folder_is_imported_and_tuned(service: Service, tmp_path:
     assert verified.stdout == "qwen-tuned/1\n"
     assert "on qwen/1" in verified.stderr
     assert json.loads(service.trainyard("adapters", "show", "qwen-tuned", "--json").stdout)["licence"] == "apache-2.0"
+    written = service.trainyard("models", "gguf", "qwen", "-o", tmp_path / "qwen.gguf", "--type", "f16", "--json")
+    assert json.loads(written.stdout)["size_bytes"] == (tmp_path / "qwen.gguf").stat().st_size

@@ -1,0 +1,88 @@
+"""A tokenizer of byte pairs as GGUF keeps it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import gguf
+
+from engine.imports import ImportFault
+
+_LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_PATTERNS = {_LLAMA_3: "llama-bpe", _LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}"): "qwen2"}
+"""What texts are split by before pairs are merged, and llama.cpp's names for it."""
+
+
+def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
+    """Tokens, merges, special tokens and the chat template.
+
+    Raises:
+        ImportFault: the tokenizer is of a kind that is not written here.
+    """
+    told = _read(folder / "tokenizer.json")
+    settings = _read(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
+    model = told["model"]
+    pre = _pre_tokenizer(told.get("pre_tokenizer"))
+    if model.get("type") != "BPE" or pre is None or model.get("byte_fallback"):
+        place, message = "tokenizer.json", "is no tokenizer of byte pairs that GGUF has a name for"
+        raise ImportFault(
+            "no_gguf", place, message, "those of GPT-2, Llama 3, Qwen and of models made here can be written"
+        )
+    tokens, kinds = _tokens(model["vocab"], told.get("added_tokens", []), size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(pre)
+    writer.add_token_list(tokens)
+    writer.add_token_types(kinds)
+    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in model.get("merges", [])])
+    numbers = {token: number for number, token in enumerate(tokens)}
+    for name, add in (
+        ("bos_token", writer.add_bos_token_id),
+        ("eos_token", writer.add_eos_token_id),
+        ("pad_token", writer.add_pad_token_id),
+    ):
+        value = settings.get(name)
+        text = value.get("content") if isinstance(value, dict) else value
+        if text in numbers:
+            add(numbers[text])
+    writer.add_add_bos_token(bool(settings.get("add_bos_token", False)))
+    if template := _template(folder, settings):
+        writer.add_chat_template(template)
+
+
+def _tokens(vocabulary: dict[str, int], added: list[dict[str, Any]], size: int) -> tuple[list[str], list[int]]:
+    """By number; the rows of the embedding that no token has are padding."""
+    tokens = [f"[PAD{number}]" for number in range(size)]
+    kinds = [int(gguf.TokenType.UNUSED)] * size
+    for token, number in vocabulary.items():
+        tokens[number], kinds[number] = token, int(gguf.TokenType.NORMAL)
+    for token in added:
+        kind = gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
+        tokens[token["id"]], kinds[token["id"]] = token["content"], int(kind)
+    return tokens, kinds
+
+
+def _pre_tokenizer(told: Any) -> str | None:
+    """llama.cpp's name for how texts are split."""
+    parts = told.get("pretokenizers", [told]) if isinstance(told, dict) else []
+    if not parts or parts[-1].get("type") != "ByteLevel" or parts[-1].get("add_prefix_space"):
+        return None
+    if len(parts) == 1:
+        return "gpt-2" if parts[0].get("use_regex", True) else None
+    if len(parts) != 2 or parts[0].get("type") != "Split" or parts[-1].get("use_regex", True):
+        return None
+    return _PATTERNS.get(parts[0].get("pattern", {}).get("Regex"))
+
+
+def _template(folder: Path, settings: dict[str, Any]) -> str | None:
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    template = settings.get("chat_template")
+    return template if isinstance(template, str) else None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

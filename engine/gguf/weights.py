@@ -1,0 +1,85 @@
+"""Tensors of safetensors files as arrays, one at a time, under the names and in the order of rows that GGUF has."""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import gguf
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.imports import ImportFault, Piece
+from engine.imports.config import Decoder
+from engine.imports.header import Tensor, read_header
+
+Floats = NDArray[np.float32]
+_LENGTH_BYTES = 8
+_DTYPES = {"F32": "<f4", "F16": "<f2", "BF16": "<u2", "F64": "<f8"}
+ARCHITECTURES = {
+    "llama": gguf.MODEL_ARCH.LLAMA,
+    "mistral": gguf.MODEL_ARCH.LLAMA,
+    "qwen2": gguf.MODEL_ARCH.QWEN2,
+    "qwen3": gguf.MODEL_ARCH.QWEN3,
+}
+_TURNED = ("self_attn.q_proj", "self_attn.k_proj")
+
+
+class Weight(NamedTuple):
+    """`source` is its name in the model; `values` are in GGUF's order of rows."""
+
+    source: str
+    name: str
+    values: Floats
+
+
+def weights(config: Decoder, files: Mapping[str, Piece]) -> Iterator[Weight]:
+    """Every tensor of the model; a head that is the embedding too is left out, as GGUF has it."""
+    names = gguf.get_tensor_name_map(ARCHITECTURES[config.model_type], config.num_hidden_layers)  # pyright: ignore[reportAttributeAccessIssue] - each family has it
+    for file in sorted(name for name in files if name.endswith(".safetensors")):
+        piece = files[file]
+        start = _LENGTH_BYTES + int.from_bytes(piece.read(0, _LENGTH_BYTES), "little")
+        for source, tensor in read_header(file, piece).items():
+            if source == "lm_head.weight" and config.tie_word_embeddings:
+                continue
+            name = names.get_name(source, try_suffixes=(".weight", ".bias"))
+            if name is None:
+                continue  # a buffer, which is computed anew: everything else was asked for by the config
+            yield Weight(source, name, arranged(config, source, _array(piece, start, tensor)))
+
+
+def _array(piece: Piece, start: int, tensor: Tensor) -> Floats:
+    stored = np.frombuffer(piece.read(start + tensor.begin, tensor.end - tensor.begin), _DTYPES[tensor.dtype])
+    if tensor.dtype == "BF16":  # the upper half of a float32
+        stored = (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(np.float32).reshape(tensor.shape)
+
+
+def arranged(config: Decoder, source: str, values: Floats) -> Floats:
+    """Llama's queries and keys as GGUF turns them: neighbours in pairs, where transformers pairs the halves of a head."""
+    if ARCHITECTURES[config.model_type] is not gguf.MODEL_ARCH.LLAMA or not any(name in source for name in _TURNED):  # pyright: ignore[reportAttributeAccessIssue]
+        return values
+    heads = config.num_attention_heads if "q_proj" in source else config.key_value_heads
+    halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
+    return np.ascontiguousarray(halves.swapaxes(1, 2).reshape(values.shape))
+
+
+def require_known(config: object) -> Decoder:
+    """Raises ImportFault for a model whose positions or layers GGUF says otherwise than is written here."""
+    if not isinstance(config, Decoder):
+        raise _unwritten("model_type", "is gpt2", "Llama, Mistral, Qwen2 and Qwen3 can be written")
+    for field in ("rope_parameters", "rope_scaling"):
+        rope = getattr(config, field)
+        kind = None if rope is None else rope.rope_type or rope.type
+        if kind not in {None, "default"}:
+            raise _unwritten(f"{field}.rope_type", f"is {kind}", "models with plain rotary positions can be written")
+    if getattr(config, "use_sliding_window", False):
+        raise _unwritten("use_sliding_window", "is true", "models whose every layer sees all of a row can be written")
+    return config
+
+
+def rope_base(config: Decoder) -> float:
+    told = [config.rope_theta, *(rope.rope_theta for rope in (config.rope_parameters, config.rope_scaling) if rope)]
+    return next((value for value in told if value is not None), 10_000.0)
+
+
+def _unwritten(field: str, message: str, mend: str) -> ImportFault:
+    return ImportFault("no_gguf", f"config.json: {field}", message, mend)
