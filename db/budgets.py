@@ -129,7 +129,7 @@ def _active_jobs(s: Session, project_id: str, key_id: str | None) -> int:
 
 
 def _storage_bytes(s: Session, project_id: str, key_id: str | None) -> int:
-    """Of files, and of what jobs made, that are not deleted. Equal bytes are stored once and count for each."""
+    """Of files, and of what jobs made or was imported, that are not deleted. Equal bytes are stored once and count for each."""
     kept = select(func.coalesce(func.sum(File.size_bytes), 0)).where(
         File.project_id == project_id, File.deleted_at.is_(None)
     )
@@ -138,5 +138,6 @@ def _storage_bytes(s: Session, project_id: str, key_id: str | None) -> int:
     )
     if key_id is not None:
         kept = kept.where(File.key_id == key_id)
-        made = made.join(Job, Job.id == Artifact.job_id).where(Job.key_id == key_id)
+        imported = Artifact.lineage["imported_by"].as_string() == key_id
+        made = made.outerjoin(Job, Job.id == Artifact.job_id).where(or_(Job.key_id == key_id, imported))
     return int(s.execute(kept).scalar_one()) + int(s.execute(made).scalar_one())

@@ -12,6 +12,7 @@ from api.errors import ApiError, Fault, conflict
 from api.files.upload import MODEL_PURPOSE
 from api.intents import once
 from api.models.schemas import ModelObject, model_object
+from api.spend.service import require_room
 from db import artifacts, audit, files, projects
 from db.artifacts import FileEntry
 from db.blobs import Blob
@@ -47,7 +48,7 @@ def create(service: Service, caller: Caller, asked: ImportRequest, ask: Ask | No
     """The imported model, or the one that the same request made before.
 
     Raises:
-        ApiError: 404 for a file that is not there, 422 for a model that cannot be taken, with place and mend.
+        ApiError: 404 for a file that is not there, 403 when it is over budget, 422 for a model that cannot be taken, with place and mend.
         LowSpace: the disk is nearly full.
     """
     service.blobs.require_space()
@@ -137,6 +138,7 @@ def _published(
         }
 
         def make() -> ModelObject:
+            require_room(session, caller, None, new_bytes=sum(entry.size_bytes for entry in entries))
             artifact = artifacts.publish_import(
                 session, caller.project_id,
                 name=asked.name, files=entries, lineage=lineage, licence=asked.licence, limits=checked.limits,

@@ -165,7 +165,7 @@ _IMPORTS_AT_ONCE = CapacityLimiter(2)
     tags=["models"],
     status_code=201,
     response_model=ModelObject,
-    responses=documented(400, 401, 404, 409, 413, 415, 422, 507),
+    responses=documented(400, 401, 403, 404, 409, 413, 415, 422, 507),
     openapi_extra=documented_body(ImportRequest),
 )
 async def import_model(service: ServiceDep, caller: CallerDep, request: Request) -> Response:

@@ -10,6 +10,7 @@ from api import projects as console
 from db import audit, budgets, keys
 from db.models import Attempt
 from db.scopes import Scope
+from tests import hostile
 from tests.integration.api.live import (
     SECRET,
     Live,
@@ -94,6 +95,19 @@ def test_a_file_over_the_budget_of_storage_is_not_kept(live: Live, limited):
     assert upload(asking, b"to be\n", "pretrain", "a.txt").status_code == 201
     (told,) = [row for row in asking.get("/v1/budgets").json()["data"] if row["owner_id"] == key_id]
     assert (told["storage_bytes"], told["used"]["storage_bytes"]) == (10, 6)
+
+
+def test_an_imported_model_counts_as_stored_and_is_not_kept_over_budget(live: Live, limited):
+    key_id, asking = limited
+    tar = hostile.tar()
+    body = {"name": "counted", "licence": "mit", "files": [upload(asking, tar, "model", "m.tar").json()["id"]]}
+    grant(live, key_id, storage_bytes=len(tar) + 10)
+    time.sleep(1)
+    assert error(asking.post("/v1/models", json=body), 403)["param"] == "storage_bytes"
+    grant(live, key_id, storage_bytes=3 * len(tar))
+    model = asking.post("/v1/models", json=body).json()
+    (told,) = [row for row in asking.get("/v1/budgets").json()["data"] if row["owner_id"] == key_id]
+    assert told["used"]["storage_bytes"] == len(tar) + model["size_bytes"]
 
 
 def test_what_was_used_is_told_by_key_kind_and_day(live: Live, limited):
