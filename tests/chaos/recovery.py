@@ -18,7 +18,7 @@ from tests.chaos.shipped import Shipped, shipped, until
 from tests.integration.workers.workplace import at_work, engines
 
 _GOAL_S = 10.0
-_SAVE_STEPS = 20
+_SAVE_STEPS = 10
 _WAIT_S = 120.0
 
 
