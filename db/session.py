@@ -4,6 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -16,8 +17,8 @@ from db.errors import DatabaseFull, Unavailable
 
 _BUSY_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 5
-_READ_ONLY = "25006"
-"""PostgreSQL's code for a write where none is taken."""
+_REFUSED = {"25006": "takes no writes now", "25P03": "did not wait for the end of a transaction"}
+"""By PostgreSQL's code, what it says that is no mistake of ours."""
 _POOL_SIZE = 10
 _POOL_OVERFLOW = 10
 
@@ -29,10 +30,11 @@ class Database:
 
     Make it after a fork, never before: connections do not survive one. A thread that is inside
     `write` must not enter it again, and should not wait for anything but the database in there.
+    With `idle_s` PostgreSQL takes back, with its locks, what a process that stands still for so long has begun.
     """
 
-    def __init__(self, url: str) -> None:
-        engine = engine_for(url)
+    def __init__(self, url: str, *, idle_s: float | None = None) -> None:
+        engine = engine_for(url, idle_s)
         self.url = url
         self.dialect = engine.dialect.name
         self._engine = engine
@@ -71,7 +73,7 @@ class Database:
         commit itself, it may have taken place.
         """
         if self._writer is None:
-            with _told_apart(), _read_only_told(), self._write.begin() as session:
+            with _told_apart(), _refusal_told(), self._write.begin() as session:
                 yield session
             return
         if getattr(self._writing, "now", False):
@@ -103,17 +105,17 @@ def _told_apart() -> Iterator[None]:
 
 
 @contextmanager
-def _read_only_told() -> Iterator[None]:
-    """Unavailable where PostgreSQL is a standby, or was set to take no writes; SQLite says so as it says the rest."""
+def _refusal_told() -> Iterator[None]:
+    """Unavailable where PostgreSQL takes no writes, or has given this one up; SQLite says so as it says the rest."""
     try:
         yield
     except InternalError as error:
-        if getattr(error.orig, "sqlstate", None) == _READ_ONLY:
-            raise Unavailable(f"the database takes no writes now: {error.orig}") from error
+        if refused := _REFUSED.get(getattr(error.orig, "sqlstate", "")):
+            raise Unavailable(f"the database {refused}: {error.orig}") from error
         raise
 
 
-def engine_for(url: str) -> Engine:
+def engine_for(url: str, idle_s: float | None = None) -> Engine:
     """An engine with this project's habits for SQLite (`sqlite:///path`) or PostgreSQL (`postgresql+psycopg://`)."""
     json: dict[str, Any] = {"json_serializer": _dumps, "json_deserializer": orjson.loads}
     if make_url(url).get_backend_name() == "sqlite":
@@ -130,6 +132,8 @@ def engine_for(url: str) -> Engine:
         pool_pre_ping=True,
         connect_args={"connect_timeout": _CONNECT_TIMEOUT_S},
     )
+    if idle_s is not None:
+        event.listen(engine, "connect", partial(_end_idle_transactions, idle_ms=int(1000 * idle_s)))
     event.listen(engine, "checkout", _leave_writing_to_the_server)
     return engine
 
@@ -139,6 +143,11 @@ def _drop_connections(context: ExceptionContext) -> None:
     code = getattr(context.original_exception, "sqlite_errorcode", 0) & 0xFF
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR}:
         context.is_disconnect = True
+
+
+def _end_idle_transactions(connection: Any, _record: object, idle_ms: int) -> None:
+    connection.execute(f"SET idle_in_transaction_session_timeout = {idle_ms}")
+    connection.commit()
 
 
 def _leave_writing_to_the_server(connection: Any, *_: object) -> None:

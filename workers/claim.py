@@ -79,6 +79,8 @@ class Lease:
                 with self._writing:
                     with self._database.write() as s:
                         done = act(s)
+                        if time.monotonic() >= self._until:  # it stood still in here: what it wrote is taken back
+                            raise LeaseLostError(self.job.id)
                     if last:
                         self._ended.set()
                     return done

@@ -115,7 +115,7 @@ def open_slot(settings: WorkerSettings, index: int) -> Slot:
     return Slot(
         name,
         settings,
-        Database(settings.database_url),
+        Database(settings.database_url, idle_s=settings.lease_s / 2),
         # Uploads are refused while the disk is low; what that leaves is for runs to finish in.
         settings.open_blobs(low_space_bytes=0),
         WarmEngine(settings.runs_dir / f"warm-{name}.log", enabled=settings.warm_engines > 0),

@@ -221,7 +221,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
 def main() -> None:
     logs.begin()
     settings = WorkerSettings()
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, idle_s=settings.lease_s / 2)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import time
 
 import pytest
 from sqlalchemy import select, text
@@ -11,6 +12,7 @@ from db import clock, health, jobs, migrate, projects, records
 from db.errors import LowSpace, Unavailable
 from db.session import Database
 from tests.integration.db.work import Work
+from tests.servers import Postgres
 
 
 def test_a_read_sees_the_moment_it_began(work: Work):
@@ -142,6 +144,24 @@ def test_a_database_with_an_older_schema_is_not_ready(empty_database_url: str):
 def test_the_clock_of_a_statement_and_the_clock_by_itself_agree(work: Work):
     with work.database.read() as s:
         assert clock.now(s) == pytest.approx(s.scalar(select(clock.moment(s))), abs=5)
+
+
+@pytest.mark.postgres
+def test_postgresql_takes_back_what_a_process_that_stands_still_has_begun(postgres: Postgres):
+    url = postgres.create()
+    database = Database(url, idle_s=0.2)
+
+    def stand_still() -> None:
+        with database.write() as s:
+            projects.create(s, "mine")
+            time.sleep(0.5)
+
+    with pytest.raises(Unavailable, match="did not wait"):
+        stand_still()
+    with database.read() as s:
+        assert projects.by_name(s, "mine") is None
+    database.close()
+    postgres.drop(url)
 
 
 def test_sqlite_is_as_durable_as_it_can_be(work: Work):

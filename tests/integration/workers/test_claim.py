@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from db import leases
+from db import leases, records
 from db.session import Session
 from tests.integration.workers.workplace import Workplace, wait_until
 from tests.servers import Postgres
@@ -68,6 +68,19 @@ def test_a_job_that_was_given_to_another_is_lost_at_the_heartbeat(workplace: Wor
         assert stopped.wait(5)
         with pytest.raises(LeaseLostError):
             lease.write(lambda _: None)
+
+
+def test_what_was_begun_under_the_lease_and_is_not_done_at_its_end_is_taken_back(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    lease = workplace.claim(job_id, lease_s=0.5)
+
+    def stand_still(s: Session) -> None:
+        records.note(s, job_id, "log", "info", "too late")
+        time.sleep(0.6)
+
+    with pytest.raises(LeaseLostError):
+        lease.write(stand_still)
+    assert workplace.records(job_id, "log") == []
 
 
 def test_letting_the_job_go_is_not_a_loss(workplace: Workplace) -> None:
