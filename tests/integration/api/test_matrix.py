@@ -46,6 +46,7 @@ BODIES: dict[str, list[dict]] = {
     "create_chat_completion": [CHAT, CHAT | {"model": "{adapters}"}, CHAT | {"model": "{checkpoints}"}],
     "create_completion": [{"model": "{models}", "prompt": "hello"}],
     "create_eval_run": [{"data_source": {"type": "jsonl", "source": {"type": "file_id", "id": "{eval_file_id}"}}}],
+    "import_model": [{"name": "imported", "licence": "mit", "files": ["{file_id}"]}],
     "promote": [{"model": "{models}", "alias": "production"}],
     "complete_upload": [{"part_ids": ["{part_id}"]}],
 }
@@ -169,7 +170,7 @@ def test_a_body_that_names_what_is_ones_own_is_not_refused_for_it(matrix: Matrix
         for body in BODIES.get(operation.name, []):
             path = filled(operation, matrix.theirs)
             answer = send(matrix.askers[Scope.WRITE], operation.method, path, json=said(body, matrix.theirs))
-            if answer.status_code not in {200, 201, 409, 503}:  # no evaluation lets it through; no desk answers
+            if answer.status_code in {401, 403, 404} or "_not_found" in answer.text:
                 refused.append((operation.name, body, answer.status_code, answer.text))
     assert not refused, "\n".join(map(str, refused))
 
