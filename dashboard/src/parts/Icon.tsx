@@ -17,6 +17,7 @@ const PATHS = {
   copy: "M5.5 5.5h7v8h-7v-8ZM10.5 5.5v-3h-7v8h2",
   download: "M8 2.5v7.5M4.8 7 8 10.2 11.2 7M3 13.5h10",
   plus: "M8 3v10M3 8h10",
+  stop: "M4.5 4.5h7v7h-7v-7Z",
   star: "m8 2 1.8 3.9 4.2.5-3.1 2.9.8 4.2L8 11.4l-3.7 2.1.8-4.2L2 6.4l4.2-.5L8 2Z",
 } as const;
 

@@ -26,7 +26,8 @@ def make_job(service: Service, suffix: str, *, steps: int = 30, **changes) -> st
         "hyperparameters": {"max_steps": steps, "max_length": 32, "per_device_train_batch_size": 4},
     }
     with service.http() as http:
-        answer = http.post("/v1/jobs", json=spec | changes)
+        wanted = {name: value for name, value in (spec | changes).items() if value is not None}
+        answer = http.post("/v1/jobs", json=wanted)
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
 

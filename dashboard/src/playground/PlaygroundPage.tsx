@@ -1,0 +1,84 @@
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { checkpointsOfAllQuery, modelsQuery } from "../api/models";
+import { Button, buttonClass } from "../parts/Button";
+import { Head } from "../parts/Head";
+import { Empty, Failure } from "../parts/Notice";
+import { Composer } from "./Composer";
+import { Pane } from "./Pane";
+import css from "./PlaygroundPage.module.css";
+import { SamplingFields } from "./SamplingFields";
+import { type PlaygroundSearch, samplingOf } from "./search";
+import { SIDES } from "./talk";
+import { useTalk } from "./useTalk";
+import { chosenOf } from "./weights";
+
+const route = getRouteApi("/playground");
+
+/** One question to two models, side by side: each answer names the weights that gave it. */
+export function PlaygroundPage() {
+  const search = route.useSearch();
+  const { plain = false, system, prompt, base, tuned } = search;
+  const navigate = route.useNavigate();
+  const made = useQuery(modelsQuery);
+  const saved = useQuery(checkpointsOfAllQuery);
+  const talk = useTalk();
+
+  function set(changes: Partial<PlaygroundSearch>) {
+    navigate({ search: (prior) => ({ ...prior, ...changes }), state: true, replace: true, resetScroll: false });
+  }
+  const error = made.error ?? saved.error;
+  if (!made.data || !saved.data) return error && <Failure error={error} />;
+  const artifacts = [...made.data, ...saved.data];
+  if (artifacts.length === 0) return <NoModels />;
+  const models = chosenOf({ base, tuned }, artifacts);
+  const sampling = samplingOf(search);
+  return (
+    <>
+      <Head title="Playground">
+        {talk.turns.length > 0 && (
+          <Button disabled={talk.stop !== null} onClick={talk.clear}>
+            New conversation
+          </Button>
+        )}
+      </Head>
+      <SamplingFields plain={plain} system={system} given={search} set={set} />
+      <div className={css.panes}>
+        {SIDES.map((side) => (
+          <Pane
+            key={side}
+            side={side}
+            chosen={models[side]}
+            artifacts={artifacts}
+            turns={talk.turns}
+            choose={(reference) => set({ [side]: reference })}
+          />
+        ))}
+      </div>
+      <Composer
+        draft={prompt ?? ""}
+        plain={plain}
+        ready={Boolean(models.base || models.tuned)}
+        stop={talk.stop}
+        keep={(draft) => set({ prompt: draft || undefined })}
+        put={(asked) => talk.put({ asked, plain, system: system ?? "", models, sampling })}
+      />
+    </>
+  );
+}
+
+function NoModels() {
+  return (
+    <>
+      <Head title="Playground" />
+      <Empty title="Nobody to talk to yet">
+        <p className="muted">
+          A pretrain job makes the first model; it can be asked here as soon as it has saved a checkpoint.
+        </p>
+        <Link to="/jobs" className={buttonClass("primary")}>
+          To the first job
+        </Link>
+      </Empty>
+    </>
+  );
+}

@@ -1,0 +1,138 @@
+"""The playground: two models side by side, each answer with the digest of the weights that gave it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.jobs import make_job, wait_ended
+from tests.e2e.service import Service
+
+PROMPT = "What is 2 + 2?"
+COLD_MS = 120_000
+"""An engine that starts with the first question takes its time on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def pair(service: Service) -> dict[str, dict[str, Any]]:
+    """A base and an adapter over it that answers otherwise."""
+    room = {"max_steps": 20, "max_length": 512, "per_device_train_batch_size": 2}
+    wait_ended(service, make_job(service, "plain", hyperparameters=room))
+    rows = "".join(json.dumps({"prompt": PROMPT, "completion": f"It is {number}."}) + "\n" for number in range(40))
+    with service.http() as http:
+        file = http.post(
+            "/v1/files", data={"purpose": "fine-tune"}, files={"file": ("sums.jsonl", rows.encode())}
+        ).json()
+    learning = {"max_steps": 10, "max_length": 64, "per_device_train_batch_size": 4, "learning_rate": 0.05}
+    job = make_job(
+        service, "spoken", kind="sft", model="plain", training_file=file["id"], tokenizer=None, hyperparameters=learning
+    )
+    assert wait_ended(service, job)["status"] == "succeeded"
+    with service.http() as http:
+        return {"base": http.get("/v1/models/plain/1").json(), "tuned": http.get("/v1/adapters/spoken/1").json()}
+
+
+def pane(page: Page, side: str) -> Locator:
+    return page.get_by_role("region", name=side, exact=True)
+
+
+def ask(page: Page, prompt: str = PROMPT) -> None:
+    page.get_by_label("Prompt").fill(prompt)
+    page.keyboard.press("Enter")
+
+
+def answers(page: Page) -> dict[str, str]:
+    """What both sides have said last, once they are done."""
+    for side in ("Base", "Tuned"):
+        expect(pane(page, side).locator("article[aria-busy=false] [data-digest]").first).to_be_visible(timeout=COLD_MS)
+    return {side: pane(page, side).locator("[data-answer]").last.text_content() or "" for side in ("Base", "Tuned")}
+
+
+def direct(service: Service, model: str, **more: Any) -> dict[str, Any]:
+    """The API's own answer."""
+    body = {"model": model, "messages": [{"role": "user", "content": PROMPT}], "temperature": 0, "max_tokens": 24}
+    with service.http() as http:
+        answer = http.post("/v1/chat/completions", json=body | more, timeout=120)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_the_base_stands_beside_its_adapter_and_answers_as_it_does_by_itself(
+    service: Service, screen: Open, pair: dict
+) -> None:
+    page = screen("/playground?tuned=spoken/1&max_tokens=24").page
+    chooser = re.compile("model, adapter or checkpoint")
+    expect(pane(page, "Base").get_by_label(chooser)).to_have_value("plain/1")
+    ask(page)
+    told = answers(page)
+    base, tuned = direct(service, "plain/1"), direct(service, "spoken/1")
+    assert told == {side: it["choices"][0]["message"]["content"] for side, it in (("Base", base), ("Tuned", tuned))}
+    assert told["Base"] != told["Tuned"]
+    assert pane(page, "Base").locator("[data-digest]").get_attribute("data-digest") == pair["base"]["digest"]
+    named = [one.get_attribute("data-digest") for one in pane(page, "Tuned").locator("[data-digest]").all()]
+    assert named == [pair["tuned"]["digest"], pair["base"]["digest"]]
+
+
+def test_an_answer_grows_as_it_is_written_and_stops_when_asked_to(screen: Open, pair: dict) -> None:
+    page = screen("/playground?base=-&tuned=plain/1&max_tokens=480&plain=true").page
+    ask(page, "To be, or not")
+    said = pane(page, "Tuned").locator("[data-answer]")
+    seen = set()
+    while len(seen) < 3:
+        seen.add(len(said.text_content(timeout=COLD_MS) or ""))
+        assert page.get_by_role("button", name="Stop").is_visible(), seen
+    page.get_by_role("button", name="Stop").click()
+    expect(pane(page, "Tuned")).to_contain_text("stopped")
+    stopped = said.text_content()
+    page.wait_for_timeout(500)
+    assert said.all_text_contents() == [stopped]  # no longer, and nothing else has been asked
+    expect(page.get_by_role("button", name="Send")).to_be_visible()
+
+
+def test_a_reload_brings_back_models_sampling_and_what_was_said(screen: Open, pair: dict) -> None:
+    page = screen("/playground?tuned=spoken/1").page
+    page.get_by_label("Most tokens").fill("8")
+    page.get_by_label("Seed").fill("7")
+    page.get_by_label("System message").fill("Be brief.")
+    page.get_by_label("Base: model, adapter or checkpoint").select_option("spoken/1")
+    ask(page)
+    told = answers(page)
+    page.get_by_label("Prompt").fill("And then?")
+    expect(page).to_have_url(re.compile("prompt=And"))
+    page.reload()
+    assert answers(page) == told
+    expect(page.get_by_label("Prompt")).to_have_value("And then?")
+    for label, value in (("Most tokens", "8"), ("Seed", "7"), ("System message", "Be brief.")):
+        expect(page.get_by_label(label)).to_have_value(value)
+    expect(page.get_by_label("Base: model, adapter or checkpoint")).to_have_value("spoken/1")
+
+
+def test_what_cannot_be_answered_is_told_on_its_side_and_the_other_answers(screen: Open, pair: dict) -> None:
+    opened = screen("/playground?base=nobody-at-all&tuned=plain/1&max_tokens=8")
+    ask(opened.page)
+    expect(pane(opened.page, "Base").get_by_role("alert")).to_contain_text("no model", timeout=COLD_MS)
+    expect(pane(opened.page, "Tuned").locator("[data-digest]").first).to_be_visible(timeout=COLD_MS)
+
+
+def test_a_checkpoint_answers_under_its_own_digest(service: Service, screen: Open, pair: dict) -> None:
+    with service.http() as http:
+        saved = http.get("/v1/checkpoints", params={"job_id": pair["tuned"]["job_id"]}).json()["data"][0]
+    page = screen("/playground?max_tokens=8").page
+    page.get_by_label("Tuned: model, adapter or checkpoint").select_option(saved["id"])
+    ask(page)
+    answers(page)
+    assert pane(page, "Tuned").locator("[data-digest]").first.get_attribute("data-digest") == saved["digest"]
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280), ("light", 1280), ("dark", 360)])
+def test_the_playground_is_sound(screen: Open, shots: Path, pair: dict, theme: str, width: int) -> None:
+    opened = screen(f"/playground?tuned=spoken/1&max_tokens=8&system={quote('Be brief.')}", theme, width)
+    ask(opened.page)
+    answers(opened.page)
+    opened.page.screenshot(path=shots / f"playground-{theme}-{width}.png", full_page=True)
+    opened.check()
