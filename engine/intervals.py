@@ -46,6 +46,19 @@ def wilson(share: float, count: int) -> Interval:
     return Interval(max(0.0, (middle - reach) / (1 + square)), min(1.0, (middle + reach) / (1 + square)))
 
 
+def ratio(figure: Figure) -> Interval | None:
+    """95% of a ratio of sums, the items being a sample of many: its linearised variance (Cochran 1977, section 2.11).
+
+    None for a single item, of which nothing can be said.
+    """
+    count, mean = len(figure.values_N), figure.mean
+    if count < 2:
+        return None
+    off_N = figure.values_N - mean * figure.weights_N
+    reach = _Z * math.sqrt(count / (count - 1) * float((off_N * off_N).sum())) / float(figure.weights_N.sum())
+    return Interval(mean - reach, mean + reach)
+
+
 def paired_difference(one: Figure, other: Figure, seed: int) -> Interval:
     """95% of `one` minus `other` over the same items: percentiles of a paired bootstrap (Efron 1979).
 

@@ -13,8 +13,18 @@ from api.jobs import service as jobs
 from api.jobs import submit
 from api.jobs.config import config
 from api.jobs.curves import curve
+from api.jobs.items import Only, items
 from api.jobs.rows import rows
-from api.jobs.schemas import CurveObject, EventObject, JobConfig, JobObject, MetricObject, Status, StepRows
+from api.jobs.schemas import (
+    CurveObject,
+    EventObject,
+    JobConfig,
+    JobObject,
+    MetricObject,
+    ScoredRow,
+    Status,
+    StepRows,
+)
 from api.leaving import unless_gone
 from api.models.schemas import ArtifactObject
 from api.plans import service as plans
@@ -48,6 +58,11 @@ Kind = Annotated[str | None, Query(pattern=f"^({'|'.join(SPECS)})$")]
 StatusFilter = Annotated[Status | None, Query()]
 AfterSeq = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last seq of the page before.")]
 AfterStep = Annotated[int | None, Query(ge=0, le=_MAX_SEQ, description="The last step of the page before.")]
+AfterItem = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last number of the page before.")]
+OnlyItems = Annotated[
+    Only | None,
+    Query(description="worse, better: than the model that is compared with; wrong: where something was graded wrong."),
+]
 Level = Annotated[Literal["info", "warn", "error"] | None, Query()]
 Step = Annotated[int, Path(ge=1, le=_MAX_SEQ, description="A step of the job, from 1.")]
 Points = Annotated[int, Query(ge=2, le=20_000, description="About so many points at most; extremes are kept.")]
@@ -170,6 +185,19 @@ def show_job_curve(
 def list_step_rows(service: ServiceDep, caller: CallerDep, job_id: str, step: Step) -> Response:
     """List the rows of one step and what each lost; known from the next checkpoint on."""
     return answer(rows(service, caller, job_id, step))
+
+
+@router.get("/{job_id}/items", response_model=Series[ScoredRow], responses=documented(401, 404, 422))
+def list_scored_rows(
+    service: ServiceDep,
+    caller: CallerDep,
+    job_id: str,
+    after: AfterItem = 0,
+    limit: Limit = 20,
+    only: OnlyItems = None,
+) -> Response:
+    """List the rows that an evaluation scored, and what each model made of them."""
+    return answer(items(service, caller, job_id, after=after, limit=limit, only=only))
 
 
 @router.get("/{job_id}/checkpoints", response_model=Page[ArtifactObject], responses=documented(401, 404, 422))

@@ -141,6 +141,21 @@ class StepRows(BaseModel):
     data: list[RowLossObject]
 
 
+class ScoredRow(BaseModel):
+    """A row of an evaluation: `row` as it was uploaded, null once its file is deleted, and what each model made of it.
+
+    `number` counts the rows that were scored. What the scores hold is the task's: a loss; of multiple choice what was
+    `chosen` and whether it is `correct`, in each of the ways; of generation the `text`, its `answer` and the `reference`.
+    """
+
+    object: Literal["scored_row"] = "scored_row"
+    number: int
+    line: int
+    row: dict[str, Any] | None
+    scores: dict[str, Any]
+    compare_to: dict[str, Any] | None
+
+
 def event_object(event: Event) -> EventObject:
     return EventObject(
         seq=event.seq,

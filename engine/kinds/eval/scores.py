@@ -7,7 +7,7 @@ import numpy as np
 
 from engine.dist.ranks import Ranks
 from engine.errors import SpecError
-from engine.intervals import Figure, paired_difference, wilson
+from engine.intervals import Figure, paired_difference, ratio, wilson
 from engine.journal import Journal
 from engine.kinds.eval.spec import EvalSpec
 from engine.precision import Machine
@@ -39,7 +39,7 @@ class Scores:
     facts: dict[str, float] = field(default_factory=dict)
     """Figures that are no mean over the items."""
     shares: bool = False
-    """The figures are shares of right answers, so their intervals are known."""
+    """The figures are shares of right answers: their intervals are those of shares."""
     groups: list[str] = field(default_factory=list)
     """The subject of each item, where the rows have one."""
 
@@ -47,8 +47,9 @@ class Scores:
         told: dict[str, float | None] = {}
         for name, figure in self.figures.items():
             told[name] = figure.mean
-            if self.shares:
-                told |= with_bounds(name, *wilson(figure.mean, len(self.lines)))
+            bounds = wilson(figure.mean, len(self.lines)) if self.shares else ratio(figure)
+            if bounds is not None:
+                told |= with_bounds(name, *bounds)
         return told | self.facts
 
     def by_group(self) -> dict[str, dict[str, float | None]]:

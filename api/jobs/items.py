@@ -1,0 +1,96 @@
+"""What an evaluation said of each row: read a page at a time from the file that the job left, beside the rows themselves."""
+
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, BinaryIO, Literal
+
+from api.answers import Series
+from api.auth import Caller
+from api.deps import Service
+from api.errors import ApiError
+from api.jobs.schemas import ScoredRow
+from api.jobs.service import find
+from db import files
+from db.models import File
+
+Only = Literal["worse", "better", "wrong"]
+_Item = dict[str, Any]
+
+
+def items(
+    service: Service, caller: Caller, job_id: str, *, after: int, limit: int, only: Only | None
+) -> Series[ScoredRow]:
+    """A page of the rows that were scored, in their order; `worse` and `better` than the model that is compared with.
+
+    Raises:
+        ApiError: 404 when there is no such job, or it has left no such file.
+    """
+    with service.database.read() as session:
+        job = find(session, caller, job_id)
+        made = [files.get(session, job.project_id, file_id) for file_id in (job.result or {}).get("files", [])]
+        source = files.get(session, job.project_id, str(job.spec.get("eval_file", "")))
+    left = next((file for file in made if file is not None and file.format == "items"), None)
+    if left is None:
+        message = f"{job.kind} job {job.id} ({job.state}) has left no scores of single rows; succeeded eval jobs do"
+        raise ApiError(404, "items_not_found", message)
+    with service.blobs.open(left.sha256) as lines:
+        wanted = islice(_numbered(lines, after, only), limit + 1)
+        page = list(wanted)
+    rows = _rows(service, source, {item["line"] for _, item in page[:limit]})
+    told = [_told(number, item, rows.get(item["line"])) for number, item in page[:limit]]
+    ends = (told[0].number, told[-1].number) if told else (None, None)
+    return Series(data=told, has_more=len(page) > limit, first_id=ends[0], last_id=ends[1])
+
+
+def _numbered(lines: Iterable[bytes], after: int, only: Only | None) -> Iterator[tuple[int, _Item]]:
+    """The items after the first `after`, counted from 1; those passed over are not even parsed."""
+    for number, line in islice(enumerate(lines, 1), after, None):
+        item = json.loads(line)
+        if only is None or _is(only, item):
+            yield number, item
+
+
+def _is(only: Only, item: _Item) -> bool:
+    score = _score(item)
+    if only == "wrong":
+        return item.get("correct") is not None and score < 1
+    rival = _score(item["compare_to"]) if "compare_to" in item else score
+    return score < rival if only == "worse" else score > rival
+
+
+def _score(item: _Item) -> float:
+    """The more the better: the share of the gradings that came out right, or the likelihood."""
+    correct = item.get("correct")
+    if isinstance(correct, dict):
+        return sum(correct.values()) / len(correct)
+    if correct is not None:
+        return float(correct)
+    return -item["loss"] if item.get("loss") is not None else 0.0
+
+
+def _rows(service: Service, source: File | None, lines: set[int]) -> dict[int, Any]:
+    """The rows on these lines as they were uploaded; none of a file that has been deleted since."""
+    if source is None or not lines:
+        return {}
+    with service.blobs.open(source.sha256) as file:
+        return {number: _read(source, line) for number, line in _on(file, lines)}
+
+
+def _on(file: BinaryIO, lines: set[int]) -> Iterator[tuple[int, bytes]]:
+    for number, line in enumerate(islice(file, max(lines)), 1):
+        if number in lines:
+            yield number, line
+
+
+def _read(source: File, line: bytes) -> Any:
+    if source.filename.endswith(".txt"):
+        return {"text": line.decode(errors="replace").rstrip("\r\n")}
+    return json.loads(line)
+
+
+def _told(number: int, item: _Item, row: Any) -> ScoredRow:
+    scores = {name: value for name, value in item.items() if name not in {"line", "compare_to"}}
+    rival = item.get("compare_to")
+    compared = None if rival is None else {name: value for name, value in rival.items() if name != "line"}
+    return ScoredRow(number=number, line=item["line"], row=row, scores=scores, compare_to=compared)

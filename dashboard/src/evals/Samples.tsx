@@ -1,0 +1,69 @@
+import { useQuery } from "@tanstack/react-query";
+import { getRouteApi, Link } from "@tanstack/react-router";
+import { type Only, scoredRowsQuery } from "../api/evals";
+import { Failure } from "../parts/Notice";
+import tabs from "../parts/Tabs.module.css";
+import css from "./Evals.module.css";
+import { Sample } from "./Sample";
+
+const route = getRouteApi("/evals/$jobId");
+
+const ALL: readonly (readonly [Only | undefined, string])[] = [
+  [undefined, "All rows"],
+  ["wrong", "Wrong"],
+];
+const COMPARED: typeof ALL = [
+  ["worse", "Worse than the other"],
+  ["better", "Better than the other"],
+];
+
+/** Row by row, a page at a time from the service. */
+export function Samples({ jobId, model, rival }: { jobId: string; model: string; rival?: string }) {
+  const { only, after = 0 } = route.useSearch();
+  const { data, error } = useQuery(scoredRowsQuery(jobId, after, only));
+  return (
+    <section aria-label="Row by row">
+      <h2>Row by row</h2>
+      <nav aria-label="Which rows" className={tabs.tabs}>
+        {[...ALL, ...(rival ? COMPARED : [])].map(([value, title]) => (
+          <Link
+            key={title}
+            to="/evals/$jobId"
+            params={{ jobId }}
+            search={{ only: value }}
+            resetScroll={false}
+            aria-current={value === only ? "page" : undefined}
+          >
+            {title}
+          </Link>
+        ))}
+      </nav>
+      {error && <Failure error={error} />}
+      {data?.data.length === 0 && <p className="muted">There is no such row.</p>}
+      <div className={css.samples}>
+        {data?.data.map((row) => (
+          <Sample key={row.number} row={row} model={model} rival={rival} />
+        ))}
+      </div>
+      {data && (after > 0 || data.has_more) && (
+        <nav aria-label="More rows" className={css.more}>
+          {after > 0 && (
+            <Link to="/evals/$jobId" params={{ jobId }} search={{ only }} resetScroll={false}>
+              First rows
+            </Link>
+          )}
+          {data.has_more && (
+            <Link
+              to="/evals/$jobId"
+              params={{ jobId }}
+              search={{ only, after: data.last_id ?? undefined }}
+              resetScroll={false}
+            >
+              Next rows
+            </Link>
+          )}
+        </nav>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,137 @@
+"""Evaluations: scores with their intervals, what has changed against the base, and what was made of each row."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.jobs import make_job, wait_ended
+from tests.e2e.service import Service
+
+ROWS = 45
+
+
+def evaluate(service: Service, suffix: str, model: str, file_id: str, **more: Any) -> dict[str, Any]:
+    spec = {"kind": "eval", "model": model, "eval_file": file_id, "suffix": suffix, **more}
+    with service.http() as http:
+        made = http.post("/v1/jobs", json=spec)
+        assert made.status_code == 201, made.text
+    return wait_ended(service, made.json()["id"])
+
+
+@pytest.fixture(scope="module")
+def evaluations(service: Service) -> dict[str, dict[str, Any]]:
+    """Of a base and a model trained on from it: one has become better at the rows, the other way round it is worse."""
+    wait_ended(service, make_job(service, "weak", steps=3))
+    wait_ended(service, make_job(service, "strong", steps=60, model="weak", tokenizer=None))
+    rows = "".join(
+        json.dumps({"text": f"To be, or not to be: that is question {number}."}) + "\n" for number in range(ROWS)
+    )
+    choices = "".join(
+        json.dumps({"question": f"Which is {number}?", "choices": ["that is", "be not"], "answer": number % 2}) + "\n"
+        for number in range(6)
+    )
+    with service.http() as http:
+        files = [
+            http.post("/v1/files", data={"purpose": "evals"}, files={"file": (name, text.encode())}).json()["id"]
+            for name, text in (("texts.jsonl", rows), ("choices.jsonl", choices))
+        ]
+    return {
+        "gain": evaluate(service, "gain", "strong", files[0], compare_to="weak"),
+        "fall": evaluate(service, "fall", "weak", files[0], compare_to="strong"),
+        "chosen": evaluate(service, "chosen", "strong", files[1]),
+    }
+
+
+def scored(service: Service, job: dict[str, Any], **query: Any) -> list[dict[str, Any]]:
+    with service.http() as http:
+        return http.get(f"/v1/jobs/{job['id']}/items", params=query).json()["data"]
+
+
+def test_a_score_comes_with_its_interval_its_rows_and_what_changed(screen: Open, evaluations: dict) -> None:
+    page = screen("/evals").page
+    metrics = evaluations["gain"]["result"]["metrics"]
+    row = page.get_by_role("row", name=re.compile("^gain"))
+    for figure in ("eval_loss", "eval_loss_low", "eval_loss_high"):
+        expect(row).to_contain_text(f"{metrics[figure]:.4g}".rstrip("0"))
+    difference = [metrics[f"difference/eval_loss{end}"] for end in ("", "_low", "_high")]
+    assert difference[2] < 0, "training helped"
+    for figure in difference:
+        expect(row).to_contain_text(f"{figure:.4g}".rstrip("0"))
+    expect(row).to_contain_text(str(ROWS))
+    expect(row).to_contain_text("better")
+    expect(page.get_by_role("row", name=re.compile("^fall"))).to_contain_text("worse")
+
+
+def test_what_became_worst_comes_first_and_stays_so_after_a_reload(screen: Open, evaluations: dict) -> None:
+    page = screen("/evals").page
+    names = page.get_by_role("region", name="Evaluations").locator("tbody td:first-child")
+    expect(names.first).to_have_text("chosen")
+    page.get_by_label("First").select_option(label="what became worst")
+    expect(names.first).to_have_text("fall")
+    page.reload()
+    expect(names.first).to_have_text("fall")
+    page.get_by_label("Rows of").select_option(label="choices.jsonl")
+    expect(names).to_have_text(["chosen"])
+
+
+def test_every_row_is_shown_with_what_each_model_made_of_it_a_page_at_a_time(
+    service: Service, screen: Open, evaluations: dict
+) -> None:
+    job = evaluations["gain"]
+    asked: list[str] = []
+    opened = screen(f"/evals/{job['id']}")
+    opened.page.on("request", lambda request: asked.append(request.url))
+    articles = opened.page.get_by_role("article")
+    expect(articles).to_have_count(20)
+    first = scored(service, job, limit=1)[0]
+    expect(articles.first).to_contain_text(first["row"]["text"])
+    for side in (first["scores"], first["compare_to"]):
+        expect(articles.first).to_contain_text(f"{side['loss']:.4g}".rstrip("0"))
+    for count in (20, ROWS - 40):
+        opened.page.get_by_role("link", name="Next rows").click()
+        expect(articles).to_have_count(count)
+    opened.page.reload()
+    expect(articles.last).to_have_accessible_name(f"Line {ROWS}")
+    assert not [url for url in asked if "/content" in url]
+
+
+def test_only_what_became_worse_is_shown_when_asked_for(service: Service, screen: Open, evaluations: dict) -> None:
+    job = evaluations["fall"]
+    worse = [row["line"] for row in scored(service, job, only="worse", limit=20)]
+    assert worse
+    page = screen(f"/evals/{job['id']}").page
+    page.get_by_role("link", name="Worse than the other").click()
+    expect(page).to_have_url(re.compile("only=worse"))
+    expect(page.get_by_role("article")).to_have_count(len(worse))
+    names = [article.get_attribute("aria-label") for article in page.get_by_role("article").all()]
+    assert names == [f"Line {line}" for line in worse]
+
+
+def test_a_choice_is_shown_with_what_was_chosen_and_what_is_right(
+    service: Service, screen: Open, evaluations: dict
+) -> None:
+    job = evaluations["chosen"]
+    row = scored(service, job, limit=1)[0]
+    page = screen(f"/evals/{job['id']}").page
+    article = page.get_by_role("article").first
+    expect(article).to_contain_text("expected A. that is")
+    for way, right in row["scores"]["correct"].items():
+        mark = "right" if right else "wrong"
+        expect(article).to_contain_text(re.compile(f"{mark} {way}: {row['scores']['chosen'][way] or 'none'}"))
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360), ("dark", 1280), ("light", 360)])
+def test_evaluations_are_sound(screen: Open, shots: Path, evaluations: dict, theme: str, width: int) -> None:
+    opened = screen("/evals", theme, width)
+    expect(opened.page.get_by_role("link", name="gain")).to_be_visible()
+    opened.page.screenshot(path=shots / f"evals-{theme}-{width}.png", full_page=True)
+    opened.check()
+    opened.open(f"/evals/{evaluations['gain']['id']}")
+    expect(opened.page.get_by_role("article").first).to_be_visible()
+    opened.page.screenshot(path=shots / f"eval-{theme}-{width}.png", full_page=True)
+    opened.check()
