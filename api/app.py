@@ -28,6 +28,7 @@ from api.page.routes import add_page
 from api.plans.routes import router as plans
 from api.preview.routes import router as preview
 from api.rates import Rates
+from api.samples.routes import router as samples
 from api.session.routes import router as session
 from api.session.routes import signing_in
 from api.settings import ApiSettings, key_secret
@@ -79,8 +80,8 @@ def create_app(
         intake=GroupWriter(database, submit.write),
     )
     for router in (
-        jobs, stream, files, models, aliases, kinds, plans, preview, chat, fleet, keys, spend, me.router, session, openai,
-        audit.router,
+        jobs, stream, files, models, aliases, kinds, plans, preview, chat, samples, fleet, keys, spend, me.router, session,
+        openai, audit.router,
     ):  # fmt: skip
         app.include_router(router, prefix="/v1", dependencies=[GUARD])
     app.include_router(monitoring.router, dependencies=[GUARD])

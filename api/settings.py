@@ -10,7 +10,7 @@ from api.private import write_private
 from db.settings import read_secret
 from engine.rows.checker import MAX_LINE_BYTES
 
-PAGE_DIR = Path(__file__).resolve().parent.parent / "dashboard" / "dist"
+_CLONE = Path(__file__).resolve().parent.parent
 
 
 class ApiSettings(BaseSettings):
@@ -36,7 +36,8 @@ class ApiSettings(BaseSettings):
         description="Of one key, counted by each API process; any number when left out.",
     )
     secure_cookie: bool = Field(default=False, description="Set it where browsers come through a TLS proxy.")
-    page_dir: Path = Field(default=PAGE_DIR, description="Where the dashboard has been built.")
+    page_dir: Path = Field(default=_CLONE / "dashboard" / "dist", description="Where the dashboard has been built.")
+    examples_dir: Path = Field(default=_CLONE / "examples", description="Where the samples lie, if anywhere.")
     secret: SecretStr | None = Field(
         default=None, description="Keys are stored as HMACs under it. home/secret when left out."
     )

@@ -23,8 +23,7 @@ export function DatasetsPage() {
       {data?.data.length === 0 && (
         <Empty title="No datasets yet">
           <p className="muted">
-            Choose a file above. The clone has some to begin with: <code>examples/shakespeare.txt</code> to pretrain on,{" "}
-            <code>examples/gsm8k_train.jsonl</code> to fine-tune on.
+            Choose a file above, or begin with a sample on the page of <Link to="/jobs">jobs</Link>.
           </p>
         </Empty>
       )}

@@ -3,15 +3,17 @@ import { getRouteApi, Link, useRouter } from "@tanstack/react-router";
 import { type Job, jobsQuery, type Status } from "../api/jobs";
 import { useMay } from "../api/session";
 import { Button, buttonClass, inputClass } from "../parts/Button";
-import { Command } from "../parts/Command";
 import { Head } from "../parts/Head";
 import { Icon } from "../parts/Icon";
 import { Empty, Failure } from "../parts/Notice";
+import { Guide } from "../start/Guide";
 import { JobRow } from "./JobRow";
 import css from "./JobsPage.module.css";
 
 const STATUSES: readonly Status[] = ["queued", "preparing", "running", "paused", "succeeded", "failed", "cancelled"];
 const KINDS = ["pretrain", "sft", "dpo", "eval"];
+/** So many jobs at most, and the way from nothing to a tuned model is still shown above them. */
+const FEW = 3;
 const route = getRouteApi("/jobs");
 
 export function JobsPage() {
@@ -29,6 +31,7 @@ export function JobsPage() {
       </Head>
       <Filters />
       {error && !data && <Failure error={error} />}
+      {data && data.data.length > 0 && data.data.length <= FEW && !filtered && <Guide />}
       {data && data.data.length > 0 && <JobsTable jobs={data.data} />}
       {data && data.data.length === 0 && (filtered ? <NoneOfThese /> : <First />)}
       {data && <Pages older={data.has_more ? (data.last_id ?? null) : null} />}
@@ -134,15 +137,12 @@ function NoneOfThese() {
   );
 }
 
-/** The first thing that a new user sees: one command from a row in this table. */
+/** The first thing that a new user sees. */
 function First() {
   return (
-    <Empty title="No jobs yet">
-      <p className="muted">
-        This uploads a text that comes with the clone and trains a small model on it. It needs about a minute, and its
-        row appears here by itself.
-      </p>
-      <Command text=".venv/bin/trainyard jobs create -f examples/pretrain.yaml" />
-    </Empty>
+    <>
+      <p className={`${css.none} muted`}>No jobs yet. Here is a way to the first ones:</p>
+      <Guide />
+    </>
   );
 }

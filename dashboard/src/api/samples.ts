@@ -1,0 +1,20 @@
+import { queryOptions } from "@tanstack/react-query";
+import { ask, client, refusal, type Schemas } from "./client";
+import type { DataFile } from "./files";
+import { uploadFile } from "./upload";
+
+export type Sample = Schemas["SampleObject"];
+
+/** Data to begin with: it comes with the service. */
+export const samplesQuery = queryOptions({
+  queryKey: ["samples"],
+  queryFn: async ({ signal }) => (await ask(client.GET("/v1/samples", { signal }))).data,
+  staleTime: Number.POSITIVE_INFINITY,
+});
+
+/** Makes a sample a file of one's own, as if it had been chosen from the disk. */
+export async function takeSample({ id, filename, purpose }: Sample): Promise<DataFile> {
+  const response = await fetch(`/v1/samples/${id}/content`);
+  if (!response.ok) throw refusal(response.status, await response.json().catch(() => undefined));
+  return uploadFile(new File([await response.blob()], filename), purpose);
+}
