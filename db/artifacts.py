@@ -138,6 +138,13 @@ def find(s: Session, artifact_id: str) -> Artifact | None:
     return s.scalars(select(Artifact).where(Artifact.id == artifact_id, Artifact.deleted_at.is_(None))).one_or_none()
 
 
+def recorded(s: Session, project_id: str, artifact_id: str) -> Artifact | None:
+    """The project's artifact of that id, also when it is deleted: where it came from is still known."""
+    return s.scalars(
+        select(Artifact).where(Artifact.id == artifact_id, Artifact.project_id == project_id)
+    ).one_or_none()
+
+
 def resolve(s: Session, project_id: str, reference: str, *, kinds: tuple[str, ...] | None = None) -> Artifact | None:
     """The artifact meant by an id, a name (its newest version that is there), `name/version` or `name@alias`.
 

@@ -1,9 +1,11 @@
-"""Lineage: what an artifact was built on, and what jobs build on."""
+"""Lineage: what an artifact was built on, what was built on it, and what jobs build on."""
+
+from collections.abc import Collection
 
 from sqlalchemy import CTE, select
 from sqlalchemy.orm import Session
 
-from db.models import Artifact, Job
+from db.models import Artifact, File, Job
 from db.state import ENDED
 
 
@@ -19,6 +21,36 @@ def ancestors(s: Session, artifact: Artifact) -> list[Artifact]:
         found.append(base)
         base_id = base.base_artifact_id
     return found
+
+
+def descendants(s: Session, artifact: Artifact, limit: int) -> list[Artifact]:
+    """The models and adapters that were made directly from it, newest first; deleted ones too."""
+    query = select(Artifact).where(
+        Artifact.project_id == artifact.project_id,
+        Artifact.base_artifact_id == artifact.id,
+        Artifact.kind.in_(("model", "adapter")),
+    )
+    return list(s.scalars(query.order_by(Artifact.id.desc()).limit(limit)))
+
+
+def checkpoints(s: Session, job_id: str, limit: int) -> list[Artifact]:
+    """The last checkpoints that a job saved, by step; also those that made room for later ones."""
+    query = select(Artifact).where(Artifact.job_id == job_id, Artifact.kind == "checkpoint")
+    return list(s.scalars(query.order_by(Artifact.step.desc()).limit(limit)))[::-1]
+
+
+def evaluations(s: Session, artifact: Artifact, limit: int) -> list[Job]:
+    """The jobs that scored it, newest first."""
+    query = select(Job).where(
+        Job.project_id == artifact.project_id, Job.base_artifact_id == artifact.id, Job.kind == "eval"
+    )
+    return list(s.scalars(query.order_by(Job.id.desc()).limit(limit)))
+
+
+def deleted_files(s: Session, project_id: str, file_ids: Collection[str]) -> list[str]:
+    """Which of these files are deleted."""
+    query = select(File.id).where(File.project_id == project_id, File.id.in_(file_ids), File.deleted_at.is_not(None))
+    return list(s.scalars(query.order_by(File.id)))
 
 
 def needed() -> CTE:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from api.answers import Object
 from api.signing import Envelope
 from db import tuned
-from db.models import Artifact, Project
+from db.models import Artifact, Job, Project
 
 
 class Limits(BaseModel):
@@ -85,24 +85,38 @@ class SignedManifest(Manifest):
     signed: Envelope
 
 
-class Lineage(Object):
-    """Where an artifact comes from: what its job recorded, then the same of all it was built on."""
-
-    object: Literal["lineage"] = "lineage"
-    reference: str
-    lineage: dict[str, Any]
-    ancestors: list["Ancestor"]
-
-
 class Ancestor(Object):
     """An artifact that another was built on; a deleted one is still told."""
 
     reference: str
-    kind: str
+    kind: Literal["model", "adapter", "checkpoint"]
+    step: int
     digest: str
     job_id: str | None
     deleted: bool
     lineage: dict[str, Any]
+
+
+class Evaluation(Object):
+    """A job that scored an artifact."""
+
+    name: str | None
+    status: str
+
+
+class Lineage(Ancestor):
+    """Where an artifact comes from: what its job recorded, then the same of all it was built on.
+
+    And what came of it: `descendants` were made from it, `evaluations` scored it, the newest first. `checkpoints` are
+    the last ones of its job, by step. `deleted_files` are ids among the recorded ones.
+    """
+
+    object: Literal["lineage"] = "lineage"
+    ancestors: list[Ancestor]
+    checkpoints: list[Ancestor]
+    descendants: list[Ancestor]
+    evaluations: list[Evaluation]
+    deleted_files: list[str]
 
 
 def reference(artifact: Artifact) -> str:
@@ -143,9 +157,14 @@ def ancestor(artifact: Artifact) -> Ancestor:
     return Ancestor(
         id=artifact.id,
         reference=reference(artifact),
-        kind=artifact.kind,
+        kind=artifact.kind,  # pyright: ignore[reportArgumentType] - the table has no other
+        step=artifact.step,
         digest=artifact.digest,
         job_id=artifact.job_id,
         deleted=artifact.deleted_at is not None,
         lineage=artifact.lineage,
     )
+
+
+def evaluation(job: Job) -> Evaluation:
+    return Evaluation(id=job.id, name=job.spec.get("suffix"), status=job.state)

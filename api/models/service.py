@@ -16,13 +16,14 @@ from api.models.schemas import (
     SignedManifest,
     ancestor,
     artifact_object,
+    evaluation,
     model_object,
     reference,
 )
 from api.models.statement import signed
 from db import artifacts, audit, jobs, projects, registry, tuned
 from db.archives import Member
-from db.lineage import ancestors
+from db.lineage import ancestors, checkpoints, deleted_files, descendants, evaluations
 from db.models import Artifact
 from db.session import Session
 
@@ -116,11 +117,27 @@ def signed_manifest(service: Service, caller: Caller, noun: Noun, wanted: str) -
     return signed(service, told, artifact, job, base)
 
 
+_MOST_RELATED = 50
+"""Of what came of an artifact, so many are told."""
+
+
 def lineage(service: Service, caller: Caller, noun: Noun, wanted: str) -> Lineage:
+    """By its id a deleted one is told too."""
     with service.database.read() as session:
-        artifact = find(session, caller, noun, wanted)
-        rows = [ancestor(row) for row in ancestors(session, artifact)]
-    return Lineage(id=artifact.id, reference=reference(artifact), lineage=artifact.lineage, ancestors=rows)
+        gone = artifacts.recorded(session, caller.project_id, wanted)
+        known = gone is not None and gone.kind in noun.kinds[:1]
+        artifact = gone if gone is not None and known else find(session, caller, noun, wanted)
+        above = ancestors(session, artifact)
+        files = {file["id"] for one in (artifact, *above) for file in one.lineage.get("files", [])}
+        saved = [] if artifact.job_id is None else checkpoints(session, artifact.job_id, _MOST_RELATED)
+        return Lineage(
+            **ancestor(artifact).model_dump(),
+            ancestors=[ancestor(row) for row in above],
+            checkpoints=[ancestor(row) for row in saved],
+            descendants=[ancestor(row) for row in descendants(session, artifact, _MOST_RELATED)],
+            evaluations=[evaluation(job) for job in evaluations(session, artifact, _MOST_RELATED)],
+            deleted_files=deleted_files(session, caller.project_id, files),
+        )
 
 
 def member(manifest: Manifest, path: str) -> ManifestFile:

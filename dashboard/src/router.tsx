@@ -10,10 +10,14 @@ import type { JobsSearch } from "./api/jobs";
 import type { Session } from "./api/session";
 import type { CompareSearch } from "./compare/ComparePage";
 import type { DatasetSearch } from "./datasets/DatasetPage";
+import type { EvalSearch } from "./evals/EvalPage";
+import type { EvalsSearch } from "./evals/EvalsPage";
 import { jobSearch } from "./job/search";
 import { JobsPage } from "./jobs/JobsPage";
+import type { ModelSearch } from "./models/ModelPage";
 import type { NewJobSearch } from "./newjob/NewJobPage";
 import { isPart } from "./newjob/schema";
+import type { PlaygroundSearch } from "./playground/search";
 import { Missing } from "./shell/Missing";
 import { Shell } from "./shell/Shell";
 
@@ -124,6 +128,9 @@ const models = createRoute({
 const model = createRoute({
   getParentRoute: () => root,
   path: "/models/$kind/$id",
+  validateSearch: (search: Record<string, unknown>): ModelSearch => ({
+    view: search.view === "list" ? search.view : undefined,
+  }),
   component: lazyRouteComponent(() => import("./models/ModelPage"), "ModelPage"),
 });
 
@@ -136,6 +143,44 @@ const compare = createRoute({
     metric: text(search.metric),
   }),
   component: lazyRouteComponent(() => import("./compare/ComparePage"), "ComparePage"),
+});
+
+const evals = createRoute({
+  getParentRoute: () => root,
+  path: "/evals",
+  validateSearch: (search: Record<string, unknown>): EvalsSearch => ({
+    sort: search.sort === "regression" ? search.sort : undefined,
+    file: text(search.file),
+    after: text(search.after),
+  }),
+  component: lazyRouteComponent(() => import("./evals/EvalsPage"), "EvalsPage"),
+});
+
+const evaluation = createRoute({
+  getParentRoute: () => root,
+  path: "/evals/$jobId",
+  validateSearch: (search: Record<string, unknown>): EvalSearch => ({
+    only: ["worse", "better", "wrong"].find((known) => known === search.only) as EvalSearch["only"],
+    after: number(search.after),
+  }),
+  component: lazyRouteComponent(() => import("./evals/EvalPage"), "EvalPage"),
+});
+
+const playground = createRoute({
+  getParentRoute: () => root,
+  path: "/playground",
+  validateSearch: (search: Record<string, unknown>): PlaygroundSearch => ({
+    base: text(search.base),
+    tuned: text(search.tuned),
+    plain: search.plain === true || undefined,
+    system: text(search.system),
+    prompt: text(search.prompt),
+    temperature: number(search.temperature),
+    top_p: number(search.top_p),
+    max_tokens: number(search.max_tokens),
+    seed: number(search.seed),
+  }),
+  component: lazyRouteComponent(() => import("./playground/PlaygroundPage"), "PlaygroundPage"),
 });
 
 const workers = createRoute({
@@ -154,6 +199,10 @@ function texts(value: unknown): string[] | undefined {
   return Array.isArray(value) ? value.filter((one) => typeof one === "string") : undefined;
 }
 
+function number(value: unknown): number | undefined {
+  return typeof value === "number" && Number.isFinite(value) ? value : undefined;
+}
+
 function text(value: unknown): string | undefined {
   return typeof value === "string" && value ? value : undefined;
 }
@@ -169,6 +218,9 @@ export const router = createRouter({
     models,
     model,
     compare,
+    evals,
+    evaluation,
+    playground,
     workers,
     keys,
   ]),

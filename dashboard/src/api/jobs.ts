@@ -201,6 +201,11 @@ export function madeQuery(job: Job) {
   });
 }
 
+/** Where the service has it. */
+export function pathOf({ kind, id }: { kind: string; id: string }): string {
+  return `/v1/${kind}s/${id}`;
+}
+
 export function manifestQuery({ id, kind }: Pick<Artifact, "id" | "kind">) {
   const params = { path: { reference: id } };
   return queryOptions({

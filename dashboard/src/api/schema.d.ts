@@ -1060,6 +1060,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jobs/{job_id}/items": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Scored Rows
+         * @description List the rows that an evaluation scored, and what each model made of them.
+         */
+        get: operations["list_scored_rows"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs/{job_id}/metrics": {
         parameters: {
             query?: never;
@@ -1592,6 +1612,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/samples": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Samples
+         * @description List the samples; there are none where the service runs without its clone.
+         */
+        get: operations["list_samples"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/samples/{sample_id}/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Download Sample
+         * @description Download a sample, to upload it as a file of one's own.
+         */
+        get: operations["download_sample"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/session": {
         parameters: {
             query?: never;
@@ -1949,14 +2009,19 @@ export interface components {
             id: string;
             /** Job Id */
             job_id: string | null;
-            /** Kind */
-            kind: string;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "model" | "adapter" | "checkpoint";
             /** Lineage */
             lineage: {
                 [key: string]: unknown;
             };
             /** Reference */
             reference: string;
+            /** Step */
+            step: number;
         };
         /**
          * Architecture
@@ -2961,6 +3026,18 @@ export interface components {
             suffix?: string | null;
         };
         /**
+         * Evaluation
+         * @description A job that scored an artifact.
+         */
+        Evaluation: {
+            /** Id */
+            id: string;
+            /** Name */
+            name: string | null;
+            /** Status */
+            status: string;
+        };
+        /**
          * EventObject
          * @description Something that happened; `seq` numbers events and metrics of a job together.
          */
@@ -3728,12 +3805,34 @@ export interface components {
         /**
          * Lineage
          * @description Where an artifact comes from: what its job recorded, then the same of all it was built on.
+         *
+         *     And what came of it: `descendants` were made from it, `evaluations` scored it, the newest first. `checkpoints` are
+         *     the last ones of its job, by step. `deleted_files` are ids among the recorded ones.
          */
         Lineage: {
             /** Ancestors */
             ancestors: components["schemas"]["Ancestor"][];
+            /** Checkpoints */
+            checkpoints: components["schemas"]["Ancestor"][];
+            /** Deleted */
+            deleted: boolean;
+            /** Deleted Files */
+            deleted_files: string[];
+            /** Descendants */
+            descendants: components["schemas"]["Ancestor"][];
+            /** Digest */
+            digest: string;
+            /** Evaluations */
+            evaluations: components["schemas"]["Evaluation"][];
             /** Id */
             id: string;
+            /** Job Id */
+            job_id: string | null;
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "model" | "adapter" | "checkpoint";
             /** Lineage */
             lineage: {
                 [key: string]: unknown;
@@ -3746,6 +3845,8 @@ export interface components {
             object?: "lineage";
             /** Reference */
             reference: string;
+            /** Step */
+            step: number;
         };
         /**
          * LoraTuning
@@ -4365,6 +4466,26 @@ export interface components {
              */
             object?: "list";
         };
+        /** Page[SampleObject] */
+        Page_SampleObject_: {
+            /** Data */
+            data: components["schemas"]["SampleObject"][];
+            /** First Id */
+            first_id?: string | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: string | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
         /**
          * Parallel
          * @description How several processes divide what a job holds in memory, under DeepSpeed's name.
@@ -4958,6 +5079,35 @@ export interface components {
             status: "queued" | "in_progress" | "completed" | "canceled" | "failed";
         };
         /**
+         * SampleObject
+         * @description A file of the clone's examples. `spec` is a job on it, which lacks the id that `training_file` has once uploaded.
+         */
+        SampleObject: {
+            /** About */
+            about: string;
+            /** Bytes */
+            bytes: number;
+            /** Filename */
+            filename: string;
+            /** Id */
+            id: string;
+            /**
+             * Object
+             * @default sample
+             * @constant
+             */
+            object?: "sample";
+            /**
+             * Purpose
+             * @enum {string}
+             */
+            purpose: "pretrain" | "fine-tune";
+            /** Spec */
+            spec: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * SampleResult
          * @description What the receiver answered to a sample.
          */
@@ -5003,6 +5153,37 @@ export interface components {
              */
             temperature?: number;
         };
+        /**
+         * ScoredRow
+         * @description A row of an evaluation: `row` as it was uploaded, null once its file is deleted, and what each model made of it.
+         *
+         *     `number` counts the rows that were scored. What the scores hold is the task's: a loss; of multiple choice what was
+         *     `chosen` and whether it is `correct`, in each of the ways; of generation the `text`, its `answer` and the `reference`.
+         */
+        ScoredRow: {
+            /** Compare To */
+            compare_to: {
+                [key: string]: unknown;
+            } | null;
+            /** Line */
+            line: number;
+            /** Number */
+            number: number;
+            /**
+             * Object
+             * @default scored_row
+             * @constant
+             */
+            object?: "scored_row";
+            /** Row */
+            row: {
+                [key: string]: unknown;
+            } | null;
+            /** Scores */
+            scores: {
+                [key: string]: unknown;
+            };
+        };
         /** Series[EventObject] */
         Series_EventObject_: {
             /** Data */
@@ -5027,6 +5208,26 @@ export interface components {
         Series_MetricObject_: {
             /** Data */
             data: components["schemas"]["MetricObject"][];
+            /** First Id */
+            first_id?: number | null;
+            /**
+             * Has More
+             * @default false
+             */
+            has_more?: boolean;
+            /** Last Id */
+            last_id?: number | null;
+            /**
+             * Object
+             * @default list
+             * @constant
+             */
+            object?: "list";
+        };
+        /** Series[ScoredRow] */
+        Series_ScoredRow_: {
+            /** Data */
+            data: components["schemas"]["ScoredRow"][];
             /** First Id */
             first_id?: number | null;
             /**
@@ -11106,6 +11307,89 @@ export interface operations {
             };
         };
     };
+    list_scored_rows: {
+        parameters: {
+            query?: {
+                /** @description The last number of the page before. */
+                after?: number;
+                /** @description Objects on a page. */
+                limit?: number;
+                /** @description worse, better: than the model that is compared with; wrong: where something was graded wrong. */
+                only?: "worse" | "better" | "wrong";
+            };
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Series_ScoredRow_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
     list_job_metrics: {
         parameters: {
             query?: {
@@ -13409,6 +13693,129 @@ export interface operations {
             };
             /** @description Readable, but not valid. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    list_samples: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Page_SampleObject_"];
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key asks too often; Retry-After tells when to come again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+        };
+    };
+    download_sample: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sample_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
+                };
+            };
+            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description No key, a wrong key, or a revoked one. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };

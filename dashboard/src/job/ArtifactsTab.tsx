@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { type Artifact, checkpointsQuery, type Job, madeQuery, manifestQuery } from "../api/jobs";
+import { type Artifact, checkpointsQuery, type Job, madeQuery, manifestQuery, pathOf } from "../api/jobs";
 import { bytes, count, figure } from "../format";
 import { Ago } from "../parts/Ago";
 import { Button, buttonClass } from "../parts/Button";
@@ -130,10 +130,6 @@ function Table({ artifacts, best, last, rule = { metric: "eval_loss", greater: f
       {shown && <Checksums artifact={shown} onClose={() => setShown(null)} />}
     </section>
   );
-}
-
-export function pathOf(artifact: { kind: string; id: string }): string {
-  return `/v1/${artifact.kind}s/${artifact.id}`;
 }
 
 function Download({ artifact }: { artifact: Artifact }) {

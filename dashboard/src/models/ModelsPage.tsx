@@ -1,10 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
-import type { Artifact } from "../api/jobs";
+import { type Artifact, pathOf } from "../api/jobs";
 import { modelsQuery } from "../api/models";
 import { bytes, figure } from "../format";
-import { Checksums, pathOf } from "../job/ArtifactsTab";
+import { Checksums } from "../job/ArtifactsTab";
 import { Ago } from "../parts/Ago";
 import { Button, buttonClass } from "../parts/Button";
 import { Command } from "../parts/Command";

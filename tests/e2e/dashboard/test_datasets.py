@@ -1,11 +1,13 @@
 """Data files: taking them in, what is wrong with them, and what a job learns from them."""
 
 import json
+import random
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.dashboard.conftest import Open
 from tests.e2e.dashboard.jobs import make_job, wait_ended
@@ -14,15 +16,62 @@ from tests.e2e.service import ROOT, Service
 BROKEN = ROOT / "examples" / "broken.jsonl"
 
 
+LONG = {"messages": [{"role": "user", "content": "Why? " * 60}, {"role": "assistant", "content": "So."}]}
+"""Of this row nothing is learnt: the question alone is longer than the model reads."""
+
+
+def chat_rows() -> list[dict[str, Any]]:
+    """Of one to five turns each, so that some are too long for a model of 128 positions; the second line has LONG."""
+    turns = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "It is 4."}]
+    rows = [{"messages": turns * (1 + number % 5)} for number in range(60)]
+    return [rows[0], LONG, *rows[1:]]
+
+
 @pytest.fixture(scope="module")
 def chat(service: Service) -> dict:
     """A model, and rows in whose tokens they are shown."""
-    wait_ended(service, make_job(service, "tokens", steps=3))
-    row = {"messages": [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "It is 4."}]}
-    lines = "".join(json.dumps(row | {"messages": row["messages"] * (1 + number % 5)}) + "\n" for number in range(60))
+    room = {"max_steps": 3, "max_length": 128, "per_device_train_batch_size": 2}
+    wait_ended(service, make_job(service, "tokens", hyperparameters=room))
+    lines = "".join(json.dumps(row) + "\n" for row in chat_rows())
     with service.http() as http:
         files = {"file": ("chat.jsonl", lines.encode())}
         return http.post("/v1/files", data={"purpose": "fine-tune"}, files=files).json()
+
+
+def seeded() -> tuple[str, dict[int, int]]:
+    """Fifty rows, in ten of which a comma is missing, and the column of what stands where it should, by line."""
+    dice = random.Random(7)
+    rows = [
+        f'{{"prompt": {json.dumps("Ünë " * dice.randrange(1, 60) + str(number))}, "completion": "Yes."}}'
+        for number in range(50)
+    ]
+    faults = {}
+    for index in dice.sample(range(50), 10):
+        at = rows[index].index(', "completion"')
+        rows[index] = rows[index].replace(', "completion"', ' "completion"')
+        faults[index + 1] = at + 2  # counted from 1, after the space
+    return "\n".join(rows) + "\n", faults
+
+
+def test_ten_seeded_faults_are_told_at_their_line_and_column_and_lead_to_their_rows(
+    screen: Open, tmp_path: Path
+) -> None:
+    text, faults = seeded()
+    (tmp_path / "seeded.jsonl").write_text(text)
+    page = screen("/datasets").page
+    page.locator("input[type=file]").set_input_files(tmp_path / "seeded.jsonl")
+    expect(page.get_by_role("alert")).to_contain_text("10 faults")
+    listed = page.get_by_role("region", name="Upload").locator("button[aria-expanded]")
+    places = [place.split()[0] for place in listed.all_inner_texts()]
+    assert places == [f"{line}:{column}" for line, column in sorted(faults.items())]
+    for line, column in faults.items():
+        listed.filter(has_text=f"{line}:{column}").click()
+        excerpt = page.locator("pre").filter(has=page.locator("mark"))
+        row = text.splitlines()[line - 1]
+        expect(excerpt.locator("mark")).to_have_text(row[column - 1])
+        expect(excerpt).to_contain_text(row[column : column + 40])
+        listed.filter(has_text=f"{line}:{column}").click()
+        expect(excerpt).to_have_count(0)
 
 
 def test_every_fault_is_told_by_line_and_column_and_leads_to_its_row(service: Service, screen: Open) -> None:
@@ -47,37 +96,80 @@ def test_faulty_lines_are_left_out_and_the_rest_is_uploaded(screen: Open) -> Non
     expect(page.get_by_role("link", name="broken.jsonl").first).to_be_visible()
 
 
-def test_the_mask_and_the_lengths_are_those_of_the_trainer(service: Service, screen: Open, chat: dict) -> None:
-    spec = {"kind": "sft", "model": "tokens", "training_file": chat["id"]}
+def first_rows(page: Page) -> list[Locator]:
+    """The articles of lines 1 to 3."""
+    found = [page.get_by_role("article", name=f"Line {line}", exact=True) for line in (1, 2, 3)]
+    expect(found[0]).to_be_visible(timeout=120_000)
+    return found
+
+
+def test_the_mask_has_the_labels_that_a_run_on_the_row_used(service: Service, screen: Open, chat: dict) -> None:
+    """What an evaluation of the same row lost token by token tells which tokens were its labels."""
+    rows = "".join(json.dumps(row) + "\n" for row in chat_rows()[:3]).encode()
     with service.http() as http:
-        asked = {"spec": spec, "limit": 5, "statistics": True}
-        told = http.post("/v1/preview", json=asked, timeout=120).json()
-    page = screen(f"/datasets/{chat['id']}?model=tokens/1").page
-    line = page.get_by_role("article", name=f"Line {told['rows'][0]['line']}", exact=True)
-    expect(line).to_be_visible(timeout=60_000)
-    document = told["rows"][0]["documents"][0]
-    learnt = "".join(piece for piece, trained in zip(document["pieces"], document["trained"], strict=True) if trained)
-    assert "".join(line.locator("[data-trained=true]").all_inner_texts()) == learnt
-    expect(line.locator("[data-trained=true]").first).to_have_css("text-decoration-line", "underline")
-    lengths = page.get_by_role("region", name="Lengths of rows")
-    expect(lengths).to_be_visible(timeout=60_000)
-    statistics = told["statistics"][0]
-    bars = [int(text) for text in lengths.locator("div > span:nth-child(3n)").all_inner_texts()]
-    assert sum(bars) == statistics["rows"] == sum(statistics["lengths"]["counts"])
+        held = http.post("/v1/files", data={"purpose": "evals"}, files={"file": ("rows.jsonl", rows)}).json()
+        told = {"task": "tokens", "rows": [1, 3], "max_length": 128}
+        job = http.post(
+            "/v1/jobs", json={"kind": "eval", "model": "tokens", "eval_file": held["id"], "evaluation": told}
+        ).json()
+    assert wait_ended(service, job["id"])["status"] == "succeeded"
+    with service.http() as http:
+        items = {item["line"]: item["scores"] for item in http.get(f"/v1/jobs/{job['id']}/items").json()["data"]}
+    articles = first_rows(screen(f"/datasets/{chat['id']}?model=tokens/1").page)
+    for line in (1, 3):
+        labels = [loss is not None for loss in items[line]["losses"]]
+        assert labels == items[line]["trained"]
+        learnt = "".join(piece for piece, label in zip(items[line]["pieces"], labels, strict=True) if label)
+        assert "".join(articles[line - 1].locator("[data-trained=true]").all_inner_texts()) == learnt
+        expect(articles[line - 1]).to_contain_text(f"{sum(labels)} of {len(labels)} tokens learnt")
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)])
-def test_datasets_models_and_workers_are_sound(
-    screen: Open, shots: Path, service: Service, chat: dict, theme: str, width: int
+def test_what_is_learnt_is_seen_without_colour(screen: Open, chat: dict) -> None:
+    line = first_rows(screen(f"/datasets/{chat['id']}?model=tokens/1").page)[0]
+    for trained, decoration, weight in (("true", "underline", "600"), ("false", "none", "400")):
+        tokens = line.locator(f"[data-trained={trained}]").first
+        expect(tokens).to_have_css("text-decoration-line", decoration)
+        expect(tokens).to_have_css("font-weight", weight)
+
+
+def test_a_row_of_which_nothing_is_learnt_is_flagged(screen: Open, chat: dict) -> None:
+    articles = first_rows(screen(f"/datasets/{chat['id']}?model=tokens/1").page)
+    expect(articles[1]).to_contain_text("no token of it is learnt")
+    for learnt in (articles[0], articles[2]):
+        expect(learnt).not_to_contain_text("no token of it is learnt")
+
+
+def test_lengths_add_up_to_the_rows_and_what_is_cut_is_what_the_trainer_cuts(
+    service: Service, screen: Open, chat: dict
 ) -> None:
-    opened = screen("/datasets", theme, width)
+    spec = {"kind": "sft", "model": "tokens", "training_file": chat["id"], "hyperparameters": {"max_steps": 1}}
     with service.http() as http:
-        model = http.get("/v1/models").json()["data"][0]
+        job = http.post("/v1/jobs", json=spec).json()["id"]
+        assert wait_ended(service, job)["status"] == "succeeded"
+        events = http.get(f"/v1/jobs/{job}/events").json()["data"]
+    logged = {
+        event["data"]["code"]: event["data"]["count"]
+        for event in events
+        if event["type"] == "log" and "training rows" in event["message"]
+    }
+    page = screen(f"/datasets/{chat['id']}?model=tokens/1").page
+    lengths = page.get_by_role("region", name="Lengths of rows")
+    expect(lengths).to_be_visible(timeout=120_000)
+    told = re.search(r"(\d+) rows to train on.* (\d+) are cut \((.+?)%\).* (\d+) have nothing", lengths.inner_text())
+    assert told is not None
+    rows, cut, share, untrained = told.groups()
+    assert (int(cut), int(untrained)) == (logged["rows_truncated"], logged["rows_without_labels"])
+    assert float(share) == pytest.approx(100 * logged["rows_truncated"] / int(rows), abs=0.5)
+    bars = [int(text) for text in lengths.locator("div > span:nth-child(3n)").all_inner_texts()]
+    assert sum(bars) == int(rows)
+
+
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360), ("dark", 1280), ("light", 360)])
+def test_datasets_and_workers_are_sound(screen: Open, shots: Path, chat: dict, theme: str, width: int) -> None:
+    opened = screen("/datasets", theme, width)
     signs = {
         "/datasets": "chat.jsonl",
         f"/datasets/{chat['id']}?model=tokens/1": "tokens learnt",
-        "/models": model["reference"],
-        f"/models/model/{model['id']}": "Where it comes from",
         "/workers": "workers free",
     }
     for number, (path, sign) in enumerate(signs.items()):
@@ -85,16 +177,6 @@ def test_datasets_models_and_workers_are_sound(
         expect(opened.page.get_by_role("main").get_by_text(sign).first).to_be_visible(timeout=60_000)
         opened.page.screenshot(path=shots / f"screen-{number}-{theme}-{width}.png", full_page=True)
         opened.check()
-
-
-def test_every_node_of_the_lineage_is_a_link(screen: Open, service: Service, chat: dict) -> None:
-    assert chat
-    with service.http() as http:
-        model = http.get("/v1/models", params={"name": "tokens"}).json()["data"][0]
-    page = screen(f"/models/model/{model['id']}").page
-    expect(page.get_by_role("listitem").filter(has_text="dataset").get_by_role("link", name="text.txt")).to_be_visible()
-    page.get_by_role("link", name=model["job_id"]).click()
-    expect(page.get_by_role("heading", name="tokens")).to_be_visible()
 
 
 def test_the_workers_and_the_reason_for_waiting_are_shown(screen: Open, service: Service) -> None:

@@ -59,6 +59,6 @@ def test_from_the_empty_page_to_an_adapter(browser: Browser, own_service: Servic
         assert {"adapter_config.json", "adapter_model.safetensors"} <= set(archive.getnames())
     page.get_by_role("link", name="Models", exact=True).click()
     page.get_by_role("link", name="my-bot/1", exact=True).click()
-    expect(page.get_by_role("listitem").filter(has_text="dataset")).to_have_count(2)
+    expect(page.get_by_role("region", name="Lineage, drawn").get_by_role("link", name="dataset")).to_have_count(2)
     page.screenshot(path=shots / "journey-5-lineage.png")
     page.context.close()

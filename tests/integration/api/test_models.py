@@ -141,6 +141,46 @@ def test_lineage_leads_back_to_the_first_model_even_when_it_is_deleted(live: Liv
     ]
 
 
+def test_lineage_leads_on_to_what_was_made_of_a_model_and_what_scored_it(live: Live):
+    first = published(live, "parent", FILES)
+    second = published(live, "offspring", FILES, kind="adapter", base_id=first.id)
+    file_id = upload(live.mine, purpose="evals").json()["id"]
+    asked = {"kind": "eval", "model": "parent", "eval_file": file_id, "suffix": "look"}
+    scoring = live.mine.post("/v1/jobs", json=asked).json()["id"]
+    live.mine.delete("/v1/adapters/offspring")
+    told = live.mine.get("/v1/models/parent/lineage").json()
+    assert [(one["id"], one["deleted"]) for one in told["descendants"]] == [(second.id, True)]
+    assert told["evaluations"] == [{"id": scoring, "name": "look", "status": "queued"}]
+    live.mine.post(f"/v1/jobs/{scoring}/cancel")
+
+
+def test_lineage_stays_after_artifact_checkpoints_and_data_are_deleted(live: Live):
+    file_id = upload(live.mine, CHAT).json()["id"]
+    job_id, fence = started(live)
+    entry = artifacts.FileEntry("a", *stored(live, b"x"))
+    recorded = {"files": [{"id": file_id, "filename": "rows.jsonl", "sha256": "0" * 64}]}
+    with live.database.write() as session:
+        for step in (10, 20):
+            artifacts.publish_checkpoint(
+                session, job_id, fence, step=step, layout="model", keep=1, files=[entry], metrics={}, lineage=recorded
+            )
+        made = artifacts.publish_result(
+            session, job_id, fence, kind="model", layout="model", name="gone", step=20,
+            files=[entry], metrics={}, lineage=recorded,
+        )  # fmt: skip
+    assert made is not None
+    settled(live, job_id, fence)
+    for path in (f"/v1/models/{made.id}", f"/v1/files/{file_id}"):
+        assert live.mine.delete(path).status_code == 200
+    told = live.mine.get(f"/v1/models/{made.id}/lineage").json()
+    assert (told["reference"], told["deleted"], told["job_id"]) == ("gone/1", True, job_id)
+    assert [(one["step"], one["deleted"]) for one in told["checkpoints"]] == [(10, True), (20, False)]
+    assert (told["lineage"], told["deleted_files"]) == (recorded, [file_id])
+    assert error(live.mine.get("/v1/models/gone/lineage"), 404)["code"] == "model_not_found"
+    assert error(live.mine.get(f"/v1/adapters/{made.id}/lineage"), 404)["code"] == "adapter_not_found"
+    assert error(live.theirs.get(f"/v1/models/{made.id}/lineage"), 404)["code"] == "model_not_found"
+
+
 def test_checkpoints_are_listed_with_their_job(live: Live):
     job_id, fence = started(live)
     with live.database.write() as session:
