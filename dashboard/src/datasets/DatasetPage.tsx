@@ -26,6 +26,7 @@ export function DatasetPage() {
   const { fileId } = route.useParams();
   const { data: file, error } = useQuery(fileQuery(fileId));
   const may = useMay("write");
+  const model = useChosen(file);
   if (!file) return error && <Failure error={error} />;
   return (
     <>
@@ -33,7 +34,7 @@ export function DatasetPage() {
         {may && (
           <Link
             to="/jobs/new"
-            search={{ spec: { kind: kindFor(file), training_file: file.id } }}
+            search={{ spec: { kind: kindFor(file), ...(model && { model }), training_file: file.id } }}
             className={buttonClass("primary")}
           >
             Train on it
@@ -59,12 +60,19 @@ export function DatasetPage() {
   );
 }
 
+/** Whose tokens the rows are shown in: what the address says, else the newest model; a text may have a new one's. */
+function useChosen(file: DataFile | undefined): string | undefined {
+  const { model } = route.useSearch();
+  const newest = useQuery(modelsQuery).data?.[0]?.reference;
+  return model ?? (file && kindFor(file) !== "pretrain" ? newest : undefined);
+}
+
 /** The file as a job trains on it: what becomes a label, how long rows are, what is cut or left out. */
 function Trained({ file }: { file: DataFile }) {
   const { model, after = 0 } = route.useSearch();
   const navigate = route.useNavigate();
   const models = useQuery(modelsQuery).data ?? [];
-  const chosen = model ?? (kindFor(file) === "pretrain" ? undefined : models[0]?.reference);
+  const chosen = useChosen(file);
   const rows = useQuery(previewQuery(file, chosen, after, false));
   const whole = useQuery(previewQuery(file, chosen, 0, true));
   const last = rows.data?.rows.at(-1)?.line;

@@ -13,10 +13,22 @@ export function Actions({ job }: { job: Job }) {
   const [cancelling, setCancelling] = useState(false);
   const { mutate, error, isPending } = useOrder(job);
   const may = useMay("write");
+  const made = job.artifacts[0];
   const clone = (
-    <Link to="/jobs/new" search={{ from: job.id }} className={buttonClass()}>
-      Clone
-    </Link>
+    <>
+      {made && (
+        <Link
+          to="/playground"
+          search={{ tuned: made.name ? `${made.name}/${made.version}` : made.id }}
+          className={buttonClass("primary")}
+        >
+          Talk with it
+        </Link>
+      )}
+      <Link to="/jobs/new" search={{ from: job.id }} className={buttonClass()}>
+        Clone
+      </Link>
+    </>
   );
   if (!may) return null;
   if (ENDED.has(job.status) || job.cancel_requested) return clone;

@@ -1,64 +1,119 @@
-"""From the empty page to an adapter on one's own disk: with the mouse and the keys alone, no terminal, no manual."""
+"""From the empty page to an adapter on one's own disk: with the mouse and the keys alone, no terminal, no manual.
+
+Every step leaves a picture in build/e2e. Whoever follows it presses what the page offers; only sizes are made smaller.
+"""
 
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.e2e.service import ROOT, Service
+from tests.e2e.service import Service
 
-EXAMPLES = ROOT / "examples"
-RUN_MS = 240_000
-
-
-def upload(page: Page, path: Path, purpose: str) -> None:
-    page.get_by_role("link", name="Datasets").click()
-    page.get_by_label("For").select_option(purpose)
-    page.locator("input[type=file]").set_input_files(path)
-    expect(page.get_by_role("status")).to_contain_text("is uploaded", timeout=30_000)
-    page.get_by_role("link", name=path.name).click()
-    expect(page.get_by_role("heading", name=path.name)).to_be_visible()
+RUN_MS = 300_000
+QUESTION = "Natalia sold 48 clips in April, and half as many in May. How many clips did she sell?"
+Shoot = Callable[[str], None]
 
 
-def create_and_wait(page: Page, suffix: str, steps: int, **values: str) -> None:
-    """Fill in what a form needs, and see the job through."""
-    page.get_by_role("link", name="Train on it").click()
-    page.get_by_label("suffix").fill(suffix)
-    page.get_by_text("hyperparameters", exact=True).click()
-    page.get_by_label("max_steps").fill(str(steps))
-    page.get_by_label("max_length").fill("128")
-    for label, value in values.items():
-        field = page.get_by_label(label, exact=True)
-        field.select_option(value) if field.evaluate("it => it.tagName") == "SELECT" else field.fill(value)
+def shooter(page: Page, folder: Path) -> Shoot:
+    """Pictures, numbered as they are taken."""
+    taken: list[str] = []
+
+    def shoot(name: str) -> None:
+        taken.append(name)
+        page.screenshot(path=folder / f"journey-{len(taken)}-{name}.png", full_page=True)
+
+    return shoot
+
+
+def create(page: Page, **sizes: str) -> None:
+    """Press the button, after the form's sizes have been made smaller."""
+    hyperparameters = page.get_by_text("hyperparameters", exact=True)
+    if not page.get_by_label("max_steps").is_visible():
+        hyperparameters.click()
+    for label, value in sizes.items():
+        page.get_by_label(label, exact=True).fill(value)
     page.get_by_role("button", name="Create the job").click()
-    expect(page.get_by_role("heading", name=suffix)).to_be_visible()
+
+
+def wait_done(page: Page) -> None:
     expect(page.get_by_role("main").get_by_text("succeeded", exact=True)).to_be_visible(timeout=RUN_MS)
 
 
-def test_from_the_empty_page_to_an_adapter(browser: Browser, own_service: Service, shots: Path, tmp_path: Path) -> None:
-    text = tmp_path / "plays.txt"
-    text.write_text("".join((EXAMPLES / "shakespeare.txt").read_text().splitlines(keepends=True)[:2000]))
+def make_base(page: Page, shoot: Shoot) -> None:
+    """From the empty page, with the sample text."""
+    guide = page.get_by_role("region", name="From nothing to a tuned model")
+    expect(page.get_by_text("No jobs yet")).to_be_visible()
+    expect(guide.locator("[aria-current=step]")).to_contain_text("Make a base model")
+    shoot("empty")
+    guide.get_by_role("button", name="Start with the sample text").click()
+    expect(page.get_by_label("suffix")).to_have_value("shakespeare", timeout=30_000)
+    shoot("form")
+    create(
+        page, model="{hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 2}", max_steps="40", max_length="256"
+    )
+    expect(page.get_by_role("heading", name="shakespeare")).to_be_visible()
+    wait_done(page)
+    shoot("base")
+
+
+def see_what_is_learnt(page: Page, shoot: Shoot) -> None:
+    """The loss mask of the sample rows."""
+    page.get_by_role("link", name="Jobs").first.click()
+    step = page.locator("[aria-current=step]")
+    expect(step).to_contain_text("Tune it on questions and answers")
+    shoot("next")
+    step.get_by_role("button", name="Take the sample rows").click()
+    expect(page.locator("[data-trained=true]").first).to_be_visible(timeout=120_000)
+    shoot("mask")
+
+
+def tune(page: Page, shoot: Shoot) -> None:
+    page.get_by_role("link", name="Train on it").click()
+    expect(page.get_by_label("model", exact=True)).to_have_value("shakespeare/1")
+    create(page, suffix="my-bot", max_steps="20", max_length="256")
+    expect(page.get_by_role("heading", name="my-bot")).to_be_visible()
+    wait_done(page)
+    shoot("tuned")
+
+
+def compare(page: Page, shoot: Shoot) -> None:
+    """Both answer the same question, each under its own name."""
+    page.get_by_role("link", name="Talk with it").click()
+    page.get_by_label("Most tokens").fill("40")
+    page.get_by_label("Prompt").fill(QUESTION)
+    page.get_by_role("button", name="Send").click()
+    sides: list[tuple[Locator, str]] = [
+        (page.get_by_role("region", name=side, exact=True), name)
+        for side, name in (("Base", "shakespeare/1"), ("Tuned", "my-bot/1"))
+    ]
+    for side, name in sides:
+        expect(side.locator("article[aria-busy=false]").get_by_role("link", name=name)).to_be_visible(timeout=RUN_MS)
+    shoot("compared")
+
+
+def take_along(page: Page, shoot: Shoot) -> bytes:
+    """The adapter's download."""
+    page.get_by_role("region", name="Tuned", exact=True).get_by_role("link", name="my-bot/1").click()
+    lineage = page.get_by_role("region", name="Lineage, drawn")
+    expect(lineage.get_by_role("link", name="dataset")).to_have_count(2)
+    shoot("adapter")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="tar of my-bot/1").click()
+    return download.value.path().read_bytes()
+
+
+def test_from_the_empty_page_to_an_adapter(browser: Browser, own_service: Service, shots: Path) -> None:
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     page.goto(f"{own_service.state()['url']}/#key={(own_service.home / 'credentials').read_text().strip()}")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_text("No jobs yet")).to_be_visible()
-    page.screenshot(path=shots / "journey-1-empty.png")
-    upload(page, text, "pretrain")
-    create_and_wait(page, "my-base", 40, model="{hidden_size: 32, num_hidden_layers: 1, num_attention_heads: 2}")
-    page.screenshot(path=shots / "journey-2-base.png")
-    upload(page, EXAMPLES / "gsm8k_train.jsonl", "fine-tune")
-    expect(page.locator("[data-trained=true]").first).to_be_visible(timeout=90_000)
-    page.screenshot(path=shots / "journey-3-mask.png")
-    create_and_wait(page, "my-bot", 20, model="my-base/1")
-    page.screenshot(path=shots / "journey-4-tuned.png")
-    page.get_by_role("link", name="Checkpoints and results").click()
-    with page.expect_download() as download:
-        page.get_by_role("link", name="tar of my-bot/1").click()
-    with tarfile.open(fileobj=io.BytesIO(download.value.path().read_bytes())) as archive:
+    shoot = shooter(page, shots)
+    make_base(page, shoot)
+    see_what_is_learnt(page, shoot)
+    tune(page, shoot)
+    compare(page, shoot)
+    with tarfile.open(fileobj=io.BytesIO(take_along(page, shoot))) as archive:
         assert {"adapter_config.json", "adapter_model.safetensors"} <= set(archive.getnames())
-    page.get_by_role("link", name="Models", exact=True).click()
-    page.get_by_role("link", name="my-bot/1", exact=True).click()
-    expect(page.get_by_role("region", name="Lineage, drawn").get_by_role("link", name="dataset")).to_have_count(2)
-    page.screenshot(path=shots / "journey-5-lineage.png")
     page.context.close()
