@@ -55,7 +55,7 @@ def test_the_palette_is_walked_with_the_arrows_and_runs_what_is_chosen(service: 
     field = page.get_by_role("combobox", name="Go to a page or a job")
     expect(field).to_be_focused()
     field.press_sequentially("theme")
-    options = page.get_by_role("option")
+    options = page.get_by_role("listbox", name="Found").get_by_role("option")
     expect(options).to_have_count(3)
     page.keyboard.press("ArrowDown")
     expect(options.nth(1)).to_have_attribute("aria-selected", "true")
