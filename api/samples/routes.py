@@ -1,10 +1,10 @@
 """/v1/samples: data to begin with, each with a job that suits it."""
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from starlette.responses import FileResponse
 
 from api.answers import Object, Page, answer
@@ -24,6 +24,9 @@ _SAMPLES = {
     "sft": _Known("fine-tune", "1,000 questions of GSM8K with their answers, under the MIT licence"),
 }
 """By the name of the job's spec, which names its file: `examples/<name>.yaml` of a clone."""
+
+
+SampleId = Annotated[str, Query(max_length=100, description="The id of a sample.")]
 
 
 class SampleObject(Object):
@@ -57,15 +60,15 @@ def list_samples(service: ServiceDep, _caller: CallerDep) -> Response:
 
 
 @router.get(
-    "/{sample_id}/content",
+    "/content",
     response_class=Response,
-    responses=documented(401, 404)
+    responses=documented(401, 404, 422)
     | {200: {"content": {"text/plain": {"schema": {"type": "string", "format": "binary"}}}}},
 )
-def download_sample(service: ServiceDep, _caller: CallerDep, sample_id: str) -> Response:
+def download_sample(service: ServiceDep, _caller: CallerDep, sample: SampleId) -> Response:
     """Download a sample, to upload it as a file of one's own."""
     folder = service.settings.examples_dir
-    sample = _told(folder, sample_id) if sample_id in _SAMPLES else None
-    if sample is None:
-        raise not_found("sample", sample_id)
-    return FileResponse(folder / sample.filename, media_type="text/plain; charset=utf-8")
+    told = _told(folder, sample) if sample in _SAMPLES else None
+    if told is None:
+        raise not_found("sample", sample)
+    return FileResponse(folder / told.filename, media_type="text/plain; charset=utf-8")

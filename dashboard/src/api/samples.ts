@@ -14,7 +14,7 @@ export const samplesQuery = queryOptions({
 
 /** Makes a sample a file of one's own, as if it had been chosen from the disk. */
 export async function takeSample({ id, filename, purpose }: Sample): Promise<DataFile> {
-  const response = await fetch(`/v1/samples/${id}/content`);
+  const response = await fetch(`/v1/samples/content?sample=${id}`);
   if (!response.ok) throw refusal(response.status, await response.json().catch(() => undefined));
   return uploadFile(new File([await response.blob()], filename), purpose);
 }

@@ -1632,7 +1632,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/v1/samples/{sample_id}/content": {
+    "/v1/samples/content": {
         parameters: {
             query?: never;
             header?: never;
@@ -13769,11 +13769,12 @@ export interface operations {
     };
     download_sample: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                sample_id: string;
+            query: {
+                /** @description The id of a sample. */
+                sample: string;
             };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -13816,6 +13817,15 @@ export interface operations {
             };
             /** @description Not there, or another project's. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Readable, but not valid. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,9 +1,10 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { checkpointsOfAllQuery, modelsQuery } from "../api/models";
+import { useMay } from "../api/session";
 import { Button, buttonClass } from "../parts/Button";
 import { Head } from "../parts/Head";
-import { Empty, Failure } from "../parts/Notice";
+import { Empty, Failure, Notice } from "../parts/Notice";
 import { Composer } from "./Composer";
 import { Pane } from "./Pane";
 import css from "./PlaygroundPage.module.css";
@@ -23,6 +24,7 @@ export function PlaygroundPage() {
   const made = useQuery(modelsQuery);
   const saved = useQuery(checkpointsOfAllQuery);
   const talk = useTalk();
+  const may = useMay("write");
 
   function set(changes: Partial<PlaygroundSearch>) {
     navigate({ search: (prior) => ({ ...prior, ...changes }), state: true, replace: true, resetScroll: false });
@@ -42,6 +44,7 @@ export function PlaygroundPage() {
           </Button>
         )}
       </Head>
+      {!may && <Notice>This key only reads: what was said stands here, and asking takes a key that writes.</Notice>}
       <SamplingFields plain={plain} system={system} given={search} set={set} />
       <div className={css.panes}>
         {SIDES.map((side) => (
@@ -58,7 +61,7 @@ export function PlaygroundPage() {
       <Composer
         draft={prompt ?? ""}
         plain={plain}
-        ready={Boolean(models.base || models.tuned)}
+        ready={may && Boolean(models.base || models.tuned)}
         stop={talk.stop}
         keep={(draft) => set({ prompt: draft || undefined })}
         put={(asked) => talk.put({ asked, plain, system: system ?? "", models, sampling })}

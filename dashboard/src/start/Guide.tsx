@@ -3,6 +3,7 @@ import { Link, useNavigate } from "@tanstack/react-router";
 import type { ReactNode } from "react";
 import { modelsQuery } from "../api/models";
 import { type Sample, samplesQuery, takeSample } from "../api/samples";
+import { useMay } from "../api/session";
 import { Button, buttonClass } from "../parts/Button";
 import { Command } from "../parts/Command";
 import { Icon } from "../parts/Icon";
@@ -13,7 +14,8 @@ import css from "./Guide.module.css";
 export function Guide() {
   const samples = useQuery(samplesQuery).data;
   const { data: models } = useQuery({ ...modelsQuery, refetchInterval: LIVE_MS });
-  if (!samples || !models) return null;
+  const may = useMay("write");
+  if (!samples || !models || !may) return null;
   const base = models.find(({ layout }) => layout === "model");
   const tuned = models.find(({ layout }) => layout === "adapter");
   const [text, rows] = ["pretrain", "sft"].map((id) => samples.find((sample) => sample.id === id));

@@ -169,7 +169,7 @@ def fact(page: Page, name: str) -> Locator:
 def test_models_and_their_lineage_are_sound(screen: Open, shots: Path, family: dict, theme: str, width: int) -> None:
     leaf = family["leaf"]
     signs = {
-        "/models": "leaf.1",
+        "/models": "leaf/1",
         page_of(leaf): "leaf-eval",
         f"{page_of(leaf)}?view=list": "leaf-eval",
         f"/jobs/{leaf['job_id']}/artifacts": "What the job made",
