@@ -94,8 +94,12 @@ def _no_project(name: str) -> int:
 
 
 def _limit_project(session: Session, name: str, share: float | None, max_running_jobs: int | None) -> int:
-    if not projects.limit(session, name, share=share, max_running_jobs=max_running_jobs):
+    project = projects.by_name(session, name)
+    if project is None:
         return _no_project(name)
+    projects.limit(session, name, share=share, max_running_jobs=max_running_jobs)
+    told = {"share": project.share, "max_running_jobs": project.max_running_jobs}
+    audit.note_operator(session, project.id, "project.limit", project.id, told)
     return _list(session)
 
 

@@ -171,3 +171,7 @@ def test_the_operator_sets_a_projects_budget_and_the_audit_log_tells(
     with live.database.read() as session:
         assert budgets.get(session, project_id).active_jobs is None
     assert console.main(["budget", "nobody"]) == 1
+    assert console.main(["limit", name, "--max-running-jobs", "3"]) == 0
+    with live.database.read() as session:
+        (entry,) = audit.page(session, after=None, limit=1, object_id=project_id)[0]
+    assert (entry.action, entry.details) == ("project.limit", {"share": 1.0, "max_running_jobs": 3})

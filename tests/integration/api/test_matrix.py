@@ -85,7 +85,7 @@ class Matrix:
 @pytest.fixture(scope="module")
 def matrix(live: Live) -> Iterator[Matrix]:
     other = as_theirs(live)
-    document = live.mine.get("/openapi.json").json()
+    document = live.mine.get("/openapi.json", timeout=120).json()  # drawn up at the first look
     made = Matrix(
         live, seed(live, MARK), seed(other, "other"), list(operations(document)), clients(other), clients(live)
     )
