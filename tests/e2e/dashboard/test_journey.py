@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.e2e.service import Service
@@ -105,6 +106,7 @@ def take_along(page: Page, shoot: Shoot) -> bytes:
     return download.value.path().read_bytes()
 
 
+@pytest.mark.timeout(900)
 def test_from_the_empty_page_to_an_adapter(browser: Browser, own_service: Service, shots: Path) -> None:
     page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
     page.goto(f"{own_service.state()['url']}/#key={(own_service.home / 'credentials').read_text().strip()}")
