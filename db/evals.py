@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, insert, select
+from sqlalchemy import Select, Table, false, func, insert, select
 from sqlalchemy.orm import Session
 
 from db import paging, webhooks
@@ -12,6 +12,8 @@ from db.ids import new_id
 from db.models import Eval, EvalItem, EvalRun
 
 OPEN = ("queued", "in_progress")
+ASKED, PROMPT, COMPLETION = "asked ", "prompt tokens ", "completion tokens "
+"""What a tally counts under the name of each model that is asked."""
 _ENDS = {"completed": "succeeded", "failed": "failed", "canceled": "canceled"}
 """What webhooks call them."""
 
@@ -81,11 +83,12 @@ def runs(
     return paging.page(s, query, EvalRun.id, after=after, limit=limit, order=order)
 
 
-def open_runs(s: Session, limit: int) -> list[str]:
-    """Runs that are still to be graded, oldest first; those of a deleted eval are not."""
+def open_runs(s: Session, limit: int, *, asking: bool) -> list[str]:
+    """Runs that are still to be graded, oldest first: those that ask a model, or all others. None of a deleted eval."""
     waiting = select(EvalRun.id).join(Eval, Eval.id == EvalRun.eval_id).where(EvalRun.state.in_(OPEN))
     waiting = waiting.where(EvalRun.deleted_at.is_(None), Eval.deleted_at.is_(None))
-    return list(s.scalars(waiting.order_by(EvalRun.id).limit(limit)))
+    asks = func.coalesce(EvalRun.definition["asks"].as_boolean(), false())
+    return list(s.scalars(waiting.where(asks if asking else ~asks).order_by(EvalRun.id).limit(limit)))
 
 
 def open_run(s: Session, run_id: str) -> EvalRun | None:

@@ -3,46 +3,81 @@
 import codecs
 import logging
 import random
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from db import evals, files
 from db.blobs import BlobStore
 from db.errors import Unavailable
 from db.models import EvalRun
 from db.session import Database, Session
-from engine.graders import GRADER, Grader, GraderError, grade
+from engine.graders import GRADER, Ask, Grader, GraderError, Message, Reply, SamplingParams, grade, said, value
 
 _RUNS_AT_ONCE = 20
 _ROWS_AT_ONCE = 200
 _BUDGET_S = 1.0
+_PAUSE_S = 0.5
+_MESSAGES = TypeAdapter(list[Message])
 _LOG = logging.getLogger(__name__)
 
 
-def grade_some(database: Database, blobs: BlobStore) -> int:
+AskerOf = Callable[[str], Ask]
+"""For a project."""
+
+
+class ModelGrading(threading.Thread):
+    """Goes on with the runs that ask models, which take their time: the sweep waits for none of them."""
+
+    def __init__(self, database: Database, blobs: BlobStore, asker_of: AskerOf) -> None:
+        super().__init__(name="grading", daemon=True)
+        self._grade = lambda: grade_some(database, blobs, asker_of)
+        self._stopping = threading.Event()
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """End the thread; a row that is not done is done again."""
+        self._stopping.set()
+        self.join(timeout_s)
+
+    def run(self) -> None:
+        away = False
+        while not self._stopping.is_set():
+            try:
+                worked, away = self._grade(), False
+            except Unavailable as error:
+                if not away:
+                    _LOG.warning("runs that ask models wait: %s", error)
+                worked, away = 0, True
+            if not worked:
+                self._stopping.wait(_PAUSE_S)
+
+
+def grade_some(database: Database, blobs: BlobStore, asker_of: AskerOf | None = None) -> int:
     """Go on with open runs by some rows each, for about a second; how many rows that were.
 
+    With `asker_of` these are the runs that ask models, of which one row may take long, else all others.
     Raises db.errors.Unavailable when the database or the blobs cannot be reached; whatever else befalls a run fails it.
     """
     until = time.monotonic() + _BUDGET_S
     with database.read() as s:
-        waiting = evals.open_runs(s, _RUNS_AT_ONCE)
+        waiting = evals.open_runs(s, _RUNS_AT_ONCE, asking=asker_of is not None)
     random.shuffle(waiting)  # a run of slow rows takes the whole time: each is the first in turn
     done = 0
     for run_id in waiting:
-        done += _go_on(database, blobs, run_id, until)
+        done += _go_on(database, blobs, run_id, until, asker_of)
         if time.monotonic() >= until:
             break
     return done
 
 
-def _go_on(database: Database, blobs: BlobStore, run_id: str, until: float) -> int:
+def _go_on(database: Database, blobs: BlobStore, run_id: str, until: float, asker_of: AskerOf | None) -> int:
     try:
-        return _grade_rows(database, blobs, run_id, until)
+        return _grade_rows(database, blobs, run_id, until, asker_of)
     except Unavailable:
         raise
     except FileNotFoundError:
@@ -57,7 +92,7 @@ def _go_on(database: Database, blobs: BlobStore, run_id: str, until: float) -> i
     return 0
 
 
-def _grade_rows(database: Database, blobs: BlobStore, run_id: str, until: float) -> int:
+def _grade_rows(database: Database, blobs: BlobStore, run_id: str, until: float, asker_of: AskerOf | None) -> int:
     """Grade the next rows, one at least; how many.
 
     No transaction is open meanwhile. The rows and how far the run has come are entered together, unless
@@ -68,14 +103,14 @@ def _grade_rows(database: Database, blobs: BlobStore, run_id: str, until: float)
         if run is None:
             return 0
         size_bytes, chunks = _source(s, blobs, run)
-    criteria = [GRADER.validate_python(criterion) for criterion in run.definition["testing_criteria"]]
+    rater = _Rater(run, None if asker_of is None else asker_of(run.project_id))
     tally, end = Counter(run.tally), run.offset_bytes
     graded: list[dict[str, Any]] = []
     for line in _lines(chunks):
         row = line if end else line.removeprefix(codecs.BOM_UTF8)
         end += len(line)
         if row.strip():
-            graded.append(_graded(orjson.loads(row), criteria, tally["rows"], tally))
+            graded.append(rater.graded(orjson.loads(row), tally))
         if len(graded) >= _ROWS_AT_ONCE or time.monotonic() >= until:
             break
     state = "in_progress" if end < size_bytes else "completed"
@@ -114,18 +149,67 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def _graded(row: dict[str, Any], criteria: list[Grader], number: int, tally: Counter[str]) -> dict[str, Any]:
-    results: list[dict[str, Any]] = []
-    errors: list[str] = []
-    for criterion in criteria:
-        try:
-            score, passed = grade(criterion, {"sample": {}} | row)
-        except GraderError as error:
-            errors.append(f"{criterion.name}: {error}")
+class _Rater:
+    """Has a row answered, where the run is of that kind, and graded by each criterion."""
+
+    def __init__(self, run: EvalRun, ask: Ask | None) -> None:
+        self._criteria: list[Grader] = [GRADER.validate_python(told) for told in run.definition["testing_criteria"]]
+        self._source: dict[str, Any] = run.definition["data_source"]
+        self._ask = ask
+
+    def graded(self, row: dict[str, Any], tally: Counter[str]) -> dict[str, Any]:
+        results: list[dict[str, Any]] = []
+        errors: list[str] = []
+        told: dict[str, Any] = {"results": results, "errors": errors}
+        if self._source["type"] == "completions":
+            try:
+                row, told["sampled"] = self._answered(row, tally)
+            except GraderError as error:
+                errors.append(f"{self._source['model']}: {error}")
+        for criterion in self._criteria:
             score, passed = 0.0, False
-        results.append({"name": criterion.name, "type": criterion.type, "score": score, "passed": passed})
-        tally[f"{'passed' if passed else 'failed'} {criterion.name}"] += 1
-    state = "error" if errors else "pass" if all(result["passed"] for result in results) else "fail"
-    tally["rows"] += 1
-    tally[state] += 1
-    return {"number": number, "row": row, "results": {"results": results, "errors": errors}, "state": state}
+            if not errors or "sampled" in told or self._source["type"] != "completions":
+                try:
+                    score, passed, _, replies = grade(criterion, {"sample": {}} | row, self._ask)
+                    _count(replies, tally)
+                except GraderError as error:
+                    errors.append(f"{criterion.name}: {error}")
+            results.append({"name": criterion.name, "type": criterion.type, "score": score, "passed": passed})
+            tally[f"{'passed' if passed else 'failed'} {criterion.name}"] += 1
+        state = "error" if errors else "pass" if all(result["passed"] for result in results) else "fail"
+        number = tally["rows"]
+        tally.update(("rows", state))
+        return {"number": number, "row": row, "results": told, "state": state}
+
+    def _answered(self, row: dict[str, Any], tally: Counter[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The row with the model's answer as its sample, and what is told of that answer."""
+        assert self._ask is not None, "a run that asks is graded by who can"
+        sampling = SamplingParams.model_validate(self._source["sampling_params"])
+        messages = _messages(self._source["input_messages"], row)
+        reply = self._ask(self._source["model"], messages, sampling)
+        _count([(self._source["model"], reply)], tally)
+        usage = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
+        return row | {"sample": {"output_text": reply.text}}, {
+            "input": messages,
+            "model": self._source["model"],
+            "finish_reason": reply.finish_reason,
+            "usage": usage | {"total_tokens": sum(usage.values()), "cached_tokens": 0},
+            "max_completion_tokens": sampling.max_completion_tokens,
+        } | sampling.model_dump(include={"seed", "temperature", "top_p"})
+
+
+def _messages(told: dict[str, Any], row: dict[str, Any]) -> list[dict[str, str]]:
+    """Those of the template, or those that stand in the row, in which no values are put."""
+    if told["type"] == "template":
+        return said(_MESSAGES.validate_python(told["template"]), row)
+    try:
+        return said(_MESSAGES.validate_python(value(told["item_reference"], row)))
+    except ValidationError as error:
+        raise GraderError(f"{told['item_reference']} of the row is no list of messages") from error
+
+
+def _count(replies: Iterable[tuple[str, Reply]], tally: Counter[str]) -> None:
+    for model, reply in replies:
+        tally[f"{evals.ASKED}{model}"] += 1
+        tally[f"{evals.PROMPT}{model}"] += reply.prompt_tokens
+        tally[f"{evals.COMPLETION}{model}"] += reply.completion_tokens

@@ -33,9 +33,10 @@ from engine.jobs import SPECS
 from engine.parts import TrainingSpec
 from workers import failures, settle
 from workers import queue as broker
+from workers.asking import asker
 from workers.ballast import Ballast
 from workers.courier import start_courier
-from workers.grading import grade_some
+from workers.grading import ModelGrading, grade_some
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
 from workers.unnamed import UnnamedBlobs
@@ -182,6 +183,10 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
     dispatcher = Dispatcher(database)
     dispatcher.start()
     courier = start_courier(database, settings.home)
+    grading = ModelGrading(
+        database, blobs, lambda project_id: asker(database, settings.desk_socket, project_id, settings.desk_answer_s)
+    )
+    grading.start()
     unnamed = UnnamedBlobs(database, blobs, settings.keep_blobs_s)
     ballast = Ballast(settings.home / "ballast", settings.ballast_bytes)
     next_tidy_at = 0.0
@@ -213,6 +218,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
             away = True
         else:
             away = False
+    grading.stop()
     dispatcher.stop()
     if courier is not None:
         courier.stop()

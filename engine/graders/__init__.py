@@ -1,6 +1,36 @@
-"""Graders: whether an answer is right, by rules that need no model."""
+"""Graders: whether an answer is right, by rules and by what a model says."""
 
-from engine.graders.grade import Graded, GraderError, grade
-from engine.graders.spec import GRADER, RUNNABLE, Grader, StringCheck, TextSimilarity
+from engine.graders.errors import GraderError
+from engine.graders.grade import Graded, grade
+from engine.graders.judge import Ask, Reply, question, reply_of, said
+from engine.graders.spec import (
+    GRADER,
+    Grader,
+    Message,
+    Multi,
+    SamplingParams,
+    StringCheck,
+    TextSimilarity,
+    models_of,
+)
+from engine.graders.template import value
 
-__all__ = ["GRADER", "RUNNABLE", "Graded", "Grader", "GraderError", "StringCheck", "TextSimilarity", "grade"]
+__all__ = [
+    "GRADER",
+    "Ask",
+    "Graded",
+    "Grader",
+    "GraderError",
+    "Message",
+    "Multi",
+    "Reply",
+    "SamplingParams",
+    "StringCheck",
+    "TextSimilarity",
+    "grade",
+    "models_of",
+    "question",
+    "reply_of",
+    "said",
+    "value",
+]

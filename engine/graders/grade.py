@@ -1,41 +1,56 @@
 """Grading one row."""
 
-import json
-import re
 from typing import Any, NamedTuple
 
+from engine.graders.errors import GraderError
+from engine.graders.formula import calculate
+from engine.graders.judge import Ask, Reply, judge
 from engine.graders.similarity import METRICS
-from engine.graders.spec import RUNNABLE, Grader, StringCheck
-
-_VARIABLE = re.compile(r"\{\{([^{}]+)\}\}")
-_MAX_CHARACTERS = 100_000
-"""Of a text that is compared: a template may repeat a value, and comparing takes time in the product of both lengths."""
-
-
-class GraderError(ValueError):
-    """A row cannot be graded; `variable` says that it lacks what a template names."""
-
-    def __init__(self, message: str, *, variable: bool = False) -> None:
-        super().__init__(message)
-        self.variable = variable
+from engine.graders.spec import Grader, LabelModel, Multi, Python, ScoreModel, StringCheck, TextSimilarity
+from engine.graders.template import filled
 
 
 class Graded(NamedTuple):
-    """What a grader made of a row."""
+    """What a grader made of a row: `scores` of each grader of several, `replies` of models that were asked."""
 
     score: float
     passed: bool
+    scores: dict[str, float] = {}  # noqa: RUF012 - never written to
+    replies: tuple[tuple[str, Reply], ...] = ()
 
 
-def grade(grader: Grader, row: dict[str, Any]) -> Graded:
-    """The score of a row, `{"item": {...}, "sample": {...}}`.
+def grade(grader: Grader, row: dict[str, Any], ask: Ask | None = None) -> Graded:
+    """The score of a row, `{"item": {...}, "sample": {...}}`. `ask` has a model answer.
 
     Raises:
-        GraderError: the row lacks a variable, or the grader cannot run here.
+        GraderError: the row lacks a variable, a model gives no grade, or none is asked here.
     """
-    if not isinstance(grader, RUNNABLE):
-        raise GraderError(f"a grader of type {grader.type!r} asks a model, and none is asked here")
-    given, reference = (_filled(template, row) for template in (grader.input, grader.reference))
+    if isinstance(grader, Multi):
+        return _together(grader, row, ask)
+    if isinstance(grader, ScoreModel | LabelModel):
+        if ask is None:
+            raise GraderError(f"a grader of type {grader.type!r} asks a model, and none is asked here")
+        score, passed, reply = judge(grader, row, ask)
+        return Graded(score, passed, replies=((grader.model, reply),))
+    assert not isinstance(grader, Python), "none comes through validation"
+    return _compared(grader, row)
+
+
+def _together(grader: Multi, row: dict[str, Any], ask: Ask | None) -> Graded:
+    graded = {name: grade(one, row, ask) for name, one in grader.graders.items()}
+    scores = {name: one.score for name, one in graded.items()}
+    try:
+        score = calculate(grader.calculate_output, scores)
+    except ValueError as error:
+        raise GraderError(str(error), "formula_parse_error") from error
+    passed = (
+        all(one.passed for one in graded.values()) if grader.pass_threshold is None else score >= grader.pass_threshold
+    )
+    return Graded(score, passed, scores, tuple(reply for one in graded.values() for reply in one.replies))
+
+
+def _compared(grader: StringCheck | TextSimilarity, row: dict[str, Any]) -> Graded:
+    given, reference = (filled(template, row) for template in (grader.input, grader.reference))
     if isinstance(grader, StringCheck):
         passed = _CHECKS[grader.operation](given, reference)
         return Graded(float(passed), passed)
@@ -53,26 +68,3 @@ _CHECKS = {
     "like": lambda given, reference: reference in given,
     "ilike": lambda given, reference: reference.casefold() in given.casefold(),
 }
-
-
-def _filled(template: str, row: dict[str, Any]) -> str:
-    """The template with the row's values in it: strings as they are, all else as JSON.
-
-    Raises:
-        GraderError: the row lacks a variable, or the text is too long; no more of it is made than that takes to see.
-    """
-    filled = ""
-    for place, piece in enumerate(_VARIABLE.split(template)):
-        filled += _value(piece.strip(), row) if place % 2 else piece
-        if len(filled) > _MAX_CHARACTERS:
-            raise GraderError(f"texts over {_MAX_CHARACTERS:,} characters are not compared")
-    return filled
-
-
-def _value(path: str, row: dict[str, Any]) -> str:
-    found: Any = row
-    for part in path.split("."):
-        if not isinstance(found, dict) or part not in found:
-            raise GraderError(f"the row has no {path!r}", variable=True)
-        found = found[part]
-    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)

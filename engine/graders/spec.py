@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, TypeAdapter
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
+from engine.graders.formula import check_formula
 from engine.parts import Part, Text
 
 Metric = Literal[
@@ -11,6 +12,53 @@ Metric = Literal[
 ]
 _Name = Annotated[Text, Field(min_length=1, max_length=256)]
 _Template = Annotated[Text, Field(max_length=100_000)]
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class TextPart(BaseModel):
+    """A piece of a message; only text is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["input_text", "output_text", "text"]
+    text: _Template
+
+
+class Message(BaseModel):
+    """A message to a model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Literal["user", "assistant", "system", "developer"]
+    content: _Template | TextPart | list[_Template | TextPart]
+    type: Literal["message"] | None = None
+
+    @property
+    def text(self) -> str:
+        """The template that it is."""
+        parts = self.content if isinstance(self.content, list) else [self.content]
+        return "".join(part if isinstance(part, str) else part.text for part in parts)
+
+
+class SamplingParams(BaseModel):
+    """How a model answers. Its likeliest answer unless a temperature is told, so that a grade is the same again."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] = 0
+    max_completion_tokens: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=2**16,
+            validation_alias=AliasChoices("max_completion_tokens", "max_completions_tokens", "max_tokens"),
+        ),
+    ] = 256
+    """OpenAI's clients spell it in two ways."""
 
 
 class StringCheck(Part):
@@ -34,30 +82,94 @@ class TextSimilarity(Part):
     pass_threshold: float | None = None
 
 
-class ScoreModel(Part):
-    """A model gives a score."""
+class Judge(Part):
+    """What the two graders that ask a model share. Templates stand in the content of the messages."""
+
+    name: _Name
+    model: _Name
+    input: Annotated[list[Message], Field(min_length=1, max_length=100)]
+    sampling_params: SamplingParams | None = None
+
+
+class ScoreModel(Judge):
+    """A model gives a score: the last number of its answer, which must lie in `range` (0 to 1 if none is told).
+
+    It passes from `pass_threshold` on, or from the middle of the range.
+    """
 
     type: Literal["score_model"]
-    name: _Name
-    model: _Name
-    input: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100)]
-    range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
-    pass_threshold: float | None = None
-    sampling_params: dict[str, Any] | None = None
+    range: Annotated[list[Finite], Field(min_length=2, max_length=2)] | None = None
+    pass_threshold: Finite | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return (0.0, 1.0) if self.range is None else (self.range[0], self.range[1])
 
 
-class LabelModel(Part):
-    """A model chooses a label."""
+class LabelModel(Judge):
+    """A model chooses a label: the one that its answer is, or else the one that it names first."""
 
     type: Literal["label_model"]
-    name: _Name
-    model: _Name
-    input: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=100)]
     labels: Annotated[list[_Name], Field(min_length=1, max_length=100)]
     passing_labels: Annotated[list[_Name], Field(min_length=1, max_length=100)]
 
+    @model_validator(mode="after")
+    def _passing_are_labels(self) -> "LabelModel":
+        if unknown := set(self.passing_labels) - set(self.labels):
+            raise ValueError(f"passing_labels: {min(unknown)!r} is not one of the labels")
+        return self
 
-Grader: TypeAlias = StringCheck | TextSimilarity | ScoreModel | LabelModel
+
+class Python(Part):
+    """Code of a caller's. None is run here."""
+
+    type: Literal["python"]
+    name: _Name = "python"
+    source: str = ""
+    image_tag: str | None = None
+
+    @model_validator(mode="after")
+    def _is_not_run(self) -> "Python":
+        raise ValueError("no code of callers is run here; grade by string_check, text_similarity or a model of yours")
+
+
+Single: TypeAlias = StringCheck | TextSimilarity | ScoreModel | LabelModel | Python
+
+
+def _by_name(told: Any) -> Any:
+    """One grader alone stands under its own name, as OpenAI's clients may send it."""
+    return (
+        {told["name"]: told}
+        if isinstance(told, dict) and isinstance(told.get("type"), str) and "name" in told
+        else told
+    )
+
+
+class Multi(Part):
+    """Several graders, their scores put together by a formula in which they go by their names: `0.3 * a + 0.7 * b`."""
+
+    type: Literal["multi"]
+    name: _Name
+    graders: Annotated[
+        dict[_Name, Annotated[Single, Field(discriminator="type")]],
+        BeforeValidator(_by_name),
+        Field(min_length=1, max_length=20),
+    ]
+    calculate_output: Annotated[Text, Field(min_length=1, max_length=1000)]
+    pass_threshold: Finite | None = None
+
+    @model_validator(mode="after")
+    def _can_be_calculated(self) -> "Multi":
+        check_formula(self.calculate_output, self.graders)
+        return self
+
+
+Grader: TypeAlias = Single | Multi
 GRADER: TypeAdapter[Grader] = TypeAdapter(Annotated[Grader, Field(discriminator="type")])
-RUNNABLE = (StringCheck, TextSimilarity)
-"""The others ask a model, and none is asked here."""
+
+
+def models_of(grader: Grader) -> list[str]:
+    """The models that it asks."""
+    if isinstance(grader, Multi):
+        return [model for one in grader.graders.values() for model in models_of(one)]
+    return [grader.model] if isinstance(grader, Judge) else []

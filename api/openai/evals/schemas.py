@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from api.answers import Object
+from db.evals import ASKED, COMPLETION, PROMPT
 from db.models import Eval, EvalItem, EvalRun
-from engine.graders import Grader
+from engine.graders import Grader, Message, SamplingParams
 from engine.parts import Metadata, Text
 
 _Name = Annotated[Text, Field(max_length=256)]
@@ -70,16 +71,40 @@ class FileById(_Asked):
 
 
 class JsonlSource(_Asked):
-    """Rows that hold what is to be graded. Runs that would sample from a model first are refused."""
+    """Rows that hold what is to be graded."""
 
     type: Literal["jsonl"]
     source: Annotated[FileContent | FileById, Field(discriminator="type")]
 
 
+class Template(_Asked):
+    """What the model is told: messages in which `{{item.x}}` stands for a row's values."""
+
+    type: Literal["template"]
+    template: Annotated[list[Message], Field(min_length=1, max_length=100)]
+
+
+class ItemReference(_Asked):
+    """Where in a row the messages for the model stand."""
+
+    type: Literal["item_reference"]
+    item_reference: Annotated[Text, Field(pattern=r"^item(\.[^.]+)+$", max_length=200)]
+
+
+class CompletionsSource(_Asked):
+    """Rows that a model answers before they are graded."""
+
+    type: Literal["completions"]
+    model: _Name
+    source: Annotated[FileContent | FileById, Field(discriminator="type")]
+    input_messages: Annotated[Template | ItemReference, Field(discriminator="type")]
+    sampling_params: SamplingParams = SamplingParams()
+
+
 class RunRequest(_Asked):
     """What `evals.runs.create` sends."""
 
-    data_source: JsonlSource
+    data_source: Annotated[JsonlSource | CompletionsSource, Field(discriminator="type")]
     name: _Name = ""
     metadata: Metadata | None = None
 
@@ -160,12 +185,12 @@ def run_object(run: EvalRun) -> RunObject:
             "name": run.name,
             "created_at": int(run.created_at),
             "status": run.state,
-            "model": "",
+            "model": run.definition["data_source"].get("model", ""),
             "data_source": run.definition["data_source"],
             "metadata": run.definition["metadata"],
             "error": NO_ERROR if run.error_message is None else {"code": "failed", "message": run.error_message},
             "report_url": f"/v1/evals/{run.eval_id}/runs/{run.id}/output_items",
-            "per_model_usage": [],
+            "per_model_usage": _usage(tally),
             "per_testing_criteria_results": [
                 {
                     "testing_criteria": name,
@@ -184,6 +209,21 @@ def run_object(run: EvalRun) -> RunObject:
     )
 
 
+def _usage(tally: dict[str, Any]) -> list[dict[str, Any]]:
+    models = [name.removeprefix(ASKED) for name in tally if name.startswith(ASKED)]
+    return [
+        {
+            "model_name": model,
+            "invocation_count": tally[f"{ASKED}{model}"],
+            "cached_tokens": 0,
+            "prompt_tokens": tally[f"{PROMPT}{model}"],
+            "completion_tokens": tally[f"{COMPLETION}{model}"],
+            "total_tokens": tally[f"{PROMPT}{model}"] + tally[f"{COMPLETION}{model}"],
+        }
+        for model in models
+    ]
+
+
 def item_object(run: EvalRun, item: EvalItem) -> ItemObject:
     errors = item.results["errors"]
     return ItemObject.model_validate(
@@ -196,7 +236,7 @@ def item_object(run: EvalRun, item: EvalItem) -> ItemObject:
             "datasource_item": item.row["item"],
             "datasource_item_id": item.number,
             "results": item.results["results"],
-            "sample": _sample(item.row.get("sample") or {}, errors),
+            "sample": _sample(item.row.get("sample") or {}, errors) | item.results.get("sampled", {}),
         }
     )
 

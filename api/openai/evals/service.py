@@ -11,6 +11,7 @@ from api.intents import once
 from api.openai.evals.schemas import (
     ITEM,
     ITEM_ID,
+    CompletionsSource,
     DeletedEval,
     DeletedRun,
     EvalChange,
@@ -24,24 +25,23 @@ from api.openai.evals.schemas import (
     item_object,
     run_object,
 )
-from db import evals, files
+from db import evals, files, permissions
 from db.intents import Ask
 from db.models import Eval, EvalRun
 from db.paging import Order
 from db.session import Session
-from engine.graders import RUNNABLE
+from engine.graders import GRADER, models_of
 
 
 def create(service: Service, caller: Caller, asked: EvalRequest, ask: Ask | None) -> EvalObject:
-    """Raises ApiError 400 for a criterion that asks a model."""
-    for number, criterion in enumerate(asked.testing_criteria):
-        if not isinstance(criterion, RUNNABLE):
-            message = f"a grader of type {criterion.type!r} asks a model, and none is asked here"
-            raise ApiError(400, "grader_not_available", message, param=f"testing_criteria[{number}].type")
+    """Raises ApiError 400 for a criterion that asks a model which is not there."""
     definition = asked.model_dump(mode="json", exclude={"name"}) | {"metadata": asked.metadata or {}}
     source = asked.data_source_config
     definition["data_source_config"] = {"type": "custom", "schema": source.item_schema}
     with service.database.write() as session:
+        for number, criterion in enumerate(asked.testing_criteria):
+            for model in models_of(criterion):
+                _require_model(session, caller, model, f"testing_criteria[{number}].model")
         return once(
             session, ask, EvalObject, lambda: eval_object(evals.add(session, caller.project_id, asked.name, definition))
         )
@@ -92,12 +92,22 @@ def create_run(service: Service, caller: Caller, eval_id: str, asked: RunRequest
         source = asked.data_source.source
         if isinstance(source, FileById):
             _require_items(session, caller, source.id)
+        if isinstance(asked.data_source, CompletionsSource):
+            _require_model(session, caller, asked.data_source.model, "data_source.model")
         definition: dict[str, Any] = {
+            "asks": isinstance(asked.data_source, CompletionsSource)
+            or any(models_of(GRADER.validate_python(one)) for one in made.definition["testing_criteria"]),
             "data_source": asked.data_source.model_dump(mode="json", exclude_none=True),
             "metadata": asked.metadata or {},
             "testing_criteria": made.definition["testing_criteria"],
         }
         return once(session, ask, RunObject, lambda: run_object(evals.add_run(session, made, asked.name, definition)))
+
+
+def _require_model(session: Session, caller: Caller, model: str, param: str) -> None:
+    if permissions.usable(session, caller.project_id, model) is None:
+        message = f"there is no model, adapter or checkpoint {model[:100]!r} in this project"
+        raise ApiError(400, "model_not_found", message, param=param)
 
 
 def _require_items(session: Session, caller: Caller, file_id: str) -> None:

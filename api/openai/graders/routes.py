@@ -1,6 +1,7 @@
 """/v1/fine_tuning/alpha/graders: one answer graded at once, and graders checked."""
 
 import time
+from functools import partial
 from typing import Annotated, Any
 
 import orjson
@@ -11,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.answers import answer
 from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ServiceDep
-from api.errors import ApiError, documented
-from engine.graders import RUNNABLE, Graded, Grader, GraderError, grade
+from api.errors import documented
+from api.leaving import unless_gone
+from api.openai.graders.asking import asker, usage_of
+from engine.graders import Ask, Graded, Grader, GraderError, grade
 from engine.rows import is_too_deep
 
 router = APIRouter(prefix="/fine_tuning/alpha/graders", tags=["OpenAI: graders"])
@@ -22,6 +25,7 @@ _ERRORS = (
     "model_grader_server_error", "other_error", "python_grader_runtime_error", "python_grader_server_error",
     "sample_parse_error", "truncated_observation_error", "unresponsive_reward_error",
 )  # fmt: skip
+_SERVER_ERROR = "model_grader_server_error"
 _DETAILS = (
     "model_grader_server_error_details",
     "python_grader_runtime_error_details",
@@ -66,7 +70,7 @@ class GradeAnswer(BaseModel):
     openapi_extra=documented_body(GraderRequest),
 )
 async def validate_grader(service: ServiceDep, _caller: CallerDep, request: Request) -> Response:
-    """Tell whether a grader is one."""
+    """Tell whether a grader is one; whether the models that it asks are there is seen when it runs."""
     asked = await read_as(GraderRequest, request, service.settings.max_body_bytes)
     return answer(GraderAnswer(grader=asked.grader.model_dump(mode="json", exclude_none=True)))
 
@@ -74,36 +78,39 @@ async def validate_grader(service: ServiceDep, _caller: CallerDep, request: Requ
 @router.post(
     "/run",
     response_model=GradeAnswer,
-    responses=documented(400, 401, 413, 415, 422),
+    responses=documented(400, 401, 413, 415, 422, 503),
     openapi_extra=documented_body(GradeRequest),
 )
-async def run_grader(service: ServiceDep, _caller: CallerDep, request: Request) -> Response:
+async def run_grader(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
     """Grade one answer."""
     asked = await read_as(GradeRequest, request, service.settings.max_body_bytes)
-    if not isinstance(asked.grader, RUNNABLE):
-        message = f"a grader of type {asked.grader.type!r} asks a model, and none is asked here"
-        raise ApiError(400, "grader_not_available", message, param="grader.type")
-    return answer(await to_thread.run_sync(_graded, asked))
+    asking = to_thread.run_sync(partial(_graded, asked, asker(service, caller)), abandon_on_cancel=True)
+    return answer(await unless_gone(request, asking))
 
 
-def _graded(asked: GradeRequest) -> GradeAnswer:
+def _graded(asked: GradeRequest, ask: Ask) -> GradeAnswer:
     began = time.perf_counter()
     errors: dict[str, Any] = {**dict.fromkeys(_ERRORS, False), **dict.fromkeys(_DETAILS)}
     result = Graded(0.0, passed=False)
     try:
-        result = grade(asked.grader, {"item": asked.item or {}, "sample": _sample(asked.model_sample)})
+        result = grade(asked.grader, {"item": asked.item or {}, "sample": _sample(asked.model_sample)}, ask)
     except GraderError as error:
-        errors["invalid_variable_error" if error.variable else "other_error"] = True
+        errors[error.kind] = True
+        if error.kind == _SERVER_ERROR:
+            errors[f"{_SERVER_ERROR}_details"] = str(error)
+    usage = usage_of(result.replies)
     metadata = {
         "name": asked.grader.name,
         "type": asked.grader.type,
         "errors": errors,
         "execution_time": time.perf_counter() - began,
-        "scores": {asked.grader.name: result.score},
-        "sampled_model_name": None,
-        "token_usage": None,
+        "scores": result.scores or {asked.grader.name: result.score},
+        "sampled_model_name": next(iter(usage), None),
+        "token_usage": sum(told["total_tokens"] for told in usage.values()) if usage else None,
     }
-    return GradeAnswer(reward=result.score, sub_rewards={}, metadata=metadata, model_grader_token_usage_per_model={})
+    return GradeAnswer(
+        reward=result.score, sub_rewards=result.scores, metadata=metadata, model_grader_token_usage_per_model=usage
+    )
 
 
 def _sample(text: str) -> dict[str, Any]:

@@ -739,7 +739,7 @@ export interface paths {
         put?: never;
         /**
          * Validate Grader
-         * @description Tell whether a grader is one.
+         * @description Tell whether a grader is one; whether the models that it asks are there is seen when it runs.
          */
         post: operations["validate_grader"];
         delete?: never;
@@ -7962,7 +7962,31 @@ export interface operations {
                     } | {
                         /** Input */
                         input: {
-                            [key: string]: unknown;
+                            /** Content */
+                            content: string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            } | (string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            })[];
+                            /**
+                             * Role
+                             * @enum {string}
+                             */
+                            role: "user" | "assistant" | "system" | "developer";
+                            /** Type */
+                            type?: "message" | null;
                         }[];
                         /** Model */
                         model: string;
@@ -7972,9 +7996,27 @@ export interface operations {
                         pass_threshold?: number | null;
                         /** Range */
                         range?: number[] | null;
-                        /** Sampling Params */
                         sampling_params?: {
-                            [key: string]: unknown;
+                            /**
+                             * Max Completion Tokens
+                             * @default 256
+                             */
+                            max_completion_tokens?: number;
+                            /**
+                             * Seed
+                             * @default 0
+                             */
+                            seed?: number;
+                            /**
+                             * Temperature
+                             * @default 0
+                             */
+                            temperature?: number;
+                            /**
+                             * Top P
+                             * @default 1
+                             */
+                            top_p?: number;
                         } | null;
                         /**
                          * Type
@@ -7984,7 +8026,31 @@ export interface operations {
                     } | {
                         /** Input */
                         input: {
-                            [key: string]: unknown;
+                            /** Content */
+                            content: string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            } | (string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            })[];
+                            /**
+                             * Role
+                             * @enum {string}
+                             */
+                            role: "user" | "assistant" | "system" | "developer";
+                            /** Type */
+                            type?: "message" | null;
                         }[];
                         /** Labels */
                         labels: string[];
@@ -7994,11 +8060,249 @@ export interface operations {
                         name: string;
                         /** Passing Labels */
                         passing_labels: string[];
+                        sampling_params?: {
+                            /**
+                             * Max Completion Tokens
+                             * @default 256
+                             */
+                            max_completion_tokens?: number;
+                            /**
+                             * Seed
+                             * @default 0
+                             */
+                            seed?: number;
+                            /**
+                             * Temperature
+                             * @default 0
+                             */
+                            temperature?: number;
+                            /**
+                             * Top P
+                             * @default 1
+                             */
+                            top_p?: number;
+                        } | null;
                         /**
                          * Type
                          * @constant
                          */
                         type: "label_model";
+                    } | {
+                        /** Image Tag */
+                        image_tag?: string | null;
+                        /**
+                         * Name
+                         * @default python
+                         */
+                        name?: string;
+                        /**
+                         * Source
+                         * @default
+                         */
+                        source?: string;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "python";
+                    } | {
+                        /** Calculate Output */
+                        calculate_output: string;
+                        /** Graders */
+                        graders: {
+                            [key: string]: {
+                                /** Input */
+                                input: string;
+                                /** Name */
+                                name: string;
+                                /**
+                                 * Operation
+                                 * @enum {string}
+                                 */
+                                operation: "eq" | "ne" | "like" | "ilike";
+                                /** Reference */
+                                reference: string;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "string_check";
+                            } | {
+                                /**
+                                 * Evaluation Metric
+                                 * @enum {string}
+                                 */
+                                evaluation_metric: "fuzzy_match" | "bleu" | "gleu" | "rouge_1" | "rouge_2" | "rouge_3" | "rouge_4" | "rouge_5" | "rouge_l" | "cosine" | "meteor";
+                                /** Input */
+                                input: string;
+                                /** Name */
+                                name: string;
+                                /** Pass Threshold */
+                                pass_threshold?: number | null;
+                                /** Reference */
+                                reference: string;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "text_similarity";
+                            } | {
+                                /** Input */
+                                input: {
+                                    /** Content */
+                                    content: string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    } | (string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    })[];
+                                    /**
+                                     * Role
+                                     * @enum {string}
+                                     */
+                                    role: "user" | "assistant" | "system" | "developer";
+                                    /** Type */
+                                    type?: "message" | null;
+                                }[];
+                                /** Model */
+                                model: string;
+                                /** Name */
+                                name: string;
+                                /** Pass Threshold */
+                                pass_threshold?: number | null;
+                                /** Range */
+                                range?: number[] | null;
+                                sampling_params?: {
+                                    /**
+                                     * Max Completion Tokens
+                                     * @default 256
+                                     */
+                                    max_completion_tokens?: number;
+                                    /**
+                                     * Seed
+                                     * @default 0
+                                     */
+                                    seed?: number;
+                                    /**
+                                     * Temperature
+                                     * @default 0
+                                     */
+                                    temperature?: number;
+                                    /**
+                                     * Top P
+                                     * @default 1
+                                     */
+                                    top_p?: number;
+                                } | null;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "score_model";
+                            } | {
+                                /** Input */
+                                input: {
+                                    /** Content */
+                                    content: string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    } | (string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    })[];
+                                    /**
+                                     * Role
+                                     * @enum {string}
+                                     */
+                                    role: "user" | "assistant" | "system" | "developer";
+                                    /** Type */
+                                    type?: "message" | null;
+                                }[];
+                                /** Labels */
+                                labels: string[];
+                                /** Model */
+                                model: string;
+                                /** Name */
+                                name: string;
+                                /** Passing Labels */
+                                passing_labels: string[];
+                                sampling_params?: {
+                                    /**
+                                     * Max Completion Tokens
+                                     * @default 256
+                                     */
+                                    max_completion_tokens?: number;
+                                    /**
+                                     * Seed
+                                     * @default 0
+                                     */
+                                    seed?: number;
+                                    /**
+                                     * Temperature
+                                     * @default 0
+                                     */
+                                    temperature?: number;
+                                    /**
+                                     * Top P
+                                     * @default 1
+                                     */
+                                    top_p?: number;
+                                } | null;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "label_model";
+                            } | {
+                                /** Image Tag */
+                                image_tag?: string | null;
+                                /**
+                                 * Name
+                                 * @default python
+                                 */
+                                name?: string;
+                                /**
+                                 * Source
+                                 * @default
+                                 */
+                                source?: string;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "python";
+                            };
+                        };
+                        /** Name */
+                        name: string;
+                        /** Pass Threshold */
+                        pass_threshold?: number | null;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "multi";
                     })[];
                 };
             };
@@ -8422,10 +8726,7 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": {
-                    /**
-                     * JsonlSource
-                     * @description Rows that hold what is to be graded. Runs that would sample from a model first are refused.
-                     */
+                    /** Data Source */
                     data_source: {
                         /** Source */
                         source: {
@@ -8459,6 +8760,111 @@ export interface operations {
                          * @constant
                          */
                         type: "jsonl";
+                    } | {
+                        /** Input Messages */
+                        input_messages: {
+                            /** Template */
+                            template: {
+                                /** Content */
+                                content: string | {
+                                    /** Text */
+                                    text: string;
+                                    /**
+                                     * Type
+                                     * @enum {string}
+                                     */
+                                    type: "input_text" | "output_text" | "text";
+                                } | (string | {
+                                    /** Text */
+                                    text: string;
+                                    /**
+                                     * Type
+                                     * @enum {string}
+                                     */
+                                    type: "input_text" | "output_text" | "text";
+                                })[];
+                                /**
+                                 * Role
+                                 * @enum {string}
+                                 */
+                                role: "user" | "assistant" | "system" | "developer";
+                                /** Type */
+                                type?: "message" | null;
+                            }[];
+                            /**
+                             * Type
+                             * @constant
+                             */
+                            type: "template";
+                        } | {
+                            /** Item Reference */
+                            item_reference: string;
+                            /**
+                             * Type
+                             * @constant
+                             */
+                            type: "item_reference";
+                        };
+                        /** Model */
+                        model: string;
+                        /**
+                         * SamplingParams
+                         * @description How a model answers. Its likeliest answer unless a temperature is told, so that a grade is the same again.
+                         */
+                        sampling_params?: {
+                            /**
+                             * Max Completion Tokens
+                             * @default 256
+                             */
+                            max_completion_tokens?: number;
+                            /**
+                             * Seed
+                             * @default 0
+                             */
+                            seed?: number;
+                            /**
+                             * Temperature
+                             * @default 0
+                             */
+                            temperature?: number;
+                            /**
+                             * Top P
+                             * @default 1
+                             */
+                            top_p?: number;
+                        };
+                        /** Source */
+                        source: {
+                            /** Content */
+                            content: {
+                                /** Item */
+                                item: {
+                                    [key: string]: unknown;
+                                };
+                                /** Sample */
+                                sample?: {
+                                    [key: string]: unknown;
+                                } | null;
+                            }[];
+                            /**
+                             * Type
+                             * @constant
+                             */
+                            type: "file_content";
+                        } | {
+                            /** Id */
+                            id: string;
+                            /**
+                             * Type
+                             * @constant
+                             */
+                            type: "file_id";
+                        };
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "completions";
                     };
                     /** Metadata */
                     metadata?: {
@@ -9450,7 +9856,31 @@ export interface operations {
                     } | {
                         /** Input */
                         input: {
-                            [key: string]: unknown;
+                            /** Content */
+                            content: string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            } | (string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            })[];
+                            /**
+                             * Role
+                             * @enum {string}
+                             */
+                            role: "user" | "assistant" | "system" | "developer";
+                            /** Type */
+                            type?: "message" | null;
                         }[];
                         /** Model */
                         model: string;
@@ -9460,9 +9890,27 @@ export interface operations {
                         pass_threshold?: number | null;
                         /** Range */
                         range?: number[] | null;
-                        /** Sampling Params */
                         sampling_params?: {
-                            [key: string]: unknown;
+                            /**
+                             * Max Completion Tokens
+                             * @default 256
+                             */
+                            max_completion_tokens?: number;
+                            /**
+                             * Seed
+                             * @default 0
+                             */
+                            seed?: number;
+                            /**
+                             * Temperature
+                             * @default 0
+                             */
+                            temperature?: number;
+                            /**
+                             * Top P
+                             * @default 1
+                             */
+                            top_p?: number;
                         } | null;
                         /**
                          * Type
@@ -9472,7 +9920,31 @@ export interface operations {
                     } | {
                         /** Input */
                         input: {
-                            [key: string]: unknown;
+                            /** Content */
+                            content: string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            } | (string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            })[];
+                            /**
+                             * Role
+                             * @enum {string}
+                             */
+                            role: "user" | "assistant" | "system" | "developer";
+                            /** Type */
+                            type?: "message" | null;
                         }[];
                         /** Labels */
                         labels: string[];
@@ -9482,11 +9954,249 @@ export interface operations {
                         name: string;
                         /** Passing Labels */
                         passing_labels: string[];
+                        sampling_params?: {
+                            /**
+                             * Max Completion Tokens
+                             * @default 256
+                             */
+                            max_completion_tokens?: number;
+                            /**
+                             * Seed
+                             * @default 0
+                             */
+                            seed?: number;
+                            /**
+                             * Temperature
+                             * @default 0
+                             */
+                            temperature?: number;
+                            /**
+                             * Top P
+                             * @default 1
+                             */
+                            top_p?: number;
+                        } | null;
                         /**
                          * Type
                          * @constant
                          */
                         type: "label_model";
+                    } | {
+                        /** Image Tag */
+                        image_tag?: string | null;
+                        /**
+                         * Name
+                         * @default python
+                         */
+                        name?: string;
+                        /**
+                         * Source
+                         * @default
+                         */
+                        source?: string;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "python";
+                    } | {
+                        /** Calculate Output */
+                        calculate_output: string;
+                        /** Graders */
+                        graders: {
+                            [key: string]: {
+                                /** Input */
+                                input: string;
+                                /** Name */
+                                name: string;
+                                /**
+                                 * Operation
+                                 * @enum {string}
+                                 */
+                                operation: "eq" | "ne" | "like" | "ilike";
+                                /** Reference */
+                                reference: string;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "string_check";
+                            } | {
+                                /**
+                                 * Evaluation Metric
+                                 * @enum {string}
+                                 */
+                                evaluation_metric: "fuzzy_match" | "bleu" | "gleu" | "rouge_1" | "rouge_2" | "rouge_3" | "rouge_4" | "rouge_5" | "rouge_l" | "cosine" | "meteor";
+                                /** Input */
+                                input: string;
+                                /** Name */
+                                name: string;
+                                /** Pass Threshold */
+                                pass_threshold?: number | null;
+                                /** Reference */
+                                reference: string;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "text_similarity";
+                            } | {
+                                /** Input */
+                                input: {
+                                    /** Content */
+                                    content: string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    } | (string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    })[];
+                                    /**
+                                     * Role
+                                     * @enum {string}
+                                     */
+                                    role: "user" | "assistant" | "system" | "developer";
+                                    /** Type */
+                                    type?: "message" | null;
+                                }[];
+                                /** Model */
+                                model: string;
+                                /** Name */
+                                name: string;
+                                /** Pass Threshold */
+                                pass_threshold?: number | null;
+                                /** Range */
+                                range?: number[] | null;
+                                sampling_params?: {
+                                    /**
+                                     * Max Completion Tokens
+                                     * @default 256
+                                     */
+                                    max_completion_tokens?: number;
+                                    /**
+                                     * Seed
+                                     * @default 0
+                                     */
+                                    seed?: number;
+                                    /**
+                                     * Temperature
+                                     * @default 0
+                                     */
+                                    temperature?: number;
+                                    /**
+                                     * Top P
+                                     * @default 1
+                                     */
+                                    top_p?: number;
+                                } | null;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "score_model";
+                            } | {
+                                /** Input */
+                                input: {
+                                    /** Content */
+                                    content: string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    } | (string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    })[];
+                                    /**
+                                     * Role
+                                     * @enum {string}
+                                     */
+                                    role: "user" | "assistant" | "system" | "developer";
+                                    /** Type */
+                                    type?: "message" | null;
+                                }[];
+                                /** Labels */
+                                labels: string[];
+                                /** Model */
+                                model: string;
+                                /** Name */
+                                name: string;
+                                /** Passing Labels */
+                                passing_labels: string[];
+                                sampling_params?: {
+                                    /**
+                                     * Max Completion Tokens
+                                     * @default 256
+                                     */
+                                    max_completion_tokens?: number;
+                                    /**
+                                     * Seed
+                                     * @default 0
+                                     */
+                                    seed?: number;
+                                    /**
+                                     * Temperature
+                                     * @default 0
+                                     */
+                                    temperature?: number;
+                                    /**
+                                     * Top P
+                                     * @default 1
+                                     */
+                                    top_p?: number;
+                                } | null;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "label_model";
+                            } | {
+                                /** Image Tag */
+                                image_tag?: string | null;
+                                /**
+                                 * Name
+                                 * @default python
+                                 */
+                                name?: string;
+                                /**
+                                 * Source
+                                 * @default
+                                 */
+                                source?: string;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "python";
+                            };
+                        };
+                        /** Name */
+                        name: string;
+                        /** Pass Threshold */
+                        pass_threshold?: number | null;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "multi";
                     };
                     /** Item */
                     item?: {
@@ -9570,6 +10280,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description Not ready. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
         };
     };
     validate_grader: {
@@ -9622,7 +10341,31 @@ export interface operations {
                     } | {
                         /** Input */
                         input: {
-                            [key: string]: unknown;
+                            /** Content */
+                            content: string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            } | (string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            })[];
+                            /**
+                             * Role
+                             * @enum {string}
+                             */
+                            role: "user" | "assistant" | "system" | "developer";
+                            /** Type */
+                            type?: "message" | null;
                         }[];
                         /** Model */
                         model: string;
@@ -9632,9 +10375,27 @@ export interface operations {
                         pass_threshold?: number | null;
                         /** Range */
                         range?: number[] | null;
-                        /** Sampling Params */
                         sampling_params?: {
-                            [key: string]: unknown;
+                            /**
+                             * Max Completion Tokens
+                             * @default 256
+                             */
+                            max_completion_tokens?: number;
+                            /**
+                             * Seed
+                             * @default 0
+                             */
+                            seed?: number;
+                            /**
+                             * Temperature
+                             * @default 0
+                             */
+                            temperature?: number;
+                            /**
+                             * Top P
+                             * @default 1
+                             */
+                            top_p?: number;
                         } | null;
                         /**
                          * Type
@@ -9644,7 +10405,31 @@ export interface operations {
                     } | {
                         /** Input */
                         input: {
-                            [key: string]: unknown;
+                            /** Content */
+                            content: string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            } | (string | {
+                                /** Text */
+                                text: string;
+                                /**
+                                 * Type
+                                 * @enum {string}
+                                 */
+                                type: "input_text" | "output_text" | "text";
+                            })[];
+                            /**
+                             * Role
+                             * @enum {string}
+                             */
+                            role: "user" | "assistant" | "system" | "developer";
+                            /** Type */
+                            type?: "message" | null;
                         }[];
                         /** Labels */
                         labels: string[];
@@ -9654,11 +10439,249 @@ export interface operations {
                         name: string;
                         /** Passing Labels */
                         passing_labels: string[];
+                        sampling_params?: {
+                            /**
+                             * Max Completion Tokens
+                             * @default 256
+                             */
+                            max_completion_tokens?: number;
+                            /**
+                             * Seed
+                             * @default 0
+                             */
+                            seed?: number;
+                            /**
+                             * Temperature
+                             * @default 0
+                             */
+                            temperature?: number;
+                            /**
+                             * Top P
+                             * @default 1
+                             */
+                            top_p?: number;
+                        } | null;
                         /**
                          * Type
                          * @constant
                          */
                         type: "label_model";
+                    } | {
+                        /** Image Tag */
+                        image_tag?: string | null;
+                        /**
+                         * Name
+                         * @default python
+                         */
+                        name?: string;
+                        /**
+                         * Source
+                         * @default
+                         */
+                        source?: string;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "python";
+                    } | {
+                        /** Calculate Output */
+                        calculate_output: string;
+                        /** Graders */
+                        graders: {
+                            [key: string]: {
+                                /** Input */
+                                input: string;
+                                /** Name */
+                                name: string;
+                                /**
+                                 * Operation
+                                 * @enum {string}
+                                 */
+                                operation: "eq" | "ne" | "like" | "ilike";
+                                /** Reference */
+                                reference: string;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "string_check";
+                            } | {
+                                /**
+                                 * Evaluation Metric
+                                 * @enum {string}
+                                 */
+                                evaluation_metric: "fuzzy_match" | "bleu" | "gleu" | "rouge_1" | "rouge_2" | "rouge_3" | "rouge_4" | "rouge_5" | "rouge_l" | "cosine" | "meteor";
+                                /** Input */
+                                input: string;
+                                /** Name */
+                                name: string;
+                                /** Pass Threshold */
+                                pass_threshold?: number | null;
+                                /** Reference */
+                                reference: string;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "text_similarity";
+                            } | {
+                                /** Input */
+                                input: {
+                                    /** Content */
+                                    content: string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    } | (string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    })[];
+                                    /**
+                                     * Role
+                                     * @enum {string}
+                                     */
+                                    role: "user" | "assistant" | "system" | "developer";
+                                    /** Type */
+                                    type?: "message" | null;
+                                }[];
+                                /** Model */
+                                model: string;
+                                /** Name */
+                                name: string;
+                                /** Pass Threshold */
+                                pass_threshold?: number | null;
+                                /** Range */
+                                range?: number[] | null;
+                                sampling_params?: {
+                                    /**
+                                     * Max Completion Tokens
+                                     * @default 256
+                                     */
+                                    max_completion_tokens?: number;
+                                    /**
+                                     * Seed
+                                     * @default 0
+                                     */
+                                    seed?: number;
+                                    /**
+                                     * Temperature
+                                     * @default 0
+                                     */
+                                    temperature?: number;
+                                    /**
+                                     * Top P
+                                     * @default 1
+                                     */
+                                    top_p?: number;
+                                } | null;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "score_model";
+                            } | {
+                                /** Input */
+                                input: {
+                                    /** Content */
+                                    content: string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    } | (string | {
+                                        /** Text */
+                                        text: string;
+                                        /**
+                                         * Type
+                                         * @enum {string}
+                                         */
+                                        type: "input_text" | "output_text" | "text";
+                                    })[];
+                                    /**
+                                     * Role
+                                     * @enum {string}
+                                     */
+                                    role: "user" | "assistant" | "system" | "developer";
+                                    /** Type */
+                                    type?: "message" | null;
+                                }[];
+                                /** Labels */
+                                labels: string[];
+                                /** Model */
+                                model: string;
+                                /** Name */
+                                name: string;
+                                /** Passing Labels */
+                                passing_labels: string[];
+                                sampling_params?: {
+                                    /**
+                                     * Max Completion Tokens
+                                     * @default 256
+                                     */
+                                    max_completion_tokens?: number;
+                                    /**
+                                     * Seed
+                                     * @default 0
+                                     */
+                                    seed?: number;
+                                    /**
+                                     * Temperature
+                                     * @default 0
+                                     */
+                                    temperature?: number;
+                                    /**
+                                     * Top P
+                                     * @default 1
+                                     */
+                                    top_p?: number;
+                                } | null;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "label_model";
+                            } | {
+                                /** Image Tag */
+                                image_tag?: string | null;
+                                /**
+                                 * Name
+                                 * @default python
+                                 */
+                                name?: string;
+                                /**
+                                 * Source
+                                 * @default
+                                 */
+                                source?: string;
+                                /**
+                                 * Type
+                                 * @constant
+                                 */
+                                type: "python";
+                            };
+                        };
+                        /** Name */
+                        name: string;
+                        /** Pass Threshold */
+                        pass_threshold?: number | null;
+                        /**
+                         * Type
+                         * @constant
+                         */
+                        type: "multi";
                     };
                 };
             };

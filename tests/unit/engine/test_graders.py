@@ -5,8 +5,9 @@ import tracemalloc
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from engine.graders import GRADER, GraderError, grade
+from engine.graders import GRADER, Ask, GraderError, Reply, SamplingParams, grade
 from engine.graders.similarity import METRICS
 
 ROW = {"item": {"answer": "Forty two", "deep": {"n": 42}}, "sample": {"output_text": "forty two"}}
@@ -19,7 +20,7 @@ def check(operation: str, given: str = "{{sample.output_text}}", reference: str 
 
 @pytest.mark.parametrize(("operation", "passed"), [("eq", False), ("ne", True), ("like", False), ("ilike", True)])
 def test_strings_are_compared_as_the_operation_says(operation, passed):
-    assert grade(check(operation), ROW) == (float(passed), passed)
+    assert grade(check(operation), ROW)[:2] == (float(passed), passed)
 
 
 def test_a_value_that_is_no_string_is_written_as_json():
@@ -29,7 +30,7 @@ def test_a_value_that_is_no_string_is_written_as_json():
 def test_a_variable_that_the_row_lacks_is_told():
     with pytest.raises(GraderError, match=r"no 'item\.none'") as told:
         grade(check("eq", "{{item.none}}"), ROW)
-    assert told.value.variable
+    assert told.value.kind == "invalid_variable_error"
 
 
 def test_values_are_not_read_as_templates():
@@ -93,3 +94,101 @@ def test_a_metric_that_is_not_computed_here_is_told_with_those_that_are():
     told = {"type": "text_similarity", "name": "a", "input": "a", "reference": "b", "evaluation_metric": "cosine"}
     with pytest.raises(GraderError, match="rouge_l"):
         grade(GRADER.validate_python(told), ROW)
+
+
+JUDGE = {"name": "judge", "model": "m", "input": [{"role": "developer", "content": "Grade {{sample.output_text}}."}]}
+SCORE = GRADER.validate_python(JUDGE | {"type": "score_model", "range": [0, 10]})
+LABEL = GRADER.validate_python(
+    JUDGE | {"type": "label_model", "labels": ["good", "bad", "very good"], "passing_labels": ["good", "very good"]}
+)
+
+
+def saying(text: str, heard: list[Any] | None = None) -> Ask:
+    """A model that always says this."""
+
+    def ask(_model: str, messages: list[dict[str, str]], _sampling: SamplingParams) -> Reply:
+        if heard is not None:
+            heard.extend(messages)
+        return Reply(text, 3, 2, "stop")
+
+    return ask
+
+
+def test_a_model_is_told_what_the_row_holds():
+    heard: list[Any] = []
+    grade(SCORE, ROW, saying("7", heard))
+    assert heard == [{"role": "system", "content": "Grade forty two."}]
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "passed"),
+    [("7", 7.0, True), ("Of 10, I say: 4.5", 4.5, False), ("5.0.", 5.0, True), ("1e1", 10.0, True)],
+)
+def test_a_score_is_the_last_number_that_a_model_says(text, score, passed):
+    assert grade(SCORE, ROW, saying(text))[:2] == (score, passed)
+
+
+@pytest.mark.parametrize("text", ["", "none", "11", "-1"])
+def test_what_is_no_score_within_the_range_is_told(text):
+    with pytest.raises(GraderError) as told:
+        grade(SCORE, ROW, saying(text))
+    assert told.value.kind == "model_grader_parse_error"
+
+
+@pytest.mark.parametrize(
+    ("text", "passed"),
+    [
+        ("good", True),
+        (" Bad.", False),
+        ("It is very good, not bad", True),
+        ("bad: not good", False),
+        ("**GOOD**", True),
+    ],
+)
+def test_a_label_is_the_one_that_a_model_says(text, passed):
+    assert grade(LABEL, ROW, saying(text))[:2] == (float(passed), passed)
+
+
+def test_a_word_that_holds_a_label_names_none():
+    with pytest.raises(GraderError, match="names none"):
+        grade(LABEL, ROW, saying("goodness"))
+
+
+def multi(formula: str, **changes: Any) -> Any:
+    graders = {"a": check("ilike").model_dump(), "b": SCORE.model_dump(exclude_none=True)}
+    return {"type": "multi", "name": "both", "graders": graders, "calculate_output": formula} | changes
+
+
+def test_a_formula_puts_scores_together():
+    grader = GRADER.validate_python(multi("0.5 * a + max(b, 1) / 10 - -2 ** 2", pass_threshold=5))
+    graded = grade(grader, ROW, saying("5"))
+    assert (graded.score, graded.passed, graded.scores) == (0.5 + 0.5 + 4.0, True, {"a": 1.0, "b": 5.0})
+    assert [model for model, _ in graded.replies] == ["m"]
+
+
+@pytest.mark.parametrize("formula", ["a / (b - b)", "10 ** 9999", "log(0 * b)", "(0 - b) ** 0.5"])
+def test_a_formula_without_a_number_is_told(formula):
+    with pytest.raises(GraderError) as told:
+        grade(GRADER.validate_python(multi(formula)), ROW, saying("5"))
+    assert told.value.kind == "formula_parse_error"
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["c", "a +", "__import__('os')", "a.real", "a if b else a", "[a]", "'a' * 10", "abs(*a)", "max(a, key=b)", "(" * 900,
+     "max()", "a and b", "lambda: a", "True"],
+)  # fmt: skip
+def test_a_formula_is_arithmetic_and_nothing_else(formula):
+    with pytest.raises(ValidationError, match="calculate_output"):
+        GRADER.validate_python(multi(formula))
+
+
+def test_one_grader_alone_goes_by_its_own_name():
+    graders = SCORE.model_dump(exclude_none=True)
+    grader = GRADER.validate_python(multi("judge / 10", graders=graders))
+    assert grade(grader, ROW, saying("5")).score == 0.5
+
+
+def test_code_is_not_run():
+    with pytest.raises(ValidationError, match="no code of callers is run here"):
+        GRADER.validate_python({"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"})

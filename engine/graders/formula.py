@@ -1,0 +1,85 @@
+"""Formulas over the scores of graders: arithmetic, and nothing else that Python can do."""
+
+import ast
+import math
+import operator
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+_BINARY: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.Pow: math.pow,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[float], float]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abs": abs, "ceil": math.ceil, "exp": math.exp, "floor": math.floor, "log": math.log, "max": max, "min": min,
+    "sqrt": math.sqrt,
+}  # fmt: skip
+
+
+def check_formula(formula: str, names: Collection[str]) -> None:
+    """See to it that the formula can be calculated once the named scores are known.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    for node in ast.walk(_read(formula)):
+        if isinstance(node, ast.Name) and node.id not in names and node.id not in _FUNCTIONS:
+            raise ValueError(f"calculate_output: {node.id!r} is the name of none of the graders")
+        _require_arithmetic(node)
+
+
+def calculate(formula: str, scores: Mapping[str, float]) -> float:
+    """What a checked formula comes to.
+
+    Raises:
+        ValueError: no number, as of a division by zero.
+    """
+    try:
+        value = _value(_read(formula), scores)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise ValueError(f"calculate_output: {error}") from error
+    if not math.isfinite(value):
+        raise ValueError(f"calculate_output: it comes to {value}")
+    return value
+
+
+def _read(formula: str) -> ast.expr:
+    try:
+        return ast.parse(formula.strip(), mode="eval").body
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise ValueError(f"calculate_output: {formula[:100]!r} is no formula") from error
+
+
+def _require_arithmetic(node: ast.AST) -> None:
+    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        return
+    if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
+        return
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS and node.args:
+        if not node.keywords:
+            return
+    elif (isinstance(node, ast.Constant) and type(node.value) in {int, float}) or isinstance(
+        node, ast.Name | ast.operator | ast.unaryop | ast.expr_context
+    ):
+        return
+    known = ", ".join(_FUNCTIONS)
+    raise ValueError(f"calculate_output: numbers, names, + - * / **, brackets and {known} are all there is")
+
+
+def _value(node: ast.expr, scores: Mapping[str, float]) -> float:
+    if isinstance(node, ast.Constant):
+        assert isinstance(node.value, int | float), "it was checked"
+        return float(node.value)
+    if isinstance(node, ast.Name):
+        return scores[node.id]
+    if isinstance(node, ast.UnaryOp):
+        return _UNARY[type(node.op)](_value(node.operand, scores))
+    if isinstance(node, ast.BinOp):
+        return _BINARY[type(node.op)](_value(node.left, scores), _value(node.right, scores))
+    assert isinstance(node, ast.Call), "it was checked"
+    assert isinstance(node.func, ast.Name), "it was checked"
+    return float(_FUNCTIONS[node.func.id](*(_value(argument, scores) for argument in node.args)))

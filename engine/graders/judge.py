@@ -1,0 +1,102 @@
+"""Asking a model for a grade: what it is asked, and what its words come to."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from engine.graders.errors import GraderError
+from engine.graders.spec import LabelModel, Message, SamplingParams, ScoreModel
+from engine.graders.template import filled
+
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+
+
+class Reply(NamedTuple):
+    """What a model answered."""
+
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: str
+
+
+Ask = Callable[[str, list[dict[str, str]], SamplingParams], Reply]
+"""(model, messages, sampling) -> reply; raises GraderError when that model cannot answer this."""
+
+
+def judge(grader: ScoreModel | LabelModel, row: dict[str, Any], ask: Ask) -> tuple[float, bool, Reply]:
+    """The score, whether it passes, and the words.
+
+    Raises:
+        GraderError: the row lacks a variable, the model cannot answer, or its answer is no grade.
+    """
+    reply = ask(grader.model, said(grader.input, row), grader.sampling_params or SamplingParams())
+    if isinstance(grader, ScoreModel):
+        low, high = grader.bounds
+        score = _score(reply.text, low, high)
+        threshold = (low + high) / 2 if grader.pass_threshold is None else grader.pass_threshold
+        return score, score >= threshold, reply
+    passed = _label(reply.text, grader.labels) in grader.passing_labels
+    return float(passed), passed, reply
+
+
+def question(messages: list[dict[str, str]], sampling: SamplingParams) -> dict[str, Any]:
+    """What the resident engine is asked (engine.resident)."""
+    return {
+        "ask": "chat",
+        "messages": messages,
+        "n": 1,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": sampling.seed % 2**63,
+        "stop": [],
+        "max_tokens": sampling.max_completion_tokens,
+        "logprobs": None,
+    }
+
+
+def reply_of(parts: Iterable[dict[str, Any]]) -> Reply:
+    """The answer that its parts make."""
+    text, told = "", dict[str, Any]()
+    for part in parts:
+        text += part.get("text", "")
+        told |= part
+    return Reply(text, told["prompt_tokens"], told["completion_tokens"], told["finish_reason"])
+
+
+def said(messages: list[Message], row: dict[str, Any] | None = None) -> list[dict[str, str]]:
+    """Messages as an engine takes them, with the row's values in them; without a row they are no templates."""
+    roles = {"developer": "system"}
+    return [
+        {
+            "role": roles.get(message.role, message.role),
+            "content": message.text if row is None else filled(message.text, row),
+        }
+        for message in messages
+    ]
+
+
+def _score(text: str, low: float, high: float) -> float:
+    numbers = _NUMBER.findall(text)
+    if not numbers:
+        raise GraderError(f"the model's answer {text[:100]!r} has no number in it", "model_grader_parse_error")
+    score = float(numbers[-1])
+    if not low <= score <= high:
+        message = f"the model's score {score:g} is not within {low:g} to {high:g}"
+        raise GraderError(message, "model_grader_parse_error")
+    return score
+
+
+def _label(text: str, labels: list[str]) -> str:
+    answer = text.strip().strip(".\"'`*").casefold()
+    for label in labels:
+        if answer == label.casefold():
+            return label
+    named = [(found.start(), -len(label), label) for label in labels if (found := _word(label).search(text))]
+    if not named:
+        raise GraderError(f"the model's answer {text[:100]!r} names none of the labels", "model_grader_parse_error")
+    return min(named)[2]
+
+
+def _word(label: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<!\w){re.escape(label)}(?!\w)", re.IGNORECASE)

@@ -1,0 +1,43 @@
+"""Templates: `{{item.x}}` and `{{sample.output_text}}` stand for a row's values."""
+
+import json
+import re
+from typing import Any
+
+from engine.graders.errors import GraderError
+
+_VARIABLE = re.compile(r"\{\{([^{}]+)\}\}")
+_MAX_CHARACTERS = 100_000
+"""Of a text that is compared: a template may repeat a value, and comparing takes time in the product of both lengths."""
+
+
+def filled(template: str, row: dict[str, Any]) -> str:
+    """The template with the row's values in it: strings as they are, all else as JSON.
+
+    Raises:
+        GraderError: the row lacks a variable, or the text is too long; no more of it is made than that takes to see.
+    """
+    text = ""
+    for place, piece in enumerate(_VARIABLE.split(template)):
+        text += _spelled(value(piece.strip(), row)) if place % 2 else piece
+        if len(text) > _MAX_CHARACTERS:
+            raise GraderError(f"texts over {_MAX_CHARACTERS:,} characters are not compared")
+    return text
+
+
+def value(path: str, row: dict[str, Any]) -> Any:
+    """What stands at `item.a.b` in the row.
+
+    Raises:
+        GraderError: nothing does.
+    """
+    found: Any = row
+    for part in path.split("."):
+        if not isinstance(found, dict) or part not in found:
+            raise GraderError(f"the row has no {path!r}", "invalid_variable_error")
+        found = found[part]
+    return found
+
+
+def _spelled(found: Any) -> str:
+    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
