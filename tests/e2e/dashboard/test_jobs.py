@@ -1,14 +1,17 @@
 """Signing in, the list of jobs, and what stands around every page."""
 
 import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard import past
+from tests.e2e.dashboard.conftest import Open, sign_in
 from tests.e2e.dashboard.jobs import make_job, wait_ended
-from tests.e2e.service import Service
+from tests.e2e.service import ROOT, Service, environment_of
 
 
 def test_a_wrong_key_is_told_and_a_right_one_opens_the_jobs(browser: Browser, service: Service) -> None:
@@ -55,6 +58,18 @@ def test_a_job_made_through_the_api_appears_within_two_seconds_and_runs_to_its_e
     wait_ended(service, job_id)
     expect(row.get_by_text("succeeded")).to_be_visible(timeout=2000)
     expect(row.get_by_role("img", name=re.compile("Loss of appearing"))).to_be_visible()
+
+
+def test_the_empty_list_shows_a_command_that_makes_a_row_appear(browser: Browser, tmp_path: Path) -> None:
+    with past.serve(tmp_path / "home") as empty:
+        page = browser.new_context(storage_state=sign_in(browser, empty.url, empty.key)).new_page()
+        page.goto(f"{empty.url}/jobs")
+        expect(page.get_by_text("No jobs yet")).to_be_visible()
+        program, *arguments = shlex.split(page.locator("main code").inner_text())
+        environment = environment_of(empty.home) | {"TRAINYARD_URL": empty.url}
+        subprocess.run([ROOT / program, *arguments], cwd=ROOT, env=environment, check=True, capture_output=True)
+        expect(page.get_by_role("row", name=re.compile("shakespeare"))).to_be_visible(timeout=5000)
+        page.context.close()
 
 
 def test_filters_stand_in_the_address_and_survive_reload_and_back(service: Service, screen: Open) -> None:
