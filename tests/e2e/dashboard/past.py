@@ -76,7 +76,7 @@ def serve(home: Path) -> Iterator[Past]:
     try:
         past = Past(f"http://127.0.0.1:{port}", key_file.read_text().strip(), home, database,
                     history.project_of(database), {})  # fmt: skip
-        wait_until(lambda: answers(past), "answering", 60)
+        wait_until(lambda: answers(past), "answering", 180)
         yield past
     finally:
         database.close()

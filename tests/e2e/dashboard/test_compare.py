@@ -44,7 +44,7 @@ def test_hiding_a_run_changes_no_other_number_and_survives_a_reload(screen: Open
     assert row.inner_text() == before
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)])
 def test_the_comparison_is_sound(screen: Open, shots: Path, runs: list[dict], theme: str, width: int) -> None:
     opened = screen(address(runs), theme, width)
     expect(opened.page.get_by_role("img", name="loss of one, two")).to_be_visible()

@@ -44,7 +44,7 @@ def test_the_pill_and_the_figures_follow_a_running_job_to_its_end(service: Servi
     page = screen(f"/jobs/{job_id}").page
     pill = page.get_by_role("main").get_by_text("running", exact=True)
     expect(pill).to_be_visible(timeout=60_000)
-    expect(page.get_by_role("img", name=re.compile("^Loss over"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_role("img", name=re.compile("^Loss over"))).to_be_visible(timeout=60_000)
     expect(page.get_by_text(re.compile("about .* left"))).to_be_visible()
     wait_ended(service, job_id)
     expect(page.get_by_role("main").get_by_text("succeeded", exact=True)).to_be_visible(timeout=2000)

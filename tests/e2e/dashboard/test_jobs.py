@@ -117,8 +117,7 @@ def test_the_theme_is_the_systems_until_another_is_chosen_and_then_stays(screen:
     assert page.evaluate(background) == "rgb(255, 255, 255)"
 
 
-@pytest.mark.parametrize("width", [1280, 360])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)])
 def test_the_list_is_sound_in_both_themes_and_on_a_phone(
     service: Service, screen: Open, shots: Path, theme: str, width: int
 ) -> None:
