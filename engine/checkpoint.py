@@ -46,6 +46,10 @@ class Progress:
     loss_scale: float | None = None
     """Of fp16 alone (engine.precision.LossScale)."""
     steps_at_scale: int = 0
+    processes: int = 0
+    """That shared the run when it was saved."""
+    zero_stage: int = 0
+    """Of those processes."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class Training:
         elif spec.optimizer_state == "kept":
             saved = checkpoint.optimizer_of(session.run.continued)
             self.strategy.restore(optim.adopt(self.strategy.optimizer, shapes, saved))
+        self.progress.processes, self.progress.zero_stage = session.ranks.count, self.strategy.stage
         self.selection = Selection(spec.checkpoints, self.progress)
         self.scale = LossScale(self.progress, session.machine.precision)
         self.spikes = SpikeWatch(self.progress, self.hyper.on_loss_spike, self.journal, self.stream.files)

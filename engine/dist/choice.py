@@ -2,6 +2,7 @@
 
 import torch
 
+from engine import checkpoint
 from engine.dist.strategy import Replicas, Strategy
 from engine.errors import SpecError
 from engine.footprint import case_of, resident
@@ -46,6 +47,11 @@ def _stage(session: Session, spec: TrainingSpec) -> int:
     asked, ranks = spec.resources.parallel.zero_stage, session.ranks
     if asked != "auto" or ranks.count == 1:
         return 0 if asked == "auto" else asked
+    kept = _kept_stage(session)
+    if kept is not None:
+        told = f"{ranks.count} processes {_DIVIDED[kept]} (zero_stage {kept}): so they did when the run was saved"
+        session.journal.log("info", "parallel_kept", told, zero_stage=kept, processes=ranks.count)
+        return kept
     room = min(ranks.gather(_room_bytes(session)))
     try:
         case = case_of(spec, session)
@@ -61,6 +67,14 @@ def _stage(session: Session, spec: TrainingSpec) -> int:
     told = f"{ranks.count} processes {_DIVIDED[stage]} (zero_stage {stage}): {why}"
     session.journal.log("info", "parallel_chosen", told, zero_stage=stage, processes=ranks.count, room_bytes=room)
     return stage
+
+
+def _kept_stage(session: Session) -> int | None:
+    """That of the run so far, where as many processes go on with it: another stage rounds in other places."""
+    if session.start is None:
+        return None
+    before = checkpoint.read_progress(session.start)
+    return before.zero_stage if before.processes == session.ranks.count else None
 
 
 def _room_bytes(session: Session) -> int:
