@@ -10,7 +10,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +26,8 @@ SOME_WAY = 4
 KILLS = int(os.environ.get("TRAINYARD_KILLS", "3"))
 """Random instants at which runs are killed, shared among the tunings."""
 ENOUGH_S = 300.0
-PAUSE_S = 0.1
+PAUSE_S = 0.2
+ANOTHER_STEP_S = 20.0
 TUNINGS: dict[str, dict[str, object]] = {
     "full": {"method": "full"},
     "dora": {"method": "lora", "r": 64, "lora_dropout": 0.2, "use_dora": True},
@@ -93,15 +93,30 @@ def another_step_is_done(checkpoints: Path) -> bool:
     return any(step_of(folder) < last_step_told(checkpoints) for folder in saving(checkpoints))
 
 
-def late(name: str, arguments: list[str]) -> int:
-    """An engine whose saves are slow before a part of them."""
-    part: Any = getattr(checkpoint, name)
+def slow_to_begin(arguments: list[str]) -> int:
+    """An engine whose saves are not begun at once."""
+    save = checkpoint.save
 
-    def after_a_while(*given: Any) -> Any:
+    def late(*given: Any) -> Path:
         time.sleep(PAUSE_S)
-        return part(*given)
+        return save(*given)
 
-    setattr(checkpoint, name, after_a_while)
+    checkpoint.save = late
+    return main(arguments)
+
+
+def slow_to_publish(arguments: list[str]) -> int:
+    """An engine whose saves are not done before another step is."""
+    publish = checkpoint.publish
+
+    def late(writing: Path, target: Path) -> None:
+        end = time.monotonic() + ANOTHER_STEP_S
+        while last_step_told(target.parent) <= step_of(target) < STEPS and time.monotonic() < end:
+            time.sleep(0.01)
+        time.sleep(PAUSE_S)
+        publish(writing, target)
+
+    checkpoint.publish = late
     return main(arguments)
 
 
@@ -185,12 +200,14 @@ def test_a_run_killed_inside_a_save_goes_on_to_the_same(undisturbed: Undisturbed
     assert outcome(root) == undisturbed.outcome
 
 
-@pytest.mark.parametrize(("moment", "part"), [(is_yet_to_be_written, "save"), (another_step_is_done, "publish")])
+@pytest.mark.parametrize(
+    ("moment", "slow"), [(is_yet_to_be_written, slow_to_begin), (another_step_is_done, slow_to_publish)]
+)
 def test_a_run_killed_while_a_slow_save_is_made_beside_it_goes_on_to_the_same(
-    undisturbed: Undisturbed, tmp_path: Path, moment, part
+    undisturbed: Undisturbed, tmp_path: Path, moment, slow
 ):
     root = shutil.copytree(undisturbed.made, tmp_path / "run")
-    kill_inside_a_save(root, moment, partial(late, part))
+    kill_inside_a_save(root, moment, slow)
     begin(root).join()
     assert outcome(root) == undisturbed.outcome
 
