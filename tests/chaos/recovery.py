@@ -1,7 +1,7 @@
 """How long a job stands still when its trainer is killed: `make chaos DEATHS=100`.
 
-The service runs as it is shipped. Each time the job has saved something new its trainer is killed with -9 at a random
-instant; the time is taken until figures of a step of the next attempt lie in the database.
+The service runs as it is shipped. Each time the job has saved something new and been at work for some seconds its
+trainer is killed with -9; the time is taken until figures of a step of the next attempt lie in the database.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from tests.integration.workers.workplace import at_work, engines
 _GOAL_S = 10.0
 _SAVE_STEPS = 10
 _WAIT_S = 120.0
+_AT_WORK_S = (8.0, 12.0)
 
 
 def recover(running: Shipped, job_id: str, draw: random.Random) -> tuple[float, float]:
@@ -30,8 +31,8 @@ def recover(running: Shipped, job_id: str, draw: random.Random) -> tuple[float, 
         return any(one.type == "checkpoint" and one.attempt == attempt for one in running.told(job_id, since))
 
     since = next(one.seq for one in running.told(job_id) if one.attempt == attempt)
+    time.sleep(draw.uniform(*_AT_WORK_S))
     until(saved, f"attempt {attempt} saves", _WAIT_S)
-    time.sleep(draw.uniform(0, 2))
     worker = running.up.process_id("worker")
     assert worker is not None
     since = running.job(job_id).last_seq
