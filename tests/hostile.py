@@ -115,6 +115,8 @@ MODELS: dict[str, dict[str, bytes]] = {
     "a header of nested lists": weights(safetensors(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}")),
     "a header of nested objects": weights(safetensors(_DEEP)),
     "a header full of empty lists": weights(safetensors(b'{"a":[' + b"[]," * 1_000_000 + b"[]]}")),
+    "a header full of commas": weights(safetensors(b'{"a":{' + b"," * (8_000_000) + b"}}")),
+    "a header full of strings": weights(safetensors(b'{"a":{' + b'"",' * (2_500_000) + b'""}}')),
     "a header of backslashes": weights(safetensors(b'{"' + b"\\" * 1_000_001 + b'":{}}')),
     "a string without an end": weights(safetensors(b'{"' + b"a" * 1_000_000)),
     "over 50,000 tensors": weights(
@@ -168,6 +170,9 @@ MODELS: dict[str, dict[str, bytes]] = {
     "no config": model(config__json=None),
     "no tokenizer": model(tokenizer__json=None),
     "a tokenizer over the cap": model(tokenizer__json=b'{"model":{"type":"BPE","vocab":{"' + b"a" * (33 << 20) + b'":0}}}'),
+    "a tokenizer of one emoji and millions of letters": model(tokenizer__json=b'{"a":"\xf0\x9f\x98\x80' + b"a" * (31 << 20)),
+    "a tokenizer whose type is far away": model(tokenizer__json=b'{"model":{' + b"," * (1 << 20) + b'"type":"BPE"}}'),
+    "a tokenizer of millions of brackets": model(tokenizer__json=b'{"model":[' + b"[]," * (3 << 20) + b"[]]}"),
     "a tokenizer nested deep": model(tokenizer__json=_DEEP),
     "a tokenizer cut off": model(tokenizer__json=TOKENIZER.encode()[:-3]),
     "a tokenizer of an unknown model": model(tokenizer__json=TOKENIZER.replace("WordLevel", "Evil").encode()),

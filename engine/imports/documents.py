@@ -1,5 +1,6 @@
 """Small JSON files of strangers: capped, and read more strictly than Python's own parser reads."""
 
+import codecs
 import json
 import re
 from typing import Any
@@ -8,7 +9,9 @@ from engine.imports.fault import ImportFault, shown
 from engine.imports.piece import Piece
 
 _MAX_DEPTH = 16
-_STRING = rb'"(?:[^"\\]|\\.)*+"'
+_MAX_BRACKETS, _MAX_QUOTES = 2_000_000, 8_000_000
+"""Over twice those of the largest vocabularies; each takes a moment to look at."""
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _TOKENS = re.compile(rb"(" + _STRING + rb')|([{\[])|([}\]])|"', re.DOTALL)
 
 
@@ -34,17 +37,20 @@ def whole(name: str, piece: Piece, most_bytes: int) -> bytes:
     if piece.size_bytes > most_bytes:
         told = f"has {piece.size_bytes:,} bytes; {most_bytes:,} at most are read"
         raise ImportFault("too_large", name, told, "send the file that the model came with")
-    content = piece.read(0, piece.size_bytes)
+    decoder = codecs.getincrementaldecoder("utf-8")()  # as one text, a file with one emoji takes four times its bytes
     try:
-        content.decode()
+        for chunk in piece.chunks():
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        told = f"is no UTF-8 at byte {error.start:,}"
-        raise ImportFault("not_utf8", name, told, "save the model again") from error
-    return content
+        raise ImportFault("not_utf8", name, "is no UTF-8", "save the model again") from error
+    return piece.read(0, piece.size_bytes)
 
 
 def require_shallow(name: str, content: bytes, most: int) -> None:
     """Raises ImportFault unless the brackets of a JSON text match and nest at most so deep; nothing is built for it."""
+    if content.count(b"[") + content.count(b"{") > _MAX_BRACKETS or content.count(b'"') > _MAX_QUOTES:
+        raise ImportFault("too_many_parts", name, "has millions of parts", "send the file that the model came with")
     depth = 0
     for token in _TOKENS.finditer(content):
         if token[1]:

@@ -14,11 +14,13 @@ MAX_HEADER_BYTES = 8 << 20
 MAX_TENSORS = 50_000
 _MAX_DIMENSIONS = 8
 _MAX_ENTRY_BYTES = 4096
+_MAX_QUOTES = 16 * MAX_TENSORS
+"""A tensor's entry has ten."""
 _LENGTH_BYTES = 8
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
-_STRING = rb'"(?:[^"\\]|\\.)*+"'
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
 # Entries are read one by one: the whole header as Python objects would take twenty times its bytes.
-_ENTRY = re.compile(rb"\s*(" + _STRING + rb')\s*:\s*(\{(?:[^{}"]|' + _STRING + rb")*+\})\s*([,}])", re.DOTALL)
+_ENTRY = re.compile(rb"\s*(" + _STRING + rb')\s*:\s*(\{(?:[^{}"]++|' + _STRING + rb")*+\})\s*([,}])", re.DOTALL)
 _MEND = "save the model again with safetensors"
 
 
@@ -56,6 +58,8 @@ def _tensors(name: str, header: bytes) -> dict[str, Tensor]:
     described = False
     if not header.startswith(b"{"):
         raise ImportFault("bad_header", name, "has a header that is no JSON object", _MEND)
+    if header.count(b'"') > _MAX_QUOTES:
+        raise ImportFault("too_many_tensors", name, "has a header of too many parts", "merge its shards")
     at, more = 1, header.strip() != b"{}"
     while more:
         entry = _ENTRY.match(header, at)

@@ -28,7 +28,9 @@ _SETTINGS = frozenset(
     }
 )  # fmt: skip
 _TEMPLATE_STATEMENTS = re.compile(r"\{%[-+]?\s*(include|import|from|extends)\b")
-_MODEL = re.compile(rb'"model"\s*:\s*\{(?:[^{}\[\]"]|"(?:[^"\\]|\\.)*+")*?"type"\s*:\s*"(\w{1,20})"')
+_OBJECT = re.compile(rb"\s*+\{")
+# The type comes first as tokenizers writes it. Nothing is skipped to find it: who looks far takes memory for each step.
+_MODEL = re.compile(rb'"model"\s*+:\s*+\{\s*+"type"\s*+:\s*+"(\w{1,20})"')
 _MODELS = frozenset({b"BPE", b"Unigram", b"WordPiece", b"WordLevel"})
 _MEND = "save the tokenizer again with transformers' save_pretrained"
 
@@ -59,7 +61,7 @@ def check_tokenizer(files: Mapping[str, Piece]) -> dict[str, bytes]:
 def _check_fast(piece: Piece) -> None:
     """Its brackets match and it says its model. What it means is read where a crash is one job's alone."""
     content = whole("tokenizer.json", piece, _MAX_TOKENIZER_BYTES)
-    if not content.lstrip().startswith(b"{"):
+    if not _OBJECT.match(content):
         raise ImportFault("not_an_object", "tokenizer.json", "is no JSON object", _MEND)
     require_shallow("tokenizer.json", content, _TOKENIZER_DEPTH)
     model = _MODEL.search(content)
