@@ -66,12 +66,13 @@ def serve(home: Path, environment: Mapping[str, str]) -> Iterator[Service]:
 
 
 @contextmanager
-def serve_api(home: Path) -> Iterator[Service]:
-    """API and broker without workers: jobs are accepted and wait."""
+def serve_api(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """API and broker without workers, with these settings: jobs are accepted and wait."""
     prepare(home, home / "key")
     port, key_file, log = free_port(), home / "key", home / "api.log"
     program, broker_url = valkey_program(home, free_port())
     settings = {
+        **(environment or {}),
         "TRAINYARD_HOME": str(home),
         "TRAINYARD_PORT": str(port),
         "TRAINYARD_BROKER_URL": broker_url,

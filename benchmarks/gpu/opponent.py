@@ -7,9 +7,9 @@ from typing import Any
 import answers
 import material
 import race
-import scale
+import size
 from race import Contest
-from scale import Scale
+from size import Scale
 
 PER_DEVICE = 8
 """TRL's default rows a batch."""
@@ -56,7 +56,7 @@ def on_gpu(contest: Contest, how: Scale, rows: int, known: dict[str, Any], plain
 
 def run_answers(name: str, method: str, goals: dict[str, float]) -> None:
     """The whole benchmark of an adapter on questions and answers; its last line is the result."""
-    how = scale.read()
+    how = size.read()
     rows = 4 if how.small else 64
     tuning = {"method": method, **material.LORA}
     contest = answers.contest(name, tuning, goals, file_rows=rows * (ANSWERS_STEPS + 1))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import engine_side
 import material
-import scale
+import size
 from answers import OPTIMIZER
 from report import emit, versions
 
@@ -18,7 +18,7 @@ STEPS = 12
 
 
 def main() -> None:
-    how = scale.read()
+    how = size.read()
     steps = engine_side.WARM_UP + 2 if how.small else STEPS
     spec = {
         "kind": "pretrain",

@@ -19,6 +19,7 @@ from db.models.project import Project
 from db.models.promotion import Promotion
 from db.models.row import Row
 from db.models.spend import Spend
+from db.models.stretch import Stretch
 from db.models.upload import Upload
 from db.models.upload_part import UploadPart
 from db.models.webhook import WebhookDelivery, WebhookEndpoint
@@ -46,6 +47,7 @@ __all__ = [
     "Promotion",
     "Row",
     "Spend",
+    "Stretch",
     "Upload",
     "UploadPart",
     "WebhookDelivery",

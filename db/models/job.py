@@ -25,6 +25,8 @@ class Job(Row):
         CheckConstraint("(finished_at IS NOT NULL) = (state IN ('succeeded','failed','cancelled'))", name="finished"),
         CheckConstraint("fence >= 0 AND failures >= 0 AND dispatches >= 0 AND last_seq >= 0", name="counts"),
         Index(None, "project_id", "id"),
+        Index(None, "project_id", "kind", "id"),
+        Index(None, "project_id", "state", "id"),
         Index(
             "ix_jobs_queue",
             "priority",

@@ -63,7 +63,7 @@ def fill(url: str) -> None:
         (job,) = jobs.create(s, [jobs.NewJob(project.id, {}, "sft", 0, plan_id=plan.id)])
         assert leases.claim(s, job.id, worker="w", lease_s=60)
         assert leases.begin_running(s, job.id, 1)
-        assert records.append(s, job.id, 1, events=[event()], metrics=[metric(1)], lease_s=60)
+        assert records.append(s, job.id, 1, events=[event()], metrics=[metric(1), metric(20_000)], lease_s=60)
         told = {"step": 1, "files": [ENTRY], "metrics": {}, "lineage": {}}
         base = artifacts.publish_result(s, job.id, 1, kind="model", layout="model", name="tiny", **told)
         assert base is not None
