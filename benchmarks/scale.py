@@ -107,7 +107,7 @@ def measure(system: str, folder: Path, sizes: list[tuple[int, int]], rounds: int
     with ExitStack() as stack:
         urls = [f"sqlite:///{folder}/{name}.db" for name in ("few", "many")]
         if system == "postgresql":
-            server = Postgres(**_SERVER)
+            server = Postgres(durable=False, **_SERVER)
             stack.callback(server.close)
             urls = [server.create() for _ in urls]
         both = [
