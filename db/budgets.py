@@ -6,7 +6,7 @@ from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from db import spend
-from db.models import ApiKey, Artifact, Budget, File, Job
+from db.models import ApiKey, Artifact, Budget, File, Job, Project
 from db.state import JobState
 
 _HOUR_S = 3600.0
@@ -32,6 +32,9 @@ class Use(NamedTuple):
 
 def put(s: Session, project_id: str, owner_id: str, **amounts: Any) -> Budget:
     """Set amounts of the budget of a project or a key; those that are not named stay, None lifts one."""
+    s.execute(
+        select(Project.id).where(Project.id == project_id).with_for_update(key_share=True)
+    )  # two may be the first
     budget = s.get(Budget, owner_id) or Budget(owner_id=owner_id, project_id=project_id)
     for name, most in amounts.items():
         setattr(budget, name, most)

@@ -23,7 +23,9 @@ UNTOLD = math.inf
 
 _BATCH_ROWS = 2000
 _MOST_CELLS = 8_000_000
-_MOST_RECALLED = 64
+_MOST_RECALLED = 16
+_EMPTY_CELLS = 64
+"""What columns without a row count for: there may be many of them."""
 
 T = TypeVar("T")
 
@@ -44,7 +46,7 @@ class Columns:
 
     @property
     def cells(self) -> int:
-        return len(self.steps) * (2 + len(self.figures))
+        return _EMPTY_CELLS + len(self.steps) * (2 + len(self.figures))
 
     def bring_up(self, s: Session, job: Job, split: str) -> None:
         """Read what the run has told since the last time; nothing is read when that is nothing."""
@@ -70,7 +72,7 @@ class Columns:
     def _add_news(self, s: Session, job_id: str, split: str) -> None:
         # Without the split in it, the query goes by the index of `seq` and not through the whole run.
         query = select(Metric.step, Metric.created_at, Metric.values, Metric.seq, Metric.split)
-        query = query.where(Metric.job_id == job_id, Metric.seq > self.last_seq)
+        query = query.where(Metric.job_id == job_id, Metric.seq > self._seen_seq)
         news = {row.step: row for row in s.execute(query) if row.split == split}
         if not news:
             return

@@ -62,7 +62,7 @@ class Database:
 
         Raises db.errors.Unavailable when the database cannot be reached.
         """
-        with _told_apart(), self._read() as session:
+        with _told_apart(), _refusal_told(), self._read() as session:
             yield session
 
     @contextmanager

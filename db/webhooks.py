@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete as delete_rows
@@ -147,7 +147,16 @@ def due(
 def claim(s: Session, room: Room, under_way: Mapping[str, int], *, limit: int, hold_s: float) -> list[Due]:
     """Deliveries to try now, as many as there is room for. Nobody else tries them for `hold_s`."""
     now, counts, claimed = clock.now(s), Counter(under_way), list[Due]()
-    for delivery, endpoint in due(s, room, under_way, limit=limit):
+    while len(claimed) < limit:
+        had = len(claimed)
+        claimed += _claimed(s, room, counts, now, limit=limit - had, hold_s=hold_s)
+        if len(claimed) == had:  # asked again, since those whose room is full now may have hidden others
+            break
+    return claimed
+
+
+def _claimed(s: Session, room: Room, counts: Counter[str], now: float, *, limit: int, hold_s: float) -> Iterator[Due]:
+    for delivery, endpoint in due(s, room, counts, limit=limit):
         if counts[delivery.project_id] >= room.of_a_project or counts[endpoint.id] >= room.of_an_endpoint:
             continue
         held = {"due_at": now + hold_s, "tried_at": now, "attempts": delivery.attempts + 1}
@@ -159,8 +168,7 @@ def claim(s: Session, room: Room, under_way: Mapping[str, int], *, limit: int, h
         old = endpoint.old_nonce if (endpoint.old_until or 0) > now else None
         nonces = (endpoint.nonce,) if old is None else (endpoint.nonce, old)
         told = delivery.id, delivery.project_id, endpoint.id, endpoint.url, delivery.body
-        claimed.append(Due(*told, attempt=held["attempts"], nonces=nonces))
-    return claimed
+        yield Due(*told, attempt=held["attempts"], nonces=nonces)
 
 
 def settle(s: Session, tried: Due, *, status_code: int | None, error: str | None, pause_s: float) -> None:

@@ -36,9 +36,11 @@ def carry_out(root: Path, stop: StopFlag) -> int:
             training = Training(session, session.spec)
             try:
                 training.carry_out()
-                export(session, session.spec, training.selection)
             finally:
                 step = training.progress.step
+            selection = training.selection
+            del training  # it holds the model and the optimizer's state: what is exported is read in their place
+            export(session, session.spec, selection)
         else:
             score(session)
     except StopRequested:

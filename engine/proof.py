@@ -21,7 +21,7 @@ from engine.session import Session
 
 _TOKENS = 24
 _WEIGHTS = "adapter_model.safetensors"
-TOLERANCE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 5e-2}
+TOLERANCE = {"fp32": 2e-3, "bf16": 0.1, "fp16": 0.1}
 """Of the largest logit: packed attention and layers computed by hand round differently from transformers' own."""
 
 

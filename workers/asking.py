@@ -10,6 +10,7 @@ from db import permissions
 from db.errors import Unavailable
 from db.session import Database
 from engine.graders import Ask, GraderError, Reply, SamplingParams, question, reply_of
+from workers.desk import MOST_QUESTION_BYTES
 
 _SILENCE_S = 30.0
 """Beyond the time that the desk gives an answer."""
@@ -36,6 +37,10 @@ def asker(database: Database, desk: Path, project_id: str, answer_s: float) -> A
 
 def _answered(desk: Path, told: dict[str, Any], silence_s: float) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
+    line = json.dumps(told).encode() + b"\n"
+    if len(line) > MOST_QUESTION_BYTES:
+        message = f"the messages take {len(line):,} bytes, and {MOST_QUESTION_BYTES:,} are taken"
+        raise GraderError(message, "model_grader_server_error")
     try:
         # The kernel takes no path over 107 bytes; by way of its folder any is short.
         place = os.open(desk.parent, os.O_PATH | os.O_DIRECTORY)
@@ -43,7 +48,7 @@ def _answered(desk: Path, told: dict[str, Any], silence_s: float) -> list[dict[s
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(silence_s)
                 connection.connect(f"/proc/self/fd/{place}/{desk.name}")
-                connection.sendall(json.dumps(told).encode() + b"\n")
+                connection.sendall(line)
                 with connection.makefile("rb") as answers:
                     for line in answers:
                         said = json.loads(line)

@@ -24,7 +24,7 @@ from workers.resident import Resident, ResidentDied
 from workers.settings import WorkerSettings
 
 _LOG = logging.getLogger(__name__)
-_MOST_QUESTION_BYTES = 8 << 20
+MOST_QUESTION_BYTES = 8 << 20
 _MOST_FOLDERS = 64
 _TICK_S = 1.0
 
@@ -50,7 +50,7 @@ class Desk:
         place = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
         try:
             address = f"/proc/self/fd/{place}/{path.name}"
-            server = await asyncio.start_unix_server(self._answer, address, limit=_MOST_QUESTION_BYTES)
+            server = await asyncio.start_unix_server(self._answer, address, limit=MOST_QUESTION_BYTES)
             path.chmod(0o600)
             async with server:
                 while not ended.is_set():

@@ -24,7 +24,11 @@ class WarmEngine:
     def prepare(self) -> None:
         """Have an engine waiting, if that is wanted and none is."""
         if self._enabled and (self._waiting is None or self._waiting.poll() is not None):
-            self._waiting = EngineProcess.waiting(self._log_path)
+            try:
+                self._waiting = EngineProcess.waiting(self._log_path)
+            except OSError as error:  # the job that runs meanwhile has no part in it
+                self._waiting = None
+                _LOG.warning("no engine is made ready for the next job: %s", error)
 
     def start(self, run_dir: Path) -> EngineProcess:
         """An engine at work on `run_dir`: the waiting one, else a cold one."""

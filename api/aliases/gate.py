@@ -28,7 +28,9 @@ def rivals_of(session: Session, candidate: Artifact, current: Artifact | None) -
     below = next((each for each in lineage.ancestors(session, candidate) if each.layout == "model"), None)
     found: dict[str, Rival] = {}
     for against, artifact in (("base", below), ("current", current)):
-        if artifact is not None and artifact.deleted_at is None and artifact.id != candidate.id:
+        # Another project's model, used by its permission, is nothing that an evaluation here can compare with.
+        ours = artifact is not None and artifact.project_id == candidate.project_id
+        if artifact is not None and ours and artifact.deleted_at is None and artifact.id != candidate.id:
             found.setdefault(artifact.id, Rival(against, reference(artifact)))
     return list(found.values())
 

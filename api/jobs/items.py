@@ -84,7 +84,7 @@ def _on(file: BinaryIO, lines: set[int]) -> Iterator[tuple[int, bytes]]:
 
 
 def _read(source: File, line: bytes) -> Any:
-    if source.filename.endswith(".txt"):
+    if source.format == "text":
         return {"text": line.decode(errors="replace").rstrip("\r\n")}
     return json.loads(line)
 

@@ -78,7 +78,9 @@ def resume(service: Service, caller: Caller, job_id: str) -> JobObject:
         ApiError: 404, 409 when the job has ended or is to be cancelled, or 403 when it is over budget.
     """
     with service.database.write() as session:
-        require_room(session, caller, service.settings.price_per_hour, jobs=1)
+        before = jobs.lock(session, caller.project_id, job_id)
+        if before is not None and before.state == JobState.PAUSED:
+            require_room(session, caller, service.settings.price_per_hour, jobs=1)
         job = orders.resume(session, caller.project_id, job_id)
         if job is None:
             raise not_found("job", job_id)
@@ -96,7 +98,9 @@ def retry(service: Service, caller: Caller, job_id: str) -> JobObject:
         ApiError: 404, 409 when the job succeeded or was cancelled, or 403 when it is over budget.
     """
     with service.database.write() as session:
-        require_room(session, caller, service.settings.price_per_hour, jobs=1)
+        before = jobs.lock(session, caller.project_id, job_id)
+        if before is not None and before.state == JobState.FAILED:
+            require_room(session, caller, service.settings.price_per_hour, jobs=1)
         job = orders.retry(session, caller.project_id, job_id)
         if job is None:
             raise not_found("job", job_id)

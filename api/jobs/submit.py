@@ -20,7 +20,7 @@ from db.models import Artifact, File
 from db.session import Session
 from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, named_files, resolve
 from engine.kinds.eval.spec import EvalSpec
-from engine.parts import TrainingSpec
+from engine.parts import AdapterTuning, TrainingSpec
 
 Keep: TypeAlias = Callable[[str, str], File | None]
 
@@ -185,10 +185,34 @@ def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
     base = _found(session, project_id, spec, "model")
     if isinstance(spec, TrainingSpec) and spec.optimizer_state == "kept":
         _require_state(session, base, spec.model)
+    _require_no_copy(session, project_id, spec, base)
     pinned = {"model": _name(base) if base.project_id == project_id else spec.model}
     if isinstance(spec, EvalSpec) and spec.compare_to is not None:
         pinned["compare_to"] = _name(_found(session, project_id, spec, "compare_to"))
     return Pinned(spec.model_copy(update=pinned), base)
+
+
+def _require_no_copy(session: Session, project_id: str, spec: AnySpec, base: Artifact) -> None:
+    """What is made of a model that another project lets this one use holds none of its weights.
+
+    Raises:
+        ApiError: 422 when the result would.
+    """
+    tuning = getattr(spec, "tuning", None)
+    if tuning is None or (isinstance(tuning, AdapterTuning) and tuning.merge == "none"):
+        return
+    below = lineage.ancestors(session, base) if base.layout == "adapter" else []
+    if any(artifact.project_id != project_id for artifact in (base, *below)):
+        message = "the model is another project's, and the result would hold its weights"
+        hint = "train an adapter (tuning.method 'lora' or 'qlora') with tuning.merge 'none'"
+        raise _refused(
+            422,
+            "tuning",
+            "not_permitted",
+            "full" if not isinstance(tuning, AdapterTuning) else tuning.merge,
+            message,
+            hint,
+        )
 
 
 def _require_state(session: Session, base: Artifact, reference: str) -> None:

@@ -153,16 +153,17 @@ def model_object(artifact: Artifact, project: Project) -> ModelObject:
     return ModelObject(**shown, artifact_id=artifact.id, created=int(artifact.created_at), owned_by=project.id)
 
 
-def ancestor(artifact: Artifact) -> Ancestor:
+def ancestor(artifact: Artifact, *, ours: bool = True) -> Ancestor:
+    """Of another project's, used by its permission, the data and the job stay its own."""
     return Ancestor(
         id=artifact.id,
         reference=reference(artifact),
         kind=artifact.kind,  # pyright: ignore[reportArgumentType] - the table has no other
         step=artifact.step,
         digest=artifact.digest,
-        job_id=artifact.job_id,
+        job_id=artifact.job_id if ours else None,
         deleted=artifact.deleted_at is not None,
-        lineage=artifact.lineage,
+        lineage=artifact.lineage if ours else {},
     )
 
 

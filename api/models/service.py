@@ -128,11 +128,16 @@ def lineage(service: Service, caller: Caller, noun: Noun, wanted: str) -> Lineag
         known = gone is not None and gone.kind in noun.kinds[:1]
         artifact = gone if gone is not None and known else find(session, caller, noun, wanted)
         above = ancestors(session, artifact)
-        files = {file["id"] for one in (artifact, *above) for file in one.lineage.get("files", [])}
+        files = {
+            file["id"]
+            for one in (artifact, *above)
+            if one.project_id == caller.project_id
+            for file in one.lineage.get("files", [])
+        }
         saved = [] if artifact.job_id is None else checkpoints(session, artifact.job_id, _MOST_RELATED)
         return Lineage(
             **ancestor(artifact).model_dump(),
-            ancestors=[ancestor(row) for row in above],
+            ancestors=[ancestor(row, ours=row.project_id == caller.project_id) for row in above],
             checkpoints=[ancestor(row) for row in saved],
             descendants=[ancestor(row) for row in descendants(session, artifact, _MOST_RELATED)],
             evaluations=[evaluation(job) for job in evaluations(session, artifact, _MOST_RELATED)],

@@ -73,12 +73,14 @@ class Replicas:
         optim.clear(self.trainable)
 
     def state(self) -> OptimizerState:
-        return optim.state_of(self.optimizer, self.trainable)
+        return optim.state_of(self.optimizer, self.trainable) if self.ranks.leads else {}
 
     def restore(self, state: OptimizerState) -> None:
         optim.restore(self.optimizer, self.trainable, state)
 
     def weights(self) -> dict[str, Tensor]:
+        if not self.ranks.leads:
+            return {}
         return named_state(self.model, {id(weight): weight.detach().to(HOME) for _, weight in self.trainable})
 
 

@@ -125,6 +125,8 @@ class Zero:
         safe_set_local_optimizer_state(weight, mine, key)
 
     def weights(self) -> dict[str, Tensor]:
+        if self.stage < 3 and not self.ranks.leads:
+            return {}
         if self.stage < 3:
             return named_state(
                 self.scoring.model, {id(weight): weight.detach().to(optim.HOME) for _, weight in self.trainable}

@@ -47,7 +47,8 @@ def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
         text = value.get("content") if isinstance(value, dict) else value
         if text in numbers:
             add(numbers[text])
-    writer.add_add_bos_token(bool(settings.get("add_bos_token", False)))
+    if "add_bos_token" in settings:  # unsaid, the tokenizer's own template decides
+        writer.add_add_bos_token(bool(settings["add_bos_token"]))
     if template := _template(folder, settings):
         writer.add_chat_template(template)
 

@@ -28,6 +28,11 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # Without scopes and ends these keys would do more than they were made for.
+    op.execute(
+        "UPDATE api_keys SET revoked_at = created_at "
+        "WHERE revoked_at IS NULL AND (scope = 'read' OR expires_at IS NOT NULL)"
+    )
     op.execute("DELETE FROM audit WHERE key_id IS NULL OR request_id IS NULL")
     with op.batch_alter_table("audit") as audit:
         audit.alter_column("request_id", nullable=False, existing_type=sa.String())

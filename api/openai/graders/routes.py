@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 
 import orjson
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,8 @@ from engine.rows import is_too_deep
 
 router = APIRouter(prefix="/fine_tuning/alpha/graders", tags=["OpenAI: graders"])
 
+_ASKING_AT_ONCE = CapacityLimiter(16)
+"""A model that is asked may take minutes, and the threads of all other routes are not for waiting."""
 _ERRORS = (
     "formula_parse_error", "invalid_variable_error", "model_grader_parse_error", "model_grader_refusal_error",
     "model_grader_server_error", "other_error", "python_grader_runtime_error", "python_grader_server_error",
@@ -84,7 +86,9 @@ async def validate_grader(service: ServiceDep, _caller: CallerDep, request: Requ
 async def run_grader(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
     """Grade one answer."""
     asked = await read_as(GradeRequest, request, service.settings.max_body_bytes)
-    asking = to_thread.run_sync(partial(_graded, asked, asker(service, caller)), abandon_on_cancel=True)
+    asking = to_thread.run_sync(
+        partial(_graded, asked, asker(service, caller)), abandon_on_cancel=True, limiter=_ASKING_AT_ONCE
+    )
     return answer(await unless_gone(request, asking))
 
 
