@@ -88,14 +88,19 @@ def _score(text: str, low: float, high: float) -> float:
 
 
 def _label(text: str, labels: list[str]) -> str:
-    answer = text.strip().strip(".\"'`*").casefold()
-    for label in labels:
-        if answer == label.casefold():
-            return label
+    for bared in (str.strip, _bare):
+        for label in labels:
+            if bared(text).casefold() == bared(label).casefold():
+                return label
     named = [(found.start(), -len(label), label) for label in labels if (found := _word(label).search(text))]
     if not named:
         raise GraderError(f"the model's answer {text[:100]!r} names none of the labels", "model_grader_parse_error")
     return min(named)[2]
+
+
+def _bare(text: str) -> str:
+    """Without what a model likes to put around a word."""
+    return text.strip().strip(".\"'`*")
 
 
 def _word(label: str) -> re.Pattern[str]:

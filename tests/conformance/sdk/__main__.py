@@ -15,9 +15,18 @@ import fine_tuning
 import models
 import openai
 import uploads
+import webhooks
 from trial import Trial
 
-SCENARIOS = (files.scenario, uploads.scenario, evals.scenario, models.scenario, errors.scenario, fine_tuning.scenario)
+SCENARIOS = (
+    files.scenario,
+    uploads.scenario,
+    evals.scenario,
+    models.scenario,
+    errors.scenario,
+    fine_tuning.scenario,
+    webhooks.scenario,
+)
 
 
 async def main(mode: str) -> None:

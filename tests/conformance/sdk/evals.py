@@ -1,6 +1,7 @@
 """client.evals, its runs and their output items, and client.fine_tuning.alpha.graders"""
 
 import asyncio
+import os
 import time
 
 import openai
@@ -22,6 +23,7 @@ ALIKE = {
     "evaluation_metric": "fuzzy_match",
     "pass_threshold": 0.1,
 }
+DRAWN = {"temperature": 1.0, "seed": 7}
 SCHEMA = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
 CUSTOM = {"type": "custom", "item_schema": SCHEMA, "include_sample_schema": True}
 
@@ -97,6 +99,36 @@ async def graders(t: Trial) -> None:
     alike = {name: value for name, value in ALIKE.items() if name != "pass_threshold"}
     near = await t.call(f"{method}.run", grader=alike, model_sample="four", item={"answer": "fore"})
     t.same(f"{method}.run", "similarity", 0 < near.reward < 1, True)
+    await judges(t, method)
     lost = await t.call(f"{method}.run", grader=EQUAL, model_sample="4", item={})
     t.same(f"{method}.run", "error", (lost.reward, lost.metadata.errors.invalid_variable_error), (0.0, True))
     await t.refused(f"{method}.validate", openai.UnprocessableEntityError, grader={"type": "string_check"})
+
+
+async def judges(t: Trial, method: str) -> None:
+    """Graders that ask a model. One that has learnt next to nothing says no number in the range, and its own words again."""
+    model = os.environ["TRAINYARD_MODEL"]
+    message = {"role": "user", "content": "Is {{sample.output_text}} right?"}
+    score = {"type": "score_model", "name": "score", "model": model, "input": [message], "range": [2.5, 2.6]}
+    score["sampling_params"] = {"max_completions_tokens": 8}
+    told = await t.call(f"{method}.run", grader=score, model_sample="4", item={})
+    t.same(
+        f"{method}.run",
+        "no score",
+        (told.reward, told.metadata.errors.to_dict()["model_grader_parse_error"]),
+        (0.0, True),
+    )
+    chat = await t.call(
+        "chat.completions.create",
+        model=model, **DRAWN, max_tokens=8, messages=[{"role": "user", "content": "Is 4 right?"}],
+    )  # fmt: skip
+    words = chat.choices[0].message.content.strip()
+    label = {"type": "label_model", "name": "label", "model": model, "input": [message], "labels": [words, "other"]}
+    label |= {"passing_labels": [words], "sampling_params": DRAWN | {"max_completion_tokens": 8}}
+    told = await t.call(f"{method}.run", grader=label, model_sample="4", item={})
+    t.same(f"{method}.run", "label", (told.reward, told.metadata.sampled_model_name), (1.0, model))
+    both = {"type": "multi", "name": "both", "graders": EQUAL, "calculate_output": "equal / 2"}
+    told = await t.call(f"{method}.run", grader=both, model_sample="4", item={"answer": "4"})
+    t.same(f"{method}.run", "multi", (told.reward, told.sub_rewards), (0.5, {"equal": 1.0}))
+    code = {"type": "python", "name": "code", "source": "def grade(sample, item): return 1.0"}
+    await t.refused(f"{method}.validate", openai.UnprocessableEntityError, grader=code)

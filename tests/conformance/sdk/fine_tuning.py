@@ -5,6 +5,7 @@ import io
 import os
 import tarfile
 import time
+import warnings
 
 import openai
 import rows
@@ -40,6 +41,7 @@ async def scenario(t: Trial) -> None:
     t.same("fine_tuning.jobs.retrieve", "status", (done.status, done.error), ("succeeded", None))
     await tells(t, done)
     await adapter_comes_down(t, done)
+    await permissions(t, done.fine_tuned_model, done.organization_id)
     await tuned_model(t, done, training.id)
     await preference(t, base, pairs.id)
     await refusals(t, base, training.id)
@@ -119,6 +121,28 @@ async def adapter_comes_down(t: Trial, job) -> None:
         names = set(archive.getnames())
     wanted = {"adapter_config.json", "adapter_model.safetensors", "SHA256SUMS"}
     t.same("files.content", "members", wanted - names, set())
+
+
+async def permissions(t: Trial, name: str, project: str) -> None:
+    method = "fine_tuning.checkpoints.permissions"
+    checkpoint = f"{name}:ckpt-step-2"
+    made = await t.every(f"{method}.create", checkpoint, project_ids=[project])
+    t.same(f"{method}.create", "permission", (made[0].object, made[0].project_id), ("checkpoint.permission", project))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        shown = await t.call(f"{method}.retrieve", checkpoint, project_id=project)
+    t.same(f"{method}.retrieve", "permission", [one.id for one in shown.data], [made[0].id])
+    if hasattr(t.client.fine_tuning.checkpoints.permissions, "list"):
+        listed = await t.every(f"{method}.list", checkpoint, limit=1, order="ascending")
+        t.same(f"{method}.list", "permission", [one.id for one in listed], [made[0].id])
+    gone = await t.call(f"{method}.delete", made[0].id, fine_tuned_model_checkpoint=checkpoint)
+    t.same(f"{method}.delete", "answer", (gone.id, gone.deleted), (made[0].id, True))
+    unknown = ["proj-none"]
+    await t.refused(f"{method}.retrieve", openai.NotFoundError, "ft:no:such:model:x")
+    try:
+        await t.every(f"{method}.create", checkpoint, project_ids=unknown)
+    except openai.NotFoundError as error:
+        t.same(f"{method}.create", "unknown project", error.code, "project_not_found")
 
 
 async def tuned_model(t: Trial, job, file_id: str) -> None:

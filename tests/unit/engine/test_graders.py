@@ -149,6 +149,12 @@ def test_a_label_is_the_one_that_a_model_says(text, passed):
     assert grade(LABEL, ROW, saying(text))[:2] == (float(passed), passed)
 
 
+def test_a_label_may_end_as_a_sentence_does():
+    label = JUDGE | {"type": "label_model", "labels": ["No.", "Yes."], "passing_labels": ["Yes."]}
+    assert grade(GRADER.validate_python(label), ROW, saying("Yes.")).passed
+    assert grade(GRADER.validate_python(label), ROW, saying("yes")).passed
+
+
 def test_a_word_that_holds_a_label_names_none():
     with pytest.raises(GraderError, match="names none"):
         grade(LABEL, ROW, saying("goodness"))
