@@ -31,7 +31,7 @@ up: $(SERVICE) $(PAGE) ## Start the service on this machine (Ctrl-C stops it)
 page: $(PAGE) ## Build the dashboard, which the service then shows at /
 
 test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to end, faults
-	@$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+	@$(BIN)/pytest
 
 e2e: $(DEV) $(PAGE) ## Try every screen of the dashboard in a headless Chromium against a service with real jobs
 	@$(BIN)/pytest tests/e2e/dashboard
