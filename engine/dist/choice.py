@@ -48,7 +48,7 @@ def _stage(session: Session, spec: TrainingSpec) -> int:
     if asked != "auto" or ranks.count == 1:
         return 0 if asked == "auto" else asked
     kept = _kept_stage(session)
-    if kept is not None and (kept == 0 or _refusal(session, spec, kept) is None):
+    if kept is not None:
         told = f"{ranks.count} processes {_DIVIDED[kept]} (zero_stage {kept}): so they did when the run was saved"
         session.journal.log("info", "parallel_kept", told, zero_stage=kept, processes=ranks.count)
         return kept
