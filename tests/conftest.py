@@ -1,5 +1,6 @@
 """Databases, a broker and a blob store for tests. Nothing starts until a test asks for it."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ from db import migrate
 from db.blobs import BlobStore
 from db.session import Database
 from tests.servers import S3, Postgres, Valkey
+
+# Models this small lose more to threads than they gain. Here, before any test imports torch, which reads it only then:
+# an engine in this process must count as one in a process of its own does, or their last bits differ.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 _DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 

@@ -1,4 +1,4 @@
-"""The closing table of what was compared, and settings that must be there before torch is imported."""
+"""The closing table of what was compared, and a setting that must be there before torch is imported."""
 
 import os
 from collections.abc import Callable
@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 Agrees = Callable[[str, int, float, float], None]
