@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import cycle
 from pathlib import Path
@@ -148,32 +148,31 @@ def test_a_cancel_reaches_the_engine_while_a_checkpoint_is_stored(workplace: Wor
         stage = Stage(workplace, lease, [*checkpoint(1), ("sleep", 30)])
         slow = SlowBlobs(workplace.settings.blobs_dir, low_space_bytes=0)
         stage.attempt = stage.attempt._replace(blobs=slow)
-        threading.Timer(0.5, workplace.cancel, [job_id]).start()
-        threading.Thread(target=note_end, args=(stage, ended := [])).start()
+
+        def meanwhile() -> None:
+            workplace.cancel(job_id)
+            assert stage.engine is not None
+            pid = stage.engine.pid
+            wait_until(lambda: not alive(pid), "its end, before the checkpoint is stored")
+
+        slow.meanwhile = meanwhile
         settle.settle(stage.attempt, stage.supervise())
-    assert ended[0] < slow.stored_at
+    assert slow.asked > 0
     assert workplace.artifacts(job_id, "checkpoint") == []
     assert workplace.job(job_id).state == "cancelled"
 
 
 class SlowBlobs(BlobStore):
-    """A store on a slow disk."""
+    """A store on a disk so slow that something else happens before the first file is stored."""
 
-    stored_at = 0.0
+    meanwhile: Callable[[], None]
+    asked = 0
 
     def put_file(self, path: Path) -> Blob:
-        time.sleep(2.0)
-        blob = super().put_file(path)
-        self.stored_at = time.monotonic()
-        return blob
-
-
-def note_end(stage: Stage, ended: list[float]) -> None:
-    wait_until(lambda: stage.engine is not None, "an engine")
-    assert stage.engine is not None
-    pid = stage.engine.pid
-    wait_until(lambda: not alive(pid), "its end")
-    ended.append(time.monotonic())
+        self.asked += 1
+        if self.asked == 1:
+            self.meanwhile()
+        return super().put_file(path)
 
 
 def test_a_cancel_while_saving_publishes_nothing(workplace: Workplace) -> None:
