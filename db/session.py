@@ -2,7 +2,7 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -17,8 +17,9 @@ from db.errors import DatabaseFull, Unavailable
 
 _BUSY_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 5
-_REFUSED = {"25006": "takes no writes now", "25P03": "did not wait for the end of a transaction"}
-"""By PostgreSQL's code, what it says that is no mistake of ours."""
+_GIVEN_UP = {"25P03": "did not wait for the end of a transaction"}
+_REFUSED = {"25006": "takes no writes now"} | _GIVEN_UP
+"""By PostgreSQL's code, what it says that is no mistake of ours: of any transaction, and of one that writes."""
 _POOL_SIZE = 10
 _POOL_OVERFLOW = 10
 
@@ -60,9 +61,9 @@ class Database:
     def read(self) -> Iterator[Session]:
         """A session that sees the database as it was at its first statement, and never commits.
 
-        Raises db.errors.Unavailable when the database cannot be reached.
+        Raises db.errors.Unavailable when the database cannot be reached. A write in here is a mistake of ours.
         """
-        with _told_apart(), _refusal_told(), self._read() as session:
+        with _told_apart(), _refusal_told(_GIVEN_UP), self._read() as session:
             yield session
 
     @contextmanager
@@ -73,7 +74,7 @@ class Database:
         commit itself, it may have taken place.
         """
         if self._writer is None:
-            with _told_apart(), _refusal_told(), self._write.begin() as session:
+            with _told_apart(), _refusal_told(_REFUSED), self._write.begin() as session:
                 yield session
             return
         if getattr(self._writing, "now", False):
@@ -105,12 +106,12 @@ def _told_apart() -> Iterator[None]:
 
 
 @contextmanager
-def _refusal_told() -> Iterator[None]:
+def _refusal_told(told: Mapping[str, str]) -> Iterator[None]:
     """Unavailable where PostgreSQL takes no writes, or has given this one up; SQLite says so as it says the rest."""
     try:
         yield
     except InternalError as error:
-        if refused := _REFUSED.get(getattr(error.orig, "sqlstate", "")):
+        if refused := told.get(getattr(error.orig, "sqlstate", "")):
             raise Unavailable(f"the database {refused}: {error.orig}") from error
         raise
 

@@ -23,8 +23,9 @@ def test_a_read_sees_the_moment_it_began(work: Work):
 
 
 def test_a_read_never_commits(work: Work):
-    # PostgreSQL refuses; SQLite forgets.
-    with contextlib.suppress(InternalError), work.database.read() as s:
+    # PostgreSQL refuses, which is no outage; SQLite forgets.
+    refused = contextlib.nullcontext() if work.database.dialect == "sqlite" else pytest.raises(InternalError)
+    with refused, work.database.read() as s:
         s.execute(text("UPDATE projects SET name = 'changed'"))
     assert work.read(projects.by_name, "changed") is None
 
