@@ -31,7 +31,7 @@ class AuditObject(Object):
     details: dict[str, Any] | None
 
 
-@router.get("/audit", response_model=Page[AuditObject], responses=documented(401, 422))
+@router.get("/audit", response_model=Page[AuditObject], responses=documented(401, 404, 422))
 def list_audit(
     service: ServiceDep,
     caller: CallerDep,

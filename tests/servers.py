@@ -176,15 +176,22 @@ class Postgres(Server):
         if name.startswith("empty"):
             self._sql(f"DROP DATABASE {name} WITH (FORCE)")
             return
-        others = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-        self._sql(f"{others} WHERE datname = current_database() AND pid <> pg_backend_pid()", name)
+        # Under another name, so that what a failed test left running does not find the next one's rows.
+        spare = f"test_{secrets.token_hex(6)}"
+        self._sql(
+            f"ALTER DATABASE {name} ALLOW_CONNECTIONS false",
+            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'",
+            f"ALTER DATABASE {name} RENAME TO {spare}",
+            f"ALTER DATABASE {spare} ALLOW_CONNECTIONS true",
+        )
         tables = [f"DELETE FROM {table.name}" for table in Row.metadata.sorted_tables]
-        self._sql("; ".join(["SET session_replication_role = replica", *tables]), name)
-        self._spare.append(name)
+        self._sql("; ".join(["SET session_replication_role = replica", *tables]), name=spare)
+        self._spare.append(spare)
 
-    def _sql(self, statement: str, name: str = "postgres") -> None:
+    def _sql(self, *statements: str, name: str = "postgres") -> None:
         with psycopg.connect(host=str(self.folder), user="postgres", dbname=name, autocommit=True) as connection:
-            connection.execute(statement.encode())
+            for statement in statements:
+                connection.execute(statement.encode())
 
     def _answers(self) -> bool:
         try:

@@ -110,7 +110,12 @@ def test_an_estimate_tells_what_a_known_model_needs_on_many_gpus(live: Live):
 
 @pytest.mark.parametrize(
     ("change", "param"),
-    [({"model": "gpt-5"}, "model"), ({"tokens": "inf"}, "tokens"), ({"mfu_low": 0.9}, ""), ({"gpu": "tpu"}, "gpu")],
+    [
+        ({"model": "gpt-5"}, "model"),
+        ({"tokens": "inf"}, "tokens"),
+        ({"mfu_low": 0.9}, "mfu_low"),
+        ({"gpu": "tpu"}, "gpu"),
+    ],
 )
 def test_an_estimate_of_what_is_not_known_is_refused_by_its_name(live: Live, change: dict[str, Any], param: str):
     answer = live.mine.get("/v1/plans/estimate", params={"model": "llama-2-7b", "tokens": "1e12"} | change)

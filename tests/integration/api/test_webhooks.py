@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -38,16 +39,20 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def courier(live: Live) -> Iterator[Courier]:
-    running = a_courier(live)
-    yield running
-    running.stop()
+def courier(live: Live) -> Iterator[None]:
+    with carrying(live):
+        yield
 
 
-def a_courier(live: Live) -> Courier:
+@contextmanager
+def carrying(live: Live) -> Iterator[None]:
+    """While a courier runs."""
     courier = Courier(live.database, Signing(SECRET), Receivers(read_networks("127.0.0.1/32")), pause_s=0.05)
     courier.start()
-    return courier
+    try:
+        yield
+    finally:
+        courier.stop()
 
 
 @pytest.fixture
@@ -181,11 +186,9 @@ def test_two_couriers_deliver_each_once(live: Live, receiver, made):
     made(receiver.url)
     for _ in range(10):
         settled(live, *started(live))
-    couriers = [a_courier(live), a_courier(live)]
-    receiver.wait(10, 20)
-    time.sleep(0.7)
-    for courier in couriers:
-        courier.stop()
+    with carrying(live), carrying(live):
+        receiver.wait(10, 20)
+        time.sleep(0.7)
     assert len(receiver.taken) == len({headers["webhook-id"] for _, headers, _ in receiver.taken}) == 10
 
 
@@ -195,9 +198,8 @@ def test_what_a_courier_that_died_had_taken_is_delivered(live: Live, receiver, m
     room = webhooks.Room(9, 9)
     with live.database.write() as session:
         (taken,) = webhooks.claim(session, room, {}, limit=9, hold_s=0.2)
-    courier = a_courier(live)
-    assert receiver.wait(1)[0][1]["webhook-id"] == taken.id
-    courier.stop()
+    with carrying(live):
+        assert receiver.wait(1)[0][1]["webhook-id"] == taken.id
     with live.database.write() as session:  # and the dead one's late word changes nothing
         webhooks.settle(session, taken, status_code=None, error="late", pause_s=1)
     assert log(live, endpoint["id"])[0]["status"] == "delivered"
@@ -253,9 +255,8 @@ def test_a_deleted_endpoint_is_told_nothing_more(live: Live, receiver, made):
     settled(live, *started(live))
     gone = live.mine.delete(f"/v1/webhook_endpoints/{endpoint['id']}")
     assert gone.json() == {"object": "webhook_endpoint.deleted", "id": endpoint["id"], "deleted": True}
-    courier = a_courier(live)
-    time.sleep(0.8)
-    courier.stop()
+    with carrying(live):
+        time.sleep(0.8)
     assert receiver.taken == []
     error(live.mine.get(f"/v1/webhook_endpoints/{endpoint['id']}"), 404)
 
