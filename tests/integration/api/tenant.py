@@ -118,6 +118,7 @@ class Operation:
     names_object: bool
     queries: tuple[str, ...]
     json_body: bool
+    statuses: frozenset[int]
 
     @property
     def noun(self) -> str:
@@ -141,6 +142,7 @@ def operations(document: dict[str, Any]) -> Iterator[Operation]:
                 "{" in path,
                 tuple(queries),
                 "application/json" in told.get("requestBody", {}).get("content", {}),
+                frozenset(map(int, told["responses"])),
             )
 
 

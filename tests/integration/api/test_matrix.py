@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -70,6 +71,12 @@ class Matrix:
     askers: dict[Scope, httpx.Client]
     own: dict[Scope, httpx.Client]
 
+    def ask(self, asking: httpx.Client, operation: Operation, path: str, **given: Any) -> httpx.Response:
+        """The answer, whose status is one that the document tells of the operation."""
+        answer = send(asking, operation.method, path, **given)
+        assert answer.status_code in operation.statuses, (operation.name, path, given, answer.status_code)
+        return answer
+
     def leak(self, answer: httpx.Response, scope: Scope, operation: Operation) -> str | None:
         """What of `mine` stands in an answer to the others, other than what they sent themselves."""
         if operation.name in CONCERN_ALL and scope is Scope.OPERATOR:
@@ -115,7 +122,7 @@ def test_no_route_shows_changes_or_confirms_what_is_another_projects(matrix: Mat
         paths = {filled_with(operation, object_id) for object_id in matrix.mine.values()}
         right = filled(operation, matrix.mine)
         for path in sorted(paths | {right}):
-            answer = send(matrix.askers[scope], operation.method, path)
+            answer = matrix.ask(matrix.askers[scope], operation, path)
             tried += 1
             if matrix.leak(answer, scope, operation) or wrong(operation, scope, answer, exact=path == right):
                 leaks.append((scope.value, operation.method, path, answer.status_code))
@@ -133,7 +140,7 @@ def test_no_listing_shows_what_is_another_projects_whatever_it_is_asked_for(matr
             {query: object_id} for query in operation.queries for object_id in matrix.mine.values()
         )]  # fmt: skip
         for params in asked:
-            answer = send(matrix.askers[scope], "GET", operation.path, params=params)
+            answer = matrix.ask(matrix.askers[scope], operation, operation.path, params=params)
             if matrix.leak(answer, scope, operation) or answer.status_code >= 500:
                 leaks.append((scope.value, operation.path, params, answer.status_code))
     assert leaks == []
@@ -156,7 +163,7 @@ def test_no_body_reaches_what_is_another_projects(matrix: Matrix):
             for field in set(re.findall(r"{(\w+)}", json.dumps(body))):
                 objects = matrix.theirs | {field: matrix.mine[field]}
                 path = filled(operation, matrix.theirs)
-                answer = send(matrix.askers[scope], operation.method, path, json=said(body, objects))
+                answer = matrix.ask(matrix.askers[scope], operation, path, json=said(body, objects))
                 if matrix.leak(answer, scope, operation) or wrong(operation, scope, answer, exact=False):
                     leaks.append((scope.value, name, field, answer.status_code, answer.text))
     assert leaks == []
@@ -169,7 +176,7 @@ def test_a_body_that_names_what_is_ones_own_is_not_refused_for_it(matrix: Matrix
     for operation in matrix.operations:
         for body in BODIES.get(operation.name, []):
             path = filled(operation, matrix.theirs)
-            answer = send(matrix.askers[Scope.WRITE], operation.method, path, json=said(body, matrix.theirs))
+            answer = matrix.ask(matrix.askers[Scope.WRITE], operation, path, json=said(body, matrix.theirs))
             if answer.status_code in {401, 403, 404} or "_not_found" in answer.text:
                 refused.append((operation.name, body, answer.status_code, answer.text))
     assert not refused, "\n".join(map(str, refused))
@@ -181,7 +188,7 @@ def test_a_key_does_in_its_own_project_what_its_scope_reaches_and_no_more(matrix
     mistaken = []
     deletions_last = sorted(matrix.operations, key=lambda each: (each.method == "DELETE", -len(each.path)))
     for operation in deletions_last:
-        answer = send(matrix.own[scope], operation.method, filled(operation, objects))
+        answer = matrix.ask(matrix.own[scope], operation, filled(operation, objects))
         if operation.scope is None:
             continue
         reaches = scope.covers(operation.scope)
