@@ -11,6 +11,7 @@ from engine.dist.choice import strategy_of
 from engine.footprint import Footprint, planned
 from engine.measure import Meter, Work
 from engine.model.checkpointing import checkpoint_activations
+from engine.pace import Pace
 from engine.parts import TrainingSpec
 from engine.precision import LossScale
 from engine.rowlog import RowLog, RowLoss
@@ -55,6 +56,7 @@ class Training:
         self.saved_step = None if session.start is None else self.progress.step
         self.started_step = self.progress.step
         self.tally = Tally()
+        self.pace = Pace()
         self.elapsed_before_s = self.progress.elapsed_s
         self.started_s = time.perf_counter()
 
@@ -92,6 +94,7 @@ class Training:
         model = session.subject.model
         checkpoint_activations(model, self.hyper.activation_checkpointing)
         model.train()
+        self.pace.start()
         if session.rows.validation is None:
             self.selection.nothing_held_out(self.journal)
         checkpoints = self.spec.checkpoints
@@ -139,8 +142,26 @@ class Training:
         if self.scale.active:
             values["loss_scale"] = self.scale.value
         step_s = time.perf_counter() - start_s
-        values |= meter.step(work, step_s=step_s, steps_left=self.total_steps - self.progress.step)
+        self.pace.ended("step")
+        values |= meter.step(work, step_s=step_s) | {"eta_s": self._left_s()}
         self.journal.metrics(self.progress.step, "train", values | self.stream.tokens_by_file() | sums.means())
+
+    def _left_s(self) -> float:
+        """Until all that this run is to do is done, as far as its step, whose evaluation and save are still to come."""
+        done, rules = self.progress.step, self.spec.checkpoints
+        return self.pace.left_s(
+            {
+                "step": self.total_steps - done,
+                "evaluation": self._times_left(rules.eval_steps),
+                "save": self._times_left(rules.save_steps),
+            }
+        )
+
+    def _times_left(self, every: float | str) -> int:
+        """How often what falls due every so many steps, and at the end, is still to come."""
+        assert not isinstance(every, str), "the spec is resolved"
+        steps = steps_of(every, self.total_steps)
+        return self.total_steps // steps - (self.progress.step - 1) // steps + (self.total_steps % steps > 0)
 
     def _gradients(self, batches: list[Batch], count: float, meter: Meter) -> tuple[Sums, list[RowLoss]]:
         """The micro-batches' losses are summed, and divided once by all that they count on all ranks."""
@@ -200,6 +221,7 @@ class Training:
         # Being asked to stop may end it here: the step then counts as not evaluated, and whoever goes on does it first.
         metrics = {} if held_out is None else self.session.evaluate(held_out)
         tell_samples(self.session, self.spec, progress.step)
+        self.pace.ended("evaluation")
         progress.evaluated_step, progress.eval_metrics = progress.step, metrics
         if held_out is None:
             return
@@ -220,6 +242,7 @@ class Training:
         state, weights = self.strategy.state(), self.strategy.weights()
         if self.session.ranks.leads:
             self.saver.begin(Snapshot.of(progress, state, weights), best=best, scored=scored)
+        self.pace.ended("save")
 
     def _elapsed_s(self) -> float:
         return self.elapsed_before_s + time.perf_counter() - self.started_s

@@ -1,4 +1,4 @@
-"""How fast a run is: the device's matmul rate, the share of it that is used, tokens a second, memory, time left."""
+"""How fast a run is: the device's matmul rate, the share of it that is used, tokens a second, memory."""
 
 import os
 import time
@@ -19,7 +19,6 @@ from engine.precision import Machine
 
 _SIZE = 1024
 _SECONDS = 0.2
-_SMOOTHING = 0.1
 _STEP_PARTS: tuple[str, ...] = ("forward_s", "backward_s", "optimizer_s")
 
 
@@ -116,25 +115,21 @@ class Meter:
         config = decoder_of(model).config
         # Scores and values, the causal half: 2 * L * L * hidden forward, twice that backward.
         self._per_pair = 6.0 * config.hidden_size * config.num_hidden_layers
-        self._step_s: float | None = None
         self._parts = _Parts(machine)
 
     def part(self, name: str) -> AbstractContextManager[None]:
         """Times a part of the step: `name` is its figure."""
         return self._parts.time(name)
 
-    def step(self, work: Work, *, step_s: float, steps_left: int) -> dict[str, float]:
+    def step(self, work: Work, *, step_s: float) -> dict[str, float]:
         """The figures of one step."""
         done = work.tokens * self._per_token + work.labels * self._per_label + work.attended * self._per_pair
-        smooth = step_s if self._step_s is None else self._step_s + _SMOOTHING * (step_s - self._step_s)
-        self._step_s = smooth
         return {
             "tokens_per_s": work.tokens / step_s,
             "trained_tokens_per_s": work.labels / step_s,
             "mfu": done / step_s / self._peak,
             "memory_bytes": float(memory_bytes(self._machine)),
             "step_s": step_s,
-            "eta_s": smooth * steps_left,
             **self._parts.seconds(),
         }
 
