@@ -1,6 +1,6 @@
 import { useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { useMemo } from "react";
+import { useMemo, useRef } from "react";
 import uPlot from "uplot";
 import { type Curve, curveQuery, type Job, jobQuery, jobsQuery, lossOf, nameOf } from "../api/jobs";
 import { Chart, type Series } from "../charts/Chart";
@@ -28,7 +28,9 @@ const MOST = 20;
 
 export function ComparePage() {
   const { runs = [] } = route.useSearch();
-  const jobs = useQueries({ queries: runs.slice(0, MOST).map((id) => jobQuery(id)) }).flatMap(({ data }) => data ?? []);
+  const asked = useQueries({ queries: runs.slice(0, MOST).map((id) => jobQuery(id)) });
+  const jobs = useLastWhole(asked, () => asked.flatMap(({ data }) => data ?? []));
+  if (!jobs) return <Head title="Compare" />;
   return (
     <>
       <Head title="Compare" />
@@ -46,6 +48,13 @@ export function ComparePage() {
       )}
     </>
   );
+}
+
+/** What is made of all answers, as of when none was missing: one drawing of twenty runs instead of twenty. */
+function useLastWhole<T>(asked: readonly { isPending: boolean }[], make: () => T): T | undefined {
+  const last = useRef<T>(undefined);
+  if (!asked.some(({ isPending }) => isPending)) last.current = make();
+  return last.current;
 }
 
 function Choice({ jobs }: { jobs: readonly Job[] }) {
@@ -118,15 +127,16 @@ function Curves({ jobs }: { jobs: readonly Job[] }) {
   const { hidden = [], metric = "loss" } = route.useSearch();
   const curves = useQueries({
     queries: jobs.map((job) => curveQuery(job.id, { metric, split: "train", points: POINTS }, job.last_seq)),
-    combine: (results) => results.map(({ data }) => data),
   });
   const shown = jobs.flatMap((job, look) =>
-    hidden.includes(job.id) ? [] : [{ name: nameOf(job).slice(0, 60), look, curve: curves[look] }],
+    hidden.includes(job.id) ? [] : [{ name: nameOf(job).slice(0, 60), look, curve: curves[look]?.data }],
   );
   const key = shown.map(({ name, curve }) => `${name} ${curve?.last_seq ?? ""} ${metric}`).join();
   // biome-ignore lint/correctness/useExhaustiveDependencies: the key says whether anything shown has changed
-  const drawing = useMemo(() => draw(shown), [key]);
-  if (!drawing) return <p className="muted">None of these runs has told its {metric}.</p>;
+  const newest = useMemo(() => draw(shown), [key]);
+  const drawing = useLastWhole(curves, () => newest);
+  if (drawing === undefined) return <p className="muted">…</p>;
+  if (drawing === null) return <p className="muted">None of these runs has told its {metric}.</p>;
   return (
     <section>
       <h2>{metric}</h2>
