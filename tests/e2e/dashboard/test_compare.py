@@ -37,7 +37,7 @@ def test_hiding_a_run_changes_no_other_number_and_survives_a_reload(screen: Open
     row = page.get_by_role("region", name="Outcome").get_by_role("row", name=re.compile("^two"))
     expect(row).to_be_visible()
     before = row.inner_text()
-    page.get_by_label("one").uncheck()
+    page.get_by_role("checkbox", name="one", exact=True).uncheck()
     expect(page.get_by_role("img", name="loss of two")).to_be_visible()
     page.reload()
     expect(page.get_by_role("img", name="loss of two")).to_be_visible()

@@ -16,14 +16,16 @@ from tests.e2e.service import ROOT, Service
 BROKEN = ROOT / "examples" / "broken.jsonl"
 
 
-LONG = {"messages": [{"role": "user", "content": "Why? " * 60}, {"role": "assistant", "content": "So."}]}
-"""Of this row nothing is learnt: the question alone is longer than the model reads."""
+LONG = {"messages": [{"role": "user", "content": "Why? " * 240}, {"role": "assistant", "content": "So."}]}
+"""Of this row nothing is learnt: the question alone is longer than the 1,024 tokens that a job reads of a row."""
 
 
 def chat_rows() -> list[dict[str, Any]]:
-    """Of one to five turns each, so that some are too long for a model of 128 positions; the second line has LONG."""
-    turns = [{"role": "user", "content": "2 + 2?"}, {"role": "assistant", "content": "It is 4."}]
-    rows = [{"messages": turns * (1 + number % 5)} for number in range(60)]
+    """No two alike; every fifth is too long, and so is LONG, the second line. None of lines 1 to 3 is held out."""
+    rows = []
+    for number in range(60):
+        turn = [{"role": "user", "content": f"{number} + 2?"}, {"role": "assistant", "content": f"It is {number + 2}."}]
+        rows.append({"messages": turn * (60 if number % 5 == 4 else 1 + number % 5)})
     return [rows[0], LONG, *rows[1:]]
 
 

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -32,6 +33,16 @@ def page(browser: Browser, mortal: Service) -> Iterator[Page]:
     context.close()
 
 
+@contextmanager
+def unattended(service: Service) -> Iterator[None]:
+    """Nobody starts again what dies, until the page has noticed."""
+    os.kill(service.process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(service.process.pid, signal.SIGCONT)
+
+
 def shown_steps(page: Page) -> list[str]:
     loss = page.get_by_role("region", name="Loss", exact=True).get_by_role("region", name="Figures of the chart")
     rows = loss.get_by_role("row").all_inner_texts()
@@ -43,14 +54,11 @@ def test_the_api_is_killed_and_comes_back_and_the_curve_has_no_gap_and_no_double
     page.goto(f"{mortal.state()['url']}/jobs/{job_id}/metrics?table=true")
     expect(page.get_by_role("img", name=re.compile("^Loss over"))).to_be_visible(timeout=60_000)
     before = len(shown_steps(page))
-    os.kill(mortal.process.pid, signal.SIGSTOP)  # nobody starts it again before the page has noticed
-    try:
+    with unattended(mortal):
         os.kill(mortal.process_id("api"), signal.SIGKILL)
         banner = page.get_by_role("status").filter(has_text="does not answer")
         expect(banner).to_contain_text(re.compile(r"What you see is from \d\d:\d\d:\d\d"), timeout=10_000)
         assert len(shown_steps(page)) >= before
-    finally:
-        os.kill(mortal.process.pid, signal.SIGCONT)
     expect(banner).to_have_count(0, timeout=30_000)
     assert wait_ended(mortal, job_id)["status"] == "succeeded"
     expect(page.get_by_role("img", name=re.compile(f"^Loss over {STEPS} points"))).to_be_visible(timeout=15_000)
@@ -65,10 +73,11 @@ def test_a_killed_worker_is_lost_within_two_heartbeats_and_its_job_is_tried_agai
     row = page.get_by_role("region", name="Workers").get_by_role("row").filter(has_text=job_id)
     expect(row).to_contain_text("busy")
     pid = row.get_by_text(re.compile(r"pid \d+")).inner_text()
-    os.kill(mortal.process_id("worker"), signal.SIGKILL)
-    lost = page.get_by_role("region", name="Workers").get_by_role("row").filter(has_text=pid)
-    # Two heartbeats from the last one, and the page's own two seconds.
-    expect(lost).to_contain_text("lost", timeout=(2 * HEARTBEAT_S + 2) * 1000)
+    with unattended(mortal):
+        os.kill(mortal.process_id("worker"), signal.SIGKILL)
+        lost = page.get_by_role("region", name="Workers").get_by_role("row").filter(has_text=pid)
+        # Two heartbeats from the last one, and the page's own two seconds.
+        expect(lost).to_contain_text("lost", timeout=(2 * HEARTBEAT_S + 2) * 1000)
     page.goto(f"{mortal.state()['url']}/jobs/{job_id}/events")
     expect(page.get_by_text(re.compile("tried again from its last checkpoint")).first).to_be_visible(timeout=60_000)
     expect(page.get_by_text("attempt 2")).to_be_visible(timeout=60_000)
