@@ -88,7 +88,9 @@ def save(root: Path, snapshot: Snapshot, export: Callable[[Path], None], when_re
     writing = root / f".writing-{target.name}"
     (writing / STATE).mkdir(parents=True)
     export(writing)
-    torch.save({"optimizer": snapshot.optimizer, "rng": snapshot.rng}, writing / STATE / _TENSORS)
+    # Into a file of ours: torch's own hides what a full disk answers behind a message about positions.
+    with (writing / STATE / _TENSORS).open("wb") as tensors:
+        torch.save({"optimizer": snapshot.optimizer, "rng": snapshot.rng}, tensors)
     when_read()
     (writing / STATE / _PROGRESS).write_text(json.dumps(asdict(snapshot.progress), indent=1))
     publish(writing, target)

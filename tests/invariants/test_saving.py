@@ -103,6 +103,14 @@ def test_a_disk_that_is_full_ends_the_run_and_is_named(tmp_path, monkeypatch, st
     assert runs.carry_out(root) == 0
 
 
+def test_a_disk_that_is_full_under_the_state_of_the_optimizer_is_named(tmp_path, monkeypatch):
+    root = made(tmp_path / "run")
+    monkeypatch.setattr(checkpoint, "_TENSORS", "/dev/full")
+    assert runs.carry_out(root) == EXIT_BUG
+    assert os.strerror(errno.ENOSPC) in runs.events(root, "failed")[-1]["message"]
+    assert checkpoint.newest(root / "checkpoints") is None
+
+
 def test_a_run_that_diverges_keeps_the_checkpoint_that_was_being_written(tmp_path, monkeypatch):
     root = made(tmp_path / "run")
     pause_before(monkeypatch, checkpoint, "publish")
