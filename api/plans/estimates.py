@@ -10,6 +10,7 @@ from engine.parts import FullTuning, LoraTuning, QloraTuning
 
 _TUNINGS = {"full": FullTuning, "lora": LoraTuning, "qlora": QloraTuning}
 _MOST_TOKENS = 10**16
+_LEAST_MFU = 0.001
 
 
 class EstimateQuery(BaseModel):
@@ -28,8 +29,8 @@ class EstimateQuery(BaseModel):
     max_length: int = Field(
         ge=8, le=1_048_576, default=8192, description="Tokens of a row; each GPU takes one row at a time."
     )
-    mfu_low: float = Field(default=PUBLISHED_MFU[0], gt=0, le=1, description="Share of the GPUs' matmul rate.")
-    mfu_high: float = Field(default=PUBLISHED_MFU[1], gt=0, le=1)
+    mfu_low: float = Field(default=PUBLISHED_MFU[0], ge=_LEAST_MFU, le=1, description="Share of the GPUs' matmul rate.")
+    mfu_high: float = Field(default=PUBLISHED_MFU[1], ge=_LEAST_MFU, le=1)
     price_per_gpu_hour: float | None = Field(default=None, ge=0, le=1e6, allow_inf_nan=False)
 
     @model_validator(mode="after")

@@ -114,6 +114,7 @@ def test_an_estimate_tells_what_a_known_model_needs_on_many_gpus(live: Live):
         ({"model": "gpt-5"}, "model"),
         ({"tokens": "inf"}, "tokens"),
         ({"mfu_low": 0.9}, "mfu_low"),
+        ({"mfu_low": 1e-310}, "mfu_low"),
         ({"gpu": "tpu"}, "gpu"),
     ],
 )
