@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from api.numbers import WHOLE
 
 _MOST_ANSWERS = 16
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
+_Few = Field(min_length=1, max_length=_MOST_ANSWERS)
 
 
 def _listed(given: Any) -> Any:
@@ -102,22 +103,31 @@ class ChatRequest(Sampling):
 class CompletionRequest(Sampling):
     """Texts to go on with, as text or as tokens."""
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: (
+        str | Annotated[list[str], _Few] | Annotated[list[int], Field(min_length=1)] | Annotated[list[list[int]], _Few]
+    )
     max_tokens: Annotated[int, Field(ge=1, le=2**20, strict=True), WHOLE] | None = 16
     logprobs: Annotated[int, Field(ge=0, le=20, strict=True), WHOLE] | None = None
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
 
-    @model_validator(mode="after")
-    def _a_few_prompts(self) -> Self:
-        if not 1 <= len(self.prompts()) <= _MOST_ANSWERS:
-            raise ValueError(f"prompt: 1 to {_MOST_ANSWERS} prompts can be answered at once")
-        return self
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _a_few_prompts(cls, given: Any) -> Any:
+        """In one sentence, where each member of the union would have one."""
+        if isinstance(given, list) and not 1 <= len(_prompts(given)) <= _MOST_ANSWERS:
+            raise ValueError(f"1 to {_MOST_ANSWERS} prompts can be answered at once")
+        return given
 
     def prompts(self) -> list[Any]:
-        one = isinstance(self.prompt, str) or (self.prompt and isinstance(self.prompt[0], int))
-        return [self.prompt] if one else list(self.prompt)
+        return _prompts(self.prompt)
 
     def question(self) -> dict[str, Any]:
         told = {"ask": "complete", "prompts": self.prompts(), "max_tokens": self.max_tokens, "logprobs": self.logprobs}
         return self.decoding() | told
+
+
+def _prompts(prompt: Any) -> list[Any]:
+    """Text or tokens are one; a list of either is as many as it has."""
+    one = isinstance(prompt, str) or (prompt and not isinstance(prompt[0], str | list))
+    return [prompt] if one else list(prompt)

@@ -15,7 +15,7 @@ from engine.stop import StopFlag
 from tests import runs
 from tests.e2e.service import run_trainyard
 from tests.integration.api.desk import at_the_desk, publish
-from tests.integration.api.live import Live
+from tests.integration.api.live import Live, error
 from workers.desk import Desk
 
 ASKED = [{"role": "user", "content": "the cat sees"}]
@@ -135,6 +135,12 @@ def test_a_client_that_leaves_in_the_middle_holds_nobody_up(live: Live, desk: De
         next(answer.iter_lines())
     assert chat(live)["choices"]
     assert desk.engines["chat"].pid == pid
+
+
+@pytest.mark.parametrize("prompt", [[], ["a"] * 17, [[1]] * 17])
+def test_no_prompt_or_too_many_are_refused_in_one_sentence(live: Live, prompt):
+    told = error(live.mine.post("/v1/completions", json={"model": "tiny", "prompt": prompt}), 422)
+    assert (told["param"], told["message"]) == ("prompt", "prompt: 1 to 16 prompts can be answered at once")
 
 
 def test_a_prompt_beyond_the_positions_is_a_400_that_says_how_long_it_is(live: Live, desk):
