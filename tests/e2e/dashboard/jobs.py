@@ -1,21 +1,29 @@
 """Tiny real jobs for the screens to show."""
 
 import time
+from typing import Any, Protocol
 
-from tests.e2e.service import Service
+import httpx
+
+
+class Served(Protocol):
+    """A service that is up, with workers or without."""
+
+    def http(self) -> httpx.Client: ...
+
 
 TEXT = "".join(f"To be, or not to be: that is question {number}.\n" for number in range(400))
 TINY = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 ENDED = {"succeeded", "failed", "cancelled"}
 
 
-def text_file(service: Service) -> str:
+def text_file(service: Served) -> str:
     with service.http() as http:
         files = {"file": ("text.txt", TEXT.encode())}
         return http.post("/v1/files", data={"purpose": "pretrain"}, files=files).json()["id"]
 
 
-def make_job(service: Service, suffix: str, *, steps: int = 30, **changes) -> str:
+def make_job(service: Served, suffix: str, *, steps: int = 30, **changes: Any) -> str:
     """A job of a few seconds, made through the API."""
     spec = {
         "kind": "pretrain",
@@ -32,12 +40,12 @@ def make_job(service: Service, suffix: str, *, steps: int = 30, **changes) -> st
         return answer.json()["id"]
 
 
-def show_job(service: Service, job_id: str) -> dict:
+def show_job(service: Served, job_id: str) -> dict:
     with service.http() as http:
         return http.get(f"/v1/jobs/{job_id}").json()
 
 
-def wait_ended(service: Service, job_id: str, timeout_s: float = 90) -> dict:
+def wait_ended(service: Served, job_id: str, timeout_s: float = 90) -> dict:
     deadline = time.monotonic() + timeout_s
     while (job := show_job(service, job_id))["status"] not in ENDED:
         assert time.monotonic() < deadline, job

@@ -166,7 +166,7 @@ def test_lengths_add_up_to_the_rows_and_what_is_cut_is_what_the_trainer_cuts(
     assert sum(bars) == int(rows)
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360), ("dark", 1280), ("light", 360)])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)])
 def test_datasets_and_workers_are_sound(screen: Open, shots: Path, chat: dict, theme: str, width: int) -> None:
     opened = screen("/datasets", theme, width)
     signs = {

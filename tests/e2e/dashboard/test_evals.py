@@ -125,7 +125,7 @@ def test_a_choice_is_shown_with_what_was_chosen_and_what_is_right(
         expect(article).to_contain_text(re.compile(f"{mark} {way}: {row['scores']['chosen'][way] or 'none'}"))
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360), ("dark", 1280), ("light", 360)])
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)])
 def test_evaluations_are_sound(screen: Open, shots: Path, evaluations: dict, theme: str, width: int) -> None:
     opened = screen("/evals", theme, width)
     expect(opened.page.get_by_role("link", name="gain")).to_be_visible()

@@ -113,6 +113,7 @@ def test_events_are_filtered_linked_and_masked(service: Service, screen: Open, d
     expect(page.get_by_text("Nothing of level error happened")).to_be_visible()
 
 
+@pytest.fixture(scope="module")
 def failed(service: Service) -> dict:
     """A job that no row is left for."""
     spec = {"validation_file": None, "exclude_rows": [1]}
@@ -123,23 +124,21 @@ def failed(service: Service) -> dict:
     return job
 
 
-def test_a_failed_job_tells_code_cause_mend_and_its_first_error(service: Service, screen: Open) -> None:
-    job = failed(service)
-    opened = screen(f"/jobs/{job['id']}/events")
+def test_a_failed_job_tells_code_cause_mend_and_its_first_error(screen: Open, failed: dict) -> None:
+    opened = screen(f"/jobs/{failed['id']}/events")
     alert = opened.page.get_by_role("alert")
-    expect(alert).to_contain_text(job["error"]["message"][:40])
-    expect(alert).to_contain_text(job["error"]["mend"][:40])
+    expect(alert).to_contain_text(failed["error"]["message"][:40])
+    expect(alert).to_contain_text(failed["error"]["mend"][:40])
     opened.page.get_by_role("link", name="First error").click()
     expect(opened.page).to_have_url(re.compile(r"line=\d+"))
     opened.check()
 
 
-def test_a_page_open_on_a_failed_job_follows_its_retry(service: Service, screen: Open) -> None:
-    job = failed(service)
-    page = screen(f"/jobs/{job['id']}/events").page
+def test_a_page_open_on_a_failed_job_follows_its_retry(service: Service, screen: Open, failed: dict) -> None:
+    page = screen(f"/jobs/{failed['id']}/events").page
     expect(page.get_by_role("alert")).to_be_visible()
     with service.http() as http:
-        assert http.post(f"/v1/jobs/{job['id']}/retry").status_code == 200
+        assert http.post(f"/v1/jobs/{failed['id']}/retry").status_code == 200
     expect(page.get_by_text("tried again by hand")).to_be_visible(timeout=15_000)
     expect(page.get_by_text("attempt 2")).to_be_visible(timeout=30_000)
 

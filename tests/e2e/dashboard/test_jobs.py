@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.e2e.dashboard import past
+from tests.e2e.dashboard import past as pasts
 from tests.e2e.dashboard.conftest import Open, sign_in
 from tests.e2e.dashboard.jobs import make_job, wait_ended
+from tests.e2e.dashboard.past import Past
 from tests.e2e.service import ROOT, Service, environment_of
 
 
@@ -61,7 +62,7 @@ def test_a_job_made_through_the_api_appears_within_two_seconds_and_runs_to_its_e
 
 
 def test_the_empty_list_shows_a_command_that_makes_a_row_appear(browser: Browser, tmp_path: Path) -> None:
-    with past.serve(tmp_path / "home") as empty:
+    with pasts.serve(tmp_path / "home") as empty:
         page = browser.new_context(storage_state=sign_in(browser, empty.url, empty.key)).new_page()
         page.goto(f"{empty.url}/jobs")
         expect(page.get_by_text("No jobs yet")).to_be_visible()
@@ -72,9 +73,8 @@ def test_the_empty_list_shows_a_command_that_makes_a_row_appear(browser: Browser
         page.context.close()
 
 
-def test_filters_stand_in_the_address_and_survive_reload_and_back(service: Service, screen: Open) -> None:
-    wait_ended(service, make_job(service, "filtered"))
-    page = screen("/jobs").page
+def test_filters_stand_in_the_address_and_survive_reload_and_back(past_screen: Open) -> None:
+    page = past_screen("/jobs").page
     page.get_by_role("link", name="succeeded", exact=True).click()
     expect(page).to_have_url(re.compile("status=succeeded"))
     page.get_by_label("Kind").select_option("dpo")
@@ -82,18 +82,17 @@ def test_filters_stand_in_the_address_and_survive_reload_and_back(service: Servi
     page.reload()
     expect(page.get_by_label("Kind")).to_have_value("dpo")
     page.go_back()
-    expect(page.get_by_role("link", name="filtered", exact=True).first).to_be_visible()
+    expect(page.get_by_role("link", name="many-values", exact=True).first).to_be_visible()
 
 
-def test_the_palette_leads_to_a_job_by_the_keyboard_alone(service: Service, screen: Open) -> None:
-    job_id = make_job(service, "palette-target", steps=5)
-    page = screen("/jobs").page
-    expect(page.get_by_role("link", name="palette-target").first).to_be_visible()
+def test_the_palette_leads_to_a_job_by_the_keyboard_alone(past: Past, past_screen: Open) -> None:
+    page = past_screen("/jobs").page
+    expect(page.get_by_role("link", name="many-values").first).to_be_visible()
     page.keyboard.press("Control+k")
-    page.keyboard.type("palette-target")
+    page.keyboard.type("many-values")
     page.keyboard.press("Enter")
-    expect(page).to_have_url(re.compile(f"/jobs/{job_id}"))
-    expect(page.get_by_role("heading", name="palette-target")).to_be_visible()
+    expect(page).to_have_url(re.compile(f"/jobs/{past.runs['many-values']}"))
+    expect(page.get_by_role("heading", name="many-values")).to_be_visible()
 
 
 def test_the_help_lists_the_shortcuts(screen: Open) -> None:
@@ -119,19 +118,17 @@ def test_the_theme_is_the_systems_until_another_is_chosen_and_then_stays(screen:
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 360)])
 def test_the_list_is_sound_in_both_themes_and_on_a_phone(
-    service: Service, screen: Open, shots: Path, theme: str, width: int
+    past_screen: Open, shots: Path, theme: str, width: int
 ) -> None:
-    make_job(service, "sound", steps=5)
-    opened = screen("/jobs", theme, width)
-    expect(opened.page.get_by_role("link", name="sound", exact=True).first).to_be_visible()
+    opened = past_screen("/jobs", theme, width)
+    expect(opened.page.get_by_role("link", name="many-values", exact=True).first).to_be_visible()
     opened.page.screenshot(path=shots / f"jobs-{theme}-{width}.png")
     opened.check()
 
 
-def test_while_the_service_is_away_the_page_says_so_and_dates_what_it_shows(screen: Open, service: Service) -> None:
-    make_job(service, "before-the-storm", steps=5)
-    page = screen("/jobs").page
-    row = page.get_by_role("link", name="before-the-storm", exact=True).first
+def test_while_the_service_is_away_the_page_says_so_and_dates_what_it_shows(past_screen: Open) -> None:
+    page = past_screen("/jobs").page
+    row = page.get_by_role("link", name="many-values", exact=True).first
     expect(row).to_be_visible()
     page.context.set_offline(True)
     banner = page.get_by_role("status")

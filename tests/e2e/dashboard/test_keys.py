@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.e2e.dashboard.conftest import Open, Screen
 from tests.e2e.dashboard.jobs import make_job
+from tests.e2e.dashboard.past import Past
 from tests.e2e.service import Service
 
 
@@ -70,12 +71,12 @@ def test_the_key_that_one_is_signed_in_with_cannot_be_revoked(screen: Open) -> N
 
 
 @pytest.fixture
-def reading(service: Service, browser: Browser) -> Iterator[Screen]:
+def reading(past: Past, browser: Browser) -> Iterator[Screen]:
     """A tab whose user has signed in with a key that only reads."""
-    with service.http() as http:
+    with past.http() as http:
         token = http.post("/v1/keys", json={"name": "reader", "scope": "read"}).json()["token"]
     context = browser.new_context(reduced_motion="reduce")
-    opened = Screen(context.new_page(), service.state()["url"])
+    opened = Screen(context.new_page(), past.url)
     page = opened.open(f"/#key={token}")
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("navigation", name="Pages").wait_for()
@@ -83,8 +84,8 @@ def reading(service: Service, browser: Browser) -> Iterator[Screen]:
     context.close()
 
 
-def test_a_key_that_only_reads_is_not_offered_what_it_may_not_do(service: Service, reading: Screen) -> None:
-    job_id, page = make_job(service, "watched"), reading.page
+def test_a_key_that_only_reads_is_not_offered_what_it_may_not_do(past: Past, reading: Screen) -> None:
+    job_id, page = make_job(past, "watched"), reading.page
     expect(page.get_by_text("this key only reads")).to_be_visible()
     expect(page.get_by_role("link", name="New job")).to_have_count(0)
     reading.open(f"/jobs/{job_id}/metrics")

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.dashboard.conftest import Open
-from tests.e2e.dashboard.jobs import TINY, make_job, show_job, text_file, wait_ended
+from tests.e2e.dashboard.jobs import TINY, Served, make_job, show_job, text_file, wait_ended
+from tests.e2e.dashboard.past import Past
 from tests.e2e.service import Service
 
 
@@ -18,7 +19,7 @@ def address(spec: dict, **more: str) -> str:
     return "/jobs/new?" + "&".join(f"{name}={quote(value)}" for name, value in parts.items())
 
 
-def made(page: Page, service: Service) -> dict:
+def made(page: Page, service: Served) -> dict:
     """The job that the page has just made."""
     page.get_by_role("button", name="Create the job").click()
     expect(page).to_have_url(re.compile(r"/jobs/job-[0-9a-z]+/metrics"))
@@ -37,30 +38,32 @@ def test_a_job_is_made_from_the_form_and_runs(service: Service, screen: Open) ->
     page.get_by_label("packing").uncheck()
     page.reload()
     expect(page.get_by_label("suffix")).to_have_value("by-form")
-    spec = made(page, service)["spec"]
+    job = made(page, service)
+    spec = job["spec"]
     assert (spec["suffix"], spec["model"]["hidden_size"], spec["training_file"]) == ("by-form", 32, file_id)
     assert (spec["hyperparameters"]["max_steps"], spec["hyperparameters"]["packing"]) == (4, False)
+    assert wait_ended(service, job["id"])["status"] == "succeeded"
 
 
-def test_nothing_is_lost_between_form_and_yaml(service: Service, screen: Open) -> None:
+def test_nothing_is_lost_between_form_and_yaml(past: Past, past_screen: Open) -> None:
     spec = {
         "kind": "pretrain",
-        "training_file": text_file(service),
+        "training_file": text_file(past),
         "hyperparameters": {"learning_rate": 0.0001, "max_steps": 7, "packing": False},
         "metadata": {"a: b": "5", "lines": "one\ntwo"},
         "exclude_rows": [3, 17],
         "samples": {"prompts": ["# no comment", "yes"]},
     }
-    page = screen(address(spec)).page
+    page = past_screen(address(spec)).page
     for mode in ("YAML", "Form", "YAML"):
         page.get_by_role("button", name=mode, exact=True).click()
         expect(page.get_by_role("button", name=mode, exact=True)).to_have_attribute("aria-pressed", "true")
-    assert made(page, service)["spec"]["metadata"] == spec["metadata"]
+    assert made(page, past)["spec"]["metadata"] == spec["metadata"]
 
 
-def test_an_error_is_told_at_its_field_which_gets_the_focus(service: Service, screen: Open) -> None:
-    spec = {"kind": "pretrain", "training_file": text_file(service), "hyperparameters": {"weight_decay": 99}}
-    page = screen(address(spec)).page
+def test_an_error_is_told_at_its_field_which_gets_the_focus(past: Past, past_screen: Open) -> None:
+    spec = {"kind": "pretrain", "training_file": text_file(past), "hyperparameters": {"weight_decay": 99}}
+    page = past_screen(address(spec)).page
     page.get_by_role("button", name="Create the job").click()
     field = page.get_by_label("weight_decay")
     expect(field).to_be_focused()
@@ -68,15 +71,15 @@ def test_an_error_is_told_at_its_field_which_gets_the_focus(service: Service, sc
     expect(field).to_have_accessible_description(re.compile("less than or equal to 10"))
 
 
-def test_an_unknown_key_is_told_with_what_was_meant(service: Service, screen: Open) -> None:
-    spec = {"kind": "pretrain", "training_file": text_file(service), "hyperparameters": {"learning_rat": 0.1}}
-    page = screen(address(spec, mode="yaml")).page
+def test_an_unknown_key_is_told_with_what_was_meant(past: Past, past_screen: Open) -> None:
+    spec = {"kind": "pretrain", "training_file": text_file(past), "hyperparameters": {"learning_rat": 0.1}}
+    page = past_screen(address(spec, mode="yaml")).page
     page.get_by_role("button", name="Create the job").click()
     expect(page.get_by_role("alert").filter(has_text="learning_rate").first).to_contain_text("did you mean")
 
 
-def test_what_is_no_yaml_is_told_by_line_and_nothing_is_sent(screen: Open) -> None:
-    page = screen("/jobs/new?mode=yaml").page
+def test_what_is_no_yaml_is_told_by_line_and_nothing_is_sent(past_screen: Open) -> None:
+    page = past_screen("/jobs/new?mode=yaml").page
     page.get_by_label("The job as YAML").fill("kind: sft\nmodel: [tiny\n")
     expect(page.get_by_text(re.compile("Line 3, column 1"))).to_be_visible()
     expect(page.get_by_role("button", name="Create the job")).to_be_disabled()
@@ -98,20 +101,20 @@ def test_what_was_planned_is_what_is_made_until_the_draft_changes(service: Servi
     assert made(page, service)["plan"] is None
 
 
-def test_a_clone_is_prefilled_and_marks_what_differs(service: Service, screen: Open) -> None:
-    job_id = wait_ended(service, make_job(service, "original", steps=3))["id"]
-    page = screen(f"/jobs/{job_id}").page
+def test_a_clone_is_prefilled_and_marks_what_differs(past: Past, past_screen: Open) -> None:
+    job_id = make_job(past, "original", steps=3)
+    page = past_screen(f"/jobs/{job_id}").page
     page.get_by_role("link", name="Clone").click()
     expect(page.get_by_label("suffix")).to_have_value("original")
     page.get_by_label("suffix").fill("copy")
     expect(page.get_by_text("was original")).to_be_visible()
-    first, second = show_job(service, job_id)["spec"], made(page, service)["spec"]
+    first, second = show_job(past, job_id)["spec"], made(page, past)["spec"]
     assert second == {**first, "suffix": "copy"}
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
-def test_the_form_and_the_yaml_are_sound(screen: Open, shots: Path, theme: str, width: int) -> None:
-    opened = screen("/jobs/new", theme, width)
+def test_the_form_and_the_yaml_are_sound(past_screen: Open, shots: Path, theme: str, width: int) -> None:
+    opened = past_screen("/jobs/new", theme, width)
     opened.page.get_by_text("hyperparameters", exact=True).click()
     opened.page.screenshot(path=shots / f"new-job-{theme}-{width}.png", full_page=True)
     opened.check()

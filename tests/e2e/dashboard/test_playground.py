@@ -129,7 +129,7 @@ def test_a_checkpoint_answers_under_its_own_digest(service: Service, screen: Ope
     assert pane(page, "Tuned").locator("[data-digest]").first.get_attribute("data-digest") == saved["digest"]
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280), ("light", 1280), ("dark", 360)])
+@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
 def test_the_playground_is_sound(screen: Open, shots: Path, pair: dict, theme: str, width: int) -> None:
     opened = screen(f"/playground?tuned=spoken/1&max_tokens=8&system={quote('Be brief.')}", theme, width)
     ask(opened.page)

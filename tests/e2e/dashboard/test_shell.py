@@ -7,16 +7,16 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.dashboard.conftest import Open
-from tests.e2e.dashboard.jobs import make_job, wait_ended
-from tests.e2e.service import Service
+from tests.e2e.dashboard.jobs import make_job
+from tests.e2e.dashboard.past import Past
 
 
 def arrived(page: Page) -> Locator:
     return page.get_by_role("heading", level=1)
 
 
-def test_every_shortcut_that_the_help_lists_leads_where_it_says(screen: Open) -> None:
-    page = screen("/workers").page
+def test_every_shortcut_that_the_help_lists_leads_where_it_says(past_screen: Open) -> None:
+    page = past_screen("/workers").page
     expect(arrived(page)).to_be_visible()
     page.keyboard.press("?")
     help_dialog = page.get_by_role("dialog", name="Help")
@@ -38,8 +38,8 @@ def test_every_shortcut_that_the_help_lists_leads_where_it_says(screen: Open) ->
         expect(arrived(page)).to_be_visible()
 
 
-def test_shortcuts_are_letters_where_one_writes(screen: Open) -> None:
-    page = screen("/jobs/new?spec=%7B%22kind%22:%22sft%22%7D").page
+def test_shortcuts_are_letters_where_one_writes(past_screen: Open) -> None:
+    page = past_screen("/jobs/new?spec=%7B%22kind%22:%22sft%22%7D").page
     field = page.get_by_label("suffix")
     field.press_sequentially("gj?n")
     expect(field).to_have_value("gj?n")
@@ -47,9 +47,9 @@ def test_shortcuts_are_letters_where_one_writes(screen: Open) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_the_palette_is_walked_with_the_arrows_and_runs_what_is_chosen(service: Service, screen: Open) -> None:
-    job_id = wait_ended(service, make_job(service, "by-arrows", steps=3))["id"]
-    page = screen("/jobs").page
+def test_the_palette_is_walked_with_the_arrows_and_runs_what_is_chosen(past: Past, past_screen: Open) -> None:
+    job_id = make_job(past, "by-arrows")
+    page = past_screen("/jobs").page
     expect(page.get_by_role("link", name="by-arrows").first).to_be_visible()
     page.keyboard.press("Control+k")
     field = page.get_by_role("combobox", name="Go to a page or a job")
@@ -72,8 +72,8 @@ def test_the_palette_is_walked_with_the_arrows_and_runs_what_is_chosen(service: 
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_everything_of_the_menu_is_reached_by_the_keyboard_on_a_phone(screen: Open) -> None:
-    page = screen("/datasets", width=360).page
+def test_everything_of_the_menu_is_reached_by_the_keyboard_on_a_phone(past_screen: Open) -> None:
+    page = past_screen("/datasets", width=360).page
     page.get_by_role("button", name="Menu").focus()
     page.keyboard.press("Enter")
     page.get_by_role("navigation", name="Pages").get_by_role("link", name="Models").focus()
@@ -84,8 +84,8 @@ def test_everything_of_the_menu_is_reached_by_the_keyboard_on_a_phone(screen: Op
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
-def test_help_and_palette_are_sound(screen: Open, shots: Path, theme: str, width: int) -> None:
-    opened = screen("/workers", theme, width)
+def test_help_and_palette_are_sound(past_screen: Open, shots: Path, theme: str, width: int) -> None:
+    opened = past_screen("/workers", theme, width)
     expect(arrived(opened.page)).to_be_visible()
     for key, name in (("?", "Help"), ("Control+k", "Go to")):
         opened.page.keyboard.press(key)
