@@ -165,7 +165,9 @@ def starts(made: Callable[[Path], Path], saved: Path, place: Path, rounds: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument(
+        "--steps", type=int, default=150, help="of a run; the fewer, the more its ten checkpoints weigh"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="of starts, whose medians are told")
     parser.add_argument("--run", type=Path, help="measure the run in this folder in this process")
     options = parser.parse_args()

@@ -1,6 +1,6 @@
 import { useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { useMemo, useRef } from "react";
+import { useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
 import { type Curve, curveQuery, type Job, jobQuery, jobsQuery, lossOf, nameOf } from "../api/jobs";
 import { Chart, type Series } from "../charts/Chart";
@@ -25,6 +25,8 @@ export interface CompareSearch {
 const route = getRouteApi("/compare");
 const POINTS = 1000;
 const MOST = 20;
+/** Rows of differences until all are asked for: each has a cell for every run, and laying out thousands takes a second. */
+const FIRST_ROWS = 40;
 
 export function ComparePage() {
   const { runs = [] } = route.useSearch();
@@ -201,6 +203,7 @@ function finalOf(job: Job): number | null {
 }
 
 function Differences({ jobs }: { jobs: readonly Job[] }) {
+  const [all, setAll] = useState(false);
   const rows = differences(jobs.map(({ spec }) => spec));
   return (
     <section>
@@ -209,7 +212,7 @@ function Differences({ jobs }: { jobs: readonly Job[] }) {
         <p className="muted">Nothing: their specs are equal.</p>
       ) : (
         <List label="Differences" columns={["Value", ...jobs.map((job) => nameOf(job).slice(0, 40))]}>
-          {rows.map(({ path, values }) => (
+          {rows.slice(0, all ? undefined : FIRST_ROWS).map(({ path, values }) => (
             <tr key={path}>
               <td>{path}</td>
               {values.map((value, index) => (
@@ -221,6 +224,7 @@ function Differences({ jobs }: { jobs: readonly Job[] }) {
           ))}
         </List>
       )}
+      {!all && rows.length > FIRST_ROWS && <Button onClick={() => setAll(true)}>Show all {rows.length}</Button>}
     </section>
   );
 }
