@@ -26,7 +26,7 @@ from tests.servers import S3, Postgres, Server, Valkey, free_port, remove_left_o
 
 LEASE_S = 3.0
 _ALL = 100_000
-_DISK_BYTES = 256 << 20
+_DISK_BYTES = 512 << 20
 _READY_WITHIN_S = 180.0
 _SETTINGS = {
     "low_space_bytes": "1000000",

@@ -190,10 +190,18 @@ def engines(pid: int) -> list[int]:
 def at_work(engine: int, job_id: str = "") -> bool:
     """Whether that engine has its events open, of that job where one is named: it is past its first moments."""
     try:
-        opened = [str(link.readlink()) for link in Path(f"/proc/{engine}/fd").iterdir()]
+        links = [*Path(f"/proc/{engine}/fd").iterdir()]
     except (FileNotFoundError, ProcessLookupError):
         return False
-    return any(path.endswith(".jsonl") and job_id in path for path in opened)
+    return any(path.endswith(".jsonl") and job_id in path for path in map(_opened, links))
+
+
+def _opened(link: Path) -> str:
+    """What a descriptor is open on; one that was closed meanwhile, as of a file just saved, on nothing."""
+    try:
+        return str(link.readlink())
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _command(pid: int) -> str:
