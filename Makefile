@@ -33,7 +33,7 @@ page: $(PAGE) ## Build the dashboard, which the service then shows at /
 # A file's tests stay together, for what they share. A page is held to seconds, so it has the machine to itself.
 test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to end, faults
 	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/e2e/dashboard
-	@$(BIN)/pytest tests/e2e/dashboard
+	@$(MAKE) --no-print-directory e2e
 
 e2e: $(DEV) $(PAGE) ## Try every screen of the dashboard in a headless Chromium against a service with real jobs
 	@$(BIN)/pytest tests/e2e/dashboard

@@ -10,7 +10,7 @@ from engine.parts import FullTuning, TrainingSpec
 from engine.plan import Counts, Effort, Setting, Shape, Work, Workload
 from engine.plan.memory import trained_weights, weights
 from engine.precision import Machine
-from engine.schedule import steps_of
+from engine.schedule import times_due
 
 _SAVED_BYTES = 12
 """Of a weight that learns: itself and its two moments."""
@@ -73,9 +73,9 @@ class Model(NamedTuple):
         shape, setting = self
         work = Work.of(shape, setting)
         rules = spec.checkpoints
-        evaluations = _times(rules.eval_steps, passed.steps) + _AT_EXPORT
+        evaluations = times_due(rules.eval_steps, passed.steps) + _AT_EXPORT
         scored = passed.evaluated.times(evaluations).plus(passed.referred)
-        saved = _times(rules.save_steps, passed.steps) + 1
+        saved = times_due(rules.save_steps, passed.steps) + 1
         trained = trained_weights(shape, setting)
         return Effort(
             flops=work.training(passed.trained) + work.scoring(scored),
@@ -83,9 +83,3 @@ class Model(NamedTuple):
             updates=float(passed.steps) * trained,
             written=float(saved * _SAVED_BYTES * trained + _LOADS * weights(shape, setting)),
         )
-
-
-def _times(every: float | str, steps: int) -> int:
-    """How often something is due that comes every so many steps, and at the end."""
-    assert not isinstance(every, str), "the spec is resolved"
-    return -(-steps // max(1, steps_of(every, steps)))

@@ -17,7 +17,7 @@ from engine.precision import LossScale
 from engine.rowlog import RowLog, RowLoss
 from engine.samples import tell_samples
 from engine.saver import Saver
-from engine.schedule import learning_rate, steps_of
+from engine.schedule import learning_rate, steps_of, times_due
 from engine.scored import RowShares, Sums
 from engine.selection import Selection
 from engine.session import Session
@@ -152,16 +152,10 @@ class Training:
         return self.pace.left_s(
             {
                 "step": self.total_steps - done,
-                "evaluation": self._times_left(rules.eval_steps),
-                "save": self._times_left(rules.save_steps),
+                "evaluation": times_due(rules.eval_steps, self.total_steps, after=done - 1),
+                "save": times_due(rules.save_steps, self.total_steps, after=done - 1),
             }
         )
-
-    def _times_left(self, every: float | str) -> int:
-        """How often what falls due every so many steps, and at the end, is still to come."""
-        assert not isinstance(every, str), "the spec is resolved"
-        steps = steps_of(every, self.total_steps)
-        return self.total_steps // steps - (self.progress.step - 1) // steps + (self.total_steps % steps > 0)
 
     def _gradients(self, batches: list[Batch], count: float, meter: Meter) -> tuple[Sums, list[RowLoss]]:
         """The micro-batches' losses are summed, and divided once by all that they count on all ranks."""

@@ -12,6 +12,13 @@ def steps_of(value: float, total_steps: int) -> int:
     return max(1, round(value * total_steps)) if value > 0 else 0
 
 
+def times_due(every: float | str, total_steps: int, *, after: int = 0) -> int:
+    """How often something is due after that step, short of the last, that comes every so many steps and at the end."""
+    assert not isinstance(every, str), "the spec is resolved"
+    steps = max(1, steps_of(every, total_steps))
+    return -(-total_steps // steps) - after // steps
+
+
 def learning_rate(hyperparameters: Hyperparameters, step: int, total_steps: int) -> float:
     """The rate of the step numbered `step` from 0. Warmup rises linearly; decays end after the last step."""
     peak = hyperparameters.learning_rate

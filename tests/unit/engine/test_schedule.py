@@ -3,7 +3,7 @@
 import pytest
 
 from engine.parts import Hyperparameters
-from engine.schedule import learning_rate, steps_of
+from engine.schedule import learning_rate, steps_of, times_due
 
 
 def rates(kind: str, warmup: float = 0, total: int = 100) -> list[float]:
@@ -59,3 +59,11 @@ def test_wsd_comes_down_in_the_share_or_number_of_steps_asked_for(decay, first_l
     hyper = Hyperparameters(learning_rate=1.0, lr_scheduler_type="wsd", warmup_steps=0, num_decay_steps=decay)
     made = [learning_rate(hyper, step, 100) for step in range(100)]
     assert next(step for step, rate in enumerate(made) if rate < 1) == first_lower
+
+
+@pytest.mark.parametrize("every", [1, 7, 10, 100, 0.1, 0.25])
+def test_times_due_are_those_of_every_so_many_steps_and_of_the_end(every: float):
+    total = 37
+    due = [step for step in range(1, total + 1) if step % steps_of(every, total) == 0 or step == total]
+    for after in range(total):
+        assert times_due(every, total, after=after) == sum(step > after for step in due)
