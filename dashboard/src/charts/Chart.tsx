@@ -33,6 +33,9 @@ export interface ChartProps {
   group?: string;
 }
 
+/** From so many points on a line is a pixel wide: wider it is a band, and takes a browser twenty times as long to draw. */
+const DENSE = 500;
+
 export function Chart(props: ChartProps) {
   const { label, x, series, gaps = [], logX = false, logY = false, xName, height = 260 } = props;
   const box = useRef<HTMLDivElement>(null);
@@ -42,12 +45,14 @@ export function Chart(props: ChartProps) {
   const latest = useRef({ gaps, props });
   latest.current = { gaps, props };
   const data = [x, ...series.map(({ values }) => (logY ? values.map(positive) : values))] as uPlot.AlignedData;
-  const shape = JSON.stringify([series.map(({ name, look, faint, marks }) => [name, look, faint, marks]), logX, logY]);
+  const width = x.length < DENSE || series.some(({ faint }) => faint) ? 1.75 : 1;
+  const lines = series.map(({ name, look, faint, marks }) => [name, look, faint, marks]);
+  const shape = JSON.stringify([lines, width, logX, logY]);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: what the drawing looks like; its data come below
   useEffect(() => {
     const element = box.current!;
-    const made = new uPlot(options(element, latest, height, dark), data, element);
+    const made = new uPlot(options(element, latest, { width, height, dark }), data, element);
     plot.current = made;
     drawn.current = series;
     // A first size is told at once: drawing anew for it would be for nothing.
@@ -75,10 +80,11 @@ export function Chart(props: ChartProps) {
 
 const positive = (value: number | null) => (value !== null && value > 0 ? value : null);
 
+type Drawing = { width: number; height: number; dark: boolean };
 type Latest = { gaps: readonly number[]; props: ChartProps };
 
 /** What may change while the drawing stays is read from `latest` at each drawing. */
-function options(element: HTMLElement, latest: { current: Latest }, height: number, dark: boolean): uPlot.Options {
+function options(element: HTMLElement, latest: { current: Latest }, { width, height, dark }: Drawing): uPlot.Options {
   const { series, logX, logY, xName, yValue = figure, group } = latest.current.props;
   const xValue = (at: number) => latest.current.props.xValue(at);
   const ink = inkOf(dark);
@@ -101,19 +107,24 @@ function options(element: HTMLElement, latest: { current: Latest }, height: numb
     ],
     series: [
       { label: xName, value: (_, at) => (at === null ? "–" : xValue(at)) },
-      ...series.map((one): uPlot.Series => looking(one, dark, yValue)),
+      ...series.map((one): uPlot.Series => looking(one, width, dark, yValue)),
     ],
     hooks: { draw: [(plot) => drawGaps(plot, latest.current, ink.bad)] },
   };
 }
 
-function looking({ name, look, faint, marks }: Series, dark: boolean, yValue: (y: number) => string): uPlot.Series {
+function looking(
+  { name, look, faint, marks }: Series,
+  width: number,
+  dark: boolean,
+  yValue: (y: number) => string,
+): uPlot.Series {
   const { stroke, dash } = lookOf(look, dark);
   return {
     label: name,
     stroke: faint ? `${stroke}59` : stroke,
     dash,
-    width: faint ? 1 : 1.75,
+    width: faint ? 1 : width,
     spanGaps: Boolean(marks),
     points: { show: marks ? true : undefined, size: 5, fill: stroke },
     value: (_, at) => (at === null ? "–" : yValue(at)),

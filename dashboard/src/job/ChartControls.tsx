@@ -1,13 +1,11 @@
-import { useNavigate } from "@tanstack/react-router";
 import { inputClass } from "../parts/Button";
 import css from "./ChartControls.module.css";
+import type { Drawn } from "./drawn";
 import type { JobSearch } from "./search";
 
 /** How the charts are drawn. All of it stands in the address. */
-export function ChartControls({ search, smoothing }: { search: JobSearch; smoothing?: boolean }) {
-  const navigate = useNavigate();
-  const set = (change: JobSearch) =>
-    navigate({ to: ".", search: (before) => ({ ...before, ...change }), replace: true, resetScroll: false });
+export function ChartControls({ drawn, smoothing }: { drawn: Drawn; smoothing?: boolean }) {
+  const { how, change: set } = drawn;
   return (
     <fieldset className={css.controls}>
       <legend className="visually-hidden">How the charts are drawn</legend>
@@ -15,7 +13,7 @@ export function ChartControls({ search, smoothing }: { search: JobSearch; smooth
         Over
         <select
           className={inputClass}
-          value={search.x ?? "step"}
+          value={how.x ?? "step"}
           onChange={({ target }) => set({ x: target.value === "step" ? undefined : (target.value as JobSearch["x"]) })}
         >
           <option value="step">steps</option>
@@ -23,8 +21,8 @@ export function ChartControls({ search, smoothing }: { search: JobSearch; smooth
           <option value="time">time</option>
         </select>
       </label>
-      <Check label="Log x" checked={search.logx} set={(logx) => set({ logx })} />
-      <Check label="Log y" checked={search.logy} set={(logy) => set({ logy })} />
+      <Check label="Log x" checked={how.logx} set={(logx) => set({ logx })} />
+      <Check label="Log y" checked={how.logy} set={(logy) => set({ logy })} />
       {smoothing && (
         <label>
           Smoothing
@@ -33,13 +31,13 @@ export function ChartControls({ search, smoothing }: { search: JobSearch; smooth
             min="0"
             max="0.99"
             step="0.01"
-            value={search.smooth ?? 0}
+            value={how.smooth ?? 0}
             onChange={({ target }) => set({ smooth: Number(target.value) || undefined })}
           />
-          <output>{search.smooth ? search.smooth.toFixed(2) : "off"}</output>
+          <output>{how.smooth ? how.smooth.toFixed(2) : "off"}</output>
         </label>
       )}
-      <Check label="Table" checked={search.table} set={(table) => set({ table })} />
+      <Check label="Table" checked={how.table} set={(table) => set({ table })} />
     </fieldset>
   );
 }

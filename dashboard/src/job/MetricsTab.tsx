@@ -4,6 +4,7 @@ import { evaluationsQuery, type Job } from "../api/jobs";
 import { Empty } from "../parts/Notice";
 import { ChartControls } from "./ChartControls";
 import { CurveCard } from "./CurveCard";
+import { useDrawn } from "./drawn";
 import { picturesOf } from "./figures";
 import css from "./MetricsTab.module.css";
 import { Result } from "./Result";
@@ -13,7 +14,7 @@ const route = getRouteApi("/jobs/$jobId/metrics");
 
 export function MetricsTab() {
   const job = useJob();
-  const search = route.useSearch();
+  const drawn = useDrawn(route.useSearch());
   const { data } = useQuery(evaluationsQuery(job));
   const evaluated = Object.keys(data?.data[0]?.values ?? {});
   const pictures = picturesOf(Object.keys(job.progress), evaluated);
@@ -21,14 +22,14 @@ export function MetricsTab() {
   if (pictures.length === 0) return <NoneYet job={job} />;
   return (
     <>
-      <ChartControls search={search} smoothing />
+      <ChartControls drawn={drawn} smoothing />
       <div className={css.charts}>
         {pictures.map((picture, index) => (
           <CurveCard
             key={picture.title}
             job={job}
             {...picture}
-            search={search}
+            search={drawn.how}
             group={job.id}
             height={index === 0 ? 320 : 200}
           />

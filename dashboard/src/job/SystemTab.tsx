@@ -5,6 +5,7 @@ import { bytes, duration, figure, percent } from "../format";
 import { Empty, Notice } from "../parts/Notice";
 import { ChartControls } from "./ChartControls";
 import { CurveCard } from "./CurveCard";
+import { useDrawn } from "./drawn";
 import css from "./MetricsTab.module.css";
 import { useJob } from "./useJob";
 
@@ -21,7 +22,7 @@ const PICTURES = [
 
 export function SystemTab() {
   const job = useJob();
-  const search = route.useSearch();
+  const drawn = useDrawn(route.useSearch());
   const { data } = useQuery(startedQuery(job));
   const started = data?.data.findLast(({ type }) => type === "started")?.data;
   if (!("tokens_per_s" in job.progress)) {
@@ -30,11 +31,19 @@ export function SystemTab() {
   return (
     <>
       {started && <Machine started={started} />}
-      <ChartControls search={search} />
+      <ChartControls drawn={drawn} />
       <div className={css.charts}>
-        <CurveCard job={job} title="Loss" train="loss" held="eval_loss" search={search} group={job.id} height={220} />
+        <CurveCard
+          job={job}
+          title="Loss"
+          train="loss"
+          held="eval_loss"
+          search={drawn.how}
+          group={job.id}
+          height={220}
+        />
         {PICTURES.map((picture) => (
-          <CurveCard key={picture.title} job={job} {...picture} search={search} group={job.id} height={180} />
+          <CurveCard key={picture.title} job={job} {...picture} search={drawn.how} group={job.id} height={180} />
         ))}
       </div>
     </>
