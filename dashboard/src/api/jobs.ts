@@ -15,7 +15,6 @@ export interface JobsSearch {
 
 /** A change made elsewhere shows within two seconds. */
 const LIVE_MS = 1500;
-/** What has failed may be tried again. */
 const ENDED_MS = 10_000;
 const PAGE = 25;
 
@@ -34,7 +33,9 @@ export function jobQuery(jobId: string) {
   return queryOptions({
     queryKey: ["job", jobId],
     queryFn: ({ signal }) => ask(client.GET("/v1/jobs/{job_id}", { params: { path: { job_id: jobId } }, signal })),
-    refetchInterval: ({ state }) => (state.data && ENDED.has(state.data.status) ? ENDED_MS : LIVE_MS),
+    // What has failed may be tried again, from anywhere.
+    refetchInterval: ({ state }) =>
+      state.data?.status === "succeeded" || state.data?.status === "cancelled" ? ENDED_MS : LIVE_MS,
   });
 }
 
@@ -114,10 +115,11 @@ export function startedQuery(job: Job) {
 
 const EVENTS = 500;
 
-/** Events from the newest backwards. */
-export function earlierEventsQuery(jobId: string, level: JobEvent["level"] | undefined) {
+/** Events from the newest backwards; `since` is what the page's own stream of them begins after. */
+export function earlierEventsQuery(jobId: string, level: JobEvent["level"] | undefined, since: number) {
   return infiniteQueryOptions({
-    queryKey: ["events", jobId, level],
+    queryKey: ["events", jobId, level, since],
+    placeholderData: keepPreviousData,
     queryFn: ({ pageParam, signal }) =>
       ask(
         client.GET("/v1/jobs/{job_id}/events", {
@@ -169,7 +171,7 @@ export function configQuery(jobId: string) {
   });
 }
 
-export type Verb = "cancel" | "pause" | "resume";
+export type Verb = "cancel" | "pause" | "resume" | "retry";
 
 export function orderJob(jobId: string, verb: Verb): Promise<Job> {
   const params = { path: { job_id: jobId } };
@@ -180,6 +182,8 @@ export function orderJob(jobId: string, verb: Verb): Promise<Job> {
       return ask(client.POST("/v1/jobs/{job_id}/pause", { params }));
     case "resume":
       return ask(client.POST("/v1/jobs/{job_id}/resume", { params }));
+    case "retry":
+      return ask(client.POST("/v1/jobs/{job_id}/retry", { params }));
   }
 }
 

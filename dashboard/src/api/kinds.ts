@@ -9,9 +9,12 @@ export const kindsQuery = queryOptions({
   staleTime: Number.POSITIVE_INFINITY,
 });
 
-/** The service checks the spec: it says what is wrong, where, and what was meant. A plan binds the job to what it told. */
-export async function createJob(asked: Record<string, unknown> | { plan_id: string }): Promise<Job> {
-  return post("/v1/jobs", asked);
+/**
+ * The service checks the spec: it says what is wrong, where, and what was meant. A plan binds the job to what it told;
+ * of one intent it makes one job, however often it is asked.
+ */
+export async function createJob(asked: Record<string, unknown> | { plan_id: string }, intent: string): Promise<Job> {
+  return post("/v1/jobs", asked, { "Idempotency-Key": intent });
 }
 
 /** What a job of this spec would come to; nothing is made. */
@@ -19,10 +22,10 @@ export async function planJob(spec: Record<string, unknown>): Promise<Schemas["P
   return post("/v1/jobs?dry_run=true", spec);
 }
 
-async function post(path: string, body: Record<string, unknown>) {
+async function post(path: string, body: Record<string, unknown>, headers?: Record<string, string>) {
   const response = await fetch(path, {
     method: "POST",
-    headers: { "Content-Type": "application/json", ...csrfHeaders() },
+    headers: { "Content-Type": "application/json", ...csrfHeaders(), ...headers },
     body: JSON.stringify(body),
   });
   const told = await response.json();

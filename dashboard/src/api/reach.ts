@@ -17,6 +17,22 @@ export const unreachable = () => become(false);
 /** When the service last answered, in Unix ms: as old is what the page shows. */
 export const lastAnswerAt = () => answeredAt;
 
+const BEAT_MS = 3000;
+const PATIENCE_MS = 4000;
+
+/** Asks whether the service is there whenever nothing else has for a while: many pages ask once and then stand. */
+export function keepAsking(): () => void {
+  const timer = setInterval(async () => {
+    if (document.hidden || Date.now() - answeredAt < BEAT_MS) return;
+    try {
+      become((await fetch("/healthz", { signal: AbortSignal.timeout(PATIENCE_MS) })).ok);
+    } catch {
+      unreachable();
+    }
+  }, BEAT_MS);
+  return () => clearInterval(timer);
+}
+
 function subscribe(listener: () => void) {
   listeners.add(listener);
   return () => listeners.delete(listener);

@@ -10,7 +10,7 @@ import { AXES } from "../job/axis";
 import { Button, inputClass } from "../parts/Button";
 import { Head } from "../parts/Head";
 import { List, numberClass } from "../parts/List";
-import { Empty } from "../parts/Notice";
+import { Empty, Notice } from "../parts/Notice";
 import { useDark } from "../theme";
 import css from "./ComparePage.module.css";
 import { differences } from "./differences";
@@ -33,10 +33,24 @@ export function ComparePage() {
   const asked = useQueries({ queries: runs.slice(0, MOST).map((id) => jobQuery(id)) });
   const jobs = useLastWhole(asked, () => asked.flatMap(({ data }) => data ?? []));
   if (!jobs) return <Head title="Compare" />;
+  const unread = runs.filter((_, index) => asked[index]?.error && !asked[index].data);
   return (
     <>
       <Head title="Compare" />
       <Choice jobs={jobs} />
+      {runs.length > MOST && (
+        <Notice tone="warn">
+          These are the first {MOST} of {runs.length} runs.
+        </Notice>
+      )}
+      {unread.length > 0 && (
+        <Notice tone="warn">
+          <span>
+            Not here, since the service has no such job or did not tell of it: <code>{unread.join(", ")}</code>.
+            {unread.includes(runs[0]!) && jobs.length > 0 && " The baseline was among them; it is now the first below."}
+          </span>
+        </Notice>
+      )}
       {jobs.length === 0 ? (
         <Empty title="No runs chosen">
           <p className="muted">Add jobs above: the first one is the baseline that the others are held against.</p>
@@ -59,12 +73,21 @@ function useLastWhole<T>(asked: readonly { isPending: boolean }[], make: () => T
   return last.current;
 }
 
+/** What a run is called beside others: names that two of them have get the end of their ids. */
+function namesOf(jobs: readonly Job[]): string[] {
+  const names = jobs.map((job) => nameOf(job).slice(0, 60));
+  return names.map((name, index) =>
+    names.indexOf(name) === names.lastIndexOf(name) ? name : `${name} …${jobs[index]!.id.slice(-6)}`,
+  );
+}
+
 function Choice({ jobs }: { jobs: readonly Job[] }) {
   const { runs = [], hidden = [], metric = "loss" } = route.useSearch();
   const navigate = route.useNavigate();
   const dark = useDark();
   const known = useQuery({ ...jobsQuery({}), refetchInterval: false }).data?.data ?? [];
   const set = (change: CompareSearch) => navigate({ search: (before) => ({ ...before, ...change }), replace: true });
+  const names = namesOf(jobs);
   const metrics = [...new Set(jobs.flatMap(({ progress }) => Object.keys(progress)))].sort();
   return (
     <>
@@ -105,7 +128,7 @@ function Choice({ jobs }: { jobs: readonly Job[] }) {
                   set({ hidden: target.checked ? hidden.filter((id) => id !== job.id) : [...hidden, job.id] })
                 }
               />{" "}
-              {nameOf(job).slice(0, 60)}
+              {names[index]}
             </label>
             {index === 0 ? (
               <b>baseline</b>
@@ -115,7 +138,7 @@ function Choice({ jobs }: { jobs: readonly Job[] }) {
               </Button>
             )}
             <Button look="plain" onClick={() => set({ runs: runs.filter((id) => id !== job.id) })}>
-              Remove<span className="visually-hidden"> {nameOf(job).slice(0, 60)}</span>
+              Remove<span className="visually-hidden"> {names[index]}</span>
             </Button>
           </li>
         ))}
@@ -130,8 +153,9 @@ function Curves({ jobs }: { jobs: readonly Job[] }) {
   const curves = useQueries({
     queries: jobs.map((job) => curveQuery(job.id, { metric, split: "train", points: POINTS }, job.last_seq)),
   });
+  const names = namesOf(jobs);
   const shown = jobs.flatMap((job, look) =>
-    hidden.includes(job.id) ? [] : [{ name: nameOf(job).slice(0, 60), look, curve: curves[look]?.data }],
+    hidden.includes(job.id) ? [] : [{ name: names[look]!, look, curve: curves[look]?.data }],
   );
   const key = shown.map(({ name, curve }) => `${name} ${curve?.last_seq ?? ""} ${metric}`).join();
   // biome-ignore lint/correctness/useExhaustiveDependencies: the key says whether anything shown has changed
@@ -164,6 +188,7 @@ function draw(shown: readonly { name: string; look: number; curve: Curve | undef
 
 function Outcome({ jobs }: { jobs: readonly Job[] }) {
   const base = finalOf(jobs[0]!);
+  const names = namesOf(jobs);
   return (
     <section>
       <h2>Outcome</h2>
@@ -177,11 +202,11 @@ function Outcome({ jobs }: { jobs: readonly Job[] }) {
           { number: "Against the baseline" },
         ]}
       >
-        {jobs.map((job) => {
+        {jobs.map((job, index) => {
           const held = finalOf(job);
           return (
             <tr key={job.id}>
-              <td>{nameOf(job).slice(0, 60)}</td>
+              <td>{names[index]}</td>
               <td>{job.status}</td>
               <td className={numberClass}>{lossOf(job) === null ? "–" : figure(lossOf(job))}</td>
               <td className={numberClass}>{held === null ? "–" : figure(held)}</td>
@@ -211,7 +236,7 @@ function Differences({ jobs }: { jobs: readonly Job[] }) {
       {rows.length === 0 ? (
         <p className="muted">Nothing: their specs are equal.</p>
       ) : (
-        <List label="Differences" columns={["Value", ...jobs.map((job) => nameOf(job).slice(0, 40))]}>
+        <List label="Differences" columns={["Value", ...namesOf(jobs)]}>
           {rows.slice(0, all ? undefined : FIRST_ROWS).map(({ path, values }) => (
             <tr key={path}>
               <td>{path}</td>

@@ -1,5 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
+import { Fragment } from "react";
 import { type DataFile, fileQuery } from "../api/files";
 import { modelsQuery } from "../api/models";
 import { kindFor, PREVIEW_ROWS, previewQuery } from "../api/preview";
@@ -67,6 +68,14 @@ function useChosen(file: DataFile | undefined): string | undefined {
   return model ?? (file && kindFor(file) !== "pretrain" ? newest : undefined);
 }
 
+/** Lines that are not trained on say so: nothing of a file is passed over in silence. */
+function Between({ after, before }: { after: number; before: number }) {
+  const [first, last] = [after + 1, before - 1];
+  if (last < first) return null;
+  const lines = first === last ? `Line ${count(first)} is` : `Lines ${count(first)} to ${count(last)} are`;
+  return <p className="muted">{lines} held out for evaluations, or blank.</p>;
+}
+
 /** The file as a job trains on it: what becomes a label, how long rows are, what is cut or left out. */
 function Trained({ file }: { file: DataFile }) {
   const { model, after = 0 } = route.useSearch();
@@ -107,8 +116,11 @@ function Trained({ file }: { file: DataFile }) {
             <span className={css.trained}>Underlined</span> is learnt, the rest is only read.
           </p>
           <div className={css.rows}>
-            {rows.data.rows.map((row) => (
-              <MaskedRow key={row.line} row={row} />
+            {rows.data.rows.map((row, index) => (
+              <Fragment key={row.line}>
+                <Between after={rows.data.rows[index - 1]?.line ?? after} before={row.line} />
+                <MaskedRow row={row} />
+              </Fragment>
             ))}
           </div>
           <p className={css.facts}>

@@ -83,7 +83,7 @@ export function Upload() {
       {refused && file ? (
         <Faults refusal={refused} file={file} again={take} />
       ) : (
-        upload.error && <Failure error={upload.error} />
+        upload.error && <Failure error={upload.error} asked />
       )}
     </section>
   );
@@ -146,16 +146,18 @@ function FaultLine({ fault, file }: { fault: Fault; file: File }) {
   );
 }
 
+/** The service counts characters, which are one or two of what a string here is made of. */
 function Excerpt({ row, column }: { row: string; column: number }) {
+  const told = Array.from(row);
   const at = column - 1;
   const start = Math.max(0, at - AROUND);
   return (
     <pre className={css.excerpt}>
       {start > 0 && "… "}
-      {row.slice(start, at)}
-      <mark>{row[at] ?? "end of the line"}</mark>
-      {row.slice(at + 1, at + AROUND)}
-      {row.length > at + AROUND && " …"}
+      {told.slice(start, at)}
+      <mark>{told[at] ?? "end of the line"}</mark>
+      {told.slice(at + 1, at + AROUND)}
+      {told.length > at + AROUND && " …"}
     </pre>
   );
 }

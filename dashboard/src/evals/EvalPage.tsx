@@ -3,6 +3,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import type { Only } from "../api/evals";
 import { ENDED, type Job, jobQuery, modelOf, nameOf } from "../api/jobs";
 import { count, figure } from "../format";
+import { masked } from "../job/mask";
 import { Head } from "../parts/Head";
 import { List, numberClass } from "../parts/List";
 import { Failure, Notice } from "../parts/Notice";
@@ -53,7 +54,7 @@ export function EvalPage() {
           the job
         </Link>
       </p>
-      {job.error && <Notice tone="bad">{[job.error.message, job.error.mend].filter(Boolean).join(" ")}</Notice>}
+      {job.error && <Notice tone="bad">{masked([job.error.message, job.error.mend].filter(Boolean).join(" "))}</Notice>}
       {!job.result && !ENDED.has(job.status) && <Notice>Its figures appear here when it has succeeded.</Notice>}
       {job.result && (
         <div className={css.parts}>

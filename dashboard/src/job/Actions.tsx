@@ -31,11 +31,22 @@ export function Actions({ job }: { job: Job }) {
     </>
   );
   if (!may) return null;
+  if (job.status === "failed") {
+    return (
+      <>
+        {error && <Failure error={error} asked />}
+        <Button disabled={isPending} onClick={() => mutate("retry")}>
+          Retry
+        </Button>
+        {clone}
+      </>
+    );
+  }
   if (ENDED.has(job.status) || job.cancel_requested) return clone;
   const paused = job.status === "paused" || job.status === "pausing";
   return (
     <>
-      {error && <Failure error={error} />}
+      {error && <Failure error={error} asked />}
       <Button disabled={isPending} onClick={() => mutate(paused ? "resume" : "pause")}>
         {paused ? "Resume" : "Pause"}
       </Button>
@@ -66,7 +77,7 @@ function CancelDialog({ job, onClose }: { job: Job; onClose: () => void }) {
           <b>{nameOf(job).slice(0, 200)}</b> stops at the worker's next heartbeat and does not go on. Its checkpoints
           are kept. To go on later, pause it instead.
         </p>
-        {error && <Failure error={error} />}
+        {error && <Failure error={error} asked />}
         <div className={css.actions}>
           <Button onClick={onClose}>Keep it</Button>
           <Button look="primary" disabled={isPending} onClick={() => mutate("cancel")}>

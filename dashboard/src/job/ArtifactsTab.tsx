@@ -7,14 +7,18 @@ import { Button, buttonClass } from "../parts/Button";
 import { Command, Copy } from "../parts/Command";
 import { Dialog } from "../parts/Dialog";
 import { Icon } from "../parts/Icon";
-import { Empty } from "../parts/Notice";
+import { Empty, Failure } from "../parts/Notice";
 import css from "./ArtifactsTab.module.css";
 import { useJob } from "./useJob";
 
 export function ArtifactsTab() {
   const job = useJob();
-  const checkpoints = useQuery(checkpointsQuery(job.id)).data?.data ?? [];
-  const made = useQuery(madeQuery(job)).data ?? [];
+  const saved = useQuery(checkpointsQuery(job.id));
+  const results = useQuery(madeQuery(job));
+  const [checkpoints, made] = [saved.data?.data ?? [], results.data ?? []];
+  const error = saved.error ?? results.error;
+  if (error && !saved.data) return <Failure error={error} />;
+  if (saved.isPending || results.isLoading) return <p className="muted">…</p>;
   if (checkpoints.length === 0 && made.length === 0) {
     return (
       <Empty title="Nothing has been saved yet">
@@ -56,8 +60,14 @@ function Checkpoints({ job, checkpoints }: { job: Job; checkpoints: readonly Art
     <section>
       <h2>Checkpoints</h2>
       <p className="muted">
-        Best is the {rule.greater ? "highest" : "lowest"} <code>{rule.metric}</code>; it is what the job exports. The
-        job keeps{" "}
+        {best ? (
+          <>
+            Best is the {rule.greater ? "highest" : "lowest"} <code>{rule.metric}</code>; it is what the job exports.
+          </>
+        ) : (
+          <>Without evaluations none is the best: the job exports the last.</>
+        )}{" "}
+        The job keeps{" "}
         {String((job.spec.checkpoints as { save_total_limit?: number } | undefined)?.save_total_limit ?? "the newest")}{" "}
         and removes older ones.
       </p>
@@ -81,11 +91,11 @@ function Table({ artifacts, best, last, rule = { metric: "eval_loss", greater: f
   const [shown, setShown] = useState<Artifact | null>(null);
   return (
     // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
-    <section className={css.scroll} tabIndex={0} aria-label={best ? "Checkpoints" : "Results"}>
+    <section className={css.scroll} tabIndex={0} aria-label={last ? "Checkpoints" : "Results"}>
       <table className={css.table}>
         <thead>
           <tr>
-            <th scope="col">{best ? "Step" : "Name"}</th>
+            <th scope="col">{last ? "Step" : "Name"}</th>
             <th scope="col">{rule.metric}</th>
             <th scope="col">Size</th>
             <th scope="col">Saved</th>

@@ -56,6 +56,7 @@ export function CurveCard({ job, title, train = "", held = "", search, group, va
       )}
       {gaps.length > 0 && (
         <Notice tone="warn">
+          {trained!.step.length < trained!.total && "At least "}
           {count(gaps.length)} {gaps.length === 1 ? "figure was" : "figures were"} not finite (NaN or infinite), the
           first at step {count(trained!.step[gaps[0]!]!)}: marked × above.
         </Notice>

@@ -6,7 +6,7 @@ import { clock, moment } from "../format";
 import { Button, inputClass } from "../parts/Button";
 import { Empty, Failure } from "../parts/Notice";
 import css from "./EventsTab.module.css";
-import { useRecords } from "./live";
+import { useRecords, useSince } from "./live";
 import { masked } from "./mask";
 import type { StreamedEvent, StreamRecord } from "./tail";
 import { useJob } from "./useJob";
@@ -19,7 +19,7 @@ export function EventsTab() {
   const job = useJob();
   const { level, line, follow } = route.useSearch();
   const records = useRecords();
-  const earlier = useInfiniteQuery(earlierEventsQuery(job.id, level));
+  const earlier = useInfiniteQuery(earlierEventsQuery(job.id, level, useSince()));
   const told = earlier.data?.pages.flatMap(({ data }) => data).reverse() ?? [];
   const lines = withNews(told, records, level);
   const end = useRef<HTMLDivElement>(null);

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, Outlet } from "@tanstack/react-router";
-import { ENDED, type Job, jobQuery, modelOf, nameOf } from "../api/jobs";
+import { ENDED, firstErrorQuery, type Job, jobQuery, modelOf, nameOf } from "../api/jobs";
 import { count } from "../format";
 import { Ago } from "../parts/Ago";
 import { Bar } from "../parts/Bar";
@@ -78,7 +78,7 @@ function Header({ job }: { job: Job }) {
         {job.attempt > 1 && <span>attempt {job.attempt}</span>}
       </p>
       <p className={css.sentence}>{sentence(job)}</p>
-      {job.error && <JobError error={job.error} />}
+      {job.error && <JobError job={job} error={job.error} />}
       {!ENDED.has(job.status) && <Steps job={job} />}
     </header>
   );
@@ -97,12 +97,18 @@ function Steps({ job }: { job: Job }) {
   );
 }
 
-function JobError({ error }: { error: NonNullable<Job["error"]> }) {
+function JobError({ job, error }: { job: Job; error: NonNullable<Job["error"]> }) {
+  const first = useQuery(firstErrorQuery(job)).data?.data[0];
   return (
     <Notice tone="bad">
       <b>{error.code ?? error.class}</b>
       <span>{masked(error.message ?? "")}</span>
       {error.mend && <span>{error.mend}</span>}
+      {first && (
+        <Link to="/jobs/$jobId/events" params={{ jobId: job.id }} search={{ line: first.seq }}>
+          Where it began
+        </Link>
+      )}
     </Notice>
   );
 }

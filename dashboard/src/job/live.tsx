@@ -37,9 +37,15 @@ export function useRecords(): readonly StreamRecord[] {
   return useSyncExternalStore(tail.subscribe, () => tail.records);
 }
 
+/** The last record that `useRecords` no longer has, or never had: up to it the service has to be asked. */
+export function useSince(): number {
+  const tail = useTail();
+  return useSyncExternalStore(tail.subscribe, () => tail.since);
+}
+
 /** A curve of a job, as long as the job has become by now. */
 export function useCurve(jobId: string, wanted: CurveWanted): Curve | undefined {
-  const { since } = useTail();
+  const since = useSince();
   const records = useRecords();
   const { data } = useQuery({ ...curveQuery(jobId, wanted, since), enabled: Boolean(wanted.metric) });
   return useMemo(() => data && extend(data, records, wanted.smoothing ?? 0), [data, records, wanted.smoothing]);

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, useRouter } from "@tanstack/react-router";
 import { type Job, jobsQuery, type Status } from "../api/jobs";
+import { kindsQuery } from "../api/kinds";
 import { useMay } from "../api/session";
 import { Button, buttonClass, inputClass } from "../parts/Button";
 import { Head } from "../parts/Head";
@@ -10,8 +11,16 @@ import { Guide } from "../start/Guide";
 import { JobRow } from "./JobRow";
 import css from "./JobsPage.module.css";
 
-const STATUSES: readonly Status[] = ["queued", "preparing", "running", "paused", "succeeded", "failed", "cancelled"];
-const KINDS = ["pretrain", "sft", "dpo", "eval"];
+const STATUSES: readonly Status[] = [
+  "queued",
+  "preparing",
+  "running",
+  "pausing",
+  "paused",
+  "succeeded",
+  "failed",
+  "cancelled",
+];
 /** So many jobs at most, and the way from nothing to a tuned model is still shown above them. */
 const FEW = 3;
 const route = getRouteApi("/jobs");
@@ -41,6 +50,7 @@ export function JobsPage() {
 
 function Filters() {
   const { status, kind } = route.useSearch();
+  const kinds = useQuery(kindsQuery).data?.data ?? [];
   const navigate = route.useNavigate();
   return (
     <div className={css.filters}>
@@ -64,8 +74,8 @@ function Filters() {
           onChange={(event) => navigate({ search: { status, kind: event.target.value || undefined } })}
         >
           <option value="">all</option>
-          {KINDS.map((name) => (
-            <option key={name}>{name}</option>
+          {kinds.map(({ id }) => (
+            <option key={id}>{id}</option>
           ))}
         </select>
       </label>

@@ -112,7 +112,7 @@ function RevokeDialog({ shown, onClose }: { shown: Key; onClose: () => void }) {
           Whatever uses <b>{shown.name}</b> (<code>{shown.prefix}…</code>) is refused from now on, and nothing brings
           the key back.
         </p>
-        {error && <Failure error={error} />}
+        {error && <Failure error={error} asked />}
         <div className={css.row}>
           <Button onClick={onClose}>Keep it</Button>
           <Button look="primary" disabled={isPending} onClick={() => mutate()}>

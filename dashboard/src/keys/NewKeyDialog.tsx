@@ -77,7 +77,7 @@ export function NewKeyDialog({ onClose }: { onClose: () => void }) {
               ))}
             </select>
           </label>
-          {error && <Failure error={error} />}
+          {error && <Failure error={error} asked />}
           <div className={css.row}>
             <Button look="primary" type="submit" disabled={isPending}>
               Make the key

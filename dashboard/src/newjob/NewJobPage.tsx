@@ -28,13 +28,14 @@ export function NewJobPage() {
   const { spec, mode, from } = route.useSearch();
   const navigate = useNavigate();
   const kinds = useQuery(kindsQuery);
-  const original = useOriginal(from);
+  const [original, unknown] = useOriginal(from);
   const draft = spec ?? original ?? { kind: "sft" };
   const kind = kinds.data?.data.find(({ id }) => id === draft.kind);
   const [broken, setBroken] = useState(false);
   const may = useMay("write");
+  const intent = useIntent(draft);
   const submission = useMutation({
-    mutationFn: createJob,
+    mutationFn: (asked: Part) => createJob(asked, intent),
     onSuccess: (job) => navigate({ to: "/jobs/$jobId/metrics", params: { jobId: job.id } }),
   });
   const dryRun = useMutation({ mutationFn: planJob, onMutate: () => submission.reset() });
@@ -46,29 +47,34 @@ export function NewJobPage() {
   function change(next: Part) {
     navigate({ to: "/jobs/new", search: { spec: next, mode, from }, replace: true, resetScroll: false });
   }
-  if (!kinds.data || (from && !original)) return kinds.error && <Failure error={kinds.error} />;
+  const unread = kinds.error ?? unknown;
+  if (!kinds.data || (from && !original)) return unread && <Failure error={unread} />;
   return (
     <>
       <Head title={from ? "Clone of a job" : "New job"} />
       <div className={css.bar}>
-        <label>
-          Kind{" "}
-          <select
-            className={inputClass}
-            value={String(draft.kind ?? "")}
-            onChange={({ target }) => change(withValue(draft, "kind", target.value))}
-          >
-            {kinds.data.data.map(({ id }) => (
-              <option key={id}>{id}</option>
-            ))}
-          </select>
-        </label>
+        {mode !== "yaml" && (
+          <label>
+            Kind{" "}
+            <select
+              className={inputClass}
+              value={String(draft.kind ?? "")}
+              onChange={({ target }) => change(withValue(draft, "kind", target.value))}
+            >
+              {kinds.data.data.map(({ id }) => (
+                <option key={id}>{id}</option>
+              ))}
+            </select>
+          </label>
+        )}
         <span className="muted">{kind?.description.split("\n")[0]}</span>
         <fieldset className={css.modes} style={{ border: 0, padding: 0 }}>
           <legend className="visually-hidden">Write the job as</legend>
           {(["form", "yaml"] as const).map((name) => (
             <Button
               key={name}
+              disabled={broken}
+              title={broken ? "Mend the YAML first" : undefined}
               aria-pressed={name === (mode ?? "form")}
               look={name === (mode ?? "form") ? undefined : "plain"}
               onClick={() =>
@@ -95,7 +101,7 @@ export function NewJobPage() {
           <Notice tone="warn">There is no kind {JSON.stringify(draft.kind)}; choose one above.</Notice>
         )}
         {!may && <Notice>This takes a key whose scope is write; the one that you are signed in with reads.</Notice>}
-        {error && <Failure error={error} />}
+        {error && <Failure error={error} asked />}
         {plan && <PlanCard plan={plan} />}
         <div className={css.submit}>
           <Button look="primary" type="submit" disabled={submission.isPending || broken || !may}>
@@ -110,14 +116,22 @@ export function NewJobPage() {
   );
 }
 
+/** The same as often as the same draft is sent: a job whose answer was lost is not made twice. */
+function useIntent(draft: Part): string {
+  const asked = JSON.stringify(draft);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another draft is another intent
+  return useMemo(() => crypto.getRandomValues(new Uint32Array(4)).join("-"), [asked]);
+}
+
 /** What was asked for in the job that is cloned: its set values, without defaults and what `auto` stood for. */
-function useOriginal(from: string | undefined): Part | undefined {
-  const { data } = useQuery({ ...configQuery(from ?? ""), enabled: Boolean(from) });
-  return useMemo(() => {
+function useOriginal(from: string | undefined): [Part | undefined, Error | null] {
+  const { data, error } = useQuery({ ...configQuery(from ?? ""), enabled: Boolean(from) });
+  const original = useMemo(() => {
     if (!data) return undefined;
     const set = Object.entries(data.origins).filter(([, origin]) => origin === "set");
     return set.reduce<Part>((draft, [path]) => withValue(draft, path, valueAt(data.spec, path)), {});
   }, [data]);
+  return [original, error];
 }
 
 function faultsOf(error: Error | null): readonly Fault[] {

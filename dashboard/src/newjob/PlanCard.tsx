@@ -1,5 +1,5 @@
 import type { Schemas } from "../api/client";
-import { bytes, count, duration, percent } from "../format";
+import { bytes, count, duration, figure, percent } from "../format";
 import { Notice } from "../parts/Notice";
 import css from "./NewJobPage.module.css";
 import { writeValue } from "./yaml";
@@ -16,6 +16,7 @@ export function PlanCard({ plan }: { plan: Plan }) {
       "Memory",
       plan.memory ? bytes(plan.memory.total) + (plan.room_bytes ? ` of ${bytes(plan.room_bytes)}` : "") : "not known",
     ],
+    ...priceOf(plan),
     ["Rows", plan.packing_efficiency < 1 ? `filled to ${percent(plan.packing_efficiency)}` : "filled whole"],
   ];
   return (
@@ -38,6 +39,14 @@ export function PlanCard({ plan }: { plan: Plan }) {
       {plan.unplanned && <p className="muted">{plan.unplanned}</p>}
     </section>
   );
+}
+
+/** What it costs and emits, where the operator has set prices. */
+function priceOf({ cost, co2e_g }: Plan): [string, string][] {
+  const told: [string, string][] = [];
+  if (cost) told.push(["Cost", `${cost.low.toFixed(2)} to ${cost.high.toFixed(2)} ${cost.currency}`]);
+  if (co2e_g !== null) told.push(["CO₂e", co2e_g < 1000 ? `${figure(co2e_g)} g` : `${figure(co2e_g / 1000)} kg`]);
+  return told;
 }
 
 function Mend({ mend }: { mend: Schemas["Mend"] }) {

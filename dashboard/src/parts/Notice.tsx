@@ -23,9 +23,9 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
   );
 }
 
-/** What went wrong, in the service's own words. */
-export function Failure({ error }: { error: Error }) {
-  const told =
-    error instanceof Refusal ? error.message : "The service does not answer. This page tries again by itself.";
-  return <Notice tone="bad">{told}</Notice>;
+/** What went wrong, in the service's own words. What a person asked for, the page does not ask for again by itself. */
+export function Failure({ error, asked }: { error: Error; asked?: boolean }) {
+  if (error instanceof Refusal) return <Notice tone="bad">{error.message}</Notice>;
+  const next = asked ? "Try again when it is back." : "This page tries again by itself.";
+  return <Notice tone="bad">The service does not answer. {next}</Notice>;
 }

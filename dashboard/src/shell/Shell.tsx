@@ -1,6 +1,7 @@
+import { useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import { useEffect, useState } from "react";
-import { lastAnswerAt, useReach } from "../api/reach";
+import { keepAsking, lastAnswerAt, useReach } from "../api/reach";
 import { type Session, signOut, useMay } from "../api/session";
 import { clock } from "../format";
 import { Button } from "../parts/Button";
@@ -102,6 +103,11 @@ function Who({ session }: { session: Session }) {
 /** The service is away: what stands on the page is as old as its last answer. */
 function Offline() {
   const answers = useReach();
+  const queries = useQueryClient();
+  useEffect(keepAsking, []);
+  useEffect(() => {
+    if (!answers) return () => void queries.invalidateQueries(); // back again: all that stands here is asked for anew
+  }, [answers, queries]);
   if (answers) return null;
   return (
     <div className={css.banner} role="status">

@@ -46,7 +46,7 @@ export function SignIn({ given }: { given: string | undefined }) {
             autoFocus
           />
         </div>
-        {error && <Failure error={error} />}
+        {error && <Failure error={error} asked />}
         <Button look="primary" type="submit" disabled={isPending}>
           Sign in
         </Button>

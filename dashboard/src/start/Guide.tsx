@@ -126,7 +126,7 @@ function Take({ sample, word, model }: { sample: Sample; word: string; model?: s
         {isPending ? "Uploading …" : word}
       </Button>
       <span className="muted">{sample.about}</span>
-      {error && <Failure error={error} />}
+      {error && <Failure error={error} asked />}
     </>
   );
 }
