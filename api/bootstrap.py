@@ -1,12 +1,14 @@
 """`python -m api.bootstrap --key-file PATH`: a database at its newest schema, a project, and a key to begin with."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from api.private import write_private
 from api.settings import ApiSettings, make_secret
 from api.signing import Signer
 from db import keys, migrate, projects
+from db.backup import CUT
 from db.scopes import Scope
 from db.session import Database
 from db.settings import StorageSettings
@@ -19,11 +21,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m api.bootstrap", description=__doc__)
     parser.add_argument("--key-file", type=Path, required=True, help="where the key is written, with mode 0600")
     arguments = parser.parse_args()
-    bootstrap(ApiSettings(), StorageSettings(), arguments.key_file)
+    try:
+        bootstrap(ApiSettings(), StorageSettings(), arguments.key_file)
+    except ValueError as error:
+        sys.exit(str(error))
 
 
 def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -> None:
-    """Migrate, and make the project and a key unless the key file holds one that works."""
+    """Migrate, and make the project and a key unless the key file holds one that works.
+
+    Raises:
+        ValueError: something that was there is not; what is said tells how to mend that.
+    """
+    if (storage.home / CUT).exists():
+        raise ValueError(f"a restore into {storage.home} was cut short: run `trainyard restore` again")
     storage.home.mkdir(parents=True, exist_ok=True)
     secret = make_secret(settings, storage.home)
     Signer(storage.home).make()

@@ -62,6 +62,12 @@ def _service() -> str:
     return f"{service_url()} answers and takes the key"
 
 
+def _owned() -> str:
+    if not (home_dir() / "secret").exists():
+        return "nothing is stored yet"
+    return of_storage("db.installation", "show")
+
+
 def _stored() -> str:
     if not (home_dir() / "secret").exists():
         return "nothing is stored yet"
@@ -75,18 +81,26 @@ _CHECKS: dict[str, Callable[[], str]] = {
     "disk": _space,
     "key": _key,
     "service": _service,
+    "blobs": _owned,
     "storage": _stored,
 }
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Leave out what reads everything that is stored.")
+@click.option(
+    "--take-over",
+    is_flag=True,
+    help="First make the blob store this service's own: after a restore, once the other one is gone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(quick: bool, as_json: bool) -> int:
-    """Check Python, engine, broker, disk, key, service, and every stored file against its sha256.
+def doctor(quick: bool, take_over: bool, as_json: bool) -> int:
+    """Check Python, engine, broker, disk, key, service, whose the blobs are, and every stored file against its sha256.
 
     Exit code 1 when something is amiss.
     """
+    if take_over:
+        of_storage("db.installation", "take-over")
     found: list[dict[str, Any]] = []
     for name, look in _CHECKS.items():
         if quick and look is _stored:

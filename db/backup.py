@@ -9,7 +9,6 @@ import os
 import shutil
 import sqlite3
 import sys
-import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, func, insert, make_url, select, text
 
-from db import migrate, references
+from db import installation, migrate, projects, references
 from db.blobs import BlobStore
 from db.models import Row
 from db.session import Database, engine_for
@@ -25,7 +24,11 @@ from db.settings import StorageSettings
 
 _DATABASE, _BLOBS, _TOLD = "trainyard.db", "blobs", "backup.json"
 _SECRETS = ("secret", "signing-key")
+_ENDINGS = ("", "-wal", "-shm", "-journal")
+"""Of the files of a SQLite database."""
 _ROWS_AT_ONCE = 5000
+CUT = "restoring"
+"""A file in a home that is being restored. While it is there nothing starts, and the restore can be run again."""
 
 
 def save(settings: StorageSettings, folder: Path) -> dict[str, Any]:
@@ -67,29 +70,51 @@ def save(settings: StorageSettings, folder: Path) -> dict[str, Any]:
 def restore(settings: StorageSettings, folder: Path) -> dict[str, Any]:
     """Bring a backup back, to the newest schema; what it held. Jobs that ran then are queued again by the reaper.
 
+    One that is cut short leaves a home that does not start, and can be run again.
+
     Raises:
         ValueError: the folder holds no backup, or the home or the database is in use.
     """
     if not (folder / _TOLD).exists():
         raise ValueError(f"{folder} holds no finished backup: there is no {_TOLD}")
     told = json.loads((folder / _TOLD).read_text())
-    _require_empty(settings.home, "a backup is restored into an empty home; set TRAINYARD_HOME to another")
-    _require_new(settings.database_url)
+    cut = settings.home / CUT
+    if not cut.exists():
+        _require_empty(settings.home, "a backup is restored into an empty home; set TRAINYARD_HOME to another")
+    _require_new(settings.database_url, again=cut.exists())
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if _is_sqlite(settings.database_url):
-        _copy_to_newest(folder / _DATABASE, _path(settings.database_url))
-    else:
-        with tempfile.TemporaryDirectory(dir=settings.home) as own:
-            newest = Path(own) / _DATABASE
-            _copy_to_newest(folder / _DATABASE, newest)
-            migrate.upgrade(settings.database_url)
-            _copy_rows(f"sqlite:///{newest}", settings.database_url)
+    cut.touch(mode=0o600)
+    # The database last: without it the rest is nothing, and with it nothing may be missing.
+    target = _path(settings.database_url) if _is_sqlite(settings.database_url) else settings.home / _DATABASE
+    newest = target.with_name(f"{target.name}.part")
+    _copy_to_newest(folder / _DATABASE, newest)
+    saved_id = _take_name(newest)
     for secret in _SECRETS:
         if (folder / secret).exists():
             shutil.copy(folder / secret, settings.home / secret)
     if told["blobs_in"] == _BLOBS:
-        _bring_back_blobs(settings, BlobStore(folder / _BLOBS, low_space_bytes=0), _named(settings.database_url))
+        _bring_back_blobs(settings, BlobStore(folder / _BLOBS, low_space_bytes=0), _named(f"sqlite:///{newest}"))
+    else:
+        settings.open_blobs(low_space_bytes=0).claim(saved_id)  # the one that was saved may be alive
+    os.sync()
+    if _is_sqlite(settings.database_url):
+        newest.replace(target)
+    else:
+        migrate.upgrade(settings.database_url)
+        _copy_rows(f"sqlite:///{newest}", settings.database_url)
+        newest.unlink()
+    cut.unlink()
+    os.sync()
     return told
+
+
+def _take_name(path: Path) -> str:
+    """Take from a saved database which installation it was: where it is restored it is another."""
+    opened = Database(f"sqlite:///{path}")
+    with opened.write() as s:
+        name = installation.forget(s)
+    opened.close()
+    return name
 
 
 def _bring_back_blobs(settings: StorageSettings, saved: BlobStore, named: set[str]) -> None:
@@ -106,16 +131,27 @@ def _require_empty(folder: Path, rule: str) -> None:
         raise ValueError(f"{folder} is not empty: {rule}")
 
 
-def _require_new(url: str) -> None:
-    """Raises ValueError: the database is there already. SQLite would apply an old log to whatever file it finds."""
+def _require_new(url: str, *, again: bool) -> None:
+    """Raises ValueError: the database is there already. SQLite would apply an old log to whatever file it finds.
+
+    Its tables alone may be there from a restore that was cut short.
+    """
     if not _is_sqlite(url):
-        if migrate.current(url) is not None:
+        if migrate.current(url) is not None and not (again and _is_empty(url)):
             raise ValueError("the database has tables already; create an empty one for the backup")
         return
-    for ending in ("", "-wal", "-shm", "-journal"):
+    for ending in _ENDINGS:
         file = f"{_path(url)}{ending}"
         if Path(file).exists():
             raise ValueError(f"{file} is there already; set TRAINYARD_DATABASE_URL to a new database for the backup")
+
+
+def _is_empty(url: str) -> bool:
+    opened = Database(url)
+    with opened.read() as s:
+        there = projects.list_all(s)
+    opened.close()
+    return not there
 
 
 def _path(url: str) -> Path:
@@ -135,6 +171,8 @@ def _copy_sqlite(url: str, target: Path) -> None:
 def _copy_to_newest(saved: Path, target: Path) -> None:
     """Of a SQLite database, at whatever revision, a copy at the newest."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    for ending in _ENDINGS:  # of a copy that was cut short
+        Path(f"{target}{ending}").unlink(missing_ok=True)
     shutil.copy(saved, target)
     migrate.upgrade(f"sqlite:///{target}")
 
@@ -196,10 +234,14 @@ def _link_blobs(named: set[str], source: BlobStore, folder: Path) -> None:
     for sha256 in sorted(named):
         path = target.path(sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
+        part = target.root / "tmp" / sha256
+        part.unlink(missing_ok=True)
         try:
-            source.link_to(sha256, path)
+            source.link_to(sha256, part)
         except FileNotFoundError as error:
             raise ValueError(f"{sha256} is not stored, and the database names it: see `trainyard doctor`") from error
+        part.replace(path)
+        part.unlink(missing_ok=True)  # it stays where both are one file already
 
 
 def main(arguments: list[str]) -> int:

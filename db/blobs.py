@@ -43,6 +43,7 @@ class BlobStore:
         self.root = root
         self.low_space_bytes = low_space_bytes
         self._tmp = root / "tmp"
+        self._owner = root / "owner"
         self._tmp.mkdir(parents=True, exist_ok=True)
 
     def put_file(self, path: Path) -> Blob:
@@ -154,6 +155,33 @@ class BlobStore:
                 return False
             path.unlink()
             return True
+
+    def claim(self, installation_id: str) -> str:
+        """Have the store belong to this installation, if it belongs to none yet; the one that it belongs to now."""
+        if (owner := self._read_owner()) is not None:
+            return owner
+        self._write_owner(installation_id, anew=False)
+        return self._read_owner() or installation_id
+
+    def take_over(self, installation_id: str) -> None:
+        """Have the store belong to this installation, whosever it was."""
+        self._write_owner(installation_id, anew=True)
+
+    def _read_owner(self) -> str | None:
+        return self._owner.read_text() if self._owner.exists() else None
+
+    def _write_owner(self, installation_id: str, *, anew: bool) -> None:
+        part = self._tmp / new_id(str(os.getpid()))
+        with part.open("x") as file:
+            file.write(installation_id)
+            file.flush()
+            os.fsync(file.fileno())
+        with self._turn(fcntl.LOCK_EX):
+            if anew or not self._owner.exists():
+                part.replace(self._owner)
+            else:
+                part.unlink()
+        _sync_folder(self.root)
 
     @contextmanager
     def _turn(self, kind: int) -> Iterator[None]:

@@ -4,13 +4,13 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
 import obstore
-from obstore.exceptions import BaseError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from db.blobs import CHUNK_BYTES, BlobStore, is_sha256
@@ -91,6 +91,17 @@ class Bucket(BlobStore):
             obstore.delete(self._store, self._key(sha256))
         return True
 
+    def _read_owner(self) -> str | None:
+        try:
+            with _told_apart():
+                return bytes(obstore.get(self._store, self._owner.name).bytes()).decode()
+        except FileNotFoundError:
+            return None
+
+    def _write_owner(self, installation_id: str, *, anew: bool) -> None:
+        with suppress(AlreadyExistsError), _told_apart():
+            obstore.put(self._store, self._owner.name, installation_id.encode(), mode="overwrite" if anew else "create")
+
     def _key(self, sha256: str) -> str:
         return self.path(sha256).relative_to(self.root).as_posix()
 
@@ -146,5 +157,7 @@ def _told_apart() -> Iterator[None]:
     """Tell a bucket that is away from a blob that is not there, without the callers knowing obstore."""
     try:
         yield
+    except AlreadyExistsError:
+        raise
     except BaseError as error:
         raise BlobsUnavailable(f"the blob store cannot answer: {str(error).splitlines()[0]}") from error

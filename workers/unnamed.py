@@ -2,7 +2,7 @@
 
 import logging
 
-from db import references
+from db import installation, references
 from db.blobs import BlobStore
 from db.session import Database
 
@@ -18,6 +18,7 @@ class UnnamedBlobs:
     A blob is stored before the row that names it is written, so only what was stored `keep_s` ago
     is looked at, and a backup copies blobs after rows, so what a deleted row names is kept for `keep_s` too.
     Storing a blob again makes it new, and that is looked at once more as it is removed.
+    A store that belongs to another installation is left alone: what is named here is not all that is named.
     """
 
     def __init__(self, database: Database, blobs: BlobStore, keep_s: float) -> None:
@@ -25,9 +26,12 @@ class UnnamedBlobs:
         self._blobs = blobs
         self._keep_s = keep_s
         self._next = 0
+        self._told: installation.Standing | None = None
 
     def remove_some(self, now: float, folders: int = _AT_ONCE) -> int:
         """Remove what is unnamed in the next folders; how many blobs that were."""
+        if not self._ours():
+            return 0
         removed = 0
         for _ in range(folders):
             removed += self._remove_in(f"{self._next:02x}", now - self._keep_s)
@@ -35,6 +39,13 @@ class UnnamedBlobs:
         if removed:
             _LOG.info("%d stored files that nothing names any more were removed", removed)
         return removed
+
+    def _ours(self) -> bool:
+        standing = installation.claim(self._database, self._blobs)
+        if not standing.ours and standing != self._told:
+            _LOG.warning("%s; %s", standing, installation.MEND)
+        self._told = standing
+        return standing.ours
 
     def _remove_in(self, folder: str, moment: float) -> int:
         old = self._blobs.unused_since(folder, moment)

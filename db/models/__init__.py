@@ -9,6 +9,7 @@ from db.models.budget import Budget
 from db.models.eval import Eval, EvalItem, EvalRun
 from db.models.event import Event
 from db.models.file import File
+from db.models.installation import Installation
 from db.models.intent import Intent
 from db.models.job import Job
 from db.models.metric import Metric
@@ -37,6 +38,7 @@ __all__ = [
     "EvalRun",
     "Event",
     "File",
+    "Installation",
     "Intent",
     "Job",
     "Metric",

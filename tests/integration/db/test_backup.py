@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, select, update
 
-from db import backup, jobs, migrate, projects, verify
+from api.bootstrap import bootstrap
+from api.settings import ApiSettings
+from db import backup, installation, jobs, migrate, projects, verify
 from db.models import Row
 from db.session import Database
 from db.settings import StorageSettings
@@ -35,11 +37,13 @@ def in_use(settings: StorageSettings) -> StorageSettings:
 
 
 def rows(settings: StorageSettings) -> dict[str, list[tuple[Any, ...]]]:
+    """All but the name of the installation, which a backup does not bring along."""
     engine = create_engine(settings.database_url)
     with engine.connect() as connection:
         found = {
             table.name: sorted((tuple(row) for row in connection.execute(select(table))), key=repr)
             for table in Row.metadata.sorted_tables
+            if table.name != "installations"
         }
     engine.dispose()
     return found
@@ -132,6 +136,50 @@ def test_it_is_told_that_the_files_of_a_bucket_are_not_in_the_backup(
         monkeypatch.setenv(f"TRAINYARD_{name.upper()}", value)
     assert backup.main(["save", str(tmp_path / "backup")]) == 0
     assert f"stay in {where['blobs']} and are not copied" in capsys.readouterr().out
+
+
+def standing(settings: StorageSettings) -> installation.Standing:
+    database = Database(settings.database_url)
+    found = installation.claim(database, settings.open_blobs(low_space_bytes=0))
+    database.close()
+    return found
+
+
+def test_the_files_of_a_bucket_stay_those_of_the_installation_that_was_saved(s3: S3, tmp_path: Path):
+    where = s3.settings(tmp_path.name)
+    saved = in_use(StorageSettings(home=tmp_path / "home", **where))
+    backup.save(saved, tmp_path / "backup")
+    restored = StorageSettings(home=tmp_path / "elsewhere", **where)
+    backup.restore(restored, tmp_path / "backup")
+    assert not standing(restored).ours
+    assert standing(saved).ours
+
+
+def test_restored_files_of_a_disk_are_those_of_the_new_installation(settings: StorageSettings, tmp_path: Path):
+    before = standing(settings)
+    backup.save(settings, tmp_path / "backup")
+    backup.restore(elsewhere(tmp_path), tmp_path / "backup")
+    assert standing(elsewhere(tmp_path)).ours
+    assert standing(elsewhere(tmp_path)).own_id != before.own_id
+
+
+def test_a_restore_that_was_cut_short_starts_nothing_and_can_be_run_again(tmp_path: Path, empty_database_url: str):
+    settings = in_use(StorageSettings(home=tmp_path / "home"))
+    backup.save(settings, tmp_path / "backup")
+    (blob,) = (tmp_path / "backup/blobs").glob("??/??/*")
+    blob.rename(tmp_path / "aside")
+    restored = StorageSettings(home=tmp_path / "elsewhere", database_url=empty_database_url)
+    with pytest.raises(ValueError, match="is not stored"):
+        backup.restore(restored, tmp_path / "backup")
+    if "postgresql" in empty_database_url:
+        migrate.upgrade(empty_database_url)  # as far as a restore comes before its rows
+    with pytest.raises(ValueError, match="was cut short: run `trainyard restore` again"):
+        bootstrap(ApiSettings(), restored, tmp_path / "key")
+    (tmp_path / "aside").rename(blob)
+    backup.restore(restored, tmp_path / "backup")
+    assert rows(restored) == rows(settings)
+    assert conditions(restored) == ["sound"]
+    bootstrap(ApiSettings(), restored, tmp_path / "key")
 
 
 def test_a_backup_goes_into_a_bucket_too(s3: S3, tmp_path: Path):

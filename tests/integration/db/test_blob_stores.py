@@ -141,3 +141,9 @@ def test_a_bucket_that_is_away_is_told_as_unavailable(s3: S3, tmp_path: Path, mo
 def test_what_is_no_address_of_a_bucket_is_refused(url: str, tmp_path: Path):
     with pytest.raises(ValueError, match="s3://bucket"):
         StorageSettings(home=tmp_path, blobs=url).open_blobs()
+
+
+def test_a_store_is_the_first_ones_until_another_takes_it_over(store: BlobStore):
+    assert [store.claim("inst-a"), store.claim("inst-b")] == ["inst-a", "inst-a"]
+    store.take_over("inst-b")
+    assert store.claim("inst-a") == "inst-b"

@@ -15,6 +15,7 @@ from db import (
     budgets,
     evals,
     files,
+    installation,
     intents,
     jobs,
     keys,
@@ -44,6 +45,7 @@ def fill(url: str) -> None:
     """At least one row in every table."""
     database = Database(url)
     with database.write() as s:
+        installation.own_id(s)
         project = projects.create(s, "default")
         made = evals.add(s, project.id, "sums", {})
         run = evals.add_run(s, made, "first", {})

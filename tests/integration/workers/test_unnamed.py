@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from db import artifacts, files, leases
+from db import artifacts, files, installation, leases
 from db.artifacts import FileEntry
 from db.blobs import Blob
 from db.models import File
@@ -99,3 +99,15 @@ def test_a_round_is_made_in_parts(workplace: Workplace) -> None:
     removed = [unnamed.remove_some(time.time(), folders=64) for _ in range(4)]
     assert sum(removed) == 40
     assert max(removed) < 40
+
+
+def test_nothing_is_removed_from_the_store_of_another_installation(
+    workplace: Workplace, caplog: pytest.LogCaptureFixture
+) -> None:
+    blob = store(workplace, b"named by the other one")
+    workplace.blobs.claim("inst-other")
+    assert remove(workplace) == 0
+    assert workplace.blobs.exists(blob.sha256)
+    assert "trainyard doctor --take-over" in caplog.text
+    installation.take_over(workplace.database, workplace.blobs)
+    assert remove(workplace) == 1

@@ -1,0 +1,17 @@
+"""The installation: the name that this database goes by where other services may lie beside it."""
+
+from sqlalchemy import CheckConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db.models.row import Row
+
+
+class Installation(Row):
+    """The one row of its table. A restored database is another installation than the saved one."""
+
+    __tablename__ = "installations"
+    __table_args__ = (CheckConstraint("number = 1", name="one"),)
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, default=1)
+    id: Mapped[str]
+    created_at: Mapped[float]
