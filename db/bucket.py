@@ -18,8 +18,6 @@ from db.errors import BlobsUnavailable, Damaged
 
 _PART_BYTES = 8 << 20
 """A larger blob goes up in parts of this size, several at a time."""
-_FRESH_S = 30.0
-"""A blob stored so long ago at most need not be stored again to count as new: what sweeps remove is a minute old."""
 _GIVE_UP_AFTER = timedelta(seconds=20)
 
 
@@ -30,12 +28,14 @@ class Bucket(BlobStore):
     disk space until it has gone up. Whoever reads a blob whole is told when its bytes are not those of
     its name. S3 has no way to remove an object unless it has changed: one that is stored again between
     the last look of a sweep and its removal, a request apart, is lost. Raises db.errors.BlobsUnavailable
-    when the bucket cannot be reached for 20 s.
+    when the bucket cannot be reached for 20 s. What was stored `fresh_s` ago at most counts as new and is not stored
+    again; a sweep removes only what is twice as old.
     """
 
-    def __init__(self, root: Path, store: S3Store, low_space_bytes: int) -> None:
+    def __init__(self, root: Path, store: S3Store, low_space_bytes: int, fresh_s: float) -> None:
         super().__init__(root, low_space_bytes)
         self._store = store
+        self._fresh_s = fresh_s
 
     def exists(self, sha256: str) -> bool:
         return self._stored_at(sha256) is not None
@@ -63,7 +63,7 @@ class Bucket(BlobStore):
 
     def renew(self, sha256: str) -> bool:
         stored_at = self._stored_at(sha256)
-        return stored_at is not None and time.time() - stored_at < _FRESH_S
+        return stored_at is not None and time.time() - stored_at < self._fresh_s
 
     def take(self, temporary: Path, sha256: str) -> None:
         with _told_apart():
@@ -127,6 +127,7 @@ def open_bucket(
     url: str,
     root: Path,
     low_space_bytes: int,
+    fresh_s: float,
     *,
     endpoint: str | None,
     region: str,
@@ -149,7 +150,7 @@ def open_bucket(
         client_options={"allow_http": endpoint is not None, "timeout": timedelta(minutes=10)},
         retry_config={"retry_timeout": _GIVE_UP_AFTER},
     )
-    return Bucket(root, store, low_space_bytes)
+    return Bucket(root, store, low_space_bytes, fresh_s)
 
 
 @contextmanager

@@ -80,10 +80,13 @@ def _named(database: Database) -> str:
 
 def main(arguments: list[str]) -> int:
     """Tell whose the blobs are; 1 when they are another installation's, or cannot be asked about."""
-    acts = {("show",): claim, ("take-over",): take_over}
-    act = acts.get(tuple(arguments))
-    if act is None:
-        sys.exit("usage: python -m db.installation show | take-over")
+    match arguments:
+        case ["show"]:
+            act = claim
+        case ["take-over"]:
+            act = take_over
+        case _:
+            sys.exit("usage: python -m db.installation show | take-over")
     settings = StorageSettings()
     database = Database(settings.database_url)
     try:

@@ -22,6 +22,9 @@ class StorageSettings(BaseSettings):
         description="Where the API asks what cannot wait in the queue (workers.desk).",
     )
     low_space_bytes: int = Field(default=LOW_SPACE_BYTES, ge=0)
+    keep_blobs_s: float = Field(
+        default=3600.0, ge=60, description="Stored bytes that nothing names any more are kept this long."
+    )
     blobs: str | None = Field(
         default=None, description="s3://bucket/prefix: blobs lie there, and in blobs_dir only on their way. Else there."
     )
@@ -39,7 +42,7 @@ class StorageSettings(BaseSettings):
 
         secret = self.s3_secret_access_key.get_secret_value() if self.s3_secret_access_key else None
         return open_bucket(
-            self.blobs, self.blobs_dir, reserve,
+            self.blobs, self.blobs_dir, reserve, self.keep_blobs_s / 2,
             endpoint=self.s3_endpoint, region=self.s3_region,
             key_id=self.s3_access_key_id, secret=secret,
         )  # fmt: skip

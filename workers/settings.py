@@ -53,9 +53,6 @@ class WorkerSettings(StorageSettings):
         default=10.0, ge=0, description="A job that found no blob store is tried again after this."
     )
     keep_runs_s: float = Field(default=3600.0, ge=0, description="Run directories of ended jobs are kept this long.")
-    keep_blobs_s: float = Field(
-        default=3600.0, ge=60, description="Stored bytes that nothing names any more are kept this long."
-    )
     desk_idle_s: float = Field(
         default=600.0, ge=1, description="An engine that answers questions is ended when none came for this long."
     )

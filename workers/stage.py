@@ -100,6 +100,9 @@ def share_cache(run_dir: Path, cache_dir: Path) -> None:
 def store(folder: Path, blobs: BlobStore) -> list[FileEntry]:
     """Put every file below a folder into the blob store.
 
+    While the last ones are stored, nothing names the first ones yet: at the end each is made new again, and what has
+    been removed meanwhile is stored once more. So all of it outlives the time until it is published.
+
     Raises:
         FileNotFoundError: the folder is not there, or was taken away meanwhile.
         ValueError: there are no files in it, or something else than plain ones.
@@ -117,6 +120,9 @@ def store(folder: Path, blobs: BlobStore) -> list[FileEntry]:
             raise ValueError(f"{path.relative_to(folder)} is not a plain file")
     if not entries:
         raise ValueError(f"{folder.name} holds no files")
+    for entry in entries:
+        if not blobs.renew(entry.sha256):
+            blobs.put_file(folder / entry.path)
     return entries
 
 

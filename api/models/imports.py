@@ -97,17 +97,24 @@ def _pieces(rows: Sequence[File], opened: Sequence[Piece]) -> dict[str, Piece]:
 
 
 def _stored(service: Service, rows: Sequence[File], pieces: Mapping[str, Piece], checked: Checked) -> list[FileEntry]:
-    """Every file that is kept as a blob. An uploaded one is that already; a member of a tar is copied out."""
+    """Every file that is kept as a blob. An uploaded one is that already; a member of a tar is copied out.
+
+    At the end each copy is made new again, or stored once more where it has been removed: nothing names them yet.
+    """
     own = {row.filename: row for row in rows}  # of a tar none is in it: no model's file ends so
-    entries = []
-    for name in checked.as_is:
-        row = own.get(name)
+
+    def copy(name: str) -> FileEntry:
+        content = checked.rewritten.get(name)
+        return FileEntry(name, *_copied(service, pieces[name].chunks() if content is None else [content]))
+
+    named, copied = [], []
+    for name in (*checked.as_is, *checked.rewritten):
+        row = own.get(name) if name in checked.as_is else None
         if row is not None and service.blobs.exists(row.sha256):
-            entries.append(FileEntry(name, row.sha256, row.size_bytes))
+            named.append(FileEntry(name, row.sha256, row.size_bytes))
         else:
-            entries.append(FileEntry(name, *_copied(service, pieces[name].chunks())))
-    entries += [FileEntry(name, *_copied(service, [content])) for name, content in checked.rewritten.items()]
-    return entries
+            copied.append(copy(name))
+    return named + [entry if service.blobs.renew(entry.sha256) else copy(entry.path) for entry in copied]
 
 
 def _copied(service: Service, chunks: Iterator[bytes] | list[bytes]) -> Blob:

@@ -1,15 +1,18 @@
 """What nothing names any more leaves the disk."""
 
+import hashlib
 import os
 import time
+from pathlib import Path
 
 import pytest
 
 from db import artifacts, files, installation, leases
 from db.artifacts import FileEntry
-from db.blobs import Blob
+from db.blobs import Blob, BlobStore
 from db.models import File
 from tests.integration.workers.workplace import Workplace
+from workers import stage
 from workers.unnamed import UnnamedBlobs
 
 _HOUR_S = 3600.0
@@ -111,3 +114,27 @@ def test_nothing_is_removed_from_the_store_of_another_installation(
     assert "trainyard doctor --take-over" in caplog.text
     installation.take_over(workplace.database, workplace.blobs)
     assert remove(workplace) == 1
+
+
+class SweptMeanwhile(BlobStore):
+    """A store whose sweep comes by before the last file of a folder is stored."""
+
+    def put_file(self, path: Path) -> Blob:
+        if path.name == "last":
+            for sha256 in self.unused_since(FIRST.sha256[:2], time.time() + 1):
+                assert self.discard(sha256, time.time() + 1)
+        return super().put_file(path)
+
+
+FIRST = Blob(hashlib.sha256(b"first").hexdigest(), len(b"first"))
+
+
+def test_what_a_sweep_removed_while_an_artifact_was_stored_is_stored_again(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    for name in ("first", "last"):
+        (folder / name).write_text(name)
+    blobs = SweptMeanwhile(tmp_path / "blobs", low_space_bytes=0)
+    entries = stage.store(folder, blobs)
+    assert [entry.path for entry in entries] == ["first", "last"]
+    assert all(blobs.exists(entry.sha256) for entry in entries)
