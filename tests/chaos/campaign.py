@@ -52,7 +52,7 @@ def run(asked: Campaign) -> int:
         undisturbed = _calm(service, wanted)
         report.say(f"undisturbed after {time.monotonic() - begun:.0f} s; {asked.kills} kills, seed {asked.seed}")
         work = Load(service, wanted, asked.seed, _AT_ONCE)
-        faults = Faults(service, random.Random(asked.seed), asked.only)
+        faults = Faults(service, random.Random(asked.seed), asked.kills, asked.only)
         stormed_at = time.monotonic()
         work.start()
         _storm(service, faults, work, asked.kills)

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from threading import Timer
 from typing import NamedTuple
 
 from db.errors import Unavailable
@@ -20,14 +21,16 @@ from tests.servers import Server
 _GONE_WITHIN_S = 5.0
 _DRAWS_AT_MOST = 100
 _FULL_S = (0.2, 1.5)
-_CUT_S = (0.5, 3.0)
+_STILL_S = (0.5, 3.0)
+_LONG_S = (60.0, 120.0)
+_LONG_FROM_KILLS = 500
 
 
 class Faults:
     """Does faults, undoes in time those that last, and looks whether what had to go is gone."""
 
-    def __init__(self, service: Service, rng: random.Random, only: str | None = None) -> None:
-        """`only`: faults whose names begin with it, and each of them counts as a kill."""
+    def __init__(self, service: Service, rng: random.Random, kills: int, only: str | None = None) -> None:
+        """`kills`: how many are to come. `only`: faults whose names begin with it, and each of them counts as a kill."""
         agenda = Agenda(rng)
         self.done: Counter[str] = Counter()
         self.kills = 0
@@ -39,6 +42,8 @@ class Faults:
         self._rng = rng
         self._agenda = agenda
         self._only = only
+        self._short = kills < _LONG_FROM_KILLS
+        self._broker_is_back_at = 0.0
         self._possible = [name for name in _FAULTS if name not in self.skipped() and name.startswith(only or "")]
         self._first = rng.sample(self._possible, len(self._possible))
 
@@ -80,9 +85,12 @@ class Faults:
         if self._service.no_disk:
             reasons["disk full"] = self._service.no_disk
         if self._service.postgres is None:
-            reasons["kill database"] = "SQLite lives in the API, the workers and the reaper, which are killed"
+            for name in ("kill database", "cut database"):
+                reasons[name] = "SQLite lives in the API, the workers and the reaper, which are killed and stopped"
         if self._service.bucket is None:
             reasons["cut blob store"] = "blobs lie on the disk, which is filled"
+        if self._short:
+            reasons["cut broker for a minute or two"] = f"a campaign of less than {_LONG_FROM_KILLS} kills is too short"
         return reasons
 
     def _kill_one(self, pids: list[int]) -> bool:
@@ -170,24 +178,52 @@ class Faults:
         return True
 
     def kill_broker(self) -> bool:
-        return self.kill_server(self._service.broker)
+        return self._broker_is_here() and self.kill_server(self._service.broker)
 
     def kill_database(self) -> bool:
         return self.kill_server(self._service.postgres)
 
-    def _cut(self, server: Server | None) -> bool:
-        """It keeps its connections and says nothing for a while."""
+    def _halt(self, pids: list[int], span_s: tuple[float, float] = _STILL_S) -> float:
+        """They keep their connections and say nothing for a while; how long, in s.
+
+        A clock of its own lets them go on: what tends the agenda may wait for them itself.
+        """
+        for pid in pids:
+            kill(pid, signal.SIGSTOP)
+        still_s = self._rng.uniform(*span_s)
+        Timer(still_s, lambda: [kill(pid, signal.SIGCONT) for pid in pids]).start()
+        self._agenda.after((still_s, still_s), lambda: None)  # the campaign does not end before
+        return still_s
+
+    def halt_part(self, name: str) -> bool:
+        return self._halt([self._service.pids[name]]) > 0
+
+    def halt_worker(self) -> bool:
+        """The main process alone: what carries out jobs goes on."""
+        workers = self._workers()
+        return bool(workers) and self._halt([self._rng.choice(workers)]) > 0
+
+    def _cut(self, server: Server | None, span_s: tuple[float, float] = _STILL_S) -> float:
         assert server is not None
-        pid = server.pid
-        kill(pid, signal.SIGSTOP)
-        self._agenda.after(_CUT_S, lambda: kill(pid, signal.SIGCONT))
-        return True
+        return self._halt([server.pid, *descendants(server.pid)], span_s)
+
+    def _broker_is_here(self) -> bool:
+        return time.monotonic() >= self._broker_is_back_at
 
     def cut_broker(self) -> bool:
-        return self._cut(self._service.broker)
+        return self._broker_is_here() and self._cut(self._service.broker) > 0
+
+    def cut_broker_for_long(self) -> bool:
+        if not self._broker_is_here():
+            return False
+        self._broker_is_back_at = time.monotonic() + self._cut(self._service.broker, _LONG_S)
+        return True
 
     def cut_bucket(self) -> bool:
-        return self._cut(self._service.bucket)
+        return self._cut(self._service.bucket) > 0
+
+    def cut_database(self) -> bool:
+        return self._cut(self._service.postgres) > 0
 
     def fill_disk(self) -> bool:
         filler = self._service.home / "filler"
@@ -236,8 +272,13 @@ _FAULTS = {
     "stop worker (SIGTERM)": Fault(1, Faults.stop_worker, 0),
     "freeze past the lease": Fault(2, Faults.freeze, 0),
     "freeze at a write, past the lease": Fault(2, Faults.stall, 0),
+    "halt api": Fault(1, lambda faults: faults.halt_part("api"), 0),
+    "halt reaper": Fault(1, lambda faults: faults.halt_part("reaper"), 0),
+    "halt worker": Fault(1, Faults.halt_worker, 0),
     "cut broker": Fault(1, Faults.cut_broker, 0),
+    "cut broker for a minute or two": Fault(0.1, Faults.cut_broker_for_long, 0),
     "cut blob store": Fault(1, Faults.cut_bucket, 0),
+    "cut database": Fault(1, Faults.cut_database, 0),
     "cut upload": Fault(1, Faults.cut_upload, 0),
     "disk full": Fault(0.5, Faults.fill_disk, 0),
     "power cut": Fault(0.5, Faults.cut_power, 0),

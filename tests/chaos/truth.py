@@ -58,20 +58,19 @@ def judge(service: Service, accepted: Iterable[Accepted], undisturbed: dict[str,
         for asked in accepted:
             job = jobs.find(s, asked.job_id)
             counts["jobs"] += 1
-            if job is None or job.state != "succeeded":
-                if job is None or not (asked.cancelled and job.state == "cancelled"):
-                    state = "gone" if job is None else f"{job.state}: {job.error_message}"
-                    wrong["lost jobs"].append(f"{asked.job_id} ({asked.spec}) is {state}")
+            if job is None or job.state not in ({"succeeded", "cancelled"} if asked.cancelled else {"succeeded"}):
+                state = "gone" if job is None else f"{job.state}: {job.error_message}"
+                wrong["lost jobs"].append(f"{asked.job_id} ({asked.spec}) is {state}")
                 continue
             counts["attempts"] += job.fence
             ended = [s.get_one(Attempt, (job.id, number)).outcome for number in range(1, job.fence + 1)]
-            for outcome in ("preempted", "paused"):
-                counts[outcome] += ended.count(outcome)
+            for end in ("preempted", "paused"):
+                counts[end] += ended.count(end)
             for name, fault in _faults_of(s, job, undisturbed[asked.spec]):
                 wrong[name].append(f"{job.id} ({asked.spec}, {job.fence} attempts): {fault}")
             made = results(s, job)
             counts["artifacts"] += len(made)
-            counts["metric points"] += len(undisturbed[asked.spec].figures)
+            counts["metric points"] += len(undisturbed[asked.spec].figures) if job.state == "succeeded" else 0
         named = references.every(s)
     for sha256 in sorted(named):
         counts["blobs"] += 1
@@ -84,7 +83,26 @@ def judge(service: Service, accepted: Iterable[Accepted], undisturbed: dict[str,
 
 
 def _faults_of(s: Session, job: Job, undisturbed: Outcome) -> Iterable[tuple[str, str]]:
-    told = records.since(s, job.id, 0, _ALL)
+    yield from _faults_of_telling(records.since(s, job.id, 0, _ALL))
+    ended_well = job.state == "succeeded"
+    made = results(s, job)
+    if len(made) != bool(ended_well and undisturbed.weights):
+        yield "doubled artifacts", f"{len(made)} results of a job that {job.state} were published"
+        return
+    came_to = outcome(s, job)
+    if differing := [key for key, values in came_to.figures.items() if values != undisturbed.figures.get(key)]:
+        yield "other figures", f"{len(differing)} points, the first {differing[0]}"
+    if not ended_well:  # as far as it came it is the undisturbed run
+        return
+    if missing := sorted(set(undisturbed.figures) - set(came_to.figures)):
+        yield "lost metric points", f"{missing[:3]} of {len(missing)}"
+    if came_to.weights != undisturbed.weights:
+        yield "other weights", "not those of the undisturbed run"
+    if came_to.result != undisturbed.result:
+        yield "other figures", "the result"
+
+
+def _faults_of_telling(told: Sequence[Record]) -> Iterable[tuple[str, str]]:
     points = [(record.split, record.step) for record in told if record.type == "metrics"]
     if len(points) != len(set(points)):
         yield "doubled metric points", f"{len(points) - len(set(points))} are told twice"
@@ -92,22 +110,8 @@ def _faults_of(s: Session, job: Job, undisturbed: Outcome) -> Iterable[tuple[str
     events = [event for event in events if event[1] != "metrics"]
     if len(events) != len(set(events)):
         yield "doubled events", f"{len(events) - len(set(events))} are told twice"
-    if missing := sorted(set(undisturbed.figures) - {(split or "", step or 0) for split, step in points}):
-        yield "lost metric points", f"{missing[:3]} of {len(missing)}"
     if fault := stale_write(told):
         yield "stale writes", fault
-    made = results(s, job)
-    if len(made) != bool(undisturbed.weights):
-        yield "doubled artifacts", f"{len(made)} results were published"
-        return
-    came_to = outcome(s, job)
-    if came_to.weights != undisturbed.weights:
-        yield "other weights", "not those of the undisturbed run"
-    told_anew = undisturbed.figures | came_to.figures  # those that are missing have been told of
-    if differing := [key for key in told_anew if told_anew[key] != undisturbed.figures.get(key)]:
-        yield "other figures", f"{len(differing)} points, the first {differing[0]}"
-    if came_to.result != undisturbed.result:
-        yield "other figures", "the result"
 
 
 def stale_write(told: Sequence[Record]) -> str | None:
