@@ -50,9 +50,11 @@ def _of_jobs(session: Session) -> Iterator[Metric]:
         jobs.add_metric([state], count)
     yield jobs
     yield GaugeMetricFamily("trainyard_queue_depth", "Jobs that wait for a worker.", value=states["queued"])
-    oldest = figures.oldest_created_at(session)
+    oldest = figures.oldest_queued_at(session)
     age_s = 0.0 if oldest is None else max(0.0, clock.now(session) - oldest)
-    yield GaugeMetricFamily("trainyard_queue_oldest_seconds", "Age of the oldest job that waits.", value=age_s)
+    yield GaugeMetricFamily(
+        "trainyard_queue_oldest_seconds", "How long the job has waited that waits the longest.", value=age_s
+    )
 
 
 def _of_attempts(session: Session) -> Iterator[Metric]:

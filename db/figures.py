@@ -37,9 +37,9 @@ def waits(s: Session) -> Waits:
     return Waits(*s.execute(started.where(Attempt.number == 1)).one())
 
 
-def oldest_created_at(s: Session) -> float | None:
-    """When the job was made that waits the longest, if any waits."""
-    return s.execute(select(func.min(Job.created_at)).where(Job.state == JobState.QUEUED)).scalar_one()
+def oldest_queued_at(s: Session) -> float | None:
+    """When the job began to wait that waits the longest, if any waits."""
+    return s.execute(select(func.min(Job.queued_at)).where(Job.state == JobState.QUEUED)).scalar_one()
 
 
 def failures(s: Session) -> dict[str, int]:

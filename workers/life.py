@@ -18,6 +18,7 @@ from db.blobs import BlobStore
 from db.errors import Unavailable
 from db.session import Database
 from workers import recover
+from workers.leftovers import Tidying
 from workers.presence import Presence
 from workers.settings import WorkerSettings
 from workers.warm import WarmEngine
@@ -38,6 +39,7 @@ class Slot(NamedTuple):
 _main_pid = 0
 _slot: Slot | None = None
 _presence: Presence | None = None
+_tidying: Tidying | None = None
 
 
 def slot() -> Slot:
@@ -90,13 +92,14 @@ def _pass_on_stop(**_: object) -> None:
 @signals.worker_process_init.connect(weak=False)
 def _enter_process(**_: object) -> None:
     """Open the database after the fork, free what this slot held in an earlier life, start the warm engine."""
-    global _slot, _presence  # noqa: PLW0603 - one process, one slot
+    global _slot, _presence, _tidying  # noqa: PLW0603 - one process, one slot
     # Celery has asked the kernel to end this process with its main one; that may already be gone.
     if os.getppid() != _main_pid:
         os._exit(1)
     traces.begin("worker")
     settings = WorkerSettings()
-    _slot = open_slot(settings, getattr(current_process(), "index", 0))
+    index = getattr(current_process(), "index", 0)
+    _slot = open_slot(settings, index)
     try:
         with _slot.database.write() as s:
             leases.expire_worker(s, _slot.name)
@@ -106,6 +109,9 @@ def _enter_process(**_: object) -> None:
     _slot.warm.prepare()
     _presence = Presence(_slot.database, _slot.name, settings)
     _presence.start()
+    if index == 0:  # one of the worker's processes is enough
+        _tidying = Tidying(_slot.database, _slot.blobs, settings)
+        _tidying.start()
 
 
 def open_slot(settings: WorkerSettings, index: int) -> Slot:
@@ -125,6 +131,8 @@ def open_slot(settings: WorkerSettings, index: int) -> Slot:
 @signals.worker_process_shutdown.connect(weak=False)
 def _leave_process(**_: object) -> None:
     traces.end()
+    if _tidying is not None:
+        _tidying.leave()
     if _presence is not None:
         _presence.leave()
     if _slot is not None:

@@ -1,20 +1,18 @@
 """The reaper: brings back what a worker, the broker or a person dropped. `python -m workers.recover`."""
 
 import logging
-import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from kombu.exceptions import OperationalError
 
 from db import (
+    about,
     budgets,
     files,
     intents,
-    jobs,
     leases,
     logs,
     orders,
@@ -28,7 +26,7 @@ from db import (
 )
 from db.errors import InUse, Unavailable
 from db.session import Database
-from db.state import ENDED, JobState
+from db.state import JobState
 from engine.jobs import SPECS
 from engine.parts import TrainingSpec
 from workers import failures, settle
@@ -37,14 +35,12 @@ from workers.asking import asker
 from workers.ballast import Ballast
 from workers.courier import start_courier
 from workers.grading import ModelGrading, grade_some
+from workers.leftovers import TIDY_EVERY_S, UPLOAD_AT_MOST_S, tidy
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
 from workers.unnamed import UnnamedBlobs
 
 _SWEEP_EVERY_S = 1.0
-_TIDY_EVERY_S = 60.0
-_UPLOAD_AT_MOST_S = 24 * 3600.0
-"""What a writer left unfinished for longer was left by a writer that is dead."""
 _SENT_KEPT_S = 3600.0
 _WORKERS_KEPT_S = 24 * 3600.0
 _DELIVERIES_KEPT_S = 30 * 24 * 3600.0
@@ -63,10 +59,11 @@ def bring_back(database: Database, settings: WorkerSettings) -> int:
     with database.read() as s:
         lost = [(job.id, job.fence, job.worker) for job in leases.expired(s, _BATCH)]
     for job_id, fence, worker in lost:
-        with database.write() as s:
-            state = settle.fail(s, job_id, fence, failures.WORKER_LOST, settings)
-        if state is not None:
-            _LOG.warning("job %s, attempt %d: worker %s was lost; now %s", job_id, fence, worker, state.value)
+        with about.work(job_id=job_id, attempt=fence):
+            with database.write() as s:
+                state = settle.fail(s, job_id, fence, failures.WORKER_LOST, settings)
+            if state is not None:
+                _LOG.warning("job %s, attempt %d: worker %s was lost; now %s", job_id, fence, worker, state.value)
     return len(lost)
 
 
@@ -101,7 +98,8 @@ def make_way(database: Database, settings: WorkerSettings) -> str | None:
         job = preemption.arrange(s, kinds=_SAVING, after_s=settings.preempt_after_s)
     if job is None:
         return None
-    _LOG.info("job %s of priority %d makes way for one of higher priority", job.id, job.priority)
+    with about.work(job_id=job.id, attempt=job.fence):
+        _LOG.info("job %s of priority %d makes way for one of higher priority", job.id, job.priority)
     return job.id
 
 
@@ -118,7 +116,8 @@ def hold_overdrawn(database: Database, settings: WorkerSettings) -> int:
             job = orders.pause(s, project_id, job_id)
             if job is not None and job.state in {JobState.PAUSING, JobState.PAUSED}:
                 records.note(s, job_id, "over_budget", "warn", f"paused: {told}. Resume it when there is room again.")
-        _LOG.info("job %s is paused: %s", job_id, told)
+        with about.work(job_id=job_id):
+            _LOG.info("job %s is paused: %s", job_id, told)
     return len(over)
 
 
@@ -126,26 +125,6 @@ def in_broker() -> int:
     """How many messages wait in the broker."""
     with broker.connect() as connection:
         return broker.length(connection)
-
-
-def tidy(database: Database, settings: WorkerSettings) -> int:
-    """Remove the run directories of jobs that ended a while ago, and of attempts that another followed."""
-    removed = 0
-    for folder in settings.runs_dir.glob("job-*"):
-        with database.read() as s:
-            job = jobs.find(s, folder.name)
-        if job is None:
-            continue  # not this database's: someone else's to remove
-        if job.state in ENDED and job.finished_at is not None:
-            stale = [folder] if job.finished_at + settings.keep_runs_s < time.time() else []
-        elif job.state == JobState.PAUSED:
-            stale = [folder]  # it may be so for long, and what it goes on from is stored
-        else:
-            stale = [run for run in _listed(folder) if run.name.isdecimal() and int(run.name) < job.fence]
-        for path in stale:
-            shutil.rmtree(path, ignore_errors=True)  # its engine may be dying in it: what is left goes next time
-            removed += not path.exists()
-    return removed
 
 
 def expire_files(database: Database) -> int:
@@ -167,14 +146,7 @@ def purge(database: Database) -> int:
     with database.write() as s:
         sent, gone = outbox.purge(s, _SENT_KEPT_S), workers.forget(s, _WORKERS_KEPT_S)
         told = webhooks.purge(s, _DELIVERIES_KEPT_S)
-        return sent + gone + told + intents.purge(s) + uploads.forget_expired(s, _UPLOAD_AT_MOST_S)
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except FileNotFoundError:  # someone else tidies too
-        return []
+        return sent + gone + told + intents.purge(s) + uploads.forget_expired(s, UPLOAD_AT_MOST_S)
 
 
 def run(database: Database, settings: WorkerSettings, ended: threading.Event) -> None:
@@ -200,12 +172,12 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
             if redispatch(database, settings, in_broker):
                 dispatcher.wake()
             if time.monotonic() >= next_tidy_at:
-                next_tidy_at = time.monotonic() + _TIDY_EVERY_S
+                next_tidy_at = time.monotonic() + TIDY_EVERY_S
                 try:
                     tidy(database, settings)
                     purge(database)
                     expire_files(database)
-                    blobs.discard_stale(_UPLOAD_AT_MOST_S, time.time())
+                    blobs.discard_stale(UPLOAD_AT_MOST_S, time.time())
                     unnamed.remove_some(time.time())
                 except Unavailable:
                     raise

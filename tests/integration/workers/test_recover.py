@@ -1,21 +1,24 @@
 """What the reaper brings back."""
 
+import json
+import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
-from db import budgets, evals, files, jobs, leases, orders, outbox
+from db import budgets, evals, files, jobs, leases, logs, orders, outbox
 from db.models import Attempt, File
 from db.state import JobState
 from tests.integration.workers.workplace import Workplace, wait_until
 from tests.servers import free_port
-from workers import queue, recover
+from workers import leftovers, queue, recover
 
 
 def change(workplace: Workplace, **settings: Any) -> None:
@@ -169,11 +172,41 @@ def test_the_run_directory_of_an_ended_job_is_removed_after_its_time(workplace: 
     run_dir = workplace.settings.run_dir(job_id, 1)
     run_dir.mkdir(parents=True)
     workplace.cancel(job_id)
-    assert recover.tidy(workplace.database, workplace.settings) == 0
+    assert leftovers.tidy(workplace.database, workplace.settings) == 0
     assert run_dir.exists()
     change(workplace, keep_runs_s=0.0)
-    assert recover.tidy(workplace.database, workplace.settings) == 1
+    assert leftovers.tidy(workplace.database, workplace.settings) == 1
     assert not run_dir.parent.exists()
+
+
+def test_the_run_directory_of_an_ended_job_is_removed_at_once_while_the_disk_is_low(workplace: Workplace) -> None:
+    ended, waiting = workplace.submit_tiny(), workplace.submit_tiny()
+    for job_id in (ended, waiting):
+        workplace.settings.run_dir(job_id, 1).mkdir(parents=True)
+    workplace.cancel(ended)
+    change(workplace, low_space_bytes=1 << 62)
+    assert leftovers.tidy(workplace.database, workplace.settings) == 1
+    assert [path.name for path in workplace.settings.runs_dir.iterdir()] == [waiting]
+
+
+def test_a_worker_without_a_reaper_tidies_its_own_disk(tmp_path: Path, sqlite_template: Path, broker_url: str) -> None:
+    shutil.copy(sqlite_template, tmp_path / "trainyard.db")
+    place = Workplace(tmp_path, f"sqlite:///{tmp_path}/trainyard.db", keep_runs_s=0.0, warm_engines=0)
+    job_id = place.submit_tiny()
+    place.settings.run_dir(job_id, 1).mkdir(parents=True)
+    place.cancel(job_id)
+    with place.process("workers", broker_url):
+        wait_until(lambda: not (place.settings.runs_dir / job_id).exists(), "the folder is removed")
+    place.close()
+
+
+def test_what_the_reaper_logs_of_a_job_has_its_ids(workplace: Workplace, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.setFormatter(logs.JsonLines())
+    job_id = workplace.submit_tiny()
+    lose(workplace, job_id)
+    recover.bring_back(workplace.database, workplace.settings)
+    (line,) = [json.loads(line) for line in caplog.text.splitlines() if "was lost" in line]
+    assert (line["job_id"], line["attempt"]) == (job_id, 1)
 
 
 def test_a_disk_that_cannot_be_tidied_does_not_keep_jobs_from_being_brought_back(workplace: Workplace) -> None:
@@ -224,7 +257,7 @@ def test_of_a_job_that_goes_on_only_the_present_attempt_is_kept(workplace: Workp
     for attempt in (1, 2):
         workplace.settings.run_dir(job_id, attempt).mkdir(parents=True)
     with workplace.claim(job_id):
-        recover.tidy(workplace.database, workplace.settings)
+        leftovers.tidy(workplace.database, workplace.settings)
     assert [path.name for path in (workplace.settings.runs_dir / job_id).iterdir()] == ["2"]
 
 
@@ -232,7 +265,7 @@ def test_of_a_paused_job_no_run_directory_is_kept(workplace: Workplace) -> None:
     job_id = workplace.submit_tiny()
     workplace.settings.run_dir(job_id, 1).mkdir(parents=True)
     workplace.order(orders.pause, job_id)
-    recover.tidy(workplace.database, workplace.settings)
+    leftovers.tidy(workplace.database, workplace.settings)
     assert not (workplace.settings.runs_dir / job_id).exists()
 
 
@@ -240,7 +273,7 @@ def test_a_folder_that_is_no_job_of_this_database_is_left_alone(workplace: Workp
     change(workplace, keep_runs_s=0.0)
     stranger = workplace.settings.runs_dir / "job-stranger" / "1"
     stranger.mkdir(parents=True)
-    recover.tidy(workplace.database, workplace.settings)
+    leftovers.tidy(workplace.database, workplace.settings)
     assert stranger.exists()
 
 

@@ -1,0 +1,80 @@
+"""Leftovers: what jobs that are over, and writers that were killed, leave on a machine's disk."""
+
+import logging
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from db import jobs
+from db.blobs import BlobStore
+from db.errors import Unavailable
+from db.session import Database
+from db.state import ENDED, JobState
+from workers.settings import WorkerSettings
+
+TIDY_EVERY_S = 60.0
+UPLOAD_AT_MOST_S = 24 * 3600.0
+"""What a writer left unfinished for longer was left by a writer that is dead."""
+_LOG = logging.getLogger(__name__)
+
+
+def tidy(database: Database, settings: WorkerSettings) -> int:
+    """Remove the run directories of jobs that ended a while ago, and of attempts that another followed.
+
+    While the disk is low, those of ended jobs go at once.
+    """
+    removed = 0
+    keep_s = 0.0 if _is_low(settings) else settings.keep_runs_s
+    for folder in settings.runs_dir.glob("job-*"):
+        with database.read() as s:
+            job = jobs.find(s, folder.name)
+        if job is None:
+            continue  # not this database's: someone else's to remove
+        if job.state in ENDED and job.finished_at is not None:
+            stale = [folder] if job.finished_at + keep_s < time.time() else []
+        elif job.state == JobState.PAUSED:
+            stale = [folder]  # it may be so for long, and what it goes on from is stored
+        else:
+            stale = [run for run in _listed(folder) if run.name.isdecimal() and int(run.name) < job.fence]
+        for path in stale:
+            shutil.rmtree(path, ignore_errors=True)  # its engine may be dying in it: what is left goes next time
+            removed += not path.exists()
+    return removed
+
+
+def _is_low(settings: WorkerSettings) -> bool:
+    return settings.runs_dir.exists() and shutil.disk_usage(settings.runs_dir).free < settings.low_space_bytes
+
+
+def _listed(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:  # someone else tidies too
+        return []
+
+
+class Tidying(threading.Thread):
+    """Tidies a worker's own disk for as long as it lives: the reaper may be on another machine."""
+
+    def __init__(self, database: Database, blobs: BlobStore, settings: WorkerSettings) -> None:
+        super().__init__(name="tidying", daemon=True)
+        self._database = database
+        self._blobs = blobs
+        self._settings = settings
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            try:
+                tidy(self._database, self._settings)
+                self._blobs.discard_stale(UPLOAD_AT_MOST_S, time.time())
+            except Unavailable as error:
+                _LOG.debug("tidying is left to the next time: %s", error)
+            except OSError as error:
+                _LOG.warning("tidying is left to the next time: %s", error)
+            self._ended.wait(TIDY_EVERY_S)
+
+    def leave(self) -> None:
+        """No more of it; what is being removed now is not waited for."""
+        self._ended.set()
