@@ -55,7 +55,7 @@ class Log(EventPart):
 class Metrics(EventPart):
     """Figures of one step.
 
-    train: loss, learning_rate, grad_norm, tokens, tokens_per_s, trained_tokens_per_s, mfu, memory_bytes,
+    train: loss, learning_rate, grad_norm, tokens, tokens_per_s, trained_tokens_per_s, mfu, device_use, memory_bytes,
     step_s, forward_s, backward_s, optimizer_s, data_wait_s, epoch, eta_s; of dpo also rewards/chosen,
     rewards/rejected, rewards/accuracies, rewards/margins, logps/chosen, logps/rejected; in fp16 also loss_scale.
     eval: eval_loss; eval_perplexity and eval_bits_per_byte, or of dpo eval_accuracy, eval_length_baseline and the

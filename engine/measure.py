@@ -116,6 +116,7 @@ class Meter:
         # Scores and values, the causal half: 2 * L * L * hidden forward, twice that backward.
         self._per_pair = 6.0 * config.hidden_size * config.num_hidden_layers
         self._parts = _Parts(machine)
+        self._told_at, self._cpu_s = time.perf_counter(), time.process_time()
 
     def part(self, name: str) -> AbstractContextManager[None]:
         """Times a part of the step: `name` is its figure."""
@@ -124,14 +125,23 @@ class Meter:
     def step(self, work: Work, *, step_s: float) -> dict[str, float]:
         """The figures of one step."""
         done = work.tokens * self._per_token + work.labels * self._per_label + work.attended * self._per_pair
+        parts_s = self._parts.seconds()
         return {
             "tokens_per_s": work.tokens / step_s,
             "trained_tokens_per_s": work.labels / step_s,
             "mfu": done / step_s / self._peak,
+            "device_use": self._use(sum(parts_s.values())),
             "memory_bytes": float(memory_bytes(self._machine)),
             "step_s": step_s,
-            **self._parts.seconds(),
+            **parts_s,
         }
+
+    def _use(self, parts_s: float) -> float:
+        """Since it was last told: the share of the time in which the GPU was at the parts of steps, or torch's threads ran."""
+        wall_s, cpu_s = time.perf_counter() - self._told_at, time.process_time() - self._cpu_s
+        self._told_at, self._cpu_s = self._told_at + wall_s, self._cpu_s + cpu_s
+        busy_s = parts_s if self._machine.device.type == "cuda" else cpu_s / torch.get_num_threads()
+        return min(1.0, busy_s / wall_s)
 
 
 def memory_bytes(machine: Machine) -> int:

@@ -2,5 +2,5 @@
 
 TIMED = {
     *("step_s", "forward_s", "backward_s", "optimizer_s", "data_wait_s", "eta_s"),
-    *("tokens_per_s", "trained_tokens_per_s", "mfu", "memory_bytes"),
+    *("tokens_per_s", "trained_tokens_per_s", "mfu", "device_use", "memory_bytes"),
 }

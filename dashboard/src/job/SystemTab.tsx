@@ -15,6 +15,7 @@ const milliseconds = (s: number) => (s < 1 ? `${figure(s * 1000)} ms` : duration
 const PICTURES = [
   { title: "Tokens a second", train: "tokens_per_s" },
   { title: "Share of the machine's matmul rate (MFU)", train: "mfu", value: percent },
+  { title: "Share of the time the device was busy", train: "device_use", value: percent },
   { title: "Memory", train: "memory_bytes", value: bytes },
   { title: "Time a step", train: "step_s", value: milliseconds },
   { title: "Waiting for data", train: "data_wait_s", value: milliseconds },

@@ -3,6 +3,7 @@ const OF_THE_MACHINE = new Set([
   "tokens_per_s",
   "trained_tokens_per_s",
   "mfu",
+  "device_use",
   "memory_bytes",
   "step_s",
   "forward_s",

@@ -26,8 +26,8 @@ STEPS = 400
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(1)>" + "B" * 10_000
 RIGHT_TO_LEFT = "ריצה של בדיקה عربي " * 8
 SECRET = "hf_" + "Q" * 34
-FIGURES = {"grad_norm": 1.0, "learning_rate": 1e-4, "tokens_per_s": 900.0, "mfu": 0.4, "memory_bytes": 5e8,
-           "step_s": 0.1, "data_wait_s": 0.001}  # fmt: skip
+FIGURES = {"grad_norm": 1.0, "learning_rate": 1e-4, "tokens_per_s": 900.0, "mfu": 0.4, "device_use": 0.9,
+           "memory_bytes": 5e8, "step_s": 0.1, "data_wait_s": 0.001}  # fmt: skip
 
 
 @dataclass

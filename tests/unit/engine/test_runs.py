@@ -92,7 +92,7 @@ def test_figures_of_a_step_are_whole(pretrained):
     values = [e["values"] for e in runs.events(pretrained, "metrics") if e["split"] == "train"][-1]
     assert values.keys() == {
         "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_s", "trained_tokens_per_s", "mfu",
-        "memory_bytes", "step_s", "forward_s", "backward_s", "optimizer_s", "data_wait_s", "epoch", "eta_s",
+        "device_use", "memory_bytes", "step_s", "forward_s", "backward_s", "optimizer_s", "data_wait_s", "epoch", "eta_s",
     }  # fmt: skip
     assert all(value is not None and math.isfinite(value) for value in values.values())
 
