@@ -75,11 +75,17 @@ def renew(s: Session, job_id: str, fence: int, *, lease_s: float) -> Renewal | N
 
 
 def begin_running(s: Session, job_id: str, fence: int) -> bool:
-    """From preparing to running. False when the fence is stale, the lease ran out or the job runs already."""
+    """From preparing to running, or from running to no change: the answer to the first try may have been lost.
+
+    False when the fence is stale or the lease ran out.
+    """
     changes = {"started_at": func.coalesce(Job.started_at, clock.moment(s))}
     conditions = [*live(s, job_id, fence), Job.state == JobState.PREPARING]
     running = jobs.transition(s, job_id, JobState.RUNNING, message="running", conditions=conditions, changes=changes)
-    return running is not None
+    if running is not None:
+        return True
+    query = select(Job.id).where(*live(s, job_id, fence), Job.state == JobState.RUNNING)
+    return s.scalars(query).one_or_none() is not None
 
 
 def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, delay_s: float = 0.0) -> bool:
