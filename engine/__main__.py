@@ -10,6 +10,7 @@ import sys
 import traceback
 from pathlib import Path
 
+from engine import deadline
 from engine.dist.launch import launch, processes_for
 from engine.rundir import RunDirectory
 from engine.stop import StopFlag
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> int:
 def _carry_out(root: Path) -> int:
     stop, run = StopFlag(), RunDirectory(root)
     stop.listen()
+    if _PARENT in os.environ:  # else a person runs it, perhaps in a folder that a worker has left
+        deadline.watch(root)
     if (count := processes_for(run)) > 1:
         return launch(run, count, stop)
     from engine.process import carry_out  # torch and transformers: seconds, and too late to notice a dead parent

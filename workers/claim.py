@@ -5,11 +5,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import copy_context
+from pathlib import Path
 from typing import Self, TypeVar
 
 from db import leases
 from db.errors import Unavailable
 from db.session import Database, Session
+from engine import deadline
 from workers.settings import WorkerSettings
 
 _LOG = logging.getLogger(__name__)
@@ -45,6 +47,7 @@ class Lease:
         self._ended = threading.Event()
         self._writing = threading.Lock()
         self._stop_engine: Callable[[], None] | None = None
+        self._run_dir: Path | None = None
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
@@ -65,6 +68,11 @@ class Lease:
         self._stop_engine = stop_engine
         if self.lost.is_set():
             stop_engine()
+
+    def bind(self, run_dir: Path) -> None:
+        """Have the run in this folder end by itself just before the lease does: this process may stand still then."""
+        self._run_dir = run_dir
+        self._move_deadline()
 
     def write(self, act: Callable[[Session], T], *, last: bool = False) -> T:
         """Run `act` in a transaction; again and again, while the database is away and the lease holds.
@@ -103,10 +111,21 @@ class Lease:
             self._lose("the database refused the fence: the job is no longer this attempt's")
             return
         self._until = max(self._until, asked_at + self.lease_s)
+        self._move_deadline()
         if renewal.cancel_requested:
             self.cancel_requested.set()
         if renewal.let_go_requested:
             self.let_go_requested.set()
+
+    def _move_deadline(self) -> None:
+        if self._run_dir is None:
+            return
+        # In this order: standing still in between only brings the deadline nearer.
+        ahead_s = deadline.now_s() - time.monotonic()
+        try:
+            deadline.move(self._run_dir, self._until - self._margin_s / 2 + ahead_s)
+        except OSError as error:
+            _LOG.warning("job %s: the engine's deadline cannot be moved on: %s", self.job.id, error)
 
     def _renew_on(self) -> None:
         pause_s = self._heartbeat_s

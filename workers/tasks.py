@@ -60,6 +60,7 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
         with traces.span("job.stage"):
             stage.lay_out(planned, slot.blobs, run_dir)
             stage.share_cache(run_dir, slot.settings.cache_dir)
+        lease.bind(run_dir)
         lease.begin_running()
         attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
         with traces.span("job.engine"):

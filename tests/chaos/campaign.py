@@ -66,6 +66,7 @@ def run(asked: Campaign) -> int:
         if not sound:
             report.say(f"the folder of the service, with its logs: {service.folder}")
     verdict.wrong["stale writes"] += faults.freezes.accepted
+    verdict.wrong["trainers past a lease"] += faults.freezes.outlived
     verdict.wrong["orphans"] += faults.orphans + [f"process {pid} is left at the end" for pid in left]
     figures = {
         "asked": dict(work.asked),

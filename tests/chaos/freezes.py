@@ -26,6 +26,8 @@ class Freezes:
         """The workers' processes that stand still, or have just gone on."""
         self.past_lease = 0
         self.accepted: list[str] = []
+        self.outlived: list[str] = []
+        """Trainers that were at work when the lease of their worker, which stood still, was over."""
         self._service = service
         self._rng = rng
         self._agenda = agenda
@@ -39,7 +41,7 @@ class Freezes:
         for pid in frozen:
             kill(pid, signal.SIGSTOP)
         self.stopped.add(slot)
-        self._agenda.after(_PAST_THE_LEASE_S, lambda: self._go_on(slot, frozen, held))
+        self._agenda.after(_PAST_THE_LEASE_S, lambda: self._thaw(slot, frozen, held))
         return True
 
     def stall(self, slots: Sequence[int]) -> bool:
@@ -55,6 +57,12 @@ class Freezes:
     def _draw(self, slots: Sequence[int]) -> tuple[int | None, Claim | None]:
         slot = self._rng.choice(slots) if slots else None
         return slot, None if slot is None else self._service.held_by(slot)
+
+    def _thaw(self, slot: int, frozen: Sequence[int], held: Claim) -> None:
+        """Whatever works for a process that has stood still for longer than a lease works under none."""
+        left = set(descendants(slot)) - set(frozen)
+        self.outlived += [f"process {pid} of {held.job_id}, attempt {held.fence}" for pid in left]
+        self._go_on(slot, frozen, held)
 
     def _await_overtaking(self, slot: int, held: Claim, give_up_at: float) -> None:
         try:

@@ -166,4 +166,5 @@ CHECKS = (
     "half uploads",
     "answers of the API",
     "orphans",
+    "trainers past a lease",
 )

@@ -3,12 +3,16 @@
 import sqlite3
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from db import leases, records
+from db.errors import Unavailable
 from db.session import Session
+from engine import deadline
 from tests.integration.workers.workplace import Workplace, wait_until
 from tests.servers import Postgres
 from workers import claim
@@ -68,6 +72,41 @@ def test_a_job_that_was_given_to_another_is_lost_at_the_heartbeat(workplace: Wor
         assert stopped.wait(5)
         with pytest.raises(LeaseLostError):
             lease.write(lambda _: None)
+
+
+def test_a_job_whose_beginning_was_committed_unheard_runs(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = workplace.submit_tiny()
+    write, lost = workplace.database.write, iter([True, False])
+
+    @contextmanager
+    def committed_unheard() -> Iterator[Session]:
+        with write() as s:
+            yield s
+        if next(lost):
+            raise Unavailable("the connection went away after the commit")
+
+    lease = workplace.claim(job_id)
+    monkeypatch.setattr(workplace.database, "write", committed_unheard)
+    lease.begin_running()
+    assert workplace.job(job_id).state == "running"
+    told = [(record.data or {}).get("state") for record in workplace.records(job_id, "state")]
+    assert told.count("running") == 1
+
+
+def test_the_deadline_of_a_run_moves_on_with_its_lease_and_lies_before_its_end(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id, lease_s=2.0, heartbeat_s=0.2) as lease:
+        lease.bind(tmp_path)
+        first = (tmp_path / "deadline").stat().st_mtime
+        wait_until(lambda: (tmp_path / "deadline").stat().st_mtime > first, "moved on")
+        ends_at = workplace.job(job_id).lease_expires_at
+        assert ends_at is not None
+        left_s = ends_at - time.time()
+        assert 0 < (tmp_path / "deadline").stat().st_mtime - deadline.now_s() < left_s
 
 
 def test_what_was_begun_under_the_lease_and_is_not_done_at_its_end_is_taken_back(workplace: Workplace) -> None:

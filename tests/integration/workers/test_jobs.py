@@ -1,6 +1,8 @@
 """Whole jobs: a real worker and reaper, a real broker, the real engine."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -202,6 +204,28 @@ def test_a_job_of_higher_priority_has_a_lower_one_save_and_make_way(running: Run
     assert sorted(place.losses(low))[:2] == [1, 2]
     place.cancel(low)
     place.wait(low, "cancelled", timeout_s=20)
+
+
+def test_a_trainer_is_gone_at_the_end_of_its_lease_though_its_worker_stands_still(
+    tmp_path: Path, sqlite_template: Path, broker_url: str
+) -> None:
+    path = tmp_path / "trainyard.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    place = Workplace(tmp_path / "home", f"sqlite:///{path}")
+    job_id = place.submit_tiny(steps=_LONG, save_steps=_LONG)
+    with place.process("workers", broker_url, lease_s=3.0, heartbeat_s=0.3, warm_engines=0) as worker:
+        with connect(broker_url) as connection:
+            enqueue([(job_id, 0)], connection)
+        place.wait_for_step(job_id, 1)
+        (engine,) = engines(worker.pid)
+        slot = int(Path(f"/proc/{engine}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(slot, signal.SIGSTOP)
+        try:
+            wait_until(lambda: not alive(engine), "the engine's end", timeout_s=4)
+            assert (place.job(job_id).lease_expires_at or 0) > time.time()
+        finally:
+            os.kill(slot, signal.SIGCONT)
+    place.close()
 
 
 def test_a_worker_tells_that_it_is_there_and_is_lost_within_two_heartbeats_of_its_death(running: Running) -> None:
