@@ -42,6 +42,10 @@ class RunDirectory:
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 
+    def half_written(self) -> list[Path]:
+        """Checkpoints that are being written, or were when their writer was killed."""
+        return list(self.checkpoints.glob(".writing-*"))
+
     @property
     def continued(self) -> Path:
         """Of the checkpoint that the job starts from, the state that it goes on with."""

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,8 @@ from engine.stop import StopFlag
 
 _GRACE_S = 3.0
 """After one has failed, the others have so long to notice and to say so."""
+_SAVING_S = 60.0
+"""While the first is writing a checkpoint, so long."""
 
 
 def processes_for(run: RunDirectory) -> int:
@@ -39,12 +42,15 @@ def launch(run: RunDirectory, count: int, stop: StopFlag) -> int:
     """Carry out the run in `count` processes of this machine; returns the exit code (engine.errors)."""
     shutil.rmtree(run.ranks, ignore_errors=True)
     run.ranks.mkdir()
+    for leftover in run.half_written():
+        shutil.rmtree(leftover)
     processes: list[subprocess.Popen[bytes]] = []
     # The ranks inherit the mask: SIGTERM waits until a rank listens, and until all of them are there to be told.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     if stop.requested:
         return EXIT_STOPPED
     _pass_on_signals(processes)
+    _end_by_alarm(processes, run)
     for rank in range(count):
         processes.append(_start(run.root, rank, count))  # noqa: PERF401 - who is there is told of SIGINT meanwhile
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -79,13 +85,28 @@ def _pass_on_signals(processes: list[subprocess.Popen[bytes]]) -> None:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, number)
 
-    def kill(number: int, frame: FrameType | None) -> None:
-        del number
-        pass_on(signal.SIGKILL, frame)
-
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, pass_on)
-    signal.signal(signal.SIGALRM, kill)
+
+
+def _end_by_alarm(processes: list[subprocess.Popen[bytes]], run: RunDirectory) -> None:
+    """SIGALRM kills all, but not the first while it writes a checkpoint or has just done so and has to tell of it."""
+    was_saving, first_at = False, 0.0
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal was_saving, first_at
+        del number, frame
+        first_at = first_at or time.monotonic()
+        before, was_saving = was_saving, bool(run.half_written())
+        if processes[0].returncode is None and (before or was_saving) and time.monotonic() < first_at + _SAVING_S:
+            signal.setitimer(signal.ITIMER_REAL, _GRACE_S)
+            return
+        for process in processes:
+            if process.returncode is None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, end)
 
 
 def _failures(processes: list[subprocess.Popen[bytes]]) -> dict[int, int]:

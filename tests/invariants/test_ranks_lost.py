@@ -134,3 +134,23 @@ def test_a_signal_that_meets_a_death_leaves_the_launcher_its_exit_code():
         launcher.terminate()
         launcher.send_signal(signal.SIGCONT)
         assert launcher.stdout.read() == "{0: -9, 1: -9}\n"
+
+
+def test_a_failure_of_one_rank_waits_for_the_checkpoint_that_the_first_is_writing(tmp_path):
+    (tmp_path / "checkpoints" / ".writing-1").mkdir(parents=True)
+    first = "sleep 1; mv checkpoints/.writing-1 checkpoints/step-1; sleep 0.2; touch told; exec sleep 60"
+    code = (
+        "import subprocess\n"
+        "from pathlib import Path\n"
+        "from engine.dist import launch\n"
+        "from engine.rundir import RunDirectory\n"
+        "launch._GRACE_S = 0.4\n"
+        f"processes = [subprocess.Popen(['sh', '-c', {first!r}], cwd={str(tmp_path)!r}), subprocess.Popen(['false'])]\n"
+        f"launch._end_by_alarm(processes, RunDirectory(Path({str(tmp_path)!r})))\n"
+        "print(launch._failures(processes))\n"
+    )
+    begun_at = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code], cwd=runs.ROOT, capture_output=True, text=True, check=True)
+    assert time.monotonic() - begun_at < WITHIN_S, "what does not end is killed all the same"
+    assert done.stdout == "{1: 1}\n"
+    assert (tmp_path / "told").exists()
