@@ -1,11 +1,13 @@
 """Settling: what an attempt came to, told to the database in one fenced transaction."""
 
-from typing import Any
+import logging
+from typing import Any, NamedTuple
 
 from db import artifacts, files, leases
 from db.archives import Archive, Member
 from db.artifacts import FileEntry
 from db.blobs import Blob
+from db.errors import BlobsUnavailable
 from db.session import Session
 from db.state import JobState
 from engine.errors import EXIT_OK, EXIT_STOPPED
@@ -16,6 +18,8 @@ from workers.claim import Lease, LeaseLostError
 from workers.failures import Failure
 from workers.settings import WorkerSettings
 from workers.supervise import End
+
+_LOG = logging.getLogger(__name__)
 
 
 def settle(attempt: Attempt, end: End) -> None:
@@ -46,9 +50,7 @@ def succeed(attempt: Attempt, finished: Finished, exported: list[Exported], used
     hashed here as it is stored. A cancel that came until now wins, and nothing is published.
     """
     lease = attempt.lease
-    results = [(one, stage.store(stage.folder_of(attempt.run_dir, one.path), attempt.blobs)) for one in exported]
-    archives = [_archived(attempt, entries) for one, entries in results if one.layout == "adapter"]
-    items = attempt.blobs.put_file(stage.folder_of(attempt.run_dir, finished.items)) if finished.items else None
+    results, archives, items = _store_patiently(attempt, finished, exported)
 
     def act(s: Session) -> None:
         renewal = leases.renew(s, lease.job.id, lease.fence, lease_s=lease.lease_s)
@@ -68,6 +70,39 @@ def succeed(attempt: Attempt, finished: Finished, exported: list[Exported], used
         )  # fmt: skip
 
     lease.write(act, last=True)
+
+
+class _Stored(NamedTuple):
+    """What a run has made, in the blob store."""
+
+    results: list[tuple[Exported, list[FileEntry]]]
+    archives: list[Blob]
+    items: Blob | None
+
+
+def _store_patiently(attempt: Attempt, finished: Finished, exported: list[Exported]) -> _Stored:
+    """Again and again while the blob store is away and nothing else is asked of the job: it is trained already.
+
+    Raises:
+        BlobsUnavailable: the store is still away, and the job is to be let go.
+    """
+    lease = attempt.lease
+    while True:
+        try:
+            return _store(attempt, finished, exported)
+        except BlobsUnavailable as error:
+            asked = (lease.lost, lease.cancel_requested, lease.let_go_requested, attempt.stopping)
+            if any(one.is_set() for one in asked):
+                raise
+            _LOG.warning("job %s: its results are stored later: %s", lease.job.id, error)
+            attempt.stopping.wait(attempt.settings.blobs_wait_s)
+
+
+def _store(attempt: Attempt, finished: Finished, exported: list[Exported]) -> _Stored:
+    results = [(one, stage.store(stage.folder_of(attempt.run_dir, one.path), attempt.blobs)) for one in exported]
+    archives = [_archived(attempt, entries) for one, entries in results if one.layout == "adapter"]
+    items = attempt.blobs.put_file(stage.folder_of(attempt.run_dir, finished.items)) if finished.items else None
+    return _Stored(results, archives, items)
 
 
 def _keep_items(s: Session, lease: Lease, items: Blob, row_count: int) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 import stat
 from pathlib import Path, PurePosixPath
@@ -95,6 +96,24 @@ def share_cache(run_dir: Path, cache_dir: Path) -> None:
     """What the engine keeps by content outlives its run directory."""
     cache_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "cache").symlink_to(cache_dir.resolve())
+
+
+def hold(folder: Path, held: Path) -> Path:
+    """The same files in another folder, by hard links: who removes the first takes nothing from it.
+
+    It is `folder` itself where no links can be made.
+
+    Raises:
+        FileNotFoundError: the folder is not there, or was taken away meanwhile.
+    """
+    shutil.rmtree(held, ignore_errors=True)
+    try:
+        shutil.copytree(folder, held, symlinks=True, copy_function=os.link)
+    except shutil.Error as error:
+        if not folder.exists():
+            raise FileNotFoundError(folder) from error
+        return folder
+    return held
 
 
 def store(folder: Path, blobs: BlobStore) -> list[FileEntry]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 
 from db import artifacts, leases, records, traces
 from db.artifacts import FileEntry
+from db.errors import BlobsUnavailable
 from db.session import Session
 from engine.events import (
     EVENT,
@@ -38,6 +40,7 @@ _TICK_S = 0.05
 _WRITE_EVERY_S = 0.25
 _WRITE_AT_LINES = 500
 _SHOWN_CHARACTERS = 100
+_HELD = "held"
 _LOG = logging.getLogger(__name__)
 
 
@@ -182,8 +185,12 @@ class Supervision:
         except FileNotFoundError:
             if folder.exists():
                 raise
-            # The engine keeps its newest few, and has saved newer ones while this was being stored.
+            # The engine keeps its newest few, and has saved newer ones while an earlier one was being stored.
             _LOG.info("job %s: the checkpoint of step %d was replaced already", self._lease.job.id, saved.step)
+            return
+        except BlobsUnavailable as error:
+            told = f"the checkpoint of step {saved.step} could not be stored; a later one takes its place: {error}"
+            self._tell("log", "warn", told, {"code": "checkpoint_not_stored", "step": saved.step}, time.time())
             return
         if self._lease.cancel_requested.is_set():
             return
@@ -219,14 +226,19 @@ class Supervision:
         self._written(asked_at, renewal)
 
     def _store(self, folder: Path) -> list[FileEntry]:
-        """Put a checkpoint into the blob store; meanwhile a cancel or a stop still reaches the engine."""
+        """Put a checkpoint into the blob store; meanwhile a cancel or a stop still reaches the engine.
+
+        It is held first: the engine may replace it sooner than a slow store has it.
+        """
+        folder = stage.hold(folder, self._attempt.run_dir / _HELD)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="storing") as aside:
             storing = aside.submit(stage.store, folder, self._attempt.blobs)
             while not storing.done():
                 if self._engine.poll() is None:
                     self._obey()
                 wait([storing], timeout=_TICK_S)
-            return storing.result()
+        shutil.rmtree(self._attempt.run_dir / _HELD, ignore_errors=True)
+        return storing.result()
 
 
 def _started(event: Started) -> str:

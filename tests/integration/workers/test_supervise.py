@@ -1,5 +1,6 @@
 """An engine at work: what it tells reaches the database, and it ends when it must."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from db import leases, orders
 from db.blobs import Blob, BlobStore
-from db.errors import Unavailable
+from db.errors import BlobsUnavailable, Unavailable
 from db.session import Session
 from tests.integration.workers.puppets import Stage, checkpoint, finished, metrics, start, started
 from tests.integration.workers.workplace import Workplace, alive, wait_until
@@ -173,6 +174,63 @@ class SlowBlobs(BlobStore):
         if self.asked == 1:
             self.meanwhile()
         return super().put_file(path)
+
+
+def test_a_checkpoint_that_is_replaced_while_it_is_stored_is_published_all_the_same(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [*checkpoint(1), ("exit", 1)])
+        slow = SlowBlobs(workplace.settings.blobs_dir, low_space_bytes=0)
+        slow.meanwhile = lambda: shutil.rmtree(stage.attempt.run_dir / "checkpoints")
+        stage.attempt = stage.attempt._replace(blobs=slow)
+        stage.supervise()
+    (artifact,) = workplace.artifacts(job_id, "checkpoint")
+    assert sorted(workplace.digests(artifact)) == ["model.safetensors", "state/progress.json"]
+    assert not (stage.attempt.run_dir / "held").exists()
+
+
+def away_once(workplace: Workplace) -> SlowBlobs:
+    """A store that cannot be reached when it is first asked."""
+
+    def refuse() -> None:
+        raise BlobsUnavailable("the blob store cannot answer")
+
+    blobs = SlowBlobs(workplace.settings.blobs_dir, low_space_bytes=0)
+    blobs.meanwhile = refuse
+    return blobs
+
+
+def test_a_job_trains_on_when_a_checkpoint_cannot_be_stored(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [*checkpoint(1), metrics(2), *checkpoint(2), ("exit", 1)])
+        stage.attempt = stage.attempt._replace(blobs=away_once(workplace))
+        assert stage.supervise().exit_code == 1
+    assert [artifact.step for artifact in workplace.artifacts(job_id, "checkpoint")] == [2]
+    (told,) = workplace.records(job_id, "log")
+    assert (told.level, told.data) == ("warn", {"code": "checkpoint_not_stored", "step": 1})
+
+
+def test_results_are_stored_when_the_blob_store_is_back(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    workplace.settings = workplace.settings.model_copy(update={"blobs_wait_s": 0.1})
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [started(), *finished(4)])
+        stage.attempt = stage.attempt._replace(blobs=away_once(workplace))
+        settle.settle(stage.attempt, stage.supervise())
+    assert workplace.job(job_id).state == "succeeded"
+
+
+def test_a_job_waits_for_the_blob_store_through_no_fault_of_its_own(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.claim(job_id) as lease:
+        settle.wait_for_blobs(lease, "it is away", workplace.settings)
+    job = workplace.job(job_id)
+    assert (job.state, job.failures) == ("queued", 0)
+    assert job.not_before is not None
+    assert [(one.outcome, one.message) for one in workplace.attempts(job_id)] == [
+        ("no_blobs", "waiting for the blob store: it is away")
+    ]
 
 
 def test_a_cancel_while_saving_publishes_nothing(workplace: Workplace) -> None:
