@@ -182,7 +182,13 @@ def delete(s: Session, project_id: str, artifact_id: str) -> bool:
     Raises InUse while the job that made it has not ended, or one that starts from it or from an adapter on it,
     or compares with it.
     """
-    artifact = get(s, project_id, artifact_id)
+    there = select(Artifact).where(
+        Artifact.id == artifact_id, Artifact.project_id == project_id, Artifact.deleted_at.is_(None)
+    )
+    # The lock waits for jobs that are being made from it: they are seen below.
+    artifact = s.scalars(
+        there.with_for_update(key_share=True), execution_options={"populate_existing": True}
+    ).one_or_none()
     if artifact is None:
         return False
     need = needed()
@@ -201,6 +207,22 @@ def _compares(artifact: Artifact) -> ColumnElement[bool]:
     """That a job of the artifact's project names it in its spec as what it compares with."""
     name = artifact.id if artifact.name is None else f"{artifact.name}/{artifact.version}"
     return (Job.project_id == artifact.project_id) & (Job.spec["compare_to"].as_string() == name)
+
+
+def hold(s: Session, artifact_ids: Collection[str]) -> bool:
+    """Whether all are there, with what adapters among them need: nobody deletes any until this transaction has ended.
+
+    It makes the jobs that start from them, which whoever deletes has to see.
+    """
+    if not artifact_ids or clock.dialect(s) == "sqlite":  # one writes at a time, so nobody deletes meanwhile
+        return True
+    named = select(Artifact.id, Artifact.layout, Artifact.base_artifact_id).where(Artifact.id.in_(artifact_ids))
+    needs = named.cte("needs", recursive=True)
+    below = select(Artifact.id, Artifact.layout, Artifact.base_artifact_id)
+    below = below.join(needs, (Artifact.id == needs.c.base_artifact_id) & (needs.c.layout == "adapter"))
+    wanted = set(s.scalars(select(needs.union(below).c.id))) | set(artifact_ids)
+    there = select(Artifact.id).where(Artifact.id.in_(wanted), Artifact.deleted_at.is_(None))
+    return wanted == set(s.scalars(there.order_by(Artifact.id).with_for_update(read=True)))
 
 
 def names(s: Session, project_id: str) -> list[str]:
@@ -289,9 +311,12 @@ def _thin_out(s: Session, job_id: str, keep: int, best_by: str | None, *, greate
     sign = -1 if greater_is_better else 1
     measured = [(sign * figure, artifact_id) for artifact_id, figure in figures if isinstance(figure, int | float)]
     best = {min(measured, key=_figure)[1]} if measured else set()
+    # One that a job is being made from just now makes room another time.
+    free = select(Artifact.id).where(Artifact.id.in_(older - best)).with_for_update(key_share=True, skip_locked=True)
+    unused = set(s.scalars(free))
     need = needed()
-    used = set(s.scalars(select(need.c.artifact_id).where(need.c.artifact_id.in_(older))))
-    _tombstone(s, sorted(older - best - used))
+    used = set(s.scalars(select(need.c.artifact_id).where(need.c.artifact_id.in_(unused))))
+    _tombstone(s, sorted(unused - used))
 
 
 def _figure(measured: tuple[float, str]) -> float:

@@ -113,6 +113,8 @@ def write(session: Session, submissions: Sequence[Submission]) -> list[JobObject
 def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
     keep = cache(partial(files.keep, session))  # a sweep names the same files again and again
     checked = [_traced(_checked(session, keep, each), each) for each in submissions]
+    if not artifacts.hold(session, _bases(session, checked)):  # one was deleted just now: whose that was is refused
+        checked = [_traced(_checked(session, keep, each), each) for each in submissions]
     rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
     sound = [each for each, new in zip(submissions, checked, strict=True) if isinstance(new, jobs.NewJob)]
     audit.note_all(session, "job.create", [(each.request, row.id) for each, row in zip(sound, rows, strict=True)])
@@ -121,6 +123,17 @@ def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObjec
             records.note(session, row.id, event_type, "warn", message)
     made = iter(fresh_objects(session, rows))
     return [next(made) if isinstance(new, jobs.NewJob) else new for new in checked]
+
+
+def _bases(session: Session, checked: Sequence[jobs.NewJob | ApiError]) -> set[str]:
+    """The ids of what these jobs start from and compare with."""
+    sound = [new for new in checked if isinstance(new, jobs.NewJob)]
+    found = {new.base_artifact_id for new in sound if new.base_artifact_id is not None}
+    for new in sound:
+        if rival := new.spec.get("compare_to"):
+            compared = artifacts.resolve(session, new.project_id, rival)
+            found.add(rival if compared is None else compared.id)
+    return found
 
 
 def _write_once(session: Session, submission: Submission) -> JobObject | Exception:

@@ -1,6 +1,7 @@
 """Jobs over HTTP: what is accepted, what is refused and how to mend it, and what is shown."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import event
@@ -220,6 +221,20 @@ def test_a_finished_evaluation_names_the_file_of_its_items(live: Live):
     assert (job["result_files"], job["result"]["groups"], job["base"]["id"]) == ([items.id], groups, made.id)
     assert live.mine.get(f"/v1/files/{items.id}").json()["purpose"] == "eval-results"
     assert live.mine.get(f"/v1/files/{items.id}/content").content == b'{"line": 1}\n'
+
+
+@pytest.mark.parametrize("field", ["model", "compare_to"])
+def test_a_job_on_a_model_that_is_just_being_deleted_is_refused(live: Live, field: str):
+    kept, gone = (published(live, f"{name}-{field}", {"a": b"1"}) for name in ("kept", "gone"))
+    eval_file = upload(live.mine, purpose="evals").json()["id"]
+    body = {"kind": "eval", "model": kept.id, "compare_to": kept.id, "eval_file": eval_file, field: gone.id}
+    with ThreadPoolExecutor() as aside:
+        with live.database.write() as session:
+            assert artifacts.delete(session, live.project_id, gone.id)
+            asking = aside.submit(live.mine.post, "/v1/jobs", json=body)
+            time.sleep(0.5)  # it finds the model, for nothing is committed yet
+        told = error(asking.result(30), 422)
+    assert (told["code"], told["param"]) == ("model_not_found", field)
 
 
 def test_what_a_job_compares_with_is_pinned_and_kept_until_the_job_ends(live: Live):

@@ -3,11 +3,12 @@
 import hashlib
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from db import artifacts, leases, lineage
+from db import artifacts, jobs, leases, lineage
 from db.artifacts import FileEntry
 from db.errors import InUse
 from db.models import Artifact
@@ -214,6 +215,40 @@ def test_the_model_that_a_needed_model_was_made_from_can_be_deleted(work: Work):
     ground = settled(work, "ground")
     work.submit(base_artifact_id=settled(work, "tuned", base_artifact_id=ground.id).id)
     assert work.write(artifacts.delete, work.project_id, ground.id)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_the_model_below_an_adapter_is_not_deleted_while_a_job_is_made_from_it(work: Work):
+    model = settled(work, "ground")
+    adapter = settled(work, "bot", kind="adapter", layout="adapter", base_artifact_id=model.id)
+    with ThreadPoolExecutor() as aside:
+        with work.database.write() as s:
+            assert artifacts.hold(s, [adapter.id])
+            deleting = aside.submit(work.write, artifacts.delete, work.project_id, model.id)
+            with pytest.raises(TimeoutError):
+                deleting.result(0.5)
+            (job,) = jobs.create(s, [jobs.NewJob(work.project_id, {}, "sft", 0, adapter.id)])
+        with pytest.raises(InUse) as caught:
+            deleting.result(10)
+    assert caught.value.job_ids == [job.id]
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_checkpoint_that_a_job_is_being_made_from_makes_no_room(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    oldest = work.checkpoint(job_id, fence, 10)
+    assert oldest is not None
+    work.checkpoint(job_id, fence, 20)
+    with work.database.write() as s:
+        assert artifacts.hold(s, [oldest.id])
+        jobs.create(s, [jobs.NewJob(work.project_id, {}, "sft", 0, oldest.id)])
+        work.checkpoint(job_id, fence, 30, keep=1)
+    assert steps(work, job_id) == [30, 10]
+    work.checkpoint(job_id, fence, 40, keep=1)
+    assert steps(work, job_id) == [40, 10]
 
 
 def test_a_checkpoint_of_a_job_that_runs_cannot_be_deleted(work: Work):
