@@ -81,25 +81,23 @@ class _Stored(NamedTuple):
 
 
 def _store_patiently(attempt: Attempt, finished: Finished, exported: list[Exported]) -> _Stored:
-    """Again and again while the blob store is away and nothing else is asked of the job: it is trained already.
+    """Again and again while the blob store is away: the job is trained already.
 
     Raises:
-        BlobsUnavailable: the store is still away, and the job is to be let go.
+        AskedToStop: it is to be let go first.
     """
-    lease = attempt.lease
     while True:
         try:
             return _store(attempt, finished, exported)
         except BlobsUnavailable as error:
-            asked = (lease.lost, lease.cancel_requested, lease.let_go_requested, attempt.stopping)
-            if any(one.is_set() for one in asked):
-                raise
-            _LOG.warning("job %s: its results are stored later: %s", lease.job.id, error)
+            attempt.heed()
+            _LOG.warning("job %s: its results are stored later: %s", attempt.lease.job.id, error)
             attempt.stopping.wait(attempt.settings.blobs_wait_s)
 
 
 def _store(attempt: Attempt, finished: Finished, exported: list[Exported]) -> _Stored:
-    results = [(one, stage.store(stage.folder_of(attempt.run_dir, one.path), attempt.blobs)) for one in exported]
+    folders = [(one, stage.folder_of(attempt.run_dir, one.path)) for one in exported]
+    results = [(one, stage.store(folder, attempt.blobs, attempt.heed_cancel)) for one, folder in folders]
     archives = [_archived(attempt, entries) for one, entries in results if one.layout == "adapter"]
     items = attempt.blobs.put_file(stage.folder_of(attempt.run_dir, finished.items)) if finished.items else None
     return _Stored(results, archives, items)
@@ -138,9 +136,16 @@ def cancel(lease: Lease, exit_code: int | None = None) -> None:
     )
 
 
-def give_back(lease: Lease) -> None:
+def leave_off(lease: Lease) -> None:
+    """What was asked of the job while no engine was at work: to end, or to be given back."""
+    if lease.cancel_requested.is_set():
+        cancel(lease)
+    else:
+        give_back(lease, "stopped; the job goes on from its last checkpoint, if it has one")
+
+
+def give_back(lease: Lease, message: str = "stopped after saving; the job goes on from its last checkpoint") -> None:
     """Queue the job again through no fault of its own: its worker was told to stop, or it was itself."""
-    message = "stopped after saving; the job goes on from its last checkpoint"
     _let_go(lease, lambda s: leases.release(s, lease.job.id, lease.fence, outcome="stopped", message=message))
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -73,12 +74,13 @@ def plan(s: Session, job: Job, fence: int) -> Plan:
     return Plan(told, links, lineage)
 
 
-def lay_out(planned: Plan, blobs: BlobStore, run_dir: Path) -> None:
-    """Write the run directory: `job.json`, and hard links to everything else."""
+def lay_out(planned: Plan, blobs: BlobStore, run_dir: Path, heed: Callable[[], None] = lambda: None) -> None:
+    """Write the run directory: `job.json`, and hard links to everything else. `heed` is called before each."""
     shutil.rmtree(run_dir, ignore_errors=True)
     run_dir.mkdir(parents=True)
     (run_dir / "job.json").write_text(json.dumps(planned.job, indent=2), encoding="utf-8")
     for link in planned.links:
+        heed()
         target = run_dir / _inside(link.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         blobs.link_to(link.sha256, target)
@@ -116,8 +118,8 @@ def hold(folder: Path, held: Path) -> Path:
     return held
 
 
-def store(folder: Path, blobs: BlobStore) -> list[FileEntry]:
-    """Put every file below a folder into the blob store.
+def store(folder: Path, blobs: BlobStore, heed: Callable[[], None] = lambda: None) -> list[FileEntry]:
+    """Put every file below a folder into the blob store. `heed` is called before each.
 
     While the last ones are stored, nothing names the first ones yet: at the end each is made new again, and what has
     been removed meanwhile is stored once more. So all of it outlives the time until it is published.
@@ -133,6 +135,7 @@ def store(folder: Path, blobs: BlobStore) -> list[FileEntry]:
     for path in sorted(folder.rglob("*")):
         mode = path.lstat().st_mode
         if stat.S_ISREG(mode):
+            heed()
             blob = blobs.put_file(path)
             entries.append(FileEntry(path.relative_to(folder).as_posix(), blob.sha256, blob.size_bytes))
         elif not stat.S_ISDIR(mode):

@@ -7,7 +7,7 @@ from db import about, traces
 from db.errors import BlobsUnavailable, Unavailable, is_full
 from engine.errors import SpecError
 from workers import claim, failures, life, settle, stage
-from workers.attempt import Attempt
+from workers.attempt import AskedToStop, Attempt
 from workers.claim import Lease, LeaseLostError
 from workers.failures import Failure
 from workers.life import Slot
@@ -57,12 +57,12 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
     run_dir = slot.settings.run_dir(lease.job.id, lease.fence)
     try:
         planned = lease.write(lambda s: stage.plan(s, lease.job, lease.fence))
+        attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
         with traces.span("job.stage"):
-            stage.lay_out(planned, slot.blobs, run_dir)
+            stage.lay_out(planned, slot.blobs, run_dir, attempt.heed)
             stage.share_cache(run_dir, slot.settings.cache_dir)
         lease.bind(run_dir)
         lease.begin_running()
-        attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
         with traces.span("job.engine"):
             # The next engine has its imports done by when this one ends, be that by a kill.
             end = Supervision(attempt, slot.warm.start(run_dir), slot.warm.prepare).run()
@@ -70,6 +70,8 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
             settle.settle(attempt, end)
     except LeaseLostError:
         raise
+    except AskedToStop:
+        settle.leave_off(lease)
     except SpecError as error:
         settle.give_up(lease, Failure(error.failure, error.code, error.message, error.mend), slot.settings)
     except BlobsUnavailable as error:

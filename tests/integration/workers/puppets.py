@@ -4,9 +4,11 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from db.blobs import Blob, BlobStore
 from tests.integration.workers.workplace import Workplace
 from workers import stage
 from workers.attempt import Attempt
@@ -50,6 +52,19 @@ class Puppets:
     def start(self, run_dir: Path) -> EngineProcess:
         (run_dir / "script.json").write_text(json.dumps(self._script))
         return start(run_dir)
+
+
+class SlowBlobs(BlobStore):
+    """A store on a disk so slow that something else happens before the first file is stored."""
+
+    meanwhile: Callable[[], None]
+    asked = 0
+
+    def put_file(self, path: Path) -> Blob:
+        self.asked += 1
+        if self.asked == 1:
+            self.meanwhile()
+        return super().put_file(path)
 
 
 def start(run_dir: Path) -> EngineProcess:

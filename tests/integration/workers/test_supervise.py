@@ -3,18 +3,16 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
-from pathlib import Path
 
 import pytest
 
 from db import leases, orders
-from db.blobs import Blob, BlobStore
 from db.errors import BlobsUnavailable, Unavailable
 from db.session import Session
-from tests.integration.workers.puppets import Stage, checkpoint, finished, metrics, start, started
+from tests.integration.workers.puppets import SlowBlobs, Stage, checkpoint, finished, metrics, start, started
 from tests.integration.workers.workplace import Workplace, alive, wait_until
 from workers import recover, settle
 from workers.claim import LeaseLostError
@@ -161,19 +159,6 @@ def test_a_cancel_reaches_the_engine_while_a_checkpoint_is_stored(workplace: Wor
     assert slow.asked > 0
     assert workplace.artifacts(job_id, "checkpoint") == []
     assert workplace.job(job_id).state == "cancelled"
-
-
-class SlowBlobs(BlobStore):
-    """A store on a disk so slow that something else happens before the first file is stored."""
-
-    meanwhile: Callable[[], None]
-    asked = 0
-
-    def put_file(self, path: Path) -> Blob:
-        self.asked += 1
-        if self.asked == 1:
-            self.meanwhile()
-        return super().put_file(path)
 
 
 def test_a_checkpoint_that_is_replaced_while_it_is_stored_is_published_all_the_same(workplace: Workplace) -> None:
