@@ -15,6 +15,11 @@ it("tells why a queued job waits", () => {
   expect(sentence(job)).toBe("Waiting: 3 jobs go first.");
 });
 
+it("tells when a queued job should start", () => {
+  const told = sentence({ ...job, estimated_start_at: Date.now() / 1000 + 119.9 });
+  expect(told).toBe("Waiting: 3 jobs go first. It should start in about 2 min.");
+});
+
 it("tells how long a running job still takes", () => {
   expect(sentence({ ...job, status: "running", step: 10, total_steps: 100, eta_s: 65 })).toContain("1 min 5 s left");
 });

@@ -7,7 +7,7 @@ export function sentence(job: Job): string {
     return "It has been asked to stop; the worker stops it at its next heartbeat.";
   switch (job.status) {
     case "queued":
-      return `Waiting: ${job.waiting_reason ?? "a worker takes it as soon as one is free"}.`;
+      return `Waiting: ${job.waiting_reason ?? "a worker takes it as soon as one is free"}.${soon(job)}`;
     case "preparing":
       return "A worker lays out the data and the base model. This takes seconds, for large files minutes.";
     case "running":
@@ -21,10 +21,15 @@ export function sentence(job: Job): string {
     case "failed":
       return `It failed${job.step ? ` at step ${count(job.step)}` : " before its first step"}. What went wrong and what mends it:`;
     case "cancelled":
-      return `It was stopped on request${job.step ? ` at step ${count(job.step)}; its checkpoints are kept` : " before it began"}.`;
+      return `It was stopped on request${job.step ? ` at step ${count(job.step)}; its checkpoints are kept` : " before it began"}. A clone of it starts anew.`;
     default:
       return job.waiting_reason ?? `It is ${job.status}.`;
   }
+}
+
+function soon({ estimated_start_at }: Job): string {
+  const left = (estimated_start_at ?? 0) - Date.now() / 1000;
+  return left > 0 ? ` It should start in about ${duration(left)}.` : "";
 }
 
 function running(job: Job): string {
