@@ -7,7 +7,7 @@ from pathlib import Path
 from api.private import write_private
 from api.settings import ApiSettings, make_secret
 from api.signing import Signer
-from db import keys, migrate, projects
+from db import keys, migrate, projects, references
 from db.backup import CUT
 from db.scopes import Scope
 from db.session import Database
@@ -36,11 +36,12 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
     if (storage.home / CUT).exists():
         raise ValueError(f"a restore into {storage.home} was cut short: run `trainyard restore` again")
     storage.home.mkdir(parents=True, exist_ok=True)
-    secret = make_secret(settings, storage.home)
-    Signer(storage.home).make()
     migrate.upgrade(storage.database_url)
     database = Database(storage.database_url)
     try:
+        _require_home(database, settings, storage)
+        secret = make_secret(settings, storage.home)
+        Signer(storage.home).make()
         with database.write() as session:
             project = projects.by_name(session, PROJECT) or projects.create(session, PROJECT)
             token = key_file.read_text().strip() if key_file.exists() else ""
@@ -50,6 +51,29 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
             write_private(key_file, token + "\n")  # before the commit: a key that cannot be kept is not made
     finally:
         database.close()
+
+
+def _require_home(database: Database, settings: ApiSettings, storage: StorageSettings) -> None:
+    """A database that has been in use has its secret and its blobs beside it: a lost disk must not look like a new one.
+
+    Raises:
+        ValueError: they are not there.
+    """
+    with database.read() as session:
+        has_keys, names_blobs = keys.any_made(session), references.any_named(session)
+    secret = storage.home / "secret"
+    if has_keys and settings.secret is None and not secret.exists():
+        raise ValueError(
+            f"the database has keys, and {secret}, under which they were made, is not there. Is a disk not mounted? "
+            "Bring it back from a backup, or set TRAINYARD_SECRET to it; with another one no key works any more"
+        )
+    folder = storage.blobs_dir
+    stored = folder.exists() and any(path.name != "tmp" for path in folder.iterdir())
+    if names_blobs and storage.blobs is None and not stored:
+        raise ValueError(
+            f"the database names stored files, and {folder} holds none. Is a disk not mounted? "
+            f"If they are lost for good, make the folder {folder / '00'} to start without them"
+        )
 
 
 if __name__ == "__main__":

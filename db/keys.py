@@ -88,6 +88,11 @@ def revoke(s: Session, project_id: str, key_id: str) -> bool:
     return revoked.one_or_none() is not None
 
 
+def any_made(s: Session) -> bool:
+    """Whether a key was ever made."""
+    return s.scalars(select(ApiKey.id).limit(1)).first() is not None
+
+
 def list_keys(s: Session, project_id: str) -> list[ApiKey]:
     """The keys of a project, revoked ones too, oldest first."""
     return list(s.scalars(select(ApiKey).where(ApiKey.project_id == project_id).order_by(ApiKey.id)))

@@ -37,6 +37,13 @@ def every(s: Session) -> set[str]:
     }
 
 
+def any_named(s: Session) -> bool:
+    """Whether there is a file or an artifact at all."""
+    data = select(File.id).where(File.deleted_at.is_(None))
+    made = select(Artifact.id).where(Artifact.deleted_at.is_(None))
+    return any(s.scalars(query.limit(1)).first() for query in (data, made))
+
+
 def _there(deleted_at: InstrumentedAttribute[float | None], since: float) -> ColumnElement[bool]:
     """That it is not deleted, or was not yet at that moment."""
     return or_(deleted_at.is_(None), deleted_at > since)

@@ -14,7 +14,10 @@ import httpx
 import pytest
 
 from api.app import create_app
+from api.bootstrap import bootstrap as begin
 from api.settings import ApiSettings
+from db import files, projects
+from db.session import Database
 from db.settings import StorageSettings
 from tests.integration.api.live import BROKER_DOWN, client, pretrain_spec, served_app, text_file, until
 
@@ -84,6 +87,36 @@ def test_the_api_never_imports_torch_and_stays_under_200_mb(running: Process):
     status = Path(f"/proc/{running.process.pid}/status").read_text()
     resident_kib = int(status.partition("VmRSS:")[2].split()[0])
     assert resident_kib * 1024 < MAX_RESIDENT_BYTES
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"), [("secret", "the database has keys, and"), ("blobs", "the database names stored files")]
+)
+def test_a_home_whose_secret_or_blobs_are_gone_is_refused(tmp_path: Path, missing: str, told: str):
+    storage = StorageSettings(home=tmp_path)
+    begin(ApiSettings(), storage, tmp_path / "key")
+    with storage.open_blobs(low_space_bytes=0).writer() as writer:
+        writer.write(b"rows")
+        blob = writer.commit()
+    database = Database(storage.database_url)
+    with database.write() as s:
+        (project,) = projects.list_all(s)
+        files.add(
+            s,
+            project.id,
+            filename="rows",
+            purpose="evals",
+            size_bytes=4,
+            sha256=blob.sha256,
+            format="chat",
+            row_count=1,
+        )
+    database.close()
+    begin(ApiSettings(), storage, tmp_path / "key")
+    (tmp_path / missing).rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=told):
+        begin(ApiSettings(), storage, tmp_path / "key")
+    assert not (tmp_path / missing).exists()
 
 
 def test_importing_the_application_imports_no_torch():
