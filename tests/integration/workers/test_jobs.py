@@ -24,6 +24,7 @@ from tests.servers import Postgres, Valkey
 from workers.queue import connect, enqueue
 
 _LONG = 100_000
+_SEEN_LATE_S = 0.5
 _ANSWERS = "".join(json.dumps({"prompt": f"cat {n % 7}?", "completion": f" dog {n % 5}."}) + "\n" for n in range(60))
 
 
@@ -222,7 +223,7 @@ def test_a_trainer_is_gone_at_the_end_of_its_lease_though_its_worker_stands_stil
         os.kill(slot, signal.SIGSTOP)
         try:
             wait_until(lambda: not alive(engine), "the engine's end", timeout_s=4)
-            assert (place.job(job_id).lease_expires_at or 0) > time.time()
+            assert (place.job(job_id).lease_expires_at or 0) > time.time() - _SEEN_LATE_S
         finally:
             os.kill(slot, signal.SIGCONT)
     place.close()
