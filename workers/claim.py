@@ -87,7 +87,7 @@ class Lease:
                 with self._writing:
                     with self._database.write() as s:
                         done = act(s)
-                        if time.monotonic() >= self._until:  # it stood still in here: what it wrote is taken back
+                        if self._is_over():  # it stood still in here: what it wrote is taken back
                             raise LeaseLostError(self.job.id)
                     if last:
                         self._ended.set()
@@ -95,6 +95,9 @@ class Lease:
             except Unavailable:
                 self.lost.wait(_RETRY_S)  # the renewal, which fails for the same reason, tells of it
         raise LeaseLostError(self.job.id)
+
+    def _is_over(self) -> bool:
+        return time.monotonic() >= self._until
 
     def begin_running(self) -> None:
         """The job's input lies ready.

@@ -271,7 +271,7 @@ _FAULTS = {
     "kill database": Fault(2, Faults.kill_database),
     "stop worker (SIGTERM)": Fault(1, Faults.stop_worker, 0),
     "freeze past the lease": Fault(2, Faults.freeze, 0),
-    "freeze at a write, past the lease": Fault(2, Faults.stall, 0),
+    "freeze at a write, past the lease": Fault(4, Faults.stall, 0),
     "halt api": Fault(1, lambda faults: faults.halt_part("api"), 0),
     "halt reaper": Fault(1, lambda faults: faults.halt_part("reaper"), 0),
     "halt worker": Fault(1, Faults.halt_worker, 0),
