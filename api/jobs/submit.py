@@ -23,6 +23,8 @@ from engine.kinds.eval.spec import EvalSpec
 from engine.parts import AdapterTuning, TrainingSpec
 
 Keep: TypeAlias = Callable[[str, str], File | None]
+_CHECKS = 10
+"""So often is looked again for what jobs start from when that is deleted meanwhile."""
 
 
 class Pinned(NamedTuple):
@@ -112,9 +114,7 @@ def write(session: Session, submissions: Sequence[Submission]) -> list[JobObject
 
 def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
     keep = cache(partial(files.keep, session))  # a sweep names the same files again and again
-    checked = [_traced(_checked(session, keep, each), each) for each in submissions]
-    if not artifacts.hold(session, _bases(session, checked)):  # one was deleted just now: whose that was is refused
-        checked = [_traced(_checked(session, keep, each), each) for each in submissions]
+    checked = _held(session, lambda: [_traced(_checked(session, keep, each), each) for each in submissions])
     rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
     sound = [each for each, new in zip(submissions, checked, strict=True) if isinstance(new, jobs.NewJob)]
     audit.note_all(session, "job.create", [(each.request, row.id) for each, row in zip(sound, rows, strict=True)])
@@ -123,6 +123,23 @@ def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObjec
             records.note(session, row.id, event_type, "warn", message)
     made = iter(fresh_objects(session, rows))
     return [next(made) if isinstance(new, jobs.NewJob) else new for new in checked]
+
+
+def _held(session: Session, check: Callable[[], list[jobs.NewJob | ApiError]]) -> list[jobs.NewJob | ApiError]:
+    """What was checked, with what it starts from held: where one was deleted just now its name may mean another."""
+    for _ in range(_CHECKS):
+        checked = check()
+        if artifacts.hold(session, _bases(session, checked)):
+            return checked
+    return [_refused_unless_held(session, new) for new in check()]
+
+
+def _refused_unless_held(session: Session, new: jobs.NewJob | ApiError) -> jobs.NewJob | ApiError:
+    if isinstance(new, ApiError) or artifacts.hold(session, _bases(session, [new])):
+        return new
+    reference = new.spec["model"]
+    message = f"{reference} was deleted while a job was made from it or to compare with it"
+    return _refused(422, "model", "model_not_found", reference, message, "name a version that stays")
 
 
 def _bases(session: Session, checked: Sequence[jobs.NewJob | ApiError]) -> set[str]:

@@ -237,6 +237,23 @@ def test_a_job_on_a_model_that_is_just_being_deleted_is_refused(live: Live, fiel
     assert (told["code"], told["param"]) == ("model_not_found", field)
 
 
+def test_an_older_version_that_a_name_comes_to_mean_is_not_deleted_under_the_job_either(live: Live):
+    if live.database.dialect == "sqlite":
+        pytest.skip("nobody deletes while another writes")
+    first, second = (published(live, "twice", {"a": b"1"}) for _ in range(2))
+    body = {"kind": "sft", "model": "twice", "training_file": upload(live.mine, CHAT).json()["id"]}
+    with ThreadPoolExecutor() as aside:
+        with live.database.write() as older:
+            assert artifacts.delete(older, live.project_id, first.id)
+            with live.database.write() as newer:
+                assert artifacts.delete(newer, live.project_id, second.id)
+                asking = aside.submit(live.mine.post, "/v1/jobs", json=body)
+                time.sleep(0.5)  # it waits for the newer one, then finds the older
+            time.sleep(0.5)
+        told = error(asking.result(30), 422)
+    assert (told["code"], told["param"]) == ("model_not_found", "model")
+
+
 def test_what_a_job_compares_with_is_pinned_and_kept_until_the_job_ends(live: Live):
     published(live, "candidate", {"a": b"1"})
     published(live, "rival", {"a": b"1"})
