@@ -9,6 +9,7 @@ from api.settings import ApiSettings, make_secret
 from api.signing import Signer
 from db import keys, migrate, projects, references
 from db.backup import CUT
+from db.blobs import has_stored
 from db.scopes import Scope
 from db.session import Database
 from db.settings import StorageSettings
@@ -68,8 +69,7 @@ def _require_home(database: Database, settings: ApiSettings, storage: StorageSet
             "Bring it back from a backup, or set TRAINYARD_SECRET to it; with another one no key works any more"
         )
     folder = storage.blobs_dir
-    stored = folder.exists() and any(path.name != "tmp" for path in folder.iterdir())
-    if names_blobs and storage.blobs is None and not stored:
+    if names_blobs and storage.blobs is None and not has_stored(folder):
         raise ValueError(
             f"the database names stored files, and {folder} holds none. Is a disk not mounted? "
             f"If they are lost for good, make the folder {folder / '00'} to start without them"

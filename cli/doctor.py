@@ -63,14 +63,10 @@ def _service() -> str:
 
 
 def _owned() -> str:
-    if not (home_dir() / "secret").exists():
-        return "nothing is stored yet"
     return of_storage("db.installation", "show")
 
 
 def _stored() -> str:
-    if not (home_dir() / "secret").exists():
-        return "nothing is stored yet"
     return of_storage("db.verify")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, func, insert, make_url, select, text
 
-from db import installation, migrate, projects, references
+from db import health, installation, migrate, projects, references
 from db.blobs import BlobStore
 from db.models import Row
 from db.session import Database, engine_for
@@ -28,7 +28,10 @@ _ENDINGS = ("", "-wal", "-shm", "-journal")
 """Of the files of a SQLite database."""
 _ROWS_AT_ONCE = 5000
 CUT = "restoring"
-"""A file in a home that is being restored. While it is there nothing starts, and the restore can be run again."""
+"""A file in a home that is being restored. While it is there nothing starts, and the restore can be run again.
+
+It tells what is being restored, and which installation that becomes.
+"""
 
 
 def save(settings: StorageSettings, folder: Path) -> dict[str, Any]:
@@ -70,7 +73,8 @@ def save(settings: StorageSettings, folder: Path) -> dict[str, Any]:
 def restore(settings: StorageSettings, folder: Path) -> dict[str, Any]:
     """Bring a backup back, to the newest schema; what it held. Jobs that ran then are queued again by the reaper.
 
-    One that is cut short leaves a home that does not start, and can be run again.
+    One that is cut short leaves a home that does not start, and can be run again: it then begins anew, unless the
+    database was brought back whole.
 
     Raises:
         ValueError: the folder holds no backup, or the home or the database is in use.
@@ -79,22 +83,26 @@ def restore(settings: StorageSettings, folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} holds no finished backup: there is no {_TOLD}")
     told = json.loads((folder / _TOLD).read_text())
     cut = settings.home / CUT
+    target = _path(settings.database_url) if _is_sqlite(settings.database_url) else settings.home / _DATABASE
+    newest = target.with_name(f"{target.name}.part")
     if not cut.exists():
         _require_empty(settings.home, "a backup is restored into an empty home; set TRAINYARD_HOME to another")
+    elif cut.read_text() == _mark(_name_of(settings.database_url), told):
+        _end(newest, cut)
+        return told
     _require_new(settings.database_url, again=cut.exists())
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     cut.touch(mode=0o600)
     # The database last: without it the rest is nothing, and with it nothing may be missing.
-    target = _path(settings.database_url) if _is_sqlite(settings.database_url) else settings.home / _DATABASE
-    newest = target.with_name(f"{target.name}.part")
     _copy_to_newest(folder / _DATABASE, newest)
-    saved_id = _take_name(newest)
+    saved_id, new_id = _rename(newest)
+    cut.write_text(_mark(new_id, told))
     for secret in _SECRETS:
         if (folder / secret).exists():
             shutil.copy(folder / secret, settings.home / secret)
     if told["blobs_in"] == _BLOBS:
         _bring_back_blobs(settings, BlobStore(folder / _BLOBS, low_space_bytes=0), _named(f"sqlite:///{newest}"))
-    else:
+    elif _is_bucket(settings.blobs, told["blobs_in"]):
         settings.open_blobs(low_space_bytes=0).claim(saved_id)  # the one that was saved may be alive
     os.sync()
     if _is_sqlite(settings.database_url):
@@ -102,19 +110,43 @@ def restore(settings: StorageSettings, folder: Path) -> dict[str, Any]:
     else:
         migrate.upgrade(settings.database_url)
         _copy_rows(f"sqlite:///{newest}", settings.database_url)
-        newest.unlink()
-    cut.unlink()
-    os.sync()
+    _end(newest, cut)
     return told
 
 
-def _take_name(path: Path) -> str:
-    """Take from a saved database which installation it was: where it is restored it is another."""
-    opened = Database(f"sqlite:///{path}")
-    with opened.write() as s:
-        name = installation.forget(s)
+def _end(newest: Path, cut: Path) -> None:
+    """The database is whole where it belongs: only what the restore needed on its way is left to remove."""
+    _remove_database(newest)
+    cut.unlink()
+    os.sync()
+
+
+def _mark(name: str | None, told: dict[str, Any]) -> str:
+    return json.dumps({"installation": name, **told})
+
+
+def _name_of(url: str) -> str | None:
+    """Which installation the database is, if it is one; it is not changed by that."""
+    if not health.begun(url) or migrate.current(url) != migrate.head():
+        return None
+    opened = Database(url)
+    with opened.read() as s:
+        name = installation.known_id(s)
     opened.close()
     return name
+
+
+def _rename(path: Path) -> tuple[str, str]:
+    """Which installation a saved database was, and which it is now: where it is restored it is another."""
+    opened = Database(f"sqlite:///{path}")
+    with opened.write() as s:
+        names = installation.forget(s), installation.own_id(s)
+    opened.close()
+    return names
+
+
+def _is_bucket(url: str | None, saved: str) -> bool:
+    return url is not None and url.rstrip("/") == saved.rstrip("/")
 
 
 def _bring_back_blobs(settings: StorageSettings, saved: BlobStore, named: set[str]) -> None:
@@ -171,10 +203,14 @@ def _copy_sqlite(url: str, target: Path) -> None:
 def _copy_to_newest(saved: Path, target: Path) -> None:
     """Of a SQLite database, at whatever revision, a copy at the newest."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    for ending in _ENDINGS:  # of a copy that was cut short
-        Path(f"{target}{ending}").unlink(missing_ok=True)
+    _remove_database(target)  # of a copy that was cut short
     shutil.copy(saved, target)
     migrate.upgrade(f"sqlite:///{target}")
+
+
+def _remove_database(path: Path) -> None:
+    for ending in _ENDINGS:
+        Path(f"{path}{ending}").unlink(missing_ok=True)
 
 
 def _copy_rows(source_url: str, target_url: str) -> None:

@@ -19,6 +19,7 @@ LOW_SPACE_BYTES = 512 << 20
 CHUNK_BYTES = 1 << 20
 _CHECK_SPACE_EVERY_BYTES = 64 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_FOLDER = re.compile(r"[0-9a-f]{2}")
 # The target is on another device, its filesystem has no hard links, or the blob has as many as it may.
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
 
@@ -158,16 +159,17 @@ class BlobStore:
 
     def claim(self, installation_id: str) -> str:
         """Have the store belong to this installation, if it belongs to none yet; the one that it belongs to now."""
-        if (owner := self._read_owner()) is not None:
+        if (owner := self.owner()) is not None:
             return owner
         self._write_owner(installation_id, anew=False)
-        return self._read_owner() or installation_id
+        return self.owner() or installation_id
 
     def take_over(self, installation_id: str) -> None:
         """Have the store belong to this installation, whosever it was."""
         self._write_owner(installation_id, anew=True)
 
-    def _read_owner(self) -> str | None:
+    def owner(self) -> str | None:
+        """The installation that the store belongs to, if it belongs to any."""
         return self._owner.read_text() if self._owner.exists() else None
 
     def _write_owner(self, installation_id: str, *, anew: bool) -> None:
@@ -250,6 +252,11 @@ class BlobWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abort()
+
+
+def has_stored(root: Path) -> bool:
+    """Whether a store on a local disk has ever had a blob: what a disk or a store has besides tells nothing of that."""
+    return root.exists() and any(_FOLDER.fullmatch(path.name) for path in root.iterdir())
 
 
 def is_sha256(name: str) -> bool:

@@ -91,7 +91,7 @@ class Bucket(BlobStore):
             obstore.delete(self._store, self._key(sha256))
         return True
 
-    def _read_owner(self) -> str | None:
+    def owner(self) -> str | None:
         try:
             with _told_apart():
                 return bytes(obstore.get(self._store, self._owner.name).bytes()).decode()

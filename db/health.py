@@ -1,9 +1,10 @@
 """Whether the database can be worked with."""
 
 import logging
+from pathlib import Path
 
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from db import migrate
 from db.errors import Unavailable
@@ -21,6 +22,22 @@ def ping(db: Database) -> bool:
         _log.warning("%s", error)
         return False
     return True
+
+
+def begun(url: str) -> bool:
+    """Whether the database has a schema at all. It makes no file, as a look into one that is not there would.
+
+    Raises db.errors.Unavailable when the database cannot be reached.
+    """
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
+        return False
+    db = Database(url)
+    try:
+        with db.read() as s:
+            return MigrationContext.configure(s.connection()).get_current_revision() is not None
+    finally:
+        db.close()
 
 
 def up_to_date(db: Database) -> bool:

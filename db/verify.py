@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
-from db import references
+from db import health, references
 from db.blobs import CHUNK_BYTES, BlobStore
 from db.errors import Damaged
 from db.session import Database
@@ -47,6 +47,9 @@ def _look(blobs: BlobStore, sha256: str) -> Look:
 def main() -> int:
     """One line for each blob that is not sound, with what names it, and one that counts all; 1 when one is not."""
     settings = StorageSettings()
+    if not health.begun(settings.database_url):
+        sys.stdout.write("nothing is stored yet\n")
+        return 0
     database, blobs = Database(settings.database_url), settings.open_blobs(low_space_bytes=0)
     looks = list(look_at_all(database, blobs))
     amiss = [look for look in looks if look.condition != "sound"]

@@ -1,5 +1,6 @@
 """The real process: `python -m api.bootstrap`, then `python -m api`."""
 
+import json
 import os
 import signal
 import socket
@@ -93,8 +94,43 @@ def test_the_api_never_imports_torch_and_stays_under_200_mb(running: Process):
     ("missing", "told"), [("secret", "the database has keys, and"), ("blobs", "the database names stored files")]
 )
 def test_a_home_whose_secret_or_blobs_are_gone_is_refused(tmp_path: Path, missing: str, told: str):
-    storage = StorageSettings(home=tmp_path)
+    storage = with_a_file(tmp_path)
     begin(ApiSettings(), storage, tmp_path / "key")
+    (tmp_path / missing).rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=told):
+        begin(ApiSettings(), storage, tmp_path / "key")
+    assert not (tmp_path / missing).exists()
+
+
+def test_what_a_disk_and_the_service_itself_leave_in_a_store_is_no_stored_file(tmp_path: Path):
+    storage = with_a_file(tmp_path)
+    (tmp_path / "blobs").rename(tmp_path / "elsewhere")
+    storage.open_blobs(low_space_bytes=0).claim("inst-of-this-one")
+    (tmp_path / "blobs/lost+found").mkdir()
+    with pytest.raises(ValueError, match="make the folder") as refused:
+        begin(ApiSettings(), storage, tmp_path / "key")
+    told = str(refused.value).partition("make the folder ")[2].split()[0]
+    Path(told).mkdir()
+    begin(ApiSettings(), storage, tmp_path / "key")
+
+
+def test_the_doctor_looks_into_a_home_whose_secret_is_told_by_the_environment(tmp_path: Path):
+    with_a_file(tmp_path, ApiSettings(secret="of the environment"))
+    assert not (tmp_path / "secret").exists()
+    told = {"TRAINYARD_SECRET": "of the environment", "TRAINYARD_CONFIG": str(tmp_path / "key")}
+    command = [sys.executable, "-m", "cli.main", "doctor", "--json"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**environment(tmp_path, 0), **told}, check=False, capture_output=True, text=True
+    )
+    checks = {check["check"]: check for check in json.loads(done.stdout)}
+    assert "nobody's yet" in checks["blobs"]["told"]
+    assert checks["storage"]["told"].startswith("1 stored files")
+
+
+def with_a_file(home: Path, settings: ApiSettings | None = None) -> StorageSettings:
+    """A home that has been in use."""
+    storage = StorageSettings(home=home)
+    begin(settings or ApiSettings(), storage, home / "key")
     with storage.open_blobs(low_space_bytes=0).writer() as writer:
         writer.write(b"rows")
         blob = writer.commit()
@@ -112,11 +148,7 @@ def test_a_home_whose_secret_or_blobs_are_gone_is_refused(tmp_path: Path, missin
             row_count=1,
         )
     database.close()
-    begin(ApiSettings(), storage, tmp_path / "key")
-    (tmp_path / missing).rename(tmp_path / "elsewhere")
-    with pytest.raises(ValueError, match=told):
-        begin(ApiSettings(), storage, tmp_path / "key")
-    assert not (tmp_path / missing).exists()
+    return storage
 
 
 def test_importing_the_application_imports_no_torch():

@@ -1,7 +1,12 @@
 """Backups on both databases, and from one to the other."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +160,34 @@ def test_the_files_of_a_bucket_stay_those_of_the_installation_that_was_saved(s3:
     assert standing(saved).ours
 
 
+def test_a_restore_claims_no_other_store_than_the_one_that_was_saved(s3: S3, tmp_path: Path):
+    saved = in_use(StorageSettings(home=tmp_path / "home", **s3.settings(tmp_path.name)))
+    backup.save(saved, tmp_path / "backup")
+    restored = elsewhere(tmp_path)
+    backup.restore(restored, tmp_path / "backup")
+    assert restored.open_blobs(low_space_bytes=0).owner() is None
+
+
+def test_to_ask_whose_the_files_are_claims_nothing(
+    settings: StorageSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("home", "database_url"):
+        monkeypatch.setenv(f"TRAINYARD_{name.upper()}", str(getattr(settings, name)))
+    assert installation.main(["show"]) == 0
+    assert "nobody's yet" in capsys.readouterr().out
+    assert settings.open_blobs(low_space_bytes=0).owner() is None
+
+
+@pytest.mark.parametrize("look", [lambda: installation.main(["show"]), verify.main])
+def test_a_look_at_a_new_home_finds_nothing_and_makes_nothing(
+    tmp_path: Path, look: Callable[[], int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setenv("TRAINYARD_HOME", str(tmp_path))
+    assert look() == 0
+    assert capsys.readouterr().out == "nothing is stored yet\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_restored_files_of_a_disk_are_those_of_the_new_installation(settings: StorageSettings, tmp_path: Path):
     before = standing(settings)
     backup.save(settings, tmp_path / "backup")
@@ -180,6 +213,44 @@ def test_a_restore_that_was_cut_short_starts_nothing_and_can_be_run_again(tmp_pa
     assert rows(restored) == rows(settings)
     assert conditions(restored) == ["sound"]
     bootstrap(ApiSettings(), restored, tmp_path / "key")
+
+
+KILLED_AT_THE_END = f"""
+import os, sys
+from db import backup
+sys.addaudithook(lambda event, told: event == "os.remove" and str(told[0]).endswith("{backup.CUT}") and os.kill(os.getpid(), 9))
+backup.main(sys.argv[1:])
+"""
+
+
+def test_a_restore_that_was_killed_once_all_was_there_is_ended_by_the_next(tmp_path: Path, empty_database_url: str):
+    settings = in_use(StorageSettings(home=tmp_path / "home"))
+    backup.save(settings, tmp_path / "backup")
+    restored = StorageSettings(home=tmp_path / "elsewhere", database_url=empty_database_url)
+    where = {"TRAINYARD_HOME": str(restored.home), "TRAINYARD_DATABASE_URL": restored.database_url}
+    command = [sys.executable, "-c", KILLED_AT_THE_END, "restore", str(tmp_path / "backup")]
+    killed = subprocess.run(command, env={**os.environ, **where}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with pytest.raises(ValueError, match="was cut short: run `trainyard restore` again"):
+        bootstrap(ApiSettings(), restored, tmp_path / "key")
+    backup.restore(restored, tmp_path / "backup")
+    assert rows(restored) == rows(settings)
+    assert conditions(restored) == ["sound"]
+    assert not list(tmp_path.rglob("*.part*"))
+    bootstrap(ApiSettings(), restored, tmp_path / "key")
+
+
+def test_a_restore_that_was_cut_short_does_not_take_another_database_for_its_own(settings: StorageSettings):
+    folder = settings.home.parent / "backup"
+    backup.save(settings, folder)
+    (blob,) = (folder / "blobs").glob("??/??/*")
+    blob.unlink()
+    home = settings.home.with_name("elsewhere")
+    with pytest.raises(ValueError, match="is not stored"):
+        backup.restore(StorageSettings(home=home), folder)
+    with pytest.raises(ValueError, match="already"):
+        backup.restore(StorageSettings(home=home, database_url=settings.database_url), folder)
+    assert (home / backup.CUT).exists()
 
 
 def test_a_backup_goes_into_a_bucket_too(s3: S3, tmp_path: Path):
