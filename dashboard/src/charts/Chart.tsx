@@ -99,7 +99,7 @@ function options(element: HTMLElement, latest: { current: Latest }, { width, hei
   return {
     width: element.clientWidth,
     height,
-    padding: [12, 12, 0, 0],
+    padding: [12, 32, 0, 0], // on the right half of the last label
     cursor: { sync: group ? { key: group } : undefined, points: { size: 6 }, drag: { x: true, y: false } },
     legend: { live: true },
     scales: { x: { time: false, distr: logX ? 3 : 1 }, y: { distr: logY ? 3 : 1 } },
