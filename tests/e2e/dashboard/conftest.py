@@ -1,14 +1,17 @@
 """A real Chromium, headless, on a real service with real jobs."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
+from tests.e2e.dashboard.made import make
 from tests.e2e.dashboard.past import Past, fill, serve
 from tests.e2e.service import ROOT, Service
 
@@ -19,13 +22,19 @@ _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The browser's program: TRAINYARD_CHROMIUM, or one on the path."""
+    """The browser's program: TRAINYARD_CHROMIUM, or one on the path. Whoever asked for these tests by name has to have it."""
     found = os.environ.get("TRAINYARD_CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
     if found is None:
-        pytest.skip("no Chromium on this machine; TRAINYARD_CHROMIUM names one")
+        leave("no Chromium on this machine: install it (apt-get install chromium), or name one by TRAINYARD_CHROMIUM")
     if not (ROOT / "dashboard" / "dist" / "index.html").exists() or not AXE.exists():
-        pytest.skip("the dashboard has not been built: make page")
+        leave("the dashboard has not been built: make page")
     return found
+
+
+def leave(why: str) -> NoReturn:
+    if os.environ.get("TRAINYARD_E2E") == "1":
+        pytest.fail(why, pytrace=False)
+    pytest.skip(why)
 
 
 @pytest.fixture(scope="module")
@@ -38,18 +47,26 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 class Screen:
-    """A signed-in tab that keeps count of what must not happen in it."""
+    """A tab that keeps count of what must not happen in it; at its end nothing of that may have happened.
 
-    def __init__(self, page: Page, url: str) -> None:
+    What a test brings about on purpose, `allow` names: a pattern of what the console then says.
+    """
+
+    def __init__(self, page: Page, url: str, allow: str | None = None) -> None:
         self.page = page
         self.url = url
+        self.allow = allow
         self.complaints: list[str] = []
         self.strangers: list[str] = []
-        page.on("console", lambda told: told.type in {"error", "warning"} and self.complaints.append(told.text))
+        page.on("console", lambda told: told.type in {"error", "warning"} and self._complain(told))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._count)
 
-    def _count(self, request) -> None:
+    def _complain(self, told: ConsoleMessage) -> None:
+        if self.allow is None or not re.search(self.allow, told.text):
+            self.complaints.append(f"{told.text} ({told.location['url']})")
+
+    def _count(self, request: Request) -> None:
         if not request.url.startswith((self.url, "data:", "blob:")):
             self.strangers.append(request.url)
 
@@ -59,17 +76,26 @@ class Screen:
 
     def check(self) -> None:
         """What holds on every screen: no complaint, no stranger, no sideways scroll, nothing serious that axe finds."""
-        assert self.complaints == []
-        assert self.strangers == []
+        self.check_quiet()
         # In a world of its own: the page's policy lets no script of ours in.
         found = self.page.evaluate(AXE.read_text() + _SERIOUS)
-        assert found == []
+        assert found == [], self.page.url
         sideways = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert sideways <= 0, f"{sideways} px wider than the window"
+        assert sideways <= 0, f"{self.page.url}: {sideways} px wider than the window"
+
+    def check_both_widths(self) -> None:
+        """`check` on a desk and on a phone."""
+        for width in (1280, 360):
+            self.page.set_viewport_size({"width": width, "height": 800})
+            self.check()
+
+    def check_quiet(self) -> None:
+        assert self.complaints == []
+        assert self.strangers == []
 
 
 _SERIOUS = """
-;axe.run().then(({ violations }) => violations
+;axe.run({ resultTypes: ["violations"] }).then(({ violations }) => violations
   .filter(({ impact }) => impact === "serious" || impact === "critical")
   .map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html.slice(0, 160)).join(" | ")}`))
 """
@@ -82,14 +108,11 @@ def signed_in(browser: Browser, service: Service) -> dict:
 
 
 def sign_in(browser: Browser, url: str, key: str) -> dict:
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(f"{url}/#key={key}")
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("navigation", name="Pages").wait_for()
-    state = context.storage_state()
-    context.close()
-    return state
+    with tabs(browser, url, None) as open_screen:
+        page = open_screen(f"/#key={key}").page
+        page.get_by_role("button", name="Sign in").click()
+        page.get_by_role("navigation", name="Pages").wait_for()
+        return page.context.storage_state()
 
 
 Open = Callable[..., Screen]
@@ -106,6 +129,7 @@ def screen(browser: Browser, service: Service, signed_in: dict) -> Iterator[Open
 def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
     """A service with hundreds of runs in every state, and nobody who works on them."""
     with serve(tmp_path_factory.mktemp("past") / "home") as serving:
+        make(serving)
         fill(serving, 500)
         yield serving
 
@@ -122,11 +146,19 @@ def past_screen(browser: Browser, past: Past, signed_in_past: dict) -> Iterator[
         yield open_screen
 
 
-@contextmanager
-def tabs(browser: Browser, url: str, signed_in: dict) -> Iterator[Open]:
-    contexts: list[BrowserContext] = []
+@pytest.fixture
+def visit(browser: Browser, service: Service) -> Iterator[Open]:
+    """Opens tabs in which nobody has signed in."""
+    with tabs(browser, service.state()["url"], None) as open_screen:
+        yield open_screen
 
-    def open_screen(path: str, theme: str = "light", width: int = 1280) -> Screen:
+
+@contextmanager
+def tabs(browser: Browser, url: str, signed_in: dict | None) -> Iterator[Open]:
+    """Opens tabs; when all is done, none of them may have complained or asked a stranger."""
+    opened: list[Screen] = []
+
+    def open_screen(path: str, theme: str = "light", width: int = 1280, allow: str | None = None) -> Screen:
         context = browser.new_context(
             storage_state=signed_in,
             color_scheme=theme,
@@ -134,15 +166,18 @@ def tabs(browser: Browser, url: str, signed_in: dict) -> Iterator[Open]:
             permissions=["clipboard-read", "clipboard-write"],
             reduced_motion="reduce",
         )
-        contexts.append(context)
         context.set_default_timeout(15_000)
-        opened = Screen(context.new_page(), url)
-        opened.open(path)
-        return opened
+        opened.append(Screen(context.new_page(), url, allow))
+        opened[-1].open(path)
+        return opened[-1]
 
-    yield open_screen
-    for context in contexts:
-        context.close()
+    try:
+        yield open_screen
+    finally:
+        for each in opened:
+            each.page.context.close()
+    for each in opened:
+        each.check_quiet()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,15 @@ FIGURES = {"grad_norm": 1.0, "learning_rate": 1e-4, "tokens_per_s": 900.0, "mfu"
 
 @dataclass
 class Past:
-    """Its address, its key, its database, and the ids of its runs by name."""
+    """Its address, its key, its database, and the ids of its runs and of what else was made, by name."""
 
     url: str
     key: str
     home: Path
     database: Database
     project_id: str
-    runs: dict[str, str]
+    runs: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
 
     def http(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers={"Authorization": f"Bearer {self.key}"}, trust_env=False)
@@ -75,7 +76,7 @@ def serve(home: Path) -> Iterator[Past]:
     database = Database(f"sqlite:///{home}/trainyard.db")
     try:
         past = Past(f"http://127.0.0.1:{port}", key_file.read_text().strip(), home, database,
-                    history.project_of(database), {})  # fmt: skip
+                    history.project_of(database))  # fmt: skip
         wait_until(lambda: answers(past), "answering", 180)
         yield past
     finally:
@@ -97,6 +98,7 @@ def fill(past: Past, count: int) -> None:
     history.add_runs(past.database, past.project_id, count, steps=3)
     for name, hidden in (("plain", {}), ("hostile", {"suffix": MARKUP}), ("right-to-left", {"suffix": RIGHT_TO_LEFT})):
         past.runs[name] = history.add_run(past.database, past.project_id, name, curve(), **hidden)
+    past.runs["short"] = history.add_run(past.database, past.project_id, "short", curve(20))
     past.runs["silent"] = history.add_run(past.database, past.project_id, "silent", [])
     many = {f"value_{number:03d}": number / 7 for number in range(500)}
     past.runs["many-values"] = history.add_run(
@@ -169,8 +171,8 @@ def point(step: int, loss: float | None) -> dict[str, Any]:
 
 
 def crowding() -> float:
-    """By how much whatever else this machine does stretches the time of what runs now; 1 on one that does nothing else."""
+    """By how much whatever else this machine does stretches the time of what runs now, as far as it excuses: 1 to 2."""
     wall, cpu = time.perf_counter(), time.process_time()
     while time.process_time() - cpu < 0.1:
         pass
-    return max(1.0, (time.perf_counter() - wall) / 0.1)
+    return min(2.0, max(1.0, (time.perf_counter() - wall) / 0.1))

@@ -1,12 +1,14 @@
 """What holds on every screen that needs no worker: themes, a phone's width, the keyboard, and how soon it is there."""
 
 import json
+from collections.abc import Iterator
+from statistics import median
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.conftest import Open, Screen
 from tests.e2e.dashboard.past import Past, crowding
 
 LCP_MS = 1000
@@ -22,38 +24,76 @@ _FOCUSED = """(() => {
 })()"""
 
 
+THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
+
+
 def pages(past: Past) -> dict[str, str]:
-    """Addresses, and a sign that the screen is there."""
-    job = f"/jobs/{past.runs['running']}"
+    """Every screen, and a sign that it is there."""
+    job, made = f"/jobs/{past.runs['running']}", past.made
     runs = quote(json.dumps([past.runs["plain"], past.runs["running"], past.runs["not-finite"]]))
     return {
         "/jobs": "running",
         "/jobs/new": "New job",
-        f"{job}/metrics?table=true": "Loss",
+        "/jobs/new?mode=yaml": "New job",
+        f"/jobs/{past.runs['short']}/metrics?table=true": "Loss",
+        f"{job}/metrics": "Loss",
         f"{job}/events": "started on cpu",
         f"{job}/system": "No GPU",
         f"{job}/config": "hyperparameters",
+        f"/jobs/{made['tuned job']}/artifacts": "What the job made",
         f"/jobs/{past.runs['failed']}/metrics": "halve per_device_train_batch_size",
         f"/compare?runs={runs}": "Outcome",
+        "/datasets": "rows.jsonl",
+        f"/datasets/{made['held-out.jsonl']}": "45 rows",
+        "/evals": "tuned-eval",
+        f"/evals/{made['eval']}": "What is 19 + 2?",
+        "/models": "tuned/1",
+        f"/models/adapter/{made['tuned']}": "Where it comes from",
+        f"/models/model/{made['base']}?view=list": "Where it comes from",
+        "/playground": "Playground",
         "/workers": "Queue",
+        "/keys": "in use here",
     }
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
-def test_every_screen_is_sound(past: Past, past_screen: Open, theme: str, width: int) -> None:
-    opened = past_screen("/jobs", theme, width)
-    for path, sign in pages(past).items():
-        opened.open(path)
-        expect(opened.page.get_by_role("main").get_by_text(sign).first).to_be_visible()
-        opened.check()
+def show(opened: Screen, path: str, sign: str) -> Page:
+    opened.open(path)
+    expect(opened.page.get_by_role("main").get_by_text(sign).first).to_be_visible()
+    return opened.page
 
 
-def test_every_control_is_reached_by_the_keyboard_and_shows_it(past: Past, past_screen: Open) -> None:
-    page = past_screen("/jobs").page
+def walk(past: Past, opened: Screen) -> Iterator[Page]:
+    """Every screen, once it is there."""
     for path, sign in pages(past).items():
-        page.goto(past.url + path)
-        expect(page.get_by_role("main").get_by_text(sign).first).to_be_visible()
+        yield show(opened, path, sign)
+
+
+@THEMES
+def test_every_screen_is_sound_on_a_desk_and_on_a_phone(past: Past, past_screen: Open, theme: str) -> None:
+    opened = past_screen("/jobs", theme)
+    for _ in walk(past, opened):
+        opened.check_both_widths()
+
+
+@THEMES
+def test_every_control_is_reached_by_the_keyboard_and_shows_it(past: Past, past_screen: Open, theme: str) -> None:
+    for page in walk(past, past_screen("/jobs", theme)):
         assert_reached(page)
+
+
+@THEMES
+def test_the_largest_content_is_painted_within_a_second_with_hundreds_of_jobs(
+    past: Past, past_screen: Open, theme: str
+) -> None:
+    """One that comes late is looked at twice more: the middle one of three counts."""
+    opened, late = past_screen("/jobs", theme), {}
+    for path, sign in pages(past).items():
+        told = [show(opened, path, sign).evaluate(_LCP)]
+        if told[0] > LCP_MS:
+            told += [show(opened, path, sign).evaluate(_LCP) for _ in range(2)]
+        if median(told) > LCP_MS * crowding():
+            late[path] = told
+    assert late == {}
 
 
 def assert_reached(page: Page) -> None:
@@ -67,17 +107,6 @@ def assert_reached(page: Page) -> None:
             visited.add(control)
     left = [told for number, told in controls.items() if number not in visited]
     assert not left, f"{page.url}: Tab does not come to {left}"
-
-
-def test_the_largest_content_is_painted_within_a_second_with_hundreds_of_jobs(past: Past, past_screen: Open) -> None:
-    page = past_screen("/jobs").page
-    expect(page.locator("tbody tr").first).to_be_visible()
-    told = []
-    for _ in range(3):
-        page.goto(f"{past.url}/jobs")
-        expect(page.locator("tbody tr").first).to_be_visible()
-        told.append(page.evaluate(_LCP))
-    assert min(told) <= LCP_MS * crowding()
 
 
 def test_a_request_of_the_list_returns_few_rows_and_older_ones_are_a_link_away(past: Past, past_screen: Open) -> None:

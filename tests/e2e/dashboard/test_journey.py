@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.e2e.dashboard.conftest import tabs
 from tests.e2e.service import Service
 
 RUN_MS = 300_000
@@ -108,14 +109,14 @@ def take_along(page: Page, shoot: Shoot) -> bytes:
 
 @pytest.mark.timeout(900)
 def test_from_the_empty_page_to_an_adapter(browser: Browser, own_service: Service, shots: Path) -> None:
-    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
-    page.goto(f"{own_service.state()['url']}/#key={(own_service.home / 'credentials').read_text().strip()}")
-    page.get_by_role("button", name="Sign in").click()
-    shoot = shooter(page, shots)
-    make_base(page, shoot)
-    see_what_is_learnt(page, shoot)
-    tune(page, shoot)
-    compare(page, shoot)
-    with tarfile.open(fileobj=io.BytesIO(take_along(page, shoot))) as archive:
-        assert {"adapter_config.json", "adapter_model.safetensors"} <= set(archive.getnames())
-    page.context.close()
+    key = (own_service.home / "credentials").read_text().strip()
+    with tabs(browser, own_service.state()["url"], None) as open_screen:
+        page = open_screen(f"/#key={key}").page
+        page.get_by_role("button", name="Sign in").click()
+        shoot = shooter(page, shots)
+        make_base(page, shoot)
+        see_what_is_learnt(page, shoot)
+        tune(page, shoot)
+        compare(page, shoot)
+        with tarfile.open(fileobj=io.BytesIO(take_along(page, shoot))) as archive:
+            assert {"adapter_config.json", "adapter_model.safetensors"} <= set(archive.getnames())

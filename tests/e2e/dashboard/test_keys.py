@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.dashboard.conftest import Open, Screen
+from tests.e2e.dashboard.conftest import Open, Screen, sign_in, tabs
 from tests.e2e.dashboard.jobs import make_job
 from tests.e2e.dashboard.past import Past
 from tests.e2e.service import Service
@@ -31,17 +31,15 @@ def status(service: Service, token: str, method: str, path: str) -> int:
     return httpx.request(method, url, headers=headers, json={}, trust_env=False).status_code
 
 
-@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
-def test_keys_are_scoped_shown_once_and_revoked(
-    service: Service, screen: Open, shots: Path, theme: str, width: int
-) -> None:
-    opened = screen("/keys", theme, width)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_keys_are_scoped_shown_once_and_revoked(service: Service, screen: Open, shots: Path, theme: str) -> None:
+    opened = screen("/keys", theme)
     page, name = opened.page, f"notebook {theme}"
     token = make_key(page, name, "read")
     page.get_by_role("button", name="Copy the key").click()
     assert page.evaluate("navigator.clipboard.readText()") == token
-    page.screenshot(path=shots / f"keys-new-{theme}-{width}.png")
-    opened.check()
+    page.screenshot(path=shots / f"keys-new-{theme}.png")
+    opened.check_both_widths()
     page.mouse.click(2, 2)  # beside the dialog
     page.get_by_role("button", name="I have it").click()
     assert token not in page.content()
@@ -53,10 +51,11 @@ def test_keys_are_scoped_shown_once_and_revoked(
     page.reload()
     expect(row).to_contain_text(token[:9])
     assert token not in page.content()
-    page.screenshot(path=shots / f"keys-{theme}-{width}.png", full_page=True)
-    opened.check()
+    page.screenshot(path=shots / f"keys-{theme}.png", full_page=True)
+    opened.check_both_widths()
 
     row.get_by_role("button", name="Revoke").click()
+    opened.check_both_widths()
     page.get_by_role("dialog", name="Revoke this key?").get_by_role("button", name="Revoke the key").click()
     expect(row).to_contain_text("revoked")
     expect(row.get_by_role("button")).to_have_count(0)
@@ -75,13 +74,8 @@ def reading(past: Past, browser: Browser) -> Iterator[Screen]:
     """A tab whose user has signed in with a key that only reads."""
     with past.http() as http:
         token = http.post("/v1/keys", json={"name": "reader", "scope": "read"}).json()["token"]
-    context = browser.new_context(reduced_motion="reduce")
-    opened = Screen(context.new_page(), past.url)
-    page = opened.open(f"/#key={token}")
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("navigation", name="Pages").wait_for()
-    yield opened
-    context.close()
+    with tabs(browser, past.url, sign_in(browser, past.url, token)) as open_screen:
+        yield open_screen("/jobs")
 
 
 def test_a_key_that_only_reads_is_not_offered_what_it_may_not_do(past: Past, reading: Screen) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.dashboard.conftest import sign_in
+from tests.e2e.dashboard.conftest import sign_in, tabs
 from tests.e2e.dashboard.jobs import make_job, show_job, wait_ended
 from tests.e2e.service import Service, start, wait_until
 
@@ -27,10 +27,11 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def page(browser: Browser, mortal: Service) -> Iterator[Page]:
+    """A tab that may complain of the network alone."""
+    url = mortal.state()["url"]
     key = (mortal.home / "credentials").read_text().strip()
-    context = browser.new_context(storage_state=sign_in(browser, mortal.state()["url"], key))
-    yield context.new_page()
-    context.close()
+    with tabs(browser, url, sign_in(browser, url, key)) as open_screen:
+        yield open_screen("/jobs", allow="net::ERR_").page
 
 
 @contextmanager
