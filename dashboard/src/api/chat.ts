@@ -66,6 +66,6 @@ export async function* framesOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): 
       for (const frame of frames) if (frame.startsWith("data: ")) yield frame.slice(6);
     }
   } finally {
-    reader.cancel();
+    reader.cancel().catch(() => {}); // of an answer that was stopped, it says again that it was
   }
 }
