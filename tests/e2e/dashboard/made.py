@@ -30,13 +30,13 @@ def make(past: Past) -> None:
             answer = http.post("/v1/files", data={"purpose": purpose}, files={"file": (name, lines)})
             assert answer.status_code == 201, answer.text
             past.made[name] = answer.json()["id"]
-        named = http.post("/v1/keys", json={"name": MARKUP[:60], "scope": "read"})
+        named = http.post("/v1/keys", json={"name": MARKUP[:50], "scope": "read"})
         assert named.status_code == 201, named.text
     blobs = BlobStore(past.home / "blobs", low_space_bytes=0)
     content = {path: put(blobs, path, content) for path, content in FILES.items()}
     base = publish(past, "model", "base", content)
     tuned = publish(past, "adapter", "tuned", content, base=base)
-    publish(past, "model", MARKUP[:60], content)
+    publish(past, "model", MARKUP[:50], content)
     past.made |= {"base": base.id, "tuned": tuned.id, "tuned job": str(tuned.job_id)}
     past.made["eval"] = evaluate(past, blobs, tuned)
 

@@ -40,26 +40,40 @@ def chat(service: Service) -> dict:
         return http.post("/v1/files", data={"purpose": "fine-tune"}, files=files).json()
 
 
-def seeded() -> tuple[str, dict[int, int]]:
-    """Fifty rows, in ten of which a comma is missing, and the column of what stands where it should, by line."""
+FAULTS = (
+    '{"prompt": "😀 and 🧵🧵" ¦"completion": "A comma is missing, behind what JavaScript counts twice."}',
+    "{¦'prompt': 'Why?', 'completion': 'Single quotes.'}",
+    '{"prompt": "Why?", "completion": "A comma too many."¦,}',
+    '{"prompt": "Why?", "completion": ¦NaN}',
+    '{"prompt": "Ünë", "completion": "It ends in the midd¦',
+    '{"prompt": "Why?", "completion": "Two"}¦{"prompt": "rows", "completion": "on one line."}',
+    '¦["Why?", "A list."]',
+    '{"prompt": "Why?", "completion": ¦yes}',
+    '{"prompt": "She said "¦so". Why?", "completion": "A quote that is not escaped."}',
+    '{"prompt": "C:¦\\qemu", "completion": "No such escape."}',
+)
+"""Ten rows that are wrong, each in its own way, where the mark stands."""
+
+
+def seeded() -> tuple[list[str], dict[int, int]]:
+    """Fifty rows, ten of them faulty, and the column of each fault by its line."""
     dice = random.Random(7)
     rows = [
         f'{{"prompt": {json.dumps("Ünë " * dice.randrange(1, 60) + str(number))}, "completion": "Yes."}}'
         for number in range(50)
     ]
     faults = {}
-    for index in dice.sample(range(50), 10):
-        at = rows[index].index(', "completion"')
-        rows[index] = rows[index].replace(', "completion"', ' "completion"')
-        faults[index + 1] = at + 2  # counted from 1, after the space
-    return "\n".join(rows) + "\n", faults
+    for index, faulty in zip(dice.sample(range(50), len(FAULTS)), FAULTS, strict=True):
+        rows[index] = faulty.replace("¦", "")
+        faults[index + 1] = faulty.index("¦") + 1
+    return rows, faults
 
 
-def test_ten_seeded_faults_are_told_at_their_line_and_column_and_lead_to_their_rows(
+def test_ten_different_faults_are_told_at_their_line_and_column_and_lead_to_their_rows(
     screen: Open, tmp_path: Path
 ) -> None:
-    text, faults = seeded()
-    (tmp_path / "seeded.jsonl").write_text(text)
+    rows, faults = seeded()
+    (tmp_path / "seeded.jsonl").write_text("\n".join(rows) + "\n")
     page = screen("/datasets", allow="status of 4[02][02]").page
     page.locator("input[type=file]").set_input_files(tmp_path / "seeded.jsonl")
     expect(page.get_by_role("alert")).to_contain_text("10 faults")
@@ -67,12 +81,12 @@ def test_ten_seeded_faults_are_told_at_their_line_and_column_and_lead_to_their_r
     places = [place.split()[0] for place in listed.all_inner_texts()]
     assert places == [f"{line}:{column}" for line, column in sorted(faults.items())]
     for line, column in faults.items():
-        listed.filter(has_text=f"{line}:{column}").click()
+        listed.filter(has_text=re.compile(rf"^{line}:{column}\D")).click()
         excerpt = page.locator("pre").filter(has=page.locator("mark"))
-        row = text.splitlines()[line - 1]
-        expect(excerpt.locator("mark")).to_have_text(row[column - 1])
+        row = rows[line - 1]
+        expect(excerpt.locator("mark")).to_have_text(row[column - 1 : column] or "end of the line")
         expect(excerpt).to_contain_text(row[column : column + 40])
-        listed.filter(has_text=f"{line}:{column}").click()
+        listed.filter(has_text=re.compile(rf"^{line}:{column}\D")).click()
         expect(excerpt).to_have_count(0)
 
 
@@ -164,6 +178,9 @@ def test_lengths_add_up_to_the_rows_and_what_is_cut_is_what_the_trainer_cuts(
     assert float(share) == pytest.approx(100 * logged["rows_truncated"] / int(rows), abs=0.5)
     bars = [int(text) for text in lengths.locator("div > span:nth-child(3n)").all_inner_texts()]
     assert sum(bars) == int(rows)
+    held_out = next(event["data"]["eval_rows"] for event in events if event["type"] == "started")
+    assert held_out > 0
+    assert int(rows) == chat["row_count"] - held_out
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

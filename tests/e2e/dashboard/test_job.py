@@ -12,10 +12,8 @@ import pytest
 import yaml
 from playwright.sync_api import Browser, Page, expect
 
-from db import records
-from db.session import Database
 from tests.e2e.dashboard.conftest import Open, tabs
-from tests.e2e.dashboard.jobs import make_job, show_job, text_file, wait_ended
+from tests.e2e.dashboard.jobs import make_job, text_file, wait_ended
 from tests.e2e.dashboard.line import line_to
 from tests.e2e.service import Service
 
@@ -24,14 +22,6 @@ from tests.e2e.service import Service
 def done(service: Service) -> dict:
     """A job that has succeeded."""
     return wait_ended(service, make_job(service, "done", steps=40, checkpoints={"save_steps": 10}))
-
-
-def told(service: Service, job_id: str, figures: list[dict]) -> None:
-    """More figures for a job, as a worker would have written them."""
-    database = Database(f"sqlite:///{service.home}/trainyard.db")
-    with database.write() as session:
-        records._write(session, job_id, 1, figures, show_job(service, job_id)["last_seq"])
-    database.close()
 
 
 def table(page: Page, title: str) -> list[list[str]]:
@@ -91,19 +81,6 @@ def test_how_charts_are_drawn_survives_a_reload(screen: Open, done: dict) -> Non
     expect(page.get_by_text("loss, smoothed").first).to_be_visible()
 
 
-def test_a_spike_of_one_step_among_a_hundred_thousand_and_a_nan_are_seen(service: Service, screen: Open) -> None:
-    job_id = wait_ended(service, make_job(service, "long-run", steps=3))["id"]
-    long = [{"split": "train", "step": step, "values": {"loss": 2.0, "tokens": 1.0 * step}, "created_at": 1.8e9 + step}
-            for step in range(4, 100_001)]  # fmt: skip
-    long[61_800]["values"]["loss"] = 50.0
-    long[80_000]["values"]["loss"] = None
-    told(service, job_id, long)
-    page = screen(f"/jobs/{job_id}/metrics").page
-    chart = page.get_by_role("img", name=re.compile("^Loss over 100,000 points"))
-    expect(chart).to_have_attribute("aria-label", re.compile("highest 50$"), timeout=20_000)
-    expect(page.get_by_text(re.compile("1 figure was not finite.*step 80,004"))).to_be_visible()
-
-
 def test_events_are_filtered_linked_and_masked(service: Service, screen: Open, done: dict) -> None:
     page = screen(f"/jobs/{done['id']}/events").page
     expect(page.get_by_text("checkpoint of step 20 saved")).to_be_visible()
@@ -125,13 +102,17 @@ def failed(service: Service) -> dict:
     return job
 
 
-def test_a_failed_job_tells_code_cause_mend_and_its_first_error(screen: Open, failed: dict) -> None:
+def test_a_failed_job_tells_code_cause_mend_and_its_first_error(service: Service, screen: Open, failed: dict) -> None:
+    with service.http() as http:
+        told = http.get(f"/v1/jobs/{failed['id']}/events", params={"level": "error", "order": "asc"}).json()["data"]
     opened = screen(f"/jobs/{failed['id']}/events")
     alert = opened.page.get_by_role("alert")
+    expect(alert.get_by_text(failed["error"]["code"], exact=True)).to_be_visible()
     expect(alert).to_contain_text(failed["error"]["message"][:40])
     expect(alert).to_contain_text(failed["error"]["mend"][:40])
     opened.page.get_by_role("link", name="First error").click()
-    expect(opened.page).to_have_url(re.compile(r"line=\d+"))
+    expect(opened.page).to_have_url(re.compile(rf"line={told[0]['seq']}$"))
+    expect(opened.page.locator("[data-chosen=true]")).to_contain_text(told[0]["message"][:40])
     opened.check()
 
 
@@ -152,6 +133,7 @@ def test_the_config_is_what_the_worker_ran_and_its_copy_makes_the_same_job(
     expect(row).to_contain_text("40")
     expect(row).to_contain_text("set")
     expect(page.get_by_role("row", name=re.compile("learning_rate"))).to_contain_text("auto")
+    expect(page.get_by_role("row", name=re.compile("^weight_decay"))).to_contain_text("default")
     page.get_by_role("button", name="Copy as YAML").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")

@@ -1,0 +1,45 @@
+"""The list over thousands of jobs."""
+
+import re
+from collections.abc import Iterator
+from statistics import median
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from benchmarks.seeded import seed
+from tests.e2e.dashboard import past as pasts
+from tests.e2e.dashboard.conftest import Open, sign_in, tabs
+from tests.e2e.dashboard.past import Past, crowding
+
+JOBS = 5000
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
+    with pasts.serve(tmp_path_factory.mktemp("crowd") / "home") as serving:
+        seed(f"sqlite:///{serving.home}/trainyard.db", serving.project_id, JOBS, 10)
+        yield serving
+
+
+@pytest.fixture
+def crowd_screen(browser: Browser, crowd: Past) -> Iterator[Open]:
+    with tabs(browser, crowd.url, sign_in(browser, crowd.url, crowd.key)) as open_screen:
+        yield open_screen
+
+
+def test_the_first_rows_of_five_thousand_jobs_are_there_within_a_second_and_few_are_asked_for(
+    crowd: Past, crowd_screen: Open
+) -> None:
+    opened = crowd_screen("/workers")
+    took = []
+    for _ in range(3):
+        with opened.page.expect_response(re.compile(r"/v1/jobs\?")) as told:
+            opened.open("/jobs")
+        opened.page.locator("tbody tr").first.wait_for()
+        took.append(opened.page.evaluate("performance.now()"))
+        listed = told.value.json()
+        assert 0 < len(listed["data"]) <= 50
+        assert listed["has_more"]
+        expect(opened.page.locator("tbody tr")).to_have_count(len(listed["data"]))
+    assert median(took) <= 1000 * crowding(), took
