@@ -1,18 +1,14 @@
 """A job's page in every state, its figures, events and machine; runs compared; the queue."""
 
 import json
-import math
 import re
 import time
-from statistics import median
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from benchmarks import history
 from tests.e2e.dashboard.conftest import Open
-from tests.e2e.dashboard.drawn import LINE, READ_BACK, heights
 from tests.e2e.dashboard.past import SECRET, STEPS, Past, crowding, point
 
 SENTENCES = {
@@ -96,18 +92,6 @@ def test_both_axes_can_be_logarithmic_and_stay_so_after_a_reload(past: Past, pas
     expect(page.get_by_role("region", name="Loss", exact=True).locator(".u-value").first).to_have_text(
         re.compile("^3[0-4]$")
     )
-
-
-def test_a_logarithmic_height_is_drawn_as_one(past: Past, past_screen: Open) -> None:
-    page = past_screen(f"/jobs/{past.runs['plain']}/metrics", allow=READ_BACK).page
-    loss = page.get_by_role("region", name="Loss", exact=True)
-    expect(loss.locator("canvas")).to_be_visible()
-    last = history.loss_at(STEPS)
-    assert median(heights(loss, LINE["light"], 0.98)) < 0.15, "the lowest end of a plain axis"
-    page.get_by_label("Log y").check()
-    expect(page).to_have_url(re.compile("logy=true"))
-    # Such an axis goes from 1 to 10.
-    assert median(heights(loss, LINE["light"], 0.98)) == pytest.approx(math.log10(last), abs=0.03)
 
 
 def test_the_machines_figures_stand_under_the_same_cursor_as_the_loss(past: Past, past_screen: Open) -> None:
