@@ -75,7 +75,7 @@ def renew(s: Session, job_id: str, fence: int, *, lease_s: float) -> Renewal | N
 
 
 def begin_running(s: Session, job_id: str, fence: int) -> bool:
-    """From preparing to running, or from running to no change: the answer to the first try may have been lost.
+    """From preparing to running, or no change if it runs already: the answer to the first try may have been lost.
 
     False when the fence is stale or the lease ran out.
     """
@@ -84,7 +84,7 @@ def begin_running(s: Session, job_id: str, fence: int) -> bool:
     running = jobs.transition(s, job_id, JobState.RUNNING, message="running", conditions=conditions, changes=changes)
     if running is not None:
         return True
-    query = select(Job.id).where(*live(s, job_id, fence), Job.state == JobState.RUNNING)
+    query = select(Job.id).where(*live(s, job_id, fence), Job.state.in_((JobState.RUNNING, JobState.PAUSING)))
     return s.scalars(query).one_or_none() is not None
 
 

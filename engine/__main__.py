@@ -40,7 +40,8 @@ def main(arguments: list[str]) -> int:
 def _carry_out(root: Path) -> int:
     stop, run = StopFlag(), RunDirectory(root)
     stop.listen()
-    if _PARENT in os.environ:  # else a person runs it, perhaps in a folder that a worker has left
+    # Else a person runs it, perhaps in a folder that a worker has left; or a launcher, which takes its ranks along.
+    if _PARENT in os.environ and "RANK" not in os.environ:
         deadline.watch(root)
     if (count := processes_for(run)) > 1:
         return launch(run, count, stop)

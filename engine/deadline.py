@@ -48,3 +48,5 @@ def _passed(root: Path) -> bool:
         return (root / _NAME).stat().st_mtime <= now_s()
     except FileNotFoundError:
         return True  # its folder was removed: the attempt is over
+    except OSError:
+        return False  # a disk that cannot be read just now says nothing

@@ -71,8 +71,8 @@ class Lease:
 
     def bind(self, run_dir: Path) -> None:
         """Have the run in this folder end by itself just before the lease does: this process may stand still then."""
+        deadline.move(run_dir, self._deadline_s())
         self._run_dir = run_dir
-        self._move_deadline()
 
     def write(self, act: Callable[[Session], T], *, last: bool = False) -> T:
         """Run `act` in a transaction; again and again, while the database is away and the lease holds.
@@ -123,12 +123,15 @@ class Lease:
     def _move_deadline(self) -> None:
         if self._run_dir is None:
             return
-        # In this order: standing still in between only brings the deadline nearer.
-        ahead_s = deadline.now_s() - time.monotonic()
         try:
-            deadline.move(self._run_dir, self._until - self._margin_s / 2 + ahead_s)
+            deadline.move(self._run_dir, self._deadline_s())
         except OSError as error:
             _LOG.warning("job %s: the engine's deadline cannot be moved on: %s", self.job.id, error)
+
+    def _deadline_s(self) -> float:
+        # In this order: standing still in between only brings the deadline nearer.
+        ahead_s = deadline.now_s() - time.monotonic()
+        return self._until - self._margin_s / 2 + ahead_s
 
     def _renew_on(self) -> None:
         pause_s = self._heartbeat_s

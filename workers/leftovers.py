@@ -4,6 +4,7 @@ import logging
 import shutil
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from db import jobs
@@ -32,14 +33,18 @@ def tidy(database: Database, settings: WorkerSettings) -> int:
         if job is None:
             continue  # not this database's: someone else's to remove
         if job.state in ENDED and job.finished_at is not None:
-            stale = [folder] if job.finished_at + keep_s < time.time() else []
-        elif job.state == JobState.PAUSED:
-            stale = [folder]  # it may be so for long, and what it goes on from is stored
+            is_over = job.finished_at + keep_s < time.time()
         else:
-            stale = [run for run in _listed(folder) if run.name.isdecimal() and int(run.name) < job.fence]
-        for path in stale:
-            shutil.rmtree(path, ignore_errors=True)  # its engine may be dying in it: what is left goes next time
-            removed += not path.exists()
+            is_over = job.state == JobState.PAUSED  # it may be so for long, and what it goes on from is stored
+        # The job may go on just now: an attempt that is younger than what was read keeps its folder.
+        newest = job.fence if is_over else job.fence - 1
+        for path in _listed(folder):
+            if path.name.isdecimal() and int(path.name) <= newest:
+                shutil.rmtree(path, ignore_errors=True)  # its engine may be dying in it: what is left goes next time
+                removed += not path.exists()
+        if is_over:
+            with suppress(OSError):
+                folder.rmdir()
     return removed
 
 

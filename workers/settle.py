@@ -100,6 +100,9 @@ def _store(attempt: Attempt, finished: Finished, exported: list[Exported]) -> _S
     results = [(one, stage.store(folder, attempt.blobs, attempt.heed_cancel)) for one, folder in folders]
     archives = [_archived(attempt, entries) for one, entries in results if one.layout == "adapter"]
     items = attempt.blobs.put_file(stage.folder_of(attempt.run_dir, finished.items)) if finished.items else None
+    # The first lay there unnamed while the last were stored.
+    for (_, entries), (_, folder) in zip(results, folders, strict=True):
+        stage.keep(entries, folder, attempt.blobs)
     return _Stored(results, archives, items)
 
 

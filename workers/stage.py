@@ -121,8 +121,7 @@ def hold(folder: Path, held: Path) -> Path:
 def store(folder: Path, blobs: BlobStore, heed: Callable[[], None] = lambda: None) -> list[FileEntry]:
     """Put every file below a folder into the blob store. `heed` is called before each.
 
-    While the last ones are stored, nothing names the first ones yet: at the end each is made new again, and what has
-    been removed meanwhile is stored once more. So all of it outlives the time until it is published.
+    While the last ones are stored, nothing names the first ones yet: `keep` them at the end.
 
     Raises:
         FileNotFoundError: the folder is not there, or was taken away meanwhile.
@@ -142,10 +141,15 @@ def store(folder: Path, blobs: BlobStore, heed: Callable[[], None] = lambda: Non
             raise ValueError(f"{path.relative_to(folder)} is not a plain file")
     if not entries:
         raise ValueError(f"{folder.name} holds no files")
+    keep(entries, folder, blobs)
+    return entries
+
+
+def keep(entries: list[FileEntry], folder: Path, blobs: BlobStore) -> None:
+    """Make each new again, and store once more what has been removed meanwhile: it outlives the time until it is named."""
     for entry in entries:
         if not blobs.renew(entry.sha256):
             blobs.put_file(folder / entry.path)
-    return entries
 
 
 def limits_of(folder: Path) -> dict[str, Any] | None:

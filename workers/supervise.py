@@ -16,6 +16,7 @@ from db import artifacts, leases, records, traces
 from db.artifacts import FileEntry
 from db.errors import BlobsUnavailable
 from db.session import Session
+from engine.errors import EXIT_OK
 from engine.events import (
     EVENT,
     AnyEvent,
@@ -71,6 +72,7 @@ class Supervision:
         self._asked: signal.Signals | None = None
         self._kill_at = float("inf")
         self._exported: list[Exported] = []
+        self._unpublished: list[CheckpointSaved] = []
         self._last: dict[type, Any] = {}
 
     def run(self) -> End:
@@ -96,6 +98,8 @@ class Supervision:
             self._read()
             self._write_when_due()
             if exit_code is not None:
+                if exit_code != EXIT_OK:
+                    self._publish_the_rest()
                 return exit_code
             self._obey()
             time.sleep(_TICK_S)
@@ -139,7 +143,8 @@ class Supervision:
             case Sample():
                 self._tell("sample", "info", _sampled(event), _facts(event), event.time)
             case CheckpointSaved():
-                self._publish_checkpoint(event)
+                self._unpublished.append(event)
+                self._publish_checkpoints()
             case Exported():
                 self._exported.append(event)
             case Used() | Finished() | Failed():
@@ -175,10 +180,25 @@ class Supervision:
         self._batch += 1
         self._written_at = time.monotonic()
 
-    def _publish_checkpoint(self, saved: CheckpointSaved) -> None:
-        """Files first, then the artifact and its event in one fenced transaction with all that was told before."""
+    def _publish_checkpoints(self) -> None:
+        """Those that are not published yet, one after the other, until the blob store does not take one."""
+        while self._unpublished and self._publish_checkpoint(self._unpublished[0]):
+            del self._unpublished[0]
+
+    def _publish_the_rest(self) -> None:
+        """The job is to go on from these, so a store that is away is waited for, unless the worker has to stop."""
+        while self._unpublished and not self._lease.lost.is_set():
+            self._publish_checkpoints()
+            if self._attempt.stopping.wait(self._attempt.settings.blobs_wait_s if self._unpublished else 0):
+                return
+
+    def _publish_checkpoint(self, saved: CheckpointSaved) -> bool:
+        """Files first, then the artifact and its event in one fenced transaction with all that was told before.
+
+        False when the blob store is away.
+        """
         if self._lease.cancel_requested.is_set():
-            return
+            return True
         folder = stage.folder_of(self._attempt.run_dir, saved.path)
         try:
             entries = self._store(folder)
@@ -187,13 +207,13 @@ class Supervision:
                 raise
             # The engine keeps its newest few, and has saved newer ones while an earlier one was being stored.
             _LOG.info("job %s: the checkpoint of step %d was replaced already", self._lease.job.id, saved.step)
-            return
+            return True
         except BlobsUnavailable as error:
-            told = f"the checkpoint of step {saved.step} could not be stored; a later one takes its place: {error}"
+            told = f"the checkpoint of step {saved.step} is not stored yet, nothing goes on from it: {error}"
             self._tell("log", "warn", told, {"code": "checkpoint_not_stored", "step": saved.step}, time.time())
-            return
+            return False
         if self._lease.cancel_requested.is_set():
-            return
+            return True
         lease = self._lease
         rules = lease.job.spec["checkpoints"]
 
@@ -224,6 +244,7 @@ class Supervision:
         with traces.span("job.checkpoint", step=saved.step):
             renewal = lease.write(publish)
         self._written(asked_at, renewal)
+        return True
 
     def _store(self, folder: Path) -> list[FileEntry]:
         """Put a checkpoint into the blob store; meanwhile a cancel or a stop still reaches the engine.

@@ -45,8 +45,8 @@ export function Chart(props: ChartProps) {
   const latest = useRef({ gaps, props });
   latest.current = { gaps, props };
   const columns = [x, ...series.map(({ values }) => (logY ? values.map(positive) : values))];
-  const from = logX ? x.findIndex((at) => at > 0) : 0; // a logarithm has no place for 0
-  const data = (from > 0 ? columns.map((column) => column.slice(from)) : columns) as uPlot.AlignedData;
+  const left = logX ? x.filter((at) => at <= 0).length : 0; // a logarithm has no place for 0
+  const data = (left ? columns.map((column) => column.slice(left)) : columns) as uPlot.AlignedData;
   const width = x.length < DENSE || series.some(({ faint }) => faint) ? 1.75 : 1;
   const lines = series.map(({ name, look, faint, marks }) => [name, look, faint, marks]);
   const shape = JSON.stringify([lines, width, logX, logY]);

@@ -1,4 +1,4 @@
-import { useNavigate } from "@tanstack/react-router";
+import { useRouter } from "@tanstack/react-router";
 import { startTransition, useOptimistic } from "react";
 import type { JobSearch } from "./search";
 
@@ -13,13 +13,15 @@ export interface Drawn {
 
 /** It stands in the address, which takes a browser longer to change than a chart: that is on the screen before. */
 export function useDrawn(search: JobSearch): Drawn {
-  const navigate = useNavigate();
+  const router = useRouter();
   const [how, show] = useOptimistic(search, merge);
   const change = (to: JobSearch) =>
     startTransition(async () => {
+      const { pathname } = router.state.location;
       show(to);
       await new Promise((come) => setTimeout(come, ADDRESS_AFTER_MS));
-      await navigate({ to: ".", search: (before) => merge(before, to), replace: true, resetScroll: false });
+      if (router.state.location.pathname !== pathname) return; // another page by now
+      await router.navigate({ to: ".", search: (before) => merge(before, to), replace: true, resetScroll: false });
     });
   return { how, change };
 }

@@ -1,6 +1,6 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
-import { useEffect, useMemo, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import { type Fault, Refusal } from "../api/client";
 import { configQuery } from "../api/jobs";
 import { createJob, kindsQuery, planJob } from "../api/kinds";
@@ -33,9 +33,10 @@ export function NewJobPage() {
   const kind = kinds.data?.data.find(({ id }) => id === draft.kind);
   const [broken, setBroken] = useState(false);
   const may = useMay("write");
-  const intent = useIntent(draft);
+  const intents = useIntents(draft);
   const submission = useMutation({
-    mutationFn: (asked: Part) => createJob(asked, intent),
+    mutationFn: (asked: Part) => createJob(...intents.of(asked)),
+    onError: intents.answered,
     onSuccess: (job) => navigate({ to: "/jobs/$jobId/metrics", params: { jobId: job.id } }),
   });
   const dryRun = useMutation({ mutationFn: planJob, onMutate: () => submission.reset() });
@@ -116,11 +117,22 @@ export function NewJobPage() {
   );
 }
 
-/** The same as often as the same draft is sent: a job whose answer was lost is not made twice. */
-function useIntent(draft: Part): string {
-  const asked = JSON.stringify(draft);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: another draft is another intent
-  return useMemo(() => crypto.getRandomValues(new Uint32Array(4)).join("-"), [asked]);
+type Intent = [asked: Part, key: string];
+
+/** A draft whose answer was lost is sent again as it was sent first, under the same key: it makes one job. */
+function useIntents(draft: Part) {
+  const unanswered = useRef(new Map<string, Intent>());
+  const name = JSON.stringify(draft);
+  return {
+    of(asked: Part): Intent {
+      const intent = unanswered.current.get(name) ?? [asked, crypto.getRandomValues(new Uint32Array(4)).join("-")];
+      unanswered.current.set(name, intent);
+      return intent;
+    },
+    answered(error: Error) {
+      if (error instanceof Refusal) unanswered.current.delete(name);
+    },
+  };
 }
 
 /** What was asked for in the job that is cloned: its set values, without defaults and what `auto` stood for. */

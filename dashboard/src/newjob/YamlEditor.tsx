@@ -1,4 +1,4 @@
-import { useRef, useState } from "react";
+import { useEffect, useRef, useState } from "react";
 import type { Fault } from "../api/client";
 import { Button } from "../parts/Button";
 import { Notice } from "../parts/Notice";
@@ -17,6 +17,7 @@ export function YamlEditor({ draft, change, onBroken, faults }: Props) {
   const [text, setText] = useState(() => toYaml(draft));
   const [fault, setFault] = useState<YamlFault | null>(null);
   const area = useRef<HTMLTextAreaElement>(null);
+  useEffect(() => () => onBroken(false), [onBroken]);
 
   function edit(next: string) {
     setText(next);

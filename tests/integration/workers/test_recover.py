@@ -169,7 +169,7 @@ def test_a_message_that_was_just_sent_is_given_its_time(workplace: Workplace) ->
 
 def test_the_run_directory_of_an_ended_job_is_removed_after_its_time(workplace: Workplace) -> None:
     job_id = workplace.submit_tiny()
-    run_dir = workplace.settings.run_dir(job_id, 1)
+    run_dir = workplace.settings.run_dir(job_id, 0)
     run_dir.mkdir(parents=True)
     workplace.cancel(job_id)
     assert leftovers.tidy(workplace.database, workplace.settings) == 0
@@ -182,7 +182,7 @@ def test_the_run_directory_of_an_ended_job_is_removed_after_its_time(workplace: 
 def test_the_run_directory_of_an_ended_job_is_removed_at_once_while_the_disk_is_low(workplace: Workplace) -> None:
     ended, waiting = workplace.submit_tiny(), workplace.submit_tiny()
     for job_id in (ended, waiting):
-        workplace.settings.run_dir(job_id, 1).mkdir(parents=True)
+        workplace.settings.run_dir(job_id, 0).mkdir(parents=True)
     workplace.cancel(ended)
     change(workplace, low_space_bytes=1 << 62)
     assert leftovers.tidy(workplace.database, workplace.settings) == 1
@@ -193,7 +193,7 @@ def test_a_worker_without_a_reaper_tidies_its_own_disk(tmp_path: Path, sqlite_te
     shutil.copy(sqlite_template, tmp_path / "trainyard.db")
     place = Workplace(tmp_path, f"sqlite:///{tmp_path}/trainyard.db", keep_runs_s=0.0, warm_engines=0)
     job_id = place.submit_tiny()
-    place.settings.run_dir(job_id, 1).mkdir(parents=True)
+    place.settings.run_dir(job_id, 0).mkdir(parents=True)
     place.cancel(job_id)
     with place.process("workers", broker_url):
         wait_until(lambda: not (place.settings.runs_dir / job_id).exists(), "the folder is removed")
@@ -263,7 +263,7 @@ def test_of_a_job_that_goes_on_only_the_present_attempt_is_kept(workplace: Workp
 
 def test_of_a_paused_job_no_run_directory_is_kept(workplace: Workplace) -> None:
     job_id = workplace.submit_tiny()
-    workplace.settings.run_dir(job_id, 1).mkdir(parents=True)
+    workplace.settings.run_dir(job_id, 0).mkdir(parents=True)
     workplace.order(orders.pause, job_id)
     leftovers.tidy(workplace.database, workplace.settings)
     assert not (workplace.settings.runs_dir / job_id).exists()
@@ -289,3 +289,14 @@ def test_a_worker_that_starts_frees_what_its_earlier_life_held(workplace: Workpl
         job = jobs.find(s, job_id)
     assert job is not None
     assert job.state == JobState.QUEUED
+
+
+def test_an_attempt_that_began_after_the_look_keeps_its_folder(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    for attempt in (0, 1):
+        workplace.settings.run_dir(job_id, attempt).mkdir(parents=True)
+    workplace.order(
+        orders.pause, job_id
+    )  # as it was when it was looked at; it goes on, and its next attempt is laid out
+    leftovers.tidy(workplace.database, workplace.settings)
+    assert [path.name for path in (workplace.settings.runs_dir / job_id).iterdir()] == ["1"]

@@ -185,15 +185,27 @@ def away_once(workplace: Workplace) -> SlowBlobs:
     return blobs
 
 
-def test_a_job_trains_on_when_a_checkpoint_cannot_be_stored(workplace: Workplace) -> None:
+def test_a_job_trains_on_when_a_checkpoint_cannot_be_stored_and_it_is_stored_with_the_next(
+    workplace: Workplace,
+) -> None:
     job_id = workplace.submit_tiny()
     with workplace.claim(job_id) as lease:
         stage = Stage(workplace, lease, [*checkpoint(1), metrics(2), *checkpoint(2), ("exit", 1)])
         stage.attempt = stage.attempt._replace(blobs=away_once(workplace))
         assert stage.supervise().exit_code == 1
-    assert [artifact.step for artifact in workplace.artifacts(job_id, "checkpoint")] == [2]
+    assert sorted(artifact.step or 0 for artifact in workplace.artifacts(job_id, "checkpoint")) == [1, 2]
     (told,) = workplace.records(job_id, "log")
     assert (told.level, told.data) == ("warn", {"code": "checkpoint_not_stored", "step": 1})
+
+
+def test_the_last_checkpoint_is_stored_when_the_blob_store_is_back(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    workplace.settings = workplace.settings.model_copy(update={"blobs_wait_s": 0.1})
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [*checkpoint(1), ("exit", 1)])
+        stage.attempt = stage.attempt._replace(blobs=away_once(workplace))
+        stage.supervise()
+    assert [artifact.step for artifact in workplace.artifacts(job_id, "checkpoint")] == [1]
 
 
 def test_results_are_stored_when_the_blob_store_is_back(workplace: Workplace) -> None:
