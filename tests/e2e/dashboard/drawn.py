@@ -7,8 +7,8 @@ READ_BACK = "Canvas2D: Multiple readback"
 
 LINE = {"light": (0, 114, 178), "dark": (86, 180, 233)}
 MARK = {"light": (155, 28, 28), "dark": (245, 163, 163)}
-_PIXELS = """async (canvas, [colour, left, right]) => {
-  while (!canvas.clientWidth) await new Promise(requestAnimationFrame); // made, and not yet painted
+_PIXELS = """(canvas, [colour, left, right]) => {
+  if (!canvas.clientWidth) return null; // made and not painted yet, or another has taken its place
   const over = canvas.parentElement.querySelector(".u-over"), scale = canvas.width / canvas.clientWidth;
   const [x, y] = [over.offsetLeft * scale, over.offsetTop * scale];
   const [width, height] = [over.clientWidth * scale, over.clientHeight * scale];
@@ -25,4 +25,6 @@ _PIXELS = """async (canvas, [colour, left, right]) => {
 
 def heights(chart: Locator, colour: tuple[int, int, int], left: float = 0.0, right: float = 1.0) -> list[float]:
     """How high every pixel of a colour lies between two places of the x axis."""
-    return chart.locator("canvas").evaluate(_PIXELS, [list(colour), left, right])
+    while (found := chart.locator("canvas").evaluate(_PIXELS, [list(colour), left, right])) is None:
+        chart.page.wait_for_timeout(50)
+    return found
