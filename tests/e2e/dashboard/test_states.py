@@ -84,6 +84,7 @@ def test_both_axes_can_be_logarithmic_and_stay_so_after_a_reload(past: Past, pas
     page = past_screen(f"/jobs/{past.runs['plain']}/metrics").page
     page.get_by_label("Log x").check()
     page.get_by_label("Log y").check()
+    expect(page).to_have_url(re.compile("logx=true&logy=true"))  # a moment after it is drawn
     page.reload()
     expect(page.get_by_label("Log x")).to_be_checked()
     expect(page.get_by_label("Log y")).to_be_checked()

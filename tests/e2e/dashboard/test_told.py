@@ -23,7 +23,7 @@ def comparing(runs: list[str]) -> str:
 
 
 def test_pages_that_ask_nothing_by_themselves_say_that_the_service_is_away(past_screen: Open) -> None:
-    pages = [past_screen(path).page for path in ("/models", "/keys", "/jobs/new")]
+    pages = [past_screen(path, allow="net::ERR_FAILED").page for path in ("/models", "/keys", "/jobs/new")]
     for page in pages:
         page.wait_for_load_state("networkidle")
         page.route("**/*", lambda route: route.abort())
@@ -57,7 +57,7 @@ def test_a_failed_job_shows_its_code_and_where_it_began(past_screen: Open, past:
 
 
 def test_runs_that_cannot_be_read_are_named_and_twenty_are_the_most(past_screen: Open, past: Past) -> None:
-    page = past_screen(comparing(["job-of-nobody", past.runs["plain"]])).page
+    page = past_screen(comparing(["job-of-nobody", past.runs["plain"]]), allow="status of 404").page
     expect(page.get_by_text("job-of-nobody")).to_be_visible()
     expect(page.get_by_text("The baseline was among them")).to_be_visible()
     page = past_screen(comparing([past.runs["plain"]] * 21)).page
