@@ -123,7 +123,7 @@ def test_a_signal_that_meets_a_death_leaves_the_launcher_its_exit_code():
         "processes = [subprocess.Popen(['sleep', '100']) for _ in range(2)]\n"
         "launch._pass_on_signals(processes)\n"
         "print(*[process.pid for process in processes], flush=True)\n"
-        "print(launch._failures(processes))\n"
+        "print(sorted(launch._failures(processes).items()))\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as launcher:
         assert launcher.stdout is not None
@@ -133,7 +133,7 @@ def test_a_signal_that_meets_a_death_leaves_the_launcher_its_exit_code():
             os.kill(rank, signal.SIGKILL)
         launcher.terminate()
         launcher.send_signal(signal.SIGCONT)
-        assert launcher.stdout.read() == "{0: -9, 1: -9}\n"
+        assert launcher.stdout.read() == "[(0, -9), (1, -9)]\n"
 
 
 def test_a_failure_of_one_rank_waits_for_the_checkpoint_that_the_first_is_writing(tmp_path):

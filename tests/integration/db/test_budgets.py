@@ -38,6 +38,11 @@ def excess(work: Work, key_id: str, **more) -> Excess | None:
     return work.write(budgets.excess, work.project_id, key_id, **({"price_per_hour": None, "jobs": 1} | more))
 
 
+def about(seconds: float):
+    """An attempt of this test takes what the machine takes for it on top."""
+    return pytest.approx(seconds, abs=5)
+
+
 def test_every_attempt_is_counted_once_by_project_key_kind_and_day(work: Work, theirs: Work, key_id: str):
     took(work, 100, key_id)
     took(work, 50, kind="eval")
@@ -51,17 +56,18 @@ def test_every_attempt_is_counted_once_by_project_key_kind_and_day(work: Work, t
     )  # a stale fence counts nothing
     today = int(time.time() // spend.DAY_S)
     told = {
-        by: {group.of: (round(group.worker_s), group.attempts) for group in work.read(
+        by: {group.of: (group.worker_s, group.attempts) for group in work.read(
             spend.report, by, since=today - 1, until=today, project_id=work.project_id
         )}
         for by in ("project", "key", "kind", "day")
     }  # fmt: skip
-    assert told["project"] == {work.project_id: (180, 3)}
-    assert told["key"] == {"": (50, 1), key_id: (130, 2)}
-    assert told["kind"] == {"eval": (50, 1), "sft": (130, 2)}
-    assert sum(seconds for seconds, _ in told["day"].values()) == 180
+    assert told["project"] == {work.project_id: (about(180), 3)}
+    assert told["key"] == {"": (about(50), 1), key_id: (about(130), 2)}
+    assert told["kind"] == {"eval": (about(50), 1), "sft": (about(130), 2)}
+    assert sum(seconds for seconds, _ in told["day"].values()) == about(180)
     everything = work.read(spend.report, "project", since=today - 1, until=today)
-    assert {group.of: round(group.worker_s) for group in everything} == {work.project_id: 180, theirs.project_id: 7}
+    told_of_all = {group.of: group.worker_s for group in everything}
+    assert told_of_all == {work.project_id: about(180), theirs.project_id: about(7)}
 
 
 def test_an_attempt_that_is_ended_twice_is_counted_once(work: Work):
