@@ -4,11 +4,17 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from db.blobs import Blob, BlobStore
+from db.errors import Unavailable
+from db.session import Database, Session
 from tests.integration.workers.workplace import Workplace
 from workers import stage
 from workers.attempt import Attempt
@@ -105,3 +111,17 @@ def finished(step: int) -> list[tuple[str, Any]]:
         ("event", {"type": "finished", "step": step, "metrics": {"eval_loss": 1.0}}),
         ("exit", 0),
     ]
+
+
+def lose_every_other_answer(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on every other commit, the first of them too, is heard of by nobody."""
+    write, lost = database.write, cycle([True, False])
+
+    @contextmanager
+    def committed_unheard() -> Iterator[Session]:
+        with write() as s:
+            yield s
+        if next(lost):
+            raise Unavailable("the connection went away after the commit")
+
+    monkeypatch.setattr(database, "write", committed_unheard)

@@ -3,16 +3,14 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from db import leases, records
-from db.errors import Unavailable
 from db.session import Session
 from engine import deadline
+from tests.integration.workers.puppets import lose_every_other_answer
 from tests.integration.workers.workplace import Workplace, wait_until
 from tests.servers import Postgres
 from workers import claim
@@ -78,17 +76,8 @@ def test_a_job_whose_beginning_was_committed_unheard_runs(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = workplace.submit_tiny()
-    write, lost = workplace.database.write, iter([True, False])
-
-    @contextmanager
-    def committed_unheard() -> Iterator[Session]:
-        with write() as s:
-            yield s
-        if next(lost):
-            raise Unavailable("the connection went away after the commit")
-
     lease = workplace.claim(job_id)
-    monkeypatch.setattr(workplace.database, "write", committed_unheard)
+    lose_every_other_answer(workplace.database, monkeypatch)
     lease.begin_running()
     assert workplace.job(job_id).state == "running"
     told = [(record.data or {}).get("state") for record in workplace.records(job_id, "state")]

@@ -3,16 +3,21 @@
 import shutil
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import cycle
 
 import pytest
 
 from db import leases, orders
-from db.errors import BlobsUnavailable, Unavailable
-from db.session import Session
-from tests.integration.workers.puppets import SlowBlobs, Stage, checkpoint, finished, metrics, start, started
+from db.errors import BlobsUnavailable
+from tests.integration.workers.puppets import (
+    SlowBlobs,
+    Stage,
+    checkpoint,
+    finished,
+    lose_every_other_answer,
+    metrics,
+    start,
+    started,
+)
 from tests.integration.workers.workplace import Workplace, alive, wait_until
 from workers import recover, settle
 from workers.claim import LeaseLostError
@@ -61,20 +66,11 @@ def test_nothing_is_told_twice_when_the_answers_to_its_commits_are_lost(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = workplace.submit_tiny()
-    write, lost = workplace.database.write, cycle([True, False])
-
-    @contextmanager
-    def committed_unheard() -> Iterator[Session]:
-        with write() as s:
-            yield s
-        if next(lost):
-            raise Unavailable("the connection went away after the commit")
-
     script = [started(), metrics(1), *checkpoint(1), metrics(2), ("exit", 1)]
     with workplace.claim(job_id) as lease:
         staged = Stage(workplace, lease, script)
         lease.begin_running()
-        monkeypatch.setattr(workplace.database, "write", committed_unheard)
+        lose_every_other_answer(workplace.database, monkeypatch)
         Supervision(staged.attempt, start(staged.attempt.run_dir)).run()
     told = [record.type for record in workplace.records(job_id)]
     assert told[-4:] == ["started", "metrics", "checkpoint", "metrics"]
