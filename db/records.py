@@ -13,6 +13,7 @@ from sqlalchemy import (
     UnaryExpression,
     asc,
     bindparam,
+    delete,
     desc,
     insert,
     literal,
@@ -91,6 +92,13 @@ def append(
         return None if batch is None else append(s, job_id, fence, events=(), metrics=(), lease_s=lease_s)
     _write(s, job_id, fence, told, row.last_seq - len(told))
     return Renewal(row.cancel_requested_at is not None, row.state == JobState.PAUSING or row.preempted_by is not None)
+
+
+def end_at(s: Session, job_id: str, step: int) -> None:
+    """Leave no figures beyond a job's last step: an attempt that was lost may have come further than the one that ended."""
+    beyond = delete(Metric).where(Metric.job_id == job_id, Metric.step > step)
+    s.execute(beyond, execution_options=_UNSYNCHRONIZED)
+    stretches.end_at(s, job_id, step)
 
 
 def note(

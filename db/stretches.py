@@ -75,6 +75,12 @@ def keep(s: Session, job_id: str, told: Iterable[tuple[str, int]], before: dict[
             _keep(s, job_id, split, fresh, before.get(split, 0), newest_step)
 
 
+def end_at(s: Session, job_id: str, step: int) -> None:
+    """Drop those that a run which ended at this step has not filled."""
+    beyond = delete(Stretch).where(Stretch.job_id == job_id, Stretch.start + Stretch.size > step)
+    s.execute(beyond, execution_options=_UNSYNCHRONIZED)
+
+
 def _keep(s: Session, job_id: str, split: str, fresh: set[int], before: int, newest_step: int) -> None:
     """Write, from the smallest size up, each stretch that is complete and was not yet, or of which a step was repeated."""
     known = before if before >= KEPT_FROM_STEPS else 0

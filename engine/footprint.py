@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from engine.errors import SpecError
-from engine.forecast.room import Case
+from engine.forecast.room import Case, enough_less, told, ways_out
 from engine.journal import Journal
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
@@ -112,6 +112,8 @@ def planned(spec: TrainingSpec, session: Session, stage: int = 0) -> MemoryPlan 
     except SpecError as error:
         session.journal.log("info", error.code, error.message)
         return None
-    told = f"up to {plan.total / 2**30:.2f} GiB are planned"
-    session.journal.log("info", "memory_plan", told, **plan.components())
+    message = f"up to {plan.total / 2**30:.2f} GiB are planned"
+    # Told beforehand: a process that the kernel kills for want of memory says nothing.
+    lighter = told(ways_out(case, spec, enough_less(case)))
+    session.journal.log("info", "memory_plan", message, **plan.components(), lighter=lighter)
     return plan

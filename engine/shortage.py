@@ -4,12 +4,9 @@ import torch
 
 from engine.errors import OutOfMemory, SpecError
 from engine.footprint import case_of, resident
-from engine.forecast.room import Mend, room_bytes, ways_out
+from engine.forecast.room import enough_less, room_bytes, told, ways_out
 from engine.parts import TrainingSpec
 from engine.session import Session
-
-_SPARE = 0.9
-"""Of what was not enough: the plan said less than the run took, or others hold a part of the memory."""
 
 
 def explained(failure: OutOfMemory, session: Session) -> OutOfMemory:
@@ -19,13 +16,13 @@ def explained(failure: OutOfMemory, session: Session) -> OutOfMemory:
         return failure
     try:
         case = case_of(spec, session)
-        room = min(_room(session), round(_SPARE * case.plan().total))
+        room = min(_room(session), enough_less(case))
         ways = ways_out(case, spec, room)
     except SpecError:  # nothing is planned for such a model: what can be said in general stands
         return failure
     if not ways:
         return failure
-    mend = f"By the memory plan each of these fits by itself: {'; '.join(map(_told, ways))}."
+    mend = f"By the memory plan each of these fits by itself: {told(ways)}."
     mends = [{"edits": {edit.path: edit.value for edit in way.edits}, "total_bytes": way.total} for way in ways]
     session.journal.log("info", "memory_mends", mend, room_bytes=room, mends=mends)
     return OutOfMemory(failure.code, failure.message, mend)
@@ -37,8 +34,3 @@ def _room(session: Session) -> int:
     if session.machine.device.type == "cuda":
         return free + torch.cuda.memory_reserved(session.machine.device)
     return free + resident("VmRSS")
-
-
-def _told(way: Mend) -> str:
-    changes = " and ".join(f"{edit.path}={edit.value}" for edit in way.edits)
-    return f"{changes} ({way.total / 2**30:.2f} GiB)"

@@ -34,8 +34,8 @@ _BY_EXIT_CODE: dict[int, Failure] = {
     -signal.SIGKILL: Failure(
         FailureClass.WORKER_LOST,
         "engine_killed",
-        "The engine was killed (SIGKILL): by the kernel's out-of-memory killer, most likely, or by a person.",
-        "Lower per_device_train_batch_size or max_length, or use a larger machine, and submit the job again.",
+        "The engine was killed from outside (SIGKILL).",
+        _ANEW,
     ),
     -signal.SIGTERM: Failure(
         FailureClass.WORKER_LOST, "engine_terminated", "The engine was terminated from outside (SIGTERM).", _ANEW
@@ -85,6 +85,20 @@ def classify(exit_code: int, told: Failed | None, log: Path) -> Failure:
     last_words = end_of(log)
     message = f"{known.message} The end of its log: {last_words}" if last_words else known.message
     return known._replace(message=message, exit_code=exit_code)
+
+
+def for_want_of_memory(failure: Failure, lighter: str | None) -> Failure:
+    """The same end, where the kernel killed for want of memory meanwhile; `lighter` is what would take less, by the plan."""
+    if failure.failure is not FailureClass.WORKER_LOST:
+        return failure
+    general = _BY_EXIT_CODE[EXIT_MEMORY]
+    return general._replace(
+        message=f"The kernel killed the engine, or one of its processes, for want of memory. {failure.message}",
+        mend=f"By the memory plan each of these takes less: {lighter}. Or use a larger machine."
+        if lighter
+        else general.mend,
+        exit_code=failure.exit_code,
+    )
 
 
 def of_ours(error: Exception) -> Failure:

@@ -3,7 +3,7 @@
 import logging
 from typing import Any, NamedTuple
 
-from db import artifacts, files, leases
+from db import artifacts, files, leases, records
 from db.archives import Archive, Member
 from db.artifacts import FileEntry
 from db.blobs import Blob
@@ -37,6 +37,8 @@ def settle(attempt: Attempt, end: End) -> None:
     else:
         log = process.log_path(attempt.run_dir)
         failure = failures.classify(end.exit_code, end.failed, log)
+        if end.killed_for_memory:
+            failure = failures.for_want_of_memory(failure, end.lighter)
         if failures.for_want_of_space(failure):
             wait_for_space(lease, failure.message, attempt.settings)
         else:
@@ -60,6 +62,7 @@ def succeed(attempt: Attempt, finished: Finished, exported: list[Exported], used
             leases.settle(s, lease.job.id, lease.fence, state=JobState.CANCELLED, message="cancelled while saving")
             return
         message = _publish(s, attempt, results) if results else "evaluated"
+        records.end_at(s, lease.job.id, finished.step)
         result: dict[str, Any] = {"metrics": finished.metrics, "groups": finished.groups}
         result["usage"] = None if used is None else used.model_dump(mode="json", exclude={"seq", "time", "type"})
         result["files"] = [_keep_items(s, lease, items, int(finished.metrics["eval_rows"] or 0))] if items else []

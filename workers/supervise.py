@@ -31,7 +31,7 @@ from engine.events import (
     Stopped,
     Used,
 )
-from workers import stage
+from workers import machine, stage
 from workers.attempt import Attempt
 from workers.claim import LeaseLostError
 from workers.process import EngineProcess
@@ -54,6 +54,10 @@ class End(NamedTuple):
     finished: Finished | None
     failed: Failed | None
     used: Used | None
+    killed_for_memory: bool = False
+    """The kernel has killed a process of this machine for want of memory meanwhile."""
+    lighter: str | None = None
+    """What of the spec would take less memory, if the engine's plan knew of anything."""
 
 
 class Supervision:
@@ -74,6 +78,8 @@ class Supervision:
         self._exported: list[Exported] = []
         self._unpublished: list[CheckpointSaved] = []
         self._last: dict[type, Any] = {}
+        self._lighter: str | None = None
+        self._kills_before = machine.kills_for_memory()
 
     def run(self) -> End:
         """Follow the engine to its end.
@@ -90,7 +96,10 @@ class Supervision:
         if self._lease.lost.is_set():
             raise LeaseLostError(self._lease.job.id)
         last = self._last
-        return End(exit_code, self._exported, last.get(Finished), last.get(Failed), last.get(Used))
+        return End(
+            exit_code, self._exported, last.get(Finished), last.get(Failed), last.get(Used),
+            machine.kills_for_memory() > self._kills_before, self._lighter,
+        )  # fmt: skip
 
     def _follow(self) -> int:
         while True:
@@ -137,6 +146,8 @@ class Supervision:
                 self._metrics.append({"split": split, "step": step, "values": values, "created_at": told_at})
             case Log(level=level, message=message, code=code, data=data, time=told_at):
                 self._tell("log", level, message, {"code": code, **data}, told_at)
+                if code == "memory_plan":
+                    self._lighter = data.get("lighter") or None
             case Started():
                 self._tell("started", "info", _started(event), _facts(event), event.time)
                 self._begun()

@@ -14,6 +14,7 @@ from engine.precision import Machine
 
 _MOST_EDITS = 3
 _MOST_WAYS = 3
+_SPARE = 0.9
 
 
 class Edit(NamedTuple):
@@ -69,6 +70,17 @@ def ways_out(case: Case, spec: TrainingSpec, room: int) -> list[Mend]:
         if len(ways) == _MOST_WAYS:
             break
     return list(ways.values())
+
+
+def enough_less(case: Case) -> int:
+    """Bytes to do with where what the plan asks for was not there: it said less than the run took, or others hold a part."""
+    return round(_SPARE * case.plan().total)
+
+
+def told(ways: list[Mend]) -> str:
+    """The edits of each, and what it comes to."""
+    edits = [" and ".join(f"{edit.path}={edit.value}" for edit in way.edits) for way in ways]
+    return "; ".join(f"{edit} ({way.total / 2**30:.2f} GiB)" for edit, way in zip(edits, ways, strict=True))
 
 
 def _mends(case: Case, spec: TrainingSpec, room: int) -> Iterator[Mend]:

@@ -117,6 +117,20 @@ def test_steps_that_a_resumed_run_repeats_take_the_place_of_the_first(work: Work
     assert {row["size"] for row in mine} == {32, 128, 512, 2048, 8192}
 
 
+def test_a_run_that_ended_before_where_a_lost_attempt_had_come_to_keeps_nothing_of_what_lies_beyond(work: Work) -> None:
+    job_id, other = work.submit(), work.submit()
+    told, last = run_of(1, 24_000), 20_001
+    write(work, job_id, work.run(job_id), told)
+    write(work, job_id, 1, run_of(1, 24_000), split="eval")
+    work.write(records.end_at, job_id, last)
+    fence = work.run(other)
+    for split in ("train", "eval"):
+        write(work, other, fence, {step: values for step, values in told.items() if step <= last}, split=split)
+    of_one, of_other = ([row | {"job_id": ""} for row in kept(work) if row["job_id"] == id_] for id_ in (job_id, other))
+    assert of_one == of_other
+    assert shown(work, job_id).points == shown(work, other).points
+
+
 def test_an_upgrade_makes_the_stretches_that_would_have_been_kept(work: Work) -> None:
     job_id = work.submit()
     fence = work.run(job_id)

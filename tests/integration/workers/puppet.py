@@ -36,7 +36,15 @@ def say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
+def grow_within(limit: str) -> None:
+    """Ask for more memory than a control group of this process's own has."""
+    group = Path(limit)
+    (group / "cgroup.procs").write_text(str(os.getpid()))
+    bytearray(2**30)
+
+
 _ACTS = {
+    "grow within": grow_within,
     "say": say,
     "sleep": time.sleep,
     "exit": os._exit,

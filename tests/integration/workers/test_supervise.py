@@ -307,49 +307,6 @@ def test_a_job_that_is_paused_while_its_input_is_laid_out_is_left_alone_by_its_w
     assert workplace.job(job_id).state == "paused"
 
 
-def test_the_last_words_of_an_engine_that_dies_silently_are_kept(workplace: Workplace) -> None:
-    job_id = workplace.submit_tiny()
-    with workplace.claim(job_id) as lease:
-        stage = Stage(workplace, lease, [("say", "cannot find the thing"), ("exit", 1)])
-        settle.settle(stage.attempt, stage.supervise())
-    (attempt,) = workplace.attempts(job_id)
-    assert (attempt.failure_class, attempt.exit_code) == ("bug", 1)
-    assert attempt.message is not None
-    assert attempt.message.endswith("cannot find the thing")
-
-
-def test_a_killed_engine_is_tried_again(workplace: Workplace) -> None:
-    job_id = workplace.submit_tiny()
-    with workplace.claim(job_id) as lease:
-        stage = Stage(workplace, lease, [started(), ("die", "SIGKILL")])
-        settle.settle(stage.attempt, stage.supervise())
-    assert workplace.job(job_id).state == "queued"
-    assert workplace.attempts(job_id)[0].failure_class == "worker_lost"
-
-
-@pytest.mark.parametrize("failure", ["data_error", "spec_error", "out_of_memory", "diverged"])
-def test_what_would_fail_in_the_same_way_again_is_not_tried_again(workplace: Workplace, failure: str) -> None:
-    job_id = workplace.submit_tiny()
-    told = {"type": "failed", "failure": failure, "code": "so", "message": "It is so.", "mend": "Do not."}
-    with workplace.claim(job_id) as lease:
-        stage = Stage(workplace, lease, [("event", told), ("exit", 65)])
-        settle.settle(stage.attempt, stage.supervise())
-    job = workplace.job(job_id)
-    assert (job.state, job.failure_class, job.error_code) == ("failed", failure, "so")
-    assert (job.error_message, job.error_mend) == ("It is so.", "Do not.")
-
-
-def test_a_job_that_keeps_crashing_fails_in_the_end(workplace: Workplace) -> None:
-    job_id = workplace.submit_tiny()
-    workplace.settings = workplace.settings.model_copy(update={"max_attempts": 2, "backoff_s": 0.0})
-    for _ in range(2):
-        with workplace.claim(job_id) as lease:
-            stage = Stage(workplace, lease, [("exit", 1)])
-            settle.settle(stage.attempt, stage.supervise())
-    job = workplace.job(job_id)
-    assert (job.state, job.failure_class, job.fence) == ("failed", "bug", 2)
-
-
 def test_a_stale_fence_writes_nothing_and_its_engine_dies(workplace: Workplace) -> None:
     job_id = workplace.submit_tiny()
     script = [started(), ("sleep", 1.0), metrics(1), *checkpoint(1), ("sleep", 30)]

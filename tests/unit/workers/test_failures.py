@@ -7,7 +7,7 @@ import pytest
 
 from engine.errors import EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY, EXIT_OK, FailureClass
 from engine.events import Failed
-from workers.failures import RETRIED, classify, end_of, of_ours
+from workers.failures import RETRIED, classify, end_of, for_want_of_memory, of_ours
 
 
 @pytest.fixture
@@ -39,8 +39,14 @@ def test_an_engine_that_said_nothing_is_judged_by_its_exit_code(
     assert "tried again" not in judged.mend  # it is shown when that is over
 
 
-def test_a_killed_engine_is_said_to_be_perhaps_out_of_memory(log: Path) -> None:
-    assert "out-of-memory killer" in classify(-signal.SIGKILL, None, log).message
+def test_what_the_kernel_killed_for_want_of_memory_is_told_what_would_take_less(log: Path) -> None:
+    killed = classify(-signal.SIGKILL, None, log)
+    judged = for_want_of_memory(killed, "tuning.method=qlora (0.50 GiB)")
+    assert (judged.failure, judged.code) == (FailureClass.OUT_OF_MEMORY, "out_of_memory")
+    assert (judged.exit_code, "tuning.method=qlora" in judged.mend) == (-signal.SIGKILL, True)
+    assert "per_device_train_batch_size" in for_want_of_memory(killed, None).mend
+    refused = classify(EXIT_DATA, None, log)
+    assert for_want_of_memory(refused, None) == refused
 
 
 def test_a_crash_names_its_signal(log: Path) -> None:
