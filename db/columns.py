@@ -16,7 +16,9 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db import stretches
 from db.models import Job, Metric
+from db.state import JobState
 
 UNTOLD = math.inf
 """What stands for a figure that a step does not tell; one that was not finite is NaN. The database holds neither."""
@@ -55,6 +57,8 @@ class Columns:
         try:
             if self.steps:
                 self._add_news(s, job.id, split)
+                if job.state == JobState.SUCCEEDED:  # what lies beyond its end has been taken back (records.end_at)
+                    self._cut(1 + stretches.newest(s, job.id, [split]).get(split, 0))
             else:
                 self._read_all(s, job.id, split)
         except BaseException:

@@ -80,6 +80,7 @@ def page(
     kinds: Collection[str] | None = None,
     state: str | None = None,
     metadata: Mapping[str, str] | None = None,
+    ids: Collection[str] | None = None,
 ) -> tuple[list[Job], bool]:
     """Jobs, newest first, and whether more follow. Each of `metadata` must be theirs; empty: they have none."""
     query = select(Job).where(Job.project_id == project_id)
@@ -91,6 +92,8 @@ def page(
         query = query.where(Job.spec[("metadata", name)].as_string() == value)
     if state is not None:
         query = query.where(Job.state == state)
+    if ids is not None:
+        query = query.where(Job.id.in_(ids))
     return paging.page(s, query, Job.id, after=after, limit=limit)
 
 

@@ -3,6 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import StringConstraints
 
 from api.answers import Page, Series, answer
 from api.bodies import read_json
@@ -55,6 +56,10 @@ _SPEC_BODY: dict[str, Any] = {
 _MAX_SEQ = 2**53
 DryRun = Annotated[bool, Query(description="Make no job: tell what it would come to, as a plan that can be submitted.")]
 Kind = Annotated[str | None, Query(pattern=f"^({'|'.join(SPECS)})$")]
+Ids = Annotated[
+    list[Annotated[str, StringConstraints(max_length=100)]] | None,
+    Query(max_length=100, description="These jobs alone, as far as there are such: once for each."),
+]
 StatusFilter = Annotated[Status | None, Query()]
 AfterSeq = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last seq of the page before.")]
 AfterStep = Annotated[int | None, Query(ge=0, le=_MAX_SEQ, description="The last step of the page before.")]
@@ -99,9 +104,10 @@ def list_jobs(
     limit: Limit = 20,
     kind: Kind = None,
     status: StatusFilter = None,
+    id: Ids = None,  # noqa: A002 - the query's name
 ) -> Response:
     """List jobs, newest first."""
-    return answer(jobs.page(service, caller, after=after, limit=limit, kind=kind, status=status))
+    return answer(jobs.page(service, caller, after=after, limit=limit, kind=kind, status=status, ids=id))
 
 
 @router.get("/{job_id}", response_model=JobObject, responses=documented(401, 404))

@@ -31,11 +31,18 @@ def show(service: Service, caller: Caller, job_id: str) -> JobObject:
 
 
 def page(
-    service: Service, caller: Caller, *, after: str | None, limit: int, kind: str | None, status: Status | None
+    service: Service,
+    caller: Caller,
+    *,
+    after: str | None,
+    limit: int,
+    kind: str | None,
+    status: Status | None,
+    ids: list[str] | None,
 ) -> Page[JobObject]:
     with service.database.read() as session:
         rows, has_more = jobs.page(
-            session, caller.project_id, after=after, limit=limit, kinds=kind and (kind,), state=status
+            session, caller.project_id, after=after, limit=limit, kinds=kind and (kind,), state=status, ids=ids
         )
         return Page.of(job_objects(session, rows), has_more)
 

@@ -39,6 +39,21 @@ export function jobQuery(jobId: string) {
   });
 }
 
+/** Several jobs at once, in the order of their ids; those that the service does not have are missing. */
+export function jobsOfQuery(ids: readonly string[]) {
+  return queryOptions({
+    queryKey: ["jobs of", ids],
+    queryFn: async ({ signal }) => {
+      if (ids.length === 0) return [];
+      const query = { id: [...ids], limit: ids.length };
+      const { data } = await ask(client.GET("/v1/jobs", { params: { query }, signal }));
+      return ids.flatMap((id) => data.find((job) => job.id === id) ?? []);
+    },
+    refetchInterval: ({ state }) => (state.data?.every(({ status }) => ENDED.has(status)) ? ENDED_MS : LIVE_MS),
+    placeholderData: keepPreviousData,
+  });
+}
+
 export interface CurveWanted {
   metric: string;
   split: "train" | "eval";
@@ -60,6 +75,15 @@ export function curveQuery(jobId: string, wanted: CurveWanted, version: string |
       ),
     staleTime: Number.POSITIVE_INFINITY,
     placeholderData: keepPreviousData,
+  });
+}
+
+/** The same as it becomes; `growing` says whether it still does. */
+export function growingCurveQuery(jobId: string, wanted: CurveWanted, growing: boolean) {
+  return queryOptions({
+    ...curveQuery(jobId, wanted, "newest"),
+    staleTime: ENDED_MS,
+    refetchInterval: growing ? LIVE_MS : false,
   });
 }
 

@@ -11772,6 +11772,8 @@ export interface operations {
                 limit?: number;
                 kind?: string;
                 status?: "queued" | "preparing" | "running" | "pausing" | "paused" | "succeeded" | "failed" | "cancelled";
+                /** @description These jobs alone, as far as there are such: once for each. */
+                id?: string[];
             };
             header?: never;
             path?: never;

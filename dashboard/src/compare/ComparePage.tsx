@@ -2,7 +2,7 @@ import { useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
-import { type Curve, curveQuery, type Job, jobQuery, jobsQuery, lossOf, nameOf } from "../api/jobs";
+import { type Curve, ENDED, growingCurveQuery, type Job, jobsOfQuery, jobsQuery, lossOf, nameOf } from "../api/jobs";
 import { Chart, type Series } from "../charts/Chart";
 import { lookOf } from "../charts/colours";
 import { figure } from "../format";
@@ -29,15 +29,20 @@ const MOST = 20;
 const FIRST_ROWS = 40;
 
 export function ComparePage() {
-  const { runs = [] } = route.useSearch();
-  const asked = useQueries({ queries: runs.slice(0, MOST).map((id) => jobQuery(id)) });
-  const jobs = useLastWhole(asked, () => asked.flatMap(({ data }) => data ?? []));
+  const { runs = [], metric = "loss" } = route.useSearch();
+  const ids = runs.slice(0, MOST);
+  const { data: jobs, isPlaceholderData } = useQuery(jobsOfQuery(ids));
+  // Asked for at the same time: what a run is called and what it told do not wait for each other.
+  const wanted = { metric, split: "train" as const, points: POINTS };
+  const isGrowing = (id: string) => Boolean(jobs?.some((job) => job.id === id && !ENDED.has(job.status)));
+  const asked = useQueries({ queries: ids.map((id) => growingCurveQuery(id, wanted, isGrowing(id))) });
+  const curves = useLastWhole(asked, () => new Map(ids.map((id, index) => [id, asked[index]?.data])));
   if (!jobs) return <Head title="Compare" />;
-  const unread = runs.filter((_, index) => asked[index]?.error && !asked[index].data);
+  const unread = isPlaceholderData ? [] : ids.filter((id) => !jobs.some((job) => job.id === id));
   return (
     <>
       <Head title="Compare" />
-      <Choice jobs={jobs} />
+      <Choice jobs={jobs} askForMore={curves !== undefined} />
       {runs.length > MOST && (
         <Notice tone="warn">
           These are the first {MOST} of {runs.length} runs.
@@ -57,7 +62,7 @@ export function ComparePage() {
         </Empty>
       ) : (
         <div className={css.parts}>
-          <Curves jobs={jobs} />
+          <Curves jobs={jobs} curves={curves} />
           <Outcome jobs={jobs} />
           <Differences jobs={jobs} />
         </div>
@@ -66,10 +71,13 @@ export function ComparePage() {
   );
 }
 
-/** What is made of all answers, as of when none was missing: one drawing of twenty runs instead of twenty. */
-function useLastWhole<T>(asked: readonly { isPending: boolean }[], make: () => T): T | undefined {
+/** What is made of all answers, as of when none was missing: one drawing of twenty curves instead of twenty. */
+function useLastWhole<T>(
+  asked: readonly { isPending: boolean; isPlaceholderData: boolean }[],
+  make: () => T,
+): T | undefined {
   const last = useRef<T>(undefined);
-  if (!asked.some(({ isPending }) => isPending)) last.current = make();
+  if (!asked.some(({ isPending, isPlaceholderData }) => isPending || isPlaceholderData)) last.current = make();
   return last.current;
 }
 
@@ -81,11 +89,11 @@ function namesOf(jobs: readonly Job[]): string[] {
   );
 }
 
-function Choice({ jobs }: { jobs: readonly Job[] }) {
+function Choice({ jobs, askForMore }: { jobs: readonly Job[]; askForMore: boolean }) {
   const { runs = [], hidden = [], metric = "loss" } = route.useSearch();
   const navigate = route.useNavigate();
   const dark = useDark();
-  const known = useQuery({ ...jobsQuery({}), refetchInterval: false }).data?.data ?? [];
+  const known = useQuery({ ...jobsQuery({}), refetchInterval: false, enabled: askForMore }).data?.data ?? [];
   const set = (change: CompareSearch) => navigate({ search: (before) => ({ ...before, ...change }), replace: true });
   const names = namesOf(jobs);
   const metrics = [...new Set(jobs.flatMap(({ progress }) => Object.keys(progress)))].sort();
@@ -148,19 +156,15 @@ function Choice({ jobs }: { jobs: readonly Job[] }) {
 }
 
 /** Every run keeps its colour, whatever else is hidden. */
-function Curves({ jobs }: { jobs: readonly Job[] }) {
+function Curves({ jobs, curves }: { jobs: readonly Job[]; curves: Map<string, Curve | undefined> | undefined }) {
   const { hidden = [], metric = "loss" } = route.useSearch();
-  const curves = useQueries({
-    queries: jobs.map((job) => curveQuery(job.id, { metric, split: "train", points: POINTS }, job.last_seq)),
-  });
   const names = namesOf(jobs);
   const shown = jobs.flatMap((job, look) =>
-    hidden.includes(job.id) ? [] : [{ name: names[look]!, look, curve: curves[look]?.data }],
+    hidden.includes(job.id) ? [] : [{ name: names[look]!, look, curve: curves?.get(job.id) }],
   );
-  const key = shown.map(({ name, curve }) => `${name} ${curve?.last_seq ?? ""} ${metric}`).join();
+  const key = shown.map(({ name, curve }) => `${name} ${curve?.metric} ${curve?.last_seq}`).join();
   // biome-ignore lint/correctness/useExhaustiveDependencies: the key says whether anything shown has changed
-  const newest = useMemo(() => draw(shown), [key]);
-  const drawing = useLastWhole(curves, () => newest);
+  const drawing = useMemo(() => curves && draw(shown), [key, curves === undefined]);
   if (drawing === undefined) return <p className="muted">…</p>;
   if (drawing === null) return <p className="muted">None of these runs has told its {metric}.</p>;
   return (

@@ -128,6 +128,14 @@ def test_jobs_are_listed_newest_first_by_pages_kind_and_status(live: Live):
     assert live.mine.get("/v1/jobs", params={"kind": "eval"}).json()["data"] == []
 
 
+def test_jobs_are_asked_for_by_their_ids(live: Live):
+    first, _, third = [submitted(live) for _ in range(3)]
+    wanted = {"id": [first, third, "nothing of ours"]}
+    assert [job["id"] for job in live.mine.get("/v1/jobs", params=wanted).json()["data"]] == [third, first]
+    assert live.theirs.get("/v1/jobs", params=wanted).json()["data"] == []
+    assert error(live.mine.get("/v1/jobs", params={"id": [first] * 101}), 422)["param"] == "id"
+
+
 @pytest.mark.parametrize(
     ("params", "param"), [({"limit": 0}, "limit"), ({"limit": "x"}, "limit"), ({"status": "done"}, "status")]
 )

@@ -4,9 +4,10 @@ import math
 
 import pytest
 
-from db import columns, records
+from db import columns, leases, records
 from db.columns import UNTOLD, Shelf
 from db.curves import curve
+from db.state import JobState
 from tests.integration.db.work import Work, metric
 
 
@@ -46,6 +47,15 @@ def test_a_figure_that_only_some_steps_tell_has_points_there_alone(work: Work, r
         found = curve(taken, name="rare", points=10, smoothing=0.0)
     assert [(point.step, point.value) for point in found.points] == [(2, 7.0)]
     assert found.total == 1
+
+
+def test_what_a_lost_attempt_told_beyond_the_end_of_the_run_is_taken_back(work: Work, run: tuple[str, int]):
+    shelf = Shelf()
+    tell(work, run, *[metric(step) for step in range(1, 6)])
+    assert max(steps_and_losses(work, shelf, run)) == 5
+    work.write(records.end_at, run[0], 3)
+    assert work.write(leases.settle, *run, state=JobState.SUCCEEDED)
+    assert steps_and_losses(work, shelf, run) == steps_and_losses(work, Shelf(), run) == {1: 1, 2: 1, 3: 1}
 
 
 def test_a_run_that_tells_nothing_new_is_not_read_again(
