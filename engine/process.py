@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
+import engine.bits  # noqa: F401 - before what imports peft
 from engine.dist.ranks import Ranks
 from engine.errors import EXIT_BUG, EXIT_OK, EXIT_STOPPED, OutOfMemory
 from engine.export import export

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
+import engine.bits  # noqa: F401 - before what imports peft
 from engine.chat import chat, complete
 from engine.chat.weights import Weights
 from engine.failure import classified

@@ -101,3 +101,10 @@ def test_torch_and_its_friends_stay_out_of(module: str) -> None:
     code = f"import sys, {module}; print(*[name for name in {HEAVY} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []
+
+
+def test_an_engine_begins_without_the_compiler_of_torch() -> None:
+    """It is a third of what there would be to import, and most runs compile nothing."""
+    code = "import sys, engine.process, engine.resident; print('torch._inductor.compile_fx' in sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == ["False"]

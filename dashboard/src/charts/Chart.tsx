@@ -5,6 +5,7 @@ import { figure } from "../format";
 import { useDark } from "../theme";
 import css from "./Chart.module.css";
 import { inkOf, lookOf } from "./colours";
+import { reachable } from "./keys";
 
 export interface Series {
   name: string;
@@ -55,6 +56,7 @@ export function Chart(props: ChartProps) {
   useEffect(() => {
     const element = box.current!;
     const made = new uPlot(options(element, latest, { width, height, dark }), data, element);
+    reachable(made, props.group);
     plot.current = made;
     drawn.current = series;
     // A first size is told at once: drawing anew for it would be for nothing.
@@ -69,6 +71,9 @@ export function Chart(props: ChartProps) {
     };
   }, [shape, dark, height]);
 
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new drawing has to be named too
+  useEffect(() => plot.current?.root.querySelector(".u-wrap")?.setAttribute("aria-label", label), [label, shape, dark]);
+
   // biome-ignore lint/correctness/useExhaustiveDependencies: new figures, new data
   useEffect(() => {
     const label = box.current!.querySelector(".u-legend .u-label");
@@ -77,7 +82,7 @@ export function Chart(props: ChartProps) {
     drawn.current = series;
   }, [x, series]);
 
-  return <div ref={box} className={css.chart} role="img" aria-label={label} data-points={x.length} />;
+  return <div ref={box} className={css.chart} data-points={x.length} />;
 }
 
 const positive = (value: number | null) => (value !== null && value > 0 ? value : null);

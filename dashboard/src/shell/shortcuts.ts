@@ -11,6 +11,8 @@ export const SHORTCUTS: readonly (readonly [string, string])[] = [
   ["n", "New job"],
   ...PAGES.map((page) => [`g ${page.key}`, page.title] as const),
   ["Esc", "Close what is open"],
+  ["← →", "On a chart: to the point before, to the next; with Shift by a tenth of all"],
+  ["+ − 0", "On a chart: show a part of it larger, show more, show all"],
 ];
 
 function typing(target: EventTarget | null): boolean {

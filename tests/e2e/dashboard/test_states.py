@@ -95,6 +95,29 @@ def test_both_axes_can_be_logarithmic_and_stay_so_after_a_reload(past: Past, pas
     )
 
 
+def test_a_chart_is_read_zoomed_and_stripped_of_a_line_by_keyboard(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['plain']}/metrics").page
+    loss = page.get_by_role("region", name="Loss", exact=True)
+    step = loss.locator(".u-value").first
+    loss.get_by_role("img").focus()
+    page.keyboard.press("ArrowRight")
+    expect(step).to_have_text("1")
+    page.keyboard.press("Shift+ArrowRight")
+    expect(step).to_have_text(str(1 + STEPS // 10))
+    assert legend(page, "Gradient norm")[0] == legend(page, "Loss")[0]
+    for key, last in (("+", 1 + STEPS // 10 + STEPS // 4), ("0", STEPS)):
+        page.keyboard.press(key)
+        for _ in range(10):
+            page.keyboard.press("Shift+ArrowRight")
+        shown = int(step.inner_text())
+        assert abs(shown - last) <= STEPS // 20 if key == "+" else shown == last, (key, shown)
+        page.keyboard.press("Shift+ArrowLeft")
+    line = loss.get_by_role("button", name="loss", exact=True)
+    line.press("Space")
+    expect(line).to_have_attribute("aria-pressed", "false")
+    expect(loss.locator(".u-series.u-off")).to_have_count(1)
+
+
 def test_the_machines_figures_stand_under_the_same_cursor_as_the_loss(past: Past, past_screen: Open) -> None:
     page = past_screen(f"/jobs/{past.runs['running']}/system").page
     expect(page.get_by_text("No GPU")).to_be_visible()
