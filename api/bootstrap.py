@@ -17,6 +17,10 @@ from db.settings import StorageSettings
 PROJECT = "default"
 
 
+_IN_USE = "initialised"
+"""What `trainyard up` leaves in a home that has a database (cli.home)."""
+
+
 def main() -> None:
     """Bring everything to where the API can start. Running it again changes nothing that is right."""
     parser = argparse.ArgumentParser(prog="python -m api.bootstrap", description=__doc__)
@@ -55,7 +59,9 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
 
 
 def _require_home(database: Database, settings: ApiSettings, storage: StorageSettings) -> None:
-    """A database that has been in use has its secret and its blobs beside it: a lost disk must not look like a new one.
+    """A database that has been in use has its secret and its blobs beside it, and a home its database.
+
+    A lost disk must not look like a new one.
 
     Raises:
         ValueError: they are not there.
@@ -69,6 +75,13 @@ def _require_home(database: Database, settings: ApiSettings, storage: StorageSet
             "Bring it back from a backup, or set TRAINYARD_SECRET to it; with another one no key works any more"
         )
     folder = storage.blobs_dir
+    used = storage.home / _IN_USE
+    if not has_keys and (used.exists() or has_stored(folder)):
+        raise ValueError(
+            f"{storage.home} has been in use, and the database is empty. Is its disk not mounted, or does "
+            "TRAINYARD_DATABASE_URL name another one? Bring it back with `trainyard restore` into an empty home, "
+            f"or move {folder} and {used} away to start anew"
+        )
     if names_blobs and storage.blobs is None and not has_stored(folder):
         raise ValueError(
             f"the database names stored files, and {folder} holds none. Is a disk not mounted? "

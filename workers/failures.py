@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.errors import EXIT_CANCELLED, EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY, EXIT_OK, FailureClass
+from engine.errors import EXIT_CANCELLED, EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY, EXIT_OK, FailureClass, RankLost
 from engine.events import Failed
 
 RETRIED = frozenset({FailureClass.WORKER_LOST, FailureClass.BUG})
@@ -69,6 +69,9 @@ _BY_EXIT_CODE: dict[int, Failure] = {
     ),
 }
 
+_BY_SIGKILL = frozenset({"engine_killed", RankLost.CODE})
+"""What the kernel's way of killing for want of memory looks like: it never interrupts or terminates."""
+
 WORKER_LOST = Failure(
     FailureClass.WORKER_LOST,
     "worker_lost",
@@ -89,7 +92,7 @@ def classify(exit_code: int, told: Failed | None, log: Path) -> Failure:
 
 def for_want_of_memory(failure: Failure, lighter: str | None) -> Failure:
     """The same end, where the kernel killed for want of memory meanwhile; `lighter` is what would take less, by the plan."""
-    if failure.failure is not FailureClass.WORKER_LOST:
+    if failure.failure is not FailureClass.WORKER_LOST or failure.code not in _BY_SIGKILL:
         return failure
     general = _BY_EXIT_CODE[EXIT_MEMORY]
     return general._replace(

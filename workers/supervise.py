@@ -42,6 +42,8 @@ _WRITE_EVERY_S = 0.25
 _WRITE_AT_LINES = 500
 _SHOWN_CHARACTERS = 100
 _HELD = "held"
+_LATELY_S = 60.0
+"""A kill for want of memory that is older than twice this was another process's: a launcher ends within it."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -55,7 +57,7 @@ class End(NamedTuple):
     failed: Failed | None
     used: Used | None
     killed_for_memory: bool = False
-    """The kernel has killed a process of this machine for want of memory meanwhile."""
+    """The kernel has killed a process of this machine for want of memory shortly before."""
     lighter: str | None = None
     """What of the spec would take less memory, if the engine's plan knew of anything."""
 
@@ -79,7 +81,10 @@ class Supervision:
         self._unpublished: list[CheckpointSaved] = []
         self._last: dict[type, Any] = {}
         self._lighter: str | None = None
-        self._kills_before = machine.kills_for_memory()
+        self._unstored: set[int] = set()
+        self._kills_before = self._kills_then = machine.kills_for_memory()
+        self._counted_at = time.monotonic()
+        self._killed_for_memory = False
 
     def run(self) -> End:
         """Follow the engine to its end.
@@ -98,7 +103,7 @@ class Supervision:
         last = self._last
         return End(
             exit_code, self._exported, last.get(Finished), last.get(Failed), last.get(Used),
-            machine.kills_for_memory() > self._kills_before, self._lighter,
+            self._killed_for_memory, self._lighter,
         )  # fmt: skip
 
     def _follow(self) -> int:
@@ -107,11 +112,19 @@ class Supervision:
             self._read()
             self._write_when_due()
             if exit_code is not None:
+                self._killed_for_memory = machine.kills_for_memory() > self._kills_before
                 if exit_code != EXIT_OK:
                     self._publish_the_rest()
                 return exit_code
+            self._count_kills()
             self._obey()
             time.sleep(_TICK_S)
+
+    def _count_kills(self) -> None:
+        """What the kernel killed for want of memory long before an engine's end was not this engine."""
+        if time.monotonic() >= self._counted_at + _LATELY_S:
+            self._kills_before, self._kills_then = self._kills_then, machine.kills_for_memory()
+            self._counted_at = time.monotonic()
 
     def _obey(self) -> None:
         """Ask the engine to end when the job is cancelled, to save first when it or the worker is to stop; else kill it."""
@@ -200,6 +213,7 @@ class Supervision:
         """The job is to go on from these, so a store that is away is waited for, unless the worker has to stop."""
         while self._unpublished and not self._lease.lost.is_set():
             self._publish_checkpoints()
+            self._write()  # nobody writes when due any more, and this may take as long as the store is away
             if self._attempt.stopping.wait(self._attempt.settings.blobs_wait_s if self._unpublished else 0):
                 return
 
@@ -220,8 +234,10 @@ class Supervision:
             _LOG.info("job %s: the checkpoint of step %d was replaced already", self._lease.job.id, saved.step)
             return True
         except BlobsUnavailable as error:
-            told = f"the checkpoint of step {saved.step} is not stored yet, nothing goes on from it: {error}"
-            self._tell("log", "warn", told, {"code": "checkpoint_not_stored", "step": saved.step}, time.time())
+            if saved.step not in self._unstored:  # each once, however often it is tried
+                told = f"the checkpoint of step {saved.step} is not stored yet, nothing goes on from it: {error}"
+                self._tell("log", "warn", told, {"code": "checkpoint_not_stored", "step": saved.step}, time.time())
+            self._unstored.add(saved.step)
             return False
         if self._lease.cancel_requested.is_set():
             return True

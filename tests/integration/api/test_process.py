@@ -102,6 +102,20 @@ def test_a_home_whose_secret_or_blobs_are_gone_is_refused(tmp_path: Path, missin
     assert not (tmp_path / missing).exists()
 
 
+@pytest.mark.parametrize("mark", ["blobs", "initialised"])
+def test_a_home_in_use_whose_database_is_another_and_empty_is_refused(tmp_path: Path, mark: str):
+    storage = with_a_file(tmp_path)
+    if mark == "initialised":
+        (tmp_path / "blobs").rename(tmp_path / "elsewhere")
+        (tmp_path / mark).touch()
+    key = (tmp_path / "key").read_text()
+    lost = storage.model_copy(update={"database_url": f"sqlite:///{tmp_path}/another.db"})
+    for _ in range(2):
+        with pytest.raises(ValueError, match="the database is empty"):
+            begin(ApiSettings(), lost, tmp_path / "key")
+    assert (tmp_path / "key").read_text() == key
+
+
 def test_what_a_disk_and_the_service_itself_leave_in_a_store_is_no_stored_file(tmp_path: Path):
     storage = with_a_file(tmp_path)
     (tmp_path / "blobs").rename(tmp_path / "elsewhere")

@@ -1,6 +1,7 @@
 """What becomes of a job whose engine did not do what it was to do."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from tests.integration.workers.puppets import Stage, finished, metrics, started
 from tests.integration.workers.workplace import Workplace
-from workers import settle
+from workers import machine, settle, supervise
 
 
 def test_the_last_words_of_an_engine_that_dies_silently_are_kept(workplace: Workplace) -> None:
@@ -60,6 +61,24 @@ def test_an_engine_that_the_kernel_killed_for_want_of_memory_is_not_tried_again(
     job = workplace.job(job_id)
     assert (job.state, job.failure_class, job.error_code) == ("failed", "out_of_memory", "out_of_memory")
     assert lighter in (job.error_mend or "")
+
+
+def test_a_kill_for_want_of_memory_long_before_was_another_process(
+    workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counters = tmp_path / "vmstat"
+    counters.write_text("oom_kill 0\n")
+    monkeypatch.setattr(machine, "_COUNTERS", counters)
+    monkeypatch.setattr(supervise, "_LATELY_S", 0.3)
+    job_id = workplace.submit_tiny()
+    another = threading.Timer(0.2, counters.write_text, ("oom_kill 1\n",))
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [started(), ("sleep", 2.0), ("die", "SIGKILL")])
+        another.start()
+        settle.settle(stage.attempt, stage.supervise())
+    assert counters.read_text() == "oom_kill 1\n"
+    assert workplace.job(job_id).state == "queued"
+    assert workplace.attempts(job_id)[0].failure_class == "worker_lost"
 
 
 def test_no_figure_lies_beyond_the_last_step_of_a_job(workplace: Workplace) -> None:

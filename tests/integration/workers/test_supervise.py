@@ -3,10 +3,13 @@
 import shutil
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from db import leases, orders
+from db.blobs import Blob, BlobStore
 from db.errors import BlobsUnavailable
 from tests.integration.workers.puppets import (
     SlowBlobs,
@@ -201,6 +204,37 @@ def test_the_last_checkpoint_is_stored_when_the_blob_store_is_back(workplace: Wo
         stage = Stage(workplace, lease, [*checkpoint(1), ("exit", 1)])
         stage.attempt = stage.attempt._replace(blobs=away_once(workplace))
         stage.supervise()
+    assert [artifact.step for artifact in workplace.artifacts(job_id, "checkpoint")] == [1]
+
+
+class AwayBlobs(BlobStore):
+    """A store that cannot be reached when it is asked at first; `ask` is called each time."""
+
+    ask: Callable[[], bool]
+
+    def put_file(self, path: Path) -> Blob:
+        if not self.ask():
+            raise BlobsUnavailable("the blob store cannot answer")
+        return super().put_file(path)
+
+
+def test_while_the_last_checkpoint_waits_for_the_blob_store_its_job_says_so_once(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    workplace.settings = workplace.settings.model_copy(update={"blobs_wait_s": 0.1})
+    told: list[int] = []
+
+    def ask() -> bool:
+        told.append(len(workplace.records(job_id, "log")))
+        return len(told) > 3
+
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [*checkpoint(1), ("exit", 1)])
+        away = AwayBlobs(workplace.settings.blobs_dir, low_space_bytes=0)
+        away.ask = ask
+        stage.attempt = stage.attempt._replace(blobs=away)
+        stage.supervise()
+    assert told[2:4] == [1, 1]
+    assert len(workplace.records(job_id, "log")) == 1
     assert [artifact.step for artifact in workplace.artifacts(job_id, "checkpoint")] == [1]
 
 

@@ -47,6 +47,8 @@ def test_what_the_kernel_killed_for_want_of_memory_is_told_what_would_take_less(
     assert "per_device_train_batch_size" in for_want_of_memory(killed, None).mend
     refused = classify(EXIT_DATA, None, log)
     assert for_want_of_memory(refused, None) == refused
+    terminated = classify(-signal.SIGTERM, None, log)  # the kernel does not end a process so
+    assert for_want_of_memory(terminated, None) == terminated
 
 
 def test_a_crash_names_its_signal(log: Path) -> None:
