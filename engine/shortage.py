@@ -8,12 +8,14 @@ from engine.forecast.room import enough_less, room_bytes, told, ways_out
 from engine.parts import TrainingSpec
 from engine.session import Session
 
+_OF_EVALUATIONS = "Lower evaluation.per_device_eval_batch_size or evaluation.max_length, and submit the job again."
+
 
 def explained(failure: OutOfMemory, session: Session) -> OutOfMemory:
     """The same failure, its mend the changes that would fit, each by itself; they are told as `memory_mends` too."""
     spec = session.spec
-    if not isinstance(spec, TrainingSpec):
-        return failure
+    if not isinstance(spec, TrainingSpec):  # nothing of what is said of training is in such a spec
+        return OutOfMemory(failure.code, failure.message, _OF_EVALUATIONS)
     try:
         case = case_of(spec, session)
         room = min(_room(session), enough_less(case))

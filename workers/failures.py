@@ -53,7 +53,8 @@ _BY_EXIT_CODE: dict[int, Failure] = {
         FailureClass.OUT_OF_MEMORY,
         "out_of_memory",
         "The engine ran out of memory.",
-        "Lower per_device_train_batch_size or max_length, and submit the job again.",
+        "Lower per_device_train_batch_size (of an evaluation per_device_eval_batch_size) or max_length, and submit "
+        "the job again.",
     ),
     EXIT_DIVERGED: Failure(
         FailureClass.DIVERGED,

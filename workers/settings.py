@@ -39,7 +39,12 @@ class WorkerSettings(StorageSettings):
         default=5.0, gt=0, description="A message that nobody acted on is sent again after this."
     )
     kill_grace_s: float = Field(default=10.0, ge=0, description="From asking an engine to cancel to killing it.")
-    stop_grace_s: float = Field(default=18.0, ge=0, description="From asking an engine to save and stop to killing it.")
+    stop_grace_s: float = Field(
+        default=18.0, ge=0, description="From asking an engine to save, since its worker is to stop, to killing it."
+    )
+    save_grace_s: float = Field(
+        default=600.0, ge=0, description="The same where its job is to pause or to make way, and its worker stays."
+    )
     price_per_hour: float | None = Field(
         default=None, ge=0, description="Of a worker's machine, as for the API: budgets of money hold jobs by it."
     )

@@ -32,8 +32,12 @@ def settle(attempt: Attempt, end: End) -> None:
         cancel(lease, end.exit_code)
     elif succeeded and end.finished is not None:
         succeed(attempt, end.finished, end.exported, end.used)
-    elif stopped:
+    elif stopped and end.exit_code == EXIT_STOPPED:
         give_back(lease)
+    elif stopped:
+        give_back(
+            lease, "ended where it did not save and stop in time; the job goes on from its last checkpoint, if any"
+        )
     else:
         log = process.log_path(attempt.run_dir)
         failure = failures.classify(end.exit_code, end.failed, log)

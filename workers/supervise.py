@@ -75,7 +75,7 @@ class Supervision:
         self._metrics: list[dict[str, Any]] = []
         self._batch = 1
         self._written_at = 0.0
-        self._asked: signal.Signals | None = None
+        self._asked: tuple[signal.Signals, float] | None = None
         self._kill_at = float("inf")
         self._exported: list[Exported] = []
         self._unpublished: list[CheckpointSaved] = []
@@ -130,17 +130,21 @@ class Supervision:
         """Ask the engine to end when the job is cancelled, to save first when it or the worker is to stop; else kill it."""
         if self._lease.cancel_requested.is_set():
             self._ask(signal.SIGINT, self._attempt.settings.kill_grace_s)
-        elif self._attempt.stopping.is_set() or self._lease.let_go_requested.is_set():
+        elif self._attempt.stopping.is_set():
             self._ask(signal.SIGTERM, self._attempt.settings.stop_grace_s)
+        elif self._lease.let_go_requested.is_set():  # the worker stays: a long step and a large checkpoint have time
+            self._ask(signal.SIGTERM, self._attempt.settings.save_grace_s)
         if time.monotonic() >= self._kill_at:
             _LOG.warning("job %s: the engine did not end in time; killed", self._lease.job.id)
             self._engine.kill()
 
     def _ask(self, number: signal.Signals, grace_s: float) -> None:
-        if self._asked is not number:
-            self._asked = number
-            self._kill_at = time.monotonic() + grace_s
+        if self._asked == (number, grace_s):
+            return
+        if self._asked is None or self._asked[0] is not number:
             self._engine.ask(number)
+        self._asked = number, grace_s
+        self._kill_at = min(self._kill_at, time.monotonic() + grace_s)
 
     def _read(self) -> None:
         for line in self._tail.lines():

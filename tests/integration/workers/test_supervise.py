@@ -320,7 +320,7 @@ def test_a_job_that_is_paused_saves_and_waits(workplace: Workplace) -> None:
 
 def test_an_engine_that_does_not_stop_for_a_pause_is_killed_after_its_grace(workplace: Workplace) -> None:
     job_id = workplace.submit_tiny()
-    workplace.settings = workplace.settings.model_copy(update={"heartbeat_s": 0.1, "stop_grace_s": 0.5})
+    workplace.settings = workplace.settings.model_copy(update={"heartbeat_s": 0.1, "save_grace_s": 0.5})
     with workplace.claim(job_id) as lease:
         stage = Stage(workplace, lease, [("ignore", "SIGTERM"), started(), ("sleep", 30)])
         threading.Timer(0.5, workplace.order, [orders.pause, job_id]).start()
@@ -328,6 +328,29 @@ def test_an_engine_that_does_not_stop_for_a_pause_is_killed_after_its_grace(work
         settle.settle(stage.attempt, end)
     assert end.exit_code == -9
     assert workplace.job(job_id).state == "paused"
+    assert "did not save" in (workplace.attempts(job_id)[0].message or "")
+
+
+def test_a_pause_waits_longer_for_the_checkpoint_than_a_worker_that_is_to_stop_can(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    workplace.settings = workplace.settings.model_copy(update={"heartbeat_s": 0.1, "stop_grace_s": 0.3})
+    script = [("ignore", "SIGTERM"), started(), ("sleep", 2.5), *checkpoint(1), ("exit", 75)]
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, script)
+        threading.Timer(0.5, workplace.order, [orders.pause, job_id]).start()
+        settle.settle(stage.attempt, stage.supervise())
+    assert workplace.job(job_id).state == "paused"
+    assert [artifact.step for artifact in workplace.artifacts(job_id, "checkpoint")] == [1]
+
+
+def test_a_worker_that_is_to_stop_waits_no_longer_for_a_job_that_was_to_pause(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    workplace.settings = workplace.settings.model_copy(update={"heartbeat_s": 0.1, "stop_grace_s": 0.3})
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [("ignore", "SIGTERM"), started(), ("sleep", 30)])
+        threading.Timer(0.5, workplace.order, [orders.pause, job_id]).start()
+        threading.Timer(1.5, stage.stopping.set).start()
+        assert stage.supervise().exit_code == -9
 
 
 def test_a_job_that_is_paused_while_its_input_is_laid_out_is_left_alone_by_its_worker(workplace: Workplace) -> None:

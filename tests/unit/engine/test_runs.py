@@ -15,6 +15,7 @@ from engine.data.source import read_sources, scan
 from engine.errors import EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY
 from engine.failure import classified
 from engine.jobs import SPECS
+from engine.kinds.eval.objective import EvalObjective
 from engine.loop import Training
 from engine.objectives import OBJECTIVES
 from tests import runs
@@ -279,3 +280,19 @@ def test_a_run_out_of_memory_tells_what_of_its_spec_would_fit(tmp_path: Path, mo
     assert all(way["total_bytes"] <= told["data"]["room_bytes"] for way in ways)
     for way in ways:
         assert all(f"{path}={value}" in failed["mend"] for path, value in way["edits"].items())
+
+
+def test_an_evaluation_out_of_memory_is_told_of_fields_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_out(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(EvalObjective, "score", run_out)
+    root = runs.write_job(tmp_path, {"kind": "eval", "model": "tiny/1", "eval_file": "file-1"})
+    runs.write_rows(root / "data" / "eval.jsonl", runs.answers(4))
+    runs.save_base(root / "model")
+    assert runs.carry_out(root) == EXIT_MEMORY
+    mend = runs.events(root)[-1]["mend"]
+    assert "evaluation.per_device_eval_batch_size" in mend
+    assert "train" not in mend
