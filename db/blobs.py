@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
-from db.errors import DiskFull, LowSpace, is_full
+from db.errors import BlobsUnavailable, DiskFull, LowSpace, is_full
 from db.ids import new_id
 
 LOW_SPACE_BYTES = 512 << 20
@@ -91,10 +91,19 @@ class BlobStore:
                 yield chunk
 
     def link_to(self, sha256: str, target: Path) -> None:
-        """Make the blob appear as the file `target`: a hard link, or a copy where none is possible."""
+        """Make the blob appear as the file `target`: a hard link, or a copy where none is possible.
+
+        Raises:
+            FileNotFoundError: the blob is not stored.
+            BlobsUnavailable: nothing is stored here, and that cannot be so: its disk is not there.
+        """
         source = self.path(sha256)
         try:
             os.link(source, target)
+        except FileNotFoundError:
+            if not has_stored(self.root):
+                raise BlobsUnavailable(f"{self.root} holds no stored files: is its disk not mounted?") from None
+            raise
         except OSError as error:
             if error.errno not in _NO_LINK:
                 raise

@@ -97,7 +97,8 @@ def delete(s: Session, project_id: str, file_id: str) -> bool:
     return True
 
 
-def expired(s: Session, limit: int) -> list[tuple[str, str]]:
-    """(project id, file id) of files whose time is over, longest ago first."""
+def expired(s: Session, limit: int, after: str = "") -> list[tuple[str, str]]:
+    """(project id, file id) of files whose time is over, by their ids, from behind the id `after`."""
     over = select(File.project_id, File.id).where(File.expires_at <= time.time(), File.deleted_at.is_(None))
-    return [(project_id, file_id) for project_id, file_id in s.execute(over.order_by(File.expires_at).limit(limit))]
+    over = over.where(File.id > after).order_by(File.id).limit(limit)
+    return [(project_id, file_id) for project_id, file_id in s.execute(over)]

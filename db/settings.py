@@ -23,7 +23,9 @@ class StorageSettings(BaseSettings):
     )
     low_space_bytes: int = Field(default=LOW_SPACE_BYTES, ge=0)
     keep_blobs_s: float = Field(
-        default=3600.0, ge=60, description="Stored bytes that nothing names any more are kept this long."
+        default=3600.0,
+        ge=60,
+        description="Stored bytes that nothing names any more are kept this long. The same for the API, the workers and the reaper.",
     )
     blobs: str | None = Field(
         default=None, description="s3://bucket/prefix: blobs lie there, and in blobs_dir only on their way. Else there."

@@ -99,6 +99,10 @@ class Lease:
     def _is_over(self) -> bool:
         return time.monotonic() >= self._until
 
+    def is_ending(self) -> bool:
+        """Whether it could not be renewed for so long that the engine is to be gone, or ends itself (engine.deadline)."""
+        return time.monotonic() >= self._until - self._margin_s
+
     def begin_running(self) -> None:
         """The job's input lies ready.
 
@@ -159,7 +163,7 @@ class Lease:
 
     def _guard(self) -> None:
         while not self._ended.wait(_GUARD_TICK_S) and not self.lost.is_set():
-            if time.monotonic() >= self._until - self._margin_s:
+            if self.is_ending():
                 self._lose(f"the lease could not be renewed for {self.lease_s - self._margin_s:.0f} s")
 
     def _lose(self, why: str) -> None:

@@ -12,9 +12,6 @@ _ASK_AT_MOST_S = 10
 _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
-_COUNTERS = Path("/proc/vmstat")
-
-
 class Device(NamedTuple):
     """For people, and its memory: of all GPUs together, else what the machine lets its processes have."""
 
@@ -29,14 +26,6 @@ def device() -> Device:
         return Device(f"cpu ({len(os.sched_getaffinity(0))} cores)", _memory_bytes())
     name = gpus[0].name if len(gpus) == 1 else f"{len(gpus)} x {gpus[0].name}"
     return Device(name, sum(gpu.memory_bytes for gpu in gpus))
-
-
-def kills_for_memory() -> int:
-    """How many processes the kernel of this machine has killed for want of memory, of any limit; 0 where it does not tell."""
-    if not _COUNTERS.exists():
-        return 0
-    counters = dict(line.split() for line in _COUNTERS.read_text().splitlines())
-    return int(counters.get("oom_kill", 0))
 
 
 def _gpus() -> list[Device]:

@@ -129,16 +129,18 @@ def in_broker() -> int:
 
 def expire_files(database: Database) -> int:
     """Delete files whose time is over; one that an unfinished job names stays until the job has ended."""
-    with database.read() as s:
-        over = files.expired(s, _BATCH)
-    deleted = 0
-    for project_id, file_id in over:
-        try:
-            with database.write() as s:
-                deleted += files.delete(s, project_id, file_id)
-        except InUse as error:
-            _LOG.info("an expired file stays: %s", error)
-    return deleted
+    deleted, file_id = 0, ""
+    while True:
+        with database.read() as s:
+            over = files.expired(s, _BATCH, after=file_id)
+        if not over:
+            return deleted
+        for project_id, file_id in over:
+            try:
+                with database.write() as s:
+                    deleted += files.delete(s, project_id, file_id)
+            except InUse as error:
+                _LOG.info("an expired file stays: %s", error)
 
 
 def purge(database: Database) -> int:

@@ -1,6 +1,7 @@
 """Settling: what an attempt came to, told to the database in one fenced transaction."""
 
 import logging
+import time
 from typing import Any, NamedTuple
 
 from db import artifacts, files, leases, records
@@ -93,13 +94,26 @@ def _store_patiently(attempt: Attempt, finished: Finished, exported: list[Export
     Raises:
         AskedToStop: it is to be let go first.
     """
+    told = False
     while True:
         try:
             return _store(attempt, finished, exported)
         except BlobsUnavailable as error:
             attempt.heed()
-            _LOG.warning("job %s: its results are stored later: %s", attempt.lease.job.id, error)
+            message = f"trained; its results are stored as soon as the blob store is back: {error}"
+            _LOG.warning("job %s: %s", attempt.lease.job.id, message)
+            if not told:
+                _tell(attempt.lease, message)
+                told = True
             attempt.stopping.wait(attempt.settings.blobs_wait_s)
+
+
+def _tell(lease: Lease, message: str) -> None:
+    event = {"type": "log", "level": "warn", "message": message, "data": {"code": "results_not_stored"}}
+    event |= {"created_at": time.time()}
+    lease.write(
+        lambda s: records.append(s, lease.job.id, lease.fence, events=[event], metrics=[], lease_s=lease.lease_s)
+    )
 
 
 def _store(attempt: Attempt, finished: Finished, exported: list[Exported]) -> _Stored:

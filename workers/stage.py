@@ -14,7 +14,7 @@ from db.artifacts import FileEntry
 from db.blobs import BlobStore
 from db.models import Artifact, Job
 from db.session import Session
-from engine.errors import SpecError
+from engine.errors import DataError, SpecError
 from engine.jobs import named_files
 from workers.code import code_version
 
@@ -75,7 +75,12 @@ def plan(s: Session, job: Job, fence: int) -> Plan:
 
 
 def lay_out(planned: Plan, blobs: BlobStore, run_dir: Path, heed: Callable[[], None] = lambda: None) -> None:
-    """Write the run directory: `job.json`, and hard links to everything else. `heed` is called before each."""
+    """Write the run directory: `job.json`, and hard links to everything else. `heed` is called before each.
+
+    Raises:
+        DataError: a file is not in the blob store.
+        BlobsUnavailable: the store is away.
+    """
     shutil.rmtree(run_dir, ignore_errors=True)
     run_dir.mkdir(parents=True)
     (run_dir / "job.json").write_text(json.dumps(planned.job, indent=2), encoding="utf-8")
@@ -83,7 +88,14 @@ def lay_out(planned: Plan, blobs: BlobStore, run_dir: Path, heed: Callable[[], N
         heed()
         target = run_dir / _inside(link.path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        blobs.link_to(link.sha256, target)
+        try:
+            blobs.link_to(link.sha256, target)
+        except FileNotFoundError as error:
+            raise DataError(
+                "stored_file_missing",
+                f"{link.path} is not in the blob store any more (sha256 {link.sha256})",
+                "Ask whoever runs the service: `trainyard doctor` tells what else is missing, a backup may have it.",
+            ) from error
 
 
 def digests(links: list[Link]) -> dict[str, str]:

@@ -31,9 +31,10 @@ from engine.events import (
     Stopped,
     Used,
 )
-from workers import machine, stage
+from workers import stage
 from workers.attempt import Attempt
 from workers.claim import LeaseLostError
+from workers.kills import MemoryKills
 from workers.process import EngineProcess
 from workers.tail import Tail
 
@@ -42,8 +43,6 @@ _WRITE_EVERY_S = 0.25
 _WRITE_AT_LINES = 500
 _SHOWN_CHARACTERS = 100
 _HELD = "held"
-_LATELY_S = 60.0
-"""A kill for want of memory that is older than twice this was another process's: a launcher ends within it."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -57,7 +56,7 @@ class End(NamedTuple):
     failed: Failed | None
     used: Used | None
     killed_for_memory: bool = False
-    """The kernel has killed a process of this machine for want of memory shortly before."""
+    """The kernel has killed a process of its group for want of memory shortly before."""
     lighter: str | None = None
     """What of the spec would take less memory, if the engine's plan knew of anything."""
 
@@ -82,8 +81,7 @@ class Supervision:
         self._last: dict[type, Any] = {}
         self._lighter: str | None = None
         self._unstored: set[int] = set()
-        self._kills_before = self._kills_then = machine.kills_for_memory()
-        self._counted_at = time.monotonic()
+        self._memory_kills = MemoryKills(engine.pid)
         self._killed_for_memory = False
 
     def run(self) -> End:
@@ -98,7 +96,7 @@ class Supervision:
             self._write()
         finally:
             self._engine.end()
-        if self._lease.lost.is_set():
+        if self._lease.lost.is_set() or self._lease.is_ending():
             raise LeaseLostError(self._lease.job.id)
         last = self._last
         return End(
@@ -112,19 +110,13 @@ class Supervision:
             self._read()
             self._write_when_due()
             if exit_code is not None:
-                self._killed_for_memory = machine.kills_for_memory() > self._kills_before
+                self._killed_for_memory = self._memory_kills.any_lately()
                 if exit_code != EXIT_OK:
                     self._publish_the_rest()
                 return exit_code
-            self._count_kills()
+            self._memory_kills.look()
             self._obey()
             time.sleep(_TICK_S)
-
-    def _count_kills(self) -> None:
-        """What the kernel killed for want of memory long before an engine's end was not this engine."""
-        if time.monotonic() >= self._counted_at + _LATELY_S:
-            self._kills_before, self._kills_then = self._kills_then, machine.kills_for_memory()
-            self._counted_at = time.monotonic()
 
     def _obey(self) -> None:
         """Ask the engine to end when the job is cancelled, to save first when it or the worker is to stop; else kill it."""

@@ -5,7 +5,7 @@ import threading
 
 from db import about, traces
 from db.errors import BlobsUnavailable, Unavailable, is_full
-from engine.errors import SpecError
+from engine.errors import DataError, SpecError
 from workers import claim, failures, life, settle, stage
 from workers.attempt import AskedToStop, Attempt
 from workers.claim import Lease, LeaseLostError
@@ -72,7 +72,7 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
         raise
     except AskedToStop:
         settle.leave_off(lease)
-    except SpecError as error:
+    except (SpecError, DataError) as error:
         settle.give_up(lease, Failure(error.failure, error.code, error.message, error.mend), slot.settings)
     except BlobsUnavailable as error:
         _LOG.warning("job %s, attempt %d: %s", lease.job.id, lease.fence, error)

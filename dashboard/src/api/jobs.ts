@@ -78,12 +78,12 @@ export function curveQuery(jobId: string, wanted: CurveWanted, version: string |
   });
 }
 
-/** The same as it becomes; `growing` says whether it still does. */
+/** The same as it becomes; `growing` says whether it still does. After its end it is looked at too: the last may be missing. */
 export function growingCurveQuery(jobId: string, wanted: CurveWanted, growing: boolean) {
   return queryOptions({
     ...curveQuery(jobId, wanted, "newest"),
     staleTime: ENDED_MS,
-    refetchInterval: growing ? LIVE_MS : false,
+    refetchInterval: growing ? LIVE_MS : ENDED_MS,
   });
 }
 

@@ -87,6 +87,7 @@ def test_a_blob_appears_as_a_read_only_file(store: BlobStore, tmp_path: Path):
 
 
 def test_a_blob_that_is_not_stored_is_not_found(store: BlobStore, tmp_path: Path):
+    put(store, b"another")
     assert not store.exists(HELLO)
     with pytest.raises(FileNotFoundError):
         store.open(HELLO)

@@ -40,6 +40,7 @@ def grow_within(limit: str) -> None:
     """Ask for more memory than a control group of this process's own has."""
     group = Path(limit)
     (group / "cgroup.procs").write_text(str(os.getpid()))
+    time.sleep(2.0)  # its worker looks once a second
     bytearray(2**30)
 
 

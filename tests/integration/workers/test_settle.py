@@ -1,16 +1,19 @@
 """What becomes of a job whose engine did not do what it was to do."""
 
+import json
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.integration.workers.puppets import Stage, finished, metrics, started
+from tests.integration.workers.puppets import Stage, finished, metrics, start, started
 from tests.integration.workers.workplace import Workplace
-from workers import machine, settle, supervise
+from workers import kills, settle
 
 
 def test_the_last_words_of_an_engine_that_dies_silently_are_kept(workplace: Workplace) -> None:
@@ -66,19 +69,39 @@ def test_an_engine_that_the_kernel_killed_for_want_of_memory_is_not_tried_again(
 def test_a_kill_for_want_of_memory_long_before_was_another_process(
     workplace: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counters = tmp_path / "vmstat"
-    counters.write_text("oom_kill 0\n")
-    monkeypatch.setattr(machine, "_COUNTERS", counters)
-    monkeypatch.setattr(supervise, "_LATELY_S", 0.3)
+    counter = tmp_path / "memory.events"
+    counter.write_text("oom 0\noom_kill 0\n")
+    monkeypatch.setattr(kills, "_counter_of", lambda _: counter)
+    monkeypatch.setattr(kills, "_LOOK_EVERY_S", 0.1)
+    monkeypatch.setattr(kills, "_LATELY_S", 0.3)
+    another = threading.Timer(0.2, counter.write_text, ("oom 1\noom_kill 1\n",))
+    another.start()
+    assert killed(workplace, [("sleep", 2.0)]) == "worker_lost"
+    assert "oom_kill 1" in counter.read_text()
+
+
+def test_a_kill_for_want_of_memory_in_another_group_was_another_process(
+    workplace: Workplace, small_group: Path, tmp_path: Path
+) -> None:
+    if kills._counter_of(os.getpid()) == kills._OF_THE_MACHINE:
+        pytest.skip("the kernel counts such kills for the whole machine alone")
+    (tmp_path / "script.json").write_text(json.dumps([("grow within", str(small_group))]))
+    greedy = start(tmp_path)
+    try:
+        assert killed(workplace, [("sleep", 4.0)]) == "worker_lost"
+        assert greedy.poll() == -signal.SIGKILL
+    finally:
+        greedy.end()
+
+
+def killed(workplace: Workplace, before: list[tuple[str, Any]]) -> str | None:
+    """The class of the failure of an engine that somebody kills."""
     job_id = workplace.submit_tiny()
-    another = threading.Timer(0.2, counters.write_text, ("oom_kill 1\n",))
     with workplace.claim(job_id) as lease:
-        stage = Stage(workplace, lease, [started(), ("sleep", 2.0), ("die", "SIGKILL")])
-        another.start()
+        stage = Stage(workplace, lease, [started(), *before, ("die", "SIGKILL")])
         settle.settle(stage.attempt, stage.supervise())
-    assert counters.read_text() == "oom_kill 1\n"
     assert workplace.job(job_id).state == "queued"
-    assert workplace.attempts(job_id)[0].failure_class == "worker_lost"
+    return workplace.attempts(job_id)[0].failure_class
 
 
 def test_no_figure_lies_beyond_the_last_step_of_a_job(workplace: Workplace) -> None:

@@ -1,6 +1,7 @@
 """From stored files to a run directory, and back."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,9 @@ import pytest
 
 from db import artifacts, files, leases
 from db.artifacts import FileEntry
+from db.errors import BlobsUnavailable
 from db.models import Artifact
-from engine.errors import SpecError
+from engine.errors import DataError, SpecError
 from tests.integration.workers.workplace import Workplace, tiny_pretrain
 from workers import stage
 
@@ -52,6 +54,26 @@ def store(workplace: Workplace, content: dict[str, str]) -> list[FileEntry]:
 
 def sft(model: str, **changes: Any) -> dict[str, Any]:
     return {"kind": "sft", "model": model, **changes}
+
+
+def test_a_stored_file_that_is_missing_is_named_and_a_disk_that_is_not_there_is_waited_for(
+    workplace: Workplace, tmp_path: Path
+) -> None:
+    job_id = workplace.submit_tiny()
+    (store_folder,) = [path for path in workplace.blobs.root.iterdir() if len(path.name) == 2]
+    store_folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(BlobsUnavailable, match="not mounted"):
+        lay_out(workplace, job_id, tmp_path / "run")
+    while workplace.blobs.put_file(_some_file(tmp_path)).sha256.startswith(store_folder.name):
+        pass
+    with pytest.raises(DataError, match=r"data/train.txt is not in the blob store"):
+        lay_out(workplace, job_id, tmp_path / "run")
+
+
+def _some_file(folder: Path) -> Path:
+    file = folder / "another"
+    file.write_bytes(os.urandom(8))
+    return file
 
 
 def test_a_run_directory_holds_the_job_and_its_data(workplace: Workplace, tmp_path: Path) -> None:

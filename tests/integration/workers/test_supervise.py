@@ -246,6 +246,8 @@ def test_results_are_stored_when_the_blob_store_is_back(workplace: Workplace) ->
         stage.attempt = stage.attempt._replace(blobs=away_once(workplace))
         settle.settle(stage.attempt, stage.supervise())
     assert workplace.job(job_id).state == "succeeded"
+    codes = [(record.data or {}).get("code") for record in workplace.records(job_id, "log")]
+    assert codes.count("results_not_stored") == 1
 
 
 def test_a_job_waits_for_the_blob_store_through_no_fault_of_its_own(workplace: Workplace) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from db.blobs import Blob, BlobStore
-from db.errors import LowSpace
+from db.errors import BlobsUnavailable, LowSpace
 
 HELLO = hashlib.sha256(b"hello").hexdigest()
 
@@ -69,6 +69,11 @@ def test_storing_a_blob_again_makes_it_new(blobs: BlobStore):
     put(blobs, b"hello")
     assert not blobs.discard(HELLO, 1000.0)
     assert blobs.exists(HELLO)
+
+
+def test_a_store_without_any_blob_is_taken_for_one_whose_disk_is_not_there(blobs: BlobStore, tmp_path: Path):
+    with pytest.raises(BlobsUnavailable, match="not mounted"):
+        blobs.link_to(HELLO, tmp_path / "link")
 
 
 def test_a_blob_that_is_discarded_leaves_the_links_to_it(blobs: BlobStore, tmp_path: Path):
@@ -159,6 +164,7 @@ def test_across_devices_the_blob_is_copied(blobs: BlobStore):
 
 
 def test_a_link_to_a_blob_that_is_not_stored_is_an_error(blobs: BlobStore, tmp_path: Path):
+    put(blobs, b"another")
     with pytest.raises(FileNotFoundError):
         blobs.link_to(HELLO, tmp_path / "link")
 

@@ -1,0 +1,65 @@
+"""Kills for want of memory: whether the kernel has ended an engine, which then says nothing itself."""
+
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_GROUPS = Path("/sys/fs/cgroup")
+_OF_THE_MACHINE = Path("/proc/vmstat")
+_LOOK_EVERY_S = 1.0
+_LATELY_S = 60.0
+"""A kill that is older than twice this was another process's: a launcher ends within it, once a rank is gone."""
+
+
+class MemoryKills:
+    """Those in the control group of a process, as the kernel counts them there; where it does not, of the machine."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._looked_at = time.monotonic()
+        self._count_in(_counter_of(pid))
+
+    def look(self) -> None:
+        """To be called while the process lives: its group may change, and what was killed long ago is forgotten."""
+        now = time.monotonic()
+        if now < self._looked_at + _LOOK_EVERY_S:
+            return
+        self._looked_at = now
+        counter = _counter_of(self._pid)
+        if counter != self._counter:
+            self._count_in(counter)
+        elif now >= self._since + _LATELY_S:
+            self._earlier, self._later, self._since = self._later, _count(counter), now
+
+    def any_lately(self) -> bool:
+        """Whether there was one in the last minute or two."""
+        return _count(self._counter) > self._earlier
+
+    def _count_in(self, counter: Path) -> None:
+        self._counter, self._since = counter, time.monotonic()
+        self._earlier = self._later = _count(counter)
+
+
+def _counter_of(pid: int) -> Path:
+    """The file with a line `oom_kill N` for the process's group: of its memory controller (v1), or its only one (v2)."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+            number, controllers, path = line.split(":", 2)
+            if controllers.split(",").count("memory"):
+                counter = _GROUPS / "memory" / path.lstrip("/") / "memory.oom_control"
+            elif number == "0":
+                counter = _GROUPS / path.lstrip("/") / "memory.events"
+            else:
+                continue
+            if counter.exists():
+                return counter
+    return _OF_THE_MACHINE
+
+
+def _count(counter: Path) -> int:
+    with suppress(OSError):
+        found = re.search(r"^oom_kill (\d+)$", counter.read_text(), re.MULTILINE)
+        if found:
+            return int(found.group(1))
+    return 0
