@@ -41,6 +41,8 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
     if (storage.home / CUT).exists():
         raise ValueError(f"a restore into {storage.home} was cut short: run `trainyard restore` again")
     storage.home.mkdir(parents=True, exist_ok=True)
+    if migrate.current(storage.database_url) is None:
+        _require_unused(storage)
     migrate.upgrade(storage.database_url)
     database = Database(storage.database_url)
     try:
@@ -58,10 +60,23 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
         database.close()
 
 
-def _require_home(database: Database, settings: ApiSettings, storage: StorageSettings) -> None:
-    """A database that has been in use has its secret and its blobs beside it, and a home its database.
+def _require_unused(storage: StorageSettings) -> None:
+    """A home whose database is empty has not been in use. It is looked at before anything is made in that database.
 
-    A lost disk must not look like a new one.
+    Raises:
+        ValueError: it has.
+    """
+    used = storage.home / _IN_USE
+    if used.exists() or has_stored(storage.blobs_dir):
+        raise ValueError(
+            f"{storage.home} has been in use, and the database is empty. Is its disk not mounted, or does "
+            "TRAINYARD_DATABASE_URL name another one? Bring it back with `trainyard restore` into an empty home, "
+            f"or move {storage.blobs_dir} and {used} away to start anew"
+        )
+
+
+def _require_home(database: Database, settings: ApiSettings, storage: StorageSettings) -> None:
+    """A database that has been in use has its secret and its blobs beside it: a lost disk must not look like a new one.
 
     Raises:
         ValueError: they are not there.
@@ -75,13 +90,6 @@ def _require_home(database: Database, settings: ApiSettings, storage: StorageSet
             "Bring it back from a backup, or set TRAINYARD_SECRET to it; with another one no key works any more"
         )
     folder = storage.blobs_dir
-    used = storage.home / _IN_USE
-    if not has_keys and (used.exists() or has_stored(folder)):
-        raise ValueError(
-            f"{storage.home} has been in use, and the database is empty. Is its disk not mounted, or does "
-            "TRAINYARD_DATABASE_URL name another one? Bring it back with `trainyard restore` into an empty home, "
-            f"or move {folder} and {used} away to start anew"
-        )
     if names_blobs and storage.blobs is None and not has_stored(folder):
         raise ValueError(
             f"the database names stored files, and {folder} holds none. Is a disk not mounted? "

@@ -57,8 +57,16 @@ class Bucket(BlobStore):
                 yield bytes(chunk)
 
     def link_to(self, sha256: str, target: Path) -> None:
-        with target.open("xb") as file:
-            self._download(sha256, file)
+        try:
+            with target.open("xb") as file:
+                self._download(sha256, file)
+        except FileNotFoundError:
+            target.unlink(missing_ok=True)
+            if not self._holds_any():
+                raise BlobsUnavailable(
+                    "the bucket holds no stored files: is it the right one, and its disk there?"
+                ) from None
+            raise
         target.chmod(0o444)
 
     def renew(self, sha256: str) -> bool:
@@ -101,6 +109,14 @@ class Bucket(BlobStore):
     def _write_owner(self, installation_id: str, *, anew: bool) -> None:
         with suppress(AlreadyExistsError), _told_apart():
             obstore.put(self._store, self._owner.name, installation_id.encode(), mode="overwrite" if anew else "create")
+
+    def _holds_any(self) -> bool:
+        """A bucket that is not there holds none."""
+        with suppress(FileNotFoundError), _told_apart():
+            return any(
+                is_sha256(meta["path"].rpartition("/")[2]) for page in obstore.list(self._store) for meta in page
+            )
+        return False
 
     def _key(self, sha256: str) -> str:
         return self.path(sha256).relative_to(self.root).as_posix()

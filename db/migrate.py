@@ -39,7 +39,10 @@ def check(url: str) -> None:
 
 
 def current(url: str) -> str | None:
-    """The revision that the database is at, None when it is empty."""
+    """The revision that the database is at, None when it is empty or, as a file, not there; then none is made."""
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite" and address.database and not Path(address.database).exists():
+        return None
     engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()

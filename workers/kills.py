@@ -8,7 +8,7 @@ from pathlib import Path
 _GROUPS = Path("/sys/fs/cgroup")
 _OF_THE_MACHINE = Path("/proc/vmstat")
 _LOOK_EVERY_S = 1.0
-_LATELY_S = 60.0
+_LATELY_S = 75.0
 """A kill that is older than twice this was another process's: a launcher ends within it, once a rank is gone."""
 
 
@@ -18,6 +18,7 @@ class MemoryKills:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._looked_at = time.monotonic()
+        self._seen = False
         self._count_in(_counter_of(pid))
 
     def look(self) -> None:
@@ -28,13 +29,14 @@ class MemoryKills:
         self._looked_at = now
         counter = _counter_of(self._pid)
         if counter != self._counter:
+            self._seen = self.any_lately()  # v1 shows a process that is being killed in the root group
             self._count_in(counter)
         elif now >= self._since + _LATELY_S:
             self._earlier, self._later, self._since = self._later, _count(counter), now
 
     def any_lately(self) -> bool:
         """Whether there was one in the last minute or two."""
-        return _count(self._counter) > self._earlier
+        return self._seen or _count(self._counter) > self._earlier
 
     def _count_in(self, counter: Path) -> None:
         self._counter, self._since = counter, time.monotonic()

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from db.errors import Unavailable
 from tests.chaos import stall, truth
@@ -16,6 +17,20 @@ _PAST_THE_LEASE_S = (LEASE_S + 0.5, LEASE_S + 2.0)
 _STALLED_AT_MOST_S = 15.0
 _LOOK_AGAIN_S = (0.05, 0.05)
 _TO_WRITE_S = (1.0, 1.0)
+
+
+def doing(pid: int) -> str | None:
+    """What a process is at; None where it has ended, or the kernel has been told to end it: it runs no line more."""
+    try:
+        told = (Path(f"/proc/{pid}") / "status").read_text()
+        waits_in = (Path(f"/proc/{pid}") / "wchan").read_text()
+    except OSError:
+        return None
+    fields = dict(line.split(":\t", 1) for line in told.splitlines() if ":\t" in line)
+    pending = int(fields["SigPnd"], 16) | int(fields["ShdPnd"], 16)
+    if pending & 1 << signal.SIGKILL - 1 or "VmSize" not in fields:
+        return None
+    return f"{fields['State']} in {waits_in}, {fields['Threads']} threads"
 
 
 class Freezes:
@@ -60,8 +75,9 @@ class Freezes:
 
     def _thaw(self, slot: int, frozen: Sequence[int], held: Claim) -> None:
         """Whatever works for a process that has stood still for longer than a lease works under none."""
-        left = set(descendants(slot)) - set(frozen)
-        self.outlived += [f"process {pid} of {held.job_id}, attempt {held.fence}" for pid in left]
+        left = {pid: doing(pid) for pid in set(descendants(slot)) - set(frozen)}
+        whose = f"of {held.job_id}, attempt {held.fence}"
+        self.outlived += [f"process {pid} {whose}: {what}" for pid, what in left.items() if what]
         self._go_on(slot, frozen, held)
 
     def _await_overtaking(self, slot: int, held: Claim, give_up_at: float) -> None:

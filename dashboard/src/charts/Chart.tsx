@@ -72,7 +72,10 @@ export function Chart(props: ChartProps) {
   }, [shape, dark, height]);
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new drawing has to be named too
-  useEffect(() => plot.current?.root.querySelector(".u-wrap")?.setAttribute("aria-label", label), [label, shape, dark]);
+  useEffect(
+    () => plot.current?.root.querySelector(".u-wrap")?.setAttribute("aria-label", label),
+    [label, shape, dark, height],
+  );
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: new figures, new data
   useEffect(() => {

@@ -17,7 +17,10 @@ export function reachable(plot: uPlot, group: string | undefined) {
     if (!press(plot, group ? uPlot.sync(group).plots : [plot], event)) return;
     event.preventDefault();
   });
-  picture.addEventListener("blur", () => move(plot, null));
+  // Not where another chart is come to: to take the cursor away from all then would be read as a drag in that one.
+  picture.addEventListener("blur", ({ relatedTarget }) => {
+    if (!(relatedTarget instanceof Element && relatedTarget.matches(".u-wrap"))) move(plot, null);
+  });
   const names = [...plot.root.querySelectorAll<HTMLElement>(".u-legend .u-label")];
   for (const [index, name] of names.entries()) if (index > 0) asSwitch(plot, name, index);
 }

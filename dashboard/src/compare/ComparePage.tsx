@@ -25,12 +25,15 @@ export interface CompareSearch {
 const route = getRouteApi("/compare");
 const POINTS = 1000;
 const MOST = 20;
+/** What can be the id of a job: no other is asked for. */
+const ID = /^[a-z0-9-]{1,100}$/;
 /** Rows of differences until all are asked for: each has a cell for every run, and laying out thousands takes a second. */
 const FIRST_ROWS = 40;
 
 export function ComparePage() {
   const { runs = [], metric = "loss" } = route.useSearch();
-  const ids = runs.slice(0, MOST);
+  const chosen = runs.slice(0, MOST);
+  const ids = chosen.filter((id) => ID.test(id));
   const { data: jobs, isPlaceholderData } = useQuery(jobsOfQuery(ids));
   // Asked for at the same time: what a run is called and what it told do not wait for each other.
   const wanted = { metric, split: "train" as const, points: POINTS };
@@ -38,7 +41,7 @@ export function ComparePage() {
   const asked = useQueries({ queries: ids.map((id) => growingCurveQuery(id, wanted, isGrowing(id))) });
   const curves = useLastWhole(asked, () => new Map(ids.map((id, index) => [id, asked[index]?.data])));
   if (!jobs) return <Head title="Compare" />;
-  const unread = isPlaceholderData ? [] : ids.filter((id) => !jobs.some((job) => job.id === id));
+  const unread = isPlaceholderData ? [] : chosen.filter((id) => !jobs.some((job) => job.id === id));
   return (
     <>
       <Head title="Compare" />

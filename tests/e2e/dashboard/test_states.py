@@ -112,6 +112,11 @@ def test_a_chart_is_read_zoomed_and_stripped_of_a_line_by_keyboard(past: Past, p
         shown = int(step.inner_text())
         assert abs(shown - last) <= STEPS // 20 if key == "+" else shown == last, (key, shown)
         page.keyboard.press("Shift+ArrowLeft")
+    for title in ("Loss", "Gradient norm"):  # a click is no drag: nothing is zoomed
+        page.get_by_role("region", name=title, exact=True).locator(".u-over").click()
+    for _ in range(10):
+        page.keyboard.press("Shift+ArrowRight")
+    assert legend(page, "Gradient norm")[0] == str(STEPS)
     line = loss.get_by_role("button", name="loss", exact=True)
     line.press("Space")
     expect(line).to_have_attribute("aria-pressed", "false")
