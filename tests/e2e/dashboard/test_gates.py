@@ -97,7 +97,7 @@ def test_the_largest_content_is_painted_within_a_second_with_hundreds_of_jobs(
 
 
 def assert_reached(page: Page) -> None:
-    controls = dict(told.split(" ", 1) for told in page.evaluate(_CONTROLS))
+    controls = numbered(page)
     visited: set[str] = set()
     for _ in range(len(controls) + 5):
         page.keyboard.press("Tab")
@@ -107,6 +107,15 @@ def assert_reached(page: Page) -> None:
             visited.add(control)
     left = [told for number, told in controls.items() if number not in visited]
     assert not left, f"{page.url}: Tab does not come to {left}"
+
+
+def numbered(page: Page) -> dict[str, str]:
+    """Every control by a number that it bears from now on; what is still being drawn is waited for."""
+    while True:
+        controls = dict(told.split(" ", 1) for told in page.evaluate(_CONTROLS))
+        page.wait_for_timeout(500)
+        if page.locator("[data-control]").count() == len(controls):
+            return controls
 
 
 def test_a_request_of_the_list_returns_few_rows_and_older_ones_are_a_link_away(past: Past, past_screen: Open) -> None:
