@@ -16,6 +16,8 @@ from engine.rundir import RunDirectory
 from engine.stop import StopFlag
 
 _PARENT = "TRAINYARD_PARENT_PID"
+_LEASED = "TRAINYARD_LEASED"
+"""What a launcher that works under a lease has its ranks know."""
 _PR_SET_PDEATHSIG = 1
 _USAGE = "usage: python -m engine RUN_DIR | python -m engine --wait | python -m engine --serve"
 
@@ -40,8 +42,9 @@ def main(arguments: list[str]) -> int:
 def _carry_out(root: Path) -> int:
     stop, run = StopFlag(), RunDirectory(root)
     stop.listen()
-    # Else a person runs it, perhaps in a folder that a worker has left; or a launcher, which takes its ranks along.
-    if _PARENT in os.environ and "RANK" not in os.environ:
+    # Else a person runs it, perhaps in a folder that a worker has left. Ranks watch too: their launcher may stand still.
+    if _LEASED in os.environ or (_PARENT in os.environ and "RANK" not in os.environ):
+        os.environ[_LEASED] = "1"
         deadline.watch(root)
     if (count := processes_for(run)) > 1:
         return launch(run, count, stop)

@@ -25,6 +25,7 @@ _OF_ENGINES = {
     "TOKENIZERS_PARALLELISM": "true",
     "OMP_WAIT_POLICY": "PASSIVE",
 }
+_FOR_ENGINES = {"TRAINYARD_CACHE_BYTES", "TRAINYARD_LEASED"}
 _FIRST_OF_OTHERS, _LAST = 3, 4096
 """File descriptors that a fork inherits and a fresh process would not have."""
 
@@ -143,7 +144,7 @@ def fork_rank(root: Path, rank: int, count: int) -> ForkedEngine:
 
 
 def _run_engine(arguments: list[str], parent: int) -> int:
-    for name in [name for name in os.environ if name.startswith("TRAINYARD_") and name != "TRAINYARD_CACHE_BYTES"]:
+    for name in [name for name in os.environ if name.startswith("TRAINYARD_") and name not in _FOR_ENGINES]:
         del os.environ[name]
     if not bugs.planted("pdeathsig"):
         os.environ["TRAINYARD_PARENT_PID"] = str(parent)

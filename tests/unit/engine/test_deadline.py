@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,34 @@ def test_a_run_whose_deadline_nobody_moves_on_is_killed_with_all_its_processes(t
     while in_group(process.pid) and time.monotonic() < until:  # they are killed at once, and take a moment to be gone
         time.sleep(0.05)
     assert in_group(process.pid) == []
+
+
+def test_ranks_end_with_the_lease_though_their_launcher_stands_still(tmp_path: Path) -> None:
+    root = runs.write_job(tmp_path / "run", runs.sft_spec() | {"resources": {"nproc_per_node": 2}})
+    deadline.move(root, deadline.now_s() + 60)
+    process = start(root, TRAINYARD_PARENT_PID=str(os.getpid()))
+    until = time.monotonic() + 30
+    while len([pid for pid in pids_in(process.pid) if threads_of(pid) > 1]) < 3 and time.monotonic() < until:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGSTOP)
+    deadline.move(root, deadline.now_s())
+    try:
+        assert process.wait(10) == -signal.SIGKILL
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def pids_in(group: int) -> list[int]:
+    return [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _stat(path)[2:3] == [str(group)]]
+
+
+def threads_of(pid: int) -> int:
+    """The second of a process that watches its deadline is what watches."""
+    try:
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    except FileNotFoundError:
+        return 0
 
 
 def test_a_deadline_that_is_moved_on_ends_nothing(tmp_path: Path) -> None:
