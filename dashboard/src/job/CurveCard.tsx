@@ -34,13 +34,15 @@ export function CurveCard({ job, title, train = "", held = "", search, group, va
     () => draw(trained, evaluated, measure, by, { train, held }),
     [trained, evaluated, measure, by, train, held],
   );
-  const gaps = trained?.value.flatMap((figure, index) => (figure === null ? [index] : [])) ?? [];
+  // What does not depend on how it is drawn is not reckoned anew when that changes.
+  const gaps = useMemo(() => gapsOf(trained), [trained]);
+  const label = useMemo(() => summary(title, trained ?? evaluated), [title, trained, evaluated]);
   return (
     <section className={css.card} aria-label={title}>
       <h2>{title}</h2>
       {drawing && drawing.x.length > 0 ? (
         <Chart
-          label={summary(title, trained ?? evaluated)}
+          label={label}
           {...drawing}
           gaps={gaps.map((index) => xOf(trained!, by, measure)[index]!)}
           logX={search.logx}
@@ -93,6 +95,11 @@ function draw(
   if (tables.length === 0) return null;
   const [x, ...values] = (tables.length > 1 ? uPlot.join(tables) : tables[0]!) as [number[], ...(number | null)[][]];
   return { x, series: series.map((one, index) => ({ ...one, values: values[index]! })) };
+}
+
+/** Where a figure was not finite. */
+function gapsOf(curve: Curve | undefined): number[] {
+  return curve?.value.flatMap((figure, index) => (figure === null ? [index] : [])) ?? [];
 }
 
 /** The chart in a sentence, for those who do not see it. */
