@@ -18,6 +18,7 @@ from sqlalchemy import Connection, create_engine, func, insert, make_url, select
 
 from db import health, installation, migrate, projects, references
 from db.blobs import BlobStore
+from db.errors import Unavailable
 from db.models import Row
 from db.session import Database, engine_for
 from db.settings import StorageSettings
@@ -265,6 +266,7 @@ def _link_blobs(named: set[str], source: BlobStore, folder: Path) -> None:
 
     Raises:
         ValueError: one of them is not stored.
+        BlobsUnavailable: the store is away, or none is.
     """
     target = BlobStore(folder, low_space_bytes=0)
     for sha256 in sorted(named):
@@ -290,7 +292,7 @@ def main(arguments: list[str]) -> int:
                 told, verb = restore(StorageSettings(), Path(folder).absolute()), "restored from"
             case _:
                 sys.exit("usage: python -m db.backup save DIR | restore DIR")
-    except ValueError as error:
+    except (ValueError, Unavailable) as error:
         sys.stderr.write(f"{error}\n")
         return 1
     if told["blobs_in"] == _BLOBS:

@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, select, update
 from api.bootstrap import bootstrap
 from api.settings import ApiSettings
 from db import backup, installation, jobs, migrate, projects, verify
+from db.errors import BlobsUnavailable
 from db.models import Row
 from db.session import Database
 from db.settings import StorageSettings
@@ -309,8 +310,13 @@ def test_a_backup_that_was_not_finished_is_refused(tmp_path: Path):
 def test_a_missing_file_is_told_rather_than_left_out(tmp_path: Path):
     settings = in_use(StorageSettings(home=tmp_path / "home"))
     shutil.rmtree(settings.home / "blobs")
-    with pytest.raises(ValueError, match="trainyard doctor"):
+    with pytest.raises(BlobsUnavailable, match="not mounted"):
         backup.save(settings, tmp_path / "backup")
+    with settings.open_blobs(low_space_bytes=0).writer() as writer:
+        writer.write(b"others")
+        writer.commit()
+    with pytest.raises(ValueError, match="trainyard doctor"):
+        backup.save(settings, tmp_path / "another")
 
 
 def test_damaged_and_missing_files_are_told_apart(settings: StorageSettings):
