@@ -97,6 +97,17 @@ def test_the_largest_content_is_painted_within_a_second_with_hundreds_of_jobs(
 
 
 def assert_reached(page: Page) -> None:
+    """A page that draws something anew while it is walked through takes the focus away: it is walked through again."""
+    left: list[str] = []
+    for _ in range(3):
+        left = missed(page)
+        if not left:
+            return
+    raise AssertionError(f"{page.url}: Tab does not come to {left}")
+
+
+def missed(page: Page) -> list[str]:
+    """The controls that a walk through the whole page does not come to."""
     controls = numbered(page)
     visited: set[str] = set()
     for _ in range(len(controls) + 5):
@@ -105,8 +116,7 @@ def assert_reached(page: Page) -> None:
         if control is not None:
             assert outlined, f"{page.url}: nothing shows that this has the focus: {controls[control]}"
             visited.add(control)
-    left = [told for number, told in controls.items() if number not in visited]
-    assert not left, f"{page.url}: Tab does not come to {left}"
+    return [told for number, told in controls.items() if number not in visited]
 
 
 def numbered(page: Page) -> dict[str, str]:
