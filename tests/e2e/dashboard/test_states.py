@@ -99,6 +99,7 @@ def test_a_chart_is_read_zoomed_and_stripped_of_a_line_by_keyboard(past: Past, p
     page = past_screen(f"/jobs/{past.runs['plain']}/metrics").page
     loss = page.get_by_role("region", name="Loss", exact=True)
     step = loss.locator(".u-value").first
+    expect(loss.locator(".u-label")).to_have_text(["step", "loss", "eval_loss"])  # the evaluations are drawn in too
     loss.get_by_role("img").focus()
     page.keyboard.press("ArrowRight")
     expect(step).to_have_text("1")
