@@ -42,6 +42,7 @@ export function Chart(props: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | null>(null);
   const drawn = useRef<readonly Series[] | null>(null);
+  const hadFocus = useRef(false);
   const dark = useDark();
   const latest = useRef({ gaps, props });
   latest.current = { gaps, props };
@@ -56,7 +57,9 @@ export function Chart(props: ChartProps) {
   useEffect(() => {
     const element = box.current!;
     const made = new uPlot(options(element, latest, { width, height, dark }), data, element);
-    reachable(made, props.group);
+    const picture = reachable(made, props.group);
+    // Whoever has come to it by keyboard stays there when it is made anew.
+    if (hadFocus.current) picture.focus({ preventScroll: true });
     plot.current = made;
     drawn.current = series;
     // A first size is told at once: drawing anew for it would be for nothing.
@@ -66,6 +69,7 @@ export function Chart(props: ChartProps) {
     watch.observe(element);
     return () => {
       watch.disconnect();
+      hadFocus.current = element.contains(document.activeElement);
       made.destroy();
       plot.current = null;
     };

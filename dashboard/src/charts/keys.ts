@@ -5,9 +5,9 @@ const PART = 10;
 
 /**
  * What a mouse does on a chart, for the keyboard (the help lists the keys): its picture and the names in its legend can
- * be come to and pressed. Charts of a group go together, as they do under a mouse.
+ * be come to and pressed. Charts of a group go together, as they do under a mouse. Returns the picture.
  */
-export function reachable(plot: uPlot, group: string | undefined) {
+export function reachable(plot: uPlot, group: string | undefined): HTMLElement {
   const picture = plot.root.querySelector<HTMLElement>(".u-wrap")!;
   picture.role = "img";
   picture.tabIndex = 0;
@@ -23,6 +23,7 @@ export function reachable(plot: uPlot, group: string | undefined) {
   });
   const names = [...plot.root.querySelectorAll<HTMLElement>(".u-legend .u-label")];
   for (const [index, name] of names.entries()) if (index > 0) asSwitch(plot, name, index);
+  return picture;
 }
 
 /** Does what the key is for; false where it is none of a chart. */

@@ -1,11 +1,15 @@
 import { inputClass } from "../parts/Button";
 import css from "./ChartControls.module.css";
-import type { Drawn } from "./drawn";
 import type { JobSearch } from "./search";
 
+interface Props {
+  how: JobSearch;
+  change: (to: JobSearch) => void;
+  smoothing?: boolean;
+}
+
 /** How the charts are drawn. All of it stands in the address. */
-export function ChartControls({ drawn, smoothing }: { drawn: Drawn; smoothing?: boolean }) {
-  const { how, change: set } = drawn;
+export function ChartControls({ how, change: set, smoothing }: Props) {
   return (
     <fieldset className={css.controls}>
       <legend className="visually-hidden">How the charts are drawn</legend>

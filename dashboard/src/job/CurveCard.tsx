@@ -1,4 +1,4 @@
-import { useMemo } from "react";
+import { useContext, useMemo } from "react";
 import uPlot from "uplot";
 import type { Curve, Job } from "../api/jobs";
 import { Chart, type Series } from "../charts/Chart";
@@ -6,47 +6,63 @@ import { count, duration, figure } from "../format";
 import { Notice } from "../parts/Notice";
 import { AXES, xOf } from "./axis";
 import css from "./CurveCard.module.css";
+import { HowDrawn, Smoothing } from "./Drawing";
 import { useCurve } from "./live";
-import type { JobSearch } from "./search";
 
 /** Enough for every pixel of a wide screen; extremes are never among what is left out. */
 const POINTS = 2000;
 
-interface Props {
-  job: Job;
+interface Look {
   title: string;
   /** A figure of training, and the one of evaluations that belongs into the same picture. */
   train?: string;
   held?: string;
-  search: JobSearch;
   group: string;
   value?: (y: number) => string;
   height?: number;
 }
 
-export function CurveCard({ job, title, train = "", held = "", search, group, value = figure, height }: Props) {
-  const smoothing = search.smooth ?? 0;
+/** Asks for its curves; what only changes how they are drawn goes past it, to the drawing itself. */
+export function CurveCard({ job, ...look }: Look & { job: Job }) {
+  const { title, train = "", held = "" } = look;
+  const smoothing = useContext(Smoothing);
   const trained = useCurve(job.id, { metric: train, split: "train", points: POINTS, smoothing });
   const evaluated = useCurve(job.id, { metric: held, split: "eval", points: POINTS });
   const measure = useCurve(job.id, { metric: "loss", split: "train", points: POINTS, smoothing });
-  const by = search.x ?? "step";
+  return (
+    <section className={css.card} aria-label={title}>
+      <h2>{title}</h2>
+      <Curves {...look} trained={trained} evaluated={evaluated} measure={measure} />
+    </section>
+  );
+}
+
+interface Told {
+  trained: Curve | undefined;
+  evaluated: Curve | undefined;
+  /** The curve whose steps tell when something was and after how many tokens. */
+  measure: Curve | undefined;
+}
+
+function Curves({ trained, evaluated, measure, ...look }: Told & Look) {
+  const { title, train = "", held = "", group, value = figure, height } = look;
+  const { x: by = "step", logx, logy, table } = useContext(HowDrawn);
   const drawing = useMemo(
-    () => draw(trained, evaluated, measure, by, { train, held }),
+    () => draw({ trained, evaluated, measure }, by, { train, held }),
     [trained, evaluated, measure, by, train, held],
   );
   // What does not depend on how it is drawn is not reckoned anew when that changes.
   const gaps = useMemo(() => gapsOf(trained), [trained]);
   const label = useMemo(() => summary(title, trained ?? evaluated), [title, trained, evaluated]);
   return (
-    <section className={css.card} aria-label={title}>
-      <h2>{title}</h2>
+    <>
       {drawing && drawing.x.length > 0 ? (
         <Chart
           label={label}
           {...drawing}
           gaps={gaps.map((index) => xOf(trained!, by, measure)[index]!)}
-          logX={search.logx}
-          logY={search.logy}
+          logX={logx}
+          logY={logy}
           xName={AXES[by].title}
           xValue={AXES[by].value}
           yValue={value}
@@ -63,15 +79,13 @@ export function CurveCard({ job, title, train = "", held = "", search, group, va
           first at step {count(trained!.step[gaps[0]!]!)}: marked × above.
         </Notice>
       )}
-      {search.table && <PointsTable trained={trained} evaluated={evaluated} train={train} held={held} />}
-    </section>
+      {table && <PointsTable trained={trained} evaluated={evaluated} train={train} held={held} />}
+    </>
   );
 }
 
 function draw(
-  trained: Curve | undefined,
-  evaluated: Curve | undefined,
-  measure: Curve | undefined,
+  { trained, evaluated, measure }: Told,
   by: keyof typeof AXES,
   names: { train: string; held: string },
 ): { x: number[]; series: Series[] } | null {

@@ -2,9 +2,8 @@ import { useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { evaluationsQuery, type Job } from "../api/jobs";
 import { Empty } from "../parts/Notice";
-import { ChartControls } from "./ChartControls";
 import { CurveCard } from "./CurveCard";
-import { useDrawn } from "./drawn";
+import { Drawing } from "./Drawing";
 import { picturesOf } from "./figures";
 import css from "./MetricsTab.module.css";
 import { Result } from "./Result";
@@ -14,28 +13,20 @@ const route = getRouteApi("/jobs/$jobId/metrics");
 
 export function MetricsTab() {
   const job = useJob();
-  const drawn = useDrawn(route.useSearch());
+  const search = route.useSearch();
   const { data } = useQuery(evaluationsQuery(job));
   const evaluated = Object.keys(data?.data[0]?.values ?? {});
   const pictures = picturesOf(Object.keys(job.progress), evaluated);
   if (job.kind === "eval" && job.result) return <Result result={job.result} />;
   if (pictures.length === 0) return <NoneYet job={job} />;
   return (
-    <>
-      <ChartControls drawn={drawn} smoothing />
+    <Drawing search={search} smoothing>
       <div className={css.charts}>
         {pictures.map((picture, index) => (
-          <CurveCard
-            key={picture.title}
-            job={job}
-            {...picture}
-            search={drawn.how}
-            group={job.id}
-            height={index === 0 ? 320 : 200}
-          />
+          <CurveCard key={picture.title} job={job} {...picture} group={job.id} height={index === 0 ? 320 : 200} />
         ))}
       </div>
-    </>
+    </Drawing>
   );
 }
 

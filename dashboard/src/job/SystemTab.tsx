@@ -3,9 +3,8 @@ import { getRouteApi } from "@tanstack/react-router";
 import { startedQuery } from "../api/jobs";
 import { bytes, duration, figure, percent } from "../format";
 import { Empty, Notice } from "../parts/Notice";
-import { ChartControls } from "./ChartControls";
 import { CurveCard } from "./CurveCard";
-import { useDrawn } from "./drawn";
+import { Drawing } from "./Drawing";
 import css from "./MetricsTab.module.css";
 import { useJob } from "./useJob";
 
@@ -23,7 +22,7 @@ const PICTURES = [
 
 export function SystemTab() {
   const job = useJob();
-  const drawn = useDrawn(route.useSearch());
+  const search = route.useSearch();
   const { data } = useQuery(startedQuery(job));
   const started = data?.data.findLast(({ type }) => type === "started")?.data;
   if (!("tokens_per_s" in job.progress)) {
@@ -32,21 +31,14 @@ export function SystemTab() {
   return (
     <>
       {started && <Machine started={started} />}
-      <ChartControls drawn={drawn} />
-      <div className={css.charts}>
-        <CurveCard
-          job={job}
-          title="Loss"
-          train="loss"
-          held="eval_loss"
-          search={drawn.how}
-          group={job.id}
-          height={220}
-        />
-        {PICTURES.map((picture) => (
-          <CurveCard key={picture.title} job={job} {...picture} search={drawn.how} group={job.id} height={180} />
-        ))}
-      </div>
+      <Drawing search={search}>
+        <div className={css.charts}>
+          <CurveCard job={job} title="Loss" train="loss" held="eval_loss" group={job.id} height={220} />
+          {PICTURES.map((picture) => (
+            <CurveCard key={picture.title} job={job} {...picture} group={job.id} height={180} />
+          ))}
+        </div>
+      </Drawing>
     </>
   );
 }

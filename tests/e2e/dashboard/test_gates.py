@@ -97,7 +97,7 @@ def test_the_largest_content_is_painted_within_a_second_with_hundreds_of_jobs(
 
 
 def assert_reached(page: Page) -> None:
-    """A page that draws something anew while it is walked through takes the focus away: it is walked through again."""
+    """What is drawn anew during the walk stands there without its number: the page is walked through again."""
     left: list[str] = []
     for _ in range(3):
         left = missed(page)

@@ -124,6 +124,33 @@ def test_a_chart_is_read_zoomed_and_stripped_of_a_line_by_keyboard(past: Past, p
     expect(loss.locator(".u-series.u-off")).to_have_count(1)
 
 
+def test_a_chart_that_is_made_anew_keeps_the_focus(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['plain']}/metrics").page
+    loss = page.get_by_role("region", name="Loss", exact=True)
+    expect(loss.locator(".u-label")).to_have_text(["step", "loss", "eval_loss"])
+    loss.get_by_role("img").focus()
+    made = loss.get_by_role("img").element_handle()
+    page.emulate_media(color_scheme="dark")  # other colours are another drawing
+    made.wait_for_element_state("hidden")
+    expect(loss.get_by_role("img")).to_be_focused()
+
+
+_TOLD_IN_A_SECOND = """select => new Promise(tell => {
+  const told = new Set(), until = performance.now() + 1000;
+  const look = () => (told.add(select.value), performance.now() < until ? requestAnimationFrame(look) : tell([...told]));
+  select.addEventListener("change", () => setTimeout(look), { once: true });
+})"""
+
+
+def test_a_choice_stands_while_the_address_follows_it(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['plain']}/metrics").page
+    axis = page.get_by_role("combobox")
+    told = axis.evaluate_handle(f"select => ({{ come: ({_TOLD_IN_A_SECOND})(select) }})")
+    axis.select_option("time")
+    assert told.evaluate("({ come }) => come") == ["time"]
+    expect(page).to_have_url(re.compile("x=time"))
+
+
 def test_the_machines_figures_stand_under_the_same_cursor_as_the_loss(past: Past, past_screen: Open) -> None:
     page = past_screen(f"/jobs/{past.runs['running']}/system").page
     expect(page.get_by_text("No GPU")).to_be_visible()
