@@ -1,16 +1,16 @@
-"""Answers written token by token, greedy or sampled, several prompts at once over one key/value cache.
+"""Answers written side by side over one key/value cache, greedy or sampled.
 
-B prompts of a batch, padded on the left to T tokens, V tokens in the vocabulary. The model's own attention
+B answers of a batch, padded on the left to T tokens, V tokens in the vocabulary. The model's own attention
 does this, not the packed one: one new token attends to all that is cached before it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from engine.model.attention import PACKED
@@ -18,40 +18,12 @@ from engine.model.forward import decoder_of, head_of
 from engine.model.load import Subject
 from engine.precision import Machine
 from engine.stop import StopFlag
+from engine.writer import Answer, Decoding, Writer
+
+OWN_ATTENTION = "sdpa"
+"""What a model that writes is set to."""
 
 
-class Decoding(NamedTuple):
-    """How answers are written: greedily at temperature 0, else drawn with a stream of `seed` for every prompt.
-
-    An answer ends with the model's end token, before one of the `stop` strings, or after `max_new_tokens`. Drawn are
-    the likeliest tokens that together have `top_p` (Holtzman et al. 2020, arXiv:1904.09751). `logprobs` asks for those
-    of each token, as the model has them, and of so many of the likeliest beside it.
-    """
-
-    max_new_tokens: int
-    temperature: float = 0.0
-    stop: tuple[str, ...] = ()
-    seed: tuple[int, ...] = (0,)
-    top_p: float = 1.0
-    logprobs: int | None = None
-
-
-class Scores(NamedTuple):
-    """Of a token that was written: its log-probability, and the likeliest tokens with theirs."""
-
-    logprob: float
-    likeliest: list[tuple[int, float]]
-
-
-class Answer(NamedTuple):
-    """What was written, without what ended it; `finished`: it did not run into max_new_tokens."""
-
-    text: str
-    tokens: int
-    finished: bool
-
-
-@torch.no_grad()
 def generate(
     subject: Subject,
     prompts: Sequence[list[int]],
@@ -75,24 +47,14 @@ def generate(
         for start in range(0, len(order), rows_at_once):
             rows = order[start : start + rows_at_once]
             writers = [Writer(subject, decoding, row if numbers is None else numbers[row]) for row in rows]
-            for _ in _write(decoder_of(subject.model), [prompts[row] for row in rows], writers, stop):
-                pass
+            batch = Batch(subject)
+            stop.check()
+            batch.join([prompts[row] for row in rows], writers)
+            while batch.writers:
+                stop.check()
+                batch.step()
             answers |= {row: writer.answer() for row, writer in zip(rows, writers, strict=True)}
     return [answers[row] for row in range(len(prompts))]
-
-
-@torch.no_grad()
-def stream(
-    subject: Subject, prompts: Sequence[list[int]], decoding: Decoding, machine: Machine, stop: StopFlag
-) -> Iterator[list["Writer"]]:
-    """The same, all prompts at once, told as it comes: after each step, those that have written a token.
-
-    Raises:
-        StopRequested: asked to stop between two tokens.
-    """
-    writers = [Writer(subject, decoding, row) for row in range(len(prompts))]
-    with _writing(subject), machine.autocast():
-        yield from _write(decoder_of(subject.model), list(prompts), writers, stop)
 
 
 @contextmanager
@@ -101,7 +63,7 @@ def _writing(subject: Subject) -> Iterator[None]:
     model, decoder = subject.model, decoder_of(subject.model)
     was_training = model.training
     model.eval()
-    decoder.set_attn_implementation("sdpa")
+    decoder.set_attn_implementation(OWN_ATTENTION)
     try:
         yield
     finally:
@@ -109,102 +71,88 @@ def _writing(subject: Subject) -> Iterator[None]:
         model.train(was_training)
 
 
-class Writer:
-    """One answer as it grows."""
+class Batch:
+    """Answers that grow together, a token each a step. Others may join between two steps; who has ended leaves."""
 
-    def __init__(self, subject: Subject, decoding: Decoding, row: int) -> None:
-        self.row = row
-        self.tokenizer = subject.tokenizer
-        self.decoding = decoding
-        self.ends = end_tokens(subject)
-        self.rng = np.random.default_rng((*decoding.seed, row))
-        self.ids: list[int] = []
-        self.scores: list[Scores] = []
-        self.finished = False
-        # A stop string ends with the newest token, so no more than its own bytes' worth of tokens need be read.
-        self.tail = max((len(text.encode()) for text in decoding.stop), default=0) + 1
-
-    def choose(self, logits_V: Tensor) -> int:
-        """The next token: the likeliest, or one drawn by inverting the distribution function."""
-        if self.decoding.temperature == 0:
-            token = int(logits_V.argmax())
-        else:
-            shares_V = self._nucleus((logits_V.double() / self.decoding.temperature).softmax(-1)).cumsum(-1)
-            drawn = float(self.rng.random()) * float(shares_V[-1])
-            token = int(torch.searchsorted(shares_V, drawn, right=True).clamp_max(len(shares_V) - 1))
-        self.ids.append(token)
-        if self.decoding.logprobs is not None:
-            self.scores.append(_scores(logits_V, token, self.decoding.logprobs))
-        self.finished = token in self.ends or self._stops(self._text(self.ids[-self.tail :]))
-        return token
-
-    def _nucleus(self, shares_V: Tensor) -> Tensor:
-        """Nothing left of the tokens that are not among the likeliest, of which one at least stays."""
-        if self.decoding.top_p >= 1:
-            return shares_V
-        ranked_V, order_V = shares_V.sort(descending=True)
-        kept_V = ranked_V.cumsum(-1) - ranked_V < self.decoding.top_p
-        kept_V[0] = True
-        return torch.zeros_like(shares_V).scatter(0, order_V[kept_V], ranked_V[kept_V])
+    def __init__(self, subject: Subject) -> None:
+        decoder = decoder_of(subject.model)
+        self._backbone, self._head = getattr(decoder, decoder.base_model_prefix), head_of(decoder)
+        self._device = decoder.device
+        self.writers: list[Writer] = []
+        self._cache: Any = DynamicCache()  # whose layers hold keys and values, [B, heads, T, width of a head]
+        self._seen_BT = torch.zeros(0, 0, dtype=torch.long, device=self._device)
+        self._place_B1 = torch.zeros(0, 1, dtype=torch.long, device=self._device)
 
     @property
-    def ended(self) -> bool:
-        return self.finished or len(self.ids) == self.decoding.max_new_tokens
+    def width(self) -> int:
+        """Tokens of the longest, T."""
+        return self._seen_BT.shape[1]
 
-    def _stops(self, text: str) -> bool:
-        return any(stop in text for stop in self.decoding.stop)
+    @torch.no_grad()
+    def join(self, prompts: Sequence[list[int]], writers: Sequence[Writer]) -> None:
+        """Their prompts are read, and each of them writes its first token."""
+        ids_BT, seen_BT = (states.to(self._device) for states in _padded(prompts))
+        places_BT = (seen_BT.cumsum(-1) - 1).clamp_min(0)
+        cache: Any = DynamicCache()
+        self._write(writers, ids_BT, seen_BT, places_BT, cache)
+        if self.writers:
+            width = max(seen_BT.shape[1], self._seen_BT.shape[1])
+            both = [
+                (_below(ours.keys, theirs.keys, width), _below(ours.values, theirs.values, width))
+                for ours, theirs in zip(self._cache.layers, cache.layers, strict=True)
+            ]
+            for layer, (keys, values) in zip(self._cache.layers, both, strict=True):  # all of them or none
+                layer.keys, layer.values = keys, values
+            padded = [pad(seen, (width - seen.shape[1], 0)) for seen in (self._seen_BT, seen_BT)]
+            self._seen_BT = torch.cat(padded)
+            self._place_B1 = torch.cat([self._place_B1, places_BT[:, -1:]])
+        else:
+            self._cache, self._seen_BT, self._place_B1 = cache, seen_BT, places_BT[:, -1:]
+        self.writers = [*self.writers, *writers]
+        self.keep(lambda writer: not writer.ended)
 
-    def _text(self, ids: list[int]) -> str:
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+    @torch.no_grad()
+    def step(self) -> list[Writer]:
+        """Each writes its next token; these are they, of whom those that have ended have left."""
+        wrote = self.writers
+        last_B1 = torch.tensor([[writer.ids[-1]] for writer in wrote], device=self._device)
+        self._seen_BT = pad(self._seen_BT, (0, 1), value=1)
+        self._place_B1 = self._place_B1 + 1
+        self._write(wrote, last_B1, self._seen_BT, self._place_B1, self._cache)
+        self.keep(lambda writer: not writer.ended)
+        return wrote
 
-    def answer(self) -> Answer:
-        text = self._text(self.ids)
-        for stop in self.decoding.stop:
-            text = text.partition(stop)[0]
-        return Answer(text, len(self.ids), self.finished)
+    def keep(self, stays: Callable[[Writer], bool]) -> None:
+        """The others leave, and what nobody sees any more is forgotten."""
+        rows = [row for row, writer in enumerate(self.writers) if stays(writer)]
+        if len(rows) == len(self.writers):
+            return
+        self.writers = [self.writers[row] for row in rows]
+        kept_B = torch.tensor(rows, dtype=torch.long, device=self._device)
+        seen_BT = self._seen_BT[kept_B]
+        unseen = int((seen_BT.cumsum(-1).amax(0) == 0).sum()) if rows else 0
+        self._seen_BT, self._place_B1 = seen_BT[:, unseen:], self._place_B1[kept_B]
+        for layer in self._cache.layers:
+            layer.keys = layer.keys[kept_B, :, unseen:]
+            layer.values = layer.values[kept_B, :, unseen:]
 
-
-def _scores(logits_V: Tensor, token: int, count: int) -> Scores:
-    logprobs_V = logits_V.log_softmax(-1)
-    values, tokens = logprobs_V.topk(min(count, len(logprobs_V)))
-    return Scores(float(logprobs_V[token]), list(zip(tokens.tolist(), values.tolist(), strict=True)))
-
-
-def end_tokens(subject: Subject) -> frozenset[int]:
-    """Tokens that end an answer: the tokenizer's end of text, and those of the model's generation config."""
-    named = decoder_of(subject.model).generation_config.eos_token_id
-    listed = named if isinstance(named, list) else [named]
-    return frozenset(token for token in (subject.tokenizer.eos_token_id, *listed) if isinstance(token, int))
-
-
-def _write(decoder: Any, prompts: list[list[int]], writers: list[Writer], stop: StopFlag) -> Iterator[list[Writer]]:
-    """Write on until all writers have ended; those that have leave the batch."""
-    backbone, head = getattr(decoder, decoder.base_model_prefix), head_of(decoder)
-    ids_BT, seen_BT = (states.to(decoder.device) for states in _padded(prompts))
-    places_BT = (seen_BT.cumsum(-1) - 1).clamp_min(0)
-    cache = DynamicCache()
-    while True:
-        stop.check()
-        out = backbone(
+    def _write(
+        self, writers: Sequence[Writer], ids_BT: Tensor, seen_BT: Tensor, places_BT: Tensor, cache: DynamicCache
+    ) -> None:
+        out = self._backbone(
             input_ids=ids_BT, attention_mask=seen_BT, position_ids=places_BT, past_key_values=cache, use_cache=True
         )
-        logits_BV = head(out.last_hidden_state[:, -1]).float()
-        tokens = [writer.choose(logits_V) for writer, logits_V in zip(writers, logits_BV, strict=True)]
-        yield writers
-        going = [row for row, writer in enumerate(writers) if not writer.ended]
-        if not going:
-            return
-        if len(going) < len(writers):
-            kept = torch.tensor(going, device=ids_BT.device)
-            cache.batch_select_indices(kept)
-            seen_BT, places_BT = seen_BT[kept], places_BT[kept]
-            writers = [writers[row] for row in going]
-        ids_BT = torch.tensor([[tokens[row]] for row in going], device=ids_BT.device)
-        seen_BT = torch.cat([seen_BT, seen_BT.new_ones(len(going), 1)], dim=1)
-        places_BT = places_BT[:, -1:] + 1
+        logits_BV = self._head(out.last_hidden_state[:, -1]).float()
+        for writer, logits_V in zip(writers, logits_BV, strict=True):
+            writer.choose(logits_V)
 
 
-def _padded(prompts: list[list[int]]) -> tuple[Tensor, Tensor]:
+def _below(ours: Tensor, theirs: Tensor, width: int) -> Tensor:
+    """Both over one another, their last columns aligned."""
+    return torch.cat([pad(states, (0, 0, width - states.shape[-2], 0)) for states in (ours, theirs)])
+
+
+def _padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
     """Prompts side by side, their ends aligned, and where they are; what stands in the padding is never seen."""
     width = max(map(len, prompts))
     ids_BT = torch.zeros(len(prompts), width, dtype=torch.long)

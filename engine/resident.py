@@ -1,7 +1,9 @@
 """A resident engine: it answers questions, a JSON line each, until its input ends.
 
 `{"id": 7, "ask": "preview", ...}` is answered by lines `{"id": 7, "part": ...}` and a last one, `{"id": 7, "end": true}`
-or `{"id": 7, "failed": {...}}`. The line `{"ask": "stop"}` ends the newest question's answer, early and in good order.
+or `{"id": 7, "failed": {...}}`. The line `{"ask": "stop", "id": 7}` ends that answer, early and in good order. Questions
+are taken in their order, as far as there is room; chats and completions are answered side by side, a preview between two
+of their steps.
 """
 
 import json
@@ -9,12 +11,14 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import IO, Any
+from weakref import WeakValueDictionary
 
 import engine.bits  # noqa: F401 - before what imports peft
-from engine.chat import chat, complete
+from engine.chat.talks import Said, Talks
 from engine.chat.weights import Weights
 from engine.failure import classified
 from engine.forecast import forecast
@@ -23,23 +27,33 @@ from engine.precision import Machine
 from engine.preview import preview
 from engine.stop import StopFlag, StopRequested
 
-Answer = Iterator[dict[str, Any]]
+_MOST_OVERTAKEN = 16
+"""So many later questions may be taken before one that has no room yet."""
 
 
-def _preview(asked: dict[str, Any], stop: StopFlag) -> Answer:
-    yield preview(material_of(Path(asked["run_dir"])), asked, stop)
+@dataclass(eq=False)
+class Question:
+    """Its number, what it asks, and whether its answer is to end."""
+
+    number: int
+    asked: dict[str, Any]
+    stop: StopFlag
+    overtaken: int = 0
 
 
-def _forecast(asked: dict[str, Any], stop: StopFlag) -> Answer:
-    yield forecast(material_of(Path(asked["run_dir"])), asked, stop)
-
-
-def _chat(asked: dict[str, Any], stop: StopFlag) -> Answer:
-    return chat(_weights(), asked, stop)
-
-
-def _complete(asked: dict[str, Any], stop: StopFlag) -> Answer:
-    return complete(_weights(), asked, stop)
+def serve(questions: IO[str], answers: IO[str]) -> None:
+    """Answer until the input has ended and every question is answered; each line is on its way when the next is made."""
+    inbox, talks = _Inbox(questions), Talks(_weights)
+    waiting: list[Question] = []
+    while True:
+        waiting += inbox.take(wait=not waiting and not talks)
+        if not waiting and not talks and inbox.ended:
+            return
+        question = _next(waiting, talks)
+        if question is not None:
+            waiting.remove(question)
+            _tell(_begun(talks, question), answers)
+        _tell(talks.step(), answers)
 
 
 @cache
@@ -47,49 +61,99 @@ def _weights() -> Weights:
     return Weights(Machine.choose("auto", "auto"))
 
 
-_ANSWERS: dict[str, Callable[[dict[str, Any], StopFlag], Answer]] = {
-    "preview": _preview,
-    "forecast": _forecast,
-    "chat": _chat,
-    "complete": _complete,
-}
+def _next(waiting: list[Question], talks: Talks) -> Question | None:
+    """The first that is to stop, else the first that can begin, unless it would keep an earlier one waiting for long."""
+    question = next((question for question in waiting if question.stop.requested), None)
+    if question is not None:
+        return question
+    for place, question in enumerate(waiting):
+        if _can_begin(talks, question):
+            for earlier in waiting[:place]:
+                earlier.overtaken += 1
+            return question
+        if question.overtaken >= _MOST_OVERTAKEN:
+            return None
+    return None
 
 
-def serve(questions: IO[str], answers: IO[str]) -> None:
-    """Answer one question after the other; each line is on its way when the next is made."""
-    waiting: queue.Queue[tuple[dict[str, Any], StopFlag] | None] = queue.Queue()
-    threading.Thread(target=_read, args=(questions, waiting), daemon=True).start()
-    while (told := waiting.get()) is not None:
-        _answer(*told, answers)
-
-
-def _answer(asked: dict[str, Any], stop: StopFlag, answers: IO[str]) -> None:
-    number = asked["id"]
+def _can_begin(talks: Talks, question: Question) -> bool:
     try:
-        for part in _ANSWERS[asked["ask"]](asked, stop):
-            _write(answers, {"id": number, "part": part})
-    except StopRequested:
-        _write(answers, {"id": number, "end": True})
-    except Exception as error:  # noqa: BLE001 - the next question is answered all the same
-        traceback.print_exc()
-        failure = classified(error)
-        told = {"class": failure.failure, "code": failure.code, "message": failure.message, "mend": failure.mend}
-        _write(answers, {"id": number, "failed": told})
-    else:
-        _write(answers, {"id": number, "end": True})
+        return question.asked["ask"] in _AT_ONCE or talks.has_room(question.asked)
+    except Exception:  # noqa: BLE001 - it is told of when it begins
+        return True
 
 
-def _read(questions: IO[str], waiting: "queue.Queue[tuple[dict[str, Any], StopFlag] | None]") -> None:
-    """Each question gets a flag of its own: a stop that comes late stops nothing else."""
-    stop = StopFlag()
-    for line in questions:
-        asked = json.loads(line)
-        if asked["ask"] == "stop":
-            stop.requested = True
+def _begun(talks: Talks, question: Question) -> Iterator[Said]:
+    number, asked, stop = question.number, question.asked, question.stop
+    try:
+        stop.check()
+        if asked["ask"] in _AT_ONCE:
+            yield Said(number, _AT_ONCE[asked["ask"]](asked, stop))
+            yield Said(number, None)
         else:
-            stop = StopFlag()
-            waiting.put((asked, stop))
-    waiting.put(None)
+            yield from talks.begin(number, asked, stop)
+    except StopRequested:
+        yield Said(number, None)
+    except Exception as error:  # noqa: BLE001 - the next question is answered all the same
+        yield Said(number, error)
+
+
+def _preview(asked: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
+    return preview(material_of(Path(asked["run_dir"])), asked, stop)
+
+
+def _forecast(asked: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
+    return forecast(material_of(Path(asked["run_dir"])), asked, stop)
+
+
+_AT_ONCE: dict[str, Callable[[dict[str, Any], StopFlag], dict[str, Any]]] = {"preview": _preview, "forecast": _forecast}
+"""What is answered in one part."""
+
+
+class _Inbox:
+    """Questions as they come, read by a thread of its own: one that has to stop is heard of while another is answered."""
+
+    def __init__(self, questions: IO[str]) -> None:
+        self.ended = False
+        self._waiting: queue.Queue[Question | None] = queue.Queue()
+        self._flags = WeakValueDictionary[int, StopFlag]()
+        threading.Thread(target=self._read, args=(questions,), daemon=True).start()
+
+    def take(self, *, wait: bool) -> list[Question]:
+        """The questions that have come since; at least one, or the end of them, where it is to wait."""
+        taken: list[Question] = []
+        while not self.ended:
+            try:
+                question = self._waiting.get(block=wait and not taken)
+            except queue.Empty:
+                break
+            if question is None:
+                self.ended = True
+            else:
+                taken.append(question)
+        return taken
+
+    def _read(self, questions: IO[str]) -> None:
+        for line in questions:
+            asked = json.loads(line)
+            number = asked["id"]
+            if asked["ask"] == "stop":
+                self._flags.get(number, StopFlag()).requested = True  # what has ended has no flag any more
+            else:
+                flag = self._flags[number] = StopFlag()
+                self._waiting.put(Question(number, asked, flag))
+        self._waiting.put(None)
+
+
+def _tell(said: Iterator[Said], answers: IO[str]) -> None:
+    for number, told in said:
+        if isinstance(told, Exception):
+            traceback.print_exception(told)
+            failure = classified(told)
+            whole = {"class": failure.failure, "code": failure.code, "message": failure.message, "mend": failure.mend}
+            _write(answers, {"id": number, "failed": whole})
+        else:
+            _write(answers, {"id": number, "end": True} if told is None else {"id": number, "part": told})
 
 
 def _write(answers: IO[str], told: dict[str, Any]) -> None:

@@ -1,10 +1,11 @@
 """Samples: what a model in training answers to pinned prompts. Training goes on as if nobody had asked."""
 
 from engine.data.chat import prompt_tokens
-from engine.generate import Decoding, generate
+from engine.generate import generate
 from engine.parts import Samples, TrainingSpec
 from engine.rows import Message
 from engine.session import Session
+from engine.writer import Decoding
 
 
 def tell_samples(session: Session, spec: TrainingSpec, step: int) -> None:

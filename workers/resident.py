@@ -1,9 +1,10 @@
-"""The resident engine: a process that answers one question after the other, and keeps what it has loaded."""
+"""The resident engine: a process that answers questions, several at a time, and keeps what it has loaded."""
 
 import asyncio
 import json
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ _LOG = logging.getLogger(__name__)
 _LONGEST_ANSWER_BYTES = 256 << 20
 _LONGEST_SILENCE_S = 20.0
 """From asking an answer to end to ending the process."""
+_NUMBER = re.compile(rb'\{"id": (\d+), ')
 
 
 class ResidentDied(Exception):
@@ -26,101 +28,113 @@ class ResidentDied(Exception):
 
 
 class Resident:
-    """At most one process, started by the first question and again by the first one after its death.
+    """A process, started by the first question and again by the first one after its death.
 
     To be used from the event loop of the main thread: the process ends with the thread that started it.
     """
 
     def __init__(self, log_path: Path) -> None:
         self._log_path = log_path
-        self._process: asyncio.subprocess.Process | None = None
-        self._one_at_a_time = asyncio.Lock()
+        self._engine: _Engine | None = None
+        self._retired: _Engine | None = None
+        self._one_starts = asyncio.Lock()
+        self._one_asks_again = asyncio.Lock()
         self._numbers = count(1)
         self._used_at = time.monotonic()
 
     @property
     def pid(self) -> int | None:
-        """Of the process that runs, if one does."""
-        return self._process.pid if self._process is not None and self._process.returncode is None else None
+        """Of the process that is asked, if one runs."""
+        return self._engine.process.pid if self._engine is not None and self._engine.lives else None
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it has an answer to give."""
+        return any(engine.is_asked for engine in (self._engine, self._retired) if engine is not None)
 
     async def ask(self, question: dict[str, Any]) -> AsyncIterator[bytes]:
         """The lines of the answer, as they come; who stops reading stops the answer.
 
-        What is left of an answer would be read as the next one's: a process that has not ended its answer is ended.
-
         Raises:
             ResidentDied: the process was killed, or crashed. One that died before it said a word is replaced first.
         """
-        async with self._one_at_a_time:
-            number = next(self._numbers)
+        try:
+            engine, number, line = await self._first_line(question)
+            if not line:
+                async with self._one_asks_again:  # if it dies of this question, then with nobody else's
+                    engine, number, line = await self._first_line(question)
             try:
-                line = await self._first_line(number, question)
                 while _is_part(line):
                     yield line
-                    line = await self._line(number)
-                await self._conclude(line)
+                    line = await engine.line(number)
             except (GeneratorExit, asyncio.CancelledError):
-                await self._silence(number)
+                await engine.silence(number)
                 raise
-            except BaseException:
-                await self.end()
-                raise
-            finally:
-                self._used_at = time.monotonic()
-            yield line
+            await self._conclude(engine, number, line)
+        finally:
+            self._used_at = time.monotonic()
+        yield line
 
     async def end_if_idle(self, idle_s: float) -> None:
         """End a process that nobody asked anything for so long: it holds a model in memory."""
-        if not self._one_at_a_time.locked() and time.monotonic() - self._used_at >= idle_s:
+        if self._engine is not None and not self.is_asked and time.monotonic() - self._used_at >= idle_s:
             await self.end()
 
     async def end(self) -> None:
         """Kill the process, and wait until it is gone."""
-        if self._process is None:
-            return
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        await self._process.wait()
-        self._process = None
+        engines, self._engine, self._retired = (self._engine, self._retired), None, None
+        for engine in engines:
+            if engine is not None:
+                await engine.end()
 
-    async def _first_line(self, number: int, question: dict[str, Any]) -> bytes:
-        told = json.dumps({**question, "id": number}).encode() + b"\n"
-        await self._write(told)
-        line = await self._line(number)
-        if not line:
-            await self.end()  # its death may not be known here yet
-            await self._write(told)
-            line = await self._line(number)
-        return line
+    async def _first_line(self, question: dict[str, Any]) -> tuple["_Engine", int, bytes]:
+        """Who was asked, under which number, and the first line; it is empty where the process died before."""
+        number = next(self._numbers)
+        async with self._one_starts:
+            if self._engine is None or not self._engine.lives:
+                self._engine = await _Engine.started(self._log_path)
+            engine = self._engine
+        try:
+            await engine.ask(number, question)
+            return engine, number, await engine.line(number)
+        except asyncio.CancelledError:
+            await engine.silence(number)
+            raise
 
-    async def _line(self, number: int) -> bytes:
-        """The next line of an answer; nothing when the process ended before it was whole.
+    async def _conclude(self, engine: "_Engine", number: int, line: bytes) -> None:
+        """See to the process after the last line of an answer.
 
         Raises:
-            ResidentDied: the line answers another question.
-            ValueError: it is longer than any answer should be.
+            ResidentDied: there was none.
         """
-        assert self._process is not None, "it was asked"
-        assert self._process.stdout is not None, "it was opened with a pipe"
-        line = await self._process.stdout.readline()
-        if not line.endswith(b"\n"):
-            return b""
-        if not line.startswith(b'{"id": %d, ' % number):
-            raise ResidentDied("the engine answered another question")
-        return line
+        if not line:
+            raise engine.death or ResidentDied(f"the engine ended with exit code {await engine.process.wait()}")
+        if json.loads(line).get("failed", {}).get("class") == FailureClass.BUG and self._engine is engine:
+            # What it has loaded may be what is wrong: nobody else asks it, and it ends with its last answer.
+            self._engine, older, self._retired = None, self._retired, engine
+            engine.retired = True
+            if older is not None:
+                await older.end()
+        await engine.forget(number)
 
-    async def _write(self, told: bytes) -> None:
-        process = self._process
-        if process is None or process.returncode is not None:
-            process = self._process = await self._started()
-        assert process.stdin is not None, "it was opened with a pipe"
-        with suppress(ConnectionError):  # its end is seen where its answer is read
-            process.stdin.write(told)
-            await process.stdin.drain()
 
-    async def _started(self) -> asyncio.subprocess.Process:
-        self._log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_path.open("wb") as log:
+class _Engine:
+    """A running process, and what it has said to questions whose answer is not at its end."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.lives = True
+        self.retired = False
+        self.death: ResidentDied | None = None
+        """Why it was ended, where it did not end by itself."""
+        self._lines: dict[int, asyncio.Queue[bytes]] = {}
+        self._left: dict[int, asyncio.Event] = {}
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def started(cls, log_path: Path) -> "_Engine":
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
                 *ENGINE,
                 "--serve",
@@ -133,36 +147,91 @@ class Resident:
                 start_new_session=True,
             )
         _LOG.info("engine %d answers questions", process.pid)
-        return process
+        return cls(process)
 
-    async def _conclude(self, line: bytes) -> None:
-        """See to the process after the last line of an answer.
+    @property
+    def is_asked(self) -> bool:
+        return self.lives and bool(self._lines)
 
-        Raises:
-            ResidentDied: there was none.
+    async def ask(self, number: int, question: dict[str, Any]) -> None:
+        self._lines[number] = asyncio.Queue()
+        await self._write({**question, "id": number})
+
+    async def line(self, number: int) -> bytes:
+        """The next line of an answer; nothing when the process ended before it was whole."""
+        lines = self._lines[number]
+        return await lines.get() if self.lives or not lines.empty() else b""
+
+    async def silence(self, number: int) -> None:
+        """Have the answer end, which nobody reads any more.
+
+        A process that does not end it in time is ended with it, unless it may be busy with what was asked before.
         """
-        assert self._process is not None, "it was asked"
-        if not line:
-            raise ResidentDied(f"the engine ended with exit code {await self._process.wait()}")
-        if json.loads(line).get("failed", {}).get("class") == FailureClass.BUG:
-            await self.end()  # what it has loaded may be what is wrong
-
-    async def _silence(self, number: int) -> None:
-        """Have the answer end, and read what is left of it; the process ends when that does not succeed in time."""
-        if self.pid is None:  # nothing was asked yet
+        del self._lines[number]
+        if not self.lives:
             return
-        silent = False
+        ended = self._left[number] = asyncio.Event()
+        await self._write({"ask": "stop", "id": number})
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), _LONGEST_SILENCE_S)
+        if not ended.is_set() and all(other > number for other in self._lines):
+            _LOG.warning("engine %d does not end its answer, and is ended", self.process.pid)
+            await self.end()
+        await self._end_if_done()
+
+    async def forget(self, number: int) -> None:
+        """The answer is at its end."""
+        del self._lines[number]
+        await self._end_if_done()
+
+    async def _end_if_done(self) -> None:
+        if self.retired and not self._lines:
+            await self.end()
+
+    async def end(self) -> None:
+        """Kill it, and wait until it is gone."""
+        self._kill()
+        await asyncio.wait([self._reader])
+
+    def _kill(self) -> None:
+        if self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+
+    async def _write(self, told: dict[str, Any]) -> None:
+        assert self.process.stdin is not None, "it was opened with a pipe"
+        with suppress(ConnectionError):  # its end is seen where its answer is read
+            self.process.stdin.write(json.dumps(told).encode() + b"\n")
+            await self.process.stdin.drain()
+
+    async def _read(self) -> None:
+        """Lines to whom they are for, until the process ends; it is ended by one that is for nobody."""
+        assert self.process.stdout is not None, "it was opened with a pipe"
         try:
-            async with asyncio.timeout(_LONGEST_SILENCE_S):
-                await self._write(b'{"ask": "stop"}\n')
-                while _is_part(line := await self._line(number)):
-                    pass
-                silent = bool(line)
-        except (TimeoutError, ResidentDied, ValueError) as error:
-            _LOG.warning("the engine does not end its answer: %r", error)
+            while (line := await self.process.stdout.readline()).endswith(b"\n"):
+                self._pass_on(line)
+        except ResidentDied as death:
+            self.death = death
+        except ValueError as error:
+            self.death = ResidentDied(f"the engine's answer is too long: {error}")
         finally:
-            if not silent:
-                await self.end()
+            self.lives = False
+            self._kill()
+            await self.process.wait()
+            for lines in self._lines.values():
+                lines.put_nowait(b"")
+            for ended in self._left.values():
+                ended.set()
+
+    def _pass_on(self, line: bytes) -> None:
+        found = _NUMBER.match(line)
+        number = int(found[1]) if found else 0
+        if number in self._lines:
+            self._lines[number].put_nowait(line)
+        elif number not in self._left:
+            raise ResidentDied("the engine answered another question")
+        elif not _is_part(line):
+            self._left.pop(number).set()
 
 
 def _is_part(line: bytes) -> bool:

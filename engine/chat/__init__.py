@@ -1,5 +1,5 @@
 """Chat: conversations and texts that a model goes on with, told token by token."""
 
-from engine.chat.answer import chat, complete
+from engine.chat.talks import Talks
 
-__all__ = ["chat", "complete"]
+__all__ = ["Talks"]

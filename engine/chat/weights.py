@@ -2,15 +2,18 @@
 
 import copy
 from collections import OrderedDict
+from collections.abc import Collection
 from typing import Any
 
+from engine.generate import OWN_ATTENTION
 from engine.model.adapters import load_adapter
+from engine.model.forward import decoder_of
 from engine.model.load import Subject, load_model, tokenizer_of
 from engine.model.quantize import was_quantized
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 
-_MOST_BASES = 2
+MOST_BASES = 2
 _MOST_ADAPTERS = 16
 
 
@@ -22,14 +25,20 @@ class Weights:
         self._bases: OrderedDict[str, Any] = OrderedDict()
         self._adapters: OrderedDict[tuple[str, str], Subject] = OrderedDict()
 
-    def of(self, run: RunDirectory, digests: dict[str, str]) -> Subject:
+    def base_of(self, run: RunDirectory, digests: dict[str, str]) -> str:
+        """Which base answers, as it lies in memory."""
+        return f"{digests['model']} {was_quantized(run.adapter)}"
+
+    def of(self, run: RunDirectory, digests: dict[str, str], in_use: Collection[str] = ()) -> Subject:
         """The model in a run directory, or the adapter there over it; what is in memory is found by their digests.
+
+        A base that is `in_use` is not the one that makes room.
 
         Raises:
             SpecError: it does not load.
         """
-        key = f"{digests['model']} {was_quantized(run.adapter)}"
-        base = self._base(key, run)
+        key = self.base_of(run, digests)
+        base = self._base(key, run, in_use)
         if run.adapter is None:
             return Subject(base, tokenizer_of(run.base_model(), run.adapter), "model")
         pair = key, digests["adapter"]
@@ -43,15 +52,17 @@ class Weights:
             self._adapters.popitem(last=False)
         return self._adapters[pair]
 
-    def _base(self, key: str, run: RunDirectory) -> Any:
+    def _base(self, key: str, run: RunDirectory, in_use: Collection[str]) -> Any:
         if key not in self._bases:
-            while len(self._bases) >= _MOST_BASES:
-                gone, _ = self._bases.popitem(last=False)
+            idle = [base for base in self._bases if base not in in_use]
+            for gone in idle[: len(self._bases) + 1 - MOST_BASES]:
+                del self._bases[gone]
                 for pair in [pair for pair in self._adapters if pair[0] == gone]:
                     del self._adapters[pair]
             in_4bit = was_quantized(run.adapter)
             device, dtype = self.machine.device, self.machine.compute_dtype
             model = load_model(run.base_model(), device=device, dtype=dtype, in_4bit=in_4bit)
+            decoder_of(model).set_attn_implementation(OWN_ATTENTION)
             self._bases[key] = model.requires_grad_(False).eval()
         self._bases.move_to_end(key)
         return self._bases[key]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from engine import process
@@ -135,6 +136,24 @@ def test_a_client_that_leaves_in_the_middle_holds_nobody_up(live: Live, desk: De
         next(answer.iter_lines())
     assert chat(live)["choices"]
     assert desk.engines["chat"].pid == pid
+
+
+def test_questions_of_the_same_weights_and_of_others_are_answered_beside_a_long_one(live: Live, desk: Desk):
+    """What they say is compared in the engine's own tests, in fp32: in bf16 a token beside others may round otherwise."""
+    body = {"model": "tiny", "messages": ASKED, "temperature": 1, "n": 8, "max_tokens": 200, "stream": True}
+    with (
+        httpx.Client(base_url=live.mine.base_url, headers=live.mine.headers, timeout=60) as other,
+        live.mine.stream("POST", "/v1/chat/completions", json=body) as answer,
+    ):
+        lines = (line.removeprefix("data: ") for line in answer.iter_lines() if line)
+        heard = [next(lines)]
+        for model in ("tiny", "tuned"):
+            asked = {"model": model, "messages": ASKED, "temperature": 0, "max_tokens": 12}
+            assert other.post("/v1/chat/completions", json=asked).json()["usage"]["completion_tokens"] > 0
+        heard += lines
+    assert heard.pop() == "[DONE]"
+    choices = [choice for line in heard for choice in json.loads(line)["choices"]]
+    assert sorted(choice["index"] for choice in choices if choice["finish_reason"]) == list(range(8))
 
 
 @pytest.mark.parametrize("prompt", [[], ["a"] * 17, [[1]] * 17])

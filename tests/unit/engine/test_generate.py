@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from engine import generate
-from engine.generate import Decoding
+from engine.generate import OWN_ATTENTION, Batch
 from engine.model.attention import PACKED
 from engine.model.forward import backbone_of, head_of
 from engine.model.load import Subject
 from engine.precision import Machine
 from engine.stop import StopFlag, StopRequested
+from engine.writer import Decoding, Writer
 from tests import runs
 from tests.invariants.test_packed_equals_unpacked import packed
 
@@ -86,7 +87,7 @@ def test_a_sampled_answer_depends_on_seed_and_row_and_not_on_its_batch():
 def test_sampling_draws_tokens_as_often_as_they_are_likely():
     made = subject()
     logits = torch.tensor([0.5, 0.2, 0.3]).log()
-    writer = generate.Writer(made, Decoding(5000, temperature=1.0, stop=()), 0)
+    writer = Writer(made, Decoding(5000, temperature=1.0, stop=()), 0)
     drawn = [writer.choose(logits) for _ in range(3000)]
     shares = np.bincount(drawn, minlength=3) / 3000
     np.testing.assert_allclose(shares, [0.5, 0.2, 0.3], atol=0.03)
@@ -130,24 +131,66 @@ def test_generation_stops_between_tokens_when_it_is_asked_to():
 
 def test_drawing_keeps_to_the_likeliest_tokens_that_together_have_top_p():
     logits = torch.tensor([0.5, 0.25, 0.15, 0.1]).log()
-    writer = generate.Writer(subject(), Decoding(5000, temperature=1.0, top_p=0.7), 0)
+    writer = Writer(subject(), Decoding(5000, temperature=1.0, top_p=0.7), 0)
     drawn = [writer.choose(logits) for _ in range(2000)]
     assert set(drawn) == {0, 1}
     assert drawn.count(0) / len(drawn) == pytest.approx(2 / 3, abs=0.05)
 
 
 def test_a_top_p_of_next_to_nothing_is_greedy():
-    writer = generate.Writer(subject(), Decoding(50, temperature=2.0, top_p=1e-9), 0)
+    writer = Writer(subject(), Decoding(50, temperature=2.0, top_p=1e-9), 0)
     assert {writer.choose(torch.tensor([0.1, 0.3, 0.2])) for _ in range(50)} == {1}
 
 
-def test_a_stream_tells_each_token_of_every_prompt_and_how_likely_it_was():
-    made, decoding = subject(), Decoding(6, logprobs=2)
-    told: list[list[int]] = [[] for _ in LENGTHS]
-    for writers in generate.stream(made, prompts(), decoding, CPU, StopFlag()):
-        for writer in writers:
-            told[writer.row].append(writer.ids[-1])
-            scores = writer.scores[-1]
-            assert scores.likeliest[0] == (writer.ids[-1], pytest.approx(scores.logprob))
-    alone = [without_cache(made, prompt, 6) for prompt in prompts()]
-    assert told == alone
+def writing(family: str = "llama") -> Subject:
+    made: Any = subject(family)
+    made.model.set_attn_implementation(OWN_ATTENTION)
+    return made
+
+
+def test_each_token_of_a_batch_is_told_with_how_likely_it_was():
+    made = writing()
+    writers = [Writer(made, Decoding(6, logprobs=2), row) for row in range(len(LENGTHS))]
+    batch = Batch(made)
+    batch.join(prompts(), writers)
+    wrote = [*writers]
+    while batch.writers:
+        wrote += batch.step()
+    assert [wrote.count(writer) for writer in writers] == [len(writer.ids) for writer in writers]
+    assert [writer.ids for writer in writers] == [without_cache(made, prompt, 6) for prompt in prompts()]
+    for writer in writers:
+        for token, scores in zip(writer.ids, writer.scores, strict=True):
+            assert scores.likeliest[0] == (token, pytest.approx(scores.logprob))
+
+
+@pytest.mark.parametrize("family", runs.FAMILIES)
+def test_who_joins_a_batch_and_who_leaves_it_changes_no_other_answer(family):
+    """One after the other, longer and shorter than those that are there; some end, some are taken out."""
+    made = writing(family)
+    lengths = (4, 12, 6, 3, 9)
+    writers = [Writer(made, Decoding(length), row) for row, length in enumerate(lengths)]
+    batch, waiting = Batch(made), list(zip(prompts(), writers, strict=True))
+    while batch.writers or waiting:
+        if waiting:
+            prompt, writer = waiting.pop(0)
+            batch.join([prompt], [writer])
+        if batch.writers:
+            batch.step()
+        batch.keep(lambda writer: not (writer is writers[1] and len(writer.ids) >= 5))
+    alone = [without_cache(made, prompt, length) for prompt, length in zip(prompts(), lengths, strict=True)]
+    assert [writer.ids for writer in writers] == [alone[0], alone[1][: len(writers[1].ids)], *alone[2:]]
+    assert len(writers[1].ids) >= 5 or made.tokenizer.eos_token_id in writers[1].ids
+
+
+def test_what_nobody_sees_any_more_is_not_kept():
+    made = writing()
+    longest, shortest = prompts()[4], prompts()[2]
+    ending, staying = (Writer(made, Decoding(length), row) for row, length in enumerate((2, 8)))
+    batch = Batch(made)
+    batch.join([longest, shortest], [ending, staying])
+    batch.step()
+    assert batch.writers == [staying]
+    assert batch._cache.layers[0].keys.shape[-2] == len(shortest) + 1
+    while batch.writers:
+        batch.step()
+    assert staying.ids == without_cache(made, shortest, 8)

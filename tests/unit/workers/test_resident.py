@@ -14,18 +14,29 @@ from workers.resident import Resident, ResidentDied
 
 LONGEST = 1 << 16
 SPEAKER = """
-import json, sys, time
+import json, os, sys, time
+held = []
 for line in sys.stdin:
     asked = json.loads(line)
     if asked["ask"] == "stop":
         continue
+    if asked.get("held"):
+        held.append(asked)
+        continue
     for told in asked["says"]:
         if isinstance(told, float):
             time.sleep(told)
+        elif told == "die":
+            os._exit(3)
+        elif told == "go on":
+            for one in held:
+                for part in one["says"]:
+                    print(json.dumps({"id": one["id"], **part}), flush=True)
         else:
             print(json.dumps({"id": asked["id"] + asked.get("off", 0), **told}), flush=True)
 """
-"""Says what the question tells it to: parts of its answer, and seconds of silence between them."""
+"""Says what the question tells it to: parts of its answer, and seconds of silence between them; to a question that it has
+held back only when another tells it to go on."""
 END = {"end": True}
 LONG = {"part": "secret" * LONGEST}
 
@@ -40,6 +51,10 @@ async def answer(engine: Resident, *says: Any, **asked: Any) -> list[dict[str, A
 
 def told(answers: list[dict[str, Any]]) -> list[Any]:
     return [line.get("part") for line in answers]
+
+
+def lives(pid: int | None) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 @pytest.fixture
@@ -63,7 +78,7 @@ def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[
 
 def test_after_an_answer_that_is_too_long_the_next_one_is_the_next_askers(ask):
     async def conversation(engine: Resident) -> None:
-        with pytest.raises(ValueError, match="limit"):
+        with pytest.raises(ResidentDied, match="limit"):
             await answer(engine, LONG, END)
         assert told(await answer(engine, said("mine"), END)) == ["mine", None]
 
@@ -99,6 +114,77 @@ def test_an_asker_that_is_cancelled_while_it_waits_leaves_nothing_behind(ask):
         before = engine.pid
         assert told(await answer(engine, said("mine"), END)) == ["mine", None]
         assert engine.pid == before
+
+    ask(conversation)
+
+
+def test_questions_are_answered_side_by_side(ask):
+    async def conversation(engine: Resident) -> None:
+        first = asyncio.create_task(answer(engine, said("early"), END, held=True))
+        await asyncio.sleep(0)
+        assert told(await answer(engine, said("late"), "go on", END)) == ["late", None]
+        assert told(await first) == ["early", None]
+
+    ask(conversation)
+
+
+def test_a_process_that_met_a_bug_ends_with_its_last_answer(ask):
+    async def conversation(engine: Resident) -> None:
+        await answer(engine, END)
+        before = engine.pid
+        first = asyncio.create_task(answer(engine, said("early"), END, held=True))
+        await asyncio.sleep(0)
+        failing = engine.ask({"ask": "preview", "says": [{"failed": {"class": "bug"}}, 0.5, "go on"]})
+        assert b"bug" in await anext(failing)
+        assert lives(before)
+        await answer(engine, END)
+        assert engine.pid != before
+        assert told(await first) == ["early", None]
+        assert not lives(before)
+
+    ask(conversation)
+
+
+def test_who_leaves_a_question_that_waits_ends_nobody_elses_answer(ask):
+    async def conversation(engine: Resident) -> None:
+        await answer(engine, END)
+        before = engine.pid
+        first = asyncio.create_task(answer(engine, 2.5, said("early"), END))  # longer than an answer may take to end
+        await asyncio.sleep(0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(answer(engine, said("nobody's"), END), 0.1)
+        assert told(await first) == ["early", None]
+        assert engine.pid == before
+
+    ask(conversation)
+
+
+def test_one_that_is_over_and_over_asked_what_it_dies_of_takes_nobody_with_it(ask):
+    async def conversation(engine: Resident) -> None:
+        deadly = asyncio.create_task(answer(engine, 0.3, "die"))
+        await asyncio.sleep(0)
+        other = asyncio.create_task(answer(engine, said("mine"), END))
+        with pytest.raises(ResidentDied):
+            await deadly
+        assert told(await other) == ["mine", None]
+
+    ask(conversation)
+
+
+def test_who_has_heard_nothing_from_a_process_that_dies_asks_its_successor(ask):
+    async def conversation(engine: Resident) -> None:
+        await answer(engine, END)
+        begun = engine.ask({"ask": "preview", "says": [said("a part")], "held": True})
+        waiting = asyncio.create_task(anext(begun))
+        await asyncio.sleep(0.1)
+        with pytest.raises(ResidentDied):
+            await answer(engine, said("some of it"), "die")
+        for _ in range(1000):
+            await asyncio.sleep(0.01)
+            if engine.is_asked:  # by whom it was asked before
+                break
+        await answer(engine, "go on", END)
+        assert b"a part" in await waiting
 
     ask(conversation)
 

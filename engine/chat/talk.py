@@ -1,0 +1,121 @@
+"""A talk: a question to a model, which are conversations or texts to go on with, and its answers as they grow."""
+
+from typing import Any
+
+from engine.chat.spoken import Spoken
+from engine.data.chat import ensure_chat_template, prompt_tokens
+from engine.data.pieces import Detokenizer
+from engine.errors import SpecError
+from engine.model.forward import decoder_of
+from engine.model.load import Subject
+from engine.stop import StopFlag
+from engine.writer import Decoding, Writer
+
+Part = dict[str, Any]
+
+
+class Talk:
+    """Answers to `messages`, or to each of `prompts`, `n` of each; `stop` ends them early.
+
+    Raises:
+        SpecError: the chat template does not render the messages; a prompt is empty, has a token that the model does not
+            know, or leaves no room for an answer.
+    """
+
+    def __init__(self, number: int, subject: Subject, asked: dict[str, Any], stop: StopFlag) -> None:
+        self.number = number
+        self.stop = stop
+        self._subject = subject
+        prompts = _prompts(subject, asked)
+        self._prompt_tokens = sum(map(len, prompts))
+        self.rows = [prompt for prompt in prompts for _ in range(asked["n"])]
+        decoding = _decoding(asked, _room(subject, max(map(len, prompts)), asked["max_tokens"]))
+        self.writers = [Writer(subject, decoding, row) for row in range(len(self.rows))]
+        self._spoken = [
+            Spoken(Detokenizer(subject.tokenizer, skip_special_tokens=True), decoding.stop) for _ in self.rows
+        ]
+
+    @property
+    def ended(self) -> bool:
+        return all(writer.ended for writer in self.writers)
+
+    def opening(self) -> Part:
+        """What comes before all answers: the size of the prompts."""
+        return {"prompt_tokens": self._prompt_tokens}
+
+    def part(self, writer: Writer) -> Part:
+        """What the newest token adds to an answer."""
+        spoken, token = self._spoken[writer.row], writer.ids[-1]
+        text = "" if token in writer.ends else spoken.add(token)
+        if writer.ended:
+            text += spoken.rest()
+        part: Part = {"index": writer.row, "text": text, "finish_reason": None}
+        if writer.ended:
+            part["finish_reason"] = "stop" if writer.finished else "length"
+        if writer.scores:
+            logprob, likeliest = writer.scores[-1]
+            pairs = [(token, logprob), *likeliest]
+            told = [{"token": str(self._subject.tokenizer.decode([one])), "logprob": score} for one, score in pairs]
+            part["logprobs"] = told[0] | {"top": told[1:]}
+        return part
+
+    def closing(self) -> Part:
+        """What comes after all answers: their size."""
+        return {"completion_tokens": sum(len(writer.ids) for writer in self.writers)}
+
+
+def rows_of(asked: dict[str, Any]) -> int:
+    """How many answers a question asks for."""
+    return len(asked.get("prompts", [""])) * asked["n"]
+
+
+def _prompts(subject: Subject, asked: dict[str, Any]) -> list[list[int]]:
+    if asked["ask"] == "chat":
+        ensure_chat_template(subject.tokenizer)
+        return [prompt_tokens(asked["messages"], 1, subject.tokenizer)]
+    return [_tokens(subject, prompt) for prompt in asked["prompts"]]
+
+
+def _tokens(subject: Subject, prompt: str | list[int]) -> list[int]:
+    """A text begins with the begin token, as in training; a text of nothing is that alone."""
+    tokenizer: Any = subject.tokenizer
+    if isinstance(prompt, str):
+        begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+        ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        prompt = ids if begin is None else [begin, *ids]
+    size = decoder_of(subject.model).get_input_embeddings().weight.shape[0]
+    if not prompt:
+        raise SpecError("invalid_prompt", "a prompt is empty", "Change the prompt.")
+    for place, token in enumerate(prompt, start=1):
+        if not 0 <= token < size:
+            message = f"token {place} of a prompt is {token}, and the model's tokens are 0 to {size - 1}"
+            raise SpecError("invalid_prompt", message, "Change the prompt.")
+    return prompt
+
+
+def _room(subject: Subject, prompt: int, wanted: int | None) -> int:
+    """How many tokens an answer may have.
+
+    Raises:
+        SpecError: the prompt leaves none.
+    """
+    positions = getattr(decoder_of(subject.model).config, "max_position_embeddings", None) or prompt + (wanted or 1024)
+    room = positions - prompt
+    if room < 1:
+        raise SpecError(
+            "context_length_exceeded",
+            f"the prompt has {prompt} tokens, and the model has {positions} positions for prompt and answer",
+            "Shorten the prompt.",
+        )
+    return room if wanted is None else min(room, wanted)
+
+
+def _decoding(asked: dict[str, Any], room: int) -> Decoding:
+    return Decoding(
+        max_new_tokens=room,
+        temperature=asked["temperature"],
+        stop=tuple(asked["stop"]),
+        seed=(asked["seed"],),
+        top_p=asked["top_p"],
+        logprobs=asked["logprobs"],
+    )

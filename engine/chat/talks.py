@@ -1,0 +1,151 @@
+"""Talks that go on at the same time: those with the same weights take each step together."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.chat.talk import Talk, rows_of
+from engine.chat.weights import MOST_BASES, Weights
+from engine.generate import Batch
+from engine.model.forward import decoder_of
+from engine.model.load import Subject
+from engine.precision import Machine
+from engine.rundir import RunDirectory
+from engine.stop import StopFlag
+from engine.writer import Writer
+
+_MOST_ROWS = 64
+_MOST_TOKENS = 1 << 16
+"""Answers at once over all, and of all of them keys and values, each as long as the longest of its batch."""
+_CHARACTERS_A_TOKEN = 3
+"""About; a prompt is read only when it has room."""
+_LENGTH_MATTERS = {"dynamic", "longrope"}
+"""Rotary embeddings that are others for a longer text: of a batch they would follow the longest."""
+
+
+class Said(NamedTuple):
+    """To the question of that number: a part of its answer, or None at the end, or why there is no more of it."""
+
+    number: int
+    told: dict[str, Any] | Exception | None
+
+
+class _Group:
+    """Those that ask the same weights."""
+
+    def __init__(self, base: str, subject: Subject, machine: Machine) -> None:
+        self.base = base
+        self.subject = subject
+        self.batch = Batch(subject)
+        self.talks: list[Talk] = []
+        self._machine = machine
+
+    def join(self, talk: Talk) -> Iterator[Said]:
+        """The talk is read, and its answers begin."""
+        others = self.talks
+        try:
+            with self._machine.autocast():
+                self.batch.join(talk.rows, talk.writers)
+        except Exception:
+            self._keep(others)
+            raise
+        self.talks = [*others, talk]
+        yield from self._tell(talk.writers)
+
+    def step(self) -> Iterator[Said]:
+        """A token of every answer, but of those that are to stop."""
+        stopped = [talk for talk in self.talks if talk.stop.requested]
+        self._keep([talk for talk in self.talks if talk not in stopped])
+        yield from (Said(talk.number, None) for talk in stopped)
+        if self.talks:
+            with self._machine.autocast():
+                wrote = self.batch.step()
+            yield from self._tell(wrote)
+
+    def _tell(self, wrote: list[Writer]) -> Iterator[Said]:
+        """What these have written last, and the ends of talks that have come to one, or that cannot be told."""
+        for talk in self.talks:
+            said: list[dict[str, Any] | Exception | None] = []
+            try:
+                said += [talk.part(writer) for writer in wrote if writer in talk.writers]
+                said += [talk.closing(), None] if talk.ended else []
+            except Exception as error:  # noqa: BLE001 - told to who asked; the others go on
+                said.append(error)
+            if said and not isinstance(said[-1], dict):
+                self._keep([other for other in self.talks if other is not talk])
+            yield from (Said(talk.number, told) for told in said)
+
+    def _keep(self, talks: list[Talk]) -> None:
+        self.talks = talks
+        staying = {writer for talk in talks for writer in talk.writers}
+        self.batch.keep(staying.__contains__)
+
+
+class Talks:
+    """Takes questions one by one, and steps. A talk that fails ends alone, a step that fails ends those that took it."""
+
+    def __init__(self, weights: Callable[[], Weights]) -> None:
+        """`weights` are made when they are first asked."""
+        self._weights = weights
+        self._groups: dict[tuple[int, int], _Group] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._groups)
+
+    def has_room(self, asked: dict[str, Any]) -> bool:
+        """Whether the question can be taken before others have come to their end."""
+        if not self._groups:
+            return True
+        groups = self._groups.values()
+        rows = sum(len(group.batch.writers) for group in groups) + rows_of(asked)
+        width = max(*(group.batch.width for group in groups), _about(asked))
+        bases = {group.base for group in groups} | {self._weights().base_of(*_place(asked))}
+        return rows <= _MOST_ROWS and rows * width <= _MOST_TOKENS and len(bases) <= MOST_BASES
+
+    def begin(self, number: int, asked: dict[str, Any], stop: StopFlag) -> Iterator[Said]:
+        """Read the prompts, and write the first token of every answer.
+
+        Raises:
+            SpecError: there can be no answer (Talk).
+        """
+        weights, (run, digests) = self._weights(), _place(asked)
+        subject = weights.of(run, digests, in_use={group.base for group in self._groups.values()})
+        talk = Talk(number, subject, asked, stop)
+        yield Said(number, talk.opening())
+        key = id(subject.model), number if _is_by_itself(subject) else 0
+        group = self._groups.get(key)
+        if group is None:
+            group = _Group(weights.base_of(run, digests), subject, weights.machine)
+        yield from group.join(talk)
+        if group.talks:
+            self._groups[key] = group
+
+    def step(self) -> Iterator[Said]:
+        """A token of every answer."""
+        for key, group in list(self._groups.items()):
+            try:
+                yield from group.step()
+            except Exception as error:  # noqa: BLE001 - told to those who asked; the others go on
+                yield from (Said(talk.number, error) for talk in group.talks)
+                group.talks = []
+            if not group.talks:
+                del self._groups[key]
+
+
+def _place(asked: dict[str, Any]) -> tuple[RunDirectory, dict[str, str]]:
+    return RunDirectory(Path(asked["run_dir"])), asked["digests"]
+
+
+def _about(asked: dict[str, Any]) -> int:
+    """How many tokens its longest prompt has, about."""
+    if asked["ask"] == "chat":
+        return sum(len(message["content"]) for message in asked["messages"]) // _CHARACTERS_A_TOKEN
+    sizes = (len(one) // (_CHARACTERS_A_TOKEN if isinstance(one, str) else 1) for one in asked["prompts"])
+    return max(sizes)
+
+
+def _is_by_itself(subject: Subject) -> bool:
+    """Whether what it answers to one question would depend on the others of a batch."""
+    told = getattr(decoder_of(subject.model).config, "rope_parameters", None) or {}
+    kinds = [told, *(each for each in told.values() if isinstance(each, dict))]
+    return any(each.get("rope_type") in _LENGTH_MATTERS for each in kinds)

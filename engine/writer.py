@@ -1,0 +1,109 @@
+"""A writer: how an answer is written token by token, and what has been written of it."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.model.forward import decoder_of
+from engine.model.load import Subject
+
+
+class Decoding(NamedTuple):
+    """How answers are written: greedily at temperature 0, else drawn with a stream of `seed` for every prompt.
+
+    An answer ends with the model's end token, before one of the `stop` strings, or after `max_new_tokens`. Drawn are
+    the likeliest tokens that together have `top_p` (Holtzman et al. 2020, arXiv:1904.09751). `logprobs` asks for those
+    of each token, as the model has them, and of so many of the likeliest beside it.
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    stop: tuple[str, ...] = ()
+    seed: tuple[int, ...] = (0,)
+    top_p: float = 1.0
+    logprobs: int | None = None
+
+
+class Scores(NamedTuple):
+    """Of a token that was written: its log-probability, and the likeliest tokens with theirs."""
+
+    logprob: float
+    likeliest: list[tuple[int, float]]
+
+
+class Answer(NamedTuple):
+    """What was written, without what ended it; `finished`: it did not run into max_new_tokens."""
+
+    text: str
+    tokens: int
+    finished: bool
+
+
+class Writer:
+    """One answer as it grows."""
+
+    def __init__(self, subject: Subject, decoding: Decoding, row: int) -> None:
+        self.row = row
+        self.tokenizer = subject.tokenizer
+        self.decoding = decoding
+        self.ends = end_tokens(subject)
+        self.rng = np.random.default_rng((*decoding.seed, row))
+        self.ids: list[int] = []
+        self.scores: list[Scores] = []
+        self.finished = False
+        # A stop string ends with the newest token, so no more than its own bytes' worth of tokens need be read.
+        self.tail = max((len(text.encode()) for text in decoding.stop), default=0) + 1
+
+    def choose(self, logits_V: Tensor) -> int:
+        """The next token: the likeliest, or one drawn by inverting the distribution function."""
+        if self.decoding.temperature == 0:
+            token = int(logits_V.argmax())
+        else:
+            shares_V = self._nucleus((logits_V.double() / self.decoding.temperature).softmax(-1)).cumsum(-1)
+            drawn = float(self.rng.random()) * float(shares_V[-1])
+            token = int(torch.searchsorted(shares_V, drawn, right=True).clamp_max(len(shares_V) - 1))
+        self.ids.append(token)
+        if self.decoding.logprobs is not None:
+            self.scores.append(_scores(logits_V, token, self.decoding.logprobs))
+        self.finished = token in self.ends or self._stops(self._text(self.ids[-self.tail :]))
+        return token
+
+    def _nucleus(self, shares_V: Tensor) -> Tensor:
+        """Nothing left of the tokens that are not among the likeliest, of which one at least stays."""
+        if self.decoding.top_p >= 1:
+            return shares_V
+        ranked_V, order_V = shares_V.sort(descending=True)
+        kept_V = ranked_V.cumsum(-1) - ranked_V < self.decoding.top_p
+        kept_V[0] = True
+        return torch.zeros_like(shares_V).scatter(0, order_V[kept_V], ranked_V[kept_V])
+
+    @property
+    def ended(self) -> bool:
+        return self.finished or len(self.ids) == self.decoding.max_new_tokens
+
+    def _stops(self, text: str) -> bool:
+        return any(stop in text for stop in self.decoding.stop)
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    def answer(self) -> Answer:
+        text = self._text(self.ids)
+        for stop in self.decoding.stop:
+            text = text.partition(stop)[0]
+        return Answer(text, len(self.ids), self.finished)
+
+
+def _scores(logits_V: Tensor, token: int, count: int) -> Scores:
+    logprobs_V = logits_V.log_softmax(-1)
+    values, tokens = logprobs_V.topk(min(count, len(logprobs_V)))
+    return Scores(float(logprobs_V[token]), list(zip(tokens.tolist(), values.tolist(), strict=True)))
+
+
+def end_tokens(subject: Subject) -> frozenset[int]:
+    """Tokens that end an answer: the tokenizer's end of text, and those of the model's generation config."""
+    named = decoder_of(subject.model).generation_config.eos_token_id
+    listed = named if isinstance(named, list) else [named]
+    return frozenset(token for token in (subject.tokenizer.eos_token_id, *listed) if isinstance(token, int))

@@ -1,0 +1,173 @@
+"""Several questions at once: each gets the answer that it would get alone, and none waits for another's end."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.chat import talks as under_test
+from engine.chat.talks import Said, Talks
+from engine.chat.weights import Weights
+from engine.generate import Batch
+from engine.precision import Machine
+from engine.stop import StopFlag
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("talks")
+    for name, width in (("one", 32), ("two", 64), ("three", 48)):
+        runs.save_base(folder / name / "model", width=width)
+    return {name: folder / name for name in ("one", "two", "three")}
+
+
+@pytest.fixture
+def talks() -> Talks:
+    weights = Weights(Machine.choose("cpu", "fp32"))
+    return Talks(lambda: weights)
+
+
+def asked(place: Path, prompt: str = "the cat", **more: Any) -> dict[str, Any]:
+    return {
+        "ask": "complete",
+        "prompts": [prompt],
+        "n": 1,
+        "max_tokens": 8,
+        "temperature": 0,
+        "stop": [],
+        "seed": 0,
+        "top_p": 1.0,
+        "logprobs": None,
+        "run_dir": str(place),
+        "digests": {"model": place.name},
+    } | more
+
+
+def texts(said: list[Said]) -> dict[int, str]:
+    """What each question has been told."""
+    found: dict[int, str] = {}
+    for number, told in said:
+        if isinstance(told, dict) and "text" in told:
+            found[number] = found.get(number, "") + told["text"]
+    return found
+
+
+def steps(talks: Talks) -> Iterator[list[Said]]:
+    while talks:
+        yield list(talks.step())
+
+
+def alone(place: Path, prompt: str, **more: Any) -> str:
+    weights = Weights(Machine.choose("cpu", "fp32"))
+    only = Talks(lambda: weights)
+    said = list(only.begin(1, asked(place, prompt, **more), StopFlag()))
+    return texts([*said, *(one for step in steps(only) for one in step)])[1]
+
+
+def test_questions_to_the_same_weights_take_each_step_together(talks: Talks, places, monkeypatch):
+    told, taken = [], []
+    monkeypatch.setattr(Batch, "step", lambda batch, step=Batch.step: (taken.append(batch), step(batch))[1])
+    told += talks.begin(1, asked(places["one"], "the cat", max_tokens=12), StopFlag())
+    told += talks.step()
+    told += talks.begin(2, asked(places["one"], "what is plus?"), StopFlag())
+    for step in steps(talks):
+        told += step
+    assert len(taken) == 11  # of twelve tokens the first is written when the prompt is read
+    assert texts(told) == {
+        1: alone(places["one"], "the cat", max_tokens=12),
+        2: alone(places["one"], "what is plus?"),
+    }
+    ends = [number for number, what in told if what is None]
+    assert sorted(ends) == [1, 2]
+
+
+def test_a_question_to_other_weights_goes_on_beside_a_long_one(talks: Talks, places):
+    list(talks.begin(1, asked(places["one"], max_tokens=100), StopFlag()))
+    told = list(talks.begin(2, asked(places["two"], max_tokens=3), StopFlag()))
+    for _ in range(3):
+        told += talks.step()
+    assert Said(2, None) in told
+    assert Said(1, None) not in told
+
+
+def test_one_that_is_to_stop_leaves_and_the_other_goes_on(talks: Talks, places):
+    stop = StopFlag()
+    told = list(talks.begin(1, asked(places["one"], max_tokens=100), stop))
+    told += talks.begin(2, asked(places["one"], "what is plus?"), StopFlag())
+    stop.requested = True
+    for step in steps(talks):
+        told += step
+    assert [said for said in told if said.number == 1][-1] == Said(1, None)
+    assert texts(told)[2] == alone(places["one"], "what is plus?")
+
+
+def test_one_that_is_to_stop_while_others_are_told_has_an_end(talks: Talks, places):
+    """Its flag is set by another thread, in the middle of a step."""
+    stops = [StopFlag(), StopFlag()]
+    for number, stop in enumerate(stops):
+        list(talks.begin(number, asked(places["one"], max_tokens=100), stop))
+    stops[1].requested = True
+    told = []
+    for said in talks.step():
+        told.append(said)
+        stops[0].requested = True
+    told += [said for step in steps(talks) for said in step]
+    assert sorted(number for number, what in told if what is None) == [0, 1]
+
+
+def test_a_step_that_fails_ends_those_that_took_it_and_no_others(talks: Talks, places, monkeypatch):
+    list(talks.begin(1, asked(places["one"]), StopFlag()))
+    list(talks.begin(2, asked(places["two"], "what is plus?"), StopFlag()))
+    broken = next(iter(talks._groups.values())).batch
+    monkeypatch.setattr(broken, "step", lambda: (_ for _ in ()).throw(MemoryError("no room")))
+    told = [said for step in steps(talks) for said in step]
+    assert isinstance(next(what for number, what in told if number == 1), MemoryError)
+    assert Said(2, None) in told
+
+
+def test_one_that_fails_as_it_begins_leaves_the_others_alone(talks: Talks, places, monkeypatch):
+    told = list(talks.begin(1, asked(places["one"], max_tokens=12), StopFlag()))
+    monkeypatch.setattr(under_test.Talk, "part", lambda *_: 1 / 0)
+    *_, last = talks.begin(2, asked(places["one"], "what is plus?"), StopFlag())
+    assert (last.number, type(last.told)) == (2, ZeroDivisionError)
+    monkeypatch.undo()
+    told += [said for step in steps(talks) for said in step]
+    assert texts(told) == {1: alone(places["one"], "the cat", max_tokens=12)}
+
+
+def test_where_the_length_of_others_would_change_an_answer_each_is_by_itself(talks: Talks, places, monkeypatch):
+    monkeypatch.setattr(under_test, "_LENGTH_MATTERS", {"default"})
+    for number in (1, 2):
+        list(talks.begin(number, asked(places["one"]), StopFlag()))
+    assert [len(group.talks) for group in talks._groups.values()] == [1, 1]
+
+
+def test_a_question_waits_for_room_of_tokens(talks: Talks, places, monkeypatch):
+    monkeypatch.setattr(under_test, "_MOST_TOKENS", 100)
+    list(talks.begin(1, asked(places["one"], n=4), StopFlag()))
+    assert talks.has_room(asked(places["one"], "a" * 54))
+    assert not talks.has_room(asked(places["one"], "a" * 66))
+
+
+def test_a_question_waits_for_room_of_rows_and_of_bases(talks: Talks, places, monkeypatch):
+    monkeypatch.setattr(under_test, "_MOST_ROWS", 3)
+    assert talks.has_room(asked(places["one"], n=5))  # nobody is there to wait for
+    list(talks.begin(1, asked(places["one"], n=2), StopFlag()))
+    assert talks.has_room(asked(places["two"]))
+    assert not talks.has_room(asked(places["one"], n=2))
+    list(talks.begin(2, asked(places["two"]), StopFlag()))
+    assert not talks.has_room(asked(places["three"]))
+    for _ in steps(talks):
+        pass
+    assert talks.has_room(asked(places["three"], n=5))
+
+
+def test_a_base_that_answers_makes_no_room_for_another(places):
+    weights = Weights(Machine.choose("cpu", "fp32"))
+    talks = Talks(lambda: weights)
+    list(talks.begin(1, asked(places["one"], max_tokens=100), StopFlag()))
+    for name in ("two", "three"):
+        list(talks.begin(2, asked(places[name], max_tokens=1), StopFlag()))
+    assert {key.split()[0] for key in weights._bases} == {"one", "three"}
