@@ -30,7 +30,7 @@ Spec = dict[str, Any]
 
 def bases(files: dict[str, str]) -> list[Spec]:
     """What the others are tuned from: a small and a medium model."""
-    return [pretrained(files, shape, 256, 8, 60) | {"suffix": f"base-{shape}"} for shape in ("small", "medium")]
+    return [pretrained(files, shape, 256, 8, 40) | {"suffix": f"base-{shape}"} for shape in ("small", "medium")]
 
 
 def pretrained(files: dict[str, str], shape: str, length: int, rows: int, steps: int, **changes: Any) -> Spec:
@@ -65,7 +65,7 @@ def hyper(length: int, rows: int, steps: int, **changes: Any) -> Spec:
 
 def specs(files: dict[str, str]) -> list[Spec]:
     """Enough of each kind to learn from and to plan, in an order that is always the same."""
-    steps = cycle([40, 120, 70, 200])
+    steps = cycle([20, 60, 35, 100])
     lengths = cycle([(256, 8), (128, 16), (512, 4), (64, 8)])
     extras: cycle[Spec] = cycle(
         [{}, {"gradient_accumulation_steps": 2}, {"packing": False}, {"activation_checkpointing": "full"}]
@@ -83,7 +83,7 @@ def specs(files: dict[str, str]) -> list[Spec]:
     ]
     more = [
         tuned(files, "pretrain", "small", "lora", 256, 8, next(steps)),
-        tuned(files, "pretrain", "medium", "full", 128, 8, 50),
+        tuned(files, "pretrain", "medium", "full", 128, 8, 30),
     ]
     chosen = [*fresh, *answers, *pairs, *more]
     random.Random(_SEED).shuffle(chosen)

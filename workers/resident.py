@@ -167,17 +167,23 @@ class _Engine:
 
         A process that does not end it in time is ended with it, unless it may be busy with what was asked before.
         """
-        del self._lines[number]
-        if not self.lives:
-            return
-        ended = self._left[number] = asyncio.Event()
-        await self._write({"ask": "stop", "id": number})
-        with suppress(TimeoutError):
-            await asyncio.wait_for(ended.wait(), _LONGEST_SILENCE_S)
-        if not ended.is_set() and all(other > number for other in self._lines):
-            _LOG.warning("engine %d does not end its answer, and is ended", self.process.pid)
-            await self.end()
-        await self._end_if_done()
+        if self.lives and not self._has_all(number):
+            ended = self._left[number] = asyncio.Event()
+            del self._lines[number]
+            await self._write({"ask": "stop", "id": number})
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), _LONGEST_SILENCE_S)
+            if not ended.is_set() and all(other > number for other in self._lines):
+                _LOG.warning("engine %d does not end its answer, and is ended", self.process.pid)
+                await self.end()
+            await self._end_if_done()
+        else:
+            await self.forget(number)
+
+    def _has_all(self, number: int) -> bool:
+        """Whether the answer's end is among what has come of it and was not read."""
+        lines = self._lines[number]
+        return any(not _is_part(lines.get_nowait()) for _ in range(lines.qsize()))
 
     async def forget(self, number: int) -> None:
         """The answer is at its end."""

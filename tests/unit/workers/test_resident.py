@@ -106,6 +106,20 @@ def test_an_answer_that_is_left_and_does_not_end_is_ended_with_its_process(ask):
     ask(conversation)
 
 
+def test_who_leaves_an_answer_that_has_come_to_its_end_waits_for_nothing_more(ask):
+    async def conversation(engine: Resident) -> None:
+        lines = engine.ask({"ask": "preview", "says": [said("theirs"), said("theirs"), END]})
+        await anext(lines)
+        assert told(await answer(engine, said("mine"), END)) == ["mine", None]  # all of theirs was there before it
+        before = engine.pid
+        async with asyncio.timeout(1):
+            await lines.aclose()  # type: ignore[attr-defined] - it is a generator
+        assert told(await answer(engine, said("mine"), END)) == ["mine", None]
+        assert engine.pid == before
+
+    ask(conversation)
+
+
 def test_an_asker_that_is_cancelled_while_it_waits_leaves_nothing_behind(ask):
     async def conversation(engine: Resident) -> None:
         await answer(engine, END)
