@@ -12,6 +12,7 @@ from cli.client import Client
 from cli.completion import ADAPTER, MODEL
 from cli.gguf import gguf_command
 from cli.imports import import_model
+from cli.merge import merge_command, merged_into
 from cli.output import (
     Column,
     format_options,
@@ -150,5 +151,9 @@ def _group(noun: str, about: str) -> click.Group:
 
 models = _group("model", "Models: what pretrain jobs and full tuning made, and what was imported.")
 models.add_command(import_model)
-models.add_command(gguf_command(lambda client, name, folder: pull_artifact(client, "model", name, folder)))
+models.add_command(gguf_command(lambda client, name, folder: pull_artifact(client, "model", name, folder / "model")))
 adapters = _group("adapter", "Adapters: what LoRA jobs made.")
+adapters.add_command(merge_command(pull_artifact))
+adapters.add_command(
+    gguf_command(lambda client, name, folder: merged_into(client, pull_artifact, name, folder / "model"))
+)

@@ -33,6 +33,9 @@ Message = dict[str, str]
 @click.option("--temperature", type=float, help="0 takes the likeliest token each time; 1 if not given.")
 @click.option("--max-tokens", type=int, help="Tokens of an answer; as many as there is room for if not given.")
 @click.option("--seed", type=int, help="The same seed draws the same answer.")
+@click.option(
+    "--num-beams", type=int, help="Search for the likeliest answer with so many at a time, instead of drawing."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the API's JSON, once an answer is whole.")
 @click.option("--jsonl", is_flag=True, help="Print the API's stream, one JSON object a line.")
 def chat(

@@ -1,4 +1,4 @@
-"""`trainyard models gguf`: a model as one GGUF file."""
+"""`trainyard models gguf` and `trainyard adapters gguf`: a model as one GGUF file."""
 
 import json
 import subprocess
@@ -16,12 +16,13 @@ from cli.errors import CommandError, Exit
 from cli.output import print_json, say, size
 
 Pull = Callable[[Client, str, Path], Any]
+"""Brings a model into the folder `model` of a folder."""
 _ENGINE = "engine.gguf"
 """Run as a process of its own: numpy stays out of this one."""
 
 
 def gguf_command(pull: Pull) -> click.Command:
-    """The command, which brings a model here by `pull` first."""
+    """The command, which brings a model here by `pull` first, or makes it here of an adapter."""
 
     @click.command("gguf")
     @click.argument("reference")
@@ -31,14 +32,14 @@ def gguf_command(pull: Pull) -> click.Command:
     @click.option("--type", "kind", type=click.Choice(["f32", "f16", "q8_0"]), default="f16", show_default=True)
     @click.option("--json", "as_json", is_flag=True, help="Print what was written.")
     def gguf(reference: str, output: Path, kind: str, as_json: bool) -> None:
-        """Write a model with its tokenizer as GGUF, here; an adapter is merged first (tuning.merge)."""
+        """Write a model with its tokenizer as GGUF, here; an adapter is merged into its model first."""
         if find_spec("gguf") is None:
             raise CommandError("The package gguf is not installed here.", Exit.USAGE, "pip install 'trainyard[train]'")
         if not output.absolute().parent.is_dir():
             raise CommandError(f"There is no folder {output.absolute().parent}.", Exit.USAGE)
         with tempfile.TemporaryDirectory(prefix=".pulled-", dir=output.absolute().parent) as folder:
             pull(Client(), reference, Path(folder))
-            told = _written(Path(folder), output, kind)
+            told = _written(Path(folder) / "model", output, kind)
         if as_json:
             print_json(told)
             return

@@ -35,10 +35,10 @@ def prove_in_peft(session: Session, adapter: Path) -> float:
         EngineError: a tensor or the logits differ.
     """
     machine = session.machine
-    ids_T = _fixed_batch(session.subject.model.get_input_embeddings().weight.shape[0]).to(machine.device)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    ids_T = fixed_batch(session.subject.model.get_input_embeddings().weight.shape[0]).to(machine.device)  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
     session.subject.model.eval()
     with machine.autocast():
-        ours_TV = _packed_logits(session.subject.model, ids_T).float().cpu()
+        ours_TV = packed_logits(session.subject.model, ids_T).float().cpu()
     session.drop_subject()
     in_4bit = was_quantized(adapter)
     base = load_model(session.run.base_model(), device=machine.device, dtype=machine.compute_dtype, in_4bit=in_4bit)
@@ -58,11 +58,13 @@ def prove_in_peft(session: Session, adapter: Path) -> float:
     return gap
 
 
-def _fixed_batch(vocabulary: int) -> Tensor:
+def fixed_batch(vocabulary: int) -> Tensor:
+    """Tokens of a row, always the same."""
     return torch.arange(3, 3 + _TOKENS) * 7 % vocabulary
 
 
-def _packed_logits(model: Any, ids_T: Tensor) -> Tensor:
+def packed_logits(model: Any, ids_T: Tensor) -> Tensor:
+    """[T, V] of one row, by the packed attention."""
     positions = torch.arange(len(ids_T), device=ids_T.device)
     batch = Batch(ids_T, positions, positions, positions, (len(ids_T),), ())
     return head_of(model)(backbone_of(model, batch))

@@ -1,5 +1,6 @@
 """A writer: how an answer is written token by token, and what has been written of it."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ class Decoding(NamedTuple):
     seed: tuple[int, ...] = (0,)
     top_p: float = 1.0
     logprobs: int | None = None
+    num_beams: int = 1
+    length_penalty: float = 1.0
 
 
 class Scores(NamedTuple):
@@ -64,11 +67,20 @@ class Writer:
             shares_V = self._nucleus((logits_V.double() / self.decoding.temperature).softmax(-1)).cumsum(-1)
             drawn = float(self.rng.random()) * float(shares_V[-1])
             token = int(torch.searchsorted(shares_V, drawn, right=True).clamp_max(len(shares_V) - 1))
-        self.ids.append(token)
-        if self.decoding.logprobs is not None:
-            self.scores.append(_scores(logits_V, token, self.decoding.logprobs))
-        self.finished = token in self.ends or self._stops(self._text(self.ids[-self.tail :]))
+        asked = self.decoding.logprobs
+        self.take(token, None if asked is None else scores_of(logits_V, token, asked))
         return token
+
+    def take(self, token: int, scores: Scores | None) -> None:
+        """It comes next."""
+        self.ids.append(token)
+        if scores is not None:
+            self.scores.append(scores)
+        self.finished = self.is_end(self.ids)
+
+    def is_end(self, ids: Sequence[int]) -> bool:
+        """Whether an answer whose newest tokens are these has come to its end by the last of them."""
+        return ids[-1] in self.ends or self._stops(self._text(list(ids[-self.tail :])))
 
     def _nucleus(self, shares_V: Tensor) -> Tensor:
         """Nothing left of the tokens that are not among the likeliest, of which one at least stays."""
@@ -96,7 +108,8 @@ class Writer:
         return Answer(text, len(self.ids), self.finished)
 
 
-def _scores(logits_V: Tensor, token: int, count: int) -> Scores:
+def scores_of(logits_V: Tensor, token: int, count: int) -> Scores:
+    """Of a token, among so many of the likeliest."""
     logprobs_V = logits_V.log_softmax(-1)
     values, tokens = logprobs_V.topk(min(count, len(logprobs_V)))
     return Scores(float(logprobs_V[token]), list(zip(tokens.tolist(), values.tolist(), strict=True)))

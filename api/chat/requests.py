@@ -67,10 +67,43 @@ class Sampling(BaseModel):
     frequency_penalty: Literal[0] | None = Field(default=None, description="Not applied, so nothing but 0.")
     presence_penalty: Literal[0] | None = Field(default=None, description="Not applied, so nothing but 0.")
     user: str | None = None
+    num_beams: Annotated[int, Field(ge=1, le=_MOST_ANSWERS, strict=True), WHOLE] = Field(
+        default=1,
+        description="Over 1: beam search for the `n` likeliest answers, at most so many, instead of drawing; "
+        "temperature is 0 then, or left out. A stream has them when the search has ended.",
+    )
+    length_penalty: float = Field(
+        default=1.0,
+        ge=-10,
+        le=10,
+        allow_inf_nan=False,
+        description="Of beam search: answers are compared by their log-probability over their length to this power.",
+    )
+
+    @model_validator(mode="after")
+    def _searched_or_drawn(self) -> Self:
+        given = self.model_fields_set
+        if self.num_beams == 1:
+            if "length_penalty" in given:
+                raise ValueError("length_penalty belongs to beam search; give num_beams too")
+            return self
+        if self.n > self.num_beams:
+            raise ValueError(f"n is {self.n}, and num_beams {self.num_beams} finds no more than that")
+        for name, neutral in (("temperature", 0), ("top_p", 1)):
+            if name in given and getattr(self, name) != neutral:
+                raise ValueError(f"num_beams searches and draws nothing: {name} is {neutral} then, or left out")
+        return self
 
     def decoding(self) -> dict[str, Any]:
         """For the engine, but for the seed."""
-        return {"n": self.n, "temperature": self.temperature, "top_p": self.top_p, "stop": self.stop or []}
+        return {
+            "n": self.n,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "stop": self.stop or [],
+            "num_beams": self.num_beams,
+            "length_penalty": self.length_penalty,
+        }
 
 
 class ChatRequest(Sampling):

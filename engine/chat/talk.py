@@ -26,13 +26,12 @@ class Talk:
         self.number = number
         self.stop = stop
         self._subject = subject
-        prompts = _prompts(subject, asked)
-        self._prompt_tokens = sum(map(len, prompts))
-        self.rows = [prompt for prompt in prompts for _ in range(asked["n"])]
-        decoding = _decoding(asked, _room(subject, max(map(len, prompts)), asked["max_tokens"]))
-        self.writers = [Writer(subject, decoding, row) for row in range(len(self.rows))]
+        self.prompts = _prompts(subject, asked)
+        decoding = _decoding(asked, _room(subject, max(map(len, self.prompts)), asked["max_tokens"]))
+        self.searches = decoding.num_beams > 1
+        self.writers = [Writer(subject, decoding, row) for row in range(len(self.prompts) * asked["n"])]
         self._spoken = [
-            Spoken(Detokenizer(subject.tokenizer, skip_special_tokens=True), decoding.stop) for _ in self.rows
+            Spoken(Detokenizer(subject.tokenizer, skip_special_tokens=True), decoding.stop) for _ in self.writers
         ]
 
     @property
@@ -41,7 +40,7 @@ class Talk:
 
     def opening(self) -> Part:
         """What comes before all answers: the size of the prompts."""
-        return {"prompt_tokens": self._prompt_tokens}
+        return {"prompt_tokens": sum(map(len, self.prompts))}
 
     def part(self, writer: Writer) -> Part:
         """What the newest token adds to an answer."""
@@ -65,8 +64,8 @@ class Talk:
 
 
 def rows_of(asked: dict[str, Any]) -> int:
-    """How many answers a question asks for."""
-    return len(asked.get("prompts", [""])) * asked["n"]
+    """How many texts grow for the answers to a question."""
+    return len(asked.get("prompts", [""])) * max(asked["n"], asked.get("num_beams", 1))
 
 
 def _prompts(subject: Subject, asked: dict[str, Any]) -> list[list[int]]:
@@ -118,4 +117,6 @@ def _decoding(asked: dict[str, Any], room: int) -> Decoding:
         seed=(asked["seed"],),
         top_p=asked["top_p"],
         logprobs=asked["logprobs"],
+        num_beams=asked.get("num_beams", 1),
+        length_penalty=asked.get("length_penalty", 1.0),
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from engine.beams import Beams
 from engine.chat.talk import Talk, rows_of
 from engine.chat.weights import MOST_BASES, Weights
 from engine.generate import Batch
@@ -31,12 +32,11 @@ class Said(NamedTuple):
 
 
 class _Group:
-    """Those that ask the same weights."""
+    """Those that ask the same weights, either for answers or for a search of the likeliest."""
 
-    def __init__(self, base: str, subject: Subject, machine: Machine) -> None:
+    def __init__(self, base: str, batch: Batch | Beams, machine: Machine) -> None:
         self.base = base
-        self.subject = subject
-        self.batch = Batch(subject)
+        self.batch = batch
         self.talks: list[Talk] = []
         self._machine = machine
 
@@ -45,12 +45,12 @@ class _Group:
         others = self.talks
         try:
             with self._machine.autocast():
-                self.batch.join(talk.rows, talk.writers)
+                wrote = self.batch.join(talk.prompts, talk.writers)
         except Exception:
             self._keep(others)
             raise
         self.talks = [*others, talk]
-        yield from self._tell(talk.writers)
+        yield from self._tell(wrote)
 
     def step(self) -> Iterator[Said]:
         """A token of every answer, but of those that are to stop."""
@@ -87,7 +87,7 @@ class Talks:
     def __init__(self, weights: Callable[[], Weights]) -> None:
         """`weights` are made when they are first asked."""
         self._weights = weights
-        self._groups: dict[tuple[int, int], _Group] = {}
+        self._groups: dict[tuple[int, int, bool], _Group] = {}
 
     def __bool__(self) -> bool:
         return bool(self._groups)
@@ -97,7 +97,7 @@ class Talks:
         if not self._groups:
             return True
         groups = self._groups.values()
-        rows = sum(len(group.batch.writers) for group in groups) + rows_of(asked)
+        rows = sum(group.batch.rows for group in groups) + rows_of(asked)
         width = max(*(group.batch.width for group in groups), _about(asked))
         bases = {group.base for group in groups} | {self._weights().base_of(*_place(asked))}
         return rows <= _MOST_ROWS and rows * width <= _MOST_TOKENS and len(bases) <= MOST_BASES
@@ -112,10 +112,11 @@ class Talks:
         subject = weights.of(run, digests, in_use={group.base for group in self._groups.values()})
         talk = Talk(number, subject, asked, stop)
         yield Said(number, talk.opening())
-        key = id(subject.model), number if _is_by_itself(subject) else 0
+        key = id(subject.model), number if _is_by_itself(subject) else 0, talk.searches
         group = self._groups.get(key)
         if group is None:
-            group = _Group(weights.base_of(run, digests), subject, weights.machine)
+            batch = Beams(subject) if talk.searches else Batch(subject)
+            group = _Group(weights.base_of(run, digests), batch, weights.machine)
         yield from group.join(talk)
         if group.talks:
             self._groups[key] = group

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from peft import PeftModel
 from transformers import PreTrainedModel
 
 from engine.model.adapters import load_adapter, merged
@@ -12,8 +13,13 @@ from engine.precision import Machine
 
 def merged_model(base: Path, adapter: Path, machine: Machine, *, dequantized: bool) -> PreTrainedModel:
     """The model in fp32; `dequantized`: over the base as it reads from 4 bits, which is what QLoRA trains over."""
+    return merged(applied_model(base, adapter, machine, dequantized=dequantized))
+
+
+def applied_model(base: Path, adapter: Path, machine: Machine, *, dequantized: bool) -> PeftModel:
+    """What `merged_model` is made from: the adapter over the base, in fp32."""
     dtype = {"dtype": machine.compute_dtype} if dequantized else {}
     model: Any = load_model(base, device=machine.device, in_4bit=dequantized, **dtype)
     if dequantized:
         model = model.dequantize()
-    return merged(load_adapter(model.float(), adapter))
+    return load_adapter(model.float(), adapter)

@@ -29,5 +29,13 @@ def test_a_qwen2_from_a_folder_is_imported_and_tuned(service: Service, tmp_path:
     assert verified.stdout == "qwen-tuned/1\n"
     assert "on qwen/1" in verified.stderr
     assert json.loads(service.trainyard("adapters", "show", "qwen-tuned", "--json").stdout)["licence"] == "apache-2.0"
+    whole = tmp_path / "whole"
+    merged = json.loads(service.trainyard("adapters", "merge", "qwen-tuned", "-o", whole, "--json").stdout)
+    assert (merged["into"], merged["dtype"]) == ("original", "fp32")
+    assert (
+        service.trainyard("models", "import", whole, "--name", "whole", "--licence", "apache-2.0").stdout == "whole/1\n"
+    )
+    service.trainyard("adapters", "gguf", "qwen-tuned", "-o", tmp_path / "tuned.gguf", "--type", "f32")
+    assert (tmp_path / "tuned.gguf").stat().st_size > (whole / "model.safetensors").stat().st_size
     written = service.trainyard("models", "gguf", "qwen", "-o", tmp_path / "qwen.gguf", "--type", "f16", "--json")
     assert json.loads(written.stdout)["size_bytes"] == (tmp_path / "qwen.gguf").stat().st_size

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from peft import PeftModel
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from engine.errors import EngineError
+from engine.whole import write_whole
 from tests import runs
 
 STEPS = 8
@@ -137,3 +141,47 @@ def test_without_being_asked_for_nothing_is_merged(tmp_path):
     root = run(tmp_path / "run", {"method": "lora"}, max_steps=1)
     assert exports(root) == [ADAPTER]
     assert list(losses(root)) == ["eval_loss"]
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(torch.arange(3, 40)[None]).logits
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_an_adapter_is_merged_without_a_job_as_plain_peft_applies_it(tmp_path, stored):
+    root = run(tmp_path / "run", {"method": "lora"}, stored=stored)
+    told = write_whole(root / "model", root / "output", tmp_path / "whole")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "whole", dtype=torch.float32)
+    base = AutoModelForCausalLM.from_pretrained(root / "model", dtype=torch.float32)
+    without = logits(base)
+    applied = logits(PeftModel.from_pretrained(base, str(root / "output")).eval())
+    assert not torch.allclose(applied, without, atol=1e-2)
+    rounding = 1e-5 if stored == torch.float32 else 2e-2
+    torch.testing.assert_close(logits(merged), applied, atol=rounding, rtol=rounding)
+    with safe_open(tmp_path / "whole" / "model.safetensors", "pt") as file:
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {stored}  # noqa: SIM118 - it is no mapping
+    assert told.into == "original"
+    assert AutoTokenizer.from_pretrained(tmp_path / "whole").chat_template
+
+
+def test_an_adapter_trained_over_4_bits_is_merged_into_what_they_read_as(quantized, tmp_path):
+    told = {
+        into: write_whole(quantized / "model", quantized / "output", tmp_path / into, into)
+        for into in ("auto", "original")
+    }
+    assert (told["auto"].into, told["original"].into) == ("dequantized", "original")
+    auto, original = (load_file(tmp_path / into / "model.safetensors") for into in told)
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(auto[name], original[name])
+
+
+def test_what_cannot_be_merged_leaves_nothing_and_says_why(tmp_path):
+    root = run(tmp_path / "run", {"method": "lora"})
+    runs.save_base(tmp_path / "other", width=32)
+    with pytest.raises(EngineError, match="does not fit"):
+        write_whole(tmp_path / "other", root / "output", tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "run"]
+    (tmp_path / "whole").mkdir()
+    with pytest.raises(FileExistsError):
+        write_whole(root / "model", root / "output", tmp_path / "whole")

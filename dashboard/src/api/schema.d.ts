@@ -6963,6 +6963,12 @@ export interface operations {
                      * @description Not applied, so nothing but 0.
                      */
                     frequency_penalty?: 0 | null;
+                    /**
+                     * Length Penalty
+                     * @description Of beam search: answers are compared by their log-probability over their length to this power.
+                     * @default 1
+                     */
+                    length_penalty?: number;
                     /** Logprobs */
                     logprobs?: boolean | null;
                     /** Max Completion Tokens */
@@ -7001,6 +7007,12 @@ export interface operations {
                      * @default 1
                      */
                     n?: number;
+                    /**
+                     * Num Beams
+                     * @description Over 1: beam search for the `n` likeliest answers, at most so many, instead of drawing; temperature is 0 then, or left out. A stream has them when the search has ended.
+                     * @default 1
+                     */
+                    num_beams?: number;
                     /**
                      * Presence Penalty
                      * @description Not applied, so nothing but 0.
@@ -7672,6 +7684,12 @@ export interface operations {
                      * @description Not applied, so nothing but 0.
                      */
                     frequency_penalty?: 0 | null;
+                    /**
+                     * Length Penalty
+                     * @description Of beam search: answers are compared by their log-probability over their length to this power.
+                     * @default 1
+                     */
+                    length_penalty?: number;
                     /** Logprobs */
                     logprobs?: number | null;
                     /**
@@ -7689,6 +7707,12 @@ export interface operations {
                      * @default 1
                      */
                     n?: number;
+                    /**
+                     * Num Beams
+                     * @description Over 1: beam search for the `n` likeliest answers, at most so many, instead of drawing; temperature is 0 then, or left out. A stream has them when the search has ended.
+                     * @default 1
+                     */
+                    num_beams?: number;
                     /**
                      * Presence Penalty
                      * @description Not applied, so nothing but 0.

@@ -156,6 +156,32 @@ def test_questions_of_the_same_weights_and_of_others_are_answered_beside_a_long_
     assert sorted(choice["index"] for choice in choices if choice["finish_reason"]) == list(range(8))
 
 
+def test_a_beam_search_finds_answers_that_differ_and_the_likeliest_comes_first(live: Live, desk):
+    asked = {"temperature": 0, "num_beams": 4, "n": 3, "logprobs": True, "top_logprobs": 1}
+    answer = chat(live, **asked)
+    assert len(set(said(answer))) == 3
+    scores = [[one["logprob"] for one in choice["logprobs"]["content"]] for choice in answer["choices"]]
+    means = [sum(each) / len(each) for each in scores]
+    assert means == sorted(means, reverse=True)
+    told = frames(live, "/v1/chat/completions", {"model": "tuned", "messages": ASKED, "max_tokens": 12, **asked})
+    first = [choice["delta"]["content"] for frame in told for choice in frame["choices"] if choice["index"] == 0]
+    assert "".join(first) == said(answer)[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"num_beams": 2, "n": 3}, "n is 3"),
+        ({"num_beams": 2, "temperature": 0.5}, "temperature"),
+        ({"num_beams": 2, "top_p": 0.5}, "top_p"),
+        ({"length_penalty": 2.0}, "num_beams"),
+    ],
+)
+def test_what_a_search_cannot_do_is_refused(live: Live, given: dict[str, Any], told: str):
+    answer = live.mine.post("/v1/chat/completions", json={"model": "tuned", "messages": ASKED, **given})
+    assert told in error(answer, 422)["message"]
+
+
 @pytest.mark.parametrize("prompt", [[], ["a"] * 17, [[1]] * 17])
 def test_no_prompt_or_too_many_are_refused_in_one_sentence(live: Live, prompt):
     told = error(live.mine.post("/v1/completions", json={"model": "tiny", "prompt": prompt}), 422)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from engine import generate
+from engine import texts as grown
 from engine.generate import OWN_ATTENTION, Batch
 from engine.model.attention import PACKED
 from engine.model.forward import backbone_of, head_of
@@ -70,9 +71,9 @@ def test_answers_equal_those_of_transformers_own_generate(family):
 
 
 def test_a_padding_that_is_seen_would_be_noticed(monkeypatch):
-    made, padded = subject(), generate._padded
+    made, padded = subject(), grown._padded
     alone = texts(made, rows_at_once=1)
-    monkeypatch.setattr(generate, "_padded", lambda given: (padded(given)[0], torch.ones_like(padded(given)[1])))
+    monkeypatch.setattr(grown, "_padded", lambda given: (padded(given)[0], torch.ones_like(padded(given)[1])))
     assert texts(made) != alone
 
 
@@ -190,7 +191,7 @@ def test_what_nobody_sees_any_more_is_not_kept():
     batch.join([longest, shortest], [ending, staying])
     batch.step()
     assert batch.writers == [staying]
-    assert batch._cache.layers[0].keys.shape[-2] == len(shortest) + 1
+    assert batch._texts._cache.layers[0].keys.shape[-2] == len(shortest) + 1
     while batch.writers:
         batch.step()
     assert staying.ids == without_cache(made, shortest, 8)

@@ -1,0 +1,102 @@
+"""`trainyard adapters merge`: an adapter and the model below it as one model, made on this machine."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from base64 import b64decode
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.client import Client
+from cli.completion import ADAPTER
+from cli.errors import CommandError, Exit
+from cli.output import print_json, say, suggest
+
+Pull = Callable[[Client, str, str, Path], Any]
+"""Brings `models`, `adapters` or `checkpoints`, by reference, into a folder."""
+_ENGINE = "engine.whole"
+"""Run as a process of its own: torch stays out of this one."""
+_NOUN = {"model": "model", "adapter": "adapter", "ckpt": "checkpoint"}
+
+
+def merge_command(pull: Pull) -> click.Command:
+    """The command, which brings adapter and model here by `pull` first."""
+
+    @click.command("merge")
+    @click.argument("reference", shell_complete=ADAPTER)
+    @click.option(
+        "-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder that is made; not there yet."
+    )
+    @click.option(
+        "--into",
+        type=click.Choice(["auto", "original", "dequantized"]),
+        default="auto",
+        show_default=True,
+        help="auto: the model as it reads from 4 bits for a QLoRA adapter, else the original.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print what was made.")
+    def merge(reference: str, output: Path, into: str, as_json: bool) -> None:
+        """Merge an adapter into its model, here, as a folder that transformers loads.
+
+        The result is read back, and its logits are compared with the adapter applied.
+        """
+        told = merged_into(Client(), pull, reference, output, into)
+        if as_json:
+            print_json(told)
+            return
+        say(f"  merged into the {told['into']} model, stored in {told['dtype']}; logits {told['gap']:.1g} off at most")
+        click.echo(output)
+        suggest(f"trainyard models import {output} --name NAME")
+
+    return merge
+
+
+def merged_into(client: Client, pull: Pull, reference: str, output: Path, into: str = "auto") -> dict[str, Any]:
+    """What the engine says of the merged model in `output`.
+
+    Raises:
+        CommandError: there is no such adapter, its model is gone, or the two cannot be merged.
+    """
+    if any(find_spec(name) is None for name in ("torch", "peft")):
+        raise CommandError("torch and peft are not installed here.", Exit.USAGE, "pip install 'trainyard[train]'")
+    parent = output.absolute().parent
+    if output.exists() or not parent.is_dir():
+        told = f"{output} is there already." if output.exists() else f"There is no folder {parent}."
+        raise CommandError(told, Exit.USAGE)
+    with tempfile.TemporaryDirectory(prefix=".pulled-", dir=parent) as folder:
+        adapter, model = Path(folder) / "adapter", Path(folder) / "model"
+        row = pull(client, "adapter", reference, adapter)
+        noun, below = _model_below(client, row)
+        pull(client, noun, below, model)
+        return _merged(model, adapter, output, into)
+
+
+def _model_below(client: Client, manifest: dict[str, Any]) -> tuple[str, str]:
+    """(noun, id) of what an adapter lies over: adapters that were gone on from hold all of what they learnt before."""
+    base = _statement(manifest)["base"]
+    while base is not None:
+        noun = _NOUN[base["id"].partition("-")[0]]
+        below = _statement(client.get(f"{noun}s/{base['id']}/manifest"))
+        if below["layout"] == "model":
+            return noun, base["id"]
+        base = below["base"]
+    raise CommandError(f"{manifest['reference']} lies over no model.", Exit.INVALID)
+
+
+def _statement(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What the service has signed of an artifact."""
+    return json.loads(b64decode(manifest["signed"]["payload"]))
+
+
+def _merged(model: Path, adapter: Path, output: Path, into: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", _ENGINE, str(model), str(adapter), str(output), into]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        code = Exit.INVALID if done.returncode == Exit.INVALID else Exit.UNEXPECTED
+        raise CommandError(done.stderr.strip()[-2000:] or f"{_ENGINE} ended with {done.returncode}", code)
+    return json.loads(done.stdout.splitlines()[-1])
