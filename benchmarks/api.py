@@ -32,7 +32,7 @@ from typing import NamedTuple
 import peer
 from ingest import FIGURES, figures
 from load import Call, Cost, drive, send
-from processes import cpu_s
+from processes import Asked, cpu_s
 from report import emit
 from service import REPOSITORY, Service, serve_api
 
@@ -63,26 +63,15 @@ class Writer:
 
     def __init__(self, service: Service) -> None:
         command = [sys.executable, REPOSITORY / "benchmarks" / "ingest.py", service.database_url]
-        self.process = subprocess.Popen(
-            [*command, service.home / "events.jsonl"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, command: str) -> str:
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline().strip()
-        if not answer:
-            raise RuntimeError(f"the writing process failed at {command!r}")
-        return answer
+        self.asked = Asked([*command, service.home / "events.jsonl"])
+        self.ask = self.asked.ask
 
     def write(self, steps: int, batch_steps: int) -> Cost:
         self.ask(f"make {steps}")
-        cpu_before, begun = cpu_s([self.process.pid]), time.perf_counter()
-        written = int(self.ask(f"write {batch_steps}"))
+        cpu_before, begun = cpu_s([self.asked.process.pid]), time.perf_counter()
+        written = self.ask(f"write {batch_steps}")
         wall_s = time.perf_counter() - begun
-        return Cost(written * len(FIGURES), cpu_s([self.process.pid]) - cpu_before, wall_s)
+        return Cost(written * len(FIGURES), cpu_s([self.asked.process.pid]) - cpu_before, wall_s)
 
 
 def create_run(number: int) -> Call:
@@ -208,7 +197,7 @@ def main() -> None:
         service = stack.enter_context(serve_api(folder / "home"))
         mlflow = Peer(*stack.enter_context(peer.serve(folder / "mlflow")))
         writer = Writer(service)
-        stack.callback(writer.process.kill)
+        stack.enter_context(writer.asked)
         assert refuses_wrong_key(service), "the service answered to a wrong key"
         costs = measure(Bench(service, writer, mlflow), options.rounds, options.seconds)
     ours = {name: round(median(our.per_cpu_s for our, _ in pairs)) for name, pairs in costs.items()}

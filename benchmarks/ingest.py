@@ -1,12 +1,13 @@
 """The writing side of metric ingest, in a process of its own: what a worker does with the lines of `events.jsonl`.
 
-Answers each line of stdin with one line: `claim JOB` takes the job, `make STEPS` writes the lines that an engine would
+Answers each line of stdin with one line of JSON: `claim JOB` takes the job, `make STEPS` writes the lines that an engine would
 write, `write BATCH` reads them in batches of so many, checks them, and commits each batch in a fenced transaction.
 """
 
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +47,15 @@ class Writer:
         self.job_id, self.fence, self.step = job_id, claim.fence, 0
         return job_id
 
-    def make(self, steps: str) -> str:
+    def make(self, steps: str) -> int:
         with self.lines.open("w") as file:
             for seq in range(1, int(steps) + 1):
                 self.step += 1
                 event = {"type": "metrics", "seq": seq, "time": time.time(), "step": self.step, "split": "train"}
                 file.write(json.dumps(event | {"values": figures(self.step)}) + "\n")
-        return steps
+        return int(steps)
 
-    def write(self, batch: str) -> str:
+    def write(self, batch: str) -> int:
         metrics: list[dict[str, Any]] = []
         written = 0
         for line in Tail(self.lines).lines():
@@ -67,7 +68,7 @@ class Writer:
                 written += len(metrics)
                 metrics = []
         assert not metrics, "the steps are no multiple of the batch"
-        return str(written)
+        return written
 
     def _commit(self, metrics: list[dict[str, Any]]) -> None:
         with self.database.write() as session:
@@ -78,10 +79,10 @@ class Writer:
 def main() -> None:
     """Serve the commands: `python ingest.py DATABASE_URL LINES_FILE`."""
     writer = Writer(Database(sys.argv[1]), Path(sys.argv[2]))
-    commands = {"claim": writer.claim, "make": writer.make, "write": writer.write}
+    commands: dict[str, Callable[[str], Any]] = {"claim": writer.claim, "make": writer.make, "write": writer.write}
     for line in sys.stdin:
         name, argument = line.split()
-        print(commands[name](argument), flush=True)
+        print(json.dumps(commands[name](argument)), flush=True)
 
 
 if __name__ == "__main__":

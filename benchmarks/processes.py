@@ -1,6 +1,7 @@
 """Processes that are measured: the CPU time of a whole tree, read from /proc, and starting and stopping one."""
 
 import http.client
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Self
 
 _TICK_HZ = os.sysconf("SC_CLK_TCK")
 _QUIET_SHARE = 0.05
@@ -98,3 +100,28 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
         if process.poll() is not None or time.monotonic() > deadline:
             raise RuntimeError(f"{process.args} did not start:\n{log.read_text()[-2000:]}")
         time.sleep(0.05)
+
+
+class Asked:
+    """A process of ours that answers each line of its stdin with one line of JSON; it ends with its stdin."""
+
+    def __init__(self, command: Sequence[str | Path]) -> None:
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def ask(self, line: str) -> Any:
+        """The answer. Raises RuntimeError when the process has none."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self.process.args} failed at {line!r}")
+        return json.loads(answer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
