@@ -1,6 +1,7 @@
 """`python -m api`: the API process."""
 
 import logging
+import resource
 import socket
 
 import uvicorn
@@ -29,6 +30,7 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
+    _allow_connections()
     logs.begin()
     traces.begin("api")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # every look at /readyz would be told
@@ -49,6 +51,12 @@ def main() -> None:
     )
     Server(config, app.state.service.feed).run()
     traces.end()
+
+
+def _allow_connections() -> None:
+    """Each stream is an open file, and a shell's soft limit is often 1,024 of them; the hard limit is the operator's."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ write, `write BATCH` reads them in batches of so many, checks them, and commits 
 import json
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +78,11 @@ class Writer:
 def main() -> None:
     """Serve the commands: `python ingest.py DATABASE_URL LINES_FILE`."""
     writer = Writer(Database(sys.argv[1]), Path(sys.argv[2]))
-    commands: dict[str, Callable[[str], Any]] = {"claim": writer.claim, "make": writer.make, "write": writer.write}
+    commands = {"claim": writer.claim, "make": writer.make, "write": writer.write}
     for line in sys.stdin:
         name, argument = line.split()
-        print(json.dumps(commands[name](argument)), flush=True)
+        answer: Any = commands[name](argument)
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

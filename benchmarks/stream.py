@@ -105,7 +105,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the servers are stopped then too
     parser = argparse.ArgumentParser()
     parser.add_argument("--clients", type=int, default=1000)
-    parser.add_argument("--jobs", type=int, nargs="+", default=[1, 20], help="That they follow, one part after another.")
+    parser.add_argument(
+        "--jobs", type=int, nargs="+", default=[1, 20], help="That they follow, one part after another."
+    )
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--per-second", type=float, default=2.0, help="Commits of each job.")
     parser.add_argument("--steps", type=int, default=5, help="Of a commit, twelve figures each, besides an event.")
@@ -115,7 +117,10 @@ def main() -> None:
         given.clients, given.jobs, given.seconds = 20, [2], 2.0
     found = {}
     for jobs in given.jobs:
-        with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as folder, serve_api(Path(folder) / "home") as service:
+        with (
+            tempfile.TemporaryDirectory(prefix="trainyard-bench-") as folder,
+            serve_api(Path(folder) / "home") as service,
+        ):
             found[f"{jobs} jobs" if jobs > 1 else "1 job"] = measure(service, jobs, given)
     worst_ms = max(result["p99_ms"] for result in found.values())
     emit({

@@ -1,51 +1,35 @@
-"""The frames of a live stream: replay from the database, then news as they come, then the end."""
+"""Records as frames of server-sent events."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
-from anyio import to_thread
 
-from api.deps import Service
 from db import jobs, records
 from db.records import Record
+from db.session import Session
 from db.state import ENDED
 
-_BATCH = 500
-_PING_S = 15.0
-_RECONNECT = b"retry: 1000\n\n"
-_PING = b": ping\n\n"
-_DONE = b"data: [DONE]\n\n"
+_MOST = 500
+"""Records of a batch."""
 
 
-async def frames(service: Service, job_id: str, after: int) -> AsyncIterator[bytes]:
-    """Everything after the number `after`, until the job has ended and all is told."""
-    yield _RECONNECT
-    with service.feed.watch(job_id) as news:
-        while not service.feed.closing:
-            news.clear()  # before the look: what comes during it sets it again
-            told, ended = await to_thread.run_sync(_look, service, job_id, after)
-            if told:
-                after = told[-1].seq
-                yield b"".join(map(_frame, told))
-            if len(told) == _BATCH:
-                continue
-            if ended:
-                yield _DONE
-                return
-            try:
-                await asyncio.wait_for(news.wait(), _PING_S)
-            except TimeoutError:
-                yield _PING
+class Batch(NamedTuple):
+    """What came after one number, encoded once for all who are sent it."""
+
+    frames: bytes
+    last_seq: int
+    full: bool
+    """More may follow."""
+    ended: bool
+    """At that moment the job had ended."""
 
 
-def _look(service: Service, job_id: str, after: int) -> tuple[list[Record], bool]:
-    """What is new, and whether the job had ended at that moment: one snapshot, so nothing falls between."""
-    with service.database.read() as session:
-        job = jobs.find(session, job_id)
-        ended = job is None or job.state in ENDED
-        return records.since(session, job_id, after, _BATCH), ended
+def read_batch(session: Session, job_id: str, after: int) -> Batch:
+    """Records and the job's state are of one snapshot, so nothing falls between."""
+    job = jobs.find(session, job_id)
+    told = records.since(session, job_id, after, _MOST)
+    last_seq = told[-1].seq if told else after
+    return Batch(b"".join(map(_frame, told)), last_seq, len(told) == _MOST, job is None or job.state in ENDED)
 
 
 def _frame(record: Record) -> bytes:

@@ -1,5 +1,6 @@
 """/v1/jobs/{id}/stream."""
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from anyio import to_thread
@@ -10,7 +11,7 @@ from api.deps import CallerDep, Service, ServiceDep
 from api.errors import documented
 from api.jobs import service as jobs
 from api.jobs.routes import AfterSeq
-from api.stream.frames import frames
+from api.stream.feed import Feed
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 
@@ -43,9 +44,15 @@ async def stream_job(
     await to_thread.run_sync(_check, service, caller, job_id)
     start = after if last_event_id is None else last_event_id
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(frames(service, job_id, start), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_followed(service.feed, job_id, start), media_type="text/event-stream", headers=headers)
 
 
 def _check(service: Service, caller: CallerDep, job_id: str) -> None:
     with service.database.read() as session:
         jobs.find(session, caller, job_id)
+
+
+async def _followed(feed: Feed, job_id: str, after: int) -> AsyncIterator[bytes]:
+    with feed.join(job_id) as channel:
+        async for frames in channel.follow(after):
+            yield frames

@@ -87,8 +87,8 @@ def test_news_reach_every_follower_as_they_come(live: Live):
     threads = [threading.Thread(target=follow, args=(into,)) for into in seen]
     for thread in threads:
         thread.start()
-    watchers = live.service.feed._watchers
-    until(lambda: len(watchers.get(job_id, ())) == 2)
+    feed = live.service.feed
+    until(lambda: feed.followers(job_id) == 2)
     for n in range(3):
         with live.database.write() as session:
             log(session, job_id, fence, f"news {n}")
@@ -98,7 +98,7 @@ def test_news_reach_every_follower_as_they_come(live: Live):
     assert seen[0] == seen[1]
     assert [json.loads(data).get("message") for data in seen[0][:-1]][-4:-1] == ["news 0", "news 1", "news 2"]
     assert seen[0][-1] == "[DONE]"
-    until(lambda: job_id not in watchers)
+    until(lambda: not feed.followers(job_id))
 
 
 def test_a_follower_that_goes_away_is_forgotten(live: Live):
@@ -106,10 +106,10 @@ def test_a_follower_that_goes_away_is_forgotten(live: Live):
     with live.mine.stream("GET", f"/v1/jobs/{job_id}/stream") as answer:
         told = frames(answer)
         next(told)
-        assert job_id in live.service.feed._watchers
+        assert live.service.feed.followers(job_id) == 1
     with live.database.write() as session:
         orders.cancel(session, live.project_id, job_id)
-    until(lambda: job_id not in live.service.feed._watchers)
+    until(lambda: not live.service.feed.followers(job_id))
 
 
 @pytest.mark.parametrize("value", ["-1", "x", "99999999999999999999"])
