@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+from anyio import to_thread
 from fastapi import Request, Response
 from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from api.errors import ApiError
+from api.protocol import SEND_FILE, SendFile
 from db.archives import Archive, Member
 from db.blobs import BlobStore
 
@@ -50,8 +53,26 @@ def blob_response(request: Request, blobs: BlobStore, *, sha256: str, size_bytes
     if len(span) != size_bytes:
         status = 206
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size_bytes}"
-    chunks = iterate_in_threadpool(blobs.chunks(sha256, span))
-    return StreamingResponse(chunks, status, headers, media_type="application/octet-stream")
+    return BlobResponse(blobs, sha256, span, status, headers)
+
+
+class BlobResponse(StreamingResponse):
+    """These bytes of a blob: sent by the kernel where they lie in a file and the connection can do that, else copied."""
+
+    def __init__(self, blobs: BlobStore, sha256: str, span: range, status: int, headers: dict[str, str]) -> None:
+        chunks = iterate_in_threadpool(blobs.chunks(sha256, span))
+        super().__init__(chunks, status, headers, media_type="application/octet-stream")
+        self._blobs, self._sha256, self._span = blobs, sha256, span
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        send_file: SendFile | None = scope.get(SEND_FILE)
+        if send_file is None or not self._blobs.has_files:
+            await super().__call__(scope, receive, send)
+            return
+        with await to_thread.run_sync(self._blobs.open, self._sha256) as file:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send_file(file.fileno(), self._span)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def _span(wanted: str, size_bytes: int) -> range:

@@ -1,16 +1,34 @@
-"""The answer to what is not HTTP at all: it has the envelope and an id too."""
+"""HTTP as uvicorn has it, but for two things: the answer to what is no HTTP, and files that go out without a copy."""
 
+import asyncio
+import os
 import secrets
+import select
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeAlias, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from anyio import to_thread
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.errors import ApiError, error_response
 
+SEND_FILE = "trainyard.send_file"
+"""Where a request's scope holds a SendFile, if its connection can do that."""
+SendFile: TypeAlias = Callable[[int, range], Awaitable[None]]
+"""Sends these bytes of an open file as part of the body, after `http.response.start`."""
+_AT_ONCE_BYTES = 16 << 20
+_ROOM_MS = 2
+"""A client that reads as fast as we send makes room sooner than the event loop would tell; others are waited for there."""
+
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, except for what it says when a request cannot be parsed: no application sees those."""
+    """One connection."""
+
+    _writable: asyncio.Future[None] | None = None
 
     def send_400_response(self, msg: str) -> None:
+        """The envelope and an id here too: no application sees a request that cannot be parsed."""
         request_id = f"req-{secrets.token_hex(12)}"
         headers = {"x-request-id": request_id, "x-content-type-options": "nosniff", "connection": "close"}
         message = f"the request is not HTTP/1.1: {msg}"
@@ -18,3 +36,79 @@ class Protocol(HttpToolsProtocol):
         lines = [b"%b: %b\r\n" % header for header in answer.raw_headers]
         self.transport.write(b"".join([b"HTTP/1.1 400 Bad Request\r\n", *lines, b"\r\n", bytes(answer.body)]))
         self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        if self.scheme == "http":  # the kernel cannot encrypt what it sends by itself
+            cast("dict[str, Any]", cycle.scope)[SEND_FILE] = partial(self._send_file, cycle)
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._go_on()
+
+    async def _send_file(self, cycle: RequestResponseCycle, file: int, span: range) -> None:
+        """By sendfile(2), for neither uvicorn nor uvloop has it. A client that leaves ends it without an error."""
+        assert len(span) <= cycle.expected_content_length, "the headers announce the body's length"
+        cycle.expected_content_length -= len(span)
+        if not await self._written(cycle):
+            return
+        connection = os.dup(self.transport.get_extra_info("socket").fileno())  # uvloop watches its own for itself alone
+        try:
+            start = span.start
+            while start < span.stop and not self._is_gone(cycle):
+                sent = await to_thread.run_sync(_push, connection, file, start, span.stop)
+                if sent == start:
+                    await self._wait_writable(connection)
+                start = sent
+        except ConnectionError:
+            self.transport.abort()
+        finally:
+            os.close(connection)
+
+    async def _written(self, cycle: RequestResponseCycle) -> bool:
+        """Whether all that was written before is with the kernel now; else the client is gone."""
+        if self._is_gone(cycle):
+            return False
+        self.transport.set_write_buffer_limits(0)
+        await self.flow.drain()
+        if self._is_gone(cycle):
+            return False
+        self.transport.set_write_buffer_limits()
+        return True
+
+    def _is_gone(self, cycle: RequestResponseCycle) -> bool:
+        return cycle.disconnected or self.transport.is_closing()
+
+    async def _wait_writable(self, connection: int) -> None:
+        self._writable = self.loop.create_future()
+        self.loop.add_writer(connection, self._go_on)
+        try:
+            await self._writable
+        finally:
+            self.loop.remove_writer(connection)
+            self._writable = None
+
+    def _go_on(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+
+def _push(connection: int, file: int, start: int, stop: int) -> int:
+    """Hand bytes of a file to the kernel for as long as it takes them; where it stopped.
+
+    In a thread: what is not in memory is read from the disk meanwhile.
+    """
+    stop = min(stop, start + _AT_ONCE_BYTES)
+    ready = select.poll()
+    ready.register(connection, select.POLLOUT)
+    while start < stop:
+        try:
+            sent = os.sendfile(connection, file, start, stop - start)
+        except BlockingIOError:
+            if not ready.poll(_ROOM_MS):
+                break
+            continue
+        if not sent:
+            raise OSError(f"the file ends {stop - start} bytes early")
+        start += sent
+    return start

@@ -40,6 +40,9 @@ class BlobStore:
     0 keeps no reserve: then the disk itself says when it is full, which is told as LowSpace too.
     """
 
+    has_files = True
+    """Each blob is a file, so that opening it costs nothing."""
+
     def __init__(self, root: Path, low_space_bytes: int = LOW_SPACE_BYTES) -> None:
         self.root = root
         self.low_space_bytes = low_space_bytes

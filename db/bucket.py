@@ -32,6 +32,8 @@ class Bucket(BlobStore):
     again; a sweep removes only what is twice as old.
     """
 
+    has_files = False
+
     def __init__(self, root: Path, store: S3Store, low_space_bytes: int, fresh_s: float) -> None:
         super().__init__(root, low_space_bytes)
         self._store = store

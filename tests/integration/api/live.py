@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from api.app import create_app
 from api.deps import Service
+from api.protocol import Protocol
 from api.settings import ApiSettings
 from db import artifacts, keys, leases, plans, projects
 from db.artifacts import FileEntry
@@ -198,7 +199,7 @@ def client(url: str, token: str) -> httpx.Client:
 def served_app(app: FastAPI) -> Iterator[str]:
     """The address of the application, served by a thread."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", ws="none", log_config=None))
+        server = uvicorn.Server(uvicorn.Config(app, loop="uvloop", http=Protocol, ws="none", log_config=None))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
