@@ -9,6 +9,8 @@ from api.numbers import WHOLE
 _MOST_ANSWERS = 16
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 _Few = Field(min_length=1, max_length=_MOST_ANSWERS)
+_Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
+"""The first that is none is told; there may be very many."""
 
 
 def _listed(given: Any) -> Any:
@@ -30,7 +32,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Text]
+    content: str | Annotated[list[Text], Field(fail_fast=True)]
 
     def plain(self) -> dict[str, str]:
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
@@ -91,7 +93,7 @@ class Sampling(BaseModel):
             raise ValueError(f"n is {self.n}, and num_beams {self.num_beams} finds no more than that")
         for name, neutral in (("temperature", 0), ("top_p", 1)):
             if name in given and getattr(self, name) != neutral:
-                raise ValueError(f"num_beams searches and draws nothing: {name} is {neutral} then, or left out")
+                raise ValueError(f"{name} must be {neutral} or left out beside num_beams: a search draws nothing")
         return self
 
     def decoding(self) -> dict[str, Any]:
@@ -136,9 +138,7 @@ class ChatRequest(Sampling):
 class CompletionRequest(Sampling):
     """Texts to go on with, as text or as tokens."""
 
-    prompt: (
-        str | Annotated[list[str], _Few] | Annotated[list[int], Field(min_length=1)] | Annotated[list[list[int]], _Few]
-    )
+    prompt: str | Annotated[list[str], _Few] | _Tokens | Annotated[list[_Tokens], _Few]
     max_tokens: Annotated[int, Field(ge=1, le=2**20, strict=True), WHOLE] | None = 16
     logprobs: Annotated[int, Field(ge=0, le=20, strict=True), WHOLE] | None = None
     echo: Literal[False] | None = None

@@ -32,7 +32,7 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Literal["user", "assistant", "system", "developer"]
-    content: _Template | TextPart | list[_Template | TextPart]
+    content: _Template | TextPart | Annotated[list[_Template | TextPart], Field(fail_fast=True)]
     type: Literal["message"] | None = None
 
     @property

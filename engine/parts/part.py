@@ -1,8 +1,10 @@
 """What every part of a spec is made of: strict about names, frozen, and its strings storable."""
 
 from collections import Counter
+from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
+from annotated_types import MaxLen
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 Auto = Literal["auto"]
@@ -23,6 +25,10 @@ class Part(BaseModel):
             named = [choice for choice in known if choice in given]
             if len(named) > 1:
                 raise ValueError(f"{' and '.join(named)} are one value, given twice; leave one of them out")
+            most = _most_items(cls, name)
+            if named and most is not None and isinstance(given[named[0]], list) and len(given[named[0]]) > most:
+                # Before its items are looked at: each may be wrong, and what is told of it takes memory.
+                raise ValueError(f"{named[0]} has {len(given[named[0]]):,} items; at most {most:,} are taken")
             if (
                 named
                 and isinstance(given[named[0]], bool)
@@ -30,6 +36,12 @@ class Part(BaseModel):
             ):
                 raise ValueError(f"{named[0]} must not be true or false")
         return given
+
+
+@cache
+def _most_items(part: type[Part], name: str) -> int | None:
+    """Of a list in that field."""
+    return next((limit.max_length for limit in part.model_fields[name].metadata if isinstance(limit, MaxLen)), None)
 
 
 def _storable(text: str) -> str:

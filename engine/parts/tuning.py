@@ -29,6 +29,7 @@ class AdapterTuning(Part):
     )
     target_modules: Literal["all-linear"] | tuple[ModulePattern, ...] = Field(
         default="all-linear",
+        max_length=1000,
         description="Linear layers that get an adapter, by the end of their name. all-linear: all but the head.",
     )
     use_rslora: bool = Field(
@@ -43,6 +44,7 @@ class AdapterTuning(Part):
     )
     modules_to_save: tuple[ModulePattern, ...] = Field(
         default=(),
+        max_length=1000,
         description="Modules that are trained whole and saved with the adapter, by the end of their name: "
         "embed_tokens and lm_head for a new language. Weights that the model ties stay tied.",
     )

@@ -1,6 +1,8 @@
 """The streaming checker of training files: every fault with its line and column, in constant memory."""
 
+import re
 from collections import Counter
+from itertools import islice
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -10,12 +12,16 @@ from engine.rows import formats
 from engine.rows.depth import MAX_DEPTH, is_too_deep
 from engine.rows.formats import Flaw, RowError, excerpt
 
-MAX_LINE_BYTES = 16 * 2**20
+MAX_LINE_BYTES = 4 * 2**20
+MAX_VALUES = 100_000
+"""Of a row: each takes many times the memory that it takes on its line."""
 MAX_FAULTS = 1000
 
 _BOM = b"\xef\xbb\xbf"
 _ROW_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _TEXT_SUFFIXES = (".txt", ".text", ".md")
+_BEFORE_A_VALUE = b",[{"
+_STRING_OR_VALUE = re.compile(rb'"(?:[^"\\]|\\.)*"|[,\[{]')
 
 
 class RowFault(NamedTuple):
@@ -105,24 +111,28 @@ class RowChecker:
         self._pending.clear()
         if self._line == 1:
             line = line.removeprefix(_BOM)
-        if line.strip():
+        if line and not line.isspace():
             self._check_line(line)
 
     def _check_line(self, line: bytes) -> None:
-        text = self._decoded(line)
-        if text is None:
-            return
         if self._is_text:
-            self._format = "text"
-            self._row_count += 1
+            if self._decoded(line) is not None:
+                self._format = "text"
+                self._row_count += 1
+            return
+        if _has_too_many_values(line):
+            message = f"the row has over {MAX_VALUES:,} values"
+            self._fault(self._line, Flaw("too_many_values", "", message, None, "write one row a line"), 1)
             return
         try:
-            row = orjson.loads(text)
+            row = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            self._not_json(text, error)
+            text = self._decoded(line)
+            if text is not None:
+                self._not_json(text, error)
             return
         if not isinstance(row, dict):
-            flaw = Flaw("not_an_object", "", "the line is not an object", excerpt(row), _shape_hint(text))
+            flaw = Flaw("not_an_object", "", "the line is not an object", excerpt(row), _shape_hint(line))
             self._fault(self._line, flaw, 1)
             return
         if is_too_deep(row):
@@ -195,8 +205,16 @@ def format_of_name(filename: str, purpose: str) -> str | None:
     return "text" if suffix in _TEXT_SUFFIXES else None
 
 
-def _shape_hint(text: str) -> str | None:
-    return "write one object a line, not one list" if text.lstrip().startswith("[") else None
+def _has_too_many_values(line: bytes) -> bool:
+    """Most lines are too short for it, or have too few of these bytes even with those within their strings."""
+    if len(line) <= MAX_VALUES or sum(map(line.count, _BEFORE_A_VALUE)) <= MAX_VALUES:
+        return False
+    values = (found for found in _STRING_OR_VALUE.finditer(line) if line[found.start()] in _BEFORE_A_VALUE)
+    return next(islice(values, MAX_VALUES, None), None) is not None
+
+
+def _shape_hint(line: bytes) -> str | None:
+    return "write one object a line, not one list" if line.lstrip().startswith(b"[") else None
 
 
 def _json_hint(text: str, position: int) -> str | None:

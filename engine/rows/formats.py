@@ -1,6 +1,8 @@
 """The row formats: which keys make one, what may be wrong in it, and how it reads as messages or text."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from functools import lru_cache
+from itertools import islice
 from typing import Any, TypeAlias
 
 from engine.rows.choice import MultipleChoice, choice_flaws, read_choice
@@ -69,7 +71,7 @@ Row: TypeAlias = list[Message] | str | Preference | MultipleChoice
 """Messages for chat, completion and instruction; the text for text_jsonl; both answers for preference."""
 
 
-def format_of_row(row: dict[str, Any], formats: tuple[str, ...]) -> str | None:
+def format_of_row(row: Collection[str], formats: tuple[str, ...]) -> str | None:
     """The first of `formats` whose keys are all there."""
     for name in formats:
         if name in KEYS and all(key in row for key in KEYS[name]):
@@ -77,15 +79,26 @@ def format_of_row(row: dict[str, Any], formats: tuple[str, ...]) -> str | None:
     return None
 
 
+_TOLD_APART = 32
+"""Keys of a row that is of no format."""
+
+
 def misfit(row: dict[str, Any], formats: tuple[str, ...]) -> Flaw:
     """Why a row is of none of `formats`."""
+    told = (key for name in FORMATS for key in KEYS.get(name, ()) if key in row)
+    return _misfit(tuple(dict.fromkeys([*islice(row, _TOLD_APART), *told])), formats)
+
+
+@lru_cache(maxsize=256)
+def _misfit(row: tuple[str, ...], formats: tuple[str, ...]) -> Flaw:
+    """By its keys alone: a file may have many such rows."""
     for name in formats:
         missing = [key for key in KEYS.get(name, ()) if key not in row]
         if len(missing) == 1 and len(missing) < len(KEYS[name]):
             return _missing(missing[0], row, name)
     known = tuple(key for name in formats for key in KEYS.get(name, ()))
-    keys = ", ".join(repr(excerpt(key)) for key in list(row)[:8]) or "none"
-    hint = next(filter(None, (nearest(key, known) for key in list(row)[:32])), None)
+    keys = ", ".join(repr(excerpt(key)) for key in row[:8]) or "none"
+    hint = next(filter(None, (nearest(key, known) for key in row)), None)
     elsewhere = format_of_row(row, FORMATS)
     if hint is None and elsewhere is not None:
         purposes = " or ".join(repr(purpose) for purpose, takes in PURPOSES.items() if elsewhere in takes)
@@ -95,7 +108,7 @@ def misfit(row: dict[str, Any], formats: tuple[str, ...]) -> Flaw:
     return Flaw("unknown_format", "", f"the keys of this row ({keys}) are those of no row format", keys, hint)
 
 
-def _missing(key: str, row: dict[str, Any], name: str) -> Flaw:
+def _missing(key: str, row: Collection[str], name: str) -> Flaw:
     hint = meant(key, (other for other in row if other not in KEYS[name])) or f"a row like this is {EXAMPLES[name]}"
     return Flaw("missing_field", key, f"the key {key!r} is missing", None, hint)
 

@@ -60,7 +60,7 @@ class FileContent(_Asked):
     """Rows in the request itself."""
 
     type: Literal["file_content"]
-    content: Annotated[list[_Row], Field(min_length=1)]
+    content: Annotated[list[_Row], Field(min_length=1, fail_fast=True)]
 
 
 class FileById(_Asked):

@@ -75,6 +75,10 @@ include-path-regex = "^/v1/files/"
 checks.ensure_resource_availability.enabled = false
 
 [[operations]]
+include-path-regex = "^/v1/(chat/)?completions"
+checks.positive_data_acceptance.enabled = false
+
+[[operations]]
 include-name = "POST /v1/preview"
 checks.positive_data_acceptance.enabled = false
 

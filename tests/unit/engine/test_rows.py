@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import orjson
 import pytest
 
 from engine.rows import PURPOSES, Report, RowChecker, RowError, RowFault, parse_row, read_line
@@ -200,6 +201,19 @@ def test_a_line_over_the_limit_is_one_fault_and_the_next_line_is_read():
     report = check(data, max_line_bytes=1000)
     assert [(fault.code, fault.line) for fault in report.faults] == [("line_too_long", 2)]
     assert report.row_count == 2
+
+
+@pytest.mark.parametrize("values", [b"[],", b"{},", b'"a,b",'])
+def test_a_row_of_more_values_than_anyone_writes_is_one_fault(values: bytes):
+    row = b'{"messages": [' + values * 100_001 + b"1]}\n"
+    report = check(row + CHAT, chunk_bytes=65_536)
+    assert [(fault.code, fault.line) for fault in report.faults] == [("too_many_values", 1)]
+    assert report.row_count == 1
+
+
+def test_what_stands_in_strings_are_no_values():
+    row = orjson.dumps({"messages": [{"role": "assistant", "content": 'a[{,\\"' * 100_000}]})
+    assert check(row, chunk_bytes=65_536).row_count == 1
 
 
 def test_a_line_of_two_gibibytes_is_skipped_in_constant_memory():
