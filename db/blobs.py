@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,9 @@ from db.ids import new_id
 LOW_SPACE_BYTES = 512 << 20
 CHUNK_BYTES = 1 << 20
 _CHECK_SPACE_EVERY_BYTES = 64 << 20
+_SYNC_EVERY_BYTES = 32 << 20
+_BESIDE_BYTES = 64 << 10
+"""Hashing less than this takes no longer than handing it to a thread."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FOLDER = re.compile(r"[0-9a-f]{2}")
 # The target is on another device, its filesystem has no hard links, or the blob has as many as it may.
@@ -211,7 +215,8 @@ class BlobStore:
 class BlobWriter:
     """One blob on its way in: `write` as often as needed, then `commit`, else `abort`.
 
-    As a context manager it aborts on the way out unless it was committed.
+    As a context manager it aborts on the way out unless it was committed. Large pieces are hashed beside being
+    written, and what was written goes to the disk meanwhile, so that little is left for the end.
     """
 
     def __init__(self, store: BlobStore, temporary: Path) -> None:
@@ -220,7 +225,10 @@ class BlobWriter:
         with _full_disk_told():
             self._file = temporary.open("xb", buffering=0)
         self._hash = hashlib.sha256()
-        self._unchecked_bytes = 0
+        self._beside: ThreadPoolExecutor | None = None
+        self._hashing: Future[None] | None = None
+        self._syncing: Future[None] | None = None
+        self._unchecked_bytes = self._unsynced_bytes = 0
         self.size_bytes = 0
 
     def write(self, data: bytes) -> None:
@@ -229,12 +237,48 @@ class BlobWriter:
         if self._unchecked_bytes >= _CHECK_SPACE_EVERY_BYTES:
             self._store.require_space()
             self._unchecked_bytes = 0
-        self._hash.update(data)
+        self._begin_hashing(data)
         left = memoryview(data)
         with _full_disk_told():
             while left:
                 left = left[self._file.write(left) :]
+            self._begin_syncing(len(data))
         self.size_bytes += len(data)
+
+    def _begin_hashing(self, data: bytes) -> None:
+        self._finish_hashing()
+        if len(data) < _BESIDE_BYTES:
+            self._hash.update(data)
+        else:
+            self._hashing = self._threads().submit(self._hash.update, data)
+
+    def _finish_hashing(self) -> None:
+        if self._hashing is not None:
+            self._hashing.result()
+            self._hashing = None
+
+    def _begin_syncing(self, size_bytes: int) -> None:
+        """One at a time; a disk that is slower than the bytes come is left behind."""
+        self._unsynced_bytes += size_bytes
+        if self._unsynced_bytes < _SYNC_EVERY_BYTES:
+            return
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            self._syncing.result()
+        self._syncing = self._threads().submit(os.fdatasync, self._file.fileno())
+        self._unsynced_bytes = 0
+
+    def _threads(self) -> ThreadPoolExecutor:
+        """One that hashes and one that syncs; small blobs have none."""
+        if self._beside is None:
+            self._beside = ThreadPoolExecutor(max_workers=2, thread_name_prefix="blob")
+        return self._beside
+
+    def _end_threads(self) -> None:
+        if self._beside is not None:
+            self._beside.shutdown()
+            self._beside = None
 
     def commit(self) -> Blob:
         """Make the blob visible; on return it survives a loss of power."""
@@ -242,10 +286,14 @@ class BlobWriter:
             return self._commit()
 
     def _commit(self) -> Blob:
+        self._finish_hashing()
         blob = Blob(self._hash.hexdigest(), self.size_bytes)
         if self._store.renew(blob.sha256):
             self.abort()
             return blob
+        if self._syncing is not None:
+            self._syncing.result()  # what a disk could not take is told once, and to whoever asks first
+        self._end_threads()
         os.fchmod(self._file.fileno(), 0o444)
         os.fsync(self._file.fileno())
         self._file.close()
@@ -254,6 +302,7 @@ class BlobWriter:
 
     def abort(self) -> None:
         """Drop what was written; does nothing after `commit`."""
+        self._end_threads()
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 

@@ -1,8 +1,10 @@
 """Files: taking them in, showing them, handing them out."""
 
+import asyncio
 from collections.abc import Callable
+from typing import Self
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from fastapi import Request
 
 from api.answers import Deleted, Page
@@ -19,7 +21,7 @@ from db.paging import Order
 from db.session import Session
 
 # Chunks come in network-sized; fewer and larger hand-overs to a thread cost less.
-_HANDOVER_BYTES = 512 * 1024
+_HANDOVER_BYTES = 1 << 20
 _ENVELOPE_BYTES = 64 * 1024
 
 
@@ -31,21 +33,53 @@ async def receive(service: Service, caller: Caller, request: Request) -> FileObj
         received = await to_thread.run_sync(upload.finish)
         return await to_thread.run_sync(_entered, service, caller, received)
     finally:
-        upload.close()
+        with CancelScope(shield=True):
+            await to_thread.run_sync(upload.close)
 
 
 async def pour(service: Service, request: Request, feed: Callable[[bytes], None]) -> None:
-    """Hands the body on as it comes, in pieces that are worth a thread's while."""
+    """Hands the body on as it comes, in pieces that are worth a thread's while; the next piece comes in meanwhile."""
     _refuse_early(service, request.headers.get("content-length", ""))
-    pending, size_bytes = bytearray(), 0
-    async for chunk in request.stream():
-        pending += chunk
-        size_bytes += len(chunk)
-        _check_size(service, size_bytes)
-        if len(pending) >= _HANDOVER_BYTES:
-            await to_thread.run_sync(feed, bytes(pending))
-            pending.clear()
-    await to_thread.run_sync(feed, bytes(pending))
+    pieces: list[bytes] = []
+    pending_bytes = size_bytes = 0
+    async with _Feeding(feed) as feeding:
+        async for chunk in request.stream():
+            pieces.append(chunk)
+            pending_bytes += len(chunk)
+            size_bytes += len(chunk)
+            _check_size(service, size_bytes)
+            if pending_bytes >= _HANDOVER_BYTES:
+                await feeding.feed(b"".join(pieces))
+                pieces.clear()
+                pending_bytes = 0
+        await feeding.feed(b"".join(pieces))
+
+
+class _Feeding:
+    """Feeds in a thread, one piece after the other; nothing is fed any more when its context is left."""
+
+    def __init__(self, feed: Callable[[bytes], None]) -> None:
+        self._feed = feed
+        self._now: asyncio.Future[None] | None = None
+
+    async def feed(self, piece: bytes) -> None:
+        """Begins with the piece once the one before is done, and raises what went wrong with that."""
+        await self._finish()
+        self._now = asyncio.ensure_future(to_thread.run_sync(self._feed, piece))
+
+    async def _finish(self) -> None:
+        if self._now is not None:
+            await asyncio.shield(self._now)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            await self._finish()
+        elif self._now is not None:
+            with CancelScope(shield=True):
+                await asyncio.gather(self._now, return_exceptions=True)
 
 
 def _refuse_early(service: Service, content_length: str) -> None:

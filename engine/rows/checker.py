@@ -17,6 +17,7 @@ MAX_VALUES = 100_000
 """Of a row: each takes many times the memory that it takes on its line."""
 MAX_FAULTS = 1000
 
+_KEYS = {name: frozenset(keys) for name, keys in formats.KEYS.items()}
 _BOM = b"\xef\xbb\xbf"
 _ROW_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _TEXT_SUFFIXES = (".txt", ".text", ".md")
@@ -71,8 +72,11 @@ class RowChecker:
         """Takes the next bytes of the file, of any size."""
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
-            self._extend(chunk, start, end)
-            self._end_line()
+            if self._pending or self._oversized:
+                self._extend(chunk, start, end)
+                self._end_line()
+            else:  # as most lines are: whole in one piece, and not copied twice
+                self._take_line(chunk[start:end])
             start = end + 1
         self._extend(chunk, start, len(chunk))
 
@@ -100,15 +104,18 @@ class RowChecker:
             self._pending += chunk[start:end]
 
     def _end_line(self) -> None:
+        line = bytes(self._pending)
+        self._pending.clear()
+        self._take_line(line)
+
+    def _take_line(self, line: bytes) -> None:
         self._line += 1
-        if self._oversized:
+        if self._oversized or len(line) > self._max_line_bytes:
             self._oversized = False
             message = f"the line is longer than {self._max_line_bytes:,} bytes"
             hint = "is a line break missing?" if self._line == 1 else None
             self._fault(self._line, Flaw("line_too_long", "", message, None, hint), None)
             return
-        line = bytes(self._pending)
-        self._pending.clear()
         if self._line == 1:
             line = line.removeprefix(_BOM)
         if line and not line.isspace():
@@ -187,7 +194,7 @@ class RowChecker:
 
     def _other_format(self, row: dict[str, Any], name: str) -> str | None:
         """The format that the row has instead of the file's, if any."""
-        if all(key in row for key in formats.KEYS[name]):
+        if row.keys() >= _KEYS[name]:
             return None
         return formats.format_of_row(row, formats.FORMATS)
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
-from anyio import to_thread
+from anyio import CancelScope, to_thread
 from fastapi import Request
 
 from api.auth import Caller
@@ -79,7 +79,8 @@ async def receive_part(service: Service, caller: Caller, upload_id: str, request
         await pour(service, request, part.feed)
         blob = await to_thread.run_sync(part.finish)
     finally:
-        part.close()
+        with CancelScope(shield=True):
+            await to_thread.run_sync(part.close)
     return await to_thread.run_sync(_enter_part, service, caller, upload_id, blob)
 
 
@@ -156,28 +157,57 @@ def _check_size(upload: Upload, parts: Sequence[UploadPart]) -> None:
 
 
 def _joined(service: Service, upload: Upload, parts: Sequence[UploadPart], md5: str | None) -> tuple[Blob, str, int]:
-    """All parts as one blob, what its rows are and how many."""
-    digest = hashlib.md5(usedforsecurity=False)
-    checked = upload.purpose not in STORED_AS_IS
-    limit = service.settings.max_line_bytes
-    purpose = upload.purpose if checked else "evals"
-    checker = RowChecker(purpose=purpose, filename=upload.filename, max_line_bytes=limit)
+    """All parts as one blob, what its rows are and how many. A single part is that blob already."""
+    look = _Look(upload, md5, service.settings.max_line_bytes)
+    chunks = (chunk for part in parts for chunk in service.blobs.chunks(part.sha256, range(part.size_bytes)))
+    if len(parts) == 1:
+        if look.has_to_read:
+            for chunk in chunks:
+                look.take(chunk)
+        return Blob(parts[0].sha256, parts[0].size_bytes), *look.finish()
     with service.blobs.writer() as writer:
-        for part in parts:
-            for chunk in service.blobs.chunks(part.sha256, range(part.size_bytes)):
-                writer.write(chunk)
-                digest.update(chunk)
-                if checked:
-                    checker.feed(chunk)
-        if md5 is not None and digest.hexdigest() != md5.lower():
-            message = f"the md5 of the whole is {digest.hexdigest()}, not {md5}"
+        for chunk in chunks:
+            writer.write(chunk)
+            look.take(chunk)
+        found = look.finish()
+        return writer.commit(), *found
+
+
+class _Look:
+    """What is to be found out of an upload's bytes as they pass by."""
+
+    def __init__(self, upload: Upload, md5: str | None, max_line_bytes: int) -> None:
+        self._md5 = md5
+        self._digest = None if md5 is None else hashlib.md5(usedforsecurity=False)
+        self._checker = None
+        if upload.purpose not in STORED_AS_IS:
+            self._checker = RowChecker(purpose=upload.purpose, filename=upload.filename, max_line_bytes=max_line_bytes)
+
+    @property
+    def has_to_read(self) -> bool:
+        return self._digest is not None or self._checker is not None
+
+    def take(self, chunk: bytes) -> None:
+        if self._digest is not None:
+            self._digest.update(chunk)
+        if self._checker is not None:
+            self._checker.feed(chunk)
+
+    def finish(self) -> tuple[str, int]:
+        """What the rows are, and how many.
+
+        Raises:
+            ApiError: the md5 is another one, or the rows have faults.
+        """
+        if self._digest is not None and self._md5 is not None and self._digest.hexdigest() != self._md5.lower():
+            message = f"the md5 of the whole is {self._digest.hexdigest()}, not {self._md5}"
             raise ApiError(400, "wrong_md5", message, param="md5")
-        if not checked:
-            return writer.commit(), "unchecked", 0
-        report = checker.finish()
+        if self._checker is None:
+            return "unchecked", 0
+        report = self._checker.finish()
         if report.fault_count or report.format is None:
             raise invalid_file(report)
-        return writer.commit(), report.format, report.row_count
+        return report.format, report.row_count
 
 
 def cancel(service: Service, caller: Caller, upload_id: str) -> UploadObject:
