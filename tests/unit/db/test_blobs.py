@@ -1,5 +1,6 @@
 """The blob store."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -36,6 +37,30 @@ def test_pieces_make_the_same_blob_as_the_whole(blobs: BlobStore):
         for piece in (b"he", b"", b"llo"):
             writer.write(piece)
         assert writer.commit() == put(blobs, b"hello")
+
+
+def test_large_and_small_pieces_are_hashed_in_their_order(blobs: BlobStore):
+    pieces = [os.urandom(size) for size in (3 << 20, 5, 1 << 20, 100_000, 0, 40 << 20, 7, 1 << 20)]
+    with blobs.writer() as writer:
+        for piece in pieces:
+            writer.write(piece)
+        blob = writer.commit()
+    assert blob.sha256 == hashlib.sha256(b"".join(pieces)).hexdigest()
+    assert blobs.path(blob.sha256).read_bytes() == b"".join(pieces)
+
+
+def test_what_the_disk_could_not_keep_is_told_though_it_tells_that_but_once(
+    blobs: BlobStore, monkeypatch: pytest.MonkeyPatch
+):
+    def lose(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", lose)
+    with blobs.writer() as writer:
+        writer.write(bytes(40 << 20))
+        with pytest.raises(OSError, match="Input/output"):
+            writer.commit()
+    assert visible(blobs) == []
 
 
 def test_an_empty_blob_can_be_stored(blobs: BlobStore):
