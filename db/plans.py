@@ -50,7 +50,10 @@ def kept(s: Session, project_id: str, limit: int) -> list[tuple[Job, Plan]]:
     return [(job, plan) for job, plan in s.execute(query.order_by(Job.id.desc()).limit(limit))]
 
 
-def past(s: Session, limit: int) -> list[Job]:
-    """Jobs of all projects that succeeded at their first attempt, newest first: what this machine takes for what."""
-    query = select(Job).where(Job.state == JobState.SUCCEEDED, Job.fence == 1, Job.kind != "eval")
+def past(s: Session, limit: int, *, evaluations: bool) -> list[Job]:
+    """Jobs of all projects that succeeded at their first attempt, newest first: what this machine takes for what.
+
+    They are evaluations, or else those that train: one says little of the other.
+    """
+    query = select(Job).where(Job.state == JobState.SUCCEEDED, Job.fence == 1, (Job.kind == "eval") == evaluations)
     return list(s.scalars(query.order_by(Job.id.desc()).limit(limit)))

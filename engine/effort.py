@@ -1,14 +1,18 @@
 """What a run has to do: counted before it runs from the rows it will take, and after it from those it took."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from engine.data.corpus import Corpus
 from engine.data.lengths import scoring
 from engine.data.mixture import Rows
-from engine.parts import FullTuning, TrainingSpec
-from engine.plan import Counts, Effort, Setting, Shape, Work, Workload
-from engine.plan.memory import trained_weights, weights
+from engine.model.adapters import tuning_of
+from engine.model.config import config_of
+from engine.parts import FullTuning, Hyperparameters, TrainingSpec
+from engine.passes import Passes
+from engine.plan import Counts, Effort, MemoryPlan, Setting, Shape, Work, Workload
+from engine.plan.memory import loaded_weights, trained_weights, weights
 from engine.precision import Machine
 from engine.schedule import times_due
 
@@ -67,6 +71,32 @@ class Model(NamedTuple):
         tuning = getattr(spec, "tuning", FullTuning())
         device = "cuda" if machine.device.type == "cuda" else "cpu"
         return cls(Shape.of(config), Setting(device, machine.precision, tuning, spec.hyperparameters))
+
+    @classmethod
+    def loaded(cls, base: Path, adapter: Path | None, machine: Machine) -> "Model":
+        """As an evaluation loads it; of `setting.tuning` an adapter's sizes count and nothing learns.
+
+        Raises:
+            SpecError: as above, or the adapter is none that can be loaded.
+        """
+        tuning = FullTuning() if adapter is None else tuning_of(adapter)
+        device = "cuda" if machine.device.type == "cuda" else "cpu"
+        shape = Shape.of(config_of(base).to_dict())
+        return cls(shape, Setting(device, machine.precision, tuning, Hyperparameters()))
+
+    def memory(self, passes: Passes) -> MemoryPlan:
+        """Raises SpecError: no plan is made for its kind of adapter."""
+        return passes.batch.plan(self.shape, self.setting)
+
+    def scoring(self, passes: Passes) -> Effort:
+        """Of what goes through it in an evaluation."""
+        shape, setting = self
+        return Effort(
+            flops=Work.of(shape, setting).scoring(passes.all),
+            passes=shape.layers * passes.all.batches / 3,
+            updates=0.0,
+            written=float(loaded_weights(shape, setting)),
+        )
 
     def effort(self, spec: TrainingSpec, passed: Passed) -> Effort:
         """Of a whole run, with its evaluations, checkpoints and export."""

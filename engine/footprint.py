@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 
 from engine.errors import SpecError
-from engine.forecast.room import Case, enough_less, told, ways_out
+from engine.forecast.case import TrainingCase
+from engine.forecast.room import enough_less, told, ways_out
 from engine.journal import Journal
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
@@ -45,6 +46,10 @@ class Footprint:
             with suppress(OSError):
                 _FORGET_PEAK.write_text("5")
 
+    def total(self) -> int:
+        """The most that was held since the weights were loaded."""
+        return most_held(self._machine)
+
     def report(self, journal: Journal, optimizer: torch.optim.Optimizer) -> dict[str, int]:
         """Tell what was held as the event `memory_measured`."""
         held = self.measured(optimizer)
@@ -53,7 +58,7 @@ class Footprint:
 
     def measured(self, optimizer: torch.optim.Optimizer) -> dict[str, int]:
         """Bytes; `passes` is what the passes held at most: activations, gradients, logits and workspace."""
-        peak = most_held(self._machine)
+        peak = self.total()
         state = state_bytes(optimizer, self._machine.device)
         return {
             "weights": self.weights,
@@ -82,7 +87,7 @@ def resident(field: str) -> int:
     return int(found[1]) * 1024
 
 
-def case_of(spec: TrainingSpec, session: Session) -> Case:
+def case_of(spec: TrainingSpec, session: Session) -> TrainingCase:
     """A training job as far as its memory is concerned.
 
     Its rows are full and every token is a label: what the data may ask for, not what it does.
@@ -100,7 +105,7 @@ def case_of(spec: TrainingSpec, session: Session) -> Case:
     work = Workload(tokens, tokens, hyper.max_length, passes, paired=together > 1)
     machine, tuning = session.machine, getattr(spec, "tuning", FullTuning())
     setting = Setting("cuda" if machine.device.type == "cuda" else "cpu", machine.precision, tuning, hyper)
-    return Case(Shape.of(decoder_of(session.subject.model).config.to_dict()), work, setting, None)
+    return TrainingCase(Shape.of(decoder_of(session.subject.model).config.to_dict()), work, setting, None)
 
 
 def planned(spec: TrainingSpec, session: Session, stage: int = 0) -> MemoryPlan | None:
@@ -114,6 +119,6 @@ def planned(spec: TrainingSpec, session: Session, stage: int = 0) -> MemoryPlan 
         return None
     message = f"up to {plan.total / 2**30:.2f} GiB are planned"
     # Told beforehand: a process that the kernel kills for want of memory says nothing.
-    lighter = told(ways_out(case, spec, enough_less(case)))
+    lighter = told(ways_out(case, enough_less(case)))
     session.journal.log("info", "memory_plan", message, **plan.components(), lighter=lighter)
     return plan

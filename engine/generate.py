@@ -33,10 +33,8 @@ def generate(
         StopRequested: asked to stop between two tokens.
     """
     answers: dict[int, Answer] = {}
-    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     with _writing(subject), machine.autocast():
-        for start in range(0, len(order), rows_at_once):
-            rows = order[start : start + rows_at_once]
+        for rows in side_by_side(prompts, rows_at_once):
             writers = [Writer(subject, decoding, row if numbers is None else numbers[row]) for row in rows]
             batch = Batch(subject)
             stop.check()
@@ -46,6 +44,12 @@ def generate(
                 batch.step()
             answers |= {row: writer.answer() for row, writer in zip(rows, writers, strict=True)}
     return [answers[row] for row in range(len(prompts))]
+
+
+def side_by_side(prompts: Sequence[list[int]], rows_at_once: int) -> list[list[int]]:
+    """Which prompts are answered together: those of like length."""
+    order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
+    return [order[start : start + rows_at_once] for start in range(0, len(order), rows_at_once)]
 
 
 @contextmanager

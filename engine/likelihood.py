@@ -1,7 +1,7 @@
 """How likely a model finds given texts after given contexts: what multiple-choice scorings are made of."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -31,25 +31,38 @@ class Likelihood(NamedTuple):
 
 @torch.no_grad()
 def likelihoods(
-    model: nn.Module, requests: Sequence[Request], machine: Machine, stop: StopFlag, *, token_budget: int
+    model: nn.Module,
+    requests: Sequence[Request],
+    machine: Machine,
+    stop: StopFlag,
+    *,
+    token_budget: int,
+    read: Callable[[Batch], None] = lambda _: None,
 ) -> list[Likelihood]:
-    """In the order of the requests. Those that read the same tokens share one document of the packed row.
-
-    A continuation's last token is never read: four letters after one prompt cost one forward pass.
-    """
+    """In the order of the requests; `read` is told of each batch that goes through the model."""
     was_training = model.training
     model.eval()
     found: dict[int, Likelihood] = {}
-    for documents in _batches(requests, token_budget):
+    for asked, batch in packed(requests, token_budget):
         stop.check()
-        asked = [number for _, numbers in documents for number in numbers]
+        read(batch)
         with machine.autocast():
-            scored = _score(model, _row(documents, requests).to(machine.device))
+            scored = _score(model, batch.to(machine.device))
         starts = np.cumsum([0, *(len(requests[number].continuation) for number in asked[:-1])])
         sums, greedy = np.add.reduceat(scored[0], starts), np.logical_and.reduceat(scored[1], starts)
         found |= {number: Likelihood(float(s), bool(g)) for number, s, g in zip(asked, sums, greedy, strict=True)}
     model.train(was_training)
     return [found[number] for number in range(len(requests))]
+
+
+def packed(requests: Sequence[Request], token_budget: int) -> Iterator[tuple[list[int], Batch]]:
+    """The batches that answer the requests, each with the numbers of those whose labels it carries, in their order.
+
+    Requests that read the same tokens share one document. A continuation's last token is never read: four letters
+    after one prompt cost one forward pass.
+    """
+    for documents in _batches(requests, token_budget):
+        yield [number for _, numbers in documents for number in numbers], _row(documents, requests)
 
 
 _Document = tuple[tuple[int, ...], list[int]]

@@ -103,7 +103,7 @@ def _preview(asked: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
 
 
 def _forecast(asked: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
-    return forecast(material_of(Path(asked["run_dir"])), asked, stop)
+    return forecast(Path(asked["run_dir"]), asked, stop)
 
 
 _AT_ONCE: dict[str, Callable[[dict[str, Any], StopFlag], dict[str, Any]]] = {"preview": _preview, "forecast": _forecast}

@@ -5,10 +5,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+from engine.data.corpus import Corpus
+from engine.footprint import Footprint
 from engine.kinds.eval.objective import EvalObjective
 from engine.kinds.eval.scores import Scores, compared
 from engine.kinds.eval.spec import EvalSpec
 from engine.session import Session
+from engine.tally import Scored, usage_of
 
 
 def score(session: Session) -> None:
@@ -21,24 +24,30 @@ def score(session: Session) -> None:
     assert isinstance(objective, EvalObjective), "only evaluations train nothing"
     assert isinstance(session.spec, EvalSpec), "as above"
     session.report_start(total_steps=0, start_step=0, eval_rows=len({row.line for row in objective.source}))
-    scores = objective.score(session.subject, session.rows.validation, session.machine, session.stop, session.ranks)
+    scores, done = _score(session, objective, session.rows.validation)
+    used = [done]
     metrics, items = scores.metrics(), scores.items
     if session.spec.compare_to is not None:
-        other = _score_baseline(session, objective)
+        # The same rows through the model that is compared with; it takes the first one's place in memory.
+        session.drop_subject()
+        session.subject = objective.load_baseline(session.machine)
+        other, done = _score(session, objective, objective.rows(session.subject).validation)
+        used.append(done)
         metrics |= compared(scores, other, session.spec.seed)
         items = [item | {"compare_to": rival} for item, rival in zip(items, other.items, strict=True)]
     if session.ranks.leads:
         _write(session.run.items, items)
+    session.journal.write("used", **usage_of(session, objective, used))
     session.journal.metrics(0, "eval", metrics)
     session.journal.finish(0, metrics, groups=scores.by_group(), items=session.run.items.name)
 
 
-def _score_baseline(session: Session, objective: EvalObjective) -> Scores:
-    """The same rows through the model that is compared with; it takes the first one's place in memory."""
-    session.drop_subject()
-    session.subject = objective.load_baseline(session.machine)
-    corpus = objective.rows(session.subject).validation
-    return objective.score(session.subject, corpus, session.machine, session.stop, session.ranks)
+def _score(session: Session, objective: EvalObjective, corpus: Corpus | None) -> tuple[Scores, Scored]:
+    """What the rows come to by the model that is loaded, and what it took."""
+    footprint = Footprint(session.subject, session.machine)
+    setting = objective.setting(session.machine, session.stop, session.ranks)
+    scores = objective.score(session.subject, corpus, setting)
+    return scores, Scored(setting.passes.of_all(session.ranks), footprint.total())
 
 
 def _write(path: Path, items: list[dict[str, Any]]) -> None:

@@ -19,7 +19,7 @@ def explained(failure: OutOfMemory, session: Session) -> OutOfMemory:
     try:
         case = case_of(spec, session)
         room = min(_room(session), enough_less(case))
-        ways = ways_out(case, spec, room)
+        ways = ways_out(case, room)
     except SpecError:  # nothing is planned for such a model: what can be said in general stands
         return failure
     if not ways:

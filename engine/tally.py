@@ -1,15 +1,18 @@
 """The tally: what a run took, counted as it went, told at its end beside what it held."""
 
 from collections.abc import Sequence
-from typing import Any
+from functools import reduce
+from typing import Any, NamedTuple
 
 from engine.data.corpus import Batch
 from engine.effort import Model, Passed, workload_of
 from engine.errors import SpecError
+from engine.kinds.eval.objective import EvalObjective
 from engine.measure import Work as Done
 from engine.model.forward import decoder_of
 from engine.parts import FullTuning, TrainingSpec
-from engine.plan import Counts, Work, plan_memory
+from engine.passes import Passes
+from engine.plan import Counts, Effort, Work, plan_memory
 from engine.session import Session
 
 
@@ -55,3 +58,36 @@ class Tally:
             "flops": Work.of(*model).training(self._all),
             "effort": model.effort(spec, passed)._asdict(),
         }
+
+
+class Scored(NamedTuple):
+    """What went through a model that was evaluated, and the bytes that were held at most meanwhile."""
+
+    passes: Passes
+    held: int
+
+
+def usage_of(session: Session, objective: EvalObjective, scored: Sequence[Scored]) -> dict[str, Any]:
+    """Of an evaluation, model by model, for the event `used`; its steps are batches, what it trained is what it scored."""
+    held = max(one.held for one in scored)
+    told = {
+        "steps": sum(one.passes.steps for one in scored),
+        "tokens": sum(one.passes.all.tokens for one in scored),
+        "trained_tokens": sum(one.passes.all.labels for one in scored),
+        "device": session.machine.device.type,
+        "precision": session.machine.precision,
+        "method": objective.task,
+        "peak_memory_bytes": held,
+    }
+    try:
+        models = [Model.loaded(*weights, session.machine) for weights in objective.weights()]
+        foretold = [model.memory(one.passes) for model, one in zip(models, scored, strict=True)]
+    except SpecError:
+        return told
+    efforts = [model.scoring(one.passes) for model, one in zip(models, scored, strict=True)]
+    effort = reduce(Effort.plus, efforts)
+    return told | {
+        "runtime_bytes": held - max(plan.tensors for plan in foretold),
+        "flops": effort.flops,
+        "effort": effort._asdict(),
+    }

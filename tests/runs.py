@@ -26,6 +26,12 @@ from transformers import (
 )
 
 from engine import process
+from engine.data.chat import ChatRecipe
+from engine.data.corpus import Corpus
+from engine.data.cut import Cut
+from engine.data.source import SourceRow
+from engine.data.supply import seen_in
+from engine.data.text import TextRecipe
 from engine.data.tokenizer import train_tokenizer
 from engine.journal import Journal
 from engine.rundir import RunDirectory
@@ -72,6 +78,14 @@ def text(lines: int, seed: int = 0) -> str:
 
 def tokenizer() -> PreTrainedTokenizerFast:
     return train_tokenizer([text(200), "what is plus? the answer is 0 1 2 3 4 5 6 7 8 9"], 400)
+
+
+def chat_corpus(rows: list[SourceRow], fast: PreTrainedTokenizerFast, *, max_length: int, long_rows: str) -> Cut:
+    return seen_in(rows, ChatRecipe(fast, max_length=max_length, long_rows=long_rows)).cut
+
+
+def text_corpus(rows: list[SourceRow], fast: PreTrainedTokenizerFast, max_length: int) -> Corpus:
+    return seen_in(rows, TextRecipe(fast, max_length)).cut.corpus
 
 
 def model(family: str = "llama", vocab_size: int = 400, seed: int = 0, width: int = 32) -> Any:

@@ -12,13 +12,19 @@ _FIGURE = {"steps": "steps", "tokens": "tokens", "memory": "peak_memory_bytes", 
 
 def job_plan(job: Job, plan: Plan | None) -> JobPlan | None:
     """Both sides; None for a job that follows no plan."""
-    return None if plan is None else JobPlan(id=plan.id, predicted=_predicted(plan.forecast), actual=_actual(job))
+    return (
+        None
+        if plan is None
+        else JobPlan(id=plan.id, exact=plan.forecast["exact"], predicted=_predicted(plan.forecast), actual=_actual(job))
+    )
 
 
 def accuracy(followed: list[tuple[Job, Plan]]) -> Accuracy:
     """Over jobs that have succeeded."""
-    pairs = [(_predicted(plan.forecast), actual) for job, plan in followed if (actual := _actual(job)) is not None]
-    return Accuracy.model_validate({name: _hits(pairs, name) for name in _WITHIN})
+    ended = [(plan.forecast, actual) for job, plan in followed if (actual := _actual(job)) is not None]
+    pairs = [(_predicted(forecast), actual) for forecast, actual in ended]
+    exact = [(_predicted(forecast), actual) for forecast, actual in ended if forecast["exact"]]
+    return Accuracy.model_validate({name: _hits(exact if name == "tokens" else pairs, name) for name in _WITHIN})
 
 
 def past_run(job: Job) -> dict[str, Any] | None:

@@ -9,7 +9,11 @@ from api.preview.schemas import FileStatistics
 
 
 class Memory(BaseModel):
-    """Bytes on the device of a rank when most is held; `workspace` are copies of weights and gradients in the making."""
+    """Bytes on the device of a rank when most is held; `workspace` are copies of weights and gradients in the making.
+
+    An evaluation has neither gradients nor optimizer; keys and values that are kept while answers are written are
+    `activations`. Of two models that are compared one is there at a time: told is the one that needs more.
+    """
 
     weights: int
     gradients: int
@@ -36,7 +40,10 @@ class Mend(BaseModel):
 
 
 class Flops(BaseModel):
-    """Operations of all matmuls: of the training steps, by the estimate of six for a weight and token, and of all that is run."""
+    """Operations of all matmuls: of the job's steps, by the estimate of six for a weight and token, and of all that is run.
+
+    The steps of an evaluation are forward passes, `training` counts those, and the estimate is two for a weight and token.
+    """
 
     training: float
     six_nd: float
@@ -73,9 +80,10 @@ class Figures(BaseModel):
 
 
 class JobPlan(BaseModel):
-    """The plan that a job follows; `actual` once it has succeeded in one go."""
+    """The plan that a job follows; `actual` once it has succeeded in one go. Not `exact`: tokens are foretold roughly."""
 
     id: str
+    exact: bool
     predicted: Figures
     actual: Figures | None
 
@@ -84,7 +92,9 @@ class PlanObject(Object):
     """What a job of this spec will come to; nothing in the spec is left to the machine any more.
 
     Submitted as {"plan_id": ...} it is binding: the same rows, tokens and steps. `exact` tells that all steps were
-    counted. Memory, operations and time are null for models that nothing is planned for; `unplanned` says why.
+    counted; the first of a long run are, and the rest is taken to be like them. A step of an evaluation is a batch that
+    goes through a model, `trained_tokens` are those that it scores or writes. Answers that are to be written are taken
+    to be as long as they may be, so that their tokens are the most there can be, and not exact. Memory, operations and time are null for models that nothing is planned for; `unplanned` says why.
     """
 
     object: Literal["plan"] = "plan"
@@ -129,7 +139,7 @@ class Accuracy(BaseModel):
     steps: HitRate
     """Equal."""
     tokens: HitRate
-    """Equal."""
+    """Equal, of plans that were told as exact."""
     memory: HitRate
     """Within a tenth."""
     time: HitRate

@@ -27,7 +27,7 @@ async def make(service: Service, caller: Caller, body: Any) -> PlanObject:
         ApiError: the job would be refused, its rows cannot be trained on, or nobody is there to plan it.
     """
     job = await to_thread.run_sync(submit.checked, service, caller, body)
-    past = await to_thread.run_sync(_past, service)
+    past = await to_thread.run_sync(_past, service, job.kind)
     forecast = await service.desk.answer({"ask": "forecast", **submit.question_of(job), "past": past})
     spec = forecast.pop("spec")
 
@@ -39,9 +39,9 @@ async def make(service: Service, caller: Caller, body: Any) -> PlanObject:
     return await to_thread.run_sync(keep)
 
 
-def _past(service: Service) -> list[dict[str, Any]]:
+def _past(service: Service, kind: str) -> list[dict[str, Any]]:
     with service.database.read() as session:
-        ended = plans.past(session, _PAST_RUNS)
+        ended = plans.past(session, _PAST_RUNS, evaluations=kind == "eval")
     return [told for job in ended if (told := figures.past_run(job)) is not None]
 
 

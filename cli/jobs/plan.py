@@ -12,7 +12,16 @@ def _count(number: float | None) -> str:
 
 def _flops(plan: dict[str, Any]) -> str:
     flops = plan["flops"]
-    return f"{flops['training']:.3g} (six for each weight and token: {flops['six_nd']:.3g})" if flops else ""
+    each = "two" if plan["kind"] == "eval" else "six"
+    return f"{flops['training']:.3g} ({each} for each weight and token: {flops['six_nd']:.3g})" if flops else ""
+
+
+def _counted(plan: dict[str, Any]) -> str | None:
+    if plan["exact"]:
+        return None
+    if plan["kind"] == "eval":
+        return "the prompts; answers are taken to be as long as they may be"
+    return "the first steps; the rest is taken to be like them"
 
 
 def memory_of(plan: dict[str, Any]) -> str:
@@ -61,16 +70,17 @@ _FIELDS: list[Column] = [
     ("kind", lambda plan: plan["kind"]),
     ("steps", lambda plan: _count(plan["steps"])),
     ("tokens", lambda plan: _count(plan["tokens"])),
-    ("trained tokens", lambda plan: _count(plan["trained_tokens"])),
-    ("counted", lambda plan: None if plan["exact"] else "the first steps; the rest is taken to be like them"),
+    ("trained tokens", lambda plan: None if plan["kind"] == "eval" else _count(plan["trained_tokens"])),
+    ("scored or written tokens", lambda plan: _count(plan["trained_tokens"]) if plan["kind"] == "eval" else None),
+    ("counted", _counted),
     ("packing", lambda plan: f"{plan['packing_efficiency']:.0%} of the rows' room is filled"),
-    ("training rows", lambda plan: _count(sum(file["rows"] for file in plan["files"]))),
-    ("held out", lambda plan: plan["validation_rows"]),
+    ("rows", lambda plan: _count(sum(file["rows"] for file in plan["files"]))),
+    ("held out", lambda plan: None if plan["kind"] == "eval" else plan["validation_rows"]),
     ("cut", _lost("truncated")),
     ("left out, too long", _lost("dropped")),
     ("left out, nothing to train", _lost("no_trained_token")),
     ("weights", lambda plan: _count(plan["parameters"])),
-    ("of them trained", lambda plan: _count(plan["trainable_parameters"])),
+    ("of them trained", lambda plan: None if plan["kind"] == "eval" else _count(plan["trainable_parameters"])),
     ("memory", memory_of),
     ("fits", _fits),
     ("operations", _flops),
@@ -87,8 +97,9 @@ def foretold(job: dict[str, Any]) -> str:
     if not plan:
         return ""
     said, was = plan["predicted"], plan["actual"]
+    most = "" if plan["exact"] or job["kind"] != "eval" else "at most "
     told = [
-        f"{said['steps']:,} steps, {said['tokens']:,} tokens",
+        f"{said['steps']:,} steps, {most}{said['tokens']:,} tokens",
         size(said["peak_memory_bytes"] or 0),
         duration(said["seconds"]),
     ]

@@ -94,19 +94,6 @@ class ChatRecipe:
         return Document(document.line, ids, trained, len(answer.encode()))
 
 
-def chat_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, max_length: int, long_rows: str) -> Cut:
-    """The conversations of rows in memory, tokenized and masked.
-
-    Raises:
-        NoTrainedToken: not one token of the rows would be trained.
-        DataError: a row is a pair of answers.
-    """
-    recipe = ChatRecipe(tokenizer, max_length=max_length, long_rows=long_rows)
-    made = recipe.cut(recipe.encode(rows), [], [])
-    recipe.require(made, len(rows))
-    return made
-
-
 def prompt_tokens(messages: list[Message], line: int, tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """A conversation up to where the assistant answers, as the chat template renders it."""
     talk: Any = messages

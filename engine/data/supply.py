@@ -40,10 +40,22 @@ class Recipe(Protocol):
 
 
 class Seen(NamedTuple):
-    """Training rows: the tokens of each as it stands in the file, and what became of them."""
+    """Rows: the tokens of each as it stands in the file, and what became of them."""
 
     lengths: Ints
     cut: Cut
+
+
+def seen_in(rows: list[SourceRow], recipe: Recipe) -> Seen:
+    """All of these rows, in memory.
+
+    Raises:
+        NoTrainedToken: nothing is left of them.
+    """
+    encoded = recipe.encode(rows)
+    made = recipe.cut(encoded, [row.follows for row in rows], [row.ends for row in rows])
+    recipe.require(made, len(rows))
+    return Seen(np.diff(encoded.starts), made)
 
 
 class FileSupply:

@@ -94,17 +94,5 @@ class _Run:
         return self.marks[bisect_right(self.marks, (token, 1 << 62)) - 1][1]
 
 
-def text_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, max_length: int) -> Corpus:
-    """The documents of rows in memory.
-
-    Raises:
-        NoTrainedToken: the texts are empty.
-    """
-    recipe = TextRecipe(tokenizer, max_length)
-    made = recipe.cut(recipe.encode(rows), [row.follows for row in rows], [row.ends for row in rows])
-    recipe.require(made, len(rows))
-    return made.corpus
-
-
 def batches(rows: list[SourceRow]) -> list[list[SourceRow]]:
     return [rows[start : start + _AT_ONCE] for start in range(0, len(rows), _AT_ONCE)]

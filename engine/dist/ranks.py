@@ -126,7 +126,7 @@ class Ranks:
         if self.count == 1:
             return work(items)
         try:
-            mine = work(items[self.rank :: self.count])
+            mine = work(self.share(items, self.rank))
         except StopRequested:
             mine = None
         told = self.gather(mine)
@@ -135,13 +135,17 @@ class Ranks:
             raise StopRequested
         return [done[number % self.count][number // self.count] for number in range(len(items))]
 
+    def share(self, items: Sequence[T], rank: int) -> Sequence[T]:
+        """What of `items` a rank is given by `divide`."""
+        return items[rank :: self.count]
+
     def turns(self, items: Sequence[T]) -> list[tuple[T, bool]]:
         """This rank's share of `items`, every so-manyth, and whether each counts.
 
         All ranks have equally many, since some passes are made together: who has one less does the first again.
         """
         most = -(-len(items) // self.count)
-        mine = items[self.rank :: self.count]
+        mine = self.share(items, self.rank)
         return [(item, True) for item in mine] + [(items[0], False)] * (most - len(mine))
 
 

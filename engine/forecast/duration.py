@@ -1,7 +1,7 @@
 """How long a run takes: what it has to do times what that took in runs that have ended on this machine.
 
-The seconds of a run are a sum: operations by the rate of its way of tuning, passes through layers, updates of
-weights, bytes written, and a start and an end. The factors are fitted to the runs that have ended, each by its
+The seconds of a run are a sum: operations by the rate of its way of tuning, or of its task where it evaluates; passes
+through layers, updates of weights, bytes written, and a start and an end. The factors are fitted to the runs that have ended, each by its
 relative error, and never below zero; what they do not tell is taken from what is measured once, the matmul rate.
 """
 
@@ -15,9 +15,11 @@ from engine.plan import Effort
 
 Floats = NDArray[np.float64]
 
-_METHODS = ("full", "lora", "qlora")
-_UTILISATION = (0.35, 0.3, 0.2)
-"""Of the matmul rate, by method, as long as nothing better is known."""
+_UTILISATION = (
+    {"full": 0.35, "lora": 0.3, "qlora": 0.2},
+    {"loss": 0.35, "tokens": 0.35, "multiple_choice": 0.25, "generate": 0.02},
+)
+"""Of the matmul rate, by method, as long as nothing better is known. What trains and what evaluates learn apart."""
 _PASS_S, _UPDATE_S, _WRITTEN_S, _START_S = 4e-4, 4e-9, 2e-9, 4.0
 """The same for a pass through a layer, a weight's update, a byte, and all that a run does once."""
 _PRIOR_WEIGHT = 0.05
@@ -58,7 +60,8 @@ def past_runs(told: Sequence[dict[str, Any]], device: str, precision: str) -> li
 
 def estimate(effort: Effort, method: str, past: Sequence[Past], *, matmul_tflops: float) -> Estimate:
     """The seconds of a run of this effort."""
-    prior = _prior(matmul_tflops)
+    past = [run for run in past if run.method in _alike(method)]
+    prior = _prior(method, matmul_tflops)
     wanted = _features(method, effort)
     expected = float(wanted @ _fitted(past, prior))
     if len(past) < _FEWEST:
@@ -69,12 +72,17 @@ def estimate(effort: Effort, method: str, past: Sequence[Past], *, matmul_tflops
 
 
 def _features(method: str, effort: Effort) -> Floats:
-    by_method = [effort.flops if method == name else 0.0 for name in _METHODS]
+    by_method = [effort.flops if method == name else 0.0 for name in _alike(method)]
     return np.array([*by_method, effort.passes, effort.updates, effort.written, 1.0])
 
 
-def _prior(matmul_tflops: float) -> Floats:
-    rates = [1.0 / (share * matmul_tflops * 1e12) for share in _UTILISATION]
+def _alike(method: str) -> dict[str, float]:
+    """The methods whose runs tell of this one."""
+    return next(methods for methods in _UTILISATION if method in methods)
+
+
+def _prior(method: str, matmul_tflops: float) -> Floats:
+    rates = [1.0 / (share * matmul_tflops * 1e12) for share in _alike(method).values()]
     return np.array([*rates, _PASS_S, _UPDATE_S, _WRITTEN_S, _START_S])
 
 

@@ -16,7 +16,8 @@ from transformers.pytorch_utils import Conv1D
 
 from engine.errors import SpecError
 from engine.model.dropout import by_document
-from engine.parts import AdapterTuning
+from engine.model.quantize import was_quantized
+from engine.parts import AdapterTuning, LoraTuning, QloraTuning
 
 _WEIGHTS = "adapter_model.safetensors"
 _EMBEDDING = "embed_tokens"
@@ -77,6 +78,22 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, tuning: AdapterTuning 
     return wrapped
 
 
+def tuning_of(folder: Path) -> LoraTuning | QloraTuning:
+    """How the adapter in `folder` was tuned, as far as its size tells: modules by the ends of their names.
+
+    Raises:
+        SpecError: it is no adapter of this kind.
+    """
+    config = _config_in(folder)
+    kind = QloraTuning if was_quantized(folder) else LoraTuning
+    targets = config.target_modules
+    named = "all-linear" if targets is None or isinstance(targets, str) else _ends(targets)
+    # Not by its validation: an adapter may come from elsewhere, and is loaded all the same.
+    return kind.model_construct(
+        r=config.r, target_modules=named, modules_to_save=_ends(config.modules_to_save or ()), use_dora=config.use_dora
+    )
+
+
 def shape_of(wrapped: PeftModel) -> dict[str, Any]:
     """The settings that the adapter's weights mean nothing without, under the names of a spec."""
     config = wrapped.peft_config["default"]
@@ -123,7 +140,11 @@ def _told(value: Any) -> str:
     """Names of modules by their ends: PEFT keeps those of every layer where there are few."""
     if isinstance(value, str | int | float):
         return str(value)
-    return ", ".join(sorted({name.rpartition(".")[2] for name in value})) or "none"
+    return ", ".join(_ends(value)) or "none"
+
+
+def _ends(names: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted({name.rpartition(".")[2] for name in names}))
 
 
 def merged(wrapped: PeftModel) -> PreTrainedModel:

@@ -1,9 +1,21 @@
 """What a job will need, from its spec and the numbers in the model's config.json; nothing is loaded."""
 
+from engine.plan.forward import Scoring, Writing
 from engine.plan.memory import MemoryPlan, plan_memory
 from engine.plan.setting import Setting
 from engine.plan.shape import Shape
 from engine.plan.work import Counts, Effort, Work
 from engine.plan.workload import Workload
 
-__all__ = ["Counts", "Effort", "MemoryPlan", "Setting", "Shape", "Work", "Workload", "plan_memory"]
+__all__ = [
+    "Counts",
+    "Effort",
+    "MemoryPlan",
+    "Scoring",
+    "Setting",
+    "Shape",
+    "Work",
+    "Workload",
+    "Writing",
+    "plan_memory",
+]

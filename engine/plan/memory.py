@@ -10,7 +10,7 @@ from engine.plan.setting import Setting
 from engine.plan.shape import Shape
 from engine.plan.workload import Workload
 
-_CHUNK_LOGITS = 1 << 23
+CHUNK_LOGITS = 1 << 23
 """Logits held at once (engine.model.loss)."""
 _KEPT_LOGITS = 1 << 24
 """Of pairs, up to so many wait for the backward pass (engine.model.logprobs)."""
@@ -22,7 +22,7 @@ _STATE = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
 """Bytes of a weight's two moments; 8 bits have a scale in fp32 for each 256."""
 _EIGHT_BIT_FROM = 4096
 """Smaller tensors keep their moments in fp32 (bitsandbytes)."""
-_RUNTIME = {"cpu": 560 << 20, "cuda": 600 << 20}
+RUNTIME = {"cpu": 560 << 20, "cuda": 600 << 20}
 """Libraries, interpreter and what they build at the first step; on a GPU its context. Measured, not of the tensors."""
 
 
@@ -85,7 +85,7 @@ class _Sums:
             activations,
             logits,
             workspace,
-            _RUNTIME[setting.device],
+            RUNTIME[setting.device],
         )
 
     def _earlier(self) -> int:
@@ -108,7 +108,7 @@ class _Sums:
 
     def _rows(self) -> int:
         """Labels whose logits are held at once."""
-        return min(self.work.labels, max(32, _CHUNK_LOGITS // self.shape.vocabulary))
+        return min(self.work.labels, max(32, CHUNK_LOGITS // self.shape.vocabulary))
 
     def in_loss(self) -> Iterator[MemoryPlan]:
         """While a chunk is scored, the one before still there; and while it becomes a part of the head's gradient.
@@ -218,13 +218,16 @@ class _Sums:
 
 def weights(shape: Shape, setting: Setting) -> int:
     """Full tuning: fp32 masters. Adapters: fp32, over a base in the compute type or in 4 bits."""
-    if not setting.adapter:
-        return _FP32 * trained_weights(shape, setting)
+    return loaded_weights(shape, setting) if setting.adapter else _FP32 * trained_weights(shape, setting)
+
+
+def loaded_weights(shape: Shape, setting: Setting) -> int:
+    """Of a model that does not learn: in the compute type or in 4 bits, and an adapter in fp32."""
     base = setting.bytes * (shape.linear_weights + shape.other_weights)
     if setting.quantized:
         packed = shape.layers * sum(linear.size for linear in shape.linears if linear.inputs % _NF4_BLOCK == 0)
         base += round((_QUANTIZED - setting.bytes) * packed)
-    return base + _FP32 * trained_weights(shape, setting)
+    return base + (_FP32 * trained_weights(shape, setting) if setting.adapter else 0)
 
 
 def _adapter_tensors(shape: Shape, setting: Setting) -> list[int]:

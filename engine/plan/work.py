@@ -41,7 +41,10 @@ class Effort(NamedTuple):
     updates: float
     """Weights that the optimizer moves, step by step."""
     written: float
-    """Bytes of all that is saved."""
+    """Bytes of all that is saved, or by an evaluation loaded."""
+
+    def plus(self, other: "Effort") -> "Effort":
+        return Effort(*(one + another for one, another in zip(self, other, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,12 @@ class Work:
 
 def six_nd(parameters: int, tokens: int) -> float:
     """The usual estimate, six for each weight and token (Kaplan et al. 2020, arXiv:2001.08361)."""
-    return 6.0 * parameters * tokens
+    return 3 * two_nd(parameters, tokens)
+
+
+def two_nd(parameters: int, tokens: int) -> float:
+    """The same of a forward pass alone."""
+    return 2.0 * parameters * tokens
 
 
 def parameters_of(shape: Shape) -> int:

@@ -50,13 +50,19 @@ def _counted(supply: Supply, stop: StopFlag) -> dict[str, Any]:
             lines[name] += found[: LINES_TOLD - len(lines[name])]
     all_lengths = np.concatenate(lengths)
     complete = not isinstance(supply, FileSupply) or len(all_lengths) == supply.row_count()
+    return described(all_lengths, counts, lines, complete=complete)
+
+
+def described(lengths: Ints, counts: dict[str, int], lines: dict[str, list[int]], *, complete: bool) -> dict[str, Any]:
+    """Rows of a file by their tokens as they stand there; `lines` are those that lost something, all or the first."""
     return {
-        "rows": len(all_lengths),
+        "rows": len(lengths),
         "complete": complete,
+        **{name: len(found) for name, found in lines.items()},
         **counts,
-        "lines": lines,
-        "longest": int(all_lengths.max(initial=0)),
-        "lengths": _histogram(all_lengths),
+        "lines": {name: found[:LINES_TOLD] for name, found in lines.items()},
+        "longest": int(lengths.max(initial=0)),
+        "lengths": _histogram(lengths),
     }
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from engine.forecast import duration, forecast
-from engine.forecast.room import Case, mend_of, ways_out
+from engine.forecast.case import TrainingCase
+from engine.forecast.room import mend_of, ways_out
 from engine.jobs import JOB_SPEC
-from engine.material import material_of
 from engine.plan import Effort, Setting, Shape, Workload
 from engine.stop import StopFlag
 from tests import runs
@@ -19,7 +19,7 @@ from tests.invariants.test_memory_plan import CONFIG
 
 
 def foretold(root: Path, past: list[dict[str, Any]] | None = None) -> dict[str, Any]:
-    return forecast(material_of(root), {"past": past or []}, StopFlag())
+    return forecast(root, {"past": past or []}, StopFlag())
 
 
 def sft(root: Path, **hyperparameters: Any) -> Path:
@@ -81,7 +81,7 @@ def test_a_model_that_nothing_is_planned_for_still_has_its_steps(tmp_path):
     assert "gpt2" in told["unplanned"]
 
 
-def case(**hyperparameters: Any) -> tuple[Case, Any]:
+def case(**hyperparameters: Any) -> tuple[TrainingCase, Any]:
     spec: Any = JOB_SPEC.validate_python(
         runs.sft_spec(
             **{"per_device_train_batch_size": 8, "max_length": 1024, "gradient_accumulation_steps": 1} | hyperparameters
@@ -89,24 +89,24 @@ def case(**hyperparameters: Any) -> tuple[Case, Any]:
         | {"tuning": {"method": "full"}}
     )
     setting = Setting("cpu", "bf16", spec.tuning, spec.hyperparameters)
-    return Case(Shape.of(CONFIG | {"vocab_size": 32_000}), Workload(8192, 8192, 1024), setting, None), spec
+    return TrainingCase(Shape.of(CONFIG | {"vocab_size": 32_000}), Workload(8192, 8192, 1024), setting, None), spec
 
 
 def test_what_does_not_fit_is_told_the_fewest_edits_that_make_it_fit():
-    given, spec = case()
+    given, _ = case()
     needed = given.plan().total
-    small = mend_of(given, spec, needed - 1)
+    small = mend_of(given, needed - 1)
     assert small is not None
     assert [edit.path for edit in small.edits] == ["hyperparameters.activation_checkpointing"]
-    tight = mend_of(given, spec, given.plan().runtime + (given.plan().tensors // 3))
+    tight = mend_of(given, given.plan().runtime + (given.plan().tensors // 3))
     assert tight is not None
     assert 1 < len(tight.edits) <= 3
-    assert mend_of(given, spec, 1 << 20) is None
+    assert mend_of(given, 1 << 20) is None
 
 
 def test_the_edits_lead_to_the_memory_that_they_promise():
     given, spec = case()
-    mend = mend_of(given, spec, given.plan().total - 1)
+    mend = mend_of(given, given.plan().total - 1)
     assert mend is not None
     hyper = spec.hyperparameters.model_copy(update={"activation_checkpointing": "full"})
     changed = given._replace(setting=dataclasses.replace(given.setting, hyperparameters=hyper))
@@ -114,9 +114,9 @@ def test_the_edits_lead_to_the_memory_that_they_promise():
 
 
 def test_a_job_that_ran_out_of_memory_is_told_three_ways_that_fit_each_by_other_fields():
-    given, spec = case()
+    given, _ = case()
     room = round(0.75 * given.plan().total)
-    ways = ways_out(given, spec, room)
+    ways = ways_out(given, room)
     assert len(ways) == 3
     assert all(way.total <= room for way in ways)
     fields = [{edit.path for edit in way.edits} for way in ways]
@@ -124,7 +124,7 @@ def test_a_job_that_ran_out_of_memory_is_told_three_ways_that_fit_each_by_other_
 
 
 def test_no_way_out_is_told_where_there_is_none():
-    assert ways_out(*case(), 1 << 20) == []
+    assert ways_out(case()[0], 1 << 20) == []
 
 
 def runs_of(rate: float, start_s: float, count: int, noise: float = 0.0) -> list[duration.Past]:

@@ -92,7 +92,7 @@ def test_logits_are_planned_flat_as_the_vocabulary_grows():
 
 
 def test_the_plan_knows_the_sizes_that_the_engine_works_in():
-    assert memory._CHUNK_LOGITS == loss._CHUNK_LOGITS
+    assert memory.CHUNK_LOGITS == loss._CHUNK_LOGITS
     assert memory._KEPT_LOGITS == logprobs._KEPT_LOGITS
     assert (workload.BLOCK, workload.KEEP_UP_TO) == (attention._BLOCK, attention._KEEP_UP_TO)
 

@@ -75,9 +75,9 @@ def test_without_the_segment_table_the_logits_differ(family):
 
 
 def test_packing_on_and_off_learn_from_the_same_labels(tmp_path):
-    from engine.data.chat import chat_corpus
     from engine.data.source import read_source
     from engine.data.stream import RowStream
+    from tests.runs import chat_corpus
 
     rows = read_source(runs.write_rows(tmp_path / "train.jsonl", runs.answers(30)), "fine-tune")
     tokenizer = runs.tokenizer()

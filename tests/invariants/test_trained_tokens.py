@@ -2,10 +2,10 @@
 
 import pytest
 
-from engine.data.chat import chat_corpus
 from engine.data.corpus import batch_of
 from engine.data.source import SourceRow
 from tests import runs
+from tests.runs import chat_corpus
 
 CHATML = (
     "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '<|end|>\n' }}{% endfor %}"

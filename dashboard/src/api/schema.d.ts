@@ -3322,7 +3322,9 @@ export interface components {
         };
         /**
          * Flops
-         * @description Operations of all matmuls: of the training steps, by the estimate of six for a weight and token, and of all that is run.
+         * @description Operations of all matmuls: of the job's steps, by the estimate of six for a weight and token, and of all that is run.
+         *
+         *     The steps of an evaluation are forward passes, `training` counts those, and the estimate is two for a weight and token.
          */
         Flops: {
             /** All */
@@ -3691,10 +3693,12 @@ export interface components {
         };
         /**
          * JobPlan
-         * @description The plan that a job follows; `actual` once it has succeeded in one go.
+         * @description The plan that a job follows; `actual` once it has succeeded in one go. Not `exact`: tokens are foretold roughly.
          */
         JobPlan: {
             actual: components["schemas"]["Figures"] | null;
+            /** Exact */
+            exact: boolean;
             /** Id */
             id: string;
             predicted: components["schemas"]["Figures"];
@@ -3937,6 +3941,9 @@ export interface components {
         /**
          * Memory
          * @description Bytes on the device of a rank when most is held; `workspace` are copies of weights and gradients in the making.
+         *
+         *     An evaluation has neither gradients nor optimizer; keys and values that are kept while answers are written are
+         *     `activations`. Of two models that are compared one is there at a time: told is the one that needs more.
          */
         Memory: {
             /** Activations */
@@ -4539,7 +4546,9 @@ export interface components {
          * @description What a job of this spec will come to; nothing in the spec is left to the machine any more.
          *
          *     Submitted as {"plan_id": ...} it is binding: the same rows, tokens and steps. `exact` tells that all steps were
-         *     counted. Memory, operations and time are null for models that nothing is planned for; `unplanned` says why.
+         *     counted; the first of a long run are, and the rest is taken to be like them. A step of an evaluation is a batch that
+         *     goes through a model, `trained_tokens` are those that it scores or writes. Answers that are to be written are taken
+         *     to be as long as they may be, so that their tokens are the most there can be, and not exact. Memory, operations and time are null for models that nothing is planned for; `unplanned` says why.
          */
         PlanObject: {
             /** Co2E G */

@@ -10,7 +10,7 @@ type Plan = Schemas["PlanObject"];
 export function PlanCard({ plan }: { plan: Plan }) {
   const facts: [string, string][] = [
     ["Steps", count(plan.steps)],
-    ["Tokens", `${count(plan.tokens)}, of which ${percent(plan.trained_tokens / Math.max(1, plan.tokens))} are learnt`],
+    ["Tokens", tokensOf(plan)],
     ["Time", plan.eta ? `${duration(plan.eta.low_s)} to ${duration(plan.eta.high_s)}` : "not known"],
     [
       "Memory",
@@ -39,6 +39,13 @@ export function PlanCard({ plan }: { plan: Plan }) {
       {plan.unplanned && <p className="muted">{plan.unplanned}</p>}
     </section>
   );
+}
+
+/** Those that pass through the models; how many of them are learnt, scored, or written at most. */
+function tokensOf({ kind, exact, tokens, trained_tokens }: Plan): string {
+  const share = percent(trained_tokens / Math.max(1, tokens));
+  if (kind !== "eval") return `${count(tokens)}, of which ${share} are learnt`;
+  return exact ? `${count(tokens)}; ${count(trained_tokens)} are scored` : `${count(tokens)} at most`;
 }
 
 /** What it costs and emits, where the operator has set prices. */

@@ -9,13 +9,15 @@ from collections import defaultdict
 from typing import Any, NamedTuple
 
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from engine.data.cut import LINES_TOLD, listed
 from engine.data.source import SourceRow
 from engine.errors import DataError
 from engine.intervals import Figure
+from engine.kinds.eval.reading import Reading
 from engine.kinds.eval.scores import Scores, Setting
-from engine.likelihood import Likelihood, Request, likelihoods
+from engine.likelihood import Likelihood, Request, likelihoods, packed
 from engine.model.load import Subject
 from engine.rows import MultipleChoice
 
@@ -43,9 +45,9 @@ _WAYS = {
 def choice_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subject, setting: Setting) -> Scores:
     """Raises DataError where a subject has fewer solved examples than asked for."""
     solved = _by_subject([_choice_of(shot) for shot in shots], setting.spec.evaluation.num_fewshot)
-    size = min(_ROWS_AT_ONCE, -(-len(rows) // setting.ranks.count))
-    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    scored = setting.ranks.divide(parts, lambda mine: [_scored(part, solved, subject, setting) for part in mine])
+    scored = setting.ranks.divide(
+        _parts(rows, setting), lambda mine: [_scored(part, solved, subject, setting) for part in mine]
+    )
     items = [item for made, _ in scored for item in made]
     cut = [line for _, lines in scored for line in lines]
     if cut:
@@ -64,19 +66,70 @@ def choice_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subjec
     )
 
 
+def read_choices(
+    rows: list[SourceRow], shots: list[SourceRow], tokenizer: PreTrainedTokenizerFast, setting: Setting
+) -> Reading:
+    """What will go through a model: the same batches of the same prompts."""
+    solved = _by_subject([_choice_of(shot) for shot in shots], setting.spec.evaluation.num_fewshot)
+    lengths: list[int] = []
+    cut: list[int] = []
+    documents = 0
+    for part in _parts(rows, setting):
+        setting.stop.check()
+        asked = _requests(part, solved, tokenizer, setting)
+        lengths, cut = lengths + asked.lengths, cut + asked.cut
+        for _, batch in packed(asked.requests, setting.token_budget):
+            setting.passes.read(batch)
+            documents += len(batch.segments)
+    return Reading.of_prompts(lengths, documents, setting.passes.all, cut)
+
+
+def _parts(rows: list[SourceRow], setting: Setting) -> list[list[SourceRow]]:
+    """Rows whose prompts share batches; each part is one rank's."""
+    size = min(_ROWS_AT_ONCE, -(-len(rows) // setting.ranks.count))
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+class _Asked(NamedTuple):
+    """What is asked for some rows; the tokens of each row's longest prompt with its answer, and the lines that were cut."""
+
+    requests: list[Request]
+    lengths: list[int]
+    cut: list[int]
+
+
+def _requests(
+    rows: list[SourceRow], solved: dict[str, list[MultipleChoice]], tokenizer: PreTrainedTokenizerFast, setting: Setting
+) -> _Asked:
+    count = setting.spec.evaluation.num_fewshot
+    requests: list[Request] = []
+    lengths: list[int] = []
+    cut: list[int] = []
+    for row in rows:
+        asked = _asked(_choice_of(row), _shots_of(row, solved, count))
+        whole = [_encoded(tokenizer, prompt, answer) for prompt, answer in asked]
+        lengths.append(max(len(context) + len(continuation) for context, continuation in whole))
+        requests += [_cut(request, setting.max_length) for request in whole]
+        if lengths[-1] - 1 > setting.max_length:
+            cut.append(row.line)
+    return _Asked(requests, lengths, cut)
+
+
 def _scored(
     rows: list[SourceRow], solved: dict[str, list[MultipleChoice]], subject: Subject, setting: Setting
 ) -> tuple[list[dict[str, Any]], list[int]]:
     """The items of some rows, and the lines among them whose prompts were cut."""
-    count = setting.spec.evaluation.num_fewshot
-    requests = [
-        _encoded(subject, prompt, answer)
-        for row in rows
-        for prompt, answer in _asked(_choice_of(row), _shots_of(row, solved, count))
-    ]
-    cut = _cut(rows, requests, setting.max_length)
-    found = iter(likelihoods(subject.model, requests, setting.machine, setting.stop, token_budget=setting.token_budget))
-    return [{"line": row.line, **_judged(_choice_of(row), found)} for row in rows], cut
+    asked = _requests(rows, solved, subject.tokenizer, setting)
+    told = likelihoods(
+        subject.model,
+        asked.requests,
+        setting.machine,
+        setting.stop,
+        token_budget=setting.token_budget,
+        read=setting.passes.read,
+    )
+    found = iter(told)
+    return [{"line": row.line, **_judged(_choice_of(row), found)} for row in rows], asked.cut
 
 
 _FIGURES = {
@@ -152,24 +205,19 @@ def _answers(way: _Way, question: MultipleChoice) -> tuple[str, ...]:
     return question.choices if way.texts else tuple(question.letters)
 
 
-def _encoded(subject: Subject, prompt: str, answer: str) -> Request:
+def _encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> Request:
     """Encoded as one text and then parted, as lm_eval does: how a prompt ends may depend on what follows."""
-    context: list[int] = subject.tokenizer(prompt)["input_ids"]  # type: ignore[assignment]
-    whole: list[int] = subject.tokenizer(prompt + answer)["input_ids"]  # type: ignore[assignment]
+    context: list[int] = tokenizer(prompt)["input_ids"]  # type: ignore[assignment]
+    whole: list[int] = tokenizer(prompt + answer)["input_ids"]  # type: ignore[assignment]
     parted = min(len(context), len(whole) - 1)
     return Request(whole[:parted], whole[parted:])
 
 
-def _cut(rows: list[SourceRow], requests: list[Request], max_length: int) -> list[int]:
-    """Cut what is too long at its beginning, in place; the lines that this befell."""
-    each = len(requests) // len(rows)
-    lines: set[int] = set()
-    for number, (context, continuation) in enumerate(requests):
-        over = len(context) + len(continuation) - 1 - max_length
-        if over > 0:
-            requests[number] = Request(context[over:] or context[-1:], continuation[-max_length:])
-            lines.add(rows[number // each].line)
-    return sorted(lines)
+def _cut(request: Request, max_length: int) -> Request:
+    """What is too long loses its beginning."""
+    context, continuation = request
+    over = len(context) + len(continuation) - 1 - max_length
+    return request if over <= 0 else Request(context[over:] or context[-1:], continuation[-max_length:])
 
 
 def _judged(question: MultipleChoice, found: Any) -> dict[str, Any]:

@@ -1,15 +1,18 @@
 """What a model writes, compared with the last answer of each row."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+from transformers import PreTrainedTokenizerFast
 
 from engine.data.chat import ensure_chat_template, prompt_tokens
 from engine.data.cut import LINES_TOLD
 from engine.data.source import SourceRow
 from engine.errors import DataError
-from engine.generate import generate
+from engine.generate import generate, side_by_side
 from engine.intervals import Figure
 from engine.kinds.eval.grading import answer_in, grade, pattern_for
+from engine.kinds.eval.reading import Reading
 from engine.kinds.eval.scores import Scores, Setting
 from engine.model.load import Subject
 from engine.rows import Message
@@ -25,7 +28,7 @@ def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Su
     settings = setting.spec.evaluation
     pattern = pattern_for([_reference(row) for row in rows], settings.answer_pattern)
     golds = [answer_in(_reference(row), pattern) for row in rows]
-    prompts = _prompts(rows, _solved(shots, settings.num_fewshot), subject, setting)
+    prompts = _prompts(rows, _solved(shots, settings.num_fewshot), subject.tokenizer, setting).tokens
     answers = setting.ranks.divide(range(len(rows)), lambda mine: _answers(prompts, mine, subject, setting))
     items: list[dict[str, Any]] = []
     for row, gold, answer in zip(rows, golds, answers, strict=True):
@@ -48,17 +51,37 @@ def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Su
     )
 
 
+def read_prompts(
+    rows: list[SourceRow], shots: list[SourceRow], tokenizer: PreTrainedTokenizerFast, setting: Setting
+) -> Reading:
+    """What will go through a model at most: the same prompts, each answered with as many tokens as it may be."""
+    settings, ranks = setting.spec.evaluation, setting.ranks
+    prompts = _prompts(rows, _solved(shots, settings.num_fewshot), tokenizer, setting)
+    for rank in range(ranks.count):
+        mine = ranks.share(prompts.tokens, rank)
+        _pass(mine, [settings.max_new_tokens] * len(mine), setting)
+    return Reading.of_prompts(prompts.lengths, len(rows), setting.passes.all, prompts.cut)
+
+
+def _pass(prompts: Sequence[list[int]], written: Sequence[int], setting: Setting) -> None:
+    """Prompts that are answered by one rank, and the tokens of their answers, as they go through the model."""
+    for rows in side_by_side(prompts, setting.spec.evaluation.per_device_eval_batch_size):
+        setting.passes.write([len(prompts[row]) for row in rows], [written[row] for row in rows])
+
+
 def _answers(prompts: list[list[int]], rows: Sequence[int], subject: Subject, setting: Setting) -> list[Answer]:
-    settings = setting.spec.evaluation
-    return generate(
+    settings, mine = setting.spec.evaluation, [prompts[row] for row in rows]
+    answers = generate(
         subject,
-        [prompts[row] for row in rows],
+        mine,
         Decoding(settings.max_new_tokens, settings.temperature, settings.stop, (setting.spec.seed,)),
         setting.machine,
         setting.stop,
         rows_at_once=settings.per_device_eval_batch_size,
         numbers=rows,
     )
+    _pass(mine, [answer.tokens for answer in answers], setting)
+    return answers
 
 
 def _item(answer: Answer, gold: str, pattern: Any) -> dict[str, Any]:
@@ -91,14 +114,23 @@ def _solved(shots: list[SourceRow], count: int) -> list[Message]:
     return [message for shot in shots[:count] for message in _messages(shot)]
 
 
-def _prompts(rows: list[SourceRow], solved: list[Message], subject: Subject, setting: Setting) -> list[list[int]]:
-    """Tokens of each prompt; what is too long loses its beginning."""
-    if ensure_chat_template(subject.tokenizer):
+class _Prompts(NamedTuple):
+    """Tokens of each prompt, and how many it had before it lost its beginning, as those on the lines `cut` did."""
+
+    tokens: list[list[int]]
+    lengths: list[int]
+    cut: list[int]
+
+
+def _prompts(
+    rows: list[SourceRow], solved: list[Message], tokenizer: PreTrainedTokenizerFast, setting: Setting
+) -> _Prompts:
+    if ensure_chat_template(tokenizer):
         setting.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
     room = setting.max_length - setting.spec.evaluation.max_new_tokens
-    prompts = [prompt_tokens([*solved, *_messages(row)[:-1]], row.line, subject.tokenizer) for row in rows]
+    prompts = [prompt_tokens([*solved, *_messages(row)[:-1]], row.line, tokenizer) for row in rows]
     cut = [row.line for row, prompt in zip(rows, prompts, strict=True) if len(prompt) > room]
     if cut:
         message = f"{len(cut)} prompts were cut at their beginning: {room} tokens are left beside max_new_tokens"
         setting.journal.log("warn", "prompts_truncated", message, count=len(cut), lines=cut[:LINES_TOLD])
-    return [prompt[-room:] for prompt in prompts]
+    return _Prompts([prompt[-room:] for prompt in prompts], list(map(len, prompts)), cut)

@@ -7,7 +7,9 @@ import torch
 
 from engine.data.corpus import Corpus, batch_of
 from engine.data.stream import documents_in_order
+from engine.data.supply import Seen
 from engine.intervals import Figure, Floats
+from engine.kinds.eval.reading import Reading
 from engine.kinds.eval.scores import Scores, Setting
 from engine.model.load import Subject
 from engine.model.logprobs import document_logprobs
@@ -27,6 +29,15 @@ def loss_scores(corpus: Corpus, subject: Subject, setting: Setting) -> Scores:
     for documents, (losses, tokens) in zip(batches, found, strict=True):
         losses_S[documents], tokens_S[documents] = losses, tokens
     return scores_of(corpus, losses_S, tokens_S)
+
+
+def read_documents(seen: Seen, setting: Setting) -> Reading:
+    """What will go through a model: the same batches."""
+    corpus = seen.cut.corpus
+    for documents in documents_in_order(corpus, setting.token_budget):
+        setting.stop.check()
+        setting.passes.read(batch_of(corpus, documents))
+    return Reading.of_documents(seen)
 
 
 def scores_of(corpus: Corpus, losses_S: Floats, tokens_S: Floats) -> Scores:
@@ -57,7 +68,8 @@ def scores_of(corpus: Corpus, losses_S: Floats, tokens_S: Floats) -> Scores:
 def _scored(corpus: Corpus, documents: list[int], subject: Subject, setting: Setting) -> tuple[Floats, Floats]:
     """(-log p of each document's labels, how many it has)."""
     setting.stop.check()
+    batch = batch_of(corpus, documents)
+    setting.passes.read(batch)
     with setting.machine.autocast():
-        batch = batch_of(corpus, documents).to(setting.machine.device)
-        logprobs_S, counts_S = document_logprobs(subject.model, batch)
+        logprobs_S, counts_S = document_logprobs(subject.model, batch.to(setting.machine.device))
     return -logprobs_S.double().cpu().numpy(), counts_S.double().cpu().numpy()

@@ -1,23 +1,25 @@
 """Evaluation: nothing is trained, the rows are scored as their format and the spec ask."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from engine.data.chat import chat_corpus, ensure_chat_template
+from engine.data.chat import ChatRecipe, ensure_chat_template
 from engine.data.corpus import Corpus
 from engine.data.lines import require, rows_near, rows_on
 from engine.data.mixture import Rows
 from engine.data.source import SourceRow, read_source, scan
-from engine.data.text import text_corpus
+from engine.data.supply import Seen, seen_in
+from engine.data.text import TextRecipe
 from engine.dist.ranks import Ranks
 from engine.errors import SpecError
 from engine.journal import Journal
-from engine.kinds.eval.choice import choice_scores
-from engine.kinds.eval.generation import generation_scores
-from engine.kinds.eval.loss import loss_scores
+from engine.kinds.eval.choice import choice_scores, read_choices
+from engine.kinds.eval.generation import generation_scores, read_prompts
+from engine.kinds.eval.loss import loss_scores, read_documents
+from engine.kinds.eval.reading import Reading
 from engine.kinds.eval.scores import Scores, Setting
 from engine.kinds.eval.spec import EvalSpec
 from engine.kinds.eval.tokens import token_scores
@@ -25,10 +27,25 @@ from engine.model.adapters import load_adapter
 from engine.model.config import config_of, positions_of
 from engine.model.load import Subject, check_fit, load_model, tokenizer_of
 from engine.model.quantize import was_quantized
+from engine.passes import Passes
+from engine.plan.forward import Head
 from engine.precision import Machine
 from engine.rows import MultipleChoice
 from engine.rundir import RunDirectory
 from engine.stop import StopFlag
+
+_HEADS_OF_DOCUMENTS: dict[str, Head] = {"loss": "logprobs", "tokens": "losses"}
+"""Tasks whose rows are documents that lose something, and what scores those."""
+
+
+class Weights(NamedTuple):
+    """The folders of a model's base and of the adapter on it."""
+
+    base: Path
+    adapter: Path | None
+
+    def tokenizer(self) -> PreTrainedTokenizerFast:
+        return tokenizer_of(self.base, self.adapter)
 
 
 class EvalObjective:
@@ -36,29 +53,41 @@ class EvalObjective:
 
     def __init__(self, run: RunDirectory, spec: EvalSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
-        self.max_length = spec.evaluation.max_length
         self.asked = set(spec.evaluation.rows)
         self.source = _rows_of(run.required_data("eval"), self.asked)
         shots = run.data("fewshot")
         self.shots = [] if shots is None else read_source(shots, "evals")
         self.task = _task_of(spec, [*self.source[:1], *self.shots[:1]])
+        self.max_length = self._fitting()
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         assert folder is None, "an evaluation has no checkpoints"
-        self.max_length = self._fitting()
-        return self._load(self.run.base_model(), self.run.adapter, machine)
+        return self._load(self.model, machine)
 
     def load_baseline(self, machine: Machine) -> Subject:
         """What the model is compared with."""
+        return self._load(self.baseline, machine)
+
+    def weights(self) -> list[Weights]:
+        """Of the models that are scored, one after the other."""
+        return [self.model, *([self.baseline] if self.spec.compare_to is not None else [])]
+
+    @property
+    def model(self) -> Weights:
+        return Weights(self.run.base_model(), self.run.adapter)
+
+    @property
+    def baseline(self) -> Weights:
         if self.run.baseline is None:
             raise SpecError("baseline_missing", "the run directory has no baseline/", "Put its weights there.")
-        return self._load(self.run.baseline, self.run.baseline_adapter, machine)
+        return Weights(self.run.baseline, self.run.baseline_adapter)
 
-    def _load(self, base: Path, adapter: Path | None, machine: Machine) -> Subject:
-        tokenizer = tokenizer_of(base, adapter)
+    def _load(self, weights: Weights, machine: Machine) -> Subject:
+        tokenizer, (base, adapter) = weights.tokenizer(), weights
         in_4bit = was_quantized(adapter)
         model = load_model(base, device=machine.device, dtype=machine.compute_dtype, in_4bit=in_4bit)
         check_fit(model, tokenizer, self.max_length)
+        model.requires_grad_(False)  # what might learn is copied and kept for a way back that never comes
         if adapter is None:
             return Subject(model, tokenizer, "model")
         return Subject(load_adapter(model, adapter), tokenizer, "adapter")
@@ -81,25 +110,27 @@ class EvalObjective:
         return limit
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        return tokenizer_of(self.run.base_model(), self.run.adapter)
+        return self.model.tokenizer()
 
     def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - a new model's is made for it
         return config_of(self.run.base_model()).to_dict()
 
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
-        return Rows(None, self._corpus(tokenizer) if self.task in {"loss", "tokens"} else None)
+        return Rows(None, self._seen(tokenizer).cut.corpus if self.task in _HEADS_OF_DOCUMENTS else None)
 
     def rows(self, subject: Subject) -> Rows:
         return self.documents(subject.tokenizer)
 
-    def _corpus(self, tokenizer: PreTrainedTokenizerFast) -> Corpus:
+    def _seen(self, tokenizer: PreTrainedTokenizerFast) -> Seen:
         if isinstance(self.source[0].row, str):
-            return self._windows(text_corpus(self.source, tokenizer, self.max_length))
+            seen = seen_in(self.source, TextRecipe(tokenizer, self.max_length))
+            return seen._replace(cut=seen.cut._replace(corpus=self._windows(seen.cut.corpus)))
         if ensure_chat_template(tokenizer):
             self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
-        made = chat_corpus(self.source, tokenizer, max_length=self.max_length, long_rows=self.spec.evaluation.long_rows)
-        made.report(self.journal, "eval", self.max_length)
-        return made.corpus
+        long_rows = self.spec.evaluation.long_rows
+        seen = seen_in(self.source, ChatRecipe(tokenizer, max_length=self.max_length, long_rows=long_rows))
+        seen.cut.report(self.journal, "eval", self.max_length)
+        return seen
 
     def _windows(self, corpus: Corpus) -> Corpus:
         """Of a text: those that begin on the lines asked for, where any are."""
@@ -109,9 +140,24 @@ class EvalObjective:
         require(self.asked, lines, "evaluation.rows")
         return corpus.take(np.flatnonzero([line in self.asked for line in lines]))
 
-    def score(self, subject: Subject, corpus: Corpus | None, machine: Machine, stop: StopFlag, ranks: Ranks) -> Scores:
+    def setting(self, machine: Machine, stop: StopFlag, ranks: Ranks) -> Setting:
+        """For one model."""
+        room = self.max_length * self.spec.evaluation.per_device_eval_batch_size
+        passes = Passes(room, _HEADS_OF_DOCUMENTS.get(self.task, "likelihoods"))
+        return Setting(self.spec, machine, self.journal, stop, ranks, self.max_length, passes)
+
+    def read(self, tokenizer: PreTrainedTokenizerFast, setting: Setting) -> Reading:
+        """The rows as `score` will read them, without a model; `setting.passes` has what will go through one then.
+
+        Answers that are to be written are taken to be as long as they may be.
+        """
+        if self.task in _HEADS_OF_DOCUMENTS:
+            return read_documents(self._seen(tokenizer), setting)
+        read = read_prompts if self.task == "generate" else read_choices
+        return read(self.source, self.shots, tokenizer, setting)
+
+    def score(self, subject: Subject, corpus: Corpus | None, setting: Setting) -> Scores:
         """What the rows come to; `corpus` is theirs where losses are asked for."""
-        setting = Setting(self.spec, machine, self.journal, stop, ranks, self.max_length)
         if corpus is not None:
             return (token_scores if self.task == "tokens" else loss_scores)(corpus, subject, setting)
         scores = generation_scores if self.task == "generate" else choice_scores

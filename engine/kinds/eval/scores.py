@@ -10,6 +10,7 @@ from engine.errors import SpecError
 from engine.intervals import Figure, paired_difference, ratio, wilson
 from engine.journal import Journal
 from engine.kinds.eval.spec import EvalSpec
+from engine.passes import Passes
 from engine.precision import Machine
 from engine.stop import StopFlag
 
@@ -23,10 +24,12 @@ class Setting(NamedTuple):
     stop: StopFlag
     ranks: Ranks
     max_length: int
+    passes: Passes
+    """What goes through the model, which scoring adds to."""
 
     @property
     def token_budget(self) -> int:
-        return self.max_length * self.spec.evaluation.per_device_eval_batch_size
+        return self.passes.room_tokens
 
 
 @dataclass(frozen=True)

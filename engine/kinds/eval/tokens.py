@@ -42,8 +42,10 @@ def token_scores(corpus: Corpus, subject: Subject, setting: Setting) -> Scores:
 def _label_losses(corpus: Corpus, documents: list[int], subject: Subject, setting: Setting) -> list[Floats]:
     """What each label of each document lost, by the training's own reckoning."""
     setting.stop.check()
+    batch = batch_of(corpus, documents)
+    setting.passes.read(batch)
     with setting.machine.autocast():
-        shares = token_score(subject.model, batch_of(corpus, documents).to(setting.machine.device)).shares
+        shares = token_score(subject.model, batch.to(setting.machine.device)).shares
     assert shares is not None, "every label has its share"
     losses_N = shares.losses.double().cpu().numpy()
     return np.split(losses_N, np.cumsum(shares.counts)[:-1])

@@ -32,9 +32,19 @@ def planned(live: Live, **changes: Any) -> dict[str, Any]:
     return answer.json()
 
 
+def evaluated(live: Live, **evaluation: Any) -> dict[str, Any]:
+    """The plan of an evaluation against the model itself."""
+    rows = "".join(json.dumps(row) + "\n" for row in runs.answers(20)).encode()
+    asked = {"kind": "eval", "model": "tiny", "compare_to": "tiny", "evaluation": evaluation}
+    asked["eval_file"] = upload(live.mine, rows, "evals").json()["id"]
+    answer = live.mine.post("/v1/jobs", params={"dry_run": True}, json=asked)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
 def succeeded(live: Live, job_id: str, plan: dict[str, Any], **changes: Any) -> None:
     usage = {name: plan[name] for name in ("steps", "tokens", "trained_tokens")}
-    usage |= {"device": "cpu", "precision": plan["spec"]["hyperparameters"]["precision"], "method": "lora"}
+    usage |= {"device": "cpu", "precision": "fp32", "method": "lora"}
     usage |= {"peak_memory_bytes": plan["memory"]["total"], "runtime_bytes": 1 << 29, "flops": 1e9}
     usage |= {"effort": {"flops": 1e9, "passes": 10.0, "updates": 1e3, "written": 1e3}, **changes}
     fence = claimed(live, job_id)
@@ -72,6 +82,39 @@ def test_a_job_of_a_plan_has_its_spec_and_is_held_against_it(live: Live, desk):
     told = live.mine.get("/v1/plans/accuracy").json()
     assert told["steps"] == {"jobs": 1, "share": 1.0, "median": 0.0, "worst": 0.0}
     assert (told["memory"]["share"], told["memory"]["worst"]) == (0.0, 0.5)
+
+
+def test_an_evaluation_is_planned_and_held_against_its_plan(live: Live, desk):
+    before = live.mine.get("/v1/plans/accuracy").json()
+    plan = evaluated(live, per_device_eval_batch_size=2, max_length=64)
+    assert plan["spec"]["evaluation"]["task"] == "loss"
+    assert plan["spec"]["compare_to"] == "tiny/1"
+    assert plan["steps"] % 2 == 0
+    assert plan["exact"]
+    assert plan["memory"]["optimizer"] == plan["memory"]["gradients"] == plan["trainable_parameters"] == 0
+    assert plan["files"][0]["rows"] == 20
+    assert 0 < plan["eta"]["low_s"] < plan["eta"]["expected_s"] < plan["eta"]["high_s"]
+    job = live.mine.post("/v1/jobs", json={"plan_id": plan["id"]}).json()
+    assert job["spec"] == plan["spec"]
+    succeeded(live, job["id"], plan, method="loss")
+    shown = live.mine.get(f"/v1/jobs/{job['id']}").json()["plan"]
+    assert shown["exact"]
+    assert shown["actual"]["tokens"] == shown["predicted"]["tokens"] == plan["tokens"]
+    told = live.mine.get("/v1/plans/accuracy").json()
+    assert told["steps"]["jobs"] == told["tokens"]["jobs"] == before["tokens"]["jobs"] + 1
+    assert evaluated(live)["eta"]["runs"] == 1
+
+
+def test_tokens_that_were_foretold_at_most_are_no_miss(live: Live, desk):
+    plan = evaluated(live, task="generate", max_new_tokens=4, max_length=64)
+    assert not plan["exact"]
+    job = live.mine.post("/v1/jobs", json={"plan_id": plan["id"]}).json()
+    before = live.mine.get("/v1/plans/accuracy").json()
+    succeeded(live, job["id"], plan, method="generate", tokens=plan["tokens"] - 1)
+    assert not live.mine.get(f"/v1/jobs/{job['id']}").json()["plan"]["exact"]
+    told = live.mine.get("/v1/plans/accuracy").json()
+    assert told["tokens"] == before["tokens"]
+    assert told["steps"]["jobs"] == before["steps"]["jobs"] + 1
 
 
 def test_a_plan_is_its_projects_alone(live: Live, desk):

@@ -7,7 +7,8 @@ from transformers import PreTrainedTokenizerFast
 
 from engine.data.mixture import Rows
 from engine.data.source import read_source
-from engine.data.text import text_corpus
+from engine.data.supply import seen_in
+from engine.data.text import TextRecipe
 from engine.journal import Journal
 from engine.kinds.toy.spec import ToySpec
 from engine.model.config import config_of
@@ -34,4 +35,4 @@ class ToyObjective(NextToken):
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
         rows = read_source(self.run.required_data("train"), "pretrain")
         backwards = [row._replace(row=str(row.row)[::-1]) for row in rows]
-        return Rows(text_corpus(backwards, tokenizer, self.spec.hyperparameters.max_length), None)
+        return Rows(seen_in(backwards, TextRecipe(tokenizer, self.spec.hyperparameters.max_length)).cut.corpus, None)

@@ -30,5 +30,7 @@ def test_memory_is_told_by_component() -> None:
 
 def test_a_job_tells_both_sides() -> None:
     said = {"steps": 10, "tokens": 1000, "peak_memory_bytes": 700_000_000, "seconds": 12.0}
-    told = plan.foretold({"plan": {"id": "plan-1", "predicted": said, "actual": said | {"seconds": 13.0}}})
+    told = plan.foretold(
+        {"kind": "sft", "plan": {"id": "plan-1", "exact": True, "predicted": said, "actual": said | {"seconds": 13.0}}}
+    )
     assert told == "10 steps, 1,000 tokens, 700.0 MB, 12s; it came to 10 steps, 1,000 tokens, 700.0 MB, 13s (plan-1)"

@@ -2,10 +2,11 @@
 
 import pytest
 
-from engine.data.chat import chat_corpus, ensure_chat_template
+from engine.data.chat import ensure_chat_template
 from engine.data.source import SourceRow
 from engine.errors import DataError, SpecError
 from tests import runs
+from tests.runs import chat_corpus
 
 
 def talk(question: str, answer: str) -> list[dict[str, str]]:

@@ -13,9 +13,10 @@ from engine.data.corpus import Corpus
 from engine.data.source import read_sources, scan
 from engine.data.stream import RowStream
 from engine.data.supply import FileSupply, Recipe
-from engine.data.text import TextRecipe, text_corpus
+from engine.data.text import TextRecipe
 from engine.errors import DataError
 from tests import runs
+from tests.runs import text_corpus
 
 GIB = 2**30
 TOKENIZER = runs.tokenizer()

@@ -5,10 +5,10 @@ import pytest
 
 from engine.data.corpus import batch_of
 from engine.data.source import SourceRow
-from engine.data.text import text_corpus
 from engine.data.tokenizer import character_tokenizer, new_tokenizer, train_tokenizer
 from engine.errors import DataError
 from tests import runs
+from tests.runs import text_corpus
 
 TEXTS = [runs.text(8, seed=1), "a cat.", runs.text(3, seed=2)]
 ROWS = [SourceRow(line, text) for line, text in enumerate(TEXTS, start=1)]

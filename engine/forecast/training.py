@@ -1,0 +1,62 @@
+"""What a job that trains will come to: its rows walked through as the training will take them."""
+
+from typing import Any
+
+from engine.effort import Model, Passed, workload_of
+from engine.forecast.case import TrainingCase
+from engine.forecast.outlook import Needs, pinned
+from engine.forecast.walk import walk
+from engine.material import Material
+from engine.parts import TrainingSpec
+from engine.plan import Work
+from engine.plan.memory import trained_weights
+from engine.plan.work import parameters_of, six_nd
+from engine.precision import Machine
+from engine.preview.statistics import statistics
+from engine.stop import StopFlag
+
+
+class TrainingOutlook:
+    """Raises StopRequested: asked to stop on the way."""
+
+    def __init__(self, material: Material, stop: StopFlag) -> None:
+        self._material, self._asked = material, material.spec
+        self.machine = Machine.choose(self._asked.resources.device, self._asked.hyperparameters.precision)
+        self._walked = walk(material, stop)
+        self._files = statistics(material, stop)
+
+    def spec(self) -> TrainingSpec:
+        hyper = self._asked.hyperparameters.model_copy(update={"precision": self.machine.precision})
+        resources = pinned(self._asked.resources, self.machine)
+        return self._asked.model_copy(update={"hyperparameters": hyper, "resources": resources})
+
+    def counts(self) -> dict[str, Any]:
+        walked, held_out = self._walked, self._material.rows.validation
+        return {
+            "steps": walked.steps,
+            "tokens": walked.counts.tokens,
+            "trained_tokens": walked.counts.labels,
+            "exact": walked.exact,
+            "packing_efficiency": walked.filled,
+            "files": self._files,
+            "validation_rows": 0 if held_out is None else held_out.row_count(),
+        }
+
+    def needs(self, runtime: int | None) -> Needs:
+        spec, rows, walked = self._asked, self._material.rows, self._walked
+        model = Model.of(self._material.config, spec, self.machine)
+        shape, setting = model
+        passed = Passed.of_job(rows, spec, walked.steps, walked.counts)
+        effort = model.effort(spec, passed)
+        return Needs(
+            case=TrainingCase(shape, workload_of(spec, walked.largest, walked.longest, rows), setting, runtime),
+            parameters=parameters_of(shape),
+            trainable_parameters=trained_weights(shape, setting),
+            flops={
+                "training": Work.of(shape, setting).training(passed.trained),
+                "six_nd": six_nd(parameters_of(shape), passed.trained.tokens),
+                "all": effort.flops,
+            },
+            effort=effort,
+            method=setting.tuning.method,
+        )

@@ -1,0 +1,204 @@
+"""What passes without gradients hold: batches that a model scores, and answers that it writes.
+
+T tokens, H hidden, I inner, Q and K widths of queries and of keys, c bytes of the compute type, as in `activations`:
+counted from the code of the modules, at the moments that may hold most. Nothing waits for a way back, so it is one
+layer's tensors, or the logits of a chunk.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from engine.errors import SpecError
+from engine.parts import AdapterTuning
+from engine.plan.memory import CHUNK_LOGITS, RUNTIME, MemoryPlan, loaded_weights
+from engine.plan.setting import Setting
+from engine.plan.shape import Shape
+from engine.plan.workload import BLOCK
+
+_FP32 = 4
+Head: TypeAlias = Literal["logprobs", "losses", "likelihoods"]
+"""By engine.model.logprobs, by engine.model.loss, or by engine.likelihood, which goes through transformers' modules."""
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """A batch of documents, `document` tokens long at most; `labels` are scored."""
+
+    tokens: int
+    labels: int
+    document: int
+    head: Head
+
+    def scaled(self, factor: float, *, document: int) -> "Scoring":
+        """So much of the batch, its documents no longer than that."""
+        shorter = min(self.document, document)
+        tokens = max(round(self.tokens * factor), shorter)
+        return replace(self, tokens=tokens, labels=max(1, round(self.labels * factor)), document=shorter)
+
+    def plan(self, shape: Shape, setting: Setting) -> MemoryPlan:
+        """Raises SpecError: no plan is made for this kind of adapter."""
+        return _most(_Scored(shape, setting, self).moments())
+
+
+@dataclass(frozen=True)
+class Writing:
+    """A batch of prompts, `read` tokens long with what pads them, to which `written` tokens are added one by one."""
+
+    rows: int
+    read: int
+    written: int
+
+    @property
+    def tokens(self) -> int:
+        """In the end; the last that is written is not read any more."""
+        return self.rows * (self.read + self.written - 1)
+
+    def scaled(self, factor: float, *, document: int) -> "Writing":
+        """So much of the batch, prompts and answers together no longer than that."""
+        return replace(
+            self,
+            rows=max(1, int(self.rows * factor)),
+            read=max(1, min(self.read, document - self.written)),
+        )
+
+    def plan(self, shape: Shape, setting: Setting) -> MemoryPlan:
+        """Raises SpecError: no plan is made for this kind of adapter."""
+        return _most(_Written(shape, setting, self).moments())
+
+
+def _most(moments: Iterator[MemoryPlan]) -> MemoryPlan:
+    return max(moments, key=lambda plan: plan.total)
+
+
+@dataclass(frozen=True)
+class _Passing:
+    """A model whose weights stay as they are."""
+
+    shape: Shape
+    setting: Setting
+
+    def held(self, *, activations: float, logits: int = 0, workspace: int = 0) -> MemoryPlan:
+        shape, setting = self.shape, self.setting
+        if isinstance(setting.tuning, AdapterTuning) and setting.tuning.use_dora:
+            raise SpecError("plan_unsupported", "no memory plan is made for DoRA", "Its steps and tokens are exact.")
+        return MemoryPlan(
+            weights=loaded_weights(shape, setting),
+            gradients=0,
+            optimizer=0,
+            activations=round(activations),
+            logits=logits,
+            workspace=workspace,
+            runtime=RUNTIME[setting.device],
+        )
+
+    def through_modules(self, tokens: int) -> float:
+        """Of transformers' modules at the MLP: embeddings, the stream twice and normed, both factors and their product.
+
+        An adapter adds an output of its own and its scaled copy, and has its input in fp32 and cast back.
+        """
+        shape, setting = self.shape, self.setting
+        size, turn = setting.bytes, 2 * setting.bytes * shape.head_dim
+        plain = size * (4 * shape.hidden + 3 * shape.inner)
+        if not setting.adapter:
+            return tokens * (turn + max(plain, self._attention_by_modules()))
+        cast = _FP32 + size if size < _FP32 else 0
+        in_up = size * (4 * shape.hidden + 4 * shape.inner) + cast * shape.hidden
+        in_down = size * (5 * shape.hidden + shape.inner) + cast * shape.inner
+        return tokens * (turn + max(in_up, in_down, self._attention_by_modules()))
+
+    def _attention_by_modules(self) -> int:
+        """Embeddings, stream and normed stream; queries, keys and values turned, and side by side; the output."""
+        shape = self.shape
+        return self.setting.bytes * (3 * shape.hidden + 2 * (shape.query + 2 * shape.key) + shape.query)
+
+    def numbers_of_weights(self) -> int:
+        """A layer's weights as numbers again where they lie in 4 bits."""
+        largest = max(linear.size for linear in self.shape.linears)
+        return self.setting.bytes * largest if self.setting.quantized else 0
+
+    def head_cast(self) -> int:
+        """A head that was trained whole, in the compute type."""
+        setting, shape = self.setting, self.shape
+        cast = setting.adapter and setting.head_learns(shape) and setting.bytes < _FP32
+        return setting.bytes * shape.embedding if cast else 0
+
+
+@dataclass(frozen=True)
+class _Scored(_Passing):
+    work: Scoring
+
+    def moments(self) -> Iterator[MemoryPlan]:
+        if self.work.head != "likelihoods" and self.setting.by_hand(self.shape):
+            yield from self._by_hand()
+        else:
+            kept = self.through_modules(self.work.tokens)
+            yield self.held(activations=kept, workspace=self.numbers_of_weights())
+        yield self.held(activations=self._labelled(), logits=self._logits(), workspace=self.head_cast())
+
+    def _by_hand(self) -> Iterator[MemoryPlan]:
+        """In a layer of engine.model.llama, all of whose tensors live until it is done: at each matmul of the MLP.
+
+        Fused weights are laid side by side when they are first used, those in 4 bits made numbers each time.
+        """
+        shape, setting, size = self.shape, self.setting, self.setting.bytes
+        low = size * setting.rank * len(setting.adapted(shape))
+        turn = 2 * _FP32 * shape.head_dim
+        attended = (_FP32 + size) * shape.hidden + size * (3 * shape.query + 4 * shape.key) + turn + low
+        tokens, scores = self.work.tokens, self._scores()
+        fused = 2 * size * shape.hidden * shape.inner
+        yield self.held(activations=tokens * attended + scores)
+        normed = attended + (_FP32 + 2 * size) * shape.hidden
+        again = 2 * fused if setting.quantized else fused
+        yield self.held(activations=tokens * normed, workspace=again)
+        product = normed + size * (3 * shape.inner + shape.hidden)
+        yield self.held(activations=tokens * product, workspace=fused if setting.quantized else 0)
+        summed = normed + size * (2 * shape.inner + shape.hidden) + _FP32 * shape.hidden
+        yield self.held(activations=tokens * summed)
+
+    def _scores(self) -> int:
+        """Attention probabilities of a block of queries."""
+        length = self.work.document
+        return self.setting.bytes * self.shape.heads * min(BLOCK, length) * length
+
+    def _labelled(self) -> int:
+        """Hidden states of the labelled tokens, in the stream's type and in that of the head."""
+        size = self.setting.bytes
+        stream = _FP32 if self.setting.by_hand(self.shape) and self.work.head != "likelihoods" else size
+        return self.work.labels * self.shape.hidden * (stream + (size if size < stream else 0))
+
+    def _logits(self) -> int:
+        """Of a chunk, and what is left of the one before it."""
+        size, labels = self.setting.bytes, self.work.labels
+        rows = min(labels, max(32, CHUNK_LOGITS // self.shape.vocabulary))
+        copied = _FP32 if self.setting.device == "cpu" and size < _FP32 else 0
+        match self.work.head:
+            case "logprobs":
+                each, before = size + copied + _FP32, _FP32
+            case "losses":
+                each, before = (size if self.setting.kernels else 2 * size + copied + _FP32), size
+            case "likelihoods":
+                each, before = 2 * _FP32, _FP32
+        return rows * self.shape.vocabulary * (each + (before if labels > rows else 0))
+
+
+@dataclass(frozen=True)
+class _Written(_Passing):
+    work: Writing
+
+    def moments(self) -> Iterator[MemoryPlan]:
+        """While prompts are read, and while the last token is chosen. Keys and values of all that was read are kept."""
+        shape, work, size = self.shape, self.work, self.setting.bytes
+        read = work.rows * work.read
+        each = 2 * size * shape.key * shape.layers
+        mask = work.rows * work.read**2
+        yield self.held(
+            activations=read * each + self.through_modules(read) + mask, workspace=self.numbers_of_weights()
+        )
+        # A layer's keys and values are written anew with each token, and repeated for the queries that share them.
+        again = 2 * size * (shape.key + (shape.query if shape.query > shape.key else 0))
+        yield self.held(
+            activations=work.tokens * (each + again),
+            logits=work.rows * shape.vocabulary * (size + _FP32),
+            workspace=max(self.numbers_of_weights(), self.head_cast()),
+        )
