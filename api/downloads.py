@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from anyio import to_thread
 from fastapi import Request, Response
 from starlette.concurrency import iterate_in_threadpool
 from starlette.responses import StreamingResponse
@@ -69,7 +68,7 @@ class BlobResponse(StreamingResponse):
         if send_file is None or not self._blobs.has_files:
             await super().__call__(scope, receive, send)
             return
-        with await to_thread.run_sync(self._blobs.open, self._sha256) as file:
+        with self._blobs.open(self._sha256) as file:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             await send_file(file.fileno(), self._span)
             await send({"type": "http.response.body", "body": b"", "more_body": False})

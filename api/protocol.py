@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias, cast
 
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from api.errors import ApiError, error_response
@@ -17,9 +17,11 @@ SEND_FILE = "trainyard.send_file"
 """Where a request's scope holds a SendFile, if its connection can do that."""
 SendFile: TypeAlias = Callable[[int, range], Awaitable[None]]
 """Sends these bytes of an open file as part of the body, after `http.response.start`."""
-_AT_ONCE_BYTES = 16 << 20
-_ROOM_MS = 2
+_AT_ONCE_BYTES = 64 << 20
+_ROOM_MS = 5
 """A client that reads as fast as we send makes room sooner than the event loop would tell; others are waited for there."""
+_SENDERS = CapacityLimiter(16)
+"""However many download, the threads of everything else are left to it."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -56,7 +58,7 @@ class Protocol(HttpToolsProtocol):
         try:
             start = span.start
             while start < span.stop and not self._is_gone(cycle):
-                sent = await to_thread.run_sync(_push, connection, file, start, span.stop)
+                sent = await to_thread.run_sync(_push, connection, file, start, span.stop, limiter=_SENDERS)
                 if sent == start:
                     await self._wait_writable(connection)
                 start = sent

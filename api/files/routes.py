@@ -51,9 +51,9 @@ def show_file(service: ServiceDep, caller: CallerDep, file_id: str) -> Response:
 
 
 @router.get("/{file_id}/content", response_class=Response, responses=BINARY | documented(401, 404, 416))
-def download_file(service: ServiceDep, caller: CallerDep, request: Request, file_id: str) -> Response:
+async def download_file(service: ServiceDep, caller: CallerDep, request: Request, file_id: str) -> Response:
     """Download the bytes of a file; `Range` and `If-None-Match` are honoured, the ETag is the sha256."""
-    file = files.find(service, caller, file_id)
+    file = await service.look(files.find, service, caller, file_id)
     return blob_response(request, service.blobs, sha256=file.sha256, size_bytes=file.size_bytes, filename=file.filename)
 
 
