@@ -22,7 +22,7 @@ _STATE = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
 """Bytes of a weight's two moments; 8 bits have a scale in fp32 for each 256."""
 _EIGHT_BIT_FROM = 4096
 """Smaller tensors keep their moments in fp32 (bitsandbytes)."""
-RUNTIME = {"cpu": 560 << 20, "cuda": 600 << 20}
+_RUNTIME = {"cpu": 560 << 20, "cuda": 600 << 20}
 """Libraries, interpreter and what they build at the first step; on a GPU its context. Measured, not of the tensors."""
 
 
@@ -85,7 +85,7 @@ class _Sums:
             activations,
             logits,
             workspace,
-            RUNTIME[setting.device],
+            _RUNTIME[setting.device],
         )
 
     def _earlier(self) -> int:
