@@ -43,7 +43,7 @@ function useHow(search: JobSearch): [JobSearch, (to: JobSearch) => void] {
     setAhead(all);
     clearTimeout(timer.current);
     timer.current = window.setTimeout(async () => {
-      if (router.state.location.pathname !== pathname) return; // another page by now
+      if (router.state.location.pathname !== pathname) return setAhead({}); // another page by now
       await router.navigate({ to: ".", search: (now) => ({ ...now, ...all }), replace: true, resetScroll: false });
       // After the address, which is a transition too; what was changed meanwhile is still ahead of it.
       startTransition(() => setAhead((now) => (now === all ? {} : now)));
