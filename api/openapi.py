@@ -77,6 +77,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
             _add_scope(method, operation)
             for parameter in operation.get("parameters", ()):
                 _drop_null(parameter)
+                _forbid_nul(parameter["schema"])
     return document
 
 
@@ -111,6 +112,14 @@ def _drop_null(parameter: dict[str, Any]) -> None:
     if len(choices) == 1:
         del schema["anyOf"]
         schema.update(choices[0])
+
+
+def _forbid_nul(schema: dict[str, Any]) -> None:
+    """No text of an address has a NUL (api.middleware)."""
+    texts = [schema, schema.get("items", {}), *schema.get("anyOf", ())]
+    for text in texts:
+        if text.get("type") == "string" and not text.keys() & {"pattern", "enum", "const", "format"}:
+            text["pattern"] = r"^[^\x00]*$"
 
 
 def _require_tags(part: Any, schemas: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from engine.model.adapters import tuning_of
 from engine.model.config import config_of
 from engine.parts import FullTuning, Hyperparameters, TrainingSpec
 from engine.passes import Passes
-from engine.plan import Counts, Effort, MemoryPlan, Setting, Shape, Work, Workload
+from engine.plan import Counts, Effort, Efforts, MemoryPlan, Setting, Shape, Work, Workload
 from engine.plan.memory import loaded_weights, trained_weights, weights
 from engine.precision import Machine
 from engine.schedule import times_due
@@ -25,12 +25,16 @@ _AT_EXPORT = 2
 
 
 class Passed(NamedTuple):
-    """What goes through the model: in `steps` of training, at each evaluation, and to score a reference."""
+    """What goes through the model: in `steps` of training, at each evaluation, and to score a reference.
+
+    That is scored before the first step or, `along`, in each of them.
+    """
 
     steps: int
     trained: Counts
     evaluated: Counts
     referred: Counts
+    along: bool
 
     @classmethod
     def of_job(cls, rows: Rows, spec: TrainingSpec, steps: int, trained: Counts) -> Self:
@@ -44,7 +48,7 @@ class Passed(NamedTuple):
             referred = scoring(rows.train, budget).plus(evaluated)
         elif rows.reference == "each_step":
             referred = trained
-        return cls(steps, trained, evaluated, referred)
+        return cls(steps, trained, evaluated, referred, rows.reference == "each_step")
 
 
 def workload_of(spec: TrainingSpec, largest: Counts, longest: int, rows: Rows) -> Workload:
@@ -88,28 +92,31 @@ class Model(NamedTuple):
         """Raises SpecError: no plan is made for its kind of adapter."""
         return passes.batch.plan(self.shape, self.setting)
 
-    def scoring(self, passes: Passes) -> Effort:
+    def scoring(self, passes: Passes) -> Efforts:
         """Of what goes through it in an evaluation."""
-        shape, setting = self
-        return Effort(
-            flops=Work.of(shape, setting).scoring(passes.all),
-            passes=shape.layers * passes.all.batches / 3,
-            updates=0.0,
-            written=float(loaded_weights(shape, setting)),
-        )
+        loaded = Effort(written=float(loaded_weights(self.shape, self.setting)))
+        return Efforts(Effort(), self._scored(passes.all), loaded)
 
-    def effort(self, spec: TrainingSpec, passed: Passed) -> Effort:
+    def efforts(self, spec: TrainingSpec, passed: Passed) -> Efforts:
         """Of a whole run, with its evaluations, checkpoints and export."""
         shape, setting = self
-        work = Work.of(shape, setting)
-        rules = spec.checkpoints
-        evaluations = times_due(rules.eval_steps, passed.steps) + _AT_EXPORT
-        scored = passed.evaluated.times(evaluations).plus(passed.referred)
-        saved = times_due(rules.save_steps, passed.steps) + 1
-        trained = trained_weights(shape, setting)
-        return Effort(
-            flops=work.training(passed.trained) + work.scoring(scored),
-            passes=shape.layers * (passed.trained.batches + scored.batches / 3),
+        work, trained, rules = Work.of(shape, setting), trained_weights(shape, setting), spec.checkpoints
+        steps = Effort(
+            flops=work.training(passed.trained) + work.again(passed.trained, setting.checkpointing),
+            passes=float(shape.layers * passed.trained.batches),
             updates=float(passed.steps) * trained,
-            written=float(saved * _SAVED_BYTES * trained + _LOADS * weights(shape, setting)),
         )
+        referred = self._scored(passed.referred)
+        around = self._scored(passed.evaluated.times(_AT_EXPORT))
+        saved = times_due(rules.save_steps, passed.steps) + 1
+        written = Effort(written=float(saved * _SAVED_BYTES * trained + _LOADS * weights(shape, setting)))
+        return Efforts(
+            steps=steps.plus(referred) if passed.along else steps,
+            scoring=self._scored(passed.evaluated.times(times_due(rules.eval_steps, passed.steps))),
+            around=around.plus(written) if passed.along else around.plus(written).plus(referred),
+        )
+
+    def _scored(self, counts: Counts) -> Effort:
+        """Forward passes alone."""
+        flops = Work.of(*self).scoring(counts)
+        return Effort(flops=flops, passes=self.shape.layers * counts.batches / 3)

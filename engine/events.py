@@ -104,7 +104,8 @@ class Exported(EventPart):
 class Used(EventPart):
     """What a run took that was done in one go; what needs a plan is null for models that none is made for.
 
-    `runtime_bytes` is what of the peak is not tensors, `effort` what the time of a run depends on (engine.plan.work).
+    `runtime_bytes` is what of the peak is not tensors, `effort` what the time of each part of a run depends on
+    (engine.plan.work), `part_seconds` what its steps and its evaluations took.
     """
 
     type: Literal["used"] = "used"
@@ -117,7 +118,8 @@ class Used(EventPart):
     peak_memory_bytes: int
     runtime_bytes: int | None = None
     flops: float | None = None
-    effort: dict[str, float] | None = None
+    effort: dict[str, dict[str, float]] | None = None
+    part_seconds: dict[str, float] | None = None
 
 
 class Finished(EventPart):

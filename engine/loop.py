@@ -198,7 +198,7 @@ class Training:
     def _tell_used(self, held: dict[str, int]) -> None:
         """A run that was gone on with knows only a part of what it took, and says nothing."""
         if self.started_step == 0:
-            self.journal.write("used", **self.tally.usage(self.session, self.spec, held))
+            self.journal.write("used", **self.tally.usage(self.session, self.spec, held, self.pace.spent_s))
 
     def _tell_skipped(self, step: int) -> None:
         self.journal.log(

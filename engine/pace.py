@@ -23,6 +23,7 @@ class Pace:
 
     def __init__(self) -> None:
         self._means: dict[Part, _Mean] = {"step": _Mean(), "evaluation": _Mean(), "save": _Mean()}
+        self.spent_s: dict[str, float] = dict.fromkeys(self._means, 0.0)
         self.start()
 
     def start(self) -> None:
@@ -32,6 +33,7 @@ class Pace:
     def ended(self, part: Part) -> None:
         now = time.perf_counter()
         self._means[part].add(now - self._told_at)
+        self.spent_s[part] += now - self._told_at
         self._told_at = now
 
     def left_s(self, parts: dict[Part, int]) -> float:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +47,10 @@ def _score(session: Session, objective: EvalObjective, corpus: Corpus | None) ->
     """What the rows come to by the model that is loaded, and what it took."""
     footprint = Footprint(session.subject, session.machine)
     setting = objective.setting(session.machine, session.stop, session.ranks)
+    start_s = time.perf_counter()
     scores = objective.score(session.subject, corpus, setting)
-    return scores, Scored(setting.passes.of_all(session.ranks), footprint.total())
+    spent_s = time.perf_counter() - start_s
+    return scores, Scored(setting.passes.of_all(session.ranks), footprint.total(), spent_s)
 
 
 def _write(path: Path, items: list[dict[str, Any]]) -> None:

@@ -12,7 +12,7 @@ from engine.measure import Work as Done
 from engine.model.forward import decoder_of
 from engine.parts import FullTuning, TrainingSpec
 from engine.passes import Passes
-from engine.plan import Counts, Effort, Work, plan_memory
+from engine.plan import Counts, Efforts, Work, plan_memory
 from engine.session import Session
 
 
@@ -35,8 +35,13 @@ class Tally:
             self._largest = max(self._largest, counts, key=lambda one: one.tokens)
             self._longest = max(self._longest, *batch.segments)
 
-    def usage(self, session: Session, spec: TrainingSpec, held: dict[str, int]) -> dict[str, Any]:
-        """For the event `used`; what needs a plan is left out for models and tunings that none is made for."""
+    def usage(
+        self, session: Session, spec: TrainingSpec, held: dict[str, int], spent: dict[str, float]
+    ) -> dict[str, Any]:
+        """For the event `used`; what needs a plan is left out for models and tunings that none is made for.
+
+        `spent` are seconds by part of the run (engine.pace).
+        """
         told = {
             "steps": self._steps,
             "tokens": self._all.tokens,
@@ -45,6 +50,7 @@ class Tally:
             "precision": session.machine.precision,
             "method": getattr(spec, "tuning", FullTuning()).method,
             "peak_memory_bytes": held["total"],
+            "part_seconds": {"steps": spent["step"], "scoring": spent["evaluation"]},
         }
         try:
             model = Model.of(decoder_of(session.subject.model).config.to_dict(), spec, session.machine)
@@ -56,15 +62,16 @@ class Tally:
         return told | {
             "runtime_bytes": held["total"] - tensors,
             "flops": Work.of(*model).training(self._all),
-            "effort": model.effort(spec, passed)._asdict(),
+            "effort": model.efforts(spec, passed).told(),
         }
 
 
 class Scored(NamedTuple):
-    """What went through a model that was evaluated, and the bytes that were held at most meanwhile."""
+    """What went through a model that was evaluated, the bytes that were held at most meanwhile, and the time it took."""
 
     passes: Passes
     held: int
+    seconds: float
 
 
 def usage_of(session: Session, objective: EvalObjective, scored: Sequence[Scored]) -> dict[str, Any]:
@@ -78,16 +85,16 @@ def usage_of(session: Session, objective: EvalObjective, scored: Sequence[Scored
         "precision": session.machine.precision,
         "method": objective.task,
         "peak_memory_bytes": held,
+        "part_seconds": {"steps": 0.0, "scoring": sum(one.seconds for one in scored)},
     }
     try:
         models = [Model.loaded(*weights, session.machine) for weights in objective.weights()]
         foretold = [model.memory(one.passes) for model, one in zip(models, scored, strict=True)]
     except SpecError:
         return told
-    efforts = [model.scoring(one.passes) for model, one in zip(models, scored, strict=True)]
-    effort = reduce(Effort.plus, efforts)
+    efforts = reduce(Efforts.plus, (model.scoring(one.passes) for model, one in zip(models, scored, strict=True)))
     return told | {
         "runtime_bytes": held - max(plan.tensors for plan in foretold),
-        "flops": effort.flops,
-        "effort": effort._asdict(),
+        "flops": efforts.whole.flops,
+        "effort": efforts.told(),
     }

@@ -30,9 +30,15 @@ def accuracy(followed: list[tuple[Job, Plan]]) -> Accuracy:
 def past_run(job: Job) -> dict[str, Any] | None:
     """A job that has ended, as forecasts learn from it."""
     usage = (job.result or {}).get("usage")
-    if usage is None or usage["effort"] is None or job.started_at is None or job.finished_at is None:
+    if (
+        usage is None
+        or usage.get("part_seconds") is None
+        or usage["effort"] is None
+        or job.started_at is None
+        or job.finished_at is None
+    ):
         return None
-    told = {name: usage[name] for name in ("method", "device", "precision", "effort", "runtime_bytes")}
+    told = {name: usage[name] for name in ("method", "device", "precision", "effort", "part_seconds", "runtime_bytes")}
     return told | {"seconds": job.finished_at - job.started_at}
 
 

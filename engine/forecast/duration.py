@@ -1,17 +1,19 @@
-"""How long a run takes: what it has to do times what that took in runs that have ended on this machine.
+"""How long a run takes: what its parts have to do times what that took in runs that have ended on this machine.
 
-The seconds of a run are a sum: operations by the rate of its way of tuning, or of its task where it evaluates; passes
-through layers, updates of weights, bytes written, and a start and an end. The factors are fitted to the runs that have ended, each by its
-relative error, and never below zero; what they do not tell is taken from what is measured once, the matmul rate.
+A run's steps, its evaluations, and what is around them (start, saves and export) are each a sum: operations by the rate of
+its method, passes through layers, updates of weights, bytes written, and a start. The factors are fitted to the
+parts of runs that have ended, by the error relative to the whole run, and never below zero; what they do not tell is taken
+from what is measured once, the matmul rate. What runs like this one took beyond the fit is then taken as well.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import exp, log
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.plan import Effort
+from engine.plan import Effort, Efforts
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +27,12 @@ _PASS_S, _UPDATE_S, _WRITTEN_S, _START_S = 4e-4, 4e-9, 2e-9, 4.0
 _PRIOR_WEIGHT = 0.05
 _FADING = 0.97
 """What each run back counts less: machines change."""
+_ALIKE = 0.5
+"""Runs are alike whose operations a pass are within a factor of e to this power."""
+_OTHERS = 0.3
+"""What a run of another method counts, were it alike otherwise."""
+_FIT = 1.0
+"""So many runs that are alike speak as loud as the fit."""
 _FEWEST = 5
 """Runs that tell how far estimates are off."""
 _UNSURE = (0.5, 2.0)
@@ -33,11 +41,15 @@ _TENTHS = (10, 90)
 
 
 class Past(NamedTuple):
-    """A run that has ended: what it did, and the seconds it took."""
+    """A run that has ended: what its parts did, and the seconds that they took."""
 
     method: str
-    effort: Effort
-    seconds: float
+    efforts: Efforts
+    seconds: dict[str, float]
+
+    @property
+    def whole_s(self) -> float:
+        return sum(self.seconds.values())
 
 
 class Estimate(NamedTuple):
@@ -52,49 +64,95 @@ class Estimate(NamedTuple):
 def past_runs(told: Sequence[dict[str, Any]], device: str, precision: str) -> list[Past]:
     """Those on this device in this precision, the newest first, of runs as the service tells of them."""
     return [
-        Past(run["method"], Effort(**run["effort"]), run["seconds"])
+        Past(run["method"], Efforts.of(run["effort"]), _by_part(run["part_seconds"], run["seconds"]))
         for run in told
         if run["device"] == device and run["precision"] == precision
     ]
 
 
-def estimate(effort: Effort, method: str, past: Sequence[Past], *, matmul_tflops: float) -> Estimate:
-    """The seconds of a run of this effort."""
-    past = [run for run in past if run.method in _alike(method)]
-    prior = _prior(method, matmul_tflops)
-    wanted = _features(method, effort)
-    expected = float(wanted @ _fitted(past, prior))
+def _by_part(parts: dict[str, float], whole: float) -> dict[str, float]:
+    return {**parts, "around": max(0.0, whole - sum(parts.values()))}
+
+
+def estimate(efforts: Efforts, method: str, past: Sequence[Past], *, matmul_tflops: float) -> Estimate:
+    """The seconds of a run of these efforts."""
+    peak = matmul_tflops * 1e12
+    past = [run for run in past if run.method in _shares(method)]
+    expected = _expected(efforts, method, past, peak)
     if len(past) < _FEWEST:
         low, high = _UNSURE
     else:
-        low, high = _spread(past, prior)
+        low, high = _spread(past, peak)
     return Estimate(expected, low * expected, high * expected, len(past))
 
 
-def _features(method: str, effort: Effort) -> Floats:
-    by_method = [effort.flops if method == name else 0.0 for name in _alike(method)]
-    return np.array([*by_method, effort.passes, effort.updates, effort.written, 1.0])
+def _expected(efforts: Efforts, method: str, past: Sequence[Past], peak: float) -> float:
+    """By the fit, and by what runs like it took beyond their own fits."""
+    factors = _fitted(past, peak)
+    weights = [_FADING**back * _likeness(efforts, method, run) for back, run in enumerate(past)]
+    beyond = [log(run.whole_s / _by_fit(run.efforts, run.method, factors, peak)) for run in past]
+    correction = sum(weight * gap for weight, gap in zip(weights, beyond, strict=True)) / (_FIT + sum(weights))
+    return _by_fit(efforts, method, factors, peak) * exp(correction)
 
 
-def _alike(method: str) -> dict[str, float]:
-    """The methods whose runs tell of this one."""
+def _by_fit(efforts: Efforts, method: str, factors: Mapping[str, float], peak: float) -> float:
+    return sum(
+        amount * factors.get(name, _prior(name, peak))
+        for part, effort in efforts._asdict().items()
+        for name, amount in _features(part, method, effort).items()
+    )
+
+
+def _likeness(efforts: Efforts, method: str, run: Past) -> float:
+    """1 for a run of the same method whose passes are of the same size."""
+    apart = log(_size(efforts) / _size(run.efforts)) / _ALIKE
+    return exp(-apart * apart / 2) * (1.0 if method == run.method else _OTHERS)
+
+
+def _size(efforts: Efforts) -> float:
+    whole = efforts.whole
+    return max(whole.flops, 1.0) / max(whole.passes, 1.0)
+
+
+def _features(part: str, method: str, effort: Effort) -> dict[str, float]:
+    """What the seconds of a part are made of, by the name of its factor."""
+    rate = f"{'learning' if part == 'steps' else 'scoring'} {method}"
+    found = {
+        rate: effort.flops,
+        f"passes {method}": effort.passes,
+        "updates": effort.updates,
+        "written": effort.written,
+    }
+    return found | {"start": 1.0} if part == "around" else found
+
+
+def _prior(name: str, peak: float) -> float:
+    kind, _, method = name.partition(" ")
+    known = {"passes": _PASS_S, "updates": _UPDATE_S, "written": _WRITTEN_S, "start": _START_S}
+    return known[kind] if kind in known else 1.0 / (_shares(method)[method] * peak)
+
+
+def _shares(method: str) -> dict[str, float]:
+    """Of the methods whose runs tell of this one's."""
     return next(methods for methods in _UTILISATION if method in methods)
 
 
-def _prior(method: str, matmul_tflops: float) -> Floats:
-    rates = [1.0 / (share * matmul_tflops * 1e12) for share in _alike(method).values()]
-    return np.array([*rates, _PASS_S, _UPDATE_S, _WRITTEN_S, _START_S])
-
-
-def _fitted(past: Sequence[Past], prior: Floats) -> Floats:
-    """Factors that the runs and, weakly, the prior agree with: least squares of relative errors."""
-    weights = _FADING ** np.arange(len(past))
-    runs = [_features(run.method, run.effort) * prior / run.seconds for run in past]
-    rows = np.concatenate(
-        [np.array(runs).reshape(-1, len(prior)) * weights[:, None], _PRIOR_WEIGHT * np.eye(len(prior))]
-    )
-    target = np.concatenate([weights, np.full(len(prior), _PRIOR_WEIGHT)])
-    return prior * _non_negative(rows, target)
+def _fitted(past: Sequence[Past], peak: float) -> dict[str, float]:
+    """Factors that the parts of runs and, weakly, the priors agree with: least squares."""
+    parts = [
+        (_FADING**back / run.whole_s, _features(part, run.method, effort), run.seconds[part])
+        for back, run in enumerate(past)
+        for part, effort in run.efforts._asdict().items()
+    ]
+    if not parts:
+        return {}
+    names = sorted({name for _, features, _ in parts for name in features})
+    prior = np.array([_prior(name, peak) for name in names])
+    rows = [weight * np.array([features.get(name, 0.0) for name in names]) * prior for weight, features, _ in parts]
+    target = [weight * seconds for weight, _, seconds in parts]
+    pull = np.full(len(names), _PRIOR_WEIGHT)
+    fitted = _non_negative(np.array([*rows, *np.diag(pull)]), np.concatenate([target, pull]))
+    return dict(zip(names, (prior * fitted).tolist(), strict=True))
 
 
 def _non_negative(rows: Floats, target: Floats) -> Floats:
@@ -110,11 +168,11 @@ def _non_negative(rows: Floats, target: Floats) -> Floats:
     return factors
 
 
-def _spread(past: Sequence[Past], prior: Floats) -> tuple[float, float]:
+def _spread(past: Sequence[Past], peak: float) -> tuple[float, float]:
     """How runs came out against what the others had foretold of them."""
     ratios = []
     for at, run in enumerate(past):
         others = [*past[:at], *past[at + 1 :]]
-        ratios.append(run.seconds / float(_features(run.method, run.effort) @ _fitted(others, prior)))
+        ratios.append(run.whole_s / _expected(run.efforts, run.method, others, peak))
     low, high = np.percentile(ratios, _TENTHS)
     return min(1 - _SURE, float(low)), max(1 + _SURE, float(high))

@@ -13,7 +13,7 @@ from engine.kinds.eval.objective import EvalObjective, Weights
 from engine.kinds.eval.reading import Reading
 from engine.kinds.eval.spec import EvalSpec
 from engine.passes import Passes
-from engine.plan import Effort
+from engine.plan import Efforts
 from engine.plan.work import parameters_of, two_nd
 from engine.precision import Machine
 from engine.preview.statistics import described
@@ -65,7 +65,7 @@ class EvaluationOutlook:
     def needs(self, runtime: int | None) -> Needs:
         models = [Model.loaded(*weights, self.machine) for weights in self._weights]
         taken = list(zip(models, self._passes, strict=True))
-        effort = reduce(Effort.plus, (model.scoring(passes) for model, passes in taken))
+        efforts = reduce(Efforts.plus, (model.scoring(passes) for model, passes in taken))
         cases = [
             ScoringCase(model.shape, passes.batch, model.setting, self._asked.evaluation, runtime)
             for model, passes in taken
@@ -75,10 +75,10 @@ class EvaluationOutlook:
             parameters=parameters_of(models[0].shape),
             trainable_parameters=0,
             flops={
-                "training": effort.flops,
+                "training": efforts.whole.flops,
                 "six_nd": sum(two_nd(parameters_of(model.shape), passes.all.tokens) for model, passes in taken),
-                "all": effort.flops,
+                "all": efforts.whole.flops,
             },
-            effort=effort,
+            efforts=efforts,
             method=self._objective.task,
         )

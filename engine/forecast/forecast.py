@@ -57,7 +57,7 @@ def _judged(needs: Needs, machine: Machine, past: list[Any]) -> dict[str, Any]:
     memory, room = needs.case.plan(), room_bytes(machine)
     mend = None if memory.total <= room else mend_of(needs.case, room)
     runs = past_runs(past, machine.device.type, machine.precision)
-    seconds = estimate(needs.effort, needs.method, runs, matmul_tflops=_rate(machine))
+    seconds = estimate(needs.efforts, needs.method, runs, matmul_tflops=_rate(machine))
     return {
         "parameters": needs.parameters,
         "trainable_parameters": needs.trainable_parameters,
@@ -66,7 +66,7 @@ def _judged(needs: Needs, machine: Machine, past: list[Any]) -> dict[str, Any]:
         "fits": memory.total <= room,
         "mend": mend and {"edits": [edit._asdict() for edit in mend.edits], "total_bytes": mend.total},
         "flops": needs.flops,
-        "effort": needs.effort._asdict(),
+        "effort": needs.efforts.told(),
         "eta": seconds._asdict(),
     }
 

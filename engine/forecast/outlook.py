@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, Protocol
 from engine.forecast.room import Case
 from engine.jobs import AnySpec
 from engine.parts import Resources
-from engine.plan import Effort
+from engine.plan import Efforts
 from engine.precision import Machine
 
 
@@ -16,7 +16,7 @@ class Needs(NamedTuple):
     parameters: int
     trainable_parameters: int
     flops: dict[str, float]
-    effort: Effort
+    efforts: Efforts
     method: str
 
 

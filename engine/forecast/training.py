@@ -47,7 +47,7 @@ class TrainingOutlook:
         model = Model.of(self._material.config, spec, self.machine)
         shape, setting = model
         passed = Passed.of_job(rows, spec, walked.steps, walked.counts)
-        effort = model.effort(spec, passed)
+        efforts = model.efforts(spec, passed)
         return Needs(
             case=TrainingCase(shape, workload_of(spec, walked.largest, walked.longest, rows), setting, runtime),
             parameters=parameters_of(shape),
@@ -55,8 +55,8 @@ class TrainingOutlook:
             flops={
                 "training": Work.of(shape, setting).training(passed.trained),
                 "six_nd": six_nd(parameters_of(shape), passed.trained.tokens),
-                "all": effort.flops,
+                "all": efforts.whole.flops,
             },
-            effort=effort,
+            efforts=efforts,
             method=setting.tuning.method,
         )

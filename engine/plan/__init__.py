@@ -4,12 +4,13 @@ from engine.plan.forward import Scoring, Writing
 from engine.plan.memory import MemoryPlan, plan_memory
 from engine.plan.setting import Setting
 from engine.plan.shape import Shape
-from engine.plan.work import Counts, Effort, Work
+from engine.plan.work import Counts, Effort, Efforts, Work
 from engine.plan.workload import Workload
 
 __all__ = [
     "Counts",
     "Effort",
+    "Efforts",
     "MemoryPlan",
     "Scoring",
     "Setting",

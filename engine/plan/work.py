@@ -1,5 +1,6 @@
 """What a run has to compute: floating-point operations of its matmuls, and what else its time depends on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,16 +36,40 @@ class Counts(NamedTuple):
 class Effort(NamedTuple):
     """What the time of a run depends on."""
 
-    flops: float
-    passes: float
+    flops: float = 0.0
+    """Also of what is computed again."""
+    passes: float = 0.0
     """Layers that a batch goes through, forward and back; forward alone is a third."""
-    updates: float
+    updates: float = 0.0
     """Weights that the optimizer moves, step by step."""
-    written: float
+    written: float = 0.0
     """Bytes of all that is saved, or by an evaluation loaded."""
 
     def plus(self, other: "Effort") -> "Effort":
         return Effort(*(one + another for one, another in zip(self, other, strict=True)))
+
+
+class Efforts(NamedTuple):
+    """The parts of a run: its steps, the evaluations between them, and what is around: start, saves and export."""
+
+    steps: Effort
+    scoring: Effort
+    around: Effort
+
+    @property
+    def whole(self) -> Effort:
+        return self.steps.plus(self.scoring).plus(self.around)
+
+    def plus(self, other: "Efforts") -> "Efforts":
+        return Efforts(*(one.plus(another) for one, another in zip(self, other, strict=True)))
+
+    def told(self) -> dict[str, dict[str, float]]:
+        """As JSON has it."""
+        return {name: effort._asdict() for name, effort in self._asdict().items()}
+
+    @classmethod
+    def of(cls, told: Mapping[str, Mapping[str, float]]) -> "Efforts":
+        return cls(**{name: Effort(**effort) for name, effort in told.items()})
 
 
 @dataclass(frozen=True)
@@ -80,6 +105,13 @@ class Work:
             + counts.labels * (through * self.label_weights + _LEARN * self.label_learning)
             + counts.attended * 3 * _FORWARD * self.pair
         )
+
+    def again(self, counts: Counts, how: str) -> float:
+        """What activation checkpointing has the backward pass compute a second time."""
+        if how == "none":
+            return 0.0
+        weights = counts.tokens * self.token_weights if how == "full" else 0.0
+        return _FORWARD * (weights + counts.attended * self.pair)
 
     def scoring(self, counts: Counts) -> float:
         """Forward passes alone."""

@@ -12,7 +12,7 @@ from engine.forecast import duration, forecast
 from engine.forecast.case import TrainingCase
 from engine.forecast.room import mend_of, ways_out
 from engine.jobs import JOB_SPEC
-from engine.plan import Effort, Setting, Shape, Workload
+from engine.plan import Effort, Efforts, Setting, Shape, Workload
 from engine.stop import StopFlag
 from tests import runs
 from tests.invariants.test_memory_plan import CONFIG
@@ -53,7 +53,10 @@ def test_steps_tokens_and_operations_are_those_of_the_run(tmp_path, kind, hyperp
         name: used[name] for name in ("steps", "tokens", "trained_tokens")
     }
     assert told["exact"]
-    assert told["effort"] == pytest.approx(used["effort"])
+    assert told["effort"].keys() == used["effort"].keys()
+    for part, effort in told["effort"].items():
+        assert effort == pytest.approx(used["effort"][part])
+    assert used["part_seconds"].keys() == {"steps", "scoring"}
     assert told["flops"]["training"] == used["flops"]
     done = [event["values"] for event in runs.events(root, "metrics") if event["split"] == "train"]
     (started,) = runs.events(root, "started")
@@ -129,34 +132,59 @@ def test_no_way_out_is_told_where_there_is_none():
 
 def runs_of(rate: float, start_s: float, count: int, noise: float = 0.0) -> list[duration.Past]:
     """Runs of a machine of that many operations a second, the newest first."""
-    made = []
-    for number in range(1, count + 1):
-        effort = Effort(flops=number * 1e12, passes=100.0 * number, updates=1e6 * number, written=1e6)
-        seconds = effort.flops / rate + start_s
-        made.append(duration.Past("lora", effort, seconds * (1 + noise * (-1) ** number)))
-    return made
+    return [run_of(number * 1e12, rate, start_s, 1 + noise * (-1) ** number) for number in range(1, count + 1)]
+
+
+def efforts(flops: float) -> Efforts:
+    """Steps, and evaluations that are a fifth of them."""
+    steps = Effort(flops=flops, passes=flops / 1e10, updates=flops / 1e6)
+    return Efforts(steps, Effort(flops=flops / 5, passes=flops / 1e11), Effort(written=1e6))
+
+
+def run_of(flops: float, rate: float, start_s: float, off: float = 1.0, method: str = "lora") -> duration.Past:
+    """Scoring is twice as quick as learning."""
+    seconds = {"steps": off * flops / rate, "scoring": off * flops / 5 / (2 * rate), "around": off * start_s}
+    return duration.Past(method, efforts(flops), seconds)
 
 
 def test_times_are_learned_from_runs_that_have_ended():
-    wanted = Effort(flops=3e13, passes=3000, updates=3e7, written=1e6)
+    wanted = efforts(3e13)
     naive = duration.estimate(wanted, "lora", [], matmul_tflops=1.0)
     learned = duration.estimate(wanted, "lora", runs_of(5e10, 8.0, 20), matmul_tflops=1.0)
-    assert learned.expected == pytest.approx(3e13 / 5e10 + 8.0, rel=0.15)
+    assert learned.expected == pytest.approx(1.1 * 3e13 / 5e10 + 8.0, rel=0.1)
     assert naive.expected < learned.expected / 2
     assert (naive.low, naive.high) == (naive.expected / 2, naive.expected * 2)
 
 
 def test_the_interval_is_as_wide_as_the_runs_were_off():
-    wanted = Effort(flops=1e13, passes=1000, updates=1e7, written=1e6)
+    wanted = efforts(1e13)
     sure = duration.estimate(wanted, "lora", runs_of(5e10, 8.0, 20), matmul_tflops=1.0)
     unsure = duration.estimate(wanted, "lora", runs_of(5e10, 8.0, 20, noise=0.3), matmul_tflops=1.0)
     assert sure.high / sure.expected < unsure.high / unsure.expected
     assert unsure.low < unsure.expected < unsure.high
 
 
+def steps_of(layers: int, flops_a_pass: float, seconds: float) -> duration.Past:
+    steps = Effort(flops=layers * flops_a_pass, passes=float(layers))
+    return duration.Past("lora", Efforts(steps, Effort(), Effort()), {"steps": seconds, "scoring": 0.0, "around": 1.0})
+
+
+def test_what_runs_like_it_took_beyond_the_fit_is_taken_as_well():
+    """The rate of operations rises with the size of a pass: no one rate and no time of a pass is right for all three."""
+    past = [
+        steps_of(100 * number, size, 100 * number * size / rate)
+        for number in range(1, 7)
+        for size, rate in ((1e9, 1e10), (1e10, 4e10), (1e11, 5e10))
+    ]
+    asked = steps_of(350, 1e10, 0.0)
+    told = duration.estimate(asked.efforts, "lora", past, matmul_tflops=0.1)
+    assert told.expected == pytest.approx(350 * 1e10 / 4e10 + 1, rel=0.1)
+
+
 def test_memory_besides_tensors_is_taken_from_runs_on_such_a_device(tmp_path):
     root = sft(tmp_path / "run")
-    past = {"method": "lora", "precision": "fp32", "seconds": 9.0, "effort": Effort(1e9, 10, 10, 10)._asdict()}
+    past = {"method": "lora", "precision": "fp32", "seconds": 9.0, "effort": efforts(1e9).told()}
+    past["part_seconds"] = {"steps": 5.0, "scoring": 1.0}
     told = foretold(root, [past | {"device": "cpu", "runtime_bytes": 123 << 20}])
     assert told["memory"]["runtime"] == 123 << 20
     assert told["memory"]["total"] == sum(size for name, size in told["memory"].items() if name != "total")

@@ -46,7 +46,9 @@ def succeeded(live: Live, job_id: str, plan: dict[str, Any], **changes: Any) -> 
     usage = {name: plan[name] for name in ("steps", "tokens", "trained_tokens")}
     usage |= {"device": "cpu", "precision": "fp32", "method": "lora"}
     usage |= {"peak_memory_bytes": plan["memory"]["total"], "runtime_bytes": 1 << 29, "flops": 1e9}
-    usage |= {"effort": {"flops": 1e9, "passes": 10.0, "updates": 1e3, "written": 1e3}, **changes}
+    effort = {"flops": 1e9, "passes": 10.0, "updates": 1e3, "written": 1e3}
+    usage |= {"effort": dict.fromkeys(("steps", "scoring", "around"), effort)}
+    usage |= {"part_seconds": {"steps": 1.0, "scoring": 0.5}, **changes}
     fence = claimed(live, job_id)
     with live.database.write() as session:
         result = {"metrics": {}, "groups": {}, "files": [], "usage": usage}
