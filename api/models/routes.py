@@ -179,7 +179,7 @@ async def import_model(service: ServiceDep, caller: CallerDep, request: Request)
 @router.get("/signing-key", tags=["models"], response_model=SigningKey, responses=documented(401))
 def show_signing_key(service: ServiceDep, _caller: CallerDep) -> Response:
     """Show the public key of the installation, which signs manifests."""
-    return answer(SigningKey(key_id=service.signer.key_id, public_key=service.signer.public_pem))
+    return answer(SigningKey(keyid=service.signer.key_id, public_key=service.signer.public_pem))
 
 
 for _noun in NOUNS:

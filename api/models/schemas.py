@@ -68,11 +68,11 @@ class Manifest(Object):
 
 
 class SigningKey(BaseModel):
-    """The public half of the key that signs manifests, in PEM; `key_id` is the sha256 of its 32 bytes."""
+    """The public half of the key that signs manifests, in PEM; `keyid` is the sha256 of its 32 bytes."""
 
     object: Literal["signing_key"] = "signing_key"
     algorithm: Literal["ed25519"] = "ed25519"
-    key_id: str
+    keyid: str
     public_key: str
 
 

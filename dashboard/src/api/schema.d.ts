@@ -5447,7 +5447,7 @@ export interface components {
         };
         /**
          * SigningKey
-         * @description The public half of the key that signs manifests, in PEM; `key_id` is the sha256 of its 32 bytes.
+         * @description The public half of the key that signs manifests, in PEM; `keyid` is the sha256 of its 32 bytes.
          */
         SigningKey: {
             /**
@@ -5456,8 +5456,8 @@ export interface components {
              * @constant
              */
             algorithm?: "ed25519";
-            /** Key Id */
-            key_id: string;
+            /** Keyid */
+            keyid: string;
             /**
              * Object
              * @default signing_key

@@ -77,7 +77,7 @@ def test_the_manifest_is_signed_with_the_installations_key(live: Live):
     key = load_pem_public_key(public["public_key"].encode())
     assert isinstance(key, Ed25519PublicKey)
     (signature,) = envelope["signatures"]
-    assert signature["keyid"] == public["key_id"] == hashlib.sha256(key.public_bytes_raw()).hexdigest()
+    assert signature["keyid"] == public["keyid"] == hashlib.sha256(key.public_bytes_raw()).hexdigest()
     payload, kind = base64.b64decode(envelope["payload"]), envelope["payloadType"].encode()
     key.verify(base64.b64decode(signature["sig"]), b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload))
     statement = json.loads(payload)
