@@ -101,7 +101,13 @@ def test_an_unknown_id_ends_with_4(service: Service) -> None:
 
 def test_base_and_adapter_are_evaluated_on_held_out_rows(service: Service, folder: Path, tuned: dict) -> None:
     assert tuned["status"] == "succeeded"
-    job = run_job(service, folder / "eval.yaml")
+    told = service.trainyard("jobs", "create", "-f", folder / "eval.yaml", "--dry-run", "--json").stdout
+    made = service.trainyard("jobs", "create", "--plan", json.loads(told)["id"], "--follow", "--json").stdout
+    job = json.loads(made)
+    plan = job["plan"]
+    same = ("steps", "tokens", "trained_tokens", "flops")
+    assert [plan["predicted"][name] for name in same] == [plan["actual"][name] for name in same]
+    assert plan["predicted"]["peak_memory_bytes"] == pytest.approx(plan["actual"]["peak_memory_bytes"], rel=0.2)
     assert job["result"]["metrics"]["eval_loss"] > 0
     assert job["result"]["metrics"]["eval_bits_per_byte"] > 0
     rows = [line.split("\t") for line in service.trainyard("evals", "show", job["id"]).stdout.splitlines()]
