@@ -133,7 +133,8 @@ def test_a_plan_leaves_nothing_to_the_machine_and_tells_of_the_rows(tmp_path):
 def test_evaluations_learn_from_evaluations_alone(tmp_path):
     root = evaluation(tmp_path / "run", runs.answers(10))
     effort = foretold(root)["effort"]
-    past = {"device": "cpu", "precision": "fp32", "runtime_bytes": 1 << 28, "effort": effort}
+    past: dict[str, Any] = {"device": "cpu", "precision": "fp32", "runtime_bytes": 1 << 28, "effort": effort}
+    past["part_seconds"] = {"steps": 0.0, "scoring": 40.0}
     trained = [past | {"method": "full", "seconds": 500.0}] * 9
     scored = [past | {"method": "loss", "seconds": 50.0}] * 9
     assert foretold(root, trained)["eta"]["runs"] == 0
