@@ -140,7 +140,7 @@ def test_evaluations_learn_from_evaluations_alone(tmp_path):
     assert foretold(root, trained)["eta"]["runs"] == 0
     told = foretold(root, [*trained, *scored])["eta"]
     assert told["runs"] == 9
-    assert told["expected"] == pytest.approx(50.0, rel=0.1)
+    assert told["expected"] == pytest.approx(50.0, rel=0.3)
 
 
 def held_and_planned(root: Path) -> tuple[int, int]:
