@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 import select
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeAlias, cast
@@ -20,6 +21,8 @@ SendFile: TypeAlias = Callable[[int, range], Awaitable[None]]
 _AT_ONCE_BYTES = 64 << 20
 _ROOM_MS = 5
 """A client that reads as fast as we send makes room sooner than the event loop would tell; others are waited for there."""
+_TURN_S = 0.05
+"""A thread is given to the next download then, however quick this one's client is."""
 _SENDERS = CapacityLimiter(16)
 """However many download, the threads of everything else are left to it."""
 
@@ -55,17 +58,20 @@ class Protocol(HttpToolsProtocol):
         if not await self._written(cycle):
             return
         connection = os.dup(self.transport.get_extra_info("socket").fileno())  # uvloop watches its own for itself alone
+        source, turn = os.dup(file), None
         try:
             start = span.start
             while start < span.stop and not self._is_gone(cycle):
-                sent = await to_thread.run_sync(_push, connection, file, start, span.stop, limiter=_SENDERS)
+                pushing = to_thread.run_sync(_push, connection, source, start, span.stop, limiter=_SENDERS)
+                turn = asyncio.ensure_future(pushing)
+                sent = await asyncio.shield(turn)
                 if sent == start:
                     await self._wait_writable(connection)
                 start = sent
         except ConnectionError:
             self.transport.abort()
         finally:
-            os.close(connection)
+            _close_after(turn, connection, source)
 
     async def _written(self, cycle: RequestResponseCycle) -> bool:
         """Whether all that was written before is with the kernel now; else the client is gone."""
@@ -95,15 +101,28 @@ class Protocol(HttpToolsProtocol):
             self._writable.set_result(None)
 
 
+def _close_after(turn: asyncio.Future[int] | None, *descriptors: int) -> None:
+    """A thread may still be at work with them, where the request was cancelled."""
+
+    def close(_: object = None) -> None:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+    if turn is None or turn.done():
+        close()
+    else:
+        turn.add_done_callback(close)
+
+
 def _push(connection: int, file: int, start: int, stop: int) -> int:
     """Hand bytes of a file to the kernel for as long as it takes them; where it stopped.
 
     In a thread: what is not in memory is read from the disk meanwhile.
     """
-    stop = min(stop, start + _AT_ONCE_BYTES)
+    stop, until = min(stop, start + _AT_ONCE_BYTES), time.monotonic() + _TURN_S
     ready = select.poll()
     ready.register(connection, select.POLLOUT)
-    while start < stop:
+    while start < stop and time.monotonic() < until:
         try:
             sent = os.sendfile(connection, file, start, stop - start)
         except BlockingIOError:

@@ -7,8 +7,9 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
@@ -225,7 +226,6 @@ class BlobWriter:
         with _full_disk_told():
             self._file = temporary.open("xb", buffering=0)
         self._hash = hashlib.sha256()
-        self._beside: ThreadPoolExecutor | None = None
         self._hashing: Future[None] | None = None
         self._syncing: Future[None] | None = None
         self._unchecked_bytes = self._unsynced_bytes = 0
@@ -250,7 +250,7 @@ class BlobWriter:
         if len(data) < _BESIDE_BYTES:
             self._hash.update(data)
         else:
-            self._hashing = self._threads().submit(self._hash.update, data)
+            self._hashing = _beside().submit(self._hash.update, data)
 
     def _finish_hashing(self) -> None:
         if self._hashing is not None:
@@ -266,19 +266,8 @@ class BlobWriter:
             if not self._syncing.done():
                 return
             self._syncing.result()
-        self._syncing = self._threads().submit(os.fdatasync, self._file.fileno())
+        self._syncing = _beside().submit(os.fdatasync, self._file.fileno())
         self._unsynced_bytes = 0
-
-    def _threads(self) -> ThreadPoolExecutor:
-        """One that hashes and one that syncs; small blobs have none."""
-        if self._beside is None:
-            self._beside = ThreadPoolExecutor(max_workers=2, thread_name_prefix="blob")
-        return self._beside
-
-    def _end_threads(self) -> None:
-        if self._beside is not None:
-            self._beside.shutdown()
-            self._beside = None
 
     def commit(self) -> Blob:
         """Make the blob visible; on return it survives a loss of power."""
@@ -293,7 +282,6 @@ class BlobWriter:
             return blob
         if self._syncing is not None:
             self._syncing.result()  # what a disk could not take is told once, and to whoever asks first
-        self._end_threads()
         os.fchmod(self._file.fileno(), 0o444)
         os.fsync(self._file.fileno())
         self._file.close()
@@ -302,7 +290,7 @@ class BlobWriter:
 
     def abort(self) -> None:
         """Drop what was written; does nothing after `commit`."""
-        self._end_threads()
+        wait([future for future in (self._hashing, self._syncing) if future is not None])
         self._file.close()
         self._temporary.unlink(missing_ok=True)
 
@@ -313,6 +301,12 @@ class BlobWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.abort()
+
+
+@cache
+def _beside() -> ThreadPoolExecutor:
+    """Hashes and syncs for all blobs of the process that are on their way in, however many those are."""
+    return ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1), thread_name_prefix="blob")
 
 
 def has_stored(root: Path) -> bool:

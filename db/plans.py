@@ -55,5 +55,6 @@ def past(s: Session, limit: int, *, evaluations: bool) -> list[Job]:
 
     They are evaluations, or else those that train: one says little of the other.
     """
-    query = select(Job).where(Job.state == JobState.SUCCEEDED, Job.fence == 1, (Job.kind == "eval") == evaluations)
+    kind = Job.kind == "eval" if evaluations else Job.kind != "eval"
+    query = select(Job).where(Job.state == JobState.SUCCEEDED, Job.fence == 1, kind)
     return list(s.scalars(query.order_by(Job.id.desc()).limit(limit)))

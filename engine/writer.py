@@ -80,7 +80,9 @@ class Writer:
 
     def is_end(self, ids: Sequence[int]) -> bool:
         """Whether an answer whose newest tokens are these has come to its end by the last of them."""
-        return ids[-1] in self.ends or self._stops(self._text(list(ids[-self.tail :])))
+        if ids[-1] in self.ends:
+            return True
+        return bool(self.decoding.stop) and self._stops(self._text(list(ids[-self.tail :])))
 
     def _nucleus(self, shares_V: Tensor) -> Tensor:
         """Nothing left of the tokens that are not among the likeliest, of which one at least stays."""

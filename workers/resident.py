@@ -36,7 +36,7 @@ class Resident:
     def __init__(self, log_path: Path) -> None:
         self._log_path = log_path
         self._engine: _Engine | None = None
-        self._retired: _Engine | None = None
+        self._retired: list[_Engine] = []
         self._one_starts = asyncio.Lock()
         self._one_asks_again = asyncio.Lock()
         self._numbers = count(1)
@@ -50,7 +50,7 @@ class Resident:
     @property
     def is_asked(self) -> bool:
         """Whether it has an answer to give."""
-        return any(engine.is_asked for engine in (self._engine, self._retired) if engine is not None)
+        return any(engine.is_asked for engine in (self._engine, *self._retired) if engine is not None)
 
     async def ask(self, question: dict[str, Any]) -> AsyncIterator[bytes]:
         """The lines of the answer, as they come; who stops reading stops the answer.
@@ -82,7 +82,7 @@ class Resident:
 
     async def end(self) -> None:
         """Kill the process, and wait until it is gone."""
-        engines, self._engine, self._retired = (self._engine, self._retired), None, None
+        engines, self._engine, self._retired = (self._engine, *self._retired), None, []
         for engine in engines:
             if engine is not None:
                 await engine.end()
@@ -111,10 +111,8 @@ class Resident:
             raise engine.death or ResidentDied(f"the engine ended with exit code {await engine.process.wait()}")
         if json.loads(line).get("failed", {}).get("class") == FailureClass.BUG and self._engine is engine:
             # What it has loaded may be what is wrong: nobody else asks it, and it ends with its last answer.
-            self._engine, older, self._retired = None, self._retired, engine
+            self._engine, self._retired = None, [*(one for one in self._retired if one.lives), engine]
             engine.retired = True
-            if older is not None:
-                await older.end()
         await engine.forget(number)
 
 

@@ -12,6 +12,8 @@ from engine.stop import StopFlag
 from engine.writer import Decoding, Writer
 
 Part = dict[str, Any]
+LONGEST_ANSWER = 1024
+"""Tokens, of a model that does not say how many positions it knows, where nobody asks for a number."""
 
 
 class Talk:
@@ -28,6 +30,7 @@ class Talk:
         self._subject = subject
         self.prompts = _prompts(subject, asked)
         decoding = _decoding(asked, _room(subject, max(map(len, self.prompts)), asked["max_tokens"]))
+        self.width = max(map(len, self.prompts)) + decoding.max_new_tokens
         self.searches = decoding.num_beams > 1
         self.writers = [Writer(subject, decoding, row) for row in range(len(self.prompts) * asked["n"])]
         self._spoken = [
@@ -98,7 +101,9 @@ def _room(subject: Subject, prompt: int, wanted: int | None) -> int:
     Raises:
         SpecError: the prompt leaves none.
     """
-    positions = getattr(decoder_of(subject.model).config, "max_position_embeddings", None) or prompt + (wanted or 1024)
+    positions = getattr(decoder_of(subject.model).config, "max_position_embeddings", None) or prompt + (
+        wanted or LONGEST_ANSWER
+    )
     room = positions - prompt
     if room < 1:
         raise SpecError(

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.beams import Beams
-from engine.chat.talk import Talk, rows_of
+from engine.chat.talk import LONGEST_ANSWER, Talk, rows_of
 from engine.chat.weights import MOST_BASES, Weights
 from engine.generate import Batch
+from engine.model.config import positions_of
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.precision import Machine
@@ -40,6 +41,11 @@ class _Group:
         self.talks: list[Talk] = []
         self._machine = machine
 
+    @property
+    def width(self) -> int:
+        """Tokens that the longest will have, were it to be as long as it may."""
+        return max((talk.width for talk in self.talks), default=0)
+
     def join(self, talk: Talk) -> Iterator[Said]:
         """The talk is read, and its answers begin."""
         others = self.talks
@@ -55,8 +61,8 @@ class _Group:
     def step(self) -> Iterator[Said]:
         """A token of every answer, but of those that are to stop."""
         stopped = [talk for talk in self.talks if talk.stop.requested]
-        self._keep([talk for talk in self.talks if talk not in stopped])
         yield from (Said(talk.number, None) for talk in stopped)
+        self._keep([talk for talk in self.talks if talk not in stopped])
         if self.talks:
             with self._machine.autocast():
                 wrote = self.batch.step()
@@ -71,11 +77,12 @@ class _Group:
                 said += [talk.closing(), None] if talk.ended else []
             except Exception as error:  # noqa: BLE001 - told to who asked; the others go on
                 said.append(error)
+            yield from (Said(talk.number, told) for told in said)
             if said and not isinstance(said[-1], dict):
                 self._keep([other for other in self.talks if other is not talk])
-            yield from (Said(talk.number, told) for told in said)
 
     def _keep(self, talks: list[Talk]) -> None:
+        """The others have been told their end; so they are told no other where it takes memory that is not there."""
         self.talks = talks
         staying = {writer for talk in talks for writer in talk.writers}
         self.batch.keep(staying.__contains__)
@@ -98,7 +105,7 @@ class Talks:
             return True
         groups = self._groups.values()
         rows = sum(group.batch.rows for group in groups) + rows_of(asked)
-        width = max(*(group.batch.width for group in groups), _about(asked))
+        width = max(*(group.width for group in groups), _about(asked))
         bases = {group.base for group in groups} | {self._weights().base_of(*_place(asked))}
         return rows <= _MOST_ROWS and rows * width <= _MOST_TOKENS and len(bases) <= MOST_BASES
 
@@ -138,11 +145,14 @@ def _place(asked: dict[str, Any]) -> tuple[RunDirectory, dict[str, str]]:
 
 
 def _about(asked: dict[str, Any]) -> int:
-    """How many tokens its longest prompt has, about."""
+    """How many tokens its longest prompt has, about, with an answer that is as long as it may be."""
     if asked["ask"] == "chat":
-        return sum(len(message["content"]) for message in asked["messages"]) // _CHARACTERS_A_TOKEN
-    sizes = (len(one) // (_CHARACTERS_A_TOKEN if isinstance(one, str) else 1) for one in asked["prompts"])
-    return max(sizes)
+        prompt = sum(len(message["content"]) for message in asked["messages"]) // _CHARACTERS_A_TOKEN
+    else:
+        prompt = max(len(one) // (_CHARACTERS_A_TOKEN if isinstance(one, str) else 1) for one in asked["prompts"])
+    positions = positions_of(RunDirectory(Path(asked["run_dir"])).base_model())
+    room = asked["max_tokens"] or positions or LONGEST_ANSWER
+    return prompt + room if positions is None else min(prompt + room, positions)
 
 
 def _is_by_itself(subject: Subject) -> bool:

@@ -24,7 +24,7 @@ _UTILISATION = (
 """Of the matmul rate, by method, as long as nothing better is known. What trains and what evaluates learn apart."""
 _PASS_S, _UPDATE_S, _WRITTEN_S, _START_S = 4e-4, 4e-9, 2e-9, 4.0
 """The same for a pass through a layer, a weight's update, a byte, and all that a run does once."""
-_PRIOR_WEIGHT = 0.05
+_PRIOR_WEIGHT = 0.01
 _FADING = 0.97
 """What each run back counts less: machines change."""
 _ALIKE = 0.5

@@ -22,7 +22,8 @@ _BOM = b"\xef\xbb\xbf"
 _ROW_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _TEXT_SUFFIXES = (".txt", ".text", ".md")
 _BEFORE_A_VALUE = b",[{"
-_STRING_OR_VALUE = re.compile(rb'"(?:[^"\\]|\\.)*"|[,\[{]')
+# Nothing that it has taken is looked at again: a line may be made so that it would be, for days.
+_STRING_OR_VALUE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[,\[{]', re.DOTALL)
 
 
 class RowFault(NamedTuple):

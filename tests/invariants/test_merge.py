@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from engine import whole
 from engine.errors import EngineError
 from engine.whole import write_whole
 from tests import runs
@@ -174,6 +175,15 @@ def test_an_adapter_trained_over_4_bits_is_merged_into_what_they_read_as(quantiz
     auto, original = (load_file(tmp_path / into / "model.safetensors") for into in told)
     name = "model.layers.0.mlp.up_proj.weight"
     assert not torch.equal(auto[name], original[name])
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
+def test_a_merge_that_forgets_the_adapter_is_found(tmp_path, monkeypatch, stored):
+    root = run(tmp_path / "run", {"method": "lora"}, stored=stored, learning_rate=1e-3)
+    monkeypatch.setattr(whole, "merged", lambda applied: applied.unload())
+    with pytest.raises(EngineError, match="not the adapter applied"):
+        write_whole(root / "model", root / "output", tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
 
 
 def test_what_cannot_be_merged_leaves_nothing_and_says_why(tmp_path):

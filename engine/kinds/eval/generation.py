@@ -26,18 +26,11 @@ def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Su
         DataError: too few examples, or a reference in which the pattern finds no answer.
     """
     settings = setting.spec.evaluation
-    pattern = pattern_for([_reference(row) for row in rows], settings.answer_pattern)
-    golds = [answer_in(_reference(row), pattern) for row in rows]
+    pattern, golds = _golds(rows, settings.answer_pattern)
     prompts = _prompts(rows, _solved(shots, settings.num_fewshot), subject.tokenizer, setting).tokens
     answers = setting.ranks.divide(range(len(rows)), lambda mine: _answers(prompts, mine, subject, setting))
     items: list[dict[str, Any]] = []
     for row, gold, answer in zip(rows, golds, answers, strict=True):
-        if gold is None:
-            raise DataError(
-                "reference_without_answer",
-                f"line {row.line}: answer_pattern {settings.answer_pattern!r} finds nothing in the reference",
-                "Change answer_pattern, or correct the row.",
-            )
         items.append({"line": row.line, **_item(answer, gold, pattern)})
     figures = {"eval_exact_match": "correct", "eval_finished": "finished"}
     if pattern is not None:
@@ -54,13 +47,35 @@ def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Su
 def read_prompts(
     rows: list[SourceRow], shots: list[SourceRow], tokenizer: PreTrainedTokenizerFast, setting: Setting
 ) -> Reading:
-    """What will go through a model at most: the same prompts, each answered with as many tokens as it may be."""
+    """What will go through a model at most: the same prompts, each answered with as many tokens as it may be.
+
+    Raises:
+        DataError: as above.
+    """
     settings, ranks = setting.spec.evaluation, setting.ranks
+    _golds(rows, settings.answer_pattern)
     prompts = _prompts(rows, _solved(shots, settings.num_fewshot), tokenizer, setting)
     for rank in range(ranks.count):
         mine = ranks.share(prompts.tokens, rank)
         _pass(mine, [settings.max_new_tokens] * len(mine), setting)
     return Reading.of_prompts(prompts.lengths, len(rows), setting.passes.all, prompts.cut)
+
+
+def _golds(rows: list[SourceRow], asked: str | None) -> tuple[Any, list[str]]:
+    """(The pattern, what it finds in the reference of each row).
+
+    Raises:
+        DataError: it finds nothing in one of them.
+    """
+    pattern = pattern_for([_reference(row) for row in rows], asked)
+    golds: list[str] = []
+    for row in rows:
+        gold = answer_in(_reference(row), pattern)
+        if gold is None:
+            message = f"line {row.line}: answer_pattern {asked!r} finds nothing in the reference"
+            raise DataError("reference_without_answer", message, "Change answer_pattern, or correct the row.")
+        golds.append(gold)
+    return pattern, golds
 
 
 def _pass(prompts: Sequence[list[int]], written: Sequence[int], setting: Setting) -> None:

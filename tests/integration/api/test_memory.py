@@ -117,6 +117,7 @@ def form(parts: Iterator[bytes]) -> Iterator[bytes]:
 UPLOADS: dict[str, Callable[[], Iterator[bytes]]] = {
     "a line without end": lambda: form(chunks(300 * MIB)),
     "a line of text": lambda: form(iter([filled(b"x", b'{"text":"\xf0\x9f\x98\x80', b'"}\n', LINE)])),
+    "a line of prose": lambda: form(iter([filled(b"word, ", b'{"text":"', b'"}\n', LINE)])),
     "a line of brackets": lambda: form(iter([filled(b"[],", b'{"messages":[', b"[]]}\n", LINE)])),
     "a line of turns": lambda: form(
         iter([filled(b'{"role":"user","content":"x"},', b'{"messages":[', b"{}]}\n", LINE)])

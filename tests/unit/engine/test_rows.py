@@ -1,5 +1,6 @@
 """Rows: what the checker finds, where it says it is, and the one reading of a sound row."""
 
+import time
 import tracemalloc
 
 import orjson
@@ -214,6 +215,13 @@ def test_a_row_of_more_values_than_anyone_writes_is_one_fault(values: bytes):
 def test_what_stands_in_strings_are_no_values():
     row = orjson.dumps({"messages": [{"role": "assistant", "content": 'a[{,\\"' * 100_000}]})
     assert check(row, chunk_bytes=65_536).row_count == 1
+
+
+def test_a_line_of_quotes_that_never_end_is_read_once():
+    row = b'{"messages": "' + b'\\"' * 1_000_000 + b"," * 100_001
+    begun = time.perf_counter()
+    assert only_fault(row, chunk_bytes=65_536).code == "not_json"
+    assert time.perf_counter() - begun < 10  # read again from every quote it takes days
 
 
 def test_a_line_of_two_gibibytes_is_skipped_in_constant_memory():

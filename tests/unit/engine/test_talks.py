@@ -145,10 +145,36 @@ def test_where_the_length_of_others_would_change_an_answer_each_is_by_itself(tal
 
 
 def test_a_question_waits_for_room_of_tokens(talks: Talks, places, monkeypatch):
-    monkeypatch.setattr(under_test, "_MOST_TOKENS", 100)
+    monkeypatch.setattr(under_test, "_MOST_TOKENS", 5 * (18 + 8))
     list(talks.begin(1, asked(places["one"], n=4), StopFlag()))
     assert talks.has_room(asked(places["one"], "a" * 54))
     assert not talks.has_room(asked(places["one"], "a" * 66))
+
+
+def test_no_more_are_taken_than_have_room_when_all_have_grown(talks: Talks, places, monkeypatch):
+    monkeypatch.setattr(under_test, "_MOST_TOKENS", 200)
+    taken = 0
+    while taken < 20 and talks.has_room(asked(places["one"], max_tokens=40)):
+        list(talks.begin(taken, asked(places["one"], max_tokens=40), StopFlag()))
+        taken += 1
+    assert taken > 1
+    most = 0
+    for _ in steps(talks):
+        most = max([most, *(group.batch.rows * group.batch.width for group in talks._groups.values())])
+    assert most <= 200
+
+
+def test_where_memory_ends_as_one_leaves_everybody_hears_of_one_end(talks: Talks, places, monkeypatch):
+    stops = [StopFlag() for _ in range(3)]
+    for number, stop in enumerate(stops):
+        list(talks.begin(number, asked(places["one"], max_tokens=100), stop))
+    stops[1].requested = True
+    monkeypatch.setattr(Batch, "keep", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+    told = [said for step in steps(talks) for said in step]
+    ends = {number: what for number, what in told if not isinstance(what, dict)}
+    assert len(ends) == len([what for _, what in told if not isinstance(what, dict)]) == 3
+    assert ends[1] is None
+    assert all(isinstance(ends[number], MemoryError) for number in (0, 2))
 
 
 def test_a_question_waits_for_room_of_rows_and_of_bases(talks: Talks, places, monkeypatch):

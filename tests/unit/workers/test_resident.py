@@ -159,6 +159,21 @@ def test_a_process_that_met_a_bug_ends_with_its_last_answer(ask):
     ask(conversation)
 
 
+def test_an_answer_goes_on_in_a_retired_process_when_its_successor_is_retired_too(ask):
+    async def conversation(engine: Resident) -> None:
+        await answer(engine, END)
+        first = asyncio.create_task(answer(engine, said("early"), END, held=True))
+        await asyncio.sleep(0)
+        failing = engine.ask({"ask": "preview", "says": [{"failed": {"class": "bug"}}, 2.0, "go on"]})
+        assert b"bug" in await anext(failing)
+        assert told(await answer(engine, {"failed": {"class": "bug"}})) == [None]
+        assert told(await answer(engine, said("mine"), END)) == ["mine", None]
+        assert not first.done()
+        assert told(await first) == ["early", None]
+
+    ask(conversation)
+
+
 def test_who_leaves_a_question_that_waits_ends_nobody_elses_answer(ask):
     async def conversation(engine: Resident) -> None:
         await answer(engine, END)
