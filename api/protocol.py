@@ -65,7 +65,7 @@ class Protocol(HttpToolsProtocol):
                 pushing = to_thread.run_sync(_push, connection, source, start, span.stop, limiter=_SENDERS)
                 turn = asyncio.ensure_future(pushing)
                 sent = await asyncio.shield(turn)
-                if sent == start:
+                if sent == start and not self._is_gone(cycle):  # who left meanwhile has nothing more to wake it
                     await self._wait_writable(connection)
                 start = sent
         except ConnectionError:

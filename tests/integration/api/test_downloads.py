@@ -2,12 +2,15 @@
 
 import os
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from api import protocol
 from tests.integration.api.live import Live, until, upload
 
 CONTENT = os.urandom(1 << 20) * 24
@@ -78,6 +81,22 @@ def test_nothing_stays_open_of_a_client_that_leaves(live: Live, path: str, recei
 def test_nothing_stays_open_of_a_client_that_says_it_sends_no_more(live: Live, path: str):
     with asked(live, path) as connection:
         until(lambda: is_sent(live))
+        connection.shutdown(socket.SHUT_WR)
+        until(lambda: not is_sent(live))
+
+
+def test_nothing_stays_open_of_a_client_that_says_so_while_a_thread_finds_no_room(live: Live, path: str, monkeypatch):
+    push, is_full = protocol._push, threading.Event()
+
+    def slowly(connection: int, file: int, start: int, stop: int) -> int:
+        if (sent := push(connection, file, start, stop)) == start:
+            is_full.set()
+            time.sleep(0.5)
+        return sent
+
+    monkeypatch.setattr(protocol, "_push", slowly)
+    with asked(live, path) as connection:
+        assert is_full.wait(10)
         connection.shutdown(socket.SHUT_WR)
         until(lambda: not is_sent(live))
 

@@ -147,7 +147,7 @@ def test_a_run_ends_in_a_data_error_where_a_line_has_no_row(tmp_path: Path) -> N
         ([3, 4, 3], "line 3 is named twice"),
         ([True], "valid integer"),
         (["17"], "valid integer"),
-        (list(range(1, 10_002)), "at most 10000"),
+        (list(range(1, 10_002)), "at most 10,000"),
     ],
 )
 def test_lines_that_are_none_are_refused(lines: list[Any], message: str) -> None:
