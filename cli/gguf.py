@@ -1,8 +1,5 @@
 """`trainyard models gguf` and `trainyard adapters gguf`: a model as one GGUF file."""
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -12,13 +9,12 @@ from typing import Any
 import click
 
 from cli.client import Client
+from cli.engine import made_by
 from cli.errors import CommandError, Exit
 from cli.output import print_json, say, size
 
 Pull = Callable[[Client, str, Path], Any]
 """Brings a model into the folder `model` of a folder."""
-_ENGINE = "engine.gguf"
-"""Run as a process of its own: numpy stays out of this one."""
 
 
 def gguf_command(pull: Pull) -> click.Command:
@@ -39,7 +35,7 @@ def gguf_command(pull: Pull) -> click.Command:
             raise CommandError(f"There is no folder {output.absolute().parent}.", Exit.USAGE)
         with tempfile.TemporaryDirectory(prefix=".pulled-", dir=output.absolute().parent) as folder:
             pull(Client(), reference, Path(folder))
-            told = _written(Path(folder) / "model", output, kind)
+            told = made_by("engine.gguf", Path(folder) / "model", output, kind)
         if as_json:
             print_json(told)
             return
@@ -47,17 +43,3 @@ def gguf_command(pull: Pull) -> click.Command:
         click.echo(output)
 
     return gguf
-
-
-def _written(folder: Path, output: Path, kind: str) -> dict[str, Any]:
-    """What the engine says of the file.
-
-    Raises:
-        CommandError: the model is not one that is written as GGUF.
-    """
-    command = [sys.executable, "-m", _ENGINE, str(folder), str(output), kind]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        code = Exit.INVALID if done.returncode == Exit.INVALID else Exit.UNEXPECTED
-        raise CommandError(done.stderr.strip()[-2000:] or f"{_ENGINE} ended with {done.returncode}", code)
-    return json.loads(done.stdout)

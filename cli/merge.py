@@ -1,8 +1,6 @@
 """`trainyard adapters merge`: an adapter and the model below it as one model, made on this machine."""
 
 import json
-import subprocess
-import sys
 import tempfile
 from base64 import b64decode
 from collections.abc import Callable
@@ -14,13 +12,12 @@ import click
 
 from cli.client import Client
 from cli.completion import ADAPTER
+from cli.engine import made_by
 from cli.errors import CommandError, Exit
 from cli.output import print_json, say, suggest
 
 Pull = Callable[[Client, str, str, Path], Any]
 """Brings `models`, `adapters` or `checkpoints`, by reference, into a folder."""
-_ENGINE = "engine.whole"
-"""Run as a process of its own: torch stays out of this one."""
 _NOUN = {"model": "model", "adapter": "adapter", "ckpt": "checkpoint"}
 
 
@@ -73,7 +70,7 @@ def merged_into(client: Client, pull: Pull, reference: str, output: Path, into: 
         row = pull(client, "adapter", reference, adapter)
         noun, below = _model_below(client, row)
         pull(client, noun, below, model)
-        return _merged(model, adapter, output, into)
+        return made_by("engine.whole", model, adapter, output, into)
 
 
 def _model_below(client: Client, manifest: dict[str, Any]) -> tuple[str, str]:
@@ -91,12 +88,3 @@ def _model_below(client: Client, manifest: dict[str, Any]) -> tuple[str, str]:
 def _statement(manifest: dict[str, Any]) -> dict[str, Any]:
     """What the service has signed of an artifact."""
     return json.loads(b64decode(manifest["signed"]["payload"]))
-
-
-def _merged(model: Path, adapter: Path, output: Path, into: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", _ENGINE, str(model), str(adapter), str(output), into]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        code = Exit.INVALID if done.returncode == Exit.INVALID else Exit.UNEXPECTED
-        raise CommandError(done.stderr.strip()[-2000:] or f"{_ENGINE} ended with {done.returncode}", code)
-    return json.loads(done.stdout.splitlines()[-1])

@@ -309,6 +309,9 @@ def _beside() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1), thread_name_prefix="blob")
 
 
+os.register_at_fork(after_in_child=_beside.cache_clear)  # threads stay with the parent
+
+
 def has_stored(root: Path) -> bool:
     """Whether a store on a local disk has ever had a blob: what a disk or a store has besides tells nothing of that."""
     return root.exists() and any(_FOLDER.fullmatch(path.name) for path in root.iterdir())

@@ -40,11 +40,6 @@ class Beams:
         """Texts that grow, or will when all beams are there."""
         return sum(search.width for search in self._searches)
 
-    @property
-    def width(self) -> int:
-        """Tokens of the longest."""
-        return self._texts.width
-
     def join(self, prompts: Sequence[list[int]], writers: Sequence[Writer]) -> list[Writer]:
         """The prompts are read; each has as many of the writers, in its order, for its likeliest answers."""
         each = len(writers) // len(prompts)

@@ -79,11 +79,6 @@ class Batch:
         """Texts that grow."""
         return len(self._texts)
 
-    @property
-    def width(self) -> int:
-        """Tokens of the longest."""
-        return self._texts.width
-
     def join(self, prompts: Sequence[list[int]], writers: Sequence[Writer]) -> list[Writer]:
         """The prompts are read; each has as many of the writers, in its order, all of whom write their first token."""
         each = len(writers) // len(prompts)

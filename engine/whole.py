@@ -25,7 +25,6 @@ from engine.proof import fixed_batch, packed_logits
 
 BASES = ("auto", "original", "dequantized")
 _INVALID = 65
-_SHORT = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
 
 
 class Whole(NamedTuple):
@@ -75,7 +74,7 @@ def write_whole(model: Path, adapter: Path, out: Path, into: str = "auto") -> Wh
         writing.rename(out)
     finally:
         shutil.rmtree(writing, ignore_errors=True)
-    return Whole(chosen, _SHORT[dtype], gap)
+    return Whole(chosen, str(dtype).removeprefix("torch."), gap)
 
 
 def _gap(found_TV: Tensor, expected_TV: Tensor) -> float:

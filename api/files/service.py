@@ -75,11 +75,12 @@ class _Feeding:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._now is None:
+            return
+        with CancelScope(shield=True):
+            await asyncio.wait([self._now])
         if kind is None:
-            await self._finish()
-        elif self._now is not None:
-            with CancelScope(shield=True):
-                await asyncio.gather(self._now, return_exceptions=True)
+            self._now.result()
 
 
 def _refuse_early(service: Service, content_length: str) -> None:

@@ -1,6 +1,7 @@
 """Talks that go on at the same time: those with the same weights take each step together."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ _MOST_TOKENS = 1 << 16
 """Answers at once over all, and of all of them keys and values, each as long as the longest of its batch."""
 _CHARACTERS_A_TOKEN = 3
 """About; a prompt is read only when it has room."""
+_positions = lru_cache(maxsize=64)(positions_of)
+"""Asked at each step for each question that waits; what lies in a run directory stays as it is."""
 _LENGTH_MATTERS = {"dynamic", "longrope"}
 """Rotary embeddings that are others for a longer text: of a batch they would follow the longest."""
 
@@ -150,7 +153,7 @@ def _about(asked: dict[str, Any]) -> int:
         prompt = sum(len(message["content"]) for message in asked["messages"]) // _CHARACTERS_A_TOKEN
     else:
         prompt = max(len(one) // (_CHARACTERS_A_TOKEN if isinstance(one, str) else 1) for one in asked["prompts"])
-    positions = positions_of(RunDirectory(Path(asked["run_dir"])).base_model())
+    positions = _positions(RunDirectory(Path(asked["run_dir"])).base_model())
     room = asked["max_tokens"] or positions or LONGEST_ANSWER
     return prompt + room if positions is None else min(prompt + room, positions)
 

@@ -31,7 +31,7 @@ def test_a_qwen2_from_a_folder_is_imported_and_tuned(service: Service, tmp_path:
     assert json.loads(service.trainyard("adapters", "show", "qwen-tuned", "--json").stdout)["licence"] == "apache-2.0"
     whole = tmp_path / "whole"
     merged = json.loads(service.trainyard("adapters", "merge", "qwen-tuned", "-o", whole, "--json").stdout)
-    assert (merged["into"], merged["dtype"]) == ("original", "fp32")
+    assert (merged["into"], merged["dtype"]) == ("original", "float32")
     assert (
         service.trainyard("models", "import", whole, "--name", "whole", "--licence", "apache-2.0").stdout == "whole/1\n"
     )

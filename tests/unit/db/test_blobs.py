@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import multiprocessing
 import os
 import stat
 import threading
@@ -151,6 +152,13 @@ def test_a_blob_whose_writing_failed_leaves_nothing(blobs: BlobStore):
     with pytest.raises(RuntimeError):
         interrupted()
     assert visible(blobs) == []
+
+
+def test_a_process_that_is_forked_hashes_beside_its_writing_as_its_parent_did(blobs: BlobStore):
+    large = b"x" * (1 << 20)
+    put(blobs, large)
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(put, (blobs, large + b"y")).get(10) == put(blobs, large + b"y")
 
 
 def test_a_committed_blob_leaves_nothing_beside_it(blobs: BlobStore):

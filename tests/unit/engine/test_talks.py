@@ -160,7 +160,7 @@ def test_no_more_are_taken_than_have_room_when_all_have_grown(talks: Talks, plac
     assert taken > 1
     most = 0
     for _ in steps(talks):
-        most = max([most, *(group.batch.rows * group.batch.width for group in talks._groups.values())])
+        most = max([most, *(group.batch.rows * group.batch._texts.width for group in talks._groups.values())])
     assert most <= 200
 
 
