@@ -1,10 +1,4 @@
-import {
-  createRootRouteWithContext,
-  createRoute,
-  createRouter,
-  lazyRouteComponent,
-  redirect,
-} from "@tanstack/react-router";
+import { createRootRouteWithContext, createRoute, createRouter, redirect } from "@tanstack/react-router";
 import type { FilesSearch } from "./api/files";
 import type { JobsSearch } from "./api/jobs";
 import type { Session } from "./api/session";
@@ -18,6 +12,8 @@ import type { ModelSearch } from "./models/ModelPage";
 import type { NewJobSearch } from "./newjob/NewJobPage";
 import { isPart } from "./newjob/schema";
 import type { PlaygroundSearch } from "./playground/search";
+import { Broken } from "./shell/Broken";
+import { lazyPage } from "./shell/lazyPage";
 import { Missing } from "./shell/Missing";
 import { Shell } from "./shell/Shell";
 
@@ -53,13 +49,13 @@ const newJob = createRoute({
     mode: search.mode === "yaml" ? "yaml" : undefined,
     from: text(search.from),
   }),
-  component: lazyRouteComponent(() => import("./newjob/NewJobPage"), "NewJobPage"),
+  component: lazyPage(() => import("./newjob/NewJobPage"), "NewJobPage"),
 });
 
 const job = createRoute({
   getParentRoute: () => root,
   path: "/jobs/$jobId",
-  component: lazyRouteComponent(() => import("./job/JobPage"), "JobPage"),
+  component: lazyPage(() => import("./job/JobPage"), "JobPage"),
   validateSearch: jobSearch,
 });
 
@@ -75,27 +71,27 @@ const jobTabs = [
   createRoute({
     getParentRoute: () => job,
     path: "metrics",
-    component: lazyRouteComponent(() => import("./job/MetricsTab"), "MetricsTab"),
+    component: lazyPage(() => import("./job/MetricsTab"), "MetricsTab"),
   }),
   createRoute({
     getParentRoute: () => job,
     path: "events",
-    component: lazyRouteComponent(() => import("./job/EventsTab"), "EventsTab"),
+    component: lazyPage(() => import("./job/EventsTab"), "EventsTab"),
   }),
   createRoute({
     getParentRoute: () => job,
     path: "system",
-    component: lazyRouteComponent(() => import("./job/SystemTab"), "SystemTab"),
+    component: lazyPage(() => import("./job/SystemTab"), "SystemTab"),
   }),
   createRoute({
     getParentRoute: () => job,
     path: "config",
-    component: lazyRouteComponent(() => import("./job/ConfigTab"), "ConfigTab"),
+    component: lazyPage(() => import("./job/ConfigTab"), "ConfigTab"),
   }),
   createRoute({
     getParentRoute: () => job,
     path: "artifacts",
-    component: lazyRouteComponent(() => import("./job/ArtifactsTab"), "ArtifactsTab"),
+    component: lazyPage(() => import("./job/ArtifactsTab"), "ArtifactsTab"),
   }),
 ] as const;
 
@@ -106,7 +102,7 @@ const datasets = createRoute({
     purpose: text(search.purpose),
     after: text(search.after),
   }),
-  component: lazyRouteComponent(() => import("./datasets/DatasetsPage"), "DatasetsPage"),
+  component: lazyPage(() => import("./datasets/DatasetsPage"), "DatasetsPage"),
 });
 
 const dataset = createRoute({
@@ -116,13 +112,13 @@ const dataset = createRoute({
     model: text(search.model),
     after: typeof search.after === "number" ? search.after : undefined,
   }),
-  component: lazyRouteComponent(() => import("./datasets/DatasetPage"), "DatasetPage"),
+  component: lazyPage(() => import("./datasets/DatasetPage"), "DatasetPage"),
 });
 
 const models = createRoute({
   getParentRoute: () => root,
   path: "/models",
-  component: lazyRouteComponent(() => import("./models/ModelsPage"), "ModelsPage"),
+  component: lazyPage(() => import("./models/ModelsPage"), "ModelsPage"),
 });
 
 const model = createRoute({
@@ -131,7 +127,7 @@ const model = createRoute({
   validateSearch: (search: Record<string, unknown>): ModelSearch => ({
     view: search.view === "list" ? search.view : undefined,
   }),
-  component: lazyRouteComponent(() => import("./models/ModelPage"), "ModelPage"),
+  component: lazyPage(() => import("./models/ModelPage"), "ModelPage"),
 });
 
 const compare = createRoute({
@@ -142,7 +138,7 @@ const compare = createRoute({
     hidden: texts(search.hidden),
     metric: text(search.metric),
   }),
-  component: lazyRouteComponent(() => import("./compare/ComparePage"), "ComparePage"),
+  component: lazyPage(() => import("./compare/ComparePage"), "ComparePage"),
 });
 
 const evals = createRoute({
@@ -153,7 +149,7 @@ const evals = createRoute({
     file: text(search.file),
     after: text(search.after),
   }),
-  component: lazyRouteComponent(() => import("./evals/EvalsPage"), "EvalsPage"),
+  component: lazyPage(() => import("./evals/EvalsPage"), "EvalsPage"),
 });
 
 const evaluation = createRoute({
@@ -163,7 +159,7 @@ const evaluation = createRoute({
     only: ["worse", "better", "wrong"].find((known) => known === search.only) as EvalSearch["only"],
     after: number(search.after),
   }),
-  component: lazyRouteComponent(() => import("./evals/EvalPage"), "EvalPage"),
+  component: lazyPage(() => import("./evals/EvalPage"), "EvalPage"),
 });
 
 const playground = createRoute({
@@ -180,19 +176,19 @@ const playground = createRoute({
     max_tokens: number(search.max_tokens),
     seed: number(search.seed),
   }),
-  component: lazyRouteComponent(() => import("./playground/PlaygroundPage"), "PlaygroundPage"),
+  component: lazyPage(() => import("./playground/PlaygroundPage"), "PlaygroundPage"),
 });
 
 const workers = createRoute({
   getParentRoute: () => root,
   path: "/workers",
-  component: lazyRouteComponent(() => import("./workers/WorkersPage"), "WorkersPage"),
+  component: lazyPage(() => import("./workers/WorkersPage"), "WorkersPage"),
 });
 
 const keys = createRoute({
   getParentRoute: () => root,
   path: "/keys",
-  component: lazyRouteComponent(() => import("./keys/KeysPage"), "KeysPage"),
+  component: lazyPage(() => import("./keys/KeysPage"), "KeysPage"),
 });
 
 function texts(value: unknown): string[] | undefined {
@@ -226,6 +222,7 @@ export const router = createRouter({
   ]),
   context: { session: undefined! },
   defaultPreload: "intent",
+  defaultErrorComponent: Broken,
   scrollRestoration: true,
 });
 

@@ -20,15 +20,20 @@ export const lastAnswerAt = () => answeredAt;
 const BEAT_MS = 3000;
 const PATIENCE_MS = 4000;
 
+/** Whether the service is there now. */
+export async function askWhetherThere(): Promise<boolean> {
+  try {
+    become((await fetch("/healthz", { signal: AbortSignal.timeout(PATIENCE_MS) })).ok);
+  } catch {
+    unreachable();
+  }
+  return answers;
+}
+
 /** Asks whether the service is there whenever nothing else has for a while: many pages ask once and then stand. */
 export function keepAsking(): () => void {
-  const timer = setInterval(async () => {
-    if (document.hidden || Date.now() - answeredAt < BEAT_MS) return;
-    try {
-      become((await fetch("/healthz", { signal: AbortSignal.timeout(PATIENCE_MS) })).ok);
-    } catch {
-      unreachable();
-    }
+  const timer = setInterval(() => {
+    if (!document.hidden && Date.now() - answeredAt >= BEAT_MS) void askWhetherThere();
   }, BEAT_MS);
   return () => clearInterval(timer);
 }

@@ -9,8 +9,8 @@ from playwright.sync_api import Browser, expect
 
 from benchmarks.seeded import seed
 from tests.e2e.dashboard import past as pasts
-from tests.e2e.dashboard.conftest import Open, sign_in, tabs
-from tests.e2e.dashboard.past import Past, crowding
+from tests.e2e.dashboard.conftest import Open, Screen, sign_in, tabs
+from tests.e2e.dashboard.past import Past
 
 JOBS = 5000
 
@@ -29,17 +29,19 @@ def crowd_screen(browser: Browser, crowd: Past) -> Iterator[Open]:
 
 
 def test_the_first_rows_of_five_thousand_jobs_are_there_within_a_second_and_few_are_asked_for(
-    crowd: Past, crowd_screen: Open
+    crowd_screen: Open, past_screen: Open
 ) -> None:
-    opened = crowd_screen("/workers")
-    took = []
+    """Within a second, or, where the machine itself is slower, about as soon as those of the tenth part."""
+    many, fewer = crowd_screen("/workers"), past_screen("/workers")
+    took: dict[Screen, list[float]] = {many: [], fewer: []}
     for _ in range(3):
-        with opened.page.expect_response(re.compile(r"/v1/jobs\?")) as told:
-            opened.open("/jobs")
-        opened.page.locator("tbody tr").first.wait_for()
-        took.append(opened.page.evaluate("performance.now()"))
-        listed = told.value.json()
-        assert 0 < len(listed["data"]) <= 50
-        assert listed["has_more"]
-        expect(opened.page.locator("tbody tr")).to_have_count(len(listed["data"]))
-    assert median(took) <= 1000 * crowding(), took
+        for opened, times in took.items():
+            with opened.page.expect_response(re.compile(r"/v1/jobs\?")) as told:
+                opened.open("/jobs")
+            opened.page.locator("tbody tr").first.wait_for()
+            times.append(opened.page.evaluate("performance.now()"))
+            listed = told.value.json()
+            assert 0 < len(listed["data"]) <= 50
+            assert listed["has_more"]
+            expect(opened.page.locator("tbody tr")).to_have_count(len(listed["data"]))
+    assert median(took[many]) <= max(1000, 1.3 * median(took[fewer])), took

@@ -25,6 +25,7 @@ def comparing(runs: list[str]) -> str:
 def test_pages_that_ask_nothing_by_themselves_say_that_the_service_is_away(past_screen: Open) -> None:
     pages = [past_screen(path, allow="net::ERR_FAILED").page for path in ("/models", "/keys", "/jobs/new")]
     for page in pages:
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
         page.wait_for_load_state("networkidle")
         page.route("**/*", lambda route: route.abort())
     for page in pages:
@@ -32,6 +33,31 @@ def test_pages_that_ask_nothing_by_themselves_say_that_the_service_is_away(past_
         page.unroute_all()
     for page in pages:
         expect(page.get_by_text("The service does not answer")).to_be_hidden()
+
+
+def test_a_page_whose_code_did_not_come_loads_by_itself_when_the_service_is_back(past_screen: Open) -> None:
+    away = "net::ERR_FAILED|Unable to preload CSS|did not come"
+    page = past_screen("/jobs", allow=away).page
+    expect(page.locator("tbody tr").first).to_be_visible()
+    page.route("**/*", lambda route: route.abort())
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="API keys").click()
+    expect(page.get_by_role("main")).to_contain_text("The code of this page did not come")
+    page.unroute_all()
+    expect(page.get_by_role("heading", level=1, name="API keys")).to_be_visible()
+
+
+def test_a_page_whose_code_is_not_there_says_so_and_does_not_load_for_ever(past_screen: Open) -> None:
+    page = past_screen("/jobs", allow="net::ERR_FAILED|Unable to preload CSS|did not come").page
+    loaded: list[str] = []
+    page.on("load", lambda which: loaded.append(which.url))
+    page.route("**/assets/KeysPage*", lambda route: route.abort())
+    page.get_by_role("navigation", name="Pages").get_by_role("link", name="API keys").click()
+    again = page.get_by_role("button", name="Load it again")
+    expect(again).to_be_visible()
+    assert len(loaded) == 1, "it was loaded anew once, in vain"
+    page.unroute_all()
+    again.click()
+    expect(page.get_by_role("heading", level=1, name="API keys")).to_be_visible()
 
 
 def test_a_failed_job_is_tried_again_from_its_page(past_screen: Open, past: Past) -> None:
