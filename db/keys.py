@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import secrets
 import time
+from collections.abc import Collection
 
 from sqlalchemy import ColumnElement, or_, select, update
 from sqlalchemy.orm import Session
@@ -58,6 +59,11 @@ def authenticate(s: Session, token: str, secret: bytes) -> ApiKey | None:
 def working(s: Session, key_id: str) -> ApiKey | None:
     """The key of that id, whosever it is, unless it is revoked or expired."""
     return s.scalars(select(ApiKey).where(ApiKey.id == key_id, *_working())).one_or_none()
+
+
+def still_working(s: Session, key_ids: Collection[str]) -> set[str]:
+    """Those of the keys that are neither revoked nor expired."""
+    return set(s.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), *_working())))
 
 
 def get(s: Session, project_id: str, key_id: str) -> ApiKey | None:

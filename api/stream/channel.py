@@ -33,10 +33,10 @@ class Channel:
         self._woke_at = time.monotonic()
         self._closed = False
 
-    async def follow(self, after: int) -> AsyncIterator[bytes]:
-        """Everything after the number `after`, until the job has ended and all is told."""
+    async def follow(self, after: int, may: Callable[[], bool] = lambda: True) -> AsyncIterator[bytes]:
+        """Everything after the number `after`, until the job has ended and all is told, as long as its follower `may`."""
         yield _RECONNECT
-        while not self._closed:
+        while may() and not self._closed:
             seen = self._round  # before the look: what comes during it begins another round
             batch = await self._after(after)
             if batch.frames:
@@ -47,9 +47,9 @@ class Channel:
             if batch.ended:
                 yield _DONE
                 return
-            while self._round == seen and not self._closed:
+            while self._round == seen and may() and not self._closed:
                 await self._news.wait()
-                if self._round == seen and not self._closed:
+                if self._round == seen and may() and not self._closed:
                     yield _PING
 
     def tell(self, head: Head, batch: Batch | None) -> None:
@@ -58,19 +58,20 @@ class Channel:
         self.head = head
         self._round += 1
         self._reading.clear()
-        self._wake()
+        self.wake()
 
     def keep_alive(self) -> None:
         """Have followers who were told nothing for a while sent a sign of life."""
         if time.monotonic() - self._woke_at >= _PING_S:
-            self._wake()
+            self.wake()
 
     def close(self) -> None:
         """Let every follower end now."""
         self._closed = True
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Have every follower look whether it is still to wait."""
         self._woke_at = time.monotonic()
         self._news.set()
         self._news.clear()

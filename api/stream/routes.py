@@ -44,7 +44,8 @@ async def stream_job(
     await to_thread.run_sync(_check, service, caller, job_id)
     start = after if last_event_id is None else last_event_id
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_followed(service.feed, job_id, start), media_type="text/event-stream", headers=headers)
+    told = _followed(service.feed, job_id, caller.key_id, start)
+    return StreamingResponse(told, media_type="text/event-stream", headers=headers)
 
 
 def _check(service: Service, caller: CallerDep, job_id: str) -> None:
@@ -52,7 +53,7 @@ def _check(service: Service, caller: CallerDep, job_id: str) -> None:
         jobs.find(session, caller, job_id)
 
 
-async def _followed(feed: Feed, job_id: str, after: int) -> AsyncIterator[bytes]:
-    with feed.join(job_id) as channel:
-        async for frames in channel.follow(after):
+async def _followed(feed: Feed, job_id: str, key_id: str, after: int) -> AsyncIterator[bytes]:
+    with feed.join(job_id, key_id) as channel:
+        async for frames in channel.follow(after, lambda: feed.may(key_id)):
             yield frames

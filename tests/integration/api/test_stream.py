@@ -2,13 +2,14 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from db import orders, records
-from tests.integration.api.live import Live, settled, started, submitted, until
+from tests.integration.api.live import Live, client, settled, started, submitted, until
 
 
 def log(session, job_id: str, fence: int, *messages: str) -> None:
@@ -110,6 +111,30 @@ def test_a_follower_that_goes_away_is_forgotten(live: Live):
     with live.database.write() as session:
         orders.cancel(session, live.project_id, job_id)
     until(lambda: not live.service.feed.followers(job_id))
+
+
+def test_a_stream_ends_within_a_second_of_its_keys_revocation_and_the_others_go_on(live: Live):
+    job_id, fence = started(live)
+    made = live.mine.post("/v1/keys", json={"name": "notebook", "scope": "read"}).json()
+    seen: list[str] = []
+    staying = threading.Thread(target=lambda: seen.extend(data for _, data in followed(live, job_id)))
+    staying.start()
+    with (
+        client(live.url, made["token"]) as using,
+        using.stream("GET", f"/v1/jobs/{job_id}/stream") as answer,
+    ):
+        until(lambda: live.service.feed.followers(job_id) == 2)
+        assert live.mine.post(f"/v1/keys/{made['id']}/revoke").status_code == 200
+        begun = time.monotonic()
+        told = [data for _, data in frames(answer)]
+        assert time.monotonic() - begun < 1.5
+    assert told[-1:] != ["[DONE]"], "the job has not ended"
+    with live.database.write() as session:
+        log(session, job_id, fence, "a secret of later")
+    settled(live, job_id, fence)
+    staying.join(10)
+    assert "a secret of later" in [json.loads(data).get("message") for data in seen[:-1]]
+    assert "a secret of later" not in "".join(told)
 
 
 @pytest.mark.parametrize("value", ["-1", "x", "99999999999999999999"])
