@@ -44,10 +44,11 @@ class Machine:
         return _DTYPES[self.precision]
 
     def autocast(self) -> torch.autocast:
-        # Autocast knows no fp32: switched off, its type does not matter.
+        # Autocast knows no fp32: switched off, its type does not matter. Its cache would hold a copy of every weight
+        # until the end of the pass, also of those that no backward pass needs, and each is cast once anyway.
         reduced = self.precision != "fp32"
         dtype = self.compute_dtype if reduced else torch.bfloat16
-        return torch.autocast(self.device.type, dtype=dtype, enabled=reduced)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=reduced, cache_enabled=False)
 
 
 def _own_gpu() -> torch.device:
