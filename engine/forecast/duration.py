@@ -1,9 +1,10 @@
 """How long a run takes: what its parts have to do times what that took in runs that have ended on this machine.
 
-A run's steps, its evaluations, and what is around them (start, saves and export) are each a sum: operations by the rate of
-its method, passes through layers, updates of weights, bytes written, and a start. The factors are fitted to the
-parts of runs that have ended, by the error relative to the whole run, and never below zero; what they do not tell is taken
-from what is measured once, the matmul rate. What runs like this one took beyond the fit is then taken as well.
+A run's steps, its evaluations, and what is around them (start, saves and export) are each a sum: operations by a rate,
+passes through layers, updates of weights, bytes written, and a start. The factors are those of the machine, and whatever
+trains shares them; an adapter adds to each pass. They are fitted to the parts of runs that have ended, by the error
+relative to the whole run, and never below zero; what those do not tell is taken from what is measured once, the matmul
+rate. What runs like this one took beyond the fit is then taken as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,14 +18,16 @@ from engine.plan import Effort, Efforts
 
 Floats = NDArray[np.float64]
 
-_UTILISATION = (
-    {"full": 0.35, "lora": 0.3, "qlora": 0.2},
-    {"loss": 0.35, "tokens": 0.35, "multiple_choice": 0.25, "generate": 0.02},
-)
-"""Of the matmul rate, by method, as long as nothing better is known. What trains and what evaluates learn apart."""
-_PASS_S, _UPDATE_S, _WRITTEN_S, _START_S = 4e-4, 4e-9, 2e-9, 4.0
-"""The same for a pass through a layer, a weight's update, a byte, and all that a run does once."""
-_PRIOR_WEIGHT = 0.01
+_UTILISATION = {"learning": 0.35, "scoring": 0.35}
+_UTILISATION_OF_EVALUATIONS = {"loss": 0.35, "tokens": 0.35, "multiple_choice": 0.25, "generate": 0.02}
+"""Of the matmul rate, as long as nothing better is known. What trains and what evaluates learn apart."""
+_PASS_S = {"passes": 4e-4, "lora passes": 1e-4, "qlora passes": 2e-4}
+_UPDATE_S, _WRITTEN_S, _START_S = 4e-9, 2e-9, 4.0
+"""The same for a pass through a layer and what adapters add to it, a weight's update, a byte, and all that a run does once."""
+_PRIOR_WEIGHT = 0.03
+"""Of what is known beforehand of a factor, beside all runs that tell of it: relative to the time that it would make of theirs."""
+_LEAST_PULL = 1e-6
+"""Of what no run tells of."""
 _FADING = 0.97
 """What each run back counts less: machines change."""
 _ALIKE = 0.5
@@ -61,12 +64,12 @@ class Estimate(NamedTuple):
     runs: int
 
 
-def past_runs(told: Sequence[dict[str, Any]], device: str, precision: str) -> list[Past]:
-    """Those on this device in this precision, the newest first, of runs as the service tells of them."""
+def past_runs(told: Sequence[dict[str, Any]], precision: str) -> list[Past]:
+    """Those in this precision, the newest first, of runs on such a device as the service tells of them."""
     return [
         Past(run["method"], Efforts.of(run["effort"]), _by_part(run["part_seconds"], run["seconds"]))
         for run in told
-        if run["device"] == device and run["precision"] == precision
+        if run["precision"] == precision
     ]
 
 
@@ -77,7 +80,7 @@ def _by_part(parts: dict[str, float], whole: float) -> dict[str, float]:
 def estimate(efforts: Efforts, method: str, past: Sequence[Past], *, matmul_tflops: float) -> Estimate:
     """The seconds of a run of these efforts."""
     peak = matmul_tflops * 1e12
-    past = [run for run in past if run.method in _shares(method)]
+    past = [run for run in past if _evaluates(run.method) == _evaluates(method)]
     expected = _expected(efforts, method, past, peak)
     if len(past) < _FEWEST:
         low, high = _UNSURE
@@ -116,25 +119,27 @@ def _size(efforts: Efforts) -> float:
 
 def _features(part: str, method: str, effort: Effort) -> dict[str, float]:
     """What the seconds of a part are made of, by the name of its factor."""
-    rate = f"{'learning' if part == 'steps' else 'scoring'} {method}"
-    found = {
-        rate: effort.flops,
-        f"passes {method}": effort.passes,
-        "updates": effort.updates,
-        "written": effort.written,
-    }
+    found = {"updates": effort.updates, "written": effort.written}
+    if _evaluates(method):
+        found |= {method: effort.flops, f"{method} passes": effort.passes}
+    else:
+        found |= {"learning" if part == "steps" else "scoring": effort.flops, "passes": effort.passes}
+    if part == "steps" and (added := f"{method} passes") in _PASS_S:
+        found[added] = effort.passes
     return found | {"start": 1.0} if part == "around" else found
 
 
+def _evaluates(method: str) -> bool:
+    return method in _UTILISATION_OF_EVALUATIONS
+
+
 def _prior(name: str, peak: float) -> float:
-    kind, _, method = name.partition(" ")
-    known = {"passes": _PASS_S, "updates": _UPDATE_S, "written": _WRITTEN_S, "start": _START_S}
-    return known[kind] if kind in known else 1.0 / (_shares(method)[method] * peak)
-
-
-def _shares(method: str) -> dict[str, float]:
-    """Of the methods whose runs tell of this one's."""
-    return next(methods for methods in _UTILISATION if method in methods)
+    once = {"updates": _UPDATE_S, "written": _WRITTEN_S, "start": _START_S}
+    if name in once:
+        return once[name]
+    if name.endswith("passes"):
+        return _PASS_S.get(name, _PASS_S["passes"])
+    return 1.0 / ((_UTILISATION | _UTILISATION_OF_EVALUATIONS)[name] * peak)
 
 
 def _fitted(past: Sequence[Past], peak: float) -> dict[str, float]:
@@ -148,10 +153,10 @@ def _fitted(past: Sequence[Past], peak: float) -> dict[str, float]:
         return {}
     names = sorted({name for _, features, _ in parts for name in features})
     prior = np.array([_prior(name, peak) for name in names])
-    rows = [weight * np.array([features.get(name, 0.0) for name in names]) * prior for weight, features, _ in parts]
+    rows = np.array([[weight * features.get(name, 0.0) for name in names] for weight, features, _ in parts]) * prior
     target = [weight * seconds for weight, _, seconds in parts]
-    pull = np.full(len(names), _PRIOR_WEIGHT)
-    fitted = _non_negative(np.array([*rows, *np.diag(pull)]), np.concatenate([target, pull]))
+    pull = np.maximum(_PRIOR_WEIGHT * np.linalg.norm(rows, axis=0), _LEAST_PULL)
+    fitted = _non_negative(np.concatenate([rows, np.diag(pull)]), np.concatenate([target, pull]))
     return dict(zip(names, (prior * fitted).tolist(), strict=True))
 
 
