@@ -77,8 +77,8 @@ fuzz: $(DEV) ## 5,000 schemathesis cases against the API on each database
 	@TRAINYARD_FUZZ_CASES=5000 $(BIN)/pytest -q -s tests/integration/api/test_schemathesis.py
 
 ENGINE_BENCHES := sft lora qlora dpo pretrain gpu/sft gpu/qlora gpu/dpo
-bench: $(if $(filter $(ENGINE_BENCHES),$(NAME)),$(PEERS),$(DEV)) ## Measure ours and its peer in turn: make bench NAME=api|dashboard|overhead|memory|streaming|sft|lora|qlora|dpo|pretrain|preference|answer_format|characters|plan|resume|scale|stream|transfer|gpu/attention|gpu/pretrain|gpu/sft|gpu/qlora|gpu/dpo
-	@test -f "benchmarks/$(NAME).py" || { echo "usage: make bench NAME=api|dashboard|overhead|memory|streaming|sft|lora|qlora|dpo|pretrain|preference|answer_format|characters|plan|resume|scale|stream|transfer|gpu/attention|gpu/pretrain|gpu/sft|gpu/qlora|gpu/dpo"; exit 2; }
+bench: $(if $(filter $(ENGINE_BENCHES),$(NAME)),$(PEERS),$(DEV)) ## Measure ours and its peer in turn: make bench NAME=api|dashboard|overhead|memory|streaming|sft|lora|qlora|dpo|pretrain|preference|answer_format|characters|plan|resume|scale|stream|transfer|zero|gpu/attention|gpu/pretrain|gpu/sft|gpu/qlora|gpu/dpo
+	@test -f "benchmarks/$(NAME).py" || { echo "usage: make bench NAME=api|dashboard|overhead|memory|streaming|sft|lora|qlora|dpo|pretrain|preference|answer_format|characters|plan|resume|scale|stream|transfer|zero|gpu/attention|gpu/pretrain|gpu/sft|gpu/qlora|gpu/dpo"; exit 2; }
 	@PYTHONPATH=.:benchmarks $(BIN)/python benchmarks/$(NAME).py
 
 clean: ## Remove the environment and everything the demo made

@@ -1,0 +1,235 @@
+"""Two ranks on two cores: what each holds, what going together costs, and the same model under accelerate and DeepSpeed.
+
+- memory: at each stage of ZeRO the most bytes of tensors that a rank held in a full step, every allocation counted,
+  against the plan of a rank (`engine.plan.ranks`).
+- together: tokens a second of two ranks that add up their gradients, against those of two engines by themselves at the
+  same time; each has one core and eight rows a step.
+- peer: seconds of a step at stage 2, ours against a plain loop under accelerate with DeepSpeed, on the same rows in the
+  same order with the same optimizer, in fp32.
+
+A Llama of 28M on full rows of Shakespeare; the three ways of training take turns in each round.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import material
+from answers import hyperparameters
+from engine_side import WARM_UP, steps_of, write_run
+from pretrain import RATE, ROWS_PER_STEP, full_rows, rows_of
+from processes import free_port, running
+from report import emit, versions
+from service import REPOSITORY
+
+RANKS = 2
+STAGES = (0, 1, 2, 3)
+GOALS = {"memory": 0.10, "together": 0.85, "peer": 0.9}
+_PEER_STAGE = 2
+_ALONE = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+_SIDE = Path(__file__).with_name("accelerate_side.py")
+
+
+def spec(ranks: int, stage: int, steps: int) -> dict[str, Any]:
+    """Eight rows for each rank in every step."""
+    given = hyperparameters(
+        learning_rate=RATE, lr_scheduler_type="constant", precision="fp32", max_steps=steps,
+        gradient_accumulation_steps=ranks, weight_decay=0.0,
+    )  # fmt: skip
+    return {
+        "kind": "pretrain",
+        "model": "bench/1",
+        "training_file": "file-bench",
+        "validation_file": None,
+        "hyperparameters": given,
+        "checkpoints": {"save_steps": steps},
+        "resources": {"device": "cpu", "nproc_per_node": ranks, "parallel": {"zero_stage": stage}},
+    }
+
+
+def ranks_of(command: list[str | Path], count: int, folder: Path) -> list[str]:
+    """The outputs of so many ranks of one program, one thread each."""
+    shared = _ALONE | {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GLOO_SOCKET_IFNAME": "lo"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    environments = [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+    return side_by_side([([sys.executable, *command], environment) for environment in environments], folder)
+
+
+def side_by_side(commands: list[tuple[list[str | Path], dict[str, str]]], folder: Path) -> list[str]:
+    """What programs that run at the same time have said when all have ended."""
+    with tempfile.TemporaryDirectory(dir=folder) as logs, ExitStack() as stack:
+        paths = [Path(logs) / str(number) for number in range(len(commands))]
+        started = [
+            stack.enter_context(running(command, log=path, environment=environment, folder=REPOSITORY))
+            for (command, environment), path in zip(commands, paths, strict=True)
+        ]
+        for process, path in zip(started, paths, strict=True):
+            if process.wait():
+                raise RuntimeError(f"{process.args} failed: {path.read_text()[-3000:]}")
+        return [path.read_text() for path in paths]
+
+
+def held_by_this_rank(root: Path) -> dict[str, int]:
+    """In a rank: the bytes of its tensors in a full step, and those that were planned for it."""
+    from allocations import peak_of
+    from memory import to_a_full_step
+
+    from engine.dist.ranks import Ranks
+    from engine.footprint import planned
+    from engine.journal import Journal
+    from engine.loop import Training
+    from engine.measure import Meter
+    from engine.rundir import RunDirectory
+    from engine.session import Session
+    from engine.stop import StopFlag
+
+    run = RunDirectory(root)
+    with closing(Journal(run.events_of(Ranks.here().rank))) as journal:
+        session = Session.open(run, journal, StopFlag())
+        made: Any = session.spec
+        training = Training(session, made)
+        training.carry_out()
+        plan = planned(made, session)
+        assert plan is not None, "a Llama has a plan"
+        to_a_full_step(training.stream, made.hyperparameters)
+        meter = Meter(session.subject.model, session.machine, 1.0)
+        held = tensors_alive()
+        return {"planned": plan.tensors, "tensors": held + peak_of(lambda: training._step(meter))}  # noqa: SLF001 - one step of the real loop
+
+
+def tensors_alive() -> int:
+    """Bytes of all tensors of this process: DeepSpeed has some that neither a model nor an optimizer names."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    storages = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for tensor in gc.get_objects()
+        if issubclass(type(tensor), torch.Tensor) and tensor.device.type == "cpu"  # a dead proxy has no class to ask
+    }
+    return sum(storages.values())
+
+
+class Bench:
+    """The model, the rows and a folder for the runs."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.folder, self.steps = folder, steps
+        self.base, self.data = material.save_base(folder / "base"), full_rows()
+        self.number = 0
+
+    def run_directory(self, ranks: int, stage: int, steps: int) -> Path:
+        self.number += 1
+        return write_run(self.folder / f"run-{self.number}", spec(ranks, stage, steps), self.data, base=self.base)
+
+    def memory(self, stage: int) -> list[dict[str, int]]:
+        """Of each rank."""
+        root = self.run_directory(RANKS, stage, 1)
+        told = ranks_of([Path(__file__), "--held", root], RANKS, self.folder)
+        return [json.loads(one.splitlines()[-1]) for one in told]
+
+    def together(self) -> float:
+        """Tokens a second of two ranks."""
+        return sum(self._rates([self.run_directory(RANKS, 0, self.steps)]))
+
+    def apart(self) -> float:
+        """Of two engines at the same time."""
+        return sum(self._rates([self.run_directory(1, 0, self.steps) for _ in range(RANKS)]))
+
+    def ours(self) -> float:
+        """Seconds of a step at the stage that is compared."""
+        (rate,) = self._rates([self.run_directory(RANKS, _PEER_STAGE, self.steps)])
+        return RANKS * ROWS_PER_STEP * material.POSITIONS / rate
+
+    def peer(self) -> float:
+        task = self.folder / "task.json"
+        order = steps_of(self.run_directory(1, 0, RANKS * self.steps), RANKS * self.steps)
+        rows = [row["input_ids"] for row in rows_of(order, self.base)]
+        size = RANKS * ROWS_PER_STEP
+        steps = [rows[start : start + size] for start in range(0, len(rows), size)]
+        asked = {
+            "base": str(self.base),
+            "stage": _PEER_STAGE,
+            "rows_of_rank": ROWS_PER_STEP,
+            "rate": RATE,
+            "decay": 0.0,
+        }
+        task.write_text(json.dumps(asked | {"steps": steps}))
+        told = ranks_of([_SIDE, task], RANKS, self.folder)
+        return mean(json.loads(told[0].splitlines()[-1])["seconds"][WARM_UP:])
+
+    def _rates(self, roots: list[Path]) -> list[float]:
+        """Tokens a second of engines that run at the same time, after their first steps."""
+        side_by_side([([sys.executable, "-m", "engine", root], _ALONE) for root in roots], self.folder)
+        return [_rate(root) for root in roots]
+
+
+def _rate(root: Path) -> float:
+    events = map(json.loads, (root / "events.jsonl").read_text().splitlines())
+    steps = [event for event in events if event["type"] == "metrics" and event["split"] == "train"]
+    first, last = steps[WARM_UP - 1], steps[-1]
+    return (last["values"]["tokens"] - first["values"]["tokens"]) / (last["time"] - first["time"])
+
+
+def rounds_of(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """What each way says in each round; every round begins with another."""
+    told: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds):
+        order = [*ways][number % len(ways) :] + [*ways][: number % len(ways)]
+        for name in order:
+            told[name].append(ways[name]())
+            print(f"round {number + 1}: {name:<9} {told[name][-1]:,.2f}", flush=True)
+    return told
+
+
+def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--held", type=Path, help="measure this run in this process, one of several ranks")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=8)
+    given = parser.parse_args()
+    if given.held is not None:
+        print(json.dumps(held_by_this_rank(given.held)))
+        return
+    with tempfile.TemporaryDirectory(prefix="trainyard-zero-") as folder:
+        bench = Bench(Path(folder), given.steps)
+        errors = {}
+        for stage in STAGES:
+            found = bench.memory(stage)
+            errors[stage] = max((rank["tensors"] / rank["planned"] - 1 for rank in found), key=abs)
+            sizes = ", ".join(f"{rank['tensors'] / 2**20:.0f} of {rank['planned'] / 2**20:.0f} MiB" for rank in found)
+            print(f"stage {stage}: {sizes} ({errors[stage]:+.1%})", flush=True)
+        ways = {"together": bench.together, "apart": bench.apart, "ours": bench.ours, "peer": bench.peer}
+        told = rounds_of(ways, given.rounds)
+    efficiency = median(ours / theirs for ours, theirs in zip(told["together"], told["apart"], strict=True))
+    step = median(ours / theirs for ours, theirs in zip(told["ours"], told["peer"], strict=True))
+    worst = max(map(abs, errors.values()))
+    emit({
+        "name": "zero",
+        "ours": {
+            "worst_error_of_memory": round(worst, 4),
+            "errors_by_stage": {stage: round(error, 4) for stage, error in errors.items()},
+            "efficiency_of_two_ranks": round(efficiency, 3),
+            "step_s": round(median(told["ours"]), 3),
+        },
+        "peer": {"step_s": round(median(told["peer"]), 3)},
+        "ratio": step,
+        "goal": f"a rank's tensors within {GOALS['memory']:.0%} of the plan at each stage; two ranks at least "
+        f"{GOALS['together']:.0%} of two engines apart; ratio, our step over accelerate's, at most {GOALS['peer']}",
+        "holds": worst <= GOALS["memory"] and efficiency >= GOALS["together"] and step <= GOALS["peer"],
+        "versions": versions("torch", "transformers", "accelerate", "deepspeed"),
+    })  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
