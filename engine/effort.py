@@ -51,12 +51,30 @@ class Passed(NamedTuple):
         return cls(steps, trained, evaluated, referred, rows.reference == "each_step")
 
 
-def workload_of(spec: TrainingSpec, largest: Counts, longest: int, rows: Rows) -> Workload:
+def workload_of(spec: TrainingSpec, largest: Counts, longest: int, rows: Rows, ranks: int) -> Workload:
     """A micro-batch, the one that holds most."""
-    accumulation = spec.hyperparameters.gradient_accumulation_steps
-    assert accumulation != "auto", "the spec is resolved"
     paired = rows.train is not None and rows.train.together > 1
-    return Workload(largest.tokens, largest.labels, longest, accumulation, paired=paired)
+    passes = passes_of_rank(spec.hyperparameters, ranks)
+    return Workload(largest.tokens, largest.labels, longest, passes, paired=paired)
+
+
+def rows_of_step(hyper: Hyperparameters) -> int:
+    """Of all ranks together."""
+    assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
+    assert hyper.gradient_accumulation_steps != "auto", "the spec is resolved"
+    return hyper.per_device_train_batch_size * hyper.gradient_accumulation_steps
+
+
+def passes_of_rank(hyper: Hyperparameters, ranks: int) -> int:
+    """Micro-batches of a step that each takes, at most."""
+    assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
+    return -(-rows_of_step(hyper) // (hyper.per_device_train_batch_size * ranks))
+
+
+def setting_of(spec: TrainingSpec, machine: Machine) -> Setting:
+    """How a job computes on this machine."""
+    device = "cuda" if machine.device.type == "cuda" else "cpu"
+    return Setting(device, machine.precision, getattr(spec, "tuning", FullTuning()), spec.hyperparameters)
 
 
 class Model(NamedTuple):
@@ -72,9 +90,7 @@ class Model(NamedTuple):
         Raises:
             SpecError: it is of a family that nothing is planned for.
         """
-        tuning = getattr(spec, "tuning", FullTuning())
-        device = "cuda" if machine.device.type == "cuda" else "cpu"
-        return cls(Shape.of(config), Setting(device, machine.precision, tuning, spec.hyperparameters))
+        return cls(Shape.of(config), setting_of(spec, machine))
 
     @classmethod
     def loaded(cls, base: Path, adapter: Path | None, machine: Machine) -> "Model":

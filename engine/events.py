@@ -114,6 +114,7 @@ class Used(EventPart):
     trained_tokens: int
     device: str
     precision: str
+    ranks: int = 1
     method: str
     peak_memory_bytes: int
     runtime_bytes: int | None = None

@@ -6,16 +6,15 @@ from pathlib import Path
 
 import torch
 
+from engine.effort import passes_of_rank, rows_of_step, setting_of
 from engine.errors import SpecError
 from engine.forecast.case import TrainingCase
 from engine.forecast.room import enough_less, told, ways_out
 from engine.journal import Journal
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
-from engine.parts import FullTuning, TrainingSpec
-from engine.plan import MemoryPlan, Setting, Shape, Workload
-from engine.plan.memory import trained_weights
-from engine.plan.ranks import divided
+from engine.parts import TrainingSpec
+from engine.plan import MemoryPlan, Shape, Workload
 from engine.precision import Machine
 from engine.session import Session
 
@@ -95,25 +94,20 @@ def case_of(spec: TrainingSpec, session: Session) -> TrainingCase:
     Raises:
         SpecError: nothing is planned for such a model.
     """
-    hyper = spec.hyperparameters
-    assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
-    assert hyper.gradient_accumulation_steps != "auto", "the spec is resolved"
+    hyper, ranks = spec.hyperparameters, session.ranks.count
     together = session.rows.train.together if session.rows.train is not None else 1
-    ranks, step_rows = session.ranks.count, hyper.per_device_train_batch_size * hyper.gradient_accumulation_steps
-    passes = -(-step_rows // (hyper.per_device_train_batch_size * ranks))
-    tokens = -(-step_rows // (passes * ranks)) * hyper.max_length * together
+    passes = passes_of_rank(hyper, ranks)
+    tokens = -(-rows_of_step(hyper) // (passes * ranks)) * hyper.max_length * together
     work = Workload(tokens, tokens, hyper.max_length, passes, paired=together > 1)
-    machine, tuning = session.machine, getattr(spec, "tuning", FullTuning())
-    setting = Setting("cuda" if machine.device.type == "cuda" else "cpu", machine.precision, tuning, hyper)
-    return TrainingCase(Shape.of(decoder_of(session.subject.model).config.to_dict()), work, setting, None)
+    shape = Shape.of(decoder_of(session.subject.model).config.to_dict())
+    return TrainingCase(shape, work, setting_of(spec, session.machine), None, ranks, session.zero_stage)
 
 
-def planned(spec: TrainingSpec, session: Session, stage: int = 0) -> MemoryPlan | None:
+def planned(spec: TrainingSpec, session: Session) -> MemoryPlan | None:
     """The plan of a rank of a training job, told as the event `memory_plan`; None for models that none is made for."""
     try:
         case = case_of(spec, session)
-        trained = trained_weights(case.shape, case.setting)
-        plan = divided(case.plan(), trained, stage=stage, ranks=session.ranks.count)
+        plan = case.plan()
     except SpecError as error:
         session.journal.log("info", error.code, error.message)
         return None

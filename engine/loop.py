@@ -89,7 +89,7 @@ class Training:
         session, progress = self.session, self.progress
         rate = session.report_start(total_steps=self.total_steps, start_step=progress.step)
         meter = Meter(session.subject.model, session.machine, rate)
-        planned(self.spec, session, self.strategy.stage)
+        planned(self.spec, session)
         footprint = Footprint(session.subject, session.machine)
         model = session.subject.model
         checkpoint_activations(model, self.hyper.activation_checkpointing)

@@ -43,6 +43,9 @@ class Session:
     subject: Subject
     rows: Rows
 
+    zero_stage: int = 0
+    """How far the ranks divide what they hold (engine.dist.choice)."""
+
     def __post_init__(self) -> None:
         self.score = self._score
 

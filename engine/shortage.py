@@ -31,8 +31,8 @@ def explained(failure: OutOfMemory, session: Session) -> OutOfMemory:
 
 
 def _room(session: Session) -> int:
-    """What the run could have had: what is free, and what it held itself."""
-    free = room_bytes(session.machine)
+    """What this rank could have had: its part of what is free, and what it held itself."""
+    free = room_bytes(session.machine, session.ranks.here_count)
     if session.machine.device.type == "cuda":
         return free + torch.cuda.memory_reserved(session.machine.device)
     return free + resident("VmRSS")

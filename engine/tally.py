@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 from engine.data.corpus import Batch
 from engine.effort import Model, Passed, workload_of
 from engine.errors import SpecError
+from engine.forecast.case import TrainingCase
 from engine.kinds.eval.objective import EvalObjective
 from engine.measure import Work as Done
 from engine.model.forward import decoder_of
 from engine.parts import FullTuning, TrainingSpec
 from engine.passes import Passes
-from engine.plan import Counts, Efforts, Work, plan_memory
+from engine.plan import Counts, Efforts, Work
 from engine.session import Session
 
 
@@ -48,14 +49,17 @@ class Tally:
             "trained_tokens": self._all.labels,
             "device": session.machine.device.type,
             "precision": session.machine.precision,
+            "ranks": session.ranks.count,
             "method": getattr(spec, "tuning", FullTuning()).method,
             "peak_memory_bytes": held["total"],
             "part_seconds": {"steps": spent["step"], "scoring": spent["evaluation"]},
         }
         try:
             model = Model.of(decoder_of(session.subject.model).config.to_dict(), spec, session.machine)
-            work = workload_of(spec, self._largest, self._longest, session.rows)
-            tensors = plan_memory(model.shape, work, model.setting).tensors
+            ranks = session.ranks.count
+            work = workload_of(spec, self._largest, self._longest, session.rows, ranks)
+            case = TrainingCase(model.shape, work, model.setting, None, ranks, session.zero_stage)
+            tensors = case.plan().tensors
         except SpecError:
             return told
         passed = Passed.of_job(session.rows, spec, self._steps, self._all)
@@ -83,6 +87,7 @@ def usage_of(session: Session, objective: EvalObjective, scored: Sequence[Scored
         "trained_tokens": sum(one.passes.all.labels for one in scored),
         "device": session.machine.device.type,
         "precision": session.machine.precision,
+        "ranks": session.ranks.count,
         "method": objective.task,
         "peak_memory_bytes": held,
         "part_seconds": {"steps": 0.0, "scoring": sum(one.seconds for one in scored)},

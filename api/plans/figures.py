@@ -38,8 +38,13 @@ def past_run(job: Job) -> dict[str, Any] | None:
         or job.finished_at is None
     ):
         return None
-    told = {name: usage[name] for name in ("method", "device", "precision", "effort", "part_seconds", "runtime_bytes")}
+    names = ("method", "device", "precision", "effort", "part_seconds", "runtime_bytes")
+    told = {name: usage[name] for name in names} | {"ranks": usage.get("ranks") or _asked_ranks(job)}
     return told | {"seconds": job.finished_at - job.started_at}
+
+
+def _asked_ranks(job: Job) -> int:
+    return job.spec.get("resources", {}).get("nproc_per_node", 1)
 
 
 def _predicted(forecast: dict[str, Any]) -> Figures:

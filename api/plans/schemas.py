@@ -112,7 +112,10 @@ class PlanObject(Object):
     trainable_parameters: int | None
     ranks: int
     memory: Memory | None
+    zero_stage: int | None = None
+    """How far the ranks divide what they hold; 0: each holds all."""
     room_bytes: int | None
+    """Of a rank."""
     fits: bool | None
     mend: Mend | None
     flops: Flops | None

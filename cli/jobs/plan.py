@@ -10,18 +10,25 @@ def _count(number: float | None) -> str:
     return "" if number is None else f"{number:,.0f}"
 
 
-def _flops(plan: dict[str, Any]) -> str:
-    flops = plan["flops"]
-    each = "two" if plan["kind"] == "eval" else "six"
-    return f"{flops['training']:.3g} ({each} for each weight and token: {flops['six_nd']:.3g})" if flops else ""
+def _flops(each: str) -> Any:
+    """`each` weight and token counts so often in the usual estimate."""
+
+    def told(plan: dict[str, Any]) -> str:
+        flops = plan["flops"]
+        return f"{flops['training']:.3g} ({each} for each weight and token: {flops['six_nd']:.3g})" if flops else ""
+
+    return told
 
 
-def _counted(plan: dict[str, Any]) -> str | None:
-    if plan["exact"]:
+def _counted(roughly: str) -> Any:
+    return lambda plan: None if plan["exact"] else roughly
+
+
+def _processes(plan: dict[str, Any]) -> str | None:
+    """How they divide what a job holds, where there are several."""
+    if plan["ranks"] == 1:
         return None
-    if plan["kind"] == "eval":
-        return "the prompts; answers are taken to be as long as they may be"
-    return "the first steps; the rest is taken to be like them"
+    return f"{plan['ranks']}, zero_stage {plan['zero_stage'] or 0}; memory is that of each"
 
 
 def memory_of(plan: dict[str, Any]) -> str:
@@ -65,29 +72,51 @@ def _lost(name: str) -> Any:
     return lambda plan: sum(file[name] for file in plan["files"]) or None
 
 
-_FIELDS: list[Column] = [
+_BEGIN: list[Column] = [
     ("plan", lambda plan: plan["id"]),
     ("kind", lambda plan: plan["kind"]),
     ("steps", lambda plan: _count(plan["steps"])),
     ("tokens", lambda plan: _count(plan["tokens"])),
-    ("trained tokens", lambda plan: None if plan["kind"] == "eval" else _count(plan["trained_tokens"])),
-    ("scored or written tokens", lambda plan: _count(plan["trained_tokens"]) if plan["kind"] == "eval" else None),
-    ("counted", _counted),
+]
+_ROWS: list[Column] = [
     ("packing", lambda plan: f"{plan['packing_efficiency']:.0%} of the rows' room is filled"),
     ("rows", lambda plan: _count(sum(file["rows"] for file in plan["files"]))),
-    ("held out", lambda plan: None if plan["kind"] == "eval" else plan["validation_rows"]),
+]
+_LEFT_OUT: list[Column] = [
     ("cut", _lost("truncated")),
     ("left out, too long", _lost("dropped")),
     ("left out, nothing to train", _lost("no_trained_token")),
     ("weights", lambda plan: _count(plan["parameters"])),
-    ("of them trained", lambda plan: None if plan["kind"] == "eval" else _count(plan["trainable_parameters"])),
-    ("memory", memory_of),
-    ("fits", _fits),
-    ("operations", _flops),
+]
+_NEEDS: list[Column] = [("memory", memory_of), ("fits", _fits)]
+_END: list[Column] = [
     ("time", _time),
     ("cost", _cost),
     ("CO2e", lambda plan: f"{plan['co2e_g']:.0f} g" if plan["co2e_g"] is not None else ""),
     ("not planned", lambda plan: plan["unplanned"]),
+]
+_TRAINING: list[Column] = [
+    *_BEGIN,
+    ("trained tokens", lambda plan: _count(plan["trained_tokens"])),
+    ("counted", _counted("the first steps; the rest is taken to be like them")),
+    *_ROWS,
+    ("held out", lambda plan: plan["validation_rows"]),
+    *_LEFT_OUT,
+    ("of them trained", lambda plan: _count(plan["trainable_parameters"])),
+    ("processes", _processes),
+    *_NEEDS,
+    ("operations", _flops("six")),
+    *_END,
+]
+_EVALUATION: list[Column] = [
+    *_BEGIN,
+    ("scored or written tokens", lambda plan: _count(plan["trained_tokens"])),
+    ("counted", _counted("the prompts; answers are taken to be as long as they may be")),
+    *_ROWS,
+    *_LEFT_OUT,
+    *_NEEDS,
+    ("operations", _flops("two")),
+    *_END,
 ]
 
 
@@ -116,5 +145,5 @@ def foretold(job: dict[str, Any]) -> str:
 def tell_plan(client: Client, spec: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
     """Have a job planned, and say what it would come to."""
     plan = client.request("POST", "jobs", params={"dry_run": "true"}, json=spec, timeout=None).json()
-    print_fields(plan, _FIELDS, as_json=as_json, quiet=quiet)
+    print_fields(plan, _EVALUATION if plan["kind"] == "eval" else _TRAINING, as_json=as_json, quiet=quiet)
     suggest(f"trainyard jobs create --plan {plan['id']} --follow", "exactly this: the same rows, tokens and steps")

@@ -4,15 +4,13 @@ import torch
 
 from engine import checkpoint
 from engine.dist.strategy import Replicas, Strategy
+from engine.effort import setting_of
 from engine.errors import SpecError
 from engine.footprint import case_of, resident
 from engine.forecast.room import room_bytes
-from engine.model.forward import decoder_of
-from engine.model.quantize import is_quantized
 from engine.optim import HOME
 from engine.parts import TrainingSpec
-from engine.plan.memory import trained_weights
-from engine.plan.ranks import least_division
+from engine.plan.ranks import undividable
 from engine.session import Session
 
 _DIVIDED = (
@@ -34,12 +32,12 @@ def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
     model, trainable = session.subject.model, session.subject.trainable()
     if session.ranks.count == 1 or stage == 0:
         return Replicas(model, trainable, hyper, session.ranks, offload=offload)
-    if refusal := _refusal(session, spec, stage):
+    if refusal := undividable(setting_of(spec, session.machine), stage):
         raise refusal
     from engine.dist.zero import Zero  # DeepSpeed: seconds
 
     zero = Zero(model, session.plain_score, trainable, hyper, session.ranks, stage=stage)
-    session.score = zero.score
+    session.score, session.zero_stage = zero.score, stage
     return zero
 
 
@@ -54,16 +52,16 @@ def _stage(session: Session, spec: TrainingSpec) -> int:
         return kept
     room = min(ranks.gather(_room_bytes(session)))
     try:
-        case = case_of(spec, session)
-        plan, trained = case.plan(), trained_weights(case.shape, case.setting)
+        whole = case_of(spec, session)
+        case = whole.in_room(room)
+        needed, undivided = case.plan().total, whole.plan().total
     except SpecError as error:
         stage, why = 0, error.message
     else:
-        most = next((stage - 1 for stage in (1, 2, 3) if _refusal(session, spec, stage)), 3)
-        stage, needed = least_division(plan, trained, ranks=ranks.count, room_bytes=room, most=most)
-        why = f"{needed.total / 2**30:.2f} GiB are planned for each, of {room / 2**30:.2f} GiB"
+        stage = case.zero_stage
+        why = f"{needed / 2**30:.2f} GiB are planned for each, of {room / 2**30:.2f} GiB"
         if stage:
-            why += f"; {plan.total / 2**30:.2f} GiB if each held all"
+            why += f"; {undivided / 2**30:.2f} GiB if each held all"
     told = f"{ranks.count} processes {_DIVIDED[stage]} (zero_stage {stage}): {why}"
     session.journal.log("info", "parallel_chosen", told, zero_stage=stage, processes=ranks.count, room_bytes=room)
     return stage
@@ -82,28 +80,4 @@ def _room_bytes(session: Session) -> int:
     machine = session.machine
     if machine.device.type == "cuda":
         return torch.cuda.memory_allocated() + room_bytes(machine)
-    return resident("VmRSS") + room_bytes(machine) // session.ranks.here_count
-
-
-def _refusal(session: Session, spec: TrainingSpec, stage: int) -> SpecError | None:
-    """Why the run cannot be divided so far."""
-    asked = f"resources.parallel.zero_stage is {stage}"
-    if spec.hyperparameters.optim == "adamw_8bit":
-        return SpecError(
-            "zero_with_8_bits",
-            f"{asked}; the optimizer's 8-bit state is kept in blocks of whole weights, which ZeRO divides",
-            "Set hyperparameters.optim to 'adamw', or zero_stage to 0.",
-        )
-    if spec.hyperparameters.offload_optimizer and session.machine.device != HOME:
-        return SpecError(
-            "zero_with_offload",
-            f"{asked}; it divides the optimizer's state on the GPUs and does not move it off them",
-            "Set hyperparameters.offload_optimizer to false, or zero_stage to 0.",
-        )
-    if session.machine.precision == "fp16":
-        return SpecError("zero_with_fp16", f"{asked}; it takes bf16 and fp32", "Set hyperparameters.precision.")
-    if stage == 3 and is_quantized(decoder_of(session.subject.model)):
-        return SpecError(
-            "zero_3_in_4_bits", f"{asked}; weights in 4 bits cannot be divided", "Set zero_stage to 2 or less."
-        )
-    return None
+    return resident("VmRSS") + room_bytes(machine, session.ranks.here_count)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from engine.estimate.known import GPUS, MODELS, GpuName, ModelName
-from engine.parts import Hyperparameters, QloraTuning, Tuning
-from engine.plan import Counts, MemoryPlan, Setting, Work, Workload, plan_memory
+from engine.parts import Hyperparameters, Tuning
+from engine.plan import Counts, MemoryPlan, Setting, Work, Workload
 from engine.plan.memory import trained_weights
-from engine.plan.ranks import Division, least_division
+from engine.plan.ranks import least_stage, plan_of_rank
 from engine.plan.work import parameters_of, six_nd
 
 PUBLISHED_MFU = (0.35, 0.43)
@@ -75,10 +75,8 @@ def estimate(question: Question) -> Estimate:
         SpecError: no memory plan is made for this tuning.
     """
     shape, setting, device = MODELS[question.model], question.setting, GPUS[question.gpu]
-    row = Workload(tokens=question.max_length, labels=question.max_length, document=question.max_length)
-    whole = plan_memory(shape, row, setting)
     room = int(_ROOM * device.memory_bytes)
-    division = _divided(question, whole, question.gpus, room)
+    stage, plan = _divided(question, question.gpus, room)
     tokens = round(question.tokens)
     counts = Counts(tokens=tokens, labels=tokens, attended=question.tokens * question.max_length)
     flops = Work.of(shape, setting).training(counts)
@@ -92,25 +90,30 @@ def estimate(question: Question) -> Estimate:
         six_nd=six_nd(parameters_of(shape), tokens),
         gpu_hours=gpu_hours,
         days=gpu_hours.times(1 / question.gpus / 24),
-        memory=division.plan,
-        zero_stage=division.stage,
+        memory=plan,
+        zero_stage=stage,
         room_bytes=room,
-        fits=division.plan.total <= room,
-        least_gpus=next(_enough(question, whole, room), None),
+        fits=plan.total <= room,
+        least_gpus=next(_enough(question, room), None),
     )
 
 
-def _divided(question: Question, whole: MemoryPlan, gpus: int, room: int) -> Division:
-    """Weights in 4 bits stay whole: DeepSpeed cannot divide them."""
-    most = 0 if gpus == 1 else 2 if isinstance(question.tuning, QloraTuning) else 3
-    trained = trained_weights(MODELS[question.model], question.setting)
-    return least_division(whole, trained, ranks=gpus, room_bytes=room, most=most)
+def _divided(question: Question, gpus: int, room: int) -> tuple[int, MemoryPlan]:
+    """The stage of ZeRO, and what a GPU then holds."""
+    setting = question.setting
+    row = Workload(tokens=question.max_length, labels=question.max_length, document=question.max_length)
+
+    def plan(stage: int) -> MemoryPlan:
+        return plan_of_rank(MODELS[question.model], row, setting, stage=stage, ranks=gpus)
+
+    stage = least_stage(lambda stage: plan(stage).total, setting, ranks=gpus, room_bytes=room)
+    return stage, plan(stage)
 
 
-def _enough(question: Question, whole: MemoryPlan, room: int) -> Iterator[int]:
+def _enough(question: Question, room: int) -> Iterator[int]:
     """Numbers of GPUs, doubled from one on, that hold the run."""
     gpus = 1
     while gpus <= _MOST_GPUS:
-        if _divided(question, whole, gpus, room).plan.total <= room:
+        if _divided(question, gpus, room)[1].total <= room:
             yield gpus
         gpus *= 2

@@ -7,22 +7,39 @@ from typing import Any, NamedTuple
 from engine.forecast.room import Change, Edit
 from engine.kinds.eval.spec import EvalSettings
 from engine.parts import AdapterTuning, LoraTuning, QloraTuning
-from engine.plan import MemoryPlan, Scoring, Setting, Shape, Workload, Writing, plan_memory
+from engine.plan import MemoryPlan, Scoring, Setting, Shape, Workload, Writing
+from engine.plan.ranks import STAGES, least_stage, plan_of_rank
 
 _SHORTEST = 256
 """Rows are not halved below this: too little of them would be left."""
 
 
 class TrainingCase(NamedTuple):
-    """A micro-batch that is trained on; `runtime` is what is not tensors, where runs on this machine have told."""
+    """A micro-batch that a rank trains on; `runtime` is what is not tensors, where runs on this machine have told."""
 
     shape: Shape
     work: Workload
     setting: Setting
     runtime: int | None
+    ranks: int = 1
+    zero_stage: int = 0
 
     def plan(self) -> MemoryPlan:
-        return _with_runtime(plan_memory(self.shape, self.work, self.setting), self.runtime)
+        """Of one rank.
+
+        Raises:
+            SpecError: no plan is made for its tuning, or it cannot be divided so far.
+        """
+        plan = plan_of_rank(self.shape, self.work, self.setting, stage=self.zero_stage, ranks=self.ranks)
+        return _with_runtime(plan, self.runtime)
+
+    def in_room(self, room_bytes: int) -> "TrainingCase":
+        """Divided as little as lets each rank fit, or as much as it can be. Raises as `plan`."""
+
+        def needed(stage: int) -> int:
+            return self._replace(zero_stage=stage).plan().total
+
+        return self._replace(zero_stage=least_stage(needed, self.setting, ranks=self.ranks, room_bytes=room_bytes))
 
     def edits(self) -> Iterator[tuple[Edit, Change]]:
         hyper = self.setting.hyperparameters
@@ -33,6 +50,9 @@ class TrainingCase(NamedTuple):
             yield _hyper("optim", "adamw_8bit")
         if self.setting.device == "cuda" and not hyper.offload_optimizer:
             yield _hyper("offload_optimizer", value=True)
+        for stage in STAGES if self.ranks > 1 else ():
+            if stage > self.zero_stage:
+                yield _divided_more(stage)
         for rows in _halved(hyper.per_device_train_batch_size, 1):
             yield _fewer_rows(rows, hyper.per_device_train_batch_size)
         tuning = self.setting.tuning
@@ -91,6 +111,10 @@ def _tuned(method: str, tuning: Any) -> tuple[Edit, Change]:
         return case._replace(setting=replace(case.setting, tuning=tuning))
 
     return Edit("tuning.method", method), change
+
+
+def _divided_more(stage: int) -> tuple[Edit, Change]:
+    return Edit("resources.parallel.zero_stage", stage), lambda case: case._replace(zero_stage=stage)
 
 
 def _fewer_rows(rows: int, now: int) -> tuple[Edit, Change]:

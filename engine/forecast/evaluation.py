@@ -32,6 +32,7 @@ class EvaluationOutlook:
     def __init__(self, run: RunDirectory, spec: EvalSpec, stop: StopFlag) -> None:
         self._asked, self._stop = spec, stop
         self.machine = Machine.choose(spec.resources.device, spec.evaluation.precision)
+        self.ranks = spec.resources.nproc_per_node
         with closing(Journal(run.events)) as journal:
             self._objective = EvalObjective(run, spec, journal)
             self._weights = self._objective.weights()
@@ -39,13 +40,13 @@ class EvaluationOutlook:
         self._reading, self._passes = read[0][0], [passes for _, passes in read]
 
     def _read(self, weights: Weights) -> tuple[Reading, Passes]:
-        setting = self._objective.setting(self.machine, self._stop, Ranks(0, self._asked.resources.nproc_per_node))
+        setting = self._objective.setting(self.machine, self._stop, Ranks(0, self.ranks))
         return self._objective.read(weights.tokenizer(), setting), setting.passes
 
-    def spec(self) -> EvalSpec:
+    def spec(self, zero_stage: int | None) -> EvalSpec:
         decided = {"precision": self.machine.precision, "task": self._objective.task}
         evaluation = self._asked.evaluation.model_copy(update=decided)
-        resources = pinned(self._asked.resources, self.machine)
+        resources = pinned(self._asked.resources, self.machine, zero_stage)
         return self._asked.model_copy(update={"evaluation": evaluation, "resources": resources})
 
     def counts(self) -> dict[str, Any]:
@@ -62,7 +63,7 @@ class EvaluationOutlook:
             "validation_rows": 0,
         }
 
-    def needs(self, runtime: int | None) -> Needs:
+    def needs(self, runtime: int | None, room: int) -> Needs:  # noqa: ARG002 - nothing of it is divided
         models = [Model.loaded(*weights, self.machine) for weights in self._weights]
         taken = list(zip(models, self._passes, strict=True))
         efforts = reduce(Efforts.plus, (model.scoring(passes) for model, passes in taken))
@@ -72,6 +73,7 @@ class EvaluationOutlook:
         ]
         return Needs(
             case=max(cases, key=lambda case: case.plan().total),
+            zero_stage=0,
             parameters=parameters_of(models[0].shape),
             trainable_parameters=0,
             flops={

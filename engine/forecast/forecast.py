@@ -15,11 +15,16 @@ from engine.jobs import spec_of
 from engine.kinds.eval.spec import EvalSpec
 from engine.material import material_of
 from engine.measure import matmul_tflops
+from engine.plan.shape import NO_PLAN
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 from engine.stop import StopFlag
 
 _rate = lru_cache(maxsize=4)(matmul_tflops)
+_JUDGED = (
+    "parameters", "trainable_parameters", "memory", "zero_stage", "room_bytes", "fits", "mend", "flops", "effort", "eta",
+)  # fmt: skip
+"""What is not known of a job that nothing is planned for."""
 
 
 def forecast(root: Path, asked: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
@@ -30,18 +35,23 @@ def forecast(root: Path, asked: dict[str, Any], stop: StopFlag) -> dict[str, Any
         EngineError: the job cannot be carried out, as far as its rows tell.
     """
     job = _looked_at(root, stop)
-    spec, machine, past = job.spec(), job.machine, asked["past"]
-    told = {
+    machine, ranks = job.machine, job.ranks
+    past = [run for run in asked["past"] if run["device"] == machine.device.type and run.get("ranks", 1) == ranks]
+    room = room_bytes(machine, ranks)
+    try:
+        needs = job.needs(_runtime(past), room)
+        spec, judged = job.spec(needs.zero_stage), {"unplanned": None} | _judged(needs, room, machine, ranks, past)
+    except SpecError as error:
+        if error.code != NO_PLAN:
+            raise
+        spec, judged = job.spec(None), dict.fromkeys(_JUDGED) | {"unplanned": error.message}
+    return {
         "spec": spec.model_dump(mode="json"),
         **job.counts(),
-        "ranks": spec.resources.nproc_per_node,
+        "ranks": ranks,
         "matmul_tflops": _rate(machine),
+        **judged,
     }
-    try:
-        return told | {"unplanned": None} | _judged(job.needs(_runtime(past, machine.device.type)), machine, past)
-    except SpecError as error:
-        nothing = dict.fromkeys(("parameters", "trainable_parameters", "memory", "room_bytes", "fits", "mend", "flops"))
-        return told | nothing | {"effort": None, "eta": None, "unplanned": error.message}
 
 
 def _looked_at(root: Path, stop: StopFlag) -> Outlook:
@@ -52,16 +62,17 @@ def _looked_at(root: Path, stop: StopFlag) -> Outlook:
     return TrainingOutlook(material_of(root), stop)
 
 
-def _judged(needs: Needs, machine: Machine, past: list[Any]) -> dict[str, Any]:
-    """What is needed beside what there is: memory, operations and time."""
-    memory, room = needs.case.plan(), room_bytes(machine)
+def _judged(needs: Needs, room: int, machine: Machine, ranks: int, past: list[Any]) -> dict[str, Any]:
+    """What is needed beside what there is: memory and room of a rank, operations and time of all."""
+    memory = needs.case.plan()
     mend = None if memory.total <= room else mend_of(needs.case, room)
-    runs = past_runs(past, machine.device.type, machine.precision)
-    seconds = estimate(needs.efforts, needs.method, runs, matmul_tflops=_rate(machine))
+    rate = _rate(machine) * (ranks if machine.device.type == "cuda" else 1)  # on a CPU they share its cores
+    seconds = estimate(needs.efforts, needs.method, past_runs(past, machine.precision), matmul_tflops=rate)
     return {
         "parameters": needs.parameters,
         "trainable_parameters": needs.trainable_parameters,
         "memory": memory.components(),
+        "zero_stage": needs.zero_stage,
         "room_bytes": room,
         "fits": memory.total <= room,
         "mend": mend and {"edits": [edit._asdict() for edit in mend.edits], "total_bytes": mend.total},
@@ -71,7 +82,6 @@ def _judged(needs: Needs, machine: Machine, past: list[Any]) -> dict[str, Any]:
     }
 
 
-def _runtime(past: list[dict[str, Any]], device: str) -> int | None:
-    """Half of the runs that have ended on such a device held less besides their tensors."""
-    told = [run["runtime_bytes"] for run in past if run["device"] == device]
-    return round(median(told)) if told else None
+def _runtime(past: list[dict[str, Any]]) -> int | None:
+    """Half of these runs held less besides their tensors."""
+    return round(median(run["runtime_bytes"] for run in past)) if past else None

@@ -13,6 +13,8 @@ class Needs(NamedTuple):
     """Of memory, operations and time; `method` is that by which it learns from the runs before it."""
 
     case: Case
+    """Of a rank."""
+    zero_stage: int
     parameters: int
     trainable_parameters: int
     flops: dict[str, float]
@@ -24,17 +26,18 @@ class Outlook(Protocol):
     """A job of one kind, looked at without its weights."""
 
     machine: Machine
+    ranks: int
 
-    def spec(self) -> AnySpec:
-        """With what this machine decided."""
+    def spec(self, zero_stage: int | None) -> AnySpec:
+        """With what this machine decided; None where it cannot tell how far processes have to divide what they hold."""
         ...
 
     def counts(self) -> dict[str, Any]:
         """Steps, tokens and rows, as a plan tells them."""
         ...
 
-    def needs(self, runtime: int | None) -> Needs:
-        """`runtime` is what a process is known to hold besides its tensors.
+    def needs(self, runtime: int | None, room: int) -> Needs:
+        """`runtime` is what a process is known to hold besides its tensors; several divide among them what asks for it.
 
         Raises:
             SpecError: nothing is planned for such a model.
@@ -42,9 +45,10 @@ class Outlook(Protocol):
         ...
 
 
-def pinned(resources: Resources, machine: Machine) -> Resources:
-    """With the device; several processes divide their memory as they find it, for the same model."""
-    update: dict[str, Any] = {"device": machine.device.type}
-    if resources.nproc_per_node == 1:
-        update["parallel"] = resources.parallel.model_copy(update={"zero_stage": 0})
-    return resources.model_copy(update=update)
+def pinned(resources: Resources, machine: Machine, zero_stage: int | None) -> Resources:
+    """With the device, and how processes divide what they hold: not at all where a run would not know either."""
+    asked = resources.parallel.zero_stage if resources.nproc_per_node > 1 else 0
+    if zero_stage is None:
+        zero_stage = 0 if asked == "auto" else asked
+    parallel = resources.parallel.model_copy(update={"zero_stage": zero_stage})
+    return resources.model_copy(update={"device": machine.device.type, "parallel": parallel})

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 
+from engine.errors import SpecError
 from engine.plan import MemoryPlan
 from engine.precision import Machine
 
@@ -42,12 +43,12 @@ class Case(Protocol):
 Change: TypeAlias = Callable[[Any], Case]
 
 
-def room_bytes(machine: Machine) -> int:
-    """What a new process may hold."""
+def room_bytes(machine: Machine, ranks: int = 1) -> int:
+    """What each of so many new processes of this machine may hold: all of a GPU, or its part of the memory."""
     if machine.device.type == "cuda":
         return torch.cuda.mem_get_info(machine.device)[0]
     facts = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(facts["MemAvailable"].split()[0]) * 1024
+    return int(facts["MemAvailable"].split()[0]) * 1024 // ranks
 
 
 def mend_of(case: Case, room: int) -> Mend | None:
@@ -90,6 +91,9 @@ def _mends(case: Case, room: int) -> Iterator[Mend]:
             changed: Case = case
             for _, change in chosen:
                 changed = change(changed)
-            total = changed.plan().total
+            try:
+                total = changed.plan().total
+            except SpecError:  # these edits do not go together
+                continue
             if total <= room:
                 yield Mend(tuple(edit for edit, _ in chosen), total)

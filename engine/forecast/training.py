@@ -22,12 +22,13 @@ class TrainingOutlook:
     def __init__(self, material: Material, stop: StopFlag) -> None:
         self._material, self._asked = material, material.spec
         self.machine = Machine.choose(self._asked.resources.device, self._asked.hyperparameters.precision)
+        self.ranks = self._asked.resources.nproc_per_node
         self._walked = walk(material, stop)
         self._files = statistics(material, stop)
 
-    def spec(self) -> TrainingSpec:
+    def spec(self, zero_stage: int | None) -> TrainingSpec:
         hyper = self._asked.hyperparameters.model_copy(update={"precision": self.machine.precision})
-        resources = pinned(self._asked.resources, self.machine)
+        resources = pinned(self._asked.resources, self.machine, zero_stage)
         return self._asked.model_copy(update={"hyperparameters": hyper, "resources": resources})
 
     def counts(self) -> dict[str, Any]:
@@ -42,14 +43,19 @@ class TrainingOutlook:
             "validation_rows": 0 if held_out is None else held_out.row_count(),
         }
 
-    def needs(self, runtime: int | None) -> Needs:
+    def needs(self, runtime: int | None, room: int) -> Needs:
         spec, rows, walked = self._asked, self._material.rows, self._walked
+        stage = spec.resources.parallel.zero_stage
         model = Model.of(self._material.config, spec, self.machine)
         shape, setting = model
         passed = Passed.of_job(rows, spec, walked.steps, walked.counts)
         efforts = model.efforts(spec, passed)
+        work = workload_of(spec, walked.largest, walked.longest, rows, self.ranks)
+        case = TrainingCase(shape, work, setting, runtime, self.ranks)
+        case = case.in_room(room) if stage == "auto" or self.ranks == 1 else case._replace(zero_stage=stage)
         return Needs(
-            case=TrainingCase(shape, workload_of(spec, walked.largest, walked.longest, rows), setting, runtime),
+            case=case,
+            zero_stage=case.zero_stage,
             parameters=parameters_of(shape),
             trainable_parameters=trained_weights(shape, setting),
             flops={

@@ -13,7 +13,7 @@ from engine.errors import SpecError
 from engine.parts import AdapterTuning
 from engine.plan.memory import CHUNK_LOGITS, MemoryPlan, loaded_weights
 from engine.plan.setting import Setting
-from engine.plan.shape import Shape
+from engine.plan.shape import NO_PLAN, Shape
 from engine.plan.workload import BLOCK
 
 _FP32 = 4
@@ -83,7 +83,7 @@ class _Passing:
     def held(self, *, activations: float, logits: int = 0, workspace: int = 0) -> MemoryPlan:
         shape, setting = self.shape, self.setting
         if isinstance(setting.tuning, AdapterTuning) and setting.tuning.use_dora:
-            raise SpecError("plan_unsupported", "no memory plan is made for DoRA", "Its steps and tokens are exact.")
+            raise SpecError(NO_PLAN, "no memory plan is made for DoRA", "Its steps and tokens are exact.")
         return MemoryPlan(
             weights=loaded_weights(shape, setting),
             gradients=0,

@@ -7,7 +7,7 @@ from engine.errors import SpecError
 from engine.parts import AdapterTuning
 from engine.plan import activations
 from engine.plan.setting import Setting
-from engine.plan.shape import Shape
+from engine.plan.shape import NO_PLAN, Shape
 from engine.plan.workload import Workload
 
 CHUNK_LOGITS = 1 << 23
@@ -56,16 +56,21 @@ class MemoryPlan:
 
 
 def plan_memory(shape: Shape, work: Workload, setting: Setting) -> MemoryPlan:
-    """The largest of three moments: the loss is taken, the last layer's backward pass runs, or all passes are over.
+    """Where one process holds all. Raises as `moments`."""
+    return max(moments(shape, work, setting), key=lambda plan: plan.total)
+
+
+def moments(shape: Shape, work: Workload, setting: Setting) -> list[MemoryPlan]:
+    """Those that may hold most: the loss is taken, a layer's backward pass runs, or all passes are over.
 
     Raises:
         SpecError: no plan is made for this kind of tuning.
     """
     if isinstance(setting.tuning, AdapterTuning) and setting.tuning.use_dora:
-        raise SpecError("plan_unsupported", "no memory plan is made for DoRA", "Leave use_dora out to have one.")
+        raise SpecError(NO_PLAN, "no memory plan is made for DoRA", "Leave use_dora out to have one.")
     sums = _Sums(shape, work, setting)
     in_loss = sums.in_pairs() if work.paired else sums.in_loss()
-    return max((*in_loss, *sums.in_layers(), sums.at_end()), key=lambda plan: plan.total)
+    return [*in_loss, *sums.in_layers(), sums.at_end()]
 
 
 @dataclass(frozen=True)
@@ -125,13 +130,13 @@ class _Sums:
             gradients=self._made(0),
             activations=kept,
             logits=chunk * (before + (size if setting.kernels else 2 * size + _FP32 + self._copied())),
-            workspace=self._casts() + self._head_cast(),
+            workspace=self._casts_kept() + self._head_cast(),
         )
         yield self._plan(
             gradients=self._made(0),
             activations=kept,
             logits=chunk * size,
-            workspace=self._casts() + self._head_cast() + self._head_part(),
+            workspace=self._casts_kept() + self._head_cast() + self._head_part(),
         )
 
     def in_pairs(self) -> Iterator[MemoryPlan]:
@@ -148,13 +153,13 @@ class _Sums:
             gradients=self._earlier(),
             activations=kept,
             logits=chunk * (size + self._copied() + _FP32 + before) + waiting,
-            workspace=self._casts() + self._head_cast(),
+            workspace=self._casts_kept() + self._head_cast(),
         )
         yield self._plan(
             gradients=self._made(0),
             activations=kept,
             logits=waiting or chunk * (size + _FP32 + reduced),
-            workspace=self._casts() + self._head_cast() + self._head_part(),
+            workspace=self._casts_kept() + self._head_cast() + self._head_part(),
         )
 
     def _copied(self) -> int:
@@ -200,6 +205,10 @@ class _Sums:
             activations=0 if setting.adapter else _FP32 * self.work.tokens * shape.hidden,
             workspace=(self._casts() if setting.by_hand(shape) else 0) + (_FP32 * shape.embedding if twice else 0),
         )
+
+    def _casts_kept(self) -> int:
+        """Those that wait for the backward pass: a layer that is computed again makes its own anew."""
+        return self._casts() if self.setting.checkpointing == "none" else 0
 
     def _casts(self) -> int:
         """Copies in the compute type of weights that are needed again on the way back.

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 from engine.errors import SpecError
 
+NO_PLAN = "plan_unsupported"
+"""The code of a SpecError: nothing is planned for such models or tunings."""
+
 
 class Linear(NamedTuple):
     """A linear layer by its name within the layer."""
@@ -46,7 +49,7 @@ class Shape:
         kind = str(config.get("model_type", "llama"))
         if kind not in _FAMILY:
             raise SpecError(
-                "plan_unsupported",
+                NO_PLAN,
                 f"no memory plan is made for models of type {kind!r}",
                 f"Plans are made for {', '.join(sorted(_FAMILY))}.",
             )

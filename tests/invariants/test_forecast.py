@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.errors import SpecError
 from engine.forecast import duration, forecast
 from engine.forecast.case import TrainingCase
 from engine.forecast.room import mend_of, ways_out
@@ -130,6 +131,48 @@ def test_no_way_out_is_told_where_there_is_none():
     assert ways_out(case()[0], 1 << 20) == []
 
 
+def test_ranks_divide_as_little_as_lets_each_fit():
+    given = case()[0]._replace(ranks=4)
+    totals = [given._replace(zero_stage=stage).plan().total for stage in range(4)]
+    assert totals == sorted(totals, reverse=True)
+    assert [given.in_room(total).zero_stage for total in totals] == [0, 1, 2, 3]
+    assert given.in_room(1).zero_stage == 3
+    assert case()[0].in_room(1).zero_stage == 0, "one rank has nobody to divide with"
+
+
+def test_ranks_that_do_not_fit_are_told_to_divide_more():
+    given = case()[0]._replace(ranks=2, setting=dataclasses.replace(case(activation_checkpointing="full")[0].setting))
+    mend = mend_of(given, given.plan().total - 1)
+    assert mend is not None
+    assert [edit.path for edit in mend.edits] == ["hyperparameters.optim"]
+    ways = ways_out(given, given._replace(zero_stage=1).plan().total)
+    assert "resources.parallel.zero_stage" in {edit.path for way in ways for edit in way.edits}
+    together = [
+        {edit.path: edit.value for edit in way.edits} for way in ways_out(given, given.plan().runtime + (1 << 28))
+    ]
+    divided = [way for way in together if "resources.parallel.zero_stage" in way]
+    assert not [way for way in divided if way.get("hyperparameters.optim") == "adamw_8bit"]
+
+
+def test_a_plan_of_two_processes_says_how_they_divide_what_one_holds(tmp_path):
+    alone = foretold(sft(tmp_path / "alone"))
+    root = tmp_path / "two"
+    told = foretold(runs.sft_run(root, spec=runs.sft_spec() | {"resources": {"nproc_per_node": 2}}))
+    assert (told["ranks"], told["zero_stage"]) == (2, 0)
+    assert told["spec"]["resources"]["parallel"] == {"zero_stage": 0}
+    assert told["room_bytes"] < 0.6 * alone["room_bytes"]
+    spec = runs.sft_spec() | {"resources": {"nproc_per_node": 2, "parallel": {"zero_stage": 3}}}
+    divided = foretold(runs.sft_run(tmp_path / "divided", spec=spec))
+    assert divided["spec"]["resources"]["parallel"] == {"zero_stage": 3}
+    assert divided["memory"]["optimizer"] == -(-told["memory"]["optimizer"] // 2)
+
+
+def test_a_plan_of_what_cannot_be_divided_is_refused_as_its_run_would_be(tmp_path):
+    spec = runs.sft_spec(optim="adamw_8bit") | {"resources": {"nproc_per_node": 2, "parallel": {"zero_stage": 1}}}
+    with pytest.raises(SpecError, match="8-bit state"):
+        foretold(runs.sft_run(tmp_path / "run", spec=spec))
+
+
 def runs_of(rate: float, start_s: float, count: int, noise: float = 0.0) -> list[duration.Past]:
     """Runs of a machine of that many operations a second, the newest first."""
     return [run_of(number * 1e12, rate, start_s, 1 + noise * (-1) ** number) for number in range(1, count + 1)]
@@ -185,7 +228,8 @@ def test_memory_besides_tensors_is_taken_from_runs_on_such_a_device(tmp_path):
     root = sft(tmp_path / "run")
     past = {"method": "lora", "precision": "fp32", "seconds": 9.0, "effort": efforts(1e9).told()}
     past["part_seconds"] = {"steps": 5.0, "scoring": 1.0}
-    told = foretold(root, [past | {"device": "cpu", "runtime_bytes": 123 << 20}])
+    of_two = past | {"device": "cpu", "ranks": 2, "runtime_bytes": 456 << 20}
+    told = foretold(root, [of_two, past | {"device": "cpu", "ranks": 1, "runtime_bytes": 123 << 20}])
     assert told["memory"]["runtime"] == 123 << 20
     assert told["memory"]["total"] == sum(size for name, size in told["memory"].items() if name != "total")
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from engine.forecast import forecast
+from engine.stop import StopFlag
 from tests import runs
 from tests.ranks import RUNS, SAVE_STEPS, check_same, finished, from_checkpoint
 
@@ -76,6 +78,18 @@ def test_ranks_that_share_the_rows_of_an_evaluation_come_to_its_figures(evaluate
     assert two == pytest.approx(one, rel=1e-6)
     items = [(root / "items.jsonl").read_text().splitlines() for root in evaluated[name].values()]
     assert [json.loads(line)["line"] for line in items[0]] == [json.loads(line)["line"] for line in items[1]]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_plan_of_two_processes_counts_what_both_do(made, name, tmp_path):
+    root = RUNS[name](tmp_path / "asked")
+    job = json.loads((root / "job.json").read_text())
+    runs.write_job(root, job["spec"] | {"resources": {"device": "cpu", "nproc_per_node": 2}})
+    told = forecast(root, {"past": []}, StopFlag())
+    (used,) = runs.events(made[name]["2"], "used")
+    assert used["ranks"] == told["ranks"] == 2
+    for figure in ("steps", "tokens", "trained_tokens"):
+        assert told[figure] == used[figure]
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -4602,6 +4602,8 @@ export interface components {
             unplanned: string | null;
             /** Validation Rows */
             validation_rows: number;
+            /** Zero Stage */
+            zero_stage?: number | null;
         };
         /**
          * PretrainSpec

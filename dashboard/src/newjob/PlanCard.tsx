@@ -12,10 +12,7 @@ export function PlanCard({ plan }: { plan: Plan }) {
     ["Steps", count(plan.steps)],
     ["Tokens", tokensOf(plan)],
     ["Time", plan.eta ? `${duration(plan.eta.low_s)} to ${duration(plan.eta.high_s)}` : "not known"],
-    [
-      "Memory",
-      plan.memory ? bytes(plan.memory.total) + (plan.room_bytes ? ` of ${bytes(plan.room_bytes)}` : "") : "not known",
-    ],
+    ["Memory", memoryOf(plan)],
     ...priceOf(plan),
     ["Rows", plan.packing_efficiency < 1 ? `filled to ${percent(plan.packing_efficiency)}` : "filled whole"],
   ];
@@ -39,6 +36,12 @@ export function PlanCard({ plan }: { plan: Plan }) {
       {plan.unplanned && <p className="muted">{plan.unplanned}</p>}
     </section>
   );
+}
+
+function memoryOf({ memory, room_bytes: room, ranks, zero_stage: stage }: Plan): string {
+  if (!memory) return "not known";
+  const each = ranks > 1 ? `, in each of ${ranks} processes${stage ? ` (zero_stage ${stage})` : ""}` : "";
+  return bytes(memory.total) + (room ? ` of ${bytes(room)}` : "") + each;
 }
 
 /** Those that pass through the models; how many of them are learnt, scored, or written at most. */

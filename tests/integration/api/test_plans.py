@@ -145,7 +145,7 @@ def test_a_plan_that_is_not_there_is_a_404(live: Live):
 
 
 def test_an_estimate_tells_what_a_known_model_needs_on_many_gpus(live: Live):
-    asked = {"model": "llama-3.1-405b", "gpus": 16_384, "tokens": "15.6e12", "price_per_gpu_hour": 2}
+    asked = {"model": "llama-3.1-405b", "gpu": "h200", "gpus": 16_384, "tokens": "15.6e12", "price_per_gpu_hour": 2}
     told = live.mine.get("/v1/plans/estimate", params=asked).json()
     assert told["fits"]
     assert told["zero_stage"] == 3

@@ -1,9 +1,13 @@
 """What ranks hold of a plan that they divide, and how far they have to."""
 
+from dataclasses import replace
+
 import pytest
 
-from engine.plan import MemoryPlan
-from engine.plan.ranks import divided, least_division
+from engine.parts import FullTuning, Hyperparameters, QloraTuning
+from engine.plan import MemoryPlan, Setting, Shape, Workload
+from engine.plan.memory import moments, trained_weights
+from engine.plan.ranks import divided, least_stage, plan_of_rank, undividable
 
 TRAINED = 1_000_000
 PLAN = MemoryPlan(
@@ -22,18 +26,59 @@ PLAN = MemoryPlan(
     [(0, 4 + 4 + 8), (1, 4 + 4 + (8 + 4) / 4), (2, 4 + (4 + 8 + 4) / 4), (3, (4 + 4 + 8 + 4) / 4)],
 )
 def test_each_stage_divides_more_among_four_ranks(stage, bytes_a_weight):
-    held = divided(PLAN, TRAINED, stage=stage, ranks=4)
-    assert held.total == bytes_a_weight * TRAINED + 1000
+    part = divided(PLAN, TRAINED, stage=stage, ranks=4)
+    assert part.total == bytes_a_weight * TRAINED + 1000
+
+
+def held(stage: int) -> int:
+    """By each of four ranks."""
+    return divided(PLAN, TRAINED, stage=stage, ranks=4).total
+
+
+FULL = Setting("cuda", "bf16", FullTuning(), Hyperparameters())
 
 
 @pytest.mark.parametrize(("room", "stage"), [(16.1, 0), (12, 1), (9, 2), (6, 3), (1, 3)])
 def test_no_more_is_divided_than_the_room_asks_for(room, stage):
-    found = least_division(PLAN, TRAINED, ranks=4, room_bytes=int(room * TRAINED))
-    assert found.stage == stage
+    assert least_stage(held, FULL, ranks=4, room_bytes=int(room * TRAINED)) == stage
 
 
 def test_weights_that_cannot_be_divided_stay_whole():
-    assert least_division(PLAN, TRAINED, ranks=4, room_bytes=0, most=2).stage == 2
+    four_bits = replace(FULL, tuning=QloraTuning())
+    assert least_stage(held, four_bits, ranks=4, room_bytes=0) == 2
+
+
+def test_one_rank_divides_nothing():
+    assert least_stage(held, FULL, ranks=1, room_bytes=0) == 0
+
+
+def test_the_moment_that_holds_most_is_looked_for_after_the_division():
+    """Whole, it is when all gradients are there; divided among many, when the activations are."""
+    work = Workload(tokens=1024, labels=1024, document=512)
+    setting = Setting("cuda", "bf16", FullTuning(), Hyperparameters(activation_checkpointing="full"))
+    shape = Shape.of({"model_type": "llama", "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 24,
+                      "num_attention_heads": 8, "vocab_size": 4096})  # fmt: skip
+    whole, part = (plan_of_rank(shape, work, setting, stage=stage, ranks=16) for stage in (0, 3))
+    assert whole == max(moments(shape, work, setting), key=lambda plan: plan.total)
+    assert part.activations > whole.activations
+    trained = trained_weights(shape, setting)
+    assert part.total > divided(whole, trained, stage=3, ranks=16).total
+
+
+@pytest.mark.parametrize(
+    ("setting", "code"),
+    [
+        (replace(FULL, hyperparameters=Hyperparameters(optim="adamw_8bit")), "zero_with_8_bits"),
+        (replace(FULL, hyperparameters=Hyperparameters(offload_optimizer=True)), "zero_with_offload"),
+        (replace(FULL, precision="fp16"), "zero_with_fp16"),
+        (replace(FULL, tuning=QloraTuning()), "zero_3_in_4_bits"),
+    ],
+)
+def test_what_cannot_be_divided_says_why(setting, code):
+    refusal = undividable(setting, 3)
+    assert refusal is not None
+    assert refusal.code == code
+    assert "zero_stage" in refusal.message + refusal.mend
 
 
 @pytest.mark.parametrize(
@@ -53,5 +98,5 @@ def test_with_weights_and_gradients_in_16_bits_it_is_the_table_of_the_paper(weig
     numbers = int(weights)
     whole = MemoryPlan(2 * numbers, 2 * numbers, 8 * numbers, 0, 0, 0, 0)
     for stage, expected in enumerate(gigabytes, 1):
-        held = divided(whole, numbers, stage=stage, ranks=ranks)
-        assert held.total / 1e9 == pytest.approx(expected, rel=0.01, abs=0.005)
+        part = divided(whole, numbers, stage=stage, ranks=ranks)
+        assert part.total / 1e9 == pytest.approx(expected, rel=0.01, abs=0.005)
