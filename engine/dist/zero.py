@@ -19,6 +19,7 @@ from engine.dist.ranks import Ranks
 from engine.dist.strategy import named_state
 from engine.optim import OptimizerState, Trainable
 from engine.parts import Hyperparameters
+from engine.plan.ranks import bucket_numbers
 from engine.scored import Scored
 
 # Its own kernels are compiled at first use behind a lock file, which a rank that is killed meanwhile leaves for ever.
@@ -26,8 +27,6 @@ from engine.scored import Scored
 _OPS: Any = deepspeed.ops
 _OPS.__compatible_ops__ = {}
 
-_BUCKET_NUMBERS = 1 << 24
-"""Sent at once: 64 MiB in fp32."""
 _WHOLE_UP_TO = 512
 """Weights of so few numbers stay whole in stage 3: to fetch them costs more than it saves."""
 Score: TypeAlias = Callable[[nn.Module, Batch], Scored]
@@ -58,7 +57,10 @@ class Zero:
         self.optimizer = optim.make_optimizer(trainable, hyper)
         self.scoring = _Scoring(model, score)
         self.engine: Any = deepspeed.initialize(
-            model=self.scoring, optimizer=self.optimizer, config=_config(hyper, stage), dist_init_required=False
+            model=self.scoring,
+            optimizer=self.optimizer,
+            config=_config(trainable, hyper, stage),
+            dist_init_required=False,
         )[0]
         self.zero: Any = self.engine.optimizer
         self._begin()
@@ -74,8 +76,9 @@ class Zero:
 
     def score(self, batch: Batch) -> Scored:
         total = self.engine(batch)
-        assert self.scoring.scored is not None, "just made"
-        return self.scoring.scored._replace(total=total)
+        scored, self.scoring.scored = self.scoring.scored, None  # its graph keeps copies of weights
+        assert scored is not None, "just made"
+        return scored._replace(total=total)
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         # DeepSpeed takes the mean over the ranks; losses are divided by all that they count already.
@@ -139,15 +142,17 @@ class Zero:
         return named_state(self.scoring.model, fetched)
 
 
-def _config(hyper: Hyperparameters, stage: int) -> dict[str, Any]:
+def _config(trainable: Trainable, hyper: Hyperparameters, stage: int) -> dict[str, Any]:
+    sizes = [weight.numel() for _, weight in trainable]
+    bucket = bucket_numbers(sum(sizes), max(sizes))
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_clipping": hyper.max_grad_norm,
         "zero_optimization": {
             "stage": stage,
             "overlap_comm": False,
-            "reduce_bucket_size": _BUCKET_NUMBERS,
-            "allgather_bucket_size": _BUCKET_NUMBERS,
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
             "reduce_scatter": torch.cuda.is_available(),
             "stage3_param_persistence_threshold": _WHOLE_UP_TO,
         },

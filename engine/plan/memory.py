@@ -250,6 +250,12 @@ def trained_weights(shape: Shape, setting: Setting) -> int:
     return shape.layers * sum(_adapter_tensors(shape, setting)) + len(setting.whole(shape)) * shape.embedding
 
 
+def largest_trained(shape: Shape, setting: Setting) -> int:
+    """Numbers of the largest tensor that learns."""
+    whole = [shape.embedding] if setting.whole(shape) else []
+    return max(whole + (_adapter_tensors(shape, setting) if setting.adapter else [line.size for line in shape.linears]))
+
+
 def layer_weights(shape: Shape, setting: Setting) -> int:
     """Of one layer, those that learn."""
     if setting.adapter:

@@ -4,18 +4,21 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from engine.errors import SpecError
-from engine.plan.memory import MemoryPlan, moments, trained_weights
+from engine.plan.memory import MemoryPlan, largest_trained, moments, trained_weights, weights
 from engine.plan.setting import Setting
 from engine.plan.shape import Shape
 from engine.plan.workload import Workload
 
 _FP32 = 4
+_BUCKET, _BUCKETS = 1 << 24, 8
+_LIVE = 10**9
+"""Weights that DeepSpeed fetches and keeps in stage 3 (its stage3_max_live_parameters)."""
 STAGES = (1, 2, 3)
 """Of ZeRO. 0: each rank holds all."""
 
 
 def divided(plan: MemoryPlan, trained: int, *, stage: int, ranks: int) -> MemoryPlan:
-    """`plan` is that of a rank that holds all, `trained` the weights that learn.
+    """`plan` is that of a rank that holds all, and `trained` the weights that learn.
 
     DeepSpeed updates a copy in fp32 of the part that is a rank's own.
     """
@@ -30,6 +33,11 @@ def divided(plan: MemoryPlan, trained: int, *, stage: int, ranks: int) -> Memory
     )
 
 
+def bucket_numbers(trained: int, largest: int) -> int:
+    """How many gradients are sent at once: 64 MiB in fp32 at most, of a small model less."""
+    return min(_BUCKET, max(largest, trained // _BUCKETS))
+
+
 def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, ranks: int) -> MemoryPlan:
     """Where each moment is divided, another may be the one that holds most.
 
@@ -40,17 +48,35 @@ def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, 
     if refusal:
         raise refusal
     trained = trained_weights(shape, setting)
-    held = (divided(plan, trained, stage=stage, ranks=ranks) for plan in moments(shape, work, setting))
+    beside = _of_deepspeed(shape, setting, stage, trained) if stage else 0
+    held = []
+    for moment in moments(shape, work, setting):
+        # In stage 3 a rank keeps room for the gradients of its part from the start.
+        whole = replace(moment, gradients=_FP32 * trained) if stage == max(STAGES) else moment
+        part = divided(whole, trained, stage=stage, ranks=ranks)
+        held.append(replace(part, workspace=part.workspace + beside))
     return max(held, key=lambda plan: plan.total)
 
 
+def _of_deepspeed(shape: Shape, setting: Setting, stage: int, trained: int) -> int:
+    """The bucket that gradients go through, and in stage 3 weights that were fetched.
+
+    Those are all where layers are done by hand; by modules they are given back once they are many.
+    """
+    bucket = _FP32 * bucket_numbers(trained, largest_trained(shape, setting))
+    if stage < max(STAGES):
+        return bucket
+    whole = weights(shape, setting)
+    return bucket + (whole if setting.by_hand(shape) else min(whole, _FP32 * _LIVE))
+
+
 def least_stage(needed: Callable[[int], int], setting: Setting, *, ranks: int, room_bytes: int) -> int:
-    """The lowest that fits a rank's room, since each sends more than the one before; else the highest there can be.
+    """The lowest that fits a rank's room, since each sends more than the one before; else the one that needs least.
 
     `needed` are the bytes of a rank at a stage.
     """
     stages = [0, *(stage for stage in STAGES if ranks > 1 and undividable(setting, stage) is None)]
-    return next((stage for stage in stages if needed(stage) <= room_bytes), stages[-1])
+    return next((stage for stage in stages if needed(stage) <= room_bytes), min(stages, key=needed))
 
 
 def undividable(setting: Setting, stage: int) -> SpecError | None:

@@ -132,12 +132,20 @@ def test_no_way_out_is_told_where_there_is_none():
 
 
 def test_ranks_divide_as_little_as_lets_each_fit():
-    given = case()[0]._replace(ranks=4)
+    large = Shape.of(CONFIG | {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32})
+    given = case(activation_checkpointing="full")[0]._replace(ranks=4, shape=large)
     totals = [given._replace(zero_stage=stage).plan().total for stage in range(4)]
     assert totals == sorted(totals, reverse=True)
     assert [given.in_room(total).zero_stage for total in totals] == [0, 1, 2, 3]
     assert given.in_room(1).zero_stage == 3
-    assert case()[0].in_room(1).zero_stage == 0, "one rank has nobody to divide with"
+    assert given._replace(ranks=1).in_room(1).zero_stage == 0, "one rank has nobody to divide with"
+
+
+def test_ranks_that_cannot_fit_hold_as_little_as_they_can():
+    """Of a small model stage 3 fetches all weights at once, and has gradients of its own from the start."""
+    given = case()[0]._replace(ranks=4)
+    totals = [given._replace(zero_stage=stage).plan().total for stage in range(4)]
+    assert given.in_room(1).zero_stage == totals.index(min(totals)) == 2
 
 
 def test_ranks_that_do_not_fit_are_told_to_divide_more():
