@@ -54,7 +54,7 @@ def records(client: Client, method: str, address: str, **arguments: Any) -> Gene
         if response.is_error:
             response.read()
             raise refusal(response)
-        for line in response.iter_lines():
+        for line in lines_of(response):
             if not line.startswith("data:"):
                 continue
             data = line.removeprefix("data:").strip()
@@ -62,3 +62,11 @@ def records(client: Client, method: str, address: str, **arguments: Any) -> Gene
                 return
             yield json.loads(data)
     raise httpx.ReadError("the stream was closed")
+
+
+def lines_of(response: httpx.Response) -> Iterator[str]:
+    """Whole lines as they come. httpx's own end wherever Unicode has a line end, which a text may hold within JSON."""
+    left = b""
+    for chunk in response.iter_bytes():
+        *whole, left = (left + chunk).split(b"\n")
+        yield from (line.decode() for line in whole)

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cli.stream import lines_of
 from engine import process
 from engine.stop import StopFlag
 from tests import runs
@@ -52,7 +53,7 @@ def said(answer: dict[str, Any]) -> list[str]:
 def frames(live: Live, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     with live.mine.stream("POST", path, json=body | {"stream": True}) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
-        lines = [line.removeprefix("data: ") for line in answer.iter_lines() if line]
+        lines = [line.removeprefix("data: ") for line in lines_of(answer) if line]
     assert lines[-1] == "[DONE]"
     return [json.loads(line) for line in lines[:-1]]
 
@@ -133,7 +134,7 @@ def test_a_client_that_leaves_in_the_middle_holds_nobody_up(live: Live, desk: De
     pid = desk.engines["chat"].pid
     body = {"model": "tiny", "messages": ASKED, "temperature": 1.0, "max_tokens": 200, "stream": True}
     with live.mine.stream("POST", "/v1/chat/completions", json=body) as answer:
-        next(answer.iter_lines())
+        next(lines_of(answer))
     assert chat(live)["choices"]
     assert desk.engines["chat"].pid == pid
 
@@ -145,7 +146,7 @@ def test_questions_of_the_same_weights_and_of_others_are_answered_beside_a_long_
         httpx.Client(base_url=live.mine.base_url, headers=live.mine.headers, timeout=60) as other,
         live.mine.stream("POST", "/v1/chat/completions", json=body) as answer,
     ):
-        lines = (line.removeprefix("data: ") for line in answer.iter_lines() if line)
+        lines = (line.removeprefix("data: ") for line in lines_of(answer) if line)
         heard = [next(lines)]
         for model in ("tiny", "tuned"):
             asked = {"model": model, "messages": ASKED, "temperature": 0, "max_tokens": 12}

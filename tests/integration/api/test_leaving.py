@@ -58,4 +58,4 @@ def test_a_question_without_an_answer_in_time_is_a_503_that_says_so(live: Live, 
     desk._settings.desk_answer_s = 1.0
     answer = live.mine.post("/v1/preview", json={"spec": pretrain_spec(text_file(live.mine))})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "answer_too_slow")
-    assert stopped.exists()
+    until(stopped.exists)

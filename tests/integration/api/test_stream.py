@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from cli.stream import lines_of
 from db import orders, records
 from tests.integration.api.live import Live, client, settled, started, submitted, until
 
@@ -23,7 +24,7 @@ def log(session, job_id: str, fence: int, *messages: str) -> None:
 def frames(answer: httpx.Response) -> Iterator[tuple[str | None, str]]:
     """(id, data) of each frame."""
     number = None
-    for line in answer.iter_lines():
+    for line in lines_of(answer):
         if line.startswith("id: "):
             number = line[4:]
         elif line.startswith("data: "):

@@ -38,7 +38,9 @@ def test_llama_405b_comes_to_its_published_operations_and_gpu_hours():
     assert told.flops == pytest.approx(told.six_nd, rel=0.05)
     for hours in told.gpu_hours:
         assert hours == pytest.approx(30.84e6, rel=0.25)
-    assert told.fits
+    # That run divided layers and rows among its GPUs as well: of ZeRO alone, one row of 8k takes more than 80 GB.
+    assert not told.fits
+    assert asked("llama-3.1-405b", gpu="h200", gpus=16_384, tokens=15.6e12, max_length=8192).fits
 
 
 @pytest.mark.parametrize(
