@@ -33,7 +33,7 @@ def generate(
         StopRequested: asked to stop between two tokens.
     """
     answers: dict[int, Answer] = {}
-    with _writing(subject), machine.autocast():
+    with _writing(subject), machine.autocast(passes=True):
         for rows in side_by_side(prompts, rows_at_once):
             writers = [Writer(subject, decoding, row if numbers is None else numbers[row]) for row in rows]
             batch = Batch(subject)

@@ -43,12 +43,13 @@ class Machine:
     def compute_dtype(self) -> torch.dtype:
         return _DTYPES[self.precision]
 
-    def autocast(self) -> torch.autocast:
-        # Autocast knows no fp32: switched off, its type does not matter. Its cache would hold a copy of every weight
-        # until the end of the pass, also of those that no backward pass needs, and each is cast once anyway.
+    def autocast(self, *, passes: bool = False) -> torch.autocast:
+        """For one pass, which casts each weight as it comes to it; or for several `passes`, which share the copies."""
+        # Autocast knows no fp32: switched off, its type does not matter. Its cache holds a copy of every weight until
+        # the end, also of those that no backward pass needs.
         reduced = self.precision != "fp32"
         dtype = self.compute_dtype if reduced else torch.bfloat16
-        return torch.autocast(self.device.type, dtype=dtype, enabled=reduced, cache_enabled=False)
+        return torch.autocast(self.device.type, dtype=dtype, enabled=reduced, cache_enabled=passes)
 
 
 def _own_gpu() -> torch.device:

@@ -251,9 +251,10 @@ def trained_weights(shape: Shape, setting: Setting) -> int:
 
 
 def largest_trained(shape: Shape, setting: Setting) -> int:
-    """Numbers of the largest tensor that learns."""
+    """Numbers of the largest tensor that learns, as far as the plan knows one."""
     whole = [shape.embedding] if setting.whole(shape) else []
-    return max(whole + (_adapter_tensors(shape, setting) if setting.adapter else [line.size for line in shape.linears]))
+    layers = _adapter_tensors(shape, setting) if setting.adapter else [linear.size for linear in shape.linears]
+    return max(whole + layers, default=0)
 
 
 def layer_weights(shape: Shape, setting: Setting) -> int:

@@ -34,8 +34,9 @@ def divided(plan: MemoryPlan, trained: int, *, stage: int, ranks: int) -> Memory
 
 
 def bucket_numbers(trained: int, largest: int) -> int:
-    """How many gradients are sent at once: 64 MiB in fp32 at most, of a small model less."""
-    return min(_BUCKET, max(largest, trained // _BUCKETS))
+    """How many gradients are sent at once: 64 MiB in fp32 at most, of a small model less. DeepSpeed wants it even."""
+    wanted = max(largest, trained // _BUCKETS)
+    return min(_BUCKET, wanted + wanted % 2)
 
 
 def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, ranks: int) -> MemoryPlan:
@@ -59,15 +60,17 @@ def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, 
 
 
 def _of_deepspeed(shape: Shape, setting: Setting, stage: int, trained: int) -> int:
-    """The bucket that gradients go through, and in stage 3 weights that were fetched.
+    """The bucket that gradients go through, one of them that it cannot take, and in stage 3 weights that were fetched.
 
     Those are all where layers are done by hand; by modules they are given back once they are many.
     """
-    bucket = _FP32 * bucket_numbers(trained, largest_trained(shape, setting))
+    largest = largest_trained(shape, setting)
+    bucket = bucket_numbers(trained, largest)
+    beside = _FP32 * (bucket + (largest if largest > bucket and stage > 1 else 0))
     if stage < max(STAGES):
-        return bucket
+        return beside
     whole = weights(shape, setting)
-    return bucket + (whole if setting.by_hand(shape) else min(whole, _FP32 * _LIVE))
+    return beside + (whole if setting.by_hand(shape) else min(whole, _FP32 * _LIVE))
 
 
 def least_stage(needed: Callable[[int], int], setting: Setting, *, ranks: int, room_bytes: int) -> int:
@@ -76,7 +79,8 @@ def least_stage(needed: Callable[[int], int], setting: Setting, *, ranks: int, r
     `needed` are the bytes of a rank at a stage.
     """
     stages = [0, *(stage for stage in STAGES if ranks > 1 and undividable(setting, stage) is None)]
-    return next((stage for stage in stages if needed(stage) <= room_bytes), min(stages, key=needed))
+    fitting = next((stage for stage in stages if needed(stage) <= room_bytes), None)
+    return min(stages, key=needed) if fitting is None else fitting
 
 
 def undividable(setting: Setting, stage: int) -> SpecError | None:

@@ -19,14 +19,12 @@ export const lazyPage: typeof lazyRouteComponent = (fetchCode, name) => {
   let failed: PageUnfetched | undefined;
   return lazyRouteComponent(async () => {
     if (failed) throw failed;
-    try {
-      const code = await fetchCode();
-      if (sessionStorage.getItem(LOADED_FOR) === String(name)) sessionStorage.removeItem(LOADED_FOR);
-      return code;
-    } catch (cause) {
+    const code = await fetchCode().catch((cause) => {
       failed = new PageUnfetched(String(name), cause);
       throw failed;
-    }
+    });
+    if (sessionStorage.getItem(LOADED_FOR) === String(name)) sessionStorage.removeItem(LOADED_FOR);
+    return code;
   }, name);
 };
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from engine.parts import FullTuning, Hyperparameters, QloraTuning
+from engine.parts import FullTuning, Hyperparameters, LoraTuning, QloraTuning
 from engine.plan import MemoryPlan, Setting, Shape, Workload
 from engine.plan.memory import moments, trained_weights
-from engine.plan.ranks import divided, least_stage, plan_of_rank, undividable
+from engine.plan.ranks import bucket_numbers, divided, least_stage, plan_of_rank, undividable
 
 TRAINED = 1_000_000
 PLAN = MemoryPlan(
@@ -63,6 +63,22 @@ def test_the_moment_that_holds_most_is_looked_for_after_the_division():
     assert part.activations > whole.activations
     trained = trained_weights(shape, setting)
     assert part.total > divided(whole, trained, stage=3, ranks=16).total
+
+
+@pytest.mark.parametrize(("trained", "largest"), [(0, 0), (8 * 93_313, 18_432), (7, 7), (10**9, 2**31 + 1)])
+def test_a_bucket_is_even_and_no_larger_than_needed(trained, largest):
+    bucket = bucket_numbers(trained, largest)
+    assert bucket % 2 == 0
+    assert bucket <= 1 << 24
+    assert bucket >= min(largest, 1 << 24)
+
+
+def test_adapters_of_layers_that_the_plan_does_not_know_are_planned_all_the_same():
+    setting = replace(FULL, tuning=LoraTuning(target_modules=("lm_head",)))
+    shape = Shape.of({"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+                      "vocab_size": 512})  # fmt: skip
+    work = Workload(tokens=64, labels=64, document=32)
+    assert plan_of_rank(shape, work, setting, stage=1, ranks=2).total > 0
 
 
 @pytest.mark.parametrize(
