@@ -8,11 +8,13 @@ from sqlalchemy import Connection, create_engine, text
 from db import stretches
 from db.session import Database, Session
 
+_RARE = 100
+"""Jobs that are cancelled, and as many of `dpo`: a page of them is as full in a small database, and further apart in a large one."""
 _STEPS_AT_ONCE = 5_000_000
 _STEPS_KEPT_AT_ONCE = 200_000
 _WORDS = {
-    "state": "CASE WHEN n % 10 < 8 THEN 'succeeded' WHEN n % 1000 = 9 THEN 'cancelled' ELSE 'failed' END",
-    "kind": "CASE WHEN n % 1000 = 0 THEN 'dpo' WHEN n % 4 = 0 THEN 'eval' WHEN n % 4 = 1 THEN 'pretrain' ELSE 'sft' END",
+    "state": "CASE WHEN n % :apart = 9 THEN 'cancelled' WHEN n % 10 < 8 THEN 'succeeded' ELSE 'failed' END",
+    "kind": "CASE WHEN n % :apart = 0 THEN 'dpo' WHEN n % 4 = 0 THEN 'eval' WHEN n % 4 = 1 THEN 'pretrain' ELSE 'sft' END",
     "value": "(CASE WHEN n = :spike THEN 99.0 ELSE 2.0 + (n * 7919) % 1000003 / 1000003.0 END)",
 }
 _SPOKEN = {
@@ -76,8 +78,8 @@ def seed(url: str, project_id: str, jobs: int, steps: int) -> Seeded:
     seeded = Seeded(url, f"job-{jobs:026x}", steps)
     engine = create_engine(url)
     with engine.begin() as connection:
-        for statement in (_JOBS, _ARTIFACTS):
-            _fill(connection, statement, 1, jobs, project=project_id)
+        _fill(connection, _JOBS, 1, jobs, project=project_id, apart=max(10, jobs // _RARE))
+        _fill(connection, _ARTIFACTS, 1, jobs, project=project_id)
     for first in range(1, steps + 1, _STEPS_AT_ONCE):
         last = min(first + _STEPS_AT_ONCE - 1, steps)
         with engine.begin() as connection:
