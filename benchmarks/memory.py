@@ -16,6 +16,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -104,12 +105,9 @@ def write_run(root: Path, given: dict[str, Any], vocabulary: int) -> None:
 def measure(given: dict[str, Any], vocabulary: int) -> dict[str, float]:
     """One spec in this process: what was planned, and what was held."""
     import torch
-    from allocations import peak_of
 
-    from engine.footprint import planned, state_bytes
+    from engine.footprint import state_bytes
     from engine.journal import Journal
-    from engine.loop import Training
-    from engine.measure import Meter
     from engine.rundir import RunDirectory
     from engine.session import Session
     from engine.stop import StopFlag
@@ -119,20 +117,34 @@ def measure(given: dict[str, Any], vocabulary: int) -> dict[str, float]:
         write_run(root, given, vocabulary)
         with closing(Journal(root / "events.jsonl")) as journal:
             session = Session.open(RunDirectory(root), journal, StopFlag())
-            made: Any = session.spec
-            training = Training(session, made)
-            training.carry_out()
-            plan = planned(made, session)
-            assert plan is not None, "a Llama has a plan"
-            to_a_full_step(training.stream, made.hyperparameters)
-            meter = Meter(session.subject.model, session.machine, 1.0)
-            held = sum(p.nbytes for p in session.subject.model.parameters())
-            held += state_bytes(training.strategy.optimizer, torch.device("cpu"))
-            tensors = held + peak_of(lambda: training._step(meter))  # noqa: SLF001 - one step of the real loop
+
+            def there(training: Any) -> int:
+                weights = sum(p.nbytes for p in session.subject.model.parameters())
+                return weights + state_bytes(training.strategy.optimizer, torch.device("cpu"))
+
+            plan, held, tensors = in_a_full_step(session, there)
         events = [json.loads(line) for line in (root / "events.jsonl").read_text().splitlines()]
     told = next(event for event in events if event.get("code") == "memory_measured")
     resident = told["data"]["total"]
     return {"planned": plan.tensors, "tensors": tensors, "total": plan.total, "resident": resident, "held": held}
+
+
+def in_a_full_step(session: Any, there: Callable[[Any], int]) -> tuple[Any, int, int]:
+    """The plan of a job, what was `there` before a full step that is not its first, and the most that was held in it."""
+    from allocations import peak_of
+
+    from engine.footprint import planned
+    from engine.loop import Training
+    from engine.measure import Meter
+
+    training = Training(session, session.spec)
+    training.carry_out()
+    plan = planned(session.spec, session)
+    assert plan is not None, "a Llama has a plan"
+    to_a_full_step(training.stream, session.spec.hyperparameters)
+    meter = Meter(session.subject.model, session.machine, 1.0)
+    held = there(training)
+    return plan, held, held + peak_of(lambda: training._step(meter))  # noqa: SLF001 - one step of the real loop
 
 
 def to_a_full_step(stream: Any, hyper: Any) -> None:

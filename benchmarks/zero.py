@@ -78,30 +78,18 @@ def side_by_side(commands: list[tuple[list[str | Path], dict[str, str]]], folder
 
 def held_by_this_rank(root: Path) -> dict[str, int]:
     """In a rank: the bytes of its tensors in a full step, and those that were planned for it."""
-    from allocations import peak_of
-    from memory import to_a_full_step
+    from memory import in_a_full_step
 
     from engine.dist.ranks import Ranks
-    from engine.footprint import planned
     from engine.journal import Journal
-    from engine.loop import Training
-    from engine.measure import Meter
     from engine.rundir import RunDirectory
     from engine.session import Session
     from engine.stop import StopFlag
 
     run = RunDirectory(root)
     with closing(Journal(run.events_of(Ranks.here().rank))) as journal:
-        session = Session.open(run, journal, StopFlag())
-        made: Any = session.spec
-        training = Training(session, made)
-        training.carry_out()
-        plan = planned(made, session)
-        assert plan is not None, "a Llama has a plan"
-        to_a_full_step(training.stream, made.hyperparameters)
-        meter = Meter(session.subject.model, session.machine, 1.0)
-        held = tensors_alive()
-        return {"planned": plan.tensors, "tensors": held + peak_of(lambda: training._step(meter))}  # noqa: SLF001 - one step of the real loop
+        plan, _, tensors = in_a_full_step(Session.open(run, journal, StopFlag()), lambda _: tensors_alive())
+    return {"planned": plan.tensors, "tensors": tensors}
 
 
 def tensors_alive() -> int:

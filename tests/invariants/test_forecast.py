@@ -149,17 +149,16 @@ def test_ranks_that_cannot_fit_hold_as_little_as_they_can():
 
 
 def test_ranks_that_do_not_fit_are_told_to_divide_more():
-    given = case()[0]._replace(ranks=2, setting=dataclasses.replace(case(activation_checkpointing="full")[0].setting))
+    given = case(activation_checkpointing="full")[0]._replace(ranks=2)
     mend = mend_of(given, given.plan().total - 1)
     assert mend is not None
     assert [edit.path for edit in mend.edits] == ["hyperparameters.optim"]
     ways = ways_out(given, given._replace(zero_stage=1).plan().total)
     assert "resources.parallel.zero_stage" in {edit.path for way in ways for edit in way.edits}
-    together = [
-        {edit.path: edit.value for edit in way.edits} for way in ways_out(given, given.plan().runtime + (1 << 28))
-    ]
-    divided = [way for way in together if "resources.parallel.zero_stage" in way]
-    assert not [way for way in divided if way.get("hyperparameters.optim") == "adamw_8bit"]
+    changes = {(edit.path, edit.value): change for edit, change in given.edits()}
+    both = changes["hyperparameters.optim", "adamw_8bit"](changes["resources.parallel.zero_stage", 1](given))
+    with pytest.raises(SpecError, match="8-bit state"):
+        both.plan()  # so no mend has the two together
 
 
 def test_a_plan_of_two_processes_says_how_they_divide_what_one_holds(tmp_path):
