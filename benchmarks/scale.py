@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from load import Call, send
 from report import emit
-from seeded import Seeded, seed
+from seeded import FIGURES, Seeded, seed
 from service import Service, serve_api
 
 from db import projects
@@ -137,7 +137,7 @@ def main() -> None:
         "name": "scale",
         "ours": {key: round(found[key.partition(".")[0]][key.partition(".")[2]][1], 2) for key in ratios},
         "peer": {key: round(found[key.partition(".")[0]][key.partition(".")[2]][0], 2) for key in ratios},
-        "sizes": {"jobs": given.jobs, "steps": given.steps},
+        "sizes": {"jobs": given.jobs, "steps": given.steps, "points": [steps * FIGURES for steps in given.steps]},
         "ratio": worst,
         "goal": f"milliseconds of ours (many) at most {GOAL} times those of the peer (few), each",
         "holds": worst <= GOAL,

@@ -10,12 +10,27 @@ from db.session import Database, Session
 
 _RARE = 100
 """Jobs that are cancelled, and as many of `dpo`: a page of them is as full in a small database, and further apart in a large one."""
+_OTHERS = (
+    "grad_norm",
+    "learning_rate",
+    "tokens_per_s",
+    "trained_tokens_per_s",
+    "mfu",
+    "data_wait",
+    "forward",
+    "backward",
+)
+FIGURES = 2 + len(_OTHERS)
+"""Of each step: its loss, its tokens, and the others that a run tells."""
 _STEPS_AT_ONCE = 5_000_000
 _STEPS_KEPT_AT_ONCE = 200_000
 _WORDS = {
     "state": "CASE WHEN n % :apart = 9 THEN 'cancelled' WHEN n % 10 < 8 THEN 'succeeded' ELSE 'failed' END",
     "kind": "CASE WHEN n % :apart = 0 THEN 'dpo' WHEN n % 4 = 0 THEN 'eval' WHEN n % 4 = 1 THEN 'pretrain' ELSE 'sft' END",
     "value": "(CASE WHEN n = :spike THEN 99.0 ELSE 2.0 + (n * 7919) % 1000003 / 1000003.0 END)",
+    "others": " || ".join(
+        f"""', "{name}": ' || ((n * {7919 + place}) % 100003 / 100003.0)""" for place, name in enumerate(_OTHERS)
+    ),
 }
 _SPOKEN = {
     "sqlite": {
@@ -52,7 +67,7 @@ INSERT INTO metrics (job_id, split, step, seq, attempt, created_at, "values")
 $head
 SELECT :run, 'train', n, n + 1, 1, 1000.0 + n,
     CAST('{"loss": ' || (CASE WHEN n = :gap THEN 'null' ELSE $value || '' END)
-        || ', "tokens": ' || (n * 512.0) || '}' AS $json)
+        || ', "tokens": ' || (n * 512.0) || $others || '}' AS $json)
 FROM $series
 """
 

@@ -135,14 +135,13 @@ def _metrics(s: Session, job_id: str, split: str, start: int, stop: int | None) 
 
 def summary(points: Sequence[Point]) -> Summary:
     """Of points in the order of their steps, of which there is one at least."""
-    finite = [(point.value, point) for point in points if point.value is not None]
-    values = [value for value, _ in finite]
+    finite = [point for point in points if point.value is not None]
     return Summary(
         len(points),
         len(points) - len(finite),
-        _mean([(value, 1) for value in values]),
-        next((point for value, point in finite if value == min(values)), None),
-        next((point for value, point in finite if value == max(values)), None),
+        _mean([(_value(point), 1) for point in finite]),
+        min(finite, key=_value, default=None),
+        max(finite, key=_value, default=None),
         next((point for point in points if point.value is None), None),
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 Ints = NDArray[np.int64]
 
@@ -194,6 +195,19 @@ class Batch:
         prefixes = self.prefixes or ((0, 0),) * len(self.segments)
         spans = zip(self.segments, prefixes, strict=True)
         return sum(float(length) * (length + 2 * (end - begin)) for length, (begin, end) in spans)
+
+    def filled(self, step: int) -> "Batch":
+        """The same with as many more tokens, in a document of their own that nobody asks for, as make a multiple of it."""
+        missing = -self.tokens % step
+        if not missing:
+            return self
+        return replace(
+            self,
+            ids_T=functional.pad(self.ids_T, (0, missing)),
+            positions_T=functional.pad(self.positions_T, (0, missing)),
+            segments=(*self.segments, missing),
+            prefixes=(*self.prefixes, (0, 0)) if self.prefixes else (),
+        )
 
     def to(self, device: torch.device) -> "Batch":
         if device.type == "cpu":

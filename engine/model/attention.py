@@ -5,6 +5,7 @@ trains on packed rows without a mask. Shapes: H query heads, K key/value heads, 
 the flat row, D head width, L tokens of one document.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 from engine.errors import SpecError
-from engine.model import flash, kernels
+from engine.model import even, flash, kernels
 
 PACKED = "trainyard_packed"
 
@@ -23,6 +24,27 @@ _BLOCK = 256
 """Query rows worked on at once: bounds the memory of long documents and skips most of what causality hides."""
 _KEEP_UP_TO = 512
 """Documents up to this length keep their probabilities for the backward pass; longer ones compute them again."""
+
+
+class _Block(NamedTuple):
+    """Queries of a document that are worked on at once, and the keys that they see: from and to, in the document.
+
+    Of the queries only those of `wanted` are asked for; the others fill the block.
+    """
+
+    queries: tuple[int, int]
+    keys: tuple[int, int]
+    wanted: tuple[int, int]
+
+    @property
+    def before(self) -> int:
+        """How many keys are ahead of the first query."""
+        return self.queries[0] - self.keys[0]
+
+    @property
+    def there(self) -> slice:
+        """Which of its queries are wanted."""
+        return slice(self.wanted[0] - self.queries[0], self.wanted[1] - self.queries[0])
 
 
 class _Document(NamedTuple):
@@ -41,16 +63,51 @@ class _Document(NamedTuple):
     def length(self) -> int:
         return self.shared + self.own.stop - self.own.start
 
-    def whole(self, states: Tensor) -> Tensor:
-        """Of states [K, T, D] those of all that the document holds [K, L, D]; a view where it has no prefix."""
-        own = states[:, self.own]
-        return torch.cat([states[:, self.prefix], own], dim=1) if self.shared else own
+    def in_row(self, begin: int, end: int) -> slice:
+        """Where these of its own tokens lie."""
+        back = self.own.start - self.shared
+        return slice(back + begin, back + end)
 
-    def put_back(self, states_KTD: Tensor, whole_KLD: Tensor) -> None:
-        """What was added to `whole` of the states goes to where it was taken from."""
-        if self.shared:
-            states_KTD[:, self.prefix] = whole_KLD[:, : self.shared]
-            states_KTD[:, self.own] = whole_KLD[:, self.shared :]
+    def blocks(self, window: int | None, step: int) -> list[_Block]:
+        """Ends are multiples of `step`, and what lies behind the document's own end is seen by nobody who is wanted."""
+        first = self.shared + self.asked
+        end = even.up(self.length, step) if first < self.length else 0
+        blocks = []
+        for begin in range(first // step * step, end, _BLOCK):
+            stop = min(end, begin + _BLOCK)
+            seen = 0 if window is None else max(0, begin - window + 1) // step * step
+            blocks.append(_Block((begin, stop), (seen, stop), (max(begin, first), min(stop, self.length))))
+        return blocks
+
+    def cut(self, states: Tensor, begin: int, end: int) -> Tensor:
+        """Of states [..., T, D] those of the document from `begin` to `end`.
+
+        Behind its end come the row's next or, where the row ends or a prefix is put ahead, zeros. A view where that can be.
+        """
+        here = self.in_row(begin, end)
+        if (not self.shared or begin >= self.shared) and here.stop <= states.shape[-2]:
+            return states[..., here, :]
+        parts = [states[..., rows, :] for rows in self._parts(begin, end)]
+        missing = end - begin - sum(part.shape[-2] for part in parts)
+        if missing:
+            parts.append(states.new_zeros(*states.shape[:-2], missing, states.shape[-1]))
+        return torch.cat(parts, dim=-2)
+
+    def put_back(self, states: Tensor, cut: Tensor, begin: int, end: int) -> None:
+        """What was added to a `cut` of the states goes to where it was taken from."""
+        if cut.untyped_storage().data_ptr() == states.untyped_storage().data_ptr():
+            return
+        at = 0
+        for rows in self._parts(begin, end):
+            states[..., rows, :] = cut[..., at : at + rows.stop - rows.start, :]
+            at += rows.stop - rows.start
+
+    def _parts(self, begin: int, end: int) -> list[slice]:
+        """Of the prefix and of its own, as far as they lie there."""
+        own = self.in_row(max(begin, self.shared), min(end, self.length))
+        if begin >= self.shared:
+            return [own]
+        return [slice(self.prefix.start + begin, self.prefix.start + min(end, self.shared)), own]
 
 
 class Row(NamedTuple):
@@ -129,8 +186,8 @@ def _sdpa_per_document(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row) ->
         outs.append(
             functional.scaled_dot_product_attention(
                 q_HTD[None, :, document.own],
-                document.whole(k_KTD)[None],
-                document.whole(v_KTD)[None],
+                document.cut(k_KTD, 0, document.length)[None],
+                document.cut(v_KTD, 0, document.length)[None],
                 attn_mask=hidden,
                 is_causal=hidden is None,
                 scale=row.scale,
@@ -158,17 +215,6 @@ def _bias(rows: int, before: int, window: int | None, dtype: torch.dtype) -> Ten
     """[rows, before + rows]: a cut of the cached mask for a block with `before` keys ahead of its first query."""
     reach = 0 if before == 0 else 1 << (before - 1).bit_length()
     return _bias_of(reach, window, dtype)[:rows, reach - before : reach + rows]
-
-
-def _blocks(document: _Document, window: int | None) -> list[tuple[slice, slice, int]]:
-    """(queries in the flat row, keys in the document, how many keys are ahead of the first query) of each block."""
-    blocks = []
-    back = document.own.start - document.shared
-    for begin in range(document.shared + document.asked, document.length, _BLOCK):
-        end = min(document.length, begin + _BLOCK)
-        first = 0 if window is None else max(0, begin - window + 1)
-        blocks.append((slice(back + begin, back + end), slice(first, end), begin - first))
-    return blocks
 
 
 class _PerDocument(torch.autograd.Function):
@@ -201,13 +247,18 @@ def attend(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row, *, keeps: bool
     flat = q.new_empty(tokens, heads, width).transpose(0, 1)
     out = flat.unflatten(0, (-1, groups))
     kept: list[Tensor | None] = []
-    for document in row.documents:
-        whole_k, whole_v = document.whole(k_KTD), document.whole(v_KTD)
-        for rows, keys, before in _blocks(document, row.window):
-            probs = _probabilities(q[:, :, rows], whole_k[:, keys], before, row)
-            out[:, :, rows] = torch.bmm(probs, whole_v[:, keys]).unflatten(1, (groups, -1))
-            kept.append(probs if keeps and document.length <= _KEEP_UP_TO else None)
+    for document, block in _work(row, q):
+        keys, values = (document.cut(states, *block.keys) for states in (k_KTD, v_KTD))
+        probs = _probabilities(document.cut(q, *block.queries), keys, block.before, row)
+        seen = torch.bmm(probs, values).unflatten(1, (groups, -1))
+        out[:, :, document.in_row(*block.wanted)] = seen[:, :, block.there]
+        kept.append(probs if keeps and document.length <= _KEEP_UP_TO else None)
     return flat, kept
+
+
+def _work(row: Row, states: Tensor) -> Iterator[tuple[_Document, _Block]]:
+    step = even.step(states.device, states.dtype)
+    return ((document, block) for document in row.documents for block in document.blocks(row.window, step))
 
 
 def attend_back(
@@ -218,23 +269,32 @@ def attend_back(
     groups = len(q_HTD) // len(k)
     q, dout = (x.unflatten(0, (-1, groups)) for x in (q_HTD, dout_HTD.contiguous()))
     dq, dk, dv = torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
-    saved = iter(kept)
-    for document in row.documents:
-        whole_k, whole_v = document.whole(k), document.whole(v)
-        whole_dk, whole_dv = document.whole(dk), document.whole(dv)
-        for rows, keys, before in _blocks(document, row.window):
-            probs = next(saved)
-            if probs is None:
-                probs = _probabilities(q[:, :, rows], whole_k[:, keys], before, row)
-            d = dout[:, :, rows].flatten(1, 2)
-            whole_dv[:, keys].baddbmm_(probs.transpose(1, 2), d)
-            dprobs = torch.bmm(d, whole_v[:, keys].transpose(1, 2))
-            ds = _scores_back(dprobs, probs, (rows.stop - rows.start, before, row.window or 0), row.scale)
-            dq[:, :, rows] = torch.bmm(ds, whole_k[:, keys]).unflatten(1, (groups, -1))
-            whole_dk[:, keys].baddbmm_(ds.transpose(1, 2), q[:, :, rows].flatten(1, 2))
-        document.put_back(dk, whole_dk)
-        document.put_back(dv, whole_dv)
+    for (document, block), saved in zip(_work(row, q), kept, strict=True):
+        keys, values = (document.cut(states, *block.keys) for states in (k, v))
+        queries = document.cut(q, *block.queries)
+        probs = _probabilities(queries, keys, block.before, row) if saved is None else saved
+        d = _wanted(dout, document, block).flatten(1, 2)
+        _add(dv, document, block, probs.transpose(1, 2), d)
+        dprobs = torch.bmm(d, values.transpose(1, 2))
+        ds = _scores_back(dprobs, probs, (queries.shape[2], block.before, row.window or 0), row.scale)
+        found = torch.bmm(ds, keys).unflatten(1, (groups, -1))
+        dq[:, :, document.in_row(*block.wanted)] = found[:, :, block.there]
+        _add(dk, document, block, ds.transpose(1, 2), queries.flatten(1, 2))
     return dq.flatten(0, 1), dk, dv
+
+
+def _wanted(dout_KGTD: Tensor, document: _Document, block: _Block) -> Tensor:
+    """The gradients of a block's outputs: zeros where nobody wanted any."""
+    d = dout_KGTD[:, :, document.in_row(*block.wanted)]
+    (begin, end), (first, last) = block.queries, block.wanted
+    return d if block.queries == block.wanted else functional.pad(d, (0, 0, first - begin, end - last))
+
+
+def _add(d_KTD: Tensor, document: _Document, block: _Block, left: Tensor, right: Tensor) -> None:
+    """Add a product to the gradients of the block's keys."""
+    ours = document.cut(d_KTD, *block.keys)
+    ours.baddbmm_(left, right)
+    document.put_back(d_KTD, ours, *block.keys)
 
 
 def _probabilities(q_KGRD: Tensor, k_KLD: Tensor, before: int, row: Row) -> Tensor:

@@ -40,11 +40,13 @@ class DocumentDropout(nn.Module):
         return x.masked_fill(self._left_out(x), 0.0) / (1.0 - self.share)
 
     def _left_out(self, x: Tensor) -> Tensor:
-        assert self.place.batch is not None, "a batch is placed before it is computed"
-        mask_TD = torch.empty(x.shape[1:], dtype=torch.bool, device=x.device)
+        batch = self.place.batch
+        assert batch is not None, "a batch is placed before it is computed"
+        mask_TD = torch.zeros(x.shape[1:], dtype=torch.bool, device=x.device)
         generator = torch.Generator(x.device)
         seeds = self.place.seeds_of(self.layer)
-        for rows, seed in zip(mask_TD.split(self.place.batch.segments), seeds, strict=True):
+        # Behind the batch's own tokens may be others that only fill the row (engine.model.even).
+        for rows, seed in zip(mask_TD[: batch.tokens].split(batch.segments), seeds, strict=True):
             rows.bernoulli_(self.share, generator=generator.manual_seed(seed))
         return mask_TD[None]
 

@@ -7,7 +7,8 @@ from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from engine.data.corpus import Batch
-from engine.model import llama
+from engine.model import even, llama
+from engine.model.llama import compute_dtype
 from engine.model.loss import summed_cross_entropy
 from engine.scored import RowShares, Scored
 
@@ -49,9 +50,10 @@ def backbone_of(model: nn.Module, batch: Batch) -> Tensor:
 def labelled_states(model: nn.Module, batch: Batch) -> Tensor:
     """Hidden states [N, D] of the tokens that labels are predicted from, after the last norm."""
     decoder = decoder_of(model)
+    filled = batch.filled(even.step(batch.ids_T.device, compute_dtype(decoder)))
     if llama.takes(decoder):
-        return llama.labelled_states(decoder, batch)
-    return backbone_of(model, batch).index_select(0, batch.labelled_N)
+        return llama.labelled_states(decoder, filled)
+    return backbone_of(model, filled).index_select(0, batch.labelled_N)
 
 
 def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:

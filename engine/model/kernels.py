@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 from functools import lru_cache
@@ -22,6 +23,8 @@ _COMPILE = (
     "-fno-trapping-math",
     "-shared",
     "-fPIC",
+    # Where there are registers of 512 bits compilers do not use them by themselves; the loops over rows are a third quicker so.
+    *(("-mprefer-vector-width=512",) if platform.machine() == "x86_64" else ()),
 )
 _TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
 from engine.data.corpus import Batch
+from engine.model import even
 from engine.model.attention import Row, attend, attend_back, documents_of
 from engine.model.fan import Fan, Linear
 from engine.model.kernels import Kernels, compute_in, kernels, missing
@@ -48,17 +49,18 @@ def knows(decoder: Any) -> bool:
 def takes(decoder: nn.Module) -> bool:
     """Whether every piece of the decoder is done by hand here, as it stands now."""
     model: Any = decoder
-    if not knows(model) or missing() or not compute_in(_compute_dtype(model)):
+    if not knows(model) or missing() or not compute_in(compute_dtype(model)):
         return False
     if model.model.gradient_checkpointing and torch.is_grad_enabled():
         return False
     return all(Linear.of(module) for layer in model.model.layers for module in _linear_modules(layer))
 
 
-def _compute_dtype(decoder: Any) -> torch.dtype:
-    if torch.is_autocast_enabled("cpu"):
-        return torch.get_autocast_dtype("cpu")
-    return decoder.model.embed_tokens.weight.dtype
+def compute_dtype(decoder: Any) -> torch.dtype:
+    """What its linear layers multiply in."""
+    weight = decoder.get_input_embeddings().weight
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
 def _linear_modules(layer: Any) -> list[nn.Module]:
@@ -72,7 +74,7 @@ def _linear_modules(layer: Any) -> list[nn.Module]:
 def labelled_states(decoder: Any, batch: Batch) -> Tensor:
     """Hidden states [N, D] of the labelled tokens after the last norm."""
     model = decoder.model
-    dtype = _compute_dtype(decoder)
+    dtype = compute_dtype(decoder)
     x = model.embed_tokens(batch.ids_T).float()
     cosine, sine = model.rotary_emb(x, position_ids=batch.positions_T[None])
     turn = (cosine[0].contiguous(), sine[0].contiguous())
@@ -80,13 +82,16 @@ def labelled_states(decoder: Any, batch: Batch) -> Tensor:
     asked, labelled = whole, None
     if not batch.all_labelled:
         asked, labelled = documents_of(batch.segments, batch.prefixes, batch.first_labelled), batch.labelled_N
+        # Filled up with one that is computed anyhow: what nobody asks for is not even zero.
+        missing = -len(labelled) % even.step(x.device, dtype)
+        labelled = torch.cat([labelled, labelled[-1:].expand(missing)])
     last = len(model.layers) - 1
     with torch.autocast("cpu", enabled=False):
         for index, module in enumerate(model.layers):
             documents, tokens = (asked, labelled) if index == last else (whole, None)
             layer = _layer(module, documents, turn, tokens, dtype)
             x = _Apply.apply(x, layer, *layer.tensors())
-        return model.norm(x)
+        return model.norm(x[: batch.count])
 
 
 def _layer(

@@ -8,6 +8,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from engine.data.corpus import Batch
+from engine.model import even
 from engine.model.forward import head_of, labelled_states
 from engine.model.loss import chunks, head_width, is_here
 
@@ -54,42 +55,47 @@ class _LabelLogprobs(torch.autograd.Function):
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
-        hidden, weight = hidden_ND.to(dtype), weight_VD.to(dtype)
+        step = even.step(hidden_ND.device, dtype)
+        hidden, labels = even.with_zeros(hidden_ND.to(dtype), step), even.with_zeros(labels_N, step)
+        weight = weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
         wants_hidden, *wants_head = ctx.needs_input_grad[:3]
-        keeps = any(wants_head) and len(labels_N) * len(weight) <= _KEPT_LOGITS
+        keeps = any(wants_head) and len(labels) * len(weight) <= _KEPT_LOGITS
         d_hidden = torch.empty_like(hidden) if wants_hidden else None
-        logprobs_N = hidden_ND.new_empty(len(labels_N), dtype=torch.float32)
+        logprobs = hidden_ND.new_empty(len(labels), dtype=torch.float32)
         kept: list[Tensor] = []
         with torch.autocast(device, enabled=False):
-            for part in chunks(len(labels_N), len(weight)):
-                logprobs_N[part], probs = _scored(hidden[part], weight, bias, labels_N[part])
+            for part in chunks(len(labels), len(weight)):
+                logprobs[part], probs = _scored(hidden[part], weight, bias, labels[part])
                 if d_hidden is None and not keeps:
                     continue
-                d_logits = _pull(probs, labels_N[part]).to(dtype)
+                d_logits = _pull(probs, labels[part]).to(dtype)
                 if d_hidden is not None:
                     d_hidden[part] = d_logits @ weight
                 if keeps:
                     kept.append(d_logits)
         ctx.wants_head = wants_head
         ctx.types = hidden_ND.dtype, weight_VD.dtype
-        ctx.save_for_backward(d_hidden, *((hidden, weight, bias, labels_N, *kept) if any(wants_head) else ()))
-        return logprobs_N
+        ctx.save_for_backward(d_hidden, *((hidden, weight, bias, labels, *kept) if any(wants_head) else ()))
+        return logprobs[: len(labels_N)]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         d_hidden, *rest = ctx.saved_tensors
         scale_N1 = grads[0][:, None]
         hidden_dtype, weight_dtype = ctx.types
-        back = None if d_hidden is None else (d_hidden * scale_N1).to(hidden_dtype)
+        back = None if d_hidden is None else (d_hidden[: len(scale_N1)] * scale_N1).to(hidden_dtype)
         wants_weight, wants_bias = ctx.wants_head
         if not (wants_weight or wants_bias):
             return back, None, None, None
-        hidden, weight, bias, labels_N, *kept = rest
+        hidden, weight, bias, labels, *kept = rest
+        scale_N1 = functional.pad(
+            scale_N1, (0, 0, 0, len(labels) - len(scale_N1))
+        )  # what fills the rows weighs nothing
         d_weight = torch.zeros_like(weight, dtype=weight_dtype) if wants_weight else None
         d_bias = torch.zeros_like(bias, dtype=weight_dtype) if wants_bias else None
-        for index, part in enumerate(chunks(len(labels_N), len(weight))):
-            h, y = hidden[part], labels_N[part]
+        for index, part in enumerate(chunks(len(labels), len(weight))):
+            h, y = hidden[part], labels[part]
             d_logits = kept[index] if kept else _pull(_scored(h, weight, bias, y)[1], y).to(weight.dtype)
             if d_weight is not None:
                 d_weight += d_logits.T @ (h * scale_N1[part]).to(weight.dtype)

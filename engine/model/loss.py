@@ -7,10 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from engine.model import kernels
+from engine.model import even, kernels
 
 _CHUNK_LOGITS = 1 << 23
 """Logits held at once (16 MiB in bf16)."""
+_FEWEST = 32
 _LARGE_VOCABULARY = 1 << 17
 """Taken for heads that do not tell their width."""
 
@@ -50,7 +51,7 @@ def head_width(head: nn.Module) -> int:
 
 def chunks(rows: int, vocabulary: int) -> list[slice]:
     """Rows whose logits are held at once."""
-    size = max(32, _CHUNK_LOGITS // vocabulary)
+    size = max(_FEWEST, _CHUNK_LOGITS // vocabulary // _FEWEST * _FEWEST)
     return [slice(start, min(rows, start + size)) for start in range(0, rows, size)]
 
 
@@ -63,25 +64,30 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
-        hidden, weight = hidden_ND.to(dtype), weight_VD.to(dtype)
+        step = even.step(hidden_ND.device, dtype)
+        hidden, labels = even.with_zeros(hidden_ND.to(dtype), step), even.with_zeros(labels_N, step)
+        weight = weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
         wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
-        d_hidden = torch.empty_like(hidden_ND) if wants_hidden else None
+        d_hidden = torch.empty_like(hidden, dtype=hidden_ND.dtype) if wants_hidden else None
         d_weight = torch.zeros_like(weight_VD) if wants_weight else None
         d_bias = torch.zeros_like(bias_V) if wants_bias and bias_V is not None else None
         total = torch.zeros((), dtype=torch.float64, device=hidden_ND.device)
         with torch.autocast(device, enabled=False):
-            for part in chunks(len(labels_N), len(weight_VD)):
+            for part in chunks(len(labels), len(weight_VD)):
                 h = hidden[part]
-                losses, d_logits = _scored(functional.linear(h, weight, bias), labels_N[part])
-                losses_N[part] = losses
-                total += losses.sum(dtype=torch.float64)
+                losses, d_logits = _scored(functional.linear(h, weight, bias), labels[part])
+                there = len(labels_N[part])
+                d_logits[there:] = 0
+                losses_N[part] = losses[:there]
+                total += losses[:there].sum(dtype=torch.float64)
                 if d_hidden is not None:
                     d_hidden[part] = d_logits @ weight
                 if d_weight is not None:
                     d_weight += d_logits.T @ h
                 if d_bias is not None:
                     d_bias += d_logits.sum(0)
+        d_hidden = None if d_hidden is None else d_hidden[: len(labels_N)]
         ctx.save_for_backward(*(d for d in (d_hidden, d_weight, d_bias) if d is not None))
         return total.float()
 

@@ -14,7 +14,7 @@ _FP32 = 4
 def kept_by_layer(shape: Shape, work: Workload, setting: Setting) -> int:
     """Without checkpointing."""
     attention = setting.bytes * (2 * shape.query + 2 * shape.key) * work.tokens
-    scores = setting.bytes * shape.heads * work.scores if setting.device == "cpu" else 0
+    scores = setting.bytes * shape.heads * work.scores(setting.step) if setting.device == "cpu" else 0
     inputs, low = _adapter_inputs(shape, setting) if setting.adapter else _linear_inputs(shape, setting)
     # SiLU keeps the gate; its product with `up` keeps both factors.
     products = 3 * setting.bytes * shape.inner
@@ -75,7 +75,7 @@ def _by_hand(shape: Shape, work: Workload, setting: Setting, behind: int) -> int
     ranks = size * setting.rank * len(setting.adapted(shape))
     picked = size * shape.query if behind < work.tokens else 0
     attention = work.tokens * (stream + size * (2 * shape.query + 2 * shape.key) + ranks)
-    return attention + size * shape.heads * work.scores + behind * (stream + 2 * size * shape.inner + picked)
+    return attention + size * shape.heads * work.scores(setting.step) + behind * (stream + 2 * size * shape.inner + picked)
 
 
 def _matmuls(shape: Shape, work: Workload, setting: Setting) -> int:

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 
 from engine.errors import SpecError
 from engine.parts import AdapterTuning
-from engine.plan.memory import CHUNK_LOGITS, MemoryPlan, loaded_weights
+from engine.plan.memory import MemoryPlan, chunk_rows, loaded_weights
 from engine.plan.setting import Setting
 from engine.plan.shape import NO_PLAN, Shape
 from engine.plan.workload import BLOCK
@@ -172,7 +172,7 @@ class _Scored(_Passing):
     def _logits(self) -> int:
         """Of a chunk, and what is left of the one before it."""
         size, labels = self.setting.bytes, self.work.labels
-        rows = min(labels, max(32, CHUNK_LOGITS // self.shape.vocabulary))
+        rows = min(labels, chunk_rows(self.shape.vocabulary))
         copied = _FP32 if self.setting.device == "cpu" and size < _FP32 else 0
         match self.work.head:
             case "logprobs":

@@ -10,8 +10,7 @@ from engine.plan.setting import Setting
 from engine.plan.shape import NO_PLAN, Shape
 from engine.plan.workload import Workload
 
-CHUNK_LOGITS = 1 << 23
-"""Logits held at once (engine.model.loss)."""
+_CHUNK_LOGITS = 1 << 23
 _KEPT_LOGITS = 1 << 24
 """Of pairs, up to so many wait for the backward pass (engine.model.logprobs)."""
 _FP32 = 4
@@ -113,7 +112,7 @@ class _Sums:
 
     def _rows(self) -> int:
         """Labels whose logits are held at once."""
-        return min(self.work.labels, max(32, CHUNK_LOGITS // self.shape.vocabulary))
+        return min(self.work.labels, chunk_rows(self.shape.vocabulary))
 
     def in_loss(self) -> Iterator[MemoryPlan]:
         """While a chunk is scored, the one before still there; and while it becomes a part of the head's gradient.
@@ -223,6 +222,11 @@ class _Sums:
             return 0
         adapters = shape.layers * sum(_adapter_tensors(shape, setting))
         return setting.bytes * (adapters if setting.adapter else shape.linear_weights)
+
+
+def chunk_rows(vocabulary: int) -> int:
+    """Labels whose logits are held at once, where there are so many (engine.model.loss)."""
+    return max(32, _CHUNK_LOGITS // vocabulary // 32 * 32)
 
 
 def weights(shape: Shape, setting: Setting) -> int:

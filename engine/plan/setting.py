@@ -25,6 +25,11 @@ class Setting:
         return _BYTES[self.precision]
 
     @property
+    def step(self) -> int:
+        """What lengths are filled up to a multiple of (engine.model.even)."""
+        return 64 if self.device == "cpu" and self.bytes < _BYTES["fp32"] else 1
+
+    @property
     def adapter(self) -> bool:
         return isinstance(self.tuning, AdapterTuning)
 

@@ -18,13 +18,12 @@ class Workload:
     accumulation: int = 1
     paired: bool = False
 
-    @property
-    def scores(self) -> int:
-        """Attention probabilities per head that are kept between the passes."""
+    def scores(self, step: int) -> int:
+        """Attention probabilities per head that are kept between the passes; documents end at multiples of `step`."""
         if self.document > KEEP_UP_TO:
             return 0
-        length = self.document
+        length = -(-self.document // step) * step
         ends = [min(length, begin + BLOCK) for begin in range(0, length, BLOCK)]
         rows = [end - begin for begin, end in zip(range(0, length, BLOCK), ends, strict=True)]
         each = sum(count * end for count, end in zip(rows, ends, strict=True))
-        return each * self.tokens // length
+        return each * self.tokens // self.document

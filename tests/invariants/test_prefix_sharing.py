@@ -102,9 +102,9 @@ def test_a_prompt_that_learnt_from_one_answer_alone_would_show(monkeypatch):
     model = model_of("llama", corpus)
     _, right = learned(model, whole(corpus))
 
-    def own_alone(document, states, whole_states):
+    def own_alone(document, states, cut, begin, end):
         if document.shared:
-            states[:, document.own] = whole_states[:, document.shared :]
+            states[:, document.own] = cut[:, document.shared - begin : document.length - begin]
 
     monkeypatch.setattr(_Document, "put_back", own_alone)
     _, wrong = learned(model, whole(corpus))

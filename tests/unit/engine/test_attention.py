@@ -30,6 +30,13 @@ def reference(q, k, v, segments, window=None):
     return torch.cat(outs, dim=2).transpose(1, 2)
 
 
+@pytest.fixture(params=[1, 8, 64], ids="ends at {}".format)
+def step(request, monkeypatch):
+    """What a document's blocks are filled up to: 64 where matmuls are in 16 bits."""
+    monkeypatch.setattr(attention.even, "step", lambda *_: request.param)
+
+
+@pytest.mark.usefixtures("step")
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("window", [None, 5, 300])
 @pytest.mark.parametrize("segments", [(7,), (1, 12, 3), (256, 257), (600, 4)])
@@ -65,6 +72,7 @@ def own_rows(segments, prefixes) -> torch.Tensor:
 SHARED = [((9, 4), ((0, 0), (0, 6))), ((5, 3, 300, 280), ((0, 0), (0, 5), (0, 0), (8, 290)))]
 
 
+@pytest.mark.usefixtures("step")
 @pytest.mark.parametrize("window", [None, 5, 300])
 @pytest.mark.parametrize(("segments", "prefixes"), SHARED)
 @pytest.mark.parametrize("path", ["own", "sdpa"])

@@ -20,11 +20,13 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(loss, "_CHUNK_LOGITS", 1)
 
 
+@pytest.mark.parametrize("step", [1, 64], ids=["as they are", "filled up"])
 @pytest.mark.parametrize("kept", [1 << 24, 0], ids=["kept", "computed again"])
 @pytest.mark.parametrize("head_type", [nn.Linear, Doubled])
 @pytest.mark.parametrize("bias", [False, True])
-def test_values_and_gradients_equal_those_over_all_logits(monkeypatch, head_type, bias, kept):
+def test_values_and_gradients_equal_those_over_all_logits(monkeypatch, head_type, bias, kept, step):
     monkeypatch.setattr(logprobs, "_KEPT_LOGITS", kept)
+    monkeypatch.setattr(logprobs.even, "step", lambda *_: step)
     torch.manual_seed(0)
     head = head_type(16, 50, bias=bias)
     hidden = torch.randn(100, 16, requires_grad=True)
