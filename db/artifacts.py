@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, or_, select, update
 from sqlalchemy import delete as remove
 from sqlalchemy.orm import Session
 
@@ -18,6 +18,12 @@ from db.state import ENDED
 
 _ID_PREFIX = {"model": "model", "adapter": "adapter", "checkpoint": "ckpt"}
 _MAX_VERSION_DIGITS = 9
+# Built once: putting a statement together costs more than running it.
+_THERE = select(Artifact).where(Artifact.deleted_at.is_(None))
+_BASES = _THERE.where(Artifact.id.in_(bindparam("ids", expanding=True)))
+_MADE = _THERE.where(
+    Artifact.job_id.in_(bindparam("jobs", expanding=True)), Artifact.kind.in_(bindparam("kinds", expanding=True))
+).order_by(Artifact.id.desc())
 
 
 class FileEntry(NamedTuple):
@@ -336,7 +342,6 @@ def of_jobs(s: Session, jobs: Iterable[Job], *, kinds: Collection[str]) -> tuple
     rows = list(jobs)
     base_ids = {job.base_artifact_id for job in rows if job.base_artifact_id}
     ended = [job.id for job in rows if job.state in ENDED]
-    there = select(Artifact).where(Artifact.deleted_at.is_(None))
-    bases = s.scalars(there.where(Artifact.id.in_(base_ids))) if base_ids else ()
-    of_ended = there.where(Artifact.job_id.in_(ended), Artifact.kind.in_(kinds)).order_by(Artifact.id.desc())
-    return {base.id: base for base in bases}, list(s.scalars(of_ended)) if ended else []
+    bases = s.scalars(_BASES, {"ids": list(base_ids)}) if base_ids else ()
+    made = s.scalars(_MADE, {"jobs": ended, "kinds": list(kinds)}) if ended else ()
+    return {base.id: base for base in bases}, list(made)

@@ -36,14 +36,8 @@ def add_all(s: Session, job_ids: Sequence[str]) -> None:
 
 def pending(s: Session, limit: int) -> list[Pending]:
     """Messages that are due and not sent, oldest first."""
-    query = (
-        select(Outbox.id, Outbox.job_id, Job.priority)
-        .join(Job, Job.id == Outbox.job_id)
-        .where(Outbox.sent_at.is_(None), Outbox.due_at <= clock.moment(s))
-        .order_by(Outbox.due_at, Outbox.id)
-        .limit(limit)
-    )
-    return [Pending(*row) for row in s.execute(query)]
+    query = _pending(clock.dialect(s))
+    return [Pending(*row) for row in s.execute(query, {"limit": limit} | clock.given(s))]
 
 
 def mark_sent(s: Session, ids: Sequence[int]) -> None:
@@ -51,12 +45,10 @@ def mark_sent(s: Session, ids: Sequence[int]) -> None:
 
     Messages that someone else marked meanwhile are left alone.
     """
-    now = clock.moment(s)
-    sent = update(Outbox).where(Outbox.id.in_(ids), Outbox.sent_at.is_(None))
-    sent = sent.values(sent_at=now, attempts=Outbox.attempts + 1).returning(Outbox.job_id)
-    job_ids = list(s.scalars(sent, execution_options={"synchronize_session": False}))
-    told = update(Job).where(Job.id.in_(job_ids)).values(dispatched_at=now, dispatches=Job.dispatches + 1)
-    s.execute(told, execution_options={"synchronize_session": False})
+    sent, told = _sent(clock.dialect(s))
+    now = clock.given(s)
+    job_ids = list(s.scalars(sent, {"ids": list(ids)} | now, execution_options={"synchronize_session": False}))
+    s.execute(told, {"job_ids": job_ids} | now, execution_options={"synchronize_session": False})
 
 
 def purge(s: Session, older_than_s: float) -> int:
@@ -65,9 +57,34 @@ def purge(s: Session, older_than_s: float) -> int:
     return len(s.scalars(old, execution_options={"synchronize_session": False}).all())
 
 
+# Each is built once: putting a statement together costs more than running it.
+
+
+@cache
+def _pending(dialect: str) -> Any:
+    return (
+        select(Outbox.id, Outbox.job_id, Job.priority)
+        .join(Job, Job.id == Outbox.job_id)
+        .where(Outbox.sent_at.is_(None), Outbox.due_at <= clock.placeholder(dialect))
+        .order_by(Outbox.due_at, Outbox.id)
+        .limit(bindparam("limit"))
+    )
+
+
+@cache
+def _sent(dialect: str) -> tuple[Any, Any]:
+    """What marks messages, and what counts their dispatch."""
+    now = clock.placeholder(dialect)
+    sent = update(Outbox).where(Outbox.id.in_(bindparam("ids", expanding=True)), Outbox.sent_at.is_(None))
+    told = update(Job).where(Job.id.in_(bindparam("job_ids", expanding=True)))
+    return (
+        sent.values(sent_at=now, attempts=Outbox.attempts + 1).returning(Outbox.job_id),
+        told.values(dispatched_at=now, dispatches=Job.dispatches + 1),
+    )
+
+
 @cache
 def _adding(dialect: str) -> Any:
-    """Built once: putting a statement together costs more than running it."""
     now = clock.placeholder(dialect)
     row = {"job_id": bindparam("job_id"), "topic": _TOPIC, "created_at": now, "attempts": 0}
     row["due_at"] = now + bindparam("delay_s", type_=Double)

@@ -15,6 +15,12 @@ _MISSED = 2
 """A worker that has not been heard of for so many of its heartbeats is lost."""
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _WORKERS = cast("Table", Worker.__table__)
+# Built once: putting a statement together costs more than running it.
+_ALL = select(Worker).order_by(Worker.name)
+# Not in order: asked for it, SQLite would read all jobs by their ids, to spare itself the sorting of a few.
+_HELD = select(Job.id, Job.project_id, Job.worker, Job.state, Job.started_at, Job.heartbeat_at, Job.progress).where(
+    Job.lease_expires_at.is_not(None)
+)
 
 WorkerState = Literal["idle", "busy", "lost", "stopped"]
 
@@ -97,10 +103,8 @@ def _turn(free: list[float], runs: Collection[Run], position: int) -> float | No
 def look(s: Session) -> Fleet:
     """Who is there, and what runs."""
     now = clock.now(s)
-    workers = list(s.scalars(select(Worker).order_by(Worker.name)))
-    told = select(Job.id, Job.project_id, Job.worker, Job.state, Job.started_at, Job.heartbeat_at, Job.progress)
-    rows = s.execute(told.where(Job.lease_expires_at.is_not(None)).order_by(Job.id))
-    return Fleet(now, workers, [_run(now, *row) for row in rows])
+    workers = list(s.scalars(_ALL))
+    return Fleet(now, workers, sorted((_run(now, *row) for row in s.execute(_HELD)), key=lambda run: run.job_id))
 
 
 def _run(

@@ -8,6 +8,7 @@ from typing import Any
 
 from celery import Celery
 from celery.utils import uuid
+from celery.utils.nodenames import anon_nodename
 from kombu.connection import Connection
 from kombu.exceptions import BatchPublishError, OperationalError
 
@@ -82,12 +83,14 @@ def enqueue(jobs: Iterable[tuple[str, int]], connection: Connection) -> None:
     """
     # One producer for all, and its batch: else every message makes a client of its own.
     producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
+    origin = anon_nodename()
     try:
         with producer.batch():
             for job_id, priority in jobs:
                 level = (100 - priority) * (_LEVELS - 1) // 200
                 # What `send_task` does, less what it looks up anew for every message.
-                message = app.amqp.as_task_v2(uuid(), RUN_JOB, args=(job_id,), ignore_result=True)
+                told = {"argsrepr": f"({job_id!r},)", "kwargsrepr": "{}", "origin": origin, "ignore_result": True}
+                message = app.amqp.as_task_v2(uuid(), RUN_JOB, args=(job_id,), **told)
                 producer.publish(
                     message.body,
                     exchange="",
