@@ -196,9 +196,9 @@ class Batch:
         spans = zip(self.segments, prefixes, strict=True)
         return sum(float(length) * (length + 2 * (end - begin)) for length, (begin, end) in spans)
 
-    def filled(self, step: int) -> "Batch":
-        """The same with as many more tokens, in a document of their own that nobody asks for, as make a multiple of it."""
-        missing = -self.tokens % step
+    def filled(self, tokens: int) -> "Batch":
+        """The same with so many tokens; those that are added are a document of their own that nobody asks for."""
+        missing = tokens - self.tokens
         if not missing:
             return self
         return replace(

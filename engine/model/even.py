@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 STEP = 64
+_SHARE = 8
+"""Of a length that is long, so much of the power of two below it: an eighth at most is added, and mostly far less."""
 
 
 def step(device: torch.device, dtype: torch.dtype) -> int:
-    """Lengths are to be multiples of this."""
+    """Ends of documents are to be multiples of this."""
     return STEP if device.type == "cpu" and dtype.itemsize < torch.float32.itemsize else 1
 
 
@@ -22,7 +24,14 @@ def up(length: int, step: int) -> int:
     return -(-length // step) * step
 
 
-def with_zeros(rows: Tensor, step: int) -> Tensor:
-    """As many rows of zeros behind the others as make a multiple of `step`."""
-    missing = -len(rows) % step
-    return functional.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
+def rows(count: int, step: int) -> int:
+    """So many rows are to be worked on in place of `count`: many shapes of linear layers hang on them."""
+    if step == 1 or not count:
+        return count
+    return up(count, max(step, (1 << (count.bit_length() - 1)) // _SHARE))
+
+
+def with_zeros(states: Tensor, count: int) -> Tensor:
+    """Zeros behind the rows, so that there are `count`."""
+    missing = count - len(states)
+    return functional.pad(states, (0, 0) * (states.dim() - 1) + (0, missing)) if missing else states

@@ -55,8 +55,8 @@ class _LabelLogprobs(torch.autograd.Function):
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
-        step = even.step(hidden_ND.device, dtype)
-        hidden, labels = even.with_zeros(hidden_ND.to(dtype), step), even.with_zeros(labels_N, step)
+        count = even.rows(len(labels_N), even.step(hidden_ND.device, dtype))
+        hidden, labels = even.with_zeros(hidden_ND.to(dtype), count), even.with_zeros(labels_N, count)
         weight = weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
         wants_hidden, *wants_head = ctx.needs_input_grad[:3]

@@ -64,8 +64,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
-        step = even.step(hidden_ND.device, dtype)
-        hidden, labels = even.with_zeros(hidden_ND.to(dtype), step), even.with_zeros(labels_N, step)
+        count = even.rows(len(labels_N), even.step(hidden_ND.device, dtype))
+        hidden, labels = even.with_zeros(hidden_ND.to(dtype), count), even.with_zeros(labels_N, count)
         weight = weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
         wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad

@@ -110,3 +110,11 @@ def test_a_filled_batch_asks_for_nothing_more():
     assert filled.prefixes[-1] == (0, 0)
     assert filled.first_labelled == (*given.first_labelled, 64 - given.tokens)
     assert given.filled(given.tokens) is given
+
+
+def test_few_lengths_are_left_and_little_is_added():
+    lengths = {length: even.rows(length, 64) for length in range(1, 4097)}
+    assert len(set(lengths.values())) <= 32
+    assert all(length <= filled <= max(64, length + max(63, length / 8)) for length, filled in lengths.items())
+    assert even.rows(0, 64) == 0
+    assert even.rows(1001, 1) == 1001
