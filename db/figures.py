@@ -56,6 +56,6 @@ def lease_expiries(s: Session) -> int:
 
 def speeds(s: Session) -> list[Speed]:
     """Of the jobs that run now."""
-    running = select(Job.id, Job.kind, Job.progress).where(Job.lease_expires_at.is_not(None)).order_by(Job.id)
+    running = select(Job.id, Job.kind, Job.progress).where(Job.lease_expires_at.is_not(None))
     told = [(job_id, kind, progress or {}) for job_id, kind, progress in s.execute(running)]
-    return [Speed(job_id, kind, values.get("tokens_per_s"), values.get("mfu")) for job_id, kind, values in told]
+    return sorted(Speed(job_id, kind, values.get("tokens_per_s"), values.get("mfu")) for job_id, kind, values in told)

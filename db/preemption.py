@@ -28,7 +28,8 @@ def arrange(s: Session, *, kinds: Collection[str], after_s: float) -> Job | None
     lower = (
         select(Job)
         .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.fence))
-        .where(Job.state == JobState.RUNNING, Job.kind.in_(kinds), Job.worker.in_(fleet.alive()))
+        .where(Job.lease_expires_at.is_not(None), Job.state == JobState.RUNNING)
+        .where(Job.kind.in_(kinds), Job.worker.in_(fleet.alive()))
         .where(Job.priority < waiting.priority, Job.preempted_by.is_(None), Job.cancel_requested_at.is_(None))
         .order_by(Job.priority, Attempt.started_at.desc())
         .limit(1)

@@ -91,12 +91,10 @@ def _due(s: Session) -> ColumnElement[bool]:
 
 def _line(*conditions: ColumnElement[bool]) -> Select[str, int, float, int]:
     """The waiting jobs, each with how many jobs of its project have their turn before it, for the project's share."""
-    running = (
-        select(Job.project_id, func.count().label("jobs"))
-        .where(Job.lease_expires_at.is_not(None))
-        .group_by(Job.project_id)
-        .subquery()
-    )
+    # By an expression: by the column itself SQLite would group all jobs as an index has them, to sort none.
+    project_id = Job.project_id.concat("").label("project_id")
+    held = select(project_id, func.count().label("jobs")).where(Job.lease_expires_at.is_not(None))
+    running = held.group_by(project_id).subquery()
     rank = func.row_number().over(partition_by=Job.project_id, order_by=(Job.priority.desc(), Job.id))
     turn = func.coalesce(running.c.jobs, 0) + rank
     over = func.coalesce(turn - Project.max_running_jobs, 0)

@@ -28,9 +28,9 @@ _CHECKS = 10
 
 
 class Pinned(NamedTuple):
-    """A spec that will mean the same tomorrow, and the artifact it starts from."""
+    """What makes a spec mean the same tomorrow, by its fields, and the artifact it starts from."""
 
-    spec: AnySpec
+    fields: dict[str, str]
     base: Artifact | None
 
 
@@ -177,14 +177,20 @@ def _checked(session: Session, keep: Keep, submission: Submission) -> jobs.NewJo
     project_id = caller.project_id
     try:
         require_room(session, caller, submission.price_per_hour, jobs=1)
-        _check_files(keep, project_id, spec)
+        told = spec.model_dump(mode="json")
+        _check_files(keep, project_id, spec, told)
         pinned = _pin(session, project_id, spec)
     except ApiError as refusal:
         return refusal
     base_id = None if pinned.base is None else pinned.base.id
-    told = pinned.spec.model_dump(mode="json")
     return jobs.NewJob(
-        project_id, told, spec.kind, spec.resources.priority, base_id, submission.plan_id, key_id=caller.key_id
+        project_id,
+        told | pinned.fields,
+        spec.kind,
+        spec.resources.priority,
+        base_id,
+        submission.plan_id,
+        key_id=caller.key_id,
     )
 
 
@@ -197,9 +203,10 @@ def read_spec(body: Any) -> AnySpec:
     return resolve(spec)
 
 
-def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
+def _check_files(keep: Keep, project_id: str, spec: AnySpec, told: dict[str, Any]) -> None:
+    """`told` is the spec as JSON."""
     takes = spec.takes()
-    for path, _, file_id in named_files(spec.model_dump(mode="json")):
+    for path, _, file_id in named_files(told):
         file = keep(project_id, file_id)
         if file is None:
             raise _refused(404, path, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
@@ -211,7 +218,7 @@ def _check_files(keep: Keep, project_id: str, spec: AnySpec) -> None:
 
 def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
     if not isinstance(spec.model, str):
-        return Pinned(spec, None)
+        return Pinned({}, None)
     base = _found(session, project_id, spec, "model")
     if isinstance(spec, TrainingSpec) and spec.optimizer_state == "kept":
         _require_state(session, base, spec.model)
@@ -219,7 +226,7 @@ def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
     pinned = {"model": _name(base) if base.project_id == project_id else spec.model}
     if isinstance(spec, EvalSpec) and spec.compare_to is not None:
         pinned["compare_to"] = _name(_found(session, project_id, spec, "compare_to"))
-    return Pinned(spec.model_copy(update=pinned), base)
+    return Pinned(pinned, base)
 
 
 def _require_no_copy(session: Session, project_id: str, spec: AnySpec, base: Artifact) -> None:
