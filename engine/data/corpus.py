@@ -197,17 +197,12 @@ class Batch:
         return sum(float(length) * (length + 2 * (end - begin)) for length, (begin, end) in spans)
 
     def filled(self, tokens: int) -> "Batch":
-        """The same with so many tokens; those that are added are a document of their own that nobody asks for."""
+        """The same in a row of so many tokens; those behind are of no document and attend to nothing."""
         missing = tokens - self.tokens
         if not missing:
             return self
-        return replace(
-            self,
-            ids_T=functional.pad(self.ids_T, (0, missing)),
-            positions_T=functional.pad(self.positions_T, (0, missing)),
-            segments=(*self.segments, missing),
-            prefixes=(*self.prefixes, (0, 0)) if self.prefixes else (),
-        )
+        ids_T, positions_T = (functional.pad(each, (0, missing)) for each in (self.ids_T, self.positions_T))
+        return replace(self, ids_T=ids_T, positions_T=positions_T)
 
     def to(self, device: torch.device) -> "Batch":
         if device.type == "cpu":

@@ -80,27 +80,26 @@ class _Document(NamedTuple):
         return blocks
 
     def cut(self, states: Tensor, begin: int, end: int) -> Tensor:
-        """Of states [..., T, D] those of the document from `begin` to `end`.
+        """Of states [..., T, D] those of the document from `begin` to `end`, and zeros behind its end.
 
-        Behind its end come the row's next or, where the row ends or a prefix is put ahead, zeros. A view where that can be.
+        Not what comes next in the row: a number there that is none would come through, though it weighs nothing.
         """
-        here = self.in_row(begin, end)
-        if (not self.shared or begin >= self.shared) and here.stop <= states.shape[-2]:
-            return states[..., here, :]
         parts = [states[..., rows, :] for rows in self._parts(begin, end)]
-        missing = end - begin - sum(part.shape[-2] for part in parts)
-        if missing:
-            parts.append(states.new_zeros(*states.shape[:-2], missing, states.shape[-1]))
-        return torch.cat(parts, dim=-2)
+        missing = max(0, end - self.length)
+        found = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
+        return functional.pad(found, (0, 0, 0, missing)) if missing else found
 
-    def put_back(self, states: Tensor, cut: Tensor, begin: int, end: int) -> None:
-        """What was added to a `cut` of the states goes to where it was taken from."""
-        if cut.untyped_storage().data_ptr() == states.untyped_storage().data_ptr():
+    def add(self, states: Tensor, begin: int, end: int, left: Tensor, right: Tensor) -> None:
+        """Add a product to those of the states; what it comes to behind the document's end is nobody's."""
+        parts = self._parts(begin, end)
+        if len(parts) == 1 and end <= self.length:
+            states[..., parts[0], :].baddbmm_(left, right)
             return
-        at = 0
-        for rows in self._parts(begin, end):
-            states[..., rows, :] = cut[..., at : at + rows.stop - rows.start, :]
-            at += rows.stop - rows.start
+        product, at = torch.bmm(left, right), 0
+        for rows in parts:
+            count = rows.stop - rows.start
+            states[..., rows, :] += product[..., at : at + count, :]
+            at += count
 
     def _parts(self, begin: int, end: int) -> list[slice]:
         """Of the prefix and of its own, as far as they lie there."""
@@ -135,9 +134,10 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attend within each document of a flat row: query [1, H, T, D] to output [1, T, H, D].
 
-    `segments` are the documents' own tokens; they add up to T. `prefixes` are the (begin, end) of earlier
-    tokens of the row that a document sees ahead of its own, as if they were repeated there. Attention dropout
-    is not applied: a base model's own dropout is off in this engine.
+    `segments` are the documents' own tokens; they add up to T, or on the CPU to less, and what lies behind them attends
+    to nothing: its output is 0. `prefixes` are the (begin, end) of earlier tokens of the row that a document sees ahead
+    of its own, as if they were repeated there. Attention dropout is not applied: a base model's own dropout is off in
+    this engine.
     """
     if softcap is not None or s_aux is not None:
         raise SpecError(
@@ -146,7 +146,7 @@ def packed_attention(
             "Use a model of the Llama, Mistral, Qwen or GPT-2 family.",
         )
     assert attention_mask is None, "packed rows carry segments, not masks"
-    assert sum(segments) == query.shape[2], "segments must cover the row"
+    assert sum(segments) <= query.shape[2], "segments lie in the row"
     documents = documents_of(segments, prefixes)
     row = Row(documents, query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window)
     # Rotary positions are computed in fp32 under autocast and pull query and key up with them.
@@ -245,6 +245,7 @@ def attend(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row, *, keeps: bool
     groups = heads // len(k_KTD)
     q = q_HTD.view(-1, groups, tokens, width)
     flat = q.new_empty(tokens, heads, width).transpose(0, 1)
+    flat[:, row.documents[-1].own.stop :] = 0  # of what only fills the row
     out = flat.unflatten(0, (-1, groups))
     kept: list[Tensor | None] = []
     for document, block in _work(row, q):
@@ -257,7 +258,7 @@ def attend(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row, *, keeps: bool
 
 
 def _work(row: Row, states: Tensor) -> Iterator[tuple[_Document, _Block]]:
-    step = even.step(states.device, states.dtype)
+    step = even.step_of(states.device, states.dtype)
     return ((document, block) for document in row.documents for block in document.blocks(row.window, step))
 
 
@@ -274,12 +275,12 @@ def attend_back(
         queries = document.cut(q, *block.queries)
         probs = _probabilities(queries, keys, block.before, row) if saved is None else saved
         d = _wanted(dout, document, block).flatten(1, 2)
-        _add(dv, document, block, probs.transpose(1, 2), d)
+        document.add(dv, *block.keys, probs.transpose(1, 2), d)
         dprobs = torch.bmm(d, values.transpose(1, 2))
         ds = _scores_back(dprobs, probs, (queries.shape[2], block.before, row.window or 0), row.scale)
         found = torch.bmm(ds, keys).unflatten(1, (groups, -1))
         dq[:, :, document.in_row(*block.wanted)] = found[:, :, block.there]
-        _add(dk, document, block, ds.transpose(1, 2), queries.flatten(1, 2))
+        document.add(dk, *block.keys, ds.transpose(1, 2), queries.flatten(1, 2))
     return dq.flatten(0, 1), dk, dv
 
 
@@ -288,13 +289,6 @@ def _wanted(dout_KGTD: Tensor, document: _Document, block: _Block) -> Tensor:
     d = dout_KGTD[:, :, document.in_row(*block.wanted)]
     (begin, end), (first, last) = block.queries, block.wanted
     return d if block.queries == block.wanted else functional.pad(d, (0, 0, first - begin, end - last))
-
-
-def _add(d_KTD: Tensor, document: _Document, block: _Block, left: Tensor, right: Tensor) -> None:
-    """Add a product to the gradients of the block's keys."""
-    ours = document.cut(d_KTD, *block.keys)
-    ours.baddbmm_(left, right)
-    document.put_back(d_KTD, ours, *block.keys)
 
 
 def _probabilities(q_KGRD: Tensor, k_KLD: Tensor, before: int, row: Row) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.data.corpus import Batch
+from engine.model import even
 
 
 class Place:
@@ -45,7 +46,8 @@ class DocumentDropout(nn.Module):
         mask_TD = torch.zeros(x.shape[1:], dtype=torch.bool, device=x.device)
         generator = torch.Generator(x.device)
         seeds = self.place.seeds_of(self.layer)
-        # Behind the batch's own tokens may be others that only fill the row (engine.model.even).
+        # Behind the batch's own tokens may be others that only fill the row.
+        assert len(mask_TD) in {batch.tokens, even.rows(batch.tokens, even.STEP)}, "another batch was placed"
         for rows, seed in zip(mask_TD[: batch.tokens].split(batch.segments), seeds, strict=True):
             rows.bernoulli_(self.share, generator=generator.manual_seed(seed))
         return mask_TD[None]

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.nn import functional
 
 STEP = 64
-_SHARE = 8
-"""Of a length that is long, so much of the power of two below it: an eighth at most is added, and mostly far less."""
+_AN_OCTAVE = 8
+"""So many lengths are left between a power of two and the next, from 512 on: an eighth at most is added there."""
 
 
-def step(device: torch.device, dtype: torch.dtype) -> int:
-    """Ends of documents are to be multiples of this."""
+def step_of(device: torch.device, dtype: torch.dtype) -> int:
+    """Lengths are to be multiples of this."""
     return STEP if device.type == "cpu" and dtype.itemsize < torch.float32.itemsize else 1
 
 
@@ -25,10 +25,10 @@ def up(length: int, step: int) -> int:
 
 
 def rows(count: int, step: int) -> int:
-    """So many rows are to be worked on in place of `count`: many shapes of linear layers hang on them."""
+    """So many rows are to be worked on in place of `count`: long ones are rounded up further than short ones."""
     if step == 1 or not count:
         return count
-    return up(count, max(step, (1 << (count.bit_length() - 1)) // _SHARE))
+    return up(count, max(step, (1 << (count.bit_length() - 1)) // _AN_OCTAVE))
 
 
 def with_zeros(states: Tensor, count: int) -> Tensor:

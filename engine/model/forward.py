@@ -50,7 +50,7 @@ def backbone_of(model: nn.Module, batch: Batch) -> Tensor:
 def labelled_states(model: nn.Module, batch: Batch) -> Tensor:
     """Hidden states [N, D] of the tokens that labels are predicted from, after the last norm."""
     decoder = decoder_of(model)
-    filled = batch.filled(even.rows(batch.tokens, even.step(batch.ids_T.device, compute_dtype(decoder))))
+    filled = batch.filled(even.rows(batch.tokens, even.step_of(batch.ids_T.device, compute_dtype(decoder))))
     if llama.takes(decoder):
         return llama.labelled_states(decoder, filled)
     return backbone_of(model, filled).index_select(0, batch.labelled_N)

@@ -83,7 +83,7 @@ def labelled_states(decoder: Any, batch: Batch) -> Tensor:
     if not batch.all_labelled:
         asked, labelled = documents_of(batch.segments, batch.prefixes, batch.first_labelled), batch.labelled_N
         # Filled up with one that is computed anyhow: what nobody asks for is not even zero.
-        wanted = even.rows(len(labelled), even.step(x.device, dtype))
+        wanted = even.rows(len(labelled), even.step_of(x.device, dtype))
         labelled = torch.cat([labelled, labelled[-1:].expand(wanted - len(labelled))])
     last = len(model.layers) - 1
     with torch.autocast("cpu", enabled=False):

@@ -55,7 +55,7 @@ class _LabelLogprobs(torch.autograd.Function):
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
-        count = even.rows(len(labels_N), even.step(hidden_ND.device, dtype))
+        count = even.rows(len(labels_N), even.step_of(hidden_ND.device, dtype))
         hidden, labels = even.with_zeros(hidden_ND.to(dtype), count), even.with_zeros(labels_N, count)
         weight = weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
@@ -89,9 +89,7 @@ class _LabelLogprobs(torch.autograd.Function):
         if not (wants_weight or wants_bias):
             return back, None, None, None
         hidden, weight, bias, labels, *kept = rest
-        scale_N1 = functional.pad(
-            scale_N1, (0, 0, 0, len(labels) - len(scale_N1))
-        )  # what fills the rows weighs nothing
+        scale_N1 = even.with_zeros(scale_N1, len(labels))  # what fills the rows weighs nothing
         d_weight = torch.zeros_like(weight, dtype=weight_dtype) if wants_weight else None
         d_bias = torch.zeros_like(bias, dtype=weight_dtype) if wants_bias else None
         for index, part in enumerate(chunks(len(labels), len(weight))):

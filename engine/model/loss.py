@@ -11,7 +11,8 @@ from engine.model import even, kernels
 
 _CHUNK_LOGITS = 1 << 23
 """Logits held at once (16 MiB in bf16)."""
-_FEWEST = 32
+_ROWS_STEP = 32
+"""A chunk has a multiple of so many rows."""
 _LARGE_VOCABULARY = 1 << 17
 """Taken for heads that do not tell their width."""
 
@@ -51,7 +52,7 @@ def head_width(head: nn.Module) -> int:
 
 def chunks(rows: int, vocabulary: int) -> list[slice]:
     """Rows whose logits are held at once."""
-    size = max(_FEWEST, _CHUNK_LOGITS // vocabulary // _FEWEST * _FEWEST)
+    size = max(_ROWS_STEP, _CHUNK_LOGITS // vocabulary // _ROWS_STEP * _ROWS_STEP)
     return [slice(start, min(rows, start + size)) for start in range(0, rows, size)]
 
 
@@ -64,7 +65,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
-        count = even.rows(len(labels_N), even.step(hidden_ND.device, dtype))
+        count = even.rows(len(labels_N), even.step_of(hidden_ND.device, dtype))
         hidden, labels = even.with_zeros(hidden_ND.to(dtype), count), even.with_zeros(labels_N, count)
         weight = weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)

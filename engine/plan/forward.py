@@ -40,7 +40,10 @@ class Scoring:
 
     def plan(self, shape: Shape, setting: Setting) -> MemoryPlan:
         """Raises SpecError: no plan is made for this kind of adapter."""
-        return _most(_Scored(shape, setting, self).moments())
+        work = self
+        if self.head != "likelihoods":
+            work = replace(self, tokens=setting.filled(self.tokens), labels=setting.filled(self.labels))
+        return _most(_Scored(shape, setting, work).moments())
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ class _Scored(_Passing):
 
     def _scores(self) -> int:
         """Attention probabilities of a block of queries."""
-        length = self.work.document
+        length = -(-self.work.document // self.setting.step) * self.setting.step
         return self.setting.bytes * self.shape.heads * min(BLOCK, length) * length
 
     def _labelled(self) -> int:

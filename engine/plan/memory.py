@@ -1,7 +1,7 @@
 """The most memory that a training job holds, component by component."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from engine.errors import SpecError
 from engine.parts import AdapterTuning
@@ -67,6 +67,7 @@ def moments(shape: Shape, work: Workload, setting: Setting) -> list[MemoryPlan]:
     """
     if isinstance(setting.tuning, AdapterTuning) and setting.tuning.use_dora:
         raise SpecError(NO_PLAN, "no memory plan is made for DoRA", "Leave use_dora out to have one.")
+    work = replace(work, tokens=setting.filled(work.tokens), labels=setting.filled(work.labels))
     sums = _Sums(shape, work, setting)
     in_loss = sums.in_pairs() if work.paired else sums.in_loss()
     return [*in_loss, *sums.in_layers(), sums.at_end()]

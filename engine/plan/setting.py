@@ -29,6 +29,13 @@ class Setting:
         """What lengths are filled up to a multiple of (engine.model.even)."""
         return 64 if self.device == "cpu" and self.bytes < _BYTES["fp32"] else 1
 
+    def filled(self, count: int) -> int:
+        """The rows that are worked on in place of so many."""
+        if self.step == 1 or not count:
+            return count
+        step = max(self.step, (1 << (count.bit_length() - 1)) // 8)
+        return -(-count // step) * step
+
     @property
     def adapter(self) -> bool:
         return isinstance(self.tuning, AdapterTuning)

@@ -1,7 +1,5 @@
 """Rows that are filled up to an even length, as matmuls in 16 bits are given them, score and learn as they are."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -42,7 +40,7 @@ def assert_filling_changes_nothing(monkeypatch, model, given: Batch, score) -> N
     expected, wanted = learned(model, given, score)
     widths: list[int] = []
     with monkeypatch.context() as patched:
-        patched.setattr(even, "step", lambda *_: 64)
+        patched.setattr(even, "step_of", lambda *_: 64)
         decoder = model.get_base_model() if hasattr(model, "get_base_model") else model
         first = decoder.get_input_embeddings().register_forward_hook(lambda _, __, out: widths.append(out.shape[-2]))
         losses, gradients = learned(model, given, score)
@@ -103,12 +101,10 @@ def test_in_16_bits_a_row_is_filled_and_its_states_are_the_labels_own():
 
 
 def test_a_filled_batch_asks_for_nothing_more():
-    given = replace(batch(), prefixes=((0, 0), (0, 2), (0, 0), (0, 0), (0, 0)))
+    given = batch()
     filled = given.filled(64)
-    assert filled.tokens == sum(filled.segments) == 64
-    assert (filled.count, filled.lines, filled.label_counts) == (given.count, given.lines, given.label_counts)
-    assert filled.prefixes[-1] == (0, 0)
-    assert filled.first_labelled == (*given.first_labelled, 64 - given.tokens)
+    assert filled.tokens == len(filled.positions_T) == 64
+    assert (filled.segments, filled.first_labelled) == (given.segments, given.first_labelled)
     assert given.filled(given.tokens) is given
 
 

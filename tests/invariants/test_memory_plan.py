@@ -98,8 +98,12 @@ def test_the_plan_knows_the_sizes_that_the_engine_works_in():
     assert (workload.BLOCK, workload.KEEP_UP_TO) == (attention._BLOCK, attention._KEEP_UP_TO)
     given: Any = JOB_SPEC.validate_python(runs.sft_spec())
     for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        step = even.step(torch.device("cpu"), dtype)
-        assert Setting("cpu", precision, given.tuning, given.hyperparameters).step == step
+        step = even.step_of(torch.device("cpu"), dtype)
+        setting = Setting("cpu", precision, given.tuning, given.hyperparameters)
+        assert setting.step == step
+        assert [setting.filled(count) for count in range(5000)] == [even.rows(count, step) for count in range(5000)]
+    for vocabulary in (2_000, 8_192, 50_257, 151_936):
+        assert loss.chunks(100_000, vocabulary)[0] == slice(0, memory.chunk_rows(vocabulary))
 
 
 def test_a_model_of_another_family_has_no_plan():

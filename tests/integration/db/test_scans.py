@@ -1,4 +1,4 @@
-"""What is asked again and again, for every submit, claim and heartbeat, reads the jobs it is about and not all there are."""
+"""What is asked again and again, for every submit, claim and look, does not walk over the jobs of all projects."""
 
 import shutil
 from collections.abc import Iterator

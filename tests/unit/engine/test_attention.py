@@ -33,7 +33,7 @@ def reference(q, k, v, segments, window=None):
 @pytest.fixture(params=[1, 8, 64], ids="ends at {}".format)
 def step(request, monkeypatch):
     """What a document's blocks are filled up to: 64 where matmuls are in 16 bits."""
-    monkeypatch.setattr(attention.even, "step", lambda *_: request.param)
+    monkeypatch.setattr(attention.even, "step_of", lambda *_: request.param)
 
 
 @pytest.mark.usefixtures("step")
@@ -99,6 +99,31 @@ def test_under_bf16_autocast_it_stays_near_fp32():
         out, _ = packed_attention(MODULE, q, k, v, None, segments=(15, 25))
     assert out.dtype == torch.bfloat16
     torch.testing.assert_close(out.float(), reference(q, k, v, (15, 25)), rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("broken", [0, 1, 2])
+def test_what_is_no_number_stays_in_its_document(dtype, broken):
+    segments = (20, 20, 24)
+    spans = [slice(0, 20), slice(20, 40), slice(40, 64)]
+    whole = [x.detach() for x in states(4, 2, 64, torch.float32)]
+    for x in whole:
+        x[:, :, spans[broken]] = float("nan")
+    q, k, v = (x.to(dtype).requires_grad_() for x in whole)
+    out, _ = packed_attention(MODULE, q, k, v, None, segments=segments)
+    out.float().sum().backward()
+    for number, span in enumerate(spans):
+        assert bool(out[:, span].isnan().any()) == (number == broken)
+        for x in (q, k, v):
+            assert bool(x.grad[:, :, span].isnan().any()) == (number == broken)
+
+
+def test_what_lies_behind_the_documents_attends_to_nothing():
+    q, k, v = states(4, 2, 30, torch.float32)
+    out, _ = packed_attention(MODULE, q, k, v, None, segments=(7, 13))
+    alone, _ = packed_attention(MODULE, *(x[:, :, :20] for x in (q, k, v)), None, segments=(7, 13))
+    torch.testing.assert_close(out[:, :20], alone)
+    assert not out[:, 20:].any()
 
 
 def test_a_model_that_caps_its_scores_is_refused():
