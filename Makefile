@@ -73,8 +73,8 @@ format: $(DEV) $(MODULES) ## Format the code and sort its imports
 	@$(BIN)/ruff check --fix-only --quiet .
 	@$(BIN)/ruff format .
 
-fuzz: $(DEV) ## 5,000 schemathesis cases against the API on each database
-	@TRAINYARD_FUZZ_CASES=5000 $(BIN)/pytest -q -s tests/integration/api/test_schemathesis.py
+fuzz: $(DEV) ## Schemathesis cases against the API on each database: make fuzz [CASES=50000], of which 5,000 are the default
+	@TRAINYARD_FUZZ_CASES=$(or $(CASES),5000) $(BIN)/pytest -q -s tests/integration/api/test_schemathesis.py
 
 ENGINE_BENCHES := sft lora qlora dpo pretrain gpu/sft gpu/qlora gpu/dpo
 bench: $(if $(filter $(ENGINE_BENCHES),$(NAME)),$(PEERS),$(DEV)) ## Measure ours and its peer in turn: make bench NAME=api|dashboard|overhead|memory|streaming|sft|lora|qlora|dpo|pretrain|preference|answer_format|characters|plan|resume|scale|stream|transfer|zero|gpu/attention|gpu/pretrain|gpu/sft|gpu/qlora|gpu/dpo
