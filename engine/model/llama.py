@@ -13,7 +13,8 @@ from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
 from engine.data.corpus import Batch
 from engine.model import even
-from engine.model.attention import Row, attend, attend_back, documents_of
+from engine.model.attention import Row, attend, attend_back
+from engine.model.documents import documents_of
 from engine.model.fan import Fan, Linear
 from engine.model.kernels import Kernels, compute_in, kernels, missing
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 BLOCK = 256
-"""Query rows that attention on the CPU works on at once (engine.model.attention)."""
+"""Query rows that attention on the CPU works on at once (engine.model.documents)."""
 KEEP_UP_TO = 512
 """Documents up to this length keep their attention probabilities there."""
 

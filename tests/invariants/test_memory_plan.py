@@ -13,7 +13,7 @@ from engine.footprint import planned, state_bytes
 from engine.jobs import JOB_SPEC
 from engine.loop import Training
 from engine.measure import Meter
-from engine.model import attention, even, logprobs, loss
+from engine.model import attention, documents, even, logprobs, loss
 from engine.plan import MemoryPlan, Setting, Shape, Workload, memory, plan_memory, workload
 from tests import runs
 
@@ -95,7 +95,7 @@ def test_logits_are_planned_flat_as_the_vocabulary_grows():
 def test_the_plan_knows_the_sizes_that_the_engine_works_in():
     assert memory._CHUNK_LOGITS == loss._CHUNK_LOGITS
     assert memory._KEPT_LOGITS == logprobs._KEPT_LOGITS
-    assert (workload.BLOCK, workload.KEEP_UP_TO) == (attention._BLOCK, attention._KEEP_UP_TO)
+    assert (workload.BLOCK, workload.KEEP_UP_TO) == (documents.BLOCK, attention._KEEP_UP_TO)
     given: Any = JOB_SPEC.validate_python(runs.sft_spec())
     for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
         step = even.step_of(torch.device("cpu"), dtype)

@@ -96,13 +96,13 @@ def test_a_broken_table_shows(broken):
 
 
 def test_a_prompt_that_learnt_from_one_answer_alone_would_show(monkeypatch):
-    from engine.model.attention import _Document
+    from engine.model.documents import Document
 
     corpus = corpus_of(ROWS)
     model = model_of("llama", corpus)
     _, right = learned(model, whole(corpus))
 
-    add = _Document.add
+    add = Document.add
 
     def own_alone(document, states, begin, end, left, right):
         if not document.shared:
@@ -111,7 +111,7 @@ def test_a_prompt_that_learnt_from_one_answer_alone_would_show(monkeypatch):
         states[..., document.own, :] += product[..., document.shared - begin : document.length - begin, :]
         return None
 
-    monkeypatch.setattr(_Document, "add", own_alone)
+    monkeypatch.setattr(Document, "add", own_alone)
     _, wrong = learned(model, whole(corpus))
     gaps = [float((wrong[name] - grad).abs().max() / grad.abs().max()) for name, grad in right.items()]
     assert max(gaps) > 0.01

@@ -44,7 +44,9 @@ def evaluated(live: Live, **evaluation: Any) -> dict[str, Any]:
 
 def succeeded(live: Live, job_id: str, plan: dict[str, Any], **changes: Any) -> None:
     usage = {name: plan[name] for name in ("steps", "tokens", "trained_tokens")}
-    usage |= {"device": "cpu", "precision": "fp32", "method": "lora"}
+    spec = plan["spec"]
+    decided = spec["evaluation"] if spec["kind"] == "eval" else spec["hyperparameters"]
+    usage |= {"device": "cpu", "precision": decided["precision"], "method": "lora"}
     usage |= {"peak_memory_bytes": plan["memory"]["total"], "runtime_bytes": 1 << 29, "flops": 1e9}
     effort = {"flops": 1e9, "passes": 10.0, "updates": 1e3, "written": 1e3}
     usage |= {"effort": dict.fromkeys(("steps", "scoring", "around"), effort)}

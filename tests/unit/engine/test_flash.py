@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from engine.model import attention, flash
+from engine.model.documents import documents_of
 from engine.model.flash import Spans, attend, path_for, spans_of
 
 CPU = torch.device("cpu")
@@ -45,7 +46,7 @@ def states(tokens: int):
 
 
 def by_document(q, k, v, segments, prefixes, window):
-    row = attention.Row(attention.documents_of(segments, prefixes), 0.3, window)
+    row = attention.Row(documents_of(segments, prefixes), 0.3, window)
     return attention._sdpa_per_document(q, k, v, row)
 
 
