@@ -73,7 +73,7 @@ class Document(NamedTuple):
     def cut(self, states: Tensor, begin: int, end: int) -> Tensor:
         """Of states [..., T, D] those of the document from `begin` to `end`, and zeros behind its end.
 
-        Not what comes next in the row: a number there that is none would come through, though it weighs nothing.
+        Not what comes next in the row: it weighs nothing, but 0 times a NaN is a NaN.
         """
         parts = [states[..., rows, :] for rows in self._parts(begin, end)]
         missing = max(0, end - self.length)

@@ -1,7 +1,7 @@
 """Lengths that vary from batch to batch, rounded up to a few, where each new one costs more than what is added.
 
 In 16 bits a CPU multiplies through oneDNN, which makes machine code for every shape that it meets and keeps it: one to
-two milliseconds and a third of a MB, where the product itself takes a tenth of that. fp32 goes another way, and on a
+two milliseconds and a quarter of a MB, where the product itself takes a tenth of that. fp32 goes another way, and on a
 GPU there is code for all shapes.
 """
 
