@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from engine import even
 from engine.errors import SpecError
-from engine.model import even, flash, kernels
+from engine.model import flash, kernels
 from engine.model.documents import BLOCK, Block, Document, documents_of
 
 PACKED = "trainyard_packed"
@@ -160,7 +161,7 @@ def attend(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row, *, keeps: bool
 
 
 def _work(row: Row, states: Tensor) -> Iterator[tuple[Document, Block]]:
-    step = even.step_of(states.device, states.dtype)
+    step = even.step_of(states.device.type, states.dtype.itemsize)
     return ((document, block) for document in row.documents for block in document.blocks(row.window, step))
 
 

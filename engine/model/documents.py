@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.model import even
+from engine import even
 
 BLOCK = 256
 """Query rows worked on at once: bounds the memory of long documents and skips most of what causality hides."""

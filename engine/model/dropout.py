@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engine import even
 from engine.data.corpus import Batch
-from engine.model import even
 
 
 class Place:

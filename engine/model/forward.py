@@ -6,8 +6,9 @@ import torch
 from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
+from engine import even
 from engine.data.corpus import Batch
-from engine.model import even, llama
+from engine.model import llama
 from engine.model.llama import compute_dtype
 from engine.model.loss import summed_cross_entropy
 from engine.scored import RowShares, Scored
@@ -50,7 +51,8 @@ def backbone_of(model: nn.Module, batch: Batch) -> Tensor:
 def labelled_states(model: nn.Module, batch: Batch) -> Tensor:
     """Hidden states [N, D] of the tokens that labels are predicted from, after the last norm."""
     decoder = decoder_of(model)
-    filled = batch.filled(even.rows(batch.tokens, even.step_of(batch.ids_T.device, compute_dtype(decoder))))
+    step = even.step_of(batch.ids_T.device.type, compute_dtype(decoder).itemsize)
+    filled = batch.filled(even.rows(batch.tokens, step))
     if llama.takes(decoder):
         return llama.labelled_states(decoder, filled)
     return backbone_of(model, filled).index_select(0, batch.labelled_N)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
+from engine import even
 from engine.data.corpus import Batch
-from engine.model import even
 from engine.model.attention import Row, attend, attend_back
 from engine.model.documents import documents_of
 from engine.model.fan import Fan, Linear
@@ -84,7 +84,7 @@ def labelled_states(decoder: Any, batch: Batch) -> Tensor:
     if not batch.all_labelled:
         asked, labelled = documents_of(batch.segments, batch.prefixes, batch.first_labelled), batch.labelled_N
         # Filled up with one that is computed anyhow: what nobody asks for is not even zero.
-        wanted = even.rows(len(labelled), even.step_of(x.device, dtype))
+        wanted = even.rows(len(labelled), even.step_of("cpu", dtype.itemsize))
         labelled = torch.cat([labelled, labelled[-1:].expand(wanted - len(labelled))])
     last = len(model.layers) - 1
     with torch.autocast("cpu", enabled=False):

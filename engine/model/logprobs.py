@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from engine import even
 from engine.data.corpus import Batch
-from engine.model import even
 from engine.model.forward import head_of, labelled_states
-from engine.model.loss import chunks, head_width, is_here
+from engine.model.loss import chunks, head_width, is_here, with_zeros
 
 _KEPT_LOGITS = 1 << 24
 """Up to this many, what the head's own gradient needs is kept (32 MiB in bf16); more are computed again."""
@@ -55,8 +55,8 @@ class _LabelLogprobs(torch.autograd.Function):
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
-        count = even.rows(len(labels_N), even.step_of(hidden_ND.device, dtype))
-        hidden, labels = even.with_zeros(hidden_ND.to(dtype), count), even.with_zeros(labels_N, count)
+        count = even.rows(len(labels_N), even.step_of(device, dtype.itemsize))
+        hidden, labels = with_zeros(hidden_ND.to(dtype), count), with_zeros(labels_N, count)
         weight = weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
         wants_hidden, *wants_head = ctx.needs_input_grad[:3]
@@ -89,7 +89,7 @@ class _LabelLogprobs(torch.autograd.Function):
         if not (wants_weight or wants_bias):
             return back, None, None, None
         hidden, weight, bias, labels, *kept = rest
-        scale_N1 = even.with_zeros(scale_N1, len(labels))  # what fills the rows weighs nothing
+        scale_N1 = with_zeros(scale_N1, len(labels))  # what fills the rows weighs nothing
         d_weight = torch.zeros_like(weight, dtype=weight_dtype) if wants_weight else None
         d_bias = torch.zeros_like(bias, dtype=weight_dtype) if wants_bias else None
         for index, part in enumerate(chunks(len(labels), len(weight))):

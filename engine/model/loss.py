@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from engine.model import even, kernels
+from engine import even
+from engine.model import kernels
 
 _CHUNK_LOGITS = 1 << 23
 """Logits held at once (16 MiB in bf16)."""
@@ -56,6 +57,12 @@ def chunks(rows: int, vocabulary: int) -> list[slice]:
     return [slice(start, min(rows, start + size)) for start in range(0, rows, size)]
 
 
+def with_zeros(states: Tensor, count: int) -> Tensor:
+    """Zeros behind the rows, so that there are `count`."""
+    missing = count - len(states)
+    return functional.pad(states, (0, 0) * (states.dim() - 1) + (0, missing)) if missing else states
+
+
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """A linear head and its cross-entropy in one: gradients are made while the chunk's logits are there."""
 
@@ -65,8 +72,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
-        count = even.rows(len(labels_N), even.step_of(hidden_ND.device, dtype))
-        hidden, labels = even.with_zeros(hidden_ND.to(dtype), count), even.with_zeros(labels_N, count)
+        count = even.rows(len(labels_N), even.step_of(device, dtype.itemsize))
+        hidden, labels = with_zeros(hidden_ND.to(dtype), count), with_zeros(labels_N, count)
         weight = weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
         wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad

@@ -75,9 +75,8 @@ def _by_hand(shape: Shape, work: Workload, setting: Setting, behind: int) -> int
     ranks = size * setting.rank * len(setting.adapted(shape))
     picked = size * shape.query if behind < work.tokens else 0
     attention = work.tokens * (stream + size * (2 * shape.query + 2 * shape.key) + ranks)
-    return (
-        attention + size * shape.heads * work.scores(setting.step) + behind * (stream + 2 * size * shape.inner + picked)
-    )
+    scores = size * shape.heads * work.scores(setting.step)
+    return attention + scores + behind * (stream + 2 * size * shape.inner + picked)
 
 
 def _matmuls(shape: Shape, work: Workload, setting: Setting) -> int:

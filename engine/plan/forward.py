@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
+from engine import even
 from engine.errors import SpecError
 from engine.parts import AdapterTuning
 from engine.plan.memory import MemoryPlan, chunk_rows, loaded_weights
@@ -163,7 +164,7 @@ class _Scored(_Passing):
 
     def _scores(self) -> int:
         """Attention probabilities of a block of queries."""
-        length = -(-self.work.document // self.setting.step) * self.setting.step
+        length = even.up(self.work.document, self.setting.step)
         return self.setting.bytes * self.shape.heads * min(BLOCK, length) * length
 
     def _labelled(self) -> int:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from engine import even
 from engine.parts import AdapterTuning, Hyperparameters, QloraTuning, Tuning
 from engine.plan.shape import Linear, Shape
 
@@ -26,15 +27,12 @@ class Setting:
 
     @property
     def step(self) -> int:
-        """What lengths are filled up to a multiple of (engine.model.even)."""
-        return 64 if self.device == "cpu" and self.bytes < _BYTES["fp32"] else 1
+        """What lengths are filled up to a multiple of."""
+        return even.step_of(self.device, self.bytes)
 
     def filled(self, count: int) -> int:
         """The rows that are worked on in place of so many."""
-        if self.step == 1 or not count:
-            return count
-        step = max(self.step, (1 << (count.bit_length() - 1)) // 8)
-        return -(-count // step) * step
+        return even.rows(count, self.step)
 
     @property
     def adapter(self) -> bool:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from engine import even
+
 BLOCK = 256
 """Query rows that attention on the CPU works on at once (engine.model.documents)."""
 KEEP_UP_TO = 512
@@ -22,7 +24,7 @@ class Workload:
         """Attention probabilities per head that are kept between the passes; documents end at multiples of `step`."""
         if self.document > KEEP_UP_TO:
             return 0
-        length = -(-self.document // step) * step
+        length = even.up(self.document, step)
         ends = [min(length, begin + BLOCK) for begin in range(0, length, BLOCK)]
         rows = [end - begin for begin, end in zip(range(0, length, BLOCK), ends, strict=True)]
         each = sum(count * end for count, end in zip(rows, ends, strict=True))

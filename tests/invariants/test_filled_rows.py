@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from engine import even
 from engine.data.corpus import Batch, batch_of
-from engine.model import even
 from engine.model.attention import PACKED
 from engine.model.dropout import place_dropout
 from engine.model.forward import labelled_states, token_score

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from benchmarks.allocations import peak_of
 from engine.errors import SpecError
@@ -13,7 +12,7 @@ from engine.footprint import planned, state_bytes
 from engine.jobs import JOB_SPEC
 from engine.loop import Training
 from engine.measure import Meter
-from engine.model import attention, documents, even, logprobs, loss
+from engine.model import attention, documents, logprobs, loss
 from engine.plan import MemoryPlan, Setting, Shape, Workload, memory, plan_memory, workload
 from tests import runs
 
@@ -96,12 +95,6 @@ def test_the_plan_knows_the_sizes_that_the_engine_works_in():
     assert memory._CHUNK_LOGITS == loss._CHUNK_LOGITS
     assert memory._KEPT_LOGITS == logprobs._KEPT_LOGITS
     assert (workload.BLOCK, workload.KEEP_UP_TO) == (documents.BLOCK, attention._KEEP_UP_TO)
-    given: Any = JOB_SPEC.validate_python(runs.sft_spec())
-    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
-        step = even.step_of(torch.device("cpu"), dtype)
-        setting = Setting("cpu", precision, given.tuning, given.hyperparameters)
-        assert setting.step == step
-        assert [setting.filled(count) for count in range(5000)] == [even.rows(count, step) for count in range(5000)]
     for vocabulary in (2_000, 8_192, 50_257, 151_936):
         assert loss.chunks(100_000, vocabulary)[0] == slice(0, memory.chunk_rows(vocabulary))
 
