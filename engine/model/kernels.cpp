@@ -2,9 +2,11 @@
 // are in fp32 whatever the type T of the activations; the residual stream is fp32 throughout.
 // Shapes: rows x width, row-major. heads: H query and K key/value heads of D, `tokens` rows.
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <omp.h>
 #include <vector>
 
@@ -37,8 +39,6 @@ inline float exponential(float x) {
     p = (p * r) * r + r + 1.0f;
     return p * std::bit_cast<float>((int32_t(n) + 127) << 23);
 }
-
-inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
 // sum = x + delta (delta may be null: sum is then not written), y = weight * sum / rms(sum).
 template <class T>
@@ -134,16 +134,42 @@ void rotary(long tokens, long queries, long keys, long width, const float *cosin
     }
 }
 
+// So many numbers are widened to fp32, worked on and narrowed again at a time. Compilers make several times quicker code
+// of loops that stay in one type, and of loops whose end they know: what is left over is worked on like a whole block.
+constexpr long block = 64;
+
+inline long whole_blocks(long count) { return (count + block - 1) / block * block; }
+
+template <class T> inline void widen(long count, const T *from, float *to) {
+#pragma omp simd
+    for (long i = 0; i < count; i++) to[i] = read(from[i]);
+}
+
+template <class T> inline void narrow(long count, const float *from, T *to) {
+#pragma omp simd
+    for (long i = 0; i < count; i++) write(to[i], from[i]);
+}
+
+// Of a whole block. In a loop of their own: with more arithmetic around them it was up to six times as slow.
+inline void sigmoids(const float *x, float *y) {
+#pragma omp simd
+    for (long i = 0; i < block; i++) y[i] = 1.0f / (1.0f + exponential(-x[i]));
+}
+
 // gate_up [rows, 2 width] to y = silu(gate) * up.
 template <class T> void swiglu(long rows, long width, const T *gate_up, T *y) {
 #pragma omp parallel for
     for (long row = 0; row < rows; row++) {
         const T *gate = gate_up + 2 * row * width, *up = gate + width;
-        T *out = y + row * width;
+        float g[block] = {}, u[block] = {}, on[block];
+        for (long at = 0; at < width; at += block) {
+            const long count = std::min(block, width - at);
+            widen(count, gate + at, g);
+            widen(count, up + at, u);
+            sigmoids(g, on);
 #pragma omp simd
-        for (long i = 0; i < width; i++) {
-            const float g = read(gate[i]);
-            write(out[i], g * sigmoid(g) * read(up[i]));
+            for (long i = 0; i < block; i++) u[i] *= g[i] * on[i];
+            narrow(count, u, y + row * width + at);
         }
     }
 }
@@ -152,49 +178,59 @@ template <class T> void swiglu(long rows, long width, const T *gate_up, T *y) {
 template <class T> void swiglu_back(long rows, long width, const T *gate_up, const T *dy, T *d_gate_up, T *y) {
 #pragma omp parallel for
     for (long row = 0; row < rows; row++) {
-        const T *gate = gate_up + 2 * row * width, *up = gate + width, *d = dy + row * width;
-        T *d_gate = d_gate_up + 2 * row * width, *d_up = d_gate + width, *out = y + row * width;
+        const T *gate = gate_up + 2 * row * width, *up = gate + width;
+        T *d_gate = d_gate_up + 2 * row * width, *d_up = d_gate + width;
+        float g[block] = {}, u[block] = {}, d[block] = {}, on[block], out[block];
+        for (long at = 0; at < width; at += block) {
+            const long count = std::min(block, width - at);
+            widen(count, gate + at, g);
+            widen(count, up + at, u);
+            widen(count, dy + row * width + at, d);
+            sigmoids(g, on);
 #pragma omp simd
-        for (long i = 0; i < width; i++) {
-            const float g = read(gate[i]), u = read(up[i]), back = read(d[i]), on = sigmoid(g), act = g * on;
-            write(out[i], act * u);
-            write(d_up[i], back * act);
-            write(d_gate[i], back * u * (on + act * (1.0f - on)));
+            for (long i = 0; i < block; i++) {
+                const float act = g[i] * on[i], back = d[i];
+                out[i] = act * u[i];
+                g[i] = back * u[i] * (on[i] + act * (1.0f - on[i]));
+                d[i] = back * act;
+            }
+            narrow(count, out, y + row * width + at);
+            narrow(count, g, d_gate + at);
+            narrow(count, d, d_up + at);
         }
     }
 }
 
-// Rows of numbers in fp32 while they are worked on, one per thread.
+// Rows of numbers in fp32 while they are worked on, in whole blocks, one per thread.
 inline float *scratch(long width) {
     thread_local std::vector<float> numbers;
-    if (long(numbers.size()) < width) numbers.resize(width);
+    if (long(numbers.size()) < whole_blocks(width)) numbers.resize(whole_blocks(width));
     return numbers.data();
 }
 
-// The highest of scale * from: a lane at a time, because one running maximum has an order that compilers must keep.
-template <class T> float highest_of(long width, const T *from, float scale) {
+// to = exp(scale * from - highest), in `scratch`; returns their sum, and the highest. What fills the last block is so
+// low that its exp adds nothing to a sum that is 1 at least. Maximum and sum are taken a lane at a time: one running
+// number has an order that compilers must keep.
+template <class T> float exponentials(long width, const T *from, float scale, float *to, float &highest) {
     constexpr long lanes = 16;
-    float tops[lanes];
-    for (long lane = 0; lane < lanes; lane++) tops[lane] = -INFINITY;
-    for (long i = 0; i + lanes <= width; i += lanes) {
+    const long filled = whole_blocks(width);
+    float tops[lanes], sums[lanes] = {};
+    std::fill(tops, tops + lanes, -INFINITY);
+    widen(width, from, to);
+    std::fill(to + width, to + filled, -INFINITY);
+    for (long at = 0; at < filled; at += lanes) {
 #pragma omp simd
         for (long lane = 0; lane < lanes; lane++) {
-            const float value = read(from[i + lane]) * scale;
+            const float value = to[at + lane] * scale;
             tops[lane] = value > tops[lane] ? value : tops[lane];
         }
     }
-    for (long i = width - width % lanes; i < width; i++) tops[0] = std::fmax(tops[0], read(from[i]) * scale);
-    for (long lane = 1; lane < lanes; lane++) tops[0] = std::fmax(tops[0], tops[lane]);
-    return tops[0];
-}
-
-// to = exp(scale * from - highest); returns their sum, and the highest.
-template <class T> float exponentials(long width, const T *from, float scale, float *to, float &highest) {
-    const float top = highest = highest_of(width, from, scale);
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (long i = 0; i < width; i++) sum += to[i] = exponential(read(from[i]) * scale - top);
-    return sum;
+    const float top = highest = *std::max_element(tops, tops + lanes);
+    for (long at = 0; at < filled; at += lanes) {
+#pragma omp simd
+        for (long lane = 0; lane < lanes; lane++) sums[lane] += to[at + lane] = exponential(to[at + lane] * scale - top);
+    }
+    return std::accumulate(sums, sums + lanes, 0.0f);
 }
 
 // Which keys query `row` sees: `before` are ahead of the first query, `period` queries of each head follow each other.

@@ -23,8 +23,8 @@ _COMPILE = (
     "-fno-trapping-math",
     "-shared",
     "-fPIC",
-    # Where there are registers of 512 bits, compilers do not use them by themselves. SwiGLU is a third quicker so, the
-    # cross-entropy a fifth; the softmax of short rows is slower, and takes far less of a step.
+    # Where there are registers of 512 bits, compilers do not use them by themselves. SwiGLU and the cross-entropy are a
+    # fifth quicker so; the way back of the softmax is a third slower, and takes less of a step than they do.
     *(("-mprefer-vector-width=512",) if platform.machine() == "x86_64" else ()),
 )
 _TYPES = {torch.float32: "fp32", torch.bfloat16: "bf16"}
