@@ -11,7 +11,7 @@ from engine.model.adapters import tuning_of
 from engine.model.config import config_of
 from engine.parts import FullTuning, Hyperparameters, TrainingSpec
 from engine.passes import Passes
-from engine.plan import Counts, Effort, Efforts, MemoryPlan, Setting, Shape, Work, Workload
+from engine.plan import Counts, Effort, Efforts, MemoryPlan, Setting, Shape, Variety, Work, Workload, new_shapes
 from engine.plan.memory import loaded_weights, trained_weights, weights
 from engine.precision import Machine
 from engine.schedule import times_due
@@ -32,12 +32,13 @@ class Passed(NamedTuple):
 
     steps: int
     trained: Counts
+    variety: Variety
     evaluated: Counts
     referred: Counts
     along: bool
 
     @classmethod
-    def of_job(cls, rows: Rows, spec: TrainingSpec, steps: int, trained: Counts) -> Self:
+    def of_job(cls, rows: Rows, spec: TrainingSpec, steps: int, trained: Counts, variety: Variety) -> Self:
         rows_at_once = spec.hyperparameters.per_device_train_batch_size
         assert rows_at_once != "auto", "the spec is resolved"
         together = 1 if rows.train is None else rows.train.together
@@ -48,7 +49,7 @@ class Passed(NamedTuple):
             referred = scoring(rows.train, budget).plus(evaluated)
         elif rows.reference == "each_step":
             referred = trained
-        return cls(steps, trained, evaluated, referred, rows.reference == "each_step")
+        return cls(steps, trained, variety, evaluated, referred, rows.reference == "each_step")
 
 
 def workload_of(spec: TrainingSpec, largest: Counts, longest: int, rows: Rows, ranks: int) -> Workload:
@@ -121,6 +122,7 @@ class Model(NamedTuple):
             flops=work.training(passed.trained) + work.again(passed.trained, setting.checkpointing),
             passes=float(shape.layers * passed.trained.batches),
             updates=float(passed.steps) * trained,
+            shapes=float(new_shapes(shape, setting, passed.variety)),
         )
         referred = self._scored(passed.referred)
         around = self._scored(passed.evaluated.times(_AT_EXPORT))

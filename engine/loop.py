@@ -55,7 +55,7 @@ class Training:
         self.saver = Saver(session, spec.checkpoints.save_total_limit, self.row_log)
         self.saved_step = None if session.start is None else self.progress.step
         self.started_step = self.progress.step
-        self.tally = Tally()
+        self.tally = Tally(session.machine.step)
         self.pace = Pace()
         self.elapsed_before_s = self.progress.elapsed_s
         self.started_s = time.perf_counter()

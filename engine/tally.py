@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import reduce
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from engine.data.corpus import Batch
 from engine.effort import Model, Passed, workload_of
 from engine.errors import SpecError
@@ -13,17 +15,18 @@ from engine.measure import Work as Done
 from engine.model.forward import decoder_of
 from engine.parts import FullTuning, TrainingSpec
 from engine.passes import Passes
-from engine.plan import Counts, Efforts, Work
+from engine.plan import Counts, Efforts, Variety, Work
 from engine.session import Session
 
 
 class Tally:
-    """Of the steps that this process did."""
+    """Of the steps that this process did, where lengths are filled up to multiples of `step`."""
 
-    def __init__(self) -> None:
+    def __init__(self, step: int) -> None:
         self._all = self._largest = Counts()
         self._longest = 0
         self._steps = 0
+        self._variety = Variety(step)
 
     def add(self, batches: Sequence[Batch], work: Done, ranks: int) -> None:
         """A step: this rank's micro-batches, and what all ranks did."""
@@ -35,6 +38,11 @@ class Tally:
             counts = Counts(1, batch.tokens, batch.count, batch.attended)
             self._largest = max(self._largest, counts, key=lambda one: one.tokens)
             self._longest = max(self._longest, *batch.segments)
+            self._variety.batch(counts)
+            if self._variety.step > 1:
+                shared = np.array([end - begin for begin, end in batch.prefixes] or [0])
+                whole, asked = (np.array(own) + shared for own in (batch.segments, batch.first_labelled))
+                self._variety.documents(whole, asked)
 
     def usage(
         self, session: Session, spec: TrainingSpec, held: dict[str, int], spent: dict[str, float]
@@ -62,7 +70,7 @@ class Tally:
             tensors = case.plan().tensors
         except SpecError:
             return told
-        passed = Passed.of_job(session.rows, spec, self._steps, self._all)
+        passed = Passed.of_job(session.rows, spec, self._steps, self._all, self._variety)
         return told | {
             "runtime_bytes": held["total"] - tensors,
             "flops": Work.of(*model).training(self._all),

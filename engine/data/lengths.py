@@ -8,7 +8,10 @@ from engine.plan import Counts
 
 
 class Lengths:
-    """Of the documents of a corpus: tokens of their own, those that they take over from another, labels."""
+    """Of the documents of a corpus: tokens of their own, those that they take over from another, labels.
+
+    `asked` is the first place of each, what it takes over included, that a label is predicted from; its length: none is.
+    """
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
@@ -16,6 +19,14 @@ class Lengths:
         self.own = corpus.inputs() - self._shared
         before = np.concatenate([[0], np.cumsum(corpus.trained, dtype=np.int64)])
         self._labels: Ints = before[corpus.starts[1:]] - before[corpus.starts[:-1] + 1]
+        self.whole = self.own + self._shared
+        self.asked = np.minimum(self._first_labels(corpus) - 1, self.whole)
+
+    @staticmethod
+    def _first_labels(corpus: Corpus) -> Ints:
+        """The first token of each document that is one, counted from its beginning; of those without, beyond its end."""
+        labels = np.append(np.flatnonzero(corpus.trained), len(corpus.trained) + 1)
+        return labels[np.searchsorted(labels, corpus.starts[:-1] + 1)] - corpus.starts[:-1]
 
     def counts(self, documents: list[int]) -> Counts:
         """Of these in one batch."""

@@ -1,7 +1,7 @@
 """How long a run takes: what its parts have to do times what that took in runs that have ended on this machine.
 
 A run's steps, its evaluations, and what is around them (start, saves and export) are each a sum: operations by a rate,
-passes through layers, updates of weights, bytes written, and a start. The factors are those of the machine, and whatever
+passes through layers, updates of weights, code made for new shapes, bytes written, and a start. The factors are those of the machine, and whatever
 trains shares them; an adapter adds to each pass. They are fitted to the parts of runs that have ended, by the error
 relative to the whole run, and never below zero; what those do not tell is taken from what is measured once, the matmul
 rate. What runs like this one took beyond the fit is then taken as well.
@@ -22,8 +22,8 @@ _UTILISATION = {"learning": 0.35, "scoring": 0.35}
 _UTILISATION_OF_EVALUATIONS = {"loss": 0.35, "tokens": 0.35, "multiple_choice": 0.25, "generate": 0.02}
 """Of the matmul rate, as long as nothing better is known. What trains and what evaluates learn apart."""
 _PASS_S = {"passes": 4e-4, "lora passes": 1e-4, "qlora passes": 2e-4}
-_UPDATE_S, _WRITTEN_S, _START_S = 4e-9, 2e-9, 4.0
-"""The same for a pass through a layer and what adapters add to it, a weight's update, a byte, and all that a run does once."""
+_ONCE_S = {"updates": 4e-9, "written": 2e-9, "shapes": 1e-3, "start": 4.0}
+"""The same for a pass through a layer and what adapters add to it, a weight's update, a byte, a shape, and what a run does once."""
 _PRIOR_WEIGHT = 0.03
 """Of what is known beforehand of a factor, beside all runs that tell of it: relative to the time that it would make of theirs."""
 _LEAST_PULL = 1e-6
@@ -119,7 +119,7 @@ def _size(efforts: Efforts) -> float:
 
 def _features(part: str, method: str, effort: Effort) -> dict[str, float]:
     """What the seconds of a part are made of, by the name of its factor."""
-    found = {"updates": effort.updates, "written": effort.written}
+    found = {"updates": effort.updates, "written": effort.written, "shapes": effort.shapes}
     if _evaluates(method):
         found |= {method: effort.flops, f"{method} passes": effort.passes}
     else:
@@ -134,9 +134,8 @@ def _evaluates(method: str) -> bool:
 
 
 def _prior(name: str, peak: float) -> float:
-    once = {"updates": _UPDATE_S, "written": _WRITTEN_S, "start": _START_S}
-    if name in once:
-        return once[name]
+    if name in _ONCE_S:
+        return _ONCE_S[name]
     if name.endswith("passes"):
         return _PASS_S.get(name, _PASS_S["passes"])
     return 1.0 / ((_UTILISATION | _UTILISATION_OF_EVALUATIONS)[name] * peak)

@@ -8,6 +8,7 @@ from engine.dist.ranks import Ranks
 from engine.effort import Model
 from engine.forecast.case import ScoringCase
 from engine.forecast.outlook import Needs, pinned
+from engine.forecast.runtime import Runtime
 from engine.journal import Journal
 from engine.kinds.eval.objective import EvalObjective, Weights
 from engine.kinds.eval.reading import Reading
@@ -63,12 +64,12 @@ class EvaluationOutlook:
             "validation_rows": 0,
         }
 
-    def needs(self, runtime: int | None, room: int) -> Needs:  # noqa: ARG002 - nothing of it is divided
+    def needs(self, runtime: Runtime | None, room: int) -> Needs:  # noqa: ARG002 - nothing of it is divided
         models = [Model.loaded(*weights, self.machine) for weights in self._weights]
         taken = list(zip(models, self._passes, strict=True))
         efforts = reduce(Efforts.plus, (model.scoring(passes) for model, passes in taken))
         cases = [
-            ScoringCase(model.shape, passes.batch, model.setting, self._asked.evaluation, runtime)
+            ScoringCase(model.shape, passes.batch, model.setting, self._asked.evaluation, runtime and runtime.bytes(0))
             for model, passes in taken
         ]
         return Needs(

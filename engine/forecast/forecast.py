@@ -2,7 +2,6 @@
 
 from functools import lru_cache
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from engine.errors import SpecError
@@ -10,6 +9,7 @@ from engine.forecast.duration import estimate, past_runs
 from engine.forecast.evaluation import EvaluationOutlook
 from engine.forecast.outlook import Needs, Outlook
 from engine.forecast.room import mend_of, room_bytes
+from engine.forecast.runtime import Runtime
 from engine.forecast.training import TrainingOutlook
 from engine.jobs import spec_of
 from engine.kinds.eval.spec import EvalSpec
@@ -39,7 +39,7 @@ def forecast(root: Path, asked: dict[str, Any], stop: StopFlag) -> dict[str, Any
     past = [run for run in asked["past"] if run["device"] == machine.device.type and run.get("ranks", 1) == ranks]
     room = room_bytes(machine, ranks)
     try:
-        needs = job.needs(_runtime(past), room)
+        needs = job.needs(Runtime.learnt(past), room)
         spec, judged = job.spec(needs.zero_stage), {"unplanned": None} | _judged(needs, room, machine, ranks, past)
     except SpecError as error:
         if error.code != NO_PLAN:
@@ -80,8 +80,3 @@ def _judged(needs: Needs, room: int, machine: Machine, ranks: int, past: list[An
         "effort": needs.efforts.told(),
         "eta": seconds._asdict(),
     }
-
-
-def _runtime(past: list[dict[str, Any]]) -> int | None:
-    """Half of these runs held less besides their tensors."""
-    return round(median(run["runtime_bytes"] for run in past)) if past else None

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple, Protocol
 
 from engine.forecast.room import Case
+from engine.forecast.runtime import Runtime
 from engine.jobs import AnySpec
 from engine.parts import Resources
 from engine.plan import Efforts
@@ -36,7 +37,7 @@ class Outlook(Protocol):
         """Steps, tokens and rows, as a plan tells them."""
         ...
 
-    def needs(self, runtime: int | None, room: int) -> Needs:
+    def needs(self, runtime: Runtime | None, room: int) -> Needs:
         """`runtime` is what a process is known to hold besides its tensors; several divide among them what asks for it.
 
         Raises:

@@ -1,14 +1,16 @@
 """What a job that trains will come to: its rows walked through as the training will take them."""
 
+from dataclasses import replace
 from typing import Any
 
 from engine.effort import Model, Passed, workload_of
 from engine.forecast.case import TrainingCase
 from engine.forecast.outlook import Needs, pinned
+from engine.forecast.runtime import Runtime
 from engine.forecast.walk import walk
 from engine.material import Material
 from engine.parts import TrainingSpec
-from engine.plan import Work
+from engine.plan import Work, new_shapes
 from engine.plan.memory import trained_weights
 from engine.plan.work import parameters_of, six_nd
 from engine.precision import Machine
@@ -23,7 +25,7 @@ class TrainingOutlook:
         self._material, self._asked = material, material.spec
         self.machine = Machine.choose(self._asked.resources.device, self._asked.hyperparameters.precision)
         self.ranks = self._asked.resources.nproc_per_node
-        self._walked = walk(material, stop)
+        self._walked = walk(material, self.machine.step, stop)
         self._files = statistics(material, stop)
 
     def spec(self, zero_stage: int | None) -> TrainingSpec:
@@ -43,15 +45,16 @@ class TrainingOutlook:
             "validation_rows": 0 if held_out is None else held_out.row_count(),
         }
 
-    def needs(self, runtime: int | None, room: int) -> Needs:
+    def needs(self, runtime: Runtime | None, room: int) -> Needs:
         spec, rows, walked = self._asked, self._material.rows, self._walked
         stage = spec.resources.parallel.zero_stage
         model = Model.of(self._material.config, spec, self.machine)
         shape, setting = model
-        passed = Passed.of_job(rows, spec, walked.steps, walked.counts)
+        passed = Passed.of_job(rows, spec, walked.steps, walked.counts, walked.variety)
         efforts = model.efforts(spec, passed)
         work = workload_of(spec, walked.largest, walked.longest, rows, self.ranks)
-        case = TrainingCase(shape, work, setting, runtime, self.ranks)
+        work = replace(work, shapes=new_shapes(shape, setting, walked.variety))
+        case = TrainingCase(shape, work, setting, runtime and runtime.bytes(work.shapes), self.ranks)
         case = case.in_room(room) if stage == "auto" or self.ranks == 1 else case._replace(zero_stage=stage)
         return Needs(
             case=case,

@@ -7,7 +7,7 @@ from engine.data.lengths import Lengths
 from engine.data.stream import RowStream
 from engine.dist.ranks import Ranks
 from engine.material import Material
-from engine.plan import Counts
+from engine.plan import Counts, Variety
 from engine.stop import StopFlag
 
 _MOST_STEPS = 20_000
@@ -22,6 +22,7 @@ class Walk(NamedTuple):
     counts: Counts
     largest: Counts
     longest: int
+    variety: Variety
     filled: float
     """What share of the tokens that the rows could hold they do hold."""
 
@@ -30,8 +31,8 @@ class Walk(NamedTuple):
         return self.walked == self.steps
 
 
-def walk(material: Material, stop: StopFlag) -> Walk:
-    """All steps of a job.
+def walk(material: Material, step: int, stop: StopFlag) -> Walk:
+    """All steps of a job, whose lengths are filled up to multiples of `step`.
 
     Raises:
         StopRequested: asked to stop on the way.
@@ -41,7 +42,7 @@ def walk(material: Material, stop: StopFlag) -> Walk:
     stream = RowStream.of_job(material.rows, spec, Ranks(0, spec.resources.nproc_per_node))
     steps = hyper.max_steps or stream.steps_in(hyper.num_train_epochs or 1.0)
     walked = min(steps, _MOST_STEPS)
-    total, largest, longest, rows = Counts(), Counts(), 0, 0
+    total, largest, longest, rows, variety = Counts(), Counts(), 0, 0, Variety(step)
     known: dict[int, Lengths] = {}
     for _ in range(walked):
         stop.check()
@@ -51,11 +52,13 @@ def walk(material: Material, stop: StopFlag) -> Walk:
                 lengths = _lengths(row.corpus, known)
                 batch = batch.plus(lengths.counts(row.documents))
                 longest = max(longest, int(lengths.own[row.documents].max()))
+                variety.documents(lengths.whole[row.documents], lengths.asked[row.documents])
             batch = batch._replace(batches=1)
+            variety.batch(batch)
             largest = max(largest, batch, key=_tokens)
             total, rows = total.plus(batch), rows + len(drawn)
     filled = total.tokens / (rows * hyper.max_length * material.mixture.together)
-    return Walk(steps, walked, total.times(steps / walked), largest, longest, filled)
+    return Walk(steps, walked, total.times(steps / walked), largest, longest, variety, filled)
 
 
 def _lengths(corpus: Corpus, known: dict[int, Lengths]) -> Lengths:

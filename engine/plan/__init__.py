@@ -2,6 +2,7 @@
 
 from engine.plan.forward import Scoring, Writing
 from engine.plan.memory import MemoryPlan, plan_memory
+from engine.plan.products import Variety, new_shapes
 from engine.plan.setting import Setting
 from engine.plan.shape import Shape
 from engine.plan.work import Counts, Effort, Efforts, Work
@@ -15,8 +16,10 @@ __all__ = [
     "Scoring",
     "Setting",
     "Shape",
+    "Variety",
     "Work",
     "Workload",
     "Writing",
+    "new_shapes",
     "plan_memory",
 ]

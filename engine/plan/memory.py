@@ -21,6 +21,8 @@ _STATE = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
 """Bytes of a weight's two moments; 8 bits have a scale in fp32 for each 256."""
 _EIGHT_BIT_FROM = 4096
 """Smaller tensors keep their moments in fp32 (bitsandbytes)."""
+CODE_BYTES = 1 << 19
+"""About what a CPU keeps for each product of a new shape (engine.plan.products)."""
 _RUNTIME = {"cpu": 560 << 20, "cuda": 600 << 20}
 """Libraries, interpreter and what they build at the first step; on a GPU its context. Measured, not of the tensors."""
 
@@ -90,7 +92,7 @@ class _Sums:
             activations,
             logits,
             workspace,
-            _RUNTIME[setting.device],
+            _RUNTIME[setting.device] + self.work.shapes * CODE_BYTES,
         )
 
     def _earlier(self) -> int:

@@ -44,6 +44,8 @@ class Effort(NamedTuple):
     """Weights that the optimizer moves, step by step."""
     written: float = 0.0
     """Bytes of all that is saved, or by an evaluation loaded."""
+    shapes: float = 0.0
+    """Products of new shapes (engine.plan.products), as far as a training's steps have them."""
 
     def plus(self, other: "Effort") -> "Effort":
         return Effort(*(one + another for one, another in zip(self, other, strict=True)))

@@ -19,6 +19,8 @@ class Workload:
     document: int
     accumulation: int = 1
     paired: bool = False
+    shapes: int = 0
+    """Products of new shapes that the run has (engine.plan.products)."""
 
     def scores(self, step: int) -> int:
         """Attention probabilities per head that are kept between the passes; documents end at multiples of `step`."""

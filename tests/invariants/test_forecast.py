@@ -12,8 +12,10 @@ from engine.errors import SpecError
 from engine.forecast import duration, forecast
 from engine.forecast.case import TrainingCase
 from engine.forecast.room import mend_of, ways_out
+from engine.forecast.runtime import Runtime
 from engine.jobs import JOB_SPEC
 from engine.plan import Effort, Efforts, Setting, Shape, Workload
+from engine.plan.memory import CODE_BYTES
 from engine.stop import StopFlag
 from tests import runs
 from tests.invariants.test_memory_plan import CONFIG
@@ -43,6 +45,8 @@ def full(root: Path, **hyperparameters: Any) -> Path:
         (dpo, {"max_steps": None, "num_train_epochs": 1}),
         (runs.pretrain_run, {"max_steps": 7}),
         (full, {"max_steps": 4}),
+        (full, {"max_steps": 4, "precision": "bf16", "packing": False}),
+        (dpo, {"max_steps": 4, "precision": "bf16"}),
     ],
 )
 def test_steps_tokens_and_operations_are_those_of_the_run(tmp_path, kind, hyperparameters):
@@ -232,13 +236,32 @@ def test_what_runs_like_it_took_beyond_the_fit_is_taken_as_well():
 
 
 def test_memory_besides_tensors_is_taken_from_runs_on_such_a_device(tmp_path):
-    root = sft(tmp_path / "run")
+    root = sft(tmp_path / "run", precision="fp32")
     past = {"method": "lora", "precision": "fp32", "seconds": 9.0, "effort": efforts(1e9).told()}
     past["part_seconds"] = {"steps": 5.0, "scoring": 1.0}
     of_two = past | {"device": "cpu", "ranks": 2, "runtime_bytes": 456 << 20}
     told = foretold(root, [of_two, past | {"device": "cpu", "ranks": 1, "runtime_bytes": 123 << 20}])
     assert told["memory"]["runtime"] == 123 << 20
     assert told["memory"]["total"] == sum(size for name, size in told["memory"].items() if name != "total")
+
+
+def ended(shapes: float, held: float) -> dict[str, Any]:
+    steps = Effort(shapes=shapes)
+    return {"effort": Efforts(steps, Effort(), Effort()).told(), "runtime_bytes": round(held)}
+
+
+def test_the_code_of_a_shape_is_learnt_from_runs_that_had_more_of_them_and_fewer():
+    past = [ended(shapes, 5e8 + 7e5 * shapes) for shapes in (60, 120, 240, 480, 960)]
+    learnt = Runtime.learnt(past)
+    assert learnt is not None
+    assert learnt.bytes(700) == pytest.approx(5e8 + 7e5 * 700, rel=0.02)
+    assert learnt.bytes(0) == pytest.approx(5e8, rel=0.02)
+
+
+def test_runs_without_new_shapes_tell_of_none():
+    learnt = Runtime.learnt([ended(0, held) for held in (4e8, 5e8, 9e8)])
+    assert learnt == Runtime(5e8, CODE_BYTES)
+    assert Runtime.learnt([]) is None
 
 
 def test_what_a_forecast_says_is_json(tmp_path):

@@ -1,0 +1,36 @@
+"""What a process holds besides its tensors, learnt from runs that have ended on this machine."""
+
+from collections.abc import Sequence
+from statistics import mean, median
+from typing import Any, NamedTuple
+
+from engine.plan.memory import CODE_BYTES
+
+_SURE = 4 * 100.0**2
+"""What is known of a shape's code beforehand counts like four runs whose shapes are a hundred from their mean."""
+
+
+class Runtime(NamedTuple):
+    """Bytes: of libraries and interpreter, and of the machine code for each product of a new shape."""
+
+    base: float
+    each: float
+
+    @classmethod
+    def learnt(cls, past: Sequence[dict[str, Any]]) -> "Runtime | None":
+        """From runs as the service tells of them; None where there is none.
+
+        The code of a shape is fitted by least squares, and half of the runs held less besides.
+        """
+        if not past:
+            return None
+        shapes = [float(run["effort"]["steps"].get("shapes", 0.0)) for run in past]
+        held = [float(run["runtime_bytes"]) for run in past]
+        middle, usual = mean(shapes), mean(held)
+        spread = sum((count - middle) ** 2 for count in shapes)
+        along = sum((count - middle) * (size - usual) for count, size in zip(shapes, held, strict=True))
+        each = max(0.0, (along + _SURE * CODE_BYTES) / (spread + _SURE))
+        return cls(median(size - each * count for count, size in zip(shapes, held, strict=True)), each)
+
+    def bytes(self, shapes: int) -> int:
+        return round(self.base + self.each * shapes)
