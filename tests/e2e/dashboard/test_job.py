@@ -21,6 +21,7 @@ from tests.e2e.service import Service
 
 FRESH_S = 4.0
 """A job is asked for every 1.5 s, and what it says is told four times a second."""
+HALF_S = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +77,12 @@ def seconds(text: str) -> float:
 def errors_of_what_was_left(rows: list[dict], end: float) -> list[float]:
     """How far off a job's own word on what was left was, as a share of it: from a quarter of the run to nine tenths.
 
-    What is left ends with the last checkpoint.
+    What is left ends with the last checkpoint. Less than half a second off is not off: the page says whole seconds, and a
+    quick machine is through all steps in a few.
     """
     last = rows[-1]["step"]
     return [
-        abs(row["time"] + row["values"]["eta_s"] - end) / (end - row["time"])
+        max(0.0, abs(row["time"] + row["values"]["eta_s"] - end) - HALF_S) / (end - row["time"])
         for row in rows
         if last / 4 <= row["step"] <= last * 0.9
     ]
