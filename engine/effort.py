@@ -118,9 +118,11 @@ class Model(NamedTuple):
         """Of a whole run, with its evaluations, checkpoints and export."""
         shape, setting = self
         work, trained, rules = Work.of(shape, setting), trained_weights(shape, setting), spec.checkpoints
+        passes = float(shape.layers * passed.trained.batches)
         steps = Effort(
             flops=work.training(passed.trained) + work.again(passed.trained, setting.checkpointing),
-            passes=float(shape.layers * passed.trained.batches),
+            passes=passes,
+            by_modules=0.0 if setting.by_hand(shape) else passes,
             updates=float(passed.steps) * trained,
             shapes=float(new_shapes(shape, setting, passed.variety)),
         )

@@ -21,9 +21,9 @@ Floats = NDArray[np.float64]
 _UTILISATION = {"learning": 0.35, "scoring": 0.35}
 _UTILISATION_OF_EVALUATIONS = {"loss": 0.35, "tokens": 0.35, "multiple_choice": 0.25, "generate": 0.02}
 """Of the matmul rate, as long as nothing better is known. What trains and what evaluates learn apart."""
-_PASS_S = {"passes": 4e-4, "lora passes": 1e-4, "qlora passes": 2e-4}
+_PASS_S = {"passes": 4e-4, "passes by modules": 2e-3, "lora passes": 1e-4, "qlora passes": 2e-4}
 _ONCE_S = {"updates": 4e-9, "written": 2e-9, "shapes": 1e-3, "start": 4.0}
-"""The same for a pass through a layer and what adapters add to it, a weight's update, a byte, a shape, and what a run does once."""
+"""The same for a pass through a layer, what modules and adapters add to it, a weight's update, a byte, a shape, and what a run does once."""
 _PRIOR_WEIGHT = 0.03
 """Of what is known beforehand of a factor, beside all runs that tell of it: relative to the time that it would make of theirs."""
 _LEAST_PULL = 1e-6
@@ -33,7 +33,7 @@ _FADING = 0.97
 _ALIKE = 0.5
 """Runs are alike whose operations a pass are within a factor of e to this power."""
 _OTHERS = 0.3
-"""What a run of another method counts, were it alike otherwise."""
+"""What a run of another method or way counts, were it alike otherwise."""
 _FIT = 1.0
 """So many runs that are alike speak as loud as the fit."""
 _FEWEST = 5
@@ -107,9 +107,10 @@ def _by_fit(efforts: Efforts, method: str, factors: Mapping[str, float], peak: f
 
 
 def _likeness(efforts: Efforts, method: str, run: Past) -> float:
-    """1 for a run of the same method whose passes are of the same size."""
+    """1 for a run of the same method whose passes are of the same size and go the same way."""
     apart = log(_size(efforts) / _size(run.efforts)) / _ALIKE
-    return exp(-apart * apart / 2) * (1.0 if method == run.method else _OTHERS)
+    same = method == run.method and (efforts.steps.by_modules > 0) == (run.efforts.steps.by_modules > 0)
+    return exp(-apart * apart / 2) * (1.0 if same else _OTHERS)
 
 
 def _size(efforts: Efforts) -> float:
@@ -124,8 +125,10 @@ def _features(part: str, method: str, effort: Effort) -> dict[str, float]:
         found |= {method: effort.flops, f"{method} passes": effort.passes}
     else:
         found |= {"learning" if part == "steps" else "scoring": effort.flops, "passes": effort.passes}
-    if part == "steps" and (added := f"{method} passes") in _PASS_S:
-        found[added] = effort.passes
+    if part == "steps":
+        found["passes by modules"] = effort.by_modules
+        if (added := f"{method} passes") in _PASS_S:
+            found[added] = effort.passes
     return found | {"start": 1.0} if part == "around" else found
 
 
@@ -136,7 +139,7 @@ def _evaluates(method: str) -> bool:
 def _prior(name: str, peak: float) -> float:
     if name in _ONCE_S:
         return _ONCE_S[name]
-    if name.endswith("passes"):
+    if "passes" in name:
         return _PASS_S.get(name, _PASS_S["passes"])
     return 1.0 / ((_UTILISATION | _UTILISATION_OF_EVALUATIONS)[name] * peak)
 

@@ -40,6 +40,8 @@ class Effort(NamedTuple):
     """Also of what is computed again."""
     passes: float = 0.0
     """Layers that a batch goes through, forward and back; forward alone is a third."""
+    by_modules: float = 0.0
+    """Those of a training's passes that go through transformers' own modules, one operation after the other."""
     updates: float = 0.0
     """Weights that the optimizer moves, step by step."""
     written: float = 0.0

@@ -223,6 +223,21 @@ def steps_of(layers: int, flops_a_pass: float, seconds: float) -> duration.Past:
     return duration.Past("lora", Efforts(steps, Effort(), Effort()), {"steps": seconds, "scoring": 0.0, "around": 1.0})
 
 
+def test_passes_by_modules_are_learned_apart():
+    """Of the same operations and passes, half of the runs go through transformers' own modules and take four times as long."""
+
+    def run(seconds: float, by_modules: float) -> duration.Past:
+        steps = Effort(flops=1e11, passes=400.0, by_modules=by_modules)
+        return duration.Past(
+            "full", Efforts(steps, Effort(), Effort()), {"steps": seconds, "scoring": 0.0, "around": 4.0}
+        )
+
+    past = [run(2.0, 0.0), run(8.0, 400.0)] * 5
+    for seconds, by_modules in ((2.0, 0.0), (8.0, 400.0)):
+        told = duration.estimate(run(0.0, by_modules).efforts, "full", past, matmul_tflops=0.1)
+        assert told.expected == pytest.approx(seconds + 4.0, rel=0.1)
+
+
 def test_what_runs_like_it_took_beyond_the_fit_is_taken_as_well():
     """The rate of operations rises with the size of a pass: no one rate and no time of a pass is right for all three."""
     past = [
