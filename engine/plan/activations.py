@@ -5,7 +5,7 @@ where it is made and some backward function needs it; what two functions share i
 """
 
 from engine.plan.setting import Setting
-from engine.plan.shape import Shape
+from engine.plan.shape import GPT2, Shape
 from engine.plan.workload import Workload
 
 _FP32 = 4
@@ -13,21 +13,25 @@ _FP32 = 4
 
 def kept_by_layer(shape: Shape, work: Workload, setting: Setting) -> int:
     """Without checkpointing."""
-    attention = setting.bytes * (2 * shape.query + 2 * shape.key) * work.tokens
+    turned = 0 if shape.family == GPT2 else shape.query
+    attention = setting.bytes * (turned + shape.query + 2 * shape.key) * work.tokens
     scores = setting.bytes * shape.heads * work.scores(setting.step) if setting.device == "cpu" else 0
     inputs, low = _adapter_inputs(shape, setting) if setting.adapter else _linear_inputs(shape, setting)
-    # SiLU keeps the gate; its product with `up` keeps both factors.
-    products = 3 * setting.bytes * shape.inner
+    products = shape.waiting * setting.bytes * shape.inner
     return work.tokens * (2 * _norm(shape, setting) + inputs + products + low) + attention + scores
 
 
 def _norm(shape: Shape, setting: Setting) -> int:
-    """An RMS norm in fp32 a token: the input (in fp32: the residual stream itself) and, to learn its weight, the result."""
+    """A norm a token: the input, which is the residual stream itself; an RMS norm in fp32, and to learn its weight the result."""
+    if shape.family == GPT2:
+        return setting.residual(shape) * shape.hidden
     return _FP32 * shape.hidden * (1 if setting.adapter else 2)
 
 
 def _linear_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
     """Inputs of linear layers that learn. Autocast makes a copy of the fp32 norm for each of them."""
+    if shape.family == GPT2:
+        return setting.bytes * sum(linear.inputs for linear in shape.linears), 0
     copies = 1 + 1 if setting.bytes == _FP32 else 3 + 2
     return setting.bytes * (copies * shape.hidden + shape.query + shape.inner), 0
 
@@ -111,9 +115,19 @@ def backward_of_layer(shape: Shape, work: Workload, setting: Setting) -> int:
     if setting.checkpointing != "none":
         again = kept_by_layer(shape, work, setting)
         if setting.checkpointing == "selective":
-            again -= size * work.tokens * (shape.query + 2 * shape.key + 2 * shape.inner)
+            again -= _read_again(shape, work, setting)
     product = size + _FP32 if _through_fp32(setting) else 2 * size
     return again + work.tokens * (product * shape.inner + (setting.residual(shape) + size) * shape.hidden)
+
+
+def _read_again(shape: Shape, work: Workload, setting: Setting) -> int:
+    """Outputs of matmuls that a layer which is computed again keeps anyhow, or gives back once it has read them.
+
+    The latter are all of GPT-2's but what goes into its GELU: its queries, keys and values are copied.
+    """
+    if shape.family == GPT2:
+        return _matmuls(shape, work, setting)
+    return setting.bytes * work.tokens * (shape.query + 2 * shape.key + 2 * shape.inner)
 
 
 def backward_of_mlp_by_hand(shape: Shape, setting: Setting, behind: int) -> int:

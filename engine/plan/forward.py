@@ -105,7 +105,7 @@ class _Passing:
         """
         shape, setting = self.shape, self.setting
         size, turn = setting.bytes, 2 * setting.bytes * shape.head_dim
-        plain = size * (4 * shape.hidden + 3 * shape.inner)
+        plain = size * (4 * shape.hidden + max(3, shape.waiting) * shape.inner)
         if not setting.adapter:
             return tokens * (turn + max(plain, self._attention_by_modules()))
         cast = _FP32 + size if size < _FP32 else 0

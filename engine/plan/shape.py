@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from engine.errors import SpecError
 
+GPT2 = "gpt2"
 NO_PLAN = "plan_unsupported"
 """The code of a SpecError: nothing is planned for such models or tunings."""
 
@@ -26,7 +27,10 @@ class Linear(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a decoder of the Llama family: `inner` is the MLP's width, `vectors` the rest of a layer's weights."""
+    """Sizes of a decoder: `inner` is the MLP's width, `vectors` the rest of a layer's weights.
+
+    `waiting` are the numbers that an MLP by modules keeps for each of its width, beside the input of its last layer.
+    """
 
     family: str
     hidden: int
@@ -38,20 +42,26 @@ class Shape:
     vocabulary: int
     tied: bool
     vectors: int
+    waiting: int = 3
+    """SiLU keeps the gate, its product with `up` both factors."""
+    positions: int = 0
+    """Those that have weights of their own."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
         """From config.json.
 
         Raises:
-            SpecError: the config is not one of a Llama-style decoder.
+            SpecError: the config is not one of a Llama-style decoder, nor of GPT-2's.
         """
         kind = str(config.get("model_type", "llama"))
+        if kind == GPT2:
+            return cls._of_gpt2(config)
         if kind not in _FAMILY:
             raise SpecError(
                 NO_PLAN,
                 f"no memory plan is made for models of type {kind!r}",
-                f"Plans are made for {', '.join(sorted(_FAMILY))}.",
+                f"Plans are made for {', '.join(sorted((*_FAMILY, GPT2)))}.",
             )
         heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
         kv_heads = int(config.get("num_key_value_heads") or heads)
@@ -71,6 +81,27 @@ class Shape:
             vectors=biases + norms,
         )
 
+    @classmethod
+    def _of_gpt2(cls, config: Mapping[str, Any]) -> "Shape":
+        heads, hidden = int(config["n_head"]), int(config["n_embd"])
+        inner = int(config.get("n_inner") or 4 * hidden)
+        norms, biases = 4 * hidden, 5 * hidden + inner
+        return cls(
+            family=GPT2,
+            hidden=hidden,
+            inner=inner,
+            layers=int(config["n_layer"]),
+            heads=heads,
+            kv_heads=heads,
+            head_dim=hidden // heads,
+            vocabulary=int(config["vocab_size"]),
+            tied=bool(config.get("tie_word_embeddings", True)),
+            vectors=norms + biases,
+            # By its formula: the input, its half, the hyperbolic tangent and 1 more than that. A GELU in one piece keeps its input.
+            waiting=4 if config.get("activation_function", "gelu_new") == "gelu_new" else 1,
+            positions=int(config["n_positions"]),
+        )
+
     @property
     def query(self) -> int:
         return self.heads * self.head_dim
@@ -86,6 +117,13 @@ class Shape:
     @property
     def linears(self) -> tuple[Linear, ...]:
         """Of one layer."""
+        if self.family == GPT2:
+            return (
+                Linear("attn.c_attn", "norm", self.hidden, self.query + 2 * self.key),
+                Linear("attn.c_proj", "attention", self.query, self.hidden),
+                Linear("mlp.c_fc", "second norm", self.hidden, self.inner),
+                Linear("mlp.c_proj", "product", self.inner, self.hidden),
+            )
         return (
             Linear("self_attn.q_proj", "norm", self.hidden, self.query),
             Linear("self_attn.k_proj", "norm", self.hidden, self.key),
@@ -103,8 +141,10 @@ class Shape:
 
     @property
     def other_weights(self) -> int:
-        """Embedding, head, norms and biases."""
-        return self.embedding * (1 if self.tied else 2) + self.layers * self.vectors + self.hidden
+        """Embeddings, head, norms and biases."""
+        last_norm = (2 if self.family == GPT2 else 1) * self.hidden
+        embeddings = self.embedding * (1 if self.tied else 2) + self.positions * self.hidden
+        return embeddings + self.layers * self.vectors + last_norm
 
 
 _FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3"})

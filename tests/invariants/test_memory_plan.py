@@ -14,6 +14,7 @@ from engine.loop import Training
 from engine.measure import Meter
 from engine.model import attention, documents, logprobs, loss
 from engine.plan import MemoryPlan, Setting, Shape, Workload, memory, plan_memory, workload
+from engine.plan.work import parameters_of
 from tests import runs
 
 SHAPE = {"hidden_size": 128, "intermediate_size": 352, "num_hidden_layers": 4, "num_attention_heads": 4}
@@ -63,6 +64,33 @@ def test_a_step_holds_what_was_planned(tmp_path, method, hyperparameters):
     assert held == pytest.approx(plan.tensors, rel=0.10)
 
 
+@pytest.mark.parametrize(
+    ("method", "hyperparameters"),
+    [
+        ("full", {"precision": "fp32"}),
+        ("full", {"precision": "bf16"}),
+        ("full", {"precision": "bf16", "activation_checkpointing": "selective"}),
+        ("lora", {"precision": "fp32", "activation_checkpointing": "full"}),
+        ("lora", {"precision": "bf16"}),
+    ],
+)
+def test_a_step_of_gpt2_holds_what_was_planned(tmp_path, method, hyperparameters):
+    root = training(tmp_path / "run", "lora", **hyperparameters)
+    job = json.loads((root / "job.json").read_text())
+    job["spec"]["tuning"] = {"method": method}
+    (root / "job.json").write_text(json.dumps(job))
+    runs.save_base(root / "model", "gpt2", width=128)
+    held, plan = held_and_planned(root)
+    assert held == pytest.approx(plan.tensors, rel=0.10)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gpt2"])
+def test_the_weights_of_each_family_are_counted(family):
+    model = runs.model(family)
+    shape = Shape.of(model.config.to_dict())
+    assert parameters_of(shape) == sum(parameter.numel() for parameter in model.parameters())
+
+
 CONFIG = {**SHAPE, "num_key_value_heads": 2, "vocab_size": 8192, "tie_word_embeddings": True}
 
 
@@ -100,8 +128,8 @@ def test_the_plan_knows_the_sizes_that_the_engine_works_in():
 
 
 def test_a_model_of_another_family_has_no_plan():
-    with pytest.raises(SpecError, match="gpt2"):
-        Shape.of({"model_type": "gpt2"})
+    with pytest.raises(SpecError, match="mamba"):
+        Shape.of({"model_type": "mamba"})
 
 
 def test_a_run_tells_its_plan_and_what_it_held(tmp_path):
