@@ -18,7 +18,13 @@ def kept_by_layer(shape: Shape, work: Workload, setting: Setting) -> int:
     scores = setting.bytes * shape.heads * work.scores(setting.step) if setting.device == "cpu" else 0
     inputs, low = _adapter_inputs(shape, setting) if setting.adapter else _linear_inputs(shape, setting)
     products = shape.waiting * setting.bytes * shape.inner
-    return work.tokens * (2 * _norm(shape, setting) + inputs + products + low) + attention + scores
+    apart = _outputs_of_dora(shape, setting)
+    return work.tokens * (2 * _norm(shape, setting) + inputs + products + low + apart) + attention + scores
+
+
+def _outputs_of_dora(shape: Shape, setting: Setting) -> int:
+    """Of each adapted layer what its weight and what its adapter made: the magnitudes learn from both."""
+    return 2 * setting.bytes * sum(linear.outputs for linear in setting.adapted(shape)) if setting.dora else 0
 
 
 def _norm(shape: Shape, setting: Setting) -> int:
@@ -108,24 +114,33 @@ def backward_of_layer(shape: Shape, work: Workload, setting: Setting) -> int:
     """What the backward pass of a layer by modules holds besides what was kept.
 
     Gradients of the MLP's product and of both factors while the product's own memory is free again, or that of the
-    product in fp32 on its way from an adapter; and the residual stream's. With checkpointing the layer is computed
-    again first.
+    product in fp32 on its way from an adapter, or the four in fp32 that DoRA makes of an output's; and the residual
+    stream's. With checkpointing the layer is computed again first.
     """
-    size, again = setting.bytes, 0
-    if setting.checkpointing != "none":
-        again = kept_by_layer(shape, work, setting)
-        if setting.checkpointing == "selective":
-            again -= _read_again(shape, work, setting)
-    product = size + _FP32 if _through_fp32(setting) else 2 * size
-    return again + work.tokens * (product * shape.inner + (setting.residual(shape) + size) * shape.hidden)
+    size, again = setting.bytes, computed_again(shape, work, setting)
+    product = (size + _FP32 if _through_fp32(setting) else 2 * size) * shape.inner
+    if setting.dora and _through_fp32(setting):
+        product = 4 * _FP32 * max(linear.outputs for linear in setting.adapted(shape))
+    return again + work.tokens * (product + (setting.residual(shape) + size) * shape.hidden)
+
+
+def computed_again(shape: Shape, work: Workload, setting: Setting) -> int:
+    """What a layer keeps that is computed again on the way back, beyond what it kept before."""
+    match setting.checkpointing:
+        case "none":
+            return 0
+        case "full":
+            return kept_by_layer(shape, work, setting)
+        case _:
+            return kept_by_layer(shape, work, setting) - _read_again(shape, work, setting)
 
 
 def _read_again(shape: Shape, work: Workload, setting: Setting) -> int:
     """Outputs of matmuls that a layer which is computed again keeps anyhow, or gives back once it has read them.
 
-    The latter are all of GPT-2's but what goes into its GELU: its queries, keys and values are copied.
+    GPT-2's are all so: its queries, keys and values are copied. With DoRA both halves of every output are kept.
     """
-    if shape.family == GPT2:
+    if shape.family == GPT2 or setting.dora:
         return _matmuls(shape, work, setting)
     return setting.bytes * work.tokens * (shape.query + 2 * shape.key + 2 * shape.inner)
 

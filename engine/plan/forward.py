@@ -87,7 +87,9 @@ class _Passing:
     def held(self, *, activations: float, logits: int = 0, workspace: int = 0) -> MemoryPlan:
         shape, setting = self.shape, self.setting
         if isinstance(setting.tuning, AdapterTuning) and setting.tuning.use_dora:
-            raise SpecError(NO_PLAN, "no memory plan is made for DoRA", "Its steps and tokens are exact.")
+            raise SpecError(
+                NO_PLAN, "no memory plan is made for DoRA without training", "Its steps and tokens are exact."
+            )
         return MemoryPlan(
             weights=loaded_weights(shape, setting),
             gradients=0,

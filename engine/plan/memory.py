@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-from engine.errors import SpecError
-from engine.parts import AdapterTuning
 from engine.plan import activations
 from engine.plan.setting import Setting
-from engine.plan.shape import NO_PLAN, Shape
+from engine.plan.shape import Linear, Shape
 from engine.plan.workload import Workload
 
 _CHUNK_LOGITS = 1 << 23
@@ -67,8 +65,6 @@ def moments(shape: Shape, work: Workload, setting: Setting) -> list[MemoryPlan]:
     Raises:
         SpecError: no plan is made for this kind of tuning.
     """
-    if isinstance(setting.tuning, AdapterTuning) and setting.tuning.use_dora:
-        raise SpecError(NO_PLAN, "no memory plan is made for DoRA", "Leave use_dora out to have one.")
     work = replace(work, tokens=setting.filled(work.tokens), labels=setting.filled(work.labels))
     sums = _Sums(shape, work, setting)
     in_loss = sums.in_pairs() if work.paired else sums.in_loss()
@@ -187,6 +183,10 @@ class _Sums:
         layers = 1 if setting.checkpointing == "none" else shape.layers
         workspace = self._casts() // layers + _weight_again(shape, setting)
         if not setting.by_hand(shape):
+            if setting.dora:
+                reading = kept + activations.computed_again(shape, work, setting)
+                norms = self._casts() // layers + self._norms()
+                yield self._plan(gradients=self._made(0), activations=reading, workspace=norms)
             passing = activations.backward_of_layer(shape, work, setting)
             yield self._plan(gradients=self._made(0), activations=kept + passing, workspace=workspace)
             yield self._plan(gradients=self._made(shape.layers - 1), activations=left + passing, workspace=workspace)
@@ -197,6 +197,22 @@ class _Sums:
         yield self._plan(gradients=self._made(1), activations=kept + last, workspace=workspace)
         first = activations.backward_of_attention_by_hand(shape, work, setting, work.tokens)
         yield self._plan(gradients=self._made(shape.layers), activations=left + first, workspace=workspace)
+
+    def _norms(self) -> int:
+        """What DoRA makes of a weight to take the norms of its rows.
+
+        The adapter's product, by which PEFT passes an identity matrix through the adapter; the same scaled, and the sum
+        of both. Where the weight is not in fp32, it and the product are turned into it.
+        """
+        size = self.setting.bytes
+
+        def made(linear: Linear) -> int:
+            identity = linear.inputs**2
+            if size == _FP32:
+                return _FP32 * (identity + (4 if self.setting.quantized else 3) * linear.size)
+            return max((_FP32 + size) * identity, size * identity + (4 * _FP32 + size) * linear.size)
+
+        return max(map(made, self.setting.adapted(self.shape)))
 
     def at_end(self) -> MemoryPlan:
         """All gradients are there; the embedding's is added to the head's where they are one."""
@@ -247,8 +263,10 @@ def loaded_weights(shape: Shape, setting: Setting) -> int:
 
 
 def _adapter_tensors(shape: Shape, setting: Setting) -> list[int]:
-    """Sizes of one layer's A and B matrices."""
-    return [setting.rank * side for linear in setting.adapted(shape) for side in (linear.inputs, linear.outputs)]
+    """Sizes of one layer's A and B matrices, and DoRA's magnitudes."""
+    adapted = setting.adapted(shape)
+    magnitudes = [linear.outputs for linear in adapted] if setting.dora else []
+    return [setting.rank * side for linear in adapted for side in (linear.inputs, linear.outputs)] + magnitudes
 
 
 def trained_weights(shape: Shape, setting: Setting) -> int:

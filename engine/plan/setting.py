@@ -53,7 +53,7 @@ class Setting:
 
     def by_hand(self, shape: Shape) -> bool:
         """Whether layers are computed by engine.model.llama, which keeps less than transformers' own modules."""
-        plain = self.checkpointing == "none" and not self.dropout
+        plain = self.checkpointing == "none" and not self.dropout and not self.dora
         return plain and self.kernels and shape.family in {"llama", "mistral", "qwen2"}
 
     def residual(self, shape: Shape) -> int:
@@ -69,6 +69,10 @@ class Setting:
     @property
     def dropout(self) -> bool:
         return isinstance(self.tuning, AdapterTuning) and self.tuning.lora_dropout > 0
+
+    @property
+    def dora(self) -> bool:
+        return isinstance(self.tuning, AdapterTuning) and self.tuning.use_dora
 
     def adapted(self, shape: Shape) -> list[Linear]:
         """Which of a layer's linear layers get an adapter."""

@@ -52,9 +52,10 @@ def used(root: Path) -> dict[str, Any]:
     return told
 
 
-def with_adapter(root: Path) -> None:
+def with_adapter(root: Path, tuning: dict[str, Any] | None = None) -> None:
     """What a job of its own makes of the base."""
-    tuned = runs.sft_run(root.parent / "tuned", spec=runs.sft_spec(max_steps=1))
+    spec = runs.sft_spec(max_steps=1) | ({} if tuning is None else {"tuning": tuning})
+    tuned = runs.sft_run(root.parent / "tuned", spec=spec)
     assert runs.carry_out(tuned) == 0
     (tuned / "output").rename(root / "adapter")
 
@@ -89,6 +90,15 @@ def test_batches_tokens_and_operations_are_those_of_the_evaluation(tmp_path, tas
     assert told["effort"] == came["effort"]
     assert came["method"] == task
     assert told["memory"]["gradients"] == told["memory"]["optimizer"] == told["trainable_parameters"] == 0
+
+
+def test_what_nothing_is_planned_for_still_has_its_batches(tmp_path):
+    root = evaluation(tmp_path / "run", runs.answers(30))
+    with_adapter(root, {"method": "lora", "use_dora": True})
+    told = foretold(root)
+    assert (told["memory"], told["eta"]) == (None, None)
+    assert "DoRA" in told["unplanned"]
+    assert told["steps"] == used(root)["steps"]
 
 
 def test_solved_examples_pass_through_the_model_with_each_question(tmp_path):

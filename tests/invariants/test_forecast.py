@@ -81,13 +81,6 @@ def test_a_plan_leaves_nothing_to_the_machine_and_makes_the_same_run(tmp_path):
     assert (root / "rows.bin").read_bytes() == (again / "rows.bin").read_bytes()
 
 
-def test_a_tuning_that_nothing_is_planned_for_still_has_its_steps(tmp_path):
-    root = runs.sft_run(tmp_path / "run", spec=runs.sft_spec() | {"tuning": {"method": "lora", "use_dora": True}})
-    told = foretold(root)
-    assert (told["steps"], told["memory"], told["eta"]) == (6, None, None)
-    assert "DoRA" in told["unplanned"]
-
-
 def case(**hyperparameters: Any) -> tuple[TrainingCase, Any]:
     spec: Any = JOB_SPEC.validate_python(
         runs.sft_spec(

@@ -84,6 +84,23 @@ def test_a_step_of_gpt2_holds_what_was_planned(tmp_path, method, hyperparameters
     assert held == pytest.approx(plan.tensors, rel=0.10)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("width", "length", "rows", "checkpointing"),
+    [(128, 128, 8, "none"), (128, 128, 8, "full"), (768, 32, 1, "none"), (768, 32, 1, "full")],
+)
+def test_a_step_of_dora_holds_what_was_planned(tmp_path, precision, width, length, rows, checkpointing):
+    """Where rows are few, what it makes of each weight is most of what is held."""
+    given = {"per_device_train_batch_size": rows, "max_length": length, "activation_checkpointing": checkpointing}
+    root = training(tmp_path / "run", "lora", precision=precision, **given)
+    job = json.loads((root / "job.json").read_text())
+    job["spec"]["tuning"] = {"method": "lora", "use_dora": True}
+    (root / "job.json").write_text(json.dumps(job))
+    runs.save_base(root / "model", width=width)
+    held, plan = held_and_planned(root)
+    assert held == pytest.approx(plan.tensors, rel=0.10)
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gpt2"])
 def test_the_weights_of_each_family_are_counted(family):
     model = runs.model(family)
