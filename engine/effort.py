@@ -12,7 +12,7 @@ from engine.model.config import config_of
 from engine.parts import FullTuning, Hyperparameters, TrainingSpec
 from engine.passes import Passes
 from engine.plan import Counts, Effort, Efforts, MemoryPlan, Setting, Shape, Variety, Work, Workload, new_shapes
-from engine.plan.memory import loaded_weights, trained_weights, weights
+from engine.plan.weights import loaded_weights, trained_weights, weights
 from engine.precision import Machine
 from engine.schedule import times_due
 
@@ -122,7 +122,7 @@ class Model(NamedTuple):
         steps = Effort(
             flops=work.training(passed.trained) + work.again(passed.trained, setting.checkpointing),
             passes=passes,
-            by_modules=0.0 if setting.by_hand(shape) else passes,
+            by_modules=0.0 if setting.by_hand(shape) or setting.device == "cuda" else passes,
             updates=float(passed.steps) * trained,
             shapes=float(new_shapes(shape, setting, passed.variety)),
         )

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from functools import reduce
+from operator import add
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from engine.data.corpus import Batch
 from engine.effort import Model, Passed, workload_of
@@ -26,7 +25,7 @@ class Tally:
         self._all = self._largest = Counts()
         self._longest = 0
         self._steps = 0
-        self._variety = Variety(step)
+        self.variety = Variety(step)
 
     def add(self, batches: Sequence[Batch], work: Done, ranks: int) -> None:
         """A step: this rank's micro-batches, and what all ranks did."""
@@ -38,11 +37,15 @@ class Tally:
             counts = Counts(1, batch.tokens, batch.count, batch.attended)
             self._largest = max(self._largest, counts, key=lambda one: one.tokens)
             self._longest = max(self._longest, *batch.segments)
-            self._variety.batch(counts)
-            if self._variety.step > 1:
-                shared = np.array([end - begin for begin, end in batch.prefixes] or [0])
-                whole, asked = (np.array(own) + shared for own in (batch.segments, batch.first_labelled))
-                self._variety.documents(whole, asked)
+            self.see(batch)
+
+    def see(self, batch: Batch) -> None:
+        """What lengths it has."""
+        if self.variety.step > 1:
+            self.variety.batch(Counts(1, batch.tokens, batch.count))
+            shared = [end - begin for begin, end in batch.prefixes] or [0] * len(batch.segments)
+            whole, asked = (map(add, own, shared) for own in (batch.segments, batch.first_labelled))
+            self.variety.documents(whole, shared, asked)
 
     def usage(
         self, session: Session, spec: TrainingSpec, held: dict[str, int], spent: dict[str, float]
@@ -70,7 +73,7 @@ class Tally:
             tensors = case.plan().tensors
         except SpecError:
             return told
-        passed = Passed.of_job(session.rows, spec, self._steps, self._all, self._variety)
+        passed = Passed.of_job(session.rows, spec, self._steps, self._all, self.variety)
         return told | {
             "runtime_bytes": held["total"] - tensors,
             "flops": Work.of(*model).training(self._all),

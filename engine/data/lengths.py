@@ -10,28 +10,28 @@ from engine.plan import Counts
 class Lengths:
     """Of the documents of a corpus: tokens of their own, those that they take over from another, labels.
 
-    `asked` is the first place of each, what it takes over included, that a label is predicted from; its length: none is.
+    `whole` is both, and `asked` the first place of its own, counted with what it takes over, that a label is predicted
+    from; its length: none is.
     """
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
-        self._shared = np.zeros(len(corpus), np.int64) if corpus.shared is None else corpus.shared
-        self.own = corpus.inputs() - self._shared
+        self.shared = np.zeros(len(corpus), np.int64) if corpus.shared is None else corpus.shared
+        self.own = corpus.inputs() - self.shared
         before = np.concatenate([[0], np.cumsum(corpus.trained, dtype=np.int64)])
         self._labels: Ints = before[corpus.starts[1:]] - before[corpus.starts[:-1] + 1]
-        self.whole = self.own + self._shared
+        self.whole = self.own + self.shared
         self.asked = np.minimum(self._first_labels(corpus) - 1, self.whole)
 
-    @staticmethod
-    def _first_labels(corpus: Corpus) -> Ints:
-        """The first token of each document that is one, counted from its beginning; of those without, beyond its end."""
+    def _first_labels(self, corpus: Corpus) -> Ints:
+        """The first token of each document's own that is one, counted from its beginning; without any, beyond its end."""
         labels = np.append(np.flatnonzero(corpus.trained), len(corpus.trained) + 1)
-        return labels[np.searchsorted(labels, corpus.starts[:-1] + 1)] - corpus.starts[:-1]
+        return labels[np.searchsorted(labels, corpus.starts[:-1] + self.shared + 1)] - corpus.starts[:-1]
 
     def counts(self, documents: list[int]) -> Counts:
         """Of these in one batch."""
         own = self.own[documents]
-        attended = float((own.astype(np.float64) * (own + 2 * self._shared[documents])).sum())
+        attended = float((own.astype(np.float64) * (own + 2 * self.shared[documents])).sum())
         return Counts(1, int(own.sum()), int(self._labels[documents].sum()), attended)
 
 

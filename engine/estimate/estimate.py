@@ -11,8 +11,8 @@ from typing import NamedTuple
 from engine.estimate.known import GPUS, MODELS, GpuName, ModelName
 from engine.parts import Hyperparameters, Tuning
 from engine.plan import Counts, MemoryPlan, Setting, Work, Workload
-from engine.plan.memory import trained_weights
 from engine.plan.ranks import least_stage, plan_of_rank
+from engine.plan.weights import trained_weights
 from engine.plan.work import parameters_of, six_nd
 
 PUBLISHED_MFU = (0.35, 0.43)

@@ -1,10 +1,11 @@
 """How long a run takes: what its parts have to do times what that took in runs that have ended on this machine.
 
 A run's steps, its evaluations, and what is around them (start, saves and export) are each a sum: operations by a rate,
-passes through layers, updates of weights, code made for new shapes, bytes written, and a start. The factors are those of the machine, and whatever
-trains shares them; an adapter adds to each pass. They are fitted to the parts of runs that have ended, by the error
-relative to the whole run, and never below zero; what those do not tell is taken from what is measured once, the matmul
-rate. What runs like this one took beyond the fit is then taken as well.
+passes through layers, updates of weights, code made for new shapes, bytes written, and a start. The factors are those of
+the machine, and whatever trains shares them; an adapter adds to each pass, and so do transformers' own modules. They are
+fitted to the parts of runs that have ended, by the error relative to the whole run, and never below zero; what those do
+not tell is taken from what is measured once, the matmul rate. What runs like this one took beyond the fit is then taken
+as well.
 """
 
 from collections.abc import Mapping, Sequence

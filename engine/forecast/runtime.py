@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from statistics import mean, median
 from typing import Any, NamedTuple
 
+from engine.plan import kept_shapes
 from engine.plan.memory import CODE_BYTES
 
 _SURE = 4 * 100.0**2
@@ -11,7 +12,7 @@ _SURE = 4 * 100.0**2
 
 
 class Runtime(NamedTuple):
-    """Bytes: of libraries and interpreter, and of the machine code for each product of a new shape."""
+    """Bytes: of libraries and interpreter, and of the code of each product that is kept."""
 
     base: float
     each: float
@@ -24,7 +25,7 @@ class Runtime(NamedTuple):
         """
         if not past:
             return None
-        shapes = [float(run["effort"]["steps"].get("shapes", 0.0)) for run in past]
+        shapes = [kept_shapes(round(run["effort"]["steps"].get("shapes", 0.0))) for run in past]
         held = [float(run["runtime_bytes"]) for run in past]
         middle, usual = mean(shapes), mean(held)
         spread = sum((count - middle) ** 2 for count in shapes)

@@ -10,8 +10,8 @@ from engine.forecast.runtime import Runtime
 from engine.forecast.walk import walk
 from engine.material import Material
 from engine.parts import TrainingSpec
-from engine.plan import Work, new_shapes
-from engine.plan.memory import trained_weights
+from engine.plan import Work, kept_shapes, new_shapes
+from engine.plan.weights import trained_weights
 from engine.plan.work import parameters_of, six_nd
 from engine.precision import Machine
 from engine.preview.statistics import statistics
@@ -53,7 +53,7 @@ class TrainingOutlook:
         passed = Passed.of_job(rows, spec, walked.steps, walked.counts, walked.variety)
         efforts = model.efforts(spec, passed)
         work = workload_of(spec, walked.largest, walked.longest, rows, self.ranks)
-        work = replace(work, shapes=new_shapes(shape, setting, walked.variety))
+        work = replace(work, shapes=kept_shapes(new_shapes(shape, setting, walked.variety)))
         case = TrainingCase(shape, work, setting, runtime and runtime.bytes(work.shapes), self.ranks)
         case = case.in_room(room) if stage == "auto" or self.ranks == 1 else case._replace(zero_stage=stage)
         return Needs(

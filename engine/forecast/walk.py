@@ -15,7 +15,10 @@ _MOST_STEPS = 20_000
 
 
 class Walk(NamedTuple):
-    """A run's steps; `largest` is the micro-batch of the most tokens, `longest` the longest document."""
+    """A run's steps; `largest` is the micro-batch of the most tokens, `longest` the longest document.
+
+    `variety` is that of the first rank: each process makes code for itself.
+    """
 
     steps: int
     walked: int
@@ -42,19 +45,23 @@ def walk(material: Material, step: int, stop: StopFlag) -> Walk:
     stream = RowStream.of_job(material.rows, spec, Ranks(0, spec.resources.nproc_per_node))
     steps = hyper.max_steps or stream.steps_in(hyper.num_train_epochs or 1.0)
     walked = min(steps, _MOST_STEPS)
-    total, largest, longest, rows, variety = Counts(), Counts(), 0, 0, Variety(step)
+    total, largest, longest, rows = Counts(), Counts(), 0, 0
+    variety, others = Variety(step), Variety(step)
     known: dict[int, Lengths] = {}
     for _ in range(walked):
         stop.check()
-        for drawn in filter(None, stream.draw_step()):  # a rank may have no row of a step
-            batch = Counts()
+        pieces = stream.draw_step()
+        for number, drawn in enumerate(pieces):
+            if not drawn:  # a rank may have no row of a step
+                continue
+            batch, its = Counts(), variety if number < len(pieces) // stream.ranks.count else others
             for row in drawn:
                 lengths = _lengths(row.corpus, known)
                 batch = batch.plus(lengths.counts(row.documents))
                 longest = max(longest, int(lengths.own[row.documents].max()))
-                variety.documents(lengths.whole[row.documents], lengths.asked[row.documents])
+                its.documents(*(of[row.documents].tolist() for of in (lengths.whole, lengths.shared, lengths.asked)))
             batch = batch._replace(batches=1)
-            variety.batch(batch)
+            its.batch(batch)
             largest = max(largest, batch, key=_tokens)
             total, rows = total.plus(batch), rows + len(drawn)
     filled = total.tokens / (rows * hyper.max_length * material.mixture.together)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 _SOURCE = Path(__file__).with_suffix(".cpp")
+_HEADER = _SOURCE.with_name("numbers.h")
 _COMPILE = (
     "-std=c++20",
     "-O3",
@@ -127,7 +128,8 @@ def kernels() -> Kernels:
     """
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     flags = next((line for line in lines if line.startswith("flags")), "")
-    told = hashlib.sha256(_SOURCE.read_bytes() + repr(_COMPILE).encode() + flags.encode()).hexdigest()
+    written = _SOURCE.read_bytes() + _HEADER.read_bytes()
+    told = hashlib.sha256(written + repr(_COMPILE).encode() + flags.encode()).hexdigest()
     library = _folder() / f"kernels-{told[:16]}.so"
     if not library.exists():
         _build(library)

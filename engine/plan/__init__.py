@@ -2,7 +2,7 @@
 
 from engine.plan.forward import Scoring, Writing
 from engine.plan.memory import MemoryPlan, plan_memory
-from engine.plan.products import Variety, new_shapes
+from engine.plan.products import Variety, kept_shapes, new_shapes
 from engine.plan.setting import Setting
 from engine.plan.shape import Shape
 from engine.plan.work import Counts, Effort, Efforts, Work
@@ -20,6 +20,7 @@ __all__ = [
     "Work",
     "Workload",
     "Writing",
+    "kept_shapes",
     "new_shapes",
     "plan_memory",
 ]

@@ -17,9 +17,19 @@ def kept_by_layer(shape: Shape, work: Workload, setting: Setting) -> int:
     attention = setting.bytes * (turned + shape.query + 2 * shape.key) * work.tokens
     scores = setting.bytes * shape.heads * work.scores(setting.step) if setting.device == "cpu" else 0
     inputs, low = _adapter_inputs(shape, setting) if setting.adapter else _linear_inputs(shape, setting)
-    products = shape.waiting * setting.bytes * shape.inner
+    products = _between(shape, setting) * shape.inner
     apart = _outputs_of_dora(shape, setting)
     return work.tokens * (2 * _norm(shape, setting) + inputs + products + low + apart) + attention + scores
+
+
+def _between(shape: Shape, setting: Setting) -> int:
+    """Bytes that an MLP keeps for each of its width between its first and its last layer.
+
+    On a GPU autocast takes the power in GPT-2's GELU in fp32, and all that comes of it stays so.
+    """
+    if shape.by_formula and setting.device == "cuda" and setting.bytes < _FP32:
+        return 3 * _FP32 + setting.bytes
+    return shape.waiting * setting.bytes
 
 
 def _outputs_of_dora(shape: Shape, setting: Setting) -> int:
@@ -30,7 +40,7 @@ def _outputs_of_dora(shape: Shape, setting: Setting) -> int:
 def _norm(shape: Shape, setting: Setting) -> int:
     """A norm a token: the input, which is the residual stream itself; an RMS norm in fp32, and to learn its weight the result."""
     if shape.family == GPT2:
-        return setting.residual(shape) * shape.hidden
+        return (_FP32 if setting.device == "cuda" else setting.residual(shape)) * shape.hidden
     return _FP32 * shape.hidden * (1 if setting.adapter else 2)
 
 

@@ -12,9 +12,10 @@ from typing import Literal, TypeAlias
 from engine import even
 from engine.errors import SpecError
 from engine.parts import AdapterTuning
-from engine.plan.memory import MemoryPlan, chunk_rows, loaded_weights
+from engine.plan.memory import MemoryPlan, chunk_rows
 from engine.plan.setting import Setting
 from engine.plan.shape import NO_PLAN, Shape
+from engine.plan.weights import loaded_weights
 from engine.plan.workload import BLOCK
 
 _FP32 = 4

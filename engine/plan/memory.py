@@ -3,22 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
+from engine.errors import SpecError
+from engine.parts import AdapterTuning
 from engine.plan import activations
 from engine.plan.setting import Setting
-from engine.plan.shape import Linear, Shape
+from engine.plan.shape import NO_PLAN, Linear, Shape
+from engine.plan.weights import adapter_tensors, layer_weights, optimizer_state, trained_weights, weights
 from engine.plan.workload import Workload
 
 _CHUNK_LOGITS = 1 << 23
 _KEPT_LOGITS = 1 << 24
 """Of pairs, up to so many wait for the backward pass (engine.model.logprobs)."""
 _FP32 = 4
-_QUANTIZED = 0.5 + 1 / 64 + 4 / (64 * 256)
-"""Bytes of a weight in NF4: 4 bits, and a scale of 8 bits for 64 of them, whose own scales are fp32 for 256."""
-_NF4_BLOCK = 64
-_STATE = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
-"""Bytes of a weight's two moments; 8 bits have a scale in fp32 for each 256."""
-_EIGHT_BIT_FROM = 4096
-"""Smaller tensors keep their moments in fp32 (bitsandbytes)."""
 CODE_BYTES = 1 << 19
 """About what a CPU keeps for each product of a new shape (engine.plan.products)."""
 _RUNTIME = {"cpu": 560 << 20, "cuda": 600 << 20}
@@ -65,6 +61,12 @@ def moments(shape: Shape, work: Workload, setting: Setting) -> list[MemoryPlan]:
     Raises:
         SpecError: no plan is made for this kind of tuning.
     """
+    if isinstance(setting.tuning, AdapterTuning) and not setting.adapted(shape):
+        raise SpecError(
+            NO_PLAN,
+            f"no memory plan is made for adapters on {', '.join(setting.tuning.target_modules)} of a {shape.family} model",
+            "Plans know target_modules by the ends of names within a layer, and 'all-linear'.",
+        )
     work = replace(work, tokens=setting.filled(work.tokens), labels=setting.filled(work.labels))
     sums = _Sums(shape, work, setting)
     in_loss = sums.in_pairs() if work.paired else sums.in_loss()
@@ -239,66 +241,13 @@ class _Sums:
             return 0 if setting.adapter else setting.bytes * shape.linear_weights
         if setting.bytes == _FP32:
             return 0
-        adapters = shape.layers * sum(_adapter_tensors(shape, setting))
+        adapters = shape.layers * sum(adapter_tensors(shape, setting))
         return setting.bytes * (adapters if setting.adapter else shape.linear_weights)
 
 
 def chunk_rows(vocabulary: int) -> int:
     """Labels whose logits are held at once, where there are so many (engine.model.loss)."""
     return max(32, _CHUNK_LOGITS // vocabulary // 32 * 32)
-
-
-def weights(shape: Shape, setting: Setting) -> int:
-    """Full tuning: fp32 masters. Adapters: fp32, over a base in the compute type or in 4 bits."""
-    return loaded_weights(shape, setting) if setting.adapter else _FP32 * trained_weights(shape, setting)
-
-
-def loaded_weights(shape: Shape, setting: Setting) -> int:
-    """Of a model that does not learn: in the compute type or in 4 bits, and an adapter in fp32."""
-    base = setting.bytes * (shape.linear_weights + shape.other_weights)
-    if setting.quantized:
-        packed = shape.layers * sum(linear.size for linear in shape.linears if linear.inputs % _NF4_BLOCK == 0)
-        base += round((_QUANTIZED - setting.bytes) * packed)
-    return base + (_FP32 * trained_weights(shape, setting) if setting.adapter else 0)
-
-
-def _adapter_tensors(shape: Shape, setting: Setting) -> list[int]:
-    """Sizes of one layer's A and B matrices, and DoRA's magnitudes."""
-    adapted = setting.adapted(shape)
-    magnitudes = [linear.outputs for linear in adapted] if setting.dora else []
-    return [setting.rank * side for linear in adapted for side in (linear.inputs, linear.outputs)] + magnitudes
-
-
-def trained_weights(shape: Shape, setting: Setting) -> int:
-    if not setting.adapter:
-        return shape.linear_weights + shape.other_weights
-    return shape.layers * sum(_adapter_tensors(shape, setting)) + len(setting.whole(shape)) * shape.embedding
-
-
-def largest_trained(shape: Shape, setting: Setting) -> int:
-    """Numbers of the largest tensor that learns, as far as the plan knows one."""
-    whole = [shape.embedding] if setting.whole(shape) else []
-    layers = _adapter_tensors(shape, setting) if setting.adapter else [linear.size for linear in shape.linears]
-    return max(whole + layers, default=0)
-
-
-def layer_weights(shape: Shape, setting: Setting) -> int:
-    """Of one layer, those that learn."""
-    if setting.adapter:
-        return sum(_adapter_tensors(shape, setting))
-    return shape.linear_weights // shape.layers + shape.vectors
-
-
-def optimizer_state(shape: Shape, setting: Setting) -> int:
-    """On the device; nothing where it is offloaded."""
-    hyper = setting.hyperparameters
-    if hyper.offload_optimizer and setting.device != "cpu":
-        return 0
-    small = 0
-    if hyper.optim == "adamw_8bit":
-        tensors = _adapter_tensors(shape, setting) if setting.adapter else [1] * shape.vectors
-        small = shape.layers * sum(size for size in tensors if size < _EIGHT_BIT_FROM)
-    return round(_STATE["adamw"] * small + _STATE[hyper.optim] * (trained_weights(shape, setting) - small))
 
 
 def _weight_again(shape: Shape, setting: Setting) -> int:

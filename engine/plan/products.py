@@ -1,13 +1,10 @@
-"""Products of new shapes: in 16 bits a CPU makes machine code for each of them, and keeps it (engine.even).
+"""Products of new shapes: in 16 bits a CPU makes machine code for each of them, and keeps it for a while (engine.even).
 
 Counted from the code of the modules, as `activations` are. From batch to batch the lengths of rows, of labels and of
 documents differ, and each new one brings all products that have it.
 """
 
-from collections.abc import Sequence
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Iterable, Sequence
 
 from engine import even
 from engine.plan.memory import chunk_rows
@@ -18,7 +15,8 @@ from engine.plan.workload import BLOCK
 
 _OF_A_BLOCK = 3
 """Scores, outputs, and the gradients of values; those of probabilities, queries and keys have the same shapes again."""
-_PLACES = 1 << 32
+_KEPT = 1024
+"""So many products oneDNN keeps code of, those that were asked for last."""
 
 
 class Variety:
@@ -28,48 +26,57 @@ class Variety:
         self.step = step
         self.rows: set[int] = set()
         self.labels: set[int] = set()
-        self._documents: set[int] = set()
+        self._spans: set[tuple[int, int, int]] = set()
 
     def batch(self, counts: Counts) -> None:
         if self.step > 1:
             self.rows.add(even.rows(counts.tokens, self.step))
-            self.labels.add(even.rows(counts.labels, self.step))
+            self.labels |= {even.rows(counts.labels, self.step)} - {0}
 
-    def documents(self, lengths: NDArray[np.int64], asked: NDArray[np.int64]) -> None:
-        """Of a batch: how long they are with what they share, and the first token of each whose output is wanted."""
-        if self.step > 1:
-            ends, begins = -(-lengths // self.step), asked // self.step
-            self._documents.update(np.unique(ends * _PLACES + begins).tolist())
+    def documents(self, lengths: Iterable[int], shared: Iterable[int], asked: Iterable[int]) -> None:
+        """Of a batch: how long they are, how much of that they share, and the first token whose output is wanted."""
+        step = self.step
+        if step > 1:
+            for length, begin, first in zip(lengths, shared, asked, strict=True):
+                end = -(-length // step)
+                self._spans.add((end, begin // step, first // step if first < length else end))
 
     def blocks(self) -> set[tuple[int, int]]:
         """(Queries, keys) of what attention works on at once (engine.model.documents), in all layers but the last."""
-        return {block for end, _ in self._ends_and_begins() for block in _blocks(0, end)}
+        return {block for end, shared, _ in self._spans for block in self._blocks(shared, end)}
 
     def last_blocks(self) -> set[tuple[int, int]]:
         """The same where nobody wants the outputs ahead of the first label's."""
-        return {block for end, begin in self._ends_and_begins() for block in _blocks(begin, end)}
+        return {block for end, _, asked in self._spans for block in self._blocks(asked, end)}
 
-    def _ends_and_begins(self) -> list[tuple[int, int]]:
-        return [(at // _PLACES * self.step, at % _PLACES * self.step) for at in self._documents]
+    def _blocks(self, begin: int, end: int) -> list[tuple[int, int]]:
+        begins = range(begin * self.step, end * self.step, BLOCK)
+        stops = [min(end * self.step, at + BLOCK) for at in begins]
+        return [(stop - at, stop) for at, stop in zip(begins, stops, strict=True)]
 
 
-def _blocks(begin: int, end: int) -> list[tuple[int, int]]:
-    return [(min(end, at + BLOCK) - at, min(end, at + BLOCK)) for at in range(begin, end, BLOCK)]
+def kept_shapes(shapes: int) -> int:
+    """Of so many products those whose code is there at once."""
+    return min(shapes, _KEPT)
 
 
 def new_shapes(shape: Shape, setting: Setting, variety: Variety) -> int:
     """How many different products a training had."""
     if variety.step == 1:
         return 0
-    by_hand = setting.by_hand(shape)
-    whole, last = not by_hand or shape.layers > 1, by_hand  # the last layer goes on with the labelled tokens alone
-    ahead = [linear for linear in shape.linears if linear.source == "norm"]
-    behind = [linear for linear in shape.linears if linear.source != "norm"]
-    lengths = (variety.rows if whole else set()) | (variety.labels if last else set())
-    blocks = (variety.blocks() if whole else set()) | (variety.last_blocks() if last else set())
+    if setting.by_hand(shape):  # the last layer goes on behind its attention with the labelled tokens alone
+        alone = shape.layers == 1
+        ahead = [linear for linear in shape.linears if linear.source == "norm"]
+        behind = [linear for linear in shape.linears if linear.source != "norm"]
+        lengths = variety.labels if alone else variety.labels | variety.rows
+        blocks = variety.last_blocks() if alone else variety.last_blocks() | variety.blocks()
+        linear = len(variety.rows) * _linear_products(shape, ahead, setting)
+        linear += len(lengths) * _linear_products(shape, behind, setting)
+    else:
+        blocks = variety.blocks()
+        linear = len(variety.rows) * _linear_products(shape, shape.linears, setting)
     return (
-        len(variety.rows) * _linear_products(shape, ahead, setting)
-        + len(lengths) * _linear_products(shape, behind, setting)
+        linear
         + len(_chunks(shape, variety.labels)) * (3 if setting.head_learns(shape) else 2)
         + len(blocks) * _OF_A_BLOCK
     )

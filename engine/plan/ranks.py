@@ -4,9 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from engine.errors import SpecError
-from engine.plan.memory import MemoryPlan, largest_trained, moments, trained_weights, weights
+from engine.plan.memory import MemoryPlan, moments
 from engine.plan.setting import Setting
 from engine.plan.shape import Shape
+from engine.plan.weights import largest_trained, trained_weights, weights
 from engine.plan.workload import Workload
 
 _FP32 = 4

@@ -97,10 +97,14 @@ class Shape:
             vocabulary=int(config["vocab_size"]),
             tied=bool(config.get("tie_word_embeddings", True)),
             vectors=norms + biases,
-            # By its formula: the input, its half, the hyperbolic tangent and 1 more than that. A GELU in one piece keeps its input.
-            waiting=4 if config.get("activation_function", "gelu_new") == "gelu_new" else 1,
+            waiting=_BY_FORMULA if config.get("activation_function", "gelu_new") == "gelu_new" else _IN_ONE,
             positions=int(config["n_positions"]),
         )
+
+    @property
+    def by_formula(self) -> bool:
+        """Whether its GELU is taken step by step: the input, its half, the hyperbolic tangent and 1 more than that wait."""
+        return self.waiting == _BY_FORMULA
 
     @property
     def query(self) -> int:
@@ -147,4 +151,5 @@ class Shape:
         return embeddings + self.layers * self.vectors + last_norm
 
 
+_BY_FORMULA, _IN_ONE = 4, 1
 _FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3"})

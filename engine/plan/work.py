@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from engine.plan.memory import trained_weights
 from engine.plan.setting import Setting
 from engine.plan.shape import Shape
+from engine.plan.weights import trained_weights
 
 _FORWARD, _BACK, _LEARN = 2.0, 2.0, 2.0
 """Operations for each weight and token: forward, for what flows back, and for the weight's own gradient."""
@@ -41,7 +41,7 @@ class Effort(NamedTuple):
     passes: float = 0.0
     """Layers that a batch goes through, forward and back; forward alone is a third."""
     by_modules: float = 0.0
-    """Those of a training's passes that go through transformers' own modules, one operation after the other."""
+    """Those of a training's passes that go through transformers' own modules on a CPU, which some do not."""
     updates: float = 0.0
     """Weights that the optimizer moves, step by step."""
     written: float = 0.0

@@ -20,7 +20,7 @@ class Workload:
     accumulation: int = 1
     paired: bool = False
     shapes: int = 0
-    """Products of new shapes that the run has (engine.plan.products)."""
+    """Products whose code the run holds (engine.plan.products)."""
 
     def scores(self, step: int) -> int:
         """Attention probabilities per head that are kept between the passes; documents end at multiples of `step`."""

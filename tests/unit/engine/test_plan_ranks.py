@@ -6,8 +6,9 @@ import pytest
 
 from engine.parts import FullTuning, Hyperparameters, LoraTuning, QloraTuning
 from engine.plan import MemoryPlan, Setting, Shape, Workload
-from engine.plan.memory import moments, trained_weights
+from engine.plan.memory import moments
 from engine.plan.ranks import bucket_numbers, divided, least_stage, plan_of_rank, undividable
+from engine.plan.weights import trained_weights
 
 TRAINED = 1_000_000
 PLAN = MemoryPlan(

@@ -1,0 +1,66 @@
+"""How many weights there are, how many of them learn, and what they take with their optimizer's state."""
+
+from engine.plan.setting import Setting
+from engine.plan.shape import Shape
+
+_FP32 = 4
+_QUANTIZED = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of a weight in NF4: 4 bits, and a scale of 8 bits for 64 of them, whose own scales are fp32 for 256."""
+_NF4_BLOCK = 64
+_STATE = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
+"""Bytes of a weight's two moments; 8 bits have a scale in fp32 for each 256."""
+_EIGHT_BIT_FROM = 4096
+"""Smaller tensors keep their moments in fp32 (bitsandbytes)."""
+
+
+def weights(shape: Shape, setting: Setting) -> int:
+    """Full tuning: fp32 masters. Adapters: fp32, over a base in the compute type or in 4 bits."""
+    return loaded_weights(shape, setting) if setting.adapter else _FP32 * trained_weights(shape, setting)
+
+
+def loaded_weights(shape: Shape, setting: Setting) -> int:
+    """Of a model that does not learn: in the compute type or in 4 bits, and an adapter in fp32."""
+    base = setting.bytes * (shape.linear_weights + shape.other_weights)
+    if setting.quantized:
+        packed = shape.layers * sum(linear.size for linear in shape.linears if linear.inputs % _NF4_BLOCK == 0)
+        base += round((_QUANTIZED - setting.bytes) * packed)
+    return base + (_FP32 * trained_weights(shape, setting) if setting.adapter else 0)
+
+
+def adapter_tensors(shape: Shape, setting: Setting) -> list[int]:
+    """Sizes of one layer's A and B matrices, and DoRA's magnitudes."""
+    adapted = setting.adapted(shape)
+    magnitudes = [linear.outputs for linear in adapted] if setting.dora else []
+    return [setting.rank * side for linear in adapted for side in (linear.inputs, linear.outputs)] + magnitudes
+
+
+def trained_weights(shape: Shape, setting: Setting) -> int:
+    if not setting.adapter:
+        return shape.linear_weights + shape.other_weights
+    return shape.layers * sum(adapter_tensors(shape, setting)) + len(setting.whole(shape)) * shape.embedding
+
+
+def largest_trained(shape: Shape, setting: Setting) -> int:
+    """Numbers of the largest tensor that learns, as far as the plan knows one."""
+    whole = [shape.embedding] if setting.whole(shape) else []
+    layers = adapter_tensors(shape, setting) if setting.adapter else [linear.size for linear in shape.linears]
+    return max(whole + layers, default=0)
+
+
+def layer_weights(shape: Shape, setting: Setting) -> int:
+    """Of one layer, those that learn."""
+    if setting.adapter:
+        return sum(adapter_tensors(shape, setting))
+    return shape.linear_weights // shape.layers + shape.vectors
+
+
+def optimizer_state(shape: Shape, setting: Setting) -> int:
+    """On the device; nothing where it is offloaded."""
+    hyper = setting.hyperparameters
+    if hyper.offload_optimizer and setting.device != "cpu":
+        return 0
+    small = 0
+    if hyper.optim == "adamw_8bit":
+        tensors = adapter_tensors(shape, setting) if setting.adapter else [1] * shape.vectors
+        small = shape.layers * sum(size for size in tensors if size < _EIGHT_BIT_FROM)
+    return round(_STATE["adamw"] * small + _STATE[hyper.optim] * (trained_weights(shape, setting) - small))
