@@ -28,7 +28,7 @@ class TrainingCase(NamedTuple):
         """Of one rank.
 
         Raises:
-            SpecError: no plan is made for its tuning, or it cannot be divided so far.
+            SpecError: it cannot be divided so far.
         """
         plan = plan_of_rank(self.shape, self.work, self.setting, stage=self.zero_stage, ranks=self.ranks)
         return _with_runtime(plan, self.runtime)

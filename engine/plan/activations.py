@@ -130,7 +130,7 @@ def backward_of_layer(shape: Shape, work: Workload, setting: Setting) -> int:
     size, again = setting.bytes, computed_again(shape, work, setting)
     product = (size + _FP32 if _through_fp32(setting) else 2 * size) * shape.inner
     if setting.dora and _through_fp32(setting):
-        product = 4 * _FP32 * max(linear.outputs for linear in setting.adapted(shape))
+        product = 4 * _FP32 * max((linear.outputs for linear in setting.adapted(shape)), default=0)
     return again + work.tokens * (product + (setting.residual(shape) + size) * shape.hidden)
 
 

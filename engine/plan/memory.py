@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-from engine.errors import SpecError
-from engine.parts import AdapterTuning
 from engine.plan import activations
 from engine.plan.setting import Setting
-from engine.plan.shape import NO_PLAN, Linear, Shape
+from engine.plan.shape import Linear, Shape
 from engine.plan.weights import adapter_tensors, layer_weights, optimizer_state, trained_weights, weights
 from engine.plan.workload import Workload
 
@@ -51,22 +49,15 @@ class MemoryPlan:
 
 
 def plan_memory(shape: Shape, work: Workload, setting: Setting) -> MemoryPlan:
-    """Where one process holds all. Raises as `moments`."""
+    """Where one process holds all."""
     return max(moments(shape, work, setting), key=lambda plan: plan.total)
 
 
 def moments(shape: Shape, work: Workload, setting: Setting) -> list[MemoryPlan]:
     """Those that may hold most: the loss is taken, a layer's backward pass runs, or all passes are over.
 
-    Raises:
-        SpecError: no plan is made for this kind of tuning.
+    Adapters on layers that the shape does not tell, such as the head, count for nothing.
     """
-    if isinstance(setting.tuning, AdapterTuning) and not setting.adapted(shape):
-        raise SpecError(
-            NO_PLAN,
-            f"no memory plan is made for adapters on {', '.join(setting.tuning.target_modules)} of a {shape.family} model",
-            "Plans know target_modules by the ends of names within a layer, and 'all-linear'.",
-        )
     work = replace(work, tokens=setting.filled(work.tokens), labels=setting.filled(work.labels))
     sums = _Sums(shape, work, setting)
     in_loss = sums.in_pairs() if work.paired else sums.in_loss()
@@ -214,7 +205,7 @@ class _Sums:
                 return _FP32 * (identity + (4 if self.setting.quantized else 3) * linear.size)
             return max((_FP32 + size) * identity, size * identity + (4 * _FP32 + size) * linear.size)
 
-        return max(map(made, self.setting.adapted(self.shape)))
+        return max(map(made, self.setting.adapted(self.shape)), default=0)
 
     def at_end(self) -> MemoryPlan:
         """All gradients are there; the embedding's is added to the head's where they are one."""

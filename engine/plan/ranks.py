@@ -44,7 +44,7 @@ def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, 
     """Where each moment is divided, another may be the one that holds most.
 
     Raises:
-        SpecError: no plan is made for this kind of tuning, or it cannot be divided so far.
+        SpecError: it cannot be divided so far.
     """
     refusal = undividable(setting, stage) if stage else None
     if refusal:

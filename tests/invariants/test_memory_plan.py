@@ -144,17 +144,6 @@ def test_the_plan_knows_the_sizes_that_the_engine_works_in():
         assert loss.chunks(100_000, vocabulary)[0] == slice(0, memory.chunk_rows(vocabulary))
 
 
-@pytest.mark.parametrize("use_dora", [False, True])
-def test_an_adapter_on_layers_that_the_plan_does_not_know_has_no_plan(use_dora):
-    """PEFT takes ends of names that reach beyond a layer."""
-    spec: Any = JOB_SPEC.validate_python(
-        runs.sft_spec() | {"tuning": {"method": "lora", "target_modules": ["0.self_attn.q_proj"], "use_dora": use_dora}}
-    )
-    setting = Setting("cpu", "bf16", spec.tuning, spec.hyperparameters)
-    with pytest.raises(SpecError, match="of a llama model"):
-        plan_memory(Shape.of(CONFIG), WORK, setting)
-
-
 def test_a_model_of_another_family_has_no_plan():
     with pytest.raises(SpecError, match="mamba"):
         Shape.of({"model_type": "mamba"})

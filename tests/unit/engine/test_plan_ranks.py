@@ -74,8 +74,10 @@ def test_a_bucket_is_even_and_no_larger_than_needed(trained, largest):
     assert bucket >= min(largest, 1 << 24)
 
 
-def test_adapters_of_layers_that_the_plan_does_not_know_are_planned_all_the_same():
-    setting = replace(FULL, tuning=LoraTuning(target_modules=("lm_head",)))
+@pytest.mark.parametrize("target", ["lm_head", "0.self_attn.q_proj"])
+@pytest.mark.parametrize("use_dora", [False, True])
+def test_adapters_of_layers_that_the_plan_does_not_know_are_planned_all_the_same(target, use_dora):
+    setting = replace(FULL, tuning=LoraTuning(target_modules=(target,), use_dora=use_dora))
     shape = Shape.of({"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
                       "vocab_size": 512})  # fmt: skip
     work = Workload(tokens=64, labels=64, document=32)
