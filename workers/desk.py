@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import signal
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -149,11 +150,19 @@ class Desk:
             fresh.rename(run_dir)
         except OSError:  # the same was asked at the same time
             shutil.rmtree(fresh)
-        folders = sorted(
-            (path for path in self._folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime
-        )
-        for path in folders[:-_MOST_FOLDERS]:
+        for path in by_use(self._folder)[:-_MOST_FOLDERS]:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def by_use(folder: Path) -> list[Path]:
+    """The folders in it, the oldest used first. Meanwhile others are laid out under another name, which goes."""
+    used: list[tuple[float, Path]] = []
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            if stat.S_ISDIR(status.st_mode):
+                used.append((status.st_mtime, path))
+    return [path for _, path in sorted(used)]
 
 
 def _failed(failure: FailureClass, code: str, message: str, mend: str) -> bytes:
