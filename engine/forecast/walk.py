@@ -45,8 +45,7 @@ def walk(material: Material, step: int, stop: StopFlag) -> Walk:
     stream = RowStream.of_job(material.rows, spec, Ranks(0, spec.resources.nproc_per_node))
     steps = hyper.max_steps or stream.steps_in(hyper.num_train_epochs or 1.0)
     walked = min(steps, _MOST_STEPS)
-    total, largest, longest, rows = Counts(), Counts(), 0, 0
-    variety, others = Variety(step), Variety(step)
+    total, largest, longest, rows, variety = Counts(), Counts(), 0, 0, Variety(step)
     known: dict[int, Lengths] = {}
     for _ in range(walked):
         stop.check()
@@ -54,14 +53,17 @@ def walk(material: Material, step: int, stop: StopFlag) -> Walk:
         for number, drawn in enumerate(pieces):
             if not drawn:  # a rank may have no row of a step
                 continue
-            batch, its = Counts(), variety if number < len(pieces) // stream.ranks.count else others
+            batch, told = Counts(), step > 1 and number < len(pieces) // stream.ranks.count
             for row in drawn:
                 lengths = _lengths(row.corpus, known)
                 batch = batch.plus(lengths.counts(row.documents))
                 longest = max(longest, int(lengths.own[row.documents].max()))
-                its.documents(*(of[row.documents].tolist() for of in (lengths.whole, lengths.shared, lengths.asked)))
+                if told:
+                    spans = (of[row.documents].tolist() for of in (lengths.whole, lengths.shared, lengths.asked))
+                    variety.documents(*spans)
             batch = batch._replace(batches=1)
-            its.batch(batch)
+            if told:
+                variety.batch(batch)
             largest = max(largest, batch, key=_tokens)
             total, rows = total.plus(batch), rows + len(drawn)
     filled = total.tokens / (rows * hyper.max_length * material.mixture.together)

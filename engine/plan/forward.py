@@ -11,7 +11,6 @@ from typing import Literal, TypeAlias
 
 from engine import even
 from engine.errors import SpecError
-from engine.parts import AdapterTuning
 from engine.plan.memory import MemoryPlan, chunk_rows
 from engine.plan.setting import Setting
 from engine.plan.shape import NO_PLAN, Shape
@@ -87,7 +86,7 @@ class _Passing:
 
     def held(self, *, activations: float, logits: int = 0, workspace: int = 0) -> MemoryPlan:
         shape, setting = self.shape, self.setting
-        if isinstance(setting.tuning, AdapterTuning) and setting.tuning.use_dora:
+        if setting.dora:
             raise SpecError(
                 NO_PLAN, "no memory plan is made for DoRA without training", "Its steps and tokens are exact."
             )
