@@ -3,11 +3,12 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +27,9 @@ from tests.servers import S3, Postgres, Server, Valkey, free_port, remove_left_o
 
 LEASE_S = 3.0
 _ALL = 100_000
+_DATABASE = "trainyard.db"
 _DISK_BYTES = 512 << 20
+_WRITES_WITHIN_S = 0.3
 _READY_WITHIN_S = 180.0
 _SETTINGS = {
     "low_space_bytes": "1000000",
@@ -79,7 +82,7 @@ class Service:
         self._bug = bug
         self.broker = Valkey()
         self.postgres = Postgres(durable=True) if profile == "scaled" else None
-        url = self.postgres.create() if self.postgres else f"sqlite:///{self.home}/trainyard.db"
+        url = self.postgres.create() if self.postgres else f"sqlite:///{self.home / _DATABASE}"
         self.bucket = S3() if profile == "scaled" else None
         blobs = self.bucket.settings("chaos") if self.bucket else {}
         storage = StorageSettings(home=self.home, database_url=url, **blobs)
@@ -144,13 +147,29 @@ class Service:
         return job is None or job.fence > claim.fence or job.state in ENDED
 
     def lease_over_at(self, claim: Claim) -> int | None:
-        """The number of the job's last event, if the claim's lease is over; a job that has ended needs none."""
+        """The number of the job's last event, if the claim's lease is over; a job that has ended needs none.
+
+        None too while somebody writes: whoever was stopped inside a transaction that began under the lease
+        may end it, for nobody can have taken the job meanwhile.
+        """
         with self.database.read() as s:
             job = jobs.find(s, claim.job_id)
             if job is None or job.state in ENDED:
                 return None
             over = job.fence > claim.fence or (job.lease_expires_at or 0.0) <= clock.now(s)
-        return job.last_seq if over else None
+        return job.last_seq if over and not self._is_writing() else None
+
+    def _is_writing(self) -> bool:
+        """Whether SQLite's one writer is at it; PostgreSQL has by now taken back what a stopped worker began."""
+        if self.postgres is not None:
+            return False
+        with closing(sqlite3.connect(self.home / _DATABASE, timeout=_WRITES_WITHIN_S, isolation_level=None)) as tried:
+            try:
+                tried.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            tried.execute("ROLLBACK")
+        return False
 
     def told(self, job_id: str, since: int) -> list[Record]:
         """What the database has of a job's events and metrics after that one, in order."""
