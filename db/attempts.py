@@ -42,7 +42,7 @@ def end(
     )
     ended = s.execute(statement, execution_options={"synchronize_session": False}).one_or_none()
     if ended is not None:
-        spend.book(s, job_id, *ended)
+        spend.book(s, job_id, number, *ended)
 
 
 def last_words(s: Session, job: Job) -> str | None:

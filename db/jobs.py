@@ -46,12 +46,20 @@ def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:
     now = time.time()
     fresh = _FRESH_JOB | {"created_at": now, "queued_at": now}
     job_ids = [new_id("job") for _ in wanted]
-    rows = [fresh | new._asdict() | {"id": job_id} for job_id, new in zip(job_ids, wanted, strict=True)]
+    rows = [
+        fresh | new._asdict() | {"id": job_id, "nodes": _least_nodes(new.spec)}
+        for job_id, new in zip(job_ids, wanted, strict=True)
+    ]
     s.execute(_INSERT, rows)
     outbox.add_all(s, job_ids)
     data = {"state": JobState.QUEUED.value}
     records.enter_first(s, job_ids, type="created", level="info", message="created, waiting for a worker", data=data)
     return [Job(**row) for row in rows]
+
+
+def _least_nodes(spec: Mapping[str, Any]) -> int:
+    resources = spec.get("resources", {})
+    return resources.get("min_nodes") or resources.get("num_nodes", 1)
 
 
 def get(s: Session, project_id: str, job_id: str) -> Job | None:

@@ -1,12 +1,14 @@
 """Leases: who holds a job, for how long, and how it is let go."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from db import attempts, clock, jobs, outbox, queue, records
+from db import attempts, clock, gangs, jobs, outbox, queue, records
 from db.fence import Renewal, held, live
+from db.gangs import Gang, Meeting
 from db.models import Job
 from db.state import HELD, JobState
 
@@ -14,6 +16,7 @@ _BACKOFF_CAP_S = 300.0
 
 __all__ = [
     "Claim",
+    "Offer",
     "Renewal",
     "begin_running",
     "claim",
@@ -29,10 +32,19 @@ __all__ = [
 
 
 class Claim(NamedTuple):
-    """A job that is now the caller's, and the number to show with every write about it."""
+    """A job that is now the caller's, the number to show with every write about it, and who else works on it."""
 
     job: Job
     fence: int
+    gang: Gang | None = None
+
+
+class Offer(NamedTuple):
+    """No claim yet: the caller is one of `wanted` workers that the job needs at once, of whom so many wait."""
+
+    job_id: str
+    waiting: int
+    wanted: int
 
 
 def claim(s: Session, job_id: str, *, worker: str, lease_s: float) -> Claim | None:
@@ -63,10 +75,39 @@ def claim(s: Session, job_id: str, *, worker: str, lease_s: float) -> Claim | No
     return Claim(job, job.fence)
 
 
-def claim_next(s: Session, *, worker: str, lease_s: float) -> Claim | None:
-    """Take the job that goes next; None when there is none to take."""
+def claim_next(
+    s: Session, *, worker: str, lease_s: float, meeting: Callable[[], Meeting] | None = None, waits: bool = False
+) -> Claim | Offer | None:
+    """Take the job that goes next; None when there is none to take.
+
+    One that needs several workers is taken by the last of them, who leads: the others are then to ask
+    `gangs.enlisted`. `meeting` tells where it could be met; without, such a job is left to others. `waits` says that
+    this one waits for them already.
+    """
     job_id = queue.choose(s)
-    return None if job_id is None else claim(s, job_id, worker=worker, lease_s=lease_s)
+    if job_id is None:
+        return None
+    wanted = gangs.wanted(s, job_id)
+    if wanted == 1:
+        return claim(s, job_id, worker=worker, lease_s=lease_s)
+    if meeting is None:
+        return None
+    others = gangs.offer(s, job_id, worker)
+    if len(others) < wanted - 1:
+        if not waits:
+            outbox.add(s, job_id)  # the message that brought this one here is used up
+        return Offer(job_id, len(others) + 1, wanted)
+    gangs.withdraw(s, worker)
+    taken = claim(s, job_id, worker=worker, lease_s=lease_s)
+    if taken is None:
+        return None
+    chosen = others[: wanted - 1]
+    gang = gangs.enlist(s, job_id, taken.fence, chosen, meeting(), lease_s=lease_s)
+    told = (
+        f"{wanted} workers carry it out together: {worker}, which leads at {gang.meeting.address}, {', '.join(chosen)}"
+    )
+    records.note(s, job_id, "gang", "info", told, {"workers": [worker, *chosen]}, attempt=taken.fence)
+    return taken._replace(gang=gang)
 
 
 def renew(s: Session, job_id: str, fence: int, *, lease_s: float) -> Renewal | None:
@@ -215,6 +256,7 @@ def expire_worker(s: Session, worker: str) -> int:
         .values(lease_expires_at=now)
         .returning(Job.id)
     )
+    gangs.expire_worker(s, worker)
     return len(s.scalars(statement, execution_options={"synchronize_session": False}).all())
 
 

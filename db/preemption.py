@@ -13,7 +13,7 @@ from db.state import JobState
 def arrange(s: Session, *, kinds: Collection[str], after_s: float) -> Job | None:
     """Have the running job of lowest priority make way for the one that goes next; None where there is no cause.
 
-    There is cause when no worker is free and the one that goes next has a higher priority and has waited `after_s`.
+    There is cause when fewer workers are free than it needs and the one that goes next has a higher priority and has waited `after_s`.
     Of equals the one whose attempt began last makes way. `kinds` are those that lose nothing by it, for they save.
     """
     waiting_id = queue.choose(s)
@@ -23,7 +23,8 @@ def arrange(s: Session, *, kinds: Collection[str], after_s: float) -> Job | None
     waiting = s.get_one(Job, waiting_id, with_for_update=True)  # so that it waits still when another makes way for it
     if waiting.state != JobState.QUEUED or fleet.now - waiting.queued_at < after_s:
         return None
-    if fleet.free() or not fleet.alive():
+    lacking = waiting.nodes - fleet.free()
+    if lacking <= 0 or waiting.nodes > len(fleet.alive()):
         return None
     lower = (
         select(Job)
@@ -36,7 +37,7 @@ def arrange(s: Session, *, kinds: Collection[str], after_s: float) -> Job | None
     )
     already = select(func.count()).where(Job.preempted_by == waiting_id, Job.lease_expires_at.is_not(None))
     job = s.scalars(lower).one_or_none()
-    if job is None or s.execute(already).scalar_one():
+    if job is None or s.execute(already).scalar_one() >= lacking:
         return None
     marked = update(Job).where(Job.id == job.id, Job.state == JobState.RUNNING, Job.fence == job.fence)
     if s.scalars(marked.values(preempted_by=waiting_id).returning(Job.id)).one_or_none() is None:

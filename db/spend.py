@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from db import clock
+from db import clock, gangs
 from db.models import Attempt, Job, Spend
 
 DAY_S = 86_400
@@ -24,11 +24,14 @@ class Group(NamedTuple):
     attempts: int
 
 
-def book(s: Session, job_id: str, started_at: float, ended_at: float) -> None:
-    """Enter an attempt that has just ended."""
-    project_id, key_id, kind = s.execute(select(Job.project_id, Job.key_id, Job.kind).where(Job.id == job_id)).one()
+def book(s: Session, job_id: str, number: int, started_at: float, ended_at: float) -> None:
+    """Enter an attempt that has just ended, for each of its workers."""
+    told = select(Job.project_id, Job.key_id, Job.kind, gangs.size(Job.id, literal(number))).where(Job.id == job_id)
+    project_id, key_id, kind, workers = s.execute(told).one()
     row = {"project_id": project_id, "key_id": key_id or "", "kind": kind, "day": int(ended_at // DAY_S)}
-    took = _INSERT[clock.dialect(s)](Spend).values(row | {"worker_s": max(0.0, ended_at - started_at), "attempts": 1})
+    took = _INSERT[clock.dialect(s)](Spend).values(
+        row | {"worker_s": workers * max(0.0, ended_at - started_at), "attempts": 1}
+    )
     more = {"worker_s": Spend.worker_s + took.excluded.worker_s, "attempts": Spend.attempts + 1}
     s.execute(took.on_conflict_do_update(index_elements=list(row), set_=more))
 
@@ -40,7 +43,7 @@ def this_month(s: Session, project_id: str, key_id: str | None = None) -> float:
         Spend.project_id == project_id, Spend.day >= first_of_month(now)
     )
     running = (
-        select(func.coalesce(func.sum(now - Attempt.started_at), 0.0))
+        select(func.coalesce(func.sum((now - Attempt.started_at) * gangs.size(Attempt.job_id, Attempt.number)), 0.0))
         .join(Job, (Job.id == Attempt.job_id) & (Job.fence == Attempt.number))
         .where(Job.lease_expires_at.is_not(None), Job.project_id == project_id)
     )

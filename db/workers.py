@@ -7,7 +7,7 @@ from sqlalchemy import Table, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from db import clock
+from db import clock, gangs
 from db.models import Job, Worker
 from db.state import JobState
 
@@ -35,6 +35,7 @@ class Advert(NamedTuple):
     memory_bytes: int
     heartbeat_s: float
     started_at: float
+    address: str | None = None
 
 
 class Run(NamedTuple):
@@ -49,18 +50,22 @@ class Run(NamedTuple):
 
 
 class Fleet(NamedTuple):
-    """The workers and what they run, at one moment."""
+    """The workers and what they run, at one moment; `helping` are those that have a part in a job that another holds."""
 
     now: float
     workers: list[Worker]
     runs: list[Run]
+    helping: dict[str, str]
 
     def state_of(self, worker: Worker) -> WorkerState:
         if worker.stopped_at is not None:
             return "stopped"
         if worker.heartbeat_at + _MISSED * worker.heartbeat_s < self.now:
             return "lost"
-        return "busy" if any(run.worker == worker.name for run in self.runs) else "idle"
+        return "busy" if worker.name in self._at_work() else "idle"
+
+    def _at_work(self) -> set[str | None]:
+        return {run.worker for run in self.runs}.union(self.helping)
 
     def alive(self) -> set[str]:
         """The names of the workers that are there."""
@@ -68,7 +73,7 @@ class Fleet(NamedTuple):
 
     def free(self) -> int:
         """How many of them run nothing."""
-        return len(self.alive() - {run.worker for run in self.runs})
+        return len(self.alive() - self._at_work())
 
     def held(self, project_id: str) -> int:
         """How many jobs of a project run."""
@@ -104,7 +109,8 @@ def look(s: Session) -> Fleet:
     """Who is there, and what runs."""
     now = clock.now(s)
     workers = list(s.scalars(_ALL))
-    return Fleet(now, workers, sorted((_run(now, *row) for row in s.execute(_HELD)), key=lambda run: run.job_id))
+    runs = sorted((_run(now, *row) for row in s.execute(_HELD)), key=lambda run: run.job_id)
+    return Fleet(now, workers, runs, gangs.busy(s) if runs else {})
 
 
 def _run(

@@ -11,7 +11,8 @@ import traceback
 from pathlib import Path
 
 from engine import deadline
-from engine.dist.launch import launch, processes_for
+from engine.dist.crew import crew_of
+from engine.dist.launch import launch
 from engine.rundir import RunDirectory
 from engine.stop import StopFlag
 
@@ -46,8 +47,8 @@ def _carry_out(root: Path) -> int:
     if _LEASED in os.environ or (_PARENT in os.environ and "RANK" not in os.environ):
         os.environ[_LEASED] = "1"
         deadline.watch(root)
-    if (count := processes_for(run)) > 1:
-        return launch(run, count, stop)
+    if (crew := crew_of(run)).total > 1:
+        return launch(run, crew, stop)
     from engine.process import carry_out  # torch and transformers: seconds, and too late to notice a dead parent
 
     return carry_out(root, stop)

@@ -81,10 +81,16 @@ class Diverged(EngineError):
 
 
 class RankLost(EngineError):
-    """One of the processes that carry out a run together is gone, or does not answer."""
+    """One of the processes that carry out a run together is gone."""
 
     CODE = "rank_lost"
     failure = FailureClass.WORKER_LOST
 
     def __init__(self, message: str) -> None:
         super().__init__(self.CODE, message, "The run goes on from its last checkpoint when it is started again.")
+
+
+class TouchLost(RankLost):
+    """What the others notice of it, and of one that does not answer; why, they cannot tell."""
+
+    CODE = "touch_lost"

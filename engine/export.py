@@ -39,10 +39,11 @@ def save_subject(subject: Subject, folder: Path, weights: dict[str, Tensor]) -> 
 def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
     """Write output/ and say `exported` and `finished` once it scores, loaded from disk, as the weights it came from.
 
-    The result is the last step, or the best of the saved steps when that is better.
+    The result is the last step, or the best of the saved steps when that is better. It lies on the first machine, whose
+    ranks score it.
     """
     run, journal, held_out, progress = session.run, session.journal, session.rows.validation, selection.progress
-    best = selection.better_checkpoint(run.checkpoints, journal)
+    best = session.ranks.gather(selection.better_checkpoint(run.checkpoints, journal))[0]
     probe = held_out
     if probe is None:
         probe = session.rows.probe(_PROBE_DOCUMENTS)
@@ -54,6 +55,8 @@ def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
     # The second copy takes the first one's place in memory.
     layout = session.subject.layout
     session.drop_subject()
+    if not session.goes_on():
+        return
     session.subject = session.objective.load(run.output, session.machine)
     scores = session.evaluate(probe)
     _check_same(expected, scores["eval_loss"])

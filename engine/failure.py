@@ -3,7 +3,7 @@
 import torch
 
 from engine.dist.ranks import is_loss_of_touch
-from engine.errors import EngineError, OutOfMemory, RankLost
+from engine.errors import EngineError, OutOfMemory, TouchLost
 
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "Cannot allocate memory")
 
@@ -14,7 +14,7 @@ def classified(error: Exception) -> EngineError:
         return error
     text = str(error)
     if is_loss_of_touch(error):
-        return RankLost(f"another process of the run is gone or does not answer: {text}")
+        return TouchLost(f"another process of the run is gone or does not answer: {text}")
     if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError | OSError) and any(words in text for words in _NO_MEMORY)
     ):

@@ -57,7 +57,7 @@ class Session:
         ranks = Ranks.here()
         ranks.connect(machine.device, run.ranks / "meeting", spec.resources.ddp_timeout)
         if isinstance(spec, TrainingSpec) and ranks.count > 1:
-            stop = SharedStop(stop, ranks)
+            stop = SharedStop(stop, ranks.any)
         checkpoint.seed_everything(spec.seed)
         objective = objective_of(run, spec, journal)
         start = checkpoint.newest(run.checkpoints)
@@ -109,6 +109,16 @@ class Session:
         """Free the weights; another subject takes their place, each rank with all of it."""
         self.score = self._score
         self.subject = Subject(torch.nn.Module(), self.subject.tokenizer, self.subject.layout)
+
+    def goes_on(self) -> bool:
+        """Whether this process works on what lies on the first machine's disk; those that do go on among themselves."""
+        ranks = self.ranks.of_first_machine()
+        if ranks is None:
+            return False
+        if ranks is not self.ranks and isinstance(self.stop, SharedStop):
+            self.stop = self.stop.among(ranks.any)
+        self.ranks = ranks
+        return True
 
     def evaluate(self, corpus: Corpus) -> dict[str, float]:
         assert isinstance(self.spec, TrainingSpec), "an evaluation scores by itself"

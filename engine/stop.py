@@ -1,16 +1,12 @@
 """Being asked to stop: SIGTERM is kept until the loop is between two steps."""
 
 import signal
+from collections.abc import Callable
 from types import FrameType
-from typing import Protocol
 
 
 class StopRequested(Exception):
     """Raised at a safe point after SIGTERM."""
-
-
-class _Ranks(Protocol):
-    def any(self, flag: bool) -> bool: ...
 
 
 class StopFlag:
@@ -35,10 +31,15 @@ class StopFlag:
 class SharedStop(StopFlag):
     """What ranks that work step by step together ask: all of them stop at one step, whichever heard of it first."""
 
-    def __init__(self, own: StopFlag, ranks: _Ranks) -> None:
+    def __init__(self, own: StopFlag, any_asked: Callable[[bool], bool]) -> None:
+        """`any_asked` tells whether a flag is set on any rank."""
         super().__init__()
-        self._own, self._ranks = own, ranks
+        self._own, self._any_asked = own, any_asked
+
+    def among(self, any_asked: Callable[[bool], bool]) -> "SharedStop":
+        """The same for other ranks."""
+        return SharedStop(self._own, any_asked)
 
     def check(self) -> None:
-        if self._ranks.any(self._own.requested):
+        if self._any_asked(self._own.requested):
             raise StopRequested

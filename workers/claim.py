@@ -12,6 +12,7 @@ from db import leases
 from db.errors import Unavailable
 from db.session import Database, Session
 from engine import deadline
+from workers.failures import Failure
 from workers.settings import WorkerSettings
 
 _LOG = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ class Lease:
     def __init__(self, database: Database, claim: leases.Claim, settings: WorkerSettings, claimed_at: float) -> None:
         self.job = claim.job
         self.fence = claim.fence
+        self.gang = claim.gang
         self.lease_s = settings.lease_s
         self.cancel_requested = threading.Event()
         self.let_go_requested = threading.Event()
@@ -158,8 +160,16 @@ class Lease:
                 return  # let go while this thread waited: its fence is stale by our own doing
             asked_at = time.monotonic()
             with self._database.write() as s:
-                renewal = leases.renew(s, self.job.id, self.fence, lease_s=self.lease_s)
+                renewal = self.ask(s)
             self.renewed(asked_at, renewal)
+
+    def ask(self, s: Session) -> leases.Renewal | None:
+        """Renew it for `lease_s`; None when it is over."""
+        return leases.renew(s, self.job.id, self.fence, lease_s=self.lease_s)
+
+    def blame(self, failure: Failure) -> Failure:
+        """What the engine's failure came of, as far as another worker's is known to have had a part in it."""
+        return failure
 
     def _guard(self) -> None:
         while not self._ended.wait(_GUARD_TICK_S) and not self.lost.is_set():
@@ -169,13 +179,9 @@ class Lease:
     def _lose(self, why: str) -> None:
         _LOG.error("job %s, attempt %d: %s; the engine is stopped", self.job.id, self.fence, why)
         self.lost.set()
+        self.stop()
+
+    def stop(self) -> None:
+        """End the engine, if it is there yet."""
         if self._stop_engine is not None:
             self._stop_engine()
-
-
-def take(database: Database, worker: str, settings: WorkerSettings) -> Lease | None:
-    """Claim the job that goes next; None when there is none to take."""
-    asked_at = time.monotonic()
-    with database.write() as s:
-        claim = leases.claim_next(s, worker=worker, lease_s=settings.lease_s)
-    return None if claim is None else Lease(database, claim, settings, asked_at)

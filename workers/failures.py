@@ -7,7 +7,16 @@ import signal
 from pathlib import Path
 from typing import NamedTuple
 
-from engine.errors import EXIT_CANCELLED, EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY, EXIT_OK, FailureClass, RankLost
+from engine.errors import (
+    EXIT_CANCELLED,
+    EXIT_DATA,
+    EXIT_DIVERGED,
+    EXIT_MEMORY,
+    EXIT_OK,
+    FailureClass,
+    RankLost,
+    TouchLost,
+)
 from engine.events import Failed
 
 RETRIED = frozenset({FailureClass.WORKER_LOST, FailureClass.BUG})
@@ -70,7 +79,7 @@ _BY_EXIT_CODE: dict[int, Failure] = {
     ),
 }
 
-_BY_SIGKILL = frozenset({"engine_killed", RankLost.CODE})
+_BY_SIGKILL = frozenset({"engine_killed", RankLost.CODE, TouchLost.CODE})
 """What the kernel's way of killing for want of memory looks like: it never interrupts or terminates."""
 
 WORKER_LOST = Failure(

@@ -39,7 +39,8 @@ def tidy(database: Database, settings: WorkerSettings) -> int:
         # The job may go on just now: an attempt that is younger than what was read keeps its folder.
         newest = job.fence if is_over else job.fence - 1
         for path in _listed(folder):
-            if path.name.isdecimal() and int(path.name) <= newest:
+            attempt = path.name.partition(".")[0]
+            if attempt.isdecimal() and int(attempt) <= newest:
                 shutil.rmtree(path, ignore_errors=True)  # its engine may be dying in it: what is left goes next time
                 removed += not path.exists()
         if is_over:

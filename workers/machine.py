@@ -2,9 +2,15 @@
 
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import psutil
+
+from workers.settings import WorkerSettings
 
 _MIB = 2**20
 _ASK = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
@@ -26,6 +32,35 @@ def device() -> Device:
         return Device(f"cpu ({len(os.sched_getaffinity(0))} cores)", _memory_bytes())
     name = gpus[0].name if len(gpus) == 1 else f"{len(gpus)} x {gpus[0].name}"
     return Device(name, sum(gpu.memory_bytes for gpu in gpus))
+
+
+def address(settings: WorkerSettings) -> str:
+    """Where other machines reach this one: on the way by which it reaches the broker."""
+    if settings.worker_address is not None:
+        return settings.worker_address
+    host = urlsplit(settings.broker_url).hostname or "localhost"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
+        way.connect((host, 1))  # sends nothing: it has the kernel choose
+        return way.getsockname()[0]
+
+
+def meeting(settings: WorkerSettings) -> tuple[str, int]:
+    """An address and a port of it that nobody listens on now."""
+    here = address(settings)
+    with socket.create_server((here, 0)) as free:
+        return here, free.getsockname()[1]
+
+
+def interface(of: str) -> str:
+    """The network interface with that address.
+
+    Raises:
+        OSError: there is none.
+    """
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(each.address == of for each in addresses):
+            return name
+    raise OSError(f"no network interface of this machine has the address {of}; see TRAINYARD_WORKER_ADDRESS")
 
 
 def _gpus() -> list[Device]:

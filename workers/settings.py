@@ -17,6 +17,11 @@ class WorkerSettings(StorageSettings):
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
         description="Unique among the workers of one database: a worker that starts frees what its name held before.",
     )
+    worker_address: str | None = Field(
+        default=None,
+        description="Where the processes of other workers reach those of this one, for jobs that several carry out "
+        "together. Left out: the address from which it reaches the broker.",
+    )
     worker_concurrency: int = Field(default=1, ge=1, le=64, description="Jobs that run at once on this worker.")
     warm_engines: int = Field(
         default=1,
@@ -80,5 +85,6 @@ class WorkerSettings(StorageSettings):
         """What engines keep by content, for the next jobs of this worker."""
         return self.home / "cache"
 
-    def run_dir(self, job_id: str, attempt: int) -> Path:
-        return self.runs_dir / job_id / str(attempt)
+    def run_dir(self, job_id: str, attempt: int, node_rank: int = 0) -> Path:
+        """`node_rank`: the worker's among those of the attempt, of which two may share a disk."""
+        return self.runs_dir / job_id / (f"{attempt}.{node_rank}" if node_rank else str(attempt))

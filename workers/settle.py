@@ -44,6 +44,7 @@ def settle(attempt: Attempt, end: End) -> None:
         failure = failures.classify(end.exit_code, end.failed, log)
         if end.killed_for_memory:
             failure = failures.for_want_of_memory(failure, end.lighter)
+        failure = lease.blame(failure)
         if failures.for_want_of_space(failure):
             wait_for_space(lease, failure.message, attempt.settings)
         else:

@@ -5,11 +5,13 @@ import threading
 
 from db import about, traces
 from db.errors import BlobsUnavailable, Unavailable, is_full
+from db.leases import Offer
 from engine.errors import DataError, SpecError
-from workers import claim, failures, life, settle, stage
+from workers import failures, gang, life, settle, stage
 from workers.attempt import AskedToStop, Attempt
 from workers.claim import Lease, LeaseLostError
 from workers.failures import Failure
+from workers.gang import Part
 from workers.life import Slot
 from workers.queue import RUN_JOB, app
 from workers.supervise import Supervision
@@ -27,12 +29,26 @@ def run_job(job_id: str) -> None:
     slot = life.slot()
     with life.stop_signal() as stopping:
         try:
-            while not stopping.is_set() and (lease := claim.take(slot.database, slot.name, slot.settings)):
-                run(slot, lease, stopping)
-                if not stopping.is_set():
-                    slot.warm.prepare()
+            _run_all(slot, stopping)
         except Unavailable as error:
             _LOG.warning("what goes next (job %s was told of) is left to a later message: %s", job_id, error)
+
+
+def _run_all(slot: Slot, stopping: threading.Event) -> None:
+    waits = False
+    while not stopping.is_set():
+        taken = gang.take(slot.database, slot.name, slot.settings, waits=waits)
+        if taken is None:
+            return
+        waits = isinstance(taken, Offer)
+        if isinstance(taken, Offer):
+            stopping.wait(gang.ASK_AGAIN_S)
+            continue
+        run(slot, taken, stopping)
+        if not stopping.is_set():
+            slot.warm.prepare()
+    if waits:
+        gang.leave(slot)
 
 
 def run(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
@@ -41,7 +57,10 @@ def run(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
     with traces.span("job.attempt", lease.job.traceparent, worker=slot.name, **ids), about.work(**ids), lease:
         _LOG.info("the attempt begins")
         try:
-            carry_out(slot, lease, stopping)
+            if isinstance(lease, Part):
+                gang.take_part(slot, lease, stopping)
+            else:
+                carry_out(slot, lease, stopping)
         except LeaseLostError:
             _LOG.warning("the attempt is given up, its lease is lost")
         else:
@@ -56,7 +75,7 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
     """
     run_dir = slot.settings.run_dir(lease.job.id, lease.fence)
     try:
-        planned = lease.write(lambda s: stage.plan(s, lease.job, lease.fence))
+        planned = gang.told_of(lease.write(lambda s: stage.plan(s, lease.job, lease.fence)), lease, slot)
         attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
         with traces.span("job.stage"):
             stage.lay_out(planned, slot.blobs, run_dir, attempt.heed)

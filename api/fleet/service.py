@@ -41,7 +41,9 @@ def queue_of(service: Service, caller: Caller, limit: int) -> QueueObject:
 
 
 def _worker(worker: Worker, fleet: Fleet, caller: Caller) -> WorkerObject:
-    mine = [run.job_id for run in fleet.runs if run.worker == worker.name and run.project_id == caller.project_id]
+    own = {run.job_id for run in fleet.runs if run.project_id == caller.project_id}
+    held = [run.job_id for run in fleet.runs if run.worker == worker.name]
+    mine = [job_id for job_id in (*held, fleet.helping.get(worker.name)) if job_id in own]
     return WorkerObject(
         id=worker.name,
         host=worker.host,

@@ -66,6 +66,10 @@ def _for_a_worker(job: Job, place: Place, fleet: Fleet) -> str:
     ahead = place.position - 1
     if not fleet.alive():
         return f"no worker is alive, {ahead} are ahead" if ahead else "no worker is alive; it is next"
+    if job.nodes > len(fleet.alive()):
+        return f"it needs {job.nodes} workers at once, and {len(fleet.alive())} are alive; others go ahead meanwhile"
+    if job.nodes > 1 and place.position == 1:
+        return f"it needs {job.nodes} workers at once: {fleet.free()} are free and wait for the others"
     if place.position > fleet.free():
         running = len(fleet.runs)
         busy = "1 job runs" if running == 1 else f"{running} jobs run"

@@ -44,7 +44,8 @@ def past_run(job: Job) -> dict[str, Any] | None:
 
 
 def _asked_ranks(job: Job) -> int:
-    return job.spec.get("resources", {}).get("nproc_per_node", 1)
+    resources = job.spec.get("resources", {})
+    return resources.get("num_nodes", 1) * resources.get("nproc_per_node", 1)
 
 
 def _predicted(forecast: dict[str, Any]) -> Figures:

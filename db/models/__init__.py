@@ -9,6 +9,7 @@ from db.models.budget import Budget
 from db.models.eval import Eval, EvalItem, EvalRun
 from db.models.event import Event
 from db.models.file import File
+from db.models.gang_member import GangMember
 from db.models.installation import Installation
 from db.models.intent import Intent
 from db.models.job import Job
@@ -38,6 +39,7 @@ __all__ = [
     "EvalRun",
     "Event",
     "File",
+    "GangMember",
     "Installation",
     "Intent",
     "Job",

@@ -70,6 +70,8 @@ class Job(Row):
     spec: Mapped[dict[str, Any]]
     state: Mapped[str]
     priority: Mapped[int]
+    nodes: Mapped[int] = mapped_column(default=1, server_default="1")
+    """How many workers it needs at least."""
     plan_id: Mapped[str | None] = mapped_column(ForeignKey("plans.id"))
     base_artifact_id: Mapped[str | None] = mapped_column(ForeignKey("artifacts.id", use_alter=True))
     created_at: Mapped[float]

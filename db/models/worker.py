@@ -21,3 +21,8 @@ class Worker(Row):
     started_at: Mapped[float]
     heartbeat_at: Mapped[float]
     stopped_at: Mapped[float | None]
+    address: Mapped[str | None]
+    """Where other workers reach its processes."""
+    offers_to: Mapped[str | None]
+    """The job that it waits for together with others, until `offers_until` (db.gangs)."""
+    offers_until: Mapped[float | None]

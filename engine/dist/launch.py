@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from engine.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, EXIT_STOPPED, RankLost, SpecError
-from engine.jobs import spec_of
+from engine.dist.crew import Crew
+from engine.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, EXIT_STOPPED, RankLost, TouchLost
 from engine.journal import Journal
 from engine.rundir import RunDirectory
 from engine.stop import StopFlag
@@ -28,18 +28,8 @@ _SAVING_S = 60.0
 """While the first is writing a checkpoint, so long."""
 
 
-def processes_for(run: RunDirectory) -> int:
-    """How many are still to be started: 1 is this one."""
-    if "RANK" in os.environ:
-        return 1
-    try:
-        return spec_of(run).resources.nproc_per_node
-    except SpecError:
-        return 1  # it will say so itself
-
-
-def launch(run: RunDirectory, count: int, stop: StopFlag) -> int:
-    """Carry out the run in `count` processes of this machine; returns the exit code (engine.errors)."""
+def launch(run: RunDirectory, crew: Crew, stop: StopFlag) -> int:
+    """Carry out this machine's part of the run in its processes; returns the exit code (engine.errors)."""
     shutil.rmtree(run.ranks, ignore_errors=True)
     run.ranks.mkdir()
     for leftover in run.half_written():
@@ -51,26 +41,26 @@ def launch(run: RunDirectory, count: int, stop: StopFlag) -> int:
         return EXIT_STOPPED
     _pass_on_signals(processes)
     _end_by_alarm(processes, run)
-    for rank in range(count):
-        processes.append(_start(run.root, rank, count))  # noqa: PERF401 - who is there is told of SIGINT meanwhile
+    for rank in crew.ranks:
+        processes.append(_start(run.root, rank, crew))  # noqa: PERF401 - who is there is told of SIGINT meanwhile
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    failed = _failures(processes)
+    failed = {crew.ranks[number]: code for number, code in _failures(processes).items()}
     if failed:
-        return _tell(run, failed, count)
+        return _tell(run, failed, crew.total)
     return EXIT_STOPPED if any(process.returncode == EXIT_STOPPED for process in processes) else EXIT_OK
 
 
-def _start(root: Path, rank: int, count: int) -> subprocess.Popen[bytes]:
-    given = {name: value for name, value in os.environ.items() if name != "MASTER_ADDR"}
+def _start(root: Path, rank: int, crew: Crew) -> subprocess.Popen[bytes]:
+    given = {name: value for name, value in os.environ.items() if name not in {"MASTER_ADDR", "MASTER_PORT"}}
     cores = len(os.sched_getaffinity(0))
     environment = {
-        "OMP_NUM_THREADS": str(max(1, cores // count)),
-        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": str(max(1, cores // crew.here)),
+        **crew.meeting,
         **given,
         "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(count),
-        "LOCAL_WORLD_SIZE": str(count),
+        "LOCAL_RANK": str(rank - crew.first),
+        "WORLD_SIZE": str(crew.total),
+        "LOCAL_WORLD_SIZE": str(crew.here),
         "TRAINYARD_PARENT_PID": str(os.getpid()),
     }
     return subprocess.Popen([sys.executable, "-m", "engine", str(root)], env=environment, stdin=subprocess.DEVNULL)
@@ -110,20 +100,20 @@ def _end_by_alarm(processes: list[subprocess.Popen[bytes]], run: RunDirectory) -
 
 
 def _failures(processes: list[subprocess.Popen[bytes]]) -> dict[int, int]:
-    """Exit codes of the ranks that failed by themselves, in the order in which they did."""
+    """Exit codes of the processes that failed by themselves, by their numbers here and in the order in which they did."""
     failed: dict[int, int] = {}
-    running = {process.pid: rank for rank, process in enumerate(processes)}
+    running = {process.pid: number for number, process in enumerate(processes)}
     killing = False
     while running:
         pid, status = os.wait()
-        rank = running.pop(pid)
-        code = processes[rank].returncode = os.waitstatus_to_exitcode(status)
+        number = running.pop(pid)
+        code = processes[number].returncode = os.waitstatus_to_exitcode(status)
         killing = killing or (bool(failed) and signal.getitimer(signal.ITIMER_REAL)[0] == 0)
         if code in {EXIT_OK, EXIT_STOPPED} or (killing and code == -signal.SIGKILL):
             continue
         if not failed:
             signal.setitimer(signal.ITIMER_REAL, _GRACE_S)
-        failed[rank] = code
+        failed[number] = code
     signal.setitimer(signal.ITIMER_REAL, 0)
     return failed
 
@@ -133,7 +123,7 @@ def _tell(run: RunDirectory, failed: dict[int, int], count: int) -> int:
     if EXIT_CANCELLED in failed.values():
         return EXIT_CANCELLED
     told = {rank: _last_failure(run.events_of(rank)) for rank in failed}
-    causes = [rank for rank in failed if (told[rank] or {}).get("code") != RankLost.CODE]
+    causes = [rank for rank in failed if (told[rank] or {}).get("code") != TouchLost.CODE]
     rank = causes[0] if causes else next(iter(failed))
     event, code = told[rank], failed[rank]
     if rank == 0 and event is not None:

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from engine.errors import RankLost
+from engine.errors import TouchLost
 from engine.stop import StopRequested
 
 _BUCKET_NUMBERS = 1 << 23
@@ -28,6 +28,8 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
+    group: dist.ProcessGroup | None = None
+    """They, where they are not all that have met."""
 
     @classmethod
     def here(cls) -> "Ranks":
@@ -37,7 +39,7 @@ class Ranks:
     @property
     def here_count(self) -> int:
         """How many of them share this machine."""
-        return int(os.environ.get("LOCAL_WORLD_SIZE", str(self.count)))
+        return min(self.count, int(os.environ.get("LOCAL_WORLD_SIZE", str(self.count))))
 
     @property
     def leads(self) -> bool:
@@ -48,7 +50,7 @@ class Ranks:
         """Meet the others: at MASTER_ADDR where that is given, else, on one machine, by the file `meeting`.
 
         Raises:
-            RankLost: one of them did not come in time.
+            TouchLost: one of them did not come in time.
         """
         if self.count == 1 or dist.is_initialized():
             return
@@ -68,7 +70,7 @@ class Ranks:
             return [told]
         all_told: list[T] = [told] * self.count
         with _told_as_lost():
-            dist.all_gather_object(all_told, told)
+            dist.all_gather_object(all_told, told, group=self.group)
         return all_told
 
     def totals(self, numbers: Sequence[float]) -> list[float]:
@@ -77,7 +79,7 @@ class Ranks:
             return list(numbers)
         added = torch.tensor(numbers, dtype=torch.float64)
         with _told_as_lost():
-            dist.all_reduce(added)
+            dist.all_reduce(added, group=self.group)
         return added.tolist()
 
     def any(self, flag: bool) -> bool:
@@ -91,12 +93,24 @@ class Ranks:
 
     @contextmanager
     def leader_first(self) -> Iterator[None]:
-        """The first rank does it alone, the others after it: they find in a cache what it has made."""
-        if not self.leads:
+        """On each machine one rank does it alone, the others after it: they find in a cache what it has made."""
+        first = self.rank % self.here_count == 0
+        if not first:
             self.wait()
         yield
-        if self.leads:
+        if first:
             self.wait()
+
+    def of_first_machine(self) -> "Ranks | None":
+        """Those that share a disk with the first one, which go on without the others; None: this one is not of them.
+
+        Each must call this.
+        """
+        if self.here_count == self.count:
+            return self
+        with _told_as_lost():
+            group = dist.new_group(range(self.here_count))
+        return Ranks(self.rank, self.here_count, group) if isinstance(group, dist.ProcessGroup) else None
 
     def add_up(self, tensors: Sequence[Tensor]) -> None:
         """Replace each by its sum over the ranks, the same bits on all of them."""
@@ -105,7 +119,7 @@ class Ranks:
         with _told_as_lost():
             for bucket in _buckets(tensors):
                 flat = torch.cat([tensor.flatten() for tensor in bucket])
-                dist.all_reduce(flat)
+                dist.all_reduce(flat, group=self.group)
                 sizes = [tensor.numel() for tensor in bucket]
                 for tensor, total in zip(bucket, flat.split(sizes), strict=True):
                     tensor.copy_(total.view_as(tensor))
@@ -115,7 +129,7 @@ class Ranks:
         if self.count > 1:
             with _told_as_lost():
                 for tensor in tensors:
-                    dist.broadcast(tensor, src=0)
+                    dist.broadcast(tensor, src=0, group=self.group)
 
     def divide(self, items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
         """What `work` makes of each item, on one of the ranks; in their order.
@@ -159,7 +173,7 @@ def _told_as_lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RankLost(f"another process of the run is gone or does not answer: {error}") from error
+        raise TouchLost(f"another process of the run is gone or does not answer: {error}") from error
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:

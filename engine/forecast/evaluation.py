@@ -33,7 +33,7 @@ class EvaluationOutlook:
     def __init__(self, run: RunDirectory, spec: EvalSpec, stop: StopFlag) -> None:
         self._asked, self._stop = spec, stop
         self.machine = Machine.choose(spec.resources.device, spec.evaluation.precision)
-        self.ranks = spec.resources.nproc_per_node
+        self.ranks = spec.resources.world_size
         with closing(Journal(run.events)) as journal:
             self._objective = EvalObjective(run, spec, journal)
             self._weights = self._objective.weights()

@@ -37,10 +37,13 @@ def forecast(root: Path, asked: dict[str, Any], stop: StopFlag) -> dict[str, Any
     job = _looked_at(root, stop)
     machine, ranks = job.machine, job.ranks
     past = [run for run in asked["past"] if run["device"] == machine.device.type and run.get("ranks", 1) == ranks]
-    room = room_bytes(machine, ranks)
+    resources = job.spec(None).resources
+    room = room_bytes(machine, resources.nproc_per_node)
+    # On a CPU those of a machine share its cores.
+    rate = _rate(machine) * (ranks if machine.device.type == "cuda" else resources.num_nodes)
     try:
         needs = job.needs(Runtime.learnt(past), room)
-        spec, judged = job.spec(needs.zero_stage), {"unplanned": None} | _judged(needs, room, machine, ranks, past)
+        spec, judged = job.spec(needs.zero_stage), {"unplanned": None} | _judged(needs, room, rate, machine, past)
     except SpecError as error:
         if error.code != NO_PLAN:
             raise
@@ -62,11 +65,10 @@ def _looked_at(root: Path, stop: StopFlag) -> Outlook:
     return TrainingOutlook(material_of(root), stop)
 
 
-def _judged(needs: Needs, room: int, machine: Machine, ranks: int, past: list[Any]) -> dict[str, Any]:
-    """What is needed beside what there is: memory and room of a rank, operations and time of all."""
+def _judged(needs: Needs, room: int, rate: float, machine: Machine, past: list[Any]) -> dict[str, Any]:
+    """What is needed beside what there is: memory and room of a rank, operations and time of all, and their rate."""
     memory = needs.case.plan()
     mend = None if memory.total <= room else mend_of(needs.case, room)
-    rate = _rate(machine) * (ranks if machine.device.type == "cuda" else 1)  # on a CPU they share its cores
     seconds = estimate(needs.efforts, needs.method, past_runs(past, machine.precision), matmul_tflops=rate)
     return {
         "parameters": needs.parameters,

@@ -48,7 +48,7 @@ class Outlook(Protocol):
 
 def pinned(resources: Resources, machine: Machine, zero_stage: int | None) -> Resources:
     """With the device, and how processes divide what they hold: not at all where a run would not know either."""
-    asked = resources.parallel.zero_stage if resources.nproc_per_node > 1 else 0
+    asked = resources.parallel.zero_stage if resources.world_size > 1 else 0
     if zero_stage is None:
         zero_stage = 0 if asked == "auto" else asked
     parallel = resources.parallel.model_copy(update={"zero_stage": zero_stage})

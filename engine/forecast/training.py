@@ -24,7 +24,7 @@ class TrainingOutlook:
     def __init__(self, material: Material, stop: StopFlag) -> None:
         self._material, self._asked = material, material.spec
         self.machine = Machine.choose(self._asked.resources.device, self._asked.hyperparameters.precision)
-        self.ranks = self._asked.resources.nproc_per_node
+        self.ranks = self._asked.resources.world_size
         self._walked = walk(material, self.machine.step, stop)
         self._files = statistics(material, stop)
 

@@ -42,7 +42,7 @@ def walk(material: Material, step: int, stop: StopFlag) -> Walk:
     """
     spec = material.spec
     hyper = spec.hyperparameters
-    stream = RowStream.of_job(material.rows, spec, Ranks(0, spec.resources.nproc_per_node))
+    stream = RowStream.of_job(material.rows, spec, Ranks(0, spec.resources.world_size))
     steps = hyper.max_steps or stream.steps_in(hyper.num_train_epochs or 1.0)
     walked = min(steps, _MOST_STEPS)
     total, largest, longest, rows, variety = Counts(), Counts(), 0, 0, Variety(step)

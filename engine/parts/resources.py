@@ -1,8 +1,8 @@
 """What a job may use, and how the processes that share it divide the work."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, Field, model_validator
 
 from engine.parts.part import Auto, Part
 
@@ -21,12 +21,26 @@ class Resources(Part):
     """What the job may use."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    num_nodes: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        validation_alias=AliasChoices("num_nodes", "nnodes"),
+        description="Workers that carry the job out together, each with nproc_per_node processes. It starts when all of "
+        "them are free at once; one that is lost ends the attempt, and the next goes on from the last checkpoint.",
+    )
+    min_nodes: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Fewer than num_nodes will do, down to this many, where no more are alive. The model is the same.",
+    )
     nproc_per_node: int = Field(
         default=1,
         ge=1,
         le=64,
         validation_alias=AliasChoices("nproc_per_node", "gpus_per_node"),
-        description="Processes that share the job, each with a GPU of its own, or on the CPU with its part of the "
+        description="Processes of a worker that share the job, each with a GPU of its own, or on the CPU with its part of the "
         "cores. Whatever their number, they train the same model: they deal the rows of each step out among them.",
     )
     parallel: Parallel = Parallel()
@@ -37,3 +51,19 @@ class Resources(Part):
         default=None, gt=0, le=525_600, description="The run is stopped and kept after this."
     )
     priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")
+
+    @property
+    def world_size(self) -> int:
+        """Processes of all workers together."""
+        return self.num_nodes * self.nproc_per_node
+
+    @property
+    def least_nodes(self) -> int:
+        """With how many workers it may start."""
+        return self.min_nodes or self.num_nodes
+
+    @model_validator(mode="after")
+    def _fewer_is_fewer(self) -> Self:
+        if self.least_nodes > self.num_nodes:
+            raise ValueError(f"min_nodes is {self.min_nodes}, more than num_nodes, {self.num_nodes}")
+        return self

@@ -98,7 +98,7 @@ def test_a_rank_that_does_not_answer_ends_the_run(tmp_path):
     os.kill(begun.ranks[1], signal.SIGSTOP)
     assert begun.ended() == EXIT_BUG
     failed = runs.events(begun.root, "failed")[-1]
-    assert (failed["failure"], failed["code"]) == ("worker_lost", "rank_lost")
+    assert (failed["failure"], failed["code"]) == ("worker_lost", "touch_lost")
     assert "does not answer" in failed["message"]
 
 

@@ -103,6 +103,15 @@ class EvalSpec(JobPart):
         return _FORMATS[self.evaluation.task]
 
     @model_validator(mode="after")
+    def _on_one_worker(self) -> Self:
+        if self.resources.num_nodes > 1:
+            raise ValueError(
+                f"resources.num_nodes is {self.resources.num_nodes}; an evaluation runs on one worker, with "
+                "nproc_per_node processes"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fewshot(self) -> Self:
         if (self.fewshot_file is None) != (self.evaluation.num_fewshot == 0):
             raise ValueError("fewshot_file and evaluation.num_fewshot belong together; give both or neither")

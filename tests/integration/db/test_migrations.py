@@ -16,6 +16,7 @@ from db import (
     budgets,
     evals,
     files,
+    gangs,
     installation,
     intents,
     jobs,
@@ -82,6 +83,7 @@ def fill(url: str) -> None:
         request = {"project_id": project.id, "key_id": keys.list_keys(s, project.id)[0].id, "request_id": "req-1"}
         audit.note_all(s, "job.create", [(request, job.id)])
         workers.beat(s, workers.Advert("w", "here", 1, "cpu", 0, 3.0, 1.0))
+        gangs.enlist(s, going.id, 1, ["w"], gangs.Meeting("10.0.0.1", 4321), lease_s=60)
     with database.read() as s:
         assert all(s.execute(select(table)).first() for table in Row.metadata.sorted_tables)
     database.close()

@@ -38,7 +38,7 @@ def place(work: Work, job_id: str) -> Place:
 def take(work: Work, worker: str = "w1") -> str | None:
     """The id of the job that the worker is given."""
     claim = work.write(leases.claim_next, worker=worker, lease_s=60)
-    return claim and claim.job.id
+    return claim.job.id if isinstance(claim, leases.Claim) else None
 
 
 def order_of(work: Work) -> list[str]:

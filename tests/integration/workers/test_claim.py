@@ -13,14 +13,14 @@ from engine import deadline
 from tests.integration.workers.puppets import lose_every_other_answer
 from tests.integration.workers.workplace import Workplace, wait_until
 from tests.servers import Postgres
-from workers import claim
+from workers import gang
 from workers.claim import LeaseLostError
 
 
 def test_a_job_is_claimed_once(workplace: Workplace) -> None:
     workplace.submit_tiny()
-    first = claim.take(workplace.database, "one", workplace.settings)
-    second = claim.take(workplace.database, "two", workplace.settings)
+    first = gang.take(workplace.database, "one", workplace.settings)
+    second = gang.take(workplace.database, "two", workplace.settings)
     assert first is not None
     assert second is None
 
@@ -32,7 +32,7 @@ def test_of_many_that_claim_at_once_one_gets_the_job(workplace: Workplace) -> No
 
     def take(worker: str) -> None:
         together.wait()
-        if claim.take(workplace.database, worker, workplace.settings) is not None:
+        if gang.take(workplace.database, worker, workplace.settings) is not None:
             got.append(worker)
 
     threads = [threading.Thread(target=take, args=(f"worker {n}",)) for n in range(8)]

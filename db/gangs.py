@@ -1,0 +1,181 @@
+"""Gangs: jobs that need several workers get all of them in one transaction, or none.
+
+A worker whose turn it is to take such a job offers itself, for seconds, and may take another job meanwhile. The one
+whose offer makes them enough claims the job and enlists the others: it holds the job and leads, each of them has a
+lease of its own in the attempt. Nobody holds a part of a job, so no two jobs can wait for each other's workers.
+"""
+
+from typing import Any, NamedTuple
+
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, func, insert, select, update
+from sqlalchemy.orm import Session
+
+from db import clock
+from db.fence import Renewal
+from db.models import GangMember, Job, Worker
+from db.state import HELD
+
+OFFER_S = 3.0
+"""An offer counts for so long: whoever makes it makes it again before."""
+_UNSYNCHRONIZED = {"synchronize_session": False}
+
+
+class Meeting(NamedTuple):
+    """Where the processes of the other workers meet those of the first."""
+
+    address: str
+    port: int
+
+
+class Gang(NamedTuple):
+    """A worker's place among `num_nodes`; the first one, whose number is 0, holds the job."""
+
+    node_rank: int
+    num_nodes: int
+    meeting: Meeting
+
+
+class Enlisted(NamedTuple):
+    """A worker that has a part in an attempt whose job another holds."""
+
+    job: Job
+    fence: int
+    gang: Gang
+
+
+class Fault(NamedTuple):
+    """A worker of a gang that is lost (None), or whose engine ended badly, as workers.failures.Failure tells it."""
+
+    worker: str
+    failure: dict[str, Any] | None
+
+
+def alive(s: Session) -> Select[int]:
+    """How many workers are there, by their last heartbeats."""
+    heard = Worker.heartbeat_at + 2 * Worker.heartbeat_s >= clock.moment(s)
+    return select(func.count()).select_from(Worker).where(Worker.stopped_at.is_(None), heard)
+
+
+def wanted(s: Session, job_id: str) -> int:
+    """How many workers are to take a job: all that it asks for, or as many as there are, where fewer will do."""
+    least, resources = s.execute(select(Job.nodes, Job.spec["resources"]).where(Job.id == job_id)).one()
+    most = (resources or {}).get("num_nodes", 1)
+    return most if least == most else max(least, min(most, s.execute(alive(s)).scalar_one()))
+
+
+def offer(s: Session, job_id: str, worker: str) -> list[str]:
+    """Have a worker wait for the others of a job; those that wait for it already, but for this one."""
+    now = clock.moment(s)
+    offered = update(Worker).where(Worker.name == worker).values(offers_to=job_id, offers_until=now + OFFER_S)
+    s.execute(offered, execution_options=_UNSYNCHRONIZED)
+    others = select(Worker.name).where(Worker.offers_to == job_id, Worker.offers_until > now, Worker.name != worker)
+    return list(s.scalars(others.order_by(Worker.name)))
+
+
+def withdraw(s: Session, worker: str) -> None:
+    """It waits for no gang any longer."""
+    s.execute(update(Worker).where(Worker.name == worker).values(offers_to=None, offers_until=None))
+
+
+def enlist(s: Session, job_id: str, fence: int, workers: list[str], meeting: Meeting, *, lease_s: float) -> Gang:
+    """Give these a part in an attempt that has just been claimed; the place of the one that claimed it."""
+    gang = Gang(0, len(workers) + 1, meeting)
+    told = {
+        "job_id": job_id,
+        "fence": fence,
+        "num_nodes": gang.num_nodes,
+        "lease_expires_at": clock.moment(s) + lease_s,
+    }
+    told |= {"master_addr": meeting.address, "master_port": meeting.port}
+    for number, worker in enumerate(workers, 1):
+        s.execute(insert(GangMember).values(told | {"node_rank": number, "worker": worker}))
+        withdraw(s, worker)
+    return gang
+
+
+def enlisted(s: Session, worker: str) -> Enlisted | None:
+    """The attempt that a worker has a part in, as long as both leases hold."""
+    query = (
+        select(Job, GangMember)
+        .join(GangMember, GangMember.job_id == Job.id)
+        .where(GangMember.worker == worker, GangMember.lease_expires_at > clock.moment(s), *_goes_on(s))
+        .where(GangMember.ended_at.is_(None))
+    )
+    found = s.execute(query).first()
+    if found is None:
+        return None
+    job, member = found
+    meeting = Meeting(member.master_addr, member.master_port)
+    return Enlisted(job, member.fence, Gang(member.node_rank, member.num_nodes, meeting))
+
+
+def renew(s: Session, job_id: str, fence: int, node_rank: int, *, lease_s: float) -> Renewal | None:
+    """Keep the part for `lease_s` more; None when that ran out, or the attempt is over."""
+    now = clock.moment(s)
+    attempt = select(Job.id).where(GangMember.job_id == Job.id, *_goes_on(s)).exists()
+    kept = _part(job_id, fence, node_rank).where(GangMember.lease_expires_at > now, attempt)
+    row = s.scalars(
+        kept.values(lease_expires_at=now + lease_s).returning(GangMember.node_rank), execution_options=_UNSYNCHRONIZED
+    ).one_or_none()
+    return None if row is None else Renewal()
+
+
+def end(s: Session, job_id: str, fence: int, node_rank: int, failure: dict[str, Any] | None) -> None:
+    """The worker's engine has ended: well, or as `failure` says."""
+    ended = _part(job_id, fence, node_rank).values(ended_at=clock.moment(s), failure=failure)
+    s.execute(ended, execution_options=_UNSYNCHRONIZED)
+
+
+def fault(s: Session, job_id: str, fence: int) -> Fault | None:
+    """The first of an attempt's other workers that is lost or whose engine ended badly; what one tells comes first."""
+    query = select(GangMember).where(GangMember.job_id == job_id, GangMember.fence == fence)
+    members = list(s.scalars(query.order_by(GangMember.node_rank)))
+    told = next((member for member in members if member.failure is not None), None)
+    if told is not None:
+        return Fault(told.worker, told.failure)
+    now = clock.now(s)
+    lost = (member for member in members if member.ended_at is None and member.lease_expires_at <= now)
+    return next((Fault(member.worker, None) for member in lost), None)
+
+
+def expire_worker(s: Session, worker: str) -> None:
+    """It has just started: whatever part it had is from an earlier life."""
+    now = clock.moment(s)
+    parts = update(GangMember).where(GangMember.worker == worker, GangMember.ended_at.is_(None))
+    s.execute(
+        parts.where(GangMember.lease_expires_at > now).values(lease_expires_at=now), execution_options=_UNSYNCHRONIZED
+    )
+    withdraw(s, worker)
+
+
+def busy(s: Session) -> dict[str, str]:
+    """The workers that have a part in a job that another holds, each with the job's id."""
+    query = select(GangMember.worker, GangMember.job_id).join(Job, Job.id == GangMember.job_id)
+    query = query.where(Job.lease_expires_at.is_not(None), GangMember.fence == Job.fence, GangMember.ended_at.is_(None))
+    return {worker: job_id for worker, job_id in s.execute(query)}  # noqa: C416 - rows are no pairs to dict's types
+
+
+def offering(s: Session, job_id: str) -> int:
+    """How many workers wait for the others of a job."""
+    query = select(func.count()).where(Worker.offers_to == job_id, Worker.offers_until > clock.moment(s))
+    return s.execute(query).scalar_one()
+
+
+def size(job_id: SQLColumnExpression[str], fence: SQLColumnExpression[int]) -> ColumnElement[int]:
+    """How many workers an attempt has, as an expression for use inside a statement."""
+    others = select(func.count()).where(GangMember.job_id == job_id, GangMember.fence == fence)
+    return 1 + others.scalar_subquery()
+
+
+def _part(job_id: str, fence: int, node_rank: int) -> Any:
+    return update(GangMember).where(
+        GangMember.job_id == job_id,
+        GangMember.fence == fence,
+        GangMember.node_rank == node_rank,
+        GangMember.ended_at.is_(None),
+    )
+
+
+def _goes_on(s: Session) -> tuple[ColumnElement[bool], ...]:
+    """That the attempt of a member's row goes on: the job is held under its fence, and that lease has not run out."""
+    return Job.fence == GangMember.fence, Job.state.in_(HELD), Job.lease_expires_at > clock.moment(s)

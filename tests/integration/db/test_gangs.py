@@ -1,0 +1,180 @@
+"""Jobs that need several workers: all of them or none, whoever comes when."""
+
+import random
+import threading
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from db import gangs, leases, outbox, queue, spend, workers
+from db.gangs import Meeting
+from db.models import GangMember, Job, Worker
+from tests.integration.db.test_queue import beat
+from tests.integration.db.work import Work
+
+MEETING = Meeting("10.0.0.1", 4321)
+TWO = {"kind": "sft", "resources": {"num_nodes": 2}}
+THREE = {"kind": "sft", "resources": {"num_nodes": 3}}
+TRIES = 100
+
+
+def take(work: Work, worker: str, *, waits: bool = False) -> Any:
+    """As a worker does that comes for a job, or comes again."""
+    with work.database.write() as s:
+        part = gangs.enlisted(s, worker) if waits else None
+        return part or leases.claim_next(s, worker=worker, lease_s=60, meeting=lambda: MEETING, waits=waits)
+
+
+def two(work: Work, *names: str, spec: dict[str, Any] | None = None) -> str:
+    for name in names:
+        beat(work, name)
+    return work.submit(spec=spec or TWO)
+
+
+def formed(work: Work) -> tuple[str, leases.Claim, gangs.Enlisted]:
+    """A gang of a, which waited, and b, which leads."""
+    job_id = two(work, "a", "b")
+    take(work, "a")
+    return job_id, take(work, "b"), take(work, "a", waits=True)
+
+
+def fault(work: Work, job_id: str, fence: int) -> gangs.Fault | None:
+    return work.read(gangs.fault, job_id, fence)
+
+
+def test_the_last_that_comes_leads_and_the_others_have_parts(work: Work):
+    job_id = two(work, "a", "b")
+    assert take(work, "a") == leases.Offer(job_id, waiting=1, wanted=2)
+    assert work.job(job_id).state == "queued"
+    claim = take(work, "b")
+    assert claim.gang == gangs.Gang(0, 2, MEETING)
+    assert (work.job(job_id).worker, work.job(job_id).fence) == ("b", 1)
+    part = take(work, "a", waits=True)
+    assert (part.job.id, part.fence, part.gang) == (job_id, 1, gangs.Gang(1, 2, MEETING))
+    assert [record.message for record in work.records(job_id) if record.type == "gang"] == [
+        "2 workers carry it out together: b, which leads at 10.0.0.1, a"
+    ]
+
+
+def test_who_offers_itself_sends_for_the_next_and_does_so_once(work: Work):
+    job_id = two(work, "a", "b")
+    with work.database.write() as s:
+        outbox.mark_sent(s, [message.id for message in outbox.pending(s, 10)])
+    take(work, "a")
+    with work.database.write() as s:
+        sent = outbox.pending(s, 10)
+        assert [message.job_id for message in sent] == [job_id]
+        outbox.mark_sent(s, [message.id for message in sent])
+    take(work, "a", waits=True)
+    assert work.read(outbox.pending, 10) == []
+
+
+def test_a_job_for_more_workers_than_there_are_holds_up_no_other(work: Work):
+    big = two(work, "a")
+    small = work.submit()
+    assert work.read(queue.startable) == 1
+    assert take(work, "a").job.id == small
+    beat(work, "b")
+    assert take(work, "b") == leases.Offer(big, 1, 2)
+
+
+def test_fewer_will_do_where_no_more_are_alive(work: Work):
+    elastic = {"kind": "sft", "resources": {"num_nodes": 3, "min_nodes": 2}}
+    job_id = two(work, "a", "b", spec=elastic)
+    assert work.job(job_id).nodes == 2
+    assert take(work, "a") == leases.Offer(job_id, 1, 2)
+    assert take(work, "b").gang.num_nodes == 2
+    one = two(work, spec={"kind": "sft", "resources": {"num_nodes": 2, "min_nodes": 1}})
+    with work.database.write() as s:
+        s.execute(update(Worker).where(Worker.name != "a").values(stopped_at=1.0))
+    taken = take(work, "a")
+    assert (taken.job.id, taken.gang) == (one, None)
+
+
+def test_an_offer_that_is_not_made_again_counts_no_more(work: Work):
+    job_id = two(work, "a", "b")
+    take(work, "a")
+    with work.database.write() as s:
+        s.execute(update(Worker).values(offers_until=1.0))
+    assert take(work, "b") == leases.Offer(job_id, 1, 2)
+
+
+def test_a_part_is_kept_as_long_as_both_leases_hold(work: Work):
+    job_id, claim, part = formed(work)
+    assert work.write(gangs.renew, job_id, part.fence, 1, lease_s=60) == leases.Renewal()
+    assert work.read(gangs.busy) == {"a": job_id}
+    with work.database.write() as s:
+        s.execute(update(Job).where(Job.id == job_id).values(lease_expires_at=1.0))
+    assert work.write(gangs.renew, job_id, part.fence, 1, lease_s=60) is None
+    assert take(work, "a", waits=True) is None
+    assert claim.fence == part.fence
+
+
+def test_a_part_that_ran_out_is_over_and_the_leader_hears_of_it(work: Work):
+    job_id, claim, _ = formed(work)
+    assert fault(work, job_id, claim.fence) is None
+    with work.database.write() as s:
+        s.execute(update(GangMember).values(lease_expires_at=1.0))
+    assert fault(work, job_id, claim.fence) == gangs.Fault("a", None)
+    assert work.write(gangs.renew, job_id, claim.fence, 1, lease_s=60) is None
+
+
+@pytest.mark.parametrize("failure", [None, {"code": "out_of_memory"}])
+def test_the_leader_hears_how_the_others_ended(work: Work, failure: dict[str, Any] | None):
+    job_id, claim, _ = formed(work)
+    work.write(gangs.end, job_id, claim.fence, 1, failure)
+    assert fault(work, job_id, claim.fence) == (failure and gangs.Fault("a", failure))
+    assert work.read(gangs.busy) == {}
+
+
+def test_a_worker_that_starts_again_has_lost_its_part(work: Work):
+    job_id, claim, _ = formed(work)
+    work.write(leases.expire_worker, "a")
+    assert fault(work, job_id, claim.fence) == gangs.Fault("a", None)
+
+
+def test_all_workers_of_a_gang_are_busy_and_paid_for(work: Work):
+    job_id, claim, _ = formed(work)
+    fleet = work.read(workers.look)
+    assert [fleet.state_of(worker) for worker in fleet.workers] == ["busy", "busy"]
+    assert fleet.free() == 0
+    with work.database.write() as s:
+        spend.book(s, job_id, claim.fence, 0.0, 10.0)
+        assert spend.report(s, "kind", since=0, until=0)[0].worker_s == 20.0
+
+
+def carry_out(work: Work, worker: str, pauses: random.Random, done: list[str], count: int) -> None:
+    """Come for jobs until so many are done."""
+    waits, nap = False, threading.Event()
+    deadline = time.monotonic() + 20
+    while len(done) < count and time.monotonic() < deadline:
+        taken = take(work, worker, waits=waits)
+        waits = isinstance(taken, leases.Offer)
+        if isinstance(taken, leases.Claim):
+            assert worker not in work.read(gangs.busy)
+            work.write(leases.release, taken.job.id, taken.fence, outcome="stopped", message="done", delay_s=900)
+            done.append(taken.job.id)
+        nap.wait(pauses.uniform(0, 0.005))
+
+
+@pytest.mark.timeout(240)
+def test_gangs_that_each_need_all_workers_never_wait_for_each_other(work: Work):
+    """In whatever order workers and jobs come, both are carried out, each once."""
+    names = ("a", "b", "c")
+    for seed in range(TRIES):
+        rng = random.Random(seed)
+        for name in names:
+            beat(work, name)
+        jobs = [work.submit(spec=THREE, priority=rng.choice((0, 1))) for _ in range(2)]
+        done: list[str] = []
+        threads = [
+            threading.Thread(target=carry_out, args=(work, name, random.Random(f"{seed} {name}"), done, len(jobs)))
+            for name in names
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(done) == sorted(jobs), f"seed {seed}"

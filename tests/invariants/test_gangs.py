@@ -1,0 +1,54 @@
+"""Two machines train the model of one: each has its own disk, and the result lies on the first one's."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests import runs
+from tests.ranks import RUNS, SAVE_STEPS, check_same, from_checkpoint
+from tests.servers import free_port
+
+NAMES = ("sft full", "dpo lora")
+
+
+def on_two(root: Path, made: Path, processes: int = 1) -> list[Path]:
+    """The run directories of two machines that share a run, each with so many processes."""
+    port, roots = free_port(), [root / "first", root / "second"]
+    for rank, folder in enumerate(roots):
+        shutil.copytree(made, folder)
+        job = json.loads((folder / "job.json").read_text())
+        job["spec"]["resources"] = {"device": "cpu", "num_nodes": 2, "nproc_per_node": processes}
+        place = {"node_rank": rank, "num_nodes": 2, "interface": "lo", "master_addr": "127.0.0.1", "master_port": port}
+        (folder / "job.json").write_text(json.dumps(job | {"gang": place}))
+    return roots
+
+
+def carry_out(roots: list[Path], expect: int = 0) -> None:
+    processes = [runs.start(str(root), OMP_NUM_THREADS="1", DS_ACCELERATOR="cpu") for root in roots]
+    for process in processes:
+        _, told = process.communicate(timeout=200)
+        assert process.returncode == expect, told[-3000:]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> dict[str, Path]:
+    made = {name: RUNS[name](tmp_path_factory.mktemp("alone") / name) for name in NAMES}
+    assert not [root for root in made.values() if runs.carry_out(root)]
+    return made
+
+
+@pytest.mark.parametrize(("name", "processes"), [("sft full", 2), ("dpo lora", 1)])
+def test_two_machines_train_the_model_of_one_process(alone, tmp_path, name, processes):
+    first, second = on_two(tmp_path, RUNS[name](tmp_path / "asked"), processes)
+    carry_out([first, second])
+    check_same(alone[name], first)
+    assert not (second / "output").exists()
+    assert not (second / "events.jsonl").exists()
+
+
+def test_two_machines_go_on_where_one_process_stood(alone, tmp_path):
+    first, second = on_two(tmp_path, from_checkpoint(alone["sft full"], tmp_path / "asked"))
+    carry_out([first, second])
+    check_same(alone["sft full"], first, begun=SAVE_STEPS)
