@@ -8,6 +8,7 @@ from engine.checkpoint import Progress, Snapshot
 from engine.data.corpus import Batch
 from engine.data.stream import RowStream
 from engine.dist.choice import strategy_of
+from engine.dist.stragglers import Stragglers
 from engine.footprint import Footprint, planned
 from engine.measure import Meter, Work
 from engine.model.checkpointing import checkpoint_activations
@@ -24,6 +25,9 @@ from engine.session import Session
 from engine.spikes import Outcome, SpikeWatch
 from engine.stop import StopRequested
 from engine.tally import Tally
+
+_PASSES_TOGETHER = 3
+"""The stage of ZeRO in which ranks wait for one another in their passes too."""
 
 
 class Training:
@@ -56,6 +60,7 @@ class Training:
         self.saved_step = None if session.start is None else self.progress.step
         self.started_step = self.progress.step
         self.tally = Tally(session.machine.step)
+        self.stragglers = Stragglers(session.ranks, session.journal)
         self.pace = Pace()
         self.elapsed_before_s = self.progress.elapsed_s
         self.started_s = time.perf_counter()
@@ -174,8 +179,11 @@ class Training:
         rows = [row for share in shares for row in share.by_row()]
         if self.session.ranks.count == 1:
             return sums, rows
-        told = self.session.ranks.gather((sums.plain(), rows))
-        return Sums.joined(each for each, _ in told), [row for _, rows in told for row in rows]
+        pace = meter.so_far("forward_s") / sum(batch.tokens for batch in batches)
+        told = self.session.ranks.gather((sums.plain(), rows, pace))
+        if self.strategy.stage < _PASSES_TOGETHER:
+            self.stragglers.look(self.progress.step + 1, [pace for *_, pace in told])
+        return Sums.joined(each for each, *_ in told), [row for _, rows, _ in told for row in rows]
 
     def _allows(self, outcome: Outcome) -> bool:
         """Whether the step's update is applied: not where fp16 overflowed, nor where a spike is to be left out."""

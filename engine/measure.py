@@ -63,11 +63,16 @@ class _Parts:
         yield
         self._seconds[name] += time.perf_counter() - start
 
+    def so_far(self, name: str) -> float:
+        """Of one part, since all were last asked for."""
+        while self._running and self._running[0][2].query():
+            ended, begin, end = self._running.pop(0)
+            self._seconds[ended] += begin.elapsed_time(end) / 1000
+        return self._seconds[name]
+
     def seconds(self) -> dict[str, float]:
         """Since they were last asked for."""
-        while self._running and self._running[0][2].query():
-            name, begin, end = self._running.pop(0)
-            self._seconds[name] += begin.elapsed_time(end) / 1000
+        self.so_far(_STEP_PARTS[0])
         told, self._seconds = self._seconds, dict.fromkeys(_STEP_PARTS, 0.0)
         return told
 
@@ -121,6 +126,10 @@ class Meter:
     def part(self, name: str) -> AbstractContextManager[None]:
         """Times a part of the step: `name` is its figure."""
         return self._parts.time(name)
+
+    def so_far(self, name: str) -> float:
+        """What that part of this step has taken, in seconds."""
+        return self._parts.so_far(name)
 
     def step(self, work: Work, *, step_s: float) -> dict[str, float]:
         """The figures of one step."""

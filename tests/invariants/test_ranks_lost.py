@@ -17,8 +17,8 @@ WITHIN_S = 20.0
 """Of a machine that others use too."""
 
 
-def shared_run(root: Path, timeout_s: float = 60) -> Path:
-    spec = runs.sft_spec(max_steps=STEPS, precision="fp32", learning_rate=0.002)
+def shared_run(root: Path, timeout_s: float = 60, steps: int = STEPS) -> Path:
+    spec = runs.sft_spec(max_steps=steps, precision="fp32", learning_rate=0.002)
     resources = {"device": "cpu", "nproc_per_node": 2, "ddp_timeout": timeout_s}
     return runs.sft_run(root, spec=spec | {"checkpoints": {"save_steps": 5}, "resources": resources})
 
@@ -100,6 +100,25 @@ def test_a_rank_that_does_not_answer_ends_the_run(tmp_path):
     failed = runs.events(begun.root, "failed")[-1]
     assert (failed["failure"], failed["code"]) == ("worker_lost", "touch_lost")
     assert "does not answer" in failed["message"]
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="each rank needs a core of its own")
+def test_a_rank_that_shares_its_core_with_others_is_named_as_slow(tmp_path):
+    begun = Shared(shared_run(tmp_path / "run", steps=1000), until=3)
+    cores = sorted(os.sched_getaffinity(0))
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(3)]
+    try:
+        for pid, core in [*zip(begun.ranks, cores, strict=False), *((process.pid, cores[1]) for process in spinning)]:
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                os.sched_setaffinity(int(task.name), {core})
+        while not (slow := [event for event in runs.events(begun.root, "log") if event["code"] == "slow_rank"]):
+            assert begun.process.poll() is None
+            time.sleep(0.05)
+    finally:
+        for process in [*spinning, begun.process]:
+            process.kill()
+            process.communicate()
+    assert slow[0]["data"]["rank"] == 1
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.1])

@@ -2673,7 +2673,9 @@ export interface components {
              *       "ddp_timeout": 600,
              *       "device": "auto",
              *       "max_minutes": null,
+             *       "min_nodes": null,
              *       "nproc_per_node": 1,
+             *       "num_nodes": 1,
              *       "parallel": {
              *         "zero_stage": "auto"
              *       },
@@ -3005,7 +3007,9 @@ export interface components {
              *       "ddp_timeout": 600,
              *       "device": "auto",
              *       "max_minutes": null,
+             *       "min_nodes": null,
              *       "nproc_per_node": 1,
+             *       "num_nodes": 1,
              *       "parallel": {
              *         "zero_stage": "auto"
              *       },
@@ -4705,7 +4709,9 @@ export interface components {
              *       "ddp_timeout": 600,
              *       "device": "auto",
              *       "max_minutes": null,
+             *       "min_nodes": null,
              *       "nproc_per_node": 1,
+             *       "num_nodes": 1,
              *       "parallel": {
              *         "zero_stage": "auto"
              *       },
@@ -4959,11 +4965,23 @@ export interface components {
              */
             max_minutes?: number | null;
             /**
+             * Min Nodes
+             * @description Fewer than num_nodes will do, down to this many, where no more are alive. The model is the same.
+             * @default null
+             */
+            min_nodes?: number | null;
+            /**
              * Nproc Per Node
-             * @description Processes that share the job, each with a GPU of its own, or on the CPU with its part of the cores. Whatever their number, they train the same model: they deal the rows of each step out among them.
+             * @description Processes of a worker that share the job, each with a GPU of its own, or on the CPU with its part of the cores. Whatever their number, they train the same model: they deal the rows of each step out among them.
              * @default 1
              */
             nproc_per_node?: number;
+            /**
+             * Num Nodes
+             * @description Workers that carry the job out together, each with nproc_per_node processes. It starts when all of them are free at once; one that is lost ends the attempt, and the next goes on from the last checkpoint.
+             * @default 1
+             */
+            num_nodes?: number;
             /**
              * @default {
              *       "zero_stage": "auto"
@@ -5360,7 +5378,9 @@ export interface components {
              *       "ddp_timeout": 600,
              *       "device": "auto",
              *       "max_minutes": null,
+             *       "min_nodes": null,
              *       "nproc_per_node": 1,
+             *       "num_nodes": 1,
              *       "parallel": {
              *         "zero_stage": "auto"
              *       },
