@@ -1,17 +1,38 @@
-"""Check what no engine is here to build: Dockerfiles, compose files, and the pins that both stand on."""
+"""Check what no engine or cluster is here to run: images, examples for compose, Slurm and Kubernetes, and the pins."""
 
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from api.settings import ApiSettings
+from workers.settings import WorkerSettings
 
 DOCKER = Path(__file__).parent
 TOOLS = Path(sys.executable).parent
 DOCKERFILES = ("Dockerfile.api", "Dockerfile.worker")
 COMPOSE_FILES = ("compose.yaml", "compose.gpu.yaml")
+SLURM, KUBERNETES = "slurm.sbatch", "kubernetes.yaml"
+STORE_WITHIN_S = 60
+"""A checkpoint is stored so long after the engine has saved it, before whoever stops a worker kills it."""
+SBATCH = {
+    "job-name": r"[\w.-]+",
+    "nodes": r"[1-9]\d*",
+    "ntasks-per-node": "1",  # a worker has a node's name
+    "cpus-per-task": r"[1-9]\d*",
+    "gpus-per-node": r"([a-z]\w*:)?[1-9]\d*",
+    "mem": r"\d+[KMGT]?",
+    "time": r"\d+-\d+(:\d\d){0,2}|\d+(:\d\d){0,2}",
+    "signal": r"TERM@\d+",  # without B: to the steps
+    "no-kill": "",
+}
+"""The options of sbatch(1) that the example may have, and their values."""
 
 
 def stale_pins() -> list[str]:
@@ -29,20 +50,84 @@ def stale_pins() -> list[str]:
     return stale
 
 
+def unknown_settings() -> list[str]:
+    """What the examples set and nobody reads, as sentences."""
+    api, worker = ({f"TRAINYARD_{name.upper()}" for name in of.model_fields} for of in (ApiSettings, WorkerSettings))
+    known = dict.fromkeys((*DOCKERFILES, *COMPOSE_FILES), api | worker) | dict.fromkeys((SLURM, KUBERNETES), worker)
+    return [
+        f"docker/{name} has {setting}, which is no setting"
+        for name, settings in known.items()
+        for setting in sorted(set(re.findall(r"TRAINYARD_\w+", (DOCKER / name).read_text())) - settings)
+    ]
+
+
+def stop_s() -> float:
+    """From telling a worker to stop to killing it, at least."""
+    return WorkerSettings.model_fields["stop_grace_s"].default + STORE_WITHIN_S
+
+
+def slurm_faults() -> list[str]:
+    """What Slurm would not take of its example, or take otherwise than it is meant, as sentences."""
+    lines = (DOCKER / SLURM).read_text().splitlines()
+    heading = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
+    faults = [f"{line}: below the first command" for line in lines[heading:] if line.startswith("#SBATCH")]
+    options: dict[str, str] = {}
+    for line in lines[:heading]:
+        if line.startswith("#SBATCH"):
+            name, _, value = line.removeprefix("#SBATCH --").partition("=")
+            if name in options or name not in SBATCH or not re.fullmatch(SBATCH[name], value):
+                faults.append(f"{line}: unknown, told twice or of another form")
+            options[name] = value
+    faults += [f"--{name} is not told" for name in SBATCH if name not in options]
+    if int(options.get("signal", "0").rpartition("@")[2]) < stop_s():
+        faults.append(f"--signal leaves less than {stop_s():g} s")
+    return [f"docker/{SLURM}: {fault}" for fault in faults]
+
+
+def kubernetes_faults() -> list[str]:
+    """What the schema says nothing of and Kubernetes or the image would refuse, as sentences."""
+    things: dict[str, Any] = {thing["kind"]: thing for thing in yaml.safe_load_all((DOCKER / KUBERNETES).read_text())}
+    service, policy, workers = things["Service"], things["NetworkPolicy"], things["StatefulSet"]["spec"]
+    template = workers["template"]
+    pod, labels = template["spec"], template["metadata"]["labels"]
+    (container,) = pod["containers"]
+    (image_user,) = re.findall(r"^USER (\d+:\d+)$", (DOCKER / "Dockerfile.worker").read_text(), re.MULTILINE)
+    user = pod["securityContext"]
+    selected = [service["spec"]["selector"], policy["spec"]["podSelector"]["matchLabels"]]
+    selected += [peer["podSelector"]["matchLabels"] for rule in policy["spec"]["ingress"] for peer in rule["from"]]
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    holds = {
+        "the selectors are the pods' labels": all(
+            each == labels for each in [*selected, workers["selector"]["matchLabels"]]
+        ),
+        "serviceName is the headless Service": workers["serviceName"] == service["metadata"]["name"]
+        and service["spec"]["clusterIP"] == "None",
+        "the user is the image's": f"{user['runAsUser']}:{user['runAsGroup']}" == image_user,
+        "every volume is mounted": mounted == {volume["name"] for volume in pod["volumes"]},
+        f"a worker has {stop_s():g} s to stop": pod["terminationGracePeriodSeconds"] >= stop_s(),
+    }
+    return [f"docker/{KUBERNETES}: not so: {what}" for what, is_so in holds.items() if not is_so]
+
+
 def main() -> int:
     """0 when everything holds; what does not is told on stdout."""
     runs = [
         [TOOLS / "hadolint", *(DOCKER / name for name in DOCKERFILES)],
         [TOOLS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
         + [DOCKER / name for name in COMPOSE_FILES],
+        [TOOLS / "shellcheck", DOCKER / SLURM],
+        [TOOLS / "kubernetes-validate", "--strict", "--quiet", DOCKER / KUBERNETES],
     ]
     failed = [run[0].name for run in runs if subprocess.run(run, check=False).returncode]
-    stale = stale_pins()
-    for sentence in stale:
-        print(f"{sentence}; run docker/lock.py in the environment that passes the tests")
-    if failed or stale:
+    faults = [f"{stale}; run docker/lock.py in the environment that passes the tests" for stale in stale_pins()]
+    faults += unknown_settings() + slurm_faults()
+    faults += [] if failed else kubernetes_faults()  # it reads what the schema has let through
+    for fault in faults:
+        print(fault)
+    if failed or faults:
         return 1
-    print(f"{len(DOCKERFILES)} Dockerfiles, {len(COMPOSE_FILES)} compose files and the pins hold")
+    examples = f"{len(COMPOSE_FILES)} compose files, the examples for Slurm and Kubernetes"
+    print(f"{len(DOCKERFILES)} Dockerfiles, {examples} and the pins hold")
     return 0
 
 
