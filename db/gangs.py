@@ -7,10 +7,10 @@ lease of its own in the attempt. Nobody holds a part of a job, so no two jobs ca
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, func, insert, select, update
+from sqlalchemy import ColumnElement, SQLColumnExpression, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from db import clock
+from db import clock, placement
 from db.fence import Renewal
 from db.models import GangMember, Job, Worker
 from db.state import HELD
@@ -50,17 +50,15 @@ class Fault(NamedTuple):
     failure: dict[str, Any] | None
 
 
-def alive(s: Session) -> Select[int]:
-    """How many workers are there, by their last heartbeats."""
-    heard = Worker.heartbeat_at + 2 * Worker.heartbeat_s >= clock.moment(s)
-    return select(func.count()).select_from(Worker).where(Worker.stopped_at.is_(None), heard)
-
-
 def wanted(s: Session, job_id: str) -> int:
     """How many workers are to take a job: all that it asks for, or as many as there are, where fewer will do."""
-    least, resources = s.execute(select(Job.nodes, Job.spec["resources"]).where(Job.id == job_id)).one()
+    query = select(Job.nodes, Job.requires, Job.spec["resources"]).where(Job.id == job_id)
+    least, requires, resources = s.execute(query).one()
     most = (resources or {}).get("num_nodes", 1)
-    return most if least == most else max(least, min(most, s.execute(alive(s)).scalar_one()))
+    if least == most:
+        return most
+    there = sum(placement.answers(each.labels, requires) for each in placement.present(s))
+    return max(least, min(most, there))
 
 
 def offer(s: Session, job_id: str, worker: str) -> list[str]:

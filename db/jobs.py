@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, cast
 from sqlalchemy import ColumnElement, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from db import clock, outbox, paging, records, webhooks
+from db import clock, outbox, paging, placement, records, webhooks
 from db.ids import new_id
 from db.models import Job
 from db.state import ENDED, JobState, sources
@@ -47,7 +47,9 @@ def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:
     fresh = _FRESH_JOB | {"created_at": now, "queued_at": now}
     job_ids = [new_id("job") for _ in wanted]
     rows = [
-        fresh | new._asdict() | {"id": job_id, "nodes": _least_nodes(new.spec)}
+        fresh
+        | new._asdict()
+        | {"id": job_id, "nodes": _least_nodes(new.spec), "requires": placement.required(new.spec)}
         for job_id, new in zip(job_ids, wanted, strict=True)
     ]
     s.execute(_INSERT, rows)

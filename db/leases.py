@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from db import attempts, clock, gangs, jobs, outbox, queue, records
+from db import attempts, clock, gangs, jobs, outbox, queue, records, workers
 from db.fence import Renewal, held, live
 from db.gangs import Gang, Meeting
 from db.models import Job
 from db.state import HELD, JobState
 
 _BACKOFF_CAP_S = 300.0
+_PASSED_ON_AFTER_S = 0.5
 
 __all__ = [
     "Claim",
@@ -84,8 +85,9 @@ def claim_next(
     `gangs.enlisted`. `meeting` tells where it could be met; without, such a job is left to others. `waits` says that
     this one waits for them already.
     """
-    job_id = queue.choose(s)
+    job_id = queue.choose(s, worker)
     if job_id is None:
+        _pass_on(s)
         return None
     wanted = gangs.wanted(s, job_id)
     if wanted == 1:
@@ -108,6 +110,16 @@ def claim_next(
     )
     records.note(s, job_id, "gang", "info", told, {"workers": [worker, *chosen]}, attempt=taken.fence)
     return taken._replace(gang=gang)
+
+
+def _pass_on(s: Session) -> None:
+    """Have a job told again that another worker, which is free, could take: its message came to one that cannot."""
+    other = queue.choose(s)
+    if other is None:
+        return
+    requires = s.scalars(select(Job.requires).where(Job.id == other)).one()
+    if workers.look(s).free(requires):
+        outbox.add(s, other, delay_s=_PASSED_ON_AFTER_S)
 
 
 def renew(s: Session, job_id: str, fence: int, *, lease_s: float) -> Renewal | None:

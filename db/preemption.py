@@ -23,14 +23,15 @@ def arrange(s: Session, *, kinds: Collection[str], after_s: float) -> Job | None
     waiting = s.get_one(Job, waiting_id, with_for_update=True)  # so that it waits still when another makes way for it
     if waiting.state != JobState.QUEUED or fleet.now - waiting.queued_at < after_s:
         return None
-    lacking = waiting.nodes - fleet.free()
-    if lacking <= 0 or waiting.nodes > len(fleet.alive()):
+    able = fleet.alive(waiting.requires)
+    lacking = waiting.nodes - fleet.free(waiting.requires)
+    if lacking <= 0 or waiting.nodes > len(able):
         return None
     lower = (
         select(Job)
         .join(Attempt, (Attempt.job_id == Job.id) & (Attempt.number == Job.fence))
         .where(Job.lease_expires_at.is_not(None), Job.state == JobState.RUNNING)
-        .where(Job.kind.in_(kinds), Job.worker.in_(fleet.alive()))
+        .where(Job.kind.in_(kinds), Job.worker.in_(able))
         .where(Job.priority < waiting.priority, Job.preempted_by.is_(None), Job.cancel_requested_at.is_(None))
         .order_by(Job.priority, Attempt.started_at.desc())
         .limit(1)

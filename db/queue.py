@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from db import clock, gangs
+from db import clock, placement
 from db.models import Job, Project
 from db.workers import Fleet
 
@@ -40,11 +40,11 @@ class Place(NamedTuple):
     over: int = 0
 
 
-def choose(s: Session) -> str | None:
-    """The id of the job to start now, if there is one. Until this transaction's end nobody else chooses."""
+def choose(s: Session, worker: str | None = None) -> str | None:
+    """The id of the job that this worker, or any, is to start now. Until this transaction's end nobody else chooses."""
     if clock.dialect(s) == "postgresql":
         s.execute(select(func.pg_advisory_xact_lock(_CLAIMS)))
-    line = _line(_due(s), _has_workers(s)).subquery()
+    line = _line(_due(s), placement.takeable(s, worker)).subquery()
     chosen = select(line.c.id).where(line.c.over <= 0).order_by(*_order(line.c)).limit(1)
     return s.scalars(chosen).one_or_none()
 
@@ -62,7 +62,7 @@ def of_project(s: Session, project_id: str, limit: int) -> list[Job]:
 
 def startable(s: Session) -> int:
     """How many waiting jobs could start now if there were workers enough: as many messages are enough."""
-    line = _line(_due(s), _has_workers(s)).subquery()
+    line = _line(_due(s), placement.takeable(s, None)).subquery()
     return s.execute(select(func.count()).where(line.c.over <= 0)).scalar_one()
 
 
@@ -87,11 +87,6 @@ def places(s: Session, waiting: Sequence[Job], fleet: Fleet, *, fresh: bool = Fa
 
 def _due(s: Session) -> ColumnElement[bool]:
     return or_(Job.not_before.is_(None), Job.not_before <= clock.moment(s))
-
-
-def _has_workers(s: Session) -> ColumnElement[bool]:
-    """One that needs more workers than there are holds up no other."""
-    return or_(Job.nodes == 1, Job.nodes <= gangs.alive(s).scalar_subquery())
 
 
 def _line(*conditions: ColumnElement[bool]) -> Select[str, int, float, int]:

@@ -9,10 +9,9 @@ from sqlalchemy.orm import Session
 
 from db import clock, gangs
 from db.models import Job, Worker
+from db.placement import MISSED, answers
 from db.state import JobState
 
-_MISSED = 2
-"""A worker that has not been heard of for so many of its heartbeats is lost."""
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _WORKERS = cast("Table", Worker.__table__)
 # Built once: putting a statement together costs more than running it.
@@ -36,6 +35,7 @@ class Advert(NamedTuple):
     heartbeat_s: float
     started_at: float
     address: str | None = None
+    labels: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
 
 
 class Run(NamedTuple):
@@ -60,20 +60,21 @@ class Fleet(NamedTuple):
     def state_of(self, worker: Worker) -> WorkerState:
         if worker.stopped_at is not None:
             return "stopped"
-        if worker.heartbeat_at + _MISSED * worker.heartbeat_s < self.now:
+        if worker.heartbeat_at + MISSED * worker.heartbeat_s < self.now:
             return "lost"
         return "busy" if worker.name in self._at_work() else "idle"
 
     def _at_work(self) -> set[str | None]:
         return {run.worker for run in self.runs}.union(self.helping)
 
-    def alive(self) -> set[str]:
-        """The names of the workers that are there."""
-        return {worker.name for worker in self.workers if self.state_of(worker) in {"idle", "busy"}}
+    def alive(self, requires: str = "") -> set[str]:
+        """The names of the workers that are there, of those that have what is required."""
+        there = {worker.name for worker in self.workers if self.state_of(worker) in {"idle", "busy"}}
+        return {worker.name for worker in self.workers if worker.name in there and answers(worker.labels, requires)}
 
-    def free(self) -> int:
+    def free(self, requires: str = "") -> int:
         """How many of them run nothing."""
-        return len(self.alive() - self._at_work())
+        return len(self.alive(requires) - self._at_work())
 
     def held(self, project_id: str) -> int:
         """How many jobs of a project run."""

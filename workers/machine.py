@@ -23,15 +23,17 @@ class Device(NamedTuple):
 
     name: str
     memory_bytes: int
+    kind: str
+    """cuda or cpu."""
 
 
 def device() -> Device:
     """The GPUs where the driver knows of any, else the CPU."""
     gpus = _gpus()
     if not gpus:
-        return Device(f"cpu ({len(os.sched_getaffinity(0))} cores)", _memory_bytes())
+        return Device(f"cpu ({len(os.sched_getaffinity(0))} cores)", _memory_bytes(), "cpu")
     name = gpus[0].name if len(gpus) == 1 else f"{len(gpus)} x {gpus[0].name}"
-    return Device(name, sum(gpu.memory_bytes for gpu in gpus))
+    return Device(name, sum(gpu.memory_bytes for gpu in gpus), "cuda")
 
 
 def address(settings: WorkerSettings) -> str:
@@ -70,7 +72,7 @@ def _gpus() -> list[Device]:
     if told.returncode:  # the tool is there and no GPU is
         return []
     rows = [line.rpartition(",") for line in told.stdout.splitlines() if line.strip()]
-    return [Device(name.strip(), int(mib) * _MIB) for name, _, mib in rows]
+    return [Device(name.strip(), int(mib) * _MIB, "cuda") for name, _, mib in rows]
 
 
 def _memory_bytes() -> int:

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 
-from db import workers
+from db import placement, workers
 from db.errors import Unavailable
 from db.session import Database
 from workers import machine
@@ -37,6 +37,7 @@ class Presence(threading.Thread):
             heartbeat_s=self._heartbeat_s,
             started_at=time.time(),
             address=_address(self._settings),
+            labels=self._settings.worker_labels | {placement.DEVICE: device.kind},
         )
         while True:
             try:

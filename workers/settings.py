@@ -2,10 +2,13 @@
 
 import socket
 from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
 
 from db.settings import StorageSettings
+from engine.parts.resources import Labels
 
 
 class WorkerSettings(StorageSettings):
@@ -21,6 +24,11 @@ class WorkerSettings(StorageSettings):
         default=None,
         description="Where the processes of other workers reach those of this one, for jobs that several carry out "
         "together. Left out: the address from which it reaches the broker.",
+    )
+    worker_labels: Annotated[Labels, NoDecode] = Field(
+        default={},
+        max_length=7,
+        description="What jobs may ask of a worker by name: gpu=h100,zone=a. device=cuda or device=cpu is there already.",
     )
     worker_concurrency: int = Field(default=1, ge=1, le=64, description="Jobs that run at once on this worker.")
     warm_engines: int = Field(
@@ -74,6 +82,17 @@ class WorkerSettings(StorageSettings):
     cache_bytes: int = Field(
         default=16 * 2**30, ge=0, description="Tokenized data that is kept for later jobs; the oldest used goes first."
     )
+
+    @field_validator("worker_labels", mode="before")
+    @classmethod
+    def _labels_by_name(cls, given: Any) -> Any:
+        """name=value,name=value, as the environment has it."""
+        if not isinstance(given, str):
+            return given
+        pairs = [pair.partition("=") for pair in given.split(",") if pair]
+        if any(not equals or not value for _, equals, value in pairs):
+            raise ValueError(f"{given!r} is not of the form gpu=h100,zone=a")
+        return {name: value for name, _, value in pairs}
 
     @property
     def runs_dir(self) -> Path:

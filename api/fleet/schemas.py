@@ -11,6 +11,7 @@ class WorkerObject(Object):
     """A place where one job runs at a time. A worker not heard of for two of its heartbeats is lost.
 
     `job_id` is the job that it runs, where that is of this project. `memory_bytes` is that of its device.
+    `labels` are what jobs may ask for (`resources.labels`).
     """
 
     object: Literal["worker"] = "worker"
@@ -18,6 +19,7 @@ class WorkerObject(Object):
     pid: int
     device: str
     memory_bytes: int
+    labels: dict[str, str]
     state: Literal["idle", "busy", "lost", "stopped"]
     job_id: str | None
     started_at: float

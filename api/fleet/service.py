@@ -50,6 +50,7 @@ def _worker(worker: Worker, fleet: Fleet, caller: Caller) -> WorkerObject:
         pid=worker.pid,
         device=worker.device,
         memory_bytes=worker.memory_bytes,
+        labels=worker.labels or {},
         state=fleet.state_of(worker),
         job_id=mine[0] if mine else None,
         started_at=worker.started_at,

@@ -46,7 +46,8 @@ def _asked(job: Job) -> str | None:
 
 
 def _of_queued(session: Session, job: Job, place: Place, fleet: Fleet) -> Wait:
-    starts_in_s = fleet.starts_in_s(place.position)
+    able = len(fleet.alive(job.requires)) >= job.nodes
+    starts_in_s = fleet.starts_in_s(place.position) if able else None
     if job.not_before is not None and job.not_before > fleet.now:
         why = attempts.last_words(session, job) or f"attempt {job.fence} ended early"
         reason = f"{why}; the next attempt starts in {job.not_before - fleet.now:.0f} s"
@@ -66,11 +67,9 @@ def _for_a_worker(job: Job, place: Place, fleet: Fleet) -> str:
     ahead = place.position - 1
     if not fleet.alive():
         return f"no worker is alive, {ahead} are ahead" if ahead else "no worker is alive; it is next"
-    if job.nodes > len(fleet.alive()):
-        return f"it needs {job.nodes} workers at once, and {len(fleet.alive())} are alive; others go ahead meanwhile"
-    if job.nodes > 1 and place.position == 1:
-        return f"it needs {job.nodes} workers at once: {fleet.free()} are free and wait for the others"
-    if place.position > fleet.free():
+    if asked := _for_such_workers(job, place, fleet):
+        return asked
+    if place.position > fleet.free(job.requires):
         running = len(fleet.runs)
         busy = "1 job runs" if running == 1 else f"{running} jobs run"
         stands = "it is next" if not ahead else "1 is ahead" if ahead == 1 else f"{ahead} are ahead"
@@ -78,3 +77,17 @@ def _for_a_worker(job: Job, place: Place, fleet: Fleet) -> str:
     if job.dispatched_at is None and fleet.now - job.created_at > _UNSENT_S:
         return "the broker has not taken its message yet; it is sent again until it does"
     return "it is next: the first free worker takes it"
+
+
+def _for_such_workers(job: Job, place: Place, fleet: Fleet) -> str | None:
+    """The same of a job that needs several at once, or such as have its labels, where that is what it waits for."""
+    able, kind = len(fleet.alive(job.requires)), f" with {job.requires}" if job.requires else ""
+    if not able:
+        return f"it needs a worker{kind}, and none is alive; others go ahead meanwhile"
+    if job.nodes > able:
+        return f"it needs {job.nodes} workers{kind} at once, and {able} are alive; others go ahead meanwhile"
+    if job.nodes > 1 and place.position == 1:
+        return (
+            f"it needs {job.nodes} workers{kind} at once: {fleet.free(job.requires)} are free and wait for the others"
+        )
+    return None

@@ -1,5 +1,7 @@
 """Workers: each place where one job runs at a time, as it tells of itself."""
 
+from typing import Any
+
 from sqlalchemy import CheckConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -23,6 +25,8 @@ class Worker(Row):
     stopped_at: Mapped[float | None]
     address: Mapped[str | None]
     """Where other workers reach its processes."""
+    labels: Mapped[dict[str, Any] | None]
+    """What jobs may ask for by name."""
     offers_to: Mapped[str | None]
     """The job that it waits for together with others, until `offers_until` (db.gangs)."""
     offers_until: Mapped[float | None]

@@ -1,10 +1,13 @@
 """What a job may use, and how the processes that share it divide the work."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, Field, StringConstraints, model_validator
 
 from engine.parts.part import Auto, Part
+
+_Label = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]{1,63}$")]
+Labels = Annotated[dict[_Label, _Label], Field(max_length=8)]
 
 
 class Parallel(Part):
@@ -44,6 +47,11 @@ class Resources(Part):
         "cores. Whatever their number, they train the same model: they deal the rows of each step out among them.",
     )
     parallel: Parallel = Parallel()
+    labels: Labels = Field(
+        default={},
+        description="What a worker must have to take the job, by its TRAINYARD_WORKER_LABELS. device: cuda asks for a "
+        "worker with a GPU by itself.",
+    )
     ddp_timeout: float = Field(
         default=600, ge=1, le=86_400, description="Seconds after which a process that does not answer ends the run."
     )

@@ -1,4 +1,4 @@
-"""A job may need several workers at once, which offer themselves and are taken all or none."""
+"""A job may need several workers at once, which are taken all or none, and labels that they must have."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,7 +11,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("nodes", sa.BigInteger(), server_default="1", nullable=False))
+    op.add_column("jobs", sa.Column("requires", sa.String(), server_default="", nullable=False))
     op.add_column("workers", sa.Column("address", sa.String()))
+    op.add_column("workers", sa.Column("labels", sa.JSON()))
     op.add_column("workers", sa.Column("offers_to", sa.String()))
     op.add_column("workers", sa.Column("offers_until", sa.Double()))
     op.create_table(
@@ -35,6 +37,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("gang_members")
-    for name in ("offers_until", "offers_to", "address"):
+    for name in ("offers_until", "offers_to", "labels", "address"):
         op.drop_column("workers", name)
+    op.drop_column("jobs", "requires")
     op.drop_column("jobs", "nodes")

@@ -2672,6 +2672,7 @@ export interface components {
              * @default {
              *       "ddp_timeout": 600,
              *       "device": "auto",
+             *       "labels": {},
              *       "max_minutes": null,
              *       "min_nodes": null,
              *       "nproc_per_node": 1,
@@ -3006,6 +3007,7 @@ export interface components {
              * @default {
              *       "ddp_timeout": 600,
              *       "device": "auto",
+             *       "labels": {},
              *       "max_minutes": null,
              *       "min_nodes": null,
              *       "nproc_per_node": 1,
@@ -4708,6 +4710,7 @@ export interface components {
              * @default {
              *       "ddp_timeout": 600,
              *       "device": "auto",
+             *       "labels": {},
              *       "max_minutes": null,
              *       "min_nodes": null,
              *       "nproc_per_node": 1,
@@ -4958,6 +4961,14 @@ export interface components {
              * @enum {string}
              */
             device?: "auto" | "cpu" | "cuda";
+            /**
+             * Labels
+             * @description What a worker must have to take the job, by its TRAINYARD_WORKER_LABELS. device: cuda asks for a worker with a GPU by itself.
+             * @default {}
+             */
+            labels?: {
+                [key: string]: string;
+            };
             /**
              * Max Minutes
              * @description The run is stopped and kept after this.
@@ -5377,6 +5388,7 @@ export interface components {
              * @default {
              *       "ddp_timeout": 600,
              *       "device": "auto",
+             *       "labels": {},
              *       "max_minutes": null,
              *       "min_nodes": null,
              *       "nproc_per_node": 1,
@@ -5766,6 +5778,7 @@ export interface components {
          * @description A place where one job runs at a time. A worker not heard of for two of its heartbeats is lost.
          *
          *     `job_id` is the job that it runs, where that is of this project. `memory_bytes` is that of its device.
+         *     `labels` are what jobs may ask for (`resources.labels`).
          */
         WorkerObject: {
             /** Device */
@@ -5778,6 +5791,10 @@ export interface components {
             id: string;
             /** Job Id */
             job_id: string | null;
+            /** Labels */
+            labels: {
+                [key: string]: string;
+            };
             /** Memory Bytes */
             memory_bytes: number;
             /**

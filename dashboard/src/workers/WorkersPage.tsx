@@ -58,7 +58,9 @@ function Workers({ workers }: { workers: readonly Worker[] }) {
               </span>
             </td>
             <td>{worker.job_id ? <JobLink id={worker.job_id} /> : <span className="muted">–</span>}</td>
-            <td>{worker.device}</td>
+            <td>
+              {worker.device} <span className="muted">{labelsOf(worker)}</span>
+            </td>
             <td className={numberClass}>{bytes(worker.memory_bytes)}</td>
             <td className={numberClass}>
               <Ago at={worker.heartbeat_at} />
@@ -68,6 +70,12 @@ function Workers({ workers }: { workers: readonly Worker[] }) {
       </List>
     </section>
   );
+}
+
+/** What the operator has given it; of the device the line tells already. */
+function labelsOf(worker: Worker): string {
+  const given = Object.entries(worker.labels).filter(([name]) => name !== "device");
+  return given.map(([name, value]) => `${name}=${value}`).join(" ");
 }
 
 function JobLink({ id }: { id: string }) {

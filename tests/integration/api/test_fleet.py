@@ -45,6 +45,7 @@ def test_a_worker_is_shown_with_what_it_runs(live: Live, busy: str):
         "id": "tests", "host": "here", "pid": 7, "device": "cpu (2 cores)", "memory_bytes": 2**31,
         "state": "busy", "job_id": busy,
     }  # fmt: skip
+    assert row["labels"] == {}
     assert row["heartbeat_at"] == pytest.approx(time.time(), abs=5)
 
 
@@ -67,6 +68,25 @@ def test_a_job_that_a_free_worker_takes_says_so(live: Live, busy: str):
     told = show(live, submitted(live))
     assert told["waiting_reason"] == "it is next: the first free worker takes it"
     assert told["estimated_start_at"] == pytest.approx(time.time(), abs=5)
+
+
+@pytest.mark.parametrize(
+    ("resources", "reason"),
+    [
+        ({"labels": {"gpu": "h100"}}, "it needs a worker with gpu=h100, and none is alive; others go ahead meanwhile"),
+        ({"device": "cuda"}, "it needs a worker with device=cuda, and none is alive; others go ahead meanwhile"),
+        ({"num_nodes": 3}, "it needs 3 workers at once, and 2 are alive; others go ahead meanwhile"),
+        ({"num_nodes": 2}, "it needs 2 workers at once: 1 are free and wait for the others"),
+    ],
+)
+def test_a_job_that_asks_for_other_workers_or_more_says_so(
+    live: Live, busy: str, resources: dict[str, Any], reason: str
+):
+    beat(live, "another", labels={"device": "cpu"})
+    told = show(live, submitted(live, resources=resources))
+    assert told["waiting_reason"] == reason
+    assert (told["estimated_start_at"] is None) == ("alive" in reason)
+    live.mine.post(f"/v1/jobs/{told['id']}/cancel")
 
 
 def test_a_job_that_its_projects_limit_keeps_waiting_says_so(live: Live, busy: str, monkeypatch, capsys):

@@ -124,7 +124,7 @@ class Workplace:
 
     def environment(self, broker_url: str, **settings: Any) -> dict[str, str]:
         chosen = self.settings.model_dump() | settings
-        named = {f"TRAINYARD_{name.upper()}": str(value) for name, value in chosen.items() if value is not None}
+        named = {f"TRAINYARD_{name.upper()}": str(value) for name, value in chosen.items() if value not in (None, {})}
         # Threads only get in each other's way in models this small.
         return {**os.environ, **named, "TRAINYARD_BROKER_URL": broker_url, "OMP_NUM_THREADS": "1"}
 

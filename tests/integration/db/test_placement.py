@@ -1,0 +1,97 @@
+"""Which worker may take which job."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from db import leases, outbox, placement, preemption, workers
+from db.gangs import Meeting
+from db.models import Outbox
+from tests.integration.db.test_queue import KINDS, beat, take
+from tests.integration.db.work import Work
+
+ANY: dict[str, str] = {}
+FAST = {"gpu": "h100"}
+
+
+def submit(work: Work, labels: dict[str, str], **resources: Any) -> str:
+    return work.submit(spec={"kind": "sft", "resources": {"labels": labels, **resources}})
+
+
+def unsent(work: Work) -> int:
+    """How many messages are still to be sent, now or soon."""
+    with work.database.read() as s:
+        return s.execute(select(func.count()).where(Outbox.sent_at.is_(None))).scalar_one()
+
+
+@pytest.mark.parametrize(
+    ("spec", "text"),
+    [
+        ({}, ""),
+        ({"resources": {"device": "cpu"}}, ""),
+        ({"resources": {"device": "cuda", "labels": {"zone": "a", "cpu": "amx"}}}, "cpu=amx,device=cuda,zone=a"),
+    ],
+)
+def test_what_a_job_requires_is_written_in_one_way(spec: dict[str, Any], text: str):
+    assert placement.required(spec) == text
+
+
+@pytest.mark.parametrize(
+    ("labels", "may"),
+    [(FAST, True), (FAST | {"zone": "a", "device": "cuda"}, True), ({"gpu": "a100"}, False), ({"zone": "h100"}, False)],
+)
+def test_a_worker_takes_a_job_whose_labels_it_has(work: Work, labels: dict[str, str], may: bool):
+    beat(work, "w1", labels=labels)
+    job_id = submit(work, FAST)
+    assert placement.answers(labels, "gpu=h100") == may
+    assert take(work) == (job_id if may else None)
+
+
+def test_a_job_that_a_worker_may_not_take_holds_up_no_other(work: Work):
+    beat(work, "w1", labels={"gpu": "a100"})
+    submit(work, FAST)
+    plain = submit(work, ANY)
+    assert take(work) == plain
+
+
+def test_a_message_that_came_to_the_wrong_worker_is_passed_on_where_another_is_free(work: Work):
+    beat(work, "w1")
+    job_id = submit(work, FAST)
+    with work.database.write() as s:
+        outbox.mark_sent(s, [message.id for message in outbox.pending(s, 10)])
+    assert take(work, "w1") is None
+    assert unsent(work) == 0
+    beat(work, "w2", labels=FAST)
+    assert take(work, "w1") is None
+    assert unsent(work) == 1
+    assert take(work, "w2") == job_id
+
+
+def test_a_gang_is_made_of_workers_that_have_the_labels(work: Work):
+    for name, labels in (("w1", FAST), ("w2", ANY), ("w3", FAST)):
+        beat(work, name, labels=labels)
+    job_id = submit(work, FAST, num_nodes=2)
+
+    def come(name: str) -> Any:
+        with work.database.write() as s:
+            return leases.claim_next(s, worker=name, lease_s=60, meeting=lambda: Meeting("10.0.0.1", 1))
+
+    assert come("w1") == leases.Offer(job_id, 1, 2)
+    assert come("w2") is None
+    assert come("w3").gang.num_nodes == 2
+
+
+def test_a_job_makes_way_only_on_a_worker_that_the_other_may_have(work: Work):
+    beat(work, "w1")
+    beat(work, "w2", labels=FAST)
+    lower = [work.submit(priority=-1) for _ in range(2)]
+    for job_id, worker in zip(lower, ("w1", "w2"), strict=True):
+        with work.database.write() as s:
+            claim = leases.claim(s, job_id, worker=worker, lease_s=60)
+            assert claim is not None
+            assert leases.begin_running(s, job_id, claim.fence)
+    submit(work, FAST)
+    made_way = work.write(preemption.arrange, kinds=KINDS, after_s=0.0)
+    assert made_way.id == lower[1]
+    assert work.read(workers.look).free() == 0
