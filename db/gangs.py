@@ -5,6 +5,7 @@ whose offer makes them enough claims the job and enlists the others: it holds th
 lease of its own in the attempt. Nobody holds a part of a job, so no two jobs can wait for each other's workers.
 """
 
+from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, SQLColumnExpression, func, insert, select, update
@@ -15,7 +16,7 @@ from db.fence import Renewal
 from db.models import GangMember, Job, Worker
 from db.state import HELD
 
-OFFER_S = 3.0
+OFFER_S = 5.0
 """An offer counts for so long: whoever makes it makes it again before."""
 _UNSYNCHRONIZED = {"synchronize_session": False}
 
@@ -51,14 +52,15 @@ class Fault(NamedTuple):
 
 
 def wanted(s: Session, job_id: str) -> int:
-    """How many workers are to take a job: all that it asks for, or as many as there are, where fewer will do."""
+    """How many workers are to take a job: all that it asks for, or as many as are free, where fewer will do."""
     query = select(Job.nodes, Job.requires, Job.spec["resources"]).where(Job.id == job_id)
     least, requires, resources = s.execute(query).one()
     most = (resources or {}).get("num_nodes", 1)
     if least == most:
         return most
-    there = sum(placement.answers(each.labels, requires) for each in placement.present(s))
-    return max(least, min(most, there))
+    at_work = busy(s).keys() | set(s.scalars(select(Job.worker).where(Job.lease_expires_at.is_not(None))))
+    able = {each.name for each in placement.present(s) if placement.answers(each.labels, requires)}
+    return max(least, min(most, len(able - at_work)))
 
 
 def offer(s: Session, job_id: str, worker: str) -> list[str]:
@@ -68,6 +70,14 @@ def offer(s: Session, job_id: str, worker: str) -> list[str]:
     s.execute(offered, execution_options=_UNSYNCHRONIZED)
     others = select(Worker.name).where(Worker.offers_to == job_id, Worker.offers_until > now, Worker.name != worker)
     return list(s.scalars(others.order_by(Worker.name)))
+
+
+def may_meet(s: Session, meeting: Meeting, workers: list[str]) -> bool:
+    """Whether these reach one another there: the loopback address of a host is for the workers of that host."""
+    if not ip_address(meeting.address).is_loopback:
+        return True
+    hosts = select(func.count(Worker.host.distinct())).where(Worker.name.in_(workers))
+    return s.execute(hosts).scalar_one() == 1
 
 
 def withdraw(s: Session, worker: str) -> None:
@@ -124,16 +134,18 @@ def end(s: Session, job_id: str, fence: int, node_rank: int, failure: dict[str, 
     s.execute(ended, execution_options=_UNSYNCHRONIZED)
 
 
-def fault(s: Session, job_id: str, fence: int) -> Fault | None:
-    """The first of an attempt's other workers that is lost or whose engine ended badly; what one tells comes first."""
+def fault(s: Session, job_id: str, fence: int, *, vague: str = "") -> Fault | None:
+    """One of an attempt's other workers that is lost or whose engine ended badly.
+
+    First those come that tell why, then those that are lost, and last those that tell of nothing but the code `vague`.
+    """
     query = select(GangMember).where(GangMember.job_id == job_id, GangMember.fence == fence)
     members = list(s.scalars(query.order_by(GangMember.node_rank)))
-    told = next((member for member in members if member.failure is not None), None)
-    if told is not None:
-        return Fault(told.worker, told.failure)
     now = clock.now(s)
-    lost = (member for member in members if member.ended_at is None and member.lease_expires_at <= now)
-    return next((Fault(member.worker, None) for member in lost), None)
+    told = [Fault(member.worker, member.failure) for member in members if member.failure is not None]
+    lost = [member for member in members if member.ended_at is None and member.lease_expires_at <= now]
+    known = [each for each in told if each.failure and each.failure["code"] != vague]
+    return next(iter([*known, *(Fault(member.worker, None) for member in lost), *told]), None)
 
 
 def expire_worker(s: Session, worker: str) -> None:
@@ -153,10 +165,10 @@ def busy(s: Session) -> dict[str, str]:
     return {worker: job_id for worker, job_id in s.execute(query)}  # noqa: C416 - rows are no pairs to dict's types
 
 
-def offering(s: Session, job_id: str) -> int:
-    """How many workers wait for the others of a job."""
-    query = select(func.count()).where(Worker.offers_to == job_id, Worker.offers_until > clock.moment(s))
-    return s.execute(query).scalar_one()
+def offering(s: Session) -> dict[str, str]:
+    """The workers that wait for others, each with the id of the job that they are to carry out."""
+    query = select(Worker.name, Worker.offers_to).where(Worker.offers_until > clock.moment(s))
+    return {worker: job_id for worker, job_id in s.execute(query) if job_id}
 
 
 def size(job_id: SQLColumnExpression[str], fence: SQLColumnExpression[int]) -> ColumnElement[int]:

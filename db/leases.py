@@ -1,6 +1,5 @@
 """Leases: who holds a job, for how long, and how it is let go."""
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, or_, select, update
@@ -77,13 +76,13 @@ def claim(s: Session, job_id: str, *, worker: str, lease_s: float) -> Claim | No
 
 
 def claim_next(
-    s: Session, *, worker: str, lease_s: float, meeting: Callable[[], Meeting] | None = None, waits: bool = False
+    s: Session, *, worker: str, lease_s: float, meeting: Meeting | None = None, waits: bool = False
 ) -> Claim | Offer | None:
     """Take the job that goes next; None when there is none to take.
 
     One that needs several workers is taken by the last of them, who leads: the others are then to ask
-    `gangs.enlisted`. `meeting` tells where it could be met; without, such a job is left to others. `waits` says that
-    this one waits for them already.
+    `gangs.enlisted`. `meeting` is where it could be met; without, another leads. `waits` says that this one waits for
+    them already.
     """
     job_id = queue.choose(s, worker)
     if job_id is None:
@@ -92,10 +91,9 @@ def claim_next(
     wanted = gangs.wanted(s, job_id)
     if wanted == 1:
         return claim(s, job_id, worker=worker, lease_s=lease_s)
-    if meeting is None:
-        return None
     others = gangs.offer(s, job_id, worker)
-    if len(others) < wanted - 1:
+    chosen = others[: wanted - 1]
+    if len(others) < wanted - 1 or meeting is None or not gangs.may_meet(s, meeting, [worker, *chosen]):
         if not waits:
             outbox.add(s, job_id)  # the message that brought this one here is used up
         return Offer(job_id, len(others) + 1, wanted)
@@ -103,8 +101,7 @@ def claim_next(
     taken = claim(s, job_id, worker=worker, lease_s=lease_s)
     if taken is None:
         return None
-    chosen = others[: wanted - 1]
-    gang = gangs.enlist(s, job_id, taken.fence, chosen, meeting(), lease_s=lease_s)
+    gang = gangs.enlist(s, job_id, taken.fence, chosen, meeting, lease_s=lease_s)
     told = (
         f"{wanted} workers carry it out together: {worker}, which leads at {gang.meeting.address}, {', '.join(chosen)}"
     )
@@ -118,7 +115,8 @@ def _pass_on(s: Session) -> None:
     if other is None:
         return
     requires = s.scalars(select(Job.requires).where(Job.id == other)).one()
-    if workers.look(s).free(requires):
+    fleet = workers.look(s)
+    if fleet.idle(requires) - gangs.offering(s).keys():
         outbox.add(s, other, delay_s=_PASSED_ON_AFTER_S)
 
 

@@ -1,25 +1,23 @@
-"""Placement: which waiting jobs a worker may take, by the labels that they ask for and it has.
+"""Placement: which waiting jobs a worker may take, by the labels that they ask for and it has."""
 
-A job keeps what it asks for as one text. A worker looks for the texts that its own labels can answer, so that no
-label of a job is read in the database.
-"""
-
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from itertools import combinations
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, or_, select
+from sqlalchemy import ColumnElement, and_, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from db import clock
 from db.models import Job, Worker
 
-MOST_LABELS = 8
-"""Of a worker, its device among them: it looks for as many texts as there are choices of them."""
 MISSED = 2
 """A worker that has not been heard of for so many of its heartbeats is lost."""
 DEVICE = "device"
+# All that waiting jobs ask of workers but a single one of any kind. As an index has them, few of however many.
+_ASKING = (
+    select(Job.nodes, Job.requires)
+    .where(literal_column("state = 'queued' AND (nodes > 1 OR requires <> '')"))
+    .distinct()
+)
 
 
 class Present(NamedTuple):
@@ -59,22 +57,16 @@ def takeable(s: Session, worker: str | None) -> ColumnElement[bool]:
 
     One that needs more than there are holds up no other.
     """
+    plain = and_(Job.nodes == 1, Job.requires == "")
+    asking = s.execute(_ASKING).all()
+    if not asking:
+        return plain
     there = present(s)
-    own = [each for each in there if each.name == worker] or [Present("", {})]
-    many = Counter(text for each in there for text in _texts(each.labels))
-    wanted = {text for each in (there if worker is None else own) for text in _texts(each.labels)} | {""}
-    by_count: dict[int, list[str]] = {}
-    for text in wanted:
-        by_count.setdefault(many[text], []).append(text)
-    return or_(
-        *(
-            and_(Job.requires.in_(texts), or_(Job.nodes == 1, Job.nodes <= count))
-            for count, texts in sorted(by_count.items())
-        )
-    )
+    own = there if worker is None else [each for each in there if each.name == worker]
 
+    def may(nodes: int, requires: str) -> bool:
+        able = [answers(each.labels, requires) for each in there]
+        return any(answers(each.labels, requires) for each in own) and sum(able) >= nodes
 
-def _texts(labels: Mapping[str, str]) -> Iterator[str]:
-    """All that a worker with these labels can answer."""
-    for size in range(len(labels) + 1):
-        yield from map(written, combinations(labels.items(), size))
+    allowed = [(nodes, requires) for nodes, requires in asking if may(nodes, requires)]
+    return or_(plain, *(and_(Job.nodes == nodes, Job.requires == requires) for nodes, requires in allowed))

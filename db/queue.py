@@ -42,11 +42,16 @@ class Place(NamedTuple):
 
 def choose(s: Session, worker: str | None = None) -> str | None:
     """The id of the job that this worker, or any, is to start now. Until this transaction's end nobody else chooses."""
-    if clock.dialect(s) == "postgresql":
-        s.execute(select(func.pg_advisory_xact_lock(_CLAIMS)))
+    lock(s)
     line = _line(_due(s), placement.takeable(s, worker)).subquery()
     chosen = select(line.c.id).where(line.c.over <= 0).order_by(*_order(line.c)).limit(1)
     return s.scalars(chosen).one_or_none()
+
+
+def lock(s: Session) -> None:
+    """Until this transaction's end nobody else chooses, and nothing that follows from a choice changes."""
+    if clock.dialect(s) == "postgresql":
+        s.execute(select(func.pg_advisory_xact_lock(_CLAIMS)))
 
 
 def length(s: Session) -> int:

@@ -35,7 +35,7 @@ class Advert(NamedTuple):
     heartbeat_s: float
     started_at: float
     address: str | None = None
-    labels: dict[str, str] = {}  # noqa: RUF012 - nobody changes it
+    labels: dict[str, str] | None = None
 
 
 class Run(NamedTuple):
@@ -72,9 +72,13 @@ class Fleet(NamedTuple):
         there = {worker.name for worker in self.workers if self.state_of(worker) in {"idle", "busy"}}
         return {worker.name for worker in self.workers if worker.name in there and answers(worker.labels, requires)}
 
+    def idle(self, requires: str = "") -> set[str]:
+        """Those of them that run nothing."""
+        return self.alive(requires) - self._at_work()
+
     def free(self, requires: str = "") -> int:
         """How many of them run nothing."""
-        return len(self.alive(requires) - self._at_work())
+        return len(self.idle(requires))
 
     def held(self, project_id: str) -> int:
         """How many jobs of a project run."""
@@ -136,7 +140,7 @@ def beat(s: Session, advert: Advert) -> None:
     statement = _INSERT[clock.dialect(s)](_WORKERS).values(
         advert._asdict() | {"heartbeat_at": clock.moment(s), "stopped_at": None}
     )
-    told = {column.name: statement.excluded[column.name] for column in _WORKERS.c if not column.primary_key}
+    told = {name: statement.excluded[name] for name in (*Advert._fields[1:], "heartbeat_at", "stopped_at")}
     s.execute(statement.on_conflict_do_update(index_elements=["name"], set_=told))
 
 

@@ -1,10 +1,14 @@
 """Samples: what a model in training answers to pinned prompts. Training goes on as if nobody had asked."""
 
+from contextlib import suppress
+
 from engine.data.chat import prompt_tokens
 from engine.generate import generate
 from engine.parts import Samples, TrainingSpec
+from engine.plan.ranks import STAGES
 from engine.rows import Message
 from engine.session import Session
+from engine.stop import StopFlag, StopRequested
 from engine.writer import Decoding
 
 
@@ -41,5 +45,23 @@ def _tokens(session: Session, spec: TrainingSpec, prompt: str) -> list[int]:
 
 
 def _answers(session: Session, prompts: list[list[int]], decoding: Decoding) -> list[str]:
-    answers = generate(session.subject, prompts, decoding, session.machine, session.stop, rows_at_once=len(prompts))
+    """By the first rank: on another machine each might round otherwise, and write on for longer.
+
+    Where the ranks divide the weights, all of them write.
+    """
+    ranks = session.ranks
+    if ranks.count == 1 or session.zero_stage == max(STAGES):
+        return _written(session, prompts, decoding, session.stop)
+    told = None
+    if ranks.leads:
+        with suppress(StopRequested):
+            told = _written(session, prompts, decoding, session.stop.own)
+    told = ranks.gather(told)[0]
+    if told is None:
+        raise StopRequested
+    return told
+
+
+def _written(session: Session, prompts: list[list[int]], decoding: Decoding, stop: StopFlag) -> list[str]:
+    answers = generate(session.subject, prompts, decoding, session.machine, stop, rows_at_once=len(prompts))
     return [answer.text for answer in answers]

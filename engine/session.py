@@ -10,6 +10,7 @@ from engine import checkpoint
 from engine.data.corpus import Batch, Corpus
 from engine.data.mixture import Mixture, Rows, Supply
 from engine.dist.ranks import Ranks
+from engine.errors import SpecError
 from engine.evaluate import evaluate
 from engine.jobs import AnySpec, spec_of
 from engine.journal import Journal
@@ -61,6 +62,7 @@ class Session:
         checkpoint.seed_everything(spec.seed)
         objective = objective_of(run, spec, journal)
         start = checkpoint.newest(run.checkpoints)
+        _check_alike(ranks, device=machine.device.type, precision=machine.precision, start=start and start.name)
         subject = objective.load(start, machine)
         with ranks.leader_first():
             rows = objective.rows(subject)
@@ -127,6 +129,19 @@ class Session:
         budget = self.spec.hyperparameters.max_length * corpus.together * batch_size
         sums = evaluate(self.subject.model, self.loss, corpus, self.stop, self.ranks, token_budget=budget)
         return self.objective.summary(sums, corpus)
+
+
+def _check_alike(ranks: Ranks, **told: str | None) -> None:
+    """Raises SpecError where the machines of a run would each train in another way."""
+    all_told = ranks.gather(told)
+    for name, own in all_told[0].items():
+        for rank, other in enumerate(each[name] for each in all_told):
+            if other != own:
+                raise SpecError(
+                    "machines_differ",
+                    f"the {name} of rank 0 is {own}, that of rank {rank} is {other}",
+                    "Set resources.device and hyperparameters.precision, or resources.labels, so that they agree.",
+                )
 
 
 def _row_count(rows: Supply | Mixture | None) -> int:

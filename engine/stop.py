@@ -23,6 +23,11 @@ class StopFlag:
         del number, frame
         self.requested = True
 
+    @property
+    def own(self) -> "StopFlag":
+        """What this process alone was asked."""
+        return self
+
     def check(self) -> None:
         if self.requested:
             raise StopRequested
@@ -35,6 +40,10 @@ class SharedStop(StopFlag):
         """`any_asked` tells whether a flag is set on any rank."""
         super().__init__()
         self._own, self._any_asked = own, any_asked
+
+    @property
+    def own(self) -> StopFlag:
+        return self._own
 
     def among(self, any_asked: Callable[[bool], bool]) -> "SharedStop":
         """The same for other ranks."""

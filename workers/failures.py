@@ -39,10 +39,17 @@ class Failure(NamedTuple):
     exit_code: int | None = None
 
 
+ENGINE_KILLED = "engine_killed"
+STOPPING = Failure(
+    FailureClass.WORKER_LOST, "worker_stopping", "It was told to stop before its engine began.", "Wait: it goes on."
+)
+NO_BLOBS = Failure(FailureClass.WORKER_LOST, "no_blobs", "It reaches no blob store.", "Wait: it is tried again.")
+NO_SPACE = Failure(FailureClass.WORKER_LOST, "no_space", "Its disk is full.", "Make room on it.")
+
 _BY_EXIT_CODE: dict[int, Failure] = {
     -signal.SIGKILL: Failure(
         FailureClass.WORKER_LOST,
-        "engine_killed",
+        ENGINE_KILLED,
         "The engine was killed from outside (SIGKILL).",
         _ANEW,
     ),
@@ -79,7 +86,7 @@ _BY_EXIT_CODE: dict[int, Failure] = {
     ),
 }
 
-_BY_SIGKILL = frozenset({"engine_killed", RankLost.CODE, TouchLost.CODE})
+_BY_SIGKILL = frozenset({ENGINE_KILLED, RankLost.CODE, TouchLost.CODE})
 """What the kernel's way of killing for want of memory looks like: it never interrupts or terminates."""
 
 WORKER_LOST = Failure(

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from db import gangs, leases
+from db import gangs, leases, queue
 from db.errors import BlobsUnavailable, Unavailable, is_full
 from db.gangs import Gang
 from db.session import Database, Session
@@ -22,11 +22,12 @@ from workers.process import EngineProcess
 from workers.settings import WorkerSettings
 from workers.tail import Tail
 
-ASK_AGAIN_S = 0.5
+ASK_AGAIN_S = 1.0
 """A worker that waits for others looks so often whether they are enough."""
 _TICK_S = 0.05
-_WORD_WITHIN_S = 10.0
-"""What the others' engines ended with is waited for so long."""
+_VAGUE = TouchLost.CODE
+_OF_OTHERS = frozenset({_VAGUE, failures.ENGINE_KILLED})
+"""What an engine says, or is said of it, that ended because another did, or was stopped here for that."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -42,8 +43,8 @@ class Leading(Lease):
 
     def ask(self, s: Session) -> leases.Renewal | None:
         renewal = super().ask(s)
-        if renewal is not None and self.fault is None:
-            self.fault = gangs.fault(s, self.job.id, self.fence)
+        if renewal is not None and not self._knows():
+            self.fault = gangs.fault(s, self.job.id, self.fence, vague=_VAGUE)
             if self.fault is not None:
                 _LOG.error(
                     "job %s: worker %s has failed or is lost; the engine is stopped", self.job.id, self.fault.worker
@@ -53,7 +54,9 @@ class Leading(Lease):
 
     def blame(self, failure: Failure) -> Failure:
         """What another worker's engine ended with, where the one here has only lost touch with it."""
-        if self.fault is None and failure.code == TouchLost.CODE:
+        if failure.code not in _OF_OTHERS:
+            return failure
+        if failure.code == _VAGUE:
             self._await_word()
         if self.fault is None:
             return failure
@@ -66,9 +69,14 @@ class Leading(Lease):
             failure if cause.code == TouchLost.CODE else cause._replace(message=f"On worker {worker}: {cause.message}")
         )
 
+    def _knows(self) -> bool:
+        """Why another worker's part ended, or that it is lost."""
+        return self.fault is not None and (self.fault.failure or {}).get("code") != _VAGUE
+
     def _await_word(self) -> None:
-        deadline = time.monotonic() + _WORD_WITHIN_S
-        while self.fault is None and not self.lost.is_set() and time.monotonic() < deadline:
+        """A worker that was killed is known to be lost once its lease is over."""
+        deadline = time.monotonic() + self.lease_s + 2 * self._heartbeat_s
+        while not self._knows() and not self.lost.is_set() and time.monotonic() < deadline:
             time.sleep(_TICK_S)
 
 
@@ -91,23 +99,28 @@ def take(
 
     An offer: the job needs more workers. `waits` says that this one's last answer was such an offer.
     """
+    meeting = _meeting(settings) if waits else None  # who comes first waits; the last comes again, and leads
     asked_at = time.monotonic()
     with database.write() as s:
-        part = gangs.enlisted(s, worker) if waits else None
-        taken = part or leases.claim_next(
-            s,
-            worker=worker,
-            lease_s=settings.lease_s,
-            meeting=lambda: gangs.Meeting(*machine.meeting(settings)),
-            waits=waits,
-        )
+        queue.lock(s)  # whoever enlists this worker has done so, or does not before it has another job
+        part = gangs.enlisted(s, worker)
+        if part is not None:
+            gangs.renew(s, part.job.id, part.fence, part.gang.node_rank, lease_s=settings.lease_s)
+            return Part(database, leases.Claim(*part), settings, asked_at)
+        taken = leases.claim_next(s, worker=worker, lease_s=settings.lease_s, meeting=meeting, waits=waits)
         if waits and not isinstance(taken, leases.Offer):
             gangs.withdraw(s, worker)
-    if isinstance(taken, gangs.Enlisted):
-        return Part(database, leases.Claim(*taken), settings, asked_at)
     if isinstance(taken, leases.Claim):
         return (Leading if taken.gang else Lease)(database, taken, settings, asked_at)
     return taken
+
+
+def _meeting(settings: WorkerSettings) -> gangs.Meeting | None:
+    try:
+        return gangs.Meeting(*machine.meeting(settings))
+    except OSError as error:
+        _LOG.warning("this worker can lead no others: no port of its address can be had: %s", error)
+        return None
 
 
 def told_of(planned: stage.Plan, lease: Lease, slot: Slot) -> stage.Plan:
@@ -144,11 +157,13 @@ def take_part(slot: Slot, part: Part, stopping: threading.Event) -> None:
         raise
     except (SpecError, DataError) as error:
         failure = Failure(error.failure, error.code, error.message, error.mend)
-    except (AskedToStop, BlobsUnavailable) as error:
-        failure = failures.WORKER_LOST._replace(message=str(error) or "It was told to stop before its engine began.")
+    except AskedToStop:
+        failure = failures.STOPPING
+    except BlobsUnavailable as error:
+        failure = failures.NO_BLOBS._replace(message=str(error))
     except Exception as error:  # noqa: BLE001 - the edge: whoever leads is to hear of a mistake of ours
         _LOG.exception("job %s, attempt %d", part.job.id, part.fence)
-        failure = failures.WORKER_LOST._replace(message=str(error)) if is_full(error) else failures.of_ours(error)
+        failure = failures.NO_SPACE._replace(message=str(error)) if is_full(error) else failures.of_ours(error)
     told = None if failure is None else failure._asdict()
     part.write(lambda s: gangs.end(s, part.job.id, part.fence, part.place.node_rank, told), last=True)
 
@@ -180,9 +195,13 @@ def _run(attempt: Attempt, engine: EngineProcess) -> Failure | None:
 
 
 def leave(slot: Slot) -> None:
-    """It waits for no others any longer."""
+    """It waits for no others any longer; who has enlisted it meanwhile hears that it does not come."""
     try:
         with slot.database.write() as s:
+            queue.lock(s)
+            part = gangs.enlisted(s, slot.name)
+            if part is not None:
+                gangs.end(s, part.job.id, part.fence, part.gang.node_rank, failures.STOPPING._asdict())
             gangs.withdraw(s, slot.name)
     except Unavailable as error:
         _LOG.debug("an offer is left to run out: %s", error)

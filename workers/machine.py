@@ -39,7 +39,7 @@ def device() -> Device:
 def address(settings: WorkerSettings) -> str:
     """Where other machines reach this one: on the way by which it reaches the broker."""
     if settings.worker_address is not None:
-        return settings.worker_address
+        return str(settings.worker_address)
     host = urlsplit(settings.broker_url).hostname or "localhost"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
         way.connect((host, 1))  # sends nothing: it has the kernel choose
@@ -68,7 +68,10 @@ def interface(of: str) -> str:
 def _gpus() -> list[Device]:
     if shutil.which(_ASK[0]) is None:
         return []
-    told = subprocess.run(_ASK, capture_output=True, text=True, check=False, timeout=_ASK_AT_MOST_S)
+    try:
+        told = subprocess.run(_ASK, capture_output=True, text=True, check=False, timeout=_ASK_AT_MOST_S)
+    except subprocess.TimeoutExpired:  # a driver that does not answer has no GPU for a job either
+        return []
     if told.returncode:  # the tool is there and no GPU is
         return []
     rows = [line.rpartition(",") for line in told.stdout.splitlines() if line.strip()]

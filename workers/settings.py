@@ -1,6 +1,7 @@
 """The operator's choices for workers, from TRAINYARD_... in the environment."""
 
 import socket
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,14 +21,13 @@ class WorkerSettings(StorageSettings):
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
         description="Unique among the workers of one database: a worker that starts frees what its name held before.",
     )
-    worker_address: str | None = Field(
+    worker_address: IPv4Address | None = Field(
         default=None,
         description="Where the processes of other workers reach those of this one, for jobs that several carry out "
         "together. Left out: the address from which it reaches the broker.",
     )
     worker_labels: Annotated[Labels, NoDecode] = Field(
         default={},
-        max_length=7,
         description="What jobs may ask of a worker by name: gpu=h100,zone=a. device=cuda or device=cpu is there already.",
     )
     worker_concurrency: int = Field(default=1, ge=1, le=64, description="Jobs that run at once on this worker.")

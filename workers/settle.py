@@ -44,11 +44,19 @@ def settle(attempt: Attempt, end: End) -> None:
         failure = failures.classify(end.exit_code, end.failed, log)
         if end.killed_for_memory:
             failure = failures.for_want_of_memory(failure, end.lighter)
-        failure = lease.blame(failure)
-        if failures.for_want_of_space(failure):
-            wait_for_space(lease, failure.message, attempt.settings)
-        else:
-            give_up(lease, failure, attempt.settings)
+        _give_up_for_now(lease, lease.blame(failure), attempt.settings)
+
+
+def _give_up_for_now(lease: Lease, failure: Failure, settings: WorkerSettings) -> None:
+    """What is nobody's fault puts the job off, here or on another of its workers; all else is a failed attempt."""
+    if failures.for_want_of_space(failure) or failure.code == failures.NO_SPACE.code:
+        wait_for_space(lease, failure.message, settings)
+    elif failure.code == failures.NO_BLOBS.code:
+        wait_for_blobs(lease, failure.message, settings)
+    elif failure.code == failures.STOPPING.code:
+        give_back(lease, failure.message)
+    else:
+        give_up(lease, failure, settings)
 
 
 def succeed(attempt: Attempt, finished: Finished, exported: list[Exported], used: Used | None) -> None:

@@ -88,6 +88,6 @@ def _for_such_workers(job: Job, place: Place, fleet: Fleet) -> str | None:
         return f"it needs {job.nodes} workers{kind} at once, and {able} are alive; others go ahead meanwhile"
     if job.nodes > 1 and place.position == 1:
         return (
-            f"it needs {job.nodes} workers{kind} at once: {fleet.free(job.requires)} are free and wait for the others"
+            f"it needs {job.nodes} workers{kind} at once; of {able} that are alive {fleet.free(job.requires)} are free"
         )
     return None

@@ -67,7 +67,7 @@ def accuracy(service: Service, caller: Caller) -> Accuracy:
 
 def plan_object(plan: Plan, settings: ApiSettings) -> PlanObject:
     """Prices are today's."""
-    told = plan.forecast
+    told, workers = plan.forecast, plan.spec.get("resources", {}).get("num_nodes", 1)
     eta = told["eta"] and Eta(
         expected_s=told["eta"]["expected"],
         low_s=told["eta"]["low"],
@@ -77,19 +77,19 @@ def plan_object(plan: Plan, settings: ApiSettings) -> PlanObject:
     return PlanObject.model_validate(
         told
         | {"id": plan.id, "created_at": plan.created_at, "kind": plan.kind, "spec": plan.spec}
-        | {"eta": eta, "cost": eta and _cost(eta, settings), "co2e_g": eta and _co2e(eta, settings)}
+        | {"eta": eta, "cost": eta and _cost(eta, settings, workers), "co2e_g": eta and _co2e(eta, settings, workers)}
     )
 
 
-def _cost(eta: Eta, settings: ApiSettings) -> Cost | None:
+def _cost(eta: Eta, settings: ApiSettings, workers: int) -> Cost | None:
     price = settings.price_per_hour
     if price is None:
         return None
-    expected, low, high = (seconds / _HOUR_S * price for seconds in (eta.expected_s, eta.low_s, eta.high_s))
+    expected, low, high = (workers * seconds / _HOUR_S * price for seconds in (eta.expected_s, eta.low_s, eta.high_s))
     return Cost(expected=expected, low=low, high=high, currency=settings.currency)
 
 
-def _co2e(eta: Eta, settings: ApiSettings) -> float | None:
+def _co2e(eta: Eta, settings: ApiSettings, workers: int) -> float | None:
     if settings.power_w is None or settings.co2e_g_per_kwh is None:
         return None
-    return eta.expected_s / _HOUR_S * settings.power_w / 1000 * settings.co2e_g_per_kwh
+    return workers * eta.expected_s / _HOUR_S * settings.power_w / 1000 * settings.co2e_g_per_kwh

@@ -36,6 +36,13 @@ class Job(Row):
             sqlite_where=text("state = 'queued'"),
         ),
         Index(
+            "ix_jobs_asking",
+            "nodes",
+            "requires",
+            postgresql_where=text("state = 'queued' AND (nodes > 1 OR requires <> '')"),
+            sqlite_where=text("state = 'queued' AND (nodes > 1 OR requires <> '')"),
+        ),
+        Index(
             "ix_jobs_waiting",
             "project_id",
             "priority",

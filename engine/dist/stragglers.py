@@ -33,7 +33,7 @@ class Stragglers:
         paces = [median(of_rank) for of_rank in zip(*self._seconds, strict=True)]
         slowest = max(range(len(paces)), key=paces.__getitem__)
         others = median(pace for rank, pace in enumerate(paces) if rank != slowest)
-        if slowest in self._named or paces[slowest] < _SLOWER * others:
+        if slowest in self._named or not others or paces[slowest] < _SLOWER * others:
             return
         self._named.add(slowest)
         ratio, host = paces[slowest] / others, self._hosts[slowest]

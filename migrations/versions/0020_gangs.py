@@ -12,6 +12,8 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("jobs", sa.Column("nodes", sa.BigInteger(), server_default="1", nullable=False))
     op.add_column("jobs", sa.Column("requires", sa.String(), server_default="", nullable=False))
+    asking = sa.text("state = 'queued' AND (nodes > 1 OR requires <> '')")
+    op.create_index("ix_jobs_asking", "jobs", ["nodes", "requires"], postgresql_where=asking, sqlite_where=asking)
     op.add_column("workers", sa.Column("address", sa.String()))
     op.add_column("workers", sa.Column("labels", sa.JSON()))
     op.add_column("workers", sa.Column("offers_to", sa.String()))
@@ -39,5 +41,6 @@ def downgrade() -> None:
     op.drop_table("gang_members")
     for name in ("offers_until", "offers_to", "labels", "address"):
         op.drop_column("workers", name)
+    op.drop_index("ix_jobs_asking", table_name="jobs")
     op.drop_column("jobs", "requires")
     op.drop_column("jobs", "nodes")

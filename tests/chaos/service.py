@@ -152,12 +152,14 @@ class Service:
         None too while somebody writes: whoever was stopped inside a transaction that began under the lease
         may end it, for nobody can have taken the job meanwhile.
         """
+        if self._is_writing():
+            return None
         with self.database.read() as s:
             job = jobs.find(s, claim.job_id)
             if job is None or job.state in ENDED:
                 return None
             over = job.fence > claim.fence or (job.lease_expires_at or 0.0) <= clock.now(s)
-        return job.last_seq if over and not self._is_writing() else None
+        return job.last_seq if over else None
 
     def _is_writing(self) -> bool:
         """Whether SQLite's one writer is at it; PostgreSQL has by now taken back what a stopped worker began."""
@@ -166,7 +168,9 @@ class Service:
         with closing(sqlite3.connect(self.home / _DATABASE, timeout=_WRITES_WITHIN_S, isolation_level=None)) as tried:
             try:
                 tried.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError:
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                    raise
                 return True
             tried.execute("ROLLBACK")
         return False

@@ -26,4 +26,5 @@ def test_a_campaign_of_faults_loses_doubles_and_alters_nothing() -> None:
     told, report = campaign("--kills", str(_KILLS), "--seed", "1")
     assert told["struck"] >= _KILLS
     assert told["metric points"] > 0
+    assert told["freezes_past_the_lease"] > 0
     assert not any(told["wrong"].values()), report

@@ -76,7 +76,7 @@ def test_a_job_that_a_free_worker_takes_says_so(live: Live, busy: str):
         ({"labels": {"gpu": "h100"}}, "it needs a worker with gpu=h100, and none is alive; others go ahead meanwhile"),
         ({"device": "cuda"}, "it needs a worker with device=cuda, and none is alive; others go ahead meanwhile"),
         ({"num_nodes": 3}, "it needs 3 workers at once, and 2 are alive; others go ahead meanwhile"),
-        ({"num_nodes": 2}, "it needs 2 workers at once: 1 are free and wait for the others"),
+        ({"num_nodes": 2}, "it needs 2 workers at once; of 2 that are alive 1 are free"),
     ],
 )
 def test_a_job_that_asks_for_other_workers_or_more_says_so(
@@ -85,7 +85,7 @@ def test_a_job_that_asks_for_other_workers_or_more_says_so(
     beat(live, "another", labels={"device": "cpu"})
     told = show(live, submitted(live, resources=resources))
     assert told["waiting_reason"] == reason
-    assert (told["estimated_start_at"] is None) == ("alive" in reason)
+    assert (told["estimated_start_at"] is None) == ("others go ahead" in reason)
     live.mine.post(f"/v1/jobs/{told['id']}/cancel")
 
 

@@ -11,8 +11,11 @@ from sqlalchemy import update
 from db import gangs, leases, outbox, queue, spend, workers
 from db.gangs import Meeting
 from db.models import GangMember, Job, Worker
+from db.session import Database
 from tests.integration.db.test_queue import beat
 from tests.integration.db.work import Work
+from workers import gang
+from workers.settings import WorkerSettings
 
 MEETING = Meeting("10.0.0.1", 4321)
 TWO = {"kind": "sft", "resources": {"num_nodes": 2}}
@@ -24,7 +27,7 @@ def take(work: Work, worker: str, *, waits: bool = False) -> Any:
     """As a worker does that comes for a job, or comes again."""
     with work.database.write() as s:
         part = gangs.enlisted(s, worker) if waits else None
-        return part or leases.claim_next(s, worker=worker, lease_s=60, meeting=lambda: MEETING, waits=waits)
+        return part or leases.claim_next(s, worker=worker, lease_s=60, meeting=MEETING, waits=waits)
 
 
 def two(work: Work, *names: str, spec: dict[str, Any] | None = None) -> str:
@@ -99,6 +102,74 @@ def test_an_offer_that_is_not_made_again_counts_no_more(work: Work):
     with work.database.write() as s:
         s.execute(update(Worker).values(offers_until=1.0))
     assert take(work, "b") == leases.Offer(job_id, 1, 2)
+
+
+def test_a_heartbeat_leaves_an_offer_as_it_is(work: Work):
+    two(work, "a", "b")
+    take(work, "a")
+    beat(work, "a")
+    assert take(work, "b").gang.num_nodes == 2
+
+
+def test_who_has_no_address_for_the_others_waits_and_another_leads(work: Work):
+    job_id = two(work, "a", "b")
+    take(work, "a")
+    beat(work, "b", host="there")
+    for meeting in (None, Meeting("127.0.0.1", 1)):
+        with work.database.write() as s:
+            told = leases.claim_next(s, worker="b", lease_s=60, meeting=meeting)
+        assert told == leases.Offer(job_id, 2, 2)
+    assert take(work, "a", waits=True).gang.node_rank == 0
+
+
+def test_workers_that_are_busy_are_not_waited_for_where_fewer_will_do(work: Work):
+    beat(work, "a")
+    beat(work, "b")
+    work.claim(work.submit(), worker="b")
+    job_id = two(work, spec={"kind": "sft", "resources": {"num_nodes": 2, "min_nodes": 1}})
+    assert take(work, "a").job.id == job_id
+
+
+def test_who_is_enlisted_while_it_asks_takes_no_other_job(work: Work):
+    """It asks behind the lock under which it is enlisted: what it looked at before would say nothing of that."""
+    job_id = two(work, "a", "b")
+    plain = work.submit()
+    take(work, "a")
+    settings = WorkerSettings(database_url=work.database.url)
+    got: list[Any] = []
+    other = Database(work.database.url)
+    asking = threading.Thread(target=lambda: got.append(gang.take(other, "a", settings, waits=True)))
+    with work.database.write() as s:
+        assert queue.choose(s, "b") == job_id
+        asking.start()
+        time.sleep(0.3)
+        claim = leases.claim_next(s, worker="b", lease_s=60, meeting=MEETING)
+    asking.join()
+    other.close()
+    assert isinstance(claim, leases.Claim)
+    assert isinstance(got[0], gang.Part)
+    assert got[0].job.id == job_id
+    assert work.job(plain).state == "queued"
+
+
+def test_what_is_told_of_why_comes_before_what_is_not_known_and_that_before_what_others_noticed(work: Work):
+    for name in ("a", "b", "c", "d"):
+        beat(work, name)
+    job_id = work.submit(spec={"kind": "sft", "resources": {"num_nodes": 4}})
+    for name in ("a", "b", "c"):
+        take(work, name)
+    fence = take(work, "d").fence
+
+    def heard() -> gangs.Fault | None:
+        return work.read(gangs.fault, job_id, fence, vague="touch_lost")
+
+    work.write(gangs.end, job_id, fence, 1, {"code": "touch_lost"})
+    assert heard() == gangs.Fault("a", {"code": "touch_lost"})
+    with work.database.write() as s:
+        s.execute(update(GangMember).where(GangMember.node_rank == 2).values(lease_expires_at=1.0))
+    assert heard() == gangs.Fault("b", None)
+    work.write(gangs.end, job_id, fence, 3, {"code": "out_of_memory"})
+    assert heard() == gangs.Fault("c", {"code": "out_of_memory"})
 
 
 def test_a_part_is_kept_as_long_as_both_leases_hold(work: Work):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from db import leases, outbox, placement, preemption, workers
+from db import gangs, leases, outbox, placement, preemption, workers
 from db.gangs import Meeting
 from db.models import Outbox
 from tests.integration.db.test_queue import KINDS, beat, take
@@ -75,7 +75,7 @@ def test_a_gang_is_made_of_workers_that_have_the_labels(work: Work):
 
     def come(name: str) -> Any:
         with work.database.write() as s:
-            return leases.claim_next(s, worker=name, lease_s=60, meeting=lambda: Meeting("10.0.0.1", 1))
+            return leases.claim_next(s, worker=name, lease_s=60, meeting=Meeting("10.0.0.1", 1))
 
     assert come("w1") == leases.Offer(job_id, 1, 2)
     assert come("w2") is None
@@ -95,3 +95,38 @@ def test_a_job_makes_way_only_on_a_worker_that_the_other_may_have(work: Work):
     made_way = work.write(preemption.arrange, kinds=KINDS, after_s=0.0)
     assert made_way.id == lower[1]
     assert work.read(workers.look).free() == 0
+
+
+def running(work: Work, priority: int, *names: str) -> str:
+    """A job that runs on these workers, the first of which holds it."""
+    job_id = work.submit(priority=priority)
+    fence = work.claim(job_id, worker=names[0])
+    with work.database.write() as s:
+        assert leases.begin_running(s, job_id, fence)
+        if names[1:]:
+            gangs.enlist(s, job_id, fence, [*names[1:]], Meeting("10.0.0.1", 1), lease_s=60)
+    return job_id
+
+
+def arrange(work: Work) -> str | None:
+    job = work.write(preemption.arrange, kinds=KINDS, after_s=0.0)
+    return job and job.id
+
+
+def test_as_many_make_way_as_a_gang_needs_and_no_more(work: Work):
+    for name in ("w1", "w2", "w3"):
+        beat(work, name)
+    gang, single = running(work, -1, "w1", "w2"), running(work, -1, "w3")
+    submit(work, ANY, num_nodes=2)
+    first = arrange(work)
+    assert first in {gang, single}
+    assert (arrange(work) is None) == (first == gang)
+
+
+def test_none_makes_way_for_a_gang_that_could_not_start_all_the_same(work: Work):
+    for name in ("w1", "w2"):
+        beat(work, name)
+    running(work, 9, "w1")
+    running(work, -1, "w2")
+    submit(work, ANY, num_nodes=2)
+    assert arrange(work) is None
