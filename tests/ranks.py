@@ -1,15 +1,22 @@
 """Small runs that several ranks carry out, and what is compared of them."""
 
+import gc
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from engine import measure
 from tests import runs
 
 STEPS, SAVE_STEPS = 20, 10
@@ -23,7 +30,7 @@ def training(spec: dict[str, Any], tuning: dict[str, Any]) -> dict[str, Any]:
 
 
 def sft(tuning: dict[str, Any], **more: Any) -> Callable[[Path], Path]:
-    return lambda root: runs.sft_run(root, 120, training(runs.sft_spec(**GIVEN, **more), tuning))
+    return lambda root: runs.sft_run(root, 120, training(runs.sft_spec(**GIVEN | more), tuning))
 
 
 def dpo(tuning: dict[str, Any]) -> Callable[[Path], Path]:
@@ -42,12 +49,89 @@ def pretrain(root: Path) -> Path:
 
 RUNS: dict[str, Callable[[Path], Path]] = {
     "pretrain": pretrain,
-    "sft full": sft(FULL, gradient_accumulation_steps=2),
+    "sft full": sft(FULL, per_device_train_batch_size=1, gradient_accumulation_steps=8),  # several each on 4 ranks too
     "sft lora": sft(DROPOUT, packing=False),
     "sft qlora": qlora,
     "dpo full": dpo(FULL),
-    "dpo lora": dpo(DROPOUT),
+    "dpo lora": dpo(DROPOUT | {"target_modules": ["q_proj", "down_proj"]}),  # each adapter takes time in ZeRO-3
 }
+
+
+class Forked:
+    """Ranks forked off processes that have imported torch and DeepSpeed: small runs cost little else.
+
+    The tests' own process cannot be forked: it has threads by then. And there are two, so that not all ranks agree on
+    what Python draws as it starts, by which sets are ordered: those of a real run do not.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        shared = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu"}
+        with log.open("ab") as told:
+            self._parents = [
+                subprocess.Popen(
+                    [sys.executable, "-c", "from tests.ranks import fork_when_asked; fork_when_asked()"],
+                    cwd=runs.ROOT,
+                    env=os.environ | shared,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=told,
+                    text=True,
+                    start_new_session=True,
+                )
+                for _ in range(2)
+            ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for parent in self._parents:
+            os.killpg(parent.pid, signal.SIGKILL)
+            parent.communicate()
+
+    def carry_out(self, count: int, *roots: Path) -> None:
+        """These runs, one after the other, in `count` processes."""
+        for number, parent in enumerate(self._parents):
+            assert parent.stdin is not None
+            ranks = [*range(number, count, len(self._parents))]
+            parent.stdin.write(json.dumps([ranks, count, [*map(str, roots)]]) + "\n")
+            parent.stdin.flush()
+        answers = [parent.stdout.readline() for parent in self._parents if parent.stdout is not None]
+        assert answers == ["[]\n", "[]\n"], self._log.read_text()[-3000:]
+
+
+def fork_when_asked() -> None:
+    """What `Forked` talks to; answers with the exit codes that are not 0."""
+    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - at its first run DeepSpeed does: seconds
+
+    import engine.dist.zero  # noqa: F401 - as above
+
+    measure._SECONDS = 0.01  # how fast the machine is, which nobody asks of these runs
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    gc.freeze()  # else each rank goes through all that was imported
+    for line in sys.stdin:
+        ranks, count, roots = json.loads(line)
+        forked = [_fork(rank, count, roots) for rank in ranks]
+        codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in forked]
+        answers.write(f"{[code for code in codes if code]}\n")
+        answers.flush()
+
+
+def _fork(rank: int, count: int, roots: list[str]) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        os.environ |= {"WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        code = runs.carry_out_all(roots)
+    except BaseException:  # noqa: BLE001 - this is no place to go on from
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def finished(processes: list[Any]) -> None:
@@ -66,10 +150,16 @@ def scores(root: Path) -> dict[int, float]:
     return {e["step"]: e["values"]["eval_loss"] for e in runs.events(root, "metrics") if e["split"] == "eval"}
 
 
+def norms(root: Path) -> dict[int, float]:
+    return {e["step"]: e["values"]["grad_norm"] for e in runs.events(root, "metrics") if e["split"] == "train"}
+
+
 def check_same(one: Path, other: Path, *, begun: int = 0) -> None:
-    """Losses after step `begun`, the last evaluation and the result."""
+    """Losses and gradients' norms after step `begun`, the last evaluation and the result."""
     expected = {step: loss for step, loss in runs.losses(one).items() if step > begun}
     assert runs.losses(other) == pytest.approx(expected, rel=1e-6)
+    expected = {step: norm for step, norm in norms(one).items() if step > begun}
+    assert norms(other) == pytest.approx(expected, rel=1e-5)  # Adam's steps do not show how large gradients were
     assert scores(other)[STEPS] == pytest.approx(scores(one)[STEPS], rel=1e-6)
     ours, theirs = (load_file(next((root / "output").glob("*.safetensors"))) for root in (other, one))
     assert ours.keys() == theirs.keys()

@@ -1,19 +1,30 @@
 """ZeRO divides what a run holds among its ranks, and the model that they train is the one of a single process."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests import runs
-from tests.ranks import RUNS, SAVE_STEPS, check_same, finished, from_checkpoint
+from tests.ranks import RUNS, SAVE_STEPS, Forked, check_same, from_checkpoint
 
 DIVIDED = {
+    "pretrain": (2,),
     "sft full": (1, 2, 3),
     "sft qlora": (2,),
     "sft lora": (3,),
+    "dpo full": (3,),
+    "dpo lora": (3,),
 }
+CASES = [(name, stage) for name, stages in DIVIDED.items() for stage in stages]
+MOVED = {name: stages[-1] for name, stages in DIVIDED.items() if "dpo" not in name}
+"""Runs that go on, at this stage, on other ranks than they were begun on: none of that knows what it trains on."""
+MOVES = ((1, 2), (2, 1), (2, 4), (4, 2))
+Made = dict[tuple[str, int, int], Path]
+"""Each run by how many ranks carry it out, and at which stage; one rank divides nothing."""
+Moved = dict[tuple[str, int, int], Path]
+"""Each by how many ranks it was begun on, and how many go on with it."""
 
 
 def divided(root: Path, stage: int) -> Path:
@@ -22,36 +33,54 @@ def divided(root: Path, stage: int) -> Path:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> dict[str, dict[Any, Path]]:
-    """Each run alone and divided; begun alone and gone on with divided, and the other way round."""
+def ranks(tmp_path_factory) -> Iterator[Forked]:
+    with Forked(tmp_path_factory.mktemp("ranks") / "log") as ranks:
+        yield ranks
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, ranks) -> Made:
     root = tmp_path_factory.mktemp("zero")
-    made: dict[str, dict[Any, Path]] = {}
-    for name, stages in DIVIDED.items():
-        alone = RUNS[name](root / f"{name} alone")
-        assert runs.carry_out(alone) == 0
-        made[name] = {"alone": alone}
-        made[name] |= {stage: divided(RUNS[name](root / f"{name} {stage}"), stage) for stage in stages}
-        made[name]["later"] = divided(from_checkpoint(alone, root / f"{name} later"), stages[-1])
-    finished(runs.start_ranks(2, *(run for of in made.values() for how, run in of.items() if how != "alone")))
-    for name, stages in DIVIDED.items():
-        made[name]["at first"] = from_checkpoint(made[name][stages[-1]], root / f"{name} at first")
-        assert runs.carry_out(made[name]["at first"]) == 0
+    made = {(name, 1, 0): RUNS[name](root / f"{name} 1") for name in DIVIDED}
+    made |= {
+        (name, count, stage): divided(RUNS[name](root / f"{name} {count} at {stage}"), stage)
+        for name, stage in CASES
+        for count in (2, 4)
+    }
+    assert not [name for name in DIVIDED if runs.carry_out(made[name, 1, 0])]
+    for count in (2, 4):
+        ranks.carry_out(count, *(made[name, count, stage] for name, stage in CASES))
     return made
 
 
-@pytest.mark.parametrize(("name", "stage"), [(name, stage) for name, stages in DIVIDED.items() for stage in stages])
-def test_a_divided_run_trains_the_model_of_one_process(made, name, stage):
-    check_same(made[name]["alone"], made[name][stage])
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory, ranks, made) -> Moved:
+    root = tmp_path_factory.mktemp("moved")
+    moved: Moved = {}
+    for name, stage in MOVED.items():
+        for begun_on, count in MOVES:
+            begun = made[name, begun_on, stage if begun_on > 1 else 0]
+            moved[name, begun_on, count] = divided(from_checkpoint(begun, root / f"{name} {begun_on} {count}"), stage)
+    assert not [name for name in MOVED if runs.carry_out(moved[name, 2, 1])]
+    for count in (2, 4):
+        ranks.carry_out(count, *(gone_on for (*_, on), gone_on in moved.items() if on == count))
+    return moved
 
 
-@pytest.mark.parametrize("how", ["later", "at first"])
-@pytest.mark.parametrize("name", DIVIDED)
-def test_a_run_may_be_divided_later_or_at_first(made, name, how):
-    check_same(made[name]["alone"], made[name][how], begun=SAVE_STEPS)
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize(("name", "stage"), CASES)
+def test_a_divided_run_trains_the_model_of_one_process(made, name, stage, count):
+    check_same(made[name, 1, 0], made[name, count, stage])
 
 
 @pytest.mark.parametrize("name", DIVIDED)
 def test_what_is_told_of_the_model_is_told_of_all_of_it(made, name):
-    alone, other = (runs.events(made[name][how], "started")[0] for how in ("alone", DIVIDED[name][-1]))
+    alone, other = (runs.events(made[name, *how], "started")[0] for how in ((1, 0), (4, DIVIDED[name][-1])))
     for figure in ("parameters", "trainable_parameters"):
         assert other[figure] == alone[figure]
+
+
+@pytest.mark.parametrize(("begun_on", "count"), MOVES)
+@pytest.mark.parametrize("name", MOVED)
+def test_a_run_goes_on_on_other_ranks_than_it_was_begun_on(made, moved, name, begun_on, count):
+    check_same(made[name, 1, 0], moved[name, begun_on, count], begun=SAVE_STEPS)
