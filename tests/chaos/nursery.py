@@ -15,6 +15,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from engine.dist.crew import Crew
 from tests.chaos import bugs, durability, stall
 from tests.servers import tie_to_parent
 
@@ -127,7 +128,7 @@ def fork_engine(arguments: list[str], *, stdin: int, stdout: int) -> ForkedEngin
         os._exit(code)
 
 
-def fork_rank(root: Path, rank: int, count: int) -> ForkedEngine:
+def fork_rank(root: Path, rank: int, crew: Crew) -> ForkedEngine:
     """`engine.dist.launch._start`: one of the processes that share a run, in the group of the one that starts them."""
     parent = os.getpid()
     pid = os.fork()
@@ -135,9 +136,9 @@ def fork_rank(root: Path, rank: int, count: int) -> ForkedEngine:
         return ForkedEngine(pid)
     code = 1
     try:
-        numbers = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
-        os.environ.update({name: str(number) for name, number in numbers.items()})
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        numbers = {"RANK": rank, "LOCAL_RANK": rank - crew.first}
+        numbers |= {"WORLD_SIZE": crew.total, "LOCAL_WORLD_SIZE": crew.here}
+        os.environ.update({name: str(number) for name, number in numbers.items()} | crew.meeting)
         code = _run_engine([str(root)], parent)
     finally:
         os._exit(code)
