@@ -11,7 +11,7 @@ from db import figures, jobs, leases, outbox, preemption, projects, queue, worke
 from db.session import Database
 from tests.integration.db.work import Work
 
-_FEW = ("ix_jobs_queue", "ix_jobs_waiting", "ix_jobs_lease")
+_FEW = ("ix_jobs_queue", "ix_jobs_waiting", "ix_jobs_lease", "ix_jobs_asking")
 """Indexes of the jobs alone that wait or run."""
 
 
