@@ -1,5 +1,6 @@
 """Who is named as slow, and who is not."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,11 @@ from tests import runs
 
 def named(root: Path, steps: list[list[float]]) -> list[tuple[int, int, float]]:
     """Rank, step and ratio of every event."""
-    journal = Journal(root / "events.jsonl")
-    watch = Stragglers(Ranks(), journal)
-    watch._hosts = ["here", "there", "there"]
-    for step, seconds in enumerate(steps, 1):
-        watch.look(step, seconds)
+    with closing(Journal(root / "events.jsonl")) as journal:
+        watch = Stragglers(Ranks(), journal)
+        watch._hosts = ["here", "there", "there"]
+        for step, seconds in enumerate(steps, 1):
+            watch.look(step, seconds)
     told = [event["data"] for event in runs.events(root, "log") if event["code"] == "slow_rank"]
     return [(data["rank"], data["step"], data["ratio"]) for data in told]
 
