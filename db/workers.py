@@ -34,7 +34,6 @@ class Advert(NamedTuple):
     memory_bytes: int
     heartbeat_s: float
     started_at: float
-    address: str | None = None
     labels: dict[str, str] | None = None
 
 

@@ -22,7 +22,7 @@ class Presence(threading.Thread):
         super().__init__(name="presence", daemon=True)
         self._database = database
         self._worker = name
-        self._settings = settings
+        self._labels = settings.worker_labels
         self._heartbeat_s = settings.heartbeat_s
         self._ended = threading.Event()
 
@@ -36,8 +36,7 @@ class Presence(threading.Thread):
             memory_bytes=device.memory_bytes,
             heartbeat_s=self._heartbeat_s,
             started_at=time.time(),
-            address=_address(self._settings),
-            labels=self._settings.worker_labels | {placement.DEVICE: device.kind},
+            labels=self._labels | {placement.DEVICE: device.kind},
         )
         while True:
             try:
@@ -57,11 +56,3 @@ class Presence(threading.Thread):
                 workers.leave(s, self._worker)
         except Unavailable as error:
             _LOG.warning("the worker cannot tell that it ends: %s", error)
-
-
-def _address(settings: WorkerSettings) -> str | None:
-    try:
-        return machine.address(settings)
-    except OSError as error:  # it can take jobs that need one worker all the same
-        _LOG.warning("no way to the broker is known, nor so an address for other workers: %s", error)
-        return None

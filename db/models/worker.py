@@ -23,8 +23,6 @@ class Worker(Row):
     started_at: Mapped[float]
     heartbeat_at: Mapped[float]
     stopped_at: Mapped[float | None]
-    address: Mapped[str | None]
-    """Where other workers reach its processes."""
     labels: Mapped[dict[str, Any] | None]
     """What jobs may ask for by name."""
     offers_to: Mapped[str | None]

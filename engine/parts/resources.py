@@ -65,13 +65,8 @@ class Resources(Part):
         """Processes of all workers together."""
         return self.num_nodes * self.nproc_per_node
 
-    @property
-    def least_nodes(self) -> int:
-        """With how many workers it may start."""
-        return self.min_nodes or self.num_nodes
-
     @model_validator(mode="after")
     def _fewer_is_fewer(self) -> Self:
-        if self.least_nodes > self.num_nodes:
+        if self.min_nodes is not None and self.min_nodes > self.num_nodes:
             raise ValueError(f"min_nodes is {self.min_nodes}, more than num_nodes, {self.num_nodes}")
         return self

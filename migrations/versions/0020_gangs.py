@@ -14,7 +14,6 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("requires", sa.String(), server_default="", nullable=False))
     asking = sa.text("state = 'queued' AND (nodes > 1 OR requires <> '')")
     op.create_index("ix_jobs_asking", "jobs", ["nodes", "requires"], postgresql_where=asking, sqlite_where=asking)
-    op.add_column("workers", sa.Column("address", sa.String()))
     op.add_column("workers", sa.Column("labels", sa.JSON()))
     op.add_column("workers", sa.Column("offers_to", sa.String()))
     op.add_column("workers", sa.Column("offers_until", sa.Double()))
@@ -39,7 +38,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("gang_members")
-    for name in ("offers_until", "offers_to", "labels", "address"):
+    for name in ("offers_until", "offers_to", "labels"):
         op.drop_column("workers", name)
     op.drop_index("ix_jobs_asking", table_name="jobs")
     op.drop_column("jobs", "requires")
