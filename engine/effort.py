@@ -75,7 +75,10 @@ def passes_of_rank(hyper: Hyperparameters, ranks: int) -> int:
 def setting_of(spec: TrainingSpec, machine: Machine) -> Setting:
     """How a job computes on this machine."""
     device = "cuda" if machine.device.type == "cuda" else "cpu"
-    return Setting(device, machine.precision, getattr(spec, "tuning", FullTuning()), spec.hyperparameters)
+    tuning, parallel = getattr(spec, "tuning", FullTuning()), spec.resources.parallel
+    return Setting(
+        device, machine.precision, tuning, spec.hyperparameters, tp_size=parallel.tp_size, cp_size=parallel.cp_size
+    )
 
 
 class Model(NamedTuple):

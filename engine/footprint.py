@@ -13,6 +13,7 @@ from engine.forecast.room import enough_less, told, ways_out
 from engine.journal import Journal
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
+from engine.model.loss import part_here
 from engine.parts import TrainingSpec
 from engine.plan import MemoryPlan, Shape, Workload
 from engine.precision import Machine
@@ -27,7 +28,8 @@ class Footprint:
 
     def __init__(self, subject: Subject, machine: Machine) -> None:
         self._machine = machine
-        tensors = {p.data_ptr(): p.nbytes for p in (*subject.model.parameters(), *subject.model.buffers())}
+        held = map(part_here, (*subject.model.parameters(), *subject.model.buffers()))
+        tensors = {tensor.data_ptr(): tensor.nbytes for tensor in held}
         self.weights = sum(tensors.values())
         self._before = self._held() - self.weights
         self._forget_peak()
@@ -94,13 +96,13 @@ def case_of(spec: TrainingSpec, session: Session) -> TrainingCase:
     Raises:
         SpecError: nothing is planned for such a model.
     """
-    hyper, ranks = spec.hyperparameters, session.ranks.count
+    hyper, replicas = spec.hyperparameters, session.replicas.count
     together = session.rows.train.together if session.rows.train is not None else 1
-    passes = passes_of_rank(hyper, ranks)
-    tokens = -(-rows_of_step(hyper) // (passes * ranks)) * hyper.max_length * together
+    passes = passes_of_rank(hyper, replicas)
+    tokens = -(-rows_of_step(hyper) // (passes * replicas)) * hyper.max_length * together
     work = Workload(tokens, tokens, hyper.max_length, passes, paired=together > 1)
     shape = Shape.of(decoder_of(session.subject.model).config.to_dict())
-    return TrainingCase(shape, work, setting_of(spec, session.machine), None, ranks, session.zero_stage)
+    return TrainingCase(shape, work, setting_of(spec, session.machine), None, session.ranks.count, session.zero_stage)
 
 
 def planned(spec: TrainingSpec, session: Session) -> MemoryPlan | None:

@@ -26,9 +26,6 @@ from engine.spikes import Outcome, SpikeWatch
 from engine.stop import StopRequested
 from engine.tally import Tally
 
-_PASSES_TOGETHER = 3
-"""The stage of ZeRO in which ranks wait for one another in their passes too."""
-
 
 class Training:
     """A run that trains: steps, evaluations and checkpoints in a fixed order, so that going on changes nothing."""
@@ -38,10 +35,10 @@ class Training:
         self.spec = spec
         self.hyper = spec.hyperparameters
         self.journal = session.journal
-        self.trainable = session.subject.trainable()
-        shapes = {name: p.shape for name, p in self.trainable}
+        shapes = {name: p.shape for name, p in session.subject.trainable()}
         self.strategy = strategy_of(session, spec)
-        self.stream = RowStream.of_job(session.rows, spec, session.ranks)
+        self.trainable = session.subject.trainable()
+        self.stream = RowStream.of_job(session.rows, spec, session.replicas)
         self.total_steps = self.hyper.max_steps or self._steps_of_epochs()
         self.progress = Progress()
         if session.start is not None:
@@ -129,7 +126,7 @@ class Training:
         start_s = time.perf_counter()
         batches = self.stream.next_step()
         waited_s = time.perf_counter() - start_s
-        work = Work.of(batches, self.session.objective.count, self.session.ranks)
+        work = Work.of(batches, self.session.objective.count, self.session.replicas)
         sums, rows = self._gradients(batches, work.counted, meter)
         norm = self.strategy.reduce()
         self.saver.until_read()
@@ -177,11 +174,11 @@ class Training:
             del scored  # its graph holds copies of the weights, and the next micro-batch makes its own
         self.scale.undo(p for _, p in self.trainable)
         rows = [row for share in shares for row in share.by_row()]
-        if self.session.ranks.count == 1:
+        if self.session.replicas.count == 1:
             return sums, rows
         pace = meter.so_far("forward_s") / sum(batch.tokens for batch in batches)
-        told = self.session.ranks.gather((sums.plain(), rows, pace))
-        if self.strategy.stage < _PASSES_TOGETHER:
+        told = self.session.replicas.gather((sums.plain(), rows, pace))
+        if not self.strategy.together:
             self.stragglers.look(self.progress.step + 1, [pace for *_, pace in told])
         return Sums.joined(each for each, *_ in told), [row for _, rows, _ in told for row in rows]
 
@@ -199,7 +196,7 @@ class Training:
         progress.tokens += int(work.tokens)
         progress.trained_tokens += int(work.labels)
         progress.train_loss = outcome.loss
-        self.tally.add(batches, work, self.session.ranks.count)
+        self.tally.add(batches, work, self.session.replicas.count)
         if self.row_log is not None:
             self.row_log.append(progress.step, outcome.rows)
 

@@ -5,7 +5,6 @@ from contextlib import suppress
 from engine.data.chat import prompt_tokens
 from engine.generate import generate
 from engine.parts import Samples, TrainingSpec
-from engine.plan.ranks import STAGES
 from engine.rows import Message
 from engine.session import Session
 from engine.stop import StopFlag, StopRequested
@@ -50,7 +49,7 @@ def _answers(session: Session, prompts: list[list[int]], decoding: Decoding) -> 
     Where the ranks divide the weights, all of them write.
     """
     ranks = session.ranks
-    if ranks.count == 1 or session.zero_stage == max(STAGES):
+    if ranks.count == 1 or session.together:
         return _written(session, prompts, decoding, session.stop)
     told = None
     if ranks.leads:

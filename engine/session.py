@@ -46,9 +46,13 @@ class Session:
 
     zero_stage: int = 0
     """How far the ranks divide what they hold (engine.dist.choice)."""
+    together: bool = False
+    """Whether it takes several ranks to compute a pass."""
 
     def __post_init__(self) -> None:
         self.score = self._score
+        self.replicas = self.ranks
+        """Those that rows are dealt out among; ranks that work on the same rows are one of them."""
 
     @classmethod
     def open(cls, run: RunDirectory, journal: Journal, stop: StopFlag) -> "Session":
@@ -107,9 +111,14 @@ class Session:
         with self.machine.autocast():
             return self.objective.loss(model, batch)
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether it takes several ranks to score a row."""
+        return self.together or self.replicas.count < self.ranks.count
+
     def drop_subject(self) -> None:
         """Free the weights; another subject takes their place, each rank with all of it."""
-        self.score = self._score
+        self.score, self.replicas, self.together = self._score, self.ranks, False
         self.subject = Subject(torch.nn.Module(), self.subject.tokenizer, self.subject.layout)
 
     def goes_on(self) -> bool:
@@ -119,7 +128,7 @@ class Session:
             return False
         if ranks is not self.ranks and isinstance(self.stop, SharedStop):
             self.stop = self.stop.among(ranks.any)
-        self.ranks = ranks
+        self.ranks = self.replicas = ranks
         return True
 
     def evaluate(self, corpus: Corpus) -> dict[str, float]:
@@ -127,7 +136,7 @@ class Session:
         batch_size = self.spec.hyperparameters.per_device_train_batch_size
         assert batch_size != "auto", "the spec is resolved"
         budget = self.spec.hyperparameters.max_length * corpus.together * batch_size
-        sums = evaluate(self.subject.model, self.loss, corpus, self.stop, self.ranks, token_budget=budget)
+        sums = evaluate(self.subject.model, self.loss, corpus, self.stop, self.replicas, token_budget=budget)
         return self.objective.summary(sums, corpus)
 
 

@@ -67,9 +67,8 @@ class Tally:
         }
         try:
             model = Model.of(decoder_of(session.subject.model).config.to_dict(), spec, session.machine)
-            ranks = session.ranks.count
-            work = workload_of(spec, self._largest, self._longest, session.rows, ranks)
-            case = TrainingCase(model.shape, work, model.setting, None, ranks, session.zero_stage)
+            work = workload_of(spec, self._largest, self._longest, session.rows, session.replicas.count)
+            case = TrainingCase(model.shape, work, model.setting, None, session.ranks.count, session.zero_stage)
             tensors = case.plan().tensors
         except SpecError:
             return told

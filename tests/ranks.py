@@ -164,4 +164,13 @@ def check_same(one: Path, other: Path, *, begun: int = 0) -> None:
     ours, theirs = (load_file(next((root / "output").glob("*.safetensors"))) for root in (other, one))
     assert ours.keys() == theirs.keys()
     for tensor, expected_tensor in theirs.items():
-        torch.testing.assert_close(ours[tensor], expected_tensor, rtol=1e-4, atol=2e-5)
+        (got, wanted) = (_felt(tensor, values) for values in (ours[tensor], expected_tensor))
+        torch.testing.assert_close(got, wanted, rtol=1e-4, atol=2e-5)
+
+
+def _felt(name: str, values: torch.Tensor) -> torch.Tensor:
+    """All but the biases of GPT-2's keys, which no softmax feels: their gradients are rounding, of which Adam makes steps."""
+    if not name.endswith("attn.c_attn.bias"):
+        return values
+    query, _, value = values.chunk(3)
+    return torch.cat([query, value])

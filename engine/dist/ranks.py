@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -30,6 +30,18 @@ class Ranks:
     count: int = 1
     group: dist.ProcessGroup | None = None
     """They, where they are not all that have met."""
+
+    def teams(self, size: int, timeout_s: float) -> "tuple[Ranks, Ranks]":
+        """The `size` neighbours that this one works on the same rows with, and who has its place in the other teams.
+
+        Each must call this.
+        """
+        members = [range(first, first + size) for first in range(0, self.count, size)]
+        places = [range(place, self.count, size) for place in range(size)]
+        with _told_as_lost():
+            made: list[Any] = [dist.new_group(ranks, timedelta(seconds=timeout_s)) for ranks in (*members, *places)]
+        team, place = self.rank // size, self.rank % size
+        return Ranks(place, size, made[team]), Ranks(team, len(members), made[len(members) + place])
 
     @classmethod
     def here(cls) -> "Ranks":
@@ -129,7 +141,7 @@ class Ranks:
         if self.count > 1:
             with _told_as_lost():
                 for tensor in tensors:
-                    dist.broadcast(tensor, src=0, group=self.group)
+                    dist.broadcast(tensor, group=self.group, group_src=0)
 
     def divide(self, items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
         """What `work` makes of each item, on one of the ranks; in their order.

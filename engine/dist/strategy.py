@@ -16,7 +16,9 @@ class Strategy(Protocol):
 
     optimizer: torch.optim.Optimizer
     stage: int
-    """Of ZeRO: 0 where nothing is divided."""
+    """Of ZeRO: 0 where nothing is divided by it."""
+    together: bool
+    """Whether ranks wait for one another in the midst of a pass: each holds a part of the weights."""
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """`last`: of the step."""
@@ -46,7 +48,7 @@ class Strategy(Protocol):
 class Replicas:
     """Every rank has all of it; gradients are added up, and all take the same step. One rank is the least of them."""
 
-    stage = 0
+    stage, together = 0, False
 
     def __init__(
         self, model: nn.Module, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, offload: bool

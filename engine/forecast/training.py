@@ -52,7 +52,7 @@ class TrainingOutlook:
         shape, setting = model
         passed = Passed.of_job(rows, spec, walked.steps, walked.counts, walked.variety)
         efforts = model.efforts(spec, passed)
-        work = workload_of(spec, walked.largest, walked.longest, rows, self.ranks)
+        work = workload_of(spec, walked.largest, walked.longest, rows, spec.resources.replicas)
         work = replace(work, shapes=kept_shapes(new_shapes(shape, setting, walked.variety)))
         case = TrainingCase(shape, work, setting, runtime and runtime.bytes(work.shapes), self.ranks)
         case = case.in_room(room) if stage == "auto" or self.ranks == 1 else case._replace(zero_stage=stage)

@@ -42,7 +42,7 @@ def walk(material: Material, step: int, stop: StopFlag) -> Walk:
     """
     spec = material.spec
     hyper = spec.hyperparameters
-    stream = RowStream.of_job(material.rows, spec, Ranks(0, spec.resources.world_size))
+    stream = RowStream.of_job(material.rows, spec, Ranks(0, spec.resources.replicas))
     steps = hyper.max_steps or stream.steps_in(hyper.num_train_epochs or 1.0)
     walked = min(steps, _MOST_STEPS)
     total, largest, longest, rows, variety = Counts(), Counts(), 0, 0, Variety(step)

@@ -17,6 +17,7 @@ from transformers import AttentionInterface
 from engine import even
 from engine.errors import SpecError
 from engine.model import flash, kernels
+from engine.model.context import Context
 from engine.model.documents import BLOCK, Block, Document, documents_of
 
 PACKED = "trainyard_packed"
@@ -42,6 +43,7 @@ def packed_attention(
     *,
     segments: tuple[int, ...],
     prefixes: tuple[tuple[int, int], ...] = (),
+    context: Context | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
@@ -52,7 +54,7 @@ def packed_attention(
 
     `segments` are the documents' own tokens; they add up to T, or on the CPU to less, and what lies behind them attends
     to nothing: its output is 0. `prefixes` are the (begin, end) of earlier tokens of the row that a document sees ahead
-    of its own, as if they were repeated there. Attention dropout is not applied: a base model's own dropout is off in
+    of its own, as if they were repeated there. In a team `query` has the tokens of a rank (Context). Attention dropout is not applied: a base model's own dropout is off in
     this engine.
     """
     if softcap is not None or s_aux is not None:
@@ -62,12 +64,14 @@ def packed_attention(
             "Use a model of the Llama, Mistral, Qwen or GPT-2 family.",
         )
     assert attention_mask is None, "packed rows carry segments, not masks"
-    assert sum(segments) <= query.shape[2], "segments lie in the row"
     documents = documents_of(segments, prefixes)
     row = Row(documents, query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window)
     # Rotary positions are computed in fp32 under autocast and pull query and key up with them.
     dtype = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else value.dtype
     q, k, v = (states[0].to(dtype) for states in (query, key, value))
+    if context is not None and not context.alone:
+        q, k, v = (context.heads(states)[:, : sum(segments)] for states in (q, k, v))
+    assert sum(segments) <= q.shape[1], "segments lie in the row"
     path = flash.path_on(q.device, dtype, q.shape[-1])
     if path == "bmm":
         out_HTD: Tensor = _PerDocument.apply(q, k, v, row)  # type: ignore[assignment]
@@ -76,6 +80,9 @@ def packed_attention(
     else:
         spans = flash.spans_of(segments, prefixes, q.device)
         out_HTD = flash.attend((q, k, v), spans, row.scale, row.window, flash.kernel_of(path))
+    if context is not None and not context.alone:
+        missing = context.team.count * query.shape[2] - out_HTD.shape[1]
+        out_HTD = context.tokens(functional.pad(out_HTD, (0, 0, 0, missing)))
     return out_HTD.transpose(0, 1)[None], None
 
 

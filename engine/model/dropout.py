@@ -34,6 +34,9 @@ class DocumentDropout(nn.Module):
     def __init__(self, share: float, layer: int, place: Place) -> None:
         super().__init__()
         self.share, self.layer, self.place = share, layer, place
+        self.rows: tuple[int, int] = (0, 1)
+        self.columns: tuple[int, int] = (0, 1)
+        """Which part of an input's tokens and numbers comes here, and of how many: those of the others are drawn too."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -43,14 +46,18 @@ class DocumentDropout(nn.Module):
     def _left_out(self, x: Tensor) -> Tensor:
         batch = self.place.batch
         assert batch is not None, "a batch is placed before it is computed"
-        mask_TD = torch.zeros(x.shape[1:], dtype=torch.bool, device=x.device)
+        (row, rows_of), (column, columns_of) = self.rows, self.columns
+        shape = (rows_of * x.shape[1], columns_of * x.shape[2])
+        mask_TD = torch.zeros(shape, dtype=torch.bool, device=x.device)
         generator = torch.Generator(x.device)
         seeds = self.place.seeds_of(self.layer)
         # Behind the batch's own tokens may be others that only fill the row.
-        assert len(mask_TD) in {batch.tokens, even.rows(batch.tokens, even.STEP)}, "another batch was placed"
+        assert 0 <= len(mask_TD) - even.rows(batch.tokens, even.STEP) < rows_of or len(mask_TD) == batch.tokens, (
+            "another batch was placed"
+        )
         for rows, seed in zip(mask_TD[: batch.tokens].split(batch.segments), seeds, strict=True):
             rows.bernoulli_(self.share, generator=generator.manual_seed(seed))
-        return mask_TD[None]
+        return mask_TD.chunk(rows_of)[row].chunk(columns_of, dim=1)[column][None]
 
 
 def by_document(model: Any, head: nn.Module | None) -> None:

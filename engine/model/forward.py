@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from engine import even
 from engine.data.corpus import Batch
 from engine.model import llama
+from engine.model.context import context_of
 from engine.model.llama import compute_dtype
 from engine.model.loss import summed_cross_entropy
 from engine.scored import RowShares, Scored
@@ -35,27 +36,29 @@ def head_width_of(model: nn.Module) -> int:
 
 
 def backbone_of(model: nn.Module, batch: Batch) -> Tensor:
-    """Hidden states [T, D] after the last norm."""
+    """Hidden states [T, D] after the last norm, of the tokens that are this rank's."""
     decoder = decoder_of(model)
+    context = context_of(decoder)
     backbone = getattr(decoder, decoder.base_model_prefix)
     out = backbone(
-        input_ids=batch.ids_T[None],
-        position_ids=batch.positions_T[None],
+        input_ids=context.own(batch.ids_T)[None],
+        position_ids=context.own(batch.positions_T)[None],
         segments=batch.segments,
         prefixes=batch.prefixes,
+        context=context,
         use_cache=False,
     )
     return out.last_hidden_state[0]
 
 
 def labelled_states(model: nn.Module, batch: Batch) -> Tensor:
-    """Hidden states [N, D] of the tokens that labels are predicted from, after the last norm."""
+    """Hidden states [N, D] of the tokens that labels are predicted from, after the last norm; of those that are here."""
     decoder = decoder_of(model)
     step = even.step_of(batch.ids_T.device.type, compute_dtype(decoder).itemsize)
     filled = batch.filled(even.rows(batch.tokens, step))
     if llama.takes(decoder):
         return llama.labelled_states(decoder, filled)
-    return backbone_of(model, filled).index_select(0, batch.labelled_N)
+    return backbone_of(model, filled).index_select(0, context_of(decoder).places(filled))
 
 
 def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
@@ -66,7 +69,13 @@ def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
 
 def token_score(model: nn.Module, batch: Batch) -> Scored:
     """The same as objectives tell it, with the loss of every label."""
-    hidden_ND = labelled_states(model, batch)
-    losses_N = torch.empty(batch.count, device=hidden_ND.device)
-    total = summed_cross_entropy(hidden_ND, head_of(model), batch.labels_N, losses_N)
-    return Scored(total, batch.count, {}, RowShares(batch.lines, batch.label_counts, losses_N, batch.files))
+    hidden_ND, context = labelled_states(model, batch), context_of(decoder_of(model))
+    losses_N = torch.empty(len(hidden_ND), device=hidden_ND.device)
+    total = summed_cross_entropy(hidden_ND, head_of(model), batch.labels_N[context.labels(batch)], losses_N)
+    losses_N = context.all_labels(losses_N, batch)
+    return Scored(
+        context.total(total, losses_N),
+        batch.count,
+        {},
+        RowShares(batch.lines, batch.label_counts, losses_N, batch.files),
+    )

@@ -14,6 +14,7 @@ from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 from engine import even
 from engine.data.corpus import Batch
 from engine.model.attention import Row, attend, attend_back
+from engine.model.context import context_of
 from engine.model.documents import documents_of
 from engine.model.fan import Fan, Linear
 from engine.model.kernels import Kernels, compute_in, kernels, missing
@@ -50,7 +51,7 @@ def knows(decoder: Any) -> bool:
 def takes(decoder: nn.Module) -> bool:
     """Whether every piece of the decoder is done by hand here, as it stands now."""
     model: Any = decoder
-    if not knows(model) or missing() or not compute_in(compute_dtype(model)):
+    if not knows(model) or missing() or not compute_in(compute_dtype(model)) or not context_of(model).alone:
         return False
     if model.model.gradient_checkpointing and torch.is_grad_enabled():
         return False

@@ -9,7 +9,8 @@ from torch.utils.checkpoint import checkpoint
 
 from engine import even
 from engine.data.corpus import Batch
-from engine.model.forward import head_of, labelled_states
+from engine.model.context import context_of
+from engine.model.forward import decoder_of, head_of, labelled_states
 from engine.model.loss import chunks, head_width, is_here, with_zeros
 
 _KEPT_LOGITS = 1 << 24
@@ -18,8 +19,9 @@ _KEPT_LOGITS = 1 << 24
 
 def document_logprobs(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """([S] sums of log p over the labels of each document, [S] how many labels it has)."""
-    hidden_ND = labelled_states(model, batch)
-    logprobs_N = label_logprobs(hidden_ND, head_of(model), batch.labels_N)
+    hidden_ND, context = labelled_states(model, batch), context_of(decoder_of(model))
+    own_N = label_logprobs(hidden_ND, head_of(model), batch.labels_N[context.labels(batch)])
+    logprobs_N = context.all_labels(own_N, batch)
     counts_S = torch.tensor(batch.label_counts, device=hidden_ND.device)
     document_N = torch.arange(len(counts_S), device=hidden_ND.device).repeat_interleave(
         counts_S, output_size=batch.count

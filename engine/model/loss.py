@@ -43,8 +43,13 @@ def _plain(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
 
 
 def is_here(module: Any) -> bool:
-    """Whether the module's weight is whole in this process, and not fetched only while the module itself runs."""
-    return module.weight.numel() > 0
+    """Whether the module's weight is whole in this process: no part of it, nor fetched only while the module runs."""
+    return module.weight.numel() > 0 and part_here(module.weight) is module.weight
+
+
+def part_here(tensor: Any) -> Tensor:
+    """What of a tensor lies in this process: all of it, or a rank's part (a DTensor's)."""
+    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
 def head_width(head: nn.Module) -> int:

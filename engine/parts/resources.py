@@ -18,6 +18,37 @@ class Parallel(Part):
         description="auto: as little as lets a process fit into its memory, by the plan. 0: each process holds all. 1: they divide the optimizer's state among them. 2: the gradients too. "
         "3: the weights too (ZeRO, arXiv:1910.02054). The model that they train is the same.",
     )
+    tp_size: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        validation_alias=AliasChoices("tp_size", "tensor_parallel_size"),
+        description="So many processes of a worker hold the model's linear layers together, each a part of every one, and "
+        "work on the same rows (tensor parallelism, arXiv:1909.08053): for models that do not fit, and for long rows. "
+        "Teams of them deal the rows out as single processes do.",
+    )
+
+    cp_size: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        validation_alias=AliasChoices("cp_size", "context_parallel_size"),
+        description="So many processes of a worker take the tokens of each row in parts, and in attention the heads "
+        "(context parallelism, arXiv:2309.14509): for rows whose activations do not fit. Goes with zero_stage.",
+    )
+
+    @property
+    def team(self) -> int:
+        """Processes that work on the same rows."""
+        return self.tp_size * self.cp_size
+
+    @model_validator(mode="after")
+    def _one_way_to_divide(self) -> Self:
+        if self.tp_size > 1 and self.cp_size > 1:
+            raise ValueError(f"tp_size is {self.tp_size} and cp_size {self.cp_size}; one of them has to be 1")
+        if self.tp_size > 1 and self.zero_stage not in {"auto", 0}:
+            raise ValueError(f"tp_size is {self.tp_size} and zero_stage {self.zero_stage}; leave one of them out")
+        return self
 
 
 class Resources(Part):
@@ -64,6 +95,20 @@ class Resources(Part):
     def world_size(self) -> int:
         """Processes of all workers together."""
         return self.num_nodes * self.nproc_per_node
+
+    @property
+    def replicas(self) -> int:
+        """Of the model, among which rows are dealt out: processes, or teams of them."""
+        return self.world_size // self.parallel.team
+
+    @model_validator(mode="after")
+    def _whole_teams(self) -> Self:
+        if self.nproc_per_node % self.parallel.team:
+            name = "tp_size" if self.parallel.tp_size > 1 else "cp_size"
+            raise ValueError(
+                f"nproc_per_node is {self.nproc_per_node}, not a multiple of parallel.{name}, {self.parallel.team}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fewer_is_fewer(self) -> Self:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from engine.errors import SpecError
 from engine.plan.memory import MemoryPlan, moments
 from engine.plan.setting import Setting
-from engine.plan.shape import Shape
+from engine.plan.shape import GPT2, Shape
 from engine.plan.weights import largest_trained, trained_weights, weights
 from engine.plan.workload import Workload
 
@@ -46,9 +46,10 @@ def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, 
     Raises:
         SpecError: it cannot be divided so far.
     """
-    refusal = undividable(setting, stage) if stage else None
+    refusal = unsharable(shape, setting) or (undividable(setting, stage) if stage else None)
     if refusal:
         raise refusal
+    shape, work = shape.part(setting.tp_size), work.part(setting.cp_size)
     trained = trained_weights(shape, setting)
     beside = _of_deepspeed(shape, setting, stage, trained) if stage else 0
     held = []
@@ -105,6 +106,40 @@ def undividable(setting: Setting, stage: int) -> SpecError | None:
         return SpecError(
             "zero_3_in_4_bits", f"{asked}; weights in 4 bits cannot be divided", "Set zero_stage to 2 or less."
         )
+    return None
+
+
+def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
+    """Why ranks cannot work on the same rows of a job, if they cannot."""
+    if setting.alone:
+        return None
+    name, size = ("tp_size", setting.tp_size) if setting.tp_size > 1 else ("cp_size", setting.cp_size)
+    asked, widths = f"resources.parallel.{name} is {size}", {"attention": shape.heads, "key/value": shape.kv_heads}
+    for which, heads in widths.items():
+        if heads % size:
+            return SpecError(
+                "team_does_not_divide",
+                f"{asked}; the model has {heads} {which} heads, and each process takes as many as the others",
+                f"Set {name} to a divisor of {heads}.",
+            )
+    return _not_in_parts(asked, shape, setting) if setting.tp_size > 1 else None
+
+
+def _not_in_parts(asked: str, shape: Shape, setting: Setting) -> SpecError | None:
+    """What tensor parallelism does not know."""
+    if shape.family == GPT2:
+        mend = "Leave tp_size out; cp_size and zero_stage take such models."
+        return SpecError("tp_unsupported", f"{asked}; GPT-2's query, key and value are one layer", mend)
+    if shape.inner % setting.tp_size:
+        told = f"{asked}; the model's intermediate_size is {shape.inner}"
+        return SpecError("team_does_not_divide", told, f"Set tp_size to a divisor of {shape.inner}.")
+    if setting.quantized or setting.dora:
+        how = "weights in 4 bits" if setting.quantized else "DoRA's norms of whole weights"
+        mend = "Set tuning.method to 'lora' without use_dora, or leave tp_size out."
+        return SpecError("tp_unsupported", f"{asked}; it does not take {how}", mend)
+    if setting.hyperparameters.optim == "adamw_8bit":
+        told = f"{asked}; the optimizer's 8-bit state is kept in blocks of whole weights"
+        return SpecError("tp_unsupported", told, "Set hyperparameters.optim to 'adamw'.")
     return None
 
 

@@ -19,6 +19,8 @@ class Setting:
     precision: str
     tuning: Tuning
     hyperparameters: Hyperparameters
+    tp_size: int = 1
+    cp_size: int = 1
 
     @property
     def bytes(self) -> int:
@@ -53,8 +55,13 @@ class Setting:
 
     def by_hand(self, shape: Shape) -> bool:
         """Whether layers are computed by engine.model.llama, which keeps less than transformers' own modules."""
-        plain = self.checkpointing == "none" and not self.dropout and not self.dora
+        plain = self.checkpointing == "none" and not self.dropout and not self.dora and self.alone
         return plain and self.kernels and shape.family in {"llama", "mistral", "qwen2"}
+
+    @property
+    def alone(self) -> bool:
+        """Whether a process computes its rows without others."""
+        return self.tp_size == self.cp_size == 1
 
     def residual(self, shape: Shape) -> int:
         """Bytes of a number in the residual stream: fp32, or in transformers' modules the type of the embedding."""

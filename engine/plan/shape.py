@@ -1,7 +1,7 @@
 """A decoder's sizes, as its config.json tells them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from engine.errors import SpecError
@@ -100,6 +100,10 @@ class Shape:
             waiting=_BY_FORMULA if config.get("activation_function", "gelu_new") == "gelu_new" else _IN_ONE,
             positions=int(config["n_positions"]),
         )
+
+    def part(self, ranks: int) -> "Shape":
+        """A rank's, where so many hold the linear layers together: fewer heads and a narrower MLP."""
+        return replace(self, heads=self.heads // ranks, kv_heads=self.kv_heads // ranks, inner=self.inner // ranks)
 
     @property
     def by_formula(self) -> bool:

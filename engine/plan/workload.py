@@ -1,6 +1,6 @@
 """What one forward and backward pass is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine import even
 
@@ -21,6 +21,10 @@ class Workload:
     paired: bool = False
     shapes: int = 0
     """Products whose code the run holds (engine.plan.products)."""
+
+    def part(self, ranks: int) -> "Workload":
+        """A rank's, where so many take each row's tokens in parts."""
+        return replace(self, tokens=-(-self.tokens // ranks), labels=-(-self.labels // ranks))
 
     def scores(self, step: int) -> int:
         """Attention probabilities per head that are kept between the passes; documents end at multiples of `step`."""

@@ -2678,6 +2678,8 @@ export interface components {
              *       "nproc_per_node": 1,
              *       "num_nodes": 1,
              *       "parallel": {
+             *         "cp_size": 1,
+             *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },
              *       "priority": 0
@@ -3013,6 +3015,8 @@ export interface components {
              *       "nproc_per_node": 1,
              *       "num_nodes": 1,
              *       "parallel": {
+             *         "cp_size": 1,
+             *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },
              *       "priority": 0
@@ -4505,6 +4509,18 @@ export interface components {
          */
         Parallel: {
             /**
+             * Cp Size
+             * @description So many processes of a worker take the tokens of each row in parts, and in attention the heads (context parallelism, arXiv:2309.14509): for rows whose activations do not fit. Goes with zero_stage.
+             * @default 1
+             */
+            cp_size?: number;
+            /**
+             * Tp Size
+             * @description So many processes of a worker hold the model's linear layers together, each a part of every one, and work on the same rows (tensor parallelism, arXiv:1909.08053): for models that do not fit, and for long rows. Teams of them deal the rows out as single processes do.
+             * @default 1
+             */
+            tp_size?: number;
+            /**
              * Zero Stage
              * @description auto: as little as lets a process fit into its memory, by the plan. 0: each process holds all. 1: they divide the optimizer's state among them. 2: the gradients too. 3: the weights too (ZeRO, arXiv:1910.02054). The model that they train is the same.
              * @default auto
@@ -4716,6 +4732,8 @@ export interface components {
              *       "nproc_per_node": 1,
              *       "num_nodes": 1,
              *       "parallel": {
+             *         "cp_size": 1,
+             *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },
              *       "priority": 0
@@ -4995,6 +5013,8 @@ export interface components {
             num_nodes?: number;
             /**
              * @default {
+             *       "cp_size": 1,
+             *       "tp_size": 1,
              *       "zero_stage": "auto"
              *     }
              */
@@ -5394,6 +5414,8 @@ export interface components {
              *       "nproc_per_node": 1,
              *       "num_nodes": 1,
              *       "parallel": {
+             *         "cp_size": 1,
+             *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },
              *       "priority": 0

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import pytest
+from pydantic import ValidationError
 
-from engine.parts import FullTuning, Hyperparameters, LoraTuning, QloraTuning
+from engine.errors import SpecError
+from engine.parts import FullTuning, Hyperparameters, LoraTuning, QloraTuning, Resources
 from engine.plan import MemoryPlan, Setting, Shape, Workload
 from engine.plan.memory import moments
 from engine.plan.ranks import bucket_numbers, divided, least_stage, plan_of_rank, undividable
@@ -98,6 +100,67 @@ def test_what_cannot_be_divided_says_why(setting, code):
     assert refusal is not None
     assert refusal.code == code
     assert "zero_stage" in refusal.message + refusal.mend
+
+
+LLAMA = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
+         "num_key_value_heads": 2, "vocab_size": 512}  # fmt: skip
+GPT2 = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 512}
+
+
+@pytest.mark.parametrize(
+    ("config", "setting", "code"),
+    [
+        (LLAMA, replace(FULL, tp_size=4), "team_does_not_divide"),  # as to its key/value heads
+        (LLAMA, replace(FULL, cp_size=4), "team_does_not_divide"),
+        (LLAMA | {"intermediate_size": 95}, replace(FULL, tp_size=2), "team_does_not_divide"),
+        (LLAMA, replace(FULL, tp_size=2, tuning=QloraTuning()), "tp_unsupported"),
+        (LLAMA, replace(FULL, tp_size=2, tuning=LoraTuning(use_dora=True)), "tp_unsupported"),
+        (LLAMA, replace(FULL, tp_size=2, hyperparameters=Hyperparameters(optim="adamw_8bit")), "tp_unsupported"),
+        (GPT2, replace(FULL, tp_size=2), "tp_unsupported"),
+    ],
+)
+def test_what_no_team_can_share_says_why(config, setting, code):
+    with pytest.raises(SpecError) as refused:
+        plan_of_rank(Shape.of(config), Workload(64, 64, 32), setting, stage=0, ranks=4)
+    assert refused.value.code == code
+    assert "p_size" in refused.value.message
+
+
+@pytest.mark.parametrize("setting", [replace(FULL, cp_size=2, tuning=QloraTuning()), replace(FULL, cp_size=2)])
+def test_whoever_has_a_part_of_the_tokens_holds_fewer_activations(setting):
+    work = Workload(tokens=4096, labels=4096, document=4096)
+    alone, part = (
+        plan_of_rank(Shape.of(LLAMA), work, each, stage=0, ranks=2) for each in (replace(setting, cp_size=1), setting)
+    )
+    assert part.activations == pytest.approx(alone.activations / 2, rel=0.05)
+    assert part.weights == alone.weights
+
+
+def test_whoever_has_a_part_of_the_layers_holds_fewer_weights():
+    setting, work = replace(FULL, tp_size=2), Workload(tokens=64, labels=64, document=64)
+    shape = Shape.of(LLAMA)
+    alone, part = (plan_of_rank(shape, work, each, stage=0, ranks=2) for each in (FULL, setting))
+    assert alone.weights - part.weights == 4 * shape.linear_weights // 2
+    assert alone.optimizer - part.optimizer == 8 * shape.linear_weights // 2
+
+
+@pytest.mark.parametrize(
+    ("resources", "told"),
+    [
+        ({"nproc_per_node": 3, "parallel": {"tp_size": 2}}, "not a multiple of parallel.tp_size"),
+        ({"nproc_per_node": 2, "parallel": {"cp_size": 4}}, "not a multiple of parallel.cp_size"),
+        ({"nproc_per_node": 4, "parallel": {"tp_size": 2, "cp_size": 2}}, "one of them has to be 1"),
+        ({"nproc_per_node": 2, "parallel": {"tp_size": 2, "zero_stage": 1}}, "leave one of them out"),
+    ],
+)
+def test_teams_that_cannot_be_are_refused_with_the_spec(resources, told):
+    with pytest.raises(ValidationError, match=told):
+        Resources.model_validate(resources)
+
+
+def test_rows_are_dealt_out_among_teams():
+    asked = Resources.model_validate({"num_nodes": 2, "nproc_per_node": 4, "parallel": {"tensor_parallel_size": 2}})
+    assert (asked.world_size, asked.replicas) == (8, 4)
 
 
 @pytest.mark.parametrize(

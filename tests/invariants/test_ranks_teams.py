@@ -1,0 +1,171 @@
+"""Ranks that work on the same rows, each with a part of the model or of the tokens, train the model of one process."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests import runs
+from tests.invariants.test_memory_plan import held_and_planned, training
+from tests.ranks import RUNS, SAVE_STEPS, Forked, check_same, from_checkpoint
+
+
+class Case(NamedTuple):
+    """A run over a base of a family, on so many ranks, whose teams share the work in such a way."""
+
+    name: str
+    family: str
+    ranks: int
+    parallel: tuple[tuple[str, int], ...]
+
+    def __str__(self) -> str:
+        return " ".join([self.name, self.family, str(self.ranks), *(f"{how} {size}" for how, size in self.parallel)])
+
+
+def case(name: str, ranks: int, family: str = "llama", **parallel: int) -> Case:
+    return Case(name, family, ranks, tuple(parallel.items()))
+
+
+CASES = [
+    case("pretrain", 2, tp_size=2),
+    case("sft full", 4, tp_size=2),
+    case("sft full", 2, "qwen3", tp_size=2),  # norms over heads
+    case("sft lora", 4, tp_size=2),
+    case("dpo full", 2, tp_size=2),
+    case("dpo lora", 2, tp_size=2),
+    case("pretrain", 4, cp_size=2),
+    case("sft full", 2, "gpt2", cp_size=2),  # learned positions
+    case("sft full", 2, "mistral", cp_size=2),  # a sliding window
+    case("sft full", 4, cp_size=2, zero_stage=2),
+    case("sft lora", 4, cp_size=2),
+    case("sft qlora", 2, cp_size=2),
+    case("dpo full", 2, cp_size=2),
+    case("dpo lora", 4, cp_size=2),
+]
+ALONE = {(one.name, one.family) for one in CASES}
+MOVES = [
+    ("sft full", case("sft full", 1), case("sft full", 2, tp_size=2)),
+    ("sft full", case("sft full", 4, tp_size=2), case("sft full", 1)),
+    ("sft lora", case("sft lora", 4, tp_size=2), case("sft lora", 2, cp_size=2)),
+]
+"""Runs that go on in another way than they were begun in."""
+Made = dict[Case, Path]
+
+
+def prepared(root: Path, asked: Case) -> Path:
+    """`root` is a run of that name."""
+    if asked.family != "llama":
+        runs.save_base(root / "model", asked.family)
+    spec = json.loads((root / "job.json").read_text())["spec"]
+    resources = {"device": "cpu", "nproc_per_node": asked.ranks, "parallel": dict(asked.parallel)}
+    return runs.write_job(root, spec | {"resources": resources})
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory) -> Iterator[Forked]:
+    with Forked(tmp_path_factory.mktemp("ranks") / "log") as ranks:
+        yield ranks
+
+
+def carried_out(made: Made, ranks: Forked) -> Made:
+    for count in (1, 2, 4):
+        roots = [root for asked, root in made.items() if asked.ranks == count]
+        if count == 1:
+            assert not [root for root in roots if runs.carry_out(root)]
+        elif roots:
+            ranks.carry_out(count, *roots)
+    return made
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, ranks) -> Made:
+    root = tmp_path_factory.mktemp("teams")
+    asked = [*CASES, *(case(name, 1, family) for name, family in sorted(ALONE))]
+    roots = {one: prepared(RUNS[one.name](root / str(number)), one) for number, one in enumerate(asked)}
+    return carried_out(roots, ranks)
+
+
+@pytest.mark.parametrize("asked", CASES, ids=str)
+def test_teams_train_the_model_of_one_process(made, asked):
+    check_same(made[case(asked.name, 1, asked.family)], made[asked])
+
+
+@pytest.mark.parametrize("asked", CASES, ids=str)
+def test_a_run_tells_how_its_teams_share_the_work(made, asked):
+    (told,) = [event for event in runs.events(made[asked], "log") if event["code"] == "team_chosen"]
+    assert told["data"]["teams"] == asked.ranks // 2
+    alone, together = (
+        runs.events(root, "started")[0] for root in (made[case(asked.name, 1, asked.family)], made[asked])
+    )
+    for figure in ("parameters", "trainable_parameters", "total_steps"):
+        assert together[figure] == alone[figure]
+
+
+def test_a_run_goes_on_in_another_way_than_it_was_begun_in(tmp_path, made, ranks):
+    gone_on = {
+        after: prepared(from_checkpoint(made[before], tmp_path / str(number)), after)
+        for number, (_, before, after) in enumerate(MOVES)
+    }
+    carried_out(gone_on, ranks)
+    for name, _, after in MOVES:
+        check_same(made[case(name, 1)], gone_on[after], begun=SAVE_STEPS)
+
+
+def test_what_a_team_scored_in_16_bits_is_what_one_process_scores(tmp_path, ranks):
+    """To their rounding: a run ends well when its export scores, in one process, as the weights that it came from."""
+    roots = []
+    for how in ("tp_size", "cp_size"):
+        root = prepared(RUNS["sft full"](tmp_path / how), Case("sft full", "llama", 2, ((how, 2),)))
+        spec = json.loads((root / "job.json").read_text())["spec"]
+        spec["hyperparameters"] |= {"precision": "bf16", "max_steps": 8, "activation_checkpointing": "selective"}
+        spec["samples"] = {"prompts": ["the cat"], "max_new_tokens": 4}
+        roots.append(runs.write_job(root, spec))
+    ranks.carry_out(2, *roots)
+    for root in roots:
+        assert runs.events(root)[-1]["type"] == "finished"
+        assert all(sample["greedy"] for sample in runs.events(root, "sample"))
+
+
+WATCHED = [(method, how) for method in ("full", "lora") for how in ("tp_size", "cp_size")]
+
+
+@pytest.fixture(scope="module")
+def held(tmp_path_factory) -> dict[tuple[str, str], list[tuple[int, int]]]:
+    """Of each of two ranks, what it held in a step and what was planned."""
+    folder = tmp_path_factory.mktemp("held")
+    roots = [training(folder / " ".join(watched), watched[0], precision="fp32") for watched in WATCHED]
+    for root, (_, how) in zip(roots, WATCHED, strict=True):
+        spec = json.loads((root / "job.json").read_text())["spec"]
+        runs.write_job(root, spec | {"resources": {"device": "cpu", "nproc_per_node": 2, "parallel": {how: 2}}})
+        (root / "ranks").mkdir()
+    program = "import sys; from tests.invariants.test_ranks_teams import tell_held; tell_held(sys.argv[1:])"
+    shared = os.environ | {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *roots],
+            cwd=runs.ROOT,
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [json.loads(process.communicate(timeout=200)[0].splitlines()[-1]) for process in processes]
+    return {watched: [of_rank[number] for of_rank in told] for number, watched in enumerate(WATCHED)}
+
+
+def tell_held(roots: list[str]) -> None:
+    """What one of the ranks does."""
+    found = [held_and_planned(Path(root)) for root in roots]
+    sys.stdout.write(json.dumps([(held, plan.tensors) for held, plan in found]) + "\n")
+
+
+@pytest.mark.parametrize("watched", WATCHED, ids=" ".join)
+def test_a_rank_of_a_team_holds_what_was_planned(held, watched):
+    for measured, planned in held[watched]:
+        assert measured == pytest.approx(planned, rel=0.10)
