@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from engine.data.stream import Cursor, Place
+from engine.offload import Sparing
 from engine.optim import OptimizerState
 
 STATE = "state"
@@ -90,7 +91,8 @@ def save(root: Path, snapshot: Snapshot, export: Callable[[Path], None], when_re
     export(writing)
     # Into a file of ours: torch's own hides what a full disk answers behind a message about positions.
     with (writing / STATE / _TENSORS).open("wb") as tensors:
-        torch.save({"optimizer": snapshot.optimizer, "rng": snapshot.rng}, tensors)
+        sparing: Any = Sparing(tensors, snapshot.optimizer)
+        torch.save({"optimizer": snapshot.optimizer, "rng": snapshot.rng}, sparing)
     when_read()
     (writing / STATE / _PROGRESS).write_text(json.dumps(asdict(snapshot.progress), indent=1))
     publish(writing, target)
@@ -135,17 +137,22 @@ def read_progress(checkpoint: Path) -> Progress:
     return Progress(**told | {"cursor": Cursor(step, tuple(Place(*place) for place in places))})
 
 
-def restore(checkpoint: Path, take: Callable[[OptimizerState], None]) -> Progress:
+def restore(checkpoint: Path, take: Callable[[OptimizerState], None], *, mapped: bool = False) -> Progress:
     """Put generators back as they were and let the optimizer `take` its state; the weights were loaded before."""
-    saved: dict[str, Any] = torch.load(checkpoint / STATE / _TENSORS, map_location="cpu", weights_only=True)
+    saved = _tensors(checkpoint, mapped=mapped)
     take(saved["optimizer"])
     _set_rng_state(saved["rng"])
     return read_progress(checkpoint)
 
 
-def optimizer_of(checkpoint: Path) -> OptimizerState:
+def optimizer_of(checkpoint: Path, *, mapped: bool = False) -> OptimizerState:
     """What a run's optimizer had learnt of its gradients."""
-    return torch.load(checkpoint / STATE / _TENSORS, map_location="cpu", weights_only=True)["optimizer"]
+    return _tensors(checkpoint, mapped=mapped)["optimizer"]
+
+
+def _tensors(checkpoint: Path, *, mapped: bool) -> dict[str, Any]:
+    """`mapped`: read where they are used, for an optimizer that copies them elsewhere, not all of them at once."""
+    return torch.load(checkpoint / STATE / _TENSORS, map_location="cpu", weights_only=True, mmap=mapped)
 
 
 def seed_everything(seed: int) -> None:

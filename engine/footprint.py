@@ -14,6 +14,8 @@ from engine.journal import Journal
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.model.loss import part_here
+from engine.offload import AdamWOnDisk
+from engine.optim import HOME
 from engine.parts import TrainingSpec
 from engine.plan import MemoryPlan, Shape, Workload
 from engine.precision import Machine
@@ -71,7 +73,9 @@ class Footprint:
 
 
 def state_bytes(optimizer: torch.optim.Optimizer, device: torch.device) -> int:
-    """Of what lies on the run's device: an offloaded state does not."""
+    """Of what lies on the run's device: an offloaded state does not, of one on the disk what is resident at most."""
+    if isinstance(optimizer, AdamWOnDisk):
+        return optimizer.at_once_bytes if device == HOME else 0
     states = [value for state in optimizer.state.values() for value in state.values()]
     return sum(value.nbytes for value in states if isinstance(value, torch.Tensor) and value.device == device)
 

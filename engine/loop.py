@@ -41,12 +41,13 @@ class Training:
         self.stream = RowStream.of_job(session.rows, spec, session.replicas)
         self.total_steps = self.hyper.max_steps or self._steps_of_epochs()
         self.progress = Progress()
+        on_disk = self.hyper.offload_optimizer == "disk"
         if session.start is not None:
-            self.progress = checkpoint.restore(session.start, self.strategy.restore)
+            self.progress = checkpoint.restore(session.start, self.strategy.restore, mapped=on_disk)
             assert self.progress.cursor is not None, "saved with each checkpoint"
             self.stream.cursor = self.progress.cursor
         elif spec.optimizer_state == "kept":
-            saved = checkpoint.optimizer_of(session.run.continued)
+            saved = checkpoint.optimizer_of(session.run.continued, mapped=on_disk)
             self.strategy.restore(optim.adopt(self.strategy.optimizer, shapes, saved))
         self.progress.processes, self.progress.zero_stage = session.ranks.count, self.strategy.stage
         self.selection = Selection(spec.checkpoints, self.progress)

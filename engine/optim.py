@@ -1,33 +1,37 @@
 """AdamW over fp32 master weights (Loshchilov and Hutter 2019, arXiv:1711.05101), its state in 32 or 8 bits."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from bitsandbytes.optim.adamw import AdamW8bit
 from torch import nn
 
 from engine.errors import SpecError
+from engine.offload import AdamWOnDisk
 from engine.parts import Hyperparameters
 
 HOME = torch.device("cpu")
 """Where the optimizer's state lives when it is offloaded."""
 
+StateIn: TypeAlias = Path | torch.device | None
+"""The folder in whose files it lies, or `HOME`; None: beside the weights."""
 Trainable = list[tuple[str, nn.Parameter]]
 OptimizerState = dict[str, dict[str, Any]]
 """What the optimizer keeps of each weight, by the weight's name."""
 
 
 def make_optimizer(
-    trainable: Trainable, hyperparameters: Hyperparameters, *, offload: bool = False
+    trainable: Trainable, hyperparameters: Hyperparameters, *, state_in: StateIn = None
 ) -> torch.optim.Optimizer:
     """Decay falls on matrices alone: norms and biases have no scale to shrink.
 
     `adamw_8bit` keeps both moments in blocks of 256 8-bit numbers (Dettmers et al. 2022, arXiv:2110.02861);
-    tensors under 4,096 numbers stay in 32 bits. `offload` keeps the state and updates a copy of the weights on `HOME`.
+    tensors under 4,096 numbers stay in 32 bits. On `HOME` a copy of the weights is updated beside the state.
     """
     weights = [p for _, p in trainable]
-    updated = [p.detach().to(HOME, copy=True) for p in weights] if offload else weights
+    updated = [p.detach().to(HOME, copy=True) for p in weights] if state_in == HOME else weights
     groups = [
         {"params": [p for p in updated if p.ndim >= 2], "weight_decay": hyperparameters.weight_decay},
         {"params": [p for p in updated if p.ndim < 2], "weight_decay": 0.0},
@@ -35,11 +39,14 @@ def make_optimizer(
     given: Any = [group for group in groups if group["params"]]
     betas = (hyperparameters.adam_beta1, hyperparameters.adam_beta2)
     optimizer: torch.optim.Optimizer
-    if hyperparameters.optim == "adamw_8bit":
+    if isinstance(state_in, Path):
+        assert hyperparameters.optim == "adamw", "specs are refused that ask for both"
+        optimizer = AdamWOnDisk(given, betas=betas, folder=state_in)
+    elif hyperparameters.optim == "adamw_8bit":
         optimizer = AdamW8bit(given, lr=0.0, betas=betas)
     else:
         optimizer = torch.optim.AdamW(given, lr=0.0, betas=betas, fused=True)
-    if offload:
+    if state_in == HOME:
         _tie(optimizer, weights, updated)
     return optimizer
 

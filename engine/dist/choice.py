@@ -3,6 +3,7 @@
 import torch
 
 from engine import checkpoint
+from engine.dist.ranks import Teams
 from engine.dist.strategy import Replicas, Strategy
 from engine.effort import setting_of
 from engine.errors import SpecError
@@ -10,7 +11,8 @@ from engine.footprint import case_of, resident
 from engine.forecast.room import room_bytes
 from engine.model.context import Context
 from engine.model.forward import decoder_of
-from engine.optim import HOME
+from engine.offload import AdamWOnDisk
+from engine.optim import HOME, StateIn
 from engine.parts import TrainingSpec
 from engine.plan import Shape
 from engine.plan.ranks import undividable, unsharable
@@ -26,57 +28,62 @@ _DIVIDED = (
 
 def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
     """Raises SpecError where what is asked for does not go together."""
-    hyper, parallel = spec.hyperparameters, spec.resources.parallel
-    offload = hyper.offload_optimizer and session.machine.device != HOME
-    if hyper.offload_optimizer and not offload:
-        session.journal.log(
-            "info", "offload_idle", "the run is on the CPU, where the optimizer's state lies anyway: nothing to offload"
-        )
-    if parallel.team > 1:
-        _check_team(session, spec)
-    if parallel.tp_size > 1:
-        return _with_parts(session, spec, offload=offload)
-    if parallel.cp_size > 1:
-        _share_rows(session, spec)
-    model, trainable, stage = session.subject.model, session.subject.trainable(), _stage(session, spec)
-    if session.ranks.count == 1 or stage == 0:
-        return Replicas(model, trainable, hyper, session.ranks, offload=offload)
+    strategy = _chosen(session, spec)
+    if isinstance(strategy.optimizer, AdamWOnDisk):
+        size = strategy.optimizer.on_disk_bytes
+        told = f"{size / 2**30:.2f} GiB of the optimizer's state lie in files of the run directory"
+        session.journal.log("info", "offload_on_disk", told, on_disk_bytes=size)
+    return strategy
+
+
+def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
+    hyper, ranks, model = spec.hyperparameters, session.ranks, session.subject.model
+    parts = _teams(session, spec)
+    if parts is not None:
+        from engine.dist.tensor import TensorParallel  # torch's DTensor: part of a second
+
+        return TensorParallel(model, hyper, ranks, parts, state_in=_state_in(session, spec))
+    trainable, stage = session.subject.trainable(), _stage(session, spec)
+    if ranks.count == 1 or stage == 0:
+        return Replicas(model, trainable, hyper, ranks, state_in=_state_in(session, spec))
     if refusal := undividable(setting_of(spec, session.machine), stage):
         raise refusal
     from engine.dist.zero import Zero  # DeepSpeed: seconds
 
-    zero = Zero(model, session.plain_score, trainable, hyper, session.ranks, stage=stage)
+    zero = Zero(model, session.plain_score, trainable, hyper, ranks, stage=stage)
     session.score, session.zero_stage, session.together = zero.score, stage, zero.together
     return zero
 
 
-def _check_team(session: Session, spec: TrainingSpec) -> None:
-    shape = Shape.of(decoder_of(session.subject.model).config.to_dict())
-    if refusal := unsharable(shape, setting_of(spec, session.machine)):
+def _teams(session: Session, spec: TrainingSpec) -> Teams | None:
+    """Of ranks that work on the same rows, if any; returned where each is to hold a part of the model."""
+    parallel, decoder = spec.resources.parallel, decoder_of(session.subject.model)
+    if parallel.team == 1:
+        return None
+    if refusal := unsharable(Shape.of(decoder.config.to_dict()), setting_of(spec, session.machine)):
         raise refusal
+    teams = session.ranks.teams(parallel.team, spec.resources.ddp_timeout)
+    session.replicas, session.together = teams.replicas, parallel.tp_size > 1
+    count = teams.replicas.count
+    dealt = "one team takes all rows" if count == 1 else f"{count} teams deal the rows out"
+    how = "hold the linear layers together, each a part of every one"
+    if parallel.cp_size > 1:
+        how = "take the tokens of each row in parts, and in attention the heads"
+        Context(teams.team).enter(session.subject.model, decoder)
+    sizes = {"tp_size": parallel.tp_size, "cp_size": parallel.cp_size}
+    session.journal.log("info", "team_chosen", f"{parallel.team} processes {how}; {dealt}", teams=count, **sizes)
+    return teams if parallel.tp_size > 1 else None
 
 
-def _with_parts(session: Session, spec: TrainingSpec, *, offload: bool) -> Strategy:
-    from engine.dist.tensor import TensorParallel  # torch's DTensor: part of a second
-
-    size, timeout_s = spec.resources.parallel.tp_size, spec.resources.ddp_timeout
-    parts = TensorParallel(session.subject.model, spec.hyperparameters, session.ranks, size, timeout_s, offload=offload)
-    session.replicas, session.together = parts.replicas, True
-    _tell_team(session, size, "hold the linear layers together, each a part of every one", tp_size=size)
-    return parts
-
-
-def _share_rows(session: Session, spec: TrainingSpec) -> None:
-    size, subject = spec.resources.parallel.cp_size, session.subject
-    team, session.replicas = session.ranks.teams(size, spec.resources.ddp_timeout)
-    Context(team).enter(subject.model, decoder_of(subject.model))
-    _tell_team(session, size, "take the tokens of each row in parts, and in attention the heads", cp_size=size)
-
-
-def _tell_team(session: Session, size: int, how: str, **told: int) -> None:
-    teams = session.replicas.count
-    dealt = "one team takes all rows" if teams == 1 else f"{teams} teams deal the rows out"
-    session.journal.log("info", "team_chosen", f"{size} processes {how}; {dealt}", teams=teams, **told)
+def _state_in(session: Session, spec: TrainingSpec) -> StateIn:
+    """Where the optimizer's state is to lie."""
+    asked, journal = spec.hyperparameters.offload_optimizer, session.journal
+    if asked == "disk":
+        return session.run.root
+    if asked == "cpu" and session.machine.device == HOME:
+        told = "the run is on the CPU, where the optimizer's state lies anyway: nothing to offload"
+        journal.log("info", "offload_idle", told)
+    return HOME if asked == "cpu" and session.machine.device != HOME else None
 
 
 def _stage(session: Session, spec: TrainingSpec) -> int:

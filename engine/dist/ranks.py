@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -31,17 +31,14 @@ class Ranks:
     group: dist.ProcessGroup | None = None
     """They, where they are not all that have met."""
 
-    def teams(self, size: int, timeout_s: float) -> "tuple[Ranks, Ranks]":
-        """The `size` neighbours that this one works on the same rows with, and who has its place in the other teams.
-
-        Each must call this.
-        """
+    def teams(self, size: int, timeout_s: float) -> "Teams":
+        """In each `size` neighbours that work on the same rows; each must call this."""
         members = [range(first, first + size) for first in range(0, self.count, size)]
         places = [range(place, self.count, size) for place in range(size)]
         with _told_as_lost():
             made: list[Any] = [dist.new_group(ranks, timedelta(seconds=timeout_s)) for ranks in (*members, *places)]
         team, place = self.rank // size, self.rank % size
-        return Ranks(place, size, made[team]), Ranks(team, len(members), made[len(members) + place])
+        return Teams(Ranks(place, size, made[team]), Ranks(team, len(members), made[len(members) + place]))
 
     @classmethod
     def here(cls) -> "Ranks":
@@ -173,6 +170,13 @@ class Ranks:
         most = -(-len(items) // self.count)
         mine = self.share(items, self.rank)
         return [(item, True) for item in mine] + [(items[0], False)] * (most - len(mine))
+
+
+class Teams(NamedTuple):
+    """Those of a rank's own team, and those who have its place in each: whose teams deal the rows out."""
+
+    team: Ranks
+    replicas: Ranks
 
 
 def is_loss_of_touch(error: Exception) -> bool:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from engine import optim
 from engine.dist.ranks import Ranks
-from engine.optim import HOME, OptimizerState, Trainable
+from engine.optim import HOME, OptimizerState, StateIn, Trainable
 from engine.parts import Hyperparameters
 
 
@@ -51,11 +51,11 @@ class Replicas:
     stage, together = 0, False
 
     def __init__(
-        self, model: nn.Module, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, offload: bool
+        self, model: nn.Module, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, state_in: StateIn
     ) -> None:
         self.model, self.trainable, self.hyper, self.ranks = model, trainable, hyper, ranks
         ranks.spread([p.data for _, p in trainable])
-        self.optimizer = optim.make_optimizer(trainable, hyper, offload=offload)
+        self.optimizer = optim.make_optimizer(trainable, hyper, state_in=state_in)
 
     def backward(self, loss: Tensor, *, last: bool) -> None:  # noqa: ARG002 - others reduce with the last
         loss.backward()

@@ -16,12 +16,12 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.distributed.tensor.parallel.style import ParallelStyle
 
 from engine import optim
-from engine.dist.ranks import Ranks
+from engine.dist.ranks import Ranks, Teams
 from engine.dist.strategy import Replicas, named_state
 from engine.model.dropout import DocumentDropout
 from engine.model.forward import decoder_of
 from engine.model.loss import part_here
-from engine.optim import OptimizerState
+from engine.optim import OptimizerState, StateIn
 from engine.parts import Hyperparameters
 
 Layer: TypeAlias = Any
@@ -34,9 +34,9 @@ class TensorParallel(Replicas):
     together = True
 
     def __init__(
-        self, model: nn.Module, hyper: Hyperparameters, ranks: Ranks, size: int, timeout_s: float, *, offload: bool
+        self, model: nn.Module, hyper: Hyperparameters, ranks: Ranks, teams: Teams, *, state_in: StateIn
     ) -> None:
-        self.team, self.replicas = ranks.teams(size, timeout_s)
+        self.team, replicas = teams
         ranks.spread([p.data for p in model.parameters() if p.requires_grad])
         device = next(model.parameters()).device.type
         assert self.team.group is not None, "just made"
@@ -45,7 +45,7 @@ class TensorParallel(Replicas):
             _divide(layer, mesh)
         self.weights_of_model = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         mine = [(name, nn.Parameter(part_here(p.detach()))) for name, p in self.weights_of_model]
-        super().__init__(model, mine, hyper, self.replicas, offload=offload)
+        super().__init__(model, mine, hyper, replicas, state_in=state_in)
 
     def reduce(self) -> Tensor:
         shared: list[Tensor] = []
@@ -55,7 +55,7 @@ class TensorParallel(Replicas):
             if _sees_own_heads(name):
                 shared.append(mine.grad)
         self.team.add_up(shared)
-        self.replicas.add_up([mine.grad for _, mine in self.trainable if mine.grad is not None])
+        self.ranks.add_up([mine.grad for _, mine in self.trainable if mine.grad is not None])
         norm = self._norm()
         if self.hyper.max_grad_norm > 0:
             torch.nn.utils.clip_grads_with_norm_([mine for _, mine in self.trainable], self.hyper.max_grad_norm, norm)
@@ -75,7 +75,7 @@ class TensorParallel(Replicas):
         optim.clear(self.weights_of_model)
 
     def state(self) -> OptimizerState:
-        if self.replicas.rank > 0:
+        if self.ranks.rank > 0:
             return {}
         held = dict(self.weights_of_model)
         mine = optim.state_of(self.optimizer, self.trainable)
@@ -91,7 +91,7 @@ class TensorParallel(Replicas):
         super().restore(mine)
 
     def weights(self) -> dict[str, Tensor]:
-        if self.replicas.rank > 0:
+        if self.ranks.rank > 0:
             return {}
         whole = {id(held): _whole(held.detach(), held) for _, held in self.weights_of_model}
         if not self.team.leads:

@@ -48,8 +48,9 @@ class TrainingCase(NamedTuple):
             yield _hyper("activation_checkpointing", "full")
         if hyper.optim != "adamw_8bit":
             yield _hyper("optim", "adamw_8bit")
-        if self.setting.device == "cuda" and not hyper.offload_optimizer:
-            yield _hyper("offload_optimizer", value=True)
+        home = "cpu" if self.setting.device == "cuda" else "disk"
+        if hyper.offload_optimizer == "none" or (home == "disk" and hyper.offload_optimizer == "cpu"):
+            yield _hyper("offload_optimizer", home)
         for stage in STAGES if self.ranks > 1 else ():
             if stage > self.zero_stage:
                 yield _divided_more(stage)

@@ -78,14 +78,22 @@ class Hyperparameters(Part):
         default="adamw",
         description="adamw_8bit keeps the optimizer's state in 8 bits; the others are names of these two.",
     )
-    offload_optimizer: bool = Field(
-        default=False, description="On a GPU, keep the optimizer's state in the machine's memory and update there."
+    offload_optimizer: bool | Literal["none", "cpu", "disk", "nvme"] = Field(
+        default="none",
+        description="Where the optimizer's state lies. none: where the weights do; cpu (or true): on a GPU, in the "
+        "machine's memory, updated there; disk (or nvme): in files of the run directory, a part in memory at a time: "
+        "the slowest and the smallest, and the same weights to the bit as on a CPU.",
     )
 
     @field_validator("activation_checkpointing")
     @classmethod
     def _checkpointing(cls, given: bool | str) -> str:
         return given if isinstance(given, str) else "full" if given else "none"
+
+    @field_validator("offload_optimizer")
+    @classmethod
+    def _offload(cls, given: bool | str) -> str:
+        return _OFFLOAD_NAMES.get(given, str(given))
 
     @field_validator("optim")
     @classmethod
@@ -96,6 +104,11 @@ class Hyperparameters(Part):
     def _ranges(self) -> Self:
         if self.num_train_epochs is not None and self.max_steps is not None:
             raise ValueError("num_train_epochs and max_steps exclude each other; leave one of them out")
+        if self.offload_optimizer == "disk" and self.optim == "adamw_8bit":
+            raise ValueError(
+                "offload_optimizer is 'disk' and optim 'adamw_8bit', whose state cannot lie on the disk; "
+                "set optim to 'adamw', or offload_optimizer to 'none'"
+            )
         for name, low, high in _AUTO_RANGES:
             value = getattr(self, name)
             if value != "auto" and not low <= value <= high:
@@ -104,6 +117,9 @@ class Hyperparameters(Part):
 
 
 _OPTIM_NAMES = {"adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_bnb_8bit": "adamw_8bit"}
+
+_OFFLOAD_NAMES: dict[bool | str, str] = {False: "none", True: "cpu", "nvme": "disk"}
+"""What else it may be called: as it was before there was a disk, and as DeepSpeed does."""
 
 _AUTO_RANGES = (
     ("per_device_train_batch_size", 1, 65_536),

@@ -94,11 +94,11 @@ def undividable(setting: Setting, stage: int) -> SpecError | None:
             f"{asked}; the optimizer's 8-bit state is kept in blocks of whole weights, which ZeRO divides",
             "Set hyperparameters.optim to 'adamw', or zero_stage to 0.",
         )
-    if hyper.offload_optimizer and setting.device != "cpu":
+    if hyper.offload_optimizer == "disk" or (hyper.offload_optimizer == "cpu" and setting.device != "cpu"):
         return SpecError(
             "zero_with_offload",
-            f"{asked}; it divides the optimizer's state on the GPUs and does not move it off them",
-            "Set hyperparameters.offload_optimizer to false, or zero_stage to 0.",
+            f"{asked}; it divides the optimizer's state where the weights are and does not move it off there",
+            "Set hyperparameters.offload_optimizer to 'none', or zero_stage to 0.",
         )
     if setting.precision == "fp16":
         return SpecError("zero_with_fp16", f"{asked}; it takes bf16 and fp32", "Set hyperparameters.precision.")

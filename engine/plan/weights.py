@@ -1,5 +1,6 @@
 """How many weights there are, how many of them learn, and what they take with their optimizer's state."""
 
+from engine.errors import SpecError
 from engine.plan.setting import Setting
 from engine.plan.shape import Shape
 
@@ -11,6 +12,8 @@ _STATE = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
 """Bytes of a weight's two moments; 8 bits have a scale in fp32 for each 256."""
 _EIGHT_BIT_FROM = 4096
 """Smaller tensors keep their moments in fp32 (bitsandbytes)."""
+AT_ONCE = 1 << 20
+"""Weights that are updated at once where the optimizer's state lies on the disk: a multiple of a page and of a SIMD register."""
 
 
 def weights(shape: Shape, setting: Setting) -> int:
@@ -54,11 +57,31 @@ def layer_weights(shape: Shape, setting: Setting) -> int:
     return shape.linear_weights // shape.layers + shape.vectors
 
 
+def at_once_bytes(largest: int) -> int:
+    """Of the state of an optimizer that lies on the disk (engine.offload), given its largest tensor's numbers.
+
+    Both moments of a part that is updated, or one moment that is saved.
+    """
+    return _FP32 * max(2 * min(largest, AT_ONCE), largest)
+
+
 def optimizer_state(shape: Shape, setting: Setting) -> int:
-    """On the device; nothing where it is offloaded."""
+    """On the device; nothing where it is offloaded from it, and little where it is a CPU's and lies on the disk.
+
+    Raises:
+        SpecError: it cannot lie there.
+    """
     hyper = setting.hyperparameters
-    if hyper.offload_optimizer and setting.device != "cpu":
+    if hyper.offload_optimizer == "disk" and hyper.optim == "adamw_8bit":
+        raise SpecError(
+            "disk_with_8_bits",
+            "the optimizer's 8-bit state cannot lie on the disk",
+            "Set hyperparameters.optim to 'adamw', or offload_optimizer to 'none'.",
+        )
+    if hyper.offload_optimizer != "none" and setting.device != "cpu":
         return 0
+    if hyper.offload_optimizer == "disk":
+        return at_once_bytes(largest_trained(shape, setting))
     small = 0
     if hyper.optim == "adamw_8bit":
         tensors = adapter_tensors(shape, setting) if setting.adapter else [1] * shape.vectors

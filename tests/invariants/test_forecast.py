@@ -127,6 +127,24 @@ def test_no_way_out_is_told_where_there_is_none():
     assert ways_out(case()[0], 1 << 20) == []
 
 
+def test_on_a_cpu_the_disk_is_a_way_out_that_does_not_go_with_8_bits():
+    given, _ = case(activation_checkpointing="full")
+    changes = {(edit.path, edit.value): change for edit, change in given.edits()}
+    away = changes["hyperparameters.offload_optimizer", "disk"](given)
+    (way,) = [way for way in ways_out(given, away.plan().total) if "offload_optimizer" in way.edits[0].path]
+    assert [*way.edits] == [("hyperparameters.offload_optimizer", "disk")]
+    assert way.total == away.plan().total < given.plan().total - 0.5 * given.plan().optimizer
+    both: Any = changes["hyperparameters.optim", "adamw_8bit"](away)
+    with pytest.raises(SpecError, match="8-bit state"):
+        both.plan()
+
+
+def test_on_a_gpu_the_state_goes_to_the_cpu():
+    given, _ = case()
+    edits = list(given._replace(setting=dataclasses.replace(given.setting, device="cuda")).edits())
+    assert [edit.value for edit, _ in edits if edit.path == "hyperparameters.offload_optimizer"] == ["cpu"]
+
+
 def test_ranks_divide_as_little_as_lets_each_fit():
     large = Shape.of(CONFIG | {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32})
     given = case(activation_checkpointing="full")[0]._replace(ranks=4, shape=large)
@@ -162,11 +180,11 @@ def test_a_plan_of_two_processes_says_how_they_divide_what_one_holds(tmp_path):
     root = tmp_path / "two"
     told = foretold(runs.sft_run(root, spec=runs.sft_spec() | {"resources": {"nproc_per_node": 2}}))
     assert (told["ranks"], told["zero_stage"]) == (2, 0)
-    assert told["spec"]["resources"]["parallel"] == {"zero_stage": 0}
+    assert told["spec"]["resources"]["parallel"] == {"zero_stage": 0, "tp_size": 1, "cp_size": 1}
     assert told["room_bytes"] < 0.6 * alone["room_bytes"]
     spec = runs.sft_spec() | {"resources": {"nproc_per_node": 2, "parallel": {"zero_stage": 3}}}
     divided = foretold(runs.sft_run(tmp_path / "divided", spec=spec))
-    assert divided["spec"]["resources"]["parallel"] == {"zero_stage": 3}
+    assert divided["spec"]["resources"]["parallel"] == {"zero_stage": 3, "tp_size": 1, "cp_size": 1}
     assert divided["memory"]["optimizer"] == -(-told["memory"]["optimizer"] // 2)
 
 

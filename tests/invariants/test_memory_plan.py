@@ -56,6 +56,7 @@ def held_and_planned(root: Path) -> tuple[int, MemoryPlan]:
     [
         ("full", {"precision": "bf16"}),
         ("full", {"precision": "fp32", "activation_checkpointing": "selective"}),
+        ("full", {"precision": "bf16", "offload_optimizer": "disk"}),
         ("lora", {"precision": "fp32", "activation_checkpointing": "full"}),
     ],
 )
@@ -126,6 +127,7 @@ def test_each_way_to_save_memory_is_planned_to_save_some():
     plain = plan(WORK)
     assert plan(WORK, activation_checkpointing="full").activations < 0.6 * plain.activations
     assert plan(WORK, optim="adamw_8bit").optimizer < 0.3 * plain.optimizer
+    assert plan(WORK, offload_optimizer="disk").optimizer < 0.6 * plain.optimizer
     assert plan(WORK, method="lora").gradients < 0.2 * plain.gradients
     assert plan(WORK, method="qlora").weights < plan(WORK, method="lora").weights
 

@@ -2636,7 +2636,7 @@ export interface components {
              *       "min_lr_rate": 0,
              *       "num_decay_steps": 0.2,
              *       "num_train_epochs": null,
-             *       "offload_optimizer": false,
+             *       "offload_optimizer": "none",
              *       "on_loss_spike": "warn",
              *       "optim": "adamw",
              *       "packing": true,
@@ -3500,10 +3500,10 @@ export interface components {
             num_train_epochs?: number | null;
             /**
              * Offload Optimizer
-             * @description On a GPU, keep the optimizer's state in the machine's memory and update there.
-             * @default false
+             * @description Where the optimizer's state lies. none: where the weights do; cpu (or true): on a GPU, in the machine's memory, updated there; disk (or nvme): in files of the run directory, a part in memory at a time: the slowest and the smallest, and the same weights to the bit as on a CPU.
+             * @default none
              */
-            offload_optimizer?: boolean;
+            offload_optimizer?: boolean | ("none" | "cpu" | "disk" | "nvme");
             /**
              * On Loss Spike
              * @description What happens at a step whose loss or gradient stands out; skip: its update is left out.
@@ -4671,7 +4671,7 @@ export interface components {
              *       "min_lr_rate": 0,
              *       "num_decay_steps": 0.2,
              *       "num_train_epochs": null,
-             *       "offload_optimizer": false,
+             *       "offload_optimizer": "none",
              *       "on_loss_spike": "warn",
              *       "optim": "adamw",
              *       "packing": true,
@@ -5366,7 +5366,7 @@ export interface components {
              *       "min_lr_rate": 0,
              *       "num_decay_steps": 0.2,
              *       "num_train_epochs": null,
-             *       "offload_optimizer": false,
+             *       "offload_optimizer": "none",
              *       "on_loss_spike": "warn",
              *       "optim": "adamw",
              *       "packing": true,

@@ -90,7 +90,8 @@ def test_adapters_of_layers_that_the_plan_does_not_know_are_planned_all_the_same
     ("setting", "code"),
     [
         (replace(FULL, hyperparameters=Hyperparameters(optim="adamw_8bit")), "zero_with_8_bits"),
-        (replace(FULL, hyperparameters=Hyperparameters(offload_optimizer=True)), "zero_with_offload"),
+        (replace(FULL, hyperparameters=Hyperparameters(offload_optimizer="cpu")), "zero_with_offload"),
+        (replace(FULL, device="cpu", hyperparameters=Hyperparameters(offload_optimizer="disk")), "zero_with_offload"),
         (replace(FULL, precision="fp16"), "zero_with_fp16"),
         (replace(FULL, tuning=QloraTuning()), "zero_3_in_4_bits"),
     ],

@@ -1,0 +1,138 @@
+"""AdamW whose two moments lie in files, and how little of them is in memory at once."""
+
+import ctypes
+import errno
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+from engine.plan.weights import AT_ONCE, at_once_bytes
+
+_FP32 = torch.float32
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_LIBC.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+class AdamWOnDisk(torch.optim.Optimizer):
+    """Bit for bit torch's fused AdamW on the CPU: a GPU's weights and gradients come to it part by part.
+
+    Its files have lost their names once they are mapped: however the process ends, it leaves none behind.
+    """
+
+    def __init__(self, groups: Iterable[dict[str, Any]], *, betas: tuple[float, float], folder: Path) -> None:
+        """Raises OSError where the disk has no room for all that will be written."""
+        super().__init__(groups, {"lr": 0.0, "betas": betas, "eps": 1e-8})
+        self._find_room(folder)
+        self._moments = {weight: [_mapped(weight.shape, folder) for _ in _MOMENTS] for weight in self._weights()}
+
+    def _find_room(self, folder: Path) -> None:
+        """Beforehand: else the disk would be filled up on the way to finding it too small."""
+        needed, free = self.on_disk_bytes, shutil.disk_usage(folder).free
+        if needed > free:
+            told = f"the optimizer's state takes {needed / 2**30:.2f} GiB, where {free / 2**30:.2f} GiB are free"
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {told}")
+
+    def _weights(self) -> list[Tensor]:
+        return [weight for group in self.param_groups for weight in group["params"]]
+
+    @property
+    def on_disk_bytes(self) -> int:
+        return len(_MOMENTS) * _FP32.itemsize * sum(weight.numel() for weight in self._weights())
+
+    @property
+    def at_once_bytes(self) -> int:
+        """The most of it that is resident."""
+        return at_once_bytes(max((weight.numel() for weight in self._weights()), default=0))
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] - none has one
+        assert closure is None, "gradients are there already"
+        for group in self.param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None:
+                    self._update(weight, weight.grad, group)
+
+    def _update(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self._begun(weight)
+        beta1, beta2 = group["betas"]
+        flat = [weight.detach().view(-1), gradient.reshape(-1), *(state[key].view(-1) for key in _MOMENTS)]
+        for numbers, its_gradient, *moments in zip(*(each.split(AT_ONCE) for each in flat), strict=True):
+            here = numbers.cpu()
+            mean, square = ([moment] for moment in moments)
+            adamw(
+                [here], [its_gradient.cpu()], mean, square, [], [state["step"].clone()],
+                fused=True, amsgrad=False, maximize=False, beta1=beta1, beta2=beta2, eps=group["eps"],
+                lr=group["lr"], weight_decay=group["weight_decay"],
+            )  # fmt: skip
+            numbers.copy_(here)
+            for moment in moments:
+                let_go(moment)
+        state["step"] += 1
+
+    def _begun(self, weight: Tensor) -> dict[str, Any]:
+        """What is kept of a weight that has had a gradient."""
+        if weight not in self.state:
+            self.state[weight] = {"step": torch.zeros(()), **dict(zip(_MOMENTS, self._moments[weight], strict=True))}
+        return self.state[weight]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Into the files; rates, betas and decay stay this one's."""
+        weights = self._weights()
+        for number, saved in state_dict["state"].items():
+            for key, held in self._begun(weights[number]).items():
+                held.copy_(saved[key])
+                let_go(held)
+
+
+def _mapped(shape: torch.Size, folder: Path) -> Tensor:
+    """Zeros in a file that has all its room from the start: a write to a map that finds none would kill the process."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".moment-") as file:
+        os.posix_fallocate(file.fileno(), 0, shape.numel() * _FP32.itemsize)
+        flat = torch.from_file(file.name, shared=True, size=shape.numel(), dtype=_FP32)
+    return flat.view(shape)
+
+
+def _lies_in_file(tensor: Tensor) -> bool:
+    return tensor.untyped_storage().filename is not None
+
+
+def let_go(tensor: Tensor) -> None:
+    """Have none of it resident, if it lies in a file: what was written stays the kernel's to keep or to write out.
+
+    To write it out (msync) costs a disk's time and does not make it less resident.
+    """
+    if not _lies_in_file(tensor):
+        return
+    start = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
+    if _LIBC.madvise(start, tensor.data_ptr() + tensor.nbytes - start, mmap.MADV_DONTNEED):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+class Sparing:
+    """A file that an optimizer's state is written to; what of it lies in files itself does not stay resident."""
+
+    def __init__(self, file: BinaryIO, state: Mapping[str, dict[str, Any]]) -> None:
+        held = [value for each in state.values() for value in each.values() if isinstance(value, Tensor)]
+        self._file, self._on_disk = file, [tensor for tensor in held if _lies_in_file(tensor)]
+        self._resident_bytes = 0
+
+    def write(self, data: Any) -> int:
+        self._resident_bytes += len(data)
+        written = self._file.write(data)
+        if self._resident_bytes >= AT_ONCE * _FP32.itemsize:
+            self._resident_bytes = 0
+            for tensor in self._on_disk:
+                let_go(tensor)
+        return written
+
+    def flush(self) -> None:
+        self._file.flush()
