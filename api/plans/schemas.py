@@ -114,6 +114,8 @@ class PlanObject(Object):
     memory: Memory | None
     zero_stage: int | None = None
     """How far the ranks divide what they hold; 0: each holds all."""
+    on_disk_bytes: int | None = None
+    """Of a rank: what of its optimizer's state lies in the run directory while it trains."""
     room_bytes: int | None
     """Of a rank."""
     fits: bool | None

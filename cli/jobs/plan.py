@@ -40,6 +40,11 @@ def memory_of(plan: dict[str, Any]) -> str:
     return f"{size(memory['total'])}: {parts}"
 
 
+def _on_disk(plan: dict[str, Any]) -> str | None:
+    """A plan that was made before any state lay there does not say."""
+    return size(plan["on_disk_bytes"]) if plan.get("on_disk_bytes") else None
+
+
 def _fits(plan: dict[str, Any]) -> str:
     if plan["fits"] is None:
         return ""
@@ -88,7 +93,7 @@ _LEFT_OUT: list[Column] = [
     ("left out, nothing to train", _lost("no_trained_token")),
     ("weights", lambda plan: _count(plan["parameters"])),
 ]
-_NEEDS: list[Column] = [("memory", memory_of), ("fits", _fits)]
+_NEEDS: list[Column] = [("memory", memory_of), ("on the disk", _on_disk), ("fits", _fits)]
 _END: list[Column] = [
     ("time", _time),
     ("cost", _cost),

@@ -22,7 +22,8 @@ from engine.stop import StopFlag
 
 _rate = lru_cache(maxsize=4)(matmul_tflops)
 _JUDGED = (
-    "parameters", "trainable_parameters", "memory", "zero_stage", "room_bytes", "fits", "mend", "flops", "effort", "eta",
+    "parameters", "trainable_parameters", "memory", "zero_stage", "on_disk_bytes", "room_bytes", "fits", "mend", "flops",
+    "effort", "eta",
 )  # fmt: skip
 """What is not known of a job that nothing is planned for."""
 
@@ -75,6 +76,7 @@ def _judged(needs: Needs, room: int, rate: float, machine: Machine, past: list[A
         "trainable_parameters": needs.trainable_parameters,
         "memory": memory.components(),
         "zero_stage": needs.zero_stage,
+        "on_disk_bytes": needs.on_disk,
         "room_bytes": room,
         "fits": memory.total <= room,
         "mend": mend and {"edits": [edit._asdict() for edit in mend.edits], "total_bytes": mend.total},

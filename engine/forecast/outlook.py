@@ -21,6 +21,8 @@ class Needs(NamedTuple):
     flops: dict[str, float]
     efforts: Efforts
     method: str
+    on_disk: int = 0
+    """Bytes of each rank that lie in the run directory while it trains, beside what it saves."""
 
 
 class Outlook(Protocol):

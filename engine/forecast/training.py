@@ -11,7 +11,7 @@ from engine.forecast.walk import walk
 from engine.material import Material
 from engine.parts import TrainingSpec
 from engine.plan import Work, kept_shapes, new_shapes
-from engine.plan.weights import trained_weights
+from engine.plan.weights import on_disk, trained_weights
 from engine.plan.work import parameters_of, six_nd
 from engine.precision import Machine
 from engine.preview.statistics import statistics
@@ -68,4 +68,5 @@ class TrainingOutlook:
             },
             efforts=efforts,
             method=setting.tuning.method,
+            on_disk=on_disk(shape, setting),
         )

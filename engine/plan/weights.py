@@ -65,6 +65,12 @@ def at_once_bytes(largest: int) -> int:
     return _FP32 * max(2 * min(largest, AT_ONCE), largest)
 
 
+def on_disk(shape: Shape, setting: Setting) -> int:
+    """Bytes of the optimizer's state that a run keeps in its directory while it trains."""
+    away = setting.hyperparameters.offload_optimizer == "disk"
+    return round(_STATE["adamw"]) * trained_weights(shape, setting) if away else 0
+
+
 def optimizer_state(shape: Shape, setting: Setting) -> int:
     """On the device; nothing where it is offloaded from it, and little where it is a CPU's and lies on the disk.
 

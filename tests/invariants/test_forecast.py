@@ -139,6 +139,15 @@ def test_on_a_cpu_the_disk_is_a_way_out_that_does_not_go_with_8_bits():
         both.plan()
 
 
+def test_a_plan_tells_what_the_run_will_keep_on_the_disk(tmp_path):
+    assert foretold(full(tmp_path / "memory"))["on_disk_bytes"] == 0
+    root = full(tmp_path / "disk", offload_optimizer="disk", max_steps=1)
+    told = foretold(root)
+    assert runs.carry_out(root) == 0
+    (event,) = [event for event in runs.events(root, "log") if event["code"] == "offload_on_disk"]
+    assert told["on_disk_bytes"] == event["data"]["on_disk_bytes"] > 0
+
+
 def test_on_a_gpu_the_state_goes_to_the_cpu():
     given, _ = case()
     edits = list(given._replace(setting=dataclasses.replace(given.setting, device="cuda")).edits())

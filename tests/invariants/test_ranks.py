@@ -40,7 +40,11 @@ def made(tmp_path_factory) -> dict[str, dict[str, Path]]:
     """Each run on 1, 2 and 4 ranks, and begun on 2 and gone on with on 1 and on 4."""
     root = tmp_path_factory.mktemp("ranks")
     made = {name: {on: make(root / f"{name}-{on}") for on in ("1", "2", "4")} for name, make in RUNS.items()}
-    finished(runs.start_ranks(2, *(of["2"] for of in made.values())))
+    made["pretrain"]["2 on the disk"] = on_disk = RUNS["pretrain"](root / "pretrain-disk")
+    job = json.loads((on_disk / "job.json").read_text())
+    job["spec"]["hyperparameters"]["offload_optimizer"] = "disk"
+    runs.write_job(on_disk, job["spec"])
+    finished(runs.start_ranks(2, *(of["2"] for of in made.values()), on_disk))
     for name, of in made.items():
         of |= {on: from_checkpoint(of["2"], root / f"{name}-{on}") for on in ("2 then 1", "2 then 4")}
     finished(runs.start_ranks(4, *(of[on] for of in made.values() for on in ("4", "2 then 4"))))
@@ -62,6 +66,13 @@ def evaluated(tmp_path_factory) -> dict[str, dict[str, Path]]:
 @pytest.mark.parametrize("name", RUNS)
 def test_ranks_train_the_same_model(made, name, on):
     check_same(made[name]["1"], made[name][on], begun=SAVE_STEPS if "then" in on else 0)
+
+
+def test_each_rank_may_have_its_optimizer_state_on_the_disk(made):
+    away, here = made["pretrain"]["2 on the disk"], made["pretrain"]["2"]
+    assert (away / "output" / "model.safetensors").read_bytes() == (here / "output" / "model.safetensors").read_bytes()
+    told = [path.read_text() for path in (away / "events.jsonl", away / "ranks" / "1.jsonl")]
+    assert all("offload_on_disk" in events for events in told)
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -4600,6 +4600,8 @@ export interface components {
              * @constant
              */
             object?: "plan";
+            /** On Disk Bytes */
+            on_disk_bytes?: number | null;
             /** Packing Efficiency */
             packing_efficiency: number;
             /** Parameters */

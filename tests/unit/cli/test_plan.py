@@ -34,3 +34,8 @@ def test_a_job_tells_both_sides() -> None:
         {"kind": "sft", "plan": {"id": "plan-1", "exact": True, "predicted": said, "actual": said | {"seconds": 13.0}}}
     )
     assert told == "10 steps, 1,000 tokens, 700.0 MB, 12s; it came to 10 steps, 1,000 tokens, 700.0 MB, 13s (plan-1)"
+
+
+def test_what_lies_on_the_disk_is_told_where_something_does() -> None:
+    assert plan._on_disk(PLAN | {"on_disk_bytes": 2_000_000_000}) == "2.0 GB"
+    assert [plan._on_disk(PLAN | told) for told in ({}, {"on_disk_bytes": 0}, {"on_disk_bytes": None})] == [None] * 3
