@@ -3,6 +3,7 @@
 import torch
 
 from engine import checkpoint
+from engine.dist.parts import Parts
 from engine.dist.ranks import Teams
 from engine.dist.strategy import Replicas, Strategy
 from engine.effort import setting_of
@@ -38,11 +39,11 @@ def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
 
 def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
     hyper, ranks, model = spec.hyperparameters, session.ranks, session.subject.model
-    parts = _teams(session, spec)
-    if parts is not None:
-        from engine.dist.tensor import TensorParallel  # torch's DTensor: part of a second
+    teams = _teams(session, spec)
+    if teams is not None and session.together:
+        from engine.dist.tensor import divide_linears  # torch's DTensor: part of a second
 
-        return TensorParallel(model, hyper, ranks, parts, state_in=_state_in(session, spec))
+        return Parts(model, hyper, ranks, teams, divide_linears, state_in=_state_in(session, spec))
     trainable, stage = session.subject.trainable(), _stage(session, spec)
     if ranks.count == 1 or stage == 0:
         return Replicas(model, trainable, hyper, ranks, state_in=_state_in(session, spec))
@@ -56,7 +57,7 @@ def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
 
 
 def _teams(session: Session, spec: TrainingSpec) -> Teams | None:
-    """Of ranks that work on the same rows, if any; returned where each is to hold a part of the model."""
+    """Of ranks that work on the same rows, if any do."""
     parallel, decoder = spec.resources.parallel, decoder_of(session.subject.model)
     if parallel.team == 1:
         return None
@@ -72,7 +73,7 @@ def _teams(session: Session, spec: TrainingSpec) -> Teams | None:
         Context(teams.team).enter(session.subject.model, decoder)
     sizes = {"tp_size": parallel.tp_size, "cp_size": parallel.cp_size}
     session.journal.log("info", "team_chosen", f"{parallel.team} processes {how}; {dealt}", teams=count, **sizes)
-    return teams if parallel.tp_size > 1 else None
+    return teams
 
 
 def _state_in(session: Session, spec: TrainingSpec) -> StateIn:

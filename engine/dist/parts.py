@@ -1,0 +1,108 @@
+"""A team of ranks that holds the model together: of some weights each has a part, and of all others the whole."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from engine import optim
+from engine.dist.ranks import Ranks, Teams
+from engine.dist.strategy import Replicas, named_state
+from engine.model.loss import part_here
+from engine.optim import OptimizerState, StateIn
+from engine.parts import Hyperparameters
+
+Cuts: TypeAlias = dict[str, int]
+"""The dimension along which each divided weight is cut into as many pieces as the team has ranks."""
+Divide: TypeAlias = Callable[[nn.Module, Ranks], Cuts]
+"""Leaves a rank of the team its parts of the model."""
+
+
+class Parts(Replicas):
+    """See engine.dist.strategy. The optimizer works on what lies here, which shares its memory with the model's weights.
+
+    Ranks with the same parts, one of each team, add their gradients up as replicas do.
+    """
+
+    together = True
+
+    def __init__(
+        self,
+        model: nn.Module,
+        hyper: Hyperparameters,
+        ranks: Ranks,
+        teams: Teams,
+        divide: Divide,
+        *,
+        state_in: StateIn,
+    ) -> None:
+        ranks.spread([p.data for p in model.parameters() if p.requires_grad])
+        self.team = teams.team
+        self.cuts = divide(model, self.team)
+        self.held = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        here = [(name, nn.Parameter(part_here(p.detach()))) for name, p in self.held]
+        super().__init__(model, here, hyper, teams.replicas, state_in=state_in)
+
+    def reduce(self) -> Tensor:
+        for (_, held), (_, here) in zip(self.held, self.trainable, strict=True):
+            here.grad = torch.zeros_like(here) if held.grad is None else part_here(held.grad)
+            held.grad = None
+        grads = {name: here.grad for name, here in self.trainable if here.grad is not None}
+        self.team.add_up([grad for name, grad in grads.items() if _sees_own_heads(name)])
+        self.ranks.add_up(list(grads.values()))
+        norm = self._norm(grads)
+        if self.hyper.max_grad_norm > 0:
+            torch.nn.utils.clip_grads_with_norm_([here for _, here in self.trainable], self.hyper.max_grad_norm, norm)
+        return norm
+
+    def _norm(self, grads: dict[str, Tensor]) -> Tensor:
+        """Of all gradients: those of parts count on every rank of the team, those of whole weights once."""
+        cut = [grad for name, grad in grads.items() if name in self.cuts]
+        whole = [grad for name, grad in grads.items() if name not in self.cuts]
+        of_cut, of_whole = (float(torch.nn.utils.get_total_norm(some)) ** 2 if some else 0.0 for some in (cut, whole))
+        return torch.tensor(self.team.totals([of_cut])[0] + of_whole).sqrt().to(self.trainable[0][1])
+
+    def state(self) -> OptimizerState:
+        if not self.ranks.leads:
+            return {}
+        here = optim.state_of(self.optimizer, self.trainable)
+        whole = {
+            name: {key: self._whole(name, value) for key, value in of_weight.items()}
+            for name, of_weight in here.items()
+        }
+        return whole if self.team.leads else {}
+
+    def restore(self, state: OptimizerState) -> None:
+        super().restore(
+            {
+                name: {key: self._part(name, value) for key, value in of_weight.items()}
+                for name, of_weight in state.items()
+            }
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        if not self.ranks.leads:
+            return {}
+        whole = {id(held): self._whole(name, part_here(held.detach())).to(optim.HOME) for name, held in self.held}
+        return named_state(self.model, whole) if self.team.leads else {}
+
+    def _whole(self, name: str, value: Any) -> Any:
+        """What has a divided weight's shape, put together of the ranks' parts; each of the team must ask."""
+        if name not in self.cuts or not isinstance(value, Tensor) or not value.ndim:
+            return value
+        value = value.contiguous()
+        pieces = [torch.empty_like(value) for _ in range(self.team.count)]
+        dist.all_gather(pieces, value, group=self.team.group)
+        return torch.cat(pieces, self.cuts[name])
+
+    def _part(self, name: str, value: Any) -> Any:
+        if name not in self.cuts or not isinstance(value, Tensor) or not value.ndim:
+            return value
+        return value.chunk(self.team.count, self.cuts[name])[self.team.rank].contiguous()
+
+
+def _sees_own_heads(name: str) -> bool:
+    """A norm over heads is whole on each rank, which takes it over its own heads alone."""
+    return name.endswith(("q_norm.weight", "k_norm.weight"))
