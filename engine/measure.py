@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
+from transformers.models.mixtral.modeling_mixtral import MixtralExperts, MixtralTopKRouter
 from transformers.pytorch_utils import Conv1D
 
 from engine.data.corpus import Batch
@@ -101,6 +102,16 @@ class Work(NamedTuple):
         )
 
 
+def _multiplied(module: nn.Module) -> Iterator[tuple[Any, float]]:
+    """Weights of a module that tokens are multiplied by, and which share of them each token is: of experts a few."""
+    if isinstance(module, nn.Linear | Conv1D | MixtralTopKRouter):
+        yield module.weight, 1.0
+    elif isinstance(module, MixtralExperts):
+        config: Any = module.config
+        share = config.num_experts_per_tok / config.num_local_experts
+        yield from ((module.gate_up_proj, share), (module.down_proj, share))
+
+
 class Meter:
     """Floating-point work of steps, by the model's matmuls: 2 forward, 2 for what flows back, 2 for weights that learn."""
 
@@ -110,9 +121,8 @@ class Meter:
         head = head_of(model)
         self._per_token = self._per_label = 0.0
         for module in model.modules():
-            if isinstance(module, nn.Linear | Conv1D):
-                weight = module.weight
-                work = size_of(weight) * (6.0 if weight.requires_grad else 4.0)
+            for weight, share in _multiplied(module):
+                work = share * size_of(weight) * (6.0 if weight.requires_grad else 4.0)
                 if module is head:
                     self._per_label += work
                 else:

@@ -30,12 +30,16 @@ class RowShares(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """`total` is summed over all that the kind counts (labels, pairs), and so is each of the figures."""
+    """`total` is summed over all that the kind counts (labels, pairs), and so is each of the figures.
+
+    It is what training makes small; `reported` is the loss that is told where there is more in it.
+    """
 
     total: Tensor
     counted: int
     figures: dict[str, Tensor]
     shares: RowShares | None = None
+    reported: Tensor | None = None
 
 
 class Sums:
@@ -47,7 +51,7 @@ class Sums:
         self.figures: dict[str, Tensor | float] = {}
 
     def add(self, scored: Scored) -> None:
-        self.total = self.total + scored.total.detach()
+        self.total = self.total + (scored.total if scored.reported is None else scored.reported).detach()
         self.counted += scored.counted
         for name, value in scored.figures.items():
             self.figures[name] = self.figures[name] + value if name in self.figures else value

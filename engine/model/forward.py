@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from engine import even
 from engine.data.corpus import Batch
-from engine.model import llama
+from engine.model import experts, llama
 from engine.model.context import context_of
 from engine.model.llama import compute_dtype
 from engine.model.loss import summed_cross_entropy
@@ -37,28 +37,36 @@ def head_width_of(model: nn.Module) -> int:
 
 def backbone_of(model: nn.Module, batch: Batch) -> Tensor:
     """Hidden states [T, D] after the last norm, of the tokens that are this rank's."""
+    return _passed(model, batch).last_hidden_state[0]
+
+
+def _passed(model: nn.Module, batch: Batch, **asked: Any) -> Any:
+    """What transformers' own modules say of a batch."""
     decoder = decoder_of(model)
     context = context_of(decoder)
     backbone = getattr(decoder, decoder.base_model_prefix)
-    out = backbone(
+    return backbone(
         input_ids=context.own(batch.ids_T)[None],
         position_ids=context.own(batch.positions_T)[None],
         segments=batch.segments,
         prefixes=batch.prefixes,
         context=context,
         use_cache=False,
+        **asked,
     )
-    return out.last_hidden_state[0]
 
 
 def labelled_states(model: nn.Module, batch: Batch) -> Tensor:
     """Hidden states [N, D] of the tokens that labels are predicted from, after the last norm; of those that are here."""
-    decoder = decoder_of(model)
-    step = even.step_of(batch.ids_T.device.type, compute_dtype(decoder).itemsize)
-    filled = batch.filled(even.rows(batch.tokens, step))
+    decoder, filled = decoder_of(model), _filled(model, batch)
     if llama.takes(decoder):
         return llama.labelled_states(decoder, filled)
     return backbone_of(model, filled).index_select(0, context_of(decoder).places(filled))
+
+
+def _filled(model: nn.Module, batch: Batch) -> Batch:
+    step = even.step_of(batch.ids_T.device.type, compute_dtype(decoder_of(model)).itemsize)
+    return batch.filled(even.rows(batch.tokens, step))
 
 
 def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
@@ -68,14 +76,20 @@ def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:
 
 
 def token_score(model: nn.Module, batch: Batch) -> Scored:
-    """The same as objectives tell it, with the loss of every label."""
-    hidden_ND, context = labelled_states(model, batch), context_of(decoder_of(model))
+    """The same as objectives tell it, with the loss of every label; experts in training are kept in balance."""
+    config = decoder_of(model).config
+    if not (model.training and experts.in_config(config) > 1):
+        return _scored(model, labelled_states(model, batch), batch)
+    passed = _passed(model, _filled(model, batch), output_router_logits=True)
+    scored = _scored(model, passed.last_hidden_state[0].index_select(0, batch.labelled_N), batch)
+    return experts.balanced(scored, passed.router_logits, batch, config)
+
+
+def _scored(model: nn.Module, hidden_ND: Tensor, batch: Batch) -> Scored:
+    """From the states of the labels that are here."""
+    context = context_of(decoder_of(model))
     losses_N = torch.empty(len(hidden_ND), device=hidden_ND.device)
     total = summed_cross_entropy(hidden_ND, head_of(model), batch.labels_N[context.labels(batch)], losses_N)
     losses_N = context.all_labels(losses_N, batch)
-    return Scored(
-        context.total(total, losses_N),
-        batch.count,
-        {},
-        RowShares(batch.lines, batch.label_counts, losses_N, batch.files),
-    )
+    shares = RowShares(batch.lines, batch.label_counts, losses_N, batch.files)
+    return Scored(context.total(total, losses_N), batch.count, {}, shares)

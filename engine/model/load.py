@@ -16,6 +16,7 @@ from transformers import (
 from engine.data.corpus import Batch
 from engine.errors import SpecError
 from engine.model.attention import PACKED
+from engine.model.experts import EXPERTS
 from engine.model.forward import backbone_of, head_of
 from engine.model.quantize import keep_exact, nf4, size_of
 
@@ -74,7 +75,13 @@ def load_model(
     how: dict[str, Any] = {"quantization_config": nf4(folder, dtype), "device_map": {"": device}} if in_4bit else {}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, local_files_only=True, use_safetensors=True, attn_implementation=PACKED, **how
+            folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            attn_implementation=PACKED,
+            experts_implementation=EXPERTS,
+            **how,
         )
     except (OSError, ValueError, KeyError) as error:
         raise SpecError(

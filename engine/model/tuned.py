@@ -11,6 +11,7 @@ from engine.data.chat import ensure_chat_template
 from engine.journal import Journal
 from engine.model.adapters import load_adapter, new_adapter, shape_of
 from engine.model.config import config_of
+from engine.model.experts import refuse_adapter
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
 from engine.model.merged import merged_model
 from engine.model.quantize import linear_layers, was_quantized
@@ -38,6 +39,7 @@ class Start(NamedTuple):
         tokenizer = self.tokenizer(folder)
         if not isinstance(tuning, AdapterTuning):
             return Subject(self._whole(folder, machine, tokenizer), tokenizer, "model")
+        refuse_adapter(config_of(run.base_model()))
         # A frozen base needs no master weights: it lies in memory in the compute type, or in 4 bits.
         model = load_model(
             run.base_model(),
@@ -65,7 +67,10 @@ class Start(NamedTuple):
 
     def config(self) -> dict[str, Any]:
         """What the base's config.json says."""
-        return config_of(self.run.base_model()).to_dict()
+        config = config_of(self.run.base_model())
+        if isinstance(self.tuning, AdapterTuning):
+            refuse_adapter(config)
+        return config.to_dict()
 
     def _whole(self, folder: Path | None, machine: Machine, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
         """All weights, an adapter that the job starts from merged into the base that it was trained over."""

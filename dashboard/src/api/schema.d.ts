@@ -2026,6 +2026,8 @@ export interface components {
         /**
          * Architecture
          * @description A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+         *
+         *     With `num_local_experts` its MLPs are mixtures of experts, and the model is a Mixtral.
          */
         Architecture: {
             /**
@@ -2045,6 +2047,12 @@ export interface components {
              */
             num_attention_heads?: number;
             /**
+             * Num Experts Per Tok
+             * @description How many of the experts a token goes through: those its router rates highest.
+             * @default 2
+             */
+            num_experts_per_tok?: number;
+            /**
              * Num Hidden Layers
              * @default 4
              */
@@ -2056,10 +2064,22 @@ export interface components {
              */
             num_key_value_heads?: number | null;
             /**
+             * Num Local Experts
+             * @description MLPs of intermediate_size in each layer, of which every token goes through a few (Mixtral, arXiv:2401.04088). Left out or 1: one MLP for all.
+             * @default null
+             */
+            num_local_experts?: number | null;
+            /**
              * Rope Theta
              * @default 10000
              */
             rope_theta?: number;
+            /**
+             * Router Aux Loss Coef
+             * @description Weight of the loss that keeps experts evenly used (Switch Transformer, arXiv:2101.03961), taken over each document by itself; 0: none. It is no part of the loss that is reported.
+             * @default 0.01
+             */
+            router_aux_loss_coef?: number;
             /**
              * Size
              * @description A shape by name; what is given beside it goes first.
@@ -4708,9 +4728,12 @@ export interface components {
              *       "hidden_size": 256,
              *       "intermediate_size": null,
              *       "num_attention_heads": 4,
+             *       "num_experts_per_tok": 2,
              *       "num_hidden_layers": 4,
              *       "num_key_value_heads": null,
+             *       "num_local_experts": null,
              *       "rope_theta": 10000,
+             *       "router_aux_loss_coef": 0.01,
              *       "size": null,
              *       "tie_word_embeddings": true,
              *       "type": "llama"

@@ -4,7 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from engine.data.mixture import Rows
 from engine.data.text import TextRecipe
@@ -13,6 +20,7 @@ from engine.data.training import TrainingFiles
 from engine.journal import Journal
 from engine.kinds.pretrain.spec import Architecture, PretrainSpec
 from engine.model.attention import PACKED
+from engine.model.experts import EXPERTS
 from engine.model.load import Subject, prepare
 from engine.model.tuned import Start
 from engine.next_token import NextToken
@@ -59,26 +67,40 @@ class PretrainObjective(NextToken):
 def new_model(
     architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, max_length: int, device: torch.device
 ) -> PreTrainedModel:
-    """A Llama with random weights, drawn from torch's seeded generator."""
+    """A Llama or a Mixtral with random weights, drawn from torch's seeded generator."""
     config = new_config(architecture, tokenizer, max_length=max_length)
     config._attn_implementation = PACKED  # noqa: SLF001 - transformers' own name for it; there is no public setter
-    return prepare(LlamaForCausalLM(config), device)
+    if isinstance(config, LlamaConfig):
+        return prepare(LlamaForCausalLM(config), device)
+    config._experts_implementation = EXPERTS  # noqa: SLF001 - as above
+    return prepare(MixtralForCausalLM(config), device)
 
 
-def new_config(architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, max_length: int) -> LlamaConfig:
+def new_config(
+    architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, max_length: int
+) -> LlamaConfig | MixtralConfig:
     heads = architecture.num_attention_heads
     special: dict[str, Any] = {name: getattr(tokenizer, name) for name in _SPECIAL_IDS}
-    return LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=architecture.hidden_size,
-        intermediate_size=architecture.intermediate_size or _round_up(architecture.hidden_size * 8 // 3, 16),
-        num_hidden_layers=architecture.num_hidden_layers,
-        num_attention_heads=heads,
-        num_key_value_heads=architecture.num_key_value_heads or heads,
-        tie_word_embeddings=architecture.tie_word_embeddings,
-        max_position_embeddings=max_length,
-        rope_parameters={"rope_type": "default", "rope_theta": architecture.rope_theta},
+    shape: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": architecture.hidden_size,
+        "intermediate_size": architecture.intermediate_size or _round_up(architecture.hidden_size * 8 // 3, 16),
+        "num_hidden_layers": architecture.num_hidden_layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": architecture.num_key_value_heads or heads,
+        "tie_word_embeddings": architecture.tie_word_embeddings,
+        "max_position_embeddings": max_length,
+        "rope_parameters": {"rope_type": "default", "rope_theta": architecture.rope_theta},
+    }
+    if architecture.experts == 1:
+        return LlamaConfig(**shape, **special)
+    return MixtralConfig(
+        **shape,
         **special,
+        num_local_experts=architecture.experts,
+        num_experts_per_tok=architecture.num_experts_per_tok,
+        router_aux_loss_coef=architecture.router_aux_loss_coef,
+        sliding_window=None,
     )
 
 

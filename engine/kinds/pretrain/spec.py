@@ -34,7 +34,10 @@ SIZES: dict[str, dict[str, Any]] = {
 
 
 class Architecture(Part):
-    """A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU."""
+    """A Llama-style decoder: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
+
+    With `num_local_experts` its MLPs are mixtures of experts, and the model is a Mixtral.
+    """
 
     type: Literal["llama"] = "llama"
     size: Size | None = Field(default=None, description="A shape by name; what is given beside it goes first.")
@@ -49,6 +52,26 @@ class Architecture(Part):
     )
     tie_word_embeddings: bool = True
     rope_theta: float = Field(default=10_000.0, ge=1, le=1e9)
+    num_local_experts: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="MLPs of intermediate_size in each layer, of which every token goes through a few "
+        "(Mixtral, arXiv:2401.04088). Left out or 1: one MLP for all.",
+    )
+    num_experts_per_tok: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="How many of the experts a token goes through: those its router rates highest.",
+    )
+    router_aux_loss_coef: float = Field(
+        default=0.01,
+        ge=0,
+        le=100,
+        description="Weight of the loss that keeps experts evenly used (Switch Transformer, arXiv:2101.03961), taken "
+        "over each document by itself; 0: none. It is no part of the loss that is reported.",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -69,7 +92,15 @@ class Architecture(Part):
                 f"num_attention_heads {self.num_attention_heads} is not a multiple of "
                 f"num_key_value_heads {self.num_key_value_heads}"
             )
+        if self.experts > 1 and self.num_experts_per_tok > self.experts:
+            raise ValueError(
+                f"num_experts_per_tok {self.num_experts_per_tok} is more than num_local_experts {self.num_local_experts}"
+            )
         return self
+
+    @property
+    def experts(self) -> int:
+        return self.num_local_experts or 1
 
 
 class TokenizerTraining(Part):

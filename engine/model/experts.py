@@ -1,0 +1,108 @@
+"""Mixtures of experts, as Mixtral has them: how tokens go through them, and the loss that keeps all of them in use.
+
+Shapes: T tokens of the flat row, K experts chosen for each, E experts, L layers, S documents, D hidden.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers.integrations.moe import ExpertsInterface
+
+from engine import even
+from engine.data.corpus import Batch
+from engine.errors import SpecError
+from engine.model.loss import with_zeros
+from engine.scored import Scored
+
+EXPERTS = "trainyard_experts"
+
+
+def in_config(config: Any) -> int:
+    """How many there are in a layer; 1: it has a plain MLP."""
+    return getattr(config, "num_local_experts", None) or 1
+
+
+def refuse_adapter(config: Any) -> None:
+    """Raises SpecError: the model has experts, which are no linear layers that PEFT could put an adapter on."""
+    if in_config(config) > 1:
+        raise SpecError(
+            "experts_with_adapter",
+            f"the model is a mixture of {in_config(config)} experts, which adapters do not reach",
+            "Set tuning.method to 'full'.",
+        )
+
+
+def through_experts(module: Any, x_TD: Tensor, index_TK: Tensor, share_TK: Tensor) -> Tensor:
+    """[T, D]: what the experts chosen for each token make of it, in the shares that its router gave them.
+
+    Registered with transformers under `EXPERTS`, because of its own ways one knows no autocast and multiplies in fp32,
+    and the other makes gradients of all experts anew for each of them. An expert's tokens lie side by side here, filled
+    up as all lengths are (engine.even).
+    """
+    count, device = index_TK.shape[1], x_TD.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else module.down_proj.dtype
+    chosen = index_TK.flatten()
+    order = chosen.argsort(stable=True)
+    rows = chosen.bincount(minlength=module.num_experts).tolist()
+    x = x_TD.to(dtype)[:, None].expand(-1, count, -1).flatten(0, 1).index_select(0, order)
+    gate_up, down = (weight.to(dtype).unbind() for weight in (module.gate_up_proj, module.down_proj))
+    step = even.step_of(device, dtype.itemsize)
+    parts = [
+        _mlp(with_zeros(part, even.rows(len(part), step)), into, out_of, module.act_fn)[: len(part)]
+        for part, into, out_of in zip(x.split(rows), gate_up, down, strict=True)
+    ]
+    y_TKD = torch.cat(parts).index_select(0, order.argsort()).unflatten(0, (-1, count))
+    return (y_TKD * share_TK[..., None]).sum(1).to(x_TD.dtype)
+
+
+def _mlp(x: Tensor, gate_up: Tensor, down: Tensor, act: Any) -> Tensor:
+    gate, up = functional.linear(x, gate_up).chunk(2, dim=-1)
+    return functional.linear(act(gate) * up, down)
+
+
+class Balance(NamedTuple):
+    """Of each document, the mean of all layers: 1 where its tokens go to all experts alike, E where all go to the same."""
+
+    loss_S: Tensor
+    load_SE: Tensor
+    """Which share of the tokens that are routed each expert gets."""
+
+
+def balance_of(routed: Sequence[Tensor], batch: Batch, count: int) -> Balance:
+    """From the routers' logits [T, E], layer by layer; `count` experts are chosen for each token.
+
+    E * sum_i(f_i * P_i), f_i the share of tokens that expert i gets and P_i its mean probability, through which the
+    gradient flows (Switch Transformer, arXiv:2101.03961, equations 4-6). Taken over each document by itself, as
+    DeepSeek-V3's sequence-wise loss is (arXiv:2412.19437, equations 17-20), and not over whatever shares a batch with
+    it: f_i * P_i of a batch is no sum over its documents, so that packing, accumulation and ranks would each change it.
+    What only fills the row up is left out.
+    """
+    probs_TLE = torch.stack([logits[: batch.tokens].float() for logits in routed], dim=1).softmax(-1)
+    load_TLE = torch.zeros_like(probs_TLE).scatter_(-1, probs_TLE.topk(count).indices, 1.0 / count)
+    lengths_S = torch.tensor(batch.segments, device=probs_TLE.device)
+    mean_SLE, load_SLE = (
+        torch.segment_reduce(each, "mean", lengths=lengths_S, axis=0) for each in (probs_TLE, load_TLE)
+    )
+    experts = probs_TLE.shape[-1]
+    return Balance(experts * (mean_SLE * load_SLE).sum(-1).mean(1), load_SLE.mean(1))
+
+
+def balanced(scored: Scored, routed: Sequence[Tensor], batch: Batch, config: Any) -> Scored:
+    """With the balance of its documents in the total that is optimized, each weighed by its labels as its loss is.
+
+    What is reported stays what the labels cost.
+    """
+    balance = balance_of(routed, batch, config.num_experts_per_tok)
+    weight_S = torch.tensor(batch.label_counts, dtype=torch.float32, device=scored.total.device)
+    loss = (weight_S * balance.loss_S).sum()
+    loads_E = (weight_S[:, None] * balance.load_SE).sum(0)
+    figures = {"balance_loss": loss.detach()}
+    figures |= {f"expert_load/{expert}": load for expert, load in enumerate(loads_E.unbind())}
+    total = scored.total + config.router_aux_loss_coef * loss
+    return scored._replace(total=total, reported=scored.total, figures=scored.figures | figures)
+
+
+ExpertsInterface.register(EXPERTS, through_experts)
