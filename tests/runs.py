@@ -18,6 +18,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -34,6 +36,7 @@ from engine.data.supply import seen_in
 from engine.data.text import TextRecipe
 from engine.data.tokenizer import train_tokenizer
 from engine.journal import Journal
+from engine.model.experts import EXPERTS
 from engine.rundir import RunDirectory
 from engine.session import Session
 from engine.stop import StopFlag
@@ -48,6 +51,8 @@ _SHAPE: dict[str, Any] = {
     "max_position_embeddings": 256,
 }
 FAMILIES = ("llama", "qwen2", "mistral", "gpt2")
+"""Those that adapters can be put on too."""
+ALL_FAMILIES = (*FAMILIES, "mixtral")
 WORDS = (
     "the",
     "a",
@@ -102,12 +107,15 @@ def model(family: str = "llama", vocab_size: int = 400, seed: int = 0, width: in
             "qwen2": (Qwen2Config, Qwen2ForCausalLM),
             "qwen3": (Qwen3Config, Qwen3ForCausalLM),
             "mistral": (MistralConfig, MistralForCausalLM),
+            "mixtral": (MixtralConfig, MixtralForCausalLM),
         }[family]
-        more = {"sliding_window": 7} if family == "mistral" else {}
+        more = {"mistral": {"sliding_window": 7}, "mixtral": {"num_local_experts": 4}}.get(family, {})
         made = kind(config(vocab_size=vocab_size, **_SHAPE | {"hidden_size": width}, **special, **more))
+    if family == "mixtral":
+        made.set_experts_implementation(EXPERTS)
     with torch.no_grad():
         for parameter in made.parameters():
-            if parameter.ndim == 2:
+            if parameter.ndim >= 2:
                 parameter.mul_(5.0)
     return made
 

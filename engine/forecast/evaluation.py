@@ -15,7 +15,7 @@ from engine.kinds.eval.reading import Reading
 from engine.kinds.eval.spec import EvalSpec
 from engine.passes import Passes
 from engine.plan import Efforts
-from engine.plan.work import parameters_of, two_nd
+from engine.plan.work import parameters_of, passed_parameters_of, two_nd
 from engine.precision import Machine
 from engine.preview.statistics import described
 from engine.rundir import RunDirectory
@@ -79,7 +79,7 @@ class EvaluationOutlook:
             trainable_parameters=0,
             flops={
                 "training": efforts.whole.flops,
-                "six_nd": sum(two_nd(parameters_of(model.shape), passes.all.tokens) for model, passes in taken),
+                "six_nd": sum(two_nd(passed_parameters_of(model.shape), passes.all.tokens) for model, passes in taken),
                 "all": efforts.whole.flops,
             },
             efforts=efforts,

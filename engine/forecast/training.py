@@ -12,7 +12,7 @@ from engine.material import Material
 from engine.parts import TrainingSpec
 from engine.plan import Work, kept_shapes, new_shapes
 from engine.plan.weights import on_disk, trained_weights
-from engine.plan.work import parameters_of, six_nd
+from engine.plan.work import parameters_of, passed_parameters_of, six_nd
 from engine.precision import Machine
 from engine.preview.statistics import statistics
 from engine.stop import StopFlag
@@ -63,7 +63,7 @@ class TrainingOutlook:
             trainable_parameters=trained_weights(shape, setting),
             flops={
                 "training": Work.of(shape, setting).training(passed.trained),
-                "six_nd": six_nd(parameters_of(shape), passed.trained.tokens),
+                "six_nd": six_nd(passed_parameters_of(shape), passed.trained.tokens),
                 "all": efforts.whole.flops,
             },
             efforts=efforts,

@@ -4,6 +4,7 @@ T tokens, H hidden, I inner, Q and K widths of queries and of keys, c bytes of t
 where it is made and some backward function needs it; what two functions share is counted once.
 """
 
+from engine.plan import experts
 from engine.plan.setting import Setting
 from engine.plan.shape import GPT2, Shape
 from engine.plan.workload import Workload
@@ -17,9 +18,11 @@ def kept_by_layer(shape: Shape, work: Workload, setting: Setting) -> int:
     attention = setting.bytes * (turned + shape.query + 2 * shape.key) * work.tokens
     scores = setting.bytes * shape.heads * work.scores(setting.step) if setting.device == "cpu" else 0
     inputs, low = _adapter_inputs(shape, setting) if setting.adapter else _linear_inputs(shape, setting)
-    products = _between(shape, setting) * shape.inner
+    products = _between(shape, setting) * shape.inner if shape.experts == 1 else 0
+    mixture = experts.kept(shape, work, setting) if shape.experts > 1 else 0
     apart = _outputs_of_dora(shape, setting)
-    return work.tokens * (2 * _norm(shape, setting) + inputs + products + low + apart) + attention + scores
+    each = 2 * _norm(shape, setting) + inputs + products + low + apart
+    return work.tokens * each + attention + scores + mixture
 
 
 def _between(shape: Shape, setting: Setting) -> int:
@@ -48,6 +51,8 @@ def _linear_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
     """Inputs of linear layers that learn. Autocast makes a copy of the fp32 norm for each of them."""
     if shape.family == GPT2:
         return setting.bytes * sum(linear.inputs for linear in shape.linears), 0
+    if shape.experts > 1:
+        return setting.bytes * ((1 if setting.bytes == _FP32 else 3) * shape.hidden + shape.query), 0
     copies = 1 + 1 if setting.bytes == _FP32 else 3 + 2
     return setting.bytes * (copies * shape.hidden + shape.query + shape.inner), 0
 
@@ -101,6 +106,9 @@ def _by_hand(shape: Shape, work: Workload, setting: Setting, behind: int) -> int
 
 def _matmuls(shape: Shape, work: Workload, setting: Setting) -> int:
     """Outputs of a layer's linear layers, and of its adapters' two halves."""
+    if shape.experts > 1:
+        attention = shape.query + 2 * shape.key + shape.hidden
+        return setting.bytes * work.tokens * attention + experts.matmuls(shape, work, setting)
     outputs = sum(linear.outputs for linear in shape.linears)
     adapted = setting.adapted(shape)
     return setting.bytes * work.tokens * (outputs + sum(linear.outputs + setting.rank for linear in adapted))
@@ -152,7 +160,8 @@ def _read_again(shape: Shape, work: Workload, setting: Setting) -> int:
     """
     if shape.family == GPT2 or setting.dora:
         return _matmuls(shape, work, setting)
-    return setting.bytes * work.tokens * (shape.query + 2 * shape.key + 2 * shape.inner)
+    between = experts.rows(shape, work.tokens, setting) if shape.experts > 1 else work.tokens
+    return setting.bytes * (work.tokens * (shape.query + 2 * shape.key) + between * 2 * shape.inner)
 
 
 def backward_of_mlp_by_hand(shape: Shape, setting: Setting, behind: int) -> int:

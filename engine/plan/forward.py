@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from engine import even
 from engine.errors import SpecError
+from engine.plan import experts
 from engine.plan.memory import MemoryPlan, chunk_rows
 from engine.plan.setting import Setting
 from engine.plan.shape import NO_PLAN, Shape
@@ -108,6 +109,8 @@ class _Passing:
         shape, setting = self.shape, self.setting
         size, turn = setting.bytes, 2 * setting.bytes * shape.head_dim
         plain = size * (4 * shape.hidden + max(3, shape.waiting) * shape.inner)
+        if shape.experts > 1:
+            plain = size * 4 * shape.hidden + experts.passing(shape, setting)
         if not setting.adapter:
             return tokens * (turn + max(plain, self._attention_by_modules()))
         cast = _FP32 + size if size < _FP32 else 0

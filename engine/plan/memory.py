@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 
-from engine.plan import activations
+from engine.plan import activations, experts
 from engine.plan.setting import Setting
 from engine.plan.shape import Linear, Shape
 from engine.plan.weights import adapter_tensors, layer_weights, optimizer_state, trained_weights, weights
@@ -175,6 +175,9 @@ class _Sums:
         # Layers that are computed again have their copies made again, each in its turn.
         layers = 1 if setting.checkpointing == "none" else shape.layers
         workspace = self._casts() // layers + _weight_again(shape, setting)
+        if shape.experts > 1:
+            yield from self._in_mixtures(kept, left)
+            return
         if not setting.by_hand(shape):
             if setting.dora:
                 reading = kept + activations.computed_again(shape, work, setting)
@@ -190,6 +193,21 @@ class _Sums:
         yield self._plan(gradients=self._made(1), activations=kept + last, workspace=workspace)
         first = activations.backward_of_attention_by_hand(shape, work, setting, work.tokens)
         yield self._plan(gradients=self._made(shape.layers), activations=left + first, workspace=workspace)
+
+    def _in_mixtures(self, kept: int, left: int) -> Iterator[MemoryPlan]:
+        """The same of layers with experts: as the backward pass of one's MLP begins, and as it ends.
+
+        Copies in the compute type are given back layer by layer.
+        """
+        shape, work, setting = self.shape, self.work, self.setting
+        again = activations.computed_again(shape, work, setting)
+        own = self._casts() // shape.layers
+        ended = again - experts.kept(shape, work, setting) + work.tokens * shape.hidden * (_FP32 + setting.bytes)
+        for waiting, layers, casts in ((kept, 0, max(own, self._casts_kept())), (left, shape.layers - 1, own)):
+            begun = waiting + again + experts.begun(shape, work, setting)
+            yield self._plan(gradients=self._made(layers), activations=begun, workspace=casts)
+            made = casts - own + experts.made(shape, setting)
+            yield self._plan(gradients=self._made(layers), activations=waiting + ended, workspace=made)
 
     def _norms(self) -> int:
         """What DoRA makes of a weight to take the norms of its rows.

@@ -74,7 +74,10 @@ def new_shapes(shape: Shape, setting: Setting, variety: Variety) -> int:
         linear += len(lengths) * _linear_products(shape, behind, setting)
     else:
         blocks = variety.blocks()
-        linear = len(variety.rows) * _linear_products(shape, shape.linears, setting)
+        plain = [linear for linear in shape.linears if linear.experts == 1]
+        mixed = [linear for linear in shape.linears if linear.experts > 1]
+        linear = len(variety.rows) * _linear_products(shape, plain, setting)
+        linear += len(_parts(shape, variety)) * _linear_products(shape, mixed, setting)
     return (
         linear
         + len(_chunks(shape, variety.labels)) * (3 if setting.head_learns(shape) else 2)
@@ -99,6 +102,13 @@ def _together(linears: Sequence[Linear], setting: Setting, shape: Shape) -> list
     sources = dict.fromkeys(linear.source for linear in linears)
     fans = [[linear for linear in linears if linear.source == source] for source in sources]
     return [(fan[0].inputs, [linear.outputs for linear in fan]) for fan in fans]
+
+
+def _parts(shape: Shape, variety: Variety) -> set[int]:
+    """How many tokens an expert may get of a batch: about, as no plan knows the routes, up to twice its even part."""
+    step = variety.step
+    most = (2 * rows * shape.chosen // shape.experts for rows in variety.rows)
+    return {even.rows(count, step) for end in most for count in range(step, end + step, step)}
 
 
 def _chunks(shape: Shape, labels: set[int]) -> set[int]:

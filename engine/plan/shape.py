@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from engine.errors import SpecError
 
-GPT2 = "gpt2"
+GPT2, MIXTRAL = "gpt2", "mixtral"
 NO_PLAN = "plan_unsupported"
 """The code of a SpecError: nothing is planned for such models or tunings."""
 
@@ -19,10 +19,12 @@ class Linear(NamedTuple):
     """What its input is; layers of one source share it."""
     inputs: int
     outputs: int
+    experts: int = 1
+    """As many lie in one tensor, and a token goes through some of them (`Shape.chosen`)."""
 
     @property
     def size(self) -> int:
-        return self.inputs * self.outputs
+        return self.inputs * self.outputs * self.experts
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,10 @@ class Shape:
     """SiLU keeps the gate, its product with `up` both factors."""
     positions: int = 0
     """Those that have weights of their own."""
+    experts: int = 1
+    """MLPs of a layer, each `inner` wide."""
+    chosen: int = 1
+    """Those of them that a token goes through."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
@@ -79,6 +85,8 @@ class Shape:
             vocabulary=int(config["vocab_size"]),
             tied=bool(config.get("tie_word_embeddings", False)),
             vectors=biases + norms,
+            experts=int(config["num_local_experts"]) if kind == MIXTRAL else 1,
+            chosen=int(config["num_experts_per_tok"]) if kind == MIXTRAL else 1,
         )
 
     @classmethod
@@ -132,11 +140,21 @@ class Shape:
                 Linear("mlp.c_fc", "second norm", self.hidden, self.inner),
                 Linear("mlp.c_proj", "product", self.inner, self.hidden),
             )
-        return (
+        attention = (
             Linear("self_attn.q_proj", "norm", self.hidden, self.query),
             Linear("self_attn.k_proj", "norm", self.hidden, self.key),
             Linear("self_attn.v_proj", "norm", self.hidden, self.key),
             Linear("self_attn.o_proj", "attention", self.query, self.hidden),
+        )
+        if self.family == MIXTRAL:
+            return (
+                *attention,
+                Linear("mlp.gate", "second norm", self.hidden, self.experts),
+                Linear("mlp.experts.gate_up_proj", "second norm", self.hidden, 2 * self.inner, self.experts),
+                Linear("mlp.experts.down_proj", "product", self.inner, self.hidden, self.experts),
+            )
+        return (
+            *attention,
             Linear("mlp.gate_proj", "second norm", self.hidden, self.inner),
             Linear("mlp.up_proj", "second norm", self.hidden, self.inner),
             Linear("mlp.down_proj", "product", self.inner, self.hidden),
@@ -148,6 +166,12 @@ class Shape:
         return self.layers * sum(linear.size for linear in self.linears)
 
     @property
+    def passed_weights(self) -> int:
+        """Those of them that each token is multiplied by: of a mixture of experts, the chosen ones'."""
+        parts = (linear.size * (self.chosen if linear.experts > 1 else 1) // linear.experts for linear in self.linears)
+        return self.layers * sum(parts)
+
+    @property
     def other_weights(self) -> int:
         """Embeddings, head, norms and biases."""
         last_norm = (2 if self.family == GPT2 else 1) * self.hidden
@@ -156,4 +180,4 @@ class Shape:
 
 
 _BY_FORMULA, _IN_ONE = 4, 1
-_FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3"})
+_FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3", MIXTRAL})

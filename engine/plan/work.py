@@ -92,9 +92,9 @@ class Work:
     @classmethod
     def of(cls, shape: Shape, setting: Setting) -> "Work":
         adapters = trained_weights(shape, setting) - len(setting.whole(shape)) * shape.embedding
-        learning = float(adapters if setting.adapter else shape.linear_weights)
+        learning = float(adapters if setting.adapter else shape.passed_weights)
         return cls(
-            token_weights=float(shape.linear_weights) + (adapters if setting.adapter else 0),
+            token_weights=float(shape.passed_weights) + (adapters if setting.adapter else 0),
             token_learning=learning,
             label_weights=float(shape.embedding),
             label_learning=float(shape.embedding) if setting.head_learns(shape) else 0.0,
@@ -135,3 +135,8 @@ def two_nd(parameters: int, tokens: int) -> float:
 
 def parameters_of(shape: Shape) -> int:
     return shape.linear_weights + shape.other_weights
+
+
+def passed_parameters_of(shape: Shape) -> int:
+    """Those that a token goes through, which the usual estimates count; all but experts that are not chosen for it."""
+    return shape.passed_weights + shape.other_weights

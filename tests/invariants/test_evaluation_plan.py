@@ -180,6 +180,14 @@ def test_an_evaluation_holds_what_was_planned(tmp_path, rows, given):
     assert planned == pytest.approx(held, rel=0.10)
 
 
+def test_an_evaluation_of_experts_holds_what_was_planned(tmp_path):
+    rows, given = runs.answers(12), {"max_length": 128, "per_device_eval_batch_size": 8}
+    root = evaluation(tmp_path / "run", rows, evaluation=given)
+    runs.save_base(root / "model", "mixtral", width=128)
+    held, planned = held_and_planned(root)
+    assert planned == pytest.approx(held, rel=0.10)
+
+
 @pytest.mark.parametrize("work", [Scoring(8192, 8192, 1024, "logprobs"), Writing(8, 768, 256)])
 def test_what_does_not_fit_is_told_smaller_batches_or_shorter_rows(work):
     spec: Any = JOB_SPEC.validate_python(SPEC)

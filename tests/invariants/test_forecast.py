@@ -37,6 +37,11 @@ def full(root: Path, **hyperparameters: Any) -> Path:
     return runs.sft_run(root, spec=runs.sft_spec(**hyperparameters) | {"tuning": {"method": "full"}})
 
 
+def experts(root: Path, **hyperparameters: Any) -> Path:
+    spec = json.loads((runs.pretrain_run(root, **hyperparameters) / "job.json").read_text())["spec"]
+    return runs.write_job(root, spec | {"model": spec["model"] | {"num_local_experts": 8, "num_experts_per_tok": 3}})
+
+
 @pytest.mark.parametrize(
     ("kind", "hyperparameters"),
     [
@@ -44,6 +49,8 @@ def full(root: Path, **hyperparameters: Any) -> Path:
         (sft, {"packing": False, "max_steps": 5, "max_length": 24}),
         (dpo, {"max_steps": None, "num_train_epochs": 1}),
         (runs.pretrain_run, {"max_steps": 7}),
+        (experts, {"max_steps": 4}),
+        (experts, {"max_steps": 4, "precision": "bf16"}),
         (full, {"max_steps": 4}),
         (full, {"max_steps": 4, "precision": "bf16", "packing": False}),
         (dpo, {"max_steps": 4, "precision": "bf16"}),

@@ -102,7 +102,23 @@ def test_a_step_of_dora_holds_what_was_planned(tmp_path, precision, width, lengt
     assert held == pytest.approx(plan.tensors, rel=0.10)
 
 
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "gpt2"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("experts", "chosen", "rows", "checkpointing"),
+    [(4, 2, 8, "none"), (16, 4, 2, "none"), (8, 1, 8, "full"), (4, 2, 8, "selective")],
+)
+def test_a_step_of_experts_holds_what_was_planned(tmp_path, precision, experts, chosen, rows, checkpointing):
+    """Where rows are few, the gradients of experts that hardly any token reaches are most of what is held."""
+    given = {"per_device_train_batch_size": rows, "activation_checkpointing": checkpointing}
+    root = training(tmp_path / "run", "full", precision=precision, **given)
+    job = json.loads((root / "job.json").read_text())
+    job["spec"]["model"] = SHAPE | {"num_local_experts": experts, "num_experts_per_tok": chosen}
+    (root / "job.json").write_text(json.dumps(job))
+    held, plan = held_and_planned(root)
+    assert held == pytest.approx(plan.tensors, rel=0.10)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "mistral", "mixtral", "gpt2"])
 def test_the_weights_of_each_family_are_counted(family):
     model = runs.model(family)
     shape = Shape.of(model.config.to_dict())
