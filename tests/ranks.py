@@ -47,6 +47,11 @@ def pretrain(root: Path) -> Path:
     return runs.write_job(root, job["spec"] | {"checkpoints": {"save_steps": SAVE_STEPS}})
 
 
+def experts(root: Path) -> Path:
+    job = json.loads((pretrain(root) / "job.json").read_text())
+    return runs.write_job(root, job["spec"] | {"model": job["spec"]["model"] | {"num_local_experts": 4}})
+
+
 RUNS: dict[str, Callable[[Path], Path]] = {
     "pretrain": pretrain,
     "sft full": sft(FULL, per_device_train_batch_size=1, gradient_accumulation_steps=8),  # several each on 4 ranks too

@@ -53,7 +53,7 @@ def assert_filling_changes_nothing(monkeypatch, model, given: Batch, score) -> N
         assert off <= 1e-5 * max(1e-3, float(gradient.norm())), name
 
 
-@pytest.mark.parametrize("family", runs.FAMILIES)
+@pytest.mark.parametrize("family", runs.ALL_FAMILIES)
 def test_every_family_scores_and_learns_as_without(monkeypatch, family):
     assert_filling_changes_nothing(monkeypatch, model_of(family), batch(), of_labels)
 

@@ -36,7 +36,7 @@ def stock_logits(model, parts: list[torch.Tensor]) -> torch.Tensor:
     return out
 
 
-@pytest.mark.parametrize("family", runs.FAMILIES)
+@pytest.mark.parametrize("family", runs.ALL_FAMILIES)
 def test_packed_logits_equal_those_of_each_document_alone(family):
     model = runs.model(family).eval()
     parts = documents()
@@ -46,7 +46,7 @@ def test_packed_logits_equal_those_of_each_document_alone(family):
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("family", runs.FAMILIES)
+@pytest.mark.parametrize("family", runs.ALL_FAMILIES)
 def test_packed_loss_and_gradients_equal_those_of_each_document_alone(family):
     model, parts = runs.model(family).eval(), documents()
     labels = torch.cat([part[1:] for part in parts])
@@ -63,7 +63,7 @@ def test_packed_loss_and_gradients_equal_those_of_each_document_alone(family):
         torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-3, atol=1e-5 * max(1.0, float(scale)))
 
 
-@pytest.mark.parametrize("family", runs.FAMILIES)
+@pytest.mark.parametrize("family", runs.ALL_FAMILIES)
 def test_without_the_segment_table_the_logits_differ(family):
     model = runs.model(family).eval()
     model.set_attn_implementation(PACKED)

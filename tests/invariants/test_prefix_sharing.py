@@ -53,7 +53,7 @@ def model_of(family: str, corpus: Corpus):
     return model
 
 
-@pytest.mark.parametrize("family", runs.FAMILIES)
+@pytest.mark.parametrize("family", runs.ALL_FAMILIES)
 def test_shared_prompts_score_and_learn_as_repeated_ones(family):
     corpus = corpus_of(ROWS)
     model = model_of(family, corpus)

@@ -45,7 +45,7 @@ def ending_soon(made: Any) -> Any:
     return made
 
 
-@pytest.mark.parametrize("family", runs.FAMILIES)
+@pytest.mark.parametrize("family", runs.ALL_FAMILIES)
 def test_answers_are_those_of_transformers_own_search(family):
     made = writing(family)
     expected = [ids for prompt in prompts() for ids in transformers_own(made, prompt, SEARCH, 3)]

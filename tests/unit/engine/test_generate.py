@@ -52,14 +52,14 @@ def without_cache(made: Subject, prompt: list[int], new_tokens: int) -> list[int
     return ids[len(prompt) :]
 
 
-@pytest.mark.parametrize("family", runs.FAMILIES)
+@pytest.mark.parametrize("family", runs.ALL_FAMILIES)
 def test_a_batch_over_a_cache_writes_what_each_prompt_alone_without_a_cache_does(family):
     made = subject(family)
     ids = [without_cache(made, prompt, 10) for prompt in prompts()]
     assert texts(made) == [made.tokenizer.decode(answer, skip_special_tokens=True) for answer in ids]
 
 
-@pytest.mark.parametrize("family", runs.FAMILIES)
+@pytest.mark.parametrize("family", runs.ALL_FAMILIES)
 def test_answers_equal_those_of_transformers_own_generate(family):
     made: Any = subject(family)
     made.model.set_attn_implementation("eager")
@@ -164,7 +164,7 @@ def test_each_token_of_a_batch_is_told_with_how_likely_it_was():
             assert scores.likeliest[0] == (token, pytest.approx(scores.logprob))
 
 
-@pytest.mark.parametrize("family", runs.FAMILIES)
+@pytest.mark.parametrize("family", runs.ALL_FAMILIES)
 def test_who_joins_a_batch_and_who_leaves_it_changes_no_other_answer(family):
     """One after the other, longer and shorter than those that are there; some end, some are taken out."""
     made = writing(family)

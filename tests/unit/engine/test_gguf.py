@@ -56,8 +56,11 @@ def test_rounding_is_that_of_the_type(kind: str, most: float, tmp_path: Path, ca
     assert told["size_bytes"] == (tmp_path / "model.gguf").stat().st_size
 
 
-def test_what_is_not_written_is_refused_with_the_place(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    folder = runs.save_base(tmp_path / "model", "gpt2")
+@pytest.mark.parametrize("family", ["gpt2", "mixtral"])
+def test_what_is_not_written_is_refused_with_the_place(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = runs.save_base(tmp_path / "model", family)
     assert main([str(folder), str(tmp_path / "model.gguf")]) == 65
-    assert "config.json: model_type: is gpt2" in capsys.readouterr().err
+    assert f"config.json: model_type: is {family}" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
