@@ -43,8 +43,10 @@ def made(shape: Shape, setting: Setting) -> int:
 
 
 def passing(shape: Shape, setting: Setting) -> int:
-    """Of each token without a way back: what goes in and comes out of all experts, while one that gets most is at work,
-    or while what they made is put in order and summed in fp32.
+    """Of each token without a way back, at most.
+
+    What goes in and comes out of all experts stays while each is at work, at worst one that gets most tokens, and while
+    what they made is put in order and summed in fp32.
     """
     size, routed = setting.bytes, 3 * _INDEX * shape.chosen + _FP32 * shape.experts
     at_work = size * (2 * shape.hidden + 3 * shape.inner)
