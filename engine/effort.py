@@ -76,9 +76,7 @@ def setting_of(spec: TrainingSpec, machine: Machine) -> Setting:
     """How a job computes on this machine."""
     device = "cuda" if machine.device.type == "cuda" else "cpu"
     tuning, parallel = getattr(spec, "tuning", FullTuning()), spec.resources.parallel
-    return Setting(
-        device, machine.precision, tuning, spec.hyperparameters, tp_size=parallel.tp_size, cp_size=parallel.cp_size
-    )
+    return Setting(device, machine.precision, tuning, spec.hyperparameters, **parallel.sizes)
 
 
 class Model(NamedTuple):

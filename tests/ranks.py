@@ -61,6 +61,9 @@ RUNS: dict[str, Callable[[Path], Path]] = {
     "dpo lora": dpo(DROPOUT | {"target_modules": ["q_proj", "down_proj"]}),  # each adapter takes time in ZeRO-3
 }
 
+MADE = RUNS | {"pretrain experts": experts}
+"""With those that not everything is tried on."""
+
 
 class Forked:
     """Ranks forked off processes that have imported torch and DeepSpeed: small runs cost little else.

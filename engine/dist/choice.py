@@ -3,9 +3,11 @@
 import torch
 
 from engine import checkpoint
+from engine.dist.experts import divide_experts
 from engine.dist.parts import Parts
 from engine.dist.ranks import Teams
 from engine.dist.strategy import Replicas, Strategy
+from engine.dist.tensor import divide_linears
 from engine.effort import setting_of
 from engine.errors import SpecError
 from engine.footprint import case_of, resident
@@ -25,6 +27,11 @@ _DIVIDED = (
     "divide the optimizer's state and the gradients",
     "divide the optimizer's state, the gradients and the weights",
 )
+_SHARED = {
+    "tp_size": "hold the linear layers together, each a part of every one",
+    "cp_size": "take the tokens of each row in parts, and in attention the heads",
+    "ep_size": "hold the experts together, each some of them",
+}
 
 
 def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
@@ -41,9 +48,8 @@ def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
     hyper, ranks, model = spec.hyperparameters, session.ranks, session.subject.model
     teams = _teams(session, spec)
     if teams is not None and session.together:
-        from engine.dist.tensor import divide_linears  # torch's DTensor: part of a second
-
-        return Parts(model, hyper, ranks, teams, divide_linears, state_in=_state_in(session, spec))
+        divide = divide_linears if spec.resources.parallel.tp_size > 1 else divide_experts
+        return Parts(model, hyper, ranks, teams, divide, state_in=_state_in(session, spec))
     trainable, stage = session.subject.trainable(), _stage(session, spec)
     if ranks.count == 1 or stage == 0:
         return Replicas(model, trainable, hyper, ranks, state_in=_state_in(session, spec))
@@ -64,15 +70,14 @@ def _teams(session: Session, spec: TrainingSpec) -> Teams | None:
     if refusal := unsharable(Shape.of(decoder.config.to_dict()), setting_of(spec, session.machine)):
         raise refusal
     teams = session.ranks.teams(parallel.team, spec.resources.ddp_timeout)
-    session.replicas, session.together = teams.replicas, parallel.tp_size > 1
+    session.replicas, session.together = teams.replicas, parallel.cp_size == 1
     count = teams.replicas.count
     dealt = "one team takes all rows" if count == 1 else f"{count} teams deal the rows out"
-    how = "hold the linear layers together, each a part of every one"
+    how = _SHARED[next(name for name, size in parallel.sizes.items() if size > 1)]
     if parallel.cp_size > 1:
-        how = "take the tokens of each row in parts, and in attention the heads"
         Context(teams.team).enter(session.subject.model, decoder)
-    sizes = {"tp_size": parallel.tp_size, "cp_size": parallel.cp_size}
-    session.journal.log("info", "team_chosen", f"{parallel.team} processes {how}; {dealt}", teams=count, **sizes)
+    told = f"{parallel.team} processes {how}; {dealt}"
+    session.journal.log("info", "team_chosen", told, teams=count, **parallel.sizes)
     return teams
 
 

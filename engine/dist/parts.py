@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, Shard
 
 from engine import optim
 from engine.dist.ranks import Ranks, Teams
@@ -14,10 +15,8 @@ from engine.model.loss import part_here
 from engine.optim import OptimizerState, StateIn
 from engine.parts import Hyperparameters
 
-Cuts: TypeAlias = dict[str, int]
-"""The dimension along which each divided weight is cut into as many pieces as the team has ranks."""
-Divide: TypeAlias = Callable[[nn.Module, Ranks], Cuts]
-"""Leaves a rank of the team its parts of the model."""
+Divide: TypeAlias = Callable[[nn.Module, Ranks], None]
+"""Leaves a rank of a team its parts of a model: DTensors, each cut along one dimension."""
 
 
 class Parts(Replicas):
@@ -40,8 +39,9 @@ class Parts(Replicas):
     ) -> None:
         ranks.spread([p.data for p in model.parameters() if p.requires_grad])
         self.team = teams.team
-        self.cuts = divide(model, self.team)
+        divide(model, self.team)
         self.held = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self.cuts = {name: placement.dim for name, p in self.held for placement in _placements(p)}
         here = [(name, nn.Parameter(part_here(p.detach()))) for name, p in self.held]
         super().__init__(model, here, hyper, teams.replicas, state_in=state_in)
 
@@ -101,6 +101,11 @@ class Parts(Replicas):
         if name not in self.cuts or not isinstance(value, Tensor) or not value.ndim:
             return value
         return value.chunk(self.team.count, self.cuts[name])[self.team.rank].contiguous()
+
+
+def _placements(weight: nn.Parameter) -> list[Shard]:
+    placed = weight.placements if isinstance(weight, DTensor) else ()
+    return [placement for placement in placed if isinstance(placement, Shard)]
 
 
 def _sees_own_heads(name: str) -> bool:

@@ -10,17 +10,16 @@ from typing import Any
 
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.distributed.tensor.parallel.style import ParallelStyle
 
-from engine.dist.parts import Cuts
 from engine.dist.ranks import Ranks
 from engine.model.dropout import DocumentDropout
 from engine.model.forward import decoder_of
 
 
-def divide_linears(model: nn.Module, team: Ranks) -> Cuts:
+def divide_linears(model: nn.Module, team: Ranks) -> None:
     """Of a decoder of the Llama family, with or without adapters."""
     assert team.group is not None, "a team is a group of its own"
     mesh = DeviceMesh.from_group(team.group, next(model.parameters()).device.type)
@@ -35,8 +34,6 @@ def divide_linears(model: nn.Module, team: Ranks) -> Cuts:
             for dropout in module.modules():
                 if isinstance(dropout, DocumentDropout):
                     dropout.columns = (team.rank, team.count)
-    placed = {name: p.placements[0] for name, p in model.named_parameters() if isinstance(p, DTensor)}
-    return {name: placement.dim for name, placement in placed.items() if isinstance(placement, Shard)}
 
 
 def _widening(module: Any) -> Iterator[nn.Module]:

@@ -56,14 +56,18 @@ class TrainingCase(NamedTuple):
                 yield _divided_more(stage)
         for rows in _halved(hyper.per_device_train_batch_size, 1):
             yield _fewer_rows(rows, hyper.per_device_train_batch_size)
-        tuning = self.setting.tuning
-        if not isinstance(tuning, AdapterTuning):
-            yield _tuned("lora", LoraTuning())
-        if not isinstance(tuning, QloraTuning):
-            given = tuning.model_dump(exclude={"method"}) if isinstance(tuning, AdapterTuning) else {}
-            yield _tuned("qlora", QloraTuning.model_validate(given))
+        yield from self._lighter_tunings()
         for length in _halved(hyper.max_length, _SHORTEST):
             yield _shorter(length, hyper.max_length)
+
+    def _lighter_tunings(self) -> Iterator[tuple[Edit, Change]]:
+        """Adapters do not reach a mixture's experts."""
+        tuning, dense = self.setting.tuning, self.shape.experts == 1
+        if dense and not isinstance(tuning, AdapterTuning):
+            yield _tuned("lora", LoraTuning())
+        if dense and not isinstance(tuning, QloraTuning):
+            given = tuning.model_dump(exclude={"method"}) if isinstance(tuning, AdapterTuning) else {}
+            yield _tuned("qlora", QloraTuning.model_validate(given))
 
 
 class ScoringCase(NamedTuple):

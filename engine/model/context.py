@@ -8,12 +8,12 @@ Shapes: T tokens of the row, N labels of it, of which a rank has n; H heads, D h
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engine import even
 from engine.data.corpus import Batch
+from engine.dist.passing import exchanged
 from engine.dist.ranks import Ranks
 from engine.model.dropout import DocumentDropout
 
@@ -61,11 +61,11 @@ class Context:
 
     def heads(self, of_tokens_HTD: Tensor) -> Tensor:
         """[H, T / W, D] of this rank's tokens to [H / W, T, D] of all."""
-        return _Exchange.apply(of_tokens_HTD, self.team, 0, 1)  # type: ignore[return-value]
+        return exchanged(of_tokens_HTD, self.team, 0, 1)
 
     def tokens(self, of_heads_HTD: Tensor) -> Tensor:
         """[H / W, T, D] to [H, T / W, D]."""
-        return _Exchange.apply(of_heads_HTD, self.team, 1, 0)  # type: ignore[return-value]
+        return exchanged(of_heads_HTD, self.team, 1, 0)
 
     def all_labels(self, own_N: Tensor, batch: Batch) -> Tensor:
         """[n] figures of this rank's labels to [N] of all; each rank goes on with them to the same loss."""
@@ -81,27 +81,6 @@ _ALONE = Context()
 
 def context_of(decoder: Any) -> Context:
     return getattr(decoder, "context", _ALONE)
-
-
-class _Exchange(torch.autograd.Function):
-    """Cut along one dimension, a piece for each rank; what comes from them is joined along another."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, team: Ranks, cut: int, joined: int) -> Tensor:
-        ctx.exchange = team, cut, joined
-        return _exchanged(x, team, cut, joined)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        team, cut, joined = ctx.exchange
-        return _exchanged(grads[0], team, joined, cut), None, None, None
-
-
-def _exchanged(x: Tensor, team: Ranks, cut: int, joined: int) -> Tensor:
-    given = torch.stack(x.chunk(team.count, cut))
-    taken = torch.empty_like(given)
-    dist.all_to_all_single(taken, given, group=team.group)
-    return torch.cat(taken.unbind(), joined)
 
 
 class _Joined(torch.autograd.Function):

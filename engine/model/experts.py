@@ -13,11 +13,14 @@ from transformers.integrations.moe import ExpertsInterface
 
 from engine import even
 from engine.data.corpus import Batch
+from engine.dist.passing import enters, leaves
 from engine.errors import SpecError
-from engine.model.loss import with_zeros
+from engine.model.loss import part_here, with_zeros
 from engine.scored import Scored
 
 EXPERTS = "trainyard_experts"
+TEAM = "trainyard_team"
+"""The attribute by which a mixture's module knows the ranks that hold its experts together."""
 
 
 def in_config(config: Any) -> int:
@@ -39,22 +42,36 @@ def through_experts(module: Any, x_TD: Tensor, index_TK: Tensor, share_TK: Tenso
     """[T, D]: what the experts chosen for each token make of it, in the shares that its router gave them.
 
     Registered with transformers under `EXPERTS`, because of its own ways one knows no autocast and multiplies in fp32,
-    and the other makes gradients of all experts anew for each of them. An expert's tokens lie side by side here, filled
-    up as all lengths are (engine.even).
+    and the other makes gradients of all experts anew for each of them.
+    """
+    team: Any = getattr(module, TEAM, None)
+    if team is None:
+        return _through(module, x_TD, index_TK, share_TK)
+    x_TD, share_TK = enters(x_TD, team), enters(share_TK, team)
+    first = team.rank * len(part_here(module.down_proj))
+    return leaves(_through(module, x_TD, index_TK - first, share_TK), team)
+
+
+def _through(module: Any, x_TD: Tensor, index_TK: Tensor, share_TK: Tensor) -> Tensor:
+    """Of the experts that are here, which are counted from 0; others come to nothing.
+
+    An expert's tokens lie side by side, filled up as all lengths are (engine.even).
     """
     count, device = index_TK.shape[1], x_TD.device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else module.down_proj.dtype
+    weights = [part_here(weight) for weight in (module.gate_up_proj, module.down_proj)]
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weights[0].dtype
+    gate_up, down = (weight.to(dtype).unbind() for weight in weights)
     chosen = index_TK.flatten()
-    order = chosen.argsort(stable=True)
-    rows = chosen.bincount(minlength=module.num_experts).tolist()
-    x = x_TD.to(dtype)[:, None].expand(-1, count, -1).flatten(0, 1).index_select(0, order)
-    gate_up, down = (weight.to(dtype).unbind() for weight in (module.gate_up_proj, module.down_proj))
+    chosen = chosen.where((chosen >= 0) & (chosen < len(down)), len(down))
+    rows = chosen.bincount(minlength=len(down)).tolist()[: len(down)]
+    taken = chosen.argsort(stable=True)[: sum(rows)]
+    x = x_TD.to(dtype)[:, None].expand(-1, count, -1).flatten(0, 1).index_select(0, taken)
     step = even.step_of(device, dtype.itemsize)
-    parts = [
+    made = [
         _mlp(with_zeros(part, even.rows(len(part), step)), into, out_of, module.act_fn)[: len(part)]
         for part, into, out_of in zip(x.split(rows), gate_up, down, strict=True)
     ]
-    y_TKD = torch.cat(parts).index_select(0, order.argsort()).unflatten(0, (-1, count))
+    y_TKD = x.new_zeros(len(chosen), x.shape[1]).index_copy(0, taken, torch.cat(made)).unflatten(0, (-1, count))
     return (y_TKD * share_TK[..., None]).sum(1).to(x_TD.dtype)
 
 

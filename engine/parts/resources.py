@@ -37,17 +37,32 @@ class Parallel(Part):
         "(context parallelism, arXiv:2309.14509): for rows whose activations do not fit. Goes with zero_stage.",
     )
 
+    ep_size: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        validation_alias=AliasChoices("ep_size", "expert_parallel_size"),
+        description="So many processes of a worker hold a mixture's experts together, each some of them, and work on the "
+        "same rows (expert parallelism).",
+    )
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """In how many ways processes work on the same rows, and how many do in each."""
+        return {"tp_size": self.tp_size, "cp_size": self.cp_size, "ep_size": self.ep_size}
+
     @property
     def team(self) -> int:
         """Processes that work on the same rows."""
-        return self.tp_size * self.cp_size
+        return max(self.sizes.values())
 
     @model_validator(mode="after")
     def _one_way_to_divide(self) -> Self:
-        if self.tp_size > 1 and self.cp_size > 1:
-            raise ValueError(f"tp_size is {self.tp_size} and cp_size {self.cp_size}; one of them has to be 1")
-        if self.tp_size > 1 and self.zero_stage not in {"auto", 0}:
-            raise ValueError(f"tp_size is {self.tp_size} and zero_stage {self.zero_stage}; leave one of them out")
+        asked = [f"{name} {size}" for name, size in self.sizes.items() if size > 1]
+        if self.zero_stage not in {"auto", 0} and self.cp_size == 1:
+            asked.append(f"zero_stage {self.zero_stage}")
+        if len(asked) > 1:
+            raise ValueError(f"{' and '.join(asked)} do not go together; leave one of them out")
         return self
 
 
@@ -104,7 +119,7 @@ class Resources(Part):
     @model_validator(mode="after")
     def _whole_teams(self) -> Self:
         if self.nproc_per_node % self.parallel.team:
-            name = "tp_size" if self.parallel.tp_size > 1 else "cp_size"
+            name = next(name for name, size in self.parallel.sizes.items() if size > 1)
             raise ValueError(
                 f"nproc_per_node is {self.nproc_per_node}, not a multiple of parallel.{name}, {self.parallel.team}"
             )

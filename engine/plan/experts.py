@@ -11,8 +11,8 @@ _FP32, _INDEX = 4, 8
 
 
 def rows(shape: Shape, tokens: int, setting: Setting) -> int:
-    """Of all experts together, each of which gets its part and fills it up."""
-    return shape.experts * setting.filled(-(-tokens * shape.chosen // shape.experts))
+    """Of all experts here together, each of which gets its part and fills it up."""
+    return shape.experts * setting.filled(-(-tokens * shape.chosen // (shape.experts + shape.elsewhere)))
 
 
 def kept(shape: Shape, work: Workload, setting: Setting) -> int:

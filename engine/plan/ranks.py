@@ -49,7 +49,8 @@ def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, 
     refusal = unsharable(shape, setting) or (undividable(setting, stage) if stage else None)
     if refusal:
         raise refusal
-    shape, work = shape.part(setting.tp_size), work.part(setting.cp_size)
+    work = work.part(setting.cp_size)
+    shape = shape.part(tp_size=setting.tp_size, ep_size=setting.ep_size)
     trained = trained_weights(shape, setting)
     beside = _of_deepspeed(shape, setting, stage, trained) if stage else 0
     held = []
@@ -111,36 +112,44 @@ def undividable(setting: Setting, stage: int) -> SpecError | None:
 
 def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
     """Why ranks cannot work on the same rows of a job, if they cannot."""
-    if setting.alone:
+    sizes = {"tp_size": setting.tp_size, "cp_size": setting.cp_size, "ep_size": setting.ep_size}
+    asked = [(name, size) for name, size in sizes.items() if size > 1]
+    if not asked:
         return None
-    name, size = ("tp_size", setting.tp_size) if setting.tp_size > 1 else ("cp_size", setting.cp_size)
-    asked, widths = f"resources.parallel.{name} is {size}", {"attention": shape.heads, "key/value": shape.kv_heads}
-    for which, heads in widths.items():
-        if heads % size:
-            return SpecError(
-                "team_does_not_divide",
-                f"{asked}; the model has {heads} {which} heads, and each process takes as many as the others",
-                f"Set {name} to a divisor of {heads}.",
-            )
-    return _not_in_parts(asked, shape, setting) if setting.tp_size > 1 else None
-
-
-def _not_in_parts(asked: str, shape: Shape, setting: Setting) -> SpecError | None:
-    """What tensor parallelism does not know."""
-    if shape.family == GPT2:
-        mend = "Leave tp_size out; cp_size and zero_stage take such models."
-        return SpecError("tp_unsupported", f"{asked}; GPT-2's query, key and value are one layer", mend)
-    if shape.inner % setting.tp_size:
-        told = f"{asked}; the model's intermediate_size is {shape.inner}"
-        return SpecError("team_does_not_divide", told, f"Set tp_size to a divisor of {shape.inner}.")
-    if setting.quantized or setting.dora:
-        how = "weights in 4 bits" if setting.quantized else "DoRA's norms of whole weights"
-        mend = "Set tuning.method to 'lora' without use_dora, or leave tp_size out."
-        return SpecError("tp_unsupported", f"{asked}; it does not take {how}", mend)
-    if setting.hyperparameters.optim == "adamw_8bit":
-        told = f"{asked}; the optimizer's 8-bit state is kept in blocks of whole weights"
-        return SpecError("tp_unsupported", told, "Set hyperparameters.optim to 'adamw'.")
+    ((name, size),) = asked
+    told = f"resources.parallel.{name} is {size}"
+    if (why := _unknown(name, shape, setting)) is not None:
+        return SpecError("team_unsupported", f"{told}; {why}", f"Leave {name} out, or set zero_stage.")
+    widths = (
+        {"experts": shape.experts}
+        if name == "ep_size"
+        else {"attention heads": shape.heads, "key/value heads": shape.kv_heads}
+    )
+    if name == "tp_size":
+        widths["numbers between an MLP's layers"] = shape.inner
+    for what, count in widths.items():
+        if count % size:
+            why = f"the model has {count} {what}, and each process takes as many as the others"
+            return SpecError("team_does_not_divide", f"{told}; {why}", f"Set {name} to a divisor of {count}.")
     return None
+
+
+def _unknown(name: str, shape: Shape, setting: Setting) -> str | None:
+    """What this way to share the work does not know of a job."""
+    in_8_bits = setting.hyperparameters.optim == "adamw_8bit"
+    blocks = (in_8_bits, "the optimizer's 8-bit state is kept in blocks of whole weights")
+    unknown = {
+        "cp_size": [(shape.experts > 1, "experts are kept in balance over whole documents")],
+        "ep_size": [(shape.experts == 1, "the model has no experts"), blocks],
+        "tp_size": [
+            (shape.family == GPT2, "GPT-2's query, key and value are one layer"),
+            (shape.experts > 1, "the model has experts, which ep_size divides"),
+            (setting.quantized, "weights in 4 bits cannot be divided"),
+            (setting.dora, "DoRA takes the norms of whole weights"),
+            blocks,
+        ],
+    }
+    return next((why for holds, why in unknown[name] if holds), None)
 
 
 def _part(size: int, ranks: int) -> int:

@@ -21,6 +21,7 @@ class Setting:
     hyperparameters: Hyperparameters
     tp_size: int = 1
     cp_size: int = 1
+    ep_size: int = 1
 
     @property
     def bytes(self) -> int:
@@ -61,7 +62,7 @@ class Setting:
     @property
     def alone(self) -> bool:
         """Whether a process computes its rows without others."""
-        return self.tp_size == self.cp_size == 1
+        return self.tp_size == self.cp_size == self.ep_size == 1
 
     def residual(self, shape: Shape) -> int:
         """Bytes of a number in the residual stream: fp32, or in transformers' modules the type of the embedding."""

@@ -52,6 +52,8 @@ class Shape:
     """MLPs of a layer, each `inner` wide."""
     chosen: int = 1
     """Those of them that a token goes through."""
+    elsewhere: int = 0
+    """More that other ranks hold."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
@@ -109,9 +111,16 @@ class Shape:
             positions=int(config["n_positions"]),
         )
 
-    def part(self, ranks: int) -> "Shape":
-        """A rank's, where so many hold the linear layers together: fewer heads and a narrower MLP."""
-        return replace(self, heads=self.heads // ranks, kv_heads=self.kv_heads // ranks, inner=self.inner // ranks)
+    def part(self, *, tp_size: int, ep_size: int) -> "Shape":
+        """A rank's, where so many hold the linear layers or the experts together: fewer heads, a narrower MLP."""
+        return replace(
+            self,
+            heads=self.heads // tp_size,
+            kv_heads=self.kv_heads // tp_size,
+            inner=self.inner // tp_size,
+            experts=self.experts // ep_size,
+            elsewhere=self.experts - self.experts // ep_size,
+        )
 
     @property
     def by_formula(self) -> bool:
@@ -149,7 +158,7 @@ class Shape:
         if self.family == MIXTRAL:
             return (
                 *attention,
-                Linear("mlp.gate", "second norm", self.hidden, self.experts),
+                Linear("mlp.gate", "second norm", self.hidden, self.experts + self.elsewhere),
                 Linear("mlp.experts.gate_up_proj", "second norm", self.hidden, 2 * self.inner, self.experts),
                 Linear("mlp.experts.down_proj", "product", self.inner, self.hidden, self.experts),
             )

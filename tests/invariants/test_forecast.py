@@ -196,11 +196,11 @@ def test_a_plan_of_two_processes_says_how_they_divide_what_one_holds(tmp_path):
     root = tmp_path / "two"
     told = foretold(runs.sft_run(root, spec=runs.sft_spec() | {"resources": {"nproc_per_node": 2}}))
     assert (told["ranks"], told["zero_stage"]) == (2, 0)
-    assert told["spec"]["resources"]["parallel"] == {"zero_stage": 0, "tp_size": 1, "cp_size": 1}
+    assert told["spec"]["resources"]["parallel"] == {"zero_stage": 0, "tp_size": 1, "cp_size": 1, "ep_size": 1}
     assert told["room_bytes"] < 0.6 * alone["room_bytes"]
     spec = runs.sft_spec() | {"resources": {"nproc_per_node": 2, "parallel": {"zero_stage": 3}}}
     divided = foretold(runs.sft_run(tmp_path / "divided", spec=spec))
-    assert divided["spec"]["resources"]["parallel"] == {"zero_stage": 3, "tp_size": 1, "cp_size": 1}
+    assert divided["spec"]["resources"]["parallel"] == {"zero_stage": 3, "tp_size": 1, "cp_size": 1, "ep_size": 1}
     assert divided["memory"]["optimizer"] == -(-told["memory"]["optimizer"] // 2)
 
 
@@ -307,3 +307,10 @@ def test_runs_without_new_shapes_tell_of_none():
 
 def test_what_a_forecast_says_is_json(tmp_path):
     assert json.loads(json.dumps(foretold(sft(tmp_path / "run"))))
+
+
+def test_no_adapter_is_proposed_for_a_mixture_of_experts():
+    given, _ = case()
+    mixture = given._replace(shape=dataclasses.replace(given.shape, experts=4, chosen=2))
+    tunings = [{edit.value for edit, _ in each.edits() if edit.path == "tuning.method"} for each in (given, mixture)]
+    assert tunings == [{"lora", "qlora"}, set()]

@@ -12,7 +12,7 @@ import pytest
 
 from tests import runs
 from tests.invariants.test_memory_plan import held_and_planned, training
-from tests.ranks import RUNS, SAVE_STEPS, Forked, check_same, from_checkpoint
+from tests.ranks import MADE, SAVE_STEPS, Forked, check_same, from_checkpoint
 
 
 class Case(NamedTuple):
@@ -38,6 +38,7 @@ CASES = [
     case("sft lora", 4, tp_size=2),
     case("dpo full", 2, tp_size=2),
     case("dpo lora", 2, tp_size=2),
+    case("pretrain experts", 4, ep_size=2),
     case("pretrain", 4, cp_size=2),
     case("sft full", 2, "gpt2", cp_size=2),  # learned positions
     case("sft full", 2, "mistral", cp_size=2),  # a sliding window
@@ -51,6 +52,7 @@ ALONE = {(one.name, one.family) for one in CASES}
 MOVES = [
     ("sft full", case("sft full", 1), case("sft full", 2, tp_size=2)),
     ("sft full", case("sft full", 4, tp_size=2), case("sft full", 1)),
+    ("pretrain experts", case("pretrain experts", 4, ep_size=2), case("pretrain experts", 2, ep_size=2)),
     ("sft lora", case("sft lora", 4, tp_size=2), case("sft lora", 2, cp_size=2)),
 ]
 """Runs that go on in another way than they were begun in."""
@@ -86,7 +88,7 @@ def carried_out(made: Made, ranks: Forked) -> Made:
 def made(tmp_path_factory, ranks) -> Made:
     root = tmp_path_factory.mktemp("teams")
     asked = [*CASES, *(case(name, 1, family) for name, family in sorted(ALONE))]
-    roots = {one: prepared(RUNS[one.name](root / str(number)), one) for number, one in enumerate(asked)}
+    roots = {one: prepared(MADE[one.name](root / str(number)), one) for number, one in enumerate(asked)}
     return carried_out(roots, ranks)
 
 
@@ -120,7 +122,7 @@ def test_what_a_team_scored_in_16_bits_is_what_one_process_scores(tmp_path, rank
     """To their rounding: a run ends well when its export scores, in one process, as the weights that it came from."""
     roots = []
     for how in ("tp_size", "cp_size"):
-        root = prepared(RUNS["sft full"](tmp_path / how), Case("sft full", "llama", 2, ((how, 2),)))
+        root = prepared(MADE["sft full"](tmp_path / how), Case("sft full", "llama", 2, ((how, 2),)))
         spec = json.loads((root / "job.json").read_text())["spec"]
         spec["hyperparameters"] |= {"precision": "bf16", "max_steps": 8, "activation_checkpointing": "selective"}
         spec["samples"] = {"prompts": ["the cat"], "max_new_tokens": 4}
@@ -131,7 +133,7 @@ def test_what_a_team_scored_in_16_bits_is_what_one_process_scores(tmp_path, rank
         assert all(sample["greedy"] for sample in runs.events(root, "sample"))
 
 
-WATCHED = [(method, how) for method in ("full", "lora") for how in ("tp_size", "cp_size")]
+WATCHED = [("full", "tp_size"), ("lora", "tp_size"), ("full", "cp_size"), ("lora", "cp_size"), ("full", "ep_size")]
 
 
 @pytest.fixture(scope="module")
@@ -141,6 +143,8 @@ def held(tmp_path_factory) -> dict[tuple[str, str], list[tuple[int, int]]]:
     roots = [training(folder / " ".join(watched), watched[0], precision="fp32") for watched in WATCHED]
     for root, (_, how) in zip(roots, WATCHED, strict=True):
         spec = json.loads((root / "job.json").read_text())["spec"]
+        if how == "ep_size":
+            spec["model"] |= {"num_local_experts": 4}
         runs.write_job(root, spec | {"resources": {"device": "cpu", "nproc_per_node": 2, "parallel": {how: 2}}})
         (root / "ranks").mkdir()
     program = "import sys; from tests.invariants.test_ranks_teams import tell_held; tell_held(sys.argv[1:])"

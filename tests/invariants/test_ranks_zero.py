@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests import runs
-from tests.ranks import RUNS, SAVE_STEPS, Forked, check_same, experts, from_checkpoint
+from tests.ranks import MADE, SAVE_STEPS, Forked, check_same, from_checkpoint
 
-MAKE = RUNS | {"pretrain experts": experts}
 DIVIDED = {
     "pretrain": (2,),
     "pretrain experts": (3,),
@@ -43,9 +42,9 @@ def ranks(tmp_path_factory) -> Iterator[Forked]:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, ranks) -> Made:
     root = tmp_path_factory.mktemp("zero")
-    made = {(name, 1, 0): MAKE[name](root / f"{name} 1") for name in DIVIDED}
+    made = {(name, 1, 0): MADE[name](root / f"{name} 1") for name in DIVIDED}
     made |= {
-        (name, count, stage): divided(MAKE[name](root / f"{name} {count} at {stage}"), stage)
+        (name, count, stage): divided(MADE[name](root / f"{name} {count} at {stage}"), stage)
         for name, stage in CASES
         for count in (2, 4)
     }

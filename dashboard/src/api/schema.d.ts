@@ -2699,6 +2699,7 @@ export interface components {
              *       "num_nodes": 1,
              *       "parallel": {
              *         "cp_size": 1,
+             *         "ep_size": 1,
              *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },
@@ -3036,6 +3037,7 @@ export interface components {
              *       "num_nodes": 1,
              *       "parallel": {
              *         "cp_size": 1,
+             *         "ep_size": 1,
              *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },
@@ -4535,6 +4537,12 @@ export interface components {
              */
             cp_size?: number;
             /**
+             * Ep Size
+             * @description So many processes of a worker hold a mixture's experts together, each some of them, and work on the same rows (expert parallelism).
+             * @default 1
+             */
+            ep_size?: number;
+            /**
              * Tp Size
              * @description So many processes of a worker hold the model's linear layers together, each a part of every one, and work on the same rows (tensor parallelism, arXiv:1909.08053): for models that do not fit, and for long rows. Teams of them deal the rows out as single processes do.
              * @default 1
@@ -4758,6 +4766,7 @@ export interface components {
              *       "num_nodes": 1,
              *       "parallel": {
              *         "cp_size": 1,
+             *         "ep_size": 1,
              *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },
@@ -5039,6 +5048,7 @@ export interface components {
             /**
              * @default {
              *       "cp_size": 1,
+             *       "ep_size": 1,
              *       "tp_size": 1,
              *       "zero_stage": "auto"
              *     }
@@ -5440,6 +5450,7 @@ export interface components {
              *       "num_nodes": 1,
              *       "parallel": {
              *         "cp_size": 1,
+             *         "ep_size": 1,
              *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },

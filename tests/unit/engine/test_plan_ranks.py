@@ -105,6 +105,7 @@ def test_what_cannot_be_divided_says_why(setting, code):
 
 LLAMA = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
          "num_key_value_heads": 2, "vocab_size": 512}  # fmt: skip
+MIXTRAL = LLAMA | {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
 GPT2 = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 512}
 
 
@@ -114,10 +115,14 @@ GPT2 = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positi
         (LLAMA, replace(FULL, tp_size=4), "team_does_not_divide"),  # as to its key/value heads
         (LLAMA, replace(FULL, cp_size=4), "team_does_not_divide"),
         (LLAMA | {"intermediate_size": 95}, replace(FULL, tp_size=2), "team_does_not_divide"),
-        (LLAMA, replace(FULL, tp_size=2, tuning=QloraTuning()), "tp_unsupported"),
-        (LLAMA, replace(FULL, tp_size=2, tuning=LoraTuning(use_dora=True)), "tp_unsupported"),
-        (LLAMA, replace(FULL, tp_size=2, hyperparameters=Hyperparameters(optim="adamw_8bit")), "tp_unsupported"),
-        (GPT2, replace(FULL, tp_size=2), "tp_unsupported"),
+        (LLAMA, replace(FULL, tp_size=2, tuning=QloraTuning()), "team_unsupported"),
+        (LLAMA, replace(FULL, tp_size=2, tuning=LoraTuning(use_dora=True)), "team_unsupported"),
+        (LLAMA, replace(FULL, tp_size=2, hyperparameters=Hyperparameters(optim="adamw_8bit")), "team_unsupported"),
+        (GPT2, replace(FULL, tp_size=2), "team_unsupported"),
+        (LLAMA, replace(FULL, ep_size=2), "team_unsupported"),
+        (MIXTRAL, replace(FULL, ep_size=3), "team_does_not_divide"),
+        (MIXTRAL, replace(FULL, tp_size=2), "team_unsupported"),
+        (MIXTRAL, replace(FULL, cp_size=2), "team_unsupported"),
     ],
 )
 def test_what_no_team_can_share_says_why(config, setting, code):
@@ -137,6 +142,15 @@ def test_whoever_has_a_part_of_the_tokens_holds_fewer_activations(setting):
     assert part.weights == alone.weights
 
 
+def test_whoever_has_some_of_the_experts_holds_fewer_weights():
+    shape, work = Shape.of(MIXTRAL), Workload(tokens=64, labels=64, document=64)
+    alone, part = (plan_of_rank(shape, work, each, stage=0, ranks=2) for each in (FULL, replace(FULL, ep_size=2)))
+    of_experts = 2 * 4 * 3 * 64 * 96
+    assert alone.weights - part.weights == 4 * of_experts // 2
+    assert alone.optimizer - part.optimizer == 8 * of_experts // 2
+    assert part.activations < alone.activations
+
+
 def test_whoever_has_a_part_of_the_layers_holds_fewer_weights():
     setting, work = replace(FULL, tp_size=2), Workload(tokens=64, labels=64, document=64)
     shape = Shape.of(LLAMA)
@@ -150,8 +164,10 @@ def test_whoever_has_a_part_of_the_layers_holds_fewer_weights():
     [
         ({"nproc_per_node": 3, "parallel": {"tp_size": 2}}, "not a multiple of parallel.tp_size"),
         ({"nproc_per_node": 2, "parallel": {"cp_size": 4}}, "not a multiple of parallel.cp_size"),
-        ({"nproc_per_node": 4, "parallel": {"tp_size": 2, "cp_size": 2}}, "one of them has to be 1"),
+        ({"nproc_per_node": 4, "parallel": {"tp_size": 2, "cp_size": 2}}, "do not go together"),
+        ({"nproc_per_node": 4, "parallel": {"ep_size": 2, "cp_size": 2}}, "do not go together"),
         ({"nproc_per_node": 2, "parallel": {"tp_size": 2, "zero_stage": 1}}, "leave one of them out"),
+        ({"nproc_per_node": 3, "parallel": {"ep_size": 2}}, "not a multiple of parallel.ep_size"),
     ],
 )
 def test_teams_that_cannot_be_are_refused_with_the_spec(resources, told):
