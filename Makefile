@@ -17,7 +17,7 @@ RECOVERY = $(if $(DEATHS),.recovery --deaths $(DEATHS))
 OUTAGE = $(if $(OUTAGE_S),.outage --seconds $(OUTAGE_S))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up page test e2e chaos parity conformance check schema format fuzz bench clean
+.PHONY: help demo up page test e2e chaos machines parity conformance check schema format fuzz bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,8 +31,9 @@ up: $(SERVICE) $(PAGE) ## Start the service on this machine (Ctrl-C stops it)
 page: $(PAGE) ## Build the dashboard, which the service then shows at /
 
 # A file's tests stay together, for what they share. A page is held to seconds, so it has the machine to itself.
+# Three on two cores: a good part of what they do is to wait for leases, links and brokers.
 test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to end, faults
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --ignore tests/e2e/dashboard
+	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/e2e/dashboard
 	@$(MAKE) --no-print-directory e2e ASKED=
 
 # Without a browser its tests are skipped, and say so; whoever asks for them by name is told what is missing.
@@ -42,6 +43,12 @@ e2e: $(DEV) $(PAGE) ## Try every screen of the dashboard in a headless Chromium 
 
 chaos: $(DEV) ## Kill, freeze and cut off every part of the service while it trains: make chaos PROFILE=embedded|scaled KILLS=1000 SEED=1 [ONLY=freeze] [BUG=...], or DEATHS=100, or OUTAGE_S=600
 	@PYTHONPATH=. $(BIN)/python -m tests.chaos$(or $(OUTAGE),$(RECOVERY),$(CAMPAIGN))
+
+machines: export TRAINYARD_STRIKES := all
+machines: export TRAINYARD_CUT_S ?= 60
+machines: export TRAINYARD_TRIES ?= 200
+machines: $(DEV) ## Kill and cut off, for a minute each, both of two machines (network namespaces) that share a job; try gangs of all workers 200 times
+	@$(BIN)/pytest -v tests/faults/test_machines.py tests/integration/db/test_gangs.py
 
 # TRL, PEFT, bitsandbytes and lm_eval warn a lot; what fails here is a figure.
 parity: $(PEERS) ## Show that losses, gradients, logits and scores are those of TRL, PEFT, transformers and lm_eval

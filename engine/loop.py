@@ -179,7 +179,7 @@ class Training:
             return sums, rows
         pace = meter.so_far("forward_s") / sum(batch.tokens for batch in batches)
         told = self.session.replicas.gather((sums.plain(), rows, pace))
-        if not self.strategy.together:
+        if not self.session.in_parts:
             self.stragglers.look(self.progress.step + 1, [pace for *_, pace in told])
         return Sums.joined(each for each, *_ in told), [row for _, rows, _ in told for row in rows]
 

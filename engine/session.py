@@ -47,7 +47,7 @@ class Session:
     zero_stage: int = 0
     """How far the ranks divide what they hold (engine.dist.choice)."""
     together: bool = False
-    """Whether it takes several ranks to compute a pass."""
+    """Whether ranks hold the weights together, so that none can compute a pass by itself."""
 
     def __post_init__(self) -> None:
         self.score = self._score
@@ -113,7 +113,7 @@ class Session:
 
     @property
     def in_parts(self) -> bool:
-        """Whether it takes several ranks to score a row."""
+        """Whether several ranks score a row together, and wait for one another in the midst of it."""
         return self.together or self.replicas.count < self.ranks.count
 
     def drop_subject(self) -> None:

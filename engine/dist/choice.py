@@ -18,7 +18,7 @@ from engine.offload import AdamWOnDisk
 from engine.optim import HOME, StateIn
 from engine.parts import TrainingSpec
 from engine.plan import Shape
-from engine.plan.ranks import undividable, unsharable
+from engine.plan.ranks import STAGES, undividable, unsharable
 from engine.session import Session
 
 _DIVIDED = (
@@ -58,7 +58,7 @@ def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
     from engine.dist.zero import Zero  # DeepSpeed: seconds
 
     zero = Zero(model, session.plain_score, trainable, hyper, ranks, stage=stage)
-    session.score, session.zero_stage, session.together = zero.score, stage, zero.together
+    session.score, session.zero_stage, session.together = zero.score, stage, stage == max(STAGES)
     return zero
 
 

@@ -25,8 +25,6 @@ class Parts(Replicas):
     Ranks with the same parts, one of each team, add their gradients up as replicas do.
     """
 
-    together = True
-
     def __init__(
         self,
         model: nn.Module,

@@ -16,9 +16,7 @@ class Strategy(Protocol):
 
     optimizer: torch.optim.Optimizer
     stage: int
-    """Of ZeRO: 0 where nothing is divided by it."""
-    together: bool
-    """Whether ranks wait for one another in the midst of a pass: each holds a part of the weights."""
+    """Of ZeRO: 0 where it divides nothing."""
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
         """`last`: of the step."""
@@ -48,7 +46,7 @@ class Strategy(Protocol):
 class Replicas:
     """Every rank has all of it; gradients are added up, and all take the same step. One rank is the least of them."""
 
-    stage, together = 0, False
+    stage = 0
 
     def __init__(
         self, model: nn.Module, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, state_in: StateIn

@@ -19,7 +19,7 @@ from engine.dist.ranks import Ranks
 from engine.dist.strategy import named_state
 from engine.optim import OptimizerState, Trainable
 from engine.parts import Hyperparameters
-from engine.plan.ranks import STAGES, bucket_numbers
+from engine.plan.ranks import bucket_numbers
 from engine.scored import Scored
 
 # Its own kernels are compiled at first use behind a lock file, which a rank that is killed meanwhile leaves for ever.
@@ -52,8 +52,7 @@ class Zero:
     def __init__(
         self, model: nn.Module, score: Score, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, stage: int
     ) -> None:
-        self.trainable, self.hyper, self.ranks = trainable, hyper, ranks
-        self.stage, self.together = stage, stage == max(STAGES)
+        self.trainable, self.hyper, self.ranks, self.stage = trainable, hyper, ranks, stage
         ranks.spread([p.data for _, p in trainable])
         self.optimizer = optim.make_optimizer(trainable, hyper)
         self.scoring = _Scoring(model, score)
