@@ -30,8 +30,8 @@ up: $(SERVICE) $(PAGE) ## Start the service on this machine (Ctrl-C stops it)
 
 page: $(PAGE) ## Build the dashboard, which the service then shows at /
 
-# A file's tests stay together, for what they share. A page is held to seconds, so it has the machine to itself.
-# Three on two cores: a good part of what they do is to wait for leases, links and brokers.
+# A file's tests stay together, for what they share. Three processes for two cores: they wait a good part of the time, for
+# leases, links and brokers. A page is held to seconds, so it has the machine to itself.
 test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to end, faults
 	@$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder --ignore tests/e2e/dashboard
 	@$(MAKE) --no-print-directory e2e ASKED=
