@@ -97,7 +97,10 @@ class Fleet:
 
     def await_middle(self, job_id: str, step: int) -> None:
         """Until the job trains on both machines, has come to that step, and has a checkpoint to go on from."""
-        self.place.wait_for_step(job_id, step, _DONE_WITHIN_S)
+        try:
+            self.place.wait_for_step(job_id, step, _DONE_WITHIN_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.place.worker_states()}\n{self.logs()}") from error
         wait_until(lambda: bool(self.place.artifacts(job_id, "checkpoint")), "a checkpoint is stored")
         assert self.place.job(job_id).state == "running", self.logs()
         assert all(map(self.trainers, self.workers))
