@@ -46,15 +46,15 @@ def _tokens(session: Session, spec: TrainingSpec, prompt: str) -> list[int]:
 def _answers(session: Session, prompts: list[list[int]], decoding: Decoding) -> list[str]:
     """By the first rank: on another machine each might round otherwise, and write on for longer.
 
-    Where the ranks divide the weights, all of them write.
+    Where ranks hold the weights together, by the first of their teams.
     """
-    ranks = session.ranks
-    if ranks.count == 1 or session.together:
-        return _written(session, prompts, decoding, session.stop)
+    ranks, team, stop = session.ranks, session.team, session.stop
+    if team.count == ranks.count:
+        return _written(session, prompts, decoding, stop)
     told = None
-    if ranks.leads:
+    if ranks.rank < team.count:
         with suppress(StopRequested):
-            told = _written(session, prompts, decoding, session.stop.own)
+            told = _written(session, prompts, decoding, stop.among(team.any))
     told = ranks.gather(told)[0]
     if told is None:
         raise StopRequested

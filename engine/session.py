@@ -1,6 +1,6 @@
 """What a run works with: opened once, handed to the loop or to the scorer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -46,8 +46,8 @@ class Session:
 
     zero_stage: int = 0
     """How far the ranks divide what they hold (engine.dist.choice)."""
-    together: bool = False
-    """Whether ranks hold the weights together, so that none can compute a pass by itself."""
+    team: Ranks = field(default_factory=Ranks)
+    """Those that hold the weights together, so that none can compute a pass by itself."""
 
     def __post_init__(self) -> None:
         self.score = self._score
@@ -114,11 +114,11 @@ class Session:
     @property
     def in_parts(self) -> bool:
         """Whether several ranks score a row together, and wait for one another in the midst of it."""
-        return self.together or self.replicas.count < self.ranks.count
+        return self.team.count > 1 or self.replicas.count < self.ranks.count
 
     def drop_subject(self) -> None:
         """Free the weights; another subject takes their place, each rank with all of it."""
-        self.score, self.replicas, self.together = self._score, self.ranks, False
+        self.score, self.replicas, self.team = self._score, self.ranks, Ranks()
         self.subject = Subject(torch.nn.Module(), self.subject.tokenizer, self.subject.layout)
 
     def goes_on(self) -> bool:

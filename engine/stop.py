@@ -28,6 +28,10 @@ class StopFlag:
         """What this process alone was asked."""
         return self
 
+    def among(self, any_asked: Callable[[bool], bool]) -> "SharedStop":
+        """What these ranks ask together."""
+        return SharedStop(self.own, any_asked)
+
     def check(self) -> None:
         if self.requested:
             raise StopRequested
@@ -44,10 +48,6 @@ class SharedStop(StopFlag):
     @property
     def own(self) -> StopFlag:
         return self._own
-
-    def among(self, any_asked: Callable[[bool], bool]) -> "SharedStop":
-        """The same for other ranks."""
-        return SharedStop(self._own, any_asked)
 
     def check(self) -> None:
         if self._any_asked(self._own.requested):

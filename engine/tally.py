@@ -33,10 +33,11 @@ class Tally:
         taken = [batch for batch in batches if batch.counts]
         done = Counts(len(taken) * ranks, int(work.tokens), int(work.labels), work.attended)
         self._all = self._all.plus(done)
-        for batch in taken:
+        for batch in batches:
             counts = Counts(1, batch.tokens, batch.count, batch.attended)
             self._largest = max(self._largest, counts, key=lambda one: one.tokens)
             self._longest = max(self._longest, *batch.segments)
+        for batch in taken:
             self.see(batch)
 
     def see(self, batch: Batch) -> None:

@@ -47,7 +47,7 @@ def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
 def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
     hyper, ranks, model = spec.hyperparameters, session.ranks, session.subject.model
     teams = _teams(session, spec)
-    if teams is not None and session.together:
+    if teams is not None and session.team.count > 1:
         divide = divide_linears if spec.resources.parallel.tp_size > 1 else divide_experts
         return Parts(model, hyper, ranks, teams, divide, state_in=_state_in(session, spec))
     trainable, stage = session.subject.trainable(), _stage(session, spec)
@@ -58,7 +58,8 @@ def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
     from engine.dist.zero import Zero  # DeepSpeed: seconds
 
     zero = Zero(model, session.plain_score, trainable, hyper, ranks, stage=stage)
-    session.score, session.zero_stage, session.together = zero.score, stage, stage == max(STAGES)
+    session.score, session.zero_stage = zero.score, stage
+    session.team = ranks if stage == max(STAGES) else session.team
     return zero
 
 
@@ -70,12 +71,13 @@ def _teams(session: Session, spec: TrainingSpec) -> Teams | None:
     if refusal := unsharable(Shape.of(decoder.config.to_dict()), setting_of(spec, session.machine)):
         raise refusal
     teams = session.ranks.teams(parallel.team, spec.resources.ddp_timeout)
-    session.replicas, session.together = teams.replicas, parallel.cp_size == 1
-    count = teams.replicas.count
+    session.replicas, count = teams.replicas, teams.replicas.count
     dealt = "one team takes all rows" if count == 1 else f"{count} teams deal the rows out"
     how = _SHARED[next(name for name, size in parallel.sizes.items() if size > 1)]
     if parallel.cp_size > 1:
         Context(teams.team).enter(session.subject.model, decoder)
+    else:
+        session.team = teams.team
     told = f"{parallel.team} processes {how}; {dealt}"
     session.journal.log("info", "team_chosen", told, teams=count, **parallel.sizes)
     return teams

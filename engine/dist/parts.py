@@ -50,6 +50,8 @@ class Parts(Replicas):
         grads = {name: here.grad for name, here in self.trainable if here.grad is not None}
         self.team.add_up([grad for name, grad in grads.items() if _sees_own_heads(name)])
         self.ranks.add_up(list(grads.values()))
+        if self.trainable[0][1].is_cuda:  # whose kernels may add up in another order on each: whole weights would part
+            self.team.spread([grad for name, grad in grads.items() if name not in self.cuts])
         norm = self._norm(grads)
         if self.hyper.max_grad_norm > 0:
             torch.nn.utils.clip_grads_with_norm_([here for _, here in self.trainable], self.hyper.max_grad_norm, norm)
@@ -83,17 +85,19 @@ class Parts(Replicas):
     def weights(self) -> dict[str, Tensor]:
         if not self.ranks.leads:
             return {}
-        whole = {id(held): self._whole(name, part_here(held.detach())).to(optim.HOME) for name, held in self.held}
-        return named_state(self.model, whole) if self.team.leads else {}
+        whole = {id(held): self._whole(name, part_here(held.detach())) for name, held in self.held}
+        if not self.team.leads:
+            return {}
+        return named_state(self.model, {key: value.to(optim.HOME) for key, value in whole.items()})
 
     def _whole(self, name: str, value: Any) -> Any:
-        """What has a divided weight's shape, put together of the ranks' parts; each of the team must ask."""
+        """On the team's first rank what has a divided weight's shape, put together of all parts; each must ask."""
         if name not in self.cuts or not isinstance(value, Tensor) or not value.ndim:
             return value
         value = value.contiguous()
-        pieces = [torch.empty_like(value) for _ in range(self.team.count)]
-        dist.all_gather(pieces, value, group=self.team.group)
-        return torch.cat(pieces, self.cuts[name])
+        pieces = [torch.empty_like(value) for _ in range(self.team.count)] if self.team.leads else None
+        dist.gather(value, pieces, group=self.team.group, group_dst=0)
+        return None if pieces is None else torch.cat(pieces, self.cuts[name])
 
     def _part(self, name: str, value: Any) -> Any:
         if name not in self.cuts or not isinstance(value, Tensor) or not value.ndim:
@@ -108,4 +112,4 @@ def _placements(weight: nn.Parameter) -> list[Shard]:
 
 def _sees_own_heads(name: str) -> bool:
     """A norm over heads is whole on each rank, which takes it over its own heads alone."""
-    return name.endswith(("q_norm.weight", "k_norm.weight"))
+    return not {"q_norm", "k_norm"}.isdisjoint(name.split("."))

@@ -8,6 +8,7 @@ up what its ranks make of them. Norms, embedding and head are whole on each.
 from collections.abc import Iterator
 from typing import Any
 
+from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor
@@ -15,6 +16,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from torch.distributed.tensor.parallel.style import ParallelStyle
 
 from engine.dist.ranks import Ranks
+from engine.errors import SpecError
 from engine.model.dropout import DocumentDropout
 from engine.model.forward import decoder_of
 
@@ -25,6 +27,8 @@ def divide_linears(model: nn.Module, team: Ranks) -> None:
     mesh = DeviceMesh.from_group(team.group, next(model.parameters()).device.type)
     for layer in decoder_of(model).model.layers:
         attention, mlp = layer.self_attn, layer.mlp
+        for module in (*attention.children(), *mlp.children()):
+            _check(module)
         for module in (attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj):
             for linear in _widening(module):
                 _divide(linear, ColwiseParallel(), mesh)
@@ -34,6 +38,17 @@ def divide_linears(model: nn.Module, team: Ranks) -> None:
             for dropout in module.modules():
                 if isinstance(dropout, DocumentDropout):
                     dropout.columns = (team.rank, team.count)
+
+
+def _check(module: Any) -> None:
+    """What the spec does not tell: an adapter that the job goes on from may have a shape of its own."""
+    if isinstance(module, ModulesToSaveWrapper) and isinstance(module.original_module, nn.Linear):
+        why = "modules_to_save has linear layers trained whole beside themselves"
+    elif getattr(module, "lora_variant", None):
+        why = "the adapter is none of LoRA's plain ones (DoRA)"
+    else:
+        return
+    raise SpecError("team_unsupported", f"resources.parallel.tp_size: {why}", "Leave tp_size out, or set zero_stage.")
 
 
 def _widening(module: Any) -> Iterator[nn.Module]:

@@ -68,5 +68,5 @@ class TrainingOutlook:
             },
             efforts=efforts,
             method=setting.tuning.method,
-            on_disk=on_disk(shape, setting),
+            on_disk=on_disk(shape.part(tp_size=setting.tp_size, ep_size=setting.ep_size), setting),
         )

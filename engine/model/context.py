@@ -73,7 +73,7 @@ class Context:
 
     def total(self, own: Tensor, all_N: Tensor) -> Tensor:
         """The sum over all labels, with the gradient of this rank's: all ranks' gradients are added up."""
-        return own if self.alone else own + (all_N.sum(dtype=torch.float64).float() - own).detach()
+        return own if self.alone else all_N.detach().sum(dtype=torch.float64).float() + (own - own.detach())
 
 
 _ALONE = Context()

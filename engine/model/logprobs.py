@@ -33,7 +33,7 @@ def label_logprobs(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tens
     """[N] log p(label), with gradients to the hidden states and the head; no tensor of all logits ever exists."""
     if type(head) is nn.Linear and is_here(head):
         return _LabelLogprobs.apply(hidden_ND, head.weight, head.bias, labels_N)  # type: ignore[return-value]
-    parts: list[Tensor] = []
+    parts = [hidden_ND[:0, 0].float()]  # in the graph, also where no label is here
     for part in chunks(len(labels_N), head_width(head)):
         scored: Any = checkpoint(
             _plain, hidden_ND[part], head, labels_N[part], use_reentrant=False, preserve_rng_state=False

@@ -29,7 +29,7 @@ def summed_cross_entropy(
         losses_N = torch.empty(len(labels_N), device=hidden_ND.device)
     if type(head) is nn.Linear and is_here(head):
         return _ChunkedCrossEntropy.apply(hidden_ND, head.weight, head.bias, labels_N, losses_N)  # type: ignore[return-value]
-    total = hidden_ND.new_zeros((), dtype=torch.float32)
+    total = hidden_ND[:0].float().sum()  # in the graph, also where no label is here
     for part in chunks(len(labels_N), head_width(head)):
         chunk = checkpoint(_plain, hidden_ND[part], head, labels_N[part], use_reentrant=False)
         assert isinstance(chunk, Tensor)

@@ -89,6 +89,10 @@ def least_stage(needed: Callable[[int], int], setting: Setting, *, ranks: int, r
 def undividable(setting: Setting, stage: int) -> SpecError | None:
     """Why ranks cannot divide so much of a job, if they cannot."""
     asked, hyper = f"resources.parallel.zero_stage is {stage}", setting.hyperparameters
+    if setting.tp_size > 1 or setting.ep_size > 1:
+        name = "tp_size" if setting.tp_size > 1 else "ep_size"
+        told = f"{asked}; with {name} processes divide the model already"
+        return SpecError("zero_with_parts", told, f"Leave zero_stage or {name} out.")
     if hyper.optim == "adamw_8bit":
         return SpecError(
             "zero_with_8_bits",

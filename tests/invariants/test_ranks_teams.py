@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import pytest
 
 from tests import runs
 from tests.invariants.test_memory_plan import held_and_planned, training
-from tests.ranks import MADE, SAVE_STEPS, Forked, check_same, from_checkpoint
+from tests.ranks import FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, sft
 
 
 class Case(NamedTuple):
@@ -36,6 +38,7 @@ CASES = [
     case("sft full", 4, tp_size=2),
     case("sft full", 2, "qwen3", tp_size=2),  # norms over heads
     case("sft lora", 4, tp_size=2),
+    case("whole norms", 2, "qwen3", tp_size=2),
     case("dpo full", 2, tp_size=2),
     case("dpo lora", 2, tp_size=2),
     case("pretrain experts", 4, ep_size=2),
@@ -44,6 +47,8 @@ CASES = [
     case("sft full", 2, "mistral", cp_size=2),  # a sliding window
     case("sft full", 4, cp_size=2, zero_stage=2),
     case("sft lora", 4, cp_size=2),
+    case("few rows", 4, cp_size=2),
+    case("adapted head", 2, cp_size=2),
     case("sft qlora", 2, cp_size=2),
     case("dpo full", 2, cp_size=2),
     case("dpo lora", 4, cp_size=2),
@@ -57,6 +62,29 @@ MOVES = [
 ]
 """Runs that go on in another way than they were begun in."""
 Made = dict[Case, Path]
+
+
+def few(root: Path) -> Path:
+    """A row a step, so that with two replicas the first never has one that counts."""
+    given = sft(FULL, per_device_train_batch_size=1, gradient_accumulation_steps=1)
+    return given(root)
+
+
+def norms(root: Path) -> Path:
+    """An adapter that trains the norms over heads whole."""
+    return sft({"method": "lora", "r": 4, "modules_to_save": ["q_norm", "k_norm"]})(root)
+
+
+def head(root: Path) -> Path:
+    """Long prompts and short answers: of a row's labels a rank may have none, and the head is an adapter's."""
+    made = sft({"method": "lora", "r": 4, "target_modules": ["q_proj", "lm_head"]}, packing=False)(root)
+    draw = random.Random(0)
+    rows = [{"prompt": runs.sentence(draw, 24), "completion": "or"} for _ in range(120)]
+    runs.write_rows(made / "data" / "train.jsonl", rows)
+    return made
+
+
+MAKE = MADE | {"few rows": few, "whole norms": norms, "adapted head": head}
 
 
 def prepared(root: Path, asked: Case) -> Path:
@@ -88,7 +116,7 @@ def carried_out(made: Made, ranks: Forked) -> Made:
 def made(tmp_path_factory, ranks) -> Made:
     root = tmp_path_factory.mktemp("teams")
     asked = [*CASES, *(case(name, 1, family) for name, family in sorted(ALONE))]
-    roots = {one: prepared(MADE[one.name](root / str(number)), one) for number, one in enumerate(asked)}
+    roots = {one: prepared(MAKE[one.name](root / str(number)), one) for number, one in enumerate(asked)}
     return carried_out(roots, ranks)
 
 
@@ -122,7 +150,7 @@ def test_what_a_team_scored_in_16_bits_is_what_one_process_scores(tmp_path, rank
     """To their rounding: a run ends well when its export scores, in one process, as the weights that it came from."""
     roots = []
     for how in ("tp_size", "cp_size"):
-        root = prepared(MADE["sft full"](tmp_path / how), Case("sft full", "llama", 2, ((how, 2),)))
+        root = prepared(MAKE["sft full"](tmp_path / how), Case("sft full", "llama", 2, ((how, 2),)))
         spec = json.loads((root / "job.json").read_text())["spec"]
         spec["hyperparameters"] |= {"precision": "bf16", "max_steps": 8, "activation_checkpointing": "selective"}
         spec["samples"] = {"prompts": ["the cat"], "max_new_tokens": 4}
@@ -131,6 +159,21 @@ def test_what_a_team_scored_in_16_bits_is_what_one_process_scores(tmp_path, rank
     for root in roots:
         assert runs.events(root)[-1]["type"] == "finished"
         assert all(sample["greedy"] for sample in runs.events(root, "sample"))
+
+
+@pytest.mark.parametrize("tuning", [{"use_dora": True}, {"modules_to_save": ["q_proj"], "target_modules": ["k_proj"]}])
+def test_an_adapter_that_no_team_can_share_is_refused_before_it_trains(tmp_path, ranks, tuning):
+    """Its shape is its own, which the job that goes on from it does not say."""
+    first = sft({"method": "lora", "r": 4} | tuning, max_steps=1)(tmp_path / "first")
+    assert runs.carry_out(first) == 0
+    root = prepared(MAKE["sft lora"](tmp_path / "run"), case("sft lora", 2, tp_size=2))
+    spec = json.loads((root / "job.json").read_text())["spec"]
+    runs.write_job(root, spec | {"tuning": {"method": "lora"}})
+    shutil.copytree(first / "output", root / "adapter")
+    with pytest.raises(AssertionError):
+        ranks.carry_out(2, root)
+    failed = runs.events(root)[-1]
+    assert (failed["type"], failed["code"]) == ("failed", "team_unsupported")
 
 
 WATCHED = [("full", "tp_size"), ("lora", "tp_size"), ("full", "cp_size"), ("lora", "cp_size"), ("full", "ep_size")]

@@ -109,6 +109,8 @@ class EvalSpec(JobPart):
                 f"resources.num_nodes is {self.resources.num_nodes}; an evaluation runs on one worker, with "
                 "nproc_per_node processes"
             )
+        if self.resources.parallel.team > 1:
+            raise ValueError("resources.parallel shares a training's rows; in an evaluation each process takes its own")
         return self
 
     @model_validator(mode="after")

@@ -94,6 +94,8 @@ def test_adapters_of_layers_that_the_plan_does_not_know_are_planned_all_the_same
         (replace(FULL, device="cpu", hyperparameters=Hyperparameters(offload_optimizer="disk")), "zero_with_offload"),
         (replace(FULL, precision="fp16"), "zero_with_fp16"),
         (replace(FULL, tuning=QloraTuning()), "zero_3_in_4_bits"),
+        (replace(FULL, tp_size=2), "zero_with_parts"),
+        (replace(FULL, ep_size=2), "zero_with_parts"),
     ],
 )
 def test_what_cannot_be_divided_says_why(setting, code):
