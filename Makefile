@@ -17,7 +17,7 @@ RECOVERY = $(if $(DEATHS),.recovery --deaths $(DEATHS))
 OUTAGE = $(if $(OUTAGE_S),.outage --seconds $(OUTAGE_S))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up page test e2e chaos machines parity conformance check schema format fuzz bench clean
+.PHONY: help demo up page test e2e chaos machines ranks parity conformance check schema format fuzz bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ machines: export TRAINYARD_CUT_S ?= 60
 machines: export TRAINYARD_TRIES ?= 200
 machines: $(DEV) ## Kill and cut off, for a minute each, both of two machines (network namespaces) that share a job; try gangs of all workers 200 times
 	@$(BIN)/pytest -v tests/faults/test_machines.py tests/integration/db/test_gangs.py
+
+ranks: $(DEV) ## Show that one, two and four processes train the same model: every kind, each stage of ZeRO, tensor, context and expert parallelism
+	@TRAINYARD_RANKS=all $(BIN)/pytest -v tests/invariants/test_ranks.py tests/invariants/test_ranks_zero.py tests/invariants/test_ranks_teams.py
 
 # TRL, PEFT, bitsandbytes and lm_eval warn a lot; what fails here is a figure.
 parity: $(PEERS) ## Show that losses, gradients, logits and scores are those of TRL, PEFT, transformers and lm_eval

@@ -37,12 +37,12 @@ CASES = [
     case("pretrain", 2, tp_size=2),
     case("sft full", 4, tp_size=2),
     case("sft full", 2, "qwen3", tp_size=2),  # norms over heads
-    case("sft lora", 4, tp_size=2),
+    case("sft lora", 2, tp_size=2),
     case("whole norms", 2, "qwen3", tp_size=2),
     case("dpo full", 2, tp_size=2),
     case("dpo lora", 2, tp_size=2),
     case("pretrain experts", 4, ep_size=2),
-    case("pretrain", 4, cp_size=2),
+    case("pretrain", 2, cp_size=2),
     case("sft full", 2, "gpt2", cp_size=2),  # learned positions
     case("sft full", 2, "mistral", cp_size=2),  # a sliding window
     case("sft full", 4, cp_size=2, zero_stage=2),
@@ -51,14 +51,14 @@ CASES = [
     case("adapted head", 2, cp_size=2),
     case("sft qlora", 2, cp_size=2),
     case("dpo full", 2, cp_size=2),
-    case("dpo lora", 4, cp_size=2),
+    case("dpo lora", 2, cp_size=2),
 ]
 ALONE = {(one.name, one.family) for one in CASES}
 MOVES = [
     ("sft full", case("sft full", 1), case("sft full", 2, tp_size=2)),
     ("sft full", case("sft full", 4, tp_size=2), case("sft full", 1)),
     ("pretrain experts", case("pretrain experts", 4, ep_size=2), case("pretrain experts", 2, ep_size=2)),
-    ("sft lora", case("sft lora", 4, tp_size=2), case("sft lora", 2, cp_size=2)),
+    ("sft lora", case("sft lora", 2, tp_size=2), case("sft lora", 2, cp_size=2)),
 ]
 """Runs that go on in another way than they were begun in."""
 Made = dict[Case, Path]
