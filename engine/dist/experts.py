@@ -5,23 +5,21 @@ team adds up what comes of it (engine.model.experts).
 """
 
 from torch import nn
-from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import Shard, distribute_tensor
 from transformers.models.mixtral.modeling_mixtral import MixtralExperts
 
+from engine.dist.parts import give_back, mesh_of
 from engine.dist.ranks import Ranks
 from engine.model.experts import TEAM
 
 
 def divide_experts(model: nn.Module, team: Ranks) -> None:
-    assert team.group is not None, "a team is a group of its own"
-    mesh = DeviceMesh.from_group(team.group, next(model.parameters()).device.type)
+    mesh = mesh_of(team, model)
     for module in model.modules():
         if not isinstance(module, MixtralExperts):
             continue
         setattr(module, TEAM, team)
         for name, weight in list(module.named_parameters()):
             part = distribute_tensor(weight.detach(), mesh, [Shard(0)], src_data_rank=None)
-            local = part._local_tensor  # noqa: SLF001 - as in engine.dist.tensor
-            local.data = local.data.clone()
+            give_back(part)
             setattr(module, name, nn.Parameter(part, requires_grad=weight.requires_grad))

@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor import DTensor, Shard
 
 from engine import optim
@@ -103,6 +104,18 @@ class Parts(Replicas):
         if name not in self.cuts or not isinstance(value, Tensor) or not value.ndim:
             return value
         return value.chunk(self.team.count, self.cuts[name])[self.team.rank].contiguous()
+
+
+def mesh_of(team: Ranks, model: nn.Module) -> DeviceMesh:
+    """The team as DTensor knows it."""
+    assert team.group is not None, "a team is a group of its own"
+    return DeviceMesh.from_group(team.group, next(model.parameters()).device.type)
+
+
+def give_back(weight: DTensor) -> None:
+    """The memory of the parts that other ranks hold: this one's was cut out of the whole."""
+    local = weight._local_tensor  # noqa: SLF001 - DTensor has no other way to give it other memory
+    local.data = local.data.clone()
 
 
 def _placements(weight: nn.Parameter) -> list[Shard]:

@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.distributed.tensor.parallel.style import ParallelStyle
 
+from engine.dist.parts import give_back, mesh_of
 from engine.dist.ranks import Ranks
 from engine.errors import SpecError
 from engine.model.dropout import DocumentDropout
@@ -23,8 +24,7 @@ from engine.model.forward import decoder_of
 
 def divide_linears(model: nn.Module, team: Ranks) -> None:
     """Of a decoder of the Llama family, with or without adapters."""
-    assert team.group is not None, "a team is a group of its own"
-    mesh = DeviceMesh.from_group(team.group, next(model.parameters()).device.type)
+    mesh = mesh_of(team, model)
     for layer in decoder_of(model).model.layers:
         attention, mlp = layer.self_attn, layer.mlp
         for module in (*attention.children(), *mlp.children()):
@@ -64,9 +64,8 @@ def _narrowing(module: Any) -> Iterator[nn.Module]:
 
 
 def _divide(linear: nn.Module, style: ParallelStyle, mesh: DeviceMesh) -> None:
-    """All ranks have the same weights, so each cuts out its part by itself; the rest of it is given back."""
+    """All ranks have the same weights, so each cuts out its part by itself."""
     parallelize_module(linear, mesh, style, src_data_rank=None)
     for weight in linear.parameters():
         if isinstance(weight, DTensor):
-            local = weight._local_tensor  # noqa: SLF001 - DTensor has no other way to give it other memory
-            local.data = local.data.clone()
+            give_back(weight)

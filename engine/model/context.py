@@ -67,9 +67,9 @@ class Context:
         """[H / W, T, D] to [H, T / W, D]."""
         return exchanged(of_heads_HTD, self.team, 1, 0)
 
-    def all_labels(self, own_N: Tensor, batch: Batch) -> Tensor:
-        """[n] figures of this rank's labels to [N] of all; each rank goes on with them to the same loss."""
-        return own_N if self.alone else _Joined.apply(own_N, self.labels(batch), batch.count, self.team)  # type: ignore[return-value]
+    def all_labels(self, own_N: Tensor, labels: Tensor | slice, count: int) -> Tensor:
+        """[n] figures of this rank's `labels` to [N] of all; each rank goes on with them to the same loss."""
+        return own_N if self.alone else _Joined.apply(own_N, labels, count, self.team)  # type: ignore[return-value]
 
     def total(self, own: Tensor, all_N: Tensor) -> Tensor:
         """The sum over all labels, with the gradient of this rank's: all ranks' gradients are added up."""

@@ -88,8 +88,9 @@ def token_score(model: nn.Module, batch: Batch) -> Scored:
 def _scored(model: nn.Module, hidden_ND: Tensor, batch: Batch) -> Scored:
     """From the states of the labels that are here."""
     context = context_of(decoder_of(model))
+    labels = context.labels(batch)
     losses_N = torch.empty(len(hidden_ND), device=hidden_ND.device)
-    total = summed_cross_entropy(hidden_ND, head_of(model), batch.labels_N[context.labels(batch)], losses_N)
-    losses_N = context.all_labels(losses_N, batch)
+    total = summed_cross_entropy(hidden_ND, head_of(model), batch.labels_N[labels], losses_N)
+    losses_N = context.all_labels(losses_N, labels, batch.count)
     shares = RowShares(batch.lines, batch.label_counts, losses_N, batch.files)
     return Scored(context.total(total, losses_N), batch.count, {}, shares)

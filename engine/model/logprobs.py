@@ -20,8 +20,9 @@ _KEPT_LOGITS = 1 << 24
 def document_logprobs(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """([S] sums of log p over the labels of each document, [S] how many labels it has)."""
     hidden_ND, context = labelled_states(model, batch), context_of(decoder_of(model))
-    own_N = label_logprobs(hidden_ND, head_of(model), batch.labels_N[context.labels(batch)])
-    logprobs_N = context.all_labels(own_N, batch)
+    labels = context.labels(batch)
+    own_N = label_logprobs(hidden_ND, head_of(model), batch.labels_N[labels])
+    logprobs_N = context.all_labels(own_N, labels, batch.count)
     counts_S = torch.tensor(batch.label_counts, device=hidden_ND.device)
     document_N = torch.arange(len(counts_S), device=hidden_ND.device).repeat_interleave(
         counts_S, output_size=batch.count

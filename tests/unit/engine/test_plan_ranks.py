@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from engine.errors import SpecError
+from engine.jobs import JOB_SPEC
 from engine.parts import FullTuning, Hyperparameters, LoraTuning, QloraTuning, Resources
 from engine.plan import MemoryPlan, Setting, Shape, Workload
 from engine.plan.memory import moments
@@ -201,3 +202,11 @@ def test_with_weights_and_gradients_in_16_bits_it_is_the_table_of_the_paper(weig
     for stage, expected in enumerate(gigabytes, 1):
         part = divided(whole, numbers, stage=stage, ranks=ranks)
         assert part.total / 1e9 == pytest.approx(expected, rel=0.01, abs=0.005)
+
+
+def test_an_evaluation_has_no_teams():
+    spec = {"kind": "eval", "model": "tiny/1", "eval_file": "file-1"}
+    resources = {"nproc_per_node": 2, "parallel": {"tp_size": 2}}
+    JOB_SPEC.validate_python(spec | {"resources": {"nproc_per_node": 2}})
+    with pytest.raises(ValidationError, match="each process takes its own"):
+        JOB_SPEC.validate_python(spec | {"resources": resources})
