@@ -135,16 +135,14 @@ def in_a_full_step(session: Any, there: Callable[[Any], int]) -> tuple[Any, int,
 
     from engine.footprint import planned
     from engine.loop import Training
-    from engine.measure import Meter
 
     training = Training(session, session.spec)
     training.carry_out()
     plan = planned(session.spec, session)
     assert plan is not None, "a Llama has a plan"
     to_a_full_step(training.stream, session.spec.hyperparameters)
-    meter = Meter(session.subject.model, session.machine, 1.0)
     held = there(training)
-    return plan, held, held + peak_of(lambda: training._step(meter))  # noqa: SLF001 - one step of the real loop
+    return plan, held, held + peak_of(training._step)  # noqa: SLF001 - one step of the real loop
 
 
 def to_a_full_step(stream: Any, hyper: Any) -> None:

@@ -35,4 +35,4 @@ def evaluate(
         if counts:
             sums.add(Scored(scored.total.double(), scored.counted, scored.figures))
     model.train(was_training)
-    return sums if ranks.count == 1 else Sums.joined(ranks.gather(sums.plain()))
+    return Sums.joined(ranks.gather(sums.plain()))

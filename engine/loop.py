@@ -36,6 +36,7 @@ class Training:
         self.hyper = spec.hyperparameters
         self.journal = session.journal
         shapes = {name: p.shape for name, p in session.subject.trainable()}
+        self.meter = Meter(session.subject.model, session.machine)
         self.strategy = strategy_of(session, spec)
         self.trainable = session.subject.trainable()
         self.stream = RowStream.of_job(session.rows, spec, session.replicas)
@@ -91,7 +92,7 @@ class Training:
     def _carry_out(self) -> None:
         session, progress = self.session, self.progress
         rate = session.report_start(total_steps=self.total_steps, start_step=progress.step)
-        meter = Meter(session.subject.model, session.machine, rate)
+        self.meter.begin(rate)
         planned(self.spec, session)
         footprint = Footprint(session.subject, session.machine)
         model = session.subject.model
@@ -111,7 +112,7 @@ class Training:
             session.stop.check()
             if self._ends_early():
                 continue
-            self._step(meter)
+            self._step()
         self.saver.finish()
         session.ranks.wait()
         self._tell_used(footprint.report(self.journal, self.strategy.optimizer))
@@ -122,13 +123,13 @@ class Training:
         at = step > 0 and (step % steps_of(every, self.total_steps) == 0 or step == self.total_steps)
         return at and done_step != step
 
-    def _step(self, meter: Meter) -> None:
+    def _step(self) -> None:
         """One optimizer step."""
-        start_s = time.perf_counter()
+        meter, start_s = self.meter, time.perf_counter()
         batches = self.stream.next_step()
         waited_s = time.perf_counter() - start_s
         work = Work.of(batches, self.session.objective.count, self.session.replicas)
-        sums, rows = self._gradients(batches, work.counted, meter)
+        sums, rows = self._gradients(batches, work.counted)
         norm = self.strategy.reduce()
         self.saver.until_read()
         outcome = Outcome(self.progress.step + 1, float(sums.total) / work.counted, float(norm), rows)
@@ -160,9 +161,9 @@ class Training:
             }
         )
 
-    def _gradients(self, batches: list[Batch], count: float, meter: Meter) -> tuple[Sums, list[RowLoss]]:
+    def _gradients(self, batches: list[Batch], count: float) -> tuple[Sums, list[RowLoss]]:
         """The micro-batches' losses are summed, and divided once by all that they count on all ranks."""
-        sums, shares = Sums(), list[RowShares]()
+        meter, sums, shares = self.meter, Sums(), list[RowShares]()
         for batch in batches:
             with meter.part("forward_s"):
                 scored = self.session.loss(batch)
@@ -175,7 +176,7 @@ class Training:
             del scored  # its graph holds copies of the weights, and the next micro-batch makes its own
         self.scale.undo(p for _, p in self.trainable)
         rows = [row for share in shares for row in share.by_row()]
-        if self.session.replicas.count == 1:
+        if self.session.ranks.count == 1:
             return sums, rows
         pace = meter.so_far("forward_s") / sum(batch.tokens for batch in batches)
         told = self.session.replicas.gather((sums.plain(), rows, pace))

@@ -1,5 +1,6 @@
 """How fast a run is: the device's matmul rate, the share of it that is used, tokens a second, memory."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -115,9 +116,10 @@ def _multiplied(module: nn.Module) -> Iterator[tuple[Any, float]]:
 class Meter:
     """Floating-point work of steps, by the model's matmuls: 2 forward, 2 for what flows back, 2 for weights that learn."""
 
-    def __init__(self, model: nn.Module, machine: Machine, peak_tflops: float) -> None:
+    def __init__(self, model: nn.Module, machine: Machine) -> None:
+        """The whole model, before ranks divide it."""
         self._machine = machine
-        self._peak = peak_tflops * 1e12
+        self._peak = math.inf
         head = head_of(model)
         self._per_token = self._per_label = 0.0
         for module in model.modules():
@@ -131,6 +133,11 @@ class Meter:
         # Scores and values, the causal half: 2 * L * L * hidden forward, twice that backward.
         self._per_pair = 6.0 * config.hidden_size * config.num_hidden_layers
         self._parts = _Parts(machine)
+        self._told_at, self._cpu_s = time.perf_counter(), time.process_time()
+
+    def begin(self, peak_tflops: float) -> None:
+        """From here on steps are measured, against that rate of all ranks together."""
+        self._peak = peak_tflops * 1e12
         self._told_at, self._cpu_s = time.perf_counter(), time.process_time()
 
     def part(self, name: str) -> AbstractContextManager[None]:

@@ -53,6 +53,9 @@ class Session:
         self.score = self._score
         self.replicas = self.ranks
         """Those that rows are dealt out among; ranks that work on the same rows are one of them."""
+        self.parameters = self.subject.parameters()
+        self.trainable_parameters = sum(size_of(p) for _, p in self.subject.trainable())
+        """Of the whole model, of which a rank may have a part from there on."""
 
     @classmethod
     def open(cls, run: RunDirectory, journal: Journal, stop: StopFlag) -> "Session":
@@ -80,8 +83,8 @@ class Session:
             "started",
             device=_device_name(self.machine, self.ranks),
             precision=self.machine.precision,
-            parameters=self.subject.parameters(),
-            trainable_parameters=sum(size_of(p) for _, p in self.subject.trainable()),
+            parameters=self.parameters,
+            trainable_parameters=self.trainable_parameters,
             train_rows=_row_count(self.rows.train),
             eval_rows=_row_count(self.rows.validation) if eval_rows is None else eval_rows,
             total_steps=total_steps,

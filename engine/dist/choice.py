@@ -5,6 +5,7 @@ import torch
 from engine import checkpoint
 from engine.dist.experts import divide_experts
 from engine.dist.parts import Parts
+from engine.dist.pipeline import Dealt, Pipe, Stages
 from engine.dist.ranks import Teams
 from engine.dist.strategy import Replicas, Strategy
 from engine.dist.tensor import divide_linears
@@ -31,6 +32,7 @@ _SHARED = {
     "tp_size": "hold the linear layers together, each a part of every one",
     "cp_size": "take the tokens of each row in parts, and in attention the heads",
     "ep_size": "hold the experts together, each some of them",
+    "pp_size": "have some of the layers each, one behind the other",
 }
 
 
@@ -47,6 +49,8 @@ def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
 def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
     hyper, ranks, model = spec.hyperparameters, session.ranks, session.subject.model
     teams = _teams(session, spec)
+    if teams is not None and spec.resources.parallel.pp_size > 1:
+        return _stages(session, spec, teams)
     if teams is not None and session.team.count > 1:
         divide = divide_linears if spec.resources.parallel.tp_size > 1 else divide_experts
         return Parts(model, hyper, ranks, teams, divide, state_in=_state_in(session, spec))
@@ -81,6 +85,16 @@ def _teams(session: Session, spec: TrainingSpec) -> Teams | None:
     told = f"{parallel.team} processes {how}; {dealt}"
     session.journal.log("info", "team_chosen", told, teams=count, **parallel.sizes)
     return teams
+
+
+def _stages(session: Session, spec: TrainingSpec, teams: Teams) -> Stages:
+    ranks, model, hyper = session.ranks, session.subject.model, spec.hyperparameters
+    back = ranks.teams(spec.resources.parallel.pp_size, spec.resources.ddp_timeout).team
+    pipe, state_in = Pipe(teams.team, back), _state_in(session, spec)
+    made = Stages(model, session.plain_score, session.machine, hyper, ranks, teams, pipe, state_in=state_in)
+    dealt = teams.replicas
+    session.score, session.replicas = made.score, Dealt(dealt.rank, dealt.count, dealt.group, teams.team)
+    return made
 
 
 def _state_in(session: Session, spec: TrainingSpec) -> StateIn:

@@ -35,7 +35,7 @@ class Ranks:
         """In each `size` neighbours that work on the same rows; each must call this."""
         members = [range(first, first + size) for first in range(0, self.count, size)]
         places = [range(place, self.count, size) for place in range(size)]
-        with _told_as_lost():
+        with told_as_lost():
             made: list[Any] = [dist.new_group(ranks, timedelta(seconds=timeout_s)) for ranks in (*members, *places)]
         team, place = self.rank // size, self.rank % size
         return Teams(Ranks(place, size, made[team]), Ranks(team, len(members), made[len(members) + place]))
@@ -64,7 +64,7 @@ class Ranks:
         if self.count == 1 or dist.is_initialized():
             return
         place = "env://" if "MASTER_ADDR" in os.environ else f"file://{meeting}"
-        with _told_as_lost():
+        with told_as_lost():
             dist.init_process_group(
                 "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
                 init_method=place,
@@ -78,7 +78,7 @@ class Ranks:
         if self.count == 1:
             return [told]
         all_told: list[T] = [told] * self.count
-        with _told_as_lost():
+        with told_as_lost():
             dist.all_gather_object(all_told, told, group=self.group)
         return all_told
 
@@ -87,7 +87,7 @@ class Ranks:
         if self.count == 1:
             return list(numbers)
         added = torch.tensor(numbers, dtype=torch.float64)
-        with _told_as_lost():
+        with told_as_lost():
             dist.all_reduce(added, group=self.group)
         return added.tolist()
 
@@ -117,7 +117,7 @@ class Ranks:
         """
         if self.here_count == self.count:
             return self
-        with _told_as_lost():
+        with told_as_lost():
             group = dist.new_group(range(self.here_count))
         return Ranks(self.rank, self.here_count, group) if isinstance(group, dist.ProcessGroup) else None
 
@@ -125,7 +125,7 @@ class Ranks:
         """Replace each by its sum over the ranks, the same bits on all of them."""
         if self.count == 1:
             return
-        with _told_as_lost():
+        with told_as_lost():
             for bucket in _buckets(tensors):
                 flat = torch.cat([tensor.flatten() for tensor in bucket])
                 dist.all_reduce(flat, group=self.group)
@@ -136,7 +136,7 @@ class Ranks:
     def spread(self, tensors: Sequence[Tensor]) -> None:
         """Give all ranks the first one's."""
         if self.count > 1:
-            with _told_as_lost():
+            with told_as_lost():
                 for tensor in tensors:
                     dist.broadcast(tensor, group=self.group, group_src=0)
 
@@ -185,7 +185,8 @@ def is_loss_of_touch(error: Exception) -> bool:
 
 
 @contextmanager
-def _told_as_lost() -> Iterator[None]:
+def told_as_lost() -> Iterator[None]:
+    """Raises TouchLost in the place of what torch says where another rank is gone or does not answer."""
     try:
         yield
     except RuntimeError as error:

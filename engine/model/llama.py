@@ -18,6 +18,7 @@ from engine.model.context import context_of
 from engine.model.documents import documents_of
 from engine.model.fan import Fan, Linear
 from engine.model.kernels import Kernels, compute_in, kernels, missing
+from engine.model.links import Link
 
 _FAMILY = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
 
@@ -55,7 +56,8 @@ def takes(decoder: nn.Module) -> bool:
         return False
     if model.model.gradient_checkpointing and torch.is_grad_enabled():
         return False
-    return all(Linear.of(module) for layer in model.model.layers for module in _linear_modules(layer))
+    layers = (layer for layer in model.model.layers if not isinstance(layer, Link))
+    return all(Linear.of(module) for layer in layers for module in _linear_modules(layer))
 
 
 def compute_dtype(decoder: Any) -> torch.dtype:
@@ -90,6 +92,9 @@ def labelled_states(decoder: Any, batch: Batch) -> Tensor:
     last = len(model.layers) - 1
     with torch.autocast("cpu", enabled=False):
         for index, module in enumerate(model.layers):
+            if isinstance(module, Link):
+                x = module(x)
+                continue
             documents, tokens = (asked, labelled) if index == last else (whole, None)
             layer = _layer(module, documents, turn, tokens, dtype)
             x = _Apply.apply(x, layer, *layer.tensors())

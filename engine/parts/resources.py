@@ -46,10 +46,20 @@ class Parallel(Part):
         "same rows (expert parallelism).",
     )
 
+    pp_size: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        validation_alias=AliasChoices("pp_size", "pipeline_parallel_size"),
+        description="So many processes of a worker have some of the layers each, and rows go through them one after the other "
+        "(pipeline parallelism, arXiv:1811.06965): for models that do not fit. They are all at work where a step has "
+        "more micro-batches than there are of them: set gradient_accumulation_steps to several times as many.",
+    )
+
     @property
     def sizes(self) -> dict[str, int]:
         """In how many ways processes work on the same rows, and how many do in each."""
-        return {"tp_size": self.tp_size, "cp_size": self.cp_size, "ep_size": self.ep_size}
+        return {"tp_size": self.tp_size, "cp_size": self.cp_size, "ep_size": self.ep_size, "pp_size": self.pp_size}
 
     @property
     def team(self) -> int:

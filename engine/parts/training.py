@@ -62,6 +62,12 @@ class TrainingSpec(JobPart):
             raise ValueError(f"{told}; it must be below hyperparameters.max_length, {self.hyperparameters.max_length}")
         return self
 
+    @model_validator(mode="after")
+    def _writes_with_all_layers(self) -> Self:
+        if self.samples is not None and self.resources.parallel.pp_size > 1:
+            raise ValueError("samples are written with all layers, which pp_size divides; leave one of them out")
+        return self
+
     @model_validator(mode="before")
     @classmethod
     def _metric_by_its_full_name(cls, given: Any) -> Any:

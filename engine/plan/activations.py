@@ -78,7 +78,12 @@ def _through_fp32(setting: Setting) -> bool:
 
 
 def kept_by_last_norm(shape: Shape, work: Workload, setting: Setting) -> int:
-    """The norm ahead of the head; only labelled tokens come to it where layers are done by hand."""
+    """The norm ahead of the head; only labelled tokens come to it where layers are done by hand.
+
+    Where the head is on another rank, what is on its way there.
+    """
+    if not shape.ends:
+        return work.tokens * shape.hidden * setting.residual(shape)
     return (work.labels if setting.by_hand(shape) else work.tokens) * _norm(shape, setting)
 
 

@@ -58,10 +58,11 @@ def moments(shape: Shape, work: Workload, setting: Setting) -> list[MemoryPlan]:
 
     Adapters on layers that the shape does not tell, such as the head, count for nothing.
     """
-    work = replace(work, tokens=setting.filled(work.tokens), labels=setting.filled(work.labels))
+    labels = work.labels if shape.ends else work.tokens
+    work = replace(work, tokens=setting.filled(work.tokens), labels=setting.filled(labels))
     sums = _Sums(shape, work, setting)
     in_loss = sums.in_pairs() if work.paired else sums.in_loss()
-    return [*in_loss, *sums.in_layers(), sums.at_end()]
+    return [*(in_loss if shape.ends else ()), *sums.in_layers(), sums.at_end()]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,9 @@ class _Sums:
 
     def _plan(self, *, gradients: int, activations: int = 0, logits: int = 0, workspace: int = 0) -> MemoryPlan:
         shape, setting = self.shape, self.setting
+        if self.work.waiting:
+            activations += self.work.waiting * self._kept()
+            workspace += self.work.waiting * self._casts_kept()
         return MemoryPlan(
             weights(shape, setting),
             gradients,
@@ -228,8 +232,9 @@ class _Sums:
     def at_end(self) -> MemoryPlan:
         """All gradients are there; the embedding's is added to the head's where they are one."""
         shape, setting = self.shape, self.setting
-        twice = shape.tied and setting.head_learns(shape)
-        return self._plan(
+        twice = shape.tied and setting.whole(shape)
+        done = replace(self, work=replace(self.work, waiting=0))
+        return done._plan(  # noqa: SLF001 - its own
             gradients=_FP32 * trained_weights(shape, setting),
             activations=0 if setting.adapter else _FP32 * self.work.tokens * shape.hidden,
             workspace=(self._casts() if setting.by_hand(shape) else 0) + (_FP32 * shape.embedding if twice else 0),

@@ -1,10 +1,11 @@
 """What each of several ranks holds where they divide it among them (ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import accumulate
 
 from engine.errors import SpecError
-from engine.plan.memory import MemoryPlan, moments
+from engine.plan.memory import MemoryPlan, moments, plan_memory
 from engine.plan.setting import Setting
 from engine.plan.shape import GPT2, Shape
 from engine.plan.weights import largest_trained, trained_weights, weights
@@ -51,6 +52,8 @@ def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, 
         raise refusal
     work = work.part(setting.cp_size)
     shape = shape.part(tp_size=setting.tp_size, ep_size=setting.ep_size)
+    if setting.pp_size > 1:
+        return max(_of_stages(shape, work, setting), key=lambda plan: plan.total)
     trained = trained_weights(shape, setting)
     beside = _of_deepspeed(shape, setting, stage, trained) if stage else 0
     held = []
@@ -60,6 +63,31 @@ def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, 
         part = divided(whole, trained, stage=stage, ranks=ranks)
         held.append(replace(part, workspace=part.workspace + beside))
     return max(held, key=lambda plan: plan.total)
+
+
+def stages(shape: Shape, count: int) -> list[range]:
+    """Which layers each of so many ranks has, one after the other: the last fewer, where that makes up for the head.
+
+    What counts is the rank that multiplies most.
+    """
+    layer = shape.passed_weights / shape.layers
+
+    def most(last: int) -> float:
+        return max(last * layer + shape.embedding, -(-(shape.layers - last) // (count - 1)) * layer)
+
+    last = min(range(shape.layers // count, 0, -1), key=most)
+    share, more = divmod(shape.layers - last, count - 1)
+    sizes = [share + (number < more) for number in range(count - 1)] + [last]
+    ends = list(accumulate(sizes))
+    return [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
+
+
+def _of_stages(shape: Shape, work: Workload, setting: Setting) -> Iterator[MemoryPlan]:
+    """Of each rank, with the micro-batches that are in work between it and the end."""
+    count = setting.pp_size
+    for number, layers in enumerate(stages(shape, count)):
+        waiting = min(work.accumulation, count - number) - 1
+        yield plan_memory(shape.stage(layers), replace(work, waiting=waiting), setting)
 
 
 def _of_deepspeed(shape: Shape, setting: Setting, stage: int, trained: int) -> int:
@@ -89,8 +117,8 @@ def least_stage(needed: Callable[[int], int], setting: Setting, *, ranks: int, r
 def undividable(setting: Setting, stage: int) -> SpecError | None:
     """Why ranks cannot divide so much of a job, if they cannot."""
     asked, hyper = f"resources.parallel.zero_stage is {stage}", setting.hyperparameters
-    if setting.tp_size > 1 or setting.ep_size > 1:
-        name = "tp_size" if setting.tp_size > 1 else "ep_size"
+    name = next((name for name in ("tp_size", "ep_size", "pp_size") if getattr(setting, name) > 1), None)
+    if name is not None:
         told = f"{asked}; with {name} processes divide the model already"
         return SpecError("zero_with_parts", told, f"Leave zero_stage or {name} out.")
     if hyper.optim == "adamw_8bit":
@@ -116,7 +144,7 @@ def undividable(setting: Setting, stage: int) -> SpecError | None:
 
 def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
     """Why ranks cannot work on the same rows of a job, if they cannot."""
-    sizes = {"tp_size": setting.tp_size, "cp_size": setting.cp_size, "ep_size": setting.ep_size}
+    sizes = {name: getattr(setting, name) for name in ("tp_size", "cp_size", "ep_size", "pp_size")}
     asked = [(name, size) for name, size in sizes.items() if size > 1]
     if not asked:
         return None
@@ -124,6 +152,11 @@ def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
     told = f"resources.parallel.{name} is {size}"
     if (why := _unknown(name, shape, setting)) is not None:
         return SpecError("team_unsupported", f"{told}; {why}", f"Leave {name} out, or set zero_stage.")
+    if name == "pp_size":
+        if shape.layers >= size:
+            return None
+        why = f"the model has {shape.layers} layers, and each process takes one at least"
+        return SpecError("team_does_not_divide", f"{told}; {why}", f"Set {name} to {shape.layers} or less.")
     widths = (
         {"experts": shape.experts}
         if name == "ep_size"
@@ -145,6 +178,10 @@ def _unknown(name: str, shape: Shape, setting: Setting) -> str | None:
     unknown = {
         "cp_size": [(shape.experts > 1, "experts are kept in balance over whole documents")],
         "ep_size": [(shape.experts == 1, "the model has no experts"), blocks],
+        "pp_size": [
+            (shape.experts > 1, "experts are kept in balance over all layers"),
+            (bool(getattr(setting.tuning, "modules_to_save", ())), "the adapter has modules_to_save"),
+        ],
         "tp_size": [
             (shape.family == GPT2, "GPT-2's query, key and value are one layer"),
             (shape.experts > 1, "the model has experts, which ep_size divides"),

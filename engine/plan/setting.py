@@ -22,6 +22,7 @@ class Setting:
     tp_size: int = 1
     cp_size: int = 1
     ep_size: int = 1
+    pp_size: int = 1
 
     @property
     def bytes(self) -> int:
@@ -61,7 +62,7 @@ class Setting:
 
     @property
     def alone(self) -> bool:
-        """Whether a process computes its rows without others."""
+        """Whether a process computes its layers without others."""
         return self.tp_size == self.cp_size == self.ep_size == 1
 
     def residual(self, shape: Shape) -> int:
@@ -94,11 +95,13 @@ class Setting:
         ]
 
     def whole(self, shape: Shape) -> set[str]:
-        """Embedding and head, as far as they learn; one of the two where they are tied."""
-        if not isinstance(self.tuning, AdapterTuning):
-            return {_HEAD} if shape.tied else {_EMBEDDING, _HEAD}
-        saved = {_EMBEDDING, _HEAD} & set(self.tuning.modules_to_save)
-        return {_HEAD} if saved and shape.tied else saved
+        """Embedding and head, as far as they are there and learn; one of the two where they are tied."""
+        saved = {_EMBEDDING, _HEAD}
+        if isinstance(self.tuning, AdapterTuning):
+            saved &= set(self.tuning.modules_to_save)
+        if shape.tied and saved:
+            saved = {_HEAD if shape.ends else _EMBEDDING} if shape.starts or shape.ends else set()
+        return saved & {name for name, there in ((_EMBEDDING, shape.starts), (_HEAD, shape.ends)) if there}
 
     def head_learns(self, shape: Shape) -> bool:
         return _HEAD in self.whole(shape)

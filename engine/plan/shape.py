@@ -54,6 +54,10 @@ class Shape:
     """Those of them that a token goes through."""
     elsewhere: int = 0
     """More that other ranks hold."""
+    starts: bool = True
+    """Whether the embedding is there."""
+    ends: bool = True
+    """Whether the last norm and the head are."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
@@ -122,6 +126,10 @@ class Shape:
             elsewhere=self.experts - self.experts // ep_size,
         )
 
+    def stage(self, layers: range) -> "Shape":
+        """That of a rank which has these layers alone."""
+        return replace(self, layers=len(layers), starts=layers.start == 0, ends=layers.stop == self.layers)
+
     @property
     def by_formula(self) -> bool:
         """Whether its GELU is taken step by step: the input, its half, the hyperbolic tangent and 1 more than that wait."""
@@ -183,8 +191,9 @@ class Shape:
     @property
     def other_weights(self) -> int:
         """Embeddings, head, norms and biases."""
-        last_norm = (2 if self.family == GPT2 else 1) * self.hidden
-        embeddings = self.embedding * (1 if self.tied else 2) + self.positions * self.hidden
+        last_norm = (2 if self.family == GPT2 else 1) * self.hidden if self.ends else 0
+        there = (self.starts or self.ends) if self.tied else self.starts + self.ends
+        embeddings = self.embedding * there + (self.positions * self.hidden if self.starts else 0)
         return embeddings + self.layers * self.vectors + last_norm
 
 

@@ -19,6 +19,8 @@ class Workload:
     document: int
     accumulation: int = 1
     paired: bool = False
+    waiting: int = 0
+    """Micro-batches besides whose passes back are still to come."""
     shapes: int = 0
     """Products whose code the run holds (engine.plan.products)."""
 

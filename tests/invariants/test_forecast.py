@@ -196,11 +196,23 @@ def test_a_plan_of_two_processes_says_how_they_divide_what_one_holds(tmp_path):
     root = tmp_path / "two"
     told = foretold(runs.sft_run(root, spec=runs.sft_spec() | {"resources": {"nproc_per_node": 2}}))
     assert (told["ranks"], told["zero_stage"]) == (2, 0)
-    assert told["spec"]["resources"]["parallel"] == {"zero_stage": 0, "tp_size": 1, "cp_size": 1, "ep_size": 1}
+    assert told["spec"]["resources"]["parallel"] == {
+        "zero_stage": 0,
+        "tp_size": 1,
+        "cp_size": 1,
+        "ep_size": 1,
+        "pp_size": 1,
+    }
     assert told["room_bytes"] < 0.6 * alone["room_bytes"]
     spec = runs.sft_spec() | {"resources": {"nproc_per_node": 2, "parallel": {"zero_stage": 3}}}
     divided = foretold(runs.sft_run(tmp_path / "divided", spec=spec))
-    assert divided["spec"]["resources"]["parallel"] == {"zero_stage": 3, "tp_size": 1, "cp_size": 1, "ep_size": 1}
+    assert divided["spec"]["resources"]["parallel"] == {
+        "zero_stage": 3,
+        "tp_size": 1,
+        "cp_size": 1,
+        "ep_size": 1,
+        "pp_size": 1,
+    }
     assert divided["memory"]["optimizer"] == -(-told["memory"]["optimizer"] // 2)
 
 

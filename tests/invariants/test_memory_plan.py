@@ -11,7 +11,6 @@ from engine.errors import SpecError
 from engine.footprint import planned, state_bytes
 from engine.jobs import JOB_SPEC
 from engine.loop import Training
-from engine.measure import Meter
 from engine.model import attention, documents, logprobs, loss
 from engine.plan import MemoryPlan, Setting, Shape, Workload, memory, plan_memory, workload
 from engine.plan.work import parameters_of
@@ -43,12 +42,11 @@ def held_and_planned(root: Path) -> tuple[int, MemoryPlan]:
         spec: Any = session.spec
         made = Training(session, spec)
         made.carry_out()
-        meter = Meter(session.subject.model, session.machine, 1.0)
         held = sum(p.nbytes for p in session.subject.model.parameters())
         held += state_bytes(made.strategy.optimizer, session.machine.device)
         plan = planned(spec, session)
         assert plan is not None
-        return held + peak_of(lambda: made._step(meter)), plan
+        return held + peak_of(made._step), plan
 
 
 @pytest.mark.parametrize(

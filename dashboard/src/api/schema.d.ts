@@ -2700,6 +2700,7 @@ export interface components {
              *       "parallel": {
              *         "cp_size": 1,
              *         "ep_size": 1,
+             *         "pp_size": 1,
              *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },
@@ -3038,6 +3039,7 @@ export interface components {
              *       "parallel": {
              *         "cp_size": 1,
              *         "ep_size": 1,
+             *         "pp_size": 1,
              *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },
@@ -4543,6 +4545,12 @@ export interface components {
              */
             ep_size?: number;
             /**
+             * Pp Size
+             * @description So many processes of a worker have some of the layers each, and rows go through them one after the other (pipeline parallelism, arXiv:1811.06965): for models that do not fit. They are all at work where a step has more micro-batches than there are of them: set gradient_accumulation_steps to several times as many.
+             * @default 1
+             */
+            pp_size?: number;
+            /**
              * Tp Size
              * @description So many processes of a worker hold the model's linear layers together, each a part of every one, and work on the same rows (tensor parallelism, arXiv:1909.08053): for models that do not fit, and for long rows. Teams of them deal the rows out as single processes do.
              * @default 1
@@ -4767,6 +4775,7 @@ export interface components {
              *       "parallel": {
              *         "cp_size": 1,
              *         "ep_size": 1,
+             *         "pp_size": 1,
              *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },
@@ -5049,6 +5058,7 @@ export interface components {
              * @default {
              *       "cp_size": 1,
              *       "ep_size": 1,
+             *       "pp_size": 1,
              *       "tp_size": 1,
              *       "zero_stage": "auto"
              *     }
@@ -5451,6 +5461,7 @@ export interface components {
              *       "parallel": {
              *         "cp_size": 1,
              *         "ep_size": 1,
+             *         "pp_size": 1,
              *         "tp_size": 1,
              *         "zero_stage": "auto"
              *       },

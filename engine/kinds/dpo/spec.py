@@ -70,4 +70,8 @@ class DpoSpec(TrainingSpec):
     def _reference(self) -> Self:
         if self.dpo.reference == "disabled_adapter" and self.tuning.method == "full":
             raise ValueError("dpo.reference 'disabled_adapter' needs an adapter; use 'cached' or 'frozen_copy'")
+        if self.dpo.reference != "cached" and self.resources.parallel.pp_size > 1:
+            raise ValueError(
+                f"dpo.reference {self.dpo.reference!r} needs all layers, which pp_size divides; use 'cached'"
+            )
         return self

@@ -10,7 +10,7 @@ from engine.jobs import JOB_SPEC
 from engine.parts import FullTuning, Hyperparameters, LoraTuning, QloraTuning, Resources
 from engine.plan import MemoryPlan, Setting, Shape, Workload
 from engine.plan.memory import moments
-from engine.plan.ranks import bucket_numbers, divided, least_stage, plan_of_rank, undividable
+from engine.plan.ranks import bucket_numbers, divided, least_stage, plan_of_rank, stages, undividable
 from engine.plan.weights import trained_weights
 
 TRAINED = 1_000_000
@@ -97,6 +97,7 @@ def test_adapters_of_layers_that_the_plan_does_not_know_are_planned_all_the_same
         (replace(FULL, tuning=QloraTuning()), "zero_3_in_4_bits"),
         (replace(FULL, tp_size=2), "zero_with_parts"),
         (replace(FULL, ep_size=2), "zero_with_parts"),
+        (replace(FULL, pp_size=2), "zero_with_parts"),
     ],
 )
 def test_what_cannot_be_divided_says_why(setting, code):
@@ -126,6 +127,9 @@ GPT2 = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positi
         (MIXTRAL, replace(FULL, ep_size=3), "team_does_not_divide"),
         (MIXTRAL, replace(FULL, tp_size=2), "team_unsupported"),
         (MIXTRAL, replace(FULL, cp_size=2), "team_unsupported"),
+        (MIXTRAL, replace(FULL, pp_size=2), "team_unsupported"),
+        (LLAMA, replace(FULL, pp_size=2, tuning=LoraTuning(modules_to_save=("lm_head",))), "team_unsupported"),
+        (LLAMA, replace(FULL, pp_size=3), "team_does_not_divide"),
     ],
 )
 def test_what_no_team_can_share_says_why(config, setting, code):
@@ -163,6 +167,46 @@ def test_whoever_has_a_part_of_the_layers_holds_fewer_weights():
 
 
 @pytest.mark.parametrize(
+    ("layers", "vocabulary", "count", "expected"),
+    [
+        (4, 8, 2, [range(2), range(2, 4)]),
+        (7, 8, 3, [range(3), range(3, 5), range(5, 7)]),
+        (4, 4096, 2, [range(3), range(3, 4)]),  # a head as large as many layers
+        (5, 4096, 4, [range(2), range(2, 3), range(3, 4), range(4, 5)]),
+        (2, 4096, 2, [range(1), range(1, 2)]),
+    ],
+)
+def test_the_last_rank_of_a_pipeline_has_fewer_layers_where_the_head_is_large(layers, vocabulary, count, expected):
+    assert stages(Shape.of(LLAMA | {"num_hidden_layers": layers, "vocab_size": vocabulary}), count) == expected
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("tuning", [FullTuning(), LoraTuning(), QloraTuning()])
+def test_the_ranks_of_a_pipeline_hold_together_what_one_holds(tied, tuning):
+    """And of what is embedding and head in one, both ends a copy."""
+    shape, setting = (
+        Shape.of(LLAMA | {"num_hidden_layers": 5, "tie_word_embeddings": tied}),
+        replace(FULL, tuning=tuning),
+    )
+    parts = [shape.stage(layers) for layers in stages(shape, 3)]
+    again = shape.embedding if tied else 0
+    assert sum(part.linear_weights + part.other_weights for part in parts) == (
+        shape.linear_weights + shape.other_weights + again
+    )
+    learnt = sum(trained_weights(part, setting) for part in parts)
+    assert learnt == trained_weights(shape, setting) + (0 if setting.adapter else again)
+
+
+def test_a_pipeline_has_as_many_micro_batches_in_work_as_ranks_are_to_come():
+    shape, setting = Shape.of(LLAMA | {"num_hidden_layers": 16, "vocab_size": 8}), replace(FULL, pp_size=4)
+    once, often = (
+        plan_of_rank(shape, Workload(4096, 4096, 4096, passes), setting, stage=0, ranks=4) for passes in (1, 8)
+    )
+    assert often.activations == pytest.approx(4 * once.activations, rel=0.1)
+    assert often.weights == pytest.approx(once.weights, rel=0.01)
+
+
+@pytest.mark.parametrize(
     ("resources", "told"),
     [
         ({"nproc_per_node": 3, "parallel": {"tp_size": 2}}, "not a multiple of parallel.tp_size"),
@@ -171,6 +215,7 @@ def test_whoever_has_a_part_of_the_layers_holds_fewer_weights():
         ({"nproc_per_node": 4, "parallel": {"ep_size": 2, "cp_size": 2}}, "do not go together"),
         ({"nproc_per_node": 2, "parallel": {"tp_size": 2, "zero_stage": 1}}, "leave one of them out"),
         ({"nproc_per_node": 3, "parallel": {"ep_size": 2}}, "not a multiple of parallel.ep_size"),
+        ({"nproc_per_node": 4, "parallel": {"pipeline_parallel_size": 2, "zero_stage": 1}}, "leave one of them out"),
     ],
 )
 def test_teams_that_cannot_be_are_refused_with_the_spec(resources, told):
@@ -202,6 +247,22 @@ def test_with_weights_and_gradients_in_16_bits_it_is_the_table_of_the_paper(weig
     for stage, expected in enumerate(gigabytes, 1):
         part = divided(whole, numbers, stage=stage, ranks=ranks)
         assert part.total / 1e9 == pytest.approx(expected, rel=0.01, abs=0.005)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"kind": "sft", "samples": {"prompts": ["the cat"]}}, "samples are written with all layers"),
+        ({"kind": "dpo", "dpo": {"reference": "frozen_copy"}}, "use 'cached'"),
+        ({"kind": "dpo", "dpo": {"reference": "disabled_adapter"}}, "use 'cached'"),
+    ],
+)
+def test_what_needs_all_layers_at_once_is_refused_in_a_pipeline(asked, told):
+    spec = {"model": "tiny/1", "training_file": "file-1"} | asked
+    resources = {"nproc_per_node": 2, "parallel": {"pp_size": 2}}
+    JOB_SPEC.validate_python(spec | {"resources": {"nproc_per_node": 2}})
+    with pytest.raises(ValidationError, match=told):
+        JOB_SPEC.validate_python(spec | {"resources": resources})
 
 
 def test_an_evaluation_has_no_teams():

@@ -1,0 +1,249 @@
+"""Pipeline parallelism: each rank of a team has some of the layers, and rows go through the ranks one after the other.
+
+GPipe (Huang et al. 2019, arXiv:1811.06965) in the order of PipeDream (Narayanan et al. 2019, arXiv:1806.03377), one
+forward and one backward pass in turn: a rank has no more micro-batches in work than there are ranks from it to the end.
+torch.distributed.pipelining has such an order too, and buffers of one shape to receive into, made before the first step;
+packed rows are of any length. Shapes: T tokens, D hidden, [T, D] or [1, T, D].
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypeVar
+
+import torch
+import torch.distributed as dist
+from peft.utils.other import ModulesToSaveWrapper
+from torch import Tensor, nn
+
+from engine import optim
+from engine.data.corpus import Batch
+from engine.dist.passing import collected
+from engine.dist.ranks import Ranks, Teams, told_as_lost
+from engine.dist.strategy import Replicas
+from engine.errors import SpecError
+from engine.model.forward import decoder_of, labelled_states
+from engine.model.links import Elsewhere, Link, empty
+from engine.optim import OptimizerState, StateIn
+from engine.parts import Hyperparameters
+from engine.plan import Shape
+from engine.plan.ranks import stages
+from engine.precision import Machine
+from engine.scored import Scored
+
+_UNDER_WAY = 2
+"""So many tensors may be on their way to the next rank before this one waits."""
+_NAMES = {"gpt2": ("wte", "h", "ln_f")}
+_USUAL = ("embed_tokens", "layers", "norm")
+
+Score: TypeAlias = Callable[[nn.Module, Batch], Scored]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Dealt(Ranks):
+    """Those that rows are dealt out among; what comes of a row, the last rank of each one's team knows."""
+
+    team: Ranks = field(default_factory=Ranks)
+
+    def gather(self, told: T) -> list[T]:
+        return super().gather(self.team.gather(told)[-1])
+
+
+class Pipe:
+    """What goes to the next rank of a team, and what comes back from it.
+
+    Forth and back are two groups of the same ranks: NCCL does what is asked of a group in order, and each of two
+    neighbours would wait until the other takes what it sends.
+    """
+
+    def __init__(self, team: Ranks, back: Ranks) -> None:
+        self.team, self._groups = team, (team.group, back.group)
+        self._sent: deque[tuple[Any, Tensor]] = deque()
+
+    @property
+    def behind(self) -> int:
+        """How many ranks come after this one."""
+        return self.team.count - 1 - self.team.rank
+
+    def takes(self, x: Tensor) -> Tensor:
+        """What the rank before has made, in the place of `x`, which is alike; its gradient goes back there."""
+        wanted = torch.is_grad_enabled()
+        return _Taken.apply(x.detach().requires_grad_(wanted), self)  # type: ignore[return-value]
+
+    def gives(self, x: Tensor) -> Tensor:
+        """`x`, which the next rank goes on with; the gradient that comes from there is its, whatever it has here."""
+        learning = x if x.requires_grad or not torch.is_grad_enabled() else x.detach().requires_grad_()
+        return _Given.apply(learning, self)  # type: ignore[return-value]
+
+    def send(self, x: Tensor, *, forth: bool) -> None:
+        x, to = x.detach().contiguous(), self.team.rank + (1 if forth else -1)
+        with told_as_lost():
+            self._sent.append((dist.isend(x, group=self._groups[not forth], group_dst=to), x))
+            while len(self._sent) > _UNDER_WAY:
+                self._sent.popleft()[0].wait()
+
+    def receive(self, like: Tensor, *, forth: bool) -> Tensor:
+        taken = torch.empty_like(like, memory_format=torch.contiguous_format)
+        with told_as_lost():
+            dist.recv(taken, group=self._groups[not forth], group_src=self.team.rank + (-1 if forth else 1))
+        return taken
+
+    def added_with_other_end(self, grad: Tensor) -> None:
+        """The first and the last rank add up what each has of the weights that are embedding and head."""
+        other, theirs = self.team.count - 1 - self.team.rank, torch.empty_like(grad)
+        with told_as_lost():
+            sent = dist.isend(grad.clone(), group=self._groups[0], group_dst=other)
+            dist.recv(theirs, group=self._groups[0], group_src=other)
+            assert sent is not None, "this rank is of the group"
+            sent.wait()
+        grad += theirs
+
+
+class _Taken(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pipe: Pipe) -> Tensor:
+        ctx.pipe = pipe
+        return pipe.receive(x, forth=True)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.pipe.send(grads[0], forth=False)
+        return None, None
+
+
+class _Given(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, pipe: Pipe) -> Tensor:
+        ctx.pipe = pipe
+        pipe.send(x, forth=True)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.pipe.receive(grads[0], forth=False), None
+
+
+class Stages(Replicas):
+    """See engine.dist.strategy. Ranks with the same layers, one of each team, add their gradients up as replicas do."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        score: Score,
+        machine: Machine,
+        hyper: Hyperparameters,
+        ranks: Ranks,
+        teams: Teams,
+        pipe: Pipe,
+        *,
+        state_in: StateIn,
+    ) -> None:
+        ranks.spread([p.data for p in model.parameters() if p.requires_grad])
+        self.team, self.pipe, self._score, self._machine = teams.team, pipe, score, machine
+        divide_layers(model, pipe)
+        here = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        if self.team.any(not here):
+            raise SpecError(
+                "team_unsupported",
+                "resources.parallel.pp_size: the adapter is on few layers, and some process would have nothing to learn",
+                "Set tuning.target_modules to 'all-linear', or leave pp_size out.",
+            )
+        super().__init__(model, here, hyper, teams.replicas, state_in=state_in)
+        self.shared = [p for _, p in here if self._at_an_end and p is _tied(model)]
+        """What the other end of the team has too."""
+        self.waiting: deque[Tensor] = deque()
+
+    @property
+    def _at_an_end(self) -> bool:
+        return self.team.leads or self.pipe.behind == 0
+
+    def score(self, batch: Batch) -> Scored:
+        """On the last rank; the others have nothing but the way that gradients take."""
+        if self.pipe.behind == 0:
+            return self._score(self.model, batch)
+        with self._machine.autocast():
+            return Scored(labelled_states(self.model, batch).float().sum() * 0.0, 0, {})
+
+    def backward(self, loss: Tensor, *, last: bool) -> None:
+        """Of the oldest micro-batch, once as many are in work as ranks are behind this one."""
+        self.waiting.append(loss)
+        while len(self.waiting) > (0 if last else self.pipe.behind):
+            self.waiting.popleft().backward()
+
+    def reduce(self) -> Tensor:
+        for _, weight in self.trainable:
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
+        for weight in self.shared:
+            assert weight.grad is not None, "just made"
+            self.pipe.added_with_other_end(weight.grad)
+        self.ranks.add_up([p.grad for _, p in self.trainable if p.grad is not None])
+        norm = self._norm()
+        if self.hyper.max_grad_norm > 0:
+            torch.nn.utils.clip_grads_with_norm_([p for _, p in self.trainable], self.hyper.max_grad_norm, norm)
+        return norm
+
+    def _norm(self) -> Tensor:
+        """Of all layers' gradients; what both ends have counts once."""
+        twice = {id(weight) for weight in self.shared if not self.team.leads}
+        grads = [p.grad for _, p in self.trainable if p.grad is not None and id(p) not in twice]
+        squares = float(torch.nn.utils.get_total_norm(grads)) ** 2
+        return torch.tensor(self.team.totals([squares])[0]).sqrt().to(self.trainable[0][1])
+
+    def state(self) -> OptimizerState:
+        if not self.ranks.leads:
+            return {}
+        here = optim.state_of(self.optimizer, self.trainable)
+        flat = {(name, key): value for name, of_weight in here.items() for key, value in of_weight.items()}
+        told: OptimizerState = {}
+        for (name, key), value in collected(flat, self.team).items():
+            told.setdefault(name, {})[key] = value
+        return told if self.team.leads else {}
+
+    def weights(self) -> dict[str, Tensor]:
+        return collected(super().weights(), self.team) if self.ranks.leads else {}
+
+
+def divide_layers(model: nn.Module, pipe: Pipe) -> None:
+    """Leave this rank its layers under their names, the first the embedding, and the last the last norm and the head.
+
+    Of what is embedding and head in one, both ends keep a copy.
+    """
+    if any(isinstance(module, ModulesToSaveWrapper) for module in model.modules()):
+        why = "the adapter has modules_to_save, which only the process that has them could save"
+        raise SpecError("team_unsupported", f"resources.parallel.pp_size: {why}", "Leave pp_size out.")
+    decoder = decoder_of(model)
+    backbone: Any = getattr(decoder, decoder.base_model_prefix)
+    embedding, layers, norm = _NAMES.get(decoder.config.model_type, _USUAL)
+    first, last = pipe.team.leads, pipe.behind == 0
+    tied = _tied(model) is not None
+    own = stages(Shape.of(decoder.config.to_dict()), pipe.team.count)[pipe.team.rank]
+    _leave(getattr(backbone, layers), own, pipe)
+    if not first:
+        for name in (embedding, "wpe"):
+            if hasattr(backbone, name) and not (name == embedding and tied and last):
+                setattr(backbone, name, Elsewhere(getattr(backbone, name).weight))
+    if not last:
+        setattr(backbone, norm, nn.Identity())
+    if not last and not (tied and first):
+        empty(decoder.get_output_embeddings())
+
+
+def _leave(layers: Any, own: range, pipe: Pipe) -> None:
+    """Of those that others have, the one ahead stands for where the stream comes from, the one behind for where it goes."""
+    ways = {own.start - 1: pipe.takes, own.stop: pipe.gives}
+    for number, layer in enumerate(list(layers)):
+        if number not in own:
+            layers[number] = Link(layer, ways.get(number, _past))
+
+
+def _past(x: Tensor) -> Tensor:
+    return x
+
+
+def _tied(model: nn.Module) -> nn.Parameter | None:
+    """What is embedding and head in one."""
+    decoder = decoder_of(model)
+    embedding, head = decoder.get_input_embeddings(), decoder.get_output_embeddings()
+    return embedding.weight if head.weight is embedding.weight else None
