@@ -59,7 +59,7 @@ def wanted(s: Session, job_id: str) -> int:
     if least == most:
         return most
     at_work = busy(s).keys() | set(s.scalars(select(Job.worker).where(Job.lease_expires_at.is_not(None))))
-    able = {each.name for each in placement.present(s) if placement.answers(each.labels, requires)}
+    able = {each.name for each in placement.present(s) if placement.answers(each, requires)}
     return max(least, min(most, len(able - at_work)))
 
 

@@ -37,6 +37,8 @@ class NewJob(NamedTuple):
     plan_id: str | None = None
     traceparent: str | None = None
     key_id: str | None = None
+    needed_bytes: int = 0
+    """Of memory, for one of its processes, where a plan tells."""
 
 
 def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:
@@ -48,8 +50,9 @@ def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:
     job_ids = [new_id("job") for _ in wanted]
     rows = [
         fresh
-        | new._asdict()
-        | {"id": job_id, "nodes": _least_nodes(new.spec), "requires": placement.required(new.spec)}
+        | {name: value for name, value in new._asdict().items() if name != "needed_bytes"}
+        | {"id": job_id, "nodes": _least_nodes(new.spec)}
+        | {"requires": placement.required(new.spec, new.needed_bytes)}
         for job_id, new in zip(job_ids, wanted, strict=True)
     ]
     s.execute(_INSERT, rows)

@@ -1,4 +1,4 @@
-"""Placement: which waiting jobs a worker may take, by the labels that they ask for and it has."""
+"""Placement: which waiting jobs a worker may take, by the labels, the GPUs and the memory that they ask for and it has."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -20,36 +20,66 @@ _ASKING = (
 )
 
 
+_AT_LEAST = ">="
+"""Behind `gpus` and `memory`, which are no labels: how many, and how many GiB of one device."""
+_GIB = 2**30
+_ANYWHERE_GIB = 4
+"""What any worker is taken to have: jobs that need less ask for no memory, so that few of those that wait ask for anything."""
+
+
 class Present(NamedTuple):
-    """A worker that is there, and its labels."""
+    """A worker that is there; `memory_bytes` is that of all its GPUs, or of the machine where it has none."""
 
     name: str
     labels: Mapping[str, str]
+    gpus: int | None = None
+    memory_bytes: int = 0
 
 
-def required(spec: Mapping[str, Any]) -> str:
-    """What a job's worker must have, in the one way in which it is written: name=value,name=value by name."""
+def required(spec: Mapping[str, Any], needed_bytes: int = 0) -> str:
+    """What a job's worker must have, in the one way in which it is written: name=value,name>=number by name.
+
+    `needed_bytes` are those of one of its processes. Those that share a CPU's memory need it together.
+    """
     resources = spec.get("resources", {})
-    labels = dict(resources.get("labels") or {})
-    if resources.get("device") == "cuda":
-        labels[DEVICE] = "cuda"
-    return written(labels.items())
+    asked = [f"{name}={value}" for name, value in (resources.get("labels") or {}).items()]
+    processes, on_gpus = resources.get("nproc_per_node", 1), resources.get("device") == "cuda"
+    needed_gib = needed_bytes * (1 if on_gpus else processes) // _GIB
+    if on_gpus:
+        asked.append(f"{DEVICE}=cuda")
+    if on_gpus and processes > 1:
+        asked.append(f"gpus{_AT_LEAST}{processes}")
+    if needed_gib >= _ANYWHERE_GIB:
+        asked.append(f"memory{_AT_LEAST}{needed_gib}")
+    return ",".join(sorted(asked))
 
 
-def written(labels: Any) -> str:
-    return ",".join(f"{name}={value}" for name, value in sorted(labels))
+def told(requires: str) -> str:
+    """The same for people."""
+    parts = [f"{part} GiB" if part.startswith(f"memory{_AT_LEAST}") else part for part in requires.split(",")]
+    return ", ".join(parts)
 
 
-def answers(labels: Mapping[str, str] | None, asked: str) -> bool:
-    """Whether a worker with these labels has all that is asked for."""
-    return not asked or set(asked.split(",")) <= {f"{name}={value}" for name, value in (labels or {}).items()}
+def answers(worker: Present | Worker, asked: str) -> bool:
+    """Whether a worker has all that is asked for."""
+    return not asked or all(_has(worker, part) for part in asked.split(","))
+
+
+def _has(worker: Present | Worker, part: str) -> bool:
+    name, at_least, number = part.partition(_AT_LEAST)
+    if not at_least:
+        name, _, value = part.partition("=")
+        return (worker.labels or {}).get(name) == value
+    gpus = worker.gpus or 0
+    return (gpus if name == "gpus" else worker.memory_bytes // max(1, gpus) // _GIB) >= int(number)
 
 
 def present(s: Session) -> list[Present]:
     """The workers that are there, by their last heartbeats."""
     heard = Worker.heartbeat_at + MISSED * Worker.heartbeat_s >= clock.moment(s)
-    query = select(Worker.name, Worker.labels).where(Worker.stopped_at.is_(None), heard)
-    return [Present(name, labels or {}) for name, labels in s.execute(query)]
+    query = select(Worker.name, Worker.labels, Worker.gpus, Worker.memory_bytes)
+    found = s.execute(query.where(Worker.stopped_at.is_(None), heard))
+    return [Present(name, labels or {}, gpus, memory_bytes) for name, labels, gpus, memory_bytes in found]
 
 
 def takeable(s: Session, worker: str | None) -> ColumnElement[bool]:
@@ -65,8 +95,8 @@ def takeable(s: Session, worker: str | None) -> ColumnElement[bool]:
     own = there if worker is None else [each for each in there if each.name == worker]
 
     def may(nodes: int, requires: str) -> bool:
-        able = [answers(each.labels, requires) for each in there]
-        return any(answers(each.labels, requires) for each in own) and sum(able) >= nodes
+        able = [answers(each, requires) for each in there]
+        return any(answers(each, requires) for each in own) and sum(able) >= nodes
 
     allowed = [(nodes, requires) for nodes, requires in asking if may(nodes, requires)]
     return or_(plain, *(and_(Job.nodes == nodes, Job.requires == requires) for nodes, requires in allowed))

@@ -25,7 +25,7 @@ WorkerState = Literal["idle", "busy", "lost", "stopped"]
 
 
 class Advert(NamedTuple):
-    """What a worker tells of itself; `device` is for people, `memory_bytes` that of the device."""
+    """What a worker tells of itself; `device` is for people, `memory_bytes` that of all its GPUs or of the machine."""
 
     name: str
     host: str
@@ -35,6 +35,7 @@ class Advert(NamedTuple):
     heartbeat_s: float
     started_at: float
     labels: dict[str, str] | None = None
+    gpus: int = 0
 
 
 class Run(NamedTuple):
@@ -69,7 +70,7 @@ class Fleet(NamedTuple):
     def alive(self, requires: str = "") -> set[str]:
         """The names of the workers that are there, of those that have what is required."""
         there = {worker.name for worker in self.workers if self.state_of(worker) in {"idle", "busy"}}
-        return {worker.name for worker in self.workers if worker.name in there and answers(worker.labels, requires)}
+        return {worker.name for worker in self.workers if worker.name in there and answers(worker, requires)}
 
     def idle(self, requires: str = "") -> set[str]:
         """Those of them that run nothing."""

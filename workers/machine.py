@@ -25,6 +25,7 @@ class Device(NamedTuple):
     memory_bytes: int
     kind: str
     """cuda or cpu."""
+    gpus: int = 0
 
 
 def device() -> Device:
@@ -33,7 +34,7 @@ def device() -> Device:
     if not gpus:
         return Device(f"cpu ({len(os.sched_getaffinity(0))} cores)", _memory_bytes(), "cpu")
     name = gpus[0].name if len(gpus) == 1 else f"{len(gpus)} x {gpus[0].name}"
-    return Device(name, sum(gpu.memory_bytes for gpu in gpus), "cuda")
+    return Device(name, sum(gpu.memory_bytes for gpu in gpus), "cuda", len(gpus))
 
 
 def address(settings: WorkerSettings) -> str:

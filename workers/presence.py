@@ -37,6 +37,7 @@ class Presence(threading.Thread):
             heartbeat_s=self._heartbeat_s,
             started_at=time.time(),
             labels=self._labels | {placement.DEVICE: device.kind},
+            gpus=device.gpus,
         )
         while True:
             try:

@@ -10,8 +10,8 @@ from api.answers import Object
 class WorkerObject(Object):
     """A place where one job runs at a time. A worker not heard of for two of its heartbeats is lost.
 
-    `job_id` is the job that it runs, where that is of this project. `memory_bytes` is that of its device.
-    `labels` are what jobs may ask for (`resources.labels`).
+    `job_id` is the job that it runs, where that is of this project. `memory_bytes` is that of all its GPUs, or of the
+    machine where it has none. `labels` are what jobs may ask for (`resources.labels`).
     """
 
     object: Literal["worker"] = "worker"
@@ -20,6 +20,7 @@ class WorkerObject(Object):
     device: str
     memory_bytes: int
     labels: dict[str, str]
+    gpus: int
     state: Literal["idle", "busy", "lost", "stopped"]
     job_id: str | None
     started_at: float

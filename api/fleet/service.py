@@ -51,6 +51,7 @@ def _worker(worker: Worker, fleet: Fleet, caller: Caller) -> WorkerObject:
         device=worker.device,
         memory_bytes=worker.memory_bytes,
         labels=worker.labels or {},
+        gpus=worker.gpus or 0,
         state=fleet.state_of(worker),
         job_id=mine[0] if mine else None,
         started_at=worker.started_at,

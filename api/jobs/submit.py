@@ -43,6 +43,7 @@ class Submission(NamedTuple):
     caller: Caller
     spec: AnySpec
     plan_id: str | None = None
+    needed_bytes: int = 0
     request: Mapping[str, Any] = {}
     ask: Ask | None = None
     warnings: Mapping[str, str] = {}
@@ -85,7 +86,8 @@ def _planned(service: Service, caller: Caller, plan_id: Any) -> Submission:
         plan = plans.get(session, caller.project_id, plan_id) if isinstance(plan_id, str) else None
     if plan is None:
         raise not_found("plan", str(plan_id))
-    return Submission(caller, read_spec(plan.spec), plan.id)
+    needed_bytes = (plan.forecast.get("memory") or {}).get("total", 0)
+    return Submission(caller, read_spec(plan.spec), plan.id, needed_bytes)
 
 
 def checked(service: Service, caller: Caller, body: Any) -> jobs.NewJob:
@@ -191,6 +193,7 @@ def _checked(session: Session, keep: Keep, submission: Submission) -> jobs.NewJo
         base_id,
         submission.plan_id,
         key_id=caller.key_id,
+        needed_bytes=submission.needed_bytes,
     )
 
 

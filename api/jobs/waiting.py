@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from db import attempts, projects, queue, workers
+from db import attempts, placement, projects, queue, workers
 from db.models import Job
 from db.queue import Place
 from db.session import Session
@@ -80,8 +80,8 @@ def _for_a_worker(job: Job, place: Place, fleet: Fleet) -> str:
 
 
 def _for_such_workers(job: Job, place: Place, fleet: Fleet) -> str | None:
-    """The same of a job that needs several at once, or such as have its labels, where that is what it waits for."""
-    able, kind = len(fleet.alive(job.requires)), f" with {job.requires}" if job.requires else ""
+    """The same of a job that needs several at once, or such as have what it asks for, where that is what it waits for."""
+    able, kind = len(fleet.alive(job.requires)), f" with {placement.told(job.requires)}" if job.requires else ""
     if not able:
         return f"it needs a worker{kind}, and none is alive; others go ahead meanwhile"
     if job.nodes > able:

@@ -80,7 +80,7 @@ class Job(Row):
     nodes: Mapped[int] = mapped_column(default=1, server_default="1")
     """How many workers it needs at least."""
     requires: Mapped[str] = mapped_column(default="", server_default="")
-    """The labels that they must have (db.placement)."""
+    """The labels, GPUs and memory that they must have (db.placement)."""
     plan_id: Mapped[str | None] = mapped_column(ForeignKey("plans.id"))
     base_artifact_id: Mapped[str | None] = mapped_column(ForeignKey("artifacts.id", use_alter=True))
     created_at: Mapped[float]

@@ -25,6 +25,7 @@ class Worker(Row):
     stopped_at: Mapped[float | None]
     labels: Mapped[dict[str, Any] | None]
     """What jobs may ask for by name."""
+    gpus: Mapped[int | None]
     offers_to: Mapped[str | None]
     """The job that it waits for together with others, until `offers_until` (db.gangs)."""
     offers_until: Mapped[float | None]

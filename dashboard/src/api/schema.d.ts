@@ -5846,12 +5846,14 @@ export interface components {
          * WorkerObject
          * @description A place where one job runs at a time. A worker not heard of for two of its heartbeats is lost.
          *
-         *     `job_id` is the job that it runs, where that is of this project. `memory_bytes` is that of its device.
-         *     `labels` are what jobs may ask for (`resources.labels`).
+         *     `job_id` is the job that it runs, where that is of this project. `memory_bytes` is that of all its GPUs, or of the
+         *     machine where it has none. `labels` are what jobs may ask for (`resources.labels`).
          */
         WorkerObject: {
             /** Device */
             device: string;
+            /** Gpus */
+            gpus: number;
             /** Heartbeat At */
             heartbeat_at: number;
             /** Host */

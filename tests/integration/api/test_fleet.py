@@ -45,7 +45,7 @@ def test_a_worker_is_shown_with_what_it_runs(live: Live, busy: str):
         "id": "tests", "host": "here", "pid": 7, "device": "cpu (2 cores)", "memory_bytes": 2**31,
         "state": "busy", "job_id": busy,
     }  # fmt: skip
-    assert row["labels"] == {}
+    assert (row["labels"], row["gpus"]) == ({}, 0)
     assert row["heartbeat_at"] == pytest.approx(time.time(), abs=5)
 
 

@@ -31,10 +31,51 @@ def unsent(work: Work) -> int:
         ({}, ""),
         ({"resources": {"device": "cpu"}}, ""),
         ({"resources": {"device": "cuda", "labels": {"zone": "a", "cpu": "amx"}}}, "cpu=amx,device=cuda,zone=a"),
+        ({"resources": {"device": "cuda", "nproc_per_node": 8}}, "device=cuda,gpus>=8"),
     ],
 )
 def test_what_a_job_requires_is_written_in_one_way(spec: dict[str, Any], text: str):
     assert placement.required(spec) == text
+
+
+@pytest.mark.parametrize(
+    ("resources", "gib", "text"),
+    [
+        ({"device": "cpu"}, 3.9, ""),  # any worker has that
+        ({"device": "cpu"}, 40.7, "memory>=40"),
+        ({"device": "cpu", "nproc_per_node": 4}, 10, "memory>=40"),  # they share the machine's
+        ({"device": "cuda", "nproc_per_node": 4}, 70, "device=cuda,gpus>=4,memory>=70"),  # each has its own
+    ],
+)
+def test_a_job_with_a_plan_asks_for_the_memory_of_its_processes(resources: dict[str, Any], gib: float, text: str):
+    assert placement.required({"resources": resources}, int(gib * 2**30)) == text
+
+
+@pytest.mark.parametrize(
+    ("has", "asked", "may"),
+    [
+        ({"memory_bytes": 40 * 2**30}, "memory>=40", True),
+        ({"memory_bytes": 39 * 2**30}, "memory>=40", False),
+        ({"memory_bytes": 8 * 80 * 2**30, "gpus": 8}, "gpus>=8,memory>=80", True),
+        ({"memory_bytes": 8 * 80 * 2**30, "gpus": 8}, "memory>=81", False),  # of one of them
+        ({"memory_bytes": 8 * 80 * 2**30, "gpus": 8}, "gpus>=9", False),
+        ({"memory_bytes": 80 * 2**30}, "gpus>=1", False),
+    ],
+)
+def test_a_worker_takes_a_job_that_it_has_the_devices_for(work: Work, has: dict[str, int], asked: str, may: bool):
+    beat(work, "w1", **has)
+    with work.database.read() as s:
+        (there,) = placement.present(s)
+    assert placement.answers(there, asked) == may
+
+
+def test_a_job_goes_to_the_worker_that_has_the_memory_of_its_plan(work: Work):
+    beat(work, "small", memory_bytes=16 * 2**30)
+    beat(work, "large", memory_bytes=64 * 2**30)
+    job_id = work.submit(spec={"kind": "sft"}, needed_bytes=40 * 2**30)
+    later = work.submit(spec={"kind": "sft"})
+    assert take(work, "small") == later
+    assert take(work, "large") == job_id
 
 
 @pytest.mark.parametrize(
@@ -44,7 +85,7 @@ def test_what_a_job_requires_is_written_in_one_way(spec: dict[str, Any], text: s
 def test_a_worker_takes_a_job_whose_labels_it_has(work: Work, labels: dict[str, str], may: bool):
     beat(work, "w1", labels=labels)
     job_id = submit(work, FAST)
-    assert placement.answers(labels, "gpu=h100") == may
+    assert placement.answers(placement.Present("w1", labels), "gpu=h100") == may
     assert take(work) == (job_id if may else None)
 
 
