@@ -8,7 +8,9 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
+from typing import NoReturn
 
 from engine import deadline
 from engine.dist.crew import crew_of
@@ -19,7 +21,7 @@ from engine.stop import StopFlag
 _PARENT = "TRAINYARD_PARENT_PID"
 _LEASED = "TRAINYARD_LEASED"
 """What a launcher that works under a lease has its ranks know."""
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _USAGE = "usage: python -m engine RUN_DIR | python -m engine --wait | python -m engine --serve"
 
 
@@ -27,6 +29,7 @@ def main(arguments: list[str]) -> int:
     """Returns the process's exit code (engine.errors)."""
     if not _tied_to_parent():
         return 1
+    _show_rank()
     if len(arguments) != 1:
         sys.stderr.write(_USAGE + "\n")
         return 64
@@ -34,7 +37,10 @@ def main(arguments: list[str]) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     # Threads that spin while they wait cost a machine it shares (the service, another job) several times over.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # numpy and scipy have one each, which starts its threads as it is loaded; nothing here has work for them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a launcher holds it back until here
     if arguments == ["--serve"]:
         return _serve()
     return _wait() if arguments == ["--wait"] else _carry_out(Path(arguments[0]))
@@ -43,12 +49,13 @@ def main(arguments: list[str]) -> int:
 def _carry_out(root: Path) -> int:
     stop, run = StopFlag(), RunDirectory(root)
     stop.listen()
+    watch = None
     # Else a person runs it, perhaps in a folder that a worker has left. Ranks watch too: their launcher may stand still.
     if _LEASED in os.environ or (_PARENT in os.environ and "RANK" not in os.environ):
         os.environ[_LEASED] = "1"
-        deadline.watch(root)
+        watch = deadline.Watch(root)
     if (crew := crew_of(run)).total > 1:
-        return launch(run, crew, stop)
+        return launch(run, crew, stop, _to_the_end, alone=watch.paused() if watch else nullcontext())
     from engine.process import carry_out  # torch and transformers: seconds, and too late to notice a dead parent
 
     return carry_out(root, stop)
@@ -83,9 +90,16 @@ def _tied_to_parent() -> bool:
     return os.getppid() == int(parent)
 
 
-if __name__ == "__main__":
+def _show_rank() -> None:
+    """Forks of one process have its command line: what ps and top call them is their number."""
+    if (rank := os.environ.get("RANK")) is not None:
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, f"rank {rank}".encode(), 0, 0, 0)
+
+
+def _to_the_end(arguments: list[str]) -> NoReturn:
+    """All that this process does."""
     try:
-        code = main(sys.argv[1:])
+        code = main(arguments)
     except KeyboardInterrupt:
         code = 130
     except Exception:  # noqa: BLE001 - the last line of defence: everything that ends a run has an exit code
@@ -95,3 +109,7 @@ if __name__ == "__main__":
     sys.stderr.flush()
     # Not sys.exit: thread pools and CUDA contexts may hang in their own exit handlers; every file is flushed.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    _to_the_end(sys.argv[1:])

@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _NAME = "deadline"
@@ -28,19 +30,38 @@ def move(root: Path, until_s: float) -> None:
     os.utime(path, (until_s, until_s))
 
 
-def watch(root: Path) -> None:
-    """End this process and all of its group when the deadline has passed; without one, nothing is watched."""
-    if (root / _NAME).exists():
-        threading.Thread(target=_watch, args=(root,), name="deadline", daemon=True).start()
+class Watch:
+    """Ends this process and all of its group when the deadline has passed; where there is none, it watches nothing."""
 
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._over = threading.Event()
+        self._thread = self._begin() if (root / _NAME).exists() else None
 
-def _watch(root: Path) -> None:
-    # A signal that this thread got would not wake the main thread, which is to act on it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-    while not _passed(root):
-        time.sleep(_LOOK_EVERY_S)
-    sys.stderr.write("the lease of this run is over and was not renewed: the run ends\n")
-    os.killpg(os.getpgrp(), signal.SIGKILL)
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Without its thread, for a fork: what is forked off watches by itself."""
+        if self._thread is not None:
+            self._over.set()
+            self._thread.join()
+            self._over.clear()
+        yield
+        if self._thread is not None:
+            self._thread = self._begin()
+
+    def _begin(self) -> threading.Thread:
+        thread = threading.Thread(target=self._look, name="deadline", daemon=True)
+        thread.start()
+        return thread
+
+    def _look(self) -> None:
+        # A signal that this thread got would not wake the main thread, which is to act on it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while not _passed(self._root):
+            if self._over.wait(_LOOK_EVERY_S):
+                return
+        sys.stderr.write("the lease of this run is over and was not renewed: the run ends\n")
+        os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def _passed(root: Path) -> bool:

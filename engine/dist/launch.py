@@ -8,16 +8,19 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
+from engine.dist import offspring
 from engine.dist.crew import Crew
+from engine.dist.offspring import Process
 from engine.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, EXIT_STOPPED, RankLost, TouchLost
+from engine.jobs import spec_of
 from engine.journal import Journal
 from engine.rundir import RunDirectory
 from engine.stop import StopFlag
@@ -28,32 +31,50 @@ _SAVING_S = 60.0
 """While the first is writing a checkpoint, so long."""
 
 
-def launch(run: RunDirectory, crew: Crew, stop: StopFlag) -> int:
-    """Carry out this machine's part of the run in its processes; returns the exit code (engine.errors)."""
+def launch(
+    run: RunDirectory,
+    crew: Crew,
+    stop: StopFlag,
+    main: Callable[[list[str]], NoReturn],
+    *,
+    alone: AbstractContextManager[None],
+) -> int:
+    """Carry out this machine's part of the run in its processes; returns the exit code (engine.errors).
+
+    `main` is what a rank does; `alone`, the context in which this process has no other thread.
+    """
+    forks = offspring.can_fork()
+    if forks:
+        offspring.prepare(zero=spec_of(run).resources.parallel.zero_stage not in {0, "auto"})
     shutil.rmtree(run.ranks, ignore_errors=True)
     run.ranks.mkdir()
     for leftover in run.half_written():
         shutil.rmtree(leftover)
-    processes: list[subprocess.Popen[bytes]] = []
-    # The ranks inherit the mask: SIGTERM waits until a rank listens, and until all of them are there to be told.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    processes: list[Process] = []
+    # The ranks inherit the mask: signals wait until a rank listens, and until all of them are there to be told.
+    signal.pthread_sigmask(signal.SIG_BLOCK, offspring.HELD_BACK)
     if stop.requested:
         return EXIT_STOPPED
     _pass_on_signals(processes)
     _end_by_alarm(processes, run)
-    for rank in crew.ranks:
-        processes.append(_start(run.root, rank, crew))  # noqa: PERF401 - who is there is told of SIGINT meanwhile
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    begin = partial(offspring.fork, main=main) if forks else offspring.spawn
+    try:
+        with alone:
+            for rank in crew.ranks:
+                processes.append(begin(_environment(rank, crew), [str(run.root)]))  # noqa: PERF401 - who has begun is known at any moment
+    except OSError as error:  # no memory or no process is to be had
+        return _give_up(run, processes, RankLost(f"only {len(processes)} of {crew.here} processes begin: {error}"))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, offspring.HELD_BACK)
     failed = {crew.ranks[number]: code for number, code in _failures(processes).items()}
     if failed:
         return _tell(run, failed, crew.total)
     return EXIT_STOPPED if any(process.returncode == EXIT_STOPPED for process in processes) else EXIT_OK
 
 
-def _start(root: Path, rank: int, crew: Crew) -> subprocess.Popen[bytes]:
+def _environment(rank: int, crew: Crew) -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if name not in {"MASTER_ADDR", "MASTER_PORT"}}
     cores = len(os.sched_getaffinity(0))
-    environment = {
+    return {
         "OMP_NUM_THREADS": str(max(1, cores // crew.here)),
         **crew.meeting,
         **given,
@@ -63,14 +84,20 @@ def _start(root: Path, rank: int, crew: Crew) -> subprocess.Popen[bytes]:
         "LOCAL_WORLD_SIZE": str(crew.here),
         "TRAINYARD_PARENT_PID": str(os.getpid()),
     }
-    return subprocess.Popen([sys.executable, "-m", "engine", str(root)], env=environment, stdin=subprocess.DEVNULL)
 
 
-def _pass_on_signals(processes: list[subprocess.Popen[bytes]]) -> None:
+def _give_up(run: RunDirectory, begun: list[Process], failure: RankLost) -> int:
+    for process in begun:
+        os.kill(process.pid, signal.SIGKILL)
+        os.waitpid(process.pid, 0)
+    _write(run, _as_event(failure))
+    return EXIT_BUG
+
+
+def _pass_on_signals(processes: list[Process]) -> None:
     def pass_on(number: int, frame: FrameType | None) -> None:
         del frame
         for process in processes:
-            # Not Popen.send_signal: it waits for what has died, whose exit code _failures is then not told.
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, number)
@@ -79,7 +106,7 @@ def _pass_on_signals(processes: list[subprocess.Popen[bytes]]) -> None:
         signal.signal(number, pass_on)
 
 
-def _end_by_alarm(processes: list[subprocess.Popen[bytes]], run: RunDirectory) -> None:
+def _end_by_alarm(processes: list[Process], run: RunDirectory) -> None:
     """SIGALRM kills all, but not the first while it writes a checkpoint or has just done so and has to tell of it."""
     was_saving, first_at = False, 0.0
 
@@ -99,7 +126,7 @@ def _end_by_alarm(processes: list[subprocess.Popen[bytes]], run: RunDirectory) -
     signal.signal(signal.SIGALRM, end)
 
 
-def _failures(processes: list[subprocess.Popen[bytes]]) -> dict[int, int]:
+def _failures(processes: list[Process]) -> dict[int, int]:
     """Exit codes of the processes that failed by themselves, by their numbers here and in the order in which they did."""
     failed: dict[int, int] = {}
     running = {process.pid: number for number, process in enumerate(processes)}
@@ -129,15 +156,22 @@ def _tell(run: RunDirectory, failed: dict[int, int], count: int) -> int:
     if rank == 0 and event is not None:
         return code
     if event is None:
-        lost = RankLost(f"rank {rank} of {count} {_ending(code)}; the others were ended")
-        event = {"failure": lost.failure, "code": lost.code, "message": lost.message, "mend": lost.mend}
+        event = _as_event(RankLost(f"rank {rank} of {count} {_ending(code)}; the others were ended"))
         code = EXIT_BUG
     else:
         event["message"] = f"rank {rank} of {count}: {event['message']}"
+    _write(run, event)
+    return code
+
+
+def _as_event(failure: RankLost) -> dict[str, Any]:
+    return {"failure": failure.failure, "code": failure.code, "message": failure.message, "mend": failure.mend}
+
+
+def _write(run: RunDirectory, event: dict[str, Any]) -> None:
     journal = Journal(run.events)
     journal.write("failed", **{name: event[name] for name in ("failure", "code", "message", "mend")})
     journal.close()
-    return code
 
 
 def _ending(code: int) -> str:

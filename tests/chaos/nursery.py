@@ -15,7 +15,6 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from engine.dist.crew import Crew
 from tests.chaos import bugs, durability, stall
 from tests.servers import tie_to_parent
 
@@ -79,7 +78,6 @@ def _become(module: str, environment: dict[str, str], log: str, bug: str | None)
     durability.keep_record()
     stall.listen()
     importlib.import_module("workers.process")._start = fork_engine
-    importlib.import_module("engine.dist.launch")._start = fork_rank
     if bug is not None:
         bugs.plant(bug)
     importlib.import_module(MAINS[module]).main()
@@ -124,22 +122,6 @@ def fork_engine(arguments: list[str], *, stdin: int, stdout: int) -> ForkedEngin
         os.closerange(_FIRST_OF_OTHERS, _LAST)
         durability.end_record()
         code = _run_engine(arguments, parent)
-    finally:
-        os._exit(code)
-
-
-def fork_rank(root: Path, rank: int, crew: Crew) -> ForkedEngine:
-    """`engine.dist.launch._start`: one of the processes that share a run, in the group of the one that starts them."""
-    parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        return ForkedEngine(pid)
-    code = 1
-    try:
-        numbers = {"RANK": rank, "LOCAL_RANK": rank - crew.first}
-        numbers |= {"WORLD_SIZE": crew.total, "LOCAL_WORLD_SIZE": crew.here}
-        os.environ.update({name: str(number) for name, number in numbers.items()} | crew.meeting)
-        code = _run_engine([str(root)], parent)
     finally:
         os._exit(code)
 

@@ -54,7 +54,7 @@ def test_a_run_whose_deadline_nobody_moves_on_is_killed_with_all_its_processes(t
 
 
 def test_ranks_end_with_the_lease_though_their_launcher_stands_still(tmp_path: Path) -> None:
-    root = runs.write_job(tmp_path / "run", runs.sft_spec() | {"resources": {"nproc_per_node": 2}})
+    root = runs.sft_run(tmp_path / "run", spec=runs.sft_spec(max_steps=100_000) | {"resources": {"nproc_per_node": 2}})
     deadline.move(root, deadline.now_s() + 60)
     process = start(root, TRAINYARD_PARENT_PID=str(os.getpid()))
     until = time.monotonic() + 30
@@ -84,7 +84,7 @@ def threads_of(pid: int) -> int:
 def test_a_deadline_that_is_moved_on_ends_nothing(tmp_path: Path) -> None:
     deadline.move(tmp_path, deadline.now_s() + _NEAR_S)
     program = "import sys, time; from pathlib import Path; from engine import deadline\n"
-    program += "deadline.watch(Path(sys.argv[1])); print('watched', flush=True); time.sleep(60)"
+    program += "deadline.Watch(Path(sys.argv[1])); print('watched', flush=True); time.sleep(60)"
     command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(command, cwd=runs.ROOT, stdout=subprocess.PIPE, start_new_session=True) as process:
         assert process.stdout is not None
@@ -94,6 +94,19 @@ def test_a_deadline_that_is_moved_on_ends_nothing(tmp_path: Path) -> None:
             time.sleep(0.1)
         assert process.poll() is None
         assert process.wait(30) == -signal.SIGKILL
+
+
+def test_a_watch_that_pauses_has_no_thread_and_goes_on_afterwards(tmp_path: Path) -> None:
+    deadline.move(tmp_path, deadline.now_s() + 60)
+    program = "import os, sys, time; from pathlib import Path; from engine import deadline\n"
+    program += "tasks, root = Path('/proc/self/task'), Path(sys.argv[1])\n"
+    program += "watch = deadline.Watch(root); watched = len([*tasks.iterdir()])\n"
+    program += "with watch.paused(): print(watched, len([*tasks.iterdir()]), flush=True)\n"
+    program += "deadline.move(root, deadline.now_s()); time.sleep(60)"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    with subprocess.Popen(command, cwd=runs.ROOT, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.communicate(timeout=30)[0] == b"2 1\n"
+        assert process.returncode == -signal.SIGKILL
 
 
 def test_a_person_may_run_what_a_worker_has_left(tmp_path: Path) -> None:
