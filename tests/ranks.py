@@ -1,6 +1,5 @@
 """Small runs that several ranks carry out, and what is compared of them."""
 
-import gc
 import json
 import os
 import shutil
@@ -17,9 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from engine import measure
+from engine.dist import offspring
 from tests import runs
 
-STEPS, SAVE_STEPS = 20, 10
+STEPS, SAVE_STEPS = (20, 10) if os.environ.get("TRAINYARD_RANKS") == "all" else (12, 6)
 GIVEN = {"max_steps": STEPS, "precision": "fp32", "per_device_train_batch_size": 4, "learning_rate": 0.002}
 DROPOUT = {"method": "lora", "r": 4, "lora_dropout": 0.2}
 FULL = {"method": "full"}
@@ -66,19 +66,19 @@ MADE = RUNS | {"pretrain experts": experts}
 
 
 class Forked:
-    """Ranks forked off processes that have imported torch and DeepSpeed: small runs cost little else.
+    """Ranks forked off processes that have imported torch, and DeepSpeed for `zero`: small runs cost little else.
 
     The tests' own process cannot be forked: it has threads by then. And there are two, so that not all ranks agree on
-    what Python draws as it starts, by which sets are ordered: those of a real run do not.
+    what Python draws as it starts, by which sets are ordered: those of several machines do not.
     """
 
-    def __init__(self, log: Path) -> None:
+    def __init__(self, log: Path, *, zero: bool = True) -> None:
         self._log = log
         shared = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu"}
         with log.open("ab") as told:
             self._parents = [
                 subprocess.Popen(
-                    [sys.executable, "-c", "from tests.ranks import fork_when_asked; fork_when_asked()"],
+                    [sys.executable, "-c", f"from tests.ranks import fork_when_asked; fork_when_asked(zero={zero})"],
                     cwd=runs.ROOT,
                     env=os.environ | shared,
                     stdin=subprocess.PIPE,
@@ -109,16 +109,12 @@ class Forked:
         assert answers == ["[]\n", "[]\n"], self._log.read_text()[-3000:]
 
 
-def fork_when_asked() -> None:
+def fork_when_asked(*, zero: bool) -> None:
     """What `Forked` talks to; answers with the exit codes that are not 0."""
-    import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - at its first run DeepSpeed does: seconds
-
-    import engine.dist.zero  # noqa: F401 - as above
-
+    offspring.prepare(zero=zero)
     measure._SECONDS = 0.01  # how fast the machine is, which nobody asks of these runs
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    gc.freeze()  # else each rank goes through all that was imported
     for line in sys.stdin:
         ranks, count, roots = json.loads(line)
         forked = [_fork(rank, count, roots) for rank in ranks]

@@ -1,7 +1,7 @@
 """One rank, two and four train the same model: same losses, same evaluations, same result, wherever a run goes on."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from engine.forecast import forecast
 from engine.stop import StopFlag
 from tests import runs
-from tests.ranks import RUNS, SAVE_STEPS, check_same, finished, from_checkpoint
+from tests.ranks import RUNS, SAVE_STEPS, Forked, check_same, from_checkpoint
 
 
 def of_eval(rows: list[dict[str, Any]], **settings: Any) -> Callable[[Path], Path]:
@@ -36,7 +36,13 @@ EVALUATIONS: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory) -> dict[str, dict[str, Path]]:
+def ranks(tmp_path_factory) -> Iterator[Forked]:
+    with Forked(tmp_path_factory.mktemp("ranks") / "log", zero=False) as ranks:
+        yield ranks
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, ranks) -> dict[str, dict[str, Path]]:
     """Each run on 1, 2 and 4 ranks, and begun on 2 and gone on with on 1 and on 4."""
     root = tmp_path_factory.mktemp("ranks")
     made = {name: {on: make(root / f"{name}-{on}") for on in ("1", "2", "4")} for name, make in RUNS.items()}
@@ -44,20 +50,20 @@ def made(tmp_path_factory) -> dict[str, dict[str, Path]]:
     job = json.loads((on_disk / "job.json").read_text())
     job["spec"]["hyperparameters"]["offload_optimizer"] = "disk"
     runs.write_job(on_disk, job["spec"])
-    finished(runs.start_ranks(2, *(of["2"] for of in made.values()), on_disk))
+    ranks.carry_out(2, *(of["2"] for of in made.values()), on_disk)
     for name, of in made.items():
         of |= {on: from_checkpoint(of["2"], root / f"{name}-{on}") for on in ("2 then 1", "2 then 4")}
-    finished(runs.start_ranks(4, *(of[on] for of in made.values() for on in ("4", "2 then 4"))))
+    ranks.carry_out(4, *(of[on] for of in made.values() for on in ("4", "2 then 4")))
     assert not [of for of in made.values() if runs.carry_out(of["1"]) or runs.carry_out(of["2 then 1"])]
     return made
 
 
 @pytest.fixture(scope="module")
-def evaluated(tmp_path_factory) -> dict[str, dict[str, Path]]:
+def evaluated(tmp_path_factory, ranks) -> dict[str, dict[str, Path]]:
     """Each evaluation on 1 rank and on 2."""
     root = tmp_path_factory.mktemp("evaluated")
     made = {name: {on: make(root / f"{name}-{on}") for on in ("1", "2")} for name, make in EVALUATIONS.items()}
-    finished(runs.start_ranks(2, *(of["2"] for of in made.values())))
+    ranks.carry_out(2, *(of["2"] for of in made.values()))
     assert not [of for of in made.values() if runs.carry_out(of["1"])]
     return made
 

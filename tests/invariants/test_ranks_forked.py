@@ -111,6 +111,8 @@ def test_a_rank_that_cannot_be_forked_ends_the_run_and_the_others(tmp_path):
     code = (
         "import os, sys\n"
         "from engine.__main__ import main\n"
+        "from engine.dist import offspring\n"
+        "offspring.prepare = lambda **_: None\n"  # it takes seconds, and none of them comes so far as to need it
         "fork, left = os.fork, [True, True]\n"
         "def fork_twice():\n"
         "    if left:\n"
