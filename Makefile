@@ -16,6 +16,9 @@ CAMPAIGN = .campaign --profile $(or $(PROFILE),embedded) --kills $(or $(KILLS),1
 RECOVERY = $(if $(DEATHS),.recovery --deaths $(DEATHS))
 OUTAGE = $(if $(OUTAGE_S),.outage --seconds $(OUTAGE_S))
 
+# With it every process that a test starts, and they are hundreds, would compile the engine anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo up page test e2e chaos machines ranks parity conformance check schema format fuzz bench clean
 
