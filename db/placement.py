@@ -98,5 +98,9 @@ def takeable(s: Session, worker: str | None) -> ColumnElement[bool]:
         able = [answers(each, requires) for each in there]
         return any(answers(each, requires) for each in own) and sum(able) >= nodes
 
-    allowed = [(nodes, requires) for nodes, requires in asking if may(nodes, requires)]
-    return or_(plain, *(and_(Job.nodes == nodes, Job.requires == requires) for nodes, requires in allowed))
+    allowed: dict[int, list[str]] = {}
+    for nodes, requires in asking:
+        if may(nodes, requires):
+            allowed.setdefault(nodes, []).append(requires)
+    # A list for each number of workers, not a condition for each thing asked: SQLite nests no deeper than a thousand.
+    return or_(plain, *(and_(Job.nodes == nodes, Job.requires.in_(asked)) for nodes, asked in allowed.items()))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from db import gangs, leases, outbox, placement, preemption, workers
+from db import gangs, jobs, leases, outbox, placement, preemption, workers
 from db.gangs import Meeting
 from db.models import Outbox
 from tests.integration.db.test_queue import KINDS, beat, take
@@ -171,3 +171,12 @@ def test_none_makes_way_for_a_gang_that_could_not_start_all_the_same(work: Work)
     running(work, -1, "w2")
     submit(work, ANY, num_nodes=2)
     assert arrange(work) is None
+
+
+def test_jobs_that_ask_for_ever_other_memory_are_taken_all_the_same(work: Work):
+    """A database's statement may nest no deeper than a thousand."""
+    beat(work, "w1", memory_bytes=4096 * 2**30)
+    asked = [jobs.NewJob(work.project_id, {"kind": "sft"}, "sft", 0, needed_bytes=gib << 30) for gib in range(4, 1300)]
+    with work.database.write() as s:
+        first = jobs.create(s, asked)[0].id
+    assert take(work) == first
