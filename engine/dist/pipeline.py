@@ -175,10 +175,10 @@ class Stages(Replicas):
         for _, weight in self.trainable:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
-        for weight in self.shared:
+        self.ranks.add_up([p.grad for _, p in self.trainable if p.grad is not None])
+        for weight in self.shared:  # last: both ends then add the same two sums, and keep the same bits
             assert weight.grad is not None, "just made"
             self.pipe.added_with_other_end(weight.grad)
-        self.ranks.add_up([p.grad for _, p in self.trainable if p.grad is not None])
         norm = self._norm()
         if self.hyper.max_grad_norm > 0:
             torch.nn.utils.clip_grads_with_norm_([p for _, p in self.trainable], self.hyper.max_grad_norm, norm)

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+import torch
 
+from engine.loop import Training
 from tests import runs
 from tests.invariants.test_memory_plan import held_and_planned, training
 from tests.ranks import FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, pretrain, sft
@@ -163,6 +165,53 @@ def test_a_run_goes_on_in_another_way_than_it_was_begun_in(tmp_path, made, ranks
     carried_out(gone_on, ranks)
     for name, _, after in MOVES:
         check_same(made[case(name, 1)], gone_on[after], begun=SAVE_STEPS)
+
+
+def test_both_ends_of_a_pipeline_keep_the_same_copy_of_what_is_embedding_and_head(tmp_path):
+    """To the bit, with more teams than two too: sums of three depend on the order in which they are taken."""
+    root = prepared(MAKE["pretrain"](tmp_path / "run"), case("pretrain", 6, pp_size=2))
+    spec = json.loads((root / "job.json").read_text())["spec"]
+    spec["model"] |= {"tie_word_embeddings": True, "num_hidden_layers": 3}
+    spec["hyperparameters"] |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 6, "max_steps": 12}
+    runs.write_job(root, spec)
+    (root / "ranks").mkdir()
+    program = "import sys; from tests.invariants.test_ranks_teams import tell_ends; tell_ends(sys.argv[1])"
+    shared = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    told = subprocess.run(
+        [sys.executable, "-c", program, str(root)],
+        check=False,
+        cwd=runs.ROOT,
+        env=shared,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert told.returncode == 0, told.stderr[-3000:]
+    assert [line for line in told.stdout.splitlines() if line in {"True", "False"}] == ["True"] * 6
+
+
+def tell_ends(root: str) -> None:
+    """Whether both ends of each rank's team have the same weights there; in six processes that are forked here."""
+    pids: list[int] = []
+    for rank in range(6):
+        pid = os.fork()
+        if not pid:
+            os.environ |= {"WORLD_SIZE": "6", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            _tell_end(Path(root))
+            os._exit(0)
+        pids.append(pid)
+    sys.exit(max(os.waitpid(pid, 0)[1] for pid in pids))
+
+
+def _tell_end(root: Path) -> None:
+    with runs.opened(root) as session:
+        spec: Any = session.spec
+        training = Training(session, spec)
+        training.carry_out()
+        stages: Any = training.strategy
+        first, last = stages.team.gather(stages.shared[0].detach().clone())
+    sys.stdout.write(f"{torch.equal(first, last)}\n")
+    sys.stdout.flush()
 
 
 def test_what_a_team_scored_in_16_bits_is_what_one_process_scores(tmp_path, ranks):
