@@ -90,11 +90,15 @@ class Pipe:
         return taken
 
     def added_with_other_end(self, grad: Tensor) -> None:
-        """The first and the last rank add up what each has of the weights that are embedding and head."""
+        """The first and the last rank add up what each has of the weights that are embedding and head.
+
+        Each sends in the group in which the other receives, for the same reason as neighbours do.
+        """
         other, theirs = self.team.count - 1 - self.team.rank, torch.empty_like(grad)
+        out, back = self._groups if self.team.leads else reversed(self._groups)
         with told_as_lost():
-            sent = dist.isend(grad.clone(), group=self._groups[0], group_dst=other)
-            dist.recv(theirs, group=self._groups[0], group_src=other)
+            sent = dist.isend(grad.clone(), group=out, group_dst=other)
+            dist.recv(theirs, group=back, group_src=other)
             assert sent is not None, "this rank is of the group"
             sent.wait()
         grad += theirs
