@@ -22,6 +22,7 @@ from engine.dist.passing import collected
 from engine.dist.ranks import Ranks, Teams, told_as_lost
 from engine.dist.strategy import Replicas
 from engine.errors import SpecError
+from engine.model import llama
 from engine.model.forward import decoder_of, labelled_states
 from engine.model.links import Elsewhere, Link, empty
 from engine.optim import OptimizerState, StateIn
@@ -223,7 +224,7 @@ def divide_layers(model: nn.Module, pipe: Pipe) -> None:
     first, last = pipe.team.leads, pipe.behind == 0
     tied = _tied(model) is not None
     own = stages(Shape.of(decoder.config.to_dict()), pipe.team.count)[pipe.team.rank]
-    _leave(getattr(backbone, layers), own, pipe)
+    _leave(getattr(backbone, layers), own, pipe, known=llama.knows(decoder))
     if not first:
         for name in (embedding, "wpe"):
             if hasattr(backbone, name) and not (name == embedding and tied and last):
@@ -234,12 +235,15 @@ def divide_layers(model: nn.Module, pipe: Pipe) -> None:
         empty(decoder.get_output_embeddings())
 
 
-def _leave(layers: Any, own: range, pipe: Pipe) -> None:
-    """Of those that others have, the one ahead stands for where the stream comes from, the one behind for where it goes."""
+def _leave(layers: Any, own: range, pipe: Pipe, *, known: bool) -> None:
+    """Of those that others have, the one ahead stands for where the stream comes from, the one behind for where it goes.
+
+    All ranks compute in the one way that the layers of all of them allow: the streams of the two are not of one type.
+    """
     ways = {own.start - 1: pipe.takes, own.stop: pipe.gives}
     for number, layer in enumerate(list(layers)):
         if number not in own:
-            layers[number] = Link(layer, ways.get(number, _past))
+            layers[number] = Link(layer, ways.get(number, _past), by_hand=known and llama.by_hand(layer))
 
 
 def _past(x: Tensor) -> Tensor:

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 class Link(nn.Module):
     """In the place of a layer: the residual stream goes through it as it went through that.
 
-    The layer's modules stay in it under their names, emptied: PEFT saves what it finds among them.
+    The layer's modules stay in it under their names, emptied: PEFT saves what it finds among them. `by_hand`: it can be
+    done as engine.model.llama does layers.
     """
 
-    def __init__(self, layer: nn.Module, through: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, layer: nn.Module, through: Callable[[Tensor], Tensor], *, by_hand: bool) -> None:
         super().__init__()
         for name, module in layer.named_children():
             self.add_module(name, module)
         empty(self)
-        self.through = through
+        self.through, self.by_hand = through, by_hand
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
         return self.through(x)

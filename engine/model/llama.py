@@ -56,8 +56,12 @@ def takes(decoder: nn.Module) -> bool:
         return False
     if model.model.gradient_checkpointing and torch.is_grad_enabled():
         return False
-    layers = (layer for layer in model.model.layers if not isinstance(layer, Link))
-    return all(Linear.of(module) for layer in layers for module in _linear_modules(layer))
+    return all(layer.by_hand if isinstance(layer, Link) else by_hand(layer) for layer in model.model.layers)
+
+
+def by_hand(layer: Any) -> bool:
+    """Whether all linear layers of a decoder's layer are such as are done here."""
+    return all(Linear.of(module) for module in _linear_modules(layer))
 
 
 def compute_dtype(decoder: Any) -> torch.dtype:

@@ -229,6 +229,14 @@ def test_what_a_team_scored_in_16_bits_is_what_one_process_scores(tmp_path, rank
         assert all(sample["greedy"] for sample in runs.events(root, "sample"))
 
 
+def test_stages_compute_in_one_way_where_only_one_of_them_has_what_modules_alone_can_do(tmp_path, ranks):
+    """Else one would send in 16 bits what the other takes for 32."""
+    tuning = {"method": "lora", "r": 4, "lora_dropout": 0.1, "target_modules": ["layers.0.self_attn.q_proj", "lm_head"]}
+    root = prepared(sft(tuning, precision="bf16", max_steps=2)(tmp_path / "run"), case("sft lora", 2, pp_size=2))
+    ranks.carry_out(2, root)
+    assert runs.events(root)[-1]["type"] == "finished"
+
+
 @pytest.mark.parametrize("tuning", [{"use_dora": True}, {"modules_to_save": ["q_proj"], "target_modules": ["k_proj"]}])
 def test_an_adapter_that_no_team_can_share_is_refused_before_it_trains(tmp_path, ranks, tuning):
     """Its shape is its own, which the job that goes on from it does not say."""
