@@ -42,11 +42,10 @@ def required(spec: Mapping[str, Any], needed_bytes: int = 0) -> str:
     `needed_bytes` are those of one of its processes. Those that share a CPU's memory need it together.
     """
     resources = spec.get("resources", {})
-    asked = [f"{name}={value}" for name, value in (resources.get("labels") or {}).items()]
     processes, on_gpus = resources.get("nproc_per_node", 1), resources.get("device") == "cuda"
+    labels = dict(resources.get("labels") or {}) | ({DEVICE: "cuda"} if on_gpus else {})
+    asked = [f"{name}={value}" for name, value in labels.items()]
     needed_gib = needed_bytes * (1 if on_gpus else processes) // _GIB
-    if on_gpus:
-        asked.append(f"{DEVICE}=cuda")
     if on_gpus and processes > 1:
         asked.append(f"gpus{_AT_LEAST}{processes}")
     if needed_gib >= _ANYWHERE_GIB:

@@ -32,6 +32,7 @@ def unsent(work: Work) -> int:
         ({"resources": {"device": "cpu"}}, ""),
         ({"resources": {"device": "cuda", "labels": {"zone": "a", "cpu": "amx"}}}, "cpu=amx,device=cuda,zone=a"),
         ({"resources": {"device": "cuda", "nproc_per_node": 8}}, "device=cuda,gpus>=8"),
+        ({"resources": {"device": "cuda", "labels": {"device": "cuda"}}}, "device=cuda"),
     ],
 )
 def test_what_a_job_requires_is_written_in_one_way(spec: dict[str, Any], text: str):
