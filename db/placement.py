@@ -22,6 +22,7 @@ _ASKING = (
 
 _AT_LEAST = ">="
 """Behind `gpus` and `memory`, which are no labels: how many, and how many GiB of one device."""
+_MEMORY = f"memory{_AT_LEAST}"
 _GIB = 2**30
 _ANYWHERE_GIB = 4
 """What any worker is taken to have: jobs that need less ask for no memory, so that few of those that wait ask for anything."""
@@ -49,19 +50,24 @@ def required(spec: Mapping[str, Any], needed_bytes: int = 0) -> str:
     if on_gpus and processes > 1:
         asked.append(f"gpus{_AT_LEAST}{processes}")
     if needed_gib >= _ANYWHERE_GIB:
-        asked.append(f"memory{_AT_LEAST}{needed_gib}")
+        asked.append(f"{_MEMORY}{needed_gib}")
     return ",".join(sorted(asked))
 
 
 def told(requires: str) -> str:
     """The same for people."""
-    parts = [f"{part} GiB" if part.startswith(f"memory{_AT_LEAST}") else part for part in requires.split(",")]
+    parts = [f"{part} GiB" if part.startswith(_MEMORY) else part for part in requires.split(",")]
     return ", ".join(parts)
 
 
 def answers(worker: Present | Worker, asked: str) -> bool:
-    """Whether a worker has all that is asked for."""
-    return not asked or all(_has(worker, part) for part in asked.split(","))
+    """Whether a worker has all that is asked for.
+
+    One with GPUs tells of their memory and not of the machine's, which a job on the CPU is not held against there.
+    """
+    parts = asked.split(",") if asked else []
+    elsewhere = bool(worker.gpus) and f"{DEVICE}=cuda" not in parts
+    return all(_has(worker, part) for part in parts if not (elsewhere and part.startswith(_MEMORY)))
 
 
 def _has(worker: Present | Worker, part: str) -> bool:

@@ -13,6 +13,7 @@ from tests.integration.db.work import Work
 
 ANY: dict[str, str] = {}
 FAST = {"gpu": "h100"}
+EIGHT: dict[str, Any] = {"memory_bytes": 8 * 80 * 2**30, "gpus": 8}
 
 
 def submit(work: Work, labels: dict[str, str], **resources: Any) -> str:
@@ -57,13 +58,14 @@ def test_a_job_with_a_plan_asks_for_the_memory_of_its_processes(resources: dict[
     [
         ({"memory_bytes": 40 * 2**30}, "memory>=40", True),
         ({"memory_bytes": 39 * 2**30}, "memory>=40", False),
-        ({"memory_bytes": 8 * 80 * 2**30, "gpus": 8}, "gpus>=8,memory>=80", True),
-        ({"memory_bytes": 8 * 80 * 2**30, "gpus": 8}, "memory>=81", False),  # of one of them
-        ({"memory_bytes": 8 * 80 * 2**30, "gpus": 8}, "gpus>=9", False),
+        ({**EIGHT, "labels": {"device": "cuda"}}, "device=cuda,gpus>=8,memory>=80", True),
+        ({**EIGHT, "labels": {"device": "cuda"}}, "device=cuda,memory>=81", False),  # of one of them
+        ({**EIGHT, "labels": {"device": "cuda"}}, "memory>=81", True),  # a job on the CPU: nobody knows what is there
+        (EIGHT, "gpus>=9", False),
         ({"memory_bytes": 80 * 2**30}, "gpus>=1", False),
     ],
 )
-def test_a_worker_takes_a_job_that_it_has_the_devices_for(work: Work, has: dict[str, int], asked: str, may: bool):
+def test_a_worker_takes_a_job_that_it_has_the_devices_for(work: Work, has: dict[str, Any], asked: str, may: bool):
     beat(work, "w1", **has)
     with work.database.read() as s:
         (there,) = placement.present(s)
