@@ -5,7 +5,7 @@ import json
 import os
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine import shards
 from engine.data.stream import Cursor, Place
-from engine.offload import Sparing
+from engine.dist.writers import Writers
 from engine.optim import OptimizerState
+from engine.shards import Stored
 
 STATE = "state"
-_TENSORS = "trainer.pt"
 _PROGRESS = "progress.json"
 
 
@@ -58,13 +59,14 @@ class Snapshot:
     """A run between two steps. Tensors in this machine's memory are the run's own, which the next update changes."""
 
     progress: Progress
-    optimizer: OptimizerState
+    states: Sequence[OptimizerState]
+    """What this rank is to save of the optimizer's: its own, and what came from other machines."""
     weights: dict[str, Tensor]
     rng: dict[str, Any]
 
     @classmethod
-    def of(cls, progress: Progress, optimizer: OptimizerState, weights: dict[str, Tensor]) -> "Snapshot":
-        return cls(copy.deepcopy(progress), optimizer, weights, _rng_state())
+    def of(cls, progress: Progress, states: Sequence[OptimizerState], weights: dict[str, Tensor]) -> "Snapshot":
+        return cls(copy.deepcopy(progress), states, weights, _rng_state())
 
 
 def folder_of(root: Path, step: int) -> Path:
@@ -77,26 +79,54 @@ def newest(root: Path) -> Path | None:
     return complete[-1] if complete else None
 
 
-def save(root: Path, snapshot: Snapshot, export: Callable[[Path], None], when_read: Callable[[], None]) -> Path:
-    """Write a checkpoint of this step beside the others and let it appear by rename.
-
-    `when_read` is called as soon as the run may change what the snapshot shares with it.
-    """
-    target = folder_of(root, snapshot.progress.step)
+def begin(root: Path, step: int) -> Path:
+    """The folder in which a checkpoint of this step is written; what killed processes left is removed."""
     root.mkdir(exist_ok=True)
     for leftover in [*root.glob(".writing-*"), *root.glob(".removing-*")]:
         shutil.rmtree(leftover)
-    writing = root / f".writing-{target.name}"
+    writing = _writing_of(root, step)
     (writing / STATE).mkdir(parents=True)
+    return writing
+
+
+def save(
+    root: Path,
+    snapshot: Snapshot,
+    export: Callable[[Path], None],
+    when_read: Callable[[], None],
+    writers: Writers | None = None,
+) -> Path:
+    """Write a checkpoint of this step beside the others and let it appear by rename.
+
+    `when_read` is called as soon as the run may change what the snapshot shares with it. With others it was begun before,
+    and appears when the part of each is there.
+    """
+    step = snapshot.progress.step
+    writing = begin(root, step) if writers is None else _writing_of(root, step)
     export(writing)
-    # Into a file of ours: torch's own hides what a full disk answers behind a message about positions.
-    with (writing / STATE / _TENSORS).open("wb") as tensors:
-        sparing: Any = Sparing(tensors, snapshot.optimizer)
-        torch.save({"optimizer": snapshot.optimizer, "rng": snapshot.rng}, sparing)
+    name = shards.name_of(0, 1) if writers is None else writers.name
+    shards.write(writing / STATE / name, snapshot.states, rng=snapshot.rng)
     when_read()
     (writing / STATE / _PROGRESS).write_text(json.dumps(asdict(snapshot.progress), indent=1))
+    if writers is not None:
+        writers.wait(writing / STATE)
+    target = folder_of(root, step)
     publish(writing, target)
     return target
+
+
+def save_part(root: Path, snapshot: Snapshot, when_read: Callable[[], None], writers: Writers) -> None:
+    """What another rank than the first adds to the checkpoint that this one has begun: it has its name once it is durable."""
+    whole = _writing_of(root, snapshot.progress.step) / STATE / writers.name
+    writing = whole.with_name(f".{whole.name}")
+    shards.write(writing, snapshot.states)
+    when_read()
+    _fsync(writing)
+    writing.rename(whole)
+
+
+def _writing_of(root: Path, step: int) -> Path:
+    return root / f".writing-{folder_of(root, step).name}"
 
 
 def publish(writing: Path, target: Path) -> None:
@@ -137,22 +167,21 @@ def read_progress(checkpoint: Path) -> Progress:
     return Progress(**told | {"cursor": Cursor(step, tuple(Place(*place) for place in places))})
 
 
-def restore(checkpoint: Path, take: Callable[[OptimizerState], None], *, mapped: bool = False) -> Progress:
-    """Put generators back as they were and let the optimizer `take` its state; the weights were loaded before."""
-    saved = _tensors(checkpoint, mapped=mapped)
-    take(saved["optimizer"])
-    _set_rng_state(saved["rng"])
+def restore(checkpoint: Path, take: Callable[[Stored], None]) -> Progress:
+    """Put generators back as they were and let the optimizer `take` its state; the weights were loaded before.
+
+    Raises:
+        EngineError: a file is missing or torn.
+    """
+    saved = Stored(checkpoint / STATE)
+    take(saved)
+    _set_rng_state(saved.beside["rng"])
     return read_progress(checkpoint)
 
 
-def optimizer_of(checkpoint: Path, *, mapped: bool = False) -> OptimizerState:
-    """What a run's optimizer had learnt of its gradients."""
-    return _tensors(checkpoint, mapped=mapped)["optimizer"]
-
-
-def _tensors(checkpoint: Path, *, mapped: bool) -> dict[str, Any]:
-    """`mapped`: read where they are used, for an optimizer that copies them elsewhere, not all of them at once."""
-    return torch.load(checkpoint / STATE / _TENSORS, map_location="cpu", weights_only=True, mmap=mapped)
+def optimizer_of(checkpoint: Path) -> Stored:
+    """What a run's optimizer had learnt of its gradients. Raises EngineError as `restore` does."""
+    return Stored(checkpoint / STATE)
 
 
 def seed_everything(seed: int) -> None:

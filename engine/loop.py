@@ -9,6 +9,7 @@ from engine.data.corpus import Batch
 from engine.data.stream import RowStream
 from engine.dist.choice import strategy_of
 from engine.dist.stragglers import Stragglers
+from engine.dist.writers import with_brought
 from engine.footprint import Footprint, planned
 from engine.measure import Meter, Work
 from engine.model.checkpointing import checkpoint_activations
@@ -42,14 +43,14 @@ class Training:
         self.stream = RowStream.of_job(session.rows, spec, session.replicas)
         self.total_steps = self.hyper.max_steps or self._steps_of_epochs()
         self.progress = Progress()
-        on_disk = self.hyper.offload_optimizer == "disk"
         if session.start is not None:
-            self.progress = checkpoint.restore(session.start, self.strategy.restore, mapped=on_disk)
+            self.progress = checkpoint.restore(session.start, self.strategy.restore)
             assert self.progress.cursor is not None, "saved with each checkpoint"
             self.stream.cursor = self.progress.cursor
         elif spec.optimizer_state == "kept":
-            saved = checkpoint.optimizer_of(session.run.continued, mapped=on_disk)
-            self.strategy.restore(optim.adopt(self.strategy.optimizer, shapes, saved))
+            saved = checkpoint.optimizer_of(session.run.continued)
+            optim.check_adoptable(self.strategy.optimizer, shapes, saved.shapes())
+            self.strategy.restore(saved)
         self.progress.processes, self.progress.zero_stage = session.ranks.count, self.strategy.stage
         self.selection = Selection(spec.checkpoints, self.progress)
         self.scale = LossScale(self.progress, session.machine.precision)
@@ -240,9 +241,8 @@ class Training:
         best = self.selection.saved(scored)
         progress.elapsed_s = self._elapsed_s()
         self.saved_step = progress.step
-        state, weights = self.strategy.state(), self.strategy.weights()
-        if self.session.ranks.leads:
-            self.saver.begin(Snapshot.of(progress, state, weights), best=best, scored=scored)
+        states = with_brought(self.session.ranks, self.strategy.state())
+        self.saver.begin(Snapshot.of(progress, states, self.strategy.weights()), best=best, scored=scored)
         self.pace.ended("save")
 
     def _elapsed_s(self) -> float:

@@ -6,7 +6,7 @@ import mmap
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -110,8 +110,12 @@ def let_go(tensor: Tensor) -> None:
 
     To write it out (msync) costs a disk's time and does not make it less resident.
     """
-    if not _lies_in_file(tensor):
-        return
+    if _lies_in_file(tensor):
+        leave_in_file(tensor)
+
+
+def leave_in_file(tensor: Tensor) -> None:
+    """The same of one that is known to lie in a file, where torch may have forgotten so (torch.load)."""
     start = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
     if _LIBC.madvise(start, tensor.data_ptr() + tensor.nbytes - start, mmap.MADV_DONTNEED):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -120,14 +124,19 @@ def let_go(tensor: Tensor) -> None:
 class Sparing:
     """A file that an optimizer's state is written to; what of it lies in files itself does not stay resident."""
 
-    def __init__(self, file: BinaryIO, state: Mapping[str, dict[str, Any]]) -> None:
-        held = [value for each in state.values() for value in each.values() if isinstance(value, Tensor)]
+    def __init__(self, file: BinaryIO, held: Iterable[Tensor]) -> None:
         self._file, self._on_disk = file, [tensor for tensor in held if _lies_in_file(tensor)]
         self._resident_bytes = 0
+        self.failure: OSError | None = None
+        """What the disk answered, which torch hides behind a failure of its own as it gives up."""
 
     def write(self, data: Any) -> int:
         self._resident_bytes += len(data)
-        written = self._file.write(data)
+        try:
+            written = self._file.write(data)
+        except OSError as failure:
+            self.failure = failure
+            raise
         if self._resident_bytes >= AT_ONCE * _FP32.itemsize:
             self._resident_bytes = 0
             for tensor in self._on_disk:

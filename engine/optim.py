@@ -1,6 +1,6 @@
 """AdamW over fp32 master weights (Loshchilov and Hutter 2019, arXiv:1711.05101), its state in 32 or 8 bits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -20,6 +20,8 @@ StateIn: TypeAlias = Path | torch.device | None
 Trainable = list[tuple[str, nn.Parameter]]
 OptimizerState = dict[str, dict[str, Any]]
 """What the optimizer keeps of each weight, by the weight's name."""
+SavedState = Mapping[str, Mapping[str, Any]]
+"""The same, to be put back: the optimizer may keep what it takes of it."""
 
 
 def make_optimizer(
@@ -69,10 +71,13 @@ def _tie(optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], mast
     optimizer.register_step_post_hook(return_weights)
 
 
-def state_of(optimizer: torch.optim.Optimizer, trainable: Trainable) -> OptimizerState:
-    """In the machine's memory: what lies there is not copied."""
-    held = optimizer.state_dict()["state"]
-    named = {name: held[number] for number, name in enumerate(_in_groups(trainable)) if number in held}
+def state_of(
+    optimizer: torch.optim.Optimizer, trainable: Trainable, names: Container[str] | None = None
+) -> OptimizerState:
+    """In the machine's memory, of these weights alone where they are named: what lies there is not copied."""
+    held, wanted = optimizer.state_dict()["state"], [name for name, _ in trainable] if names is None else names
+    numbered = [(number, name) for number, name in enumerate(_in_groups(trainable)) if name in wanted]
+    named = {name: held[number] for number, name in numbered if number in held}
     return {name: {key: _at_home(value) for key, value in state.items()} for name, state in named.items()}
 
 
@@ -80,25 +85,30 @@ def _at_home(value: Any) -> Any:
     return value.to(HOME) if isinstance(value, torch.Tensor) else value
 
 
-def restore(optimizer: torch.optim.Optimizer, trainable: Trainable, state: OptimizerState) -> None:
+def restore(optimizer: torch.optim.Optimizer, trainable: Trainable, state: SavedState) -> None:
     numbered = {number: state[name] for number, name in enumerate(_in_groups(trainable)) if name in state}
+    if not isinstance(optimizer, AdamWOnDisk):  # which takes one value after the other
+        numbered = {number: dict(values) for number, values in numbered.items()}
     optimizer.load_state_dict({"state": numbered, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def adopt(optimizer: torch.optim.Optimizer, shapes: Mapping[str, torch.Size], saved: OptimizerState) -> OptimizerState:
-    """The moments of another run's optimizer, to go on with; rates, betas and decay stay this one's.
+def check_adoptable(
+    optimizer: torch.optim.Optimizer, shapes: Mapping[str, torch.Size], saved: Mapping[str, Mapping[str, torch.Size]]
+) -> None:
+    """Whether the moments of another run's optimizer are to go on with; rates, betas and decay stay this one's.
+
+    Both are the shapes of whole tensors.
 
     Raises:
         SpecError: they are not those of weights of these shapes, or of another optimizer.
     """
     moment = "state1" if isinstance(optimizer, AdamW8bit) else "exp_avg"
-    if shapes != {name: state[moment].shape for name, state in saved.items() if moment in state}:
+    if shapes != {name: held[moment] for name, held in saved.items() if moment in held}:
         raise SpecError(
             "optimizer_state_mismatch",
             "the checkpoint's optimizer state is not that of the weights that this job trains",
             "Take the tuning and the optim of the job that saved it, or optimizer_state 'fresh'.",
         )
-    return saved
 
 
 def _in_groups(trainable: Trainable) -> list[str]:

@@ -1,4 +1,7 @@
-"""Saving beside the training: one checkpoint at a time is written while the next steps are computed."""
+"""Saving beside the training: one checkpoint at a time is written while the next steps are computed.
+
+Each rank that shares the first one's disk writes its part of the optimizer's state, the first one all else.
+"""
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
@@ -9,6 +12,7 @@ from torch import Tensor
 
 from engine import checkpoint, rowlog
 from engine.checkpoint import Snapshot
+from engine.dist.writers import Writers
 from engine.export import save_subject
 from engine.journal import finite
 from engine.rowlog import RowLog
@@ -29,16 +33,26 @@ class Saver:
         self._read = Event()
 
     def begin(self, snapshot: Snapshot, *, best: bool, scored: dict[str, float]) -> None:
-        """Start to write; the one before is finished first."""
+        """Start to write; the one before is finished first. Each rank must call this."""
         self.finish()
         self._read.clear()
-        self._saving = self._aside.submit(self._save, snapshot, best=best, scored=scored)
+        session, root = self._session, self._session.run.checkpoints
+        ranks, writers = session.ranks, None
+        if ranks.count > 1:
+            if ranks.leads:
+                checkpoint.begin(root, snapshot.progress.step)
+            writers = Writers.met(ranks, session.spec.resources.ddp_timeout)
+        if ranks.leads:
+            self._saving = self._aside.submit(self._save, snapshot, writers, best=best, scored=scored)
+        elif writers is not None:
+            self._saving = self._aside.submit(self._save_part, snapshot, writers)
 
     def until_read(self) -> None:
         """Wait until the run may change what is being saved.
 
         Raises:
             OSError: it cannot be saved.
+            TouchLost: another rank's part of it does not come.
         """
         if self._saving is not None:
             self._read.wait()
@@ -46,10 +60,9 @@ class Saver:
                 self.finish()
 
     def finish(self) -> None:
-        """Wait until what is being saved is a checkpoint that outlives this process, and told.
+        """Wait until what is being saved is a checkpoint that outlives this process, and told; or this rank's part of it.
 
-        Raises:
-            OSError: it cannot be saved.
+        Raises: as `until_read` does.
         """
         saving, self._saving = self._saving, None
         if saving is not None:
@@ -60,11 +73,17 @@ class Saver:
         if self._saving is not None:
             wait([self._saving])
 
-    def _save(self, snapshot: Snapshot, *, best: bool, scored: dict[str, float]) -> None:
+    def _save_part(self, snapshot: Snapshot, writers: Writers) -> None:
+        try:
+            checkpoint.save_part(self._session.run.checkpoints, snapshot, self._read.set, writers)
+        finally:
+            self._read.set()
+
+    def _save(self, snapshot: Snapshot, writers: Writers | None, *, best: bool, scored: dict[str, float]) -> None:
         session, progress = self._session, snapshot.progress
         run, export = session.run, partial(self._export, snapshot.weights)
         try:
-            target = checkpoint.save(run.checkpoints, snapshot, export, self._read.set)
+            target = checkpoint.save(run.checkpoints, snapshot, export, self._read.set, writers)
         finally:
             self._read.set()
         checkpoint.prune(run.checkpoints, self._limit, progress.best_step)

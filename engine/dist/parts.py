@@ -11,10 +11,11 @@ from torch.distributed.tensor import DTensor, Shard
 
 from engine import optim
 from engine.dist.ranks import Ranks, Teams
-from engine.dist.strategy import Replicas, named_state
+from engine.dist.strategy import Replicas, dealt, named_state
 from engine.model.loss import part_here
 from engine.optim import OptimizerState, StateIn
 from engine.parts import Hyperparameters
+from engine.shards import Cut, Piece, Stored
 
 Divide: TypeAlias = Callable[[nn.Module, Ranks], None]
 """Leaves a rank of a team its parts of a model: DTensors, each cut along one dimension."""
@@ -43,6 +44,7 @@ class Parts(Replicas):
         self.cuts = {name: placement.dim for name, p in self.held for placement in _placements(p)}
         here = [(name, nn.Parameter(part_here(p.detach()))) for name, p in self.held]
         super().__init__(model, here, hyper, teams.replicas, state_in=state_in)
+        self.saving = max(1, ranks.here_count // self.team.count)
 
     def reduce(self) -> Tensor:
         for (_, held), (_, here) in zip(self.held, self.trainable, strict=True):
@@ -66,22 +68,34 @@ class Parts(Replicas):
         return torch.tensor(self.team.totals([of_cut])[0] + of_whole).sqrt().to(self.trainable[0][1])
 
     def state(self) -> OptimizerState:
-        if not self.ranks.leads:
-            return {}
-        here = optim.state_of(self.optimizer, self.trainable)
-        whole = {
-            name: {key: self._whole(name, value) for key, value in of_weight.items()}
-            for name, of_weight in here.items()
+        return {
+            name: {key: self._as_piece(name, value) for key, value in of_weight.items()}
+            for name, of_weight in super().state().items()
         }
-        return whole if self.team.leads else {}
 
-    def restore(self, state: OptimizerState) -> None:
-        super().restore(
-            {
-                name: {key: self._part(name, value) for key, value in of_weight.items()}
-                for name, of_weight in state.items()
-            }
-        )
+    def _to_save(self) -> set[str]:
+        """Of its parts a rank's share among those with the same ones, of whole weights its share among all."""
+        if self.ranks.rank >= self.saving:
+            return set()
+        sizes = {name: here.numel() for name, here in self.trainable}
+        of_parts = dealt({name: sizes[name] for name in self.cuts}, [0] * self.saving)
+        held = [sum(sizes[name] for name in share) for share in of_parts for _ in range(self.team.count)]
+        of_whole = dealt({name: size for name, size in sizes.items() if name not in self.cuts}, held)
+        return of_parts[self.ranks.rank] | of_whole[self.ranks.rank * self.team.count + self.team.rank]
+
+    def _as_piece(self, name: str, value: Any) -> Any:
+        if name not in self.cuts or not isinstance(value, Tensor) or not value.ndim:
+            return value
+        dim, shape = self.cuts[name], [*value.shape]
+        cut = Cut(dim, self.team.rank * shape[dim], shape[dim])
+        shape[dim] *= self.team.count
+        return Piece(tuple(shape), cut, value)
+
+    def restore(self, state: Stored) -> None:
+        sizes = {name: here.shape[self.cuts[name]] for name, here in self.trainable if name in self.cuts}
+        cuts = {name: Cut(self.cuts[name], self.team.rank * size, size) for name, size in sizes.items()}
+        here = {name: values.cut(cuts.get(name)) for name, values in state.items()}
+        optim.restore(self.optimizer, self.trainable, here)
 
     def weights(self) -> dict[str, Tensor]:
         if not self.ranks.leads:
@@ -91,19 +105,14 @@ class Parts(Replicas):
             return {}
         return named_state(self.model, {key: value.to(optim.HOME) for key, value in whole.items()})
 
-    def _whole(self, name: str, value: Any) -> Any:
-        """On the team's first rank what has a divided weight's shape, put together of all parts; each must ask."""
-        if name not in self.cuts or not isinstance(value, Tensor) or not value.ndim:
+    def _whole(self, name: str, value: Tensor) -> Any:
+        """On the team's first rank a divided weight, put together of all parts; each must ask."""
+        if name not in self.cuts:
             return value
         value = value.contiguous()
         pieces = [torch.empty_like(value) for _ in range(self.team.count)] if self.team.leads else None
         dist.gather(value, pieces, group=self.team.group, group_dst=0)
         return None if pieces is None else torch.cat(pieces, self.cuts[name])
-
-    def _part(self, name: str, value: Any) -> Any:
-        if name not in self.cuts or not isinstance(value, Tensor) or not value.ndim:
-            return value
-        return value.chunk(self.team.count, self.cuts[name])[self.team.rank].contiguous()
 
 
 def mesh_of(team: Ranks, model: nn.Module) -> DeviceMesh:

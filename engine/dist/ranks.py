@@ -140,6 +140,18 @@ class Ranks:
                 for tensor in tensors:
                     dist.broadcast(tensor, group=self.group, group_src=0)
 
+    def send(self, tensors: Sequence[Tensor], taker: int) -> None:
+        """From this machine's memory to that of another rank, which is to `receive` them."""
+        with _told_as_lost():
+            for tensor in tensors:
+                dist.send(tensor.contiguous(), group=self.group, group_dst=taker)
+
+    def receive(self, tensors: Sequence[Tensor], giver: int) -> None:
+        """Into these."""
+        with _told_as_lost():
+            for tensor in tensors:
+                dist.recv(tensor, group=self.group, group_src=giver)
+
     def divide(self, items: Sequence[T], work: Callable[[Sequence[T]], list[R]]) -> list[R]:
         """What `work` makes of each item, on one of the ranks; in their order.
 

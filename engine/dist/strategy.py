@@ -1,5 +1,6 @@
 """How the ranks share a model, its gradients and the state of its optimizer; the loop asks and does not know."""
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -9,6 +10,7 @@ from engine import optim
 from engine.dist.ranks import Ranks
 from engine.optim import HOME, OptimizerState, StateIn, Trainable
 from engine.parts import Hyperparameters
+from engine.shards import Stored
 
 
 class Strategy(Protocol):
@@ -33,13 +35,19 @@ class Strategy(Protocol):
         ...
 
     def state(self) -> OptimizerState:
-        """Of the optimizer, whole, on the first rank, in the machine's memory: what lies there is not copied."""
+        """What of the optimizer's this rank is to save, in the machine's memory: what lies there is not copied.
+
+        Values are whole, or a `Piece` of what is (engine.shards). All ranks together have all of it, and those that share
+        the first one's disk all but what the others alone hold.
+        """
         ...
 
-    def restore(self, state: OptimizerState) -> None: ...
+    def restore(self, state: Stored) -> None:
+        """Take what is this rank's of a state that any ranks have saved."""
+        ...
 
     def weights(self) -> dict[str, Tensor]:
-        """The model's state but for frozen weights, in the same way."""
+        """The model's state but for frozen weights, whole, on the first rank, in the same memory."""
         ...
 
 
@@ -54,6 +62,8 @@ class Replicas:
         self.model, self.trainable, self.hyper, self.ranks = model, trainable, hyper, ranks
         ranks.spread([p.data for _, p in trainable])
         self.optimizer = optim.make_optimizer(trainable, hyper, state_in=state_in)
+        self.saving = ranks.here_count
+        """So many of the ranks share the first one's disk."""
 
     def backward(self, loss: Tensor, *, last: bool) -> None:  # noqa: ARG002 - others reduce with the last
         loss.backward()
@@ -73,15 +83,31 @@ class Replicas:
         optim.clear(self.trainable)
 
     def state(self) -> OptimizerState:
-        return optim.state_of(self.optimizer, self.trainable) if self.ranks.leads else {}
+        return optim.state_of(self.optimizer, self.trainable, self._to_save())
 
-    def restore(self, state: OptimizerState) -> None:
+    def _to_save(self) -> set[str]:
+        """Names of what all hold alike: each saves a share of it."""
+        if self.ranks.rank >= self.saving:
+            return set()
+        return dealt({name: p.numel() for name, p in self.trainable}, [0] * self.saving)[self.ranks.rank]
+
+    def restore(self, state: Stored) -> None:
         optim.restore(self.optimizer, self.trainable, state)
 
     def weights(self) -> dict[str, Tensor]:
         if not self.ranks.leads:
             return {}
         return named_state(self.model, {id(weight): weight.detach().to(HOME) for _, weight in self.trainable})
+
+
+def dealt(sizes: Mapping[str, int], held: Sequence[int]) -> list[set[str]]:
+    """A share of the names for each that holds so much already, so that all come to about one size; alike on each rank."""
+    shares, held = [set[str]() for _ in held], [*held]
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        least = held.index(min(held))
+        shares[least].add(name)
+        held[least] += sizes[name]
+    return shares
 
 
 def named_state(model: nn.Module, weights: dict[int, Tensor]) -> dict[str, Tensor]:

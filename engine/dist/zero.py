@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 import deepspeed
 import torch
 from deepspeed.runtime.utils import combine_grad_norm_groups
-from deepspeed.utils import safe_get_full_optimizer_state, safe_set_full_optimizer_state, safe_set_local_optimizer_state
 from torch import Tensor, nn
 
 from engine import optim
@@ -21,6 +20,7 @@ from engine.optim import OptimizerState, Trainable
 from engine.parts import Hyperparameters
 from engine.plan.ranks import bucket_numbers
 from engine.scored import Scored
+from engine.shards import Cut, Piece, Stored
 
 # Its own kernels are compiled at first use behind a lock file, which a rank that is killed meanwhile leaves for ever.
 # None of them is needed here.
@@ -101,31 +101,40 @@ class Zero:
             self.zero.averaged_gradients[group] = None
 
     def state(self) -> OptimizerState:
+        """Of this rank's partition, of which they are views."""
         told: OptimizerState = {}
-        steps = next(iter(self.optimizer.state.values()))["step"]
+        steps = next(iter(self.optimizer.state.values()))["step"].to(optim.HOME)
         for name, weight in self.trainable:
-            moments: dict[str, Any] = {key: safe_get_full_optimizer_state(weight, key) for key in _MOMENTS}
-            if self.ranks.leads:
-                told[name] = {"step": steps.clone()} | {key: each.to(optim.HOME) for key, each in moments.items()}
+            if (cut := self._cut(weight)).length:
+                shape = tuple(getattr(weight, "ds_shape", weight.shape))  # stage 3 has it aside
+                moments = {key: self._held(weight, key)[: cut.length].to(optim.HOME) for key in _MOMENTS}
+                told[name] = {"step": steps} | {key: Piece(shape, cut, held) for key, held in moments.items()}
         return told
 
-    def restore(self, state: OptimizerState) -> None:
+    def _cut(self, weight: Any) -> Cut:
+        """Where what this rank holds of a weight's state lies among its numbers."""
+        if self.stage < 3:
+            linked = weight._hp_mapping  # noqa: SLF001 - DeepSpeed tells it in no other way
+            place = linked and linked.lp_fragment_address
+            return Cut(None, place.start, place.numel) if place else Cut(None, 0, 0)
+        size = weight.partition_numel()
+        start = self.ranks.rank * size
+        return Cut(None, start, max(0, min(size, weight.ds_numel - start)))
+
+    def _held(self, weight: Any, key: str) -> Tensor:
+        """A view of the optimizer's own; in stage 3 the last partition is filled up behind its numbers."""
+        if self.stage < 3:
+            return weight._hp_mapping.get_optim_state_fragment(key)  # noqa: SLF001 - as above
+        return self.zero._get_fp32_opt_state_partition(weight, True, key)[0]  # noqa: SLF001 - as above
+
+    def restore(self, state: Stored) -> None:
         steps = next(iter(state.values()))["step"] if state else 0
         for held in self.optimizer.state.values():
             held["step"].fill_(float(steps))
         for name, weight in self.trainable if state else ():
-            for key in _MOMENTS:
-                self._put(weight, state[name][key].to(weight.device), key)
-
-    def _put(self, weight: Any, value: Tensor, key: str) -> None:
-        if self.stage < 3:
-            safe_set_full_optimizer_state(weight, value, key)
-            return
-        size = weight.partition_numel()
-        mine = value.new_zeros(size)
-        part = value.flatten()[self.ranks.rank * size :][:size]
-        mine[: len(part)] = part
-        safe_set_local_optimizer_state(weight, mine, key)
+            if (cut := self._cut(weight)).length:
+                for key in _MOMENTS:
+                    self._held(weight, key)[: cut.length].copy_(state[name].cut(cut)[key])
 
     def weights(self) -> dict[str, Tensor]:
         if self.stage < 3 and not self.ranks.leads:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,6 +47,30 @@ def test_two_machines_train_the_model_of_one_process(alone, tmp_path, name, proc
     check_same(alone[name], first)
     assert not (second / "output").exists()
     assert not (second / "events.jsonl").exists()
+
+
+def test_what_is_divided_among_machines_is_saved_on_the_first_whole(alone, tmp_path):
+    """By its ranks, also what those of the other hold alone; one process goes on with it."""
+    asked = RUNS["sft full"](tmp_path / "asked")
+    roots = [on_zero(root) for root in on_two(tmp_path, asked, 2)]
+    carry_out(roots)
+    check_same(alone["sft full"], roots[0])
+    saved = roots[0] / "checkpoints" / f"step-{SAVE_STEPS:08d}" / "state"
+    assert sorted(path.name for path in saved.glob("trainer*")) == ["trainer-1-of-2.pt", "trainer-2-of-2.pt"]
+    gone_on = runs.write_job(from_checkpoint(roots[0], tmp_path / "gone on"), spec_of(asked))
+    assert runs.carry_out(gone_on) == 0
+    check_same(alone["sft full"], gone_on, begun=SAVE_STEPS)
+
+
+def spec_of(root: Path) -> dict[str, Any]:
+    return json.loads((root / "job.json").read_text())["spec"]
+
+
+def on_zero(root: Path) -> Path:
+    job = json.loads((root / "job.json").read_text())
+    job["spec"]["resources"]["parallel"] = {"zero_stage": 1}
+    (root / "job.json").write_text(json.dumps(job))
+    return root
 
 
 def test_two_machines_go_on_where_one_process_stood(alone, tmp_path):

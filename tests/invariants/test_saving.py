@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine import checkpoint, process, saver
+from engine import checkpoint, process, saver, shards
 from engine.errors import EXIT_BUG, EXIT_STOPPED
 from engine.loop import Training
 from engine.saver import Saver
@@ -105,7 +105,7 @@ def test_a_disk_that_is_full_ends_the_run_and_is_named(tmp_path, monkeypatch, st
 
 def test_a_disk_that_is_full_under_the_state_of_the_optimizer_is_named(tmp_path, monkeypatch):
     root = made(tmp_path / "run")
-    monkeypatch.setattr(checkpoint, "_TENSORS", "/dev/full")
+    monkeypatch.setattr(shards, "name_of", lambda *_: "/dev/full")
     assert runs.carry_out(root) == EXIT_BUG
     assert os.strerror(errno.ENOSPC) in runs.events(root, "failed")[-1]["message"]
     assert checkpoint.newest(root / "checkpoints") is None
