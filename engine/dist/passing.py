@@ -1,15 +1,13 @@
 """What ranks of a team pass to one another in the midst of a pass, and what comes back on its way back."""
 
-from collections.abc import Hashable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from engine.dist.ranks import Ranks, told_as_lost
-
-K = TypeVar("K", bound=Hashable)
+from engine.dist.ranks import Ranks
 
 
 def enters(x: Tensor, team: Ranks) -> Tensor:
@@ -27,29 +25,20 @@ def exchanged(x: Tensor, team: Ranks, cut: int, joined: int) -> Tensor:
     return _Exchanged.apply(x, team, cut, joined)  # type: ignore[return-value]
 
 
-def collected(named: Mapping[K, Any], team: Ranks) -> dict[K, Any]:
-    """On the team's first rank what all of them have, each name once, in the machine's memory; on others their own."""
-    told = team.gather([(key, *_form(value)) for key, value in named.items()])
-    made = dict(named)
-    known = {key for key, *_ in told[0]}
+def collected(named: Mapping[str, Tensor], team: Ranks) -> dict[str, Tensor]:
+    """On the team's first rank what all of them have, in the machine's memory, each name once; on others their own."""
+    told = team.gather([(name, tensor.shape, tensor.dtype) for name, tensor in named.items()])
+    made, known = dict(named), {name for name, *_ in told[0]}
     for rank, of_rank in enumerate(told[1:], 1):
-        for key, shape, form in of_rank:
-            if key in known:
-                continue
-            known.add(key)
-            if team.leads:
-                made[key] = form if shape is None else torch.empty(shape, dtype=form)
-            with told_as_lost():
-                if shape is not None and team.leads:
-                    dist.recv(made[key], group=team.group, group_src=rank)
-                elif shape is not None and team.rank == rank:
-                    dist.send(named[key].contiguous(), group=team.group, group_dst=0)
+        new = [one for one in of_rank if one[0] not in known]
+        known.update(name for name, *_ in new)
+        if team.leads:
+            here = {name: torch.empty(shape, dtype=dtype) for name, shape, dtype in new}
+            team.receive([*here.values()], rank)
+            made |= here
+        elif team.rank == rank:
+            team.send([named[name] for name, *_ in new], 0)
     return made
-
-
-def _form(value: Any) -> tuple[torch.Size | None, Any]:
-    """Of a tensor its shape and type; of all else itself."""
-    return (value.shape, value.dtype) if isinstance(value, Tensor) else (None, value)
 
 
 class _Enters(torch.autograd.Function):

@@ -16,7 +16,6 @@ import torch.distributed as dist
 from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
-from engine import optim
 from engine.data.corpus import Batch
 from engine.dist.passing import collected
 from engine.dist.ranks import Ranks, Teams, told_as_lost
@@ -25,7 +24,7 @@ from engine.errors import SpecError
 from engine.model import llama
 from engine.model.forward import decoder_of, labelled_states
 from engine.model.links import Elsewhere, Link, empty
-from engine.optim import OptimizerState, StateIn
+from engine.optim import StateIn
 from engine.parts import Hyperparameters
 from engine.plan import Shape
 from engine.plan.ranks import stages
@@ -155,6 +154,7 @@ class Stages(Replicas):
                 "Set tuning.target_modules to 'all-linear', or leave pp_size out.",
             )
         super().__init__(model, here, hyper, teams.replicas, state_in=state_in)
+        self.saving = max(1, ranks.here_count // self.team.count)
         self.shared = [p for _, p in here if self._at_an_end and p is _tied(model)]
         """What the other end of the team has too."""
         self.waiting: deque[Tensor] = deque()
@@ -195,16 +195,6 @@ class Stages(Replicas):
         grads = [p.grad for _, p in self.trainable if p.grad is not None and id(p) not in twice]
         squares = float(torch.nn.utils.get_total_norm(grads)) ** 2
         return torch.tensor(self.team.totals([squares])[0]).sqrt().to(self.trainable[0][1])
-
-    def state(self) -> OptimizerState:
-        if not self.ranks.leads:
-            return {}
-        here = optim.state_of(self.optimizer, self.trainable)
-        flat = {(name, key): value for name, of_weight in here.items() for key, value in of_weight.items()}
-        told: OptimizerState = {}
-        for (name, key), value in collected(flat, self.team).items():
-            told.setdefault(name, {})[key] = value
-        return told if self.team.leads else {}
 
     def weights(self) -> dict[str, Tensor]:
         return collected(super().weights(), self.team) if self.ranks.leads else {}

@@ -142,13 +142,13 @@ class Ranks:
 
     def send(self, tensors: Sequence[Tensor], taker: int) -> None:
         """From this machine's memory to that of another rank, which is to `receive` them."""
-        with _told_as_lost():
+        with told_as_lost():
             for tensor in tensors:
                 dist.send(tensor.contiguous(), group=self.group, group_dst=taker)
 
     def receive(self, tensors: Sequence[Tensor], giver: int) -> None:
         """Into these."""
-        with _told_as_lost():
+        with told_as_lost():
             for tensor in tensors:
                 dist.recv(tensor, group=self.group, group_src=giver)
 
