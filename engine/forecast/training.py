@@ -11,6 +11,7 @@ from engine.forecast.walk import walk
 from engine.material import Material
 from engine.parts import TrainingSpec
 from engine.plan import Work, kept_shapes, new_shapes
+from engine.plan.ranks import shapes_of_ranks
 from engine.plan.weights import on_disk, trained_weights
 from engine.plan.work import parameters_of, passed_parameters_of, six_nd
 from engine.precision import Machine
@@ -68,5 +69,5 @@ class TrainingOutlook:
             },
             efforts=efforts,
             method=setting.tuning.method,
-            on_disk=on_disk(shape.part(tp_size=setting.tp_size, ep_size=setting.ep_size), setting),
+            on_disk=max(on_disk(part, setting) for part in shapes_of_ranks(shape, setting)),
         )

@@ -82,6 +82,18 @@ def stages(shape: Shape, count: int) -> list[range]:
     return [range(end - size, end) for end, size in zip(ends, sizes, strict=True)]
 
 
+def shapes_of_ranks(shape: Shape, setting: Setting) -> list[Shape]:
+    """What each of those that work on the same rows has of the model, as far as they do not have the same.
+
+    Raises:
+        SpecError: they cannot work on the same rows.
+    """
+    if refusal := unsharable(shape, setting):
+        raise refusal
+    part = shape.part(tp_size=setting.tp_size, ep_size=setting.ep_size)
+    return [part] if setting.pp_size == 1 else [part.stage(layers) for layers in stages(part, setting.pp_size)]
+
+
 def _of_stages(shape: Shape, work: Workload, setting: Setting) -> Iterator[MemoryPlan]:
     """Of each rank, with the micro-batches that are in work between it and the end."""
     count = setting.pp_size

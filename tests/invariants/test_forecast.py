@@ -155,6 +155,14 @@ def test_a_plan_tells_what_the_run_will_keep_on_the_disk(tmp_path):
     assert told["on_disk_bytes"] == event["data"]["on_disk_bytes"] > 0
 
 
+def test_a_rank_of_a_pipeline_keeps_on_the_disk_what_is_of_its_layers(tmp_path):
+    alone = foretold(full(tmp_path / "one", offload_optimizer="disk"))["on_disk_bytes"]
+    root = full(tmp_path / "two", offload_optimizer="disk")
+    spec = json.loads((root / "job.json").read_text())["spec"]
+    runs.write_job(root, spec | {"resources": {"nproc_per_node": 2, "parallel": {"pp_size": 2}}})
+    assert alone / 2 <= foretold(root)["on_disk_bytes"] < 0.6 * alone
+
+
 def test_on_a_gpu_the_state_goes_to_the_cpu():
     given, _ = case()
     edits = list(given._replace(setting=dataclasses.replace(given.setting, device="cuda")).edits())
