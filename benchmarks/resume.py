@@ -81,7 +81,6 @@ def measure_here(folder: Path) -> Cost:
     """Carry the run out in this process."""
     from engine import process
     from engine.loop import Training
-    from engine.measure import Meter
     from engine.saver import Saver
     from engine.stop import StopFlag
 
@@ -94,10 +93,10 @@ def measure_here(folder: Path) -> Cost:
     def now() -> tuple[float, float]:
         return time.perf_counter(), time.process_time()
 
-    def noted_step(self: Training, meter: Meter) -> None:
+    def noted_step(self: Training) -> None:
         if not whole:
             whole.append(now())
-        step(self, meter)
+        step(self)
 
     def noted(self: Training) -> None:
         carry_out(self)

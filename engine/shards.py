@@ -104,7 +104,7 @@ def _by_itself(part: Tensor) -> Tensor:
     if part.nbytes == part.untyped_storage().nbytes() or not part.is_contiguous():
         return part
     start = part.storage_offset() * part.itemsize
-    return part.new_empty(0).set_(part.untyped_storage()[start : start + part.nbytes], 0, part.shape)
+    return part.new_empty(0).set_(part.untyped_storage()[start : start + part.nbytes], 0, part.shape)  # type: ignore[call-overload]
 
 
 def _as_held(told: Any) -> Any:

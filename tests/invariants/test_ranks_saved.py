@@ -92,12 +92,10 @@ def test_each_rank_saves_about_as_much_as_the_others_and_nothing_is_saved_twice(
     state = made[case] / LAST / "state"
     names = [name_of(number, case.ranks) for number in range(case.ranks)]
     assert sorted(path.name for path in state.iterdir()) == sorted([*names, "progress.json", "rows.bin"])
-    whole = sum(
-        8 * size.numel() for of in checkpoint.optimizer_of(state.parent).shapes().values() for size in [of["exp_avg"]]
-    )
+    sizes = [8 * shapes["exp_avg"].numel() for shapes in checkpoint.optimizer_of(state.parent).shapes().values()]
     saved = [bytes_in(state / name) for name in names]
-    assert sum(saved) == pytest.approx(whole, rel=0.02)
-    assert max(saved) < 1.5 * whole / case.ranks
+    assert sum(saved) == pytest.approx(sum(sizes), rel=0.02)
+    assert max(saved) < 1.5 * max(sum(sizes) / case.ranks, *sizes)  # what all hold alike is saved by one of them
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
