@@ -18,10 +18,9 @@ from engine.model.forward import backbone_of, head_of, token_score
 from engine.model.load import load_model
 from tests import runs
 from tests.invariants.test_packed_equals_unpacked import LENGTHS, documents
-from tests.ranks import check_same, finished, from_checkpoint
+from tests.ranks import SAVE_STEPS, STEPS, check_same, finished, from_checkpoint
 
 EXPERTS = 4
-STEPS, SAVE_STEPS = 20, 10  # as tests.ranks has them
 FIGURES = ("balance_loss", *(f"expert_load/{expert}" for expert in range(EXPERTS)))
 
 

@@ -19,7 +19,6 @@ from engine import checkpoint
 from engine.errors import EXIT_BUG
 from engine.footprint import resident
 from engine.loop import Training
-from engine.measure import Meter
 from engine.shards import name_of
 from tests import runs
 from tests.invariants.test_ranks_lost import Shared
@@ -46,6 +45,7 @@ CASES = [
     Case("sft full", 2, "zero_stage", 3),
     Case("sft full", 4, "tp_size", 2),
     Case("pretrain experts", 4, "ep_size", 4),
+    Case("sft full", 4, "pp_size", 2),
 ]
 
 
@@ -122,7 +122,7 @@ def test_a_part_that_is_torn_or_gone_is_refused_by_its_name(made, tmp_path, torn
     assert runs.carry_out(root) == EXIT_BUG
     failed = runs.events(root)[-1]
     assert failed["code"] == "checkpoint_torn"
-    assert failed["message"].startswith("step-00000010/state/trainer-3-of-4.pt is not ")
+    assert failed["message"].startswith(f"{Path(FIRST).name}/state/trainer-3-of-4.pt is not ")
     assert not runs.losses(root)
 
 
@@ -219,7 +219,7 @@ def tell_grown(root: str) -> None:
         spec: Any = session.spec
         training = Training(session, spec)
         training.pace.start()
-        training._step(Meter(session.subject.model, session.machine, 1.0))
+        training._step()
         Path("/proc/self/clear_refs").write_text("5")
         before = resident("VmRSS")
         training._save()
