@@ -5,6 +5,7 @@ A file is torch's: `{"optimizer": {weight: {key: value}}}`. A value is whole, or
 What ranks on other machines held is a list of more such states, `brought`, in the files of those that it came to.
 """
 
+import copy
 import errno
 import pickle
 import re
@@ -20,6 +21,7 @@ from engine.errors import EngineError
 from engine.offload import Sparing, leave_in_file
 from engine.optim import OptimizerState
 
+_PIECE = {"shape", "dim", "start", "part"}
 _NUMBERED = re.compile(r"trainer-\d+-of-(\d+)\.pt")
 _MEND = (
     "Remove this checkpoint, or copy it again from where it is whole: the run goes on from the newest that is there."
@@ -108,7 +110,7 @@ def _by_itself(part: Tensor) -> Tensor:
 
 
 def _as_held(told: Any) -> Any:
-    if not isinstance(told, dict):
+    if not isinstance(told, dict) or told.keys() != _PIECE:  # a dict may be a value too, as 8 bits have one
         return told
     dim, part = told["dim"], told["part"]
     return Piece(tuple(told["shape"]), Cut(dim, told["start"], part.shape[dim or 0]), part)
@@ -164,7 +166,7 @@ class Values(Mapping[str, Any]):
         if isinstance(pieces[0], Tensor):
             pieces = [_as_piece(pieces[0], self._cut)]
         if not isinstance(pieces[0], Piece):
-            return pieces[0]
+            return copy.deepcopy(pieces[0])
         made = _put_together(pieces, self._cut if pieces[0].shape else None)
         if made is None:
             told = f"a part of {key} of {self._name} is in no file of the checkpoint"

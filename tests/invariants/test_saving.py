@@ -117,10 +117,10 @@ def test_a_run_that_diverges_keeps_the_checkpoint_that_was_being_written(tmp_pat
 
     step = Training._step
 
-    def fail_after_two(training: Training, meter: Any) -> None:
+    def fail_after_two(training: Training) -> None:
         if training.progress.step == 2:
             raise ValueError("no rows")
-        step(training, meter)
+        step(training)
 
     monkeypatch.setattr(Training, "_step", fail_after_two)
     assert runs.carry_out(root) == EXIT_BUG
