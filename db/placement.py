@@ -18,10 +18,8 @@ _ASKING = (
     .where(literal_column("state = 'queued' AND (nodes > 1 OR requires <> '')"))
     .distinct()
 )
-
-
 _AT_LEAST = ">="
-"""Behind `gpus` and `memory`, which are no labels: how many, and how many GiB of one device."""
+"""Ahead of an amount, where a label has `=`: so many `gpus`, so many GiB of `memory` of one device."""
 _MEMORY = f"memory{_AT_LEAST}"
 _GIB = 2**30
 _ANYWHERE_GIB = 4

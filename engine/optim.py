@@ -116,10 +116,10 @@ def _in_groups(trainable: Trainable) -> list[str]:
     return [name for name, p in trainable if p.ndim >= 2] + [name for name, p in trainable if p.ndim < 2]
 
 
-def clip(trainable: Trainable, max_norm: float) -> torch.Tensor:
-    """Clip to `max_norm` (0: leave as they are); returns the norm before."""
-    grads = [p.grad for _, p in trainable if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(grads)
+def clip(trainable: Trainable, max_norm: float, norm: torch.Tensor | None = None) -> torch.Tensor:
+    """Clip to `max_norm` (0: leave as they are); returns the norm before, which is `norm` where there are more of them."""
+    if norm is None:
+        norm = torch.nn.utils.get_total_norm([p.grad for _, p in trainable if p.grad is not None])
     if max_norm > 0:
         torch.nn.utils.clip_grads_with_norm_([p for _, p in trainable], max_norm, norm)
     return norm

@@ -138,6 +138,25 @@ def _fork(rank: int, count: int, roots: list[str]) -> int:
         os._exit(code)
 
 
+def told_by_two(function: Callable[..., None], *roots: Path) -> list[Any]:
+    """What a function of a test module prints last, as JSON, in each of two ranks; it is given the roots."""
+    program = f"import sys; from {function.__module__} import {function.__name__} as tell; tell(*sys.argv[1:])"
+    shared = {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu"}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, *roots],
+            cwd=runs.ROOT,
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    told = [process.communicate(timeout=200)[0] for process in processes]
+    assert not any(process.returncode for process in processes), told
+    return [json.loads(one.splitlines()[-1]) for one in told]
+
+
 def finished(processes: list[Any]) -> None:
     for process in processes:
         told, _ = process.communicate(timeout=200)

@@ -55,10 +55,7 @@ class Parts(Replicas):
         self.ranks.add_up(list(grads.values()))
         if self.trainable[0][1].is_cuda:  # whose kernels may add up in another order on each: whole weights would part
             self.team.spread([grad for name, grad in grads.items() if name not in self.cuts])
-        norm = self._norm(grads)
-        if self.hyper.max_grad_norm > 0:
-            torch.nn.utils.clip_grads_with_norm_([here for _, here in self.trainable], self.hyper.max_grad_norm, norm)
-        return norm
+        return optim.clip(self.trainable, self.hyper.max_grad_norm, self._norm(grads))
 
     def _norm(self, grads: dict[str, Tensor]) -> Tensor:
         """Of all gradients: those of parts count on every rank of the team, those of whole weights once."""

@@ -16,6 +16,7 @@ import torch.distributed as dist
 from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
+from engine import optim
 from engine.data.corpus import Batch
 from engine.dist.passing import collected
 from engine.dist.ranks import Ranks, Teams, told_as_lost
@@ -155,13 +156,10 @@ class Stages(Replicas):
             )
         super().__init__(model, here, hyper, teams.replicas, state_in=state_in)
         self.saving = max(1, ranks.here_count // self.team.count)
-        self.shared = [p for _, p in here if self._at_an_end and p is _tied(model)]
+        tied = _tied(model)
+        self.shared = [p for _, p in here if p is tied]
         """What the other end of the team has too."""
         self.waiting: deque[Tensor] = deque()
-
-    @property
-    def _at_an_end(self) -> bool:
-        return self.team.leads or self.pipe.behind == 0
 
     def score(self, batch: Batch) -> Scored:
         """On the last rank; the others have nothing but the way that gradients take."""
@@ -184,10 +182,7 @@ class Stages(Replicas):
         for weight in self.shared:  # last: both ends then add the same two sums, and keep the same bits
             assert weight.grad is not None, "just made"
             self.pipe.added_with_other_end(weight.grad)
-        norm = self._norm()
-        if self.hyper.max_grad_norm > 0:
-            torch.nn.utils.clip_grads_with_norm_([p for _, p in self.trainable], self.hyper.max_grad_norm, norm)
-        return norm
+        return optim.clip(self.trainable, self.hyper.max_grad_norm, self._norm())
 
     def _norm(self) -> Tensor:
         """Of all layers' gradients; what both ends have counts once."""

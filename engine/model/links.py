@@ -36,7 +36,7 @@ def empty(module: nn.Module) -> None:
 
 
 class Elsewhere(nn.Module):
-    """In the place of an embedding: zeros of its kind, which a `Link` puts what has come in the place of."""
+    """In the place of an embedding: zeros of its shape and type. A `Link` has what the rank before sent in their place."""
 
     weight: Tensor
 

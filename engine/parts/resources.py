@@ -52,7 +52,7 @@ class Parallel(Part):
         le=64,
         validation_alias=AliasChoices("pp_size", "pipeline_parallel_size"),
         description="So many processes of a worker have some of the layers each, and rows go through them one after the other "
-        "(pipeline parallelism, arXiv:1811.06965): for models that do not fit. They are all at work where a step has "
+        "(pipeline parallelism, arXiv:1811.06965): for models that do not fit as they train. They are all at work where a step has "
         "more micro-batches than there are of them: set gradient_accumulation_steps to several times as many.",
     )
 
@@ -105,8 +105,8 @@ class Resources(Part):
     parallel: Parallel = Parallel()
     labels: Labels = Field(
         default={},
-        description="What a worker must have to take the job, by its TRAINYARD_WORKER_LABELS. device: cuda asks for a "
-        "worker with a GPU by itself.",
+        description="What a worker must have to take the job, by its TRAINYARD_WORKER_LABELS. device: cuda asks by itself "
+        "for a worker with as many GPUs as nproc_per_node says, and a plan for one with the memory that it tells.",
     )
     ddp_timeout: float = Field(
         default=600, ge=1, le=86_400, description="Seconds after which a process that does not answer ends the run."

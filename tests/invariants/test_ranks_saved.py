@@ -5,7 +5,6 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from engine.loop import Training
 from engine.shards import name_of
 from tests import runs
 from tests.invariants.test_ranks_lost import Shared
-from tests.ranks import MADE, STEPS, Forked, from_checkpoint
+from tests.ranks import MADE, STEPS, Forked, from_checkpoint, told_by_two
 
 FIRST, LAST = (f"checkpoints/step-{step:08d}" for step in (STEPS // 2, STEPS))
 
@@ -233,24 +232,7 @@ def tell_grown(root: str) -> None:
 def test_no_rank_grows_by_the_whole_state_to_save_it(tmp_path):
     root = large(tmp_path / "run")
     (root / "ranks").mkdir()
-    program = "import sys; from tests.invariants.test_ranks_saved import tell_grown; tell_grown(sys.argv[1])"
-    shared = os.environ | {
-        "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-        "GLOO_SOCKET_IFNAME": "lo",
-        "DS_ACCELERATOR": "cpu",
-    }
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, root],
-            cwd=runs.ROOT,
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [json.loads(process.communicate(timeout=200)[0].splitlines()[-1]) for process in processes]
+    told = told_by_two(tell_grown, root)
     for rank, (grown, whole) in enumerate(told):
         assert whole > 100 << 20
         exported = whole / 2 if rank == 0 else 0  # safetensors makes a copy of all weights

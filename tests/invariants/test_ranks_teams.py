@@ -16,7 +16,7 @@ import torch
 from engine.loop import Training
 from tests import runs
 from tests.invariants.test_memory_plan import held_and_planned, training
-from tests.ranks import FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, pretrain, sft
+from tests.ranks import FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, pretrain, sft, told_by_two
 
 
 class Case(NamedTuple):
@@ -57,7 +57,10 @@ CASES = [
     case("pretrain", 2, pp_size=2),
     case("sft full", 4, pp_size=2),
     case("sft full", 2, "gpt2", pp_size=2),  # embedding and head in one
+    case("sft full", 2, "qwen3", pp_size=2),
+    case("sft full", 2, "mistral", pp_size=2),
     case("sft lora", 4, pp_size=2),
+    case("dora in 8 bits", 2, pp_size=2),
     case("sft qlora", 2, pp_size=2),
     case("few rows", 4, pp_size=2),
     case("dpo full", 2, pp_size=2),
@@ -97,6 +100,12 @@ def head(root: Path) -> Path:
     return made
 
 
+def dora(root: Path) -> Path:
+    """By modules, layer by layer anew, and with an optimizer whose state has more than tensors in it."""
+    given = {"optim": "adamw_8bit", "activation_checkpointing": "selective"}
+    return sft({"method": "lora", "r": 4, "use_dora": True}, **given)(root)
+
+
 def deep(root: Path) -> Path:
     """Layers for ranks that are neither the first nor the last, a head of its own, and more micro-batches than ranks."""
     spec = json.loads((pretrain(root) / "job.json").read_text())["spec"]
@@ -105,7 +114,7 @@ def deep(root: Path) -> Path:
     return runs.write_job(root, spec)
 
 
-MAKE = MADE | {"few rows": few, "whole norms": norms, "adapted head": head, "deep": deep}
+MAKE = MADE | {"few rows": few, "whole norms": norms, "adapted head": head, "dora in 8 bits": dora, "deep": deep}
 
 
 def prepared(root: Path, asked: Case) -> Path:
@@ -269,23 +278,11 @@ def held(tmp_path_factory) -> dict[tuple[str, str], list[tuple[int, int]]]:
             spec["model"] |= {"num_local_experts": 4}
         runs.write_job(root, spec | {"resources": {"device": "cpu", "nproc_per_node": 2, "parallel": {how: 2}}})
         (root / "ranks").mkdir()
-    program = "import sys; from tests.invariants.test_ranks_teams import tell_held; tell_held(sys.argv[1:])"
-    shared = os.environ | {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, *roots],
-            cwd=runs.ROOT,
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [json.loads(process.communicate(timeout=200)[0].splitlines()[-1]) for process in processes]
+    told = told_by_two(tell_held, *roots)
     return {watched: [of_rank[number] for of_rank in told] for number, watched in enumerate(WATCHED)}
 
 
-def tell_held(roots: list[str]) -> None:
+def tell_held(*roots: str) -> None:
     """What one of the ranks does."""
     found = [held_and_planned(Path(root), steps=3) for root in roots]
     sys.stdout.write(json.dumps([(held, plan.tensors) for held, plan in found]) + "\n")

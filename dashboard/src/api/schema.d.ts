@@ -4546,7 +4546,7 @@ export interface components {
             ep_size?: number;
             /**
              * Pp Size
-             * @description So many processes of a worker have some of the layers each, and rows go through them one after the other (pipeline parallelism, arXiv:1811.06965): for models that do not fit. They are all at work where a step has more micro-batches than there are of them: set gradient_accumulation_steps to several times as many.
+             * @description So many processes of a worker have some of the layers each, and rows go through them one after the other (pipeline parallelism, arXiv:1811.06965): for models that do not fit as they train. They are all at work where a step has more micro-batches than there are of them: set gradient_accumulation_steps to several times as many.
              * @default 1
              */
             pp_size?: number;
@@ -5024,7 +5024,7 @@ export interface components {
             device?: "auto" | "cpu" | "cuda";
             /**
              * Labels
-             * @description What a worker must have to take the job, by its TRAINYARD_WORKER_LABELS. device: cuda asks for a worker with a GPU by itself.
+             * @description What a worker must have to take the job, by its TRAINYARD_WORKER_LABELS. device: cuda asks by itself for a worker with as many GPUs as nproc_per_node says, and a plan for one with the memory that it tells.
              * @default {}
              */
             labels?: {
