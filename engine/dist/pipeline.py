@@ -81,7 +81,12 @@ class Pipe:
         x, to = x.detach().contiguous(), self.team.rank + (1 if forth else -1)
         with told_as_lost():
             self._sent.append((dist.isend(x, group=self._groups[not forth], group_dst=to), x))
-            while len(self._sent) > _UNDER_WAY:
+        self.wait(_UNDER_WAY)
+
+    def wait(self, under_way: int = 0) -> None:
+        """Until no more than so many tensors are on their way."""
+        with told_as_lost():
+            while len(self._sent) > under_way:
                 self._sent.popleft()[0].wait()
 
     def receive(self, like: Tensor, *, forth: bool) -> Tensor:
@@ -175,6 +180,7 @@ class Stages(Replicas):
             self.waiting.popleft().backward()
 
     def reduce(self) -> Tensor:
+        self.pipe.wait()  # a profiler that ends with this step must not be told of what it sent
         for _, weight in self.trainable:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)

@@ -101,7 +101,10 @@ def test_a_watch_that_pauses_has_no_thread_and_goes_on_afterwards(tmp_path: Path
     program = "import os, sys, time; from pathlib import Path; from engine import deadline\n"
     program += "tasks, root = Path('/proc/self/task'), Path(sys.argv[1])\n"
     program += "watch = deadline.Watch(root); watched = len([*tasks.iterdir()])\n"
-    program += "with watch.paused(): print(watched, len([*tasks.iterdir()]), flush=True)\n"
+    program += "with watch.paused():\n"
+    program += "    until = time.monotonic() + 10\n"
+    program += "    while len([*tasks.iterdir()]) > 1 and time.monotonic() < until: time.sleep(0.01)\n"  # joined is nearly gone
+    program += "    print(watched, len([*tasks.iterdir()]), flush=True)\n"
     program += "deadline.move(root, deadline.now_s()); time.sleep(60)"
     command = [sys.executable, "-c", program, str(tmp_path)]
     with subprocess.Popen(command, cwd=runs.ROOT, stdout=subprocess.PIPE, start_new_session=True) as process:
