@@ -5,17 +5,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from engine.effort import passes_of_rank, rows_of_step, setting_of
 from engine.errors import SpecError
 from engine.forecast.case import TrainingCase
 from engine.forecast.room import enough_less, told, ways_out
 from engine.journal import Journal
+from engine.model.away import away_of, held_bytes
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.model.loss import part_here
-from engine.offload import AdamWOnDisk
-from engine.optim import HOME
+from engine.offload import HOME, AdamWOnDisk
 from engine.parts import TrainingSpec
 from engine.plan import MemoryPlan, Shape, Workload
 from engine.precision import Machine
@@ -30,9 +31,7 @@ class Footprint:
 
     def __init__(self, subject: Subject, machine: Machine) -> None:
         self._machine = machine
-        held = map(part_here, (*subject.model.parameters(), *subject.model.buffers()))
-        tensors = {tensor.data_ptr(): tensor.nbytes for tensor in held}
-        self.weights = sum(tensors.values())
+        self.weights = weight_bytes(subject.model)
         self._before = self._held() - self.weights
         self._forget_peak()
 
@@ -70,6 +69,14 @@ class Footprint:
             "runtime": self._before,
             "total": peak,
         }
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Of those that this process holds: of what lies elsewhere, what is there at most."""
+    held = map(part_here, (*model.parameters(), *model.buffers()))
+    tensors = {tensor.data_ptr(): held_bytes(tensor) for tensor in held}
+    away = away_of(decoder_of(model))
+    return sum(tensors.values()) + (away.at_once_bytes if away is not None else 0)
 
 
 def state_bytes(optimizer: torch.optim.Optimizer, device: torch.device) -> int:

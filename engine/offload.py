@@ -1,4 +1,4 @@
-"""AdamW whose two moments lie in files, and how little of them is in memory at once."""
+"""Tensors that lie in files, AdamW whose two moments are such, and how little of them is in memory at once."""
 
 import ctypes
 import errno
@@ -8,13 +8,19 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeAlias
 
 import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
 from engine.plan.weights import AT_ONCE, at_once_bytes
+
+HOME = torch.device("cpu")
+"""Where what is offloaded lies when it does not lie in files."""
+
+LiesIn: TypeAlias = Path | torch.device | None
+"""The folder in whose files it lies, or `HOME`; None: where it is used."""
 
 _FP32 = torch.float32
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -31,15 +37,11 @@ class AdamWOnDisk(torch.optim.Optimizer):
     def __init__(self, groups: Iterable[dict[str, Any]], *, betas: tuple[float, float], folder: Path) -> None:
         """Raises OSError where the disk has no room for all that will be written."""
         super().__init__(groups, {"lr": 0.0, "betas": betas, "eps": 1e-8})
-        self._find_room(folder)
-        self._moments = {weight: [_mapped(weight.shape, folder) for _ in _MOMENTS] for weight in self._weights()}
-
-    def _find_room(self, folder: Path) -> None:
-        """Beforehand: else the disk would be filled up on the way to finding it too small."""
-        needed, free = self.on_disk_bytes, shutil.disk_usage(folder).free
-        if needed > free:
-            told = f"the optimizer's state takes {needed / 2**30:.2f} GiB, where {free / 2**30:.2f} GiB are free"
-            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {told}")
+        find_room(self.on_disk_bytes, folder, "the optimizer's state")
+        self._moments = {
+            weight: [mapped(weight.numel(), _FP32, folder).view(weight.shape) for _ in _MOMENTS]
+            for weight in self._weights()
+        }
 
     def _weights(self) -> list[Tensor]:
         return [weight for group in self.param_groups for weight in group["params"]]
@@ -74,8 +76,8 @@ class AdamWOnDisk(torch.optim.Optimizer):
                 lr=group["lr"], weight_decay=group["weight_decay"],
             )  # fmt: skip
             numbers.copy_(here)
-            for moment in moments:
-                let_go(moment)
+            for each in (numbers, *moments):
+                let_go(each)
         state["step"] += 1
 
     def _begun(self, weight: Tensor) -> dict[str, Any]:
@@ -93,15 +95,22 @@ class AdamWOnDisk(torch.optim.Optimizer):
                 let_go(held)
 
 
-def _mapped(shape: torch.Size, folder: Path) -> Tensor:
+def find_room(needed: int, folder: Path, what: str) -> None:
+    """Beforehand: else the disk would be filled up on the way to finding it too small. Raises OSError."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        told = f"{what}: {needed / 2**30:.2f} GiB, where {free / 2**30:.2f} GiB are free"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {told}")
+
+
+def mapped(count: int, dtype: torch.dtype, folder: Path) -> Tensor:
     """Zeros in a file that has all its room from the start: a write to a map that finds none would kill the process."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".moment-") as file:
-        os.posix_fallocate(file.fileno(), 0, shape.numel() * _FP32.itemsize)
-        flat = torch.from_file(file.name, shared=True, size=shape.numel(), dtype=_FP32)
-    return flat.view(shape)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".offload-") as file:
+        os.posix_fallocate(file.fileno(), 0, max(1, count * dtype.itemsize))
+        return torch.from_file(file.name, shared=True, size=count, dtype=dtype)
 
 
-def _lies_in_file(tensor: Tensor) -> bool:
+def lies_in_file(tensor: Tensor) -> bool:
     return tensor.untyped_storage().filename is not None
 
 
@@ -110,7 +119,7 @@ def let_go(tensor: Tensor) -> None:
 
     To write it out (msync) costs a disk's time and does not make it less resident.
     """
-    if _lies_in_file(tensor):
+    if lies_in_file(tensor):
         leave_in_file(tensor)
 
 
@@ -125,7 +134,7 @@ class Sparing:
     """A file that an optimizer's state is written to; what of it lies in files itself does not stay resident."""
 
     def __init__(self, file: BinaryIO, held: Iterable[Tensor]) -> None:
-        self._file, self._on_disk = file, [tensor for tensor in held if _lies_in_file(tensor)]
+        self._file, self._on_disk = file, [tensor for tensor in held if lies_in_file(tensor)]
         self._resident_bytes = 0
         self.failure: OSError | None = None
         """What the disk answered, which torch hides behind a failure of its own as it gives up."""

@@ -2,21 +2,16 @@
 
 from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from bitsandbytes.optim.adamw import AdamW8bit
 from torch import nn
 
 from engine.errors import SpecError
-from engine.offload import AdamWOnDisk
+from engine.offload import HOME, AdamWOnDisk, LiesIn
 from engine.parts import Hyperparameters
 
-HOME = torch.device("cpu")
-"""Where the optimizer's state lives when it is offloaded."""
-
-StateIn: TypeAlias = Path | torch.device | None
-"""The folder in whose files it lies, or `HOME`; None: beside the weights."""
 Trainable = list[tuple[str, nn.Parameter]]
 OptimizerState = dict[str, dict[str, Any]]
 """What the optimizer keeps of each weight, by the weight's name."""
@@ -25,7 +20,7 @@ SavedState = Mapping[str, Mapping[str, Any]]
 
 
 def make_optimizer(
-    trainable: Trainable, hyperparameters: Hyperparameters, *, state_in: StateIn = None
+    trainable: Trainable, hyperparameters: Hyperparameters, *, state_in: LiesIn = None
 ) -> torch.optim.Optimizer:
     """Decay falls on matrices alone: norms and biases have no scale to shrink.
 

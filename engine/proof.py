@@ -14,7 +14,8 @@ from torch import Tensor
 
 from engine.data.corpus import Batch
 from engine.errors import EngineError
-from engine.model.forward import backbone_of, head_of
+from engine.model.away import layers_lie_in
+from engine.model.forward import backbone_of, decoder_of, head_of
 from engine.model.load import load_model
 from engine.model.quantize import was_quantized
 from engine.session import Session
@@ -39,9 +40,16 @@ def prove_in_peft(session: Session, adapter: Path) -> float:
     session.subject.model.eval()
     with machine.autocast():
         ours_TV = packed_logits(session.subject.model, ids_T).float().cpu()
+    layers_in = layers_lie_in(decoder_of(session.subject.model))
     session.drop_subject()
     in_4bit = was_quantized(adapter)
-    base = load_model(session.run.base_model(), device=machine.device, dtype=machine.compute_dtype, in_4bit=in_4bit)
+    base = load_model(
+        session.run.base_model(),
+        device=machine.device,
+        dtype=machine.compute_dtype,
+        in_4bit=in_4bit,
+        layers_in=layers_in,
+    )
     base.set_attn_implementation("eager")
     theirs: Any = PeftModel.from_pretrained(base, str(adapter)).eval()
     _require_same_tensors(theirs, adapter)

@@ -10,6 +10,7 @@ from engine import checkpoint
 from engine.data.corpus import Batch, Corpus
 from engine.data.mixture import Mixture, Rows, Supply
 from engine.dist.ranks import Ranks
+from engine.effort import setting_of
 from engine.errors import SpecError
 from engine.evaluate import evaluate
 from engine.jobs import AnySpec, spec_of
@@ -23,6 +24,7 @@ from engine.model.load import Subject
 from engine.model.quantize import size_of
 from engine.objectives import Objective, objective_of
 from engine.parts import TrainingSpec
+from engine.plan.weights import immovable
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 from engine.scored import Scored
@@ -67,6 +69,8 @@ class Session:
         if isinstance(spec, TrainingSpec) and ranks.count > 1:
             stop = SharedStop(stop, ranks.any)
         checkpoint.seed_everything(spec.seed)
+        if isinstance(spec, TrainingSpec) and (refusal := immovable(setting_of(spec, machine))):
+            raise refusal
         objective = objective_of(run, spec, journal)
         start = checkpoint.newest(run.checkpoints)
         _check_alike(ranks, device=machine.device.type, precision=machine.precision, start=start and start.name)

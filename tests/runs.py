@@ -93,13 +93,13 @@ def text_corpus(rows: list[SourceRow], fast: PreTrainedTokenizerFast, max_length
     return seen_in(rows, TextRecipe(fast, max_length)).cut.corpus
 
 
-def model(family: str = "llama", vocab_size: int = 400, seed: int = 0, width: int = 32) -> Any:
+def model(family: str = "llama", vocab_size: int = 400, seed: int = 0, width: int = 32, layers: int = 2) -> Any:
     """A random model, weights large enough that what a token sees shows in its logits."""
     torch.manual_seed(seed)
     special = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1}
     if family == "gpt2":
         made: Any = GPT2LMHeadModel(
-            GPT2Config(vocab_size=vocab_size, n_positions=256, n_embd=width, n_layer=2, n_head=4, **special)
+            GPT2Config(vocab_size=vocab_size, n_positions=256, n_embd=width, n_layer=layers, n_head=4, **special)
         )
     else:
         config, kind = {
@@ -110,7 +110,11 @@ def model(family: str = "llama", vocab_size: int = 400, seed: int = 0, width: in
             "mixtral": (MixtralConfig, MixtralForCausalLM),
         }[family]
         more = {"mistral": {"sliding_window": 7}, "mixtral": {"num_local_experts": 4}}.get(family, {})
-        made = kind(config(vocab_size=vocab_size, **_SHAPE | {"hidden_size": width}, **special, **more))
+        made = kind(
+            config(
+                vocab_size=vocab_size, **_SHAPE | {"hidden_size": width, "num_hidden_layers": layers}, **special, **more
+            )
+        )
     if family == "mixtral":
         made.set_experts_implementation(EXPERTS)
     with torch.no_grad():
@@ -120,9 +124,9 @@ def model(family: str = "llama", vocab_size: int = 400, seed: int = 0, width: in
     return made
 
 
-def save_base(folder: Path, family: str = "llama", width: int = 32) -> Path:
+def save_base(folder: Path, family: str = "llama", width: int = 32, layers: int = 2) -> Path:
     fast = tokenizer()
-    model(family, vocab_size=len(fast), width=width).save_pretrained(folder)
+    model(family, vocab_size=len(fast), width=width, layers=layers).save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
 

@@ -13,10 +13,10 @@ from engine.effort import setting_of
 from engine.errors import SpecError
 from engine.footprint import case_of, resident
 from engine.forecast.room import room_bytes
+from engine.model.away import away_of
 from engine.model.context import Context
 from engine.model.forward import decoder_of
-from engine.offload import AdamWOnDisk
-from engine.optim import HOME, StateIn
+from engine.offload import HOME, AdamWOnDisk, LiesIn
 from engine.parts import TrainingSpec
 from engine.plan import Shape
 from engine.plan.ranks import STAGES, undividable, unsharable
@@ -39,11 +39,24 @@ _SHARED = {
 def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
     """Raises SpecError where what is asked for does not go together."""
     strategy = _chosen(session, spec)
-    if isinstance(strategy.optimizer, AdamWOnDisk):
-        size = strategy.optimizer.on_disk_bytes
-        told = f"{size / 2**30:.2f} GiB of the optimizer's state lie in files of the run directory"
-        session.journal.log("info", "offload_on_disk", told, on_disk_bytes=size)
+    _tell_offload(session, spec, strategy)
     return strategy
+
+
+def _tell_offload(session: Session, spec: TrainingSpec, strategy: Strategy) -> None:
+    hyper = spec.hyperparameters
+    if "cpu" in {hyper.offload_optimizer, hyper.offload_param} and session.machine.device == HOME:
+        told = "the run is on the CPU, where what is to be offloaded to it lies anyway"
+        session.journal.log("info", "offload_idle", told)
+    away, optimizer = away_of(decoder_of(session.subject.model)), strategy.optimizer
+    sizes = {
+        "the layers' weights": away.on_disk_bytes if away is not None else 0,
+        "the optimizer's state": optimizer.on_disk_bytes if isinstance(optimizer, AdamWOnDisk) else 0,
+    }
+    if size := sum(sizes.values()):
+        told = " and ".join(what for what, bytes_ in sizes.items() if bytes_)
+        message = f"{told} lie in files of the run directory, {size / 2**30:.2f} GiB"
+        session.journal.log("info", "offload_on_disk", message, on_disk_bytes=size)
 
 
 def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
@@ -97,14 +110,11 @@ def _stages(session: Session, spec: TrainingSpec, teams: Teams) -> Stages:
     return made
 
 
-def _state_in(session: Session, spec: TrainingSpec) -> StateIn:
+def _state_in(session: Session, spec: TrainingSpec) -> LiesIn:
     """Where the optimizer's state is to lie."""
-    asked, journal = spec.hyperparameters.offload_optimizer, session.journal
+    asked = spec.hyperparameters.offload_optimizer
     if asked == "disk":
         return session.run.root
-    if asked == "cpu" and session.machine.device == HOME:
-        told = "the run is on the CPU, where the optimizer's state lies anyway: nothing to offload"
-        journal.log("info", "offload_idle", told)
     return HOME if asked == "cpu" and session.machine.device != HOME else None
 
 

@@ -13,7 +13,8 @@ from engine import optim
 from engine.dist.ranks import Ranks, Teams
 from engine.dist.strategy import Replicas, dealt, named_state
 from engine.model.loss import part_here
-from engine.optim import OptimizerState, StateIn
+from engine.offload import HOME, LiesIn
+from engine.optim import OptimizerState
 from engine.parts import Hyperparameters
 from engine.shards import Cut, Piece, Stored
 
@@ -35,7 +36,7 @@ class Parts(Replicas):
         teams: Teams,
         divide: Divide,
         *,
-        state_in: StateIn,
+        state_in: LiesIn,
     ) -> None:
         ranks.spread([p.data for p in model.parameters() if p.requires_grad])
         self.team = teams.team
@@ -100,7 +101,7 @@ class Parts(Replicas):
         whole = {id(held): self._whole(name, part_here(held.detach())) for name, held in self.held}
         if not self.team.leads:
             return {}
-        return named_state(self.model, {key: value.to(optim.HOME) for key, value in whole.items()})
+        return named_state(self.model, {key: value.to(HOME) for key, value in whole.items()})
 
     def _whole(self, name: str, value: Tensor) -> Any:
         """On the team's first rank a divided weight, put together of all parts; each must ask."""

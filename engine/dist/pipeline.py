@@ -23,9 +23,11 @@ from engine.dist.ranks import Ranks, Teams, told_as_lost
 from engine.dist.strategy import Replicas
 from engine.errors import SpecError
 from engine.model import llama
+from engine.model.anatomy import backbone_in, names_in
+from engine.model.away import away_of
 from engine.model.forward import decoder_of, labelled_states
 from engine.model.links import Elsewhere, Link, empty
-from engine.optim import StateIn
+from engine.offload import LiesIn
 from engine.parts import Hyperparameters
 from engine.plan import Shape
 from engine.plan.ranks import stages
@@ -34,8 +36,6 @@ from engine.scored import Scored
 
 _UNDER_WAY = 2
 """So many tensors may be on their way to the next rank before this one waits."""
-_NAMES = {"gpt2": ("wte", "h", "ln_f")}
-_USUAL = ("embed_tokens", "layers", "norm")
 
 Score: TypeAlias = Callable[[nn.Module, Batch], Scored]
 T = TypeVar("T")
@@ -147,7 +147,7 @@ class Stages(Replicas):
         teams: Teams,
         pipe: Pipe,
         *,
-        state_in: StateIn,
+        state_in: LiesIn,
     ) -> None:
         ranks.spread([p.data for p in model.parameters() if p.requires_grad])
         self.team, self.pipe, self._score, self._machine = teams.team, pipe, score, machine
@@ -210,18 +210,19 @@ def divide_layers(model: nn.Module, pipe: Pipe) -> None:
         why = "the adapter has modules_to_save, which only the process that has them could save"
         raise SpecError("team_unsupported", f"resources.parallel.pp_size: {why}", "Leave pp_size out.")
     decoder = decoder_of(model)
-    backbone: Any = getattr(decoder, decoder.base_model_prefix)
-    embedding, layers, norm = _NAMES.get(decoder.config.model_type, _USUAL)
+    backbone, names = backbone_in(decoder), names_in(decoder)
     first, last = pipe.team.leads, pipe.behind == 0
     tied = _tied(model) is not None
     own = stages(Shape.of(decoder.config.to_dict()), pipe.team.count)[pipe.team.rank]
-    _leave(getattr(backbone, layers), own, pipe, known=llama.knows(decoder))
+    _leave(getattr(backbone, names.layers), own, pipe, known=llama.knows(decoder))
+    if (away := away_of(decoder)) is not None:
+        away.keep(own)
     if not first:
-        for name in (embedding, "wpe"):
-            if hasattr(backbone, name) and not (name == embedding and tied and last):
+        for name in (names.embedding, "wpe"):
+            if hasattr(backbone, name) and not (name == names.embedding and tied and last):
                 setattr(backbone, name, Elsewhere(getattr(backbone, name).weight))
     if not last:
-        setattr(backbone, norm, nn.Identity())
+        setattr(backbone, names.norm, nn.Identity())
     if not last and not (tied and first):
         empty(decoder.get_output_embeddings())
 

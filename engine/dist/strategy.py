@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from engine import optim
 from engine.dist.ranks import Ranks
-from engine.optim import HOME, OptimizerState, StateIn, Trainable
+from engine.offload import HOME, LiesIn
+from engine.optim import OptimizerState, Trainable
 from engine.parts import Hyperparameters
 from engine.shards import Stored
 
@@ -57,7 +58,7 @@ class Replicas:
     stage = 0
 
     def __init__(
-        self, model: nn.Module, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, state_in: StateIn
+        self, model: nn.Module, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, state_in: LiesIn
     ) -> None:
         self.model, self.trainable, self.hyper, self.ranks = model, trainable, hyper, ranks
         ranks.spread([p.data for _, p in trainable])

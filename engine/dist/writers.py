@@ -13,7 +13,8 @@ from torch import Tensor
 from engine import shards
 from engine.dist.ranks import Ranks
 from engine.errors import TouchLost
-from engine.optim import HOME, OptimizerState
+from engine.offload import HOME
+from engine.optim import OptimizerState
 from engine.shards import Piece
 
 _LOOK_EVERY_S = 0.005

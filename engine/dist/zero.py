@@ -16,6 +16,7 @@ from engine import optim
 from engine.data.corpus import Batch
 from engine.dist.ranks import Ranks
 from engine.dist.strategy import named_state
+from engine.offload import HOME
 from engine.optim import OptimizerState, Trainable
 from engine.parts import Hyperparameters
 from engine.plan.ranks import bucket_numbers
@@ -103,11 +104,11 @@ class Zero:
     def state(self) -> OptimizerState:
         """Of this rank's partition, of which they are views."""
         told: OptimizerState = {}
-        steps = next(iter(self.optimizer.state.values()))["step"].to(optim.HOME)
+        steps = next(iter(self.optimizer.state.values()))["step"].to(HOME)
         for name, weight in self.trainable:
             if (cut := self._cut(weight)).length:
                 shape = tuple(getattr(weight, "ds_shape", weight.shape))  # stage 3 has it aside
-                moments = {key: self._held(weight, key)[: cut.length].to(optim.HOME) for key in _MOMENTS}
+                moments = {key: self._held(weight, key)[: cut.length].to(HOME) for key in _MOMENTS}
                 told[name] = {"step": steps} | {key: Piece(shape, cut, held) for key, held in moments.items()}
         return told
 
@@ -141,13 +142,13 @@ class Zero:
             return {}
         if self.stage < 3:
             return named_state(
-                self.scoring.model, {id(weight): weight.detach().to(optim.HOME) for _, weight in self.trainable}
+                self.scoring.model, {id(weight): weight.detach().to(HOME) for _, weight in self.trainable}
             )
         fetched: dict[int, Tensor] = {}
         for _, weight in self.trainable:
             with deepspeed.zero.GatheredParameters([weight]):
                 if self.ranks.leads:
-                    fetched[id(weight)] = weight.detach().to(optim.HOME, copy=True)
+                    fetched[id(weight)] = weight.detach().to(HOME, copy=True)
         return named_state(self.scoring.model, fetched)
 
 

@@ -51,6 +51,8 @@ class TrainingCase(NamedTuple):
         home = "cpu" if self.setting.device == "cuda" else "disk"
         if hyper.offload_optimizer == "none" or (home == "disk" and hyper.offload_optimizer == "cpu"):
             yield _hyper("offload_optimizer", home)
+        if hyper.offload_param == "none" or (home == "disk" and hyper.offload_param == "cpu"):
+            yield _hyper("offload_param", home)
         for stage in STAGES if self.ranks > 1 else ():
             if stage > self.zero_stage:
                 yield _divided_more(stage)

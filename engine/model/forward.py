@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from engine import even
 from engine.data.corpus import Batch
 from engine.model import experts, llama
+from engine.model.anatomy import backbone_in
 from engine.model.context import context_of
 from engine.model.llama import compute_dtype
 from engine.model.loss import summed_cross_entropy
@@ -44,8 +45,7 @@ def _passed(model: nn.Module, batch: Batch, **asked: Any) -> Any:
     """What transformers' own modules say of a batch."""
     decoder = decoder_of(model)
     context = context_of(decoder)
-    backbone = getattr(decoder, decoder.base_model_prefix)
-    return backbone(
+    return backbone_in(decoder)(
         input_ids=context.own(batch.ids_T)[None],
         position_ids=context.own(batch.positions_T)[None],
         segments=batch.segments,

@@ -14,6 +14,7 @@ from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 from engine import even
 from engine.data.corpus import Batch
 from engine.model.attention import Row, attend, attend_back
+from engine.model.away import away_of
 from engine.model.context import context_of
 from engine.model.documents import documents_of
 from engine.model.fan import Fan, Linear
@@ -93,12 +94,13 @@ def labelled_states(decoder: Any, batch: Batch) -> Tensor:
         # Filled up with one that is computed anyhow: what nobody asks for is not even zero.
         wanted = even.rows(len(labelled), even.step_of("cpu", dtype.itemsize))
         labelled = torch.cat([labelled, labelled[-1:].expand(wanted - len(labelled))])
-    last = len(model.layers) - 1
+    last, away = len(model.layers) - 1, away_of(decoder)
     with torch.autocast("cpu", enabled=False):
         for index, module in enumerate(model.layers):
             if isinstance(module, Link):
                 x = module(x)
                 continue
+            x = x if away is None else away.enter(index, x)
             documents, tokens = (asked, labelled) if index == last else (whole, None)
             layer = _layer(module, documents, turn, tokens, dtype)
             x = _Apply.apply(x, layer, *layer.tensors())

@@ -16,9 +16,11 @@ from transformers import (
 from engine.data.corpus import Batch
 from engine.errors import SpecError
 from engine.model.attention import PACKED
+from engine.model.away import offload_layers
 from engine.model.experts import EXPERTS
 from engine.model.forward import backbone_of, head_of
 from engine.model.quantize import keep_exact, nf4, size_of
+from engine.offload import LiesIn
 
 _SELF_CHECK_TOLERANCE = 2e-3
 """Relative to the largest logit, in fp32."""
@@ -65,9 +67,16 @@ def tokenizer_of(base: Path, adapter: Path | None) -> PreTrainedTokenizerFast:
 
 
 def load_model(
-    folder: Path, *, device: torch.device, dtype: torch.dtype = torch.float32, in_4bit: bool = False
+    folder: Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    in_4bit: bool = False,
+    layers_in: LiesIn = None,
 ) -> PreTrainedModel:
     """The decoder in `folder` with packed attention, its own dropout off; `in_4bit`: its linear layers in NF4.
+
+    `layers_in`: where its layers' weights lie.
 
     Weights are copied out of the file mapping: it is not aligned as torch's own memory is, and matmuls over
     it may round differently from those of the run that saved it.
@@ -87,8 +96,10 @@ def load_model(
         raise SpecError(
             "model_not_loaded", f"the model in {folder.name}/ does not load: {error}", "Check the model's files."
         ) from error
+    moved = {id(weight) for weight in offload_layers(model, layers_in, device)}
     for tensor in (*model.parameters(), *model.buffers()):
-        tensor.data = tensor.data.clone()
+        if id(tensor) not in moved:
+            tensor.data = tensor.data.clone()
     if in_4bit:
         keep_exact(model)
     return prepare(model, device)

@@ -18,7 +18,7 @@ def merged_model(base: Path, adapter: Path, machine: Machine, *, dequantized: bo
 
 def applied_model(base: Path, adapter: Path, machine: Machine, *, dequantized: bool) -> PeftModel:
     """What `merged_model` is made from: the adapter over the base, in fp32."""
-    dtype = {"dtype": machine.compute_dtype} if dequantized else {}
+    dtype: Any = {"dtype": machine.compute_dtype} if dequantized else {}
     model: Any = load_model(base, device=machine.device, in_4bit=dequantized, **dtype)
     if dequantized:
         model = model.dequantize()

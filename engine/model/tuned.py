@@ -10,12 +10,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from engine.data.chat import ensure_chat_template
 from engine.journal import Journal
 from engine.model.adapters import load_adapter, new_adapter, shape_of
+from engine.model.away import offload_layers
 from engine.model.config import config_of
 from engine.model.experts import refuse_adapter
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
 from engine.model.merged import merged_model
 from engine.model.quantize import linear_layers, was_quantized
-from engine.parts import AdapterTuning, FullTuning, QloraTuning
+from engine.offload import HOME, LiesIn
+from engine.parts import AdapterTuning, FullTuning, Hyperparameters, QloraTuning
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 
@@ -23,15 +25,22 @@ _LAYERS_TOLD = 20
 
 
 class Start(NamedTuple):
-    """Where a tuning job starts: what it tunes, how, and on rows of how many tokens."""
+    """Where a tuning job starts: what it tunes, and how."""
 
     run: RunDirectory
     journal: Journal
     tuning: FullTuning | AdapterTuning
     base_name: str
-    max_length: int
+    hyper: Hyperparameters
     chat: bool = True
     """Whether the rows need a chat template."""
+
+    def layers_in(self, machine: Machine) -> LiesIn:
+        """Where the layers' weights are to lie."""
+        asked = self.hyper.offload_param
+        if asked == "disk":
+            return self.run.root
+        return HOME if asked == "cpu" and machine.device != HOME else None
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         """The starting weights, or those of `folder`, which is a checkpoint or an export of this job."""
@@ -46,6 +55,7 @@ class Start(NamedTuple):
             device=machine.device,
             dtype=machine.compute_dtype,
             in_4bit=isinstance(tuning, QloraTuning),
+            layers_in=self.layers_in(machine),
         )
         if folder is not None:
             return Subject(load_adapter(model, folder, tuning=tuning), tokenizer, "adapter")
@@ -76,12 +86,13 @@ class Start(NamedTuple):
         """All weights, an adapter that the job starts from merged into the base that it was trained over."""
         adapter = self.run.adapter
         if folder is not None:
-            return load_model(folder, device=machine.device)
+            return load_model(folder, device=machine.device, layers_in=self.layers_in(machine))
         base = self.run.base_model()
         if adapter is None:
-            model = load_model(base, device=machine.device)
+            model = load_model(base, device=machine.device, layers_in=self.layers_in(machine))
         else:
             model = merged_model(base, adapter, machine, dequantized=was_quantized(adapter))
+            offload_layers(model, self.layers_in(machine), machine.device)
         self._check(model, tokenizer)
         model.requires_grad_(True)
         return model
@@ -114,6 +125,6 @@ class Start(NamedTuple):
         return self.run.base_model()
 
     def _check(self, model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
-        warning = check_fit(model, tokenizer, self.max_length)
+        warning = check_fit(model, tokenizer, self.hyper.max_length)
         if warning:
             self.journal.log("warn", "beyond_positions", warning)

@@ -85,12 +85,20 @@ class Hyperparameters(Part):
         "the slowest and the smallest, and the same weights to the bit as on a CPU.",
     )
 
+    offload_param: bool | Literal["none", "cpu", "disk", "nvme"] = Field(
+        default="none",
+        description="Where the weights of the decoder's layers lie while no pass is in them. none: where they are used; "
+        "cpu (or true): on a GPU, in the machine's memory; disk (or nvme): in files of the run directory. A layer or two "
+        "are there at a time, and the weights are the same to the bit. On a GPU that is for the base under a LoRA; on a "
+        "CPU, weights that learn lie in files together with offload_optimizer 'disk'.",
+    )
+
     @field_validator("activation_checkpointing")
     @classmethod
     def _checkpointing(cls, given: bool | str) -> str:
         return given if isinstance(given, str) else "full" if given else "none"
 
-    @field_validator("offload_optimizer")
+    @field_validator("offload_optimizer", "offload_param")
     @classmethod
     def _offload(cls, given: bool | str) -> str:
         return _OFFLOAD_NAMES.get(given, str(given))

@@ -129,6 +129,7 @@ def least_stage(needed: Callable[[int], int], setting: Setting, *, ranks: int, r
 def undividable(setting: Setting, stage: int) -> SpecError | None:
     """Why ranks cannot divide so much of a job, if they cannot."""
     asked, hyper = f"resources.parallel.zero_stage is {stage}", setting.hyperparameters
+    offloaded = {hyper.offload_optimizer, hyper.offload_param}
     name = next((name for name in ("tp_size", "ep_size", "pp_size") if getattr(setting, name) > 1), None)
     if name is not None:
         told = f"{asked}; with {name} processes divide the model already"
@@ -139,11 +140,11 @@ def undividable(setting: Setting, stage: int) -> SpecError | None:
             f"{asked}; the optimizer's 8-bit state is kept in blocks of whole weights, which ZeRO divides",
             "Set hyperparameters.optim to 'adamw', or zero_stage to 0.",
         )
-    if hyper.offload_optimizer == "disk" or (hyper.offload_optimizer == "cpu" and setting.device != "cpu"):
+    if "disk" in offloaded or ("cpu" in offloaded and setting.device != "cpu"):
         return SpecError(
             "zero_with_offload",
-            f"{asked}; it divides the optimizer's state where the weights are and does not move it off there",
-            "Set hyperparameters.offload_optimizer to 'none', or zero_stage to 0.",
+            f"{asked}; it divides weights and the optimizer's state where they are and does not move them off there",
+            "Set hyperparameters.offload_optimizer and offload_param to 'none', or zero_stage to 0.",
         )
     if setting.precision == "fp16":
         return SpecError("zero_with_fp16", f"{asked}; it takes bf16 and fp32", "Set hyperparameters.precision.")
@@ -186,10 +187,11 @@ def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
 def _unknown(name: str, shape: Shape, setting: Setting) -> str | None:
     """What this way to share the work does not know of a job."""
     in_8_bits = setting.hyperparameters.optim == "adamw_8bit"
+    away = (setting.hyperparameters.offload_param != "none", "hyperparameters.offload_param has the layers elsewhere")
     blocks = (in_8_bits, "the optimizer's 8-bit state is kept in blocks of whole weights")
     unknown = {
         "cp_size": [(shape.experts > 1, "experts are kept in balance over whole documents")],
-        "ep_size": [(shape.experts == 1, "the model has no experts"), blocks],
+        "ep_size": [(shape.experts == 1, "the model has no experts"), blocks, away],
         "pp_size": [
             (shape.experts > 1, "experts are kept in balance over all layers"),
             (bool(getattr(setting.tuning, "modules_to_save", ())), "the adapter has modules_to_save"),
@@ -200,6 +202,7 @@ def _unknown(name: str, shape: Shape, setting: Setting) -> str | None:
             (setting.quantized, "weights in 4 bits cannot be divided"),
             (setting.dora, "DoRA takes the norms of whole weights"),
             blocks,
+            away,
         ],
     }
     return next((why for holds, why in unknown[name] if holds), None)

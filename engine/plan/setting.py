@@ -7,7 +7,7 @@ from engine import even
 from engine.parts import AdapterTuning, Hyperparameters, QloraTuning, Tuning
 from engine.plan.shape import Linear, Shape
 
-_EMBEDDING, _HEAD = "embed_tokens", "lm_head"
+EMBEDDING, HEAD = "embed_tokens", "lm_head"
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
@@ -96,12 +96,12 @@ class Setting:
 
     def whole(self, shape: Shape) -> set[str]:
         """Embedding and head, as far as they are there and learn; one of the two where they are tied."""
-        saved = {_EMBEDDING, _HEAD}
+        saved = {EMBEDDING, HEAD}
         if isinstance(self.tuning, AdapterTuning):
             saved &= set(self.tuning.modules_to_save)
         if shape.tied and saved:
-            saved = {_HEAD if shape.ends else _EMBEDDING} if shape.starts or shape.ends else set()
-        return saved & {name for name, there in ((_EMBEDDING, shape.starts), (_HEAD, shape.ends)) if there}
+            saved = {HEAD if shape.ends else EMBEDDING} if shape.starts or shape.ends else set()
+        return saved & {name for name, there in ((EMBEDDING, shape.starts), (HEAD, shape.ends)) if there}
 
     def head_learns(self, shape: Shape) -> bool:
-        return _HEAD in self.whole(shape)
+        return HEAD in self.whole(shape)

@@ -1,7 +1,7 @@
 """How many weights there are, how many of them learn, and what they take with their optimizer's state."""
 
 from engine.errors import SpecError
-from engine.plan.setting import Setting
+from engine.plan.setting import EMBEDDING, HEAD, Setting
 from engine.plan.shape import Shape
 
 _FP32 = 4
@@ -10,6 +10,7 @@ _QUANTIZED = 0.5 + 1 / 64 + 4 / (64 * 256)
 _NF4_BLOCK = 64
 _STATE = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
 """Bytes of a weight's two moments; 8 bits have a scale in fp32 for each 256."""
+_LAYERS_AT_ONCE = 2
 _EIGHT_BIT_FROM = 4096
 """Smaller tensors keep their moments in fp32 (bitsandbytes)."""
 AT_ONCE = 1 << 20
@@ -17,8 +18,59 @@ AT_ONCE = 1 << 20
 
 
 def weights(shape: Shape, setting: Setting) -> int:
-    """Full tuning: fp32 masters. Adapters: fp32, over a base in the compute type or in 4 bits."""
-    return loaded_weights(shape, setting) if setting.adapter else _FP32 * trained_weights(shape, setting)
+    """Full tuning: fp32 masters. Adapters: fp32, over a base in the compute type or in 4 bits.
+
+    Of layers that lie elsewhere, what is there at most (engine.model.away).
+
+    Raises:
+        SpecError: they cannot lie there.
+    """
+    if refusal := immovable(setting):
+        raise refusal
+    held = loaded_weights(shape, setting) if setting.adapter else _FP32 * trained_weights(shape, setting)
+    if not _moved(setting):
+        return held
+    return held - max(0, shape.layers - _LAYERS_AT_ONCE) * _layer_bytes(shape, setting)
+
+
+def immovable(setting: Setting) -> SpecError | None:
+    """Why the layers' weights cannot lie where they are asked to, if they cannot."""
+    hyper = setting.hyperparameters
+    asked = f"hyperparameters.offload_param is '{hyper.offload_param}'"
+    if not _moved(setting):
+        return None
+    if setting.device == "cpu":
+        if setting.adapter or hyper.offload_optimizer == "disk":
+            return None
+        told = f"{asked}; the weights learn, and an optimizer in memory updates all of them at once"
+        return SpecError("offload_param_alone", told, "Set hyperparameters.offload_optimizer to 'disk' as well.")
+    saved = {*getattr(setting.tuning, "modules_to_save", ())} - {EMBEDDING, HEAD}
+    unknown = [
+        (not setting.adapter, "the weights learn, which they do on a GPU alone"),
+        (setting.quantized, "4 bits are kept from the forward to the backward pass"),
+        (setting.dora, "DoRA begins with the norms of all weights"),
+        (bool(saved), "modules_to_save learn, which they do on a GPU alone"),
+    ]
+    why = next((why for holds, why in unknown if holds), None)
+    if why is None:
+        return None
+    mend = "Set offload_param to 'none'; resources.parallel.zero_stage 3 has less on each of several GPUs."
+    return SpecError("offload_param_unsupported", f"{asked}; {why}", mend)
+
+
+def _moved(setting: Setting) -> bool:
+    """Whether the layers lie elsewhere than where they are used: the CPU's own memory is no other place for a CPU."""
+    asked = setting.hyperparameters.offload_param
+    return asked == "disk" or (asked == "cpu" and setting.device != "cpu")
+
+
+def _layer_bytes(shape: Shape, setting: Setting) -> int:
+    """What of one layer lies elsewhere: all but adapters and the scales of 4 bits."""
+    linear = shape.linear_weights // shape.layers
+    if not setting.adapter:
+        return _FP32 * (linear + shape.vectors)
+    packed = sum(each.size for each in shape.linears if each.inputs % _NF4_BLOCK == 0) if setting.quantized else 0
+    return setting.bytes * (linear - packed + shape.vectors) + packed // 2
 
 
 def loaded_weights(shape: Shape, setting: Setting) -> int:
@@ -66,9 +118,10 @@ def at_once_bytes(largest: int) -> int:
 
 
 def on_disk(shape: Shape, setting: Setting) -> int:
-    """Bytes of the optimizer's state that a run keeps in its directory while it trains."""
-    away = setting.hyperparameters.offload_optimizer == "disk"
-    return round(_STATE["adamw"]) * trained_weights(shape, setting) if away else 0
+    """Bytes of the optimizer's state and of weights that a run keeps in its directory while it trains."""
+    hyper = setting.hyperparameters
+    state = round(_STATE["adamw"]) * trained_weights(shape, setting) if hyper.offload_optimizer == "disk" else 0
+    return state + (shape.layers * _layer_bytes(shape, setting) if hyper.offload_param == "disk" else 0)
 
 
 def optimizer_state(shape: Shape, setting: Setting) -> int:

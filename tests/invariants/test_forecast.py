@@ -155,6 +155,17 @@ def test_a_plan_tells_what_the_run_will_keep_on_the_disk(tmp_path):
     assert told["on_disk_bytes"] == event["data"]["on_disk_bytes"] > 0
 
 
+@pytest.mark.parametrize("method", ["full", "lora", "qlora"])
+def test_so_it_does_of_weights(tmp_path, method):
+    given = {"offload_param": "disk", "max_steps": 1} | ({"offload_optimizer": "disk"} if method == "full" else {})
+    root = runs.sft_run(tmp_path / "run", spec=runs.sft_spec(**given) | {"tuning": {"method": method}})
+    runs.save_base(root / "model", width=64)
+    told = foretold(root)
+    assert runs.carry_out(root) == 0
+    (event,) = [event for event in runs.events(root, "log") if event["code"] == "offload_on_disk"]
+    assert told["on_disk_bytes"] == event["data"]["on_disk_bytes"] > 0
+
+
 def test_a_rank_of_a_pipeline_keeps_on_the_disk_what_is_of_its_layers(tmp_path):
     alone = foretold(full(tmp_path / "one", offload_optimizer="disk"))["on_disk_bytes"]
     root = full(tmp_path / "two", offload_optimizer="disk")

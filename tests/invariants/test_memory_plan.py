@@ -143,6 +143,9 @@ def test_each_way_to_save_memory_is_planned_to_save_some():
     assert plan(WORK, activation_checkpointing="full").activations < 0.6 * plain.activations
     assert plan(WORK, optim="adamw_8bit").optimizer < 0.3 * plain.optimizer
     assert plan(WORK, offload_optimizer="disk").optimizer < 0.6 * plain.optimizer
+    learning = {"offload_param": "disk", "offload_optimizer": "disk"}
+    assert plan(WORK, **learning).weights < 0.8 * plain.weights
+    assert plan(WORK, method="qlora", offload_param="disk").weights < plan(WORK, method="qlora").weights
     assert plan(WORK, method="lora").gradients < 0.2 * plain.gradients
     assert plan(WORK, method="qlora").weights < plan(WORK, method="lora").weights
 

@@ -2657,6 +2657,7 @@ export interface components {
              *       "num_decay_steps": 0.2,
              *       "num_train_epochs": null,
              *       "offload_optimizer": "none",
+             *       "offload_param": "none",
              *       "on_loss_spike": "warn",
              *       "optim": "adamw",
              *       "packing": true,
@@ -3528,6 +3529,12 @@ export interface components {
              * @default none
              */
             offload_optimizer?: boolean | ("none" | "cpu" | "disk" | "nvme");
+            /**
+             * Offload Param
+             * @description Where the weights of the decoder's layers lie while no pass is in them. none: where they are used; cpu (or true): on a GPU, in the machine's memory; disk (or nvme): in files of the run directory. A layer or two are there at a time, and the weights are the same to the bit. On a GPU that is for the base under a LoRA; on a CPU, weights that learn lie in files together with offload_optimizer 'disk'.
+             * @default none
+             */
+            offload_param?: boolean | ("none" | "cpu" | "disk" | "nvme");
             /**
              * On Loss Spike
              * @description What happens at a step whose loss or gradient stands out; skip: its update is left out.
@@ -4710,6 +4717,7 @@ export interface components {
              *       "num_decay_steps": 0.2,
              *       "num_train_epochs": null,
              *       "offload_optimizer": "none",
+             *       "offload_param": "none",
              *       "on_loss_spike": "warn",
              *       "optim": "adamw",
              *       "packing": true,
@@ -5412,6 +5420,7 @@ export interface components {
              *       "num_decay_steps": 0.2,
              *       "num_train_epochs": null,
              *       "offload_optimizer": "none",
+             *       "offload_param": "none",
              *       "on_loss_spike": "warn",
              *       "optim": "adamw",
              *       "packing": true,

@@ -42,7 +42,7 @@ class DpoObjective:
         split = validation is None and spec.validation_file == "auto"
         file = scan(run.required_data("train"), spec.PURPOSE, split_seed=spec.seed if split else None)
         self.sources = read_sources(without(file, spec.exclude_rows, journal), validation, spec.PURPOSE)
-        self.start = Start(run, journal, spec.tuning, spec.model, spec.hyperparameters.max_length)
+        self.start = Start(run, journal, spec.tuning, spec.model, spec.hyperparameters)
         self.machine: Machine | None = None
         self.resumed = False
         self.frozen: nn.Module | None = None

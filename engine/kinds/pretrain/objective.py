@@ -20,6 +20,7 @@ from engine.data.training import TrainingFiles
 from engine.journal import Journal
 from engine.kinds.pretrain.spec import Architecture, PretrainSpec
 from engine.model.attention import PACKED
+from engine.model.away import offload_layers
 from engine.model.experts import EXPERTS
 from engine.model.load import Subject, prepare
 from engine.model.tuned import Start
@@ -36,7 +37,7 @@ class PretrainObjective(NextToken):
     def __init__(self, run: RunDirectory, spec: PretrainSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
         self.files = TrainingFiles.find(run, spec, spec.validation_file, journal)
-        self.start = Start(run, journal, spec.tuning, str(spec.model), spec.hyperparameters.max_length, chat=False)
+        self.start = Start(run, journal, spec.tuning, str(spec.model), spec.hyperparameters, chat=False)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         spec = self.spec
@@ -44,6 +45,7 @@ class PretrainObjective(NextToken):
             tokenizer = self.tokenizer()
             self.journal.log("info", "tokenizer_trained", f"trained a tokenizer of {len(tokenizer)} tokens")
             model = new_model(spec.model, tokenizer, max_length=spec.hyperparameters.max_length, device=machine.device)
+            offload_layers(model, self.start.layers_in(machine), machine.device)
             return Subject(model, tokenizer, "model")
         return self.start.load(folder, machine)
 

@@ -23,7 +23,7 @@ class SftObjective(NextToken):
     def __init__(self, run: RunDirectory, spec: SftSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
         self.files = TrainingFiles.find(run, spec, spec.validation_file, journal)
-        self.start = Start(run, journal, spec.tuning, spec.model, spec.hyperparameters.max_length)
+        self.start = Start(run, journal, spec.tuning, spec.model, spec.hyperparameters)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         return self.start.load(folder, machine)

@@ -31,7 +31,7 @@ def stepped(made: torch.optim.Optimizer, given: optim.Trainable, steps: range) -
         optim.clear(given)
 
 
-def trained(given: optim.Trainable, *, state_in: optim.StateIn = None, **hyper: Any) -> torch.optim.Optimizer:
+def trained(given: optim.Trainable, *, state_in: optim.LiesIn = None, **hyper: Any) -> torch.optim.Optimizer:
     made = optim.make_optimizer(given, Hyperparameters(**hyper), state_in=state_in)
     stepped(made, given, range(5))
     return made
@@ -67,20 +67,20 @@ def state_bytes(made: torch.optim.Optimizer) -> int:
 def test_an_offloaded_state_gives_the_same_weights(name):
     here, away = weights(), weights()
     trained(here, optim=name, weight_decay=0.1)
-    trained(away, optim=name, weight_decay=0.1, state_in=optim.HOME)
+    trained(away, optim=name, weight_decay=0.1, state_in=offload.HOME)
     assert same(here, away)
     assert not same(here, weights())
 
 
 def test_an_offloaded_optimizer_updates_copies_and_leaves_no_gradient_behind():
     given = weights()
-    made = trained(given, state_in=optim.HOME)
+    made = trained(given, state_in=offload.HOME)
     held = [p for group in made.param_groups for p in group["params"]]
     assert {id(p) for _, p in given}.isdisjoint(map(id, held))
     assert all(p.grad is None for p in [*held, *(p for _, p in given)])
 
 
-@pytest.mark.parametrize("state_in", [None, optim.HOME])
+@pytest.mark.parametrize("state_in", [None, offload.HOME])
 @pytest.mark.parametrize("name", ["adamw", "adamw_8bit"])
 def test_an_optimizer_put_back_from_its_state_goes_on_bit_for_bit(name, state_in):
     whole, broken = weights(), weights()
@@ -174,8 +174,9 @@ def test_a_disk_that_cannot_hold_the_state_is_found_full_before_anything_is_writ
 @pytest.mark.parametrize(
     ("given", "home"), [(False, "none"), (True, "cpu"), ("nvme", "disk"), ("disk", "disk"), ("none", "none")]
 )
-def test_where_the_state_lies_has_the_names_that_others_give_it(given, home):
+def test_where_state_and_weights_lie_has_the_names_that_others_give_it(given, home):
     assert Hyperparameters(offload_optimizer=given).offload_optimizer == home
+    assert Hyperparameters(offload_param=given).offload_param == home
 
 
 def test_a_state_in_eight_bits_is_not_put_on_the_disk():

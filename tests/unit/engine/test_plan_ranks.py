@@ -11,7 +11,7 @@ from engine.parts import FullTuning, Hyperparameters, LoraTuning, QloraTuning, R
 from engine.plan import MemoryPlan, Setting, Shape, Workload
 from engine.plan.memory import moments
 from engine.plan.ranks import bucket_numbers, divided, least_stage, plan_of_rank, stages, undividable
-from engine.plan.weights import trained_weights
+from engine.plan.weights import immovable, trained_weights
 
 TRAINED = 1_000_000
 PLAN = MemoryPlan(
@@ -87,12 +87,47 @@ def test_adapters_of_layers_that_the_plan_does_not_know_are_planned_all_the_same
     assert plan_of_rank(shape, work, setting, stage=1, ranks=2).total > 0
 
 
+AWAY, LORA = Hyperparameters(offload_param="cpu"), LoraTuning()
+
+
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        (replace(FULL, device="cpu", hyperparameters=Hyperparameters(offload_param="disk")), "all of them at once"),
+        (replace(FULL, hyperparameters=AWAY), "the weights learn"),
+        (replace(FULL, hyperparameters=AWAY, tuning=QloraTuning()), "4 bits"),
+        (replace(FULL, hyperparameters=AWAY, tuning=LoraTuning(use_dora=True)), "DoRA"),
+        (replace(FULL, hyperparameters=AWAY, tuning=LoraTuning(modules_to_save=("q_proj",))), "modules_to_save"),
+    ],
+)
+def test_layers_that_cannot_lie_elsewhere_say_why(setting, why):
+    refusal = immovable(setting)
+    assert refusal is not None
+    assert why in refusal.message
+    assert "offload" in refusal.mend
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        replace(FULL, device="cpu", hyperparameters=AWAY),
+        replace(FULL, hyperparameters=AWAY, tuning=LORA),
+        replace(FULL, hyperparameters=AWAY, tuning=LoraTuning(modules_to_save=("lm_head",))),
+        replace(FULL, device="cpu", hyperparameters=Hyperparameters(offload_param="disk"), tuning=QloraTuning()),
+    ],
+)
+def test_layers_lie_where_they_can(setting):
+    assert immovable(setting) is None
+
+
 @pytest.mark.parametrize(
     ("setting", "code"),
     [
         (replace(FULL, hyperparameters=Hyperparameters(optim="adamw_8bit")), "zero_with_8_bits"),
         (replace(FULL, hyperparameters=Hyperparameters(offload_optimizer="cpu")), "zero_with_offload"),
         (replace(FULL, device="cpu", hyperparameters=Hyperparameters(offload_optimizer="disk")), "zero_with_offload"),
+        (replace(FULL, hyperparameters=Hyperparameters(offload_param="disk")), "zero_with_offload"),
+        (replace(FULL, hyperparameters=Hyperparameters(offload_param="cpu")), "zero_with_offload"),
         (replace(FULL, precision="fp16"), "zero_with_fp16"),
         (replace(FULL, tuning=QloraTuning()), "zero_3_in_4_bits"),
         (replace(FULL, tp_size=2), "zero_with_parts"),
