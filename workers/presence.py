@@ -24,6 +24,7 @@ class Presence(threading.Thread):
         self._worker = name
         self._labels = settings.worker_labels
         self._heartbeat_s = settings.heartbeat_s
+        self._jobs_at_once = settings.worker_concurrency
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -33,7 +34,7 @@ class Presence(threading.Thread):
             host=socket.gethostname(),
             pid=os.getpid(),
             device=device.name,
-            memory_bytes=device.memory_bytes,
+            memory_bytes=device.memory_bytes // self._jobs_at_once,  # its other processes tell of the rest
             heartbeat_s=self._heartbeat_s,
             started_at=time.time(),
             labels=self._labels | {placement.DEVICE: device.kind},

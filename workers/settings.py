@@ -30,7 +30,9 @@ class WorkerSettings(StorageSettings):
         default={},
         description="What jobs may ask of a worker by name: gpu=h100,zone=a. device=cuda or device=cpu is there already.",
     )
-    worker_concurrency: int = Field(default=1, ge=1, le=64, description="Jobs that run at once on this worker.")
+    worker_concurrency: int = Field(
+        default=1, ge=1, le=64, description="Jobs that run at once on this worker, and share its memory."
+    )
     warm_engines: int = Field(
         default=1,
         ge=0,
