@@ -29,8 +29,9 @@ def evaluate(
     was_training = model.training
     model.eval()
     sums = Sums()
-    for documents, counts in ranks.turns(list(documents_in_order(corpus, token_budget))):
-        stop.check()
+    for number, (documents, counts) in enumerate(ranks.turns(list(documents_in_order(corpus, token_budget)))):
+        if number % ranks.ask_every == 0:
+            stop.check()
         scored = loss(batch_of(corpus, documents))
         if counts:
             sums.add(Scored(scored.total.double(), scored.counted, scored.figures))

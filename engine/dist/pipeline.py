@@ -47,6 +47,11 @@ class Dealt(Ranks):
 
     team: Ranks = field(default_factory=Ranks)
 
+    @property
+    def ask_every(self) -> int:
+        """Seldom enough that all stages are at work most of the time."""
+        return 8 * self.team.count
+
     def gather(self, told: T) -> list[T]:
         return super().gather(self.team.gather(told)[-1])
 

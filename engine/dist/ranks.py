@@ -40,6 +40,11 @@ class Ranks:
         team, place = self.rank // size, self.rank % size
         return Teams(Ranks(place, size, made[team]), Ranks(team, len(members), made[len(members) + place]))
 
+    @property
+    def ask_every(self) -> int:
+        """After so many passes without a backward pass they ask one another whether to stop, and wait for all to answer."""
+        return 1
+
     @classmethod
     def here(cls) -> "Ranks":
         """As torchrun's environment has it, which our own launcher sets too."""

@@ -13,7 +13,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from engine.data.stream import documents_in_order
+from engine.dist.pipeline import Dealt
+from engine.dist.ranks import Ranks
+from engine.evaluate import evaluate
 from engine.loop import Training
+from engine.stop import StopFlag
 from tests import runs
 from tests.invariants.test_memory_plan import held_and_planned, training
 from tests.ranks import FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, pretrain, sft, told_by_two
@@ -294,3 +299,22 @@ def test_a_rank_of_a_team_holds_what_was_planned(held, watched):
     told = held[watched] if watched[1] != "pp_size" else [max(held[watched])]
     for measured, planned in told:
         assert measured == pytest.approx(planned, rel=0.10)
+
+
+@pytest.mark.parametrize(("dealt", "every"), [(Ranks(), 1), (Dealt(team=Ranks(0, 1)), 8)])
+def test_stages_of_an_evaluation_seldom_wait_to_be_asked_whether_to_stop(tmp_path, dealt, every):
+    with runs.opened(MADE["sft full"](tmp_path / "run")) as session:
+        corpus = session.rows.validation
+        assert corpus is not None
+        batches = len(list(documents_in_order(corpus, 40)))
+        asked = Asked()
+        evaluate(session.subject.model, session.loss, corpus, asked, dealt, token_budget=40)
+        assert asked.times == -(-batches // every)
+        assert batches > 1
+
+
+class Asked(StopFlag):
+    times = 0
+
+    def check(self) -> None:
+        self.times += 1
