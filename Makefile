@@ -53,7 +53,7 @@ machines: export TRAINYARD_TRIES ?= 200
 machines: $(DEV) ## Kill and cut off, for a minute each, both of two machines (network namespaces) that share a job; try gangs of all workers 200 times
 	@$(BIN)/pytest -v tests/faults/test_machines.py tests/integration/db/test_gangs.py
 
-ranks: $(DEV) ## Show that one, two and four processes train the same model: every kind, each stage of ZeRO, tensor, context and expert parallelism
+ranks: $(DEV) ## Show that one, two and four processes train the same model: every kind, each stage of ZeRO, tensor, pipeline, context and expert parallelism
 	@TRAINYARD_RANKS=all $(BIN)/pytest -v tests/invariants/test_ranks.py tests/invariants/test_ranks_zero.py tests/invariants/test_ranks_teams.py
 
 # TRL, PEFT, bitsandbytes and lm_eval warn a lot; what fails here is a figure.
