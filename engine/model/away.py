@@ -17,7 +17,7 @@ from engine.model.anatomy import layers_in
 from engine.offload import HOME, LiesIn, find_room, let_go, lies_in_file, mapped
 
 _ALIGNED = 64
-"""Bytes. Weights of a layer lie one behind the other, as those that are multiplied as one have to (engine.model.fan)."""
+"""Bytes, as torch's own memory has them."""
 
 
 class Layer(Protocol):
@@ -101,6 +101,9 @@ class Away:
     def __init__(self, layers: Sequence[Layer], lies_in: Path | torch.device) -> None:
         self._layers, self.lies_in = [*layers], lies_in
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Away":
+        raise TypeError("a copy of a decoder would have these layers' hooks: load it once more")
+
     @property
     def on_disk_bytes(self) -> int:
         return sum(self._sizes()) if isinstance(self.lies_in, Path) else 0
@@ -112,6 +115,11 @@ class Away:
 
     def _sizes(self) -> list[int]:
         return [layer.home.nbytes for layer in self._layers]
+
+    def leave(self) -> None:
+        """All of them, whoever has read them outside of a pass."""
+        for layer in self._layers:
+            layer.leave()
 
     def keep(self, layers: range) -> None:
         """Give back the room of all others."""
@@ -196,10 +204,15 @@ def offload_layers(decoder: Any, lies_in: LiesIn, device: torch.device) -> list[
     modules = [*layers_in(decoder)]
     if isinstance(lies_in, Path):
         find_room(sum(_room(weight) for module in modules for weight in module.parameters()), lies_in, "the layers")
-    decoder.away = Away([_moved([*module.parameters()], lies_in, device) for module in modules], lies_in)
+    decoder.away = Away([_moved(_in_order(module), lies_in, device) for module in modules], lies_in)
     for number, module in enumerate(modules):
         decoder.away.watch(number, module)
     return [weight for module in modules for weight in module.parameters()]
+
+
+def _in_order(module: nn.Module) -> list[nn.Parameter]:
+    """Biases last: matrices that are multiplied as one lie one behind the other (engine.model.fan)."""
+    return sorted(module.parameters(), key=lambda weight: weight.ndim < 2)
 
 
 def _moved(weights: list[nn.Parameter], lies_in: Path | torch.device, device: torch.device) -> Layer:

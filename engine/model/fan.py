@@ -62,11 +62,16 @@ class Linear(NamedTuple):
 
 
 class Fan:
-    """q, k and v; or gate and up; or one layer by itself. Computes in `dtype`."""
+    """q, k and v; or gate and up; or one layer by itself. Computes in `dtype`.
 
-    def __init__(self, linears: list[Linear], dtype: torch.dtype) -> None:
+    `keeps`: what is made of the weights waits for the way back, and frozen ones are moved to lie as they are multiplied.
+    Of weights that lie elsewhere (engine.model.away) either would keep all in memory.
+    """
+
+    def __init__(self, linears: list[Linear], dtype: torch.dtype, *, keeps: bool = True) -> None:
         self._linears = linears
         self._dtype = dtype
+        self._keeps = keeps
         self._made: Tensor | None = None
         self._outputs = _side_by_side([linear.base.out_features for linear in linears])
         self._adapted = [
@@ -91,12 +96,14 @@ class Fan:
         if any(linear.in_4bit for linear in self._linears):
             return torch.cat(weights)
         if any(self._learns_weights) or weights[0].dtype != self._dtype:
-            self._made = torch.empty(self._outputs[-1].stop, weights[0].shape[1], dtype=self._dtype)
+            made = torch.empty(self._outputs[-1].stop, weights[0].shape[1], dtype=self._dtype)
             for weight, outputs in zip(weights, self._outputs, strict=True):
-                self._made[outputs] = weight
+                made[outputs] = weight
         else:
-            self._made = _one_of(self._linears)
-        return self._made
+            made = _one_of(self._linears, moves=self._keeps)
+        if self._keeps:
+            self._made = made
+        return made
 
     def _down(self) -> Tensor:
         """A of all adapters [R, I]."""
@@ -150,8 +157,8 @@ class Fan:
         return found
 
 
-def _one_of(linears: list[Linear]) -> Tensor:
-    """[O, I] frozen weights as one, moved to lie one behind the other in memory if they do not yet."""
+def _one_of(linears: list[Linear], *, moves: bool) -> Tensor:
+    """[O, I] frozen weights as one, copied to lie one behind the other if they do not yet; `moves`: for good."""
     weights = [linear.base.weight.data for linear in linears]
     first = weights[0]
     shape = (sum(map(len, weights)), first.shape[1])
@@ -160,6 +167,8 @@ def _one_of(linears: list[Linear]) -> Tensor:
         weight.data_ptr() != end for weight, end in zip(weights[1:], ends[:-1], strict=True)
     ):
         first = torch.cat(weights)
+        if not moves:
+            return first
         for linear, part in zip(linears, first.split([len(weight) for weight in weights]), strict=True):
             linear.base.weight.data = part
     return first.as_strided(shape, (shape[1], 1))

@@ -102,19 +102,20 @@ def labelled_states(decoder: Any, batch: Batch) -> Tensor:
                 continue
             x = x if away is None else away.enter(index, x)
             documents, tokens = (asked, labelled) if index == last else (whole, None)
-            layer = _layer(module, documents, turn, tokens, dtype)
+            layer = _layer(module, documents, turn, tokens, dtype, keeps=away is None)
             x = _Apply.apply(x, layer, *layer.tensors())
         return model.norm(x[: batch.count])
 
 
 def _layer(
-    module: Any, documents: Any, turn: tuple[Tensor, Tensor], tokens: Tensor | None, dtype: torch.dtype
+    module: Any, documents: Any, turn: tuple[Tensor, Tensor], tokens: Tensor | None, dtype: torch.dtype, *, keeps: bool
 ) -> _Layer:
     q, k, v, out, gate, up, down = (Linear.of(linear) for linear in _linear_modules(module))
     attention = module.self_attn
     width = attention.head_dim
     window = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
-    fans = [Fan([linear for linear in fan if linear], dtype) for fan in ((q, k, v), (out,), (gate, up), (down,))]
+    linears = [[linear for linear in fan if linear] for fan in ((q, k, v), (out,), (gate, up), (down,))]
+    fans = [Fan(fan, dtype, keeps=keeps) for fan in linears]
     return _Layer(
         kernels(),
         (module.input_layernorm, module.post_attention_layernorm),

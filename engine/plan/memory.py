@@ -247,12 +247,12 @@ class _Sums:
     def _casts(self) -> int:
         """Copies in the compute type of weights that are needed again on the way back.
 
-        By hand, of all that learn, even where the type is the same: they lie side by side. By modules, those that
-        autocast makes of fp32 weights.
+        By hand, of all that learn, even where the type is the same: they lie side by side, but for layers that lie
+        elsewhere, whose are made again. By modules, those that autocast makes of fp32 weights.
         """
         shape, setting = self.shape, self.setting
         if setting.by_hand(shape):
-            return 0 if setting.adapter else setting.bytes * shape.linear_weights
+            return 0 if setting.adapter or setting.moves_layers else setting.bytes * shape.linear_weights
         if setting.bytes == _FP32:
             return 0
         adapters = shape.layers * sum(adapter_tensors(shape, setting))
@@ -269,7 +269,8 @@ def _weight_again(shape: Shape, setting: Setting) -> int:
     if setting.by_hand(shape):
         sources = {linear.source for linear in shape.linears}
         fans = (sum(linear.size for linear in shape.linears if linear.source == source) for source in sources)
-        return 2 * setting.bytes * max(fans) if setting.quantized else 0
+        copies = 2 if setting.quantized else int(setting.moves_layers and not setting.adapter)
+        return copies * setting.bytes * max(fans)
     largest = max(linear.size for linear in shape.linears)
     if setting.quantized:
         return setting.bytes * largest

@@ -187,7 +187,7 @@ def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
 def _unknown(name: str, shape: Shape, setting: Setting) -> str | None:
     """What this way to share the work does not know of a job."""
     in_8_bits = setting.hyperparameters.optim == "adamw_8bit"
-    away = (setting.hyperparameters.offload_param != "none", "hyperparameters.offload_param has the layers elsewhere")
+    away = (setting.moves_layers, "hyperparameters.offload_param has the layers elsewhere")
     blocks = (in_8_bits, "the optimizer's 8-bit state is kept in blocks of whole weights")
     unknown = {
         "cp_size": [(shape.experts > 1, "experts are kept in balance over whole documents")],

@@ -61,6 +61,12 @@ class Setting:
         return plain and self.kernels and shape.family in {"llama", "mistral", "qwen2"}
 
     @property
+    def moves_layers(self) -> bool:
+        """Whether the layers lie elsewhere than where they are used: the CPU's own memory is no other place for a CPU."""
+        asked = self.hyperparameters.offload_param
+        return asked == "disk" or (asked == "cpu" and self.device != "cpu")
+
+    @property
     def alone(self) -> bool:
         """Whether a process computes its layers without others."""
         return self.tp_size == self.cp_size == self.ep_size == 1

@@ -28,7 +28,7 @@ def weights(shape: Shape, setting: Setting) -> int:
     if refusal := immovable(setting):
         raise refusal
     held = loaded_weights(shape, setting) if setting.adapter else _FP32 * trained_weights(shape, setting)
-    if not _moved(setting):
+    if not setting.moves_layers:
         return held
     return held - max(0, shape.layers - _LAYERS_AT_ONCE) * _layer_bytes(shape, setting)
 
@@ -37,7 +37,7 @@ def immovable(setting: Setting) -> SpecError | None:
     """Why the layers' weights cannot lie where they are asked to, if they cannot."""
     hyper = setting.hyperparameters
     asked = f"hyperparameters.offload_param is '{hyper.offload_param}'"
-    if not _moved(setting):
+    if not setting.moves_layers:
         return None
     if setting.device == "cpu":
         if setting.adapter or hyper.offload_optimizer == "disk":
@@ -56,12 +56,6 @@ def immovable(setting: Setting) -> SpecError | None:
         return None
     mend = "Set offload_param to 'none'; resources.parallel.zero_stage 3 has less on each of several GPUs."
     return SpecError("offload_param_unsupported", f"{asked}; {why}", mend)
-
-
-def _moved(setting: Setting) -> bool:
-    """Whether the layers lie elsewhere than where they are used: the CPU's own memory is no other place for a CPU."""
-    asked = setting.hyperparameters.offload_param
-    return asked == "disk" or (asked == "cpu" and setting.device != "cpu")
 
 
 def _layer_bytes(shape: Shape, setting: Setting) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.allocations import peak_of
 from engine.errors import SpecError
-from engine.footprint import planned, state_bytes
+from engine.footprint import planned, state_bytes, weight_bytes
 from engine.jobs import JOB_SPEC
 from engine.loop import Training
 from engine.model import attention, documents, logprobs, loss
@@ -43,7 +43,7 @@ def held_and_planned(root: Path, steps: int = 1) -> tuple[int, MemoryPlan]:
         spec: Any = session.spec
         made = Training(session, spec)
         made.carry_out()
-        held = sum(p.nbytes for p in session.subject.model.parameters())
+        held = weight_bytes(session.subject.model)
         held += state_bytes(made.strategy.optimizer, session.machine.device)
         plan = planned(spec, session)
         assert plan is not None
@@ -56,6 +56,8 @@ def held_and_planned(root: Path, steps: int = 1) -> tuple[int, MemoryPlan]:
         ("full", {"precision": "bf16"}),
         ("full", {"precision": "fp32", "activation_checkpointing": "selective"}),
         ("full", {"precision": "bf16", "offload_optimizer": "disk"}),
+        ("full", {"precision": "fp32", "offload_optimizer": "disk", "offload_param": "disk"}),
+        ("full", {"precision": "bf16", "offload_optimizer": "disk", "offload_param": "disk"}),
         ("lora", {"precision": "fp32", "activation_checkpointing": "full"}),
     ],
 )
@@ -145,6 +147,7 @@ def test_each_way_to_save_memory_is_planned_to_save_some():
     assert plan(WORK, offload_optimizer="disk").optimizer < 0.6 * plain.optimizer
     learning = {"offload_param": "disk", "offload_optimizer": "disk"}
     assert plan(WORK, **learning).weights < 0.8 * plain.weights
+    assert plan(WORK, **learning).workspace < 0.5 * plain.workspace
     assert plan(WORK, method="qlora", offload_param="disk").weights < plan(WORK, method="qlora").weights
     assert plan(WORK, method="lora").gradients < 0.2 * plain.gradients
     assert plan(WORK, method="qlora").weights < plan(WORK, method="lora").weights

@@ -14,10 +14,12 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from benchmarks.allocations import peak_of
-from engine.model import away
+from engine.data.corpus import Batch
+from engine.model import away, llama
 from engine.model.away import away_of, held_bytes, offload_layers
 from engine.model.checkpointing import checkpoint_activations
-from engine.offload import HOME
+from engine.model.forward import labelled_states
+from engine.offload import HOME, lies_in_file
 from tests import runs
 
 DEVICE = torch.device("cpu", 0)
@@ -84,6 +86,28 @@ def test_peft_finds_the_shapes_of_what_lies_elsewhere():
     offload_layers(made, HOME, DEVICE)
     counted = sum(weight.numel() for weight in tuned(made).parameters())
     assert counted == sum(weight.numel() for weight in tuned(decoder("gpt2")).parameters())
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "mistral"])
+def test_layers_by_hand_are_multiplied_where_they_lie(tmp_path, family):
+    made = decoder(family)
+    offload_layers(made, tmp_path, HOME)
+    assert llama.takes(made)
+    ids = torch.arange(3, 15)
+    places = torch.arange(len(ids))
+    with torch.no_grad():
+        labelled_states(made, Batch(ids, places, places, places, (len(ids),), ()))
+    for layer in made.model.layers:
+        assert all(lies_in_file(weight) for weight in layer.parameters())
+        q, k = layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight
+        assert k.data_ptr() == q.data_ptr() + q.nbytes  # else both would be copied to be one
+
+
+def test_a_decoder_whose_layers_lie_elsewhere_is_not_copied():
+    made = decoder()
+    offload_layers(made, HOME, DEVICE)
+    with pytest.raises(TypeError, match="load it once more"):
+        copy.deepcopy(made)
 
 
 def test_a_failure_inside_a_layer_leaves_the_next_pass_as_it_is():

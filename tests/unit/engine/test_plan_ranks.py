@@ -10,7 +10,7 @@ from engine.jobs import JOB_SPEC
 from engine.parts import FullTuning, Hyperparameters, LoraTuning, QloraTuning, Resources
 from engine.plan import MemoryPlan, Setting, Shape, Workload
 from engine.plan.memory import moments
-from engine.plan.ranks import bucket_numbers, divided, least_stage, plan_of_rank, stages, undividable
+from engine.plan.ranks import bucket_numbers, divided, least_stage, plan_of_rank, stages, undividable, unsharable
 from engine.plan.weights import immovable, trained_weights
 
 TRAINED = 1_000_000
@@ -118,6 +118,15 @@ def test_layers_that_cannot_lie_elsewhere_say_why(setting, why):
 )
 def test_layers_lie_where_they_can(setting):
     assert immovable(setting) is None
+
+
+def test_a_cpu_that_is_to_have_layers_in_its_own_memory_shares_them_as_without():
+    shape = Shape.of(LLAMA)
+    two = replace(FULL, device="cpu", tp_size=2)
+    assert unsharable(shape, replace(two, hyperparameters=AWAY)) is None
+    refusal = unsharable(shape, replace(two, hyperparameters=Hyperparameters(offload_param="disk")))
+    assert refusal is not None
+    assert "layers elsewhere" in refusal.message
 
 
 @pytest.mark.parametrize(
