@@ -1,5 +1,6 @@
 """What a run works with: opened once, handed to the loop or to the scorer."""
 
+import gc
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,6 +128,7 @@ class Session:
         """Free the weights; another subject takes their place, each rank with all of it."""
         self.score, self.replicas, self.team = self._score, self.ranks, Ranks()
         self.subject = Subject(torch.nn.Module(), self.subject.tokenizer, self.subject.layout)
+        gc.collect()  # weights in 4 bits and their layers hold each other
 
     def goes_on(self) -> bool:
         """Whether this process works on what lies on the first machine's disk; those that do go on among themselves."""

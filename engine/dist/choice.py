@@ -49,6 +49,8 @@ def _tell_offload(session: Session, spec: TrainingSpec, strategy: Strategy) -> N
         told = "the run is on the CPU, where what is to be offloaded to it lies anyway"
         session.journal.log("info", "offload_idle", told)
     away, optimizer = away_of(decoder_of(session.subject.model)), strategy.optimizer
+    if away is not None:
+        away.leave()  # DoRA has taken the norms of all of them, and ranks have made them the same
     sizes = {
         "the layers' weights": away.on_disk_bytes if away is not None else 0,
         "the optimizer's state": optimizer.on_disk_bytes if isinstance(optimizer, AdamWOnDisk) else 0,

@@ -9,11 +9,17 @@ import pytest
 
 from engine import process
 from engine.errors import EXIT_STOPPED
+from engine.loop import Training
+from engine.model.anatomy import layers_in
+from engine.model.forward import decoder_of
+from engine.offload import lies_in_file
+from engine.parts import TrainingSpec
 from tests import runs
 from tests.invariants.test_offload import changed, output, told
 from tests.invariants.test_saving import contents
 from tests.invariants.test_stop import StopAfter
 from tests.ranks import MADE, STEPS, Forked, sft
+from tests.unit.engine.test_away import resident_in_files
 
 LEARNING = {"offload_param": "disk", "offload_optimizer": "disk"}
 FROZEN = {"offload_param": "disk"}
@@ -47,6 +53,43 @@ def test_so_it_does_layer_by_layer_anew(tmp_path, family, tuning):
     there, away = roots[0], in_files(roots[1])
     assert runs.carry_out(there) == runs.carry_out(away) == 0
     assert same(there, away)
+
+
+def frozen_copy(root: Path) -> Path:
+    spec = runs.dpo_spec(max_steps=4) | {"tuning": {"method": "lora", "r": 4, "lora_dropout": 0.2}}
+    return runs.dpo_run(root, 40, spec | {"dpo": {"reference": "frozen_copy"}})
+
+
+def test_a_frozen_copy_lies_in_files_as_well(tmp_path):
+    there, away = frozen_copy(tmp_path / "there"), in_files(frozen_copy(tmp_path / "away"))
+    with runs.opened(away) as session:
+        objective: Any = session.objective
+        named = layers_in(decoder_of(objective.frozen)).named_parameters()
+        assert all(lies_in_file(weight) for name, weight in named if "lora_" not in name)
+    assert runs.carry_out(there) == runs.carry_out(away) == 0
+    assert same(there, away)
+
+
+def test_a_run_begins_with_none_of_them_in_memory(tmp_path):
+    """DoRA has read them all."""
+    root = runs.sft_run(
+        tmp_path / "run", spec=runs.sft_spec(**FROZEN) | {"tuning": {"method": "lora", "use_dora": True}}
+    )
+    runs.save_base(root / "model", width=256, layers=6)
+    others = resident_in_files()  # of tests before
+    with runs.opened(root) as session:
+        assert isinstance(session.spec, TrainingSpec)
+        assert resident_in_files() > others
+        Training(session, session.spec)
+        assert resident_in_files() <= others
+
+
+def test_a_subject_that_is_dropped_leaves_its_room_on_the_disk(tmp_path):
+    root = in_files(MADE["sft qlora"](tmp_path / "run"))
+    with runs.opened(root) as session:
+        assert str(root) in Path("/proc/self/maps").read_text()
+        session.drop_subject()
+        assert str(root) not in Path("/proc/self/maps").read_text()
 
 
 def made(root: Path, **hyperparameters: str) -> Path:
@@ -113,11 +156,3 @@ def test_it_needs_less_memory_by_what_was_planned(measured):
 def test_it_leaves_no_files(measured):
     _, away = measured
     assert not list(away.glob(".offload-*"))
-
-
-def test_weights_that_learn_are_refused_where_all_would_be_updated_at_once(tmp_path):
-    root = made(tmp_path / "run", offload_param="disk")
-    assert runs.carry_out(root) != 0
-    failed = runs.events(root)[-1]
-    assert (failed["type"], failed["code"]) == ("failed", "offload_param_alone")
-    assert "offload_optimizer" in failed["mend"]

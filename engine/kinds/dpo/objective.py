@@ -23,6 +23,8 @@ from engine.errors import SpecError
 from engine.journal import Journal
 from engine.kinds.dpo.losses import AVERAGED, LOSSES
 from engine.kinds.dpo.spec import DpoSpec
+from engine.model.away import away_of
+from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.model.logprobs import document_logprobs
 from engine.model.tuned import Start
@@ -110,14 +112,23 @@ class DpoObjective:
                 yield model
         elif self.resumed:
             assert self.machine is not None, "the subject was loaded"
-            yield self.start.load(None, self.machine).model
+            yield self._read_anew(self.machine)
         else:
             yield model
 
     def _frozen_copy(self, subject: Subject) -> nn.Module:
         assert self.machine is not None, "the subject was loaded"
-        start = self.start.load(None, self.machine).model if self.resumed else copy.deepcopy(subject.model)
+        if self.resumed or away_of(decoder_of(subject.model)) is not None:
+            start = self._read_anew(self.machine)
+        else:
+            start = copy.deepcopy(subject.model)
         return start.requires_grad_(False).eval()
+
+    def _read_anew(self, machine: Machine) -> nn.Module:
+        """The starting weights; what a new adapter draws, which adds nothing yet, changes nothing of the run's."""
+        devices = [machine.device] if machine.device.type == "cuda" else []
+        with torch.random.fork_rng(devices):
+            return self.start.load(None, machine).model
 
     def _reference(self, model: Any, batch: Batch) -> Tensor:
         """[S] what the starting weights score on each document."""
