@@ -56,6 +56,17 @@ class TrainingSpec(JobPart):
         return self
 
     @model_validator(mode="after")
+    def _weights_that_learn_on_the_disk(self) -> Self:
+        """What else a device cannot do, whoever knows the device says (engine.plan.weights)."""
+        hyper = self.hyperparameters
+        if hyper.offload_param == "disk" and hyper.offload_optimizer != "disk" and self.adapter() is None:
+            raise ValueError(
+                "hyperparameters.offload_param is 'disk', and all weights learn, which an optimizer in memory updates at once; "
+                "set offload_optimizer to 'disk' as well, or offload_param to 'none'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _samples_fit(self) -> Self:
         if self.samples is not None and self.samples.max_new_tokens >= self.hyperparameters.max_length:
             told = f"samples.max_new_tokens is {self.samples.max_new_tokens}"

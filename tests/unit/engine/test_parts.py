@@ -39,3 +39,12 @@ def test_two_names_of_one_value_at_once_are_refused_by_both_names(other):
     told = f"per_device_train_batch_size and {other} are one value, given twice"
     with pytest.raises(ValidationError, match=told):
         JOB_SPEC.validate_python(SFT | {"hyperparameters": {other: 1, "per_device_train_batch_size": 2}})
+
+
+def test_layers_that_learn_lie_on_the_disk_together_with_their_optimizer():
+    spec = SFT | {"tuning": {"method": "full"}}
+    with pytest.raises(ValidationError, match="set offload_optimizer to 'disk' as well"):
+        JOB_SPEC.validate_python(spec | {"hyperparameters": {"offload_param": "disk"}})
+    JOB_SPEC.validate_python(spec | {"hyperparameters": {"offload_param": "disk", "offload_optimizer": "disk"}})
+    frozen = {"tuning": {"method": "lora"}, "hyperparameters": {"offload_param": "disk"}}
+    JOB_SPEC.validate_python(SFT | frozen)
