@@ -84,7 +84,6 @@ class Hyperparameters(Part):
         "machine's memory, updated there; disk (or nvme): in files of the run directory, a part in memory at a time: "
         "the slowest and the smallest, and the same weights to the bit as on a CPU.",
     )
-
     offload_param: bool | Literal["none", "cpu", "disk", "nvme"] = Field(
         default="none",
         description="Where the weights of the decoder's layers lie while no pass is in them. none: where they are used; "
