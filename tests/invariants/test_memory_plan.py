@@ -147,7 +147,7 @@ def test_each_way_to_save_memory_is_planned_to_save_some():
     assert plan(WORK, offload_optimizer="disk").optimizer < 0.6 * plain.optimizer
     learning = {"offload_param": "disk", "offload_optimizer": "disk"}
     assert plan(WORK, **learning).weights < 0.8 * plain.weights
-    assert plan(WORK, **learning).workspace < 0.5 * plain.workspace
+    assert plan(WORK, **learning).workspace < 0.6 * plain.workspace
     assert plan(WORK, method="qlora", offload_param="disk").weights < plan(WORK, method="qlora").weights
     assert plan(WORK, method="lora").gradients < 0.2 * plain.gradients
     assert plan(WORK, method="qlora").weights < plan(WORK, method="lora").weights

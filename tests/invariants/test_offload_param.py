@@ -150,7 +150,7 @@ def test_it_needs_less_memory_by_what_was_planned(measured):
     assert saved > 0.4 * planned["weights"]
     assert held["weights"] == pytest.approx(planned["weights"], rel=0.01)
     assert less["weights"] == pytest.approx(planned_less["weights"], rel=0.01)
-    assert 0.9 * saved < held["total"] - less["total"] < 1.1 * planned["weights"]  # what was let go need not come back
+    assert 0.9 * saved < held["total"] - less["total"] < 1.25 * planned["weights"]  # what was let go need not come back
 
 
 def test_it_leaves_no_files(measured):
