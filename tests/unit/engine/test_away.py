@@ -132,12 +132,12 @@ def test_what_a_pass_has_left_is_not_resident(tmp_path):
     made = decoder(width=256, layers=12)
     size = layers_bytes(made)
     offload_layers(made, tmp_path, HOME)
-    assert resident_in_files() == 0
+    assert resident_in_files(tmp_path) == 0
     seen: list[int] = []
     leave = away.InFile.leave
 
     def watched(layer: away.InFile) -> None:
-        seen.append(resident_in_files())
+        seen.append(resident_in_files(tmp_path))
         leave(layer)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -147,13 +147,13 @@ def test_what_a_pass_has_left_is_not_resident(tmp_path):
     assert size / 12 <= max(seen) <= 2.1 * size / 12
 
 
-def resident_in_files() -> int:
-    """Bytes, of this process, of offloaded files."""
+def resident_in_files(folder: Path) -> int:
+    """Bytes, of this process, of offloaded files of this folder."""
     told = Path("/proc/self/smaps").read_text().splitlines()
     ours, found = False, 0
     for line in told:
         if "-" in line.split(" ", 1)[0]:
-            ours = "/.offload-" in line
+            ours = f"{folder}/.offload-" in line
         elif ours and line.startswith("Rss:"):
             found += int(line.split()[1]) * 1024
     return found
