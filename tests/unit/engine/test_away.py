@@ -88,15 +88,26 @@ def test_peft_finds_the_shapes_of_what_lies_elsewhere():
     assert counted == sum(weight.numel() for weight in tuned(decoder("gpt2")).parameters())
 
 
+def by_hand(made: Any) -> torch.Tensor:
+    places = torch.arange(IDS.shape[1])
+    return labelled_states(made, Batch(IDS[0], places, places, places, (len(places),), ()))
+
+
+def test_copies_of_weights_that_learn_do_not_wait_for_the_way_back(tmp_path):
+    there = decoder(width=256, layers=12).requires_grad_(True)
+    elsewhere = copy.deepcopy(there)
+    offload_layers(elsewhere, tmp_path, HOME)
+    held, less = (peak_of(lambda made=made: by_hand(made)) for made in (there, elsewhere))
+    assert held - less > 0.8 * layers_bytes(there)
+
+
 @pytest.mark.parametrize("family", ["llama", "qwen2", "mistral"])
 def test_layers_by_hand_are_multiplied_where_they_lie(tmp_path, family):
     made = decoder(family)
     offload_layers(made, tmp_path, HOME)
     assert llama.takes(made)
-    ids = torch.arange(3, 15)
-    places = torch.arange(len(ids))
     with torch.no_grad():
-        labelled_states(made, Batch(ids, places, places, places, (len(ids),), ()))
+        by_hand(made)
     for layer in made.model.layers:
         assert all(lies_in_file(weight) for weight in layer.parameters())
         q, k = layer.self_attn.q_proj.weight, layer.self_attn.k_proj.weight
