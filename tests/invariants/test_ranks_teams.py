@@ -20,7 +20,7 @@ from engine.evaluate import evaluate
 from engine.loop import Training
 from engine.stop import StopFlag
 from tests import runs
-from tests.invariants.test_memory_plan import held_and_planned, training
+from tests.invariants.test_memory_plan import held_in_steps, training
 from tests.ranks import FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, pretrain, sft, told_by_two
 
 
@@ -273,8 +273,8 @@ WATCHED = [
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory) -> dict[tuple[str, str], list[tuple[int, int]]]:
-    """Of each of two ranks, what it held in a step and what was planned."""
+def held(tmp_path_factory) -> dict[tuple[str, str], list[tuple[list[int], int]]]:
+    """Of each of two ranks, what it held in each of some steps and what was planned."""
     folder = tmp_path_factory.mktemp("held")
     roots = [training(folder / " ".join(watched), watched[0], precision="fp32") for watched in WATCHED]
     for root, (_, how) in zip(roots, WATCHED, strict=True):
@@ -289,16 +289,22 @@ def held(tmp_path_factory) -> dict[tuple[str, str], list[tuple[int, int]]]:
 
 def tell_held(*roots: str) -> None:
     """What one of the ranks does."""
-    found = [held_and_planned(Path(root), steps=3) for root in roots]
+    found = [held_in_steps(Path(root), 3) for root in roots]
     sys.stdout.write(json.dumps([(held, plan.tensors) for held, plan in found]) + "\n")
 
 
 @pytest.mark.parametrize("watched", WATCHED, ids=" ".join)
 def test_a_rank_of_a_team_holds_what_was_planned(held, watched):
-    """Of a pipeline, the one that holds most."""
-    told = held[watched] if watched[1] != "pp_size" else [max(held[watched])]
-    for measured, planned in told:
-        assert measured == pytest.approx(planned, rel=0.10)
+    """In the step in which least was held: gloo's threads may hold what was sent a moment longer.
+
+    Of a pipeline, the rank that holds most. Of experts the mean, since one gets the tokens that the other does not.
+    """
+    told, planned = [steps for steps, _ in held[watched]], held[watched][0][1]
+    if watched[1] == "ep_size":
+        told = [[sum(of_step) / len(told) for of_step in zip(*told, strict=True)]]
+    measured = [min(steps) for steps in told]
+    for each in [max(measured)] if watched[1] == "pp_size" else measured:
+        assert each == pytest.approx(planned, rel=0.10)
 
 
 @pytest.mark.parametrize(("dealt", "every"), [(Ranks(), 1), (Dealt(team=Ranks(0, 1)), 8)])
