@@ -95,6 +95,13 @@ class AdamWOnDisk(torch.optim.Optimizer):
                 let_go(held)
 
 
+def place_of(asked: bool | str, folder: Path, device: torch.device) -> LiesIn:
+    """Where a job on `device` has what is offloaded to `asked`: to a CPU its own memory is no other place."""
+    if asked == "disk":
+        return folder
+    return HOME if asked == "cpu" and device != HOME else None
+
+
 def find_room(needed: int, folder: Path, what: str) -> None:
     """Beforehand: else the disk would be filled up on the way to finding it too small. Raises OSError."""
     free = shutil.disk_usage(folder).free

@@ -13,10 +13,10 @@ from engine.effort import setting_of
 from engine.errors import SpecError
 from engine.footprint import case_of, resident
 from engine.forecast.room import room_bytes
-from engine.model.away import away_of
+from engine.model.away import Away, away_of
 from engine.model.context import Context
 from engine.model.forward import decoder_of
-from engine.offload import HOME, AdamWOnDisk, LiesIn
+from engine.offload import HOME, AdamWOnDisk, LiesIn, place_of
 from engine.parts import TrainingSpec
 from engine.plan import Shape
 from engine.plan.ranks import STAGES, undividable, unsharable
@@ -39,18 +39,19 @@ _SHARED = {
 def strategy_of(session: Session, spec: TrainingSpec) -> Strategy:
     """Raises SpecError where what is asked for does not go together."""
     strategy = _chosen(session, spec)
-    _tell_offload(session, spec, strategy)
+    away = away_of(decoder_of(session.subject.model))
+    if away is not None:
+        away.leave()  # DoRA has taken the norms of all of them, and ranks have made them the same
+    _tell_offload(session, spec, strategy, away)
     return strategy
 
 
-def _tell_offload(session: Session, spec: TrainingSpec, strategy: Strategy) -> None:
+def _tell_offload(session: Session, spec: TrainingSpec, strategy: Strategy, away: Away | None) -> None:
     hyper = spec.hyperparameters
     if "cpu" in {hyper.offload_optimizer, hyper.offload_param} and session.machine.device == HOME:
         told = "the run is on the CPU, where what is to be offloaded to it lies anyway"
         session.journal.log("info", "offload_idle", told)
-    away, optimizer = away_of(decoder_of(session.subject.model)), strategy.optimizer
-    if away is not None:
-        away.leave()  # DoRA has taken the norms of all of them, and ranks have made them the same
+    optimizer = strategy.optimizer
     sizes = {
         "the layers' weights": away.on_disk_bytes if away is not None else 0,
         "the optimizer's state": optimizer.on_disk_bytes if isinstance(optimizer, AdamWOnDisk) else 0,
@@ -114,10 +115,7 @@ def _stages(session: Session, spec: TrainingSpec, teams: Teams) -> Stages:
 
 def _state_in(session: Session, spec: TrainingSpec) -> LiesIn:
     """Where the optimizer's state is to lie."""
-    asked = spec.hyperparameters.offload_optimizer
-    if asked == "disk":
-        return session.run.root
-    return HOME if asked == "cpu" and session.machine.device != HOME else None
+    return place_of(spec.hyperparameters.offload_optimizer, session.run.root, session.machine.device)
 
 
 def _stage(session: Session, spec: TrainingSpec) -> int:

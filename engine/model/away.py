@@ -5,7 +5,7 @@ one, and what a pass has left is taken out of the process. To a GPU a layer is c
 Neither changes a number: a layer that is let go too early is only fetched once more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -132,7 +132,7 @@ class Away:
         if number:
             before.leave()
         layer.come()
-        return _Entered.apply(x, layer)  # type: ignore[return-value]
+        return _OnTheWayBack.apply(x, layer.leave)  # type: ignore[return-value]
 
     def watch(self, number: int, module: nn.Module) -> None:
         """Have a layer's own module do so."""
@@ -148,35 +148,24 @@ class Away:
         def end(_: nn.Module, __: tuple[Any, ...], made: Any) -> Any:
             if hooks:
                 hooks.pop().__exit__()
-            return _Left.apply(made, layer) if isinstance(made, Tensor) else made
+            # Checkpoints compute the layer anew without its hooks: it has to be there by then.
+            return _OnTheWayBack.apply(made, layer.come) if isinstance(made, Tensor) else made
 
         module.register_forward_pre_hook(begin)
         module.register_forward_hook(end, always_call=True)
 
 
-class _Entered(torch.autograd.Function):
+class _OnTheWayBack(torch.autograd.Function):
+    """`x` as it is; `do` is done when its gradient comes by."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Layer) -> Tensor:
-        ctx.layer = layer
+    def forward(ctx: Any, x: Tensor, do: Callable[[], None]) -> Tensor:
+        ctx.do = do
         return x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        ctx.layer.leave()
-        return grads[0], None
-
-
-class _Left(torch.autograd.Function):
-    """Behind a layer: on the way back it has to be there, though checkpoints compute it without its hooks."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Layer) -> Tensor:
-        ctx.layer = layer
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        ctx.layer.come()
+        ctx.do()
         return grads[0], None
 
 

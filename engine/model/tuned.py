@@ -16,7 +16,7 @@ from engine.model.experts import refuse_adapter
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
 from engine.model.merged import merged_model
 from engine.model.quantize import linear_layers, was_quantized
-from engine.offload import HOME, LiesIn
+from engine.offload import LiesIn, place_of
 from engine.parts import AdapterTuning, FullTuning, Hyperparameters, QloraTuning
 from engine.precision import Machine
 from engine.rundir import RunDirectory
@@ -37,10 +37,7 @@ class Start(NamedTuple):
 
     def layers_in(self, machine: Machine) -> LiesIn:
         """Where the layers' weights are to lie."""
-        asked = self.hyper.offload_param
-        if asked == "disk":
-            return self.run.root
-        return HOME if asked == "cpu" and machine.device != HOME else None
+        return place_of(self.hyper.offload_param, self.run.root, machine.device)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
         """The starting weights, or those of `folder`, which is a checkpoint or an export of this job."""

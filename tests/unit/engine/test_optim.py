@@ -31,7 +31,7 @@ def stepped(made: torch.optim.Optimizer, given: optim.Trainable, steps: range) -
         optim.clear(given)
 
 
-def trained(given: optim.Trainable, *, state_in: optim.LiesIn = None, **hyper: Any) -> torch.optim.Optimizer:
+def trained(given: optim.Trainable, *, state_in: offload.LiesIn = None, **hyper: Any) -> torch.optim.Optimizer:
     made = optim.make_optimizer(given, Hyperparameters(**hyper), state_in=state_in)
     stepped(made, given, range(5))
     return made
