@@ -1,5 +1,6 @@
 """How many bytes torch's CPU allocator held at most: every allocation counted, as a GPU's allocator counts its own."""
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ def peak_of(work: Callable[[], None]) -> int:
 
     Resident memory would also count what the C library keeps of freed blocks, which changes from run to run.
     """
+    gc.collect()  # what is garbage by now, and would be found on the way, is not given back by `work`
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         work()
     assert recorded.profiler is not None, "it has run"
