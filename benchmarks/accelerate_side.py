@@ -1,7 +1,7 @@
 """The peer of `zero`: one rank of a plain training loop under accelerate and DeepSpeed.
 
-`python accelerate_side.py TASK.json`: the task holds the base, the stage, rows of token ids and rows a step; the first
-rank prints a line of JSON with the seconds of each step and its loss.
+`python accelerate_side.py TASK.json`: the task holds the base, the stage, the precision as accelerate calls it, rows of
+token ids and rows a step; the first rank prints a line of JSON with the seconds of each step and its loss.
 """
 
 # The extra `peers` is installed for benchmarks and parity alone.
@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM
 _BETAS = (0.9, 0.95)
 
 
-def accelerator_of(stage: int, rows: int) -> Accelerator:
+def accelerator_of(stage: int, rows: int, precision: str) -> Accelerator:
     """DeepSpeed over the optimizer that the loop gives, as our own side has it."""
     config = {
         "train_micro_batch_size_per_gpu": rows,
@@ -32,7 +32,7 @@ def accelerator_of(stage: int, rows: int) -> Accelerator:
         "zero_allow_untested_optimizer": True,
     }
     accelerator = Accelerator(
-        mixed_precision="no",
+        mixed_precision=precision,
         deepspeed_plugin=DeepSpeedPlugin(hf_ds_config=config),
         kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")],
     )
@@ -62,7 +62,7 @@ def steps_of(accelerator: Any, task: dict[str, Any]) -> tuple[list[float], list[
 
 def main(task_file: Path) -> None:
     task = json.loads(task_file.read_text())
-    accelerator = accelerator_of(task["stage"], task["rows_of_rank"])
+    accelerator = accelerator_of(task["stage"], task["rows_of_rank"], task["precision"])
     seconds, losses = steps_of(accelerator, task)
     if accelerator.is_main_process:
         print(json.dumps({"seconds": seconds, "losses": losses}), flush=True)

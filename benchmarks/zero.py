@@ -5,9 +5,10 @@
 - together: tokens a second of two ranks that add up their gradients, against those of two engines by themselves at the
   same time; each has one core and eight rows a step.
 - peer: seconds of a step at stage 2, ours against a plain loop under accelerate with DeepSpeed, on the same rows in the
-  same order with the same optimizer, in fp32.
+  same order with the same optimizer, both in bf16 over fp32 masters and both in fp32. What counts is the precision in
+  which the peer is quicker on this machine.
 
-A Llama of 28M on full rows of Shakespeare; the three ways of training take turns in each round.
+A Llama of 28M on full rows of Shakespeare, memory and together in fp32; the ways of training take turns in each round.
 """
 
 import argparse
@@ -17,6 +18,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
+from operator import truediv
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -32,15 +35,17 @@ from service import REPOSITORY
 RANKS = 2
 STAGES = (0, 1, 2, 3)
 GOALS = {"memory": 0.10, "together": 0.85, "peer": 0.9}
+PRECISIONS = {"bf16": "bf16", "fp32": "no"}
+"""By our names, as accelerate calls them."""
 _PEER_STAGE = 2
 _ALONE = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
 _SIDE = Path(__file__).with_name("accelerate_side.py")
 
 
-def spec(ranks: int, stage: int, steps: int) -> dict[str, Any]:
+def spec(ranks: int, stage: int, steps: int, precision: str) -> dict[str, Any]:
     """Eight rows for each rank in every step."""
     given = hyperparameters(
-        learning_rate=RATE, lr_scheduler_type="constant", precision="fp32", max_steps=steps,
+        learning_rate=RATE, lr_scheduler_type="constant", precision=precision, max_steps=steps,
         gradient_accumulation_steps=ranks, weight_decay=0.0,
     )  # fmt: skip
     return {
@@ -115,9 +120,10 @@ class Bench:
         self.base, self.data = material.save_base(folder / "base"), full_rows()
         self.number = 0
 
-    def run_directory(self, ranks: int, stage: int, steps: int) -> Path:
+    def run_directory(self, ranks: int, stage: int, steps: int, precision: str = "fp32") -> Path:
         self.number += 1
-        return write_run(self.folder / f"run-{self.number}", spec(ranks, stage, steps), self.data, base=self.base)
+        asked = spec(ranks, stage, steps, precision)
+        return write_run(self.folder / f"run-{self.number}", asked, self.data, base=self.base)
 
     def memory(self, stage: int) -> list[dict[str, int]]:
         """Of each rank."""
@@ -133,12 +139,13 @@ class Bench:
         """Of two engines at the same time."""
         return sum(self._rates([self.run_directory(1, 0, self.steps) for _ in range(RANKS)]))
 
-    def ours(self) -> float:
+    def ours(self, precision: str) -> float:
         """Seconds of a step at the stage that is compared."""
-        (rate,) = self._rates([self.run_directory(RANKS, _PEER_STAGE, self.steps)])
+        (rate,) = self._rates([self.run_directory(RANKS, _PEER_STAGE, self.steps, precision)])
         return RANKS * ROWS_PER_STEP * material.POSITIONS / rate
 
-    def peer(self) -> float:
+    def peer(self, precision: str) -> float:
+        """The same of the peer."""
         task = self.folder / "task.json"
         order = steps_of(self.run_directory(1, 0, RANKS * self.steps), RANKS * self.steps)
         rows = [row["input_ids"] for row in rows_of(order, self.base)]
@@ -147,6 +154,7 @@ class Bench:
         asked = {
             "base": str(self.base),
             "stage": _PEER_STAGE,
+            "precision": PRECISIONS[precision],
             "rows_of_rank": ROWS_PER_STEP,
             "rate": RATE,
             "decay": 0.0,
@@ -175,7 +183,7 @@ def rounds_of(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, li
         order = [*ways][number % len(ways) :] + [*ways][: number % len(ways)]
         for name in order:
             told[name].append(ways[name]())
-            print(f"round {number + 1}: {name:<9} {told[name][-1]:,.2f}", flush=True)
+            print(f"round {number + 1}: {name:<10} {told[name][-1]:,.2f}", flush=True)
     return told
 
 
@@ -197,10 +205,18 @@ def main() -> None:
             errors[stage] = max((rank["tensors"] / rank["planned"] - 1 for rank in found), key=abs)
             sizes = ", ".join(f"{rank['tensors'] / 2**20:.0f} of {rank['planned'] / 2**20:.0f} MiB" for rank in found)
             print(f"stage {stage}: {sizes} ({errors[stage]:+.1%})", flush=True)
-        ways = {"together": bench.together, "apart": bench.apart, "ours": bench.ours, "peer": bench.peer}
+        ways: dict[str, Callable[[], float]] = {"together": bench.together, "apart": bench.apart}
+        for precision in PRECISIONS:
+            ways |= {f"ours {precision}": partial(bench.ours, precision)}
+            ways |= {f"peer {precision}": partial(bench.peer, precision)}
         told = rounds_of(ways, given.rounds)
-    efficiency = median(ours / theirs for ours, theirs in zip(told["together"], told["apart"], strict=True))
-    step = median(ours / theirs for ours, theirs in zip(told["ours"], told["peer"], strict=True))
+    steps = {name: median(seconds) for name, seconds in told.items()}
+    ratios = {
+        precision: median(map(truediv, told[f"ours {precision}"], told[f"peer {precision}"]))
+        for precision in PRECISIONS
+    }
+    best = min(PRECISIONS, key=lambda precision: steps[f"peer {precision}"])
+    efficiency = median(map(truediv, told["together"], told["apart"]))
     worst = max(map(abs, errors.values()))
     emit({
         "name": "zero",
@@ -208,13 +224,15 @@ def main() -> None:
             "worst_error_of_memory": round(worst, 4),
             "errors_by_stage": {stage: round(error, 4) for stage, error in errors.items()},
             "efficiency_of_two_ranks": round(efficiency, 3),
-            "step_s": round(median(told["ours"]), 3),
+            "step_s": {precision: round(steps[f"ours {precision}"], 3) for precision in PRECISIONS},
         },
-        "peer": {"step_s": round(median(told["peer"]), 3)},
-        "ratio": step,
+        "peer": {"step_s": {precision: round(steps[f"peer {precision}"], 3) for precision in PRECISIONS}},
+        "ratio": ratios[best],
+        "ratio_of": best,
+        "ratios": {precision: round(ratio, 3) for precision, ratio in ratios.items()},
         "goal": f"a rank's tensors within {GOALS['memory']:.0%} of the plan at each stage; two ranks at least "
-        f"{GOALS['together']:.0%} of two engines apart; ratio, our step over accelerate's, at most {GOALS['peer']}",
-        "holds": worst <= GOALS["memory"] and efficiency >= GOALS["together"] and step <= GOALS["peer"],
+        f"{GOALS['together']:.0%} of two engines apart; ratio, our step over accelerate's at its quicker precision, at most {GOALS['peer']}",
+        "holds": worst <= GOALS["memory"] and efficiency >= GOALS["together"] and ratios[best] <= GOALS["peer"],
         "versions": versions("torch", "transformers", "accelerate", "deepspeed"),
     })  # fmt: skip
 
