@@ -29,7 +29,8 @@ def invalid(problems: Iterable[Mapping[str, Any]], body: Any = None) -> ApiError
     faults = _merged([_fault(problem, body) for problem in told[:_LISTED_FAULTS]])
     first, rest = faults[0], len(faults) - 1 + max(0, len(told) - _LISTED_FAULTS)
     more = f" (and {rest:,} more)" if rest else ""
-    message = "; ".join(filter(None, (f"{first.path}: {first.message}" if first.path else first.message, first.hint)))
+    names_it = not first.path or first.message.startswith(first.path)
+    message = "; ".join(filter(None, (first.message if names_it else f"{first.path}: {first.message}", first.hint)))
     return ApiError(422, first.code, message + more, param=first.path or None, faults=faults)
 
 

@@ -9,7 +9,8 @@ from engine.parts.hyperparameters import Hyperparameters
 from engine.parts.job import JobPart
 from engine.parts.part import Lines
 from engine.parts.samples import Samples
-from engine.parts.tuning import AdapterTuning
+from engine.parts.sharing import refused
+from engine.parts.tuning import AdapterTuning, FullTuning
 
 TOKEN_METRICS = {"eval_loss": False, "eval_perplexity": False, "eval_bits_per_byte": False}
 """The `METRICS` of a kind whose loss is that of the next token."""
@@ -64,6 +65,13 @@ class TrainingSpec(JobPart):
                 "hyperparameters.offload_param is 'disk', and all weights learn, which an optimizer in memory updates at once; "
                 "set offload_optimizer to 'disk' as well, or offload_param to 'none'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _processes_can_share_it(self) -> Self:
+        refusal = refused(self.resources, self.hyperparameters, getattr(self, "tuning", FullTuning()))
+        if refusal is not None:
+            raise ValueError(f"{refusal.message}. {refusal.mend}")
         return self
 
     @model_validator(mode="after")

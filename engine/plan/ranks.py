@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from engine.errors import SpecError
+from engine.parts import sharing
 from engine.plan.memory import MemoryPlan, moments, plan_memory
 from engine.plan.setting import Setting
 from engine.plan.shape import GPT2, Shape
@@ -128,31 +129,13 @@ def least_stage(needed: Callable[[int], int], setting: Setting, *, ranks: int, r
 
 def undividable(setting: Setting, stage: int) -> SpecError | None:
     """Why ranks cannot divide so much of a job, if they cannot."""
-    asked, hyper = f"resources.parallel.zero_stage is {stage}", setting.hyperparameters
-    offloaded = {hyper.offload_optimizer, hyper.offload_param}
     name = next((name for name in ("tp_size", "ep_size", "pp_size") if getattr(setting, name) > 1), None)
     if name is not None:
-        told = f"{asked}; with {name} processes divide the model already"
+        told = f"resources.parallel.zero_stage is {stage}; with {name} processes divide the model already"
         return SpecError("zero_with_parts", told, f"Leave zero_stage or {name} out.")
-    if hyper.optim == "adamw_8bit":
-        return SpecError(
-            "zero_with_8_bits",
-            f"{asked}; the optimizer's 8-bit state is kept in blocks of whole weights, which ZeRO divides",
-            "Set hyperparameters.optim to 'adamw', or zero_stage to 0.",
-        )
-    if "disk" in offloaded or ("cpu" in offloaded and setting.device != "cpu"):
-        return SpecError(
-            "zero_with_offload",
-            f"{asked}; it divides weights and the optimizer's state where they are and does not move them off there",
-            "Set hyperparameters.offload_optimizer and offload_param to 'none', or zero_stage to 0.",
-        )
-    if setting.precision == "fp16":
-        return SpecError("zero_with_fp16", f"{asked}; it takes bf16 and fp32", "Set hyperparameters.precision.")
-    if stage == max(STAGES) and setting.quantized:
-        return SpecError(
-            "zero_3_in_4_bits", f"{asked}; weights in 4 bits cannot be divided", "Set zero_stage to 2 or less."
-        )
-    return None
+    given = (setting.hyperparameters, setting.tuning, setting.device, setting.precision)
+    refusal = sharing.undividable(stage, *given)
+    return None if refusal is None else SpecError(*refusal)
 
 
 def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
@@ -163,8 +146,8 @@ def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
         return None
     ((name, size),) = asked
     told = f"resources.parallel.{name} is {size}"
-    if (why := _unknown(name, shape, setting)) is not None:
-        return SpecError("team_unsupported", f"{told}; {why}", f"Leave {name} out, or set zero_stage.")
+    if (refusal := _no_team(name, size, shape, setting)) is not None:
+        return SpecError(*refusal)
     if name == "pp_size":
         if shape.layers >= size:
             return None
@@ -184,28 +167,21 @@ def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
     return None
 
 
-def _unknown(name: str, shape: Shape, setting: Setting) -> str | None:
-    """What this way to share the work does not know of a job."""
-    in_8_bits = setting.hyperparameters.optim == "adamw_8bit"
-    away = (setting.moves_layers, "hyperparameters.offload_param has the layers elsewhere")
-    blocks = (in_8_bits, "the optimizer's 8-bit state is kept in blocks of whole weights")
+def _no_team(name: str, size: int, shape: Shape, setting: Setting) -> sharing.Refusal | None:
+    """What this way to share the work does not know of a model, or of a job whatever the model."""
     unknown = {
         "cp_size": [(shape.experts > 1, "experts are kept in balance over whole documents")],
-        "ep_size": [(shape.experts == 1, "the model has no experts"), blocks, away],
-        "pp_size": [
-            (shape.experts > 1, "experts are kept in balance over all layers"),
-            (bool(getattr(setting.tuning, "modules_to_save", ())), "the adapter has modules_to_save"),
-        ],
+        "ep_size": [(shape.experts == 1, "the model has no experts")],
+        "pp_size": [(shape.experts > 1, "experts are kept in balance over all layers")],
         "tp_size": [
             (shape.family == GPT2, "GPT-2's query, key and value are one layer"),
             (shape.experts > 1, "the model has experts, which ep_size divides"),
-            (setting.quantized, "weights in 4 bits cannot be divided"),
-            (setting.dora, "DoRA takes the norms of whole weights"),
-            blocks,
-            away,
         ],
     }
-    return next((why for holds, why in unknown[name] if holds), None)
+    why = next((why for holds, why in unknown[name] if holds), None)
+    if why is not None:
+        return sharing.no_team(name, size, why)
+    return sharing.unsharable(name, size, setting.hyperparameters, setting.tuning, setting.device)
 
 
 def _part(size: int, ranks: int) -> int:

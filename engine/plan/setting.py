@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine import even
-from engine.parts import AdapterTuning, Hyperparameters, QloraTuning, Tuning
+from engine.parts import AdapterTuning, Hyperparameters, QloraTuning, Tuning, sharing
 from engine.plan.shape import Linear, Shape
 
 EMBEDDING, HEAD = "embed_tokens", "lm_head"
@@ -62,9 +62,8 @@ class Setting:
 
     @property
     def moves_layers(self) -> bool:
-        """Whether the layers lie elsewhere than where they are used: the CPU's own memory is no other place for a CPU."""
-        asked = self.hyperparameters.offload_param
-        return asked == "disk" or (asked == "cpu" and self.device != "cpu")
+        """Whether the layers lie elsewhere than where they are used."""
+        return sharing.moves_layers(self.hyperparameters, self.device)
 
     @property
     def alone(self) -> bool:

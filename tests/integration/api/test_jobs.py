@@ -24,6 +24,7 @@ from tests.integration.api.live import (
     upload,
 )
 
+TWO_THAT_DIVIDE = {"nproc_per_node": 2, "parallel": {"zero_stage": 2}}
 CHOICE = b'{"question": "2+2?", "choices": ["3", "4"], "answer": "B"}\n'
 
 
@@ -74,12 +75,24 @@ def test_a_model_is_pinned_to_the_version_that_is_meant_now(live: Live):
         ({"training_file": "file-0"}, 404, "file_not_found", "training_file", None),
         ({"validation_file": "file-0"}, 404, "file_not_found", "validation_file", None),
         ({"model": "no-such-model"}, 422, "model_not_found", "model", None),
+        (
+            {"resources": TWO_THAT_DIVIDE, "hyperparameters": {"optim": "adamw_8bit"}},
+            *(422, "invalid_value", "resources.parallel.zero_stage", None),
+        ),
     ],
 )
 def test_a_spec_that_cannot_be_run_is_refused_with_its_path(live: Live, changes, status, code, param, hint):
     told = error(live.mine.post("/v1/jobs", json=pretrain_spec(text_file(live.mine)) | changes), status)
     assert (told["code"], told["param"]) == (code, param)
     assert hint is None or hint in (told["errors"][0]["hint"] or "")
+
+
+def test_a_refusal_names_its_place_once(live: Live):
+    shared = {"resources": TWO_THAT_DIVIDE, "hyperparameters": {"optim": "adamw_8bit"}}
+    told = error(live.mine.post("/v1/jobs", json=pretrain_spec(text_file(live.mine)) | shared), 422)
+    assert told["message"].startswith("resources.parallel.zero_stage is 2; ")
+    told = error(live.mine.post("/v1/jobs", json=pretrain_spec(text_file(live.mine)) | {"seed": 2**40}), 422)
+    assert told["message"].startswith("seed: ")
 
 
 def test_an_unknown_file_of_a_mixture_is_named_with_its_place(live: Live):

@@ -1,5 +1,7 @@
 """The parts of a spec: what they refuse beyond types and ranges."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -48,3 +50,40 @@ def test_layers_that_learn_lie_on_the_disk_together_with_their_optimizer():
     JOB_SPEC.validate_python(spec | {"hyperparameters": {"offload_param": "disk", "offload_optimizer": "disk"}})
     frozen = {"tuning": {"method": "lora"}, "hyperparameters": {"offload_param": "disk"}}
     JOB_SPEC.validate_python(SFT | frozen)
+
+
+def shared(tuning: str = "lora", sizes: dict[str, int] | None = None, **hyperparameters: str) -> dict[str, Any]:
+    parallel = {"zero_stage": 2} if sizes is None else sizes
+    resources = {"nproc_per_node": 2, "parallel": parallel}
+    return SFT | {"tuning": {"method": tuning}, "hyperparameters": hyperparameters, "resources": resources}
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        (shared(optim="adamw_8bit"), "zero_stage is 2.*Set hyperparameters.optim to 'adamw'"),
+        (shared(offload_param="disk"), "zero_stage is 2.*offload_param to 'none'"),
+        (shared(offload_optimizer="disk"), "zero_stage is 2.*offload_optimizer"),
+        (shared(precision="fp16"), "zero_stage is 2.*bf16 and fp32"),
+        (shared("qlora", {"zero_stage": 3}), "zero_stage is 3.*Set zero_stage to 2 or less"),
+        (shared("qlora", {"tp_size": 2}), "tp_size is 2.*in 4 bits"),
+        (shared(sizes={"tp_size": 2}, offload_param="disk"), "tp_size is 2.*or set offload_param to 'none'"),
+        (shared(sizes={"ep_size": 2}, optim="adamw_8bit"), "ep_size is 2.*or set hyperparameters.optim to 'adamw'"),
+    ],
+)
+def test_what_processes_cannot_share_is_refused_with_the_spec(spec, told):
+    with pytest.raises(ValidationError, match=told):
+        JOB_SPEC.validate_python(spec)
+    JOB_SPEC.validate_python(spec | {"resources": {}})
+
+
+def test_what_a_device_decides_is_not_refused_before_it_is_known():
+    spec = shared(offload_optimizer="cpu")
+    JOB_SPEC.validate_python(spec)
+    with pytest.raises(ValidationError, match="does not move them off there"):
+        JOB_SPEC.validate_python(spec | {"resources": spec["resources"] | {"device": "cuda"}})
+
+
+def test_one_process_divides_nothing_so_that_nothing_is_refused_to_it():
+    spec = shared(offload_param="disk")
+    JOB_SPEC.validate_python(spec | {"resources": spec["resources"] | {"nproc_per_node": 1}})

@@ -1,0 +1,99 @@
+"""What does not go together with the ways in which processes share a job, as far as a spec tells.
+
+What depends on the model is said by whoever knows its shape (engine.plan.ranks). A device that is still `auto` may turn
+out to be either.
+"""
+
+from typing import NamedTuple
+
+from engine.parts.hyperparameters import Hyperparameters
+from engine.parts.resources import Resources
+from engine.parts.tuning import AdapterTuning, QloraTuning, Tuning
+
+_WEIGHTS_TOO = 3
+"""The stage of ZeRO that divides these."""
+
+_BY_STAGES = "set zero_stage"
+"""What divides a job where a team does not."""
+
+
+class Refusal(NamedTuple):
+    """What is asked for and why it cannot be, and what to do."""
+
+    code: str
+    message: str
+    mend: str
+
+
+def refused(resources: Resources, hyper: Hyperparameters, tuning: Tuning) -> Refusal | None:
+    """Why so many processes cannot share a job as they are asked to, if they cannot."""
+    parallel, device = resources.parallel, resources.device
+    stage = parallel.zero_stage if resources.world_size > 1 else 0
+    if stage != "auto" and stage and (refusal := undividable(stage, hyper, tuning, device, hyper.precision)):
+        return refusal
+    teams = ((name, size) for name, size in parallel.sizes.items() if size > 1)
+    found = (unsharable(name, size, hyper, tuning, device) for name, size in teams)
+    return next(filter(None, found), None)
+
+
+def undividable(stage: int, hyper: Hyperparameters, tuning: Tuning, device: str, precision: str) -> Refusal | None:
+    """Why processes cannot divide so much of a job (ZeRO), if they cannot."""
+    asked = f"resources.parallel.zero_stage is {stage}"
+    offloaded = {hyper.offload_optimizer, hyper.offload_param}
+    if hyper.optim == "adamw_8bit":
+        return Refusal(
+            "zero_with_8_bits",
+            f"{asked}; the optimizer's 8-bit state is kept in blocks of whole weights, which ZeRO divides",
+            "Set hyperparameters.optim to 'adamw', or zero_stage to 0.",
+        )
+    if "disk" in offloaded or ("cpu" in offloaded and device == "cuda"):
+        return Refusal(
+            "zero_with_offload",
+            f"{asked}; it divides weights and the optimizer's state where they are and does not move them off there",
+            "Set hyperparameters.offload_optimizer and offload_param to 'none', or zero_stage to 0.",
+        )
+    if precision == "fp16":
+        return Refusal("zero_with_fp16", f"{asked}; it takes bf16 and fp32", "Set hyperparameters.precision.")
+    if stage == _WEIGHTS_TOO and isinstance(tuning, QloraTuning):
+        return Refusal(
+            "zero_3_in_4_bits", f"{asked}; weights in 4 bits cannot be divided", "Set zero_stage to 2 or less."
+        )
+    return None
+
+
+def unsharable(name: str, size: int, hyper: Hyperparameters, tuning: Tuning, device: str) -> Refusal | None:
+    """Why so many processes cannot work on the same rows in the way of that name (`Parallel.sizes`), whatever the model."""
+    adapter = tuning if isinstance(tuning, AdapterTuning) else None
+    in_blocks = (
+        hyper.optim == "adamw_8bit",
+        "the optimizer's 8-bit state is kept in blocks of whole weights",
+        "set hyperparameters.optim to 'adamw'",
+    )
+    away = (
+        moves_layers(hyper, device),
+        "hyperparameters.offload_param has the layers elsewhere",
+        "set offload_param to 'none'",
+    )
+    reasons = {
+        "cp_size": [],
+        "ep_size": [in_blocks, away],
+        "pp_size": [(bool(adapter and adapter.modules_to_save), "the adapter has modules_to_save", _BY_STAGES)],
+        "tp_size": [
+            (isinstance(tuning, QloraTuning), "weights in 4 bits cannot be divided", _BY_STAGES),
+            (bool(adapter and adapter.use_dora), "DoRA takes the norms of whole weights", _BY_STAGES),
+            in_blocks,
+            away,
+        ],
+    }
+    return next((no_team(name, size, why, instead) for holds, why, instead in reasons[name] if holds), None)
+
+
+def no_team(name: str, size: int, why: str, instead: str = _BY_STAGES) -> Refusal:
+    """That processes do not work on the same rows so."""
+    told = f"resources.parallel.{name} is {size}; {why}"
+    return Refusal("team_unsupported", told, f"Leave {name} out, or {instead}.")
+
+
+def moves_layers(hyper: Hyperparameters, device: str) -> bool:
+    """Whether the layers lie elsewhere than where they are used: the CPU's own memory is no other place for a CPU."""
+    return hyper.offload_param == "disk" or (hyper.offload_param == "cpu" and device == "cuda")
