@@ -6,12 +6,12 @@ import socket
 
 import uvicorn
 
-from api.app import create_app
 from api.protocol import Protocol
 from api.settings import ApiSettings
 from api.stream.feed import Feed
 from db import logs, traces
 from db.settings import StorageSettings
+from engine import garbage
 
 _DRAIN_S = 10
 
@@ -30,6 +30,9 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
+    with garbage.not_sought():
+        from api.app import create_app
+
     _allow_connections()
     logs.begin()
     traces.begin("api")

@@ -6,6 +6,7 @@ import time
 from typing import IO
 
 from db import logs
+from engine import garbage
 from workers.settings import WorkerSettings
 
 _NAME_WAIT_S = 10.0
@@ -14,8 +15,9 @@ _NAME_WAIT_S = 10.0
 def main() -> None:
     # Celery would take it as an order to cut running jobs off at SIGTERM.
     os.environ.pop("REMAP_SIGTERM", None)
-    import workers.tasks  # noqa: F401 - the task is registered by being imported, after the line above
-    from workers.queue import QUEUE, app
+    with garbage.not_sought():
+        import workers.tasks  # noqa: F401 - the task is registered by being imported, after the line above
+        from workers.queue import QUEUE, app
 
     logs.begin()
     settings = WorkerSettings()

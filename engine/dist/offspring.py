@@ -6,7 +6,6 @@ tokenizers have begun, OpenBLAS is kept to one (engine.__main__), and the watch 
 """
 
 import ctypes
-import gc
 import os
 import signal
 import sys
@@ -14,6 +13,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
+
+from engine import garbage
 
 HELD_BACK = {signal.SIGTERM, signal.SIGINT}
 """Signals that wait until a rank listens: it begins with them blocked."""
@@ -39,14 +40,13 @@ def can_fork() -> bool:
 
 def prepare(*, zero: bool) -> None:
     """Import what each rank needs, `zero` what divides a run."""
-    import engine.process  # torch and transformers: seconds
+    with garbage.not_sought():
+        import engine.process  # torch and transformers: seconds
 
-    if zero:
-        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - which DeepSpeed does as it begins: seconds
+        if zero:
+            import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - which DeepSpeed does as it begins: seconds
 
-        import engine.dist.zero  # noqa: F401 - DeepSpeed itself
-
-    gc.freeze()  # else each rank goes through all of it, and has a copy of its own then
+            import engine.dist.zero  # noqa: F401 - DeepSpeed itself
 
 
 def fork(environment: Mapping[str, str], arguments: list[str], main: Callable[[list[str]], NoReturn]) -> Process:

@@ -39,7 +39,7 @@ def open_nursery() -> None:
     """Start the process that all parts are forked from, and have it import everything."""
     os.environ.update(_OF_ENGINES)
     os.environ.update([_MARK])
-    _context.set_forkserver_preload([*MAINS.values(), "workers.tasks", "engine.process", __name__])
+    _context.set_forkserver_preload([*MAINS.values(), "api.app", "workers.tasks", "engine.process", __name__])
     forkserver.ensure_running()
     del os.environ[_MARK[0]]
 
