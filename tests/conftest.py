@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from db import migrate
 from db.blobs import BlobStore
 from db.session import Database
+from engine import garbage
 from tests.servers import S3, Postgres, Valkey
 
 # Models this small lose more to threads than they gain. Here, before any test imports torch, which reads it only then:
@@ -18,6 +19,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 _DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What all tests import stays: else each run in this process, which looks for garbage as it ends, goes through it."""
+    with garbage.not_sought():
+        return (yield)
 
 
 @pytest.fixture(scope="session")
