@@ -1,5 +1,6 @@
 """Small runs that several ranks carry out, and what is compared of them."""
 
+import importlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine import measure
+from engine.__main__ import main
 from engine.dist import offspring
 from tests import runs
 
@@ -75,10 +76,16 @@ class Forked:
     def __init__(self, log: Path, *, zero: bool = True) -> None:
         self._log = log
         shared = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu"}
+        program = (
+            "from engine import garbage\n"
+            "with garbage.not_sought():\n"
+            "    from tests.ranks import fork_when_asked\n"
+            f"fork_when_asked(zero={zero})\n"
+        )
         with log.open("ab") as told:
             self._parents = [
                 subprocess.Popen(
-                    [sys.executable, "-c", f"from tests.ranks import fork_when_asked; fork_when_asked(zero={zero})"],
+                    [sys.executable, "-c", program],
                     cwd=runs.ROOT,
                     env=os.environ | shared,
                     stdin=subprocess.PIPE,
@@ -100,10 +107,23 @@ class Forked:
 
     def carry_out(self, count: int, *roots: Path) -> None:
         """These runs, one after the other, in `count` processes."""
+        self._ask(count, _carry_out_all, roots)
+
+    def carry_out_apart(self, *roots: Path) -> None:
+        """Each of these runs in a process of its own, side by side, as `python -m engine` does."""
+        self._ask(len(roots), _carry_out_one, roots)
+
+    def told(self, function: Callable[..., Any], count: int, *roots: Path) -> list[Any]:
+        """What a function of a module returns in each of `count` processes; it is given the roots, as text."""
+        self._ask(count, function, roots, tells=True)
+        return [json.loads((roots[0] / f"told-{rank}.json").read_text()) for rank in range(count)]
+
+    def _ask(self, count: int, function: Callable[..., Any], roots: tuple[Path, ...], *, tells: bool = False) -> None:
         for number, parent in enumerate(self._parents):
             assert parent.stdin is not None
             ranks = [*range(number, count, len(self._parents))]
-            parent.stdin.write(json.dumps([ranks, count, [*map(str, roots)]]) + "\n")
+            asked = [ranks, count, function.__module__, function.__name__, tells, [*map(str, roots)]]
+            parent.stdin.write(json.dumps(asked) + "\n")
             parent.stdin.flush()
         answers = [parent.stdout.readline() for parent in self._parents if parent.stdout is not None]
         assert answers == ["[]\n", "[]\n"], self._log.read_text()[-3000:]
@@ -112,25 +132,28 @@ class Forked:
 def fork_when_asked(*, zero: bool) -> None:
     """What `Forked` talks to; answers with the exit codes that are not 0."""
     offspring.prepare(zero=zero)
-    measure._SECONDS = 0.01  # how fast the machine is, which nobody asks of these runs
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:
-        ranks, count, roots = json.loads(line)
-        forked = [_fork(rank, count, roots) for rank in ranks]
+        ranks, count, module, name, tells, roots = json.loads(line)
+        function = getattr(importlib.import_module(module), name)
+        forked = [_fork(rank, count, function, roots, tells=tells) for rank in ranks]
         codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in forked]
         answers.write(f"{[code for code in codes if code]}\n")
         answers.flush()
 
 
-def _fork(rank: int, count: int, roots: list[str]) -> int:
+def _fork(rank: int, count: int, function: Callable[..., Any], roots: list[str], *, tells: bool) -> int:
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
         os.environ |= {"WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        code = runs.carry_out_all(roots)
+        done = function(*roots)
+        if tells:
+            Path(roots[0], f"told-{rank}.json").write_text(json.dumps(done))
+        code = 0 if tells else done
     except BaseException:  # noqa: BLE001 - this is no place to go on from
         traceback.print_exc()
     finally:
@@ -138,23 +161,16 @@ def _fork(rank: int, count: int, roots: list[str]) -> int:
         os._exit(code)
 
 
-def told_by_two(function: Callable[..., None], *roots: Path) -> list[Any]:
-    """What a function of a test module prints last, as JSON, in each of two ranks; it is given the roots."""
-    program = f"import sys; from {function.__module__} import {function.__name__} as tell; tell(*sys.argv[1:])"
-    shared = {"WORLD_SIZE": "2", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu"}
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, *roots],
-            cwd=runs.ROOT,
-            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    told = [process.communicate(timeout=200)[0] for process in processes]
-    assert not any(process.returncode for process in processes), told
-    return [json.loads(one.splitlines()[-1]) for one in told]
+def _carry_out_all(*roots: str) -> int:
+    return runs.carry_out_all([*roots])
+
+
+def _carry_out_one(*roots: str) -> int:
+    """The run of this rank's number, as a process that is no rank."""
+    root = roots[int(os.environ["RANK"])]
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        del os.environ[name]
+    return main([root])
 
 
 def finished(processes: list[Any]) -> None:

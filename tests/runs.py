@@ -1,12 +1,14 @@
 """Tiny models and run directories for the engine's tests."""
 
 import json
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from engine import process
+from engine import measure, process
+from engine.__main__ import _to_the_end
 from engine.data.chat import ChatRecipe
 from engine.data.corpus import Corpus
 from engine.data.cut import Cut
@@ -42,6 +45,7 @@ from engine.session import Session
 from engine.stop import StopFlag
 
 ROOT = Path(__file__).parent.parent
+measure._SECONDS = 0.01  # how fast the machine is, which nobody asks of these runs: there are hundreds
 _SHAPE: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -258,6 +262,15 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def fork(root: Path, carry_out: Callable[[list[str]], Any] = _to_the_end) -> BaseProcess:
+    """`python -m engine` on a run, forked off a process that has only loaded the libraries, which is most of what it costs."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pytest", "engine.process"])
+    process = context.Process(target=carry_out, args=([str(root)],), daemon=True)
+    process.start()
+    return process
 
 
 def start_ranks(count: int, *roots: Path) -> list[subprocess.Popen[str]]:

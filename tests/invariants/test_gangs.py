@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import runs
-from tests.ranks import RUNS, SAVE_STEPS, check_same, from_checkpoint
+from tests.ranks import RUNS, SAVE_STEPS, Forked, check_same, from_checkpoint
 from tests.servers import free_port
 
 NAMES = ("sft full", "dpo lora")
@@ -26,11 +27,10 @@ def on_two(root: Path, made: Path, processes: int = 1) -> list[Path]:
     return roots
 
 
-def carry_out(roots: list[Path], expect: int = 0) -> None:
-    processes = [runs.start(str(root), OMP_NUM_THREADS="1", DS_ACCELERATOR="cpu") for root in roots]
-    for process in processes:
-        _, told = process.communicate(timeout=200)
-        assert process.returncode == expect, told[-3000:]
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory) -> Iterator[Forked]:
+    with Forked(tmp_path_factory.mktemp("machines") / "log") as machines:
+        yield machines
 
 
 @pytest.fixture(scope="module")
@@ -41,19 +41,19 @@ def alone(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.parametrize(("name", "processes"), [("sft full", 2), ("dpo lora", 1)])
-def test_two_machines_train_the_model_of_one_process(alone, tmp_path, name, processes):
+def test_two_machines_train_the_model_of_one_process(alone, machines, tmp_path, name, processes):
     first, second = on_two(tmp_path, RUNS[name](tmp_path / "asked"), processes)
-    carry_out([first, second])
+    machines.carry_out_apart(first, second)
     check_same(alone[name], first)
     assert not (second / "output").exists()
     assert not (second / "events.jsonl").exists()
 
 
-def test_what_is_divided_among_machines_is_saved_on_the_first_whole(alone, tmp_path):
+def test_what_is_divided_among_machines_is_saved_on_the_first_whole(alone, machines, tmp_path):
     """By its ranks, also what those of the other hold alone; one process goes on with it."""
     asked = RUNS["sft full"](tmp_path / "asked")
     roots = [on_zero(root) for root in on_two(tmp_path, asked, 2)]
-    carry_out(roots)
+    machines.carry_out_apart(*roots)
     check_same(alone["sft full"], roots[0])
     saved = roots[0] / "checkpoints" / f"step-{SAVE_STEPS:08d}" / "state"
     assert sorted(path.name for path in saved.glob("trainer*")) == ["trainer-1-of-2.pt", "trainer-2-of-2.pt"]
@@ -73,7 +73,7 @@ def on_zero(root: Path) -> Path:
     return root
 
 
-def test_two_machines_go_on_where_one_process_stood(alone, tmp_path):
+def test_two_machines_go_on_where_one_process_stood(alone, machines, tmp_path):
     first, second = on_two(tmp_path, from_checkpoint(alone["sft full"], tmp_path / "asked"))
-    carry_out([first, second])
+    machines.carry_out_apart(first, second)
     check_same(alone["sft full"], first, begun=SAVE_STEPS)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import multiprocessing
 import os
 import random
 import shutil
@@ -10,7 +9,6 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,15 +124,6 @@ def spec(tuning: str) -> dict[str, object]:
     return made | {"checkpoints": {"save_steps": 1, "save_total_limit": 2}, "tuning": TUNINGS[tuning]}
 
 
-def begin(root: Path, carry_out: Callable[[list[str]], int] = main) -> BaseProcess:
-    """An engine process, forked from one that has only loaded the libraries."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "engine.process"])
-    process = context.Process(target=carry_out, args=([str(root)],))
-    process.start()
-    return process
-
-
 def outcome(root: Path) -> Outcome:
     figures = {
         (event["step"], event["split"]): {k: v for k, v in event["values"].items() if k not in TIMED}
@@ -144,12 +133,10 @@ def outcome(root: Path) -> Outcome:
     return Outcome(weights.read_bytes(), figures, runs.events(root, "finished")[-1]["metrics"])
 
 
-def kill_inside_a_save(
-    root: Path, moment: Callable[[Path], bool], carry_out: Callable[[list[str]], int] = main
-) -> None:
+def kill_inside_a_save(root: Path, moment: Callable[[Path], bool], *slow: Callable[[list[str]], int]) -> None:
     """A kill that comes too late leaves a run to go on with: the next save is tried."""
     while not moment(root / "checkpoints"):
-        process = begin(root, carry_out)
+        process = runs.fork(root, *slow)
         while process.is_alive() and not moment(root / "checkpoints"):
             time.sleep(0.0005)
         process.kill()
@@ -182,7 +169,7 @@ def carry_out(home: Path, tuning: str) -> Undisturbed:
     made = runs.sft_run(home / "made", spec=spec(tuning))
     runs.save_base(made / "model", width=256)
     whole = shutil.copytree(made, home / "whole")
-    begin(whole).join()
+    runs.fork(whole).join()
     times = [event["time"] for event in runs.events(whole)]
     return Undisturbed(made, times[-1] - times[0], outcome(whole))
 
@@ -196,7 +183,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
 def test_a_run_killed_inside_a_save_goes_on_to_the_same(undisturbed: Undisturbed, tmp_path: Path, moment):
     root = shutil.copytree(undisturbed.made, tmp_path / "run")
     kill_inside_a_save(root, moment)
-    begin(root).join()
+    runs.fork(root).join()
     assert outcome(root) == undisturbed.outcome
 
 
@@ -208,7 +195,7 @@ def test_a_run_killed_while_a_slow_save_is_made_beside_it_goes_on_to_the_same(
 ):
     root = shutil.copytree(undisturbed.made, tmp_path / "run")
     kill_inside_a_save(root, moment, slow)
-    begin(root).join()
+    runs.fork(root).join()
     assert outcome(root) == undisturbed.outcome
 
 
@@ -218,7 +205,7 @@ def test_a_torn_save_under_the_name_of_a_whole_one_would_be_noticed(undisturbed:
     (torn,) = saving(root / "checkpoints")
     (torn / "state" / "progress.json").write_text(json.dumps({"step": step_of(torn)}))
     torn.rename(torn.with_name(torn.name.removeprefix(".writing-")))
-    begin(root).join()
+    runs.fork(root).join()
     assert not (root / "output").exists() or outcome(root) != undisturbed.outcome
 
 

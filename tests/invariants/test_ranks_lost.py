@@ -40,18 +40,20 @@ class Shared:
 
     def __init__(self, root: Path, until: int) -> None:
         self.root = root
-        self.process = runs.start(str(root))
-        while last_step(root) < until and self.process.poll() is None:
+        self.process = runs.fork(root)
+        self.launcher = self.process.pid
+        assert self.launcher is not None
+        while last_step(root) < until and self.process.is_alive():
             time.sleep(0.01)
-        assert self.process.poll() is None, self.process.communicate()[1][-3000:]
-        self.ranks = [rank_of(self.process.pid, rank) for rank in (0, 1)]
+        assert self.process.is_alive(), runs.events(root)[-1]
+        self.ranks = [rank_of(self.launcher, rank) for rank in (0, 1)]
         self.asked_at = time.monotonic()
 
-    def ended(self) -> int:
-        self.process.communicate(timeout=60)
+    def ended(self) -> int | None:
+        self.process.join(60)
         assert time.monotonic() - self.asked_at < WITHIN_S
         assert not any(Path(f"/proc/{rank}").exists() for rank in self.ranks)
-        return self.process.returncode
+        return self.process.exitcode
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +66,9 @@ def interrupted(tmp_path_factory) -> Path:
     gone_on = Shared(root, until=20)
     gone_on.process.terminate()
     assert gone_on.ended() == EXIT_STOPPED
-    process = runs.start(str(root))
-    assert process.communicate(timeout=120)
-    assert process.returncode == 0
+    process = runs.fork(root)
+    process.join(120)
+    assert process.exitcode == 0
     return root
 
 
@@ -112,26 +114,27 @@ def test_a_rank_that_shares_its_core_with_others_is_named_as_slow(tmp_path):
             for task in Path(f"/proc/{pid}/task").iterdir():
                 os.sched_setaffinity(int(task.name), {core})
         while 1 not in [event["data"]["rank"] for event in slow]:  # the other one's core has the machine's other work
-            assert begun.process.poll() is None, slow
+            assert begun.process.is_alive(), slow
             time.sleep(0.05)
             slow = [event for event in runs.events(begun.root, "log") if event["code"] == "slow_rank"]
     finally:
-        for process in [*spinning, begun.process]:
+        begun.process.kill()
+        for process in spinning:
             process.kill()
-            process.communicate()
+            process.wait()
 
 
 @pytest.mark.parametrize("after_s", [0.0, 0.1])
 def test_asked_to_stop_while_its_ranks_begin_a_run_has_not_failed(tmp_path, after_s):
     root = shared_run(tmp_path / "run", steps=1000)
-    process = runs.start(str(root))
+    process = runs.fork(root)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     while len(children.read_text().split()) < 2:
         time.sleep(0.01)
     time.sleep(after_s)
     process.terminate()
-    process.communicate(timeout=60)
-    assert process.returncode == EXIT_STOPPED
+    process.join(60)
+    assert process.exitcode == EXIT_STOPPED
     assert not runs.events(root, "failed")
 
 

@@ -5,7 +5,6 @@ import os
 import resource
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from engine.loop import Training
 from engine.shards import name_of
 from tests import runs
 from tests.invariants.test_ranks_lost import Shared
-from tests.ranks import MADE, STEPS, Forked, from_checkpoint, told_by_two
+from tests.ranks import MADE, STEPS, Forked, from_checkpoint
 
 FIRST, LAST = (f"checkpoints/step-{step:08d}" for step in (STEPS // 2, STEPS))
 
@@ -142,9 +141,7 @@ def result(root: Path) -> tuple[bytes, dict[int, float]]:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> Path:
     made = saved_at_each_step(tmp_path_factory.mktemp("undisturbed") / "run")
-    begun = runs.start(str(made))
-    begun.communicate(timeout=200)
-    assert begun.returncode == 0
+    goes_on(made)
     return made
 
 
@@ -154,9 +151,9 @@ def afresh(undisturbed: Path, root: Path) -> Path:
 
 
 def goes_on(root: Path) -> None:
-    process = runs.start(str(root))
-    process.communicate(timeout=200)
-    assert process.returncode == 0
+    process = runs.fork(root)
+    process.join(200)
+    assert process.exitcode == 0
 
 
 def inside_its_part(root: Path, rank: int) -> str | None:
@@ -212,8 +209,8 @@ def large(root: Path) -> Path:
     return runs.write_job(root, spec | {"model": shape, "resources": resources})
 
 
-def tell_grown(root: str) -> None:
-    """What one of the ranks of `large` does."""
+def grown_to_save(root: str) -> tuple[int, int]:
+    """Of a rank of `large`: bytes of memory, and those of the whole state."""
     with runs.opened(Path(root)) as session:
         spec: Any = session.spec
         training = Training(session, spec)
@@ -226,13 +223,13 @@ def tell_grown(root: str) -> None:
         grown = resident("VmHWM") - before
         session.ranks.wait()
         whole = 8 * sum(p.numel() for _, p in training.trainable)
-    sys.stdout.write(json.dumps([grown, whole]) + "\n")
+    return grown, whole
 
 
-def test_no_rank_grows_by_the_whole_state_to_save_it(tmp_path):
+def test_no_rank_grows_by_the_whole_state_to_save_it(tmp_path, ranks):
     root = large(tmp_path / "run")
     (root / "ranks").mkdir()
-    told = told_by_two(tell_grown, root)
+    told = ranks.told(grown_to_save, 2, root)
     for rank, (grown, whole) in enumerate(told):
         assert whole > 100 << 20
         exported = whole / 2 if rank == 0 else 0  # safetensors makes a copy of all weights

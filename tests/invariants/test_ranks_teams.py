@@ -1,11 +1,8 @@
 """Ranks that work on the same rows, each with a part of the model or of the tokens, train the model of one process."""
 
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +18,7 @@ from engine.loop import Training
 from engine.stop import StopFlag
 from tests import runs
 from tests.invariants.test_memory_plan import held_in_steps, training
-from tests.ranks import FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, pretrain, sft, told_by_two
+from tests.ranks import FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, pretrain, sft
 
 
 class Case(NamedTuple):
@@ -181,7 +178,7 @@ def test_a_run_goes_on_in_another_way_than_it_was_begun_in(tmp_path, made, ranks
         check_same(made[case(name, 1)], gone_on[after], begun=SAVE_STEPS)
 
 
-def test_both_ends_of_a_pipeline_keep_the_same_copy_of_what_is_embedding_and_head(tmp_path):
+def test_both_ends_of_a_pipeline_keep_the_same_copy_of_what_is_embedding_and_head(tmp_path, ranks):
     """To the bit, with more teams than two too: sums of three depend on the order in which they are taken."""
     root = prepared(MAKE["pretrain"](tmp_path / "run"), case("pretrain", 6, pp_size=2))
     spec = json.loads((root / "job.json").read_text())["spec"]
@@ -189,43 +186,18 @@ def test_both_ends_of_a_pipeline_keep_the_same_copy_of_what_is_embedding_and_hea
     spec["hyperparameters"] |= {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 6, "max_steps": 12}
     runs.write_job(root, spec)
     (root / "ranks").mkdir()
-    program = "import sys; from tests.invariants.test_ranks_teams import tell_ends; tell_ends(sys.argv[1])"
-    shared = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    told = subprocess.run(
-        [sys.executable, "-c", program, str(root)],
-        check=False,
-        cwd=runs.ROOT,
-        env=shared,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert told.returncode == 0, told.stderr[-3000:]
-    assert [line for line in told.stdout.splitlines() if line in {"True", "False"}] == ["True"] * 6
+    assert ranks.told(same_at_both_ends, 6, root) == [True] * 6
 
 
-def tell_ends(root: str) -> None:
-    """Whether both ends of each rank's team have the same weights there; in six processes that are forked here."""
-    pids: list[int] = []
-    for rank in range(6):
-        pid = os.fork()
-        if not pid:
-            os.environ |= {"WORLD_SIZE": "6", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-            _tell_end(Path(root))
-            os._exit(0)
-        pids.append(pid)
-    sys.exit(max(os.waitpid(pid, 0)[1] for pid in pids))
-
-
-def _tell_end(root: Path) -> None:
-    with runs.opened(root) as session:
+def same_at_both_ends(root: str) -> bool:
+    """Whether both ends of this rank's team have the same weights there, once they have trained."""
+    with runs.opened(Path(root)) as session:
         spec: Any = session.spec
         training = Training(session, spec)
         training.carry_out()
         stages: Any = training.strategy
         first, last = stages.team.gather(stages.shared[0].detach().clone())
-    sys.stdout.write(f"{torch.equal(first, last)}\n")
-    sys.stdout.flush()
+    return torch.equal(first, last)
 
 
 def test_what_a_team_scored_in_16_bits_is_what_one_process_scores(tmp_path, ranks):
@@ -273,7 +245,7 @@ WATCHED = [
 
 
 @pytest.fixture(scope="module")
-def held(tmp_path_factory) -> dict[tuple[str, str], list[tuple[list[int], int]]]:
+def held(tmp_path_factory, ranks) -> dict[tuple[str, str], list[tuple[list[int], int]]]:
     """Of each of two ranks, what it held in each of some steps and what was planned."""
     folder = tmp_path_factory.mktemp("held")
     roots = [training(folder / " ".join(watched), watched[0], precision="fp32") for watched in WATCHED]
@@ -283,14 +255,14 @@ def held(tmp_path_factory) -> dict[tuple[str, str], list[tuple[list[int], int]]]
             spec["model"] |= {"num_local_experts": 4}
         runs.write_job(root, spec | {"resources": {"device": "cpu", "nproc_per_node": 2, "parallel": {how: 2}}})
         (root / "ranks").mkdir()
-    told = told_by_two(tell_held, *roots)
+    told = ranks.told(held_and_planned, 2, *roots)
     return {watched: [of_rank[number] for of_rank in told] for number, watched in enumerate(WATCHED)}
 
 
-def tell_held(*roots: str) -> None:
-    """What one of the ranks does."""
+def held_and_planned(*roots: str) -> list[tuple[list[int], int]]:
+    """Of one of the ranks."""
     found = [held_in_steps(Path(root), 3) for root in roots]
-    sys.stdout.write(json.dumps([(held, plan.tensors) for held, plan in found]) + "\n")
+    return [(held, plan.tensors) for held, plan in found]
 
 
 @pytest.mark.parametrize("watched", WATCHED, ids=" ".join)
