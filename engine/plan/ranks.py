@@ -145,30 +145,13 @@ def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
     if not asked:
         return None
     ((name, size),) = asked
-    told = f"resources.parallel.{name} is {size}"
-    if (refusal := _no_team(name, size, shape, setting)) is not None:
-        return SpecError(*refusal)
-    if name == "pp_size":
-        if shape.layers >= size:
-            return None
-        why = f"the model has {shape.layers} layers, and each process takes one at least"
-        return SpecError("team_does_not_divide", f"{told}; {why}", f"Set {name} to {shape.layers} or less.")
-    widths = (
-        {"experts": shape.experts}
-        if name == "ep_size"
-        else {"attention heads": shape.heads, "key/value heads": shape.kv_heads}
-    )
-    if name == "tp_size":
-        widths["numbers between an MLP's layers"] = shape.inner
-    for what, count in widths.items():
-        if count % size:
-            why = f"the model has {count} {what}, and each process takes as many as the others"
-            return SpecError("team_does_not_divide", f"{told}; {why}", f"Set {name} to a divisor of {count}.")
-    return None
+    of_job = (setting.hyperparameters, setting.tuning, setting.device)
+    refusal = unfit(name, size, shape) or sharing.unsharable(name, size, *of_job)
+    return None if refusal is None else SpecError(*refusal)
 
 
-def _no_team(name: str, size: int, shape: Shape, setting: Setting) -> sharing.Refusal | None:
-    """What this way to share the work does not know of a model, or of a job whatever the model."""
+def unfit(name: str, size: int, shape: Shape) -> sharing.Refusal | None:
+    """Why so many ranks cannot share a model in the way of that name (`Parallel.sizes`), if they cannot."""
     unknown = {
         "cp_size": [(shape.experts > 1, "experts are kept in balance over whole documents")],
         "ep_size": [(shape.experts == 1, "the model has no experts")],
@@ -181,7 +164,23 @@ def _no_team(name: str, size: int, shape: Shape, setting: Setting) -> sharing.Re
     why = next((why for holds, why in unknown[name] if holds), None)
     if why is not None:
         return sharing.no_team(name, size, why)
-    return sharing.unsharable(name, size, setting.hyperparameters, setting.tuning, setting.device)
+    if name == "pp_size":
+        why = f"the model has {shape.layers} layers, and each process takes one at least"
+        return None if shape.layers >= size else _odd(name, size, why, f"{shape.layers} or less")
+    heads = {"attention heads": shape.heads, "key/value heads": shape.kv_heads}
+    widths = {"experts": shape.experts} if name == "ep_size" else heads
+    if name == "tp_size":
+        widths["numbers between an MLP's layers"] = shape.inner
+    for what, count in widths.items():
+        if count % size:
+            why = f"the model has {count} {what}, and each process takes as many as the others"
+            return _odd(name, size, why, f"a divisor of {count}")
+    return None
+
+
+def _odd(name: str, size: int, why: str, other: str) -> sharing.Refusal:
+    told = f"resources.parallel.{name} is {size}; {why}"
+    return sharing.Refusal("team_does_not_divide", told, f"Set {name} to {other}.")
 
 
 def _part(size: int, ranks: int) -> int:

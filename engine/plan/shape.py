@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from engine.errors import SpecError
 
-GPT2, MIXTRAL = "gpt2", "mixtral"
+GPT2, LLAMA, MIXTRAL = "gpt2", "llama", "mixtral"
 NO_PLAN = "plan_unsupported"
 """The code of a SpecError: nothing is planned for such models or tunings."""
 
@@ -66,7 +66,7 @@ class Shape:
         Raises:
             SpecError: the config is not one of a Llama-style decoder, nor of GPT-2's.
         """
-        kind = str(config.get("model_type", "llama"))
+        kind = str(config.get("model_type", LLAMA))
         if kind == GPT2:
             return cls._of_gpt2(config)
         if kind not in _FAMILY:
@@ -198,4 +198,4 @@ class Shape:
 
 
 _BY_FORMULA, _IN_ONE = 4, 1
-_FAMILY = frozenset({"llama", "mistral", "qwen2", "qwen3", MIXTRAL})
+_FAMILY = frozenset({LLAMA, "mistral", "qwen2", "qwen3", MIXTRAL})

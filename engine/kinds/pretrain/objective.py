@@ -81,30 +81,7 @@ def new_model(
 def new_config(
     architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, max_length: int
 ) -> LlamaConfig | MixtralConfig:
-    heads = architecture.num_attention_heads
     special: dict[str, Any] = {name: getattr(tokenizer, name) for name in _SPECIAL_IDS}
-    shape: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": architecture.hidden_size,
-        "intermediate_size": architecture.intermediate_size or _round_up(architecture.hidden_size * 8 // 3, 16),
-        "num_hidden_layers": architecture.num_hidden_layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": architecture.num_key_value_heads or heads,
-        "tie_word_embeddings": architecture.tie_word_embeddings,
-        "max_position_embeddings": max_length,
-        "rope_parameters": {"rope_type": "default", "rope_theta": architecture.rope_theta},
-    }
-    if architecture.experts == 1:
-        return LlamaConfig(**shape, **special)
-    return MixtralConfig(
-        **shape,
-        **special,
-        num_local_experts=architecture.experts,
-        num_experts_per_tok=architecture.num_experts_per_tok,
-        router_aux_loss_coef=architecture.router_aux_loss_coef,
-        sliding_window=None,
-    )
-
-
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+    sizes: dict[str, Any] = {"vocab_size": len(tokenizer), "max_position_embeddings": max_length}
+    config = LlamaConfig if architecture.experts == 1 else MixtralConfig
+    return config(**architecture.config(), **sizes, **special)

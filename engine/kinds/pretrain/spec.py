@@ -5,6 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AliasChoices, Discriminator, Field, Tag, model_validator
 
 from engine.parts import TOKEN_METRICS, Auto, FileId, FullTuning, MixedTrainingSpec, Part, Reference, Tuning
+from engine.plan.ranks import unfit
+from engine.plan.shape import LLAMA, MIXTRAL, Shape
 from engine.rows import PURPOSES
 
 
@@ -102,6 +104,30 @@ class Architecture(Part):
     def experts(self) -> int:
         return self.num_local_experts or 1
 
+    def config(self) -> dict[str, Any]:
+        """What of its config.json it decides."""
+        mixture = {
+            "num_local_experts": self.experts,
+            "num_experts_per_tok": self.num_experts_per_tok,
+            "router_aux_loss_coef": self.router_aux_loss_coef,
+            "sliding_window": None,
+        }
+        return {
+            "model_type": MIXTRAL if self.experts > 1 else LLAMA,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size or _round_up(self.hidden_size * 8 // 3, 16),
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": self.num_key_value_heads or self.num_attention_heads,
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "rope_parameters": {"rope_type": "default", "rope_theta": self.rope_theta},
+            **(mixture if self.experts > 1 else {}),
+        }
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
 
 class TokenizerTraining(Part):
     """A tokenizer made from the training text; it has special tokens for chat too."""
@@ -148,4 +174,15 @@ class PretrainSpec(MixedTrainingSpec):
                 f"tuning.method is {self.tuning.method!r}: an adapter learns what to add to weights that are there, "
                 "and a new model's are random; name an existing model, or use 'full'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _teams_can_share_a_new_model(self) -> Self:
+        """Of an existing one whoever reads it says so."""
+        if isinstance(self.model, Architecture):
+            shape = Shape.of(self.model.config() | {"vocab_size": self.tokenizer.vocab_size})
+            asked = ((name, size) for name, size in self.resources.parallel.sizes.items() if size > 1)
+            refusal = next(filter(None, (unfit(name, size, shape) for name, size in asked)), None)
+            if refusal is not None:
+                raise ValueError(f"{refusal.message}. {refusal.mend}")
         return self

@@ -87,3 +87,23 @@ def test_what_a_device_decides_is_not_refused_before_it_is_known():
 def test_one_process_divides_nothing_so_that_nothing_is_refused_to_it():
     spec = shared(offload_param="disk")
     JOB_SPEC.validate_python(spec | {"resources": spec["resources"] | {"nproc_per_node": 1}})
+
+
+@pytest.mark.parametrize(
+    ("model", "sizes", "told"),
+    [
+        ({}, {"tp_size": 3}, "tp_size is 3.*4 attention heads.*Set tp_size to a divisor of 4"),
+        ({"num_key_value_heads": 1}, {"cp_size": 2}, "cp_size is 2.*1 key/value heads"),
+        ({"num_hidden_layers": 2}, {"pp_size": 3}, "pp_size is 3.*2 layers.*Set pp_size to 2 or less"),
+        ({}, {"ep_size": 2}, "ep_size is 2.*no experts"),
+        ({"num_local_experts": 4}, {"tp_size": 2}, "tp_size is 2.*which ep_size divides"),
+    ],
+)
+def test_what_a_new_model_is_too_odd_for_is_refused_with_the_spec(model, sizes, told):
+    (processes,) = sizes.values()
+    spec = {"kind": "pretrain", "training_file": "file-1", "model": model}
+    shared = {"resources": {"nproc_per_node": processes, "parallel": sizes}}
+    with pytest.raises(ValidationError, match=told):
+        JOB_SPEC.validate_python(spec | shared)
+    JOB_SPEC.validate_python(spec)
+    JOB_SPEC.validate_python(spec | shared | {"model": "of-any-shape"})
