@@ -82,12 +82,12 @@ def last_step(root: Path) -> int:
 
 
 def kill_midway(root: Path) -> None:
-    process = runs.start(str(root))
-    while last_step(root) < KILL_AFTER and process.poll() is None:
+    process = runs.fork(root)
+    while last_step(root) < KILL_AFTER and process.is_alive():
         time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL, "it was over before it could be killed"
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL, "it was over before it could be killed"
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -119,9 +119,13 @@ def resumed(broken: Path, target: Path, *, change: dict[str, Any] | None = None)
     return target
 
 
-def test_a_killed_run_goes_on_to_the_same_losses_and_weights_bit_for_bit(killed, tmp_path):
-    whole, broken = killed
-    went_on = resumed(broken, tmp_path / "run")
+@pytest.fixture(scope="module")
+def went_on(killed, tmp_path_factory) -> Path:
+    return resumed(killed[1], tmp_path_factory.mktemp("resumed") / "run")
+
+
+def test_a_killed_run_goes_on_to_the_same_losses_and_weights_bit_for_bit(killed, went_on):
+    whole, _ = killed
     assert runs.events(went_on, "started")[-1]["start_step"] in {
         SAVE_STEPS,
         2 * SAVE_STEPS,
@@ -132,18 +136,17 @@ def test_a_killed_run_goes_on_to_the_same_losses_and_weights_bit_for_bit(killed,
     assert same_weights(went_on / "output", whole / "output")
 
 
-def test_a_killed_run_goes_on_to_the_same_record_of_its_rows(killed, tmp_path):
-    whole, broken = killed
-    logs = [root / "rows.bin" for root in (whole, resumed(broken, tmp_path / "run"))]
+def test_a_killed_run_goes_on_to_the_same_record_of_its_rows(killed, went_on):
+    whole, _ = killed
+    logs = [root / "rows.bin" for root in (whole, went_on)]
     assert logs[0].read_bytes() == logs[1].read_bytes()
 
 
 def test_with_the_data_cursor_lost_the_losses_differ(killed, tmp_path):
     whole, broken = killed
-    went_on = resumed(broken, tmp_path / "run", change={"cursor": [0, [[0, 0, 0, 0]]]})
-    assert runs.losses(went_on) != runs.losses(whole)
+    astray = resumed(broken, tmp_path / "run", change={"cursor": [0, [[0, 0, 0, 0]]]})
+    assert runs.losses(astray) != runs.losses(whole)
 
 
-def test_the_events_of_both_processes_are_numbered_through(killed, tmp_path):
-    went_on = resumed(killed[1], tmp_path / "run")
+def test_the_events_of_both_processes_are_numbered_through(went_on):
     assert [event["seq"] for event in runs.events(went_on)] == list(range(1, len(runs.events(went_on)) + 1))

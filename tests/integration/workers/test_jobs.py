@@ -231,13 +231,15 @@ def test_a_trainer_is_gone_at_the_end_of_its_lease_though_its_worker_stands_stil
 
 def test_a_worker_tells_that_it_is_there_and_is_lost_within_two_heartbeats_of_its_death(running: Running) -> None:
     place = running.place
-    with place.process("workers", running.broker.url, worker_name="short-lived", heartbeat_s=0.5) as worker:
+    with place.process(
+        "workers", running.broker.url, worker_name="short-lived", heartbeat_s=0.5, warm_engines=0
+    ) as worker:
         wait_until(lambda: place.worker_states().get("short-lived") == "idle", "it is there", 60)
         worker.kill()
         killed_at = time.monotonic()
         wait_until(lambda: place.worker_states()["short-lived"] == "lost", "it is lost")
         assert time.monotonic() - killed_at < 2.5
-    with place.process("workers", running.broker.url, worker_name="short-lived", heartbeat_s=0.5):
+    with place.process("workers", running.broker.url, worker_name="short-lived", heartbeat_s=0.5, warm_engines=0):
         wait_until(lambda: place.worker_states()["short-lived"] == "idle", "it is there again", 60)
     assert place.worker_states()["short-lived"] == "stopped"
 

@@ -42,7 +42,7 @@ def test_a_job_is_one_trace_from_its_request_to_its_result(
     collector: Collector, tmp_path: Path, sqlite_template: Path
 ) -> None:
     (tmp_path / "trainyard.db").write_bytes(sqlite_template.read_bytes())
-    place = Workplace(tmp_path, f"sqlite:///{tmp_path / 'trainyard.db'}")
+    place = Workplace(tmp_path, f"sqlite:///{tmp_path / 'trainyard.db'}", warm_engines=0)
     broker = Valkey()
     spec = tiny_pretrain(place.upload())
     with traces.span("job.create"):
