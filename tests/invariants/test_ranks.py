@@ -12,6 +12,9 @@ from engine.stop import StopFlag
 from tests import runs
 from tests.ranks import RUNS, SAVE_STEPS, Forked, check_same, from_checkpoint
 
+pytestmark = pytest.mark.timeout(900)
+"""All runs are made by the first test, some minutes of work where other tests run beside it."""
+
 
 def of_eval(rows: list[dict[str, Any]], **settings: Any) -> Callable[[Path], Path]:
     def make(root: Path) -> Path:

@@ -20,6 +20,9 @@ from tests import runs
 from tests.invariants.test_memory_plan import held_in_steps, training
 from tests.ranks import FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, pretrain, sft
 
+pytestmark = pytest.mark.timeout(900)
+"""All runs are made by the first test, some minutes of work where other tests run beside it."""
+
 
 class Case(NamedTuple):
     """A run over a base of a family, on so many ranks, whose teams share the work in such a way."""

@@ -10,6 +10,9 @@ import pytest
 from tests import runs
 from tests.ranks import MADE, SAVE_STEPS, Forked, check_same, from_checkpoint
 
+pytestmark = pytest.mark.timeout(900)
+"""All runs are made by the first test, some minutes of work where other tests run beside it."""
+
 DIVIDED = {
     "pretrain": (2,),
     "pretrain experts": (3,),
