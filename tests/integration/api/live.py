@@ -163,8 +163,8 @@ def error(answer: httpx.Response, status: int) -> dict:
     return answer.json()["error"]
 
 
-def until(condition: Any, seconds: float = 5.0) -> None:
-    """Wait for a condition."""
+def until(condition: Any, seconds: float = 20.0) -> None:
+    """Wait for a condition; the machine may have much else to do meanwhile."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
