@@ -210,12 +210,12 @@ def main() -> None:
             ways |= {f"ours {precision}": partial(bench.ours, precision)}
             ways |= {f"peer {precision}": partial(bench.peer, precision)}
         told = rounds_of(ways, given.rounds)
-    steps = {name: median(seconds) for name, seconds in told.items()}
+    medians = {name: median(seen) for name, seen in told.items()}
     ratios = {
         precision: median(map(truediv, told[f"ours {precision}"], told[f"peer {precision}"]))
         for precision in PRECISIONS
     }
-    best = min(PRECISIONS, key=lambda precision: steps[f"peer {precision}"])
+    best = min(PRECISIONS, key=lambda precision: medians[f"peer {precision}"])
     efficiency = median(map(truediv, told["together"], told["apart"]))
     worst = max(map(abs, errors.values()))
     emit({
@@ -224,9 +224,9 @@ def main() -> None:
             "worst_error_of_memory": round(worst, 4),
             "errors_by_stage": {stage: round(error, 4) for stage, error in errors.items()},
             "efficiency_of_two_ranks": round(efficiency, 3),
-            "step_s": {precision: round(steps[f"ours {precision}"], 3) for precision in PRECISIONS},
+            "step_s": {precision: round(medians[f"ours {precision}"], 3) for precision in PRECISIONS},
         },
-        "peer": {"step_s": {precision: round(steps[f"peer {precision}"], 3) for precision in PRECISIONS}},
+        "peer": {"step_s": {precision: round(medians[f"peer {precision}"], 3) for precision in PRECISIONS}},
         "ratio": ratios[best],
         "ratio_of": best,
         "ratios": {precision: round(ratio, 3) for precision, ratio in ratios.items()},

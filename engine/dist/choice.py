@@ -18,8 +18,9 @@ from engine.model.context import Context
 from engine.model.forward import decoder_of
 from engine.offload import HOME, AdamWOnDisk, LiesIn, place_of
 from engine.parts import TrainingSpec
+from engine.parts.sharing import STAGES
 from engine.plan import Shape
-from engine.plan.ranks import STAGES, undividable, unsharable
+from engine.plan.ranks import undividable, unsharable
 from engine.session import Session
 
 _DIVIDED = (
@@ -86,14 +87,14 @@ def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
 def _teams(session: Session, spec: TrainingSpec) -> Teams | None:
     """Of ranks that work on the same rows, if any do."""
     parallel, decoder = spec.resources.parallel, decoder_of(session.subject.model)
-    if parallel.team == 1:
+    if parallel.way is None:
         return None
     if refusal := unsharable(Shape.of(decoder.config.to_dict()), setting_of(spec, session.machine)):
         raise refusal
     teams = session.ranks.teams(parallel.team, spec.resources.ddp_timeout)
     session.replicas, count = teams.replicas, teams.replicas.count
     dealt = "one team takes all rows" if count == 1 else f"{count} teams deal the rows out"
-    how = _SHARED[next(name for name, size in parallel.sizes.items() if size > 1)]
+    how = _SHARED[parallel.way[0]]
     if parallel.cp_size > 1:
         Context(teams.team).enter(session.subject.model, decoder)
     else:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from engine.forecast.room import Change, Edit
 from engine.kinds.eval.spec import EvalSettings
 from engine.parts import AdapterTuning, LoraTuning, QloraTuning
+from engine.parts.sharing import STAGES
 from engine.plan import MemoryPlan, Scoring, Setting, Shape, Workload, Writing
-from engine.plan.ranks import STAGES, least_stage, plan_of_rank
+from engine.plan.ranks import least_stage, plan_of_rank
 
 _SHORTEST = 256
 """Rows are not halved below this: too little of them would be left."""

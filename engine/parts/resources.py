@@ -62,6 +62,11 @@ class Parallel(Part):
         return {"tp_size": self.tp_size, "cp_size": self.cp_size, "ep_size": self.ep_size, "pp_size": self.pp_size}
 
     @property
+    def way(self) -> tuple[str, int] | None:
+        """The one in which some do, and how many."""
+        return next(((name, size) for name, size in self.sizes.items() if size > 1), None)
+
+    @property
     def team(self) -> int:
         """Processes that work on the same rows."""
         return max(self.sizes.values())
@@ -128,11 +133,10 @@ class Resources(Part):
 
     @model_validator(mode="after")
     def _whole_teams(self) -> Self:
-        if self.nproc_per_node % self.parallel.team:
-            name = next(name for name, size in self.parallel.sizes.items() if size > 1)
-            raise ValueError(
-                f"nproc_per_node is {self.nproc_per_node}, not a multiple of parallel.{name}, {self.parallel.team}"
-            )
+        way = self.parallel.way
+        if way is not None and self.nproc_per_node % way[1]:
+            name, size = way
+            raise ValueError(f"nproc_per_node is {self.nproc_per_node}, not a multiple of parallel.{name}, {size}")
         return self
 
     @model_validator(mode="after")

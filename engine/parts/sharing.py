@@ -10,9 +10,8 @@ from engine.parts.hyperparameters import Hyperparameters
 from engine.parts.resources import Resources
 from engine.parts.tuning import AdapterTuning, QloraTuning, Tuning
 
-_WEIGHTS_TOO = 3
-"""The stage of ZeRO that divides these."""
-
+STAGES = (1, 2, 3)
+"""Of ZeRO. 0: each process holds all."""
 _BY_STAGES = "set zero_stage"
 """What divides a job where a team does not."""
 
@@ -24,6 +23,9 @@ class Refusal(NamedTuple):
     message: str
     mend: str
 
+    def __str__(self) -> str:
+        return f"{self.message}. {self.mend}"
+
 
 def refused(resources: Resources, hyper: Hyperparameters, tuning: Tuning) -> Refusal | None:
     """Why so many processes cannot share a job as they are asked to, if they cannot."""
@@ -31,9 +33,7 @@ def refused(resources: Resources, hyper: Hyperparameters, tuning: Tuning) -> Ref
     stage = parallel.zero_stage if resources.world_size > 1 else 0
     if stage != "auto" and stage and (refusal := undividable(stage, hyper, tuning, device, hyper.precision)):
         return refusal
-    teams = ((name, size) for name, size in parallel.sizes.items() if size > 1)
-    found = (unsharable(name, size, hyper, tuning, device) for name, size in teams)
-    return next(filter(None, found), None)
+    return None if parallel.way is None else unsharable(*parallel.way, hyper, tuning, device)
 
 
 def undividable(stage: int, hyper: Hyperparameters, tuning: Tuning, device: str, precision: str) -> Refusal | None:
@@ -54,7 +54,7 @@ def undividable(stage: int, hyper: Hyperparameters, tuning: Tuning, device: str,
         )
     if precision == "fp16":
         return Refusal("zero_with_fp16", f"{asked}; it takes bf16 and fp32", "Set hyperparameters.precision.")
-    if stage == _WEIGHTS_TOO and isinstance(tuning, QloraTuning):
+    if stage == max(STAGES) and isinstance(tuning, QloraTuning):
         return Refusal(
             "zero_3_in_4_bits", f"{asked}; weights in 4 bits cannot be divided", "Set zero_stage to 2 or less."
         )

@@ -71,7 +71,7 @@ class TrainingSpec(JobPart):
     def _processes_can_share_it(self) -> Self:
         refusal = refused(self.resources, self.hyperparameters, getattr(self, "tuning", FullTuning()))
         if refusal is not None:
-            raise ValueError(f"{refusal.message}. {refusal.mend}")
+            raise ValueError(str(refusal))
         return self
 
     @model_validator(mode="after")

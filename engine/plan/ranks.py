@@ -6,6 +6,7 @@ from itertools import accumulate
 
 from engine.errors import SpecError
 from engine.parts import sharing
+from engine.parts.sharing import STAGES
 from engine.plan.memory import MemoryPlan, moments, plan_memory
 from engine.plan.setting import Setting
 from engine.plan.shape import GPT2, Shape
@@ -16,8 +17,6 @@ _FP32 = 4
 _BUCKET, _BUCKETS = 1 << 24, 8
 _LIVE = 10**9
 """Weights that DeepSpeed fetches and keeps in stage 3 (its stage3_max_live_parameters)."""
-STAGES = (1, 2, 3)
-"""Of ZeRO. 0: each rank holds all."""
 
 
 def divided(plan: MemoryPlan, trained: int, *, stage: int, ranks: int) -> MemoryPlan:

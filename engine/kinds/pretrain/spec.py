@@ -179,10 +179,9 @@ class PretrainSpec(MixedTrainingSpec):
     @model_validator(mode="after")
     def _teams_can_share_a_new_model(self) -> Self:
         """Of an existing one whoever reads it says so."""
-        if isinstance(self.model, Architecture):
+        way = self.resources.parallel.way
+        if way is not None and isinstance(self.model, Architecture):
             shape = Shape.of(self.model.config() | {"vocab_size": self.tokenizer.vocab_size})
-            asked = ((name, size) for name, size in self.resources.parallel.sizes.items() if size > 1)
-            refusal = next(filter(None, (unfit(name, size, shape) for name, size in asked)), None)
-            if refusal is not None:
-                raise ValueError(f"{refusal.message}. {refusal.mend}")
+            if (refusal := unfit(*way, shape)) is not None:
+                raise ValueError(str(refusal))
         return self

@@ -205,6 +205,7 @@ def test_twenty_runs_are_compared_within_a_second_and_the_baseline_stays(past: P
     expect(page.get_by_role("region", name="Differences").get_by_role("row")).to_have_count(count + 1)
     make = page.get_by_role("button", name="Make baseline")
     name = page.get_by_role("listitem").filter(has=make).nth(4).inner_text().split("\n")[0]
+    assert name.strip()
     make.nth(4).click()
     baseline = page.get_by_role("listitem").filter(has_text="baseline").first
     expect(page).to_have_url(re.compile(re.escape(quote(f'["{ids[5]}"', safe=""))))
