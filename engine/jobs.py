@@ -50,10 +50,13 @@ def spec_of(run: RunDirectory) -> AnySpec:
     job = run.read_job()
     try:
         return resolve(JOB_SPEC.validate_python(job["spec"]))
-    except (KeyError, ValidationError) as error:
-        raise SpecError(
-            "job_not_read", f"job.json holds no valid spec: {error}", "Write it as the API does."
-        ) from error
+    except KeyError as error:
+        raise SpecError("job_not_read", "job.json holds no spec", "Write it as the API does.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        told = f"the job's spec does not hold any more: {place}: {first['msg'].removeprefix('Value error, ')}"
+        raise SpecError("job_not_read", told, "Submit it again, changed so.") from error
 
 
 def resolve(spec: Spec) -> Spec:

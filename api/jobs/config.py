@@ -20,7 +20,17 @@ def config(service: Service, caller: Caller, job_id: str) -> JobConfig:
     """Raises ApiError 404 when the project has no such job."""
     with service.database.read() as session:
         spec = find(session, caller, job_id).spec
-    return JobConfig(id=job_id, spec=spec, origins={".".join(path): _origin(spec, path) for path in _leaves(spec)})
+    paths = _leaves(spec) if _is_taken(spec) else ()
+    return JobConfig(id=job_id, spec=spec, origins={".".join(path): _origin(spec, path) for path in paths})
+
+
+def _is_taken(spec: dict[str, Any]) -> bool:
+    """Whether it is still a spec: an older release may have taken more."""
+    try:
+        JOB_SPEC.validate_python(spec)
+    except ValidationError:
+        return False
+    return True
 
 
 def _leaves(part: dict[str, Any], path: Path = ()) -> Iterator[Path]:

@@ -24,6 +24,8 @@ METHODS = {kind: method for method, kind in KINDS.items()}
 _STATUS = {JobState.PREPARING: "running"}
 """What OpenAI's clients have no word for; all other states go by their own names."""
 _ONLY_OPENAIS = {"method", "integrations", "hyperparameters"}
+_OF_THE_RATE = ("kind", "model", "tokenizer", "training_file", "mixture", "tuning")
+"""What of a spec says which learning rate `auto` stands for, and what no spec of a kind can be without."""
 _VALIDATION_LOSSES = ("valid_loss", "full_valid_loss")
 """Of a batch, and of all held-out rows: ours is of all of them."""
 
@@ -108,9 +110,11 @@ def _hyperparameters(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _auto_rate(spec: dict[str, Any]) -> float:
-    """What `auto` stands for: OpenAI's clients know the learning rate as a multiple of it."""
-    anew = spec | {"hyperparameters": spec["hyperparameters"] | {"learning_rate": "auto"}}
-    resolved = read_spec(anew)
+    """What `auto` stands for: OpenAI's clients know the learning rate as a multiple of it.
+
+    It follows from these fields alone. The others of a stored job may be of a release that took what this one refuses.
+    """
+    resolved = read_spec({name: spec[name] for name in _OF_THE_RATE if name in spec})
     assert isinstance(resolved, TrainingSpec), "every method trains"
     rate = resolved.hyperparameters.learning_rate
     assert rate != "auto", "it is resolved"

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from db import records
+from db.models import Job
 from tests.integration.api.live import Live, claimed, published, settled, text_file, upload
 
 
@@ -150,3 +151,21 @@ def test_a_retry_does_not_tell_of_integrations_again(live: Live, base, file_id):
     first, again = (live.mine.post("/v1/fine_tuning/jobs", json=body, headers=key).json()["id"] for _ in range(2))
     events = live.mine.get(f"/v1/fine_tuning/jobs/{first}/events").json()["data"]
     assert (again, sum("integrations" in event["message"] for event in events)) == (first, 1)
+
+
+def test_a_job_whose_spec_an_older_release_took_is_shown_and_can_be_stopped(live: Live, base, file_id):
+    job_id = asked(live, model=base, training_file=file_id).json()["id"]
+    with live.database.write() as session:
+        job = session.get_one(Job, job_id)
+        job.spec = refused_today(job.spec)
+    assert live.mine.post("/v1/jobs", json=live.mine.get(f"/v1/jobs/{job_id}").json()["spec"]).status_code == 422
+    shown = live.mine.get("/v1/fine_tuning/jobs").json()["data"][0]
+    assert (shown["id"], shown["hyperparameters"]["learning_rate_multiplier"]) == (job_id, pytest.approx(1.0))
+    assert live.mine.get(f"/v1/jobs/{job_id}/config").json()["origins"] == {}
+    assert live.mine.post(f"/v1/fine_tuning/jobs/{job_id}/cancel").json()["status"] == "cancelled"
+
+
+def refused_today(spec: dict[str, Any]) -> dict[str, Any]:
+    """8-bit Adam under ZeRO was taken once, and failed as it ran."""
+    resources = spec["resources"] | {"nproc_per_node": 2, "parallel": {"zero_stage": 2}}
+    return spec | {"resources": resources, "hyperparameters": spec["hyperparameters"] | {"optim": "adamw_8bit"}}
