@@ -29,9 +29,18 @@ def invalid(problems: Iterable[Mapping[str, Any]], body: Any = None) -> ApiError
     faults = _merged([_fault(problem, body) for problem in told[:_LISTED_FAULTS]])
     first, rest = faults[0], len(faults) - 1 + max(0, len(told) - _LISTED_FAULTS)
     more = f" (and {rest:,} more)" if rest else ""
-    names_it = not first.path or first.message.startswith(first.path)
-    message = "; ".join(filter(None, (first.message if names_it else f"{first.path}: {first.message}", first.hint)))
+    message = "; ".join(filter(None, (_with_its_place(first), first.hint)))
     return ApiError(422, first.code, message + more, param=first.path or None, faults=faults)
+
+
+def _with_its_place(fault: Fault) -> str:
+    """What is wrong, its place named once: a rule of ours begins with the name of the value that it is about."""
+    named, _, rest = fault.message.partition(" ")
+    if fault.code == "invalid_value" and named == fault.path:
+        return fault.message
+    if fault.code == "invalid_value" and fault.path.endswith(f".{named}"):
+        return f"{fault.path} {rest}"
+    return f"{fault.path}: {fault.message}" if fault.path else fault.message
 
 
 def _merged(faults: list[Fault]) -> list[Fault]:

@@ -48,7 +48,9 @@ def _check(module: Any) -> None:
         why = "the adapter is none of LoRA's plain ones (DoRA)"
     else:
         return
-    raise SpecError("team_unsupported", f"resources.parallel.tp_size: {why}", "Leave tp_size out, or set zero_stage.")
+    raise SpecError(
+        "team_unsupported", f"resources.parallel.tp_size: {why}", "Leave tp_size out: zero_stage divides a job too."
+    )
 
 
 def _widening(module: Any) -> Iterator[nn.Module]:

@@ -12,8 +12,8 @@ from engine.parts.tuning import AdapterTuning, QloraTuning, Tuning
 
 STAGES = (1, 2, 3)
 """Of ZeRO. 0: each process holds all."""
-_BY_STAGES = "set zero_stage"
-"""What divides a job where a team does not."""
+_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The layers that tensor parallelism divides."""
 
 
 class Refusal(NamedTuple):
@@ -31,13 +31,15 @@ def refused(resources: Resources, hyper: Hyperparameters, tuning: Tuning) -> Ref
     """Why so many processes cannot share a job as they are asked to, if they cannot."""
     parallel, device = resources.parallel, resources.device
     stage = parallel.zero_stage if resources.world_size > 1 else 0
-    if stage != "auto" and stage and (refusal := undividable(stage, hyper, tuning, device, hyper.precision)):
-        return refusal
+    if stage != "auto" and stage:
+        refusal = undividable(stage, hyper, tuning, device=device, precision=hyper.precision)
+        if refusal is not None:
+            return refusal
     return None if parallel.way is None else unsharable(*parallel.way, hyper, tuning, device)
 
 
-def undividable(stage: int, hyper: Hyperparameters, tuning: Tuning, device: str, precision: str) -> Refusal | None:
-    """Why processes cannot divide so much of a job (ZeRO), if they cannot."""
+def undividable(stage: int, hyper: Hyperparameters, tuning: Tuning, *, device: str, precision: str) -> Refusal | None:
+    """Why processes cannot divide so much of a job (ZeRO), if they cannot, with what is known of device and precision."""
     asked = f"resources.parallel.zero_stage is {stage}"
     offloaded = {hyper.offload_optimizer, hyper.offload_param}
     if hyper.optim == "adamw_8bit":
@@ -74,13 +76,19 @@ def unsharable(name: str, size: int, hyper: Hyperparameters, tuning: Tuning, dev
         "hyperparameters.offload_param has the layers elsewhere",
         "set offload_param to 'none'",
     )
-    reasons = {
+    beside = adapter.modules_to_save if adapter else ()
+    reasons: dict[str, list[tuple[bool, str, str | None]]] = {
         "cp_size": [],
-        "ep_size": [in_blocks, away],
-        "pp_size": [(bool(adapter and adapter.modules_to_save), "the adapter has modules_to_save", _BY_STAGES)],
+        "ep_size": [
+            (adapter is not None, "adapters do not reach experts", "set tuning.method to 'full'"),
+            in_blocks,
+            away,
+        ],
+        "pp_size": [(bool(beside), "the adapter has modules_to_save", None)],
         "tp_size": [
-            (isinstance(tuning, QloraTuning), "weights in 4 bits cannot be divided", _BY_STAGES),
-            (bool(adapter and adapter.use_dora), "DoRA takes the norms of whole weights", _BY_STAGES),
+            (isinstance(tuning, QloraTuning), "weights in 4 bits cannot be divided", None),
+            (bool(adapter and adapter.use_dora), "DoRA takes the norms of whole weights", None),
+            (any(module.endswith(_LINEAR) for module in beside), "modules_to_save has layers that are divided", None),
             in_blocks,
             away,
         ],
@@ -88,10 +96,11 @@ def unsharable(name: str, size: int, hyper: Hyperparameters, tuning: Tuning, dev
     return next((no_team(name, size, why, instead) for holds, why, instead in reasons[name] if holds), None)
 
 
-def no_team(name: str, size: int, why: str, instead: str = _BY_STAGES) -> Refusal:
+def no_team(name: str, size: int, why: str, instead: str | None = None) -> Refusal:
     """That processes do not work on the same rows so."""
     told = f"resources.parallel.{name} is {size}; {why}"
-    return Refusal("team_unsupported", told, f"Leave {name} out, or {instead}.")
+    mend = f"Leave {name} out, or {instead}." if instead else f"Leave {name} out: zero_stage divides a job too."
+    return Refusal("team_unsupported", told, mend)
 
 
 def moves_layers(hyper: Hyperparameters, device: str) -> bool:

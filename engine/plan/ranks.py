@@ -132,8 +132,9 @@ def undividable(setting: Setting, stage: int) -> SpecError | None:
     if name is not None:
         told = f"resources.parallel.zero_stage is {stage}; with {name} processes divide the model already"
         return SpecError("zero_with_parts", told, f"Leave zero_stage or {name} out.")
-    given = (setting.hyperparameters, setting.tuning, setting.device, setting.precision)
-    refusal = sharing.undividable(stage, *given)
+    refusal = sharing.undividable(
+        stage, setting.hyperparameters, setting.tuning, device=setting.device, precision=setting.precision
+    )
     return None if refusal is None else SpecError(*refusal)
 
 

@@ -108,3 +108,19 @@ def test_of_very_many_faults_a_thousand_are_told_and_the_rest_counted():
     body = refuse(SFT | {f"key{number}": 1 for number in range(5000)})
     assert len(body.errors) == 1000
     assert body.message.endswith("(and 4,999 more)")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"resources": {"nproc_per_node": 2, "parallel": {"tp_size": 2}}, "tuning": {"method": "qlora"}},
+         "resources.parallel.tp_size is 2; "),
+        ({"resources": {"nproc_per_node": 3, "parallel": {"tp_size": 2}}}, "resources.nproc_per_node is 3, "),
+        ({"un": 1}, "un: unknown key; "),
+        ({"seed": 2**40}, "seed: "),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_its_place_once(changes: dict[str, Any], told: str):
+    message = refuse(SFT | changes).message
+    assert message.startswith(told)
+    assert message.count(told.split(" ", maxsplit=1)[0].rstrip(":").rpartition(".")[2] + " is") <= 1

@@ -58,6 +58,9 @@ def shared(tuning: str = "lora", sizes: dict[str, int] | None = None, **hyperpar
     return SFT | {"tuning": {"method": tuning}, "hyperparameters": hyperparameters, "resources": resources}
 
 
+BESIDE = {"method": "lora", "target_modules": ["q_proj"], "modules_to_save": ["up_proj"]}
+
+
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
@@ -68,7 +71,9 @@ def shared(tuning: str = "lora", sizes: dict[str, int] | None = None, **hyperpar
         (shared("qlora", {"zero_stage": 3}), "zero_stage is 3.*Set zero_stage to 2 or less"),
         (shared("qlora", {"tp_size": 2}), "tp_size is 2.*in 4 bits"),
         (shared(sizes={"tp_size": 2}, offload_param="disk"), "tp_size is 2.*or set offload_param to 'none'"),
-        (shared(sizes={"ep_size": 2}, optim="adamw_8bit"), "ep_size is 2.*or set hyperparameters.optim to 'adamw'"),
+        (shared("full", {"ep_size": 2}, optim="adamw_8bit"), "ep_size is 2.*or set hyperparameters.optim to 'adamw'"),
+        (shared(sizes={"ep_size": 2}), "ep_size is 2.*or set tuning.method to 'full'"),
+        (shared(sizes={"tp_size": 2}) | {"tuning": BESIDE}, "tp_size is 2.*Leave tp_size out"),
     ],
 )
 def test_what_processes_cannot_share_is_refused_with_the_spec(spec, told):
