@@ -32,7 +32,7 @@ class Desk:
         try:
             questions.write(json.dumps(question).encode() + b"\n")
             await questions.drain()
-            while line := await answers.readline():
+            while (line := await answers.readline()).endswith(b"\n"):
                 told = json.loads(line)
                 if "part" not in told:
                     if "failed" in told:

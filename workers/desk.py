@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from db.errors import Unavailable, is_full
 from db.models import Job
 from db.session import Database
 from engine.errors import EngineError, FailureClass
@@ -97,20 +98,29 @@ class Desk:
         try:
             async with asyncio.timeout(self._settings.desk_answer_s):
                 await self._ask(await asyncio.to_thread(self._laid_out, question), answers)
-        except ConnectionError:
-            raise
-        except EngineError as error:
-            answers.write(_failed(error.failure, error.code, error.message, error.mend))
-        except TimeoutError:
-            message = f"there was no whole answer after {self._settings.desk_answer_s:g} seconds"
-            answers.write(
-                _failed(FailureClass.WORKER_LOST, "answer_too_slow", message, "Ask for less, or again later.")
-            )
-        except ResidentDied as death:
-            answers.write(_failed(FailureClass.WORKER_LOST, "engine_died", str(death), "Ask again."))
-        except Exception as error:  # noqa: BLE001 - the edge: who asked is told, and the next question is answered
-            _LOG.exception("a question about %s", question.get("ask"))
-            answers.write(_failed(FailureClass.BUG, "desk_error", type(error).__name__, "The desk's log tells more."))
+        except Exception as error:  # the edge: who asked is told, and the next question is answered
+            if isinstance(error, ConnectionError) and not isinstance(error, Unavailable):
+                raise  # who asked is gone
+            answers.write(self._excuse(question, error))
+
+    def _excuse(self, question: dict[str, Any], error: Exception) -> bytes:
+        """Why there is no answer."""
+        match error:
+            case EngineError():
+                return _failed(error.failure, error.code, error.message, error.mend)
+            case TimeoutError():
+                told = f"there was no whole answer after {self._settings.desk_answer_s:g} seconds"
+                return _failed(FailureClass.WORKER_LOST, "answer_too_slow", told, "Ask for less, or again later.")
+            case ResidentDied():
+                return _failed(FailureClass.WORKER_LOST, "engine_died", str(error), "Ask again.")
+            case OSError() if is_full(error):
+                told = f"there is no room for what the question is about: {error}"
+                return _failed(FailureClass.OUT_OF_MEMORY, "low_space", told, "Free some space on the workers' disk.")
+            case Unavailable():
+                return _failed(FailureClass.WORKER_LOST, "storage_away", str(error), "Ask again in a while.")
+            case _:
+                _LOG.error("a question about %s", question.get("ask"), exc_info=error)
+                return _failed(FailureClass.BUG, "desk_error", type(error).__name__, "The desk's log tells more.")
 
     async def _ask(self, question: dict[str, Any], answers: asyncio.StreamWriter) -> None:
         told = self.engines[question["ask"]].ask(question)
@@ -144,8 +154,12 @@ class Desk:
     def _lay_out(self, planned: stage.Plan, run_dir: Path) -> None:
         """Whole or not at all; the oldest used go when there are many."""
         fresh = run_dir.with_name(f"{run_dir.name}.{id(planned)}")
-        stage.lay_out(planned, self._blobs, fresh)
-        stage.share_cache(fresh, self._settings.cache_dir)
+        try:
+            stage.lay_out(planned, self._blobs, fresh)
+            stage.share_cache(fresh, self._settings.cache_dir)
+        except BaseException:
+            shutil.rmtree(fresh, ignore_errors=True)
+            raise
         try:
             fresh.rename(run_dir)
         except OSError:  # the same was asked at the same time

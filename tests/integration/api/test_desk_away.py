@@ -1,5 +1,9 @@
 """Questions for the desk that are refused before it is asked, and what is said while nobody is there."""
 
+import contextlib
+import socket
+import threading
+
 import pytest
 
 from tests.integration.api.live import Live, text_file
@@ -38,3 +42,25 @@ def test_another_projects_file_is_not_shown(live: Live):
 def test_what_a_model_would_pass_over_in_silence_is_refused(live: Live, given, param):
     answer = live.mine.post("/v1/chat/completions", json={"model": "any", **given})
     assert (answer.status_code, answer.json()["error"]["param"]) == (422, param)
+
+
+def test_a_desk_that_dies_in_the_middle_of_a_line_is_a_503(live: Live):
+    asked = {"spec": {"kind": "pretrain", "training_file": text_file(live.mine)}}
+
+    def answer_half() -> None:
+        connection, _ = listening.accept()
+        with connection, connection.makefile("rb") as questions:
+            questions.readline()
+            connection.sendall(b'{"part": {"rows": [')
+
+    with contextlib.chdir(live.service.desk.socket.parent), socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(live.service.desk.socket.name)
+        listening.listen()
+        desk = threading.Thread(target=answer_half)
+        desk.start()
+        try:
+            answer = live.mine.post("/v1/preview", json=asked)
+        finally:
+            desk.join()
+            live.service.desk.socket.unlink()
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "desk_away")

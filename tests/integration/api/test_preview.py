@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests import runs
 from tests.integration.api.desk import at_the_desk, tiny_base
 from tests.integration.api.live import Live, upload
+from workers import stage
 from workers.desk import Desk
 
 
@@ -73,4 +76,36 @@ def test_after_a_kill_the_next_question_has_its_answer(live: Live, desk: Desk):
     pid = desk.engines["preview"].pid
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
+    assert live.mine.post("/v1/preview", json=asked).status_code == 200
+
+
+def test_a_blob_store_that_is_away_is_told_and_so_is_its_return(live: Live, desk: Desk):
+    asked = {"spec": spec(live)}
+    root = live.service.blobs.root
+    root.rename(root.with_name("unmounted"))
+    try:
+        answer = live.mine.post("/v1/preview", json=asked)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+        root.with_name("unmounted").rename(root)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_away"), answer.text
+    assert live.mine.post("/v1/preview", json=asked).status_code == 200
+
+
+def test_a_full_disk_of_the_workers_is_a_507_and_leaves_nothing_half(
+    live: Live, desk: Desk, monkeypatch: pytest.MonkeyPatch
+):
+    folder = live.service.desk.socket.parent / "desk"
+    before = set(folder.iterdir())
+
+    def without_room(_planned: object, _blobs: object, run_dir: Path) -> None:
+        run_dir.mkdir()
+        Path("/dev/full").write_text("what the question is about")
+
+    with monkeypatch.context() as full:
+        full.setattr(stage, "lay_out", without_room)
+        asked = {"spec": spec(live)}
+        answer = live.mine.post("/v1/preview", json=asked)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "low_space"), answer.text
+    assert set(folder.iterdir()) == before
     assert live.mine.post("/v1/preview", json=asked).status_code == 200
