@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from db import audit, budgets, projects
 from db.session import Database, Session
@@ -18,10 +19,6 @@ Projects and their limits, on the database that TRAINYARD_HOME or TRAINYARD_DATA
                                                      stores; -1 lifts one
 """
 
-_AMOUNTS: dict[str, type[int] | type[float]] = {
-    "worker_s": float, "money": float, "active_jobs": int, "storage_bytes": int,
-}  # fmt: skip
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one of them and return the exit code: 0, or 1 when there is no such project."""
@@ -36,8 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
     limiting.add_argument("--max-running-jobs", type=_limit, help="at once; -1 for any number")
     granting = verbs.add_parser("budget", help="change how much a project may use")
     granting.add_argument("name", metavar="NAME")
-    for amount in _AMOUNTS:
-        granting.add_argument(f"--{amount.replace('_', '-')}", type=_amount, help="-1 for as much as it likes")
+    for amount, read in _AMOUNTS.items():
+        granting.add_argument(f"--{amount.replace('_', '-')}", type=read, help="-1 for as much as it likes")
     asked = parser.parse_args(arguments)
     database = Database(StorageSettings().database_url)
     try:
@@ -72,13 +69,22 @@ def _amount(text: str) -> float:
     return amount
 
 
+def _whole_amount(text: str) -> int:
+    if not _amount(text).is_integer():
+        raise argparse.ArgumentTypeError(f"{text} is no whole number")
+    return int(float(text))
+
+
+_AMOUNTS: dict[str, Callable[[str], float]] = {
+    "worker_s": _amount, "money": _amount, "active_jobs": _whole_amount, "storage_bytes": _whole_amount,
+}  # fmt: skip
+
+
 def _grant(session: Session, name: str, given: dict[str, float | None]) -> int:
     project = projects.by_name(session, name)
     if project is None:
         return _no_project(name)
-    amounts = {
-        amount: None if most == -1 else _AMOUNTS[amount](most) for amount, most in given.items() if most is not None
-    }
+    amounts = {amount: None if most == -1 else most for amount, most in given.items() if most is not None}
     if amounts:
         budgets.put(session, project.id, project.id, **amounts)
         audit.note_operator(session, project.id, "budget.set", project.id, amounts)

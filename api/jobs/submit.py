@@ -116,7 +116,7 @@ def write(session: Session, submissions: Sequence[Submission]) -> list[JobObject
 
 def _write(session: Session, submissions: Sequence[Submission]) -> list[JobObject | Exception]:
     keep = cache(partial(files.keep, session))  # a sweep names the same files again and again
-    checked = _held(session, lambda: [_traced(_checked(session, keep, each), each) for each in submissions])
+    checked = _held(session, lambda: [_traced(_admitted(session, keep, each), each) for each in submissions])
     rows = jobs.create(session, [new for new in checked if isinstance(new, jobs.NewJob)])
     sound = [each for each, new in zip(submissions, checked, strict=True) if isinstance(new, jobs.NewJob)]
     audit.note_all(session, "job.create", [(each.request, row.id) for each, row in zip(sound, rows, strict=True)])
@@ -174,11 +174,19 @@ def _traced(new: jobs.NewJob | ApiError, submission: Submission) -> jobs.NewJob 
     return new._replace(traceparent=traceparent) if isinstance(new, jobs.NewJob) else new
 
 
+def _admitted(session: Session, keep: Keep, submission: Submission) -> jobs.NewJob | ApiError:
+    """The job, where a budget leaves room for one more: what is only looked at, or planned, takes none."""
+    try:
+        require_room(session, submission.caller, submission.price_per_hour, jobs=1)
+    except ApiError as refusal:
+        return refusal
+    return _checked(session, keep, submission)
+
+
 def _checked(session: Session, keep: Keep, submission: Submission) -> jobs.NewJob | ApiError:
     caller, spec = submission.caller, submission.spec
     project_id = caller.project_id
     try:
-        require_room(session, caller, submission.price_per_hour, jobs=1)
         told = spec.model_dump(mode="json")
         _check_files(keep, project_id, spec, told)
         pinned = _pin(session, project_id, spec)

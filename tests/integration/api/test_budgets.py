@@ -76,6 +76,14 @@ def test_creates_of_openais_clients_count_too(live: Live, limited):
     assert error(asking.post("/v1/fine_tuning/jobs", json=body, headers=headers), 403)["param"] == "active_jobs"
 
 
+def test_what_is_only_looked_at_takes_no_room_of_a_budget(live: Live, limited):
+    key_id, asking = limited
+    grant(live, key_id, active_jobs=0)
+    spec = pretrain_spec(text_file(live.mine))
+    for path, body in (("/v1/preview", {"spec": spec}), ("/v1/jobs?dry_run=true", spec)):
+        assert error(asking.post(path, json=body), 503)["code"] == "desk_away"  # as far as it goes without a desk
+
+
 def test_a_paused_job_does_not_go_on_while_it_is_over_budget(live: Live, limited):
     key_id, asking = limited
     grant(live, key_id, active_jobs=1)
@@ -150,6 +158,13 @@ def test_a_budget_that_is_none_is_refused_with_the_place(live: Live, limited, am
 
 def test_a_key_that_writes_cannot_raise_its_own_budget(live: Live, limited):
     assert error(limited[1].put(f"/v1/keys/{limited[0]}/budget", json={}), 403)["param"] == "admin"
+
+
+@pytest.mark.parametrize("amount", ["0.5", "much", "-2"])
+def test_a_number_of_jobs_is_a_whole_one_for_the_operator_too(amount: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        console.main(["budget", "any", "--active-jobs", amount])
+    assert "--active-jobs" in capsys.readouterr().err
 
 
 def test_the_operator_sets_a_projects_budget_and_the_audit_log_tells(
