@@ -1,9 +1,8 @@
-"""The service's folder: its secret, its lock (one `up` a folder), and what the supervisor says of itself."""
+"""The service's folder: its lock (one `up` a folder), and what the supervisor says of itself."""
 
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,11 +20,11 @@ def prepare(home: Path, key_file: Path) -> None:
     Raises:
         CommandError: the folder has been in use, and its database or its secret is gone.
     """
-    embedded = "TRAINYARD_DATABASE_URL" not in os.environ
     secret, database = home / "secret", home / "trainyard.db"
     inside, beside = _marks(home, key_file)
     used = [mark for mark in (inside, beside) if mark.exists() and (mark == inside or mark.read_text() == str(home))]
-    missing = [path for path in (database, secret) if not path.exists() and (embedded or path == secret)]
+    kept = {database: "TRAINYARD_DATABASE_URL", secret: "TRAINYARD_SECRET"}
+    missing = [path for path, elsewhere in kept.items() if not path.exists() and elsewhere not in os.environ]
     if used and missing:
         raise CommandError(
             f"{home} has been in use, but {missing[0].name} is not there.",
@@ -34,8 +33,6 @@ def prepare(home: Path, key_file: Path) -> None:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for part in ("logs", "valkey", "runs", "blobs"):
         (home / part).mkdir(exist_ok=True, mode=0o700)
-    if not secret.exists():
-        write_private(secret, secrets.token_urlsafe(32))
 
 
 def mark_initialised(home: Path, key_file: Path) -> None:
@@ -57,6 +54,8 @@ def write_private(path: Path, text: str) -> None:
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as target:
         target.write(text)
+        target.flush()
+        os.fsync(target.fileno())
     part.replace(path)
 
 

@@ -45,7 +45,6 @@ class Supervisor:
             "TRAINYARD_HOME": str(home),
             "TRAINYARD_PORT": str(port),
             "PYTHONUNBUFFERED": "1",
-            "TRAINYARD_SECRET": (home / "secret").read_text().strip(),
         }
         self.brokers: list[Child] = []
         if "TRAINYARD_BROKER_URL" not in os.environ:

@@ -146,13 +146,17 @@ def test_a_service_is_backed_up_while_it_runs_and_restored_elsewhere(service: Se
     assert "not empty" in again.stderr
 
 
-def test_a_folder_that_lost_its_database_is_not_started(tmp_path: Path) -> None:
+def test_a_folder_that_lost_its_database_is_not_started_nor_a_database_that_lost_its_folder(tmp_path: Path) -> None:
     home = tmp_path / "home"
     service = start(home)
     service.stop()
     for path in home.glob("trainyard.db*"):
-        path.unlink()
+        path.rename(tmp_path / path.name)
     refused = run_trainyard(service.environment, "up", "--port", "0")
     assert refused.returncode == 1
     assert "has been in use" in refused.stderr
+    elsewhere = environment_of(tmp_path / "empty") | {"TRAINYARD_DATABASE_URL": f"sqlite:///{tmp_path}/trainyard.db"}
+    refused = run_trainyard(elsewhere, "up", "--port", "0")
+    assert refused.returncode == 1
+    assert "the database has keys" in refused.stderr
     shutil.rmtree(home)

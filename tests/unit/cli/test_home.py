@@ -34,15 +34,9 @@ def holder(home: Path):
     process.stdout.close()
 
 
-def test_folder_and_secret_are_the_owners_alone(home: Path) -> None:
+def test_the_folder_is_the_owners_alone_and_its_secret_is_left_to_who_knows_the_database(home: Path) -> None:
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
-    assert stat.S_IMODE((home / "secret").stat().st_mode) == 0o600
-
-
-def test_the_secret_stays_the_same(home: Path) -> None:
-    before = (home / "secret").read_text()
-    prepare(home, home / "credentials")
-    assert (home / "secret").read_text() == before
+    assert not (home / "secret").exists()
 
 
 def test_a_folder_that_lost_its_database_does_not_start_as_a_fresh_one(home: Path) -> None:
@@ -66,9 +60,15 @@ def test_a_home_whose_disk_is_not_mounted_does_not_start_as_a_fresh_one(home: Pa
 def test_a_database_that_lost_its_secret_is_refused(home: Path) -> None:
     (home / "trainyard.db").touch()
     mark_initialised(home, home / "credentials")
-    (home / "secret").unlink()
     with pytest.raises(CommandError, match="secret is not there"):
         prepare(home, home / "credentials")
+
+
+def test_a_secret_of_the_environment_needs_no_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "trainyard.db").touch()
+    mark_initialised(home, home / "credentials")
+    monkeypatch.setenv("TRAINYARD_SECRET", "of the environment")
+    prepare(home, home / "credentials")
 
 
 def test_a_second_holder_is_refused_and_told_who_holds_it(home: Path, holder: subprocess.Popen) -> None:
