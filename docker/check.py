@@ -109,6 +109,24 @@ def kubernetes_faults() -> list[str]:
     return [f"docker/{KUBERNETES}: not so: {what}" for what, is_so in holds.items() if not is_so]
 
 
+def compose_faults() -> list[str]:
+    """What the schema says nothing of and an engine would refuse, or the worker would not bear, as sentences."""
+    services: dict[str, Any] = {}
+    faults = []
+    for name in COMPOSE_FILES:  # each lies over those before it
+        for service, told in yaml.safe_load((DOCKER / name).read_text())["services"].items():
+            services[service] = services.get(service, {}) | told
+        built = {told["image"] for told in services.values() if "build" in told}
+        faults += [
+            f"docker/{name}: {service} runs {told['image']}, which nobody builds"
+            for service, told in services.items()
+            if told["image"].startswith("trainyard-") and told["image"] not in built
+        ]
+    if float(services["worker"]["stop_grace_period"].removesuffix("s")) < stop_s():
+        faults.append(f"docker/{COMPOSE_FILES[0]}: the worker has less than {stop_s():g} s to stop")
+    return faults
+
+
 def main() -> int:
     """0 when everything holds; what does not is told on stdout."""
     runs = [
@@ -121,7 +139,7 @@ def main() -> int:
     failed = [run[0].name for run in runs if subprocess.run(run, check=False).returncode]
     faults = [f"{stale}; run docker/lock.py in the environment that passes the tests" for stale in stale_pins()]
     faults += unknown_settings() + slurm_faults()
-    faults += [] if failed else kubernetes_faults()  # it reads what the schema has let through
+    faults += [] if failed else compose_faults() + kubernetes_faults()  # they read what the schemas have let through
     for fault in faults:
         print(fault)
     if failed or faults:
