@@ -53,6 +53,9 @@ class ResponseFormat(BaseModel):
     type: Literal["text"] = "text"
 
 
+_NULL_TOO = {"temperature", "top_p", "n"}
+
+
 class Sampling(BaseModel):
     """What both kinds of request have. At temperature 0 the likeliest token is taken; the same seed draws the same."""
 
@@ -81,6 +84,14 @@ class Sampling(BaseModel):
         allow_inf_nan=False,
         description="Of beam search: answers are compared by their log-probability over their length to this power.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, given: Any) -> Any:
+        """As it is to OpenAI: their clients send it for what their caller passes as None."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None or name not in _NULL_TOO}
 
     @model_validator(mode="after")
     def _searched_or_drawn(self) -> Self:

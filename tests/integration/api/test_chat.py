@@ -71,6 +71,11 @@ def test_an_answer_names_the_weights_that_gave_it(live: Live, desk):
     assert tuned["usage"]["total_tokens"] == tuned["usage"]["prompt_tokens"] + tuned["usage"]["completion_tokens"]
 
 
+def test_null_is_what_is_left_out_as_openais_clients_send_it(live: Live, desk):
+    null = dict.fromkeys(("temperature", "top_p", "n", "stop"))
+    assert said(chat(live, seed=3, **null)) == said(chat(live, seed=3, temperature=1))
+
+
 def test_the_base_answers_the_same_before_and_after_an_adapter_over_it(live: Live, desk):
     before = said(chat(live, "tiny"))
     chat(live, "tuned")
