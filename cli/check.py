@@ -1,6 +1,7 @@
 """The local check of a data file, before a byte is sent: the same checker that the service runs."""
 
 import json
+import shlex
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ def require_valid(path: Path, purpose: str) -> Report:
         return report
     for fault in report.faults:
         say(fault_line(path.name, fault))
-    raise CommandError(f"{_tally(report)} Nothing uploaded.", Exit.INVALID, _skip_offer(report))
+    raise CommandError(f"{_tally(report)} Nothing uploaded.", Exit.INVALID, _skip_offer(path, report))
 
 
 def _tally(report: Report) -> str:
@@ -71,8 +72,10 @@ def _tally(report: Report) -> str:
     return f"{faults} in {where}; {report.row_count} rows are good.{listed}"
 
 
-def _skip_offer(report: Report) -> str | None:
-    return f"`--skip-invalid` uploads the {report.row_count} good rows." if report.row_count else None
+def _skip_offer(path: Path, report: Report) -> str | None:
+    if not report.row_count:
+        return None
+    return f"`trainyard files upload {shlex.quote(str(path))} --skip-invalid` uploads the {report.row_count} good rows."
 
 
 @contextmanager

@@ -31,8 +31,10 @@ _EXITS = {
     413: Exit.INVALID,
     422: Exit.INVALID,
 }
+_OVER_BUDGET = "over_budget"
+"""A 403 that no other key of the project would change."""
 _MENDS = {
-    Exit.AUTH: "Set TRAINYARD_API_KEY, or TRAINYARD_CONFIG to the file that holds the key of this service.",
+    401: "Set TRAINYARD_API_KEY, or TRAINYARD_CONFIG to the file that holds the key of this service.",
 }
 
 
@@ -52,6 +54,8 @@ def refusal(response: httpx.Response) -> CommandError:
     error = body.get("error")
     if not isinstance(error, dict):
         return CommandError(f"{response.request.url} answered {response.status_code}: {response.text[:500]}", code)
+    if error.get("code") == _OVER_BUDGET:
+        code = Exit.INVALID
     lines = [str(error.get("message"))]
     faults = error.get("errors") or []
     lines += ["  " + _fault_line(fault) for fault in faults[:_LISTED_FAULTS]]
@@ -59,7 +63,7 @@ def refusal(response: httpx.Response) -> CommandError:
         lines.append(f"  and {len(faults) - _LISTED_FAULTS} more")
     if code is Exit.UNEXPECTED:
         lines.append(f"  {response.status_code}, request {response.headers.get('x-request-id', 'without an id')}")
-    return CommandError("\n".join(lines), code, _MENDS.get(code))
+    return CommandError("\n".join(lines), code, _MENDS.get(response.status_code))
 
 
 def _fault_line(fault: dict[str, Any]) -> str:

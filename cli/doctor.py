@@ -14,7 +14,7 @@ from cli.backup import of_storage
 from cli.client import Client
 from cli.errors import CommandError, Exit
 from cli.output import print_json, size, suggest
-from cli.place import home_dir, key_path, service_url
+from cli.place import api_key, home_dir, key_path, service_url
 
 _FREE_BYTES = 2_000_000_000
 _ENGINE = ("torch", "transformers", "peft", "safetensors", "tokenizers")
@@ -48,6 +48,9 @@ def _space() -> str:
 
 
 def _key() -> str:
+    if os.environ.get("TRAINYARD_API_KEY"):
+        api_key()
+        return "TRAINYARD_API_KEY holds one"
     path = key_path()
     if not path.exists():
         raise CommandError(f"{path} does not exist", mend="`trainyard up` writes it.")

@@ -38,7 +38,14 @@ def free_port(wanted: int = 0) -> int:
 
 
 @click.command()
-@click.option("--port", envvar="TRAINYARD_PORT", default=DEFAULT_PORT, show_default=True, help="0: any free port.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    envvar="TRAINYARD_PORT",
+    default=DEFAULT_PORT,
+    show_default=True,
+    help="0: any free port.",
+)
 @click.option("--detach", is_flag=True, help="Return when the service is ready; `trainyard down` stops it.")
 @click.option("--json", "as_json", is_flag=True, help="With --detach: print where it runs as JSON.")
 def up(port: int, detach: bool, as_json: bool) -> None:

@@ -125,6 +125,11 @@ def await_end(client: Client, job_id: str, timeout_s: float | None = None) -> di
     return job
 
 
+_ADAPTER = "the adapter as a tar"
+_FILE_OF = {"eval": "a line for every row"}
+"""What is in the file that a job of a kind gives, if it is no adapter."""
+
+
 def tell_end(job: dict[str, Any], *, further: bool = True) -> Exit:
     """Narrate how a job ended and, if wished, what to type next; its exit code."""
     took = duration(job["finished_at"] - job["started_at"]) if job["started_at"] and job["finished_at"] else ""
@@ -141,7 +146,7 @@ def tell_end(job: dict[str, Any], *, further: bool = True) -> Exit:
         if job["kind"] == "eval" and job["status"] == "succeeded":
             suggest(f"trainyard evals show {job['id']}")
         for file_id in job.get("result_files") or []:
-            suggest(f"trainyard files download {file_id}", "a line for every row")
+            suggest(f"trainyard files download {file_id}", _FILE_OF.get(job["kind"], _ADAPTER))
         if job["status"] == "cancelled":
             suggest(f"trainyard jobs clone {job['id']}")
     return ENDS[job["status"]]

@@ -7,6 +7,7 @@ import click
 from cli.client import Client
 from cli.completion import JOB
 from cli.jobs.plan import foretold
+from cli.jobs.spec import TEMPLATES
 from cli.output import Column, duration, format_options, moment, plain, print_fields, print_rows, suggest
 
 STATES = ("queued", "preparing", "running", "pausing", "paused", "succeeded", "failed", "cancelled")
@@ -53,7 +54,7 @@ FIELDS: list[Column] = [
     ("result", lambda row: _figures((row.get("result") or {}).get("metrics"))),
     ("made", _made),
     ("foretold", foretold),
-    ("row by row", lambda row: ", ".join(row.get("result_files") or [])),
+    ("files", lambda row: ", ".join(row.get("result_files") or [])),
     ("error", _error),
     ("created", lambda row: moment(row["created_at"])),
     ("started", lambda row: moment(row["started_at"])),
@@ -62,7 +63,7 @@ FIELDS: list[Column] = [
 
 
 @click.command("ls")
-@click.option("--kind", type=click.Choice(["pretrain", "sft", "dpo", "eval"]))
+@click.option("--kind", type=click.Choice(list(TEMPLATES)))
 @click.option("--status", type=click.Choice(STATES))
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @format_options

@@ -65,14 +65,15 @@ def tokens(job_id: str, step: int, lines: tuple[int, ...], file_id: str | None, 
 
 def _asked(rows: list[dict[str, Any]], lines: tuple[int, ...], file_id: str | None) -> list[dict[str, Any]]:
     """The rows of the step on these lines, each once; the first where none is named."""
-    known = {row["line"]: row for row in rows if file_id in {None, row["file"]}}
+    there = [row for row in rows if file_id in {None, row["file"]}]
+    known = {row["line"]: row for row in reversed(there)}
     missing = [line for line in lines if line not in known]
     if missing or not known:
         told = f"line {missing[0]}" if missing else file_id
         raise CommandError(f"no row of this step is from {told}.", Exit.NOT_FOUND, "`trainyard jobs rows` lists them.")
     if not lines:
-        return [next(iter(known.values()))]
-    files = sorted({row["file"] for row in rows if row["line"] in lines and file_id in {None, row["file"]}})
+        return there[:1]
+    files = sorted({row["file"] for row in there if row["line"] in lines})
     if len(files) > 1:
         raise CommandError(f"these lines are rows of {' and '.join(files)}.", Exit.INVALID, "Choose one with --file.")
     return [known[line] for line in dict.fromkeys(lines)]

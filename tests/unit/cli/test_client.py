@@ -54,3 +54,11 @@ def test_an_id_that_is_too_short_is_refused_before_anything_is_asked(given: str,
         Client("http://127.0.0.1:1", "ty-key").whole_id("file", given, fewest=fewest)
     assert caught.value.code is Exit.USAGE
     assert "too short" in caught.value.message
+
+
+def test_another_key_is_proposed_only_where_it_would_help() -> None:
+    assert "TRAINYARD_API_KEY" in str(refusal(answer(401, {"message": "no"})).mend)
+    over = refusal(answer(403, {"message": "over budget", "code": "over_budget"}))
+    assert (over.code, over.mend) == (Exit.INVALID, None)
+    scope = refusal(answer(403, {"message": "no", "code": "missing_scope"}))
+    assert (scope.code, scope.mend) == (Exit.AUTH, None)

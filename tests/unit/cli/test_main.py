@@ -108,7 +108,7 @@ def test_a_faulty_upload_needs_no_service_to_be_refused(capsys: pytest.CaptureFi
     assert main(["files", "upload", str(rows_file(tmp_path, GOOD, BAD))]) == 65
     message = capsys.readouterr().err
     assert "Nothing uploaded" in message
-    assert "--skip-invalid" in message
+    assert f"trainyard files upload {tmp_path / 'rows.jsonl'} --skip-invalid" in message
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
@@ -128,3 +128,8 @@ def test_the_command_imports_neither_torch_nor_the_service() -> None:
     script = f"import sys, {modules}; print(sorted({heavy} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_port_that_is_none_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["up", "--port", "70000"]) == 2
+    assert "0<=x<=65535" in capsys.readouterr().err
