@@ -16,7 +16,7 @@ _CLONE = Path(__file__).resolve().parent.parent
 class ApiSettings(BaseSettings):
     """Where the API listens and what it takes in."""
 
-    model_config = SettingsConfigDict(env_prefix="TRAINYARD_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="TRAINYARD_", frozen=True, env_ignore_empty=True)
 
     host: str = "127.0.0.1"
     port: int = Field(default=8642, ge=0, le=65_535)

@@ -42,10 +42,10 @@ def versions(*libraries: str) -> dict[str, str]:
 def emit(result: dict[str, Any], *, keeps: bool = False) -> None:
     """Print {name, ours, peer, ratio, goal, holds} and the hardware; nothing may be printed after it.
 
-    With `keeps` the line is written to `results/NAME.json` too.
+    With `keeps` the line is added to `results/NAME.jsonl` too.
     """
     line = json.dumps(result | {"ratio": round(result["ratio"], 3), "hardware": hardware()})
     if keeps:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{result['name']}.json").write_text(line + "\n")
+        with (RESULTS / f"{result['name']}.jsonl").open("a", encoding="utf-8") as kept:
+            kept.write(line + "\n")
     print(line, flush=True)

@@ -16,6 +16,7 @@ from tests.servers import S3, Postgres, Valkey
 # Models this small lose more to threads than they gain. Here, before any test imports torch, which reads it only then:
 # an engine in this process must count as one in a process of its own does, or their last bits differ.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # a process that is forked has had no other thread
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 _DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]

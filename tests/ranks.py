@@ -168,7 +168,7 @@ def _carry_out_all(*roots: str) -> int:
 def _carry_out_one(*roots: str) -> int:
     """The run of this rank's number, as a process that is no rank."""
     root = roots[int(os.environ["RANK"])]
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "GLOO_SOCKET_IFNAME"):
         del os.environ[name]
     return main([root])
 

@@ -3634,6 +3634,8 @@ export interface components {
         /**
          * JobConfig
          * @description What a job runs with. `origins` tells of every value, by its path, who chose it.
+         *
+         *     It tells of none where this release would not take the spec any more.
          */
         JobConfig: {
             /** Id */
@@ -3671,9 +3673,9 @@ export interface components {
          * JobObject
          * @description A job. `attempt` counts its starts, `base` is what it trains on or evaluates, `artifacts` what it made.
          *
-         *     `result_files` are ids of files with a line for every row that was evaluated. `estimated_start_at` follows from what
-         *     the running jobs say of their ends; null where they say nothing yet. `last_seq` is the newest number of an event or
-         *     metric: a stream after it tells what comes.
+         *     `result_files` are ids of files: of an evaluation with a line for every row, of a fine-tuning the adapter as a tar.
+         *     `estimated_start_at` follows from what the running jobs say of their ends; null where they say nothing yet.
+         *     `last_seq` is the newest number of an event or metric: a stream after it tells what comes.
          */
         JobObject: {
             /** Artifacts */
