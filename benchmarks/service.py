@@ -76,7 +76,6 @@ def serve_api(home: Path, environment: Mapping[str, str] | None = None) -> Itera
         "TRAINYARD_HOME": str(home),
         "TRAINYARD_PORT": str(port),
         "TRAINYARD_BROKER_URL": broker_url,
-        "TRAINYARD_SECRET": (home / "secret").read_text().strip(),
     }
     bootstrap = [sys.executable, "-m", "api.bootstrap", "--key-file", key_file]
     with ExitStack() as stack:
