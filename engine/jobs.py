@@ -54,8 +54,8 @@ def spec_of(run: RunDirectory) -> AnySpec:
         raise SpecError("job_not_read", "job.json holds no spec", "Write it as the API does.") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        told = f"the job's spec does not hold any more: {place}: {first['msg'].removeprefix('Value error, ')}"
+        place = ".".join(map(str, first["loc"][1:]))  # without the kind
+        told = ": ".join(filter(None, ("this release does not take the job's spec", place, first["msg"])))
         raise SpecError("job_not_read", told, "Submit it again, changed so.") from error
 
 

@@ -24,8 +24,8 @@ METHODS = {kind: method for method, kind in KINDS.items()}
 _STATUS = {JobState.PREPARING: "running"}
 """What OpenAI's clients have no word for; all other states go by their own names."""
 _ONLY_OPENAIS = {"method", "integrations", "hyperparameters"}
-_OF_THE_RATE = ("kind", "model", "tokenizer", "training_file", "mixture", "tuning")
-"""What of a spec says which learning rate `auto` stands for, and what no spec of a kind can be without."""
+_OF_THE_RATE = ("kind", "model", "tuning")
+"""What of a spec says which learning rate `auto` stands for."""
 _VALIDATION_LOSSES = ("valid_loss", "full_valid_loss")
 """Of a batch, and of all held-out rows: ours is of all of them."""
 
@@ -102,19 +102,22 @@ def _hyperparameters(spec: dict[str, Any]) -> dict[str, Any]:
     told = {
         "n_epochs": int(epochs) if epochs is not None and float(epochs).is_integer() else epochs,
         "batch_size": ours["per_device_train_batch_size"] * ours["gradient_accumulation_steps"],
-        "learning_rate_multiplier": ours["learning_rate"] / _auto_rate(spec),
+        "learning_rate_multiplier": ours["learning_rate"] / _auto_rate(_bare(spec)),
     }
     if spec["kind"] == "dpo":
         told["beta"] = spec["dpo"]["beta"]
     return ours | told
 
 
-def _auto_rate(spec: dict[str, Any]) -> float:
-    """What `auto` stands for: OpenAI's clients know the learning rate as a multiple of it.
+def _bare(spec: dict[str, Any]) -> dict[str, Any]:
+    """A stored spec without what its rate does not depend on: an older release may have taken what this one refuses."""
+    told = {name: spec[name] for name in _OF_THE_RATE if name in spec}
+    return told | {"training_file": "file-any", "hyperparameters": {}}
 
-    It follows from these fields alone. The others of a stored job may be of a release that took what this one refuses.
-    """
-    resolved = read_spec({name: spec[name] for name in _OF_THE_RATE if name in spec})
+
+def _auto_rate(spec: dict[str, Any]) -> float:
+    """What `auto` stands for: OpenAI's clients know the learning rate as a multiple of it."""
+    resolved = read_spec(spec | {"hyperparameters": spec["hyperparameters"] | {"learning_rate": "auto"}})
     assert isinstance(resolved, TrainingSpec), "every method trains"
     rate = resolved.hyperparameters.learning_rate
     assert rate != "auto", "it is resolved"

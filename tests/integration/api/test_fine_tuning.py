@@ -153,6 +153,24 @@ def test_a_retry_does_not_tell_of_integrations_again(live: Live, base, file_id):
     assert (again, sum("integrations" in event["message"] for event in events)) == (first, 1)
 
 
+def test_a_job_of_several_files_is_shown_beside_the_others(live: Live, base, file_id):
+    text = {"kind": "pretrain", "mixture": [{"file": text_file(live.mine)}], "hyperparameters": {"max_steps": 5}}
+    rows = {"kind": "sft", "model": base, "mixture": [{"file": file_id}], "hyperparameters": {"max_steps": 5}}
+    ids = [live.mine.post("/v1/jobs", json=spec).json()["id"] for spec in (text, rows)]
+    told = {job["id"]: job for job in live.mine.get("/v1/fine_tuning/jobs").json()["data"]}
+    assert [told[job_id]["hyperparameters"]["learning_rate_multiplier"] for job_id in ids] == [pytest.approx(1.0)] * 2
+
+
+def test_a_multiplier_is_of_what_goes_on_and_a_mistyped_field_beside_it_is_named(live: Live, base):
+    text = text_file(live.mine)
+    method = {"type": "pretrain", "pretrain": {"hyperparameters": {"learning_rate_multiplier": 1}}}
+    shown = asked(live, continue_from=base, model=None, training_file=text, method=method)
+    assert shown.json()["hyperparameters"]["learning_rate"] == pytest.approx(1e-4), shown.text
+    method = {"type": "supervised", "supervised": {"hyperparameters": {"learning_rate_multiplier": 1}}}
+    refused = asked(live, model=base, training_file=text, validation_fil=text, method=method)
+    assert "did you mean 'validation_file'" in refused.text
+
+
 def test_a_job_whose_spec_an_older_release_took_is_shown_and_can_be_stopped(live: Live, base, file_id):
     job_id = asked(live, model=base, training_file=file_id).json()["id"]
     with live.database.write() as session:
