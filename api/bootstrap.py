@@ -89,11 +89,22 @@ def _require_home(database: Database, settings: ApiSettings, storage: StorageSet
             f"the database has keys, and {secret}, under which they were made, is not there. Is a disk not mounted? "
             "Bring it back from a backup, or set TRAINYARD_SECRET to it; with another one no key works any more"
         )
+    if has_keys and settings.secret is not None and secret.exists():
+        _require_same(settings.secret.get_secret_value(), secret)
     folder = storage.blobs_dir
     if names_blobs and storage.blobs is None and not has_stored(folder):
         raise ValueError(
             f"the database names stored files, and {folder} holds none. Is a disk not mounted? "
             f"If they are lost for good, make the folder {folder / '00'} to start without them"
+        )
+
+
+def _require_same(given: str, secret: Path) -> None:
+    """Raises ValueError when the environment has another secret than the home, under which its keys were made."""
+    if given.strip() != secret.read_text().strip():
+        raise ValueError(
+            f"TRAINYARD_SECRET is another than {secret}, under which keys were made that would not work any more: "
+            f"unset it; or, if it is the right one, move {secret} away"
         )
 
 

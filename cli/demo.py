@@ -57,8 +57,8 @@ def _service(home: Path, *, keep: bool) -> Iterator[Client]:
     prepare(home, home / "credentials")
     os.environ["TRAINYARD_HOME"] = str(home)
     os.environ["TRAINYARD_CONFIG"] = str(home / "credentials")
-    for name in ("TRAINYARD_URL", "TRAINYARD_API_KEY", "TRAINYARD_DATABASE_URL", "TRAINYARD_BROKER_URL"):
-        os.environ.pop(name, None)
+    for name in ("URL", "API_KEY", "DATABASE_URL", "BROKER_URL", "SECRET"):
+        os.environ.pop(f"TRAINYARD_{name}", None)
     say("Starting the service: API, worker, reaper, desk, broker ...")
     log = open_log(home, "up")
     try:

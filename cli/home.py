@@ -28,7 +28,8 @@ def prepare(home: Path, key_file: Path) -> None:
     if used and missing:
         raise CommandError(
             f"{home} has been in use, but {missing[0].name} is not there.",
-            mend=f"Is a disk not mounted? If it is to start anew, remove {' and '.join(map(str, used))}.",
+            mend=f"Is a disk not mounted, or {kept[missing[0]]} not set? If it is to start anew, remove "
+            f"{' and '.join(map(str, used))}.",
         )
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for part in ("logs", "valkey", "runs", "blobs"):

@@ -102,6 +102,16 @@ def test_a_home_whose_secret_or_blobs_are_gone_is_refused(tmp_path: Path, missin
     assert not (tmp_path / missing).exists()
 
 
+def test_another_secret_than_that_of_the_home_is_refused_and_no_key_is_written_over(tmp_path: Path):
+    storage = with_a_file(tmp_path)
+    key = (tmp_path / "key").read_text()
+    with pytest.raises(ValueError, match="TRAINYARD_SECRET is another than"):
+        begin(ApiSettings(secret="another"), storage, tmp_path / "key")
+    assert (tmp_path / "key").read_text() == key
+    begin(ApiSettings(secret=(tmp_path / "secret").read_text()), storage, tmp_path / "key")
+    assert (tmp_path / "key").read_text() == key
+
+
 @pytest.mark.parametrize("mark", ["blobs", "initialised"])
 def test_a_home_in_use_whose_database_is_another_and_empty_is_refused(tmp_path: Path, mark: str):
     storage = with_a_file(tmp_path)

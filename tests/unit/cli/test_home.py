@@ -16,7 +16,8 @@ HOLD = "import sys, time; from pathlib import Path; from cli.home import locked\
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.delenv("TRAINYARD_DATABASE_URL", raising=False)
+    for name in ("TRAINYARD_DATABASE_URL", "TRAINYARD_SECRET"):
+        monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "home"
     prepare(folder, folder / "credentials")
     return folder
