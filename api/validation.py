@@ -34,13 +34,9 @@ def invalid(problems: Iterable[Mapping[str, Any]], body: Any = None) -> ApiError
 
 
 def _with_its_place(fault: Fault) -> str:
-    """What is wrong, its place named once: a rule of ours begins with the name of the value that it is about."""
-    named, _, rest = fault.message.partition(" ")
-    if fault.code == "invalid_value" and named == fault.path:
-        return fault.message
-    if fault.code == "invalid_value" and fault.path.endswith(f".{named}"):
-        return f"{fault.path} {rest}"
-    return f"{fault.path}: {fault.message}" if fault.path else fault.message
+    """What is wrong, its place named once: a rule of ours may begin with the path of the value that it is about."""
+    names_it = fault.code == "invalid_value" and fault.message.split(" ")[0].rstrip(":") == fault.path
+    return fault.message if names_it or not fault.path else f"{fault.path}: {fault.message}"
 
 
 def _merged(faults: list[Fault]) -> list[Fault]:
@@ -86,6 +82,8 @@ def _path(loc: Sequence[str | int], body: Any, *, keep_last: bool) -> list[str |
         return list(loc)
     path: list[str | int] = []
     here: Any = body
+    if loc and loc[0] == body.get("kind"):
+        loc = loc[1:]  # the kinds are a union, and one of them has a key of its own name
     for index, part in enumerate(loc):
         child = _child(here, part)
         if child is not _ABSENT:
