@@ -13,7 +13,9 @@ _LONGEST_LINE_BYTES = 256 << 20
 _CODES = {"context_length_exceeded": 400, "invalid_prompt": 400}
 """Of some by their code."""
 _STATUS = {"data_error": 422, "spec_error": 422, "out_of_memory": 507, "worker_lost": 503}
-"""Of what an engine says when it cannot answer, by its class; anything else is a mistake of ours."""
+"""Of what an engine or the desk says when it cannot answer, by its class; anything else is a mistake of ours."""
+
+_RETRY_AFTER_S = {503: "5", 507: "30"}
 
 
 class Desk:
@@ -70,8 +72,11 @@ class Desk:
 
 
 def _refused(failed: dict[str, Any]) -> ApiError:
-    message = f"{failed['message'].rstrip('. ')}. {failed['mend']}"
-    return ApiError(_CODES.get(failed["code"]) or _STATUS.get(failed["class"], 500), failed["code"], message)
+    told = failed["message"].rstrip(". ")
+    message = f"{told} {failed['mend']}" if told.endswith("?") else f"{told}. {failed['mend']}"
+    status = _CODES.get(failed["code"]) or _STATUS.get(failed["class"], 500)
+    headers = {"Retry-After": _RETRY_AFTER_S[status]} if status in _RETRY_AFTER_S else None
+    return ApiError(status, failed["code"], message, headers=headers)
 
 
 def _away(message: str) -> ApiError:

@@ -113,11 +113,11 @@ class Desk:
                 return _failed(FailureClass.WORKER_LOST, "answer_too_slow", told, "Ask for less, or again later.")
             case ResidentDied():
                 return _failed(FailureClass.WORKER_LOST, "engine_died", str(error), "Ask again.")
+            case Unavailable():
+                return _failed(FailureClass.WORKER_LOST, "storage_away", str(error), "Ask again in a while.")
             case OSError() if is_full(error):
                 told = f"there is no room for what the question is about: {error}"
                 return _failed(FailureClass.OUT_OF_MEMORY, "low_space", told, "Free some space on the workers' disk.")
-            case Unavailable():
-                return _failed(FailureClass.WORKER_LOST, "storage_away", str(error), "Ask again in a while.")
             case _:
                 _LOG.error("a question about %s", question.get("ask"), exc_info=error)
                 return _failed(FailureClass.BUG, "desk_error", type(error).__name__, "The desk's log tells more.")

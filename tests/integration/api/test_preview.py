@@ -89,6 +89,7 @@ def test_a_blob_store_that_is_away_is_told_and_so_is_its_return(live: Live, desk
         shutil.rmtree(root, ignore_errors=True)
         root.with_name("unmounted").rename(root)
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "storage_away"), answer.text
+    assert answer.headers["retry-after"] == "5"
     assert live.mine.post("/v1/preview", json=asked).status_code == 200
 
 
@@ -107,5 +108,6 @@ def test_a_full_disk_of_the_workers_is_a_507_and_leaves_nothing_half(
         asked = {"spec": spec(live)}
         answer = live.mine.post("/v1/preview", json=asked)
     assert (answer.status_code, answer.json()["error"]["code"]) == (507, "low_space"), answer.text
+    assert answer.headers["retry-after"] == "30"
     assert set(folder.iterdir()) == before
     assert live.mine.post("/v1/preview", json=asked).status_code == 200
