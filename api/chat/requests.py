@@ -33,6 +33,7 @@ class Message(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[Text], Field(fail_fast=True)]
+    refusal: None = Field(default=None, description="As an answer has it that goes back as a turn.")
 
     def plain(self) -> dict[str, str]:
         text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
@@ -53,7 +54,16 @@ class ResponseFormat(BaseModel):
     type: Literal["text"] = "text"
 
 
-_NULL_TOO = {"temperature", "top_p", "n"}
+_NULL_TOO = ("temperature", "top_p", "n", "num_beams", "length_penalty", "max_tokens")
+"""OpenAI's clients send null for what their caller passes as None; it is what is left out, and never reaches a field."""
+
+
+def _or_null(schema: dict[str, Any]) -> None:
+    """The document says so."""
+    about = {name: schema.pop(name) for name in ("default", "title", "description") if name in schema}
+    told = dict(schema)
+    schema.clear()
+    schema |= {"anyOf": [told, {"type": "null"}]} | about
 
 
 class Sampling(BaseModel):
@@ -62,9 +72,9 @@ class Sampling(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = Field(min_length=1, max_length=200, description="name, name/version, an id, or a fine-tuned name.")
-    temperature: float = Field(default=1.0, ge=0, le=2, allow_inf_nan=False)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    n: Annotated[int, Field(ge=1, le=_MOST_ANSWERS, strict=True), WHOLE] = 1
+    temperature: float = Field(default=1.0, ge=0, le=2, allow_inf_nan=False, json_schema_extra=_or_null)
+    top_p: float = Field(default=1.0, gt=0, le=1, json_schema_extra=_or_null)
+    n: Annotated[int, Field(ge=1, le=_MOST_ANSWERS, strict=True, json_schema_extra=_or_null), WHOLE] = 1
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1, strict=True), WHOLE] | None = None
     stop: Annotated[list[Stop], BeforeValidator(_listed), Field(max_length=4)] | None = None
     stream: bool | None = None
@@ -74,6 +84,7 @@ class Sampling(BaseModel):
     user: str | None = None
     num_beams: Annotated[int, Field(ge=1, le=_MOST_ANSWERS, strict=True), WHOLE] = Field(
         default=1,
+        json_schema_extra=_or_null,
         description="Over 1: beam search for the `n` likeliest answers, at most so many, instead of drawing; "
         "temperature is 0 then, or left out. A stream has them when the search has ended.",
     )
@@ -82,13 +93,13 @@ class Sampling(BaseModel):
         ge=-10,
         le=10,
         allow_inf_nan=False,
+        json_schema_extra=_or_null,
         description="Of beam search: answers are compared by their log-probability over their length to this power.",
     )
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_left_out(cls, given: Any) -> Any:
-        """As it is to OpenAI: their clients send it for what their caller passes as None."""
         if not isinstance(given, dict):
             return given
         return {name: value for name, value in given.items() if value is not None or name not in _NULL_TOO}

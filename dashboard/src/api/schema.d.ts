@@ -7098,7 +7098,7 @@ export interface operations {
                      * @description Of beam search: answers are compared by their log-probability over their length to this power.
                      * @default 1
                      */
-                    length_penalty?: number;
+                    length_penalty?: number | null;
                     /** Logprobs */
                     logprobs?: boolean | null;
                     /** Max Completion Tokens */
@@ -7118,6 +7118,11 @@ export interface operations {
                             type: "text";
                         }[];
                         /**
+                         * Refusal
+                         * @description As an answer has it that goes back as a turn.
+                         */
+                        refusal?: null;
+                        /**
                          * Role
                          * @enum {string}
                          */
@@ -7136,13 +7141,13 @@ export interface operations {
                      * N
                      * @default 1
                      */
-                    n?: number;
+                    n?: number | null;
                     /**
                      * Num Beams
                      * @description Over 1: beam search for the `n` likeliest answers, at most so many, instead of drawing; temperature is 0 then, or left out. A stream has them when the search has ended.
                      * @default 1
                      */
-                    num_beams?: number;
+                    num_beams?: number | null;
                     /**
                      * Presence Penalty
                      * @description Not applied, so nothing but 0.
@@ -7175,14 +7180,14 @@ export interface operations {
                      * Temperature
                      * @default 1
                      */
-                    temperature?: number;
+                    temperature?: number | null;
                     /** Top Logprobs */
                     top_logprobs?: number | null;
                     /**
                      * Top P
                      * @default 1
                      */
-                    top_p?: number;
+                    top_p?: number | null;
                     /** User */
                     user?: string | null;
                 };
@@ -7819,7 +7824,7 @@ export interface operations {
                      * @description Of beam search: answers are compared by their log-probability over their length to this power.
                      * @default 1
                      */
-                    length_penalty?: number;
+                    length_penalty?: number | null;
                     /** Logprobs */
                     logprobs?: number | null;
                     /**
@@ -7836,13 +7841,13 @@ export interface operations {
                      * N
                      * @default 1
                      */
-                    n?: number;
+                    n?: number | null;
                     /**
                      * Num Beams
                      * @description Over 1: beam search for the `n` likeliest answers, at most so many, instead of drawing; temperature is 0 then, or left out. A stream has them when the search has ended.
                      * @default 1
                      */
-                    num_beams?: number;
+                    num_beams?: number | null;
                     /**
                      * Presence Penalty
                      * @description Not applied, so nothing but 0.
@@ -7867,12 +7872,12 @@ export interface operations {
                      * Temperature
                      * @default 1
                      */
-                    temperature?: number;
+                    temperature?: number | null;
                     /**
                      * Top P
                      * @default 1
                      */
-                    top_p?: number;
+                    top_p?: number | null;
                     /** User */
                     user?: string | null;
                 };

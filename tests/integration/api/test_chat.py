@@ -72,8 +72,17 @@ def test_an_answer_names_the_weights_that_gave_it(live: Live, desk):
 
 
 def test_null_is_what_is_left_out_as_openais_clients_send_it(live: Live, desk):
-    null = dict.fromkeys(("temperature", "top_p", "n", "stop"))
+    null = dict.fromkeys(("temperature", "top_p", "n", "stop", "num_beams", "length_penalty"))
     assert said(chat(live, seed=3, **null)) == said(chat(live, seed=3, temperature=1))
+    body = {"model": "tuned", "prompt": "the", "temperature": 0}
+    texts = [live.mine.post("/v1/completions", json=body | more).json() for more in ({}, {"max_tokens": None})]
+    assert texts[0]["usage"] == texts[1]["usage"]
+
+
+def test_an_answer_goes_back_as_a_turn_just_as_it_came(live: Live, desk):
+    (choice,) = chat(live)["choices"]
+    answer = chat(live, messages=[*ASKED, choice["message"], *ASKED])
+    assert answer["usage"]["prompt_tokens"] > chat(live)["usage"]["prompt_tokens"]
 
 
 def test_the_base_answers_the_same_before_and_after_an_adapter_over_it(live: Live, desk):
