@@ -1,6 +1,7 @@
 """`python -m api.projects`: what of the workers each project gets, and how much it may use, on the database itself."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 
@@ -63,7 +64,10 @@ def _limit(text: str) -> int:
 
 
 def _amount(text: str) -> float:
-    amount = float(text)
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
     if amount != -1 and not 0 <= amount <= 1e15:
         raise argparse.ArgumentTypeError(f"{text} is not an amount, nor -1")
     return amount

@@ -61,7 +61,7 @@ def require_valid(path: Path, purpose: str) -> Report:
         return report
     for fault in report.faults:
         say(fault_line(path.name, fault))
-    raise CommandError(f"{_tally(report)} Nothing uploaded.", Exit.INVALID, _skip_offer(path, report))
+    raise CommandError(f"{_tally(report)} Nothing uploaded.", Exit.INVALID, _skip_offer(path, purpose, report))
 
 
 def _tally(report: Report) -> str:
@@ -72,10 +72,11 @@ def _tally(report: Report) -> str:
     return f"{faults} in {where}; {report.row_count} rows are good.{listed}"
 
 
-def _skip_offer(path: Path, report: Report) -> str | None:
+def _skip_offer(path: Path, purpose: str, report: Report) -> str | None:
     if not report.row_count:
         return None
-    return f"`trainyard files upload {shlex.quote(str(path))} --skip-invalid` uploads the {report.row_count} good rows."
+    command = f"trainyard files upload {shlex.quote(str(path))} --purpose {purpose} --skip-invalid"
+    return f"`{command}` uploads the {report.row_count} good rows."
 
 
 @contextmanager

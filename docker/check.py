@@ -122,8 +122,9 @@ def compose_faults() -> list[str]:
             for service, told in services.items()
             if told["image"].startswith("trainyard-") and told["image"] not in built
         ]
-    if float(services["worker"]["stop_grace_period"].removesuffix("s")) < stop_s():
-        faults.append(f"docker/{COMPOSE_FILES[0]}: the worker has less than {stop_s():g} s to stop")
+    told = re.fullmatch(r"(\d+)s", services["worker"]["stop_grace_period"])
+    if told is None or float(told[1]) < stop_s():
+        faults.append(f"docker/{COMPOSE_FILES[0]}: the worker's stop_grace_period is not {stop_s():g}s or more")
     return faults
 
 

@@ -12,8 +12,8 @@ from engine.parts.tuning import AdapterTuning, QloraTuning, Tuning
 
 STAGES = (1, 2, 3)
 """Of ZeRO. 0: each process holds all."""
-_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-"""The layers that tensor parallelism divides."""
+_WHOLE = ("embed_tokens", "lm_head", "norm")
+"""How the names of modules end that tensor parallelism leaves whole."""
 
 
 class Refusal(NamedTuple):
@@ -88,7 +88,11 @@ def unsharable(name: str, size: int, hyper: Hyperparameters, tuning: Tuning, dev
         "tp_size": [
             (isinstance(tuning, QloraTuning), "weights in 4 bits cannot be divided", None),
             (bool(adapter and adapter.use_dora), "DoRA takes the norms of whole weights", None),
-            (any(module.endswith(_LINEAR) for module in beside), "modules_to_save has layers that are divided", None),
+            (
+                not all(module.endswith(_WHOLE) for module in beside),
+                "modules_to_save has layers that are divided",
+                None,
+            ),
             in_blocks,
             away,
         ],

@@ -164,7 +164,7 @@ def test_a_key_that_writes_cannot_raise_its_own_budget(live: Live, limited):
 def test_a_number_of_jobs_is_a_whole_one_for_the_operator_too(amount: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         console.main(["budget", "any", "--active-jobs", amount])
-    assert "--active-jobs" in capsys.readouterr().err
+    assert f"--active-jobs: {amount} is " in capsys.readouterr().err
 
 
 def test_the_operator_sets_a_projects_budget_and_the_audit_log_tells(

@@ -108,7 +108,7 @@ def test_a_faulty_upload_needs_no_service_to_be_refused(capsys: pytest.CaptureFi
     assert main(["files", "upload", str(rows_file(tmp_path, GOOD, BAD))]) == 65
     message = capsys.readouterr().err
     assert "Nothing uploaded" in message
-    assert f"trainyard files upload {tmp_path / 'rows.jsonl'} --skip-invalid" in message
+    assert f"trainyard files upload {tmp_path / 'rows.jsonl'} --purpose fine-tune --skip-invalid" in message
 
 
 def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
