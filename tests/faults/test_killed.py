@@ -95,8 +95,8 @@ def begin(ground: Ground) -> str:
     """A job in its middle, with a checkpoint to go on from."""
     job_id = submit(ground.place)
     ground.place.wait_for_step(job_id, _DISTURB_AT)
+    wait_until(lambda: bool(ground.place.artifacts(job_id, "checkpoint")), "a checkpoint is stored")
     assert ground.place.job(job_id).state == "running"
-    assert ground.place.artifacts(job_id, "checkpoint")
     return job_id
 
 
