@@ -99,7 +99,7 @@ clean: ## Remove the environment and everything the demo made
 
 .venv/bin/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Trainyard needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
-	@$(PYTHON) -m venv .venv
+	@$(PYTHON) -m venv --clear .venv
 
 # torch goes first: what is installed after it then accepts the build that is there.
 $(SERVICE): .venv/bin/pip pyproject.toml docker/constraints.txt
@@ -135,6 +135,6 @@ $(PEERS): $(DEV)
 
 .conformance/openai-%/.installed:
 	@echo "Installing openai $* (once) ..."
-	@$(PYTHON) -m venv $(@D)
+	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/pip --disable-pip-version-check install --quiet openai==$*
 	@touch $@
