@@ -24,7 +24,7 @@ def prepare(home: Path, key_file: Path) -> None:
     inside, beside = _marks(home, key_file)
     used = [mark for mark in (inside, beside) if mark.exists() and (mark == inside or mark.read_text() == str(home))]
     kept = {database: "TRAINYARD_DATABASE_URL", secret: "TRAINYARD_SECRET"}
-    missing = [path for path, elsewhere in kept.items() if not path.exists() and elsewhere not in os.environ]
+    missing = [path for path, elsewhere in kept.items() if not path.exists() and not os.environ.get(elsewhere)]
     if used and missing:
         raise CommandError(
             f"{home} has been in use, but {missing[0].name} is not there.",

@@ -29,6 +29,7 @@ from engine.model.forward import decoder_of, labelled_states
 from engine.model.links import Elsewhere, Link, empty
 from engine.offload import LiesIn
 from engine.parts import Hyperparameters
+from engine.parts.sharing import no_team
 from engine.plan import Shape
 from engine.plan.ranks import stages
 from engine.precision import Machine
@@ -213,7 +214,7 @@ def divide_layers(model: nn.Module, pipe: Pipe) -> None:
     """
     if any(isinstance(module, ModulesToSaveWrapper) for module in model.modules()):
         why = "the adapter has modules_to_save, which only the process that has them could save"
-        raise SpecError("team_unsupported", f"resources.parallel.pp_size: {why}", "Leave pp_size out.")
+        raise SpecError(*no_team("pp_size", pipe.team.count, why))
     decoder = decoder_of(model)
     backbone, names = backbone_in(decoder), names_in(decoder)
     first, last = pipe.team.leads, pipe.behind == 0

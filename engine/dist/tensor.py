@@ -20,6 +20,7 @@ from engine.dist.ranks import Ranks
 from engine.errors import SpecError
 from engine.model.dropout import DocumentDropout
 from engine.model.forward import decoder_of
+from engine.parts.sharing import no_team
 
 
 def divide_linears(model: nn.Module, team: Ranks) -> None:
@@ -28,7 +29,7 @@ def divide_linears(model: nn.Module, team: Ranks) -> None:
     for layer in decoder_of(model).model.layers:
         attention, mlp = layer.self_attn, layer.mlp
         for module in (*attention.children(), *mlp.children()):
-            _check(module)
+            _check(module, team.count)
         for module in (attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj):
             for linear in _widening(module):
                 _divide(linear, ColwiseParallel(), mesh)
@@ -40,7 +41,7 @@ def divide_linears(model: nn.Module, team: Ranks) -> None:
                     dropout.columns = (team.rank, team.count)
 
 
-def _check(module: Any) -> None:
+def _check(module: Any, processes: int) -> None:
     """What the spec does not tell: an adapter that the job goes on from may have a shape of its own."""
     if isinstance(module, ModulesToSaveWrapper) and isinstance(module.original_module, nn.Linear):
         why = "modules_to_save has linear layers trained whole beside themselves"
@@ -48,9 +49,7 @@ def _check(module: Any) -> None:
         why = "the adapter is none of LoRA's plain ones (DoRA)"
     else:
         return
-    raise SpecError(
-        "team_unsupported", f"resources.parallel.tp_size: {why}", "Leave tp_size out: zero_stage divides a job too."
-    )
+    raise SpecError(*no_team("tp_size", processes, why))
 
 
 def _widening(module: Any) -> Iterator[nn.Module]:

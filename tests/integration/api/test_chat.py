@@ -75,8 +75,8 @@ def test_null_is_what_is_left_out_as_openais_clients_send_it(live: Live, desk):
     null = dict.fromkeys(("temperature", "top_p", "n", "stop", "num_beams", "length_penalty"))
     assert said(chat(live, seed=3, **null)) == said(chat(live, seed=3, temperature=1))
     body = {"model": "tuned", "prompt": "the", "temperature": 0}
-    texts = [live.mine.post("/v1/completions", json=body | more).json() for more in ({}, {"max_tokens": None})]
-    assert texts[0]["usage"] == texts[1]["usage"]
+    text = live.mine.post("/v1/completions", json=body | {"max_tokens": None}).json()
+    assert text["usage"]["completion_tokens"] == 16
 
 
 def test_an_answer_goes_back_as_a_turn_just_as_it_came(live: Live, desk):
@@ -145,10 +145,10 @@ def test_after_a_kill_the_next_question_has_its_answer(live: Live, desk: Desk):
 
 
 def test_a_client_that_leaves_in_the_middle_holds_nobody_up(live: Live, desk: Desk):
-    pid = desk.engines["chat"].pid
     body = {"model": "tiny", "messages": ASKED, "temperature": 1.0, "max_tokens": 200, "stream": True}
     with live.mine.stream("POST", "/v1/chat/completions", json=body) as answer:
         next(lines_of(answer))
+        pid = desk.engines["chat"].pid
     assert chat(live)["choices"]
     assert desk.engines["chat"].pid == pid
 
