@@ -1,12 +1,11 @@
-"""LoRA (rank 16, every linear layer) of a 28M Llama on GSM8K's answers, against TRL and PEFT (see answers.py)."""
+"""LoRA (rank 16, every linear layer) of a 28M Llama on instructions, against TRL and PEFT (see answers.py)."""
 
-import race
-from answers import contest
+import answers
 from material import LORA
 
 
 def main() -> None:
-    race.run(contest("lora", {"method": "lora", **LORA}, {"defaults": 9.0, "best": 2.5}))
+    answers.run("lora", {"method": "lora", **LORA}, {"defaults": 9.0, "best": 2.5})
 
 
 if __name__ == "__main__":

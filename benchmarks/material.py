@@ -19,7 +19,9 @@ disable_progress_bar()
 
 ANSWERS = REPOSITORY / "examples" / "gsm8k_train.jsonl"
 TEXT = REPOSITORY / "examples" / "shakespeare.txt"
-PAIRS = REPOSITORY.parent / "shared" / "data" / "hh_rlhf" / "harmless_base_test_first1500.jsonl.gz"
+_SHARED = REPOSITORY.parent / "shared" / "data"
+_SEED_TASKS = _SHARED / "instruct" / "seed_tasks.jsonl.gz"
+PAIRS = _SHARED / "hh_rlhf" / "harmless_base_test_first1500.jsonl.gz"
 POSITIONS = 512
 LORA: dict[str, Any] = {"r": 16, "lora_alpha": 32, "target_modules": "all-linear"}
 
@@ -35,6 +37,8 @@ SHAPE: dict[str, Any] = {
 }
 _PAIR_CHARACTERS = 2000
 """Longer pairs are left out: they may not fit the model's positions, and then both sides would cut them."""
+_TASK_CHARACTERS = 4000
+"""The same for instructions: the longest that is left has 995 tokens."""
 
 
 def save_base(folder: Path, shape: dict[str, Any] = SHAPE) -> Path:
@@ -62,6 +66,22 @@ def conversations(rows: int) -> list[dict[str, Any]]:
         {"messages": [_message("user", row["prompt"]), _message("assistant", row["completion"])]}
         for row in islice(_lines(ANSWERS), rows)
     ]
+
+
+def instructions(rows: int) -> list[dict[str, Any]]:
+    """Instructions of many kinds, written by people, and their answers as chats (Wang et al. 2022, arXiv:2212.10560).
+
+    Raises:
+        SystemExit: the data is not there; it is not part of the repository.
+    """
+    if not _SEED_TASKS.exists():
+        raise SystemExit(f"skipped: self-instruct's seed tasks are not in {_SEED_TASKS}; --rows gsm8k needs no file")
+    with gzip.open(_SEED_TASKS, "rt", encoding="utf-8") as file:
+        tasks = [(task["instruction"], task["instances"][0]) for task in map(json.loads, file)]
+    talks = ((f"{asked}\n\n{given['input']}".strip(), given["output"]) for asked, given in tasks)
+    found = list(islice((talk for talk in talks if sum(map(len, talk)) <= _TASK_CHARACTERS), rows))
+    assert len(found) == rows, f"only {len(found)} instructions"
+    return [{"messages": [_message("user", asked), _message("assistant", said)]} for asked, said in found]
 
 
 def pairs(rows: int) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """How a run can end badly: a class, a code, a sentence and a mend, and the exit code that goes with it."""
 
 from enum import StrEnum
+from typing import Self
 
 
 class FailureClass(StrEnum):
@@ -43,6 +44,11 @@ class EngineError(ValueError):
         self.code = code
         self.message = message
         self.mend = mend
+
+    def about(self, place: str) -> Self:
+        """The same, which says of which file or part it is."""
+        self.message = f"{place}: {self.message}"
+        return self
 
 
 class DataError(EngineError):

@@ -18,6 +18,7 @@ from engine.parts import TrainingSpec
 from engine.proof import prove_in_peft
 from engine.selection import Selection
 from engine.session import Session
+from engine.writer import say_ends
 
 _TOLERANCE = 1e-4
 _ROUNDED = 2e-3
@@ -34,6 +35,7 @@ def save_subject(subject: Subject, folder: Path, weights: dict[str, Tensor]) -> 
         if is_quantized(model.get_base_model()):
             say_quantized(folder)
     else:
+        say_ends(model, subject.tokenizer)
         model.save_pretrained(folder, state_dict=weights)
     subject.tokenizer.save_pretrained(folder)
 

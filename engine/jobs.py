@@ -89,12 +89,12 @@ def _resolve_hyperparameters(spec: TrainingSpec) -> Hyperparameters:
     if given.gradient_accumulation_steps == "auto":
         update["gradient_accumulation_steps"] = 1
     if given.learning_rate == "auto":
-        update["learning_rate"] = _learning_rate(spec)
+        update["learning_rate"] = auto_rate(spec)
     return given.model_copy(update=update)
 
 
-def _learning_rate(spec: TrainingSpec) -> float:
-    """Where weights are trained whole, beside an adapter too, it is the rate for them."""
+def auto_rate(spec: TrainingSpec) -> float:
+    """What a learning_rate of `auto` stands for. Where weights are trained whole, beside an adapter too, it is theirs."""
     tuning = spec.adapter()
     if tuning is None or tuning.modules_to_save:
         return spec.full_rate()

@@ -12,6 +12,7 @@ from engine.errors import SpecError
 from engine.jobs import spec_of
 from engine.journal import Journal
 from engine.objectives import objective_of
+from engine.onward import onward
 from engine.parts import TrainingSpec
 from engine.rundir import RunDirectory
 
@@ -42,7 +43,7 @@ def material_of(root: Path) -> Material:
         EngineError: the job cannot be carried out, as far as its rows tell.
     """
     run = RunDirectory(root)
-    spec = spec_of(run)
+    spec = onward(run, spec_of(run))
     if not isinstance(spec, TrainingSpec):
         raise SpecError("nothing_trained", f"a job of kind {spec.kind} trains nothing", "Ask for a job that trains.")
     with closing(Journal(run.events)) as journal:

@@ -15,6 +15,7 @@ from engine.model.merged import merged_model
 from engine.parts import AdapterTuning, QloraTuning
 from engine.session import Session
 from engine.stop import StopRequested
+from engine.writer import say_ends
 
 _HIGHEST_GAP = 1e-3
 """In loss: a merge that scores worse than the adapter applied by more than this is kept when asked for by name alone."""
@@ -109,5 +110,6 @@ def _write(session: Session, base: str, folder: Path) -> None:
     """Added in fp32, rounded once: to the type that the base is stored in."""
     run = session.run
     whole: Any = merged_model(run.base_model(), run.output, session.machine, dequantized=base == "dequantized")
+    say_ends(whole, session.subject.tokenizer)
     whole.to(stored_dtype(run.base_model())).save_pretrained(folder)
     session.subject.tokenizer.save_pretrained(folder)

@@ -2,7 +2,7 @@
 
 from contextlib import suppress
 
-from engine.data.chat import prompt_tokens
+from engine.data.answers import prompt_tokens
 from engine.generate import generate
 from engine.parts import Samples, TrainingSpec
 from engine.rows import Message
@@ -21,7 +21,7 @@ def tell_samples(session: Session, spec: TrainingSpec, step: int) -> None:
     if asked is None:
         return
     room = spec.hyperparameters.max_length - asked.max_new_tokens
-    prompts = [_tokens(session, spec, prompt)[-room:] for prompt in asked.prompts]
+    prompts = [_tokens(session, spec, number, prompt)[-room:] for number, prompt in enumerate(asked.prompts)]
     greedy = _answers(session, prompts, Decoding(asked.max_new_tokens))
     sampled: list[str] | list[None] = [None] * len(prompts)
     if asked.temperature:
@@ -34,10 +34,10 @@ def _drawn(asked: Samples, seed: int, step: int) -> Decoding:
     return Decoding(asked.max_new_tokens, asked.temperature, seed=(seed, step))
 
 
-def _tokens(session: Session, spec: TrainingSpec, prompt: str) -> list[int]:
+def _tokens(session: Session, spec: TrainingSpec, number: int, prompt: str) -> list[int]:
     tokenizer = session.subject.tokenizer
     if spec.PURPOSE != "pretrain":
-        return prompt_tokens([Message(role="user", content=prompt)], 0, tokenizer)
+        return prompt_tokens([Message(role="user", content=prompt)], f"samples.prompts[{number}]", tokenizer)
     begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
     ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
     return ids if begin is None else [int(begin), *ids]  # type: ignore[arg-type]

@@ -89,5 +89,5 @@ def token_summary(sums: Sums, corpus: Corpus) -> dict[str, float]:
         "eval_perplexity": math.exp(min(mean, 700.0)),
         "eval_bits_per_byte": total / math.log(2) / max(1, corpus.size_bytes()),
         "eval_tokens": float(sums.counted),
-        "eval_rows": float(len(set(corpus.lines.tolist()))),
+        "eval_rows": float(corpus.row_count()),
     }

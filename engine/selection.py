@@ -1,5 +1,6 @@
 """Which evaluated step is the best, and whether a better one is still to be hoped for."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +18,7 @@ class Selection:
 
     def gain(self, metrics: Mapping[str, float], over: Mapping[str, float]) -> float:
         """By how much the metric of one evaluation is better than that of another; NaN where it cannot be told."""
-        difference = metrics.get(self.metric, float("nan")) - over.get(self.metric, float("nan"))
+        difference = metrics.get(self.metric, math.nan) - over.get(self.metric, math.nan)
         return difference if self.rules.greater_is_better else -difference
 
     def nothing_held_out(self, journal: Journal) -> None:
@@ -28,12 +29,16 @@ class Selection:
     def evaluated(self, metrics: dict[str, float]) -> None:
         """Count the evaluations in a row that brought nothing, as Hugging Face's EarlyStoppingCallback does."""
         progress = self.progress
-        gain = self.gain(metrics, progress.best_eval_metrics) if progress.best_eval_metrics else float("inf")
+        gain = self.gain(metrics, progress.best_eval_metrics) if progress.best_eval_metrics else self._first(metrics)
         progress.evals_without_gain = (
             0 if gain > self.rules.early_stopping_threshold else progress.evals_without_gain + 1
         )
         if gain > 0:
             progress.best_eval_metrics = metrics
+
+    def _first(self, metrics: Mapping[str, float]) -> float:
+        """What an evaluation gains over none: nothing where its metric is no number, which no later one would beat."""
+        return 0.0 if math.isnan(metrics.get(self.metric, math.nan)) else math.inf
 
     def out_of_patience(self) -> bool:
         patience = self.rules.early_stopping_patience
@@ -42,7 +47,7 @@ class Selection:
     def saved(self, metrics: dict[str, float]) -> bool:
         """Whether the step that is being saved, and scored this, is the best of the saved ones; it is remembered."""
         progress = self.progress
-        if self.metric not in metrics or (
+        if not self._first(metrics) or (
             progress.best_step is not None and not self.gain(metrics, progress.best_metrics) > 0
         ):
             return False

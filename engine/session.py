@@ -24,6 +24,7 @@ from engine.model.forward import decoder_of, head_width_of
 from engine.model.load import Subject
 from engine.model.quantize import size_of
 from engine.objectives import Objective, objective_of
+from engine.onward import onward, tell_rate
 from engine.parts import TrainingSpec
 from engine.plan.weights import immovable
 from engine.precision import Machine
@@ -62,7 +63,9 @@ class Session:
 
     @classmethod
     def open(cls, run: RunDirectory, journal: Journal, stop: StopFlag) -> "Session":
-        spec = spec_of(run)
+        asked = spec_of(run)
+        spec = onward(run, asked)
+        tell_rate(asked, spec, journal)
         given = spec.evaluation if isinstance(spec, EvalSpec) else spec.hyperparameters
         machine = Machine.choose(spec.resources.device, given.precision)
         ranks = Ranks.here()

@@ -22,6 +22,7 @@ from engine.model.merged import applied_model
 from engine.model.quantize import was_quantized
 from engine.precision import Machine
 from engine.proof import fixed_batch, packed_logits
+from engine.writer import say_ends
 
 BASES = ("auto", "original", "dequantized")
 _INVALID = 65
@@ -65,8 +66,10 @@ def write_whole(model: Path, adapter: Path, out: Path, into: str = "auto") -> Wh
     dtype = stored_dtype(model)
     writing = out.with_name(f".{out.name}.writing")
     try:
+        tokenizer = tokenizer_of(model, adapter)
+        say_ends(whole, tokenizer)
         whole.to(dtype).save_pretrained(writing)
-        tokenizer_of(model, adapter).save_pretrained(writing)
+        tokenizer.save_pretrained(writing)
         read = load_model(writing, device=machine.device, dtype=dtype).state_dict()
         for name, tensor in whole.state_dict().items():
             if not torch.equal(tensor, read[name]):

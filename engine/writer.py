@@ -1,12 +1,15 @@
 """A writer: how an answer is written token by token, and what has been written of it."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerFast
 
+from engine.data.answers import closing_token
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 
@@ -51,7 +54,7 @@ class Writer:
         self.row = row
         self.tokenizer = subject.tokenizer
         self.decoding = decoding
-        self.ends = end_tokens(subject)
+        self.ends = end_tokens(subject.model, subject.tokenizer)
         self.rng = np.random.default_rng((*decoding.seed, row))
         self.ids: list[int] = []
         self.scores: list[Scores] = []
@@ -104,7 +107,8 @@ class Writer:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
     def answer(self) -> Answer:
-        text = self._text(self.ids)
+        ended = bool(self.ids) and self.ids[-1] in self.ends
+        text = self._text(self.ids[:-1] if ended else self.ids)
         for stop in self.decoding.stop:
             text = text.partition(stop)[0]
         return Answer(text, len(self.ids), self.finished)
@@ -117,8 +121,26 @@ def scores_of(logits_V: Tensor, token: int, count: int) -> Scores:
     return Scores(float(logprobs_V[token]), list(zip(tokens.tolist(), values.tolist(), strict=True)))
 
 
-def end_tokens(subject: Subject) -> frozenset[int]:
-    """Tokens that end an answer: the tokenizer's end of text, and those of the model's generation config."""
-    named = decoder_of(subject.model).generation_config.eos_token_id
+def end_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
+    """Tokens that end an answer.
+
+    The tokenizer's end of text, those of the model's generation config, and what the chat template closes an answer with:
+    base models of Qwen have a template whose `<|im_end|>` neither of the others names.
+    """
+    named = decoder_of(model).generation_config.eos_token_id
     listed = named if isinstance(named, list) else [named]
-    return frozenset(token for token in (subject.tokenizer.eos_token_id, *listed) if isinstance(token, int))
+    tokens = (tokenizer.eos_token_id, *listed, _closing_token(tokenizer, str(tokenizer.chat_template)))
+    return frozenset(token for token in tokens if isinstance(token, int))
+
+
+def say_ends(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Into the generation config that is saved with a model, so that whoever writes with it ends answers likewise."""
+    ends = end_tokens(model, tokenizer)
+    if len(ends) > 1:
+        decoder_of(model).generation_config.eos_token_id = sorted(ends)
+
+
+@lru_cache(maxsize=4)
+def _closing_token(tokenizer: PreTrainedTokenizerFast, _template: str) -> int | None:
+    """Every answer asks for it; a tokenizer may be given a template later."""
+    return closing_token(tokenizer)

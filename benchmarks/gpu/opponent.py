@@ -59,7 +59,5 @@ def run_answers(name: str, method: str, goals: dict[str, float]) -> None:
     how = size.read()
     rows = 4 if how.small else 64
     tuning = {"method": method, **material.LORA}
-    contest = answers.contest(name, tuning, goals, file_rows=rows * (ANSWERS_STEPS + 1))
-    race.run(
-        on_gpu(contest, how, rows, {"max_length": material.POSITIONS}, {"gradient_checkpointing": False}), how.rest
-    )
+    contest = answers.contest(name, tuning, goals, material.conversations(rows * (ANSWERS_STEPS + 1)))
+    race.run(on_gpu(contest, how, rows, {"max_length": answers.POSITIONS}, {"gradient_checkpointing": False}), how.rest)

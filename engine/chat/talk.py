@@ -3,7 +3,8 @@
 from typing import Any
 
 from engine.chat.spoken import Spoken
-from engine.data.chat import ensure_chat_template, prompt_tokens
+from engine.data.answers import prompt_tokens
+from engine.data.chat import ensure_chat_template
 from engine.data.pieces import Detokenizer
 from engine.errors import SpecError
 from engine.model.forward import decoder_of
@@ -74,7 +75,7 @@ def rows_of(asked: dict[str, Any]) -> int:
 def _prompts(subject: Subject, asked: dict[str, Any]) -> list[list[int]]:
     if asked["ask"] == "chat":
         ensure_chat_template(subject.tokenizer)
-        return [prompt_tokens(asked["messages"], 1, subject.tokenizer)]
+        return [prompt_tokens(asked["messages"], "the messages", subject.tokenizer)]
     return [_tokens(subject, prompt) for prompt in asked["prompts"]]
 
 

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from dataclasses import replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -42,8 +43,9 @@ class BlockCache:
                     sizes_bytes=held["sizes_bytes"],
                 )
             os.utime(path)
-        except (FileNotFoundError, zipfile.BadZipFile, EOFError):
-            return None  # another process may remove it at any time; a power cut may leave a part of it
+        # Another process may remove it at any time; a power cut may leave a part of it, or zeros in its place.
+        except (FileNotFoundError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, AttributeError):
+            return None
         return corpus
 
     def keep(self, key: str, corpus: Corpus) -> None:

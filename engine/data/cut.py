@@ -24,16 +24,17 @@ class Cut(NamedTuple):
         )
         return cls(Corpus.join([cut.corpus for cut in cuts]), truncated, dropped, untrained)
 
-    def report(self, journal: Journal, name: str, max_length: int) -> None:
-        """Say which rows were cut or left out."""
+    def report(self, journal: Journal, name: str, max_length: int, file: str | None = None) -> None:
+        """Say which rows were cut or left out; `file`: of which, where the job has several."""
+        place, of = ({}, "") if file is None else ({"file": file}, f"{file}, ")
         for code, lines, what in (
             ("rows_truncated", self.truncated, f"cut to max_length {max_length}"),
             ("rows_dropped", self.dropped, f"over max_length {max_length} and left out"),
             ("rows_without_labels", self.untrained, "left out: no token of the answer is within max_length"),
         ):
             if lines:
-                message = f"{len(lines)} {name} rows {what} (lines {listed(lines)})"
-                journal.log("warn", code, message, count=len(lines), lines=lines[:LINES_TOLD])
+                message = f"{len(lines)} {name} rows {what} ({of}lines {listed(lines)})"
+                journal.log("warn", code, message, count=len(lines), lines=lines[:LINES_TOLD], **place)
 
 
 def listed(lines: list[int]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from engine.data.chat import masked_from
+from engine.data.answers import masked_from
 from engine.data.corpus import Corpus, Document
 from engine.data.cut import Cut
 from engine.data.source import SourceRow

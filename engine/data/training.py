@@ -11,6 +11,7 @@ from engine.data.heldout import held_out_corpus
 from engine.data.mixture import Mixture, Rows, Share
 from engine.data.source import RowFile, SourceRow, Sources, read_source, scan
 from engine.data.supply import WINDOW_BLOCKS, FileSupply, Recipe
+from engine.errors import DataError
 from engine.journal import Journal
 from engine.parts import FileShare, MixedTrainingSpec
 from engine.rundir import RunDirectory
@@ -90,9 +91,14 @@ class TrainingFiles:
         # Memory is for one window in all, however many files there are.
         window_blocks = max(1, WINDOW_BLOCKS // (len(self.parts) + len(self.annealing)))
         supply = FileSupply(part.file, recipe, cache, seed=self.seed, window_blocks=window_blocks)
-        first = supply.cut(0, 0)
-        recipe.require(first, supply.row_count())
-        first.report(journal, "training" if supply.windows == 1 else "of the first training", recipe.max_length)
+        one_of_many = len({each.name for each in (*self.parts, *self.annealing)}) > 1
+        try:
+            first = supply.cut(0, 0)
+            recipe.require(first, supply.row_count())
+        except DataError as error:
+            raise error.about(part.name) if one_of_many else error from None
+        name = "training" if supply.windows == 1 else "of the first training"
+        first.report(journal, name, recipe.max_length, part.name if one_of_many else None)
         return Share(part.name, supply, part.weight)
 
 

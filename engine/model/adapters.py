@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
@@ -22,8 +22,9 @@ from engine.parts import AdapterTuning, LoraTuning, QloraTuning
 _WEIGHTS = "adapter_model.safetensors"
 _EMBEDDING = "embed_tokens"
 """PEFT keeps tied weights tied where the embedding has this name, as in all families but GPT-2's."""
-_SHAPE = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "modules_to_save")
+SHAPE = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "modules_to_save")
 """The settings that an adapter's weights mean nothing without."""
+AdapterT = TypeVar("AdapterT", bound=AdapterTuning)
 
 
 def new_adapter(model: PreTrainedModel, tuning: AdapterTuning, base_name: str) -> PeftModel:
@@ -79,25 +80,32 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, tuning: AdapterTuning 
 
 
 def tuning_of(folder: Path) -> LoraTuning | QloraTuning:
-    """How the adapter in `folder` was tuned, as far as its size tells: modules by the ends of their names.
+    """How the adapter in `folder` was tuned, as far as its shape tells: modules by the ends of their names.
 
     Raises:
         SpecError: it is no adapter of this kind.
     """
-    config = _config_in(folder)
-    kind = QloraTuning if was_quantized(folder) else LoraTuning
+    return _tuning_in(_config_in(folder), QloraTuning if was_quantized(folder) else LoraTuning)
+
+
+def _tuning_in(config: LoraConfig, kind: type[AdapterT]) -> AdapterT:
     targets = config.target_modules
     named = "all-linear" if targets is None or isinstance(targets, str) else _ends(targets)
     # Not by its validation: an adapter may come from elsewhere, and is loaded all the same.
     return kind.model_construct(
-        r=config.r, target_modules=named, modules_to_save=_ends(config.modules_to_save or ()), use_dora=config.use_dora
+        r=config.r,
+        lora_alpha=config.lora_alpha,
+        target_modules=named,
+        modules_to_save=_ends(config.modules_to_save or ()),
+        use_dora=config.use_dora,
+        use_rslora=config.use_rslora,
     )
 
 
 def shape_of(wrapped: PeftModel) -> dict[str, Any]:
     """The settings that the adapter's weights mean nothing without, under the names of a spec."""
     config = wrapped.peft_config["default"]
-    shape = {name: getattr(config, name) for name in _SHAPE}
+    shape = {name: getattr(config, name) for name in SHAPE}
     return {name: sorted(value) if isinstance(value, list | set) else value for name, value in shape.items()}
 
 
@@ -122,10 +130,11 @@ def _check_shape(model: PreTrainedModel, tuning: AdapterTuning, config: LoraConf
     Raises:
         SpecError: something is.
     """
-    for name in _SHAPE:
+    taken = _tuning_in(config, type(tuning))
+    for name in SHAPE:
         said, own = getattr(tuning, name), getattr(config, name)
         own = () if own is None else own
-        if said == AdapterTuning.model_fields[name].default:
+        if said in {AdapterTuning.model_fields[name].default, getattr(taken, name)}:
             continue
         names = isinstance(said, tuple) and not isinstance(own, str)
         if (_meant(model, said) != _meant(model, own)) if names else said != own:

@@ -60,7 +60,8 @@ class Hyperparameters(Part):
         description="Tokens in a row.",
     )
     long_rows: Literal["truncate", "drop"] = Field(
-        default="truncate", description="What happens to rows over max_length."
+        default="truncate",
+        description="What happens to conversations and pairs over max_length; a text goes on in further rows.",
     )
     packing: bool = Field(default=True, description="Several documents share a row; none attends to another.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

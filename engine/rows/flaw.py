@@ -5,11 +5,13 @@ import json
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple, NotRequired, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 ROLES = ("system", "user", "assistant", "tool")
 
 _VALUE_CHARACTERS = 60
+_BARE = 2
+"""Keys of a turn that has nothing but its role and content."""
 
 
 class Message(TypedDict):
@@ -77,7 +79,12 @@ def is_sound(message: object) -> bool:
         return False
     role, content = message.get("role"), message.get("content")
     sound = role in ROLES and isinstance(content, str) and (role != "assistant" or bool(content.strip()))
-    return sound and ("weight" not in message or _is_weight(message["weight"]))
+    return sound and (len(message) == _BARE or (_is_weight(message.get("weight")) and not _unwritten(message)))
+
+
+def _unwritten(message: dict[str, Any]) -> list[str]:
+    """What a turn says beside its content, and no template of ours is given."""
+    return [key for key in ("tool_calls", "function_call") if message.get(key)]
 
 
 def _is_weight(value: object) -> bool:
@@ -102,3 +109,16 @@ def message_flaws(message: object, path: str) -> Iterator[Flaw]:
     if not _is_weight(message.get("weight")):
         hint = "0 leaves the answer untrained, 1 trains it, as does no weight at all"
         yield Flaw("bad_weight", f"{path}.weight", f"{path}.weight must be 0 or 1", excerpt(message["weight"]), hint)
+    for key in _unwritten(message):
+        told = f"{path}.{key} stands beside the content, which alone is trained on"
+        hint = "write the call into content, as the model is to write it"
+        yield Flaw("not_in_content", f"{path}.{key}", told, excerpt(message[key]), hint)
+
+
+def tool_flaws(row: dict[str, Any], path: str = "") -> Iterator[Flaw]:
+    """Tools that a row declares: no turn tells of them, so a model would learn to call what it has never heard of."""
+    for key in ("tools", "functions"):
+        if row.get(key):
+            told = f"{path}{key} is not part of any turn, and turns alone are trained on"
+            hint = "tell of them in a system turn, as the model will be told, and leave the key out or empty"
+            yield Flaw("not_in_content", f"{path}{key}", told, excerpt(row[key]), hint)

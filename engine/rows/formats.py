@@ -15,6 +15,7 @@ from engine.rows.flaw import (
     meant,
     message_flaws,
     nearest,
+    tool_flaws,
     wrong_type,
 )
 from engine.rows.preference import (
@@ -127,6 +128,7 @@ def _chat_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
     if not isinstance(messages, list):
         yield wrong_type("messages", "a list of messages", messages)
         return
+    yield from tool_flaws(row)
     unsound = False
     for index, message in enumerate(messages):
         if not is_sound(message):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, TypedDict
 
-from engine.rows.flaw import Flaw, Message, RowError, excerpt, is_sound, message_flaws, wrong_type
+from engine.rows.flaw import Flaw, Message, RowError, excerpt, is_sound, message_flaws, tool_flaws, wrong_type
 
 _TURN = re.compile(r"\n\n(Human|Assistant):")
 _SPEAKERS = {"Human": "user", "Assistant": "assistant"}
@@ -74,6 +74,7 @@ def preferred_output_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
     if not isinstance(given, dict) or not isinstance(given.get("messages"), list):
         yield wrong_type("input", "an object with messages, a list", given)
         return
+    yield from tool_flaws(given, "input.")
     for flaw in preference_flaws(_ours(row)):
         path, message = (_OUR_NAME.sub(lambda name: _OPENAI_NAMES[name[1]], text) for text in (flaw.path, flaw.message))
         yield flaw._replace(path=path, message=message)

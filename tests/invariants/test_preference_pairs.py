@@ -171,6 +171,15 @@ def test_a_cached_reference_a_frozen_copy_and_a_disabled_adapter_make_the_same_r
     assert not references(live)
 
 
+def test_what_is_merged_is_scored_against_the_start_though_it_has_no_adapter_to_leave_out(tmp_path):
+    tuning = TUNINGS["lora"] | {"merge": "auto"}
+    root = pair_run(tmp_path / "run", tuning=tuning, dpo={"reference": "disabled_adapter"})
+    assert runs.carry_out(root) == 0
+    told = runs.events(root, "finished")[0]["metrics"]
+    assert told["merged_original_loss"] == pytest.approx(told["eval_loss"], rel=1e-5)
+    assert [event["path"] for event in runs.events(root, "exported")] == ["output", "output-merged"]
+
+
 def test_a_reference_that_learns_along_would_show(tmp_path):
     root = pair_run(tmp_path / "run", dpo={"reference": "frozen_copy"})
     with runs.opened(root) as session:
@@ -208,6 +217,8 @@ def test_another_job_over_the_same_weights_and_rows_finds_the_reference(tmp_path
 
 def test_without_its_adapter_a_job_that_goes_on_from_one_has_another_start(tmp_path):
     root = pair_run(tmp_path / "run", tuning=TUNINGS["lora"], dpo={"reference": "disabled_adapter"})
-    (root / "adapter").mkdir()
+    tuned = pair_run(tmp_path / "tuned", tuning=TUNINGS["lora"])
+    assert runs.carry_out(tuned) == 0
+    shutil.copytree(tuned / "output", root / "adapter")
     assert runs.carry_out(root) == EXIT_DATA
     assert runs.events(root, "failed")[0]["code"] == "reference_is_not_the_start"

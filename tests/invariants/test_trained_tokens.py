@@ -2,8 +2,10 @@
 
 import pytest
 
+from engine.data.answers import closing_token
 from engine.data.corpus import batch_of
 from engine.data.source import SourceRow
+from engine.errors import DataError
 from tests import runs
 from tests.runs import chat_corpus
 
@@ -20,6 +22,30 @@ BARE = (
     "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
 )
+# A new answer begins with a thought that is not rendered of an answer given, as in DeepSeek-R1's distillates.
+THOUGHTLESS = (
+    "{% for m in messages %}{% set said = m['content'].split('</think>')[-1] | trim %}"
+    "{{ '<|' + m['role'] + '|>' + said + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}"
+)
+# An answer that comes last has a thought, an empty one where there is none, as with Qwen3.
+THINKING = (
+    "{% for m in messages %}{% set parts = m['content'].split('</think>') %}{{ '<|' + m['role'] + '|>\n' }}"
+    "{% if m['role'] == 'assistant' and loop.last %}{{ '<think>\n' + "
+    "(parts[0] | replace('<think>', '') | trim if parts | length > 1 else '') + '\n</think>\n\n' }}{% endif %}"
+    "{{ parts[-1] | trim + '<|end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+# The system's text stands in the last question alone, as with Mistral.
+SYSTEM_LAST = (
+    "{% set system = messages[0]['content'] + ' ' if messages[0]['role'] == 'system' else '' %}"
+    "{% for m in messages %}{% if m['role'] == 'user' %}{% set last = messages[loop.index0 + 2:] | length == 0 %}"
+    "{{ '[' + (system if last else '') + m['content'] + ']' }}"
+    "{% elif m['role'] == 'assistant' %}{{ m['content'] + eos_token }}{% endif %}{% endfor %}"
+)
+LAST_TURNS_ALONE = (
+    "{% for m in messages[-2:] %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
 TEMPLATES = {"ours": None, "no generation block": CHATML, "generation without end token": GENERATION_WITHOUT_END}
 TALK = [
     {"role": "system", "content": "the red house"},
@@ -30,9 +56,10 @@ TALK = [
 ]
 
 
-def trained_text(messages, template=None, max_length: int = 256) -> str:
+def trained_text(messages, template=None, max_length: int = 256, added: tuple[str, ...] = ()) -> str:
     """What the labels of a row spell."""
     tokenizer = runs.tokenizer()
+    tokenizer.add_tokens(list(added))
     if template is not None:
         tokenizer.chat_template = template
     rows = [SourceRow(1, messages)]
@@ -71,3 +98,65 @@ def test_a_loss_on_every_token_would_train_the_prompt():
     everything = str(tokenizer.decode(corpus.ids.tolist()))
     assert "the cat sees" in everything
     assert "the cat sees" not in trained_text(TALK)
+
+
+def said(*texts: str) -> list[dict]:
+    """Turns of user and assistant, the user's first."""
+    return [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_the_end_is_trained_behind_an_answer_that_ends_in_an_added_token(name):
+    talk = said("the cat sees", "a dog</call>", "and now", "the tree</call>")
+    text = trained_text(talk, TEMPLATES[name], added=("</call>",)).replace("<|endoftext|>", "|").replace("<|end|>", "|")
+    assert text.replace("\n", "") == "a dog</call>|the tree</call>|"
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_conversation_may_begin_with_the_assistant(name):
+    text = trained_text(said("", "hello there", "the cat sees", "a dog")[1:], TEMPLATES[name])
+    assert text.replace("<|endoftext|>", "|").replace("<|end|>", "|").replace("\n", "") == "hello there|a dog|"
+
+
+def test_a_greeting_may_be_left_untrained():
+    greeted = [{"role": "assistant", "content": "hello there", "weight": 0}, *said("the cat sees", "a dog")]
+    assert trained_text(greeted) == "a dog<|endoftext|>"
+
+
+def test_an_answer_is_found_in_its_place_where_its_generation_prompt_is_not_written_before_it():
+    assert trained_text(said("a cat or a dog", "a dog", "a dog now", "now"), THOUGHTLESS) == "a dog<|end|>now<|end|>"
+
+
+def test_of_a_thought_that_the_template_leaves_out_nothing_is_trained():
+    assert trained_text(said("the cat", "<think>here</think>a dog"), THOUGHTLESS) == "a dog<|end|>"
+
+
+def test_what_the_template_writes_of_a_thought_is_trained():
+    talk = said("the cat", "<think>here</think>a dog", "and now", "<think>there</think>a tree")
+    assert trained_text(talk, THINKING) == "a dog<|end|><think>\nthere\n</think>\n\na tree<|end|>"
+    assert trained_text(said("the cat", "a dog"), THINKING) == "<think>\n\n</think>\n\na dog<|end|>"
+
+
+def test_an_answer_is_found_where_the_system_s_text_stands_in_a_later_question():
+    talk = [{"role": "system", "content": "yes or no"}, *said("is it yes", "yes", "is it no", "no")]
+    assert trained_text(talk, SYSTEM_LAST) == "yes<|endoftext|>no<|endoftext|>"
+
+
+def test_the_end_is_trained_behind_an_answer_that_ends_in_white_space():
+    assert trained_text(said("the cat", "a dog\n", "and now", "a tree \n"), CHATML) == "a dog\n<|end|>a tree \n<|end|>"
+
+
+def test_an_answer_that_the_template_leaves_out_is_refused_unless_it_is_untrained():
+    talk = said("the cat", "a dog", "and now", "a tree")
+    with pytest.raises(DataError, match="line 1: the model's chat template does not write message 2"):
+        trained_text(talk, LAST_TURNS_ALONE)
+    talk[1]["weight"] = 0
+    assert trained_text(talk, LAST_TURNS_ALONE) == "a tree<|end|>"
+
+
+@pytest.mark.parametrize(("template", "end"), [(None, "<|endoftext|>"), (CHATML, "<|end|>"), (BARE, "<|endoftext|>")])
+def test_an_answer_is_written_up_to_the_token_that_training_teaches_to_end_it(template, end):
+    tokenizer = runs.tokenizer()
+    if template is not None:
+        tokenizer.chat_template = template
+    assert closing_token(tokenizer) == tokenizer.convert_tokens_to_ids(end)

@@ -134,6 +134,9 @@ class DpoObjective:
         """[S] what the starting weights score on each document."""
         if batch.reference_S is not None:
             return batch.reference_S
+        if self.frozen is None and not hasattr(model, "disable_adapter"):  # merged: nothing is left to leave out
+            assert self.machine is not None, "the subject was loaded"
+            self.frozen = self._read_anew(self.machine).requires_grad_(False).eval()
         without_adapter = nullcontext() if self.frozen is not None else model.disable_adapter()
         with torch.no_grad(), without_adapter:
             return document_logprobs(self.frozen or model, batch)[0]

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
-from engine.data.chat import ensure_chat_template, prompt_tokens
+from engine.data.answers import prompt_tokens
+from engine.data.chat import ensure_chat_template
 from engine.data.cut import LINES_TOLD
 from engine.data.source import SourceRow
 from engine.errors import DataError
@@ -143,7 +144,7 @@ def _prompts(
     if ensure_chat_template(tokenizer):
         setting.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
     room = setting.max_length - setting.spec.evaluation.max_new_tokens
-    prompts = [prompt_tokens([*solved, *_messages(row)[:-1]], row.line, tokenizer) for row in rows]
+    prompts = [prompt_tokens([*solved, *_messages(row)[:-1]], f"line {row.line}", tokenizer) for row in rows]
     cut = [row.line for row, prompt in zip(rows, prompts, strict=True) if len(prompt) > room]
     if cut:
         message = f"{len(cut)} prompts were cut at their beginning: {room} tokens are left beside max_new_tokens"

@@ -50,7 +50,9 @@ class EvalSettings(Part):
     max_length: int = Field(
         default=1024, ge=8, le=1_048_576, validation_alias=AliasChoices("max_length", "cutoff_len", "max_seq_length")
     )
-    long_rows: Literal["truncate", "drop"] = "truncate"
+    long_rows: Literal["truncate", "drop"] = Field(
+        default="truncate", description="What happens to conversations over max_length; a text goes on in further rows."
+    )
     per_device_eval_batch_size: int = Field(
         default=8, ge=1, le=65_536, validation_alias=AliasChoices("per_device_eval_batch_size", "batch_size")
     )
@@ -65,6 +67,10 @@ class EvalSettings(Part):
             raise ValueError(f"rows and task 'tokens' belong together; the task is {self.task!r}")
         if self.num_fewshot and self.task in {"loss", "tokens"}:
             raise ValueError(f"num_fewshot belongs to tasks with questions; {self.task!r} has none")
+        if self.long_rows == "drop" and self.task in {"multiple_choice", "generate"}:
+            raise ValueError(
+                f"long_rows is for what is scored whole; a prompt of task {self.task!r} loses its beginning"
+            )
         if self.task == "generate" and self.max_new_tokens >= self.max_length:
             raise ValueError(
                 f"max_new_tokens {self.max_new_tokens} leaves no room for a prompt in max_length {self.max_length}"

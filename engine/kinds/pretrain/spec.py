@@ -164,6 +164,14 @@ class PretrainSpec(MixedTrainingSpec):
     )
     tuning: Tuning = FullTuning()
 
+    @model_validator(mode="after")
+    def _texts_go_on(self) -> Self:
+        if self.hyperparameters.long_rows == "drop":
+            raise ValueError(
+                "hyperparameters.long_rows is for conversations; a text over max_length goes on in more rows"
+            )
+        return self
+
     def full_rate(self) -> float:
         return self.LEARNING_RATE if isinstance(self.model, str) else self.NEW_MODEL_RATE
 

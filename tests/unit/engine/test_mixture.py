@@ -106,6 +106,10 @@ def mixed(**changes: Any) -> dict[str, Any]:
         ({"hyperparameters": {"lr_scheduler_type": "wsd"}}, "needs hyperparameters.max_steps"),
         ({"hyperparameters": STEPS}, "lr_scheduler_type 'wsd'"),
         ({"mixture": [{"file": "file-a", "weight": 0}]}, "greater than 0"),
+        (
+            {"hyperparameters": {**STEPS, "lr_scheduler_type": "wsd", "long_rows": "drop"}},
+            "a text over max_length goes on",
+        ),
     ],
 )
 def test_a_mixture_that_makes_no_sense_is_refused(changes, told):
@@ -145,3 +149,34 @@ def test_a_run_on_a_mixture_tells_the_tokens_and_the_rows_of_each_file(tmp_path)
         places = [{training_files(spec)[row.file].path for row in rows_of_step(log, step)} for step in range(1, 7)]
     assert set.union(*places[:4]) == {"mixture[0].file", "mixture[1].file"}
     assert set.union(*places[4:]) == {"annealing[0].file"}
+
+
+def chats(root: Path, second: list[dict[str, Any]]) -> Path:
+    """A job on two files of conversations, of which lines 1 and 2 of the first are long."""
+    spec = runs.sft_spec(max_steps=1, max_length=48)
+    del spec["training_file"]
+    runs.write_job(root, spec | {"mixture": [{"file": "file-a"}, {"file": "file-b"}], "validation_file": None})
+    long = {"prompt": "the cat sees", "completion": "a dog " * 60}
+    runs.write_rows(root / "data" / "train-0.jsonl", [long, long, *runs.answers(20)])
+    runs.write_rows(root / "data" / "train-1.jsonl", second)
+    runs.save_base(root / "model")
+    return root
+
+
+def test_what_happens_to_rows_is_told_with_their_file(tmp_path):
+    root = chats(tmp_path / "run", runs.answers(20))
+    assert runs.carry_out(root) == 0
+    (told,) = [event for event in runs.events(root, "log") if event["code"] == "rows_truncated"]
+    assert told["message"] == "2 training rows cut to max_length 48 (file-a, lines 1, 2)"
+    assert told["data"]["file"] == "file-a"
+
+
+def test_a_file_without_anything_to_learn_is_named(tmp_path):
+    unreached = {"prompt": "the cat sees " * 60, "completion": "a dog"}
+    root = chats(tmp_path / "run", [unreached])
+    assert runs.carry_out(root) == 65
+    assert runs.events(root, "failed")[0]["message"].startswith("file-b: none of the 1 rows has a token")
+
+
+def test_rows_on_the_same_line_of_two_files_count_as_two():
+    assert Corpus.join([corpus(1, 3, 8), corpus(1, 2, 8)]).row_count() == 5

@@ -104,3 +104,11 @@ def test_real_pairs_of_hh_rlhf_are_read_and_their_empty_answers_named():
     assert isinstance(pair, dict)
     assert [turn["role"] for turn in pair["prompt"]] == ["user", "assistant"] * 2 + ["user"]
     assert pair["chosen"][0]["content"].startswith("No, sorry!")
+
+
+def test_the_tools_of_a_row_in_openai_s_shape_are_refused_where_they_stand():
+    row = {"input": {"messages": [USER], "tools": []}, "preferred_output": [answer("4")]}
+    row |= {"non_preferred_output": [answer("5")]}
+    assert parse_row(row, "preferred_output")
+    row["input"] = {"messages": [USER], "tools": [{"type": "function"}]}
+    assert (fault(row).code, fault(row).path) == ("not_in_content", "input.tools")

@@ -143,6 +143,20 @@ def test_a_weight_of_an_answer_is_0_or_1_and_not_all_are_0():
     assert (fault.code, fault.path) == ("no_assistant_turn", "messages")
 
 
+def test_what_stands_beside_the_turns_is_refused_and_not_passed_over():
+    call = b'"4", "tool_calls": [{"function": {"name": "add"}}]'
+    fault = only_fault(CHAT.replace(b'"4"', call))
+    assert (fault.code, fault.path) == ("not_in_content", "messages[1].tool_calls")
+    for key in (b"tools", b"functions"):
+        fault = only_fault(CHAT.replace(b"]}\n", b'], "%s": [{"name": "add"}]}\n' % key))
+        assert (fault.code, fault.path) == ("not_in_content", key.decode())
+
+
+def test_what_is_empty_beside_the_turns_says_nothing():
+    row = CHAT.replace(b'"4"', b'"4", "tool_calls": [], "name": "sum"').replace(b"]}\n", b'], "tools": []}\n')
+    assert check(row).fault_count == 0
+
+
 @pytest.mark.parametrize(
     ("row", "code", "path"),
     [

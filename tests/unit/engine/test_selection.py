@@ -45,6 +45,9 @@ def test_a_gain_under_the_threshold_does_not_count_but_moves_the_bar():
 
 def test_an_evaluation_that_is_no_number_is_no_gain():
     assert waits(selection(), [3.0, float("nan"), 2.0]) == [0, 1, 0]
+    assert waits(selection(), [float("nan"), 3.0, 2.0, 2.5]) == [1, 0, 0, 1]
+    chosen = selection()
+    assert [chosen.saved({"eval_loss": loss}) for loss in (float("nan"), 2.0, 3.0)] == [False, True, False]
 
 
 def test_of_equals_the_earliest_saved_step_stays_the_best():

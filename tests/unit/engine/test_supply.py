@@ -101,11 +101,12 @@ def test_a_block_of_other_content_or_another_tokenizer_is_not_taken_from_the_cac
     assert not same(other.window(0, 0), first)
 
 
-def test_a_torn_block_is_tokenized_again(tmp_path):
+@pytest.mark.parametrize("left", [lambda whole: whole[:-40], lambda whole: bytes(len(whole))], ids=["torn", "zeros"])
+def test_a_block_that_a_power_cut_has_left_in_part_is_tokenized_again(tmp_path, left):
     path = text_file(tmp_path)
     fresh = supply(path, tmp_path / "cache").window(0, 0)
     for kept in (tmp_path / "cache").glob("*/*.npz"):
-        kept.write_bytes(kept.read_bytes()[:-40])
+        kept.write_bytes(left(kept.read_bytes()))
     assert same(supply(path, tmp_path / "cache").window(0, 0), fresh)
 
 

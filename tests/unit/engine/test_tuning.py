@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from engine.errors import SpecError
 from engine.jobs import JOB_SPEC, resolve
+from engine.material import material_of
 from engine.model.adapters import new_adapter
 from engine.parts import LoraTuning
 from tests import runs
@@ -156,6 +157,24 @@ def test_a_job_goes_on_from_an_adapter_in_its_shape_and_says_so(tuned, tmp_path,
         torch.equal(weights[name], now)
         for name, now in load_file(root / "output" / "adapter_model.safetensors").items()
     )
+
+
+def test_a_job_that_goes_on_from_an_adapter_is_planned_in_its_shape(tuned, tmp_path):
+    tuning: Any = material_of(going_on(tuned, tmp_path / "run")).spec.adapter()
+    assert (tuning.r, tuning.lora_alpha, tuning.use_rslora, tuning.modules_to_save) == (4, 6.0, True, ("norm",))
+
+
+@pytest.mark.parametrize(("rate", "warnings"), [("auto", 1), (2e-4, 0)])
+def test_a_rate_that_auto_stood_for_before_the_adapter_was_known_is_told(tuned, tmp_path, rate, warnings):
+    root = going_on(tuned, tmp_path / "run")
+    spec = json.loads((root / "job.json").read_text())["spec"]
+    spec["hyperparameters"]["learning_rate"] = rate
+    stored = resolve(JOB_SPEC.validate_python(spec)).model_dump(mode="json")  # as the API writes it
+    runs.write_job(root, stored)
+    assert runs.carry_out(root) == 0
+    told = [event for event in runs.events(root, "log") if event["code"] == "rate_of_another_shape"]
+    assert len(told) == warnings
+    assert all(event["data"]["learning_rate"] == 10 * event["data"]["fitting"] for event in told)
 
 
 @pytest.mark.parametrize(
