@@ -40,4 +40,5 @@ it("says how long ago something was, and after a day the date", () => {
 
 it("tells sizes in units of a thousand", () => {
   expect([bytes(0), bytes(999), bytes(1000), bytes(12_345_678)]).toEqual(["0 B", "999 B", "1.00 kB", "12.3 MB"]);
+  expect([bytes(999_499), bytes(999_600), bytes(999_950_000)]).toEqual(["999 kB", "1.00 MB", "1.00 GB"]);
 });

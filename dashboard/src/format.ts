@@ -54,10 +54,11 @@ export function figure(value: number | null | undefined): string {
     .replace(/\.$/, "");
 }
 
-const UNITS = ["B", "kB", "MB", "GB", "TB"];
+const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 export function bytes(size: number): string {
-  const unit = size < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log10(size) / 3));
+  const rounded = Number(size.toPrecision(3)); // 999,600 are 1.00 MB, not 1000 kB
+  const unit = size < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log10(rounded) / 3));
   const scaled = size / 1000 ** unit;
   return `${unit ? scaled.toPrecision(3) : scaled} ${UNITS[unit]}`;
 }

@@ -6,17 +6,21 @@ import { Refusal } from "./api/client";
 import { sessionQuery } from "./api/session";
 import { router } from "./router";
 import { SignIn } from "./shell/SignIn";
+import { Unopened } from "./shell/Unopened";
 import "./styles/page.css";
 
 const RETRY_MS = 1500;
+/** What the service tells a client of its own, too. */
+const RETRY_AFTER_MS = 5000;
 
 const queries = new QueryClient({
   defaultOptions: {
     queries: {
       networkMode: "always",
-      // What the service refused it refuses again; what did not reach it is tried until it does.
-      retry: (_, error) => !(error instanceof Refusal) || error.status >= 502,
-      retryDelay: RETRY_MS,
+      // What the service refused it refuses again, unless it says that this passes; what did not reach it is tried
+      // until it does.
+      retry: (_, error) => !(error instanceof Refusal) || error.passes,
+      retryDelay: (_, error) => (error instanceof Refusal ? RETRY_AFTER_MS : RETRY_MS),
       staleTime: 1000,
       refetchOnWindowFocus: true,
     },
@@ -41,8 +45,8 @@ function takeKey(): string | undefined {
 const givenKey = takeKey();
 
 function Page() {
-  const { data: session } = useQuery(sessionQuery);
-  if (!session) return null;
+  const { data: session, failureReason } = useQuery(sessionQuery);
+  if (!session) return failureReason && <Unopened error={failureReason} />;
   return session.key ? <RouterProvider router={router} context={{ session }} /> : <SignIn given={givenKey} />;
 }
 

@@ -5,6 +5,9 @@ import type { components, paths } from "./schema";
 export type Schemas = components["schemas"];
 export type Fault = Schemas["Fault"];
 
+/** What passes by itself. A proxy before a service that is away says so too, in words of its own. */
+const PASSING: ReadonlySet<number> = new Set([502, 503, 504]);
+
 /** An answer that is no success, with what the service says about it. */
 export class Refusal extends Error {
   constructor(
@@ -12,6 +15,11 @@ export class Refusal extends Error {
     readonly body: Schemas["ErrorBody"],
   ) {
     super(body.message);
+  }
+
+  /** Whether the same may be granted in a while. */
+  get passes(): boolean {
+    return PASSING.has(this.status);
   }
 }
 
@@ -31,11 +39,6 @@ const edge: Middleware = {
     if (csrfToken && request.method !== "GET") request.headers.set("X-CSRF-Token", csrfToken);
     return request;
   },
-  onResponse({ response }) {
-    if (response.status === 502 || response.status === 503 || response.status === 504) unreachable();
-    else reached();
-    return response;
-  },
   onError({ error }) {
     if (!(error instanceof DOMException && error.name === "AbortError")) unreachable();
   },
@@ -47,17 +50,25 @@ export const client = createClient<paths>({
 });
 client.use(edge);
 
-/** The data of an answer. Throws a Refusal when there is none. */
+/** The data of an answer. Throws a `refusal` when there is none. */
 export async function ask<T>(answer: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
   const { data, error, response } = await answer;
-  if (data !== undefined && response.ok) return data;
-  throw refusal(response.status, error);
+  if (data === undefined || !response.ok) throw refusal(response.status, error);
+  reached();
+  return data;
 }
 
-export function refusal(status: number, told: unknown): Refusal {
+/** What to throw for an answer that is no success: a Refusal, unless it was a proxy that answered. */
+export function refusal(status: number, told: unknown): Error {
   const body = (told as { error?: Schemas["ErrorBody"] } | undefined)?.error;
+  const isOurs = typeof body?.message === "string";
+  if (!isOurs && PASSING.has(status)) {
+    unreachable();
+    return new Error(`a proxy answered ${status}`);
+  }
+  reached();
   return new Refusal(
     status,
-    body ?? { code: "unknown", message: `The service answered ${status}.`, type: "server_error" },
+    isOurs ? body : { code: "unknown", message: `The service answered ${status}.`, type: "server_error" },
   );
 }

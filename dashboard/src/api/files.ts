@@ -8,13 +8,13 @@ export interface FilesSearch {
   after?: string;
 }
 
-export function filesQuery({ purpose, after }: FilesSearch) {
+export function filesQuery({ purpose, after }: FilesSearch, limit = 100) {
   return queryOptions({
-    queryKey: ["files", purpose, after],
+    queryKey: ["files", purpose, after, limit],
     queryFn: ({ signal }) =>
       ask(
         client.GET("/v1/files", {
-          params: { query: { purpose: purpose as "fine-tune" | undefined, after, limit: 100 } },
+          params: { query: { purpose: purpose as "fine-tune" | undefined, after, limit } },
           signal,
         }),
       ),

@@ -1,9 +1,9 @@
-import { infiniteQueryOptions, keepPreviousData, queryOptions } from "@tanstack/react-query";
+import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { ask, client, type Schemas } from "./client";
+import { collect } from "./pages";
 
 export type Job = Schemas["JobObject"];
 export type Curve = Schemas["CurveObject"];
-export type JobEvent = Schemas["EventObject"];
 export type Artifact = Schemas["ArtifactObject"];
 export type Status = Job["status"];
 
@@ -14,7 +14,7 @@ export interface JobsSearch {
 }
 
 /** A change made elsewhere shows within two seconds. */
-const LIVE_MS = 1500;
+export const LIVE_MS = 1500;
 const ENDED_MS = 10_000;
 const PAGE = 25;
 
@@ -102,8 +102,8 @@ export function modelOf(job: Job): string {
 }
 
 /** The last loss that a job has told: of training while it trains, of what was held out in the end. */
-export function lossOf(job: Job): number | null {
-  return job.progress.loss ?? job.result?.metrics.eval_loss ?? null;
+export function lossOf(job: Pick<Job, "progress" | "result">): number | null {
+  return job.result?.metrics.eval_loss ?? job.progress.loss ?? null;
 }
 
 /** The evaluations of a job so far; asked for again while there are none. */
@@ -121,67 +121,18 @@ export function evaluationsQuery(job: Job) {
   });
 }
 
-/** The first things that happened to a job: its engine says there what it runs on. */
-export function startedQuery(job: Job) {
-  return queryOptions({
-    queryKey: ["started", job.id, job.attempt],
-    queryFn: ({ signal }) =>
-      ask(
-        client.GET("/v1/jobs/{job_id}/events", {
-          params: { path: { job_id: job.id }, query: { order: "asc", limit: 100 } },
-          signal,
-        }),
-      ),
-    refetchInterval: ({ state }) =>
-      state.data?.data.some(({ type }) => type === "started") || ENDED.has(job.status) ? false : LIVE_MS,
-  });
-}
-
-const EVENTS = 500;
-
-/** Events from the newest backwards; `since` is what the page's own stream of them begins after. */
-export function earlierEventsQuery(jobId: string, level: JobEvent["level"] | undefined, since: number) {
-  return infiniteQueryOptions({
-    queryKey: ["events", jobId, level, since],
-    placeholderData: keepPreviousData,
-    queryFn: ({ pageParam, signal }) =>
-      ask(
-        client.GET("/v1/jobs/{job_id}/events", {
-          params: {
-            path: { job_id: jobId },
-            query: { order: "desc", limit: EVENTS, after: pageParam, level: level as "info" | undefined },
-          },
-          signal,
-        }),
-      ),
-    initialPageParam: 0,
-    getNextPageParam: (page) => (page.has_more ? (page.last_id ?? undefined) : undefined),
-    staleTime: 0,
-  });
-}
-
-export function firstErrorQuery(job: Job) {
-  return queryOptions({
-    queryKey: ["first error", job.id, job.status],
-    queryFn: ({ signal }) =>
-      ask(
-        client.GET("/v1/jobs/{job_id}/events", {
-          params: { path: { job_id: job.id }, query: { order: "asc", limit: 1, level: "error" } },
-          signal,
-        }),
-      ),
-  });
-}
-
+/** All that a job keeps, newest first. */
 export function checkpointsQuery(jobId: string) {
   return queryOptions({
     queryKey: ["checkpoints", jobId],
     queryFn: ({ signal }) =>
-      ask(
-        client.GET("/v1/jobs/{job_id}/checkpoints", {
-          params: { path: { job_id: jobId }, query: { limit: 100 } },
-          signal,
-        }),
+      collect((after?: string) =>
+        ask(
+          client.GET("/v1/jobs/{job_id}/checkpoints", {
+            params: { path: { job_id: jobId }, query: { limit: 100, after } },
+            signal,
+          }),
+        ),
       ),
   });
 }
@@ -211,22 +162,24 @@ export function orderJob(jobId: string, verb: Verb): Promise<Job> {
   }
 }
 
-/** Models and adapters, each once: the list of models tells adapters too, under the names that OpenAI's clients use. */
-export function ownNames([models, adapters]: readonly { data: Artifact[] }[]): Artifact[] {
-  return [...(models?.data.filter(({ kind }) => kind === "model") ?? []), ...(adapters?.data ?? [])];
-}
-
 /** Models and adapters that a job has made, in full. */
 export function madeQuery(job: Job) {
-  const wanted = { params: { query: { job_id: job.id, limit: 100 } } };
   return queryOptions({
     queryKey: ["made", job.id, job.artifacts.length],
-    queryFn: async () => {
-      const pages = await Promise.all([ask(client.GET("/v1/models", wanted)), ask(client.GET("/v1/adapters", wanted))]);
-      return ownNames(pages);
-    },
+    queryFn: async ({ signal }) => (await askForMade({ job_id: job.id, limit: 100 }, signal)).made,
     enabled: job.artifacts.length > 0,
   });
+}
+
+/** Models and adapters, the newest of each; `isAll` says whether there are no older ones. */
+export async function askForMade(query: { job_id?: string; limit: number }, signal: AbortSignal) {
+  const [models, adapters] = await Promise.all([
+    // The list of models tells adapters too, under the names that OpenAI's clients use.
+    ask(client.GET("/v1/models", { params: { query: { ...query, kind: "model" } }, signal })),
+    ask(client.GET("/v1/adapters", { params: { query }, signal })),
+  ]);
+  const made: Artifact[] = [...models.data, ...adapters.data];
+  return { made, isAll: !models.has_more && !adapters.has_more };
 }
 
 /** Where the service has it. */

@@ -1,18 +1,25 @@
 import { queryOptions } from "@tanstack/react-query";
 import { ask, client, type Schemas } from "./client";
-import { ownNames } from "./jobs";
+import { askForMade } from "./jobs";
 
 export type Lineage = Schemas["Lineage"];
 
-/** Models and adapters, newest first: what a job may start from. */
-export const modelsQuery = queryOptions({
+/** So many of each kind of thing at most are there to choose from: the newest. */
+export const MOST = 1000;
+
+const shelfQuery = queryOptions({
   queryKey: ["models"],
   queryFn: async ({ signal }) => {
-    const wanted = { params: { query: { limit: 100 } }, signal };
-    const pages = await Promise.all([ask(client.GET("/v1/models", wanted)), ask(client.GET("/v1/adapters", wanted))]);
-    return ownNames(pages).sort((a, b) => b.created_at - a.created_at);
+    const { made, isAll } = await askForMade({ limit: MOST }, signal);
+    return { made: made.sort((a, b) => b.created_at - a.created_at), isAll };
   },
 });
+
+/** Models and adapters, newest first: what a job may start from. */
+export const modelsQuery = queryOptions({ ...shelfQuery, select: ({ made }) => made });
+
+/** Whether those are all. */
+export const areAllModelsQuery = queryOptions({ ...shelfQuery, select: ({ isAll }) => isAll });
 
 /** What an artifact was made from, all of what that was made from, and what came of it. */
 export function lineageQuery(kind: string, id: string) {
@@ -53,5 +60,5 @@ export function artifactQuery(kind: string, id: string) {
 export const checkpointsOfAllQuery = queryOptions({
   queryKey: ["checkpoints of all"],
   queryFn: async ({ signal }) =>
-    (await ask(client.GET("/v1/checkpoints", { params: { query: { limit: 100 } }, signal }))).data,
+    (await ask(client.GET("/v1/checkpoints", { params: { query: { limit: MOST } }, signal }))).data,
 });

@@ -4,12 +4,20 @@ import type { DataFile } from "./files";
 
 export type Preview = Schemas["Preview"];
 
-const KINDS: Record<string, string> = { preference: "dpo", chat: "sft", completion: "sft", instruction: "sft" };
+const KINDS: Partial<Record<DataFile["format"], string>> = {
+  preference: "dpo",
+  preferred_output: "dpo",
+  chat: "sft",
+  completion: "sft",
+  instruction: "sft",
+  text_jsonl: "pretrain",
+  text: "pretrain",
+};
 export const PREVIEW_ROWS = 5;
 
-/** The kind of job that trains on rows of this shape. */
-export function kindFor(file: DataFile): string {
-  return KINDS[file.format] ?? "pretrain";
+/** The kind of job that trains on rows of this shape; on some, as an evaluation's, none does. */
+export function kindFor({ format }: Pick<DataFile, "format">): string | undefined {
+  return KINDS[format];
 }
 
 /** Rows of a file as a job would train on them: the service asks the code that trains. */

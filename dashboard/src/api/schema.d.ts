@@ -2922,6 +2922,7 @@ export interface components {
             answer_pattern?: string | "auto" | null;
             /**
              * Long Rows
+             * @description What happens to conversations over max_length; a text goes on in further rows.
              * @default truncate
              * @enum {string}
              */
@@ -3478,7 +3479,7 @@ export interface components {
             learning_rate?: number | "auto";
             /**
              * Long Rows
-             * @description What happens to rows over max_length.
+             * @description What happens to conversations and pairs over max_length; a text goes on in further rows.
              * @default truncate
              * @enum {string}
              */

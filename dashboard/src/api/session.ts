@@ -3,10 +3,14 @@ import { ask, carry, client, type Schemas } from "./client";
 
 export type Session = Schemas["SessionObject"];
 
-/** Who is signed in; its CSRF token goes with every change from then on. */
+/**
+ * Who is signed in; its CSRF token goes with every change from then on. Without it there is no page: it is asked for
+ * until it is told.
+ */
 export const sessionQuery = queryOptions({
   queryKey: ["session"],
   queryFn: async () => kept(await ask(client.GET("/v1/session"))),
+  retry: true,
   staleTime: Number.POSITIVE_INFINITY,
 });
 

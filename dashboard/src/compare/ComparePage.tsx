@@ -2,7 +2,7 @@ import { useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
-import { type Curve, ENDED, growingCurveQuery, type Job, jobsOfQuery, jobsQuery, lossOf, nameOf } from "../api/jobs";
+import { type Curve, ENDED, growingCurveQuery, type Job, jobsOfQuery, jobsQuery, nameOf } from "../api/jobs";
 import { Chart, type Series } from "../charts/Chart";
 import { lookOf } from "../charts/colours";
 import { figure } from "../format";
@@ -215,7 +215,7 @@ function Outcome({ jobs }: { jobs: readonly Job[] }) {
             <tr key={job.id}>
               <td>{names[index]}</td>
               <td>{job.status}</td>
-              <td className={numberClass}>{lossOf(job) === null ? "–" : figure(lossOf(job))}</td>
+              <td className={numberClass}>{job.progress.loss === undefined ? "–" : figure(job.progress.loss)}</td>
               <td className={numberClass}>{held === null ? "–" : figure(held)}</td>
               <td className={numberClass}>
                 {held === null || base === null || job === jobs[0]

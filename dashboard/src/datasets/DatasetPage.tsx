@@ -29,13 +29,14 @@ export function DatasetPage() {
   const may = useMay("write");
   const model = useChosen(file);
   if (!file) return error && <Failure error={error} />;
+  const kind = kindFor(file);
   return (
     <>
       <Head title={file.filename}>
-        {may && (
+        {may && kind && (
           <Link
             to="/jobs/new"
-            search={{ spec: { kind: kindFor(file), ...(model && { model }), training_file: file.id } }}
+            search={{ spec: { kind, ...(model && { model }), training_file: file.id } }}
             className={buttonClass("primary")}
           >
             Train on it
@@ -47,7 +48,7 @@ export function DatasetPage() {
       </Head>
       <p className={css.facts}>
         <span>
-          {file.row_count === null ? "" : `${count(file.row_count)} rows of format `}
+          {file.row_count > 0 && `${count(file.row_count)} rows of format `}
           {file.format}, {bytes(file.bytes)}, for {file.purpose}
         </span>
         <code>{file.id}</code>
@@ -56,7 +57,7 @@ export function DatasetPage() {
           uploaded <Ago at={file.created_at} />
         </span>
       </p>
-      {file.purpose !== "evals" && <Trained file={file} />}
+      {kind && file.purpose !== "evals" && <Trained file={file} />}
     </>
   );
 }

@@ -44,7 +44,7 @@ export function DatasetsPage() {
               </td>
               <td>{file.purpose}</td>
               <td>{file.format}</td>
-              <td className={numberClass}>{file.row_count === null ? "–" : count(file.row_count)}</td>
+              <td className={numberClass}>{file.row_count ? count(file.row_count) : "–"}</td>
               <td className={numberClass}>{bytes(file.bytes)}</td>
               <td>
                 <Ago at={file.created_at} />

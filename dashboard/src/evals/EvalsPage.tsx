@@ -3,7 +3,7 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { evalJobsQuery } from "../api/evals";
 import { filesQuery } from "../api/files";
 import { type Job, modelOf, nameOf } from "../api/jobs";
-import { modelsQuery } from "../api/models";
+import { MOST, modelsQuery } from "../api/models";
 import { count } from "../format";
 import { Ago } from "../parts/Ago";
 import { buttonClass, inputClass } from "../parts/Button";
@@ -85,7 +85,7 @@ function Choices({ jobs }: { jobs: readonly Job[] }) {
   const { sort, file } = route.useSearch();
   const navigate = route.useNavigate();
   const names = new Map(
-    useQuery(filesQuery({ purpose: "evals" })).data?.data.map(({ id, filename }) => [id, filename]),
+    useQuery(filesQuery({ purpose: "evals" }, MOST)).data?.data.map(({ id, filename }) => [id, filename]),
   );
   const files = [...new Set(jobs.map(({ spec }) => String(spec.eval_file)))];
   return (

@@ -9,13 +9,14 @@ import { Dialog } from "../parts/Dialog";
 import { Icon } from "../parts/Icon";
 import { Empty, Failure } from "../parts/Notice";
 import css from "./ArtifactsTab.module.css";
+import { bestOf, type Rule, ruleOf } from "./best";
 import { useJob } from "./useJob";
 
 export function ArtifactsTab() {
   const job = useJob();
   const saved = useQuery(checkpointsQuery(job.id));
   const results = useQuery(madeQuery(job));
-  const [checkpoints, made] = [saved.data?.data ?? [], results.data ?? []];
+  const [checkpoints, made] = [saved.data ?? [], results.data ?? []];
   const error = saved.error ?? results.error;
   if (error && !saved.data) return <Failure error={error} />;
   if (saved.isPending || results.isLoading) return <p className="muted">…</p>;
@@ -41,21 +42,9 @@ export function ArtifactsTab() {
   );
 }
 
-interface Rule {
-  metric: string;
-  greater: boolean;
-}
-
-function ruleOf(job: Job): Rule {
-  const wanted = job.spec.checkpoints as { metric_for_best_model?: string; greater_is_better?: boolean } | undefined;
-  return { metric: wanted?.metric_for_best_model ?? "eval_loss", greater: wanted?.greater_is_better ?? false };
-}
-
 function Checkpoints({ job, checkpoints }: { job: Job; checkpoints: readonly Artifact[] }) {
   const rule = ruleOf(job);
-  const told = checkpoints.filter(({ metrics }) => typeof metrics[rule.metric] === "number");
-  const sign = rule.greater ? -1 : 1;
-  const best = told.toSorted((a, b) => sign * (figureOf(a, rule) - figureOf(b, rule)))[0];
+  const best = bestOf(checkpoints, rule, job.result);
   return (
     <section>
       <h2>Checkpoints</h2>
@@ -74,10 +63,6 @@ function Checkpoints({ job, checkpoints }: { job: Job; checkpoints: readonly Art
       <Table artifacts={checkpoints} best={best?.id} last={checkpoints[0]?.id} rule={rule} />
     </section>
   );
-}
-
-function figureOf(artifact: Artifact, rule: Rule): number {
-  return artifact.metrics[rule.metric] as number;
 }
 
 interface TableProps {

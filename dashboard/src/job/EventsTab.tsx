@@ -1,7 +1,7 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link } from "@tanstack/react-router";
 import { useEffect, useRef } from "react";
-import { earlierEventsQuery, firstErrorQuery, type JobEvent } from "../api/jobs";
+import { earlierEventsQuery, firstErrorQuery, type JobEvent } from "../api/events";
 import { clock, moment } from "../format";
 import { Button, inputClass } from "../parts/Button";
 import { Empty, Failure } from "../parts/Notice";
@@ -27,17 +27,17 @@ export function EventsTab() {
   useEffect(() => {
     if (follow && newest) end.current?.scrollIntoView({ block: "end" });
   }, [follow, newest]);
-  // A linked line may lie further back than the newest page.
-  const missing = line !== undefined && told.length > 0 && told[0]!.seq > line && earlier.hasNextPage;
-  const { fetchNextPage } = earlier;
+  const oldest = told[0]?.seq ?? 0;
+  const { hasNextPage, fetchNextPage } = earlier;
+  // A linked line may lie further back than the newest pages.
   useEffect(() => {
-    if (missing) fetchNextPage();
-  }, [missing, fetchNextPage]);
+    if (line !== undefined && oldest > line && hasNextPage) fetchNextPage();
+  }, [line, oldest, hasNextPage, fetchNextPage]);
   return (
     <>
       <Controls />
       {earlier.error && <Failure error={earlier.error} />}
-      {earlier.hasNextPage && <Button onClick={() => earlier.fetchNextPage()}>Show earlier ones</Button>}
+      {hasNextPage && <Button onClick={() => fetchNextPage()}>Show earlier ones</Button>}
       {earlier.data && lines.length === 0 ? (
         <Empty title={level ? `Nothing of level ${level} happened` : "Nothing has happened yet"} />
       ) : (
@@ -56,8 +56,7 @@ function Controls() {
   const job = useJob();
   const search = route.useSearch();
   const navigate = route.useNavigate();
-  const { data } = useQuery(firstErrorQuery(job));
-  const first = data?.data[0];
+  const first = useQuery(firstErrorQuery(job)).data;
   return (
     <div className={css.bar}>
       <label>

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi, Link, Outlet } from "@tanstack/react-router";
-import { ENDED, firstErrorQuery, type Job, jobQuery, modelOf, nameOf } from "../api/jobs";
+import { firstErrorQuery } from "../api/events";
+import { ENDED, type Job, jobQuery, modelOf, nameOf } from "../api/jobs";
 import { count } from "../format";
 import { Ago } from "../parts/Ago";
 import { Bar } from "../parts/Bar";
@@ -98,7 +99,7 @@ function Steps({ job }: { job: Job }) {
 }
 
 function JobError({ job, error }: { job: Job; error: NonNullable<Job["error"]> }) {
-  const first = useQuery(firstErrorQuery(job)).data?.data[0];
+  const first = useQuery(firstErrorQuery(job)).data;
   return (
     <Notice tone="bad">
       <b>{error.code ?? error.class}</b>

@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { startedQuery } from "../api/jobs";
+import { startedQuery } from "../api/events";
 import { bytes, duration, figure, percent } from "../format";
 import { Empty, Notice } from "../parts/Notice";
 import { CurveCard } from "./CurveCard";
@@ -23,8 +23,7 @@ const PICTURES = [
 export function SystemTab() {
   const job = useJob();
   const search = route.useSearch();
-  const { data } = useQuery(startedQuery(job));
-  const started = data?.data.findLast(({ type }) => type === "started")?.data;
+  const started = useQuery(startedQuery(job)).data?.data;
   if (!("tokens_per_s" in job.progress)) {
     return <Empty title="Nothing has been measured yet">{started && <p>{String(started.device)}</p>}</Empty>;
   }

@@ -41,6 +41,18 @@ it("takes the later figure of a step that was told again after a resume", () => 
   expect(longer.value).toEqual([4, 7, 6]);
 });
 
+it("takes the later figures when a run goes back while the page is open", () => {
+  const smooth = { ...curve, value: [4, 3, 2], smoothed: [4, (4 * 0.5 + 3) / 1.5, (4 * 0.25 + 3 * 0.5 + 2) / 1.75] };
+  const told = [metrics(11, 4, 1), metrics(12, 5, 0), metrics(13, 3, 6), metrics(14, 4, 5)];
+  const longer = extend(smooth, told, 0.5);
+  expect(longer.step).toEqual([1, 2, 3, 4]);
+  expect(longer.value).toEqual([4, 3, 6, 5]);
+  expect(longer.time).toEqual([100, 101, 102, 103]);
+  expect(longer.tokens).toEqual([8, 16, 24, 32]);
+  expect(longer.total).toBe(4);
+  expect(longer.smoothed![3]).toBeCloseTo((4 * 0.125 + 3 * 0.25 + 6 * 0.5 + 5) / 1.875, 12);
+});
+
 it("smooths what comes exactly as what was there", () => {
   const whole = { ...curve, value: [4, null, 2], smoothed: [4, null, (4 * 0.5 + 2) / 1.5] };
   const longer = extend(whole, [metrics(11, 4, 8)], 0.5);

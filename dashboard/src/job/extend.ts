@@ -13,14 +13,17 @@ export function extend(curve: Curve, records: readonly StreamRecord[], smoothing
       (record as StreamedMetrics).split === curve.split &&
       curve.metric in (record as StreamedMetrics).values,
   );
-  const first = news[0];
-  if (!first) return curve;
-  const kept = curve.step.findIndex((step) => step >= first.step);
-  const length = kept < 0 ? curve.step.length : kept;
-  const longer = cut(curve, length);
-  let count = longer.value.filter((value) => value !== null).length + (curve.total - curve.step.length);
-  let mean = longer.smoothed?.findLast((value) => value !== null) ?? null;
+  if (news.length === 0) return curve;
+  const longer = cut(curve, curve.step.length);
+  const counted = () => longer.value.filter((value) => value !== null).length + (curve.total - curve.step.length);
+  const mean = () => longer.smoothed?.findLast((value) => value !== null) ?? null;
+  let [count, smooth] = [counted(), mean()];
   for (const record of news) {
+    const told = longer.step.findIndex((step) => step >= record.step);
+    if (told >= 0) {
+      Object.assign(longer, cut(longer, told));
+      [count, smooth] = [counted(), mean()];
+    }
     const value = record.values[curve.metric] ?? null;
     longer.step.push(record.step);
     longer.time.push(record.time);
@@ -28,11 +31,11 @@ export function extend(curve: Curve, records: readonly StreamRecord[], smoothing
     longer.value.push(value);
     if (value !== null) {
       count += 1;
-      mean = mean === null ? value : mean + ((value - mean) * (1 - smoothing)) / (1 - smoothing ** count);
+      smooth = smooth === null ? value : smooth + ((value - smooth) * (1 - smoothing)) / (1 - smoothing ** count);
     }
-    longer.smoothed?.push(value === null ? null : mean);
+    longer.smoothed?.push(value === null ? null : smooth);
   }
-  return { ...longer, total: curve.total - (curve.step.length - length) + news.length };
+  return { ...longer, total: curve.total + longer.step.length - curve.step.length };
 }
 
 function cut(curve: Curve, length: number): Curve {

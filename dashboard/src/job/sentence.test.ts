@@ -24,6 +24,12 @@ it("tells how long a running job still takes", () => {
   expect(sentence({ ...job, status: "running", step: 10, total_steps: 100, eta_s: 65 })).toContain("1 min 5 s left");
 });
 
+it("tells of an evaluation, which has no steps, whether it scores already", () => {
+  const scoring = { ...job, kind: "eval", status: "running", step: 0, total_steps: 0 } as const;
+  expect(sentence(scoring)).toBe("It scores the rows.");
+  expect(sentence({ ...scoring, step: null })).toContain("The engine starts");
+});
+
 it("tells what a job has made", () => {
   const adapter = { id: "a", kind: "adapter", name: "bot", version: 2, digest: "" } as const;
   const told = sentence({ ...job, status: "succeeded", started_at: 10, finished_at: 40, artifacts: [adapter] });

@@ -33,6 +33,7 @@ function soon({ estimated_start_at }: Job): string {
 }
 
 function running(job: Job): string {
+  if (job.kind === "eval" && job.step !== null) return "It scores the rows.";
   if (job.step === null || job.eta_s === null) return "The engine starts: it reads the data and measures the machine.";
   if (job.total_steps && job.step >= job.total_steps)
     return "The last step is done; the result is exported and checked.";

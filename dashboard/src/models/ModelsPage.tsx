@@ -2,8 +2,8 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 import { type Artifact, pathOf } from "../api/jobs";
-import { modelsQuery } from "../api/models";
-import { bytes, figure } from "../format";
+import { areAllModelsQuery, MOST, modelsQuery } from "../api/models";
+import { bytes, count, figure } from "../format";
 import { Checksums } from "../job/ArtifactsTab";
 import { Ago } from "../parts/Ago";
 import { Button, buttonClass } from "../parts/Button";
@@ -11,10 +11,11 @@ import { Command } from "../parts/Command";
 import { Head } from "../parts/Head";
 import { Icon } from "../parts/Icon";
 import { List, numberClass } from "../parts/List";
-import { Empty, Failure } from "../parts/Notice";
+import { Empty, Failure, Notice } from "../parts/Notice";
 
 export function ModelsPage() {
   const { data, error } = useQuery(modelsQuery);
+  const areAll = useQuery(areAllModelsQuery).data;
   const [shown, setShown] = useState<Artifact | null>(null);
   return (
     <>
@@ -25,6 +26,11 @@ export function ModelsPage() {
           <p className="muted">A pretrain job makes the first one, from a text:</p>
           <Command text=".venv/bin/trainyard jobs create -f examples/pretrain.yaml" />
         </Empty>
+      )}
+      {areAll === false && (
+        <Notice>
+          There are more: these are the newest {count(MOST)} models and the newest {count(MOST)} adapters.
+        </Notice>
       )}
       {data && data.length > 0 && (
         <List

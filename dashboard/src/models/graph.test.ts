@@ -63,10 +63,10 @@ test("a checkpoint stands among those of its job, once", () => {
 });
 
 test("what was imported stands without a job", () => {
-  const imported = { ...told, ancestors: [made("base", { job_id: null, lineage: {} })] };
+  const imported = { ...told, ancestors: [made("base", { job_id: null, lineage: { files: [file] } })] };
   const { nodes, edges } = graphOf(imported);
   const known = new Set(nodes.map(({ id }) => id));
-  expect(known.has("base")).toBe(true);
-  expect([...known].filter((id) => id.startsWith("base"))).toEqual(["base"]);
+  expect([...known].filter((id) => id.startsWith("base")).sort()).toEqual(["base", "base on file-1"]);
+  expect(edges).toContainEqual({ from: "base on file-1", to: "base" });
   expect(edges.every(({ from, to }) => known.has(from) && known.has(to))).toBe(true);
 });

@@ -57,14 +57,14 @@ export function graphOf(told: Lineage): Graph {
     const place = (column: number, row: number, node: Omit<Node, "column" | "row">) =>
       nodes.push({ ...node, column, row: top + row });
     const jobId = made.job_id;
-    const jobNode = `${made.id} of ${jobId}`;
+    // What was imported has no job: its files lead to the model itself.
+    const jobNode = jobId ? `${made.id} of ${jobId}` : made.id;
     const files = recorded.files ?? [];
     for (const [row, file] of files.entries()) {
       const id = `${made.id} on ${file.id}`;
       place(0, row, { ...fileNode(file, gone.has(file.id)), id, own: false });
       edges.push({ from: id, to: jobNode });
     }
-    // What was imported has no job.
     if (jobId) {
       place(1, 0, {
         id: jobNode,

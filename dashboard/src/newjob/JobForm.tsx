@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import type { Fault } from "../api/client";
 import { filesQuery } from "../api/files";
-import { modelsQuery } from "../api/models";
+import { MOST, modelsQuery } from "../api/models";
 import { Notice } from "../parts/Notice";
 import { FormField } from "./FormField";
 import css from "./NewJobPage.module.css";
@@ -18,7 +18,8 @@ interface Props {
 const PURPOSE: Record<string, string> = { pretrain: "pretrain", eval: "evals" };
 
 export function JobForm({ schema, draft, original, faults, change }: Props) {
-  const files = useQuery(filesQuery({ purpose: PURPOSE[String(draft.kind)] ?? "fine-tune" })).data?.data ?? [];
+  const purpose = PURPOSE[String(draft.kind)] ?? "fine-tune";
+  const files = useQuery(filesQuery({ purpose }, MOST)).data?.data ?? [];
   const models = useQuery(modelsQuery).data ?? [];
   const sections = sectionsOf(schema, draft);
   const own = sortedByNeed(sections[0]!.fields);

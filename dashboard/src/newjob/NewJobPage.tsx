@@ -1,6 +1,6 @@
 import { useMutation, useQuery } from "@tanstack/react-query";
 import { getRouteApi, useNavigate } from "@tanstack/react-router";
-import { useEffect, useMemo, useRef, useState } from "react";
+import { useEffect, useMemo, useState } from "react";
 import { type Fault, Refusal } from "../api/client";
 import { configQuery } from "../api/jobs";
 import { createJob, kindsQuery, planJob } from "../api/kinds";
@@ -11,7 +11,8 @@ import { Failure, Notice } from "../parts/Notice";
 import { JobForm } from "./JobForm";
 import css from "./NewJobPage.module.css";
 import { PlanCard } from "./PlanCard";
-import { type Part, type Schema, valueAt, withValue } from "./schema";
+import { type Part, type Schema, setIn, withValue } from "./schema";
+import { useIntents } from "./useIntents";
 import { YamlEditor } from "./YamlEditor";
 
 export interface NewJobSearch {
@@ -36,7 +37,7 @@ export function NewJobPage() {
   const intents = useIntents(draft);
   const submission = useMutation({
     mutationFn: (asked: Part) => createJob(...intents.of(asked)),
-    onError: intents.answered,
+    onError: intents.refused,
     onSuccess: (job) => navigate({ to: "/jobs/$jobId/metrics", params: { jobId: job.id } }),
   });
   const dryRun = useMutation({ mutationFn: planJob, onMutate: () => submission.reset() });
@@ -117,32 +118,10 @@ export function NewJobPage() {
   );
 }
 
-type Intent = [asked: Part, key: string];
-
-/** A draft whose answer was lost is sent again as it was sent first, under the same key: it makes one job. */
-function useIntents(draft: Part) {
-  const unanswered = useRef(new Map<string, Intent>());
-  const name = JSON.stringify(draft);
-  return {
-    of(asked: Part): Intent {
-      const intent = unanswered.current.get(name) ?? [asked, crypto.getRandomValues(new Uint32Array(4)).join("-")];
-      unanswered.current.set(name, intent);
-      return intent;
-    },
-    answered(error: Error) {
-      if (error instanceof Refusal) unanswered.current.delete(name);
-    },
-  };
-}
-
 /** What was asked for in the job that is cloned: its set values, without defaults and what `auto` stood for. */
 function useOriginal(from: string | undefined): [Part | undefined, Error | null] {
   const { data, error } = useQuery({ ...configQuery(from ?? ""), enabled: Boolean(from) });
-  const original = useMemo(() => {
-    if (!data) return undefined;
-    const set = Object.entries(data.origins).filter(([, origin]) => origin === "set");
-    return set.reduce<Part>((draft, [path]) => withValue(draft, path, valueAt(data.spec, path)), {});
-  }, [data]);
+  const original = useMemo(() => data && setIn(data.spec, data.origins), [data]);
   return [original, error];
 }
 

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { type Schema, sectionsOf, valueAt, withValue } from "./schema";
+import { type Schema, sectionsOf, setIn, valueAt, withValue } from "./schema";
 
 const schema: Schema = {
   required: ["model"],
@@ -50,4 +50,27 @@ it("sets a value deep inside, and leaves nothing behind when it is taken back", 
   expect(draft).toEqual({ kind: "sft", hyperparameters: { max_steps: 5 } });
   expect(valueAt(draft, "hyperparameters.max_steps")).toBe(5);
   expect(withValue(draft, "hyperparameters.max_steps", undefined)).toEqual({ kind: "sft" });
+});
+
+it("finds in a spec what somebody has set, also under names that have dots in them", () => {
+  const spec = {
+    kind: "sft",
+    seed: 42,
+    labels: {},
+    metadata: { "team.name": "search", owner: "me" },
+    tuning: { method: "lora", r: 8 },
+    hyperparameters: { max_steps: 100 },
+  };
+  const origins = {
+    kind: "set",
+    seed: "default",
+    labels: "set",
+    "metadata.team.name": "set",
+    "metadata.owner": "set",
+    "tuning.method": "set",
+    "tuning.r": "default",
+    "hyperparameters.max_steps": "auto",
+  };
+  const { kind, labels, metadata } = spec;
+  expect(setIn(spec, origins)).toEqual({ kind, labels, metadata, tuning: { method: "lora" } });
 });

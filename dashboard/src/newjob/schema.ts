@@ -126,6 +126,16 @@ export function withValue(draft: Part, path: string, value: unknown): Part {
   return key in draft ? { ...draft, [key]: next } : { ...others, [key]: next };
 }
 
+/** The values of a spec that somebody has set; `origins` has each by its path. A name may itself have dots in it. */
+export function setIn(part: Part, origins: Readonly<Record<string, string>>, before = ""): Part {
+  const kept = Object.entries(part).flatMap(([name, value]): [string, unknown][] => {
+    const inner = isPart(value) ? setIn(value, origins, `${before}${name}.`) : {};
+    if (Object.keys(inner).length > 0) return [[name, inner]];
+    return origins[before + name] === "set" ? [[name, value]] : [];
+  });
+  return Object.fromEntries(kept);
+}
+
 export function isPart(value: unknown): value is Part {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -1,6 +1,7 @@
-import { useQueryClient } from "@tanstack/react-query";
+import { notifyManager, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
-import { useEffect, useState } from "react";
+import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
+import { Refusal } from "../api/client";
 import { keepAsking, lastAnswerAt, useReach } from "../api/reach";
 import { type Session, signOut, useMay } from "../api/session";
 import { clock } from "../format";
@@ -100,19 +101,36 @@ function Who({ session }: { session: Session }) {
   );
 }
 
-/** The service is away: what stands on the page is as old as its last answer. */
+/** What stands on the page may be old: the service is away, or says that it cannot answer now. */
 function Offline() {
   const answers = useReach();
   const queries = useQueryClient();
+  const excuse = useExcuse();
   useEffect(keepAsking, []);
   useEffect(() => {
     if (!answers) return () => void queries.invalidateQueries(); // back again: all that stands here is asked for anew
   }, [answers, queries]);
-  if (answers) return null;
+  if (answers && !excuse) return null;
   return (
     <div className={css.banner} role="status">
       <Icon name="warn" />
-      The service does not answer. What you see is from {clock(lastAnswerAt() / 1000)}; the page goes on by itself.
+      {answers
+        ? `The service says: ${excuse}. What you see may be old`
+        : `The service does not answer. What you see is from ${clock(lastAnswerAt() / 1000)}`}
+      ; the page goes on by itself.
     </div>
+  );
+}
+
+/** Why the service puts off what it is asked for again. */
+function useExcuse(): string | undefined {
+  const cache = useQueryClient().getQueryCache();
+  return useSyncExternalStore(
+    useCallback((listener) => cache.subscribe(notifyManager.batchCalls(listener)), [cache]),
+    () =>
+      cache
+        .findAll({ fetchStatus: "fetching" })
+        .map(({ state }) => state.fetchFailureReason)
+        .find((reason) => reason instanceof Refusal)?.message,
   );
 }

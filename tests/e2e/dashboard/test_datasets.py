@@ -11,6 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.dashboard.conftest import Open
 from tests.e2e.dashboard.jobs import make_job, wait_ended
+from tests.e2e.dashboard.past import Past
 from tests.e2e.service import ROOT, Service
 
 BROKEN = ROOT / "examples" / "broken.jsonl"
@@ -138,6 +139,17 @@ def test_the_mask_has_the_labels_that_a_run_on_the_row_used(service: Service, sc
         learnt = "".join(piece for piece, label in zip(items[line]["pieces"], labels, strict=True) if label)
         assert "".join(articles[line - 1].locator("[data-trained=true]").all_inner_texts()) == learnt
         expect(articles[line - 1]).to_contain_text(f"{sum(labels)} of {len(labels)} tokens learnt")
+
+
+def test_a_file_that_no_job_trains_on_is_not_offered_for_it(past: Past, past_screen: Open) -> None:
+    with past.http() as http:
+        left = http.get(f"/v1/jobs/{past.made['eval']}").json()["result_files"][0]
+    page = past_screen(f"/datasets/{left}").page
+    expect(page.get_by_text("rows of format items")).to_be_visible()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    expect(page.get_by_role("link", name="Train on it")).to_have_count(0)
+    expect(page.get_by_label("In the tokens of")).to_have_count(0)
+    expect(page.get_by_role("alert")).to_have_count(0)
 
 
 def test_what_is_learnt_is_seen_without_colour(screen: Open, chat: dict) -> None:

@@ -119,7 +119,7 @@ def test_what_was_planned_is_what_is_made_until_the_draft_changes(service: Servi
 
 
 def test_a_clone_is_prefilled_and_marks_what_differs(past: Past, past_screen: Open) -> None:
-    job_id = make_job(past, "original", steps=3)
+    job_id = make_job(past, "original", steps=3, metadata={"team.name": "search"})
     page = past_screen(f"/jobs/{job_id}").page
     page.get_by_role("link", name="Clone").click()
     expect(page.get_by_label("suffix")).to_have_value("original")

@@ -3,13 +3,14 @@
 import json
 import re
 import time
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.dashboard.conftest import Open
-from tests.e2e.dashboard.past import SECRET, STEPS, Past, crowding, point
+from tests.e2e.dashboard.past import SECRET, STEPS, Past, bring_to, crowding, point
 
 SENTENCES = {
     "queued": "Waiting: .*no worker is alive",
@@ -171,19 +172,36 @@ def test_a_secret_that_a_library_told_is_masked_wherever_it_stands(past: Past, p
     assert SECRET not in page.content()
 
 
+def said(count: int) -> tuple[dict[str, Any], ...]:
+    told_at = time.time()
+    return tuple(
+        {"type": "log", "level": "info", "message": f"line {number} of many", "data": None,
+         "created_at": told_at + number / 1000}
+        for number in range(count)
+    )  # fmt: skip
+
+
 def test_events_are_followed_and_a_linked_line_is_brought_into_view(past: Past, past_screen: Open) -> None:
     page = past_screen(f"/jobs/{past.runs['preparing']}/events?follow=true").page
     expect(page.get_by_label("Follow")).to_be_checked()
     expect(page.get_by_text("claimed by past")).to_be_visible()
-    said = [{"type": "log", "level": "info", "message": f"line {number} of many", "data": None,
-             "created_at": time.time() + number / 1000} for number in range(120)]  # fmt: skip
-    past.tell("preparing", events=tuple(said))
+    past.tell("preparing", events=said(120))
     expect(page.get_by_text("line 119 of many")).to_be_in_viewport(timeout=5000)
     page.goto(f"{past.url}/jobs/{past.runs['preparing']}/events?line=60")
     expect(page.locator("[data-chosen=true]")).to_be_in_viewport()
     expect(page.locator("[data-chosen=true]")).to_contain_text("60")
     page.get_by_label("Level").select_option("warn")
     expect(page.get_by_text("line 119 of many")).to_have_count(0)
+
+
+def test_a_linked_line_is_found_however_far_back_it_lies(past: Past, past_screen: Open) -> None:
+    with past.database.write() as s:
+        past.runs["talkative"] = bring_to(s, past.project_id, "pausing")
+    past.tell("talkative", events=said(1600))
+    line = past.show("talkative")["last_seq"] - 1590
+    page = past_screen(f"/jobs/{past.runs['talkative']}/events?line={line}").page
+    expect(page.locator("[data-chosen=true]")).to_contain_text("line 9 of many")
+    expect(page.locator("[data-chosen=true]")).to_be_in_viewport()
 
 
 def test_twenty_runs_are_compared_within_a_second_and_the_baseline_stays(past: Past, past_screen: Open) -> None:

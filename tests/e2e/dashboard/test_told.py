@@ -35,6 +35,56 @@ def test_pages_that_ask_nothing_by_themselves_say_that_the_service_is_away(past_
         expect(page.get_by_text("The service does not answer")).to_be_hidden()
 
 
+AWAY = "the database cannot answer now; try again"
+
+
+def refuse(page: Page, address: str | re.Pattern[str], status: int, body: str) -> None:
+    """What lies at the address is answered like this and no other way."""
+    page.unroute_all()
+    page.route(address, lambda route: route.fulfill(status=status, body=body))
+
+
+def envelope(message: str) -> str:
+    return json.dumps({"error": {"code": "told", "message": message, "type": "server_error"}})
+
+
+def test_what_the_service_cannot_tell_now_it_says_in_its_own_words_and_the_page_goes_on(past_screen: Open) -> None:
+    page = past_screen("/jobs", allow="status of 503").page
+    row = page.locator("tbody tr").first
+    expect(row).to_be_visible()
+    banner = page.get_by_role("status")
+    for shown in (True, False):  # over rows that it had told before, and where it has told none
+        refuse(page, re.compile(r"/v1/jobs\?"), 503, envelope(AWAY))
+        if not shown:
+            page.reload()
+        expect(banner).to_contain_text(f"The service says: {AWAY}.")
+        expect(row).to_be_visible(visible=shown)
+        page.unroute_all()
+        expect(banner).to_have_count(0)
+        expect(row).to_be_visible()
+
+
+def test_a_page_that_is_loaded_while_the_service_fails_says_so_and_opens_by_itself(past_screen: Open) -> None:
+    opened = past_screen("/jobs", allow="status of 50[03]|net::ERR_FAILED")
+    page = opened.page
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    page.route("**/v1/session", lambda route: route.abort())
+    page.reload()
+    alert = page.get_by_role("main").get_by_role("alert")
+    expect(alert).to_have_text("The service does not answer. This page tries again by itself.")
+    opened.check()
+    for status, body, told in (
+        (503, "<html>Service Unavailable</html>", "The service does not answer"),
+        (503, envelope(AWAY), AWAY),
+        (500, envelope("its log tells more"), "its log tells more"),
+    ):
+        refuse(page, "**/v1/session", status, body)
+        page.reload()
+        expect(alert).to_contain_text(told)
+    page.unroute_all()
+    expect(page.get_by_role("heading", level=1, name="Jobs")).to_be_visible()
+
+
 def test_a_page_whose_code_did_not_come_loads_by_itself_when_the_service_is_back(past_screen: Open) -> None:
     away = "net::ERR_FAILED|Unable to preload CSS|did not come"
     page = past_screen("/jobs", allow=away).page

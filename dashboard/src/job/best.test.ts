@@ -1,0 +1,29 @@
+import { expect, it } from "vitest";
+import type { Artifact } from "../api/jobs";
+import { bestOf, ruleOf } from "./best";
+
+const saved = (losses: Record<number, number | undefined>) =>
+  Object.entries(losses)
+    .map(
+      ([step, eval_loss]) => ({ id: step, step: Number(step), metrics: { loss: 1, eval_loss } }) as unknown as Artifact,
+    )
+    .reverse();
+const exported = (step: number) => ({ metrics: { exported_step: step }, groups: {} });
+const rule = ruleOf({ spec: {} });
+
+it("marks of equals the earliest while the job trains, and in the end what it exported", () => {
+  const equals = saved({ 10: 2, 20: 1.5, 30: 1.5, 40: 1.5 });
+  expect(bestOf(equals, rule, null)?.step).toBe(20);
+  expect(bestOf(equals, rule, exported(40))?.step).toBe(40);
+  expect(bestOf(equals, rule, exported(20))?.step).toBe(20);
+  expect(bestOf(equals, rule, exported(5))?.step).toBe(20);
+});
+
+it("takes the highest where more is better", () => {
+  const spec = { checkpoints: { metric_for_best_model: "eval_loss", greater_is_better: true } };
+  expect(bestOf(saved({ 10: 1, 20: 3, 30: 2 }), ruleOf({ spec }), null)?.step).toBe(20);
+});
+
+it("marks none where nothing was evaluated", () => {
+  expect(bestOf(saved({ 10: undefined, 20: undefined }), rule, exported(20))).toBeUndefined();
+});
