@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, bindparam, func, insert, or_, select, update
+from sqlalchemy import bindparam, func, insert, or_, select, update
 from sqlalchemy import delete as remove
 from sqlalchemy.orm import Session
 
@@ -12,7 +12,7 @@ from db import clock, paging, registry, tuned
 from db.errors import InUse
 from db.fence import live
 from db.ids import new_id
-from db.lineage import needed
+from db.lineage import needing
 from db.models import Artifact, ArtifactFile, Job, Project
 from db.state import ENDED
 
@@ -52,7 +52,7 @@ def publish_checkpoint(
 
     The one with the best metric `best_by` is kept beside them: the run may yet choose it as its result.
     Publishing a step again gives the artifact that is there, with its new metrics. A checkpoint that a job which has not
-    ended starts from is kept. None when the fence is stale or the lease ran out.
+    ended starts from or compares with is kept. None when the fence is stale or the lease ran out.
     """
     job = _own(s, job_id, fence)
     if job is None:
@@ -185,8 +185,8 @@ def files(s: Session, artifact_id: str) -> list[ArtifactFile]:
 def delete(s: Session, project_id: str, artifact_id: str) -> bool:
     """Whether there was such an artifact to delete. The row stays, hidden, so that lineage can name it.
 
-    Raises InUse while the job that made it has not ended, or one that starts from it or from an adapter on it,
-    or compares with it.
+    Raises InUse while the job that made it has not ended, or one that starts from it or compares with it, or does so
+    with an adapter on it.
     """
     there = select(Artifact).where(
         Artifact.id == artifact_id, Artifact.project_id == project_id, Artifact.deleted_at.is_(None)
@@ -197,22 +197,11 @@ def delete(s: Session, project_id: str, artifact_id: str) -> bool:
     ).one_or_none()
     if artifact is None:
         return False
-    need = needed()
-    starting = select(need.c.job_id).where(need.c.artifact_id == artifact_id)
-    needing = select(Job.id).where(
-        Job.state.not_in(ENDED),
-        or_(Job.id == artifact.job_id, Job.id.in_(starting.scalar_subquery()), _compares(artifact)),
-    )
-    if job_ids := list(s.scalars(needing.order_by(Job.id))):
+    making = select(Job.id).where(Job.id == artifact.job_id, Job.state.not_in(ENDED))
+    if job_ids := sorted({*s.scalars(making), *s.scalars(needing([artifact_id]))}):
         raise InUse(artifact_id, job_ids)
     _tombstone(s, [artifact_id])
     return True
-
-
-def _compares(artifact: Artifact) -> ColumnElement[bool]:
-    """That a job of the artifact's project names it in its spec as what it compares with."""
-    name = artifact.id if artifact.name is None else f"{artifact.name}/{artifact.version}"
-    return (Job.project_id == artifact.project_id) & (Job.spec["compare_to"].as_string() == name)
 
 
 def hold(s: Session, artifact_ids: Collection[str]) -> bool:
@@ -320,8 +309,7 @@ def _thin_out(s: Session, job_id: str, keep: int, best_by: str | None, *, greate
     # One that a job is being made from just now makes room another time.
     free = select(Artifact.id).where(Artifact.id.in_(older - best)).with_for_update(key_share=True, skip_locked=True)
     unused = set(s.scalars(free))
-    need = needed()
-    used = set(s.scalars(select(need.c.artifact_id).where(need.c.artifact_id.in_(unused))))
+    used = {artifact_id for _, artifact_id in s.execute(needing(unused))}
     _tombstone(s, sorted(unused - used))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import CTE, select
+from sqlalchemy import CTE, CompoundSelect, String, cast, func, select
 from sqlalchemy.orm import Session
 
 from db.models import Artifact, File, Job
@@ -53,12 +53,26 @@ def deleted_files(s: Session, project_id: str, file_ids: Collection[str]) -> lis
     return list(s.scalars(query.order_by(File.id)))
 
 
-def needed() -> CTE:
-    """Rows (job_id, artifact_id): what the jobs that have not ended start from.
+def needing(artifact_ids: Collection[str]) -> CompoundSelect[str, str]:
+    """Rows (job_id, artifact_id): the jobs that have not ended and start from one of these, or compare with it.
 
-    Below an adapter that is the model it was trained on too; a model stands by itself.
+    They need it too where they do so with an adapter on it; a model stands by itself.
     """
-    bases = select(Job.id.label("job_id"), Job.base_artifact_id.label("artifact_id"))
-    direct = bases.where(Job.state.not_in(ENDED), Job.base_artifact_id.is_not(None)).cte("needed", recursive=True)
-    below = select(direct.c.job_id, Artifact.base_artifact_id).join(Artifact, Artifact.id == direct.c.artifact_id)
-    return direct.union(below.where(Artifact.layout == "adapter", Artifact.base_artifact_id.is_not(None)))
+    above = _with_adapters(artifact_ids)
+    unended = Job.state.not_in(ENDED)
+    starting = select(Job.id, above.c.needed).join(above, Job.base_artifact_id == above.c.id).where(unended)
+    rival = Job.spec["compare_to"].as_string().label("rival")
+    # Materialized, each spec is read once, however many adapters there are.
+    evals = select(Job.id, Job.project_id, rival).where(unended, Job.kind == "eval").cte().prefix_with("MATERIALIZED")
+    named = (evals.c.project_id == above.c.project_id) & (evals.c.rival == above.c.name)
+    return starting.union(select(evals.c.id, above.c.needed).join(above, named))
+
+
+def _with_adapters(artifact_ids: Collection[str]) -> CTE:
+    """These, by the names that specs are pinned to, and the adapters on them; `needed` is the one below."""
+    name = func.coalesce(Artifact.name + "/" + cast(Artifact.version, String), Artifact.id)
+    shown = (Artifact.id, Artifact.project_id, name.label("name"))
+    these = select(Artifact.id.label("needed"), *shown).where(Artifact.id.in_(artifact_ids))
+    above = these.cte("above", recursive=True)
+    on_it = select(above.c.needed, *shown).join(above, Artifact.base_artifact_id == above.c.id)
+    return above.union(on_it.where(Artifact.layout == "adapter"))

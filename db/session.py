@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -17,7 +17,8 @@ from db.errors import DatabaseFull, Unavailable
 
 _BUSY_TIMEOUT_S = 30.0
 _CONNECT_TIMEOUT_S = 5
-_GIVEN_UP = {"25P03": "did not wait for the end of a transaction"}
+_BEHIND = {"42P01": "has no such table until it is migrated", "42703": "has no such column until it is migrated"}
+_GIVEN_UP = {"25P03": "did not wait for the end of a transaction"} | _BEHIND
 _REFUSED = {"25006": "takes no writes now"} | _GIVEN_UP
 """By PostgreSQL's code, what it says that is no mistake of ours: of any transaction, and of one that writes."""
 _POOL_SIZE = 10
@@ -107,12 +108,13 @@ def _told_apart() -> Iterator[None]:
 
 @contextmanager
 def _refusal_told(told: Mapping[str, str]) -> Iterator[None]:
-    """Unavailable where PostgreSQL takes no writes, or has given this one up; SQLite says so as it says the rest."""
+    """Unavailable where PostgreSQL takes no writes, lacks a table yet, or gave up; SQLite says so as it says the rest."""
     try:
         yield
-    except InternalError as error:
-        if refused := told.get(getattr(error.orig, "sqlstate", "")):
-            raise Unavailable(f"the database {refused}: {error.orig}") from error
+    except (InternalError, ProgrammingError) as error:
+        cause: Any = error.orig
+        if refused := told.get(getattr(cause, "sqlstate", "")):
+            raise Unavailable(f"the database {refused}: {cause.diag.message_primary}") from error
         raise
 
 

@@ -76,7 +76,13 @@ def _gpus() -> list[Device]:
     if told.returncode:  # the tool is there and no GPU is
         return []
     rows = [line.rpartition(",") for line in told.stdout.splitlines() if line.strip()]
-    return [Device(name.strip(), int(mib) * _MIB, "cuda") for name, _, mib in rows]
+    share = _memory_bytes() // max(1, len(rows))
+    return [Device(name.strip(), _bytes_of(mib.strip(), share), "cuda") for name, _, mib in rows]
+
+
+def _bytes_of(mib: str, share: int) -> int:
+    """A GPU that has no memory of its own tells of none ([N/A]): it shares the machine's."""
+    return int(mib) * _MIB if mib.isdecimal() else share
 
 
 def _memory_bytes() -> int:

@@ -141,7 +141,7 @@ def _keep_items(s: Session, lease: Lease, items: Blob, row_count: int) -> str:
     return files.add(
         s, lease.job.project_id,
         filename=f"{lease.job.id}.jsonl", purpose="eval-results", size_bytes=items.size_bytes,
-        sha256=items.sha256, format="items", row_count=row_count,
+        sha256=items.sha256, format="items", row_count=row_count, key_id=lease.job.key_id,
     ).id  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def _keep_archive(s: Session, lease: Lease, archive: Blob) -> str:
     return files.add(
         s, lease.job.project_id,
         filename=f"{name}.tar", purpose="fine-tune-results", size_bytes=archive.size_bytes,
-        sha256=archive.sha256, format="archive", row_count=0,
+        sha256=archive.sha256, format="archive", row_count=0, key_id=lease.job.key_id,
     ).id  # fmt: skip
 
 

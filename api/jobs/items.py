@@ -12,7 +12,7 @@ from api.errors import ApiError
 from api.jobs.schemas import ScoredRow
 from api.jobs.service import find
 from db import files
-from db.models import File
+from db.models import File, Job
 
 Only = Literal["worse", "better", "wrong"]
 _Item = dict[str, Any]
@@ -32,8 +32,7 @@ def items(
         source = files.get(session, job.project_id, str(job.spec.get("eval_file", "")))
     left = next((file for file in made if file is not None and file.format == "items"), None)
     if left is None:
-        message = f"{job.kind} job {job.id} ({job.state}) has left no scores of single rows; succeeded eval jobs do"
-        raise ApiError(404, "items_not_found", message)
+        raise ApiError(404, "items_not_found", _why_none(job))
     with service.blobs.open(left.sha256) as lines:
         wanted = islice(_numbered(lines, after, only), limit + 1)
         page = list(wanted)
@@ -41,6 +40,14 @@ def items(
     told = [_told(number, item, rows.get(item["line"])) for number, item in page[:limit]]
     ends = (told[0].number, told[-1].number) if told else (None, None)
     return Series(data=told, has_more=len(page) > limit, first_id=ends[0], last_id=ends[1])
+
+
+def _why_none(job: Job) -> str:
+    """An evaluation leaves no other file than that of its items."""
+    gone = (job.result or {}).get("files") if job.kind == "eval" else None
+    if gone:
+        return f"the scores of single rows of eval job {job.id} were in file {gone[0]}, which was deleted"
+    return f"{job.kind} job {job.id} ({job.state}) has left no scores of single rows; succeeded eval jobs do"
 
 
 def _numbered(lines: Iterable[bytes], after: int, only: Only | None) -> Iterator[tuple[int, _Item]]:

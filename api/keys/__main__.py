@@ -83,7 +83,7 @@ def _tell(*cells: str) -> None:
 
 
 def _moment(unix_s: float | None) -> str:
-    return "" if unix_s is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s))
+    return "" if unix_s is None else time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(unix_s))
 
 
 if __name__ == "__main__":

@@ -33,6 +33,6 @@ class File(Row):
     row_count: Mapped[int]
     created_at: Mapped[float]
     key_id: Mapped[str | None]
-    """The key that brought it, whose budget it counts for."""
+    """The key that brought it, or asked for the job that left it, whose budget it counts for."""
     expires_at: Mapped[float | None]
     deleted_at: Mapped[float | None]

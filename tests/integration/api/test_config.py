@@ -1,6 +1,6 @@
 """GET /v1/jobs/{id}/config: what a job runs with, and who chose it."""
 
-from tests.integration.api.live import Live, pretrain_spec, submitted, text_file
+from tests.integration.api.live import Live, pretrain_spec, published, submitted, text_file, upload
 
 
 def origins(live: Live, **changes) -> dict[str, str]:
@@ -26,6 +26,19 @@ def test_the_config_is_that_of_the_job_and_valid_as_a_new_one(live: Live):
     assert config["spec"] == live.mine.get(f"/v1/jobs/{job_id}").json()["spec"]
     again = live.mine.post("/v1/jobs", json=config["spec"])
     assert (again.status_code, again.json()["spec"]) == (201, config["spec"])
+
+
+def test_the_way_of_tuning_is_a_default_until_another_is_chosen(live: Live):
+    published(live, "base", {"config.json": b"{}"})
+    spec = {"kind": "sft", "model": "base", "training_file": upload(live.mine).json()["id"]}
+
+    def told(**changes) -> str:
+        job_id = live.mine.post("/v1/jobs", json=spec | changes).json()["id"]
+        config = live.mine.get(f"/v1/jobs/{job_id}/config").json()
+        return f"{config['spec']['tuning']['method']} {config['origins']['tuning.method']}"
+
+    assert (told(), told(tuning={"method": "qlora"})) == ("lora default", "qlora set")
+    assert told(tuning={"method": "lora", "r": 8}) == "lora set"  # a clone that had r alone would have no method
 
 
 def test_every_value_has_an_origin(live: Live):

@@ -103,6 +103,27 @@ def test_jobs_are_found_by_their_metadata_and_by_having_none(live: Live, base, f
     assert marked not in without
 
 
+HOSTILE = {
+    "quoting": ('"', '""', "a\"b'c", '"quoted"', "'", "`", "\\", 'a\\"b', "\\u0041", "\n\t"),
+    "paths": ("{", "}", "{a,b}", ",", "a.b", "a[0]", "[0]", "[#-1]", "$", "$.a", "#", "0", "-1", "a]b", "metadata[x]"),
+    "words": ("null", "NULL", "true", "*", " ", " a ", "a  b", "\ta"),
+    "others": ("%", "%s", "%%", "%(a)s", ":a", "?", "é", "e\u0301", "😀", "\u2028", "\x7f", "\ufffd", "x" * 64, "😀" * 64),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("keys", HOSTILE.values(), ids=HOSTILE)
+def test_a_key_of_metadata_is_found_as_it_stands_whatever_is_in_it(live: Live, base, file_id, keys: tuple[str, ...]):
+    def found(key: str, value: str) -> list[str]:
+        answer = live.mine.get("/v1/fine_tuning/jobs", params={f"metadata[{key}]": value, "limit": 100})
+        assert answer.status_code == 200, answer.text
+        return [job["id"] for job in answer.json()["data"]]
+
+    for key in keys:
+        job = asked(live, model=base, training_file=file_id, metadata={key: f"v{key}", "A": "as well"})
+        assert found(key, f"v{key}") == [job.json()["id"]], key
+        assert found(key, "v") == found(key, f"v{key} ") == found(f"{key} ", f"v{key}") == [], key
+
+
 def test_events_and_figures_are_listed_newest_first_and_page_by_page(live: Live, base, file_id):
     job_id = asked(live, model=base, training_file=file_id).json()["id"]
     fence = claimed(live, job_id)

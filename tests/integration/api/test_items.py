@@ -78,5 +78,13 @@ def test_a_job_that_scored_no_rows_says_so(live: Live):
     assert error(live.mine.get("/v1/jobs/job-0/items"), 404)["code"] == "job_not_found"
 
 
+def test_scores_whose_file_was_deleted_are_told_as_deleted(live: Live, job_id: str):
+    (left,) = live.mine.get(f"/v1/jobs/{job_id}").json()["result_files"]
+    assert live.mine.delete(f"/v1/files/{left}").status_code == 200
+    refused = error(live.mine.get(f"/v1/jobs/{job_id}/items"), 404)
+    told = f"the scores of single rows of eval job {job_id} were in file {left}, which was deleted"
+    assert (refused["code"], refused["message"]) == ("items_not_found", told)
+
+
 def test_another_project_sees_none_of_it(live: Live, job_id: str):
     assert error(live.theirs.get(f"/v1/jobs/{job_id}/items"), 404)["code"] == "job_not_found"

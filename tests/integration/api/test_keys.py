@@ -1,5 +1,7 @@
 """API keys: made, listed and revoked over HTTP by a project's admins, and by the operator on the machine itself."""
 
+import time
+
 import pytest
 
 from api.keys import __main__ as console
@@ -168,3 +170,19 @@ def test_the_list_shows_every_key_and_no_token(capsys: pytest.CaptureFixture[str
     listed = capsys.readouterr().out
     assert f"{key_id}\tlisted\tnotebook\tadmin\t" in listed
     assert token not in listed
+
+
+@pytest.mark.usefixtures("_operator")
+def test_the_list_tells_times_in_utc(live: Live, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    key_id, _ = made_there(capsys, "somewhere")
+    with live.database.write() as session:
+        session.get_one(ApiKey, key_id).created_at = 0.5
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert console.main(["list"]) == 0
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(key_id))
+    assert "\t1970-01-01 00:00:00 UTC\t" in row

@@ -132,6 +132,18 @@ def test_a_checkpoint_that_a_waiting_job_starts_from_is_kept(work: Work):
     assert steps(work, job_id) == [30, 10]
 
 
+def test_a_checkpoint_that_a_waiting_job_compares_with_is_kept(work: Work):
+    job_id = work.submit()
+    fence = work.run(job_id)
+    first = work.checkpoint(job_id, fence, 10)
+    assert first is not None
+    spec = {"kind": "eval", "compare_to": first.id}
+    work.submit(kind="eval", spec=spec, base_artifact_id=settled(work).id)
+    for step in (20, 30):
+        work.checkpoint(job_id, fence, step, keep=1)
+    assert steps(work, job_id) == [30, 10]
+
+
 def test_a_step_whose_checkpoint_was_deleted_can_be_published_again(work: Work):
     job_id = work.submit()
     fence = work.run(job_id)
@@ -209,6 +221,29 @@ def test_the_model_below_an_adapter_that_a_job_needs_cannot_be_deleted(work: Wor
     with pytest.raises(InUse) as caught:
         work.write(artifacts.delete, work.project_id, model.id)
     assert caught.value.job_ids == [job_id]
+
+
+@pytest.mark.parametrize("name", ["bot", "bot-7", "9/1"])
+def test_an_adapter_that_a_job_compares_with_and_the_model_below_it_cannot_be_deleted(work: Work, name: str):
+    model = settled(work, "ground")
+    other = settled(work, name, kind="adapter", layout="adapter")
+    adapter = settled(work, name, kind="adapter", layout="adapter", base_artifact_id=model.id)
+    spec = {"kind": "eval", "compare_to": f"{name}/{adapter.version}"}
+    job_id = work.submit(kind="eval", spec=spec, base_artifact_id=settled(work, "candidate").id)
+    for needed in (adapter, model):
+        with pytest.raises(InUse) as caught:
+            work.write(artifacts.delete, work.project_id, needed.id)
+        assert caught.value.job_ids == [job_id]
+    assert work.write(artifacts.delete, work.project_id, other.id)
+    work.write(leases.settle, job_id, work.run(job_id), state=JobState.SUCCEEDED)
+    assert work.write(artifacts.delete, work.project_id, model.id)
+
+
+def test_a_name_of_another_project_is_not_what_a_job_compares_with(work: Work, theirs: Work):
+    settled(work, "bot")
+    spec = {"kind": "eval", "compare_to": "bot/1"}
+    work.submit(kind="eval", spec=spec, base_artifact_id=settled(work, "candidate").id)
+    assert theirs.write(artifacts.delete, theirs.project_id, settled(theirs, "bot").id)
 
 
 def test_the_model_that_a_needed_model_was_made_from_can_be_deleted(work: Work):

@@ -128,6 +128,14 @@ def test_an_outage_is_told_without_the_data_of_the_statement(work: Work):
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("statement", ["SELECT a FROM nothing", "SELECT nothing FROM projects", "DELETE FROM nothing"])
+def test_a_schema_that_lacks_something_may_yet_be_brought_up(work: Work, statement: str):
+    with pytest.raises(Unavailable, match="nothing"):
+        work.write(lambda s: s.execute(text(statement)))
+    with pytest.raises(Unavailable, match="nothing"):
+        work.read(lambda s: s.execute(text(statement)))
+
+
 def test_a_database_with_the_newest_schema_is_ready(database: Database):
     assert health.ping(database)
     assert health.up_to_date(database)

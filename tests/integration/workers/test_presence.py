@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from db import placement
+from db import migrate, placement
 from db.session import Database
 from workers import machine
 from workers.presence import Presence
@@ -17,14 +17,33 @@ def test_processes_that_take_jobs_side_by_side_share_the_machines_memory(databas
     presence = Presence(database, "one", settings)
     presence.start()
     try:
-        until = time.monotonic() + 30
-        there: list[placement.Present] = []
-        while not there and time.monotonic() < until:
-            with database.read() as s:
-                there = placement.present(s)
+        there = first_heard(database)
     finally:
         presence.leave()
     (told,) = there
     assert (told.name, told.labels["zone"], told.memory_bytes) == ("one", "a", machine.device().memory_bytes // at_once)
     with database.read() as s:
         assert placement.present(s) == []
+
+
+def test_a_worker_that_was_there_before_the_schema_is_heard_of_as_soon_as_that_is(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    presence = Presence(database, "early", WorkerSettings(heartbeat_s=0.2))
+    presence.start()
+    try:
+        time.sleep(0.5)  # it has found no table by now
+        migrate.upgrade(empty_database_url)
+        assert [told.name for told in first_heard(database)] == ["early"]
+    finally:
+        presence.leave()
+        database.close()
+
+
+def first_heard(database: Database) -> list[placement.Present]:
+    """The workers that are there, once there are any."""
+    until = time.monotonic() + 30
+    there: list[placement.Present] = []
+    while not there and time.monotonic() < until:
+        with database.read() as s:
+            there = placement.present(s)
+    return there

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from db import budgets
+from db.models import File
 from tests.integration.workers.puppets import Stage, finished, metrics, start, started
-from tests.integration.workers.workplace import Workplace, wait_until
+from tests.integration.workers.workplace import Workplace, tiny_pretrain, wait_until
 from workers import kills, settle
 
 
@@ -33,6 +35,22 @@ def test_a_killed_engine_is_tried_again(workplace: Workplace) -> None:
         settle.settle(stage.attempt, stage.supervise())
     assert workplace.job(job_id).state == "queued"
     assert workplace.attempts(job_id)[0].failure_class == "worker_lost"
+
+
+def test_the_files_that_a_job_leaves_count_for_the_key_that_asked_for_it(workplace: Workplace) -> None:
+    job_id = workplace.submit(tiny_pretrain(workplace.upload()), key_id="key-1")
+    exported = {"type": "exported", "step": 2, "path": "output", "layout": "adapter", "metrics": {}}
+    told = {"type": "finished", "step": 2, "metrics": {"eval_rows": 1}, "items": "items.jsonl"}
+    files = ("files", {"output/adapter_config.json": "{}", "items.jsonl": "{}\n"})
+    with workplace.claim(job_id) as lease:
+        stage = Stage(workplace, lease, [files, ("event", exported), ("event", told), ("exit", 0)])
+        settle.settle(stage.attempt, stage.supervise())
+    with workplace.database.read() as s:
+        left = [s.get_one(File, file_id) for file_id in (workplace.job(job_id).result or {})["files"]]
+        used = budgets.use(s, workplace.project_id, "key-1").storage_bytes
+    (adapter,) = workplace.artifacts(job_id, "adapter")
+    assert sorted(file.format for file in left) == ["archive", "items"]
+    assert used == adapter.size_bytes + sum(file.size_bytes for file in left)
 
 
 _GROUP_BYTES = 200 * 2**20
