@@ -11,6 +11,7 @@ from engine.dist.choice import strategy_of
 from engine.dist.stragglers import Stragglers
 from engine.dist.writers import with_brought
 from engine.footprint import Footprint, planned
+from engine.heap import keep_freed
 from engine.measure import Meter, Work
 from engine.model.checkpointing import checkpoint_activations
 from engine.pace import Pace
@@ -96,6 +97,7 @@ class Training:
         self.meter.begin(rate)
         planned(self.spec, session)
         footprint = Footprint(session.subject, session.machine)
+        keep_freed()
         model = session.subject.model
         checkpoint_activations(model, self.hyper.activation_checkpointing)
         model.train()

@@ -264,7 +264,7 @@ def held(tmp_path_factory, ranks) -> dict[tuple[str, str], list[tuple[list[int],
 
 def held_and_planned(*roots: str) -> list[tuple[list[int], int]]:
     """Of one of the ranks."""
-    found = [held_in_steps(Path(root), 3) for root in roots]
+    found = [held_in_steps(Path(root), 8) for root in roots]
     return [(held, plan.tensors) for held, plan in found]
 
 
