@@ -91,9 +91,9 @@ fuzz: $(DEV) ## Schemathesis cases against the API on each database: make fuzz [
 	@TRAINYARD_FUZZ_CASES=$(or $(CASES),5000) $(BIN)/pytest -q -s tests/integration/api/test_schemathesis.py
 
 ENGINE_BENCHES := sft lora qlora dpo pretrain gpu/sft gpu/qlora gpu/dpo
-bench: $(if $(filter $(ENGINE_BENCHES),$(NAME)),$(PEERS),$(DEV)) ## Measure ours and its peer in turn: make bench NAME=api|dashboard|overhead|memory|streaming|sft|lora|qlora|dpo|pretrain|preference|answer_format|characters|plan|resume|scale|stream|transfer|zero|gpu/attention|gpu/pretrain|gpu/sft|gpu/qlora|gpu/dpo
+bench: $(if $(filter $(ENGINE_BENCHES),$(NAME)),$(PEERS),$(DEV)) ## Measure ours and its peer in turn (of sft, lora and qlora on other rows with ROWS=gsm8k): make bench NAME=api|dashboard|overhead|memory|streaming|sft|lora|qlora|dpo|pretrain|preference|answer_format|characters|plan|resume|scale|stream|transfer|zero|gpu/attention|gpu/pretrain|gpu/sft|gpu/qlora|gpu/dpo
 	@test -f "benchmarks/$(NAME).py" || { echo "usage: make bench NAME=api|dashboard|overhead|memory|streaming|sft|lora|qlora|dpo|pretrain|preference|answer_format|characters|plan|resume|scale|stream|transfer|zero|gpu/attention|gpu/pretrain|gpu/sft|gpu/qlora|gpu/dpo"; exit 2; }
-	@PYTHONPATH=.:benchmarks $(BIN)/python benchmarks/$(NAME).py
+	@PYTHONPATH=.:benchmarks $(BIN)/python benchmarks/$(NAME).py $(if $(ROWS),--rows $(ROWS))
 
 clean: ## Remove the environment and everything the demo made
 	rm -rf .venv .conformance .demo demo-out .bench dashboard/node_modules dashboard/dist

@@ -1,6 +1,6 @@
 """Fine-tuning on real answers against TRL's SFTTrainer: what sft, lora and qlora have in common.
 
-The rows are instructions of many kinds, whose lengths differ widely; `--rows gsm8k` takes questions of arithmetic,
+The rows are instructions of many kinds, whose lengths differ widely; `ROWS=gsm8k` takes questions of arithmetic,
 which are much of one length, so that padding costs TRL less. Both sides take the same eight rows a step, in the same
 order, loss on the answers alone, with the same optimizer, rate and schedule. TRL's defaults are bf16, padded batches of
 eight and activation checkpointing. Its best setting is searched: batches of fewer rows, grouping by length, no padding

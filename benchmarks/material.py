@@ -75,7 +75,7 @@ def instructions(rows: int) -> list[dict[str, Any]]:
         SystemExit: the data is not there; it is not part of the repository.
     """
     if not _SEED_TASKS.exists():
-        raise SystemExit(f"skipped: self-instruct's seed tasks are not in {_SEED_TASKS}; --rows gsm8k needs no file")
+        raise SystemExit(f"skipped: self-instruct's seed tasks are not in {_SEED_TASKS}; ROWS=gsm8k needs no file")
     with gzip.open(_SEED_TASKS, "rt", encoding="utf-8") as file:
         tasks = [(task["instruction"], task["instances"][0]) for task in map(json.loads, file)]
     talks = ((f"{asked}\n\n{given['input']}".strip(), given["output"]) for asked, given in tasks)

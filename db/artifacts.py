@@ -309,6 +309,8 @@ def _thin_out(s: Session, job_id: str, keep: int, best_by: str | None, *, greate
     # One that a job is being made from just now makes room another time.
     free = select(Artifact.id).where(Artifact.id.in_(older - best)).with_for_update(key_share=True, skip_locked=True)
     unused = set(s.scalars(free))
+    if not unused:
+        return
     used = {artifact_id for _, artifact_id in s.execute(needing(unused))}
     _tombstone(s, sorted(unused - used))
 

@@ -6,7 +6,7 @@ from sqlalchemy import CTE, CompoundSelect, String, cast, func, select
 from sqlalchemy.orm import Session
 
 from db.models import Artifact, File, Job
-from db.state import ENDED
+from db.state import ENDED, UNENDED
 
 
 def ancestors(s: Session, artifact: Artifact) -> list[Artifact]:
@@ -62,8 +62,9 @@ def needing(artifact_ids: Collection[str]) -> CompoundSelect[str, str]:
     unended = Job.state.not_in(ENDED)
     starting = select(Job.id, above.c.needed).join(above, Job.base_artifact_id == above.c.id).where(unended)
     rival = Job.spec["compare_to"].as_string().label("rival")
-    # Materialized, each spec is read once, however many adapters there are.
-    evals = select(Job.id, Job.project_id, rival).where(unended, Job.kind == "eval").cte().prefix_with("MATERIALIZED")
+    # Materialized, each spec is read once, however many adapters there are; by project and state, no ended job's is.
+    theirs = Job.project_id.in_(select(above.c.project_id)) & Job.state.in_(UNENDED)
+    evals = select(Job.id, Job.project_id, rival).where(theirs, Job.kind == "eval").cte().prefix_with("MATERIALIZED")
     named = (evals.c.project_id == above.c.project_id) & (evals.c.rival == above.c.name)
     return starting.union(select(evals.c.id, above.c.needed).join(above, named))
 

@@ -156,11 +156,14 @@ def events_page(
     limit: int,
     order: paging.Order = "asc",
     level: str | None = None,
+    type: str | None = None,  # noqa: A002 - the column's name
 ) -> tuple[list[Event], bool]:
     """Events after `after_seq` in the given order (for "desc" 0 is the newest end), and whether more follow."""
     query = select(Event).where(Event.job_id == job_id)
     if level is not None:
         query = query.where(Event.level == level)
+    if type is not None:
+        query = query.where(Event.type == type)
     after = min(after_seq, _MAX_INT) if order == "asc" or after_seq else None
     return paging.page(s, query, Event.seq, after=after, limit=limit, order=order)
 

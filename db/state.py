@@ -48,6 +48,8 @@ HELD = frozenset({JobState.PREPARING, JobState.RUNNING, JobState.PAUSING})
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
 """Nothing follows by itself."""
 
+UNENDED = frozenset(JobState) - ENDED
+
 
 def sources(target: JobState) -> frozenset[JobState]:
     """The states from which `target` may be reached."""

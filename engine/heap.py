@@ -16,6 +16,6 @@ def keep_freed() -> None:
     quicker without that (`make bench NAME=pretrain`), and no more is held at the peak.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
+    # Older releases refuse so high a threshold, and would no longer move their own once the other was set.
+    if mallopt is not None and mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES):
         mallopt(_M_TRIM_THRESHOLD, _NEVER)

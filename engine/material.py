@@ -43,10 +43,11 @@ def material_of(root: Path) -> Material:
         EngineError: the job cannot be carried out, as far as its rows tell.
     """
     run = RunDirectory(root)
-    spec = onward(run, spec_of(run))
+    asked = spec_of(run)
+    spec = onward(run, asked)
     if not isinstance(spec, TrainingSpec):
         raise SpecError("nothing_trained", f"a job of kind {spec.kind} trains nothing", "Ask for a job that trains.")
     with closing(Journal(run.events)) as journal:
-        objective = objective_of(run, spec, journal)
+        objective = objective_of(run, asked, journal)
         tokenizer = objective.tokenizer()
         return Material(spec, tokenizer, objective.documents(tokenizer), objective.config(tokenizer))

@@ -75,7 +75,7 @@ class Session:
         checkpoint.seed_everything(spec.seed)
         if isinstance(spec, TrainingSpec) and (refusal := immovable(setting_of(spec, machine))):
             raise refusal
-        objective = objective_of(run, spec, journal)
+        objective = objective_of(run, asked, journal)  # what is asked against the adapter is refused as it is loaded
         start = checkpoint.newest(run.checkpoints)
         _check_alike(ranks, device=machine.device.type, precision=machine.precision, start=start and start.name)
         subject = objective.load(start, machine)

@@ -84,6 +84,7 @@ class Lease:
         Raises:
             LeaseLostError: the lease ended first.
         """
+        told = ""
         while not self.lost.is_set():
             try:
                 with self._writing:
@@ -94,8 +95,11 @@ class Lease:
                     if last:
                         self._ended.set()
                     return done
-            except Unavailable:
-                self.lost.wait(_RETRY_S)  # the renewal, which fails for the same reason, tells of it
+            except Unavailable as error:
+                if told != str(error):  # once: the renewal may well succeed meanwhile, and then nobody else would
+                    told = str(error)
+                    _LOG.warning("what job %s has to tell waits: %s", self.job.id, told)
+                self.lost.wait(_RETRY_S)
         raise LeaseLostError(self.job.id)
 
     def _is_over(self) -> bool:

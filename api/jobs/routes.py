@@ -69,6 +69,9 @@ OnlyItems = Annotated[
     Query(description="worse, better: than the model that is compared with; wrong: where something was graded wrong."),
 ]
 Level = Annotated[Literal["info", "warn", "error"] | None, Query()]
+EventType = Annotated[
+    str | None, Query(pattern="^[a-z_]{1,50}$", description="Events of this type alone: started, state, sample, ...")
+]
 Step = Annotated[int, Path(ge=1, le=_MAX_SEQ, description="A step of the job, from 1.")]
 Points = Annotated[int, Query(ge=2, le=20_000, description="About so many points at most; extremes are kept.")]
 Smoothing = Annotated[
@@ -155,9 +158,10 @@ def list_job_events(
     limit: SeriesLimit = 100,
     order: Order = "asc",
     level: Level = None,
+    type: EventType = None,  # noqa: A002 - the query's name
 ) -> Response:
     """List what happened to a job."""
-    return answer(jobs.events(service, caller, job_id, after=after, limit=limit, order=order, level=level))
+    return answer(jobs.events(service, caller, job_id, after=after, limit=limit, order=order, level=level, type=type))
 
 
 @router.get("/{job_id}/metrics", response_model=Series[MetricObject], responses=documented(401, 404, 422))

@@ -126,11 +126,12 @@ def _require_going_on(job: Job, verb: str) -> None:
 
 
 def events(
-    service: Service, caller: Caller, job_id: str, *, after: int, limit: int, order: Order, level: str | None
+    service: Service, caller: Caller, job_id: str, *, after: int, limit: int, order: Order, **only: str | None
 ) -> Series[EventObject]:
+    """Those of a `level` or a `type` alone, where one is given."""
     with service.database.read() as session:
         find(session, caller, job_id)
-        rows, has_more = records.events_page(session, job_id, after_seq=after, limit=limit, order=order, level=level)
+        rows, has_more = records.events_page(session, job_id, after_seq=after, limit=limit, order=order, **only)
     ids = [row.seq for row in rows] or [None]
     return Series(data=[event_object(row) for row in rows], has_more=has_more, first_id=ids[0], last_id=ids[-1])
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.row import Row
@@ -25,6 +25,12 @@ class Artifact(Row):
         UniqueConstraint("project_id", "name", "version"),
         UniqueConstraint("job_id", "kind", "step"),
         Index(None, "project_id", "id"),
+        Index(
+            "ix_artifacts_base",
+            "base_artifact_id",
+            postgresql_where=text("base_artifact_id IS NOT NULL"),
+            sqlite_where=text("base_artifact_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

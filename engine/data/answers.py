@@ -16,6 +16,8 @@ _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
 # What rendering a stranger's template raises: Jinja's own, and what expressions in it run into.
 _TEMPLATE_FAILURES = (TemplateError, ValueError, TypeError, KeyError)
 _STAND_IN = "what-the-assistant-says"
+_LONG = 32
+"""Characters: no template begins an answer with so many of its own that some row's answer begins with too."""
 _EXCHANGE = SourceRow(1, [Message(role="user", content="x"), Message(role="assistant", content="y")])
 
 _Turns: TypeAlias = list[dict[str, Any]]
@@ -61,7 +63,7 @@ def closing_token(tokenizer: PreTrainedTokenizerFast) -> int | None:
         return None
     try:
         ((ids, _),) = masked([_EXCHANGE], tokenizer)
-    except DataError:
+    except ValueError:  # it wants more of a conversation than that, or there are several and none goes first
         return None
     return ids[-1] if ids[-1] in _marks(tokenizer) else None
 
@@ -107,29 +109,48 @@ def _renderer(tokenizer: PreTrainedTokenizerFast) -> _Render:
 
 def _marks(tokenizer: PreTrainedTokenizerFast) -> set[int]:
     """Tokens that no text is made of: one of them closes an answer."""
-    return set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
+    added = tokenizer.added_tokens_decoder.items()
+    return set(tokenizer.all_special_ids) | {token for token, told in added if told.content.strip(" \t\r\n▁")}
 
 
 def _by_generation(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[Masked]:
     """By the template's own mask, from its `{% generation %}` blocks; most hold the closing token too."""
     marks = _marks(tokenizer)
     try:
-        ((ids, told),) = _told([_EXCHANGE], tokenizer)
+        ((ids, told),) = _told([_EXCHANGE], tokenizer, marks)
         closed = _last(told) < 0 or ids[_last(told)] in marks
     except _TEMPLATE_FAILURES:  # it wants more of a conversation than that
         closed = True
     try:
-        pairs = _told(rows, tokenizer)
+        pairs = _told(rows, tokenizer, marks)
     except _TEMPLATE_FAILURES as error:
         raise _first_refused(rows, tokenizer, error) from error
     return [_closed(ids, told, set() if closed else marks, tokenizer) for ids, told in pairs]
 
 
-def _told(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[list[int], list[bool]]]:
+def _told(
+    rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, marks: set[int]
+) -> list[tuple[list[int], list[bool]]]:
+    """(tokens, what the blocks hold of them), without the line's end that some hold behind the closing token."""
     out: Any = tokenizer.apply_chat_template(
         [_plain(row) for row in rows], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
-    return list(zip(out["input_ids"], [list(map(bool, mask)) for mask in out["assistant_masks"]], strict=True))
+    pairs = []
+    for ids, mask in zip(out["input_ids"], out["assistant_masks"], strict=True):
+        told = list(map(bool, mask))
+        for last in range(len(ids) - 1, 0, -1):
+            if told[last] and not any(told[last + 1 : last + 2]):
+                at = last
+                while told[at - 1] and at and _is_blank(ids[at], tokenizer):
+                    at -= 1
+                if ids[at] in marks:
+                    told[at + 1 : last + 1] = [False] * (last - at)
+        pairs.append((ids, told))
+    return pairs
+
+
+def _is_blank(token: int, tokenizer: PreTrainedTokenizerFast) -> bool:
+    return str(tokenizer.decode([token])).isspace()
 
 
 def _by_place(
@@ -164,17 +185,24 @@ def _by_place(
 def _span(turns: _Turns, place: int, full: str, render: _Render) -> tuple[int, int] | None:
     """Characters of `full` that the assistant writes in that turn, from the end of the generation prompt on.
 
-    Templates trim answers, leave out what was thought, or write an empty thought before them. The answer is then what
-    differs where another text stands in its place; None where that cannot be told.
+    Templates trim answers, leave out what was thought in earlier ones, or write an empty thought before them. The answer
+    is then what differs where another text stands in its place; None where that cannot be told, and where of the last
+    answer something is left out.
     """
     content, asked = turns[place]["content"], _asked(turns[:place], full, render)
-    if asked is not None and full.startswith(content, asked):
+    # What is short may be how a thought or a turn begins.
+    if asked is not None and len(content) >= _LONG and full.startswith(content, asked):
         return asked, asked + len(content)
     other = render([*turns[:place], turns[place] | {"content": _STAND_IN}, *turns[place + 1 :]])
     before, found, after = other.partition(_STAND_IN)
     start = _shared(before, full) if asked is None else asked
     stop = len(full) - _shared(after[::-1], full[::-1])
-    return (start, stop) if found and _STAND_IN not in after and start <= stop else None
+    whole = place < len(turns) - 1 or _squeezed(content) in _squeezed(full[start:stop])
+    return (start, stop) if found and _STAND_IN not in after and start < stop and whole else None
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
 
 
 def _asked(before: _Turns, full: str, render: _Render) -> int | None:
@@ -203,11 +231,18 @@ def _closed(ids: list[int], told: list[bool], marks: set[int], tokenizer: PreTra
 
     What comes after the last trained token is left out: no label depends on it. No marks: the answers hold their end.
     """
-    closing = [after for after in range(1, len(ids)) if told[after - 1] and not told[after] and ids[after] in marks]
-    trained = list(told)
-    for place in closing:
-        trained[place] = True
-    last, eos = _last(trained), tokenizer.eos_token_id
+    trained, closing, eos = list(told), set[int](), tokenizer.eos_token_id
+    for after in range(1, len(ids)):
+        if not marks or not told[after - 1] or told[after]:
+            continue
+        end = after
+        while ids[end] not in marks and end + 1 < len(ids) and _is_blank(ids[end], tokenizer):
+            end += 1
+        # Behind white space another mark may be how the next turn begins.
+        if ids[end] in marks and (end == after or ids[end] == eos):
+            trained[after : end + 1] = [True] * (end + 1 - after)
+            closing.add(end)
+    last = _last(trained)
     if last < 0:
         return Masked(ids, trained)
     ids, trained = ids[: last + 1], trained[: last + 1]
@@ -236,6 +271,8 @@ def _not_rendered(place: str, error: Exception) -> DataError:
 def _not_found(row: SourceRow, place: int) -> DataError:
     return DataError(
         "answer_not_found",
-        f"line {row.line}: the model's chat template does not write message {place + 1}, an answer, once and in its place",
-        "Take the row out, leave the answer untrained with weight 0, or tune a model whose template writes every answer.",
+        f"line {row.line}: the model's chat template does not write message {place + 1}, an answer, whole, once and in "
+        "its place (some leave out what was thought)",
+        "Take out the row, or what is left out of it; leave the answer untrained with weight 0; or tune a model whose "
+        "template writes all of it.",
     )

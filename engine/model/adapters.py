@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bitsandbytes.nn.modules import Linear4bit
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, set_peft_model_state_dict
@@ -24,7 +24,6 @@ _EMBEDDING = "embed_tokens"
 """PEFT keeps tied weights tied where the embedding has this name, as in all families but GPT-2's."""
 SHAPE = ("r", "lora_alpha", "target_modules", "use_rslora", "use_dora", "modules_to_save")
 """The settings that an adapter's weights mean nothing without."""
-AdapterT = TypeVar("AdapterT", bound=AdapterTuning)
 
 
 def new_adapter(model: PreTrainedModel, tuning: AdapterTuning, base_name: str) -> PeftModel:
@@ -85,10 +84,8 @@ def tuning_of(folder: Path) -> LoraTuning | QloraTuning:
     Raises:
         SpecError: it is no adapter of this kind.
     """
-    return _tuning_in(_config_in(folder), QloraTuning if was_quantized(folder) else LoraTuning)
-
-
-def _tuning_in(config: LoraConfig, kind: type[AdapterT]) -> AdapterT:
+    config = _config_in(folder)
+    kind = QloraTuning if was_quantized(folder) else LoraTuning
     targets = config.target_modules
     named = "all-linear" if targets is None or isinstance(targets, str) else _ends(targets)
     # Not by its validation: an adapter may come from elsewhere, and is loaded all the same.
@@ -130,11 +127,10 @@ def _check_shape(model: PreTrainedModel, tuning: AdapterTuning, config: LoraConf
     Raises:
         SpecError: something is.
     """
-    taken = _tuning_in(config, type(tuning))
     for name in SHAPE:
         said, own = getattr(tuning, name), getattr(config, name)
         own = () if own is None else own
-        if said in {AdapterTuning.model_fields[name].default, getattr(taken, name)}:
+        if said == AdapterTuning.model_fields[name].default:
             continue
         names = isinstance(said, tuple) and not isinstance(own, str)
         if (_meant(model, said) != _meant(model, own)) if names else said != own:

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 ROLES = ("system", "user", "assistant", "tool")
 
 _VALUE_CHARACTERS = 60
+_EMPTY_TEXTS = ("[]", "{}", "null")
+"""What some tables hold where there are no tools."""
 _BARE = 2
 """Keys of a turn that has nothing but its role and content."""
 
@@ -118,7 +120,7 @@ def message_flaws(message: object, path: str) -> Iterator[Flaw]:
 def tool_flaws(row: dict[str, Any], path: str = "") -> Iterator[Flaw]:
     """Tools that a row declares: no turn tells of them, so a model would learn to call what it has never heard of."""
     for key in ("tools", "functions"):
-        if row.get(key):
+        if row.get(key) and row[key] not in _EMPTY_TEXTS:
             told = f"{path}{key} is not part of any turn, and turns alone are trained on"
             hint = "tell of them in a system turn, as the model will be told, and leave the key out or empty"
             yield Flaw("not_in_content", f"{path}{key}", told, excerpt(row[key]), hint)

@@ -150,12 +150,14 @@ def _chat_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
 
 
 def _completion_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
+    yield from tool_flaws(row)
     yield from _strings(row, ("prompt", "completion"), answer="completion")
 
 
 def _instruction_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
     if row.get("input") is not None and not isinstance(row["input"], str):
         yield wrong_type("input", "a string, null or left out", row["input"])
+    yield from tool_flaws(row)
     yield from _strings(row, ("instruction", "output"), answer="output")
 
 

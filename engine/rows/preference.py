@@ -36,6 +36,7 @@ def preference_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
     except RowError as error:
         yield error.flaw
         return
+    yield from tool_flaws(row)
     unsound = False
     for key, messages in (("prompt", talks.prompt or []), *zip(_SIDES, talks[1:], strict=True)):
         for index, message in enumerate(messages):

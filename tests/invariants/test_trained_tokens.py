@@ -1,11 +1,15 @@
 """Loss falls on the answer and on the token that ends it, and on nothing else."""
 
+import json
+
 import pytest
 
 from engine.data.answers import closing_token
 from engine.data.corpus import batch_of
 from engine.data.source import SourceRow
 from engine.errors import DataError
+from engine.model.load import Subject, load_tokenizer
+from engine.writer import Decoding, Writer, end_tokens
 from tests import runs
 from tests.runs import chat_corpus
 
@@ -46,7 +50,22 @@ LAST_TURNS_ALONE = (
     "{% for m in messages[-2:] %}{{ '<|' + m['role'] + '|>' + m['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
-TEMPLATES = {"ours": None, "no generation block": CHATML, "generation without end token": GENERATION_WITHOUT_END}
+GENERATION_WITH_LINE_END = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>' }}"
+    "{% if m['role'] == 'assistant' %}{% generation %}{{ m['content'] + '<|end|>\n' }}{% endgeneration %}"
+    "{% else %}{{ m['content'] + '<|end|>\n' }}{% endif %}{% endfor %}"
+)
+SPACED = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ ' ' + m['content'] + ' ' + eos_token }}"
+    "{% else %}{{ '[' + m['content'] + ']' }}{% endif %}{% endfor %}"
+)
+PARAGRAPHS = "{% for m in messages %}{{ m['content'] + '\n\n' }}{% endfor %}"
+TEMPLATES = {
+    "ours": None,
+    "no generation block": CHATML,
+    "generation without end token": GENERATION_WITHOUT_END,
+    "generation with the line's end": GENERATION_WITH_LINE_END,
+}
 TALK = [
     {"role": "system", "content": "the red house"},
     {"role": "user", "content": "the cat sees"},
@@ -127,8 +146,25 @@ def test_an_answer_is_found_in_its_place_where_its_generation_prompt_is_not_writ
     assert trained_text(said("a cat or a dog", "a dog", "a dog now", "now"), THOUGHTLESS) == "a dog<|end|>now<|end|>"
 
 
-def test_of_a_thought_that_the_template_leaves_out_nothing_is_trained():
-    assert trained_text(said("the cat", "<think>here</think>a dog"), THOUGHTLESS) == "a dog<|end|>"
+def test_a_thought_of_the_last_answer_is_not_left_out_in_silence():
+    earlier = said("the cat", "<think>here</think>a dog", "and now", "a tree")
+    assert trained_text(earlier, THOUGHTLESS) == "a dog<|end|>a tree<|end|>"
+    for content in ("<think>here</think>a dog", "<think>here</think>"):
+        with pytest.raises(DataError, match="does not write message 2, an answer, whole"):
+            trained_text(said("the cat", content), THOUGHTLESS)
+
+
+def test_an_answer_that_is_how_the_template_begins_a_thought_is_found_behind_it():
+    assert trained_text(said("is it less", "<"), THINKING) == "<think>\n\n</think>\n\n<<|end|>"
+
+
+def test_the_end_is_trained_behind_the_template_s_own_white_space():
+    text = trained_text(said("the cat", "a dog", "and now", "a tree"), SPACED)
+    assert text == " a dog <|endoftext|> a tree <|endoftext|>"
+
+
+def test_white_space_closes_no_answer_though_it_is_an_added_token():
+    assert trained_text(said("the cat", "a dog"), PARAGRAPHS, added=("\n\n",)) == "a dog<|endoftext|>"
 
 
 def test_what_the_template_writes_of_a_thought_is_trained():
@@ -154,9 +190,46 @@ def test_an_answer_that_the_template_leaves_out_is_refused_unless_it_is_untraine
     assert trained_text(talk, LAST_TURNS_ALONE) == "a tree<|end|>"
 
 
-@pytest.mark.parametrize(("template", "end"), [(None, "<|endoftext|>"), (CHATML, "<|end|>"), (BARE, "<|endoftext|>")])
+@pytest.mark.parametrize(
+    ("template", "end"),
+    [
+        (None, "<|endoftext|>"),
+        (CHATML, "<|end|>"),
+        (GENERATION_WITH_LINE_END, "<|end|>"),
+        (BARE, "<|endoftext|>"),
+    ],
+)
 def test_an_answer_is_written_up_to_the_token_that_training_teaches_to_end_it(template, end):
     tokenizer = runs.tokenizer()
     if template is not None:
         tokenizer.chat_template = template
     assert closing_token(tokenizer) == tokenizer.convert_tokens_to_ids(end)
+
+
+def test_of_several_templates_none_of_which_goes_first_nothing_is_known_of_the_end():
+    tokenizer = runs.tokenizer()
+    tokenizer.chat_template = {"tools": CHATML, "plain": CHATML}
+    assert closing_token(tokenizer) is None
+
+
+def test_a_tuned_model_ends_its_answers_as_its_template_does_here_and_elsewhere(tmp_path):
+    root = runs.sft_run(tmp_path / "run", spec=runs.sft_spec(max_steps=1) | {"tuning": {"method": "full"}})
+    tokenizer = load_tokenizer(root / "model")
+    tokenizer.chat_template = CHATML
+    tokenizer.save_pretrained(root / "model")
+    assert runs.carry_out(root) == 0
+    ends = {tokenizer.eos_token_id, tokenizer.convert_tokens_to_ids("<|end|>")}
+    assert len(ends) == 2
+    assert set(json.loads((root / "output" / "generation_config.json").read_text())["eos_token_id"]) == ends
+    with runs.opened(root) as session:
+        assert end_tokens(session.subject.model, session.subject.tokenizer) == ends
+
+
+def test_what_ends_an_answer_is_no_part_of_it_though_it_is_no_special_token():
+    tokenizer = runs.tokenizer()
+    tokenizer.add_tokens(["</turn>"])
+    tokenizer.chat_template = CHATML.replace("<|end|>", "</turn>")
+    writer = Writer(Subject(runs.model(vocab_size=len(tokenizer)), tokenizer, "model"), Decoding(8), 0)
+    for token in tokenizer("a dog</turn>", add_special_tokens=False)["input_ids"]:
+        writer.take(token, None)
+    assert (writer.finished, writer.answer().text) == (True, "a dog")

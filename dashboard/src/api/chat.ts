@@ -1,4 +1,4 @@
-import { csrfHeaders, refusal, type Schemas } from "./client";
+import { csrfHeaders, refusal, refusalOf, type Schemas } from "./client";
 
 export type Weights = Schemas["Weights"];
 export type Message = { role: "system" | "user" | "assistant"; content: string };
@@ -40,7 +40,7 @@ export async function* ask(
     body: JSON.stringify({ model, ...given, ...sampling, stream: true, stream_options: { include_usage: true } }),
     signal,
   });
-  if (!response.ok) throw refusal(response.status, await response.json().catch(() => undefined));
+  if (!response.ok) throw await refusalOf(response);
   for await (const data of framesOf(response.body!)) {
     if (data === "[DONE]") return;
     const piece = JSON.parse(data) as Piece;

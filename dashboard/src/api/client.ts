@@ -8,6 +8,9 @@ export type Fault = Schemas["Fault"];
 /** What passes by itself. A proxy before a service that is away says so too, in words of its own. */
 const PASSING: ReadonlySet<number> = new Set([502, 503, 504]);
 
+/** What proxies at the edge of a network add to those. */
+const EDGES: ReadonlySet<number> = new Set(Array.from({ length: 11 }, (_, index) => 520 + index));
+
 /** An answer that is no success, with what the service says about it. */
 export class Refusal extends Error {
   constructor(
@@ -62,7 +65,7 @@ export async function ask<T>(answer: Promise<{ data?: T; error?: unknown; respon
 export function refusal(status: number, told: unknown): Error {
   const body = (told as { error?: Schemas["ErrorBody"] } | undefined)?.error;
   const isOurs = typeof body?.message === "string";
-  if (!isOurs && PASSING.has(status)) {
+  if (!isOurs && (PASSING.has(status) || EDGES.has(status))) {
     unreachable();
     return new Error(`a proxy answered ${status}`);
   }
@@ -71,4 +74,9 @@ export function refusal(status: number, told: unknown): Error {
     status,
     isOurs ? body : { code: "unknown", message: `The service answered ${status}.`, type: "server_error" },
   );
+}
+
+/** The same for an answer of which nothing has been read. */
+export async function refusalOf(response: Response): Promise<Error> {
+  return refusal(response.status, await response.json().catch(() => undefined));
 }

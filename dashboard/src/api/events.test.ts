@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { firstErrorOf, type JobEvent, startedOf } from "./events";
+import { firstErrorOf, type JobEvent } from "./events";
 
 const event = (seq: number, type: string, attempt: number | null, data: JobEvent["data"] = null): JobEvent => ({
   seq,
@@ -11,12 +11,6 @@ const event = (seq: number, type: string, attempt: number | null, data: JobEvent
   message: "",
 });
 const failure = (seq: number, attempt: number) => event(seq, "state", attempt, { state: "failed" });
-
-it("tells the machine of the newest attempt, and none before its engine has begun", () => {
-  const told = [event(9, "log", 2), event(8, "started", 2), event(4, "state", 2), event(3, "started", 1)];
-  expect(startedOf(told, 2)?.seq).toBe(8);
-  expect(startedOf(told.slice(2), 2)).toBeUndefined();
-});
 
 it("finds the first error of what is being tried, not of what was tried before", () => {
   const before = [failure(5, 1), event(4, "log", 1)];

@@ -7,7 +7,11 @@ export type JobEvent = Schemas["EventObject"];
 type Level = "info" | "warn" | "error";
 
 /** A page of what happened to a job, from the newest backwards. */
-function askForEvents(jobId: string, query: { limit: number; after?: number; level?: Level }, signal: AbortSignal) {
+function askForEvents(
+  jobId: string,
+  query: { limit: number; after?: number; level?: Level; type?: string },
+  signal: AbortSignal,
+) {
   const params = { path: { job_id: jobId }, query: { ...query, order: "desc" as const } };
   return ask(client.GET("/v1/jobs/{job_id}/events", { params, signal }));
 }
@@ -19,18 +23,12 @@ export function startedQuery({ id, attempt, status }: Job) {
   return queryOptions({
     queryKey: ["started", id, attempt],
     queryFn: async ({ signal }) => {
-      const isEnough = (told: readonly JobEvent[]) =>
-        startedOf(told, attempt) !== undefined || told.some((event) => (event.attempt ?? attempt) < attempt);
-      const told = await collect((after?: number) => askForEvents(id, { limit: MOST, after }, signal), isEnough);
-      return startedOf(told, attempt) ?? null;
+      const { data } = await askForEvents(id, { limit: 1, type: "started" }, signal);
+      return data.find((event) => event.attempt === attempt) ?? null;
     },
     staleTime: Number.POSITIVE_INFINITY,
     refetchInterval: ({ state }) => (state.data || ENDED.has(status) ? false : LIVE_MS),
   });
-}
-
-export function startedOf(told: readonly JobEvent[], attempt: number): JobEvent | undefined {
-  return told.find((event) => event.type === "started" && event.attempt === attempt);
 }
 
 const EVENTS = 500;

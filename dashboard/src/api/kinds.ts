@@ -1,5 +1,5 @@
 import { queryOptions } from "@tanstack/react-query";
-import { ask, client, csrfHeaders, refusal, type Schemas } from "./client";
+import { ask, client, csrfHeaders, refusalOf, type Schemas } from "./client";
 import type { Job } from "./jobs";
 
 /** The kinds of jobs with the schemas of their specs: they change with the service alone. */
@@ -28,7 +28,6 @@ async function post(path: string, body: Record<string, unknown>, headers?: Recor
     headers: { "Content-Type": "application/json", ...csrfHeaders(), ...headers },
     body: JSON.stringify(body),
   });
-  const told = await response.json();
-  if (!response.ok) throw refusal(response.status, told);
-  return told;
+  if (!response.ok) throw await refusalOf(response);
+  return response.json();
 }

@@ -1,5 +1,5 @@
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
-import { csrfHeaders, refusal, type Schemas } from "./client";
+import { csrfHeaders, refusalOf, type Schemas } from "./client";
 import type { DataFile } from "./files";
 
 export type Preview = Schemas["Preview"];
@@ -33,9 +33,8 @@ export function previewQuery(file: DataFile, model: string | undefined, afterLin
         body: JSON.stringify({ spec, after_line: afterLine, limit: PREVIEW_ROWS, statistics }),
         signal,
       });
-      const told = await response.json();
-      if (!response.ok) throw refusal(response.status, told);
-      return told;
+      if (!response.ok) throw await refusalOf(response);
+      return response.json();
     },
     enabled: kind === "pretrain" || Boolean(model),
     staleTime: Number.POSITIVE_INFINITY,

@@ -1,5 +1,5 @@
 import { queryOptions } from "@tanstack/react-query";
-import { ask, client, refusal, type Schemas } from "./client";
+import { ask, client, refusalOf, type Schemas } from "./client";
 import type { DataFile } from "./files";
 import { uploadFile } from "./upload";
 
@@ -15,6 +15,6 @@ export const samplesQuery = queryOptions({
 /** Makes a sample a file of one's own, as if it had been chosen from the disk. */
 export async function takeSample({ id, filename, purpose }: Sample): Promise<DataFile> {
   const response = await fetch(`/v1/samples/content?sample=${id}`);
-  if (!response.ok) throw refusal(response.status, await response.json().catch(() => undefined));
+  if (!response.ok) throw await refusalOf(response);
   return uploadFile(new File([await response.blob()], filename), purpose);
 }

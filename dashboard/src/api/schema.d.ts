@@ -12427,6 +12427,8 @@ export interface operations {
                 /** @description By age: desc is newest first. */
                 order?: "asc" | "desc";
                 level?: "info" | "warn" | "error";
+                /** @description Events of this type alone: started, state, sample, ... */
+                type?: string;
             };
             header?: never;
             path: {

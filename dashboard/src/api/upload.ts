@@ -1,4 +1,4 @@
-import { csrfHeaders, refusal } from "./client";
+import { csrfHeaders, refusalOf } from "./client";
 import type { DataFile } from "./files";
 
 /** Sends a file; the service checks every row while it comes in. Throws a Refusal that lists what is wrong, by line. */
@@ -7,9 +7,8 @@ export async function uploadFile(file: File, purpose: string): Promise<DataFile>
   body.append("purpose", purpose);
   body.append("file", file, file.name);
   const response = await fetch("/v1/files", { method: "POST", headers: csrfHeaders(), body });
-  const told = await response.json();
-  if (!response.ok) throw refusal(response.status, told);
-  return told;
+  if (!response.ok) throw await refusalOf(response);
+  return response.json();
 }
 
 /** The file without some of its lines, counted from 1. */

@@ -19,8 +19,8 @@ export function extend(curve: Curve, records: readonly StreamRecord[], smoothing
   const mean = () => longer.smoothed?.findLast((value) => value !== null) ?? null;
   let [count, smooth] = [counted(), mean()];
   for (const record of news) {
-    const told = longer.step.findIndex((step) => step >= record.step);
-    if (told >= 0) {
+    if ((longer.step.at(-1) ?? -1) >= record.step) {
+      const told = longer.step.findIndex((step) => step >= record.step);
       Object.assign(longer, cut(longer, told));
       [count, smooth] = [counted(), mean()];
     }

@@ -1,4 +1,5 @@
 import { ask, type Given, type Message, type Sampling, type Weights } from "../api/chat";
+import { Refusal } from "../api/client";
 
 export type Side = "base" | "tuned";
 export const SIDES: readonly Side[] = ["base", "tuned"];
@@ -69,7 +70,7 @@ export async function answer(
   } catch (error) {
     if (signal.aborted) return grow({ end: "stopped" });
     const away = "The service does not answer. Ask again when it is back.";
-    grow({ end: "failed", error: error instanceof TypeError ? away : (error as Error).message });
+    grow({ end: "failed", error: error instanceof Refusal ? error.message : away });
   }
 }
 

@@ -108,7 +108,7 @@ function Offline() {
   const excuse = useExcuse();
   useEffect(keepAsking, []);
   useEffect(() => {
-    if (!answers) return () => void queries.invalidateQueries(); // back again: all that stands here is asked for anew
+    if (!answers) return () => void queries.invalidateQueries({}, { cancelRefetch: false }); // back again: all that stands here is asked for anew
   }, [answers, queries]);
   if (answers && !excuse) return null;
   return (
@@ -122,15 +122,17 @@ function Offline() {
   );
 }
 
-/** Why the service puts off what it is asked for again. */
+/** Why the service puts off what it is asked for again, or refuses what stands here already. */
 function useExcuse(): string | undefined {
   const cache = useQueryClient().getQueryCache();
   return useSyncExternalStore(
     useCallback((listener) => cache.subscribe(notifyManager.batchCalls(listener)), [cache]),
     () =>
       cache
-        .findAll({ fetchStatus: "fetching" })
-        .map(({ state }) => state.fetchFailureReason)
+        .findAll({ type: "active" })
+        .map(({ state }) =>
+          state.fetchStatus === "fetching" ? state.fetchFailureReason : state.data !== undefined && state.error,
+        )
         .find((reason) => reason instanceof Refusal)?.message,
   );
 }

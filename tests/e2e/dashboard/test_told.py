@@ -64,6 +64,18 @@ def test_what_the_service_cannot_tell_now_it_says_in_its_own_words_and_the_page_
         expect(row).to_be_visible()
 
 
+def test_what_stands_is_said_to_be_old_where_the_service_no_longer_tells_it(past_screen: Open) -> None:
+    page = past_screen("/jobs", allow="status of 500").page
+    row = page.locator("tbody tr").first
+    expect(row).to_be_visible()
+    refuse(page, re.compile(r"/v1/jobs\?"), 500, envelope("something went wrong"))
+    banner = page.get_by_role("status")
+    expect(banner).to_contain_text("The service says: something went wrong. What you see may be old")
+    expect(row).to_be_visible()
+    page.unroute_all()
+    expect(banner).to_have_count(0)
+
+
 def test_a_page_that_is_loaded_while_the_service_fails_says_so_and_opens_by_itself(past_screen: Open) -> None:
     opened = past_screen("/jobs", allow="status of 50[03]|net::ERR_FAILED")
     page = opened.page

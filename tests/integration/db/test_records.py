@@ -167,6 +167,13 @@ def test_events_can_be_narrowed_by_level(work: Work, running: tuple[str, int]):
     assert [row.message for row in rows] == ["odd"]
 
 
+def test_events_can_be_narrowed_by_type(work: Work, running: tuple[str, int]):
+    job_id, fence = running
+    append(work, job_id, fence, events=[event("first"), event("second") | {"type": "sample"}, event("third")])
+    rows, more = work.read(records.events_page, job_id, limit=1, order="desc", type="sample")
+    assert ([row.message for row in rows], more) == (["second"], False)
+
+
 def test_metrics_are_paged_by_step_and_split(work: Work, running: tuple[str, int]):
     job_id, fence = running
     append(work, job_id, fence, metrics=[metric(step) for step in range(5)] + [metric(4, split="eval")])

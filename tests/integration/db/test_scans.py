@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from db import figures, jobs, leases, outbox, preemption, projects, queue, workers
+from db import artifacts, figures, jobs, leases, lineage, outbox, preemption, projects, queue, workers
 from db.session import Database
 from tests.integration.db.work import Work
 
 _FEW = ("ix_jobs_queue", "ix_jobs_waiting", "ix_jobs_lease", "ix_jobs_asking")
 """Indexes of the jobs alone that wait or run."""
+_WALKS = ("SCAN jobs", "SCAN artifacts", "SEARCH artifacts USING AUTOMATIC", "SEARCH jobs USING AUTOMATIC")
+"""The last two make an index of the whole table each time."""
 
 
 @pytest.fixture
@@ -32,6 +34,11 @@ def places(s: Any, work: Work) -> Any:
     return queue.places(s, waiting, workers.look(s))
 
 
+def artifact(s: Any, work: Work) -> str:
+    page, _ = artifacts.page(s, work.project_id, kinds=("checkpoint", "model"), job_id=None, after=None, limit=1)
+    return page[0].id if page else "model-none"
+
+
 ASKED: dict[str, Any] = {
     "who runs": lambda s, _: workers.look(s),
     "how quick they are": lambda s, _: figures.speeds(s),
@@ -44,6 +51,7 @@ ASKED: dict[str, Any] = {
     "who is to make way": lambda s, _: preemption.arrange(s, kinds=["sft"], after_s=0.0),
     "what is to be sent": lambda s, _: outbox.pending(s, 10),
     "a page": lambda s, work: jobs.page(s, work.project_id, after=None, limit=20),
+    "what needs an artifact": lambda s, work: s.execute(lineage.needing([artifact(s, work)])).all(),
     "a page of one status": lambda s, work: jobs.page(s, work.project_id, after=None, limit=20, state="failed"),
 }
 
@@ -77,7 +85,7 @@ def scans(database: Database, ask: Any) -> list[str]:
             if not statement.lstrip().upper().startswith(("SELECT", "WITH")):
                 continue
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
-            steps = [row[3] for row in plan if row[3].startswith("SCAN jobs")]
+            steps = [row[3] for row in plan if row[3].startswith(_WALKS)]
             found += [f"{step}: {statement}" for step in steps if not any(name in step for name in _FEW)]
     assert told, "something was asked"
     return found
