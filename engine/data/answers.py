@@ -40,7 +40,8 @@ def turns_of(row: SourceRow) -> list[Message]:
 def masked(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[Masked]:
     """Every answer whose weight is not 0 is trained.
 
-    A template's own mask cannot tell one answer from another, so rows with weights are masked by what stands where.
+    A template's own mask cannot tell one answer from another, so rows with weights are masked by what stands where. What
+    its blocks leave out of an answer is the template's own word, and nothing is said of it.
 
     Raises:
         DataError: the template does not render a row.
@@ -122,7 +123,7 @@ def _by_generation(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) ->
     except _TEMPLATE_FAILURES:  # it wants more of a conversation than that
         closed = True
     try:
-        pairs = _told(rows, tokenizer, marks)
+        pairs = _told(rows, tokenizer, marks if closed else set())
     except _TEMPLATE_FAILURES as error:
         raise _first_refused(rows, tokenizer, error) from error
     return [_closed(ids, told, set() if closed else marks, tokenizer) for ids, told in pairs]
@@ -135,22 +136,20 @@ def _told(
     out: Any = tokenizer.apply_chat_template(
         [_plain(row) for row in rows], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
     )
-    pairs = []
-    for ids, mask in zip(out["input_ids"], out["assistant_masks"], strict=True):
-        told = list(map(bool, mask))
-        for last in range(len(ids) - 1, 0, -1):
-            if told[last] and not any(told[last + 1 : last + 2]):
-                at = last
-                while told[at - 1] and at and _is_blank(ids[at], tokenizer):
-                    at -= 1
-                if ids[at] in marks:
-                    told[at + 1 : last + 1] = [False] * (last - at)
-        pairs.append((ids, told))
+    pairs = list(zip(out["input_ids"], [list(map(bool, mask)) for mask in out["assistant_masks"]], strict=True))
+    for ids, told in pairs:
+        for stop in [at + 1 for at in range(len(ids)) if told[at] and not any(told[at + 1 : at + 2])]:
+            end = stop - 1
+            while end and told[end - 1] and _is_blank(ids[end], tokenizer):
+                end -= 1
+            if ids[end] in marks:
+                told[end + 1 : stop] = [False] * (stop - end - 1)
     return pairs
 
 
 def _is_blank(token: int, tokenizer: PreTrainedTokenizerFast) -> bool:
-    return str(tokenizer.decode([token])).isspace()
+    """White space; as SentencePiece has it, it reads as nothing by itself."""
+    return not str(tokenizer.decode([token])).strip()
 
 
 def _by_place(
@@ -197,7 +196,7 @@ def _span(turns: _Turns, place: int, full: str, render: _Render) -> tuple[int, i
     before, found, after = other.partition(_STAND_IN)
     start = _shared(before, full) if asked is None else asked
     stop = len(full) - _shared(after[::-1], full[::-1])
-    whole = place < len(turns) - 1 or _squeezed(content) in _squeezed(full[start:stop])
+    whole = place < len(turns) - 1 or _squeezed(full[:stop]).endswith(_squeezed(content))
     return (start, stop) if found and _STAND_IN not in after and start < stop and whole else None
 
 
@@ -273,6 +272,6 @@ def _not_found(row: SourceRow, place: int) -> DataError:
         "answer_not_found",
         f"line {row.line}: the model's chat template does not write message {place + 1}, an answer, whole, once and in "
         "its place (some leave out what was thought)",
-        "Take out the row, or what is left out of it; leave the answer untrained with weight 0; or tune a model whose "
-        "template writes all of it.",
+        "Name the line in exclude_rows, take out of the row what is left out of it, or tune a model whose template writes "
+        "all of it; of several answers in a chat row one may also have weight 0.",
     )

@@ -33,7 +33,7 @@ class ChatRecipe:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.long_rows = long_rows
-        self.key = f"chat by place {digest_of(tokenizer)}"
+        self.key = f"chat as written {digest_of(tokenizer)}"
 
     def encode(self, rows: list[SourceRow]) -> Corpus:
         """All tokens of each conversation, and which of them are trained.

@@ -75,6 +75,7 @@ def preferred_output_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
     if not isinstance(given, dict) or not isinstance(given.get("messages"), list):
         yield wrong_type("input", "an object with messages, a list", given)
         return
+    yield from tool_flaws(row)
     yield from tool_flaws(given, "input.")
     for flaw in preference_flaws(_ours(row)):
         path, message = (_OUR_NAME.sub(lambda name: _OPENAI_NAMES[name[1]], text) for text in (flaw.path, flaw.message))

@@ -39,6 +39,8 @@ THINKING = (
     "(parts[0] | replace('<think>', '') | trim if parts | length > 1 else '') + '\n</think>\n\n' }}{% endif %}"
     "{{ parts[-1] | trim + '<|end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
+# The same, where a new answer begins with the thought's mark, as with Qwen3's thinking models.
+THINKS_FIRST = THINKING.replace("{{ '<|assistant|>\n' }}", "{{ '<|assistant|>\n<think>\n' }}")
 # The system's text stands in the last question alone, as with Mistral.
 SYSTEM_LAST = (
     "{% set system = messages[0]['content'] + ' ' if messages[0]['role'] == 'system' else '' %}"
@@ -171,6 +173,19 @@ def test_what_the_template_writes_of_a_thought_is_trained():
     talk = said("the cat", "<think>here</think>a dog", "and now", "<think>there</think>a tree")
     assert trained_text(talk, THINKING) == "a dog<|end|><think>\nthere\n</think>\n\na tree<|end|>"
     assert trained_text(said("the cat", "a dog"), THINKING) == "<think>\n\n</think>\n\na dog<|end|>"
+
+
+def test_a_thought_whose_mark_the_generation_prompt_writes_is_part_of_a_whole_answer():
+    assert THINKS_FIRST != THINKING
+    told = trained_text(said("the cat", "<think>\nhere\n</think>\n\na dog"), THINKS_FIRST)
+    assert told == "here\n</think>\n\na dog<|end|>"
+    alone = [{"role": "assistant", "content": "<think>here</think>a dog"}]
+    assert trained_text(alone, THINKING).endswith("a dog<|end|>")
+
+
+def test_white_space_behind_an_added_token_of_the_answer_is_trained_with_the_end():
+    talk = said("the cat", "a dog</call>\n")
+    assert trained_text(talk, GENERATION_WITHOUT_END, added=("</call>",)) == "a dog</call>\n<|end|>"
 
 
 def test_an_answer_is_found_where_the_system_s_text_stands_in_a_later_question():

@@ -115,15 +115,15 @@ function Offline() {
     <div className={css.banner} role="status">
       <Icon name="warn" />
       {answers
-        ? `The service says: ${excuse}. What you see may be old`
+        ? `The service says: ${excuse?.message.replace(/\.$/, "")}. What you see may be old`
         : `The service does not answer. What you see is from ${clock(lastAnswerAt() / 1000)}`}
-      ; the page goes on by itself.
+      {!answers || excuse?.passes ? "; the page goes on by itself." : "."}
     </div>
   );
 }
 
 /** Why the service puts off what it is asked for again, or refuses what stands here already. */
-function useExcuse(): string | undefined {
+function useExcuse(): Refusal | undefined {
   const cache = useQueryClient().getQueryCache();
   return useSyncExternalStore(
     useCallback((listener) => cache.subscribe(notifyManager.batchCalls(listener)), [cache]),
@@ -133,6 +133,6 @@ function useExcuse(): string | undefined {
         .map(({ state }) =>
           state.fetchStatus === "fetching" ? state.fetchFailureReason : state.data !== undefined && state.error,
         )
-        .find((reason) => reason instanceof Refusal)?.message,
+        .find((reason) => reason instanceof Refusal),
   );
 }

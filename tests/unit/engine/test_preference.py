@@ -112,3 +112,6 @@ def test_the_tools_of_a_row_in_openai_s_shape_are_refused_where_they_stand():
     assert parse_row(row, "preferred_output")
     row["input"] = {"messages": [USER], "tools": [{"type": "function"}]}
     assert (fault(row).code, fault(row).path) == ("not_in_content", "input.tools")
+    row["input"] = {"messages": [USER]}
+    row["tools"] = [{"type": "function"}]
+    assert (fault(row).code, fault(row).path) == ("not_in_content", "tools")
