@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,7 @@ def save_adapter(folder: Path, base: Path) -> Path:
 
 def conversations(rows: int) -> list[dict[str, Any]]:
     """Questions and answers of GSM8K as chats."""
-    return [
-        {"messages": [_message("user", row["prompt"]), _message("assistant", row["completion"])]}
-        for row in islice(_lines(ANSWERS), rows)
-    ]
+    return [_chat(row["prompt"], row["completion"]) for row in islice(_lines(ANSWERS), rows)]
 
 
 def instructions(rows: int) -> list[dict[str, Any]]:
@@ -74,14 +71,7 @@ def instructions(rows: int) -> list[dict[str, Any]]:
     Raises:
         SystemExit: the data is not there; it is not part of the repository.
     """
-    if not _SEED_TASKS.exists():
-        raise SystemExit(f"skipped: self-instruct's seed tasks are not in {_SEED_TASKS}; ROWS=gsm8k needs no file")
-    with gzip.open(_SEED_TASKS, "rt", encoding="utf-8") as file:
-        tasks = [(task["instruction"], task["instances"][0]) for task in map(json.loads, file)]
-    talks = ((f"{asked}\n\n{given['input']}".strip(), given["output"]) for asked, given in tasks)
-    found = list(islice((talk for talk in talks if sum(map(len, talk)) <= _TASK_CHARACTERS), rows))
-    assert len(found) == rows, f"only {len(found)} instructions"
-    return [{"messages": [_message("user", asked), _message("assistant", said)]} for asked, said in found]
+    return _first_of(_SEED_TASKS, _instruction, rows)
 
 
 def pairs(rows: int) -> list[dict[str, Any]]:
@@ -90,13 +80,24 @@ def pairs(rows: int) -> list[dict[str, Any]]:
     Raises:
         SystemExit: the data is not there; it is not part of the repository.
     """
-    if not PAIRS.exists():
-        raise SystemExit(f"skipped: the preference pairs of hh_rlhf are not in {PAIRS}")
-    with gzip.open(PAIRS, "rt", encoding="utf-8") as file:
-        talks = (json.loads(line) for line in file)
-        found = list(islice((pair for pair in map(_pair, talks) if pair), rows))
-    assert len(found) == rows, f"only {len(found)} pairs"
+    return _first_of(PAIRS, _pair, rows)
+
+
+def _first_of(path: Path, read: Callable[[dict[str, Any]], dict[str, Any] | None], rows: int) -> list[dict[str, Any]]:
+    """So many of the file's rows, without those that are left out."""
+    if not path.exists():
+        raise SystemExit(f"skipped: there is no {path}; sft, lora and qlora need none with ROWS=gsm8k")
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        found = list(islice(filter(None, map(read, map(json.loads, file))), rows))
+    assert len(found) == rows, f"only {len(found)} rows in {path}"
     return found
+
+
+def _instruction(task: dict[str, Any]) -> dict[str, Any] | None:
+    """The chat of a task, if it is short enough."""
+    given = task["instances"][0]
+    asked = f"{task['instruction']}\n\n{given['input']}".strip()
+    return _chat(asked, given["output"]) if len(asked) + len(given["output"]) <= _TASK_CHARACTERS else None
 
 
 def _pair(talk: dict[str, str]) -> dict[str, Any] | None:
@@ -118,6 +119,10 @@ def _turns(prompt: str) -> list[dict[str, str]]:
         turns += [_message("assistant", answer.strip()) for answer in answered]
     whole = all(turn["content"] for turn in turns) and bool(turns) and turns[-1]["role"] == "user"
     return turns if whole else []
+
+
+def _chat(asked: str, said: str) -> dict[str, Any]:
+    return {"messages": [_message("user", asked), _message("assistant", said)]}
 
 
 def _message(role: str, content: str) -> dict[str, str]:

@@ -6,7 +6,7 @@ from sqlalchemy import CTE, CompoundSelect, String, cast, func, select
 from sqlalchemy.orm import Session
 
 from db.models import Artifact, File, Job
-from db.state import ENDED, UNENDED
+from db.state import UNENDED
 
 
 def ancestors(s: Session, artifact: Artifact) -> list[Artifact]:
@@ -59,12 +59,17 @@ def needing(artifact_ids: Collection[str]) -> CompoundSelect[str, str]:
     They need it too where they do so with an adapter on it; a model stands by itself.
     """
     above = _with_adapters(artifact_ids)
-    unended = Job.state.not_in(ENDED)
+    unended = Job.state.in_(UNENDED)
     starting = select(Job.id, above.c.needed).join(above, Job.base_artifact_id == above.c.id).where(unended)
     rival = Job.spec["compare_to"].as_string().label("rival")
     # Materialized, each spec is read once, however many adapters there are; by project and state, no ended job's is.
-    theirs = Job.project_id.in_(select(above.c.project_id)) & Job.state.in_(UNENDED)
-    evals = select(Job.id, Job.project_id, rival).where(theirs, Job.kind == "eval").cte().prefix_with("MATERIALIZED")
+    theirs = Job.project_id.in_(select(above.c.project_id))
+    evals = (
+        select(Job.id, Job.project_id, rival)
+        .where(theirs, unended, Job.kind == "eval")
+        .cte()
+        .prefix_with("MATERIALIZED")
+    )
     named = (evals.c.project_id == above.c.project_id) & (evals.c.rival == above.c.name)
     return starting.union(select(evals.c.id, above.c.needed).join(above, named))
 

@@ -12,8 +12,8 @@ def keep_freed() -> None:
     """From now on; nothing changes where the C library has no such settings.
 
     By itself it maps the largest tensors anew each time, and hands the top of the heap back after each backward pass, so
-    that the system zeroes every page before it is written again. Without that, steps of pre-training on a CPU were a
-    twentieth to a tenth quicker, and what was resident at the peak differed by at most a twentieth.
+    that the system zeroes every page before it is written again: time that a step of pre-training on a CPU does not have
+    to spend.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     # Older releases refuse so high a threshold, and would no longer move their own once the other was set.
