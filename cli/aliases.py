@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from cli.client import Client
+from cli.completion import ALIAS, WEIGHTS
 from cli.output import Column, format_options, moment, print_fields, print_rows, suggest
 
 
@@ -32,7 +33,7 @@ _ALIAS: list[Column] = [
 
 
 @click.command()
-@click.argument("reference")
+@click.argument("reference", shell_complete=WEIGHTS)
 @click.option(
     "--to", "alias", required=True, metavar="ALIAS", help="production: NAME@production then means this version."
 )
@@ -41,14 +42,15 @@ _ALIAS: list[Column] = [
 @format_options
 def promote(reference: str, alias: str, metric: str | None, force: bool, as_json: bool, quiet: bool) -> None:
     """Have an alias mean this version, if evaluations find it no worse than its base and than what it meant."""
-    body = {"model": reference, "alias": alias, "metric": metric, "force": force}
-    row = Client().post("aliases", {name: value for name, value in body.items() if value is not None})
+    client = Client()
+    body = {"model": client.whole(reference), "alias": alias, "metric": metric, "force": force}
+    row = client.post("aliases", {name: value for name, value in body.items() if value is not None})
     print_fields(row, _ALIAS, as_json=as_json, quiet=quiet)
     suggest(f"trainyard chat {row['id']}")
 
 
 @click.command()
-@click.argument("alias", metavar="NAME@ALIAS")
+@click.argument("alias", metavar="NAME@ALIAS", shell_complete=ALIAS)
 @format_options
 def rollback(alias: str, as_json: bool, quiet: bool) -> None:
     """Have an alias mean again what it meant before."""
@@ -57,7 +59,7 @@ def rollback(alias: str, as_json: bool, quiet: bool) -> None:
 
 
 @click.command()
-@click.argument("alias", metavar="[NAME@ALIAS]", required=False)
+@click.argument("alias", metavar="[NAME@ALIAS]", required=False, shell_complete=ALIAS)
 @format_options
 def aliases(alias: str | None, as_json: bool, quiet: bool) -> None:
     """List what each alias means, or all that one has meant."""

@@ -8,8 +8,9 @@ from urllib.parse import quote
 import click
 
 from cli.aliases import aliases, promote, rollback
-from cli.client import Client
+from cli.client import AMBIGUOUS_SHOWN, Client, ambiguous
 from cli.completion import ADAPTER, MODEL
+from cli.errors import CommandError, Exit
 from cli.gguf import gguf_command
 from cli.imports import import_model
 from cli.merge import merge_command, merged_into
@@ -18,15 +19,15 @@ from cli.output import (
     format_options,
     moment,
     plain,
+    print_done,
     print_fields,
     print_json,
-    print_objects,
     print_rows,
     size,
     suggest,
 )
-from cli.pull import pull_files
-from cli.verify import MANIFEST, signing_key, verify
+from cli.pull import here, pull_files
+from cli.verify import MANIFEST, require_own, signing_key, verify
 
 COLUMNS: list[Column] = [
     ("reference", lambda row: f"{row['name']}/{row['version']}"),
@@ -65,24 +66,31 @@ def find(client: Client, noun: str, reference: str) -> dict[str, Any]:
     """The artifact of a name, `name/version`, or an id, which may be cut short while it is the only one so.
 
     Raises:
-        CommandError: there is none.
+        CommandError: there is none, or several begin so.
     """
-    if reference.startswith(f"{noun}-") and "/" not in reference:
-        begun = client.beginning(noun, reference, 2)
-        if len(begun) == 1:
-            return begun[0]
-    return client.get(address_of(noun, reference))
+    is_id = reference.startswith(f"{noun}-") and "/" not in reference
+    begun = client.beginning(noun, reference, AMBIGUOUS_SHOWN + 1) if is_id else []
+    if len(begun) == 1:
+        return begun[0]
+    try:
+        return client.get(address_of(noun, reference))  # a name may begin as ids do
+    except CommandError as error:
+        if not begun or error.code is not Exit.NOT_FOUND:
+            raise
+        raise ambiguous(noun, reference, [row.get("artifact_id", row["id"]) for row in begun]) from error
 
 
 def pull_artifact(client: Client, noun: str, reference: str, folder: Path) -> dict[str, Any]:
     """Bring an artifact into a folder, every file checked by its sha256; the manifest it was checked against.
 
-    What the service signed of it lies beside the files.
+    What the service signed of it lies beside the files, before them: a pull that is cut has told whose they are.
     """
     manifest = client.get(f"{address_of(noun, reference)}/manifest")
     folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{MANIFEST}.part"
+    part.write_text(json.dumps(manifest["signed"], indent=1) + "\n", encoding="utf-8")
+    part.replace(folder / MANIFEST)
     pull_files(client, address_of(noun, reference), manifest["files"], folder)
-    (folder / MANIFEST).write_text(json.dumps(manifest["signed"], indent=1) + "\n", encoding="utf-8")
     return manifest
 
 
@@ -121,7 +129,8 @@ def _group(noun: str, about: str) -> click.Group:
         """Download it in the Hugging Face or PEFT layout; sha256 checked, a cut download goes on where it ended."""
         client = Client()
         row = find(client, noun, reference)
-        folder = output or Path(row["name"])
+        folder = output or here(row["name"])
+        require_own(folder, row["reference"])
         manifest = pull_artifact(client, noun, row["reference"], folder)
         if as_json:
             print_json(manifest)
@@ -135,13 +144,8 @@ def _group(noun: str, about: str) -> click.Group:
     def rm(references: tuple[str, ...], as_json: bool, quiet: bool) -> None:
         """Delete versions, each as `name/version` or by its whole id. The lineage of what was made from them stays."""
         client = Client()
-        gone = []
-        for reference in references:
-            gone.append(client.delete(address_of(noun, reference)))
-            if not as_json:
-                click.echo(gone[-1]["id"] if quiet else reference)
-        if as_json:
-            print_objects(gone)
+        rows = ((reference, client.delete(address_of(noun, reference))) for reference in references)
+        print_done(((row["id"] if quiet else reference, row) for reference, row in rows), as_json=as_json)
         suggest(f"trainyard {noun}s ls")
 
     for command in (verify, signing_key, promote, rollback, aliases):

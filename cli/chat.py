@@ -11,16 +11,17 @@ from typing import Any
 import click
 import httpx
 
-from cli.artifacts import address_of
-from cli.client import Client, unreachable
+from cli.artifacts import find
+from cli.client import Client
 from cli.completion import ADAPTER, WEIGHTS
 from cli.errors import CommandError
 from cli.output import legible, print_json, print_jsonl, say
-from cli.stream import records
+from cli.stream import failure, records
 
 _ADDRESS = "chat/completions"
 _TIMEOUT = httpx.Timeout(5, read=None)
 """An engine that starts with the first question takes its time."""
+_AS_IF = "the conversation goes on as if this had not been asked"
 Message = dict[str, str]
 
 
@@ -59,8 +60,7 @@ def chat(
     if message is None and not sys.stdin.isatty():
         message = _sound(sys.stdin.buffer.read().decode(errors="surrogateescape").strip())
     client = Client()
-    if adapter is not None:
-        model = client.get(address_of("adapter", adapter))["reference"]
+    model = client.whole(model) if adapter is None else find(client, "adapter", adapter)["reference"]
     given = {name: value for name, value in options.items() if value is not None}
     talk = Talk(client, model, given, compare_base=compare_base, as_json=as_json, as_jsonl=jsonl)
     if message is not None:
@@ -94,7 +94,10 @@ def _converse(talk: "Talk") -> None:
         try:
             talk.turn(_sound(message))
         except KeyboardInterrupt:
-            say("\n  stopped; the conversation goes on as if this had not been asked")
+            say(f"\n  stopped; {_AS_IF}")
+        except (CommandError, click.UsageError) as refused:
+            # A busy service or a line too long costs nobody the conversation.
+            say(f"\n  {refused.message}\n  {_AS_IF}")
 
 
 def _typed() -> str:
@@ -141,7 +144,7 @@ class Talk:
         body = {"model": model, "messages": messages, **self.options}
         if not self.as_json:
             return _shown(self.client, body | {"stream": True}, headed=self.compare_base, as_jsonl=self.as_jsonl)
-        answer = self.client.request("POST", _ADDRESS, json=body, timeout=_TIMEOUT).json()
+        answer = self.client.ask("POST", _ADDRESS, json=body, timeout=_TIMEOUT)
         _tell(answer["weights"])
         return answer
 
@@ -167,8 +170,8 @@ def _shown(client: Client, body: dict[str, Any], *, headed: bool, as_jsonl: bool
                 else:
                     click.echo(legible(said) if sys.stdout.isatty() else said, nl=False)
                 text += said
-    except httpx.TransportError as error:
-        raise unreachable(client.url, error) from error
+    except httpx.HTTPError as error:
+        raise failure(client, error) from error
     if not as_jsonl:
         click.echo()
     return {"weights": weights, "choices": [{"message": {"content": text}}]}

@@ -1,6 +1,7 @@
 """The local check of a data file, before a byte is sent: the same checker that the service runs."""
 
 import json
+import os
 import shlex
 import tempfile
 from collections.abc import Iterator
@@ -9,11 +10,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cli.errors import CommandError, Exit
-from cli.output import say, sentence
+from cli.output import counted, legible, say, sentence
 from engine.rows import Report, RowChecker, RowFault
 
 _CHUNK_BYTES = 1 << 20
-_SNIFF_BYTES = 64 << 10
+_BOM = b"\xef\xbb\xbf"
+_LINE_BYTES = 4 << 20
+"""Of one row, as the service has it unless TRAINYARD_MAX_LINE_BYTES says otherwise."""
 _LISTED_FAULTS = 1000
 _EVERY_FAULT = 1 << 62
 
@@ -22,12 +25,9 @@ def purpose_of(path: Path) -> str:
     """What a file is for, by its look: plain text and {"text": ...} rows pretrain, choices evaluate, all else fine-tunes."""
     if path.suffix == ".txt":
         return "pretrain"
-    with path.open("rb") as source:
-        head = source.read(_SNIFF_BYTES)
-    first = next((line for line in head.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()), b"")
     try:
-        row = json.loads(first)
-    except ValueError:
+        row = json.loads(_first_line(path))
+    except (ValueError, RecursionError):
         return "fine-tune"  # the check will name the fault
     if isinstance(row, dict) and "choices" in row:
         return "evals"
@@ -35,9 +35,31 @@ def purpose_of(path: Path) -> str:
     return "pretrain" if texts else "fine-tune"
 
 
+def _first_line(path: Path) -> bytes:
+    """The first line with something on it, no more of it than a row may have."""
+    longest = _max_line_bytes() + 1
+    with path.open("rb") as source:
+        source.seek(len(_BOM) if source.read(len(_BOM)) == _BOM else 0)
+        return next((line for line in iter(lambda: source.readline(longest), b"") if line.strip()), b"")
+
+
+def _max_line_bytes() -> int:
+    """TRAINYARD_MAX_LINE_BYTES, as the service reads it, else its default.
+
+    Raises:
+        CommandError: it is no number of bytes.
+    """
+    given = os.environ.get("TRAINYARD_MAX_LINE_BYTES")
+    if not given:
+        return _LINE_BYTES
+    if not given.isdecimal():
+        raise CommandError(f"TRAINYARD_MAX_LINE_BYTES is {given!r}; it is a number of bytes.", Exit.USAGE)
+    return int(given)
+
+
 def check(path: Path, purpose: str, max_faults: int = _LISTED_FAULTS) -> Report:
     """Read the whole file through the row checker, in constant memory."""
-    checker = RowChecker(purpose=purpose, filename=path.name, max_faults=max_faults)
+    checker = RowChecker(purpose=purpose, filename=path.name, max_line_bytes=_max_line_bytes(), max_faults=max_faults)
     with path.open("rb") as source:
         while chunk := source.read(_CHUNK_BYTES):
             checker.feed(chunk)
@@ -47,7 +69,7 @@ def check(path: Path, purpose: str, max_faults: int = _LISTED_FAULTS) -> Report:
 def fault_line(name: str, fault: RowFault) -> str:
     """`file:line:col: path: message; hint`, the form that editors and CI know."""
     place = f"{name}:{fault.line}" + (f":{fault.column}" if fault.column is not None else "")
-    return f"{place}: {sentence(fault.path, fault.message, fault.hint)}"
+    return legible(f"{place}: {sentence(fault.path, fault.message, fault.hint)}")
 
 
 def require_valid(path: Path, purpose: str) -> Report:
@@ -61,22 +83,22 @@ def require_valid(path: Path, purpose: str) -> Report:
         return report
     for fault in report.faults:
         say(fault_line(path.name, fault))
-    raise CommandError(f"{_tally(report)} Nothing uploaded.", Exit.INVALID, _skip_offer(path, purpose, report))
+    raise CommandError(f"{tally(report)} Nothing uploaded.", Exit.INVALID, _skip_offer(path, purpose, report))
 
 
-def _tally(report: Report) -> str:
-    lines = len({fault.line for fault in report.faults})
+def tally(report: Report) -> str:
+    """How many faults, in how many lines, and how much is good."""
+    where = counted(len({fault.line for fault in report.faults}), "line")
     listed = "" if len(report.faults) == report.fault_count else f" The first {len(report.faults)} are listed."
-    faults = "1 fault" if report.fault_count == 1 else f"{report.fault_count} faults"
-    where = "1 line" if lines == 1 else f"{lines} lines"
-    return f"{faults} in {where}; {report.row_count} rows are good.{listed}"
+    good = f"{counted(report.row_count, 'row')} {'is' if report.row_count == 1 else 'are'} good."
+    return f"{counted(report.fault_count, 'fault')} in {where}; {good}{listed}"
 
 
 def _skip_offer(path: Path, purpose: str, report: Report) -> str | None:
     if not report.row_count:
         return None
     command = f"trainyard files upload {shlex.quote(str(path))} --purpose {purpose} --skip-invalid"
-    return f"`{command}` uploads the {report.row_count} good rows."
+    return f"`{command}` uploads the {counted(report.row_count, 'good row')}."
 
 
 @contextmanager
@@ -88,7 +110,7 @@ def without_faults(path: Path, purpose: str) -> Iterator[tuple[Path, Report]]:
         kept = Path(folder) / path.name
         with path.open("rb") as source, kept.open("wb") as target:
             _copy_lines(source, target, bad)
-        say(f"{len(bad)} faulty lines left out.")
+        say(f"{counted(len(bad), 'faulty line')} left out.")
         yield kept, require_valid(kept, purpose)
 
 

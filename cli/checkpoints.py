@@ -7,7 +7,9 @@ import click
 from cli.artifacts import COLUMNS, FIELDS, pull_artifact
 from cli.client import DESTRUCTIVE_FEWEST, Client
 from cli.completion import CHECKPOINT, JOB
-from cli.output import format_options, print_fields, print_json, print_objects, print_rows, suggest
+from cli.output import format_options, print_done, print_fields, print_json, print_rows, suggest
+from cli.pull import here
+from cli.verify import require_own
 
 _COLUMNS = [column for column in COLUMNS if column[0] != "reference"]
 _checkpoint = click.argument("checkpoint_id", shell_complete=CHECKPOINT)
@@ -51,7 +53,8 @@ def pull(checkpoint_id: str, output: Path | None, as_json: bool, quiet: bool) ->
     """Download its weights and its optimizer; sha256 checked, a cut download goes on where it ended."""
     client = Client()
     whole = client.whole_id("ckpt", checkpoint_id)
-    folder = output or Path(whole)
+    folder = output or here(whole)
+    require_own(folder, whole)
     manifest = pull_artifact(client, "checkpoint", whole, folder)
     if as_json:
         print_json(manifest)
@@ -67,11 +70,6 @@ def rm(checkpoint_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Delete checkpoints that no unfinished job needs."""
     del quiet  # ids are all that is printed
     client = Client()
-    gone = []
-    for given in checkpoint_ids:
-        gone.append(client.delete(f"checkpoints/{client.whole_id('ckpt', given, fewest=DESTRUCTIVE_FEWEST)}"))
-        if not as_json:
-            click.echo(gone[-1]["id"])
-    if as_json:
-        print_objects(gone)
+    ids = (client.whole_id("ckpt", given, fewest=DESTRUCTIVE_FEWEST) for given in checkpoint_ids)
+    print_done(((whole, client.delete(f"checkpoints/{whole}")) for whole in ids), as_json=as_json)
     suggest("trainyard checkpoints ls")

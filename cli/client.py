@@ -1,5 +1,7 @@
 """The API as the commands see it: errors with exit codes, cursor pages, ids by unique prefix."""
 
+import os
+import ssl
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +9,7 @@ import click
 import httpx
 
 from cli.errors import CommandError, Exit
-from cli.output import sentence
+from cli.output import counted, sentence
 from cli.place import api_key, service_url
 
 _PAGE_ROWS = 100
@@ -16,10 +18,13 @@ _ID_CHARACTERS = 26
 """Of an id, behind its noun and a dash; the alphabet ends with z."""
 _PLACES = {"ckpt": "checkpoints"}
 """Where a noun is listed, if not under its plural."""
-_AMBIGUOUS_SHOWN = 5
+_WEIGHTS = frozenset({"model", "adapter", "ckpt"})
+"""The nouns of what can be asked, evaluated and exported."""
+AMBIGUOUS_SHOWN = 5
 DESTRUCTIVE_FEWEST = 4
 """Characters of an id that `rm` and `cancel` ask for."""
 _LISTED_FAULTS = 20
+_SHOWN_CHARACTERS = 500
 _TIMEOUT = httpx.Timeout(connect=5, read=60, write=60, pool=5)
 
 _EXITS = {
@@ -36,10 +41,17 @@ _OVER_BUDGET = "over_budget"
 _MENDS = {
     401: "Set TRAINYARD_API_KEY, or TRAINYARD_CONFIG to the file that holds the key of this service.",
 }
+_ADDRESS_MEND = "Is it the service's own address? TRAINYARD_URL names another."
 
 
 def unreachable(url: str, error: Exception) -> CommandError:
     """The service does not answer: say where it was looked for and what to type."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return CommandError(
+            f"The certificate of {url} is not trusted ({error}).",
+            Exit.UNREACHABLE,
+            "Set SSL_CERT_FILE to the certificate, in PEM, of the authority that has signed it.",
+        )
     return CommandError(
         f"The service at {url} does not answer ({error}).",
         Exit.UNREACHABLE,
@@ -50,10 +62,9 @@ def unreachable(url: str, error: Exception) -> CommandError:
 def refusal(response: httpx.Response) -> CommandError:
     """The error envelope of an answer as a message: the sentence, then each fault on its own line."""
     code = _EXITS.get(response.status_code, Exit.UNEXPECTED)
-    body = response.json() if response.headers.get("content-type", "").startswith("application/json") else {}
-    error = body.get("error")
+    error = (_object_of(response) or {}).get("error")
     if not isinstance(error, dict):
-        return CommandError(f"{response.request.url} answered {response.status_code}: {response.text[:500]}", code)
+        return _stranger(response, code)
     if error.get("code") == _OVER_BUDGET:
         code = Exit.INVALID
     lines = [str(error.get("message"))]
@@ -66,6 +77,24 @@ def refusal(response: httpx.Response) -> CommandError:
     return CommandError("\n".join(lines), code, _MENDS.get(response.status_code))
 
 
+def _object_of(response: httpx.Response) -> dict[str, Any] | None:
+    """The JSON object that an answer is, if it is one."""
+    try:
+        told = response.json()
+    except (ValueError, RecursionError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _stranger(response: httpx.Response, code: Exit) -> CommandError:
+    """An answer that a Trainyard does not give: something between, or something else at that address."""
+    if response.has_redirect_location:
+        told = f" and leads on to {response.headers['location']}"
+    else:
+        told = f", and not as Trainyard does: {response.text[:_SHOWN_CHARACTERS]}"
+    return CommandError(f"{response.request.url} answered {response.status_code}{told}", code, _ADDRESS_MEND)
+
+
 def _fault_line(fault: dict[str, Any]) -> str:
     place = ":".join(str(fault[part]) for part in ("line", "column") if fault.get(part) is not None)
     told = sentence(fault.get("path"), fault.get("message") or fault["code"], fault.get("hint"))
@@ -76,14 +105,24 @@ class Client:
     """One connection to one service under one key."""
 
     def __init__(self, url: str | None = None, key: str | None = None, answer_s: float | None = None) -> None:
-        """`answer_s` is for who cannot wait: how long each answer may take."""
+        """`answer_s` is for who cannot wait: how long each answer may take.
+
+        Raises:
+            CommandError: there is no key, or the address or SSL_CERT_FILE is wrong.
+        """
         self.url = url or service_url()
-        self.http = httpx.Client(
-            base_url=f"{self.url}/v1/",
-            headers={"Authorization": f"Bearer {key or api_key()}"},
-            timeout=_TIMEOUT if answer_s is None else answer_s,
-            trust_env=False,
-        )
+        try:
+            self.http = httpx.Client(
+                base_url=f"{self.url}/v1/",
+                headers={"Authorization": f"Bearer {key or api_key()}"},
+                timeout=_TIMEOUT if answer_s is None else answer_s,
+                verify=_trusted(self.url),
+                trust_env=False,
+            )
+        except httpx.InvalidURL as error:
+            raise CommandError(
+                f"{self.url} is no address ({error}).", Exit.USAGE, "Set TRAINYARD_URL, as to http://127.0.0.1:8642."
+            ) from error
         command = click.get_current_context(silent=True)
         if command is not None:
             command.call_on_close(self.http.close)
@@ -96,22 +135,34 @@ class Client:
         """
         try:
             response = self.http.request(method, path, **arguments)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise unreachable(self.url, error) from error
-        if response.is_error:
+        if not response.is_success:
             raise refusal(response)
         return response
+
+    def ask(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        """The JSON of an answer.
+
+        Raises:
+            CommandError: the service is unreachable or refused the request, or what answers is another one.
+        """
+        response = self.request(method, path, **arguments)
+        told = _object_of(response)
+        if told is None:
+            raise _stranger(response, Exit.UNEXPECTED)
+        return told
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
         """The JSON at a path; parameters that are None are left out."""
         given = {name: value for name, value in params.items() if value is not None}
-        return self.request("GET", path, params=given).json()
+        return self.ask("GET", path, params=given)
 
     def post(self, path: str, body: Any = None) -> dict[str, Any]:
-        return self.request("POST", path, json=body).json()
+        return self.ask("POST", path, json=body)
 
     def delete(self, path: str) -> dict[str, Any]:
-        return self.request("DELETE", path).json()
+        return self.ask("DELETE", path)
 
     def pages(self, path: str, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
         """Every object of a list, page by page, at most `limit`."""
@@ -142,17 +193,16 @@ class Client:
         listing = f"`trainyard {place_of(noun)} ls`"
         if begun < fewest:
             raise CommandError(
-                f"{given!r} is too short to tell which {noun} is meant: give at least {fewest} "
-                f"{'character' if fewest == 1 else 'characters'} of its id.",
+                f"{given!r} is too short to tell which {noun} is meant: give at least "
+                f"{counted(fewest, 'character')} of its id.",
                 Exit.USAGE,
                 listing,
             )
-        found = [row["id"] for row in self.beginning(noun, wanted, _AMBIGUOUS_SHOWN + 1)]
+        found = [row["id"] for row in self.beginning(noun, wanted, AMBIGUOUS_SHOWN + 1)]
         if not found:
             raise CommandError(f"No {noun} begins with {wanted!r}.", Exit.NOT_FOUND, listing)
         if len(found) > 1:
-            shown = ", ".join(found[:_AMBIGUOUS_SHOWN]) + (" ..." if len(found) > _AMBIGUOUS_SHOWN else "")
-            raise CommandError(f"More than one {noun} begins with {wanted!r}: {shown}", Exit.USAGE, listing)
+            raise ambiguous(noun, wanted, found)
         return found[0]
 
     def beginning(self, noun: str, prefix: str, limit: int) -> list[dict[str, Any]]:
@@ -163,6 +213,36 @@ class Client:
         after = f"{noun}-{begun}{'z' * _ID_CHARACTERS}"
         rows = self.get(place_of(noun), after=after, limit=limit)["data"]
         return [row for row in rows if row.get("artifact_id", row["id"]).startswith(prefix)]
+
+    def whole(self, reference: str) -> str:
+        """How the service knows weights: an id that was cut short, while it is the only one so, as the whole one."""
+        noun, _, begun = reference.partition("-")
+        if noun not in _WEIGHTS or not begun.isalnum() or len(begun) == _ID_CHARACTERS:
+            return reference
+        found = self.beginning(noun, reference, 2)
+        return found[0].get("artifact_id", found[0]["id"]) if len(found) == 1 else reference
+
+
+def ambiguous(noun: str, prefix: str, found: list[str]) -> CommandError:
+    """Several ids begin so."""
+    shown = ", ".join(found[:AMBIGUOUS_SHOWN]) + (" ..." if len(found) > AMBIGUOUS_SHOWN else "")
+    listing = f"`trainyard {place_of(noun)} ls`"
+    return CommandError(f"More than one {noun} begins with {prefix!r}: {shown}", Exit.USAGE, listing)
+
+
+def _trusted(url: str) -> ssl.SSLContext | bool:
+    """Whose certificates are believed: those of SSL_CERT_FILE or SSL_CERT_DIR, else the public authorities'.
+
+    Raises:
+        CommandError: SSL_CERT_FILE holds none.
+    """
+    if not url.startswith("https:"):
+        return True
+    try:
+        return httpx.create_ssl_context()
+    except OSError as error:
+        told = f"SSL_CERT_FILE={os.environ.get('SSL_CERT_FILE')} cannot be read ({error})."
+        raise CommandError(told, Exit.USAGE, "It names a file of certificates in PEM.") from error
 
 
 def place_of(noun: str) -> str:

@@ -18,9 +18,8 @@ from cli.home import open_log, prepare, supervisor_pid
 from cli.output import say
 from cli.place import PACKAGES_DIR, api_key
 from cli.tied import tie_to_parent
-from cli.up import wait_ready
+from cli.up import stop_within_s, wait_ready
 
-_STOP_S = 45.0
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _MARK = "made-by-demo"
 
@@ -54,11 +53,8 @@ def demo(home: Path, output: Path, examples: Path, keep: bool) -> None:
 def _service(home: Path, *, keep: bool) -> Iterator[Client]:
     """A service of its own in an empty folder, on a free port; stopped at the end, also when the demo is killed."""
     _empty(home)
+    _forget_settings(home)
     prepare(home, home / "credentials")
-    os.environ["TRAINYARD_HOME"] = str(home)
-    os.environ["TRAINYARD_CONFIG"] = str(home / "credentials")
-    for name in ("URL", "API_KEY", "DATABASE_URL", "BROKER_URL", "SECRET"):
-        os.environ.pop(f"TRAINYARD_{name}", None)
     say("Starting the service: API, worker, reaper, desk, broker ...")
     log = open_log(home, "up")
     try:
@@ -75,10 +71,10 @@ def _service(home: Path, *, keep: bool) -> Iterator[Client]:
     try:
         yield Client(wait_ready(home, process))
     except BaseException:
-        _stop(process)
+        _stop(home, process)
         raise
     if not keep:
-        _stop(process)
+        _stop(home, process)
 
 
 def _empty(home: Path) -> None:
@@ -101,13 +97,22 @@ def _empty(home: Path) -> None:
     (home / _MARK).touch()
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _forget_settings(home: Path) -> None:
+    """Nothing that the operator has set for another service, such as a bucket or an address, is the demo's."""
+    for name in [name for name in os.environ if name.startswith("TRAINYARD_")]:
+        del os.environ[name]
+    os.environ["TRAINYARD_HOME"] = str(home)
+    os.environ["TRAINYARD_CONFIG"] = str(home / "credentials")
+
+
+def _stop(home: Path, process: subprocess.Popen[bytes]) -> None:
+    patience_s = stop_within_s(home)
     process.send_signal(signal.SIGTERM)
     try:
-        process.wait(_STOP_S)
+        process.wait(patience_s)
     except subprocess.TimeoutExpired:
         process.kill()
-        raise CommandError(f"The service did not stop within {_STOP_S:.0f} s and was killed.") from None
+        raise CommandError(f"The service did not stop within {patience_s:.0f} s and was killed.") from None
 
 
 def _run_service(parent_pid: int, *, tied: bool) -> int:

@@ -27,7 +27,8 @@ def _python() -> str:
 def _engine() -> str:
     missing = [name for name in _ENGINE if importlib.util.find_spec(name) is None]
     if missing:
-        raise CommandError(f"{', '.join(missing)} missing", mend="pip install 'trainyard[train]' where workers run")
+        mend = "Where workers run, in the clone: pip install -c docker/constraints.txt -e '.[train]'"
+        raise CommandError(f"{', '.join(missing)} missing", mend=mend)
     return "torch and its friends are installed"
 
 

@@ -46,6 +46,6 @@ def estimate(model: str, mfu: tuple[float, float] | None, price: float | None, a
     if mfu is not None:
         given |= {"mfu_low": mfu[0], "mfu_high": mfu[1]}
     wanted = {name: value for name, value in given.items() if value is not None}
-    told = Client().request("GET", "plans/estimate", params=wanted).json()
+    told = Client().ask("GET", "plans/estimate", params=wanted)
     print_fields(told, _FIELDS, as_json=as_json, quiet=False)
     suggest("trainyard jobs init sft > job.yaml")

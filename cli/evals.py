@@ -9,7 +9,7 @@ from cli.check import require_valid
 from cli.client import Client
 from cli.completion import JOB, WEIGHTS
 from cli.errors import CommandError, Exit
-from cli.jobs.create import follow_option, jsonl_option, set_option, submit
+from cli.jobs.create import follow_option, jsonl_option, require_shown_one_way, set_option, submit
 from cli.jobs.listing import STATES
 from cli.jobs.spec import override, upload_paths
 from cli.output import Column, format_options, moment, plain, print_json, print_rows, suggest
@@ -86,10 +86,11 @@ def run(
     quiet: bool,
 ) -> int:
     """Score MODEL on the rows of FILE: a path, which is checked and uploaded, or the id of a file."""
+    require_shown_one_way(attach=attach, jsonl=jsonl, as_json=as_json, quiet=quiet)
     client = Client()
-    spec: dict[str, Any] = {"kind": "eval", "model": model, "eval_file": _sent(client, file)}
+    spec: dict[str, Any] = {"kind": "eval", "model": client.whole(model), "eval_file": _sent(client, file)}
     if compare_to is not None:
-        spec["compare_to"] = compare_to
+        spec["compare_to"] = client.whole(compare_to)
     if task is not None:
         spec["evaluation"] = {"task": task}
     override(spec, assignments)

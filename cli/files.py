@@ -1,29 +1,29 @@
 """`trainyard files`: check, upload, list, show, preview, download and remove data files."""
 
-import shutil
 from pathlib import Path
 
 import click
 
 from cli.check import check as check_rows
-from cli.check import fault_line, purpose_of, require_valid, without_faults
+from cli.check import fault_line, purpose_of, require_valid, tally, without_faults
 from cli.client import DESTRUCTIVE_FEWEST, Client
 from cli.completion import FILE
 from cli.errors import CommandError, Exit
 from cli.output import (
     Column,
+    counted,
     format_options,
     moment,
+    print_done,
     print_fields,
     print_json,
-    print_objects,
     print_rows,
     say,
     size,
     suggest,
 )
 from cli.preview import preview
-from cli.pull import fetch
+from cli.pull import fetch, missing_bytes, require_room
 from cli.upload import upload_file
 
 PURPOSES = ("pretrain", "fine-tune", "evals")
@@ -64,9 +64,9 @@ def check(path: Path, purpose: str | None, as_json: bool, quiet: bool) -> int:
         for fault in report.faults:
             click.echo(fault_line(path.name, fault))
     if report.fault_count:
-        say(f"{report.fault_count} faults; {report.row_count} rows are good.")
+        say(tally(report))
         return Exit.INVALID
-    say(f"{path.name}: {report.row_count} rows of format {report.format}, no faults.")
+    say(f"{path.name}: {counted(report.row_count, 'row')} of format {report.format}, no faults.")
     suggest(f"trainyard files upload {path}")
     return Exit.OK
 
@@ -126,9 +126,7 @@ def download(file_id: str, output: Path | None, as_json: bool, quiet: bool) -> N
         target /= Path(row["filename"]).name
     if target.exists():
         raise CommandError(f"{target} exists.", Exit.USAGE, "Give another name with -o.")
-    left = shutil.disk_usage(target.absolute().parent).free
-    if left < row["bytes"]:
-        raise CommandError(f"{target} needs {size(row['bytes'])}; {size(left)} are free there.")
+    require_room(target.absolute().parent, missing_bytes(target, row["bytes"]))
     fetch(client, f"files/{row['id']}/content", target, row["bytes"], row["sha256"])
     if as_json:
         print_json({"path": str(target), **row})
@@ -144,11 +142,6 @@ def rm(file_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Delete files. Jobs that were made with them keep their results."""
     del quiet  # ids are all that is printed
     client = Client()
-    gone = []
-    for given in file_ids:
-        gone.append(client.delete(f"files/{client.whole_id('file', given, fewest=DESTRUCTIVE_FEWEST)}"))
-        if not as_json:
-            click.echo(gone[-1]["id"])
-    if as_json:
-        print_objects(gone)
+    ids = (client.whole_id("file", given, fewest=DESTRUCTIVE_FEWEST) for given in file_ids)
+    print_done(((file_id, client.delete(f"files/{file_id}")) for file_id in ids), as_json=as_json)
     suggest("trainyard files ls")

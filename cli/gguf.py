@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from cli.client import Client
+from cli.completion import WEIGHTS
 from cli.engine import made_by
 from cli.errors import CommandError, Exit
 from cli.output import print_json, say, size
@@ -21,7 +22,7 @@ def gguf_command(pull: Pull) -> click.Command:
     """The command, which brings a model here by `pull` first, or makes it here of an adapter."""
 
     @click.command("gguf")
-    @click.argument("reference")
+    @click.argument("reference", shell_complete=WEIGHTS)
     @click.option(
         "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Where to write."
     )
@@ -30,11 +31,13 @@ def gguf_command(pull: Pull) -> click.Command:
     def gguf(reference: str, output: Path, kind: str, as_json: bool) -> None:
         """Write a model with its tokenizer as GGUF, here; an adapter is merged into its model first."""
         if find_spec("gguf") is None:
-            raise CommandError("The package gguf is not installed here.", Exit.USAGE, "pip install 'trainyard[train]'")
+            mend = "In the clone: pip install -c docker/constraints.txt -e '.[train]'"
+            raise CommandError("The package gguf is not installed here.", Exit.USAGE, mend)
         if not output.absolute().parent.is_dir():
             raise CommandError(f"There is no folder {output.absolute().parent}.", Exit.USAGE)
         with tempfile.TemporaryDirectory(prefix=".pulled-", dir=output.absolute().parent) as folder:
-            pull(Client(), reference, Path(folder))
+            client = Client()
+            pull(client, client.whole(reference), Path(folder))
             told = made_by("engine.gguf", Path(folder) / "model", output, kind)
         if as_json:
             print_json(told)

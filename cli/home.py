@@ -24,7 +24,7 @@ def prepare(home: Path, key_file: Path) -> None:
     inside, beside = _marks(home, key_file)
     used = [mark for mark in (inside, beside) if mark.exists() and (mark == inside or mark.read_text() == str(home))]
     kept = {database: "TRAINYARD_DATABASE_URL", secret: "TRAINYARD_SECRET"}
-    missing = [path for path, elsewhere in kept.items() if not path.exists() and not os.environ.get(elsewhere)]
+    missing = [path for path, elsewhere in kept.items() if not _has_bytes(path) and not os.environ.get(elsewhere)]
     if used and missing:
         raise CommandError(
             f"{home} has been in use, but {missing[0].name} is not there.",
@@ -34,6 +34,11 @@ def prepare(home: Path, key_file: Path) -> None:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     for part in ("logs", "valkey", "runs", "blobs"):
         (home / part).mkdir(exist_ok=True, mode=0o700)
+
+
+def _has_bytes(path: Path) -> bool:
+    """What only looked for a database has left an empty file where one was to be."""
+    return path.exists() and path.stat().st_size > 0
 
 
 def mark_initialised(home: Path, key_file: Path) -> None:

@@ -1,5 +1,6 @@
 """`trainyard models import`: a model from a folder here."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ from cli.client import Client
 from cli.errors import CommandError, Exit
 from cli.output import print_json, say, size, suggest
 
-_SENT = (".safetensors", ".json", ".jinja")
+_MAX_FILES = 128
+"""So many the service takes at once."""
+_WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
+_READ = frozenset(
+    {"config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
+)
 _KEPT_S = 86_400
 """The uploaded files go by themselves after a day: the model has their bytes by then."""
 
@@ -22,15 +28,9 @@ _KEPT_S = 86_400
 @click.option("--json", "as_json", is_flag=True, help="Print the model.")
 def import_model(folder: Path, name: str, licence: str, source: str | None, as_json: bool) -> None:
     """Bring a model in the Hugging Face layout: Llama, Mistral, Qwen2, Qwen3 or GPT-2, weights in safetensors."""
-    paths = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    sent = [path for path in paths if path.suffix in _SENT]
-    if not any(path.suffix == ".safetensors" for path in sent):
-        raise CommandError(f"{folder} holds no .safetensors file.", Exit.INVALID, "Save the model with safetensors.")
-    for path in paths:
-        if path not in sent:
-            say(f"  {path.name}  left out")
+    paths = _sent(folder)
     client = Client()
-    body: dict[str, Any] = {"name": name, "licence": licence, "files": [_send(client, path) for path in sent]}
+    body: dict[str, Any] = {"name": name, "licence": licence, "files": [_send(client, path) for path in paths]}
     row = client.post("models", body if source is None else {**body, "source": source})
     if as_json:
         print_json(row)
@@ -41,11 +41,31 @@ def import_model(folder: Path, name: str, licence: str, source: str | None, as_j
     suggest(f"trainyard chat {row['reference']}")
 
 
+def _sent(folder: Path) -> list[Path]:
+    """Of a folder's files those that the service takes; the others are told.
+
+    Raises:
+        CommandError: there are no weights among them, or too many of them.
+    """
+    there = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    sent = [path for path in there if path.name in _READ or _WEIGHTS.fullmatch(path.name)]
+    if not any(_WEIGHTS.fullmatch(path.name) for path in sent):
+        told = f"{folder} holds no model.safetensors, and no shards of it (model-00001-of-00002.safetensors and so on)."
+        raise CommandError(told, Exit.INVALID, "Save the model with safetensors.")
+    if len(sent) > _MAX_FILES:
+        told = f"{folder} holds {len(sent)} files of a model; the service takes {_MAX_FILES} at once."
+        raise CommandError(told, Exit.INVALID, "Save the model in larger shards.")
+    for path in there:
+        if path not in sent:
+            say(f"  {path.name}  left out")
+    return sent
+
+
 def _send(client: Client, path: Path) -> str:
     """The id of the file as the service keeps it for a day."""
     fields = {"purpose": "model", "expires_after[anchor]": "created_at", "expires_after[seconds]": str(_KEPT_S)}
     with path.open("rb") as content:
         part = {"file": (path.name, content, "application/octet-stream")}
-        row = client.request("POST", "files", data=fields, files=part, timeout=None).json()
+        row = client.ask("POST", "files", data=fields, files=part, timeout=None)
     say(f"  {path.name}  {size(row['bytes'])}  sha256 {row['sha256'][:12]}")
     return row["id"]

@@ -2,10 +2,14 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from cli.errors import CommandError, Exit
+from cli.output import say
 from cli.table import Table
 
 COMMANDS = {
@@ -28,8 +32,35 @@ COMMANDS = {
 }
 
 
+class _Piped(Table):
+    """The root, which ends well when who reads it has gone: click itself would end with 1."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> click.Context:
+        with _reader_may_go():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _reader_may_go():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _reader_may_go() -> Iterator[None]:
+    """`trainyard jobs ls | head -1`: the reader has all it wanted."""
+    try:
+        yield
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                # Without this, the interpreter would complain once more while it flushes the stream at exit.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        raise click.exceptions.Exit(Exit.OK) from None
+
+
 @click.command(
-    cls=Table,
+    cls=_Piped,
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -39,7 +70,8 @@ def cli(ctx: click.Context) -> None:
     """Training as a service: datasets and job specs in, versioned models and adapters out.
 
     Data goes to stdout, narration to stderr: a table on a terminal, tab-separated lines off it, the API's
-    JSON with --json. An id may be cut short while it stays the only one that begins so.
+    JSON with --json. An id may be cut short while it stays the only one that begins so; only `rm` of models and
+    adapters takes nothing but whole ones.
 
     Exit codes: 0 ok, 1 unexpected, 2 usage, 3 key refused, 4 not found, 5 job failed, 6 job cancelled,
     7 timed out, 65 invalid data or spec, 69 service not reachable, 130 Ctrl-C.
@@ -53,9 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         answer = cli.main(arguments, prog_name="trainyard", standalone_mode=False)
     except CommandError as error:
-        click.echo(f"trainyard: {error.message}", err=True)
+        say(f"trainyard: {error.message}")
         if error.mend:
-            click.echo(f"  {error.mend}", err=True)
+            say(f"  {error.mend}")
         return error.code
     except click.ClickException as error:
         error.show()
@@ -63,11 +95,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("\ninterrupted", err=True)
         return Exit.INTERRUPTED
-    except BrokenPipeError:
-        # `trainyard jobs ls | head -1`: the reader has all it wanted. Without this, the
-        # interpreter would complain once more while it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
+    except OSError as error:
+        say(f"trainyard: {error.filename}: {error.strerror}" if error.filename else f"trainyard: {error}")
+        return Exit.UNEXPECTED
     return answer if isinstance(answer, int) else Exit.OK
 
 

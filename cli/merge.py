@@ -1,8 +1,7 @@
 """`trainyard adapters merge`: an adapter and the model below it as one model, made on this machine."""
 
-import json
+import shlex
 import tempfile
-from base64 import b64decode
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from cli.completion import ADAPTER
 from cli.engine import made_by
 from cli.errors import CommandError, Exit
 from cli.output import print_json, say, suggest
+from cli.verify import statement_of
 
 Pull = Callable[[Client, str, str, Path], Any]
 """Brings `models`, `adapters` or `checkpoints`, by reference, into a folder."""
@@ -42,13 +42,14 @@ def merge_command(pull: Pull) -> click.Command:
 
         The result is read back, and its logits are compared with the adapter applied.
         """
-        told = merged_into(Client(), pull, reference, output, into)
+        client = Client()
+        told = merged_into(client, pull, client.whole(reference), output, into)
         if as_json:
             print_json(told)
             return
         say(f"  merged into the {told['into']} model, stored in {told['dtype']}; logits {told['gap']:.1g} off at most")
         click.echo(output)
-        suggest(f"trainyard models import {output} --name NAME")
+        suggest(f"trainyard models import {shlex.quote(str(output))} --name NAME --licence LICENCE")
 
     return merge
 
@@ -60,7 +61,8 @@ def merged_into(client: Client, pull: Pull, reference: str, output: Path, into: 
         CommandError: there is no such adapter, its model is gone, or the two cannot be merged.
     """
     if any(find_spec(name) is None for name in ("torch", "peft")):
-        raise CommandError("torch and peft are not installed here.", Exit.USAGE, "pip install 'trainyard[train]'")
+        mend = "In the clone: pip install -c docker/constraints.txt -e '.[train]'"
+        raise CommandError("torch and peft are not installed here.", Exit.USAGE, mend)
     parent = output.absolute().parent
     if output.exists() or not parent.is_dir():
         told = f"{output} is there already." if output.exists() else f"There is no folder {parent}."
@@ -75,16 +77,11 @@ def merged_into(client: Client, pull: Pull, reference: str, output: Path, into: 
 
 def _model_below(client: Client, manifest: dict[str, Any]) -> tuple[str, str]:
     """(noun, id) of what an adapter lies over: adapters that were gone on from hold all of what they learnt before."""
-    base = _statement(manifest)["base"]
+    base = statement_of(manifest["signed"])["base"]
     while base is not None:
         noun = _NOUN[base["id"].partition("-")[0]]
-        below = _statement(client.get(f"{noun}s/{base['id']}/manifest"))
+        below = statement_of(client.get(f"{noun}s/{base['id']}/manifest")["signed"])
         if below["layout"] == "model":
             return noun, base["id"]
         base = below["base"]
     raise CommandError(f"{manifest['reference']} lies over no model.", Exit.INVALID)
-
-
-def _statement(manifest: dict[str, Any]) -> dict[str, Any]:
-    """What the service has signed of an artifact."""
-    return json.loads(b64decode(manifest["signed"]["payload"]))

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -13,11 +15,18 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], Any]]
 """A heading and how its cell is read from an API object."""
+_UNUSUAL = re.compile(r"[^\n\t -~]")
+_OBEYED = frozenset({"Cc", "Cs", "Co", "Cn"})
+"""Categories of what a terminal takes for an order, or has no picture of."""
+_TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
+"""Bidirectional classes of what turns the text behind it around, so that it reads as what it is not."""
+_EXACT = 1e15
+"""From about here on a float has fewer digits than its whole number would be told with."""
 
 
 def say(message: str) -> None:
-    """Narrate on stderr."""
-    click.echo(message, err=True)
+    """Narrate on stderr; what others wrote may be in it."""
+    click.echo(legible(message), err=True)
 
 
 def suggest(command: str, then: str | None = None) -> None:
@@ -62,11 +71,11 @@ def print_fields(row: Row, fields: Sequence[Column], *, as_json: bool, quiet: bo
     shown = [(name, plain(value)) for name, read in fields if (value := read(row)) not in (None, "", {}, [])]
     width = max(len(name) for name, _ in shown) + 2 if sys.stdout.isatty() else 0
     for name, value in shown:
-        click.echo(f"{name:<{width}}{value}" if width else f"{name}\t{_one_line(value)}")
+        click.echo(f"{name:<{width}}{legible(value)}" if width else f"{name}\t{_one_line(value)}")
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(_harmless(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_objects(rows: list[Row]) -> None:
@@ -74,10 +83,23 @@ def print_objects(rows: list[Row]) -> None:
     print_json(rows[0] if len(rows) == 1 else rows)
 
 
+def print_done(done: Iterable[tuple[str, Row]], *, as_json: bool) -> None:
+    """What an order did to each of several objects, told as it is done; as JSON at the end, also at that of a failure."""
+    rows = []
+    try:
+        for told, row in done:
+            rows.append(row)
+            if not as_json:
+                click.echo(told)
+    finally:
+        if as_json and rows:
+            print_objects(rows)
+
+
 def print_jsonl(rows: Iterable[Row]) -> None:
     """One compact JSON object a line, flushed as it comes."""
     for row in rows:
-        click.echo(json.dumps(row, ensure_ascii=False))
+        click.echo(_harmless(json.dumps(row, ensure_ascii=False)))
 
 
 def _print_table(cells: list[list[str]], headings: list[str]) -> None:
@@ -91,7 +113,7 @@ def _print_table(cells: list[list[str]], headings: list[str]) -> None:
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in cells:
-        table.add_row(*[Text(cell) for cell in row])
+        table.add_row(*[Text(legible(cell)) for cell in row])
     Console().print(table)
 
 
@@ -118,13 +140,27 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:.0f}" if 1000 <= abs(value) < _EXACT else f"{value:.4g}"
     return str(value)
 
 
 def legible(text: str) -> str:
     """Text of others for a terminal: its control characters are shown, not obeyed."""
-    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
+    return _UNUSUAL.sub(lambda found: "\ufffd" if _is_obeyed(found[0]) else found[0], text)
+
+
+def _harmless(document: str) -> str:
+    """The same JSON, with what a terminal would obey escaped: json itself escapes no control character over 31."""
+    return _UNUSUAL.sub(lambda found: json.dumps(found[0])[1:-1] if _is_obeyed(found[0]) else found[0], document)
+
+
+def _is_obeyed(character: str) -> bool:
+    return unicodedata.category(character) in _OBEYED or unicodedata.bidirectional(character) in _TURNING
+
+
+def counted(count: int, noun: str) -> str:
+    """1 row, 2 rows."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def size(size_bytes: int) -> str:

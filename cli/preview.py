@@ -48,7 +48,7 @@ def preview(
     asked: dict[str, Any] = {"spec": spec, "limit": limit, "step": step, "statistics": True}
     if lines:
         asked["lines"] = _numbers(lines)
-    told = client.request("POST", "preview", json=asked, timeout=None).json()
+    told = client.ask("POST", "preview", json=asked, timeout=None)
     if as_json:
         print_json(told)
         return

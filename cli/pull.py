@@ -1,6 +1,7 @@
 """Downloads: checked by sha256, resumed where they were cut, visible only when complete."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +28,54 @@ def pull_files(client: Client, address: str, entries: list[dict[str, Any]], fold
 
     Returns the bytes that were fetched.
     """
-    fetched = 0
-    for entry in entries:
-        target = inside(folder, entry["path"])
-        if target.exists() and sha256_of(target) == entry["sha256"]:
-            continue
+    named = [(inside(folder, entry["path"]), entry) for entry in entries]
+    wanted = [(target, entry) for target, entry in named if not _is_there(target, entry["sha256"])]
+    require_room(folder, sum(missing_bytes(target, entry["size_bytes"]) for target, entry in wanted))
+    for target, entry in wanted:
         target.parent.mkdir(parents=True, exist_ok=True)
         fetch(client, f"{address}/files/{entry['path']}", target, entry["size_bytes"], entry["sha256"])
-        fetched += entry["size_bytes"]
         say(f"  {entry['path']}  {size(entry['size_bytes'])}  sha256 {entry['sha256'][:12]} ok")
-    return fetched
+    return sum(entry["size_bytes"] for _, entry in wanted)
+
+
+def _is_there(target: Path, sha256: str) -> bool:
+    return target.exists() and sha256_of(target) == sha256
+
+
+def missing_bytes(target: Path, size_bytes: int) -> int:
+    """What is still to come of a file; under 0 where a longer rest of another goes first."""
+    part = _part_of(target)
+    return size_bytes - part.stat().st_size if part.exists() else size_bytes
+
+
+def require_room(folder: Path, wanted_bytes: int) -> None:
+    """Room on the disk that a folder is on.
+
+    Raises:
+        CommandError: there is less.
+    """
+    left = shutil.disk_usage(folder).free
+    if left < wanted_bytes:
+        raise CommandError(f"{folder} needs {size(wanted_bytes)}; {size(left)} are free there.")
+
+
+def here(name: str) -> Path:
+    """./NAME; a name that leads out of this folder is refused."""
+    inside(Path.cwd(), name)
+    return Path(name)
 
 
 def inside(folder: Path, name: str) -> Path:
     """The path of a file under a folder; a name that leads out of it is refused."""
     target = (folder / name).resolve()
-    if not target.is_relative_to(folder.resolve()):
+    if folder.resolve() not in target.parents:
         raise CommandError(f"The service names a file {name!r}, which leads out of {folder}.")
     return target
 
 
 def fetch(client: Client, address: str, target: Path, size_bytes: int, sha256: str) -> None:
     """Download one file beside its place, check it, then put it there by rename."""
-    part = target.with_name(target.name + ".part")
+    part = _part_of(target)
     for _ in range(_TRIES):
         have = part.stat().st_size if part.exists() else 0
         if have > size_bytes:
@@ -69,12 +95,20 @@ def fetch(client: Client, address: str, target: Path, size_bytes: int, sha256: s
     part.replace(target)
 
 
+def _part_of(target: Path) -> Path:
+    return target.with_name(target.name + ".part")
+
+
 def _append(client: Client, address: str, part: Path, have: int) -> Exception | None:
-    """Fetch from byte `have` on; the error that cut the transfer, or None when it came to its end."""
+    """Fetch from byte `have` on; the error that cut the transfer, or None when it came to its end.
+
+    Raises:
+        CommandError: the service refused, or the disk.
+    """
     headers = {"Range": f"bytes={have}-"} if have else {}
     try:
         with client.http.stream("GET", address, headers=headers) as response:
-            if response.is_error:
+            if not response.is_success:
                 response.read()
                 raise refusal(response)
             # A server that does not know ranges answers 200 with the whole file.
@@ -84,4 +118,7 @@ def _append(client: Client, address: str, part: Path, have: int) -> Exception | 
                     target.write(chunk)
     except httpx.TransportError as error:
         return error
+    except OSError as error:
+        told = f"{part} cannot be written ({error.strerror})."
+        raise CommandError(told, mend="What is there stays: the same command goes on from it.") from error
     return None

@@ -1,7 +1,8 @@
 """`trainyard status`: the processes, and what is in the queue."""
 
+import os
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
@@ -34,35 +35,54 @@ _WAITING_COLUMNS: list[Column] = [
     ("waits for", lambda row: row["waiting_reason"]),
 ]
 _COUNTED = ("running", "preparing", "queued", "pausing", "paused")
-_COUNT_LIMIT = 100
+_LIMIT = 100
+"""Of jobs counted in each state, and of waiting jobs told."""
+_NO_WORK: dict[str, Any] = {"queue": {}, "at_least": [], "workers": [], "waiting": [], "waiting_behind": 0}
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
-    """Show the processes of the service and its queue. Exit code 69 when it does not run."""
+    """Show the processes of the service and its queue; of the one at TRAINYARD_URL the queue alone.
+
+    Exit code 69 when it does not run.
+    """
+    seen = _elsewhere() if os.environ.get("TRAINYARD_URL") else _here()
+    if as_json:
+        print_json(seen)
+    else:
+        _show(seen)
+    if seen["amiss"]:
+        say(f"  {seen['amiss']}")
+    if not as_json:
+        suggest("trainyard jobs ls")
+
+
+def _elsewhere() -> dict[str, Any]:
+    """A service whose processes are not seen from here: `up` may run another one on this machine."""
+    client = Client()
+    return {"url": client.url, "home": None, "ready": True, "processes": [], **_work(client), "amiss": None}
+
+
+def _here() -> dict[str, Any]:
+    """What runs from this home; where its API refuses, the processes are told all the same.
+
+    Raises:
+        CommandError: nothing does.
+    """
     home = home_dir()
     pid = supervisor_pid(home)
     state = service_state(home)
     if pid is None or state is None:
         raise CommandError(f"Nothing runs from {home}.", Exit.UNREACHABLE, "`trainyard up` starts it.")
     rows = [_with_uptime(row) for row in ({**state, "name": "supervisor", "restarts": 0}, *state["processes"])]
-    work, amiss = _work() if state["ready"] else (_NO_WORK, None)
-    if as_json:
-        print_json(
-            {"url": state["url"], "home": str(home), "ready": state["ready"], "processes": rows, **work._asdict()}
-        )
-        return
-    print_rows(rows, _COLUMNS, as_json=False, quiet=False)
-    for told, columns in ((work.workers, _WORKER_COLUMNS), (work.waiting, _WAITING_COLUMNS)):
-        if told:
-            print_rows(told, columns, as_json=False, quiet=False)
-    say(f"{state['url']}  {'ready' if state['ready'] else 'starting'}  home {home}")
-    if work.queue:
-        say("  jobs: " + ", ".join(f"{count} {name}" for name, count in work.queue.items()))
-    if amiss:
-        say(f"  {amiss}")
-    suggest("trainyard jobs ls")
+    work, amiss = _NO_WORK, None
+    if state["ready"]:
+        try:
+            work = _work(Client(state["url"]))
+        except CommandError as error:
+            amiss = f"{error.message} {error.mend or ''}".rstrip()
+    return {"url": state["url"], "home": str(home), "ready": state["ready"], "processes": rows, **work, "amiss": amiss}
 
 
 def _with_uptime(row: dict[str, Any]) -> dict[str, Any]:
@@ -71,27 +91,28 @@ def _with_uptime(row: dict[str, Any]) -> dict[str, Any]:
     return {"name": row["name"], "pid": row["pid"], "uptime_s": uptime_s, "restarts": row["restarts"]}
 
 
-class Work(NamedTuple):
-    """What the API tells: jobs by state, the workers, and the jobs that wait."""
-
-    queue: dict[str, str]
-    workers: list[dict[str, Any]]
-    waiting: list[dict[str, Any]]
-
-
-_NO_WORK = Work({}, [], [])
-
-
-def _work() -> tuple[Work, str | None]:
-    """The same, or why it cannot be told: the processes are shown all the same."""
-    try:
-        client = Client()
-        counts = {name: _count(client, name) for name in _COUNTED}
-        return Work(counts, client.get("workers")["data"], client.get("queue")["data"]), None
-    except CommandError as error:
-        return _NO_WORK, error.message
+def _work(client: Client) -> dict[str, Any]:
+    """What the API tells: jobs by state (of those `at_least`, there are more), the workers, and what waits."""
+    pages = {state: client.get("jobs", status=state, limit=_LIMIT) for state in _COUNTED}
+    waits = client.get("queue", limit=_LIMIT)
+    cut = len(waits["data"]) == _LIMIT
+    return {
+        "queue": {state: len(page["data"]) for state, page in pages.items()},
+        "at_least": [state for state, page in pages.items() if page["has_more"]],
+        "workers": client.get("workers")["data"],
+        "waiting": waits["data"],
+        "waiting_behind": waits["waiting"] - waits["data"][-1]["queue_position"] if cut else 0,
+    }
 
 
-def _count(client: Client, state: str) -> str:
-    page = client.get("jobs", status=state, limit=_COUNT_LIMIT)
-    return f"{len(page['data'])}" + ("+" if page["has_more"] else "")
+def _show(seen: dict[str, Any]) -> None:
+    for name, columns in (("processes", _COLUMNS), ("workers", _WORKER_COLUMNS), ("waiting", _WAITING_COLUMNS)):
+        if seen[name]:
+            print_rows(seen[name], columns, as_json=False, quiet=False)
+    if seen["waiting_behind"]:
+        say(f"  and {seen['waiting_behind']} more behind them, of all projects")
+    home = f"  home {seen['home']}" if seen["home"] else ""
+    say(f"{seen['url']}  {'ready' if seen['ready'] else 'starting'}{home}")
+    if seen["queue"]:
+        more = dict.fromkeys(seen["at_least"], "+")
+        say("  jobs: " + ", ".join(f"{count}{more.get(state, '')} {state}" for state, count in seen["queue"].items()))

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cli.child import Child, Program
-from cli.errors import CommandError
+from cli.errors import CommandError, Exit
 from cli.home import log_tail, mark_initialised, open_log, remove_state, write_state
 from cli.place import PACKAGES_DIR
 from cli.valkey import valkey_program
@@ -20,10 +21,14 @@ from cli.valkey import valkey_program
 _TICK_S = 0.05
 _PROBE_EVERY_S = 0.1
 _DEATHS_BEFORE_GIVING_UP = 5
-_WORKER_GRACE_S = 25.0
-"""A running job finishes its step and saves a checkpoint first."""
+_SAVE_WITHIN_S = 18.0
+"""Of a worker whose TRAINYARD_STOP_GRACE_S is not set: its engine finishes its step and saves a checkpoint."""
+_STORE_WITHIN_S = 60.0
+"""The worker then stores the checkpoint."""
 _API_GRACE_S = 12.0
 """Answers that are on their way are finished first."""
+_SLACK_S = 10.0
+"""What is killed after its grace has to be waited for too."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -43,6 +48,7 @@ class Supervisor:
         self.told: dict[str, Any] | None = None
         environment = {
             "TRAINYARD_HOME": str(home),
+            "TRAINYARD_HOST": "127.0.0.1",  # where `answers` asks, whatever the operator's shell says
             "TRAINYARD_PORT": str(port),
             "PYTHONUNBUFFERED": "1",
         }
@@ -52,7 +58,7 @@ class Supervisor:
             self.brokers = [Child(broker, home)]
         self.environment = environment
         self.api = self._python_child("api", "api", grace_s=_API_GRACE_S)
-        self.worker = self._python_child("worker", "workers", grace_s=_WORKER_GRACE_S)
+        self.worker = self._python_child("worker", "workers", grace_s=_worker_grace_s())
         self.reaper = self._python_child("reaper", "workers.recover")
         self.desk = self._python_child("desk", "workers.desk")
 
@@ -65,6 +71,12 @@ class Supervisor:
         """Those that run now. The worker, which costs the most to start, waits until the API answers."""
         later = [self.worker, self.reaper, self.desk] if self.ready else []
         return [*self.brokers, self.api, *later]
+
+    @property
+    def stop_s(self) -> float:
+        """How long all of them may take to stop."""
+        everyone = (*self.brokers, self.api, self.worker, self.reaper, self.desk)
+        return sum(child.program.grace_s for child in everyone) + _SLACK_S
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT; then stop everything. A second signal skips the graces.
@@ -85,8 +97,10 @@ class Supervisor:
         finally:
             self._stop()
 
-    def _request_stop(self, *_: object) -> None:
-        self.stop_requests += 1
+    def _request_stop(self, number: int, _: object) -> None:
+        # A closed terminal says so itself and through its shell: that it comes twice is no impatience.
+        if number != signal.SIGHUP or not self.stop_requests:
+            self.stop_requests += 1
 
     def _bootstrap(self) -> None:
         """Bring the database to the present revision and write the first key, in a process of its own."""
@@ -114,7 +128,7 @@ class Supervisor:
             self.next_probe_at = time.monotonic() + _PROBE_EVERY_S
             self.ready = answers(self.port)
             if self.ready:
-                self.tell(f"Trainyard runs at {self.url} (started in {time.time() - self.started_at:.1f} s)")
+                self._narrate(f"Trainyard runs at {self.url} (started in {time.time() - self.started_at:.1f} s)")
         self._write_state()
 
     def _tell_death(self, child: Child, code: int) -> None:
@@ -123,7 +137,12 @@ class Supervisor:
             raise CommandError(f"{name} ends again and again (exit code {code}):\n{log_tail(self.home, name)}")
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         pause = max(0.0, child.start_after - time.time())
-        self.tell(f"{name} ended {how}; it starts again in {pause:.1f} s. Its log: {self.home}/logs/{name}.log")
+        self._narrate(f"{name} ended {how}; it starts again in {pause:.1f} s. Its log: {self.home}/logs/{name}.log")
+
+    def _narrate(self, sentence: str) -> None:
+        """Tell it if anybody listens: a closed terminal or a full disk must not end the service, nor keep it from it."""
+        with suppress(OSError):
+            self.tell(sentence)
 
     def _write_state(self) -> None:
         """Tell `status` and `up --detach`; written only when something has changed."""
@@ -133,15 +152,17 @@ class Supervisor:
             "home": str(self.home),
             "started_at": self.started_at,
             "ready": self.ready,
+            "stop_s": self.stop_s,
             "processes": [child.state() for child in self.children],
         }
         if state != self.told:
-            write_state(self.home, state)
-            self.told = state
+            with suppress(OSError):  # a full disk: the next tick tries again
+                write_state(self.home, state)
+                self.told = state
 
     def _stop(self) -> None:
         """The worker first, while the API and the broker still serve it; then those."""
-        self.tell("stopping: a running job saves a checkpoint first")
+        self._narrate("stopping: a running job saves a checkpoint first")
         for group in ([self.worker], [self.api, self.reaper, self.desk], self.brokers):
             for child in group:
                 child.terminate()
@@ -149,16 +170,29 @@ class Supervisor:
                 self._end(child)
         _kill_children()
         remove_state(self.home)
-        self.tell("stopped")
+        self._narrate("stopped")
 
     def _end(self, child: Child) -> None:
         deadline = time.monotonic() + child.program.grace_s
         while child.process and child.process.poll() is None:
             if time.monotonic() >= deadline or self.stop_requests > 1:
-                self.tell(f"{child.program.name} did not end in time; killed")
+                self._narrate(f"{child.program.name} did not end in time; killed")
                 break
             time.sleep(_TICK_S)
         child.end(0)
+
+
+def _worker_grace_s() -> float:
+    """What a worker anywhere is given: the time its engine has to save, then that to store what was saved.
+
+    Raises:
+        CommandError: TRAINYARD_STOP_GRACE_S is no number; the worker would not take it either.
+    """
+    given = os.environ.get("TRAINYARD_STOP_GRACE_S")
+    try:
+        return (float(given) if given else _SAVE_WITHIN_S) + _STORE_WITHIN_S
+    except ValueError:
+        raise CommandError(f"TRAINYARD_STOP_GRACE_S={given} is no number of seconds.", Exit.USAGE) from None
 
 
 def answers(port: int) -> bool:

@@ -16,7 +16,8 @@ from cli.output import print_json, say, suggest
 from cli.place import DEFAULT_PORT, PACKAGES_DIR, home_dir, key_path, service_state
 
 _START_S = 60.0
-_STOP_S = 60.0
+_STOP_S = 120.0
+"""Where the supervisor has not said how long it may take."""
 _POLL_S = 0.05
 
 
@@ -124,6 +125,11 @@ def wait_ready(home: Path, process: subprocess.Popen[bytes]) -> str:
     raise CommandError(f"The service was not ready after {_START_S:.0f} s:\n{log_tail(home, 'api')}", Exit.TIMED_OUT)
 
 
+def stop_within_s(home: Path) -> float:
+    """How long the supervisor of a home says that it may take to stop; to be asked before it is told to."""
+    return float((service_state(home) or {}).get("stop_s", _STOP_S))
+
+
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def down(as_json: bool) -> None:
@@ -136,11 +142,14 @@ def down(as_json: bool) -> None:
         if as_json:
             print_json({"home": str(home), "stopped": None})
         return
+    patience_s = stop_within_s(home)
     os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + _STOP_S
+    deadline = time.monotonic() + patience_s
     while supervisor_pid(home) is not None:
         if time.monotonic() >= deadline:
-            raise CommandError(f"Process {pid} has not ended after {_STOP_S:.0f} s.", Exit.TIMED_OUT, f"kill -9 {pid}")
+            raise CommandError(
+                f"Process {pid} has not ended after {patience_s:.0f} s.", Exit.TIMED_OUT, f"kill -9 {pid}"
+            )
         time.sleep(_POLL_S)
     say("stopped")
     suggest("trainyard up")

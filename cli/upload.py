@@ -10,4 +10,4 @@ def upload_file(client: Client, path: Path, purpose: str) -> dict[str, Any]:
     """Send a file that has been checked; it is streamed from disk."""
     with path.open("rb") as content:
         part = {"file": (path.name, content, "application/octet-stream")}
-        return client.request("POST", "files", data={"purpose": purpose}, files=part, timeout=None).json()
+        return client.ask("POST", "files", data={"purpose": purpose}, files=part, timeout=None)

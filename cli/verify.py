@@ -10,7 +10,7 @@ import click
 
 from cli.client import Client
 from cli.errors import CommandError, Exit
-from cli.output import print_json, say
+from cli.output import legible, print_json, say
 from cli.pull import sha256_of
 
 MANIFEST = "manifest.dsse.json"
@@ -47,7 +47,7 @@ def verify(folder: Path, key_path: Path, as_json: bool) -> None:
         say(f"  from {dataset['filename']}, sha256 {dataset['sha256'][:12]}")
     if adapter:
         say(f"  rank {adapter['rank']}, seed {statement.get('seed')}")
-    click.echo(statement["reference"])
+    click.echo(legible(statement["reference"]))
 
 
 @click.command("signing-key")
@@ -97,6 +97,29 @@ def open_envelope(content: bytes, public_pem: bytes, place: str) -> dict[str, An
     raise CommandError(
         f"{place} is not signed with this key.", Exit.INVALID, "It was changed, or another installation made it."
     )
+
+
+def statement_of(envelope: dict[str, Any]) -> dict[str, Any]:
+    """What an envelope says, whoever has signed it."""
+    return json.loads(base64.b64decode(envelope["payload"]))
+
+
+def require_own(folder: Path, reference: str) -> None:
+    """A folder that holds nothing of another version, whose files would stay beside the new ones.
+
+    Raises:
+        CommandError: its manifest is that of another, or of none.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return
+    mend = "Name another folder with -o, or remove this one."
+    try:
+        there = statement_of(json.loads(path.read_bytes()))["reference"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CommandError(f"{path} is no signed manifest.", Exit.INVALID, mend) from error
+    if there != reference:
+        raise CommandError(f"{folder} holds {there}, not {reference}.", Exit.INVALID, mend)
 
 
 def _check_files(folder: Path, statement: dict[str, Any]) -> None:

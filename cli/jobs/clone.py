@@ -9,7 +9,7 @@ import yaml
 from cli.client import Client
 from cli.completion import JOB
 from cli.errors import Exit
-from cli.jobs.create import follow_option, jsonl_option, set_option, submit
+from cli.jobs.create import follow_option, jsonl_option, require_shown_one_way, set_option, submit
 from cli.jobs.plan import tell_plan
 from cli.jobs.spec import override, upload_paths
 from cli.output import format_options, print_json, suggest
@@ -34,6 +34,7 @@ def clone(
     quiet: bool,
 ) -> int:
     """Make a job like another. What was left to a default or to `auto` there is left to it again."""
+    require_shown_one_way(attach=attach, jsonl=jsonl, as_json=as_json, quiet=quiet)
     client = Client()
     job_id = client.whole_id("job", job_id)
     spec = asked_for(client.get(f"jobs/{job_id}/config"))

@@ -6,13 +6,14 @@ from typing import Any
 import click
 
 from cli.client import Client
+from cli.completion import PLAN
 from cli.errors import Exit
-from cli.jobs.follow import follow, tell_end
+from cli.jobs.follow import follow, tell_end, tell_standing
 from cli.jobs.listing import FIELDS
 from cli.jobs.plan import tell_plan
 from cli.jobs.spec import TEMPLATES, load_spec, override, upload_paths
 from cli.jobs.watch import attached
-from cli.output import format_options, print_fields, say, suggest
+from cli.output import format_options, print_fields, suggest
 
 set_option = click.option(
     "--set", "assignments", multiple=True, metavar="NAME=VALUE", help="Change a field: --set seed=7"
@@ -37,7 +38,9 @@ def init(kind: str) -> None:
 
 @click.command()
 @click.option("-f", "--file", "path", type=_spec_file, help="The spec, YAML or JSON; - reads stdin.")
-@click.option("--plan", "plan_id", help="A plan of a dry run instead: the job follows it to the row.")
+@click.option(
+    "--plan", "plan_id", help="A plan of a dry run instead: the job follows it to the row.", shell_complete=PLAN
+)
 @set_option
 @click.option("--dry-run", is_flag=True, help="Make no job: tell what it would come to.")
 @follow_option
@@ -58,26 +61,35 @@ def create(
         raise click.UsageError("Give a spec with -f, or a plan with --plan.")
     if plan_id is not None and (assignments or dry_run):
         raise click.UsageError("A plan is made as it is; change or dry-run the spec, with -f, and take its new plan.")
+    require_shown_one_way(attach=attach, jsonl=jsonl, as_json=as_json, quiet=quiet)
     client = Client()
-    body = {"plan_id": plan_id} if path is None else _spec_at(client, path, assignments)
+    body = {"plan_id": client.whole_id("plan", str(plan_id))} if path is None else _spec_at(client, path, assignments)
     if dry_run:
         tell_plan(client, body, as_json=as_json, quiet=quiet)
         return Exit.OK
     return submit(client, body, attach=attach, jsonl=jsonl, as_json=as_json, quiet=quiet)
 
 
+def require_shown_one_way(*, attach: bool, jsonl: bool, as_json: bool, quiet: bool) -> None:
+    """To be asked before anything is uploaded.
+
+    Raises:
+        UsageError: --jsonl has nothing to print, or something beside it.
+    """
+    if jsonl and (as_json or quiet or not attach):
+        raise click.UsageError("--jsonl prints the stream of --follow, and nothing beside it.")
+
+
 def submit(
     client: Client, body: dict[str, Any], *, attach: bool, jsonl: bool = False, as_json: bool, quiet: bool
 ) -> Exit:
     """Make a job and show it, at once or as it has ended."""
-    if jsonl and (as_json or quiet or not attach):
-        raise click.UsageError("--jsonl prints the stream of --follow, and nothing beside it.")
     job = client.post("jobs", body)
     if not attach:
         print_fields(job, FIELDS, as_json=as_json, quiet=quiet)
         suggest(f"trainyard jobs logs -f {job['id']}")
         return Exit.OK
-    say(f"{job['id']} {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))
+    tell_standing(job)
     if jsonl:
         return attached(client, job["id"], jsonl=True)
     job = follow(client, job["id"])

@@ -1,20 +1,25 @@
 """Following a job: a live curve on a terminal, plain lines off it; Ctrl-C detaches and the job goes on."""
 
+import math
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+import httpx
+
 from cli.client import Client
 from cli.errors import CommandError, Exit
 from cli.jobs.curve import labelled_plot
 from cli.jobs.progress import Progress
-from cli.output import duration, say, suggest
-from cli.stream import follow_stream
+from cli.output import duration, legible, say, suggest
+from cli.stream import Patience, asked, follow_stream
 
 ENDS = {"succeeded": Exit.OK, "failed": Exit.JOB_FAILED, "cancelled": Exit.JOB_CANCELLED}
-_POLL_S = 0.5
+_FIRST_POLL_S = 0.5
+_LONGEST_POLL_S = 2.0
+_POLL_GROWTH = 1.2
 _PLAIN_EVERY_S = 5.0
 _PLAIN_EVERY_SHARE = 0.1
 _FRAMES_PER_S = 4
@@ -60,7 +65,7 @@ class LiveView:
         self.next_at = 0.0
 
     def tell(self, sentence: str) -> None:
-        self.live.console.print(f"  {sentence}", markup=False, highlight=False)
+        self.live.console.print(f"  {legible(sentence)}", markup=False, highlight=False)
 
     def refresh(self, progress: Progress) -> None:
         from rich.text import Text
@@ -99,30 +104,58 @@ def follow(client: Client, job_id: str) -> dict[str, Any]:
         CommandError: detached by Ctrl-C (the job goes on), or the service went away.
     """
     progress = Progress()
+    with detachable(job_id), _view() as view:
+        for record in follow_stream(client, job_id):
+            sentence = progress.take(record)
+            if sentence:
+                view.tell(sentence)
+            view.refresh(progress)
+    return await_end(client, job_id)
+
+
+@contextmanager
+def detachable(job_id: str) -> Iterator[None]:
+    """Ctrl-C leaves a job alone, and says so."""
     try:
-        with _view() as view:
-            for record in follow_stream(client, job_id):
-                sentence = progress.take(record)
-                if sentence:
-                    view.tell(sentence)
-                view.refresh(progress)
+        yield
     except KeyboardInterrupt:
         raise CommandError(
             f"Detached; {job_id} goes on.",
             Exit.INTERRUPTED,
             f"attach again: trainyard jobs logs -f {job_id}    stop it: trainyard jobs cancel {job_id}",
         ) from None
-    return client.get(f"jobs/{job_id}")
 
 
-def await_end(client: Client, job_id: str, timeout_s: float | None = None) -> dict[str, Any]:
-    """The job once it has ended."""
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    while (job := client.get(f"jobs/{job_id}"))["status"] not in ENDS:
-        if deadline is not None and time.monotonic() >= deadline:
-            raise CommandError(f"{job_id} is still {job['status']} after {timeout_s:g} s.", Exit.TIMED_OUT)
-        time.sleep(_POLL_S)
-    return job
+def await_end(client: Client, job_id: str, timeout_s: float = math.inf) -> dict[str, Any]:
+    """The job once it has ended; a service that is away for less than a minute is waited for.
+
+    Raises:
+        CommandError: detached by Ctrl-C, the time is over, or the service went away or refused.
+    """
+    deadline = time.monotonic() + timeout_s
+    patience = Patience(client)
+    standing, poll_s = "out of sight", _FIRST_POLL_S
+    with detachable(job_id):
+        while True:
+            try:
+                job = asked(client, f"jobs/{job_id}")
+            except httpx.HTTPError as error:
+                pause_s = patience.pause_s(error)
+            else:
+                patience.restore()
+                if job["status"] in ENDS:
+                    return job
+                standing = job["status"]
+                pause_s = poll_s = min(_LONGEST_POLL_S, poll_s * _POLL_GROWTH)
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise CommandError(f"{job_id} is still {standing} after {timeout_s:g} s.", Exit.TIMED_OUT)
+            time.sleep(min(pause_s, left_s))
+
+
+def tell_standing(job: dict[str, Any]) -> None:
+    """Narrate which job has just been made, and what it waits for."""
+    say(f"{job['id']} {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))
 
 
 _ADAPTER = "the adapter as a tar"

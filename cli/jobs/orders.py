@@ -1,11 +1,13 @@
 """`trainyard jobs cancel`, `pause`, `resume` and `retry`: what is asked of a job that is there."""
 
+from collections.abc import Iterator
+
 import click
 
 from cli.client import DESTRUCTIVE_FEWEST, Client
 from cli.completion import JOB
 from cli.jobs.listing import next_of
-from cli.output import format_options, print_objects, say, suggest
+from cli.output import Row, format_options, print_done, say, suggest
 
 _jobs = click.argument("job_ids", nargs=-1, required=True, shell_complete=JOB)
 
@@ -45,16 +47,17 @@ def retry(job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 def _order(verb: str, job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Ask something of each job and show how it stands then."""
     client = Client()
-    asked = []
-    for given in job_ids:
-        job = client.post(f"jobs/{client.whole_id('job', given, fewest=DESTRUCTIVE_FEWEST)}/{verb}")
-        asked.append(job)
-        if not as_json:
-            click.echo(job["id"])
-        if not quiet:
-            say(f"  {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))
-    if as_json:
-        print_objects(asked)
+    asked: list[Row] = []
+
+    def done() -> Iterator[tuple[str, Row]]:
+        for given in job_ids:
+            job = client.post(f"jobs/{client.whole_id('job', given, fewest=DESTRUCTIVE_FEWEST)}/{verb}")
+            asked.append(job)
+            yield job["id"], job
+            if not quiet:
+                say(f"  {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))
+
+    print_done(done(), as_json=as_json)
     waits = verb in {"cancel", "pause"} and asked[-1]["status"] not in {"cancelled", "paused"}
     suggest(
         f"trainyard jobs {'wait' if verb == 'cancel' else 'show'} {asked[-1]['id']}" if waits else next_of(asked[-1])

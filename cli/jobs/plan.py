@@ -149,6 +149,6 @@ def foretold(job: dict[str, Any]) -> str:
 
 def tell_plan(client: Client, spec: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
     """Have a job planned, and say what it would come to."""
-    plan = client.request("POST", "jobs", params={"dry_run": "true"}, json=spec, timeout=None).json()
+    plan = client.ask("POST", "jobs", params={"dry_run": "true"}, json=spec, timeout=None)
     print_fields(plan, _EVALUATION if plan["kind"] == "eval" else _TRAINING, as_json=as_json, quiet=quiet)
     suggest(f"trainyard jobs create --plan {plan['id']} --follow", "exactly this: the same rows, tokens and steps")

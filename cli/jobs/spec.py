@@ -1,16 +1,14 @@
 """Job specs on this side of the wire: the commented start of each kind, reading a file, uploading what it names."""
 
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cli.check import require_valid
 from cli.client import Client
 from cli.errors import CommandError, Exit
+from cli.jobs.notation import parsed
 from cli.output import say
 from cli.upload import upload_file
 
@@ -99,64 +97,17 @@ def load_spec(path: str) -> tuple[dict[str, Any], Path]:
     """A spec from a YAML or JSON file (`-` is stdin), and the folder its paths are relative to.
 
     Raises:
-        CommandError: not YAML, or not a mapping.
+        CommandError: neither YAML nor JSON, or not a mapping.
     """
     source, folder = ("stdin", Path.cwd()) if path == "-" else (path, Path(path).absolute().parent)
     text = sys.stdin.read() if path == "-" else _read(Path(path))
-    spec = _yaml(text, source)
+    spec = parsed(text, source)
     if not isinstance(spec, dict):
         raise CommandError(f"{source}: a job spec is a mapping of names to values.", Exit.INVALID, _SEE_INIT)
-    _require_json(spec, source)
     return spec, folder
 
 
 _SEE_INIT = "`trainyard jobs init sft` prints one to start from."
-
-
-def _yaml(text: str, source: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: `2024-99-99` looks like a date
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise CommandError(f"{source}{place}: not YAML: {getattr(error, 'problem', error)}", Exit.INVALID) from error
-
-
-def _require_json(value: Any, source: str, path: str = "") -> None:
-    """YAML knows more than the JSON that goes over the wire.
-
-    Raises:
-        CommandError: a value that has no JSON, with its place in the spec.
-    """
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _require_json(inner, source, f"{path}.{name}".removeprefix("."))
-        fault = next((told for name in value if (told := _fault_of_name(name))), None)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _require_json(inner, source, f"{path}[{index}]")
-        fault = None
-    else:
-        fault = _fault_of(value)
-    if fault:
-        told = ascii(path)[1:-1]
-        raise CommandError(f"{source}: {told + ': ' if told else ''}{fault}", Exit.INVALID)
-
-
-def _fault_of_name(name: Any) -> str | None:
-    return _fault_of(name) if isinstance(name, str) else f"the name {name!r} is no text"
-
-
-def _fault_of(value: Any) -> str | None:
-    try:
-        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except TypeError:
-        return f"{value} is read as a {type(value).__name__}; write it in quotes"
-    except UnicodeEncodeError:
-        return f"{value!a} holds half a character (a lone surrogate)"
-    except ValueError:
-        return f"{value} is no number that JSON can hold"
-    return None
 
 
 def _read(path: Path) -> str:
@@ -178,8 +129,7 @@ def override(spec: dict[str, Any], assignments: tuple[str, ...]) -> None:
             place = place.setdefault(group, {})
             if not isinstance(place, dict):
                 raise CommandError(f"--set {assignment}: {group} is a value, not a group.", Exit.USAGE)
-        place[name] = _yaml(value, f"--set {dotted}")
-        _require_json(place[name], "--set", dotted)
+        place[name] = parsed(value, f"--set {dotted}")
 
 
 def upload_paths(client: Client, spec: dict[str, Any], folder: Path) -> None:

@@ -8,7 +8,7 @@ import click
 from cli.client import Client
 from cli.completion import FILE, JOB
 from cli.errors import CommandError, Exit
-from cli.jobs.follow import await_end, tell_end
+from cli.jobs.follow import await_end, tell_end, tell_standing
 from cli.output import Column, print_rows, rows_options, say, suggest
 
 _AS_TRAINED = ("max_length", "long_rows", "precision")
@@ -48,6 +48,7 @@ def tokens(job_id: str, step: int, lines: tuple[int, ...], file_id: str | None, 
             "evaluation": {"task": "tokens", "rows": [row["line"] for row in asked], **evaluation},
         },
     )
+    tell_standing(made)
     done = await_end(client, made["id"])
     if done["status"] != "succeeded":
         return tell_end(done)

@@ -1,5 +1,6 @@
 """`trainyard jobs logs`, `metrics` and `wait`: what a job says, and how it ends."""
 
+import math
 from typing import Any
 
 import click
@@ -7,7 +8,7 @@ import click
 from cli.client import Client
 from cli.completion import JOB
 from cli.errors import Exit
-from cli.jobs.follow import ENDS, await_end, follow, tell_end
+from cli.jobs.follow import ENDS, await_end, detachable, follow, tell_end
 from cli.jobs.listing import next_of
 from cli.output import (
     Column,
@@ -65,8 +66,9 @@ def attached(client: Client, job_id: str, *, jsonl: bool) -> Exit:
     """Show a job until it ends, or print its stream; how it ended."""
     if not jsonl:
         return tell_end(follow(client, job_id))
-    print_jsonl(follow_stream(client, job_id))
-    return ENDS[client.get(f"jobs/{job_id}")["status"]]
+    with detachable(job_id):
+        print_jsonl(follow_stream(client, job_id))
+    return ENDS[await_end(client, job_id)["status"]]
 
 
 @click.command()
@@ -92,10 +94,14 @@ def metrics(job_id: str, split: str | None, jsonl: bool, as_json: bool) -> None:
 @click.command()
 @click.argument("job_id", shell_complete=JOB)
 @click.option(
-    "--timeout", "timeout_s", type=click.FloatRange(min=0), help="Give up after so many seconds: exit code 7."
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=0),
+    default=math.inf,
+    help="Give up after so many seconds: exit code 7.",
 )
 @format_options
-def wait(job_id: str, timeout_s: float | None, as_json: bool, quiet: bool) -> int:
+def wait(job_id: str, timeout_s: float, as_json: bool, quiet: bool) -> int:
     """Wait until a job ends. The exit code tells how: 0 succeeded, 5 failed, 6 cancelled, 7 timed out."""
     client = Client()
     job = await_end(client, client.whole_id("job", job_id), timeout_s)

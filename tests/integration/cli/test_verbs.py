@@ -119,6 +119,15 @@ def test_an_artifact_is_found_by_a_prefix_of_its_id(live: Live, run: Run, tmp_pa
     assert (tmp_path / "config.json").read_bytes() == b"{}"
 
 
+def test_a_prefix_of_several_artifacts_names_them_unless_it_is_a_name(live: Live, run: Run) -> None:
+    ids = [published(live, name, {"config.json": b"{}"}).id for name in ("one-of-two", "two-of-two")]
+    told = run("models", "show", "model-0", expect=2)
+    assert "More than one model begins with 'model-0'" in told
+    assert ids[1] in told
+    published(live, "model-0", {"config.json": b"{}"})
+    assert json.loads(run("models", "show", "model-0", "--json"))["reference"] == "model-0/1"
+
+
 def test_what_is_deleted_is_told_as_json(live: Live, run: Run) -> None:
     file_id = text_file(live.mine)
     assert json.loads(run("files", "rm", file_id, "--json"))["deleted"] is True
@@ -150,6 +159,15 @@ def test_a_shell_completes_ids_and_names_from_the_service(live: Live) -> None:
     until(lambda: job_id in completed("trainyard", "jobs", "show", job_id[:-2]), 30)
     until(lambda: completed("trainyard", "jobs", "show", job_id[4:-1]) == [job_id[4:]], 30)
     until(lambda: completed("trainyard", "models", "pull", "nam") == ["named", "named/1"], 30)
+    until(lambda: completed("trainyard", "models", "promote", "nam") == ["named", "named/1"], 30)
+
+
+def test_a_shell_completes_aliases(live: Live) -> None:
+    published(live, "promoted", {"config.json": b"{}"})
+    asked = {"model": "promoted/1", "alias": "production", "force": True}
+    assert live.mine.post("/v1/aliases", json=asked).status_code == 201
+    until(lambda: completed("trainyard", "models", "rollback", "prom") == ["promoted@production"], 30)
+    until(lambda: completed("trainyard", "models", "aliases", "prom") == ["promoted@production"], 30)
 
 
 def test_a_shell_completes_nothing_where_no_service_answers(monkeypatch: pytest.MonkeyPatch) -> None:

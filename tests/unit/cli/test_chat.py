@@ -1,9 +1,13 @@
-"""What is refused before anybody is asked."""
+"""What is refused before anybody is asked, and what is refused then."""
 
 import io
+import json
 
+import httpx
 import pytest
 
+from cli.chat import Talk, _converse
+from cli.client import Client
 from cli.main import main
 
 
@@ -33,3 +37,40 @@ def test_what_is_piped_in_has_to_be_a_message(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(piped)))
     assert main(["chat", "tiny"]) == 2
     assert told in capsys.readouterr().err
+
+
+def test_an_adapter_is_found_by_the_begin_of_its_id(capsys: pytest.CaptureFixture[str], serve) -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/adapters":
+            return httpx.Response(200, json={"data": [{"id": "adapter-7a", "reference": "tuned/1"}]})
+        asked.append(json.loads(request.content)["model"])
+        weights = {"id": "adapter-7a", "reference": "tuned/1", "digest": "d"}
+        return httpx.Response(200, json={"weights": weights, "choices": [{"message": {"content": "fine"}}]})
+
+    serve(answer)
+    assert main(["chat", "--adapter", "adapter-7", "how are you?", "--json"]) == 0
+    assert asked == ["tuned/1"]
+
+
+def test_a_refused_turn_ends_no_conversation(capsys: pytest.CaptureFixture[str], serve) -> None:
+    refused = httpx.Response(503, json={"error": {"message": "the desk is away\x1b[2J"}})
+    weights = {"id": "model-1", "reference": "tiny/1", "digest": "d"}
+    whole = httpx.Response(200, json={"weights": weights, "choices": [{"message": {"content": "fine"}}]})
+    answers, asked = [whole, refused, whole], []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append([message["content"] for message in json.loads(request.content)["messages"]])
+        return answers.pop(0)
+
+    serve(answer)
+    typed = iter(["one", "two", "caf\udce9", "three", ""])
+    talk = Talk(Client(), "tiny", {}, compare_base=False, as_json=True, as_jsonl=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cli.chat._typed", lambda: next(typed))
+        _converse(talk)
+    assert asked == [["one"], ["one", "fine", "two"], ["one", "fine", "three"]]
+    told = capsys.readouterr().err
+    assert "the desk is away\ufffd[2J" in told
+    assert "not UTF-8" in told

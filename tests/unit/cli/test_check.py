@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.check import check, fault_line, purpose_of, require_valid, without_faults
+from cli import check as module
+from cli.check import check, fault_line, purpose_of, require_valid, tally, without_faults
 from cli.errors import CommandError, Exit
+from engine.rows.checker import MAX_LINE_BYTES
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -75,3 +77,46 @@ def test_a_file_without_a_good_row_is_refused_even_when_faults_may_be_skipped(tm
 def test_the_purpose_is_told_from_the_file(tmp_path: Path, name: str, content: str, purpose: str) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
     assert purpose_of(tmp_path / name) == purpose
+
+
+def test_a_first_row_is_read_whole_however_long_a_row_may_be(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('\n\n{"text": "' + "To be " * 100_000 + '"}\n')
+    assert purpose_of(path) == "pretrain"
+
+
+def test_a_row_that_nests_too_deep_is_left_to_the_check(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("[" * 60_000)
+    assert purpose_of(path) == "fine-tune"
+    assert check(path, "fine-tune").fault_count == 1
+
+
+def test_a_row_may_be_as_long_as_the_service_takes_it() -> None:
+    assert module._LINE_BYTES == MAX_LINE_BYTES
+
+
+def test_the_length_of_a_row_is_the_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": "To be or not to be"}\n')
+    monkeypatch.setenv("TRAINYARD_MAX_LINE_BYTES", "20")
+    assert check(path, "pretrain").counts_by_code == {"line_too_long": 1}
+    path.write_text('{"text": "' + "To be " * 1_000_000 + '"}\n')
+    monkeypatch.setenv("TRAINYARD_MAX_LINE_BYTES", "8000000")
+    assert check(path, purpose_of(path)).row_count == 1
+    monkeypatch.setenv("TRAINYARD_MAX_LINE_BYTES", "8 MB")
+    with pytest.raises(CommandError, match="TRAINYARD_MAX_LINE_BYTES is '8 MB'"):
+        check(path, "pretrain")
+
+
+def test_a_fault_gives_the_terminal_no_orders(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"messages": [{"role": "\\u001b[2J", "content": "a"}]}\n')
+    (fault,) = check(path, "fine-tune").faults
+    assert "\x1b" not in fault_line("rows\x1b[2J.jsonl", fault)
+
+
+def test_a_tally_of_one_is_told_so(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "1 + 1?", "completion": "2"}\n{"prompt": "1 + 1?", "completion": 2}\n')
+    assert tally(check(path, "fine-tune")) == "1 fault in 1 line; 1 row is good."

@@ -1,10 +1,13 @@
 """Answers that are not a success, as messages and exit codes."""
 
+from pathlib import Path
+
 import httpx
 import pytest
 
-from cli.client import DESTRUCTIVE_FEWEST, Client, refusal
+from cli.client import DESTRUCTIVE_FEWEST, Client, refusal, unreachable
 from cli.errors import CommandError, Exit
+from tests.unit.cli.conftest import Serve
 
 
 def answer(status: int, error: dict | None = None) -> httpx.Response:
@@ -62,3 +65,89 @@ def test_another_key_is_proposed_only_where_it_would_help() -> None:
     assert (over.code, over.mend) == (Exit.INVALID, None)
     scope = refusal(answer(403, {"message": "no", "code": "missing_scope"}))
     assert (scope.code, scope.mend) == (Exit.AUTH, None)
+
+
+HTML = {"content-type": "text/html"}
+JSON = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("strange", "told"),
+    [
+        (httpx.Response(200, text="<html>", headers=HTML), "answered 200, and not as Trainyard does: <html>"),
+        (httpx.Response(200, json=["a"]), 'and not as Trainyard does: ["a"]'),
+        (httpx.Response(200, text="", headers=JSON), "and not as Trainyard does"),
+        (httpx.Response(302, headers={"location": "https://login/"}), "answered 302 and leads on to https://login/"),
+        (httpx.Response(502, text="<html>", headers=JSON), "answered 502, and not as Trainyard does: <html>"),
+        (httpx.Response(502, json=["a"]), "answered 502"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["get", "post", "delete"])
+def test_an_answer_of_something_else_is_told_as_such(verb: str, strange: httpx.Response, told: str, serve) -> None:
+    serve(lambda request: strange)
+    with pytest.raises(CommandError) as caught:
+        getattr(Client(), verb)("jobs")
+    assert told in caught.value.message
+    assert "TRAINYARD_URL" in str(caught.value.mend)
+
+
+def test_an_answer_that_cannot_be_unpacked_is_told_as_such(serve) -> None:
+    def garbage(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip"))
+
+    serve(garbage)
+    with pytest.raises(CommandError, match="does not answer"):
+        Client().get("jobs")
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://service:port"])
+def test_an_address_that_is_none_is_told_as_such(url: str) -> None:
+    with pytest.raises(CommandError, match="is no address") as caught:
+        Client(url, "ty-key")
+    assert caught.value.code is Exit.USAGE
+
+
+def test_a_certificate_that_is_not_trusted_is_not_told_as_silence() -> None:
+    told = unreachable("https://service", httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] self-signed"))
+    assert "is not trusted" in told.message
+    assert "SSL_CERT_FILE" in str(told.mend)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_file_without_certificates_is_named(
+    content: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    Client("http://service", "ty-key")  # needs none
+    with pytest.raises(CommandError) as caught:
+        Client("https://service", "ty-key")
+    assert str(path) in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("reference", "listed", "whole"),
+    [
+        ("ckpt-01k7", ["ckpt-01k7qz"], "ckpt-01k7qz"),
+        (
+            "adapter-01k7",
+            ["adapter-01k7qz", "adapter-01k7qy"],
+            "adapter-01k7",
+        ),  # the service says what is wrong with it
+        ("model-01k7", [], "model-01k7"),
+        ("model-house/3", None, "model-house/3"),
+        ("bot@production", None, "bot@production"),
+        (f"model-{'0' * 26}", None, f"model-{'0' * 26}"),
+    ],
+)
+def test_weights_can_be_named_by_the_beginning_of_an_id(
+    serve: Serve, reference: str, listed: list[str] | None, whole: str
+) -> None:
+    def answer(_: httpx.Request) -> httpx.Response:
+        assert listed is not None, "nothing needs to be asked"
+        return httpx.Response(200, json={"data": [{"id": each} for each in listed], "has_more": False})
+
+    serve(answer)
+    assert Client().whole(reference) == whole

@@ -1,10 +1,11 @@
 """The demo's folder: made anew each time, and never somebody else's."""
 
+import os
 from pathlib import Path
 
 import pytest
 
-from cli.demo import _empty
+from cli.demo import _empty, _forget_settings
 from cli.errors import CommandError
 from cli.home import locked
 from cli.main import main
@@ -38,3 +39,11 @@ def test_without_examples_it_says_where_to_get_them(
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--examples", str(tmp_path)]) == 1
     assert "Run the demo from a clone" in capsys.readouterr().err
+
+
+def test_no_setting_of_another_service_reaches_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "CONFIG", "BLOBS", "S3_ENDPOINT", "BLOBS_DIR", "DESK_SOCKET", "HOST", "URL", "STOP_GRACE_S"):
+        monkeypatch.setenv(f"TRAINYARD_{name}", "another's")
+    _forget_settings(tmp_path)
+    left = {name: value for name, value in os.environ.items() if name.startswith("TRAINYARD_")}
+    assert left == {"TRAINYARD_HOME": str(tmp_path), "TRAINYARD_CONFIG": str(tmp_path / "credentials")}

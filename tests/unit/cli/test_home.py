@@ -40,7 +40,13 @@ def test_the_folder_is_the_owners_alone_and_its_secret_is_left_to_who_knows_the_
     assert not (home / "secret").exists()
 
 
-def test_a_folder_that_lost_its_database_does_not_start_as_a_fresh_one(home: Path) -> None:
+@pytest.mark.parametrize("left", [False, True], ids=["none", "an empty file"])
+def test_a_folder_that_lost_its_database_does_not_start_as_a_fresh_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    monkeypatch.setenv("TRAINYARD_SECRET", "of the environment")
+    if left:
+        (home / "trainyard.db").touch()
     mark_initialised(home, home / "credentials")
     with pytest.raises(CommandError, match=r"has been in use, but trainyard\.db is not there"):
         prepare(home, home / "credentials")
@@ -59,14 +65,14 @@ def test_a_home_whose_disk_is_not_mounted_does_not_start_as_a_fresh_one(home: Pa
 
 
 def test_a_database_that_lost_its_secret_is_refused(home: Path) -> None:
-    (home / "trainyard.db").touch()
+    (home / "trainyard.db").write_bytes(b"SQLite")
     mark_initialised(home, home / "credentials")
     with pytest.raises(CommandError, match="secret is not there"):
         prepare(home, home / "credentials")
 
 
 def test_a_secret_of_the_environment_needs_no_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (home / "trainyard.db").touch()
+    (home / "trainyard.db").write_bytes(b"SQLite")
     mark_initialised(home, home / "credentials")
     monkeypatch.setenv("TRAINYARD_SECRET", "of the environment")
     prepare(home, home / "credentials")

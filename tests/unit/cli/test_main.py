@@ -1,12 +1,14 @@
 """The command line as a shell sees it: exit codes, streams, and what is imported."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import httpx
 import pytest
 
 from cli.main import COMMANDS, cli, main
@@ -96,12 +98,14 @@ def test_a_good_file_passes_the_check(capsys: pytest.CaptureFixture[str], tmp_pa
     assert main(["files", "check", str(rows_file(tmp_path, GOOD))]) == 0
     streams = capsys.readouterr()
     assert streams.out == ""
-    assert "1 rows of format completion" in streams.err
+    assert "1 row of format completion" in streams.err
 
 
 def test_a_fault_is_told_on_stdout_with_file_and_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["files", "check", str(rows_file(tmp_path, GOOD, BAD))]) == 65
-    assert capsys.readouterr().out.startswith("rows.jsonl:2: completion")
+    told = capsys.readouterr()
+    assert told.out.startswith("rows.jsonl:2: completion")
+    assert told.err == "1 fault in 1 line; 1 row is good.\n"
 
 
 def test_a_faulty_upload_needs_no_service_to_be_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -133,3 +137,53 @@ def test_the_command_imports_neither_torch_nor_the_service() -> None:
 def test_a_port_that_is_none_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["up", "--port", "70000"]) == 2
     assert "0<=x<=65535" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["jobs", "init", "sft"], ["--help"]])
+def test_a_reader_who_has_enough_is_no_fault(arguments: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as gone:
+        command = [sys.executable, "-m", "cli.main", *arguments]
+        done = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_narration_that_nobody_reads_is_no_fault() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as gone:
+        command = [sys.executable, "-m", "cli.main", "jobs", "init", "sft"]
+        done = subprocess.run(command, stdout=gone, stderr=gone, check=False)
+    assert done.returncode == 0
+
+
+def test_a_file_that_cannot_be_written_is_named(capsys: pytest.CaptureFixture[str], serve) -> None:
+    row = {"id": f"file-{'0' * 26}", "filename": "a.jsonl", "bytes": 1, "sha256": "0", "purpose": "pretrain"}
+    serve(lambda request: httpx.Response(200, json=row))
+    assert main(["files", "download", row["id"], "-o", "/no/such/folder/x"]) == 1
+    assert capsys.readouterr().err == "trainyard: /no/such/folder: No such file or directory\n"
+
+
+def test_an_error_gives_the_terminal_no_orders(capsys: pytest.CaptureFixture[str], serve) -> None:
+    serve(lambda request: httpx.Response(422, json={"error": {"message": "no file \x1b[2J"}}))
+    assert main(["jobs", "ls"]) == 65
+    assert capsys.readouterr().err == "trainyard: no file \ufffd[2J\n"
+
+
+@pytest.mark.parametrize(
+    ("noun", "place"), [("file", "files"), ("ckpt", "checkpoints"), ("adapter", "adapters"), ("model", "models")]
+)
+def test_what_is_deleted_before_a_failure_is_told_as_json(
+    noun: str, place: str, capsys: pytest.CaptureFixture[str], serve
+) -> None:
+    one, two = (f"{noun}-{digit * 26}" for digit in "01")
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith(two):
+            return httpx.Response(409, json={"error": {"message": "a job needs it"}})
+        return httpx.Response(200, json={"id": one, "deleted": True})
+
+    serve(answer)
+    assert main([place, "rm", one, two, "--json"]) == 65
+    assert json.loads(capsys.readouterr().out) == {"id": one, "deleted": True}

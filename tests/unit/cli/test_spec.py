@@ -97,3 +97,52 @@ def test_a_value_of_set_is_held_to_the_same(assignment: str) -> None:
         override({}, (assignment,))
     assert caught.value.code is Exit.INVALID
     assert "--set" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("kind: sft\nseed: 1\nseed: 2\n", r"job\.yaml:3:1: .*'seed' stands twice"),
+        ("tuning:\n  r: 8\n  'r': 16\n", r"job\.yaml:3:3: .*'r' stands twice"),
+        ("{kind: sft, kind: dpo}\n", r"job\.yaml:1:13: .*'kind' stands twice"),
+        ('{"kind": "sft", "tuning": {"r": 8, "r": 16}}', "'r' stands twice"),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "job.yaml").write_text(text)
+    with pytest.raises(CommandError, match=told) as caught:
+        load_spec(str(tmp_path / "job.yaml"))
+    assert caught.value.code is Exit.INVALID
+
+
+def test_what_a_merge_brings_may_be_said_anew(tmp_path: Path) -> None:
+    (tmp_path / "job.yaml").write_text("a: &a {r: 8, s: 1}\nb: &b {<<: *a, r: 16}\nc: {<<: *b}\n")
+    spec, _ = load_spec(str(tmp_path / "job.yaml"))
+    assert spec["c"] == {"r": 16, "s": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ('{\n\t"kind": "sft",\n\t"seed": 7\n}\n', {"kind": "sft", "seed": 7}),
+        ('{"suffix": "\\ud83d\\ude00"}', {"suffix": "\U0001f600"}),
+        ('{"hyperparameters": {"learning_rate": 1e-05}}', {"hyperparameters": {"learning_rate": 1e-05}}),
+        ("{kind: sft, seed: 7,}", {"kind": "sft", "seed": 7}),
+    ],
+)
+def test_json_is_read_as_json_and_braces_of_yaml_as_yaml(tmp_path: Path, text: str, read: dict) -> None:
+    (tmp_path / "job.json").write_text(text)
+    assert load_spec(str(tmp_path / "job.json"))[0] == read
+
+
+def test_what_is_neither_is_told_by_both(tmp_path: Path) -> None:
+    (tmp_path / "job.json").write_text('{\n\t"kind": "sft"\n\t"seed": 7\n}\n')
+    with pytest.raises(CommandError, match=r"not YAML: .*; nor JSON: Expecting ',' delimiter: line 3"):
+        load_spec(str(tmp_path / "job.json"))
+
+
+@pytest.mark.parametrize("text", ["x: &x [*x]\n", "x: " + "[" * 5000, '{"a":' * 100_000])
+def test_what_has_no_end_is_told(tmp_path: Path, text: str) -> None:
+    (tmp_path / "job.yaml").write_text(text)
+    with pytest.raises(CommandError, match="nested too deeply, or a part of itself"):
+        load_spec(str(tmp_path / "job.yaml"))
