@@ -1,6 +1,7 @@
 """`python -m api`: the API process."""
 
 import logging
+import os
 import resource
 import socket
 
@@ -13,7 +14,8 @@ from db import logs, traces
 from db.settings import StorageSettings
 from engine import garbage
 
-_DRAIN_S = 10
+DRAIN_S = 10
+"""Answers that are on their way when the API is told to stop are finished within this."""
 
 
 class Server(uvicorn.Server):
@@ -50,7 +52,7 @@ def main() -> None:
         server_header=False,
         proxy_headers=False,
         log_config=None,
-        timeout_graceful_shutdown=_DRAIN_S,
+        timeout_graceful_shutdown=DRAIN_S,
     )
     Server(config, app.state.service.feed).run()
     traces.end()
@@ -63,4 +65,5 @@ def _allow_connections() -> None:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)
     main()

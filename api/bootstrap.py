@@ -1,6 +1,7 @@
 """`python -m api.bootstrap --key-file PATH`: a database at its newest schema, a project, and a key to begin with."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
     """
     if (storage.home / CUT).exists():
         raise ValueError(f"a restore into {storage.home} was cut short: run `trainyard restore` again")
-    storage.home.mkdir(parents=True, exist_ok=True)
+    storage.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     if migrate.current(storage.database_url) is None:
         _require_unused(storage)
     migrate.upgrade(storage.database_url)
@@ -109,4 +110,5 @@ def _require_same(given: str, secret: Path) -> None:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)
     main()

@@ -21,7 +21,8 @@ def backup(folder: Path, as_json: bool) -> None:
     """Save database, stored files and secret into FOLDER, a new or empty one; the service goes on meanwhile.
 
     Stored files are hard links where FOLDER is on the same disk. Those in a bucket are not copied: to restore
-    needs that bucket, with the files still in it. Whoever can read the backup can read all projects.
+    needs that bucket, with the files still in it. Neither is a secret that TRAINYARD_SECRET tells: to restore needs
+    the same. Whoever can read the backup can read all projects.
     """
     _tell(of_storage("db.backup", "save", str(folder)), folder, as_json=as_json)
     suggest(f"TRAINYARD_HOME=/another/home trainyard restore {folder}")

@@ -25,12 +25,12 @@ def ping(db: Database) -> bool:
 
 
 def begun(url: str) -> bool:
-    """Whether the database has a schema at all. It makes no file, as a look into one that is not there would.
+    """Whether the database has a schema at all. It makes no file and fills none, as a look into an empty one would.
 
     Raises db.errors.Unavailable when the database cannot be reached.
     """
     address = make_url(url)
-    if address.get_backend_name() == "sqlite" and not Path(address.database or "").exists():
+    if address.get_backend_name() == "sqlite" and not _has_bytes(Path(address.database or "")):
         return False
     db = Database(url)
     try:
@@ -38,6 +38,10 @@ def begun(url: str) -> bool:
             return MigrationContext.configure(s.connection()).get_current_revision() is not None
     finally:
         db.close()
+
+
+def _has_bytes(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
 
 
 def up_to_date(db: Database) -> bool:

@@ -14,14 +14,23 @@ class StorageSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TRAINYARD_", env_ignore_empty=True)
 
-    home: Path = Field(default_factory=lambda: Path.home() / ".local/share/trainyard")
-    database_url: str = Field(default_factory=lambda data: f"sqlite:///{data['home'] / 'trainyard.db'}")
-    blobs_dir: Path = Field(default_factory=lambda data: data["home"] / "blobs")
+    home: Path = Field(
+        default_factory=lambda: Path.home() / ".local/share/trainyard", description="Everything that the service keeps."
+    )
+    database_url: str = Field(
+        default_factory=lambda data: f"sqlite:///{data['home'] / 'trainyard.db'}",
+        description="SQLite, or postgresql+psycopg://user:password@host/name.",
+    )
+    blobs_dir: Path = Field(
+        default_factory=lambda data: data["home"] / "blobs", description="Stored files, by their sha256."
+    )
     desk_socket: Path = Field(
         default_factory=lambda data: data["home"] / "desk.sock",
         description="Where the API asks what cannot wait in the queue (workers.desk).",
     )
-    low_space_bytes: int = Field(default=LOW_SPACE_BYTES, ge=0)
+    low_space_bytes: int = Field(
+        default=LOW_SPACE_BYTES, ge=0, description="Uploads are refused where less of the disk is free."
+    )
     keep_blobs_s: float = Field(
         default=3600.0,
         ge=60,
@@ -31,9 +40,9 @@ class StorageSettings(BaseSettings):
         default=None, description="s3://bucket/prefix: blobs lie there, and in blobs_dir only on their way. Else there."
     )
     s3_endpoint: str | None = Field(default=None, description="Of a store that is not Amazon's: http://minio:9000.")
-    s3_region: str = "us-east-1"
-    s3_access_key_id: str | None = None
-    s3_secret_access_key: SecretStr | None = None
+    s3_region: str = Field(default="us-east-1", description="Of the bucket.")
+    s3_access_key_id: str | None = Field(default=None, description="Who asks the bucket.")
+    s3_secret_access_key: SecretStr | None = Field(default=None, description="What it is asked with.")
 
     def open_blobs(self, low_space_bytes: int | None = None) -> BlobStore:
         """The blob store; it keeps `low_space_bytes` of the local disk free, by default those of the settings."""
@@ -74,6 +83,24 @@ class WebhookSettings(BaseSettings):
     @property
     def receivers(self) -> Receivers:
         return Receivers(read_networks(self.webhook_networks))
+
+
+def as_variables(*read: type[BaseSettings]) -> str:
+    """All settings of these classes as variables of a file, each a comment with its default, below what it means."""
+    fields = {name: field for settings in read for name, field in settings.model_fields.items()}
+    # Without validation no variable of the environment is looked at.
+    defaults = {name: value for settings in read for name, value in settings.model_construct().model_dump().items()}
+    lines = [
+        f"# {field.description}\n#TRAINYARD_{name.upper()}={_written(defaults[name])}" for name, field in fields.items()
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def _written(value: object) -> str:
+    """As a variable has it; empty where the default is none."""
+    if value is None or value == {}:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def read_secret(given: SecretStr | None, home: Path) -> bytes:

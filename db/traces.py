@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from db import about
@@ -20,11 +21,13 @@ _provider: "TracerProvider | None" = None
 
 
 class TraceSettings(BaseSettings):
-    """Where the operator wants traces: http://collector:4318."""
+    """Where the operator wants traces."""
 
-    model_config = SettingsConfigDict(env_prefix="TRAINYARD_")
+    model_config = SettingsConfigDict(env_prefix="TRAINYARD_", env_ignore_empty=True)
 
-    otlp_endpoint: str | None = None
+    otlp_endpoint: str | None = Field(
+        default=None, description="An OTLP/HTTP collector, which every job's trace goes to: http://collector:4318."
+    )
 
 
 def begin(service: str) -> None:

@@ -11,6 +11,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from api.__main__ import DRAIN_S
 from api.settings import ApiSettings
 from workers.settings import WorkerSettings
 
@@ -21,6 +22,10 @@ COMPOSE_FILES = ("compose.yaml", "compose.gpu.yaml")
 SLURM, KUBERNETES = "slurm.sbatch", "kubernetes.yaml"
 STORE_WITHIN_S = 60
 """A checkpoint is stored so long after the engine has saved it, before whoever stops a worker kills it."""
+END_WITHIN_S = 5
+"""So long an API takes that has nothing left to answer."""
+SETTINGS = "trainyard.env"
+"""Where the operator of the compose files writes settings, beside them."""
 SBATCH = {
     "job-name": r"[\w.-]+",
     "nodes": r"[1-9]\d*",
@@ -122,9 +127,41 @@ def compose_faults() -> list[str]:
             for service, told in services.items()
             if told["image"].startswith("trainyard-") and told["image"] not in built
         ]
-    told = re.fullmatch(r"(\d+)s", services["worker"]["stop_grace_period"])
-    if told is None or float(told[1]) < stop_s():
-        faults.append(f"docker/{COMPOSE_FILES[0]}: the worker's stop_grace_period is not {stop_s():g}s or more")
+    return faults + [f"docker/{COMPOSE_FILES[0]}: {fault}" for fault in part_faults(services)]
+
+
+def part_faults(services: dict[str, Any]) -> list[str]:
+    """What our own parts would not bear of the compose files, as sentences."""
+    faults = []
+    for service, least_s in {"worker": stop_s(), "api": DRAIN_S + END_WITHIN_S}.items():
+        grace = re.fullmatch(r"(\d+)s", services[service].get("stop_grace_period", ""))
+        if grace is None or float(grace[1]) < least_s:
+            faults.append(f"{service}'s stop_grace_period is not {least_s:g}s or more")
+    for service, told in services.items():
+        read = [file["path"] for file in told.get("env_file", [])]
+        if told["image"].startswith("trainyard-") and SETTINGS not in read:
+            faults.append(f"{service} does not read {SETTINGS}")
+    bootstrap = services["bootstrap"]
+    key_file = f"{bootstrap['environment']['TRAINYARD_HOME']}/credentials"  # where cli.place looks
+    if bootstrap["command"][-1] != key_file:
+        faults.append(f"the first key is not written to {key_file}, where `trainyard` in a container looks for it")
+    return faults
+
+
+def copy_faults() -> list[str]:
+    """What an image is to have and its Dockerfile or .dockerignore leaves out, as sentences."""
+    faults = []
+    for name in DOCKERFILES:
+        shown = re.findall(r"^!(.+)$", (DOCKER / f"{name}.dockerignore").read_text(), re.MULTILINE)
+        lines = re.findall(r"^COPY (?!--)(.+) \S+$", (DOCKER / name).read_text(), re.MULTILINE)
+        copied = [path for line in lines for path in line.split()]
+        faults += [
+            f"docker/{name}.dockerignore hides {path}"
+            for path in copied
+            if not any(Path(path).is_relative_to(each) for each in shown)
+        ]
+        if name == "Dockerfile.api" and "examples" not in copied:
+            faults.append(f"docker/{name} copies no examples, which /v1/samples shows")
     return faults
 
 
@@ -139,7 +176,7 @@ def main() -> int:
     ]
     failed = [run[0].name for run in runs if subprocess.run(run, check=False).returncode]
     faults = [f"{stale}; run docker/lock.py in the environment that passes the tests" for stale in stale_pins()]
-    faults += unknown_settings() + slurm_faults()
+    faults += unknown_settings() + slurm_faults() + copy_faults()
     faults += [] if failed else compose_faults() + kubernetes_faults()  # they read what the schemas have let through
     for fault in faults:
         print(fault)

@@ -62,4 +62,5 @@ def hold_name(settings: WorkerSettings) -> IO[bytes]:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)
     main()

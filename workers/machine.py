@@ -13,7 +13,7 @@ import psutil
 from workers.settings import WorkerSettings
 
 _MIB = 2**20
-_ASK = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
+_ASK = ("nvidia-smi", "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits")
 _ASK_AT_MOST_S = 10
 _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
@@ -28,8 +28,21 @@ class Device(NamedTuple):
     gpus: int = 0
 
 
+class _Gpu(NamedTuple):
+    """As the driver tells of it, which tells of those too that are hidden from programs."""
+
+    number: str
+    uuid: str
+    name: str
+    mib: str
+
+    def has_name(self, name: str) -> bool:
+        """Whether CUDA_VISIBLE_DEVICES means it by that: by its number, or as much of its UUID as is unique."""
+        return name == self.number or (name.startswith("GPU-") and self.uuid.startswith(name))
+
+
 def device() -> Device:
-    """The GPUs where the driver knows of any, else the CPU."""
+    """The GPUs where the driver knows of any that jobs may use, else the CPU."""
     gpus = _gpus()
     if not gpus:
         return Device(f"cpu ({len(os.sched_getaffinity(0))} cores)", _memory_bytes(), "cpu")
@@ -75,9 +88,33 @@ def _gpus() -> list[Device]:
         return []
     if told.returncode:  # the tool is there and no GPU is
         return []
-    rows = [line.rpartition(",") for line in told.stdout.splitlines() if line.strip()]
-    share = _memory_bytes() // max(1, len(rows))
-    return [Device(name.strip(), _bytes_of(mib.strip(), share), "cuda") for name, _, mib in rows]
+    there = [_read(line) for line in told.stdout.splitlines() if line.strip()]
+    share = _memory_bytes() // max(1, len(there))
+    return [Device(gpu.name, _bytes_of(gpu.mib, share), "cuda") for gpu in _visible(there)]
+
+
+def _read(line: str) -> _Gpu:
+    """A row of nvidia-smi's; the name of a GPU may hold commas."""
+    number, uuid, rest = line.split(",", 2)
+    name, _, mib = rest.rpartition(",")
+    return _Gpu(number.strip(), uuid.strip(), name.strip(), mib.strip())
+
+
+def _visible(there: list[_Gpu]) -> list[_Gpu]:
+    """Those that CUDA shows to programs, which are named up to the first name that it does not know.
+
+    The driver's rows tell nothing of a part of a GPU (MIG-...): a worker that has one is told as one without.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is None:
+        return there
+    visible: list[_Gpu] = []
+    for name in named.split(","):
+        meant = [gpu for gpu in there if gpu.has_name(name.strip())]
+        if len(meant) != 1:
+            break
+        visible += meant
+    return visible
 
 
 def _bytes_of(mib: str, share: int) -> int:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Self
 
 import engine
+from workers.settings import WorkerSettings
 
 ROOT = Path(engine.__file__).parent.parent
 """The folder that `engine` is imported from."""
 ENGINE = (sys.executable, "-m", "engine")
 _LOG_NAME = "engine.log"
-_FOR_ENGINES = ("TRAINYARD_CACHE_BYTES",)
 
 
 class EngineProcess:
@@ -84,11 +84,13 @@ def log_path(run_dir: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """That of an engine: it reads models and data that users brought, and is given none of the service's secrets."""
-    given = {
-        name: value for name, value in os.environ.items() if name in _FOR_ENGINES or not name.startswith("TRAINYARD_")
-    }
-    return given | {"TRAINYARD_PARENT_PID": str(os.getpid())}
+    """That of an engine: it reads models and data that users brought, and is given none of the service's secrets.
+
+    How much it may cache is told as its worker has read it, to whom an empty variable and 1000.0 are numbers too.
+    """
+    given = {name: value for name, value in os.environ.items() if not name.startswith("TRAINYARD_")}
+    told = {"TRAINYARD_CACHE_BYTES": WorkerSettings().cache_bytes, "TRAINYARD_PARENT_PID": os.getpid()}
+    return given | {name: str(number) for name, number in told.items()}
 
 
 def _start(arguments: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:

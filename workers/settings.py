@@ -1,21 +1,27 @@
-"""The operator's choices for workers, from TRAINYARD_... in the environment."""
+"""The operator's choices for workers, TRAINYARD_... in the environment. `python -m workers.settings` prints them."""
 
 import socket
+import sys
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-from db.settings import StorageSettings
+from db.settings import StorageSettings, WebhookSettings, as_variables
+from db.traces import TraceSettings
 from engine.parts.resources import Labels
 
 
 class WorkerSettings(StorageSettings):
     """Where the broker is, and how patient a worker is."""
 
-    broker_url: str = "redis://127.0.0.1:6379/0"
+    model_config = SettingsConfigDict(env_parse_none_str="none")
+
+    broker_url: str = Field(
+        default="redis://127.0.0.1:6379/0", description="Redis or Valkey; the API leaves there what workers take."
+    )
     worker_name: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
@@ -39,16 +45,19 @@ class WorkerSettings(StorageSettings):
         le=1,
         description="1 keeps an engine with its imports done beside each worker process; 0 does not.",
     )
-    lease_s: float = Field(default=15.0, gt=0)
-    heartbeat_s: float = Field(default=3.0, gt=0)
-    max_attempts: int = Field(default=5, ge=1)
+    lease_s: float = Field(default=15.0, gt=0, description="A worker that is not heard of for so long loses its job.")
+    heartbeat_s: float = Field(default=3.0, gt=0, description="How often a worker is heard of.")
+    max_attempts: int = Field(
+        default=5, ge=1, description="A job that fails so often in a row, with no newer checkpoint between, has failed."
+    )
     backoff_s: float = Field(
         default=1.0, ge=0, description="Before the first retry; doubled with each failure in a row."
     )
     preempt_after_s: float | None = Field(
         default=10.0,
         ge=0,
-        description="A job that has waited this long while every worker is busy has one of lower priority make way.",
+        description="A job that has waited this long while every worker is busy has one of lower priority make way; "
+        "none: it waits on.",
     )
     redispatch_after_s: float = Field(
         default=5.0, gt=0, description="A message that nobody acted on is sent again after this."
@@ -109,3 +118,7 @@ class WorkerSettings(StorageSettings):
     def run_dir(self, job_id: str, attempt: int, node_rank: int = 0) -> Path:
         """`node_rank`: the worker's among those of the attempt, of which two may share a disk."""
         return self.runs_dir / job_id / (f"{attempt}.{node_rank}" if node_rank else str(attempt))
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_variables(WorkerSettings, WebhookSettings, TraceSettings))

@@ -1,13 +1,18 @@
 """/v1/session: a browser signs in with a key, and what a cookie alone may and may not do."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from api.app import create_app
+from api.bootstrap import bootstrap
 from api.session.seal import COOKIE, Seal
+from api.settings import ApiSettings
 from db import keys
-from tests.integration.api.live import SECRET, Live, until
+from db.settings import StorageSettings
+from tests.integration.api.live import BROKER_DOWN, SECRET, Live, served_app, until
 
 
 @pytest.fixture
@@ -28,6 +33,19 @@ def test_signing_in_sets_a_cookie_that_scripts_and_other_sites_do_not_get(live: 
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert token not in cookie
+
+
+@pytest.mark.parametrize(("told", "secure"), [("true", True), ("", False)])
+def test_behind_a_tls_proxy_the_operator_has_the_cookie_go_over_tls_alone(
+    tmp_path: Path, told: str, secure: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TRAINYARD_SECURE_COOKIE", told)
+    storage = StorageSettings(home=tmp_path)
+    bootstrap(ApiSettings(), storage, tmp_path / "key")
+    with served_app(create_app(ApiSettings(), storage, broker_url=BROKER_DOWN)) as url:
+        shown = {"key": (tmp_path / "key").read_text()}
+        answer = httpx.post(f"{url}/v1/session", json=shown, trust_env=False)
+    assert ("Secure" in answer.headers["set-cookie"].split("; ")) is secure
 
 
 def test_a_session_reads_what_its_key_reads(live: Live, browser: httpx.Client):

@@ -319,6 +319,54 @@ def test_a_missing_file_is_told_rather_than_left_out(tmp_path: Path):
         backup.save(settings, tmp_path / "another")
 
 
+def test_a_file_that_goes_while_it_is_saved_is_told_with_the_setting_that_keeps_it(settings: StorageSettings):
+    (path,) = (settings.home / "blobs").glob("??/??/*")
+    path.unlink()
+    with pytest.raises(ValueError, match="TRAINYARD_KEEP_BLOBS_S"):
+        backup.save(settings, settings.home.parent / "backup")
+
+
+def test_a_database_without_a_schema_is_not_saved(tmp_path: Path, empty_database_url: str):
+    home = tmp_path / "home"
+    with pytest.raises(ValueError, match="nothing to save"):
+        backup.save(StorageSettings(home=home, database_url=empty_database_url), tmp_path / "backup")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("left", [[], ["trainyard.db"]])
+def test_a_home_whose_disk_is_not_mounted_is_not_saved_and_stays_as_it_is(tmp_path: Path, left: list[str]):
+    home = tmp_path / "home"
+    home.mkdir()
+    for name in left:
+        (home / name).touch()
+    with pytest.raises(ValueError, match="Is its disk not mounted"):
+        backup.save(StorageSettings(home=home), tmp_path / "backup")
+    assert {path.name: path.stat().st_size for path in home.iterdir()} == dict.fromkeys(left, 0)
+    assert not (tmp_path / "backup").exists()
+
+
+def test_a_disk_of_its_own_is_as_good_as_an_empty_folder(settings: StorageSettings, tmp_path: Path):
+    for name in ("backup", "elsewhere"):
+        (tmp_path / name / "lost+found").mkdir(parents=True)
+    backup.save(settings, tmp_path / "backup")
+    backup.restore(elsewhere(tmp_path), tmp_path / "backup")
+    assert rows(elsewhere(tmp_path)) == rows(settings)
+
+
+@pytest.mark.parametrize(("where", "told"), [("home", False), ("environment", True)])
+def test_it_is_told_that_a_secret_of_the_environment_is_not_in_the_backup(
+    tmp_path: Path, where: str, told: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = in_use(StorageSettings(home=tmp_path / "home"))
+    if where == "environment":
+        (settings.home / "secret").unlink()
+        monkeypatch.setenv("TRAINYARD_SECRET", "of the keys")
+    for verb, home in (("save", settings.home), ("restore", tmp_path / "elsewhere")):
+        monkeypatch.setenv("TRAINYARD_HOME", str(home))
+        assert backup.main([verb, str(tmp_path / "backup")]) == 0
+        assert ("TRAINYARD_SECRET" in capsys.readouterr().out) is told
+
+
 def test_damaged_and_missing_files_are_told_apart(settings: StorageSettings):
     (path,) = (settings.home / "blobs").glob("??/??/*")
     path.chmod(0o600)

@@ -11,13 +11,15 @@ from workers import machine
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only folder with programs; there are none yet."""
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return tmp_path
 
 
 def told_of(tools: Path, *rows: str) -> machine.Device:
-    """The device by a driver that tells of these GPUs."""
+    """The device by a driver that tells of these GPUs, as GPU-a0, GPU-b1 and so on."""
     smi = tools / "nvidia-smi"
-    smi.write_text("\n".join(["#!/bin/sh", *(f"echo '{row}'" for row in rows)]))
+    told = [f"{index}, GPU-{'abcd'[index]}{index}, {row}" for index, row in enumerate(rows)]
+    smi.write_text("\n".join(["#!/bin/sh", *(f"echo '{line}'" for line in told)]))
     smi.chmod(0o755)
     return machine.device()
 
@@ -37,3 +39,35 @@ def test_gpus_that_have_no_memory_of_their_own_share_the_machines(tools: Path, m
     of_the_machine = machine.device().memory_bytes
     found = told_of(tools, *[f"NVIDIA GB10, {memory}"] * gpus)
     assert (found.kind, found.gpus, found.memory_bytes) == ("cuda", gpus, of_the_machine // gpus * gpus)
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        ("1", ["H200"]),
+        (" 2 , 0 ", ["L4", "A100, 40 GB"]),
+        ("GPU-b1,GPU-c", ["H200", "L4"]),
+        ("0,7,1", ["A100, 40 GB"]),  # what stands behind one that is not there is hidden too
+        ("-1", []),
+        ("", []),
+        ("MIG-6f0c0a4e", []),
+    ],
+)
+def test_gpus_that_jobs_may_not_use_are_not_told(
+    tools: Path, visible: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    memory_mib = {"A100, 40 GB": 40_000, "H200": 141_000, "L4": 24_000}
+    found = told_of(tools, *(f"{name}, {mib}" for name, mib in memory_mib.items()))
+    assert (found.kind, found.gpus) == (("cuda", len(names)) if names else ("cpu", 0))
+    if names:
+        assert found.memory_bytes == sum(memory_mib[name] for name in names) * 2**20
+        assert found.name.endswith(names[0])
+
+
+def test_a_gpu_that_shares_the_machines_memory_leaves_the_hidden_ones_their_part(
+    tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_the_machine = machine.device().memory_bytes
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert told_of(tools, *["NVIDIA GB10, [N/A]"] * 2).memory_bytes == of_the_machine // 2
