@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, false, func, insert, select
+from sqlalchemy import Select, Table, false, func, insert, select, tuple_
 from sqlalchemy.orm import Session
 
 from db import paging, webhooks
@@ -37,6 +37,26 @@ def get(s: Session, project_id: str, eval_id: str) -> Eval | None:
 def page(s: Session, project_id: str, *, after: str | None, limit: int, order: paging.Order) -> tuple[list[Eval], bool]:
     query = select(Eval).where(Eval.project_id == project_id, Eval.deleted_at.is_(None))
     return paging.page(s, query, Eval.id, after=after, limit=limit, order=order)
+
+
+def page_by_change(
+    s: Session, project_id: str, *, after: str | None, limit: int, order: paging.Order
+) -> tuple[list[Eval], bool]:
+    """As `page`, but by when each was changed last: one that is changed between two pages stands elsewhere on the next.
+
+    Raises:
+        LookupError: the project has never had the eval `after`, so it has no place in that order.
+    """
+    query = select(Eval).where(Eval.project_id == project_id, Eval.deleted_at.is_(None))
+    if after is not None:
+        last = s.scalars(select(Eval).where(Eval.id == after, Eval.project_id == project_id)).one_or_none()
+        if last is None:
+            raise LookupError(after)
+        here, there = tuple_(Eval.updated_at, Eval.id), tuple_(last.updated_at, last.id)
+        query = query.where(here > there if order == "asc" else here < there)
+    keys = [key.asc() if order == "asc" else key.desc() for key in (Eval.updated_at, Eval.id)]
+    rows = list(s.scalars(query.order_by(*keys).limit(limit + 1)))
+    return rows[:limit], len(rows) > limit
 
 
 def change(s: Session, made: Eval, name: str | None, metadata: dict[str, str] | None) -> Eval:
@@ -84,11 +104,18 @@ def runs(
 
 
 def open_runs(s: Session, limit: int, *, asking: bool) -> list[str]:
-    """Runs that are still to be graded, oldest first: those that ask a model, or all others. None of a deleted eval."""
-    waiting = select(EvalRun.id).join(Eval, Eval.id == EvalRun.eval_id).where(EvalRun.state.in_(OPEN))
-    waiting = waiting.where(EvalRun.deleted_at.is_(None), Eval.deleted_at.is_(None))
+    """Runs that are still to be graded: those that ask a model, or all others. None of a deleted eval.
+
+    In an order of chance, in which each project has its first before any has a second. Ten times as many are drawn
+    and no more: whether a run asks stands in its definition, which may be long.
+    """
+    place = func.row_number().over(partition_by=EvalRun.project_id, order_by=func.random()).label("place")
+    waiting = select(EvalRun.id, place).join(Eval, Eval.id == EvalRun.eval_id).where(EvalRun.state.in_(OPEN))
+    waiting = waiting.where(EvalRun.deleted_at.is_(None), Eval.deleted_at.is_(None)).subquery()
+    drawn = list(s.scalars(select(waiting.c.id).order_by(waiting.c.place, func.random()).limit(10 * limit)))
     asks = func.coalesce(EvalRun.definition["asks"].as_boolean(), false())
-    return list(s.scalars(waiting.where(asks if asking else ~asks).order_by(EvalRun.id).limit(limit)))
+    wanted = set(s.scalars(select(EvalRun.id).where(EvalRun.id.in_(drawn), asks if asking else ~asks)))
+    return [run_id for run_id in drawn if run_id in wanted][:limit]
 
 
 def open_run(s: Session, run_id: str) -> EvalRun | None:

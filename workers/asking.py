@@ -14,6 +14,10 @@ from workers.desk import MOST_QUESTION_BYTES
 
 _SILENCE_S = 30.0
 """Beyond the time that the desk gives an answer."""
+_AWAY = frozenset({"storage_away", "low_space"})
+"""What a question meets that any other would meet too, until somebody mends it: it waits."""
+_TRIES = {"engine_died": 3, "answer_too_slow": 2}
+"""What a question may have met by chance, or be the cause of: after so many times it is taken for the cause."""
 
 
 class DeskAway(Unavailable):
@@ -30,17 +34,32 @@ def asker(database: Database, desk: Path, project_id: str, answer_s: float) -> A
             message = f"there is no model, adapter or checkpoint {model!r} in this project"
             raise GraderError(message, "model_grader_server_error")
         told = question(messages, sampling) | {"project_id": project_id, "base_id": found.id}
-        return reply_of(_answered(desk, told, answer_s + _SILENCE_S))
+        line = json.dumps(told).encode() + b"\n"
+        if len(line) > MOST_QUESTION_BYTES:
+            message = f"the messages take {len(line):,} bytes, and {MOST_QUESTION_BYTES:,} are taken"
+            raise GraderError(message, "model_grader_server_error")
+        return reply_of(_answered(desk, line, answer_s + _SILENCE_S))
 
     return ask
 
 
-def _answered(desk: Path, told: dict[str, Any], silence_s: float) -> list[dict[str, Any]]:
+def _answered(desk: Path, line: bytes, silence_s: float) -> list[dict[str, Any]]:
+    tried = 0
+    while True:
+        parts, failed = _heard(desk, line, silence_s)
+        if failed is None:
+            return parts
+        tried += 1
+        message = f"{failed['message'].rstrip('. ')}. {failed['mend']}"
+        if failed["code"] in _AWAY:
+            raise DeskAway(message)
+        if tried >= _TRIES.get(failed["code"], 1):
+            raise GraderError(message, "model_grader_server_error")
+
+
+def _heard(desk: Path, line: bytes, silence_s: float) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """The parts of the desk's answer, and why it is none where it failed."""
     parts: list[dict[str, Any]] = []
-    line = json.dumps(told).encode() + b"\n"
-    if len(line) > MOST_QUESTION_BYTES:
-        message = f"the messages take {len(line):,} bytes, and {MOST_QUESTION_BYTES:,} are taken"
-        raise GraderError(message, "model_grader_server_error")
     try:
         # The kernel takes no path over 107 bytes; by way of its folder any is short.
         place = os.open(desk.parent, os.O_PATH | os.O_DIRECTORY)
@@ -50,19 +69,13 @@ def _answered(desk: Path, told: dict[str, Any], silence_s: float) -> list[dict[s
                 connection.connect(f"/proc/self/fd/{place}/{desk.name}")
                 connection.sendall(line)
                 with connection.makefile("rb") as answers:
-                    for line in answers:
-                        said = json.loads(line)
-                        if "failed" in said:
-                            raise _refused(said["failed"])
+                    for answer in answers:
+                        said = json.loads(answer)
                         if "part" not in said:
-                            return parts
+                            return parts, said.get("failed")
                         parts.append(said["part"])
         finally:
             os.close(place)
     except OSError as error:
         raise DeskAway(f"nobody answers at {desk}: {error}") from error
     raise DeskAway(f"the desk at {desk} ended in the middle of its answer")
-
-
-def _refused(failed: dict[str, Any]) -> GraderError:
-    return GraderError(f"{failed['message'].rstrip('. ')}. {failed['mend']}", "model_grader_server_error")

@@ -1,8 +1,7 @@
-"""Grading: the rows of eval runs, some at a time, so that the sweep that does it is soon on its way again."""
+"""Grading: the rows of eval runs, some at a time, in threads beside the sweep of the reaper, which waits for no row."""
 
 import codecs
 import logging
-import random
 import threading
 import time
 from collections import Counter
@@ -17,13 +16,27 @@ from db.blobs import BlobStore
 from db.errors import Unavailable
 from db.models import EvalRun
 from db.session import Database, Session
-from engine.graders import GRADER, Ask, Grader, GraderError, Message, Reply, SamplingParams, grade, said, value
+from engine.graders import (
+    GRADER,
+    Ask,
+    Grader,
+    GraderError,
+    Message,
+    Reply,
+    SamplingParams,
+    grade,
+    keeping,
+    said,
+    sample_of,
+    value,
+)
 
 _RUNS_AT_ONCE = 20
 _ROWS_AT_ONCE = 200
 _BUDGET_S = 1.0
 _PAUSE_S = 0.5
 _MESSAGES = TypeAdapter(list[Message])
+_SAMPLED_BY = {"seed", "temperature", "top_p", "max_completion_tokens"}
 _LOG = logging.getLogger(__name__)
 
 
@@ -31,11 +44,11 @@ AskerOf = Callable[[str], Ask]
 """For a project."""
 
 
-class ModelGrading(threading.Thread):
-    """Goes on with the runs that ask models, which take their time: the sweep waits for none of them."""
+class Grading(threading.Thread):
+    """Goes on with the runs that ask models, or with all others: a row may take minutes, of either kind."""
 
-    def __init__(self, database: Database, blobs: BlobStore, asker_of: AskerOf) -> None:
-        super().__init__(name="grading", daemon=True)
+    def __init__(self, database: Database, blobs: BlobStore, asker_of: AskerOf | None = None) -> None:
+        super().__init__(name="grading by rules" if asker_of is None else "grading by models", daemon=True)
         self._grade = lambda: grade_some(database, blobs, asker_of)
         self._stopping = threading.Event()
 
@@ -51,24 +64,39 @@ class ModelGrading(threading.Thread):
                 worked, away = self._grade(), False
             except Unavailable as error:
                 if not away:
-                    _LOG.warning("runs that ask models wait: %s", error)
+                    _LOG.warning("%s waits: %s", self.name, error)
                 worked, away = 0, True
+            except Exception:  # noqa: BLE001 - the edge: without its thread no run would be graded any more
+                _LOG.exception("%s", self.name)
+                worked = 0
             if not worked:
                 self._stopping.wait(_PAUSE_S)
+
+
+def start_grading(database: Database, blobs: BlobStore, asker_of: AskerOf) -> list[Grading]:
+    """Two threads, of which neither waits for the other's rows."""
+    threads = [Grading(database, blobs), Grading(database, blobs, asker_of)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def stop_grading(threads: Iterable[Grading]) -> None:
+    for thread in threads:
+        thread.stop()
 
 
 def grade_some(database: Database, blobs: BlobStore, asker_of: AskerOf | None = None) -> int:
     """Go on with open runs by some rows each, for about a second; how many rows that were.
 
-    With `asker_of` these are the runs that ask models, of which one row may take long, else all others.
+    With `asker_of` these are the runs that ask models, else all others. The row that is begun takes as long as it takes.
     Raises db.errors.Unavailable when the database or the blobs cannot be reached; whatever else befalls a run fails it.
     """
     until = time.monotonic() + _BUDGET_S
     with database.read() as s:
         waiting = evals.open_runs(s, _RUNS_AT_ONCE, asking=asker_of is not None)
-    random.shuffle(waiting)  # a run of slow rows takes the whole time: each is the first in turn
     done = 0
-    for run_id in waiting:
+    for run_id in waiting:  # one of slow rows takes the whole time; chance has put another first before long
         done += _go_on(database, blobs, run_id, until, asker_of)
         if time.monotonic() >= until:
             break
@@ -82,6 +110,8 @@ def _go_on(database: Database, blobs: BlobStore, run_id: str, until: float, aske
         raise
     except FileNotFoundError:
         why = "the file of the run was deleted"
+    except ValidationError as error:  # of an eval that was made when it was still taken
+        why = f"a criterion cannot be graded: {error.errors()[0]['msg']}"
     except Exception as error:  # noqa: BLE001 - the edge: one run must not end the reaper, at every restart again
         _LOG.exception("eval run %s", run_id)
         why = f"grading broke off: {type(error).__name__}; the reaper's log tells more"
@@ -161,41 +191,49 @@ class _Rater:
         results: list[dict[str, Any]] = []
         errors: list[str] = []
         told: dict[str, Any] = {"results": results, "errors": errors}
+        replies: list[tuple[str, Reply]] = []
+        ask = None if self._ask is None else keeping(self._ask, replies)
         if self._source["type"] == "completions":
+            assert ask is not None, "a run that asks is graded by who can"
             try:
-                row, told["sampled"] = self._answered(row, tally)
+                row, told["sampled"] = self._answered(row, ask)
             except GraderError as error:
                 errors.append(f"{self._source['model']}: {error}")
+        known = row | {"sample": _sample(row)}
         for criterion in self._criteria:
             score, passed = 0.0, False
             if not errors or "sampled" in told or self._source["type"] != "completions":
                 try:
-                    score, passed, _, replies = grade(criterion, {"sample": {}} | row, self._ask)
-                    _count(replies, tally)
+                    score, passed, _ = grade(criterion, known, ask)
                 except GraderError as error:
                     errors.append(f"{criterion.name}: {error}")
             results.append({"name": criterion.name, "type": criterion.type, "score": score, "passed": passed})
             tally[f"{'passed' if passed else 'failed'} {criterion.name}"] += 1
+        _count(replies, tally)
         state = "error" if errors else "pass" if all(result["passed"] for result in results) else "fail"
         number = tally["rows"]
         tally.update(("rows", state))
         return {"number": number, "row": row, "results": told, "state": state}
 
-    def _answered(self, row: dict[str, Any], tally: Counter[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _answered(self, row: dict[str, Any], ask: Ask) -> tuple[dict[str, Any], dict[str, Any]]:
         """The row with the model's answer as its sample, and what is told of that answer."""
-        assert self._ask is not None, "a run that asks is graded by who can"
         sampling = SamplingParams.model_validate(self._source["sampling_params"])
         messages = _messages(self._source["input_messages"], row)
-        reply = self._ask(self._source["model"], messages, sampling)
-        _count([(self._source["model"], reply)], tally)
+        reply = ask(self._source["model"], messages, sampling)
         usage = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
         return row | {"sample": {"output_text": reply.text}}, {
             "input": messages,
             "model": self._source["model"],
             "finish_reason": reply.finish_reason,
             "usage": usage | {"total_tokens": sum(usage.values()), "cached_tokens": 0},
-            "max_completion_tokens": sampling.max_completion_tokens,
-        } | sampling.model_dump(include={"seed", "temperature", "top_p"})
+        } | sampling.model_dump(include=_SAMPLED_BY, exclude_none=True)
+
+
+def _sample(row: dict[str, Any]) -> dict[str, Any]:
+    """What templates know of the answer, be it a model's or the row's own; the row is kept without what is read from it."""
+    given = row.get("sample") or {}
+    text = given.get("output_text")
+    return sample_of(text) | given if isinstance(text, str) else given
 
 
 def _messages(told: dict[str, Any], row: dict[str, Any]) -> list[dict[str, str]]:

@@ -1,10 +1,12 @@
 """The reaper: brings back what a worker, the broker or a person dropped. `python -m workers.recover`."""
 
 import logging
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from kombu.exceptions import OperationalError
 
@@ -27,6 +29,7 @@ from db import (
 from db.errors import InUse, Unavailable
 from db.session import Database
 from db.state import JobState
+from engine.graders import Ask
 from engine.jobs import SPECS
 from engine.parts import TrainingSpec
 from workers import failures, settle
@@ -34,7 +37,7 @@ from workers import queue as broker
 from workers.asking import asker
 from workers.ballast import Ballast
 from workers.courier import start_courier
-from workers.grading import ModelGrading, grade_some
+from workers.grading import start_grading, stop_grading
 from workers.leftovers import TIDY_EVERY_S, UPLOAD_AT_MOST_S, tidy
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
@@ -157,10 +160,7 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
     dispatcher = Dispatcher(database)
     dispatcher.start()
     courier = start_courier(database, settings.home)
-    grading = ModelGrading(
-        database, blobs, lambda project_id: asker(database, settings.desk_socket, project_id, settings.desk_answer_s)
-    )
-    grading.start()
+    gradings = start_grading(database, blobs, partial(_asker_of, database, settings))
     unnamed = UnnamedBlobs(database, blobs, settings.keep_blobs_s)
     ballast = Ballast(settings.home / "ballast", settings.ballast_bytes)
     next_tidy_at, expired_to = 0.0, ""
@@ -185,17 +185,20 @@ def run(database: Database, settings: WorkerSettings, ended: threading.Event) ->
                     raise
                 except OSError as error:  # the disk's: jobs are brought back all the same
                     _LOG.warning("tidying is left to the next time: %s", error)
-            grade_some(database, blobs)  # last: blobs that are away, or slow rows, hold up nothing else of a sweep
         except Unavailable as error:
             if not away:
                 _LOG.warning("%s", error)
             away = True
         else:
             away = False
-    grading.stop()
+    stop_grading(gradings)
     dispatcher.stop()
     if courier is not None:
         courier.stop()
+
+
+def _asker_of(database: Database, settings: WorkerSettings, project_id: str) -> Ask:
+    return asker(database, settings.desk_socket, project_id, settings.desk_answer_s)
 
 
 def main() -> None:
@@ -211,4 +214,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)
     main()

@@ -2,7 +2,7 @@
 
 from engine.graders.errors import GraderError
 from engine.graders.grade import Graded, grade
-from engine.graders.judge import Ask, Reply, question, reply_of, said
+from engine.graders.judge import Ask, Reply, keeping, question, reply_of, said
 from engine.graders.spec import (
     GRADER,
     Grader,
@@ -13,7 +13,7 @@ from engine.graders.spec import (
     TextSimilarity,
     models_of,
 )
-from engine.graders.template import value
+from engine.graders.template import sample_of, value
 
 __all__ = [
     "GRADER",
@@ -28,9 +28,11 @@ __all__ = [
     "StringCheck",
     "TextSimilarity",
     "grade",
+    "keeping",
     "models_of",
     "question",
     "reply_of",
     "said",
+    "sample_of",
     "value",
 ]

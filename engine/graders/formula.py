@@ -18,6 +18,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs, "ceil": math.ceil, "exp": math.exp, "floor": math.floor, "log": math.log, "max": max, "min": min,
     "sqrt": math.sqrt,
 }  # fmt: skip
+_MOST_LEVELS = 200
+"""Each takes two frames of the stack when it is calculated, and Python has a thousand. A sum of 200 scores is as deep."""
 
 
 def check_formula(formula: str, names: Collection[str]) -> None:
@@ -26,10 +28,12 @@ def check_formula(formula: str, names: Collection[str]) -> None:
     Raises:
         ValueError: it cannot.
     """
-    for node in ast.walk(_read(formula)):
-        if isinstance(node, ast.Name) and node.id not in names and node.id not in _FUNCTIONS:
-            raise ValueError(f"calculate_output: {node.id!r} is the name of none of the graders")
-        _require_arithmetic(node)
+    level = [_read(formula)]
+    for _ in range(_MOST_LEVELS):
+        level = [operand for node in level for operand in _operands(node, names)]
+        if not level:
+            return
+    raise ValueError(f"calculate_output: operations stand in one another more than {_MOST_LEVELS} deep")
 
 
 def calculate(formula: str, scores: Mapping[str, float]) -> float:
@@ -40,7 +44,7 @@ def calculate(formula: str, scores: Mapping[str, float]) -> float:
     """
     try:
         value = _value(_read(formula), scores)
-    except (ArithmeticError, TypeError, ValueError) as error:
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"calculate_output: {error}") from error
     if not math.isfinite(value):
         raise ValueError(f"calculate_output: it comes to {value}")
@@ -54,20 +58,26 @@ def _read(formula: str) -> ast.expr:
         raise ValueError(f"calculate_output: {formula[:100]!r} is no formula") from error
 
 
-def _require_arithmetic(node: ast.AST) -> None:
-    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
-        return
+def _operands(node: ast.expr, names: Collection[str]) -> list[ast.expr]:
+    """What an operation is done on; a function's name stands before its brackets alone and is no operand."""
+    if isinstance(node, ast.Name):
+        if node.id not in names:
+            raise ValueError(f"calculate_output: {node.id!r} is the name of none of the graders")
+        return []
+    if isinstance(node, ast.Constant) and type(node.value) in {int, float}:
+        return []
     if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:
-        return
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _FUNCTIONS and node.args:
-        if not node.keywords:
-            return
-    elif (isinstance(node, ast.Constant) and type(node.value) in {int, float}) or isinstance(
-        node, ast.Name | ast.operator | ast.unaryop | ast.expr_context
-    ):
-        return
+        return [node.operand]
+    if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
+        return [node.left, node.right]
+    if isinstance(node, ast.Call) and _is_function(node.func) and node.args and not node.keywords:
+        return node.args
     known = ", ".join(_FUNCTIONS)
     raise ValueError(f"calculate_output: numbers, names, + - * / **, brackets and {known} are all there is")
+
+
+def _is_function(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in _FUNCTIONS
 
 
 def _value(node: ast.expr, scores: Mapping[str, float]) -> float:

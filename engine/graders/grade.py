@@ -4,19 +4,18 @@ from typing import Any, NamedTuple
 
 from engine.graders.errors import GraderError
 from engine.graders.formula import calculate
-from engine.graders.judge import Ask, Reply, judge
+from engine.graders.judge import Ask, judge
 from engine.graders.similarity import METRICS
 from engine.graders.spec import Grader, LabelModel, Multi, Python, ScoreModel, StringCheck, TextSimilarity
 from engine.graders.template import filled
 
 
 class Graded(NamedTuple):
-    """What a grader made of a row: `scores` of each grader of several, `replies` of models that were asked."""
+    """What a grader made of a row: `scores` of each grader of several."""
 
     score: float
     passed: bool
     scores: dict[str, float] = {}  # noqa: RUF012 - never written to
-    replies: tuple[tuple[str, Reply], ...] = ()
 
 
 def grade(grader: Grader, row: dict[str, Any], ask: Ask | None = None) -> Graded:
@@ -30,8 +29,7 @@ def grade(grader: Grader, row: dict[str, Any], ask: Ask | None = None) -> Graded
     if isinstance(grader, ScoreModel | LabelModel):
         if ask is None:
             raise GraderError(f"a grader of type {grader.type!r} asks a model, and none is asked here")
-        score, passed, reply = judge(grader, row, ask)
-        return Graded(score, passed, replies=((grader.model, reply),))
+        return Graded(*judge(grader, row, ask))
     assert not isinstance(grader, Python), "none comes through validation"
     return _compared(grader, row)
 
@@ -46,7 +44,7 @@ def _together(grader: Multi, row: dict[str, Any], ask: Ask | None) -> Graded:
     passed = (
         all(one.passed for one in graded.values()) if grader.pass_threshold is None else score >= grader.pass_threshold
     )
-    return Graded(score, passed, scores, tuple(reply for one in graded.values() for reply in one.replies))
+    return Graded(score, passed, scores)
 
 
 def _compared(grader: StringCheck | TextSimilarity, row: dict[str, Any]) -> Graded:
@@ -54,11 +52,7 @@ def _compared(grader: StringCheck | TextSimilarity, row: dict[str, Any]) -> Grad
     if isinstance(grader, StringCheck):
         passed = _CHECKS[grader.operation](given, reference)
         return Graded(float(passed), passed)
-    metric = METRICS.get(grader.evaluation_metric)
-    if metric is None:
-        known = ", ".join(METRICS)
-        raise GraderError(f"evaluation_metric {grader.evaluation_metric!r} is not computed here; take one of {known}")
-    score = metric(given, reference)
+    score = METRICS[grader.evaluation_metric](given, reference)
     return Graded(score, score >= (grader.pass_threshold or 0.0))
 
 

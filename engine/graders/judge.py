@@ -8,7 +8,9 @@ from engine.graders.errors import GraderError
 from engine.graders.spec import LabelModel, Message, SamplingParams, ScoreModel
 from engine.graders.template import filled
 
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"(?P<of>(?:/|\bout\s+of\b)[\s*]*)?(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE)
+_LONGEST_GRADE = 256
+"""Tokens, unless the grader tells: a judge that rambles keeps the next row waiting."""
 
 
 class Reply(NamedTuple):
@@ -24,20 +26,34 @@ Ask = Callable[[str, list[dict[str, str]], SamplingParams], Reply]
 """(model, messages, sampling) -> reply; raises GraderError when that model cannot answer this."""
 
 
-def judge(grader: ScoreModel | LabelModel, row: dict[str, Any], ask: Ask) -> tuple[float, bool, Reply]:
-    """The score, whether it passes, and the words.
+def keeping(ask: Ask, replies: list[tuple[str, Reply]]) -> Ask:
+    """Asks all the same, and keeps each reply with the model's name: it took tokens, whatever grade comes of it."""
+
+    def asking(model: str, messages: list[dict[str, str]], sampling: SamplingParams) -> Reply:
+        reply = ask(model, messages, sampling)
+        replies.append((model, reply))
+        return reply
+
+    return asking
+
+
+def judge(grader: ScoreModel | LabelModel, row: dict[str, Any], ask: Ask) -> tuple[float, bool]:
+    """The score, and whether it passes.
 
     Raises:
         GraderError: the row lacks a variable, the model cannot answer, or its answer is no grade.
     """
-    reply = ask(grader.model, said(grader.input, row), grader.sampling_params or SamplingParams())
+    sampling = grader.sampling_params or SamplingParams()
+    if sampling.max_completion_tokens is None:
+        sampling = sampling.model_copy(update={"max_completion_tokens": _LONGEST_GRADE})
+    reply = ask(grader.model, said(grader.input, row), sampling)
     if isinstance(grader, ScoreModel):
         low, high = grader.bounds
-        score = _score(reply.text, low, high)
+        score = _score(reply, low, high)
         threshold = (low + high) / 2 if grader.pass_threshold is None else grader.pass_threshold
-        return score, score >= threshold, reply
+        return score, score >= threshold
     passed = _label(reply.text, grader.labels) in grader.passing_labels
-    return float(passed), passed, reply
+    return float(passed), passed
 
 
 def question(messages: list[dict[str, str]], sampling: SamplingParams) -> dict[str, Any]:
@@ -76,15 +92,29 @@ def said(messages: list[Message], row: dict[str, Any] | None = None) -> list[dic
     ]
 
 
-def _score(text: str, low: float, high: float) -> float:
-    numbers = _NUMBER.findall(text)
-    if not numbers:
-        raise GraderError(f"the model's answer {text[:100]!r} has no number in it", "model_grader_parse_error")
-    score = float(numbers[-1])
+def _score(reply: Reply, low: float, high: float) -> float:
+    if reply.finish_reason == "length":  # the score was still to come, or is the half of a number
+        message = f"the model's answer was cut after {reply.completion_tokens} tokens; raise max_completions_tokens"
+        raise GraderError(message, "model_grader_parse_error")
+    score = _number(reply.text, high)
+    if score is None:
+        raise GraderError(f"the model's answer {reply.text[:100]!r} has no score in it", "model_grader_parse_error")
     if not low <= score <= high:
         message = f"the model's score {score:g} is not within {low:g} to {high:g}"
         raise GraderError(message, "model_grader_parse_error")
     return score
+
+
+def _number(text: str, high: float) -> float | None:
+    """The last number right before `/10` or `out of 10`, if the range ends at 10, or else the last that is no such end."""
+    last, ended, of_all = None, 0, None
+    for found in _NUMBER.finditer(text):
+        number = float(found["number"])
+        if found["of"] is None:
+            last, ended = number, found.end()
+        elif number == high and last is not None and not text[ended : found.start()].strip(" *"):
+            of_all = last
+    return last if of_all is None else of_all
 
 
 def _label(text: str, labels: list[str]) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from engine.graders.formula import check_formula
+from engine.graders.similarity import METRICS
 from engine.parts import Part, Text
 
 Metric = Literal[
@@ -51,14 +52,14 @@ class SamplingParams(BaseModel):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] = 0
     max_completion_tokens: Annotated[
-        int,
+        int | None,
         Field(
             ge=1,
             le=2**16,
             validation_alias=AliasChoices("max_completion_tokens", "max_completions_tokens", "max_tokens"),
         ),
-    ] = 256
-    """OpenAI's clients spell it in two ways."""
+    ] = None
+    """OpenAI's clients spell it in two ways. Without it an answer has all the room that the model leaves, a grade a little."""
 
 
 class StringCheck(Part):
@@ -81,6 +82,13 @@ class TextSimilarity(Part):
     evaluation_metric: Metric
     pass_threshold: float | None = None
 
+    @model_validator(mode="after")
+    def _is_computed(self) -> "TextSimilarity":
+        if self.evaluation_metric not in METRICS:
+            known = ", ".join(METRICS)
+            raise ValueError(f"evaluation_metric {self.evaluation_metric!r} is not computed here; take one of {known}")
+        return self
+
 
 class Judge(Part):
     """What the two graders that ask a model share. Templates stand in the content of the messages."""
@@ -92,8 +100,9 @@ class Judge(Part):
 
 
 class ScoreModel(Judge):
-    """A model gives a score: the last number of its answer, which must lie in `range` (0 to 1 if none is told).
+    """A model gives a score, which must lie in `range` (0 to 1 if none is told).
 
+    It is the last number of the answer, which must not be cut; of `8/10` and `8 out of 10` the first.
     It passes from `pass_threshold` on, or from the middle of the range.
     """
 

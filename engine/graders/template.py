@@ -4,7 +4,10 @@ import json
 import re
 from typing import Any
 
+import orjson
+
 from engine.graders.errors import GraderError
+from engine.rows import is_too_deep
 
 _VARIABLE = re.compile(r"\{\{([^{}]+)\}\}")
 _MAX_CHARACTERS = 100_000
@@ -37,6 +40,16 @@ def value(path: str, row: dict[str, Any]) -> Any:
             raise GraderError(f"the row has no {path!r}", "invalid_variable_error")
         found = found[part]
     return found
+
+
+def sample_of(text: str) -> dict[str, Any]:
+    """The answer as templates know it: `output_text`, and `output_json` where it is JSON that nests no deeper than a row may."""
+    sample = {"output_text": text}
+    try:
+        read = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return sample
+    return sample if is_too_deep(read) else sample | {"output_json": read}
 
 
 def _spelled(found: Any) -> str:

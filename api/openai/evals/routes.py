@@ -26,7 +26,10 @@ from api.openai.evals.schemas import (
 router = APIRouter(prefix="/evals", tags=["OpenAI: evals"])
 
 _READS = documented(400, 401, 404, 413, 415, 422)
-OrderBy = Annotated[Literal["created_at", "updated_at"], Query(description="Evals are listed as they were made.")]
+OrderBy = Annotated[
+    Literal["created_at", "updated_at"],
+    Query(description="Of an eval that is changed between two pages the place changes too."),
+]
 RunStatus = Annotated[Literal["queued", "in_progress", "completed", "canceled", "failed"] | None, Query(alias="status")]
 ItemStatus = Annotated[Literal["pass", "fail", "error"] | None, Query(alias="status")]
 AfterItem = Annotated[str | None, Query(pattern=ITEM_ID, description="The last id of the page before.")]
@@ -40,17 +43,17 @@ async def create_eval(service: ServiceDep, caller: CallerDep, request: Request) 
     return answer(await to_thread.run_sync(evals.create, service, caller, asked, ask))
 
 
-@router.get("", response_model=Page[EvalObject], responses=documented(401, 422))
+@router.get("", response_model=Page[EvalObject], responses=documented(401, 404, 422))
 def list_evals(
     service: ServiceDep,
     caller: CallerDep,
     after: After = None,
     limit: Limit = 20,
     order: Order = "asc",
-    order_by: OrderBy = "created_at",  # noqa: ARG001 - OpenAI's clients may send it
+    order_by: OrderBy = "created_at",
 ) -> Response:
     """List evals."""
-    return answer(evals.page(service, caller, after=after, limit=limit, order=order))
+    return answer(evals.page(service, caller, after=after, limit=limit, order=order, order_by=order_by))
 
 
 @router.get("/{eval_id}", response_model=EvalObject, responses=documented(401, 404))

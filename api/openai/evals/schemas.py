@@ -7,10 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from api.answers import Object
 from db.evals import ASKED, COMPLETION, PROMPT
 from db.models import Eval, EvalItem, EvalRun
-from engine.graders import Grader, Message, SamplingParams
+from engine.graders import Grader, Message, Multi, SamplingParams, TextSimilarity
 from engine.parts import Metadata, Text
 
 _Name = Annotated[Text, Field(max_length=256)]
+_SAMPLE_SCHEMA = {"type": "object", "properties": {"output_text": {"type": "string"}, "output_json": {}}}
 NO_ERROR = {"code": "", "message": ""}
 
 
@@ -42,6 +43,20 @@ class EvalRequest(_Asked):
         if len(set(names)) < len(names):
             raise ValueError("testing_criteria: two have the same name, and results are told by name")
         return self
+
+    @model_validator(mode="after")
+    def _each_can_fail(self) -> "EvalRequest":
+        for criterion in self.testing_criteria:
+            if _passes_whatever_comes(criterion):
+                raise ValueError(f"testing_criteria: {criterion.name!r} would pass every row; give it a pass_threshold")
+        return self
+
+
+def _passes_whatever_comes(criterion: Grader) -> bool:
+    """Whether it, or one of several that must all pass, tells how alike texts are and not how alike they must be."""
+    if isinstance(criterion, Multi):
+        return criterion.pass_threshold is None and any(map(_passes_whatever_comes, criterion.graders.values()))
+    return isinstance(criterion, TextSimilarity) and criterion.pass_threshold is None
 
 
 class EvalChange(_Asked):
@@ -169,10 +184,18 @@ def eval_object(made: Eval) -> EvalObject:
         id=made.id,
         name=made.name,
         created_at=int(made.created_at),
-        data_source_config=made.definition["data_source_config"],
+        data_source_config=_shown(made.definition["data_source_config"]),
         testing_criteria=made.definition["testing_criteria"],
         metadata=made.definition["metadata"],
     )
+
+
+def _shown(config: dict[str, Any]) -> dict[str, Any]:
+    """The schema of a whole row, as OpenAI's clients read it. Once it was stored as `schema`, and is that of the item."""
+    properties = {"item": config["schema"] if "schema" in config else config["item_schema"]}
+    if config.get("include_sample_schema"):
+        properties["sample"] = _SAMPLE_SCHEMA
+    return {"type": "custom", "schema": {"type": "object", "properties": properties, "required": ["item"]}}
 
 
 def run_object(run: EvalRun) -> RunObject:

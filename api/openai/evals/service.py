@@ -3,6 +3,8 @@
 import re
 from typing import Any
 
+from pydantic import ValidationError
+
 from api.answers import Page
 from api.auth import Caller
 from api.deps import Service
@@ -36,8 +38,6 @@ from engine.graders import GRADER, models_of
 def create(service: Service, caller: Caller, asked: EvalRequest, ask: Ask | None) -> EvalObject:
     """Raises ApiError 400 for a criterion that asks a model which is not there."""
     definition = asked.model_dump(mode="json", exclude={"name"}) | {"metadata": asked.metadata or {}}
-    source = asked.data_source_config
-    definition["data_source_config"] = {"type": "custom", "schema": source.item_schema}
     with service.database.write() as session:
         for number, criterion in enumerate(asked.testing_criteria):
             for model in models_of(criterion):
@@ -68,9 +68,16 @@ def show(service: Service, caller: Caller, eval_id: str) -> EvalObject:
         return eval_object(find(session, caller, eval_id))
 
 
-def page(service: Service, caller: Caller, *, after: str | None, limit: int, order: Order) -> Page[EvalObject]:
+def page(
+    service: Service, caller: Caller, *, after: str | None, limit: int, order: Order, order_by: str
+) -> Page[EvalObject]:
+    """Raises ApiError 404 for an eval to go on from that there never was, where its last change is what counts."""
+    listed = evals.page_by_change if order_by == "updated_at" else evals.page
     with service.database.read() as session:
-        rows, has_more = evals.page(session, caller.project_id, after=after, limit=limit, order=order)
+        try:
+            rows, has_more = listed(session, caller.project_id, after=after, limit=limit, order=order)
+        except LookupError:
+            raise not_found("eval", str(after)) from None
         return Page.of([eval_object(row) for row in rows], has_more)
 
 
@@ -86,7 +93,7 @@ def delete(service: Service, caller: Caller, eval_id: str) -> DeletedEval:
 
 
 def create_run(service: Service, caller: Caller, eval_id: str, asked: RunRequest, ask: Ask | None) -> RunObject:
-    """Raises ApiError 404 for the eval, 400 for a file that has no items."""
+    """Raises ApiError 404 for the eval, 400 for a file that has no items or criteria that are taken no more."""
     with service.database.write() as session:
         made = find(session, caller, eval_id)
         source = asked.data_source.source
@@ -95,13 +102,22 @@ def create_run(service: Service, caller: Caller, eval_id: str, asked: RunRequest
         if isinstance(asked.data_source, CompletionsSource):
             _require_model(session, caller, asked.data_source.model, "data_source.model")
         definition: dict[str, Any] = {
-            "asks": isinstance(asked.data_source, CompletionsSource)
-            or any(models_of(GRADER.validate_python(one)) for one in made.definition["testing_criteria"]),
+            "asks": isinstance(asked.data_source, CompletionsSource) or _ask_models(made),
             "data_source": asked.data_source.model_dump(mode="json", exclude_none=True),
             "metadata": asked.metadata or {},
             "testing_criteria": made.definition["testing_criteria"],
         }
         return once(session, ask, RunObject, lambda: run_object(evals.add_run(session, made, asked.name, definition)))
+
+
+def _ask_models(made: Eval) -> bool:
+    try:
+        return any(models_of(GRADER.validate_python(criterion)) for criterion in made.definition["testing_criteria"])
+    except ValidationError as error:  # it was made when there was less that is seen at once
+        message = (
+            f"testing_criteria of {made.id}: {error.errors()[0]['msg']}; make the eval anew without that criterion"
+        )
+        raise ApiError(400, "criterion_not_graded", message) from error
 
 
 def _require_model(session: Session, caller: Caller, model: str, param: str) -> None:

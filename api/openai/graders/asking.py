@@ -1,36 +1,62 @@
 """Models that grade, asked at the desk where chats are answered."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 from anyio import from_thread
+from starlette.requests import ClientDisconnect
 
 from api.auth import Caller
 from api.deps import Service
 from api.errors import ApiError
 from db import permissions
-from engine.graders import Ask, GraderError, Reply, SamplingParams, question, reply_of
+from engine.graders import GraderError, Reply, SamplingParams, question, reply_of
 
 
-def asker(service: Service, caller: Caller) -> Ask:
-    """Asks the caller's models; for use in a thread that a route has started."""
+class Asking:
+    """The questions of one request. Once it is over, the thread that asks for it asks nothing more."""
 
-    def ask(model: str, messages: list[dict[str, str]], sampling: SamplingParams) -> Reply:
-        with service.database.read() as session:
-            found = permissions.usable(session, caller.project_id, model)
+    def __init__(self, service: Service, caller: Caller) -> None:
+        self._service = service
+        self._project_id = caller.project_id
+        self._over = False
+        self._asked: set[asyncio.Task[Any]] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over = True
+        for task in self._asked:
+            task.cancel()
+
+    def ask(self, model: str, messages: list[dict[str, str]], sampling: SamplingParams) -> Reply:
+        """Asks the caller's models (engine.graders.Ask); for use in a thread that a route has started."""
+        with self._service.database.read() as session:
+            found = permissions.usable(session, self._project_id, model)
         if found is None:
             message = f"there is no model, adapter or checkpoint {model[:100]!r} in this project"
             raise ApiError(400, "model_not_found", message, param="grader.model")
-        told = question(messages, sampling) | {"project_id": caller.project_id, "base_id": found.id}
+        told = question(messages, sampling) | {"project_id": self._project_id, "base_id": found.id}
         try:
-            return from_thread.run(_answered, service, told)
+            return from_thread.run(self._answered, told)
         except ApiError as error:
             if error.status_code == 503:
                 raise
             raise GraderError(error.body.message, "model_grader_server_error") from error
 
-    return ask
+    async def _answered(self, told: dict[str, Any]) -> Reply:
+        if self._over:
+            raise ClientDisconnect
+        task = asyncio.current_task()
+        assert task is not None, "from_thread.run makes one"
+        self._asked.add(task)
+        try:
+            return reply_of([part async for part in self._service.desk.ask(told)])
+        finally:
+            self._asked.discard(task)
 
 
 def usage_of(replies: Iterable[tuple[str, Reply]]) -> dict[str, dict[str, int]]:
@@ -41,7 +67,3 @@ def usage_of(replies: Iterable[tuple[str, Reply]]) -> dict[str, dict[str, int]]:
         used.update(prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
         used.update(total_tokens=reply.prompt_tokens + reply.completion_tokens)
     return {model: dict(used) for model, used in counts.items()}
-
-
-async def _answered(service: Service, told: dict[str, Any]) -> Reply:
-    return reply_of([part async for part in service.desk.ask(told)])

@@ -4,7 +4,6 @@ import time
 from functools import partial
 from typing import Annotated, Any
 
-import orjson
 from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,9 +13,8 @@ from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ServiceDep
 from api.errors import documented
 from api.leaving import unless_gone
-from api.openai.graders.asking import asker, usage_of
-from engine.graders import Ask, Graded, Grader, GraderError, grade
-from engine.rows import is_too_deep
+from api.openai.graders.asking import Asking, usage_of
+from engine.graders import Ask, Graded, Grader, GraderError, Reply, grade, keeping, sample_of
 
 router = APIRouter(prefix="/fine_tuning/alpha/graders", tags=["OpenAI: graders"])
 
@@ -86,23 +84,25 @@ async def validate_grader(service: ServiceDep, _caller: CallerDep, request: Requ
 async def run_grader(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
     """Grade one answer."""
     asked = await read_as(GradeRequest, request, service.settings.max_body_bytes)
-    asking = to_thread.run_sync(
-        partial(_graded, asked, asker(service, caller)), abandon_on_cancel=True, limiter=_ASKING_AT_ONCE
-    )
-    return answer(await unless_gone(request, asking))
+    with Asking(service, caller) as asking:
+        grading = to_thread.run_sync(
+            partial(_graded, asked, asking.ask), abandon_on_cancel=True, limiter=_ASKING_AT_ONCE
+        )
+        return answer(await unless_gone(request, grading))
 
 
 def _graded(asked: GradeRequest, ask: Ask) -> GradeAnswer:
     began = time.perf_counter()
     errors: dict[str, Any] = {**dict.fromkeys(_ERRORS, False), **dict.fromkeys(_DETAILS)}
-    result = Graded(0.0, passed=False)
+    result, replies = Graded(0.0, passed=False), list[tuple[str, Reply]]()
+    row = {"item": asked.item or {}, "sample": sample_of(asked.model_sample)}
     try:
-        result = grade(asked.grader, {"item": asked.item or {}, "sample": _sample(asked.model_sample)}, ask)
+        result = grade(asked.grader, row, keeping(ask, replies))
     except GraderError as error:
         errors[error.kind] = True
         if error.kind == _SERVER_ERROR:
             errors[f"{_SERVER_ERROR}_details"] = str(error)
-    usage = usage_of(result.replies)
+    usage = usage_of(replies)
     metadata = {
         "name": asked.grader.name,
         "type": asked.grader.type,
@@ -115,13 +115,3 @@ def _graded(asked: GradeRequest, ask: Ask) -> GradeAnswer:
     return GradeAnswer(
         reward=result.score, sub_rewards=result.scores, metadata=metadata, model_grader_token_usage_per_model=usage
     )
-
-
-def _sample(text: str) -> dict[str, Any]:
-    """The answer as templates know it: `output_text`, and `output_json` where it is JSON that nests no deeper than a row may."""
-    sample = {"output_text": text}
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return sample
-    return sample if is_too_deep(value) else sample | {"output_json": value}

@@ -33,11 +33,14 @@ async def scenario(t: Trial) -> None:
         "evals.create", name="sums", data_source_config=CUSTOM, testing_criteria=[EQUAL, ALIKE], metadata={"a": "b"}
     )
     t.same("evals.create", "name", (made.object, made.name, made.metadata), ("eval", "sums", {"a": "b"}))
+    t.same("evals.create", "schema", made.data_source_config.schema_["properties"]["item"], SCHEMA)
     t.same("evals.retrieve", "eval", (await t.call("evals.retrieve", made.id)).to_dict(), made.to_dict())
     renamed = await t.call("evals.update", made.id, name="sums of two")
     t.same("evals.update", "name", (renamed.name, renamed.metadata), ("sums of two", {"a": "b"}))
     listed = await t.every("evals.list", limit=1, order="desc", order_by="created_at")
     t.same("evals.list", "newest", listed[0].id, made.id)
+    listed = await t.every("evals.list", limit=1, order="desc", order_by="updated_at")
+    t.same("evals.list", "last changed", listed[0].id, made.id)
     await runs(t, made.id)
     await graders(t)
     label = {"type": "label_model", "name": "l", "model": "m", "input": [{"role": "user", "content": "x"}]}

@@ -14,7 +14,14 @@ from tests.integration.api.live import Live, upload
 from workers import grading
 
 CHECK = {"type": "string_check", "name": "same", "input": "{{sample.output_text}}", "reference": "{{item.a}}"}
-EVAL = {
+ALIKE = {
+    "type": "text_similarity",
+    "name": "alike",
+    "input": "{{sample.output_text}}",
+    "reference": "{{item.a}}",
+    "evaluation_metric": "fuzzy_match",
+}
+EVAL: dict[str, Any] = {
     "data_source_config": {"type": "custom", "item_schema": {"type": "object"}},
     "testing_criteria": [CHECK | {"operation": "eq"}],
 }
@@ -166,6 +173,64 @@ def test_an_answer_that_nests_too_deep_has_no_json(live: Live):
     assert answer.json()["metadata"]["errors"]["invalid_variable_error"], answer.text
 
 
+@pytest.mark.parametrize("sample", [{"output_text": '{"a": 2}'}, {"output_text": "", "output_json": {"a": 2}}])
+def test_what_an_answer_says_in_json_is_known_to_a_run(live: Live, sample):
+    check = CHECK | {"operation": "eq", "input": "{{sample.output_json.a}}"}
+    eval_id = live.mine.post("/v1/evals", json=EVAL | {"testing_criteria": [check]}).json()["id"]
+    run = begun(live, eval_id, {"type": "file_content", "content": [row(2, sample=sample)]}).json()
+    graded(live)
+    shown = live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}").json()
+    assert shown["result_counts"] == {"total": 1, "passed": 1, "failed": 0, "errored": 0}
+
+
+@pytest.mark.parametrize("stored", ["schema", "item_schema"])
+def test_the_schema_of_an_eval_is_that_of_a_whole_row(live: Live, stored):
+    item = {"type": "object", "properties": {"a": {"type": "string"}}}
+    definition = {"testing_criteria": [], "metadata": {}, "data_source_config": {"type": "custom", stored: item}}
+    with live.database.write() as session:
+        eval_id = evals.add(session, live.project_id, "", definition).id
+    config = live.mine.get(f"/v1/evals/{eval_id}").json()["data_source_config"]
+    schema = {"type": "object", "properties": {"item": item}, "required": ["item"]}
+    assert config == {"type": "custom", "schema": schema}
+
+
+@pytest.mark.parametrize("included", [False, True])
+def test_the_schema_tells_of_the_sample_where_that_is_asked_for(live: Live, included):
+    config = EVAL["data_source_config"] | {"include_sample_schema": included}
+    made = live.mine.post("/v1/evals", json=EVAL | {"data_source_config": config}).json()
+    properties = made["data_source_config"]["schema"]["properties"]
+    assert properties["item"] == {"type": "object"}
+    assert ("output_text" in properties.get("sample", {}).get("properties", {})) is included
+    assert live.mine.get(f"/v1/evals/{made['id']}").json() == made
+
+
+def test_an_eval_of_before_with_a_criterion_that_is_refused_now_is_told_as_such(live: Live):
+    criterion = ALIKE | {"evaluation_metric": "cosine", "pass_threshold": 0.5}
+    definition = EVAL | {"testing_criteria": [criterion], "metadata": {}}
+    source = {"type": "file_content", "content": [row(1)]}
+    with live.database.write() as session:
+        made = evals.add(session, live.project_id, "", definition)
+        run = evals.add_run(session, made, "", definition | {"data_source": {"type": "jsonl", "source": source}})
+    answer = begun(live, made.id, source)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "criterion_not_graded")
+    graded(live)
+    shown = live.mine.get(f"/v1/evals/{made.id}/runs/{run.id}").json()
+    assert (shown["status"], "'cosine' is not computed here" in shown["error"]["message"]) == ("failed", True)
+
+
+def test_evals_are_listed_by_their_last_change_where_that_is_asked_for(live: Live):
+    first, second = (live.theirs.post("/v1/evals", json=EVAL).json()["id"] for _ in range(2))
+    live.theirs.post(f"/v1/evals/{first}", json={"name": "changed"})
+    page = live.theirs.get("/v1/evals", params={"order_by": "updated_at", "limit": 1}).json()
+    assert ([one["id"] for one in page["data"]], page["has_more"]) == ([second], True)
+    rest = live.theirs.get("/v1/evals", params={"order_by": "updated_at", "after": second}).json()
+    assert [one["id"] for one in rest["data"]] == [first]
+    made = live.theirs.get("/v1/evals", params={"order_by": "created_at"}).json()
+    assert [one["id"] for one in made["data"]] == [first, second]
+    answer = live.mine.get("/v1/evals", params={"order_by": "updated_at", "after": first})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "eval_not_found")
+
+
 def test_a_deleted_eval_takes_its_runs_along(live: Live):
     eval_id = live.mine.post("/v1/evals", json=EVAL).json()["id"]
     run = begun(live, eval_id, {"type": "file_content", "content": [row(1)]}).json()
@@ -181,6 +246,9 @@ def test_a_deleted_eval_takes_its_runs_along(live: Live):
         {"testing_criteria": []},
         {"testing_criteria": [CHECK | {"operation": "eq"}] * 2},
         {"testing_criteria": [CHECK]},
+        {"testing_criteria": [ALIKE]},
+        {"testing_criteria": [ALIKE | {"evaluation_metric": "meteor", "pass_threshold": 0.5}]},
+        {"testing_criteria": [{"type": "multi", "name": "m", "graders": {"a": ALIKE}, "calculate_output": "a"}]},
         {"data_source_config": {"type": "logs"}},
         {"nam": "x"},
     ],

@@ -7,8 +7,14 @@ from contextlib import closing
 from http.client import HTTPConnection
 from pathlib import Path
 
+import anyio
 import pytest
+from anyio import to_thread
+from starlette.requests import ClientDisconnect
 
+from api.auth import Caller
+from api.openai.graders.asking import Asking
+from engine.graders import SamplingParams
 from tests.integration.api.desk import at_the_desk
 from tests.integration.api.live import Live, pretrain_spec, published, text_file, until
 from workers import resident
@@ -29,7 +35,13 @@ BODIES = {
     "/v1/jobs?dry_run=true": {},
     "/v1/chat/completions": {"model": "slow", "messages": [{"role": "user", "content": "a"}]},
     "/v1/completions": {"model": "slow", "prompt": "a", "stream": True},
-}
+    "/v1/fine_tuning/alpha/graders/run": {
+        "grader": {
+            "type": "score_model", "name": "s", "model": "slow", "input": [{"role": "user", "content": "a"}]
+        },
+        "model_sample": "a",
+    },
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -55,7 +67,7 @@ def desk(live: Live, tmp_path: Path, asked: Path, stopped: Path, monkeypatch: py
 
 @pytest.mark.parametrize("path", BODIES)
 def test_the_question_of_a_client_that_leaves_is_stopped(live: Live, desk: Desk, asked: Path, stopped: Path, path: str):
-    if "completions" in path:
+    if "slow" in json.dumps(BODIES[path]):
         published(live, "slow", {"config.json": b"{}"})
     spec = pretrain_spec(text_file(live.mine))
     body = BODIES[path] or ({"spec": spec} if path == "/v1/preview" else spec)
@@ -64,6 +76,19 @@ def test_the_question_of_a_client_that_leaves_is_stopped(live: Live, desk: Desk,
         client.request("POST", path, json.dumps(body), headers)
         until(asked.exists)
     until(stopped.exists)
+
+
+def test_a_request_that_is_over_asks_nothing_more(live: Live, desk: Desk, asked: Path):
+    published(live, "slow", {"config.json": b"{}"})
+
+    async def late() -> None:
+        with Asking(live.service, Caller("key", live.project_id)) as asking:
+            pass
+        await to_thread.run_sync(asking.ask, "slow", [{"role": "user", "content": "a"}], SamplingParams())
+
+    with pytest.raises(ClientDisconnect):
+        anyio.run(late)
+    assert not asked.exists()
 
 
 def test_a_question_without_an_answer_in_time_is_a_503_that_says_so(live: Live, desk: Desk, stopped: Path):

@@ -7,6 +7,7 @@ import pytest
 
 from db.errors import Unavailable
 from db.models import Artifact
+from engine.graders import Reply, SamplingParams
 from tests.integration.api.desk import at_the_desk, tiny_base
 from tests.integration.api.live import Live, error
 from tests.integration.api.test_evals import CHECK, EVAL, begun, graded, row
@@ -71,6 +72,25 @@ def test_an_answer_that_is_no_score_is_told_as_such(live: Live, desk):
     body = {"grader": grader, "model_sample": "4", "item": {}}
     told = live.mine.post("/v1/fine_tuning/alpha/graders/run", json=body).json()
     assert (told["reward"], told["metadata"]["errors"]["model_grader_parse_error"]) == (0.0, True)
+
+
+def test_what_a_model_said_is_counted_though_it_is_no_grade(live: Live, desk):
+    score = {"type": "score_model", "name": "s", "model": "tiny", "input": INPUT, "range": [2.5, 2.6]}
+    score["sampling_params"] = {"max_completions_tokens": 4}
+    both = {"type": "multi", "name": "both", "calculate_output": "a + s"}
+    labels = labels_of(live, "Is 4 right?")
+    both["graders"] = {"a": label(labels[:1], labels), "s": score}
+    told = live.mine.post("/v1/fine_tuning/alpha/graders/run", json={"grader": both, "model_sample": "4"}).json()
+    assert told["metadata"]["errors"]["model_grader_parse_error"]
+    assert told["model_grader_token_usage_per_model"]["tiny"]["total_tokens"] == told["metadata"]["token_usage"] > 4
+    eval_id = live.mine.post("/v1/evals", json=EVAL | {"testing_criteria": [both]}).json()["id"]
+    sample = {"sample": {"output_text": "4"}}
+    run = begun(live, eval_id, {"type": "file_content", "content": [row(4) | sample]}).json()
+    graded_by_models(live)
+    done = shown(live, run)
+    assert done["result_counts"]["errored"] == 1
+    (used,) = done["per_model_usage"]
+    assert (used["invocation_count"], used["total_tokens"]) == (2, told["metadata"]["token_usage"])
 
 
 def test_a_model_that_there_is_not_is_named(live: Live):
@@ -139,6 +159,29 @@ def test_a_model_answers_the_rows_of_a_run(live: Live, desk):
     assert [item["sample"]["output"][0]["content"] for item in items] == answers
     assert items[1]["sample"]["input"] == [{"role": "user", "content": "What is 1?"}]
     assert items[1]["sample"]["usage"]["total_tokens"] > 0
+    assert items[1]["sample"]["max_completion_tokens"] == 16
+
+
+def test_a_model_answers_to_its_end_unless_its_room_is_told(live: Live, desk):
+    eval_id = live.mine.post("/v1/evals", json=EVAL).json()["id"]
+    source = {
+        "type": "completions",
+        "model": "tiny",
+        "source": {"type": "file_content", "content": [{"item": {"a": "1"}}]},
+        "input_messages": {"type": "template", "template": [{"role": "user", "content": "?"}]},
+    }
+    run = live.mine.post(f"/v1/evals/{eval_id}/runs", json={"data_source": source}).json()
+    asked: list[SamplingParams] = []
+
+    def ask(_model: str, _messages: list[dict[str, str]], sampling: SamplingParams) -> Reply:
+        asked.append(sampling)
+        return Reply("1", 3, 300, "stop")
+
+    while grading.grade_some(live.database, live.service.blobs, lambda _: ask):
+        pass
+    assert [sampling.max_completion_tokens for sampling in asked] == [None]
+    (item,) = live.mine.get(f"/v1/evals/{eval_id}/runs/{run['id']}/output_items").json()["data"]
+    assert (item["status"], item["sample"]["max_completion_tokens"]) == ("pass", 0)
 
 
 def test_messages_may_stand_in_the_rows(live: Live, desk):

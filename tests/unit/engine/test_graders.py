@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from engine.graders import GRADER, Ask, GraderError, Reply, SamplingParams, grade
+from engine.graders import GRADER, Ask, GraderError, Reply, SamplingParams, grade, keeping
 from engine.graders.similarity import METRICS
 
 ROW = {"item": {"answer": "Forty two", "deep": {"n": 42}}, "sample": {"output_text": "forty two"}}
@@ -90,10 +90,11 @@ def test_a_similarity_passes_from_its_threshold_on(threshold, passed):
     assert grade(grader, ROW).passed is passed
 
 
-def test_a_metric_that_is_not_computed_here_is_told_with_those_that_are():
-    told = {"type": "text_similarity", "name": "a", "input": "a", "reference": "b", "evaluation_metric": "cosine"}
-    with pytest.raises(GraderError, match="rouge_l"):
-        grade(GRADER.validate_python(told), ROW)
+@pytest.mark.parametrize("metric", ["cosine", "meteor"])
+def test_a_metric_that_is_not_computed_here_is_refused_and_those_that_are_are_told(metric):
+    told = {"type": "text_similarity", "name": "a", "input": "a", "reference": "b", "evaluation_metric": metric}
+    with pytest.raises(ValidationError, match=r"not computed here.*rouge_l"):
+        GRADER.validate_python(told)
 
 
 JUDGE = {"name": "judge", "model": "m", "input": [{"role": "developer", "content": "Grade {{sample.output_text}}."}]}
@@ -103,13 +104,13 @@ LABEL = GRADER.validate_python(
 )
 
 
-def saying(text: str, heard: list[Any] | None = None) -> Ask:
+def saying(text: str, heard: list[Any] | None = None, finish_reason: str = "stop") -> Ask:
     """A model that always says this."""
 
     def ask(_model: str, messages: list[dict[str, str]], _sampling: SamplingParams) -> Reply:
         if heard is not None:
             heard.extend(messages)
-        return Reply(text, 3, 2, "stop")
+        return Reply(text, 3, 2, finish_reason)
 
     return ask
 
@@ -122,10 +123,73 @@ def test_a_model_is_told_what_the_row_holds():
 
 @pytest.mark.parametrize(
     ("text", "score", "passed"),
-    [("7", 7.0, True), ("Of 10, I say: 4.5", 4.5, False), ("5.0.", 5.0, True), ("1e1", 10.0, True)],
+    [
+        ("7", 7.0, True),
+        ("Of 10, I say: 4.5", 4.5, False),
+        ("5.0.", 5.0, True),
+        ("1e1", 10.0, True),
+        ("It is .5", 0.5, False),
+        ("6.", 6.0, True),
+    ],
 )
 def test_a_score_is_the_last_number_that_a_model_says(text, score, passed):
     assert grade(SCORE, ROW, saying(text))[:2] == (score, passed)
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("8/10", 8.0),
+        ("Score: 4 out of 5", 4.0),
+        ("**8** / 10", 8.0),
+        ("8/10. It has 3 mistakes.", 8.0),
+        ("10/10 would be perfect: 7/10", 7.0),
+        ("6 points out of 10", 6.0),
+        ("Out of 10, with 3 mistakes, I say 8", 8.0),
+        ("Seen on 12/5. Score: 7", 7.0),
+    ],
+)
+def test_what_a_score_is_out_of_is_no_score(text, score):
+    assert grade(SCORE, ROW, saying(text)).score == score
+
+
+def test_a_score_that_was_cut_is_none():
+    with pytest.raises(GraderError, match="cut after 2 tokens") as told:
+        grade(SCORE, ROW, saying("Score: 1", finish_reason="length"))
+    assert told.value.kind == "model_grader_parse_error"
+
+
+@pytest.mark.parametrize("text", ["1" * 100_000, "1 " * 50_000, "/" + " " * 100_000, "1 out" + " " * 100_000])
+def test_a_score_is_looked_for_in_no_time(text):
+    began = time.process_time()
+    with pytest.raises(GraderError):
+        grade(SCORE, ROW, saying(text + " 11"))
+    assert time.process_time() - began < 1
+
+
+@pytest.mark.parametrize(("told", "most"), [(None, 256), ({}, 256), ({"max_completions_tokens": 1000}, 1000)])
+def test_a_grade_has_little_room_unless_more_is_told(told, most):
+    asked: list[SamplingParams] = []
+
+    def ask(_model: str, _messages: list[dict[str, str]], sampling: SamplingParams) -> Reply:
+        asked.append(sampling)
+        return Reply("7", 3, 2, "stop")
+
+    grade(GRADER.validate_python(JUDGE | {"type": "score_model", "range": [0, 10], "sampling_params": told}), ROW, ask)
+    assert asked[0].max_completion_tokens == most
+
+
+def test_an_answer_has_all_the_room_there_is():
+    assert SamplingParams().max_completion_tokens is None
+
+
+def test_what_a_model_said_is_kept_though_it_is_no_grade():
+    replies: list[Any] = []
+    score = SCORE.model_dump(exclude_none=True)
+    graders = {"b": score, "c": score | {"range": [0, 1]}}
+    with pytest.raises(GraderError):
+        grade(GRADER.validate_python(multi("b + c", graders=graders)), ROW, keeping(saying("5"), replies))
+    assert [(model, reply.text) for model, reply in replies] == [("m", "5"), ("m", "5")]
 
 
 @pytest.mark.parametrize("text", ["", "none", "11", "-1"])
@@ -169,7 +233,6 @@ def test_a_formula_puts_scores_together():
     grader = GRADER.validate_python(multi("0.5 * a + max(b, 1) / 10 - -2 ** 2", pass_threshold=5))
     graded = grade(grader, ROW, saying("5"))
     assert (graded.score, graded.passed, graded.scores) == (0.5 + 0.5 + 4.0, True, {"a": 1.0, "b": 5.0})
-    assert [model for model, _ in graded.replies] == ["m"]
 
 
 @pytest.mark.parametrize("formula", ["a / (b - b)", "10 ** 9999", "log(0 * b)", "(0 - b) ** 0.5"])
@@ -182,11 +245,21 @@ def test_a_formula_without_a_number_is_told(formula):
 @pytest.mark.parametrize(
     "formula",
     ["c", "a +", "__import__('os')", "a.real", "a if b else a", "[a]", "'a' * 10", "abs(*a)", "max(a, key=b)", "(" * 900,
-     "max()", "a and b", "lambda: a", "True"],
+     "max()", "a and b", "lambda: a", "True", "max", "a + min", "a(b)", "-" * 999 + "a"],
 )  # fmt: skip
 def test_a_formula_is_arithmetic_and_nothing_else(formula):
     with pytest.raises(ValidationError, match="calculate_output"):
         GRADER.validate_python(multi(formula))
+
+
+def test_a_grader_may_have_the_name_of_a_function():
+    graders = {"max": check("ilike").model_dump(), "b": SCORE.model_dump(exclude_none=True)}
+    assert grade(GRADER.validate_python(multi("max(max, b)", graders=graders)), ROW, saying("5")).score == 5
+
+
+@pytest.mark.parametrize("formula", ["-" * 198 + "a", "abs(" * 190 + "a" + ")" * 190, "+".join(["a"] * 199)])
+def test_a_formula_that_is_taken_is_calculated_however_deep_it_is(formula):
+    assert grade(GRADER.validate_python(multi(formula)), ROW, saying("5")).score in {1, 199}
 
 
 def test_one_grader_alone_goes_by_its_own_name():
