@@ -9,6 +9,8 @@ from typing import Any
 
 from api.errors import ApiError
 
+MOST_QUESTION_BYTES = 8 << 20
+"""What the desk reads."""
 _LONGEST_LINE_BYTES = 256 << 20
 _CODES = {"context_length_exceeded": 400, "invalid_prompt": 400}
 """Of some by their code."""
@@ -28,11 +30,17 @@ class Desk:
         """The parts of the answer as they come; who stops reading stops the answer.
 
         Raises:
-            ApiError: the question cannot be answered, or nobody is there to do it.
+            ApiError: the question is too large or cannot be answered, or nobody is there to do it.
         """
+        line = json.dumps(question).encode() + b"\n"
+        if len(line) > MOST_QUESTION_BYTES:
+            message = (
+                f"what is asked takes {len(line):,} bytes, and {MOST_QUESTION_BYTES:,} are taken; ask for less at once"
+            )
+            raise ApiError(413, "question_too_large", message)
         answers, questions = await self._connect()
         try:
-            questions.write(json.dumps(question).encode() + b"\n")
+            questions.write(line)
             await questions.drain()
             while (line := await answers.readline()).endswith(b"\n"):
                 told = json.loads(line)

@@ -6,10 +6,14 @@ from engine.dist.ranks import is_loss_of_touch
 from engine.errors import EngineError, OutOfMemory, TouchLost
 
 _NO_MEMORY = ("not enough memory", "can't allocate memory", "out of memory", "Cannot allocate memory")
+_TRAIN_WITH_LESS = (
+    "Lower per_device_train_batch_size (and raise gradient_accumulation_steps), lower max_length, or turn "
+    "activation_checkpointing on."
+)
 
 
-def classified(error: Exception) -> EngineError:
-    """What the user is told of an exception."""
+def classified(error: Exception, *, less: str = _TRAIN_WITH_LESS) -> EngineError:
+    """What the user is told of an exception; `less`: how to do with less memory."""
     if isinstance(error, EngineError):
         return error
     text = str(error)
@@ -21,8 +25,7 @@ def classified(error: Exception) -> EngineError:
         return OutOfMemory(
             "out_of_memory",
             f"ran out of memory: {text.splitlines()[0] if text else 'an allocation failed'}",
-            "Lower per_device_train_batch_size (and raise gradient_accumulation_steps), lower max_length, or turn "
-            "activation_checkpointing on.",
+            less,
         )
     return EngineError(
         "unexpected",

@@ -29,6 +29,7 @@ from engine.stop import StopFlag, StopRequested
 
 _MOST_OVERTAKEN = 16
 """So many later questions may be taken before one that has no room yet."""
+_ASK_FOR_LESS = "Ask for fewer prompts or rows, a smaller n or a smaller max_tokens."
 
 
 @dataclass(eq=False)
@@ -149,7 +150,7 @@ def _tell(said: Iterator[Said], answers: IO[str]) -> None:
     for number, told in said:
         if isinstance(told, Exception):
             traceback.print_exception(told)
-            failure = classified(told)
+            failure = classified(told, less=_ASK_FOR_LESS)
             whole = {"class": failure.failure, "code": failure.code, "message": failure.message, "mend": failure.mend}
             _write(answers, {"id": number, "failed": whole})
         else:

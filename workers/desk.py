@@ -190,7 +190,7 @@ def hold_place(settings: WorkerSettings) -> IO[bytes]:
     Raises:
         SystemExit: another desk answers there.
     """
-    settings.home.mkdir(parents=True, exist_ok=True)
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = settings.desk_socket.with_suffix(".lock").open("wb")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -216,4 +216,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)
     main()

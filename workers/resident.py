@@ -20,6 +20,8 @@ _LOG = logging.getLogger(__name__)
 _LONGEST_ANSWER_BYTES = 256 << 20
 _LONGEST_SILENCE_S = 20.0
 """From asking an answer to end to ending the process."""
+_LONGEST_BUSY_S = 600.0
+"""One that says nothing to anybody for so long is not held up by a base that loads, nor by a prompt."""
 _NUMBER = re.compile(rb'\{"id": (\d+), ')
 
 
@@ -127,6 +129,7 @@ class _Engine:
         """Why it was ended, where it did not end by itself."""
         self._lines: dict[int, asyncio.Queue[bytes]] = {}
         self._left: dict[int, asyncio.Event] = {}
+        self._silent_since = time.monotonic()
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
@@ -152,6 +155,8 @@ class _Engine:
         return self.lives and bool(self._lines)
 
     async def ask(self, number: int, question: dict[str, Any]) -> None:
+        if not self._lines:
+            self._silent_since = time.monotonic()
         self._lines[number] = asyncio.Queue()
         await self._write({**question, "id": number})
 
@@ -163,7 +168,8 @@ class _Engine:
     async def silence(self, number: int) -> None:
         """Have the answer end, which nobody reads any more.
 
-        A process that does not end it in time is ended with it, unless it may be busy with what was asked before.
+        A process that does not end it in time is ended with it, unless it may be busy with what others have asked, earlier
+        or later; how long they wait is their own affair.
         """
         if self.lives and not self._has_all(number):
             ended = self._left[number] = asyncio.Event()
@@ -171,12 +177,16 @@ class _Engine:
             await self._write({"ask": "stop", "id": number})
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), _LONGEST_SILENCE_S)
-            if not ended.is_set() and all(other > number for other in self._lines):
+            if not ended.is_set() and not self._may_be_busy():
                 _LOG.warning("engine %d does not end its answer, and is ended", self.process.pid)
                 await self.end()
             await self._end_if_done()
         else:
             await self.forget(number)
+
+    def _may_be_busy(self) -> bool:
+        """Whether it may be others' questions that hold it up."""
+        return bool(self._lines) and time.monotonic() - self._silent_since < _LONGEST_BUSY_S
 
     def _has_all(self, number: int) -> bool:
         """Whether the answer's end is among what has come of it and was not read."""
@@ -228,6 +238,7 @@ class _Engine:
                 ended.set()
 
     def _pass_on(self, line: bytes) -> None:
+        self._silent_since = time.monotonic()
         found = _NUMBER.match(line)
         number = int(found[1]) if found else 0
         if number in self._lines:

@@ -25,11 +25,11 @@ class Usage(BaseModel):
 
 
 class Likely(BaseModel):
-    """A token that might have been written."""
+    """A token that might have been written. `bytes` are null of one that adds nothing to the text, as an end does."""
 
     token: str
     logprob: float
-    bytes: list[int]
+    bytes: list[int] | None
 
 
 class TokenLogprob(Likely):

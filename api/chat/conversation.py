@@ -75,4 +75,4 @@ def _scored(part: dict[str, Any]) -> list[TokenLogprob]:
 
 
 def _likely(told: dict[str, Any]) -> Likely:
-    return Likely(token=told["token"], logprob=told["logprob"], bytes=list(told["token"].encode()))
+    return Likely(token=told["token"], logprob=told["logprob"], bytes=told["bytes"])

@@ -17,6 +17,16 @@ def _listed(given: Any) -> Any:
     return [given] if isinstance(given, str) else given
 
 
+def _not_done(given: Any) -> Any:
+    if given is not None:
+        raise ValueError("this is not done here; leave it out")
+    return given
+
+
+NotDone = Annotated[None, BeforeValidator(_not_done), Field(description="Not done here, so nothing but null.")]
+"""OpenAI's clients send null for what their caller passes as None, and for what an answer that goes back as a turn has not."""
+
+
 class Text(BaseModel):
     """A part of a message; there are no others."""
 
@@ -32,12 +42,26 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | Annotated[list[Text], Field(fail_fast=True)]
-    refusal: None = Field(default=None, description="As an answer has it that goes back as a turn.")
+    content: str | Annotated[list[Text], Field(fail_fast=True)] | None = Field(
+        description="Null, which is no text, in an assistant's turn alone."
+    )
+    name: str | None = Field(default=None, description="Of who speaks, for chat templates that write it.")
+    refusal: NotDone = None
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    audio: NotDone = None
+    function_call: NotDone = None
+    tool_calls: NotDone = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise ValueError("only an assistant's content may be null")
+        return self
 
     def plain(self) -> dict[str, str]:
-        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return {"role": "system" if self.role == "developer" else self.role, "content": text}
+        text = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content or ())
+        named = {} if self.name is None else {"name": self.name}
+        return {"role": "system" if self.role == "developer" else self.role, "content": text} | named
 
 
 class StreamOptions(BaseModel):
@@ -55,7 +79,7 @@ class ResponseFormat(BaseModel):
 
 
 _NULL_TOO = ("temperature", "top_p", "n", "num_beams", "length_penalty", "max_tokens")
-"""OpenAI's clients send null for what their caller passes as None; it is what is left out, and never reaches a field."""
+"""Null is what is left out, and never reaches a field."""
 
 
 def _or_null(schema: dict[str, Any]) -> None:
@@ -81,6 +105,7 @@ class Sampling(BaseModel):
     stream_options: StreamOptions | None = None
     frequency_penalty: Literal[0] | None = Field(default=None, description="Not applied, so nothing but 0.")
     presence_penalty: Literal[0] | None = Field(default=None, description="Not applied, so nothing but 0.")
+    logit_bias: NotDone = None
     user: str | None = None
     num_beams: Annotated[int, Field(ge=1, le=_MOST_ANSWERS, strict=True), WHOLE] = Field(
         default=1,
@@ -141,6 +166,21 @@ class ChatRequest(Sampling):
     response_format: ResponseFormat | None = None
     metadata: dict[str, str] | None = None
     store: bool | None = None
+    tools: NotDone = None
+    tool_choice: NotDone = None
+    parallel_tool_calls: NotDone = None
+    functions: NotDone = None
+    function_call: NotDone = None
+    modalities: NotDone = None
+    audio: NotDone = None
+    prediction: NotDone = None
+    reasoning_effort: NotDone = None
+    service_tier: NotDone = None
+    verbosity: NotDone = None
+    web_search_options: NotDone = None
+    safety_identifier: NotDone = None
+    prompt_cache_key: NotDone = None
+    prompt_cache_retention: NotDone = None
 
     @model_validator(mode="after")
     def _logprobs_asked_for(self) -> Self:
@@ -165,6 +205,7 @@ class CompletionRequest(Sampling):
     logprobs: Annotated[int, Field(ge=0, le=20, strict=True), WHOLE] | None = None
     echo: Literal[False] | None = None
     best_of: Literal[1] | None = None
+    suffix: NotDone = None
 
     @field_validator("prompt", mode="before")
     @classmethod

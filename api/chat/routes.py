@@ -26,7 +26,8 @@ _STREAM: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
-_ERRORS = documented(400, 401, 404, 413, 415, 422, 503)
+_NO_MEMORY = documented(507)[507] | {"description": "There is no memory for so many answers of such a length."}
+_ERRORS = documented(400, 401, 404, 413, 415, 422, 503) | {507: _NO_MEMORY}
 
 
 @router.post(

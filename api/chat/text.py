@@ -17,9 +17,9 @@ class _Text:
 
     def add(self, part: dict[str, Any]) -> None:
         if told := part.get("logprobs"):
-            self.logprobs.tokens.append(told["token"])
+            self.logprobs.tokens.append(_name(told))
             self.logprobs.token_logprobs.append(told["logprob"])
-            self.logprobs.top_logprobs.append({one["token"]: one["logprob"] for one in told["top"]})
+            self.logprobs.top_logprobs.append({_name(one): one["logprob"] for one in (*told["top"], told)})
             self.logprobs.text_offset.append(len(self.text))
         self.text += part["text"]
         self.end = part["finish_reason"]
@@ -27,6 +27,15 @@ class _Text:
     def choice(self, index: int) -> TextChoice:
         logprobs = self.logprobs if self.logprobs.tokens else None
         return TextChoice(index=index, text=self.text, logprobs=logprobs, finish_reason=self.end)
+
+
+def _name(told: dict[str, Any]) -> str:
+    """Of a token: its text, or where that is a part of a character its bytes, as OpenAI names them."""
+    try:
+        bytes(told["bytes"] or ()).decode()
+    except UnicodeDecodeError:
+        return f"bytes:{told['token']}"
+    return told["token"]
 
 
 async def whole(turn: Turn, texts: int) -> Completion:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from engine.chat.spelling import Spelling
 from engine.chat.spoken import Spoken
 from engine.data.answers import prompt_tokens
 from engine.data.chat import ensure_chat_template
@@ -14,7 +15,8 @@ from engine.writer import Decoding, Writer
 
 Part = dict[str, Any]
 LONGEST_ANSWER = 1024
-"""Tokens, of a model that does not say how many positions it knows, where nobody asks for a number."""
+"""Tokens that are reserved for an answer where nobody asks for a number: it may go on beyond them, as far as the model has
+positions. Where the model does not say how many it has, all that an answer may have."""
 
 
 class Talk:
@@ -28,10 +30,11 @@ class Talk:
     def __init__(self, number: int, subject: Subject, asked: dict[str, Any], stop: StopFlag) -> None:
         self.number = number
         self.stop = stop
-        self._subject = subject
+        self._spelling = Spelling(subject.tokenizer)
         self.prompts = _prompts(subject, asked)
-        decoding = _decoding(asked, _room(subject, max(map(len, self.prompts)), asked["max_tokens"]))
-        self.width = max(map(len, self.prompts)) + decoding.max_new_tokens
+        self._longest = max(map(len, self.prompts))
+        decoding = _decoding(asked, _room(subject, self._longest, asked["max_tokens"]))
+        self._reserved = self._longest + reserved(asked, decoding.max_new_tokens)
         self.searches = decoding.num_beams > 1
         self.writers = [Writer(subject, decoding, row) for row in range(len(self.prompts) * asked["n"])]
         self._spoken = [
@@ -41,6 +44,27 @@ class Talk:
     @property
     def ended(self) -> bool:
         return all(writer.ended for writer in self.writers)
+
+    @property
+    def grown(self) -> int:
+        """Tokens that the longest of those that go on has now, its prompt's among them."""
+        return self._longest + max((len(writer.ids) for writer in self.writers if not writer.ended), default=0)
+
+    @property
+    def width(self) -> int:
+        """Tokens that the longest has room for."""
+        return max(self._reserved, self.grown)
+
+    @property
+    def has_outgrown(self) -> bool:
+        """Whether it has more than was reserved."""
+        return self.grown > self._reserved
+
+    def cut(self) -> None:
+        """Each of its answers ends with the next token."""
+        for writer in self.writers:
+            if not writer.ended:
+                writer.decoding = writer.decoding._replace(max_new_tokens=len(writer.ids) + 1)
 
     def opening(self) -> Part:
         """What comes before all answers: the size of the prompts."""
@@ -57,14 +81,25 @@ class Talk:
             part["finish_reason"] = "stop" if writer.finished else "length"
         if writer.scores:
             logprob, likeliest = writer.scores[-1]
+            first = len(writer.ids) == 1
             pairs = [(token, logprob), *likeliest]
-            told = [{"token": str(self._subject.tokenizer.decode([one])), "logprob": score} for one, score in pairs]
+            told = [self._spelling.told(one, first=first) | {"logprob": score} for one, score in pairs]
             part["logprobs"] = told[0] | {"top": told[1:]}
         return part
 
     def closing(self) -> Part:
         """What comes after all answers: their size."""
         return {"completion_tokens": sum(len(writer.ids) for writer in self.writers)}
+
+
+def reserved(asked: dict[str, Any], room: int) -> int:
+    """Of the tokens that an answer may have, those that it has room for from the beginning.
+
+    Nearly every answer that nobody limits ends long before the model's positions do. A search is not told how long its
+    texts are, so it has room for all.
+    """
+    is_limited = asked["max_tokens"] is not None or asked.get("num_beams", 1) > 1
+    return room if is_limited else min(room, LONGEST_ANSWER)
 
 
 def rows_of(asked: dict[str, Any]) -> int:

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.beams import Beams
-from engine.chat.talk import LONGEST_ANSWER, Talk, rows_of
+from engine.chat.room import free_bytes, no_room, values_of
+from engine.chat.talk import LONGEST_ANSWER, Talk, reserved, rows_of
 from engine.chat.weights import MOST_BASES, Weights
 from engine.generate import Batch
-from engine.model.config import positions_of
+from engine.model.config import config_of, positions_of
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.precision import Machine
@@ -19,10 +20,11 @@ from engine.writer import Writer
 
 _MOST_ROWS = 64
 _MOST_TOKENS = 1 << 16
-"""Answers at once over all, and of all of them keys and values, each as long as the longest of its batch."""
+"""Answers at once over all, and of all of them keys and values, each as long as the longest of its batch. One question that
+nobody answers beside may have more of both, where there is memory for it."""
 _CHARACTERS_A_TOKEN = 3
 """About; a prompt is read only when it has room."""
-_positions = lru_cache(maxsize=64)(positions_of)
+_positions, _config = lru_cache(maxsize=64)(positions_of), lru_cache(maxsize=64)(config_of)
 """Asked at each step for each question that waits; what lies in a run directory stays as it is."""
 _LENGTH_MATTERS = {"dynamic", "longrope"}
 """Rotary embeddings that are others for a longer text: of a batch they would follow the longest."""
@@ -38,16 +40,31 @@ class Said(NamedTuple):
 class _Group:
     """Those that ask the same weights, either for answers or for a search of the likeliest."""
 
-    def __init__(self, base: str, batch: Batch | Beams, machine: Machine) -> None:
+    def __init__(self, base: str, batch: Batch | Beams, machine: Machine, token_bytes: int) -> None:
         self.base = base
         self.batch = batch
         self.talks: list[Talk] = []
         self._machine = machine
+        self._token_bytes = token_bytes
 
     @property
     def width(self) -> int:
-        """Tokens that the longest will have, were it to be as long as it may."""
+        """Tokens that the longest has room for."""
         return max((talk.width for talk in self.talks), default=0)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What keys and values take, all as long as the longest."""
+        return self.batch.rows * self._grown * self._token_bytes
+
+    def lacking_bytes(self, rows: int = 0, width: int = 0) -> int:
+        """What they will take beside it when all have grown, with so many more rows that come to that width."""
+        tokens = (self.batch.rows + rows) * max(self.width, width) - self.batch.rows * self._grown
+        return tokens * self._token_bytes
+
+    @property
+    def _grown(self) -> int:
+        return max((talk.grown for talk in self.talks), default=0)
 
     def join(self, talk: Talk) -> Iterator[Said]:
         """The talk is read, and its answers begin."""
@@ -110,29 +127,40 @@ class Talks:
         rows = sum(group.batch.rows for group in groups) + rows_of(asked)
         width = max(*(group.width for group in groups), _about(asked))
         bases = {group.base for group in groups} | {self._weights().base_of(*_place(asked))}
-        return rows <= _MOST_ROWS and rows * width <= _MOST_TOKENS and len(bases) <= MOST_BASES
+        if rows > _MOST_ROWS or rows * width > _MOST_TOKENS or len(bases) > MOST_BASES:
+            return False
+        machine = self._weights().machine
+        more = rows_of(asked) * _about(asked) * _token_bytes(_place(asked)[0], machine)
+        lacking = sum(group.lacking_bytes() for group in groups) + more
+        return max(lacking, self._kept_bytes) <= free_bytes(machine)
 
     def begin(self, number: int, asked: dict[str, Any], stop: StopFlag) -> Iterator[Said]:
         """Read the prompts, and write the first token of every answer.
 
         Raises:
             SpecError: there can be no answer (Talk).
+            OutOfMemory: nor is there memory for it.
         """
         weights, (run, digests) = self._weights(), _place(asked)
         subject = weights.of(run, digests, in_use={group.base for group in self._groups.values()})
         talk = Talk(number, subject, asked, stop)
-        yield Said(number, talk.opening())
         key = id(subject.model), number if _is_by_itself(subject) else 0, talk.searches
         group = self._groups.get(key)
         if group is None:
             batch = Beams(subject) if talk.searches else Batch(subject)
-            group = _Group(weights.base_of(run, digests), batch, weights.machine)
+            group = _Group(weights.base_of(run, digests), batch, weights.machine, _token_bytes(run, weights.machine))
+        others = sum(other.lacking_bytes() for other in self._groups.values() if other is not group)
+        needed, free = group.lacking_bytes(rows_of(asked), talk.width), free_bytes(weights.machine) - others
+        if needed > free:
+            raise no_room(asked, talk.width, needed, free)
+        yield Said(number, talk.opening())
         yield from group.join(talk)
         if group.talks:
             self._groups[key] = group
 
     def step(self) -> Iterator[Said]:
         """A token of every answer."""
+        self._cut_short()
         for key, group in list(self._groups.items()):
             try:
                 yield from group.step()
@@ -141,6 +169,16 @@ class Talks:
                 group.talks = []
             if not group.talks:
                 del self._groups[key]
+
+    def _cut_short(self) -> None:
+        """Where memory becomes short, the longest of those that have outgrown their room end, as one does at its limit."""
+        outgrown = [talk for group in self._groups.values() for talk in group.talks if talk.has_outgrown]
+        if outgrown and self._kept_bytes > free_bytes(self._weights().machine):
+            max(outgrown, key=lambda talk: talk.grown).cut()
+
+    @property
+    def _kept_bytes(self) -> int:
+        return sum(group.kept_bytes for group in self._groups.values())
 
 
 def _place(asked: dict[str, Any]) -> tuple[RunDirectory, dict[str, str]]:
@@ -154,8 +192,13 @@ def _about(asked: dict[str, Any]) -> int:
     else:
         prompt = max(len(one) // (_CHARACTERS_A_TOKEN if isinstance(one, str) else 1) for one in asked["prompts"])
     positions = _positions(RunDirectory(Path(asked["run_dir"])).base_model())
-    room = asked["max_tokens"] or positions or LONGEST_ANSWER
+    room = reserved(asked, asked["max_tokens"] or positions or LONGEST_ANSWER)
     return prompt + room if positions is None else min(prompt + room, positions)
+
+
+def _token_bytes(run: RunDirectory, machine: Machine) -> int:
+    """What is kept of a token of the base there."""
+    return values_of(_config(run.base_model())) * machine.compute_dtype.itemsize
 
 
 def _is_by_itself(subject: Subject) -> bool:

@@ -25,10 +25,26 @@ class Detokenizer:
         self._open.append(token)
         known = self._text(self._before)
         grown = self._text([*self._before, *self._open])
-        if grown.endswith(_UNFINISHED) and len(self._open) < _LONGEST_CHARACTER:
+        ended = self._ended(grown) if grown.endswith(_UNFINISHED) else len(self._open)
+        if not ended:
             return ""
-        self._before, self._open = self._open, []
-        return grown[len(known) :]
+        told = grown if ended == len(self._open) else self._text([*self._before, *self._open[:ended]])
+        self._before, self._open = self._open[:ended], self._open[ended:]
+        return told[len(known) :]
+
+    def _ended(self, grown: str) -> int:
+        """How many of the open tokens are read as what they are, whatever comes: the rest may begin a character.
+
+        More of them are open than it may have where one was begun before it and broken off.
+        """
+        count = len(self._open)
+        if count < _LONGEST_CHARACTER:
+            return 0
+        return next((at for at in reversed(range(count)) if self._parts_at(at, grown)), count)
+
+    def _parts_at(self, at: int, grown: str) -> bool:
+        """Whether the text is the same when it is parted there: nothing is where a character goes on."""
+        return self._text([*self._before, *self._open[:at]]) + self._text(self._open[at:]) == grown
 
     def rest(self) -> str:
         """What a character that was begun and never ended looks like."""

@@ -81,7 +81,10 @@ def test_null_is_what_is_left_out_as_openais_clients_send_it(live: Live, desk):
 
 def test_an_answer_goes_back_as_a_turn_just_as_it_came(live: Live, desk):
     (choice,) = chat(live)["choices"]
-    answer = chat(live, messages=[*ASKED, choice["message"], *ASKED])
+    choice["message"] |= dict.fromkeys(
+        ("audio", "function_call", "tool_calls", "annotations")
+    )  # a client's model_dump()
+    answer = chat(live, messages=[*ASKED, choice["message"], *ASKED], tools=None, logit_bias=None)
     assert answer["usage"]["prompt_tokens"] > chat(live)["usage"]["prompt_tokens"]
 
 
@@ -106,6 +109,13 @@ def test_a_stream_tells_the_same_piece_by_piece(live: Live, desk):
     assert {frame["weights"]["digest"] for frame in told} == {whole["weights"]["digest"]}
 
 
+def test_the_tokens_of_an_answer_are_told_by_bytes_that_together_are_its_text(live: Live, desk):
+    (choice,) = chat(live, "tiny", temperature=2, seed=1, max_tokens=100, logprobs=True)["choices"]
+    spelt = [one["bytes"] for one in choice["logprobs"]["content"]]
+    assert "\ufffd" in choice["message"]["content"]
+    assert bytes(byte for each in spelt for byte in each or ()).decode(errors="replace") == choice["message"]["content"]
+
+
 def test_a_seed_draws_the_same_answers_again_and_its_choices_differ(live: Live, desk):
     drawn = said(chat(live, temperature=1.5, seed=7, n=4))
     assert said(chat(live, temperature=1.5, seed=7, n=4)) == drawn
@@ -128,7 +138,12 @@ def test_texts_and_tokens_are_gone_on_with(live: Live, desk):
     told = answer.json()
     assert [choice["index"] for choice in told["choices"]] == [0, 1, 2, 3]
     assert told["choices"][0]["text"] == told["choices"][1]["text"] != told["choices"][2]["text"]
-    assert len(told["choices"][0]["logprobs"]["tokens"]) == 5
+    logprobs = told["choices"][0]["logprobs"]
+    assert len(logprobs["tokens"]) == 5
+    for token, logprob, likeliest in zip(
+        *(logprobs[name] for name in ("tokens", "token_logprobs", "top_logprobs")), strict=True
+    ):
+        assert likeliest[token] == logprob
     pieces = frames(live, "/v1/completions", {**body, "n": 1})
     first = "".join(choice["text"] for piece in pieces for choice in piece["choices"] if choice["index"] == 0)
     assert first == told["choices"][0]["text"]

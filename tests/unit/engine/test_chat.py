@@ -1,8 +1,12 @@
 """Conversations as documents: long rows, rows without labels, templates that fail. Masks: tests/invariants."""
 
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
-from engine.data.chat import ensure_chat_template
+from engine.data.chat import ChatRecipe, ensure_chat_template
 from engine.data.source import SourceRow
 from engine.errors import DataError, SpecError
 from tests import runs
@@ -94,3 +98,35 @@ def test_a_tokenizer_with_neither_template_nor_eos_is_refused():
     tokenizer.chat_template = tokenizer.eos_token = None
     with pytest.raises(SpecError, match="an answer has no end"):
         ensure_chat_template(tokenizer)
+
+
+@pytest.fixture
+def often_interrupted() -> Iterator[None]:
+    """Threads take turns in the midst of a row."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("often_interrupted")
+def test_threads_that_render_at_once_make_what_one_alone_does():
+    """Each file of a mixture has a thread, and transformers keeps one tracker of answers for all of them."""
+    tokenizer = runs.tokenizer()
+    recipe = ChatRecipe(tokenizer, max_length=64, long_rows="drop")
+    files = [rows(*(talk("the cat sees", f"a dog {number}") for number in range(first, first + 40))) for first in (0, 1)]
+    alone = [recipe.encode(file) for file in files]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(recipe.encode, files * 8))
+    assert together[0].trained.any()
+    for number, made in enumerate(together):
+        assert made.ids.tolist() == alone[number % 2].ids.tolist()
+        assert made.trained.tolist() == alone[number % 2].trained.tolist()
+
+
+def test_several_templates_of_which_none_goes_first_are_refused():
+    tokenizer = runs.tokenizer()
+    tokenizer.chat_template = {"brief": tokenizer.chat_template, "tools": tokenizer.chat_template}
+    with pytest.raises(DataError, match="several chat templates") as refused:
+        chat_corpus(rows(SHORT), tokenizer, max_length=64, long_rows="drop")
+    assert refused.value.code == "chat_template_failed"

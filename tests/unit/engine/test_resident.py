@@ -10,6 +10,7 @@ import pytest
 
 from engine import resident
 from engine.chat.weights import Weights
+from engine.generate import Batch
 from engine.precision import Machine
 from tests import runs
 from tests.unit.engine.test_talks import asked
@@ -108,6 +109,15 @@ def test_one_without_room_is_overtaken_but_not_for_ever(engine: Engine, place: P
     order = ends(engine.end())
     assert order[:2] == [3, 4]
     assert order.index(1) < order.index(5)
+
+
+def test_one_that_memory_does_not_reach_for_is_told_to_ask_for_less(engine: Engine, place: Path, monkeypatch):
+    monkeypatch.setattr(Batch, "step", lambda *_: (_ for _ in ()).throw(MemoryError("no room")))
+    engine.say(question(1, place))
+    (failed,) = [line["failed"] for line in engine.end() if "failed" in line]
+    assert failed["class"] == "out_of_memory"
+    assert "max_tokens" in failed["mend"]
+    assert "train" not in failed["mend"]
 
 
 def test_a_question_that_fails_is_told_why_and_the_next_is_answered(engine: Engine, place: Path):

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from engine.chat import talk as talk_under_test
 from engine.chat import talks as under_test
 from engine.chat.talks import Said, Talks
 from engine.chat.weights import Weights
+from engine.errors import OutOfMemory
 from engine.generate import Batch
 from engine.precision import Machine
 from engine.stop import StopFlag
@@ -29,7 +31,7 @@ def talks() -> Talks:
     return Talks(lambda: weights)
 
 
-def asked(place: Path, prompt: str = "the cat", **more: Any) -> dict[str, Any]:
+def asked(place: Path, prompt: str | list[int] = "the cat", **more: Any) -> dict[str, Any]:
     return {
         "ask": "complete",
         "prompts": [prompt],
@@ -188,6 +190,79 @@ def test_a_question_waits_for_room_of_rows_and_of_bases(talks: Talks, places, mo
     for _ in steps(talks):
         pass
     assert talks.has_room(asked(places["three"], n=5))
+
+
+def reserving(monkeypatch, tokens: int) -> None:
+    monkeypatch.setattr(talk_under_test, "LONGEST_ANSWER", tokens)
+
+
+def test_answers_that_nobody_limits_go_on_side_by_side_beyond_their_room(talks: Talks, places, monkeypatch):
+    monkeypatch.setattr(under_test, "_MOST_TOKENS", 300)  # of 256 positions, so one at a time if it had them all
+    reserving(monkeypatch, 16)
+    told = []
+    for number in range(3):
+        question = asked(places["one"], max_tokens=None)
+        assert talks.has_room(question)
+        told += talks.begin(number, question, StopFlag())
+    admits = [talks.has_room(asked(places["one"], max_tokens=None))]
+    for step in steps(talks):
+        told += step
+        admits.append(talks.has_room(asked(places["one"], max_tokens=None)))
+    assert admits[0]
+    assert not admits[90]  # as they grow, nobody joins them
+    assert texts(told) == dict.fromkeys(range(3), alone(places["one"], "the cat", max_tokens=None))
+    assert told[-1].told is None
+
+
+def test_a_search_that_nobody_limits_has_room_for_all_that_it_may_become(talks: Talks, places, monkeypatch):
+    reserving(monkeypatch, 16)
+    monkeypatch.setattr(under_test, "_MOST_TOKENS", 300)
+    list(talks.begin(1, asked(places["one"]), StopFlag()))
+    assert talks.has_room(asked(places["one"], max_tokens=None))
+    assert not talks.has_room(asked(places["one"], max_tokens=None, num_beams=2))
+
+
+def test_where_memory_is_short_what_has_outgrown_its_room_ends_and_the_others_go_on(talks: Talks, places, monkeypatch):
+    reserving(monkeypatch, 4)
+    told = list(talks.begin(1, asked(places["one"], max_tokens=None), StopFlag()))
+    told += talks.begin(2, asked(places["one"], "what is plus?", max_tokens=30), StopFlag())
+    monkeypatch.setattr(under_test, "free_bytes", lambda _: 0)
+    told += [said for step in steps(talks) for said in step]
+    parts = [(number, what) for number, what in told if isinstance(what, dict)]
+    assert {number: what["finish_reason"] for number, what in parts if "text" in what} == {1: "length", 2: "length"}
+    counts = {number: what["completion_tokens"] for number, what in parts if "completion_tokens" in what}
+    assert counts == {1: 6, 2: 30}
+
+
+def test_a_question_that_memory_does_not_reach_for_is_refused_by_its_numbers(talks: Talks, places, monkeypatch):
+    free = 2 * 2 * 2 * 8 * 4 * 16 * (8 + 20)  # keys and values, layers, heads, their width, fp32; answers and tokens
+    monkeypatch.setattr(under_test, "free_bytes", lambda _: free)
+    question = asked(places["one"], [0] * 8, n=16, max_tokens=21)
+    assert talks.has_room(question)  # nobody is there to wait for
+    with pytest.raises(OutOfMemory, match=r"16 answers \(prompts: 1, n: 16, max_tokens 21\) with room for 29 tokens"):
+        list(talks.begin(1, question, StopFlag()))
+    assert not talks
+    assert texts(list(talks.begin(2, question | {"max_tokens": 20}, StopFlag())))
+
+
+def test_a_question_waits_for_memory_that_others_take_or_will(talks: Talks, places, monkeypatch):
+    list(talks.begin(1, asked(places["one"], max_tokens=100), StopFlag()))
+    (group,) = talks._groups.values()
+    free = group.lacking_bytes() + group.kept_bytes
+    monkeypatch.setattr(under_test, "free_bytes", lambda _: free)
+    assert talks.has_room(asked(places["one"], max_tokens=1))
+    assert not talks.has_room(asked(places["one"], max_tokens=100))
+    assert not talks.has_room(asked(places["two"], max_tokens=100))
+
+
+def test_what_is_kept_of_a_token_is_what_lies_in_the_cache(talks: Talks, places):
+    list(talks.begin(1, asked(places["one"], n=3), StopFlag()))
+    (group,) = talks._groups.values()
+    list(talks.step())
+    layers = group.batch._texts._cache.layers
+    kept = sum(states.nbytes for layer in layers for states in (layer.keys, layer.values))
+    grown = group.talks[0].grown
+    assert kept * grown == group.kept_bytes * (grown - 1)  # the newest token is read with the next step
 
 
 def test_a_base_that_answers_makes_no_room_for_another(places):

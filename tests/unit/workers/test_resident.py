@@ -188,6 +188,37 @@ def test_who_leaves_a_question_that_waits_ends_nobody_elses_answer(ask):
     ask(conversation)
 
 
+def test_who_leaves_an_answer_while_the_engine_is_busy_with_a_newer_question_ends_nobody_elses(ask):
+    async def conversation(engine: Resident) -> None:
+        await answer(engine, END)
+        before = engine.pid
+        left = asyncio.create_task(answer(engine, said("nobody's"), END, held=True))
+        await asyncio.sleep(0)
+        newer = asyncio.create_task(answer(engine, 2.5, said("late"), END))  # longer than an answer may take to end
+        await asyncio.sleep(0.1)
+        left.cancel()
+        assert told(await newer) == ["late", None]
+        assert engine.pid == before
+
+    ask(conversation)
+
+
+def test_an_engine_that_says_nothing_to_anybody_for_long_is_ended_by_whoever_leaves(ask, monkeypatch):
+    monkeypatch.setattr(resident, "_LONGEST_BUSY_S", 1.0)
+
+    async def conversation(engine: Resident) -> None:
+        await answer(engine, END)
+        left = asyncio.create_task(answer(engine, 60.0, END))
+        await asyncio.sleep(0)
+        waiting = asyncio.create_task(answer(engine, said("mine"), END))
+        await asyncio.sleep(0.1)
+        left.cancel()
+        async with asyncio.timeout(30):
+            assert told(await waiting) == ["mine", None]  # of its successor
+
+    ask(conversation)
+
+
 def test_one_that_is_over_and_over_asked_what_it_dies_of_takes_nobody_with_it(ask):
     async def conversation(engine: Resident) -> None:
         deadly = asyncio.create_task(answer(engine, 0.3, "die"))
