@@ -15,6 +15,7 @@ from db.intents import Ask, KeyReused
 from db.session import Session
 
 _MAX_KEY_LENGTH = 255
+_MAX_COUNT_LENGTH = 4
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
@@ -32,7 +33,15 @@ def ask_of(request: Request, caller: Caller, body: Any) -> Ask | None:
         message = f"an Idempotency-Key has 1 to {_MAX_KEY_LENGTH} characters, not {len(key):,}"
         raise ApiError(400, "invalid_idempotency_key", message, param="Idempotency-Key")
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return Ask(caller.key_id, request.url.path, key, digest, retry=(retries or "0").strip() not in {"", "0"})
+    return Ask(caller.key_id, request.url.path, key, digest, _count(retries or ""))
+
+
+def _count(retries: str) -> int:
+    """The number of the retry; what is no number is taken for the first one."""
+    told = retries.strip().lstrip("0")
+    if not told:
+        return 0
+    return int(told) if told.isascii() and told.isdecimal() and len(told) <= _MAX_COUNT_LENGTH else 1
 
 
 def once(session: Session, ask: Ask | None, model: type[ModelT], make: Callable[[], ModelT]) -> ModelT:

@@ -31,8 +31,13 @@ def end(
     message: str | None = None,
     exit_code: int | None = None,
 ) -> None:
-    """Enter how an attempt ended, and what it took of its worker."""
-    values = {"ended_at": clock.moment(s), "outcome": outcome, "failure_class": failure}
+    """Enter how an attempt ended, and what it took of its worker; to be told while the job still has its lease.
+
+    Once that has run out nothing runs any more, however late somebody notices.
+    """
+    over = spend.earlier(Job.lease_expires_at, clock.moment(s))
+    ended_at = select(over).where(Job.id == job_id).scalar_subquery()
+    values = {"ended_at": ended_at, "outcome": outcome, "failure_class": failure}
     values |= {"message": message, "exit_code": exit_code}
     statement = (
         update(Attempt)

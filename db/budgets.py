@@ -1,5 +1,6 @@
 """Budgets: whether a project and a key may use more, decided in the transaction that would use it."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from sqlalchemy import exists, func, or_, select
@@ -71,12 +72,17 @@ def excess(
 
     Until the transaction ends, nobody else is told that there is room. Without a price no money is counted.
     """
-    owners = select(Budget).where(Budget.owner_id.in_((project_id, key_id))).order_by(Budget.owner_id)
-    for budget in s.scalars(owners.with_for_update()):
+    for budget in _locked(s, project_id, key_id):
         over = (jobs and _spent(s, budget, price_per_hour)) or _crowded(s, budget, jobs, new_bytes)
         if over:
             return over
     return None
+
+
+def overspent(s: Session, project_id: str, key_id: str, *, price_per_hour: float | None) -> Excess | None:
+    """The time or the money that is used up, of the project's budget or the key's: all that a job needs which runs."""
+    spent = (_spent(s, budget, price_per_hour) for budget in _locked(s, project_id, key_id))
+    return next(filter(None, spent), None)
 
 
 def overdrawn(s: Session, price_per_hour: float | None) -> list[tuple[Job, Excess]]:
@@ -89,6 +95,12 @@ def overdrawn(s: Session, price_per_hour: float | None) -> list[tuple[Job, Exces
             key_id = _key_of(budget.project_id, budget.owner_id)
             found += [(job, over) for job in s.scalars(query) if key_id in {None, job.key_id}]
     return found
+
+
+def _locked(s: Session, project_id: str, key_id: str) -> Iterable[Budget]:
+    """The budgets of a project and a key of it, as far as they have any, which nobody else decides by meanwhile."""
+    owners = select(Budget).where(Budget.owner_id.in_((project_id, key_id))).order_by(Budget.owner_id)
+    return s.scalars(owners.with_for_update())
 
 
 def _spent(s: Session, budget: Budget, price_per_hour: float | None) -> Excess | None:

@@ -7,17 +7,21 @@ they repeat is then known by who asks, where, and the hash of the body.
 import time
 from typing import NamedTuple
 
+import orjson
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from db import clock
-from db.models import Intent
+from db.models import Intent, Job
+from db.state import ENDED
 
 KEYED_S = 24 * 3600.0
 """So long an Idempotency-Key is remembered."""
-UNKEYED_S = 3600.0
-"""So long a body is: three tries of ten minutes each, and their pauses, with room to spare."""
+RETRY_S = 660.0
+"""So long before a retry the try before it was sent at most: clients wait ten minutes for an answer, and then pause."""
+OVERTAKEN_S = 600.0
+"""So long after its own retry a create may still arrive."""
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -26,17 +30,24 @@ class KeyReused(ValueError):
 
 
 class Ask(NamedTuple):
-    """A create as it came in: by which key, where, under which Idempotency-Key if any, and whether as a retry."""
+    """A create as it came in: by which key, where, under which Idempotency-Key if any, and as which retry; 0: none."""
 
     key_id: str
     path: str
     idempotency_key: str | None
     body_sha256: str
-    retry: bool
+    retries: int = 0
 
     @property
     def name(self) -> str:
         return f"body {self.body_sha256}" if self.idempotency_key is None else f"key {self.idempotency_key}"
+
+    @property
+    def remembered_s(self) -> float:
+        """How long ago that was made at most which it may repeat; what is older is another create's."""
+        if self.idempotency_key is not None:
+            return KEYED_S
+        return min(self.retries * RETRY_S, KEYED_S) if self.retries else OVERTAKEN_S
 
 
 def take(s: Session, ask: Ask) -> str | None:
@@ -48,13 +59,12 @@ def take(s: Session, ask: Ask) -> str | None:
         KeyReused: the key was used for another body.
     """
     row = _locked(s, ask)
-    since = time.time() - (UNKEYED_S if ask.idempotency_key is None else KEYED_S)
-    if row.answer is None or row.created_at < since:
+    if row.answer is None or row.created_at < time.time() - ask.remembered_s:
         return None
     if row.body_sha256 != ask.body_sha256:
         raise KeyReused(f"the Idempotency-Key {ask.idempotency_key!r} was used for another body; take a new one")
-    if ask.idempotency_key is None and not ask.retry:
-        if not row.by_retry:
+    if ask.idempotency_key is None and not ask.retries:
+        if not row.by_retry or _is_over(s, row.answer):
             return None  # the same once more, and meant so: it is nobody's retry
         row.by_retry = False  # overtaken by its own retry on the way here
         s.flush()
@@ -65,7 +75,7 @@ def keep(s: Session, ask: Ask, answer: str) -> None:
     """Remember what was made of an intent that this transaction took."""
     row = _locked(s, ask)
     row.answer, row.body_sha256, row.created_at = answer, ask.body_sha256, time.time()
-    row.by_retry = ask.retry and ask.idempotency_key is None
+    row.by_retry = ask.retries > 0 and ask.idempotency_key is None
     s.flush()
 
 
@@ -73,6 +83,12 @@ def purge(s: Session) -> int:
     """Forget what is older than any retry; how many."""
     old = delete(Intent).where(Intent.created_at < time.time() - KEYED_S).returning(Intent.name)
     return len(s.scalars(old, execution_options={"synchronize_session": False}).all())
+
+
+def _is_over(s: Session, answer: str) -> bool:
+    """Whether what was made is a job that has ended, so that whoever asks for it now wants another."""
+    made = select(Job.id).where(Job.id == orjson.loads(answer)["id"], Job.state.in_(ENDED))
+    return s.scalars(made).one_or_none() is not None
 
 
 def _locked(s: Session, ask: Ask) -> Intent:

@@ -9,7 +9,7 @@ from db import attempts, clock, gangs, jobs, outbox, queue, records, workers
 from db.fence import Renewal, held, live
 from db.gangs import Gang, Meeting
 from db.models import Job
-from db.state import HELD, JobState
+from db.state import HELD, JobState, sources
 
 _BACKOFF_CAP_S = 300.0
 _PASSED_ON_AFTER_S = 0.5
@@ -151,13 +151,13 @@ def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, 
     if job.cancel_requested_at is not None:
         return settle(s, job_id, fence, state=JobState.CANCELLED, message=message)
     if job.state == JobState.PAUSING:
-        _pause(s, job)
         attempts.end(s, job_id, fence, outcome=JobState.PAUSED.value, message=message)
+        _pause(s, job)
         return True
     if job.preempted_by is not None:
         outcome, message = "preempted", "made way for a job of higher priority; it goes on from its last checkpoint"
-    _requeue(s, job_id, fence, message=message, level="info", delay_s=delay_s)
     attempts.end(s, job_id, fence, outcome=outcome, message=message)
+    _requeue(s, job_id, fence, message=message, level="info", delay_s=delay_s)
     return True
 
 
@@ -178,10 +178,14 @@ def settle(
 
     What is told as the job's error is kept for a failed job alone.
     """
+    job = _lock(s, job_id, fence)
+    if job is None or job.state not in sources(state):
+        return False
     changes: dict[str, Any] = {"result": result}
     if state is JobState.FAILED:
         changes |= {"failure_class": failure, "error_code": code, "error_message": message, "error_mend": mend}
-    job = jobs.transition(
+    attempts.end(s, job_id, fence, outcome=state.value, failure=failure, message=message, exit_code=exit_code)
+    jobs.transition(
         s,
         job_id,
         state,
@@ -191,9 +195,6 @@ def settle(
         changes=changes,
         data={"code": code} if code else None,
     )
-    if job is None:
-        return False
-    attempts.end(s, job_id, fence, outcome=state.value, failure=failure, message=message, exit_code=exit_code)
     return True
 
 
@@ -224,10 +225,10 @@ def retry_or_fail(
         settle(s, job_id, fence, state=JobState.CANCELLED, failure=failure, message=message, exit_code=exit_code)
         return JobState.CANCELLED
     if job.state == JobState.PAUSING:
-        _pause(s, job)
         attempts.end(
             s, job_id, fence, outcome=JobState.PAUSED.value, failure=failure, message=message, exit_code=exit_code
         )
+        _pause(s, job)
         return JobState.PAUSED
     failures = 1 if attempts.progressed(s, job_id, fence) else job.failures + 1
     if failures >= max_attempts:
@@ -239,8 +240,8 @@ def retry_or_fail(
         return JobState.FAILED
     delay_s = min(backoff_s * 2 ** (failures - 1), _BACKOFF_CAP_S)
     told = f"{message.rstrip('. ')}. It is tried again from its last checkpoint."
-    _requeue(s, job_id, fence, message=told, level="warn", delay_s=delay_s, failures=failures)
     attempts.end(s, job_id, fence, outcome="retried", failure=failure, message=message, exit_code=exit_code)
+    _requeue(s, job_id, fence, message=told, level="warn", delay_s=delay_s, failures=failures)
     return JobState.QUEUED
 
 

@@ -12,9 +12,10 @@ from db.models import Artifact, Permission, Project
 
 
 def usable(s: Session, project_id: str, reference: str) -> Artifact | None:
-    """What the project may have answer, grade and be trained further.
+    """What the project may have answer and grade, and train on.
 
-    That is its own (artifacts.resolve) and, by its fine-tuned name, what it was given the permission for.
+    That is its own (artifacts.resolve) and, by its fine-tuned name, what it was given the permission for. Of that its jobs
+    may keep no weights (api.jobs.pins).
     """
     own = artifacts.resolve(s, project_id, reference)
     if own is not None or not reference.startswith(tuned.PREFIX):

@@ -1,5 +1,6 @@
 """The way to the database: reads that see one moment, writes that happen whole or not at all."""
 
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ _BEHIND = {"42P01": "has no such table until it is migrated", "42703": "has no s
 _GIVEN_UP = {"25P03": "did not wait for the end of a transaction"} | _BEHIND
 _REFUSED = {"25006": "takes no writes now"} | _GIVEN_UP
 """By PostgreSQL's code, what it says that is no mistake of ours: of any transaction, and of one that writes."""
+_ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
+"""In JSON; behind another backslash it is the text of one."""
 _POOL_SIZE = 10
 _POOL_OVERFLOW = 10
 
@@ -160,7 +163,9 @@ def _leave_writing_to_the_server(connection: Any, *_: object) -> None:
 
 
 def _dumps(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    """JSON as it is stored, NUL as U+FFFD: PostgreSQL keeps an escaped one, and then reads nothing out of that value."""
+    text = orjson.dumps(value).decode()
+    return _ESCAPED_NUL.sub(r"\1\\ufffd", text) if r"\u0000" in text else text
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:

@@ -1,9 +1,9 @@
-"""Spend: an attempt is entered on the day it ends, in that transaction; what still runs is counted as it stands."""
+"""Spend: an attempt is entered when it ends, on each of its days; what still runs is counted as it stands."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import func, literal, select
+from sqlalchemy import ColumnElement, SQLColumnExpression, case, func, literal, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -25,31 +25,58 @@ class Group(NamedTuple):
 
 
 def book(s: Session, job_id: str, number: int, started_at: float, ended_at: float) -> None:
-    """Enter an attempt that has just ended, for each of its workers."""
+    """Enter an attempt that has just ended, for each of its workers; it counts as one on its last day."""
     told = select(Job.project_id, Job.key_id, Job.kind, gangs.size(Job.id, literal(number))).where(Job.id == job_id)
     project_id, key_id, kind, workers = s.execute(told).one()
-    row = {"project_id": project_id, "key_id": key_id or "", "kind": kind, "day": int(ended_at // DAY_S)}
-    took = _INSERT[clock.dialect(s)](Spend).values(
-        row | {"worker_s": workers * max(0.0, ended_at - started_at), "attempts": 1}
-    )
-    more = {"worker_s": Spend.worker_s + took.excluded.worker_s, "attempts": Spend.attempts + 1}
-    s.execute(took.on_conflict_do_update(index_elements=list(row), set_=more))
+    row = {"project_id": project_id, "key_id": key_id or "", "kind": kind}
+    last = int(ended_at // DAY_S)
+    days = [
+        row | {"day": day, "worker_s": workers * seconds, "attempts": int(day == last)}
+        for day, seconds in _by_day(started_at, ended_at).items()
+    ]
+    took = _INSERT[clock.dialect(s)](Spend)
+    more = {
+        "worker_s": Spend.worker_s + took.excluded.worker_s,
+        "attempts": Spend.attempts + took.excluded.attempts,
+    }
+    s.execute(took.on_conflict_do_update(index_elements=[*row, "day"], set_=more), days)
+
+
+def _by_day(started_at: float, ended_at: float) -> dict[int, float]:
+    """How many of the seconds fall on each day; the day of the end is there also where it has none of them."""
+    last = int(ended_at // DAY_S)
+    return {
+        day: max(0.0, min(ended_at, (day + 1) * DAY_S) - max(started_at, day * DAY_S))
+        for day in range(min(last, int(started_at // DAY_S)), last + 1)
+    }
 
 
 def this_month(s: Session, project_id: str, key_id: str | None = None) -> float:
     """The seconds of workers that a project, or a key of it, has used since the month began, those that run included."""
     now = clock.now(s)
+    first_day = first_of_month(now)
     entered = select(func.coalesce(func.sum(Spend.worker_s), 0.0)).where(
-        Spend.project_id == project_id, Spend.day >= first_of_month(now)
+        Spend.project_id == project_id, Spend.day >= first_day
     )
+    began = literal(float(first_day * DAY_S))
+    seconds = _later(earlier(Job.lease_expires_at, literal(now)), began) - _later(Attempt.started_at, began)
     running = (
-        select(func.coalesce(func.sum((now - Attempt.started_at) * gangs.size(Attempt.job_id, Attempt.number)), 0.0))
+        select(func.coalesce(func.sum(seconds * gangs.size(Attempt.job_id, Attempt.number)), 0.0))
         .join(Job, (Job.id == Attempt.job_id) & (Job.fence == Attempt.number))
         .where(Job.lease_expires_at.is_not(None), Job.project_id == project_id)
     )
     if key_id is not None:
         entered, running = entered.where(Spend.key_id == key_id), running.where(Job.key_id == key_id)
     return s.execute(entered).scalar_one() + s.execute(running).scalar_one()
+
+
+def earlier(moment: SQLColumnExpression[float | None], other: SQLColumnExpression[float]) -> ColumnElement[float]:
+    """The earlier of two moments, as an expression; the other one where the first is not known."""
+    return case((moment < other, moment), else_=other)
+
+
+def _later(moment: SQLColumnExpression[float], other: SQLColumnExpression[float]) -> ColumnElement[float]:
+    return case((moment > other, moment), else_=other)
 
 
 def report(

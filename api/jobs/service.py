@@ -7,8 +7,8 @@ from api.errors import conflict, not_found
 from api.jobs.schemas import EventObject, JobObject, MetricObject, Status, event_object, metric_object
 from api.jobs.views import job_object, job_objects
 from api.models.schemas import ArtifactObject, artifact_object
-from api.spend.service import require_room
-from db import artifacts, audit, jobs, orders, records
+from api.spend.service import over_budget
+from db import artifacts, audit, budgets, jobs, orders, records
 from db.models import Job
 from db.paging import Order
 from db.session import Session
@@ -86,8 +86,8 @@ def resume(service: Service, caller: Caller, job_id: str) -> JobObject:
     """
     with service.database.write() as session:
         before = jobs.lock(session, caller.project_id, job_id)
-        if before is not None and before.state == JobState.PAUSED:
-            require_room(session, caller, service.settings.price_per_hour, jobs=1)
+        if before is not None and before.state in {JobState.PAUSED, JobState.PAUSING}:
+            _require_room(session, caller, before, service.settings.price_per_hour)
         job = orders.resume(session, caller.project_id, job_id)
         if job is None:
             raise not_found("job", job_id)
@@ -107,7 +107,7 @@ def retry(service: Service, caller: Caller, job_id: str) -> JobObject:
     with service.database.write() as session:
         before = jobs.lock(session, caller.project_id, job_id)
         if before is not None and before.state == JobState.FAILED:
-            require_room(session, caller, service.settings.price_per_hour, jobs=1)
+            _require_room(session, caller, before, service.settings.price_per_hour)
         job = orders.retry(session, caller.project_id, job_id)
         if job is None:
             raise not_found("job", job_id)
@@ -116,6 +116,21 @@ def retry(service: Service, caller: Caller, job_id: str) -> JobObject:
         shown = job_object(session, job)
     service.dispatcher.wake()
     return shown
+
+
+def _require_room(session: Session, caller: Caller, job: Job, price_per_hour: float | None) -> None:
+    """What goes on counts for the key that made it, whoever asks; what still runs has its place and needs none.
+
+    Raises:
+        ApiError: 403 when it is over budget.
+    """
+    key_id = job.key_id or caller.key_id
+    if job.state == JobState.PAUSING:
+        excess = budgets.overspent(session, job.project_id, key_id, price_per_hour=price_per_hour)
+    else:
+        excess = budgets.excess(session, job.project_id, key_id, price_per_hour=price_per_hour, jobs=1)
+    if excess is not None:
+        raise over_budget(excess)
 
 
 def _require_going_on(job: Job, verb: str) -> None:

@@ -8,30 +8,22 @@ from pydantic import ValidationError
 
 from api.auth import Caller
 from api.deps import Service
-from api.errors import ApiError, Fault, not_found
+from api.errors import ApiError, not_found
 from api.intents import once
+from api.jobs.pins import pin, refused
 from api.jobs.schemas import JobObject
 from api.jobs.views import fresh_objects
 from api.spend.service import require_room
 from api.validation import invalid
-from db import about, artifacts, audit, files, jobs, lineage, permissions, plans, records, traces
+from db import about, artifacts, audit, files, jobs, plans, records, traces
 from db.intents import Ask
-from db.models import Artifact, File
+from db.models import File
 from db.session import Session
-from engine.jobs import JOB_SPEC, AnySpec, did_you_mean, named_files, resolve
-from engine.kinds.eval.spec import EvalSpec
-from engine.parts import AdapterTuning, TrainingSpec
+from engine.jobs import JOB_SPEC, AnySpec, named_files, resolve
 
 Keep: TypeAlias = Callable[[str, str], File | None]
 _CHECKS = 10
 """So often is looked again for what jobs start from when that is deleted meanwhile."""
-
-
-class Pinned(NamedTuple):
-    """What makes a spec mean the same tomorrow, by its fields, and the artifact it starts from."""
-
-    fields: dict[str, str]
-    base: Artifact | None
 
 
 class Submission(NamedTuple):
@@ -141,7 +133,7 @@ def _refused_unless_held(session: Session, new: jobs.NewJob | ApiError) -> jobs.
         return new
     reference = new.spec["model"]
     message = f"{reference} was deleted while a job was made from it or to compare with it"
-    return _refused(422, "model", "model_not_found", reference, message, "name a version that stays")
+    return refused(422, "model", "model_not_found", reference, message, "name a version that stays")
 
 
 def _bases(session: Session, checked: Sequence[jobs.NewJob | ApiError]) -> set[str]:
@@ -189,7 +181,7 @@ def _checked(session: Session, keep: Keep, submission: Submission) -> jobs.NewJo
     try:
         told = spec.model_dump(mode="json")
         _check_files(keep, project_id, spec, told)
-        pinned = _pin(session, project_id, spec)
+        pinned = pin(session, project_id, spec)
     except ApiError as refusal:
         return refusal
     base_id = None if pinned.base is None else pinned.base.id
@@ -220,109 +212,8 @@ def _check_files(keep: Keep, project_id: str, spec: AnySpec, told: dict[str, Any
     for path, _, file_id in named_files(told):
         file = keep(project_id, file_id)
         if file is None:
-            raise _refused(404, path, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
+            raise refused(404, path, "file_not_found", file_id, f"there is no file {file_id!r} in this project", None)
         if file.format not in takes:
             message = f"{file_id} has {file.format} rows; this {spec.kind} job takes {', '.join(takes)}"
             hint = f"upload a file of such rows with purpose {spec.PURPOSE!r}"
-            raise _refused(422, path, "wrong_file_format", file.format, message, hint)
-
-
-def _pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
-    if not isinstance(spec.model, str):
-        return Pinned({}, None)
-    base = _found(session, project_id, spec, "model")
-    if isinstance(spec, TrainingSpec) and spec.optimizer_state == "kept":
-        _require_state(session, base, spec.model)
-    _require_no_copy(session, project_id, spec, base)
-    pinned = {"model": _name(base) if base.project_id == project_id else spec.model}
-    if isinstance(spec, EvalSpec) and spec.compare_to is not None:
-        pinned["compare_to"] = _name(_found(session, project_id, spec, "compare_to"))
-    return Pinned(pinned, base)
-
-
-def _require_no_copy(session: Session, project_id: str, spec: AnySpec, base: Artifact) -> None:
-    """What is made of a model that another project lets this one use holds none of its weights.
-
-    Raises:
-        ApiError: 422 when the result would.
-    """
-    tuning = getattr(spec, "tuning", None)
-    if tuning is None or (isinstance(tuning, AdapterTuning) and tuning.merge == "none"):
-        return
-    below = lineage.ancestors(session, base) if base.layout == "adapter" else []
-    if any(artifact.project_id != project_id for artifact in (base, *below)):
-        message = "the model is another project's, and the result would hold its weights"
-        hint = "train an adapter (tuning.method 'lora' or 'qlora') with tuning.merge 'none'"
-        raise _refused(
-            422,
-            "tuning",
-            "not_permitted",
-            "full" if not isinstance(tuning, AdapterTuning) else tuning.merge,
-            message,
-            hint,
-        )
-
-
-def _require_state(session: Session, base: Artifact, reference: str) -> None:
-    """Optimizer state is saved with checkpoints alone.
-
-    Raises:
-        ApiError: 422 when the base is something else.
-    """
-    if base.kind == "checkpoint":
-        return
-    saved: list[Artifact] = []
-    if base.job_id is not None:
-        saved, _ = artifacts.page(
-            session, base.project_id, kinds=("checkpoint",), job_id=base.job_id, after=None, limit=1
-        )
-    message = f"{reference} is no checkpoint, so there is no optimizer state to keep"
-    hint = f"start from {saved[0].id}, the newest of the job that made it" if saved else "take optimizer_state 'fresh'"
-    raise _refused(422, "optimizer_state", "no_optimizer_state", "kept", message, hint)
-
-
-def _name(artifact: Artifact) -> str:
-    return artifact.id if artifact.name is None else f"{artifact.name}/{artifact.version}"
-
-
-def _found(session: Session, project_id: str, spec: AnySpec, field: str) -> Artifact:
-    """The artifact that a field of the spec names; its kind can start from it.
-
-    Raises:
-        ApiError: 422.
-    """
-    reference: str = getattr(spec, field)
-    find = permissions.usable if field == "model" else artifacts.resolve
-    base = find(session, project_id, reference)
-    if base is None:
-        near = did_you_mean(reference, artifacts.names(session, project_id))
-        hint = f"did you mean {near!r}?" if near else None
-        message = f"there is no model, adapter or checkpoint {reference!r} in this project"
-        raise _refused(422, field, "model_not_found", reference, message, hint)
-    if base.layout == "adapter" and not spec.starts_from_adapter():
-        message = f"{reference} is an adapter; {spec.kind} of all weights starts from a model"
-        hint = "take the model that the adapter was trained on, or tuning.method 'lora'"
-        raise _refused(422, field, "wrong_model_layout", reference, message, hint)
-    if base.layout == "adapter":
-        _require_model_below(session, base, field, reference)
-    return base
-
-
-def _require_model_below(session: Session, adapter: Artifact, field: str, reference: str) -> None:
-    """An adapter means nothing without the weights that it was trained on.
-
-    Raises:
-        ApiError: 422 when they have been deleted.
-    """
-    model = next((below for below in lineage.ancestors(session, adapter) if below.layout == "model"), None)
-    if model is None or model.deleted_at is None:
-        return
-    message = f"{reference} is an adapter on {_name(model)}, which has been deleted"
-    hint = "take another model or adapter, or train the adapter anew on a model that is there"
-    raise _refused(422, field, "base_deleted", reference, message, hint)
-
-
-def _refused(status: int, path: str, code: str, value: str, message: str, hint: str | None) -> ApiError:
-    fault = Fault(code=code, path=path, message=message, value=value, hint=hint)
-    told = "; ".join(filter(None, (message, hint)))
-    return ApiError(status, code, told, param=path, faults=[fault])
+            raise refused(422, path, "wrong_file_format", file.format, message, hint)

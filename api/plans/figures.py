@@ -1,5 +1,6 @@
 """What was foretold of jobs, and what became of them."""
 
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -27,8 +28,19 @@ def accuracy(followed: list[tuple[Job, Plan]]) -> Accuracy:
     return Accuracy.model_validate({name: _hits(exact if name == "tokens" else pairs, name) for name in _WITHIN})
 
 
-def past_run(job: Job) -> dict[str, Any] | None:
-    """A job that has ended, as forecasts learn from it."""
+def past_runs(ended: Sequence[Job], most: int) -> list[dict[str, Any]]:
+    """Jobs that have ended as forecasts learn from them: the first `most` of each device, number of ranks and precision.
+
+    A forecast looks at those alone that run as its own job will: however many others there are, these stay.
+    """
+    alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for job in ended:
+        if run := _past_run(job):
+            alike.setdefault((run["device"], run["ranks"], run["precision"]), []).append(run)
+    return [run for runs in alike.values() for run in runs[:most]]
+
+
+def _past_run(job: Job) -> dict[str, Any] | None:
     usage = (job.result or {}).get("usage")
     if (
         usage is None

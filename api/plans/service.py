@@ -16,6 +16,8 @@ from db import plans
 from db.models import Plan
 
 _PAST_RUNS = 64
+_LOOKED_THROUGH = 1000
+"""So many are looked through for them: those of a device that is seldom used may be far back."""
 _FOLLOWED = 1000
 _HOUR_S = 3600.0
 
@@ -41,8 +43,8 @@ async def make(service: Service, caller: Caller, body: Any) -> PlanObject:
 
 def _past(service: Service, kind: str) -> list[dict[str, Any]]:
     with service.database.read() as session:
-        ended = plans.past(session, _PAST_RUNS, evaluations=kind == "eval")
-    return [told for job in ended if (told := figures.past_run(job)) is not None]
+        ended = plans.past(session, _LOOKED_THROUGH, evaluations=kind == "eval")
+    return figures.past_runs(ended, _PAST_RUNS)
 
 
 def show(service: Service, caller: Caller, plan_id: str) -> PlanObject:

@@ -59,7 +59,7 @@ class SpendGroup(BaseModel):
 
 
 class SpendReport(BaseModel):
-    """What attempts that ended from `since` to `until` used of workers; costs are by today's price, null without one."""
+    """What attempts that have ended used of workers from `since` to `until`; costs are by today's price, null without one."""
 
     object: Literal["spend"] = "spend"
     since: str

@@ -30,7 +30,7 @@ def storable(text: str) -> str:
 
 
 class Row(DeclarativeBase):
-    """The parent of all tables. JSON is plain JSON on both databases: it keeps the order of keys and takes any text."""
+    """The parent of all tables. JSON is plain JSON on both databases: it keeps the order of keys, and all of a text but NUL."""
 
     metadata = MetaData(
         naming_convention={

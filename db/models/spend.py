@@ -7,7 +7,7 @@ from db.models.row import Row
 
 
 class Spend(Row):
-    """What the attempts that ended on one day took of workers. `day` counts from 1 January 1970, in UTC.
+    """What attempts took of workers on one day; `attempts` are those that ended on it. `day` counts from 1 January 1970, in UTC.
 
     `key_id` is empty for jobs from before they knew it.
     """

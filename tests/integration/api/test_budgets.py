@@ -10,6 +10,7 @@ from api import projects as console
 from db import audit, budgets, keys
 from db.models import Attempt
 from db.scopes import Scope
+from db.state import JobState
 from tests import hostile
 from tests.integration.api.live import (
     SECRET,
@@ -94,6 +95,48 @@ def test_a_paused_job_does_not_go_on_while_it_is_over_budget(live: Live, limited
     assert error(asking.post(f"/v1/jobs/{first}/resume"), 403)["code"] == "over_budget"
     asking.post(f"/v1/jobs/{second}/cancel")
     assert asking.post(f"/v1/jobs/{first}/resume").json()["status"] == "queued"
+
+
+@pytest.mark.parametrize("verb", ["resume", "retry"])
+def test_whoever_asks_a_job_goes_on_by_the_budget_of_the_key_that_it_counts_for(live: Live, limited, verb: str):
+    key_id, asking = limited
+    job_id = submit(asking, text_file(live.mine)).json()["id"]
+    if verb == "resume":
+        asking.post(f"/v1/jobs/{job_id}/pause")
+    else:
+        settled(live, job_id, claimed(live, job_id), JobState.FAILED)
+    grant(live, key_id, active_jobs=0)
+    told = error(live.mine.post(f"/v1/jobs/{job_id}/{verb}"), 403)
+    assert (told["code"], told["param"]) == ("over_budget", "active_jobs")
+    assert key_id in told["message"]
+    grant(live, key_id)
+    assert live.mine.post(f"/v1/jobs/{job_id}/{verb}").json()["status"] == "queued"
+
+
+def test_a_key_without_room_has_another_keys_job_go_on(live: Live, limited):
+    key_id, asking = limited
+    job_id = submit(live.mine, text_file(live.mine)).json()["id"]
+    live.mine.post(f"/v1/jobs/{job_id}/pause")
+    grant(live, key_id, active_jobs=0)
+    time.sleep(1)
+    assert asking.post(f"/v1/jobs/{job_id}/resume").json()["status"] == "queued"
+
+
+def test_a_job_that_is_still_pausing_goes_on_only_while_there_is_time_and_money(live: Live, limited):
+    key_id, asking = limited
+    job_id = submit(asking, text_file(live.mine)).json()["id"]
+    fence = claimed(live, job_id)
+    grant(live, key_id, active_jobs=1, storage_bytes=0)  # it has its place already
+    asking.post(f"/v1/jobs/{job_id}/pause")
+    assert live.mine.post(f"/v1/jobs/{job_id}/resume").json()["status"] == "running"
+    grant(live, key_id, worker_s=100)
+    with live.database.write() as session:
+        session.get_one(Attempt, (job_id, fence)).started_at -= 120
+    asking.post(f"/v1/jobs/{job_id}/pause")
+    for client_ in (asking, live.mine):
+        assert error(client_.post(f"/v1/jobs/{job_id}/resume"), 403)["param"] == "worker_s"
+    assert live.mine.get(f"/v1/jobs/{job_id}").json()["status"] == "pausing"
+    settled(live, job_id, fence)
 
 
 def test_a_file_over_the_budget_of_storage_is_not_kept(live: Live, limited):

@@ -6,9 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from db import jobs
-from tests.integration.api.live import Live, pretrain_spec, published, text_file, upload
+from db.intents import OVERTAKEN_S, RETRY_S
+from db.models import Intent
+from db.state import JobState
+from tests.integration.api.live import Live, claimed, pretrain_spec, published, settled, text_file, upload
 from tests.integration.api.lossy import lossy
 
 INTENTS = int(os.environ.get("TRAINYARD_STORM", "60"))
@@ -72,6 +76,45 @@ def test_a_retry_that_overtakes_its_first_try_makes_the_one_job(live: Live, spec
     first = made(live, body, x_stainless_retry_count="1").json()["id"]
     assert made(live, body, x_stainless_retry_count="0").json()["id"] == first
     assert made(live, body, x_stainless_retry_count="0").json()["id"] != first
+
+
+def test_what_was_made_before_the_first_try_can_have_been_sent_answers_no_retry(live: Live, spec):
+    body = spec | {"seed": 103}
+    first = made(live, body, x_stainless_retry_count="0").json()["id"]
+    aged(live, first, RETRY_S + 60)
+    assert made(live, body, x_stainless_retry_count="2").json()["id"] == first
+    aged(live, first, RETRY_S)
+    assert made(live, body, x_stainless_retry_count="2").json()["id"] != first
+
+
+def test_a_first_try_that_never_arrived_is_not_waited_for_longer_than_clients_wait(live: Live, spec):
+    body = spec | {"seed": 104}
+    first = made(live, body, x_stainless_retry_count="1").json()["id"]
+    aged(live, first, OVERTAKEN_S + 1)
+    assert made(live, body, x_stainless_retry_count="0").json()["id"] != first
+
+
+@pytest.mark.parametrize("end", [JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED])
+def test_a_job_that_is_over_answers_its_retry_and_nothing_that_is_asked_anew(live: Live, spec, end: JobState):
+    body = spec | {"seed": 105, "suffix": f"over-{end}"}
+    first = made(live, body, x_stainless_retry_count="1").json()["id"]
+    settled(live, first, claimed(live, first), end)
+    assert made(live, body, x_stainless_retry_count="2").json()["id"] == first
+    assert made(live, body, x_stainless_retry_count="0").json()["id"] != first
+
+
+@pytest.mark.parametrize(("told", "again"), [("", False), ("000", False), ("one", True), ("9" * 5000, True)])
+def test_whatever_a_client_calls_its_retry_is_taken(live: Live, spec, told: str, again: bool):
+    body = spec | {"seed": 106, "suffix": f"told-{len(told)}-{again}"}
+    first = made(live, body, x_stainless_retry_count="0").json()["id"]
+    assert (made(live, body, x_stainless_retry_count=told).json()["id"] == first) is again
+
+
+def aged(live: Live, job_id: str, seconds: float) -> None:
+    """The create of this job was so much longer ago."""
+    with live.database.write() as session:
+        intent = session.scalars(select(Intent).where(Intent.answer.contains(job_id))).one()
+        intent.created_at -= seconds
 
 
 @pytest.mark.parametrize("keyed", [False, True])

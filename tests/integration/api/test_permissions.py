@@ -1,12 +1,27 @@
 """Checkpoint permissions: what an owner's admin lets another project use, by its fine-tuned name and in no other way."""
 
+from typing import Any
+
+import httpx
 import pytest
 
 from api.models.schemas import reference
-from db import jobs, keys, permissions, projects, tuned
+from db import artifacts, jobs, keys, permissions, projects, tuned
+from db.artifacts import FileEntry
 from db.models import Artifact
 from db.scopes import Scope
-from tests.integration.api.live import CHAT, SECRET, Live, client, error, published, upload
+from tests.integration.api.live import (
+    CHAT,
+    SECRET,
+    Live,
+    client,
+    error,
+    published,
+    started,
+    stored,
+    upload,
+)
+from tests.integration.api.tenant import as_theirs
 from workers import stage
 
 
@@ -40,12 +55,25 @@ def url(name: str) -> str:
 
 
 def used_by_them(live: Live, name: str) -> bool:
-    """Whether the other project may start a job from it."""
-    body = {"kind": "sft", "model": name, "training_file": upload(live.theirs, CHAT).json()["id"]}
-    body["tuning"] = {"method": "lora"}
+    """Whether the other project may evaluate it."""
+    body = {"kind": "eval", "model": name, "eval_file": upload(live.theirs, CHAT, "evals").json()["id"]}
     answer = live.theirs.post("/v1/jobs", json=body)
     assert answer.status_code in {201, 422}, answer.text
     return answer.status_code == 201
+
+
+def trained_by_them(live: Live, name: str, state: str = "fresh", **tuning: Any) -> httpx.Response:
+    """The answer to the other project that trains on it; the job is not to change anything: it is made for a copy."""
+    body = {"kind": "sft", "model": name, "training_file": upload(live.theirs, CHAT).json()["id"]}
+    body |= {"tuning": {"method": "lora"} | tuning, "hyperparameters": {"learning_rate": 0}, "optimizer_state": state}
+    return live.theirs.post("/v1/jobs", json=body)
+
+
+def lent(live: Live, artifact: Artifact, their_id: str) -> str:
+    """The name by which the other project may use it."""
+    name = tuned_name(live, artifact)
+    assert live.mine.post(url(name), json={"project_ids": [their_id]}).status_code == 200
+    return name
 
 
 def test_a_granted_project_uses_the_model_and_sees_none_of_it(live: Live, adapter, their_id):
@@ -71,6 +99,59 @@ def test_a_granted_project_uses_the_model_and_sees_none_of_it(live: Live, adapte
     error(live.theirs.get(f"/v1/adapters/{adapter.id}"), 404)
     error(live.theirs.delete(f"/v1/models/{name}"), 404)
     error(live.theirs.get(url(name)), 404)
+
+
+def test_an_adapter_that_is_lent_is_not_trained_further_for_that_is_a_copy(live: Live, adapter, their_id):
+    name = lent(live, adapter, their_id)
+    told = error(trained_by_them(live, name), 422)
+    assert (told["code"], told["param"]) == ("not_permitted", "model")
+    assert "the adapter is another project's, and the result would hold its weights" in told["message"]
+    assert "have that project train it further, or share a model" in told["errors"][0]["hint"]
+    assert used_by_them(live, name)
+
+
+@pytest.mark.parametrize(
+    ("tuning", "param"),
+    [
+        ({"modules_to_save": ["lm_head", "embed_tokens"]}, "tuning.modules_to_save"),
+        ({"merge": "original"}, "tuning"),
+        ({"method": "full"}, "tuning"),
+    ],
+)
+def test_of_a_model_that_is_lent_no_weights_are_saved_with_what_is_trained_on_it(
+    live: Live, their_id, tuning: dict[str, Any], param: str
+):
+    told = {"kind": "sft", "base": {"id": "model-1", "name": "base", "version": 1}}
+    name = lent(live, published(live, "lent-whole", {"config.json": b"{}"}, lineage=told), their_id)
+    refusal = error(trained_by_them(live, name, **tuning), 422)
+    assert (refusal["code"], refusal["param"]) == ("not_permitted", param)
+    assert trained_by_them(live, name).status_code == 201
+
+
+def test_a_refusal_does_not_name_the_checkpoints_beside_a_model_that_is_lent(live: Live, their_id):
+    job_id, fence = started(live)
+    entries = [FileEntry("config.json", *stored(live, b"{}"))]
+    told = {"kind": "sft", "base": {"id": "model-1", "name": "base", "version": 1}}
+    with live.database.write() as session:
+        common: dict[str, Any] = {"layout": "model", "step": 1, "files": entries, "metrics": {}, "lineage": told}
+        saved = artifacts.publish_checkpoint(session, job_id, fence, keep=1, **common)
+        made = artifacts.publish_result(session, job_id, fence, kind="model", name="lent-beside", **common)
+    assert saved is not None
+    assert made is not None
+    refusal = error(trained_by_them(live, lent(live, made, their_id), state="kept"), 422)
+    assert refusal["code"] == "no_optimizer_state"
+    assert saved.id not in refusal["message"]
+
+
+def test_an_adapter_of_theirs_on_a_model_that_is_lent_goes_on_without_weights_of_it(live: Live, their_id):
+    told = {"kind": "sft", "base": {"id": "model-1", "name": "base", "version": 1}}
+    base = published(live, "lent-below", {"config.json": b"{}"}, lineage=told)
+    files = {"adapter_config.json": b"{}"}
+    theirs = published(as_theirs(live), "on-lent", files, kind="adapter", base_id=base.id)
+    assert trained_by_them(live, theirs.id).status_code == 201
+    tunings: list[dict[str, Any]] = [{"modules_to_save": ["lm_head"]}, {"merge": "auto"}]
+    for tuning in tunings:
+        assert error(trained_by_them(live, theirs.id, **tuning), 422)["code"] == "not_permitted"
 
 
 def test_a_permission_that_is_taken_back_permits_nothing(live: Live, adapter, their_id):

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
-from db import leases
+from db import jobs, leases
+from db.models import Job
 from db.state import JobState
 from tests import runs
 from tests.integration.api.desk import at_the_desk, tiny_base
@@ -121,6 +123,22 @@ def test_tokens_that_were_foretold_at_most_are_no_miss(live: Live, desk):
     assert told["steps"]["jobs"] == before["steps"]["jobs"] + 1
 
 
+def test_what_was_learnt_of_a_device_stays_however_many_jobs_another_has_run_since(live: Live, desk):
+    plan = planned(live)
+    job_id = live.mine.post("/v1/jobs", json={"plan_id": plan["id"]}).json()["id"]
+    succeeded(live, job_id, plan)
+    runs = planned(live)["eta"]["runs"]
+    assert runs > 0
+    with live.database.write() as session:
+        told = session.get_one(Job, job_id)
+        usage = {"usage": (told.result or {})["usage"] | {"device": "cuda"}}
+        many = jobs.create(session, [jobs.NewJob(live.project_id, told.spec, "sft", 0) for _ in range(70)])
+        ended = {"state": "succeeded", "fence": 1, "result": usage}
+        ended |= {name: getattr(told, name) for name in ("started_at", "finished_at")}
+        session.execute(update(Job).where(Job.id.in_([job.id for job in many])).values(ended))
+    assert planned(live)["eta"]["runs"] == runs
+
+
 def test_a_plan_is_its_projects_alone(live: Live, desk):
     plan = planned(live)
     assert live.theirs.get(f"/v1/plans/{plan['id']}").status_code == 404
@@ -141,8 +159,9 @@ def test_a_dry_run_of_a_job_that_would_be_refused_is_refused(live: Live):
     assert answer.status_code == 422
 
 
-def test_a_plan_that_is_not_there_is_a_404(live: Live):
-    answer = live.mine.post("/v1/jobs", json={"plan_id": "plan-0"})
+@pytest.mark.parametrize("plan_id", ["plan-0", "plan-0\0", None])
+def test_a_plan_that_is_not_there_is_a_404(live: Live, plan_id: Any):
+    answer = live.mine.post("/v1/jobs", json={"plan_id": plan_id})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "plan_not_found")
 
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from datetime import UTC, datetime
 
 import pytest
 
@@ -83,6 +84,58 @@ def test_what_runs_now_counts_as_it_stands(work: Work, key_id: str):
     assert work.read(spend.this_month, work.project_id) == pytest.approx(40, abs=5)
     assert work.read(spend.this_month, work.project_id, key_id) == pytest.approx(40, abs=5)
     assert work.read(spend.this_month, work.project_id, "key-other") == 0
+
+
+@pytest.mark.parametrize("end", ["retried", "failed", "paused"])
+def test_the_time_after_a_lease_ran_out_is_nobodys(work: Work, end: str):
+    job_id = work.submit()
+    fence = work.run(job_id, lease_s=30)
+    if end == "paused":
+        work.write(orders.pause, work.project_id, job_id)
+    began = time.time() - 12 * spend.DAY_S
+    with work.database.write() as s:
+        s.get_one(Attempt, (job_id, fence)).started_at = began
+        s.get_one(Job, job_id).lease_expires_at = began + 30
+    month_began = spend.first_of_month(time.time()) * spend.DAY_S
+    since_then = about(max(0.0, min(30.0, began + 30 - month_began)))
+    assert work.read(spend.this_month, work.project_id) == since_then
+    told = {"failure": "worker_lost", "code": "worker_lost", "message": "", "mend": None, "exit_code": None}
+    tries = 1 if end == "failed" else 3
+    assert work.write(leases.retry_or_fail, job_id, fence, **told, max_attempts=tries, backoff_s=0.0)
+    assert work.read(spend.this_month, work.project_id) == since_then
+    today = int(time.time() // spend.DAY_S)
+    (taken,) = work.read(spend.report, "project", since=today - 13, until=today)
+    assert (taken.worker_s, taken.attempts) == (about(30), 1)
+
+
+def test_of_an_attempt_that_began_before_the_month_only_the_rest_counts(work: Work, key_id: str):
+    job_id = work.submit(key_id=key_id)
+    fence = work.run(job_id)
+    month_began = spend.first_of_month(time.time()) * spend.DAY_S
+    begun(work, job_id, time.time() - month_began + 12 * spend.DAY_S)
+    assert work.read(spend.this_month, work.project_id, key_id) == about(time.time() - month_began)
+    assert work.write(leases.settle, job_id, fence, state=JobState.SUCCEEDED)
+    assert work.read(spend.this_month, work.project_id, key_id) == about(time.time() - month_began)
+
+
+def test_an_attempt_is_entered_on_each_of_its_days_and_counted_on_the_last(work: Work):
+    job_id = work.submit()
+    work.run(job_id)
+    first, last = (int(datetime(2026, *day, tzinfo=UTC).timestamp() // spend.DAY_S) for day in ((3, 20), (4, 1)))
+    work.write(spend.book, job_id, 1, first * spend.DAY_S + 600.0, last * spend.DAY_S + 60.0)
+    days = work.read(spend.report, "day", since=first - 1, until=last + 1)
+    assert [(day.of, day.worker_s, day.attempts) for day in days] == [
+        (first, spend.DAY_S - 600, 0),
+        *((day, spend.DAY_S, 0) for day in range(first + 1, last)),
+        (last, 60, 1),
+    ]
+
+
+def test_an_attempt_that_ends_before_it_began_by_another_clock_took_nothing(work: Work):
+    job_id = work.submit()
+    work.run(job_id)
+    work.write(spend.book, job_id, 1, 2.0 * spend.DAY_S, 1.5 * spend.DAY_S)
+    assert work.read(spend.report, "day", since=0, until=9) == [spend.Group(1, 0.0, 1)]
 
 
 def test_a_month_begins_with_nothing_used(work: Work):

@@ -32,9 +32,16 @@ def test_a_job_whose_transaction_fails_leaves_nothing(work: Work):
 
 
 def test_a_spec_comes_back_as_it_went_in_keys_in_order(work: Work):
-    spec = {"z": 1, "a": [1.5, None, True, "ü\0"], "nested": {"b": {}, "a": []}}
+    spec = {"z": 1, "a": [1.5, None, True, "ü"], "nested": {"b": {}, "a": []}}
     job_id = work.submit(spec=spec)
     assert list(work.job(job_id).spec.items()) == list(spec.items())
+
+
+def test_a_nul_in_a_spec_keeps_nothing_from_being_read_out_of_it(work: Work):
+    """PostgreSQL reads no key out of JSON that holds an escaped one: not even whether this is the job."""
+    job_id = work.submit(spec={"metadata": {"team": "a"}, "prompts": ["x\0", "\\u0000", "\\\\\0", "\\\\u0000"]})
+    assert ids(work.read(jobs.page, work.project_id, after=None, limit=10, metadata={"team": "a"})) == [job_id]
+    assert work.job(job_id).spec["prompts"] == ["x\ufffd", "\\u0000", "\\\\\ufffd", "\\\\u0000"]
 
 
 def test_another_project_does_not_see_the_job(work: Work, theirs: Work):

@@ -141,6 +141,13 @@ def test_settling_ends_the_job_and_the_attempt(work: Work, state: JobState):
     assert ended.ended_at is not None
 
 
+def test_an_end_that_the_table_forbids_ends_neither_the_job_nor_the_attempt(work: Work):
+    job_id = work.submit()
+    fence = work.claim(job_id)
+    assert not work.write(leases.settle, job_id, fence, state=JobState.SUCCEEDED)
+    assert (work.job(job_id).state, attempt(work, job_id, fence).ended_at) == ("preparing", None)
+
+
 def test_a_failed_job_says_why(work: Work):
     job_id = work.submit()
     told = {"failure": "data_error", "code": "no_rows", "message": "the file is empty", "mend": "add rows"}

@@ -91,7 +91,7 @@ def test_any_text_of_an_engine_can_be_told(work: Work, running: tuple[str, int])
     job_id, fence = running
     append(work, job_id, fence, events=[event("a\0b\ud800", data={"text": "a\0b", "escaped": "\\u0000"})])
     told = work.records(job_id)[-1]
-    assert (told.message, told.data) == ("a\ufffdb\ufffd", {"text": "a\0b", "escaped": "\\u0000"})
+    assert (told.message, told.data) == ("a\ufffdb\ufffd", {"text": "a\ufffdb", "escaped": "\\u0000"})
 
 
 def test_numbers_rise_without_gap_or_double_under_concurrency(work: Work, running: tuple[str, int]):

@@ -1,10 +1,11 @@
-"""What a plan costs, by the operator's prices."""
+"""What a plan costs, by the operator's prices, and what it learns from."""
 
 from pydantic import SecretStr
 
+from api.plans import figures
 from api.plans.service import plan_object
 from api.settings import ApiSettings
-from db.models import Plan
+from db.models import Job, Plan
 from tests.integration.api.live import FORECAST
 
 
@@ -22,6 +23,20 @@ def test_an_hour_costs_its_price_and_its_electricity():
     assert told.cost is not None
     assert (told.cost.expected, told.cost.low, told.cost.high, told.cost.currency) == (2.5, 1.25, 5.0, "EUR")
     assert told.co2e_g == 120.0
+
+
+def ended(number: int, device: str, ranks: int = 1, precision: str = "fp32") -> Job:
+    """A job that has succeeded; the higher its number, the longer it took."""
+    usage = {"method": "lora", "device": device, "precision": precision, "ranks": ranks}
+    usage |= {"effort": {}, "part_seconds": {}, "runtime_bytes": 1}
+    return Job(spec={}, result={"usage": usage}, started_at=0.0, finished_at=float(number))
+
+
+def test_forecasts_learn_from_the_newest_runs_of_each_device_and_number_of_ranks_and_precision():
+    many = [ended(number, "cpu") for number in range(5)]
+    few = [ended(10, "cuda"), ended(11, "cuda", ranks=2), ended(12, "cuda", precision="bf16"), ended(13, "cuda")]
+    told = figures.past_runs([*many, Job(spec={}, result=None), *few], 2)
+    assert sorted(run["seconds"] for run in told) == [0, 1, 10, 11, 12, 13]
 
 
 def test_without_prices_and_without_a_time_there_is_no_cost():
