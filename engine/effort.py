@@ -9,7 +9,7 @@ from engine.data.lengths import scoring
 from engine.data.mixture import Rows
 from engine.model.adapters import tuning_of
 from engine.model.config import config_of
-from engine.parts import FullTuning, Hyperparameters, TrainingSpec
+from engine.parts import FullTuning, Hyperparameters, Samples, TrainingSpec
 from engine.passes import Passes
 from engine.plan import Counts, Effort, Efforts, MemoryPlan, Setting, Shape, Variety, Work, Workload, new_shapes
 from engine.plan.weights import loaded_weights, trained_weights, weights
@@ -20,6 +20,8 @@ _SAVED_BYTES = 12
 """Of a weight that learns: itself and its two moments."""
 _LOADS = 2
 """At the start, and what was exported again."""
+_CHARACTERS = 4
+"""Of a prompt in a token, about."""
 _AT_EXPORT = 2
 """Evaluations: of what is written, and of what is read again."""
 
@@ -27,7 +29,7 @@ _AT_EXPORT = 2
 class Passed(NamedTuple):
     """What goes through the model: in `steps` of training, at each evaluation, and to score a reference.
 
-    That is scored before the first step or, `along`, in each of them.
+    That is scored before the first step or, `along`, in each of them and in the evaluations.
     """
 
     steps: int
@@ -36,6 +38,8 @@ class Passed(NamedTuple):
     evaluated: Counts
     referred: Counts
     along: bool
+    evaluations: int
+    saves: int
 
     @classmethod
     def of_job(cls, rows: Rows, spec: TrainingSpec, steps: int, trained: Counts, variety: Variety) -> Self:
@@ -47,9 +51,12 @@ class Passed(NamedTuple):
         if rows.reference == "once":
             assert isinstance(rows.train, Corpus), "what is scored once is held in memory"
             referred = scoring(rows.train, budget).plus(evaluated)
-        elif rows.reference == "each_step":
-            referred = trained
-        return cls(steps, trained, variety, evaluated, referred, rows.reference == "each_step")
+        along = rows.reference == "each_step"
+        if along:
+            referred, evaluated = trained, evaluated.times(2)
+        rules = spec.checkpoints
+        evaluations, saves = (times_due(every, steps) for every in (rules.eval_steps, rules.save_steps))
+        return cls(steps, trained, variety, evaluated, referred, along, evaluations, saves)
 
 
 def workload_of(spec: TrainingSpec, largest: Counts, longest: int, rows: Rows, ranks: int) -> Workload:
@@ -76,7 +83,8 @@ def setting_of(spec: TrainingSpec, machine: Machine) -> Setting:
     """How a job computes on this machine."""
     device = "cuda" if machine.device.type == "cuda" else "cpu"
     tuning, parallel = getattr(spec, "tuning", FullTuning()), spec.resources.parallel
-    return Setting(device, machine.precision, tuning, spec.hyperparameters, **parallel.sizes)
+    frozen = getattr(spec, "frozen_models", 0)
+    return Setting(device, machine.precision, tuning, spec.hyperparameters, **parallel.sizes, frozen=frozen)
 
 
 class Model(NamedTuple):
@@ -118,7 +126,7 @@ class Model(NamedTuple):
     def efforts(self, spec: TrainingSpec, passed: Passed) -> Efforts:
         """Of a whole run, with its evaluations, checkpoints and export."""
         shape, setting = self
-        work, trained, rules = Work.of(shape, setting), trained_weights(shape, setting), spec.checkpoints
+        work, trained = Work.of(shape, setting), trained_weights(shape, setting)
         passes = float(shape.layers * passed.trained.batches)
         steps = Effort(
             flops=work.training(passed.trained) + work.again(passed.trained, setting.checkpointing),
@@ -129,13 +137,22 @@ class Model(NamedTuple):
         )
         referred = self._scored(passed.referred)
         around = self._scored(passed.evaluated.times(_AT_EXPORT))
-        saved = times_due(rules.save_steps, passed.steps) + 1
-        written = Effort(written=float(saved * _SAVED_BYTES * trained + _LOADS * weights(shape, setting)))
+        written = Effort(written=float((passed.saves + 1) * _SAVED_BYTES * trained + _LOADS * weights(shape, setting)))
         return Efforts(
             steps=steps.plus(referred) if passed.along else steps,
-            scoring=self._scored(passed.evaluated.times(times_due(rules.eval_steps, passed.steps))),
+            scoring=self._scored(passed.evaluated.times(passed.evaluations)),
             around=around.plus(written) if passed.along else around.plus(written).plus(referred),
+            samples=self._answers(spec.samples, passed.evaluations),
         )
+
+    def _answers(self, asked: Samples | None, times: int) -> Effort:
+        """To the last token that they may have: how soon they end is learnt as if they were written faster."""
+        if asked is None:
+            return Effort()
+        rows, read = len(asked.prompts), sum(map(len, asked.prompts)) // _CHARACTERS
+        written = rows * asked.max_new_tokens
+        counts = Counts(asked.max_new_tokens, read + written, written, float(read + written) ** 2 / rows)
+        return self._scored(counts.times(times * (2 if asked.temperature else 1)))
 
     def _scored(self, counts: Counts) -> Effort:
         """Forward passes alone."""

@@ -10,7 +10,7 @@ from torch import nn
 from engine.effort import passes_of_rank, rows_of_step, setting_of
 from engine.errors import SpecError
 from engine.forecast.case import TrainingCase
-from engine.forecast.room import enough_less, told, ways_out
+from engine.forecast.room import enough_less, room_elsewhere, told, ways_out
 from engine.journal import Journal
 from engine.model.away import away_of, held_bytes
 from engine.model.forward import decoder_of
@@ -110,10 +110,12 @@ def case_of(spec: TrainingSpec, session: Session) -> TrainingCase:
     hyper, replicas = spec.hyperparameters, session.replicas.count
     together = session.rows.train.together if session.rows.train is not None else 1
     passes = passes_of_rank(hyper, replicas)
-    tokens = -(-rows_of_step(hyper) // (passes * replicas)) * hyper.max_length * together
-    work = Workload(tokens, tokens, hyper.max_length, passes, paired=together > 1)
-    shape = Shape.of(decoder_of(session.subject.model).config.to_dict())
-    return TrainingCase(shape, work, setting_of(spec, session.machine), None, session.ranks.count, session.zero_stage)
+    rows = -(-rows_of_step(hyper) // (passes * replicas))
+    tokens = rows * hyper.max_length * together
+    work = Workload(tokens, tokens, hyper.max_length, passes, paired=together > 1, rows=rows)
+    shape, setting = Shape.of(decoder_of(session.subject.model).config.to_dict()), setting_of(spec, session.machine)
+    elsewhere = room_elsewhere(session.run.root, session.ranks.here_count)
+    return TrainingCase(spec, shape, work, setting, None, session.ranks.count, session.zero_stage, elsewhere=elsewhere)
 
 
 def planned(spec: TrainingSpec, session: Session) -> MemoryPlan | None:

@@ -156,13 +156,11 @@ class Training:
     def _left_s(self) -> float:
         """Until all that this run is to do is done, as far as its step, whose evaluation and save are still to come."""
         done, rules = self.progress.step, self.spec.checkpoints
-        return self.pace.left_s(
-            {
-                "step": self.total_steps - done,
-                "evaluation": times_due(rules.eval_steps, self.total_steps, after=done - 1),
-                "save": times_due(rules.save_steps, self.total_steps, after=done - 1),
-            }
+        evaluations, saves = (
+            times_due(every, self.total_steps, after=done - 1) for every in (rules.eval_steps, rules.save_steps)
         )
+        left = self.total_steps - done
+        return self.pace.left_s({"step": left, "evaluation": evaluations, "samples": evaluations, "save": saves})
 
     def _gradients(self, batches: list[Batch], count: float) -> tuple[Sums, list[RowLoss]]:
         """The micro-batches' losses are summed, and divided once by all that they count on all ranks."""
@@ -208,7 +206,7 @@ class Training:
     def _tell_used(self, held: dict[str, int]) -> None:
         """A run that was gone on with knows only a part of what it took, and says nothing."""
         if self.started_step == 0:
-            self.journal.write("used", **self.tally.usage(self.session, self.spec, held, self.pace.spent_s))
+            self.journal.write("used", **self.tally.usage(self.session, self.spec, held, self.pace))
 
     def _tell_skipped(self, step: int) -> None:
         self.journal.log(
@@ -224,8 +222,9 @@ class Training:
         progress, held_out = self.progress, self.session.rows.validation
         # Being asked to stop may end it here: the step then counts as not evaluated, and whoever goes on does it first.
         metrics = {} if held_out is None else self.session.evaluate(held_out)
-        tell_samples(self.session, self.spec, progress.step)
         self.pace.ended("evaluation")
+        tell_samples(self.session, self.spec, progress.step)
+        self.pace.ended("samples")
         progress.evaluated_step, progress.eval_metrics = progress.step, metrics
         if held_out is None:
             return

@@ -12,6 +12,7 @@ from engine.forecast.case import TrainingCase
 from engine.kinds.eval.objective import EvalObjective
 from engine.measure import Work as Done
 from engine.model.forward import decoder_of
+from engine.pace import Pace
 from engine.parts import FullTuning, TrainingSpec
 from engine.passes import Passes
 from engine.plan import Counts, Efforts, Variety, Work
@@ -48,13 +49,9 @@ class Tally:
             whole, asked = (map(add, own, shared) for own in (batch.segments, batch.first_labelled))
             self.variety.documents(whole, shared, asked)
 
-    def usage(
-        self, session: Session, spec: TrainingSpec, held: dict[str, int], spent: dict[str, float]
-    ) -> dict[str, Any]:
-        """For the event `used`; what needs a plan is left out for models and tunings that none is made for.
-
-        `spent` are seconds by part of the run (engine.pace).
-        """
+    def usage(self, session: Session, spec: TrainingSpec, held: dict[str, int], pace: Pace) -> dict[str, Any]:
+        """For the event `used`; what needs a plan is left out for models and tunings that none is made for."""
+        spent = pace.spent_s
         told = {
             "steps": self._steps,
             "tokens": self._all.tokens,
@@ -64,16 +61,17 @@ class Tally:
             "ranks": session.ranks.count,
             "method": getattr(spec, "tuning", FullTuning()).method,
             "peak_memory_bytes": held["total"],
-            "part_seconds": {"steps": spent["step"], "scoring": spent["evaluation"]},
+            "part_seconds": {"steps": spent["step"], "scoring": spent["evaluation"], "samples": spent["samples"]},
         }
         try:
             model = Model.of(decoder_of(session.subject.model).config.to_dict(), spec, session.machine)
             work = workload_of(spec, self._largest, self._longest, session.rows, session.replicas.count)
-            case = TrainingCase(model.shape, work, model.setting, None, session.ranks.count, session.zero_stage)
+            case = TrainingCase(spec, model.shape, work, model.setting, None, session.ranks.count, session.zero_stage)
             tensors = case.plan().tensors
         except SpecError:
             return told
         passed = Passed.of_job(session.rows, spec, self._steps, self._all, self.variety)
+        passed = passed._replace(evaluations=pace.times("evaluation"), saves=pace.times("save"))
         return told | {
             "runtime_bytes": held["total"] - tensors,
             "flops": Work.of(*model).training(self._all),

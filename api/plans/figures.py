@@ -8,6 +8,8 @@ from api.plans.schemas import Accuracy, Figures, HitRate, JobPlan
 from db.models import Job, Plan
 
 _WITHIN = {"steps": 0.0, "tokens": 0.0, "memory": 0.10, "time": 0.20}
+_EXACT = {"steps", "tokens"}
+"""What an exact plan alone foretells to the last one."""
 _FIGURE = {"steps": "steps", "tokens": "tokens", "memory": "peak_memory_bytes", "time": "seconds"}
 
 
@@ -25,7 +27,7 @@ def accuracy(followed: list[tuple[Job, Plan]]) -> Accuracy:
     ended = [(plan.forecast, actual) for job, plan in followed if (actual := _actual(job)) is not None]
     pairs = [(_predicted(forecast), actual) for forecast, actual in ended]
     exact = [(_predicted(forecast), actual) for forecast, actual in ended if forecast["exact"]]
-    return Accuracy.model_validate({name: _hits(exact if name == "tokens" else pairs, name) for name in _WITHIN})
+    return Accuracy.model_validate({name: _hits(exact if name in _EXACT else pairs, name) for name in _WITHIN})
 
 
 def past_runs(ended: Sequence[Job], most: int) -> list[dict[str, Any]]:

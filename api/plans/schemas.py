@@ -80,7 +80,10 @@ class Figures(BaseModel):
 
 
 class JobPlan(BaseModel):
-    """The plan that a job follows; `actual` once it has succeeded in one go. Not `exact`: tokens are foretold roughly."""
+    """The plan that a job follows; `actual` once it has succeeded in one go.
+
+    Not `exact`: tokens are foretold roughly, or the job may come to its `max_minutes` before its last step.
+    """
 
     id: str
     exact: bool
@@ -92,9 +95,11 @@ class PlanObject(Object):
     """What a job of this spec will come to; nothing in the spec is left to the machine any more.
 
     Submitted as {"plan_id": ...} it is binding: the same rows, tokens and steps. `exact` tells that all steps were
-    counted; the first of a long run are, and the rest is taken to be like them. A step of an evaluation is a batch that
-    goes through a model, `trained_tokens` are those that it scores or writes. Answers that are to be written are taken
-    to be as long as they may be, so that their tokens are the most there can be, and not exact. Memory, operations and time are null for models that nothing is planned for; `unplanned` says why.
+    counted, and that no `max_minutes` is likely to end the job before its last; of a long run the first are counted, and
+    the rest is taken to be like them. A step of an evaluation is a batch that goes through a model, `trained_tokens` are
+    those that it scores or writes. Answers that are to be written are taken to be as long as they may be, so that their
+    tokens are the most there can be, and not exact. Memory, operations and time are null for models that nothing is
+    planned for; `unplanned` says why.
     """
 
     object: Literal["plan"] = "plan"

@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from engine.forecast.room import Change, Edit
-from engine.kinds.eval.spec import EvalSettings
-from engine.parts import AdapterTuning, LoraTuning, QloraTuning
+from engine.data.pairs import PAIR
+from engine.forecast.room import Change, Edit, Elsewhere
+from engine.kinds.eval.spec import EvalSpec
+from engine.parts import AdapterTuning, LoraTuning, QloraTuning, TrainingSpec
 from engine.parts.sharing import STAGES
 from engine.plan import MemoryPlan, Scoring, Setting, Shape, Workload, Writing
 from engine.plan.ranks import least_stage, plan_of_rank
+from engine.plan.weights import beside_gpu, on_disk
 
 _SHORTEST = 256
 """Rows are not halved below this: too little of them would be left."""
@@ -18,12 +20,15 @@ _SHORTEST = 256
 class TrainingCase(NamedTuple):
     """A micro-batch that a rank trains on; `runtime` is what is not tensors, where runs on this machine have told."""
 
+    spec: TrainingSpec
     shape: Shape
     work: Workload
     setting: Setting
     runtime: int | None
     ranks: int = 1
     zero_stage: int = 0
+    elsewhere: Elsewhere | None = None
+    """What each rank may hold beside its device, where that is known."""
 
     def plan(self) -> MemoryPlan:
         """Of one rank.
@@ -42,12 +47,18 @@ class TrainingCase(NamedTuple):
 
         return self._replace(zero_stage=least_stage(needed, self.setting, ranks=self.ranks, room_bytes=room_bytes))
 
+    def fits_elsewhere(self) -> bool:
+        if self.elsewhere is None:
+            return True
+        there = beside_gpu(self.shape, self.setting), on_disk(self.shape, self.setting)
+        return all(held <= free for held, free in zip(there, self.elsewhere, strict=True))
+
     def edits(self) -> Iterator[tuple[Edit, Change]]:
-        hyper = self.setting.hyperparameters
-        assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
+        """Moments that are kept are those of the same weights and of the same optimizer."""
+        hyper, fresh = self.setting.hyperparameters, self.spec.optimizer_state == "fresh"
         if hyper.activation_checkpointing != "full":
             yield _hyper("activation_checkpointing", "full")
-        if hyper.optim != "adamw_8bit":
+        if fresh and hyper.optim != "adamw_8bit":
             yield _hyper("optim", "adamw_8bit")
         home = "cpu" if self.setting.device == "cuda" else "disk"
         if hyper.offload_optimizer == "none" or (home == "disk" and hyper.offload_optimizer == "cpu"):
@@ -57,11 +68,36 @@ class TrainingCase(NamedTuple):
         for stage in STAGES if self.ranks > 1 else ():
             if stage > self.zero_stage:
                 yield _divided_more(stage)
-        for rows in _halved(hyper.per_device_train_batch_size, 1):
-            yield _fewer_rows(rows, hyper.per_device_train_batch_size)
-        yield from self._lighter_tunings()
+        yield from self._smaller_batches()
+        if fresh:
+            yield from self._lighter_tunings()
         for length in _halved(hyper.max_length, _SHORTEST):
-            yield _shorter(length, hyper.max_length)
+            if self.most_tokens(length) < self.work.tokens or length < self.work.document:
+                yield _shorter(length)
+
+    def _smaller_batches(self) -> Iterator[tuple[Edit, Change]]:
+        """Those alone that leave fewer rows to a micro-batch: of a small file, or of many ranks, it has few already."""
+        least = self.work.rows
+        for rows in _halved(self._batch_size(), 1):
+            if self.dealt(rows) < least:
+                least = self.dealt(rows)
+                yield _fewer_rows(rows)
+
+    def dealt(self, rows: int) -> int:
+        """Of a step that many micro-batches of so many rows make up, those that a rank takes at once, at most."""
+        accumulation = self.setting.hyperparameters.gradient_accumulation_steps
+        assert accumulation != "auto", "the spec is resolved"
+        replicas = self.ranks // self.setting.team
+        return min(rows, -(-rows * accumulation // replicas))
+
+    def most_tokens(self, length: int) -> int:
+        """Of a micro-batch whose rows are no longer than that: shorter ones may be more."""
+        return self.dealt(self._batch_size()) * length * (PAIR if self.work.paired else 1)
+
+    def _batch_size(self) -> int:
+        rows = self.setting.hyperparameters.per_device_train_batch_size
+        assert rows != "auto", "the spec is resolved"
+        return rows
 
     def _lighter_tunings(self) -> Iterator[tuple[Edit, Change]]:
         """Adapters do not reach a mixture's experts."""
@@ -76,17 +112,20 @@ class TrainingCase(NamedTuple):
 class ScoringCase(NamedTuple):
     """The batch of an evaluation that holds most, and the model that it goes through."""
 
+    spec: EvalSpec
     shape: Shape
     work: Scoring | Writing
     setting: Setting
-    evaluation: EvalSettings
     runtime: int | None
 
     def plan(self) -> MemoryPlan:
         return _with_runtime(self.work.plan(self.shape, self.setting), self.runtime)
 
+    def fits_elsewhere(self) -> bool:
+        return True
+
     def edits(self) -> Iterator[tuple[Edit, Change]]:
-        given = self.evaluation
+        given = self.spec.evaluation
         for rows in _halved(given.per_device_eval_batch_size, 1):
             edit = Edit("evaluation.per_device_eval_batch_size", rows)
             yield edit, _less_of_a_batch(rows / given.per_device_eval_batch_size, given.max_length)
@@ -107,11 +146,12 @@ def _halved(value: int, least: int) -> Iterator[int]:
 
 
 def _hyper(name: str, value: Any) -> tuple[Edit, Change]:
-    def change(case: TrainingCase) -> TrainingCase:
-        hyper = case.setting.hyperparameters.model_copy(update={name: value})
-        return case._replace(setting=replace(case.setting, hyperparameters=hyper))
+    return Edit(f"hyperparameters.{name}", value), lambda case: _with_hyper(case, name, value)
 
-    return Edit(f"hyperparameters.{name}", value), change
+
+def _with_hyper(case: TrainingCase, name: str, value: Any) -> TrainingCase:
+    hyper = case.setting.hyperparameters.model_copy(update={name: value})
+    return case._replace(setting=replace(case.setting, hyperparameters=hyper))
 
 
 def _tuned(method: str, tuning: Any) -> tuple[Edit, Change]:
@@ -125,26 +165,31 @@ def _divided_more(stage: int) -> tuple[Edit, Change]:
     return Edit("resources.parallel.zero_stage", stage), lambda case: case._replace(zero_stage=stage)
 
 
-def _fewer_rows(rows: int, now: int) -> tuple[Edit, Change]:
-    """What a micro-batch loses, gradient_accumulation_steps can make up for."""
+def _fewer_rows(rows: int) -> tuple[Edit, Change]:
+    """What a step loses, gradient_accumulation_steps can make up for."""
+    name = "per_device_train_batch_size"
 
     def change(case: TrainingCase) -> TrainingCase:
-        return case._replace(work=_scaled(case.work, rows / now, accumulation=max(2, case.work.accumulation)))
+        taken = case.dealt(rows)
+        work = _scaled(case.work, taken / case.work.rows)
+        work = replace(work, rows=taken, accumulation=max(2, work.accumulation))
+        return _with_hyper(case._replace(work=work), name, rows)
 
-    return Edit("hyperparameters.per_device_train_batch_size", rows), change
+    return Edit(f"hyperparameters.{name}", rows), change
 
 
-def _shorter(length: int, now: int) -> tuple[Edit, Change]:
+def _shorter(length: int) -> tuple[Edit, Change]:
     def change(case: TrainingCase) -> TrainingCase:
-        work = _scaled(case.work, length / now, accumulation=case.work.accumulation)
-        return case._replace(work=replace(work, document=min(work.document, length)))
+        work = replace(case.work, document=min(case.work.document, length))
+        work = _scaled(work, min(1.0, case.most_tokens(length) / work.tokens))
+        return _with_hyper(case._replace(work=work), "max_length", length)
 
     return Edit("hyperparameters.max_length", length), change
 
 
-def _scaled(work: Workload, factor: float, *, accumulation: int) -> Workload:
+def _scaled(work: Workload, factor: float) -> Workload:
     tokens, labels = (max(1, round(count * factor)) for count in (work.tokens, work.labels))
-    return replace(work, tokens=max(tokens, work.document), labels=labels, accumulation=accumulation)
+    return replace(work, tokens=max(tokens, work.document), labels=labels)
 
 
 def _less_of_a_batch(factor: float, length: int) -> Change:

@@ -1,11 +1,11 @@
 """How long a run takes: what its parts have to do times what that took in runs that have ended on this machine.
 
-A run's steps, its evaluations, and what is around them (start, saves and export) are each a sum: operations by a rate,
-passes through layers, updates of weights, code made for new shapes, bytes written, and a start. The factors are those of
-the machine, and whatever trains shares them; an adapter adds to each pass, and so do transformers' own modules. They are
-fitted to the parts of runs that have ended, by the error relative to the whole run, and never below zero; what those do
-not tell is taken from what is measured once, the matmul rate. What runs like this one took beyond the fit is then taken
-as well.
+A run's steps, its evaluations, the samples that are written at them, and what is around (start, saves and export) are
+each a sum: operations by a rate, passes through layers, updates of weights, code made for new shapes, bytes written, and
+a start. The factors are those of the machine, and whatever trains shares them; an adapter adds to each pass, and so do
+transformers' own modules. They are fitted to the parts of runs that have ended, by the error relative to the whole run,
+and never below zero; what those do not tell is taken from what is measured once, the matmul rate. What runs like this
+one took beyond the fit is then taken as well.
 """
 
 from collections.abc import Mapping, Sequence
@@ -64,6 +64,10 @@ class Estimate(NamedTuple):
     high: float
     runs: int
 
+    def within(self, most_s: float) -> "Estimate":
+        """Of a run that is ended after that."""
+        return self._replace(**{name: min(getattr(self, name), most_s) for name in ("expected", "low", "high")})
+
 
 def past_runs(told: Sequence[dict[str, Any]], precision: str) -> list[Past]:
     """Those in this precision, the newest first, of runs on such a device as the service tells of them."""
@@ -115,7 +119,7 @@ def _likeness(efforts: Efforts, method: str, run: Past) -> float:
 
 
 def _size(efforts: Efforts) -> float:
-    whole = efforts.whole
+    whole = efforts._replace(samples=Effort()).whole
     return max(whole.flops, 1.0) / max(whole.passes, 1.0)
 
 
@@ -124,6 +128,8 @@ def _features(part: str, method: str, effort: Effort) -> dict[str, float]:
     found = {"updates": effort.updates, "written": effort.written, "shapes": effort.shapes}
     if _evaluates(method):
         found |= {method: effort.flops, f"{method} passes": effort.passes}
+    elif part == "samples":
+        found |= {"generate": effort.flops, "generate passes": effort.passes}
     else:
         found |= {"learning" if part == "steps" else "scoring": effort.flops, "passes": effort.passes}
     if part == "steps":
@@ -148,7 +154,7 @@ def _prior(name: str, peak: float) -> float:
 def _fitted(past: Sequence[Past], peak: float) -> dict[str, float]:
     """Factors that the parts of runs and, weakly, the priors agree with: least squares."""
     parts = [
-        (_FADING**back / run.whole_s, _features(part, run.method, effort), run.seconds[part])
+        (_FADING**back / run.whole_s, _features(part, run.method, effort), run.seconds.get(part, 0.0))
         for back, run in enumerate(past)
         for part, effort in run.efforts._asdict().items()
     ]

@@ -69,7 +69,7 @@ class EvaluationOutlook:
         taken = list(zip(models, self._passes, strict=True))
         efforts = reduce(Efforts.plus, (model.scoring(passes) for model, passes in taken))
         cases = [
-            ScoringCase(model.shape, passes.batch, model.setting, self._asked.evaluation, runtime and runtime.bytes(0))
+            ScoringCase(self._asked, model.shape, passes.batch, model.setting, runtime and runtime.bytes(0))
             for model, passes in taken
         ]
         return Needs(

@@ -5,18 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import SpecError
-from engine.forecast.duration import estimate, past_runs
+from engine.forecast.duration import Estimate, Past, estimate, past_runs
 from engine.forecast.evaluation import EvaluationOutlook
 from engine.forecast.outlook import Needs, Outlook
 from engine.forecast.room import mend_of, room_bytes
 from engine.forecast.runtime import Runtime
 from engine.forecast.training import TrainingOutlook
-from engine.jobs import spec_of
+from engine.jobs import AnySpec, spec_of
 from engine.kinds.eval.spec import EvalSpec
-from engine.material import material_of
 from engine.measure import matmul_tflops
+from engine.parts import TrainingSpec
+from engine.plan import Effort
 from engine.plan.shape import NO_PLAN
-from engine.precision import Machine
 from engine.rundir import RunDirectory
 from engine.stop import StopFlag
 
@@ -44,14 +44,18 @@ def forecast(root: Path, asked: dict[str, Any], stop: StopFlag) -> dict[str, Any
     rate = _rate(machine) * (ranks if machine.device.type == "cuda" else resources.num_nodes)
     try:
         needs = job.needs(Runtime.learnt(past), room)
-        spec, judged = job.spec(needs.zero_stage), {"unplanned": None} | _judged(needs, room, rate, machine, past)
+        spec, judged = job.spec(needs.zero_stage), {"unplanned": None} | _judged(needs, room)
+        eta, in_time = _eta(needs, spec, past_runs(past, machine.precision), rate)
+        judged |= {"eta": eta._asdict()}
     except SpecError as error:
         if error.code != NO_PLAN:
             raise
-        spec, judged = job.spec(None), dict.fromkeys(_JUDGED) | {"unplanned": error.message}
+        spec, judged, in_time = job.spec(None), dict.fromkeys(_JUDGED) | {"unplanned": error.message}, True
+    counts = job.counts()
     return {
         "spec": spec.model_dump(mode="json"),
-        **job.counts(),
+        **counts,
+        "exact": counts["exact"] and in_time,
         "ranks": ranks,
         "matmul_tflops": _rate(machine),
         **judged,
@@ -63,14 +67,24 @@ def _looked_at(root: Path, stop: StopFlag) -> Outlook:
     spec = spec_of(run)
     if isinstance(spec, EvalSpec):
         return EvaluationOutlook(run, spec, stop)
-    return TrainingOutlook(material_of(root), stop)
+    return TrainingOutlook(root, stop)
 
 
-def _judged(needs: Needs, room: int, rate: float, machine: Machine, past: list[Any]) -> dict[str, Any]:
-    """What is needed beside what there is: memory and room of a rank, operations and time of all, and their rate."""
+def _eta(needs: Needs, spec: AnySpec, past: list[Past], rate: float) -> tuple[Estimate, bool]:
+    """How long it takes, and whether it may do all its steps in the time that it has for them."""
+    whole = estimate(needs.efforts, needs.method, past, matmul_tflops=rate)
+    minutes = spec.resources.max_minutes if isinstance(spec, TrainingSpec) else None
+    if minutes is None:
+        return whole, True
+    around = needs.efforts._replace(steps=Effort(), scoring=Effort(), samples=Effort())
+    most_s = 60 * minutes + estimate(around, needs.method, past, matmul_tflops=rate).expected
+    return whole.within(most_s), whole.low <= most_s
+
+
+def _judged(needs: Needs, room: int) -> dict[str, Any]:
+    """What is needed beside what there is: memory and room of a rank, and operations of all."""
     memory = needs.case.plan()
     mend = None if memory.total <= room else mend_of(needs.case, room)
-    seconds = estimate(needs.efforts, needs.method, past_runs(past, machine.precision), matmul_tflops=rate)
     return {
         "parameters": needs.parameters,
         "trainable_parameters": needs.trainable_parameters,
@@ -82,5 +96,4 @@ def _judged(needs: Needs, room: int, rate: float, machine: Machine, past: list[A
         "mend": mend and {"edits": [edit._asdict() for edit in mend.edits], "total_bytes": mend.total},
         "flops": needs.flops,
         "effort": needs.efforts.told(),
-        "eta": seconds._asdict(),
     }

@@ -1,13 +1,18 @@
 """Whether a job's memory fits this machine, and what to change where it does not."""
 
-from collections.abc import Callable, Iterator
+import operator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
+from pydantic import ValidationError
 
 from engine.errors import SpecError
+from engine.jobs import JOB_SPEC, AnySpec
 from engine.plan import MemoryPlan
 from engine.precision import Machine
 
@@ -30,10 +35,26 @@ class Mend(NamedTuple):
     total: int
 
 
+class Elsewhere(NamedTuple):
+    """Free bytes for what a process does not hold on its device: of the machine's memory, and of the run's disk."""
+
+    memory: int
+    disk: int
+
+
 class Case(Protocol):
     """A job as far as its memory is concerned."""
 
+    @property
+    def spec(self) -> AnySpec:
+        """What edits are of; nothing in it is `auto` that a plan depends on."""
+        ...
+
     def plan(self) -> MemoryPlan: ...
+
+    def fits_elsewhere(self) -> bool:
+        """Whether what lies elsewhere than on the device has room there."""
+        ...
 
     def edits(self) -> Iterator[tuple[Edit, "Change"]]:
         """Each with what it does to the case; those that change nothing of the result first, then the slower, then the others."""
@@ -47,8 +68,17 @@ def room_bytes(machine: Machine, ranks: int = 1) -> int:
     """What each of so many new processes of this machine may hold: all of a GPU, or its part of the memory."""
     if machine.device.type == "cuda":
         return torch.cuda.mem_get_info(machine.device)[0]
+    return _available() // ranks
+
+
+def room_elsewhere(folder: Path, ranks: int = 1) -> Elsewhere:
+    """The same of what each is to hold elsewhere, in files of a folder or in the machine's memory."""
+    return Elsewhere(_available() // ranks, shutil.disk_usage(folder).free // ranks)
+
+
+def _available() -> int:
     facts = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(facts["MemAvailable"].split()[0]) * 1024 // ranks
+    return int(facts["MemAvailable"].split()[0]) * 1024
 
 
 def mend_of(case: Case, room: int) -> Mend | None:
@@ -95,5 +125,19 @@ def _mends(case: Case, room: int) -> Iterator[Mend]:
                 total = changed.plan().total
             except SpecError:  # these edits do not go together
                 continue
-            if total <= room:
-                yield Mend(tuple(edit for edit, _ in chosen), total)
+            mend = Mend(tuple(edit for edit, _ in chosen), total)
+            if total <= room and changed.fits_elsewhere() and _valid(case.spec, mend.edits):
+                yield mend
+
+
+def _valid(spec: AnySpec, edits: Iterable[Edit]) -> bool:
+    """Whether it is a spec still: what does not go together in one, no plan knows."""
+    changed = spec.model_dump(mode="json")
+    for edit in edits:
+        *parts, field = edit.path.split(".")
+        reduce(operator.getitem, parts, changed)[field] = edit.value
+    try:
+        JOB_SPEC.validate_python(changed)
+    except ValidationError:
+        return False
+    return True

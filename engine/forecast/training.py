@@ -1,14 +1,16 @@
 """What a job that trains will come to: its rows walked through as the training will take them."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from engine.effort import Model, Passed, workload_of
 from engine.forecast.case import TrainingCase
 from engine.forecast.outlook import Needs, pinned
+from engine.forecast.room import room_elsewhere
 from engine.forecast.runtime import Runtime
 from engine.forecast.walk import walk
-from engine.material import Material
+from engine.material import material_of
 from engine.parts import TrainingSpec
 from engine.plan import Work, kept_shapes, new_shapes
 from engine.plan.ranks import shapes_of_ranks
@@ -22,8 +24,9 @@ from engine.stop import StopFlag
 class TrainingOutlook:
     """Raises StopRequested: asked to stop on the way."""
 
-    def __init__(self, material: Material, stop: StopFlag) -> None:
-        self._material, self._asked = material, material.spec
+    def __init__(self, root: Path, stop: StopFlag) -> None:
+        material = material_of(root)
+        self._root, self._material, self._asked = root, material, material.spec
         self.machine = Machine.choose(self._asked.resources.device, self._asked.hyperparameters.precision)
         self.ranks = self._asked.resources.world_size
         self._walked = walk(material, self.machine.step, stop)
@@ -54,8 +57,11 @@ class TrainingOutlook:
         passed = Passed.of_job(rows, spec, walked.steps, walked.counts, walked.variety)
         efforts = model.efforts(spec, passed)
         work = workload_of(spec, walked.largest, walked.longest, rows, spec.resources.replicas)
-        work = replace(work, shapes=kept_shapes(new_shapes(shape, setting, walked.variety)))
-        case = TrainingCase(shape, work, setting, runtime and runtime.bytes(work.shapes), self.ranks)
+        shapes = kept_shapes(new_shapes(shape, setting, walked.variety))
+        work = replace(work, rows=walked.largest_rows, shapes=shapes)
+        besides = runtime and runtime.bytes(shapes)
+        elsewhere = room_elsewhere(self._root, spec.resources.nproc_per_node)
+        case = TrainingCase(spec, shape, work, setting, besides, self.ranks, elsewhere=elsewhere)
         case = case.in_room(room) if stage == "auto" or self.ranks == 1 else case._replace(zero_stage=stage)
         return Needs(
             case=case,

@@ -15,7 +15,7 @@ _MOST_STEPS = 20_000
 
 
 class Walk(NamedTuple):
-    """A run's steps; `largest` is the micro-batch of the most tokens, `longest` the longest document.
+    """A run's steps; `largest` is the micro-batch of the most tokens, in so many rows, `longest` the longest document.
 
     `variety` is that of the first rank: each process makes code for itself.
     """
@@ -24,6 +24,7 @@ class Walk(NamedTuple):
     walked: int
     counts: Counts
     largest: Counts
+    largest_rows: int
     longest: int
     variety: Variety
     filled: float
@@ -45,7 +46,7 @@ def walk(material: Material, step: int, stop: StopFlag) -> Walk:
     stream = RowStream.of_job(material.rows, spec, Ranks(0, spec.resources.replicas))
     steps = hyper.max_steps or stream.steps_in(hyper.num_train_epochs or 1.0)
     walked = min(steps, _MOST_STEPS)
-    total, largest, longest, rows, variety = Counts(), Counts(), 0, 0, Variety(step)
+    total, largest, longest, rows, variety = Counts(), (Counts(), 0), 0, 0, Variety(step)
     known: dict[int, Lengths] = {}
     for _ in range(walked):
         stop.check()
@@ -64,10 +65,10 @@ def walk(material: Material, step: int, stop: StopFlag) -> Walk:
             batch = batch._replace(batches=1)
             if told:
                 variety.batch(batch)
-            largest = max(largest, batch, key=_tokens)
+            largest = max(largest, (batch, len(drawn)), key=_tokens)
             total, rows = total.plus(batch), rows + len(drawn)
     filled = total.tokens / (rows * hyper.max_length * material.mixture.together)
-    return Walk(steps, walked, total.times(steps / walked), largest, longest, variety, filled)
+    return Walk(steps, walked, total.times(steps / walked), *largest, longest, variety, filled)
 
 
 def _lengths(corpus: Corpus, known: dict[int, Lengths]) -> Lengths:
@@ -80,5 +81,5 @@ def _lengths(corpus: Corpus, known: dict[int, Lengths]) -> Lengths:
     return found
 
 
-def _tokens(counts: Counts) -> int:
-    return counts.tokens
+def _tokens(batch: tuple[Counts, int]) -> int:
+    return batch[0].tokens

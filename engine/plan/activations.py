@@ -4,9 +4,11 @@ T tokens, H hidden, I inner, Q and K widths of queries and of keys, c bytes of t
 where it is made and some backward function needs it; what two functions share is counted once.
 """
 
+from collections.abc import Iterable
+
 from engine.plan import experts
 from engine.plan.setting import Setting
-from engine.plan.shape import GPT2, Shape
+from engine.plan.shape import GPT2, Linear, Shape
 from engine.plan.workload import Workload
 
 _FP32 = 4
@@ -44,7 +46,8 @@ def _norm(shape: Shape, setting: Setting) -> int:
     """A norm a token: the input, which is the residual stream itself; an RMS norm in fp32, and to learn its weight the result."""
     if shape.family == GPT2:
         return (_FP32 if setting.device == "cuda" else setting.residual(shape)) * shape.hidden
-    return _FP32 * shape.hidden * (1 if setting.adapter else 2)
+    learns = not setting.adapter or setting.beside(shape).norms > 0
+    return shape.hidden * (_FP32 + (setting.residual(shape) if learns else 0))
 
 
 def _linear_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
@@ -58,18 +61,26 @@ def _linear_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
 
 
 def _adapter_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
-    """(Inputs of adapters, what their A makes of them); frozen layers keep nothing.
+    """(Inputs of adapters and of layers that learn whole, what A makes of them); frozen layers keep nothing.
 
     PEFT casts the input of each adapter to fp32 and autocast casts it back; over a base in 4 bits it does so on the
     CPU alone. Dropout makes one of its own for each, and keeps a mask of fp32 on the CPU, of a byte on a GPU.
     """
-    adapted = setting.adapted(shape)
+    adapted, whole = setting.adapted(shape), _sources(setting.beside(shape).linears)
     shared = not (_through_fp32(setting) or setting.dropout)
     each = sum(linear.inputs for linear in adapted)
-    apart = sum(width for _, width in {(linear.source, linear.inputs) for linear in adapted})
-    inputs = apart if shared else each
+    inputs = _widths(_sources(adapted) | whole) if shared else each + _widths(whole)
     masks = each * (1 if setting.device == "cuda" else _FP32) if setting.dropout else 0
     return setting.bytes * inputs + masks, setting.bytes * setting.rank * len(adapted)
+
+
+def _sources(linears: Iterable[Linear]) -> set[tuple[str, int]]:
+    """What goes into them, and how wide it is."""
+    return {(linear.source, linear.inputs) for linear in linears}
+
+
+def _widths(sources: set[tuple[str, int]]) -> int:
+    return sum(width for _, width in sources)
 
 
 def _through_fp32(setting: Setting) -> bool:

@@ -255,8 +255,9 @@ class _Sums:
             return 0 if setting.adapter or setting.moves_layers else setting.bytes * shape.linear_weights
         if setting.bytes == _FP32:
             return 0
-        adapters = shape.layers * sum(adapter_tensors(shape, setting))
-        return setting.bytes * (adapters if setting.adapter else shape.linear_weights)
+        whole = setting.beside(shape).linears
+        learning = sum(adapter_tensors(shape, setting)) + sum(linear.size for linear in whole)
+        return setting.bytes * (shape.layers * learning if setting.adapter else shape.linear_weights)
 
 
 def chunk_rows(vocabulary: int) -> int:
@@ -271,7 +272,7 @@ def _weight_again(shape: Shape, setting: Setting) -> int:
         fans = (sum(linear.size for linear in shape.linears if linear.source == source) for source in sources)
         copies = 2 if setting.quantized else int(setting.moves_layers and not setting.adapter)
         return copies * setting.bytes * max(fans)
-    largest = max(linear.size for linear in shape.linears)
     if setting.quantized:
-        return setting.bytes * largest
-    return 0 if setting.adapter else (setting.bytes + _FP32) * largest
+        return setting.bytes * max(linear.size for linear in shape.linears)
+    learning = setting.beside(shape).linears if setting.adapter else shape.linears
+    return (setting.bytes + _FP32) * max((linear.size for linear in learning), default=0)

@@ -88,11 +88,13 @@ def new_shapes(shape: Shape, setting: Setting, variety: Variety) -> int:
 def _linear_products(shape: Shape, linears: Sequence[Linear], setting: Setting) -> int:
     """Of linear layers over rows of one length: forward, back, and where a weight learns its gradient; the same size once."""
     adapted = [linear for linear in setting.adapted(shape) if linear in linears]
+    learning = [linear for linear in setting.beside(shape).linears if linear in linears]
     whole, down = _together(linears, setting, shape), _together(adapted, setting, shape)
     weights = {(inputs, sum(outputs)) for inputs, outputs in whole}
     low = {(inputs, setting.rank * len(outputs)) for inputs, outputs in down}
     up = {(setting.rank, linear.outputs) for linear in adapted}
-    return len(weights) * (2 if setting.adapter else 3) + 3 * (len(low) + len(up))
+    own = {(linear.inputs, linear.outputs) for linear in learning} if setting.adapter else weights
+    return 2 * len(weights) + len(own) + 3 * (len(low) + len(up))
 
 
 def _together(linears: Sequence[Linear], setting: Setting, shape: Shape) -> list[tuple[int, list[int]]]:

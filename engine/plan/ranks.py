@@ -42,7 +42,7 @@ def bucket_numbers(trained: int, largest: int) -> int:
 
 
 def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, ranks: int) -> MemoryPlan:
-    """Where each moment is divided, another may be the one that holds most.
+    """What it has of the job, and its own frozen copies of the model.
 
     Raises:
         SpecError: it cannot be divided so far.
@@ -50,6 +50,12 @@ def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, 
     refusal = unsharable(shape, setting) or (undividable(setting, stage) if stage else None)
     if refusal:
         raise refusal
+    plan = _divided_plan(shape, work, setting, stage=stage, ranks=ranks)
+    return replace(plan, weights=plan.weights + setting.frozen * weights(shape, setting))
+
+
+def _divided_plan(shape: Shape, work: Workload, setting: Setting, *, stage: int, ranks: int) -> MemoryPlan:
+    """Where each moment is divided, another may be the one that holds most."""
     work = work.part(setting.cp_size)
     shape = shape.part(tp_size=setting.tp_size, ep_size=setting.ep_size)
     if setting.pp_size > 1:

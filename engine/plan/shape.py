@@ -177,6 +177,26 @@ class Shape:
             Linear("mlp.down_proj", "product", self.inner, self.hidden),
         )
 
+    def bias(self, linear: Linear) -> int:
+        """Numbers of a layer's bias."""
+        biased = self.family == GPT2 or (self.family == "qwen2" and linear.source == "norm")
+        return linear.outputs if biased else 0
+
+    @property
+    def norms(self) -> dict[str, int]:
+        """Numbers of each norm of a layer, by its name within the layer."""
+        if self.family == GPT2:
+            return {"ln_1": 2 * self.hidden, "ln_2": 2 * self.hidden}
+        of_heads = {f"self_attn.{name}_norm": self.head_dim for name in "qk"} if self.family == "qwen3" else {}
+        return {"input_layernorm": self.hidden, "post_attention_layernorm": self.hidden, **of_heads}
+
+    @property
+    def other_vectors(self) -> dict[str, int]:
+        """Numbers of what is in no layer, beside embedding and head, by its name."""
+        if self.family == GPT2:
+            return {"transformer.ln_f": 2 * self.hidden, "transformer.wpe": self.positions * self.hidden}
+        return {"model.norm": self.hidden}
+
     @property
     def linear_weights(self) -> int:
         """Of all layers."""

@@ -1,13 +1,13 @@
 """How many weights there are, how many of them learn, and what they take with their optimizer's state."""
 
 from engine.errors import SpecError
-from engine.plan.setting import EMBEDDING, HEAD, Setting
+from engine.plan.beside import EMBEDDING, HEAD
+from engine.plan.setting import NF4_BLOCK, Setting
 from engine.plan.shape import Shape
 
 _FP32 = 4
 _QUANTIZED = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of a weight in NF4: 4 bits, and a scale of 8 bits for 64 of them, whose own scales are fp32 for 256."""
-_NF4_BLOCK = 64
 _STATE = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
 """Bytes of a weight's two moments; 8 bits have a scale in fp32 for each 256."""
 _LAYERS_AT_ONCE = 2
@@ -44,7 +44,8 @@ def immovable(setting: Setting) -> SpecError | None:
             return None
         told = f"{asked}; the weights learn, and an optimizer in memory updates all of them at once"
         return SpecError("offload_param_alone", told, "Set hyperparameters.offload_optimizer to 'disk' as well.")
-    saved = {*getattr(setting.tuning, "modules_to_save", ())} - {EMBEDDING, HEAD}
+    named = getattr(setting.tuning, "modules_to_save", ())
+    saved = {name.rpartition(".")[2] for name in named} - {EMBEDDING, HEAD}
     unknown = [
         (not setting.adapter, "the weights learn, which they do on a GPU alone"),
         (setting.quantized, "4 bits are kept from the forward to the backward pass"),
@@ -63,7 +64,7 @@ def _layer_bytes(shape: Shape, setting: Setting) -> int:
     linear = shape.linear_weights // shape.layers
     if not setting.adapter:
         return _FP32 * (linear + shape.vectors)
-    packed = sum(each.size for each in shape.linears if each.inputs % _NF4_BLOCK == 0) if setting.quantized else 0
+    packed = sum(each.size for each in shape.linears if each.inputs % NF4_BLOCK == 0) if setting.quantized else 0
     return setting.bytes * (linear - packed + shape.vectors) + packed // 2
 
 
@@ -71,7 +72,7 @@ def loaded_weights(shape: Shape, setting: Setting) -> int:
     """Of a model that does not learn: in the compute type or in 4 bits, and an adapter in fp32."""
     base = setting.bytes * (shape.linear_weights + shape.other_weights)
     if setting.quantized:
-        packed = shape.layers * sum(linear.size for linear in shape.linears if linear.inputs % _NF4_BLOCK == 0)
+        packed = shape.layers * sum(linear.size for linear in shape.linears if linear.inputs % NF4_BLOCK == 0)
         base += round((_QUANTIZED - setting.bytes) * packed)
     return base + (_FP32 * trained_weights(shape, setting) if setting.adapter else 0)
 
@@ -86,20 +87,22 @@ def adapter_tensors(shape: Shape, setting: Setting) -> list[int]:
 def trained_weights(shape: Shape, setting: Setting) -> int:
     if not setting.adapter:
         return shape.linear_weights + shape.other_weights
-    return shape.layers * sum(adapter_tensors(shape, setting)) + len(setting.whole(shape)) * shape.embedding
+    ends = len(setting.whole(shape)) * shape.embedding
+    return shape.layers * layer_weights(shape, setting) + ends + setting.beside(shape).others
 
 
 def largest_trained(shape: Shape, setting: Setting) -> int:
     """Numbers of the largest tensor that learns, as far as the plan knows one."""
     whole = [shape.embedding] if setting.whole(shape) else []
-    layers = adapter_tensors(shape, setting) if setting.adapter else [linear.size for linear in shape.linears]
+    linears = setting.beside(shape).linears if setting.adapter else shape.linears
+    layers = [*adapter_tensors(shape, setting), *(linear.size for linear in linears)]
     return max(whole + layers, default=0)
 
 
 def layer_weights(shape: Shape, setting: Setting) -> int:
     """Of one layer, those that learn."""
     if setting.adapter:
-        return sum(adapter_tensors(shape, setting))
+        return sum(adapter_tensors(shape, setting)) + setting.beside(shape).of_layer
     return shape.linear_weights // shape.layers + shape.vectors
 
 
@@ -115,7 +118,26 @@ def on_disk(shape: Shape, setting: Setting) -> int:
     """Bytes of the optimizer's state and of weights that a run keeps in its directory while it trains."""
     hyper = setting.hyperparameters
     state = round(_STATE["adamw"]) * trained_weights(shape, setting) if hyper.offload_optimizer == "disk" else 0
-    return state + (shape.layers * _layer_bytes(shape, setting) if hyper.offload_param == "disk" else 0)
+    return state + (_moved_layers(shape, setting) if hyper.offload_param == "disk" else 0)
+
+
+def beside_gpu(shape: Shape, setting: Setting) -> int:
+    """Bytes of the machine's memory that hold for a GPU what lies there: layers, and the optimizer's state.
+
+    Beside that a copy of the weights is updated, by gradients that are fetched (engine.optim).
+    """
+    hyper = setting.hyperparameters
+    if setting.device == "cpu":
+        return 0
+    updated = 2 * _FP32 * trained_weights(shape, setting) + _state(shape, setting)
+    return (updated if hyper.offload_optimizer == "cpu" else 0) + (
+        _moved_layers(shape, setting) if hyper.offload_param == "cpu" else 0
+    )
+
+
+def _moved_layers(shape: Shape, setting: Setting) -> int:
+    """Those of frozen copies too."""
+    return (1 + setting.frozen) * shape.layers * _layer_bytes(shape, setting)
 
 
 def optimizer_state(shape: Shape, setting: Setting) -> int:
@@ -135,7 +157,12 @@ def optimizer_state(shape: Shape, setting: Setting) -> int:
         return 0
     if hyper.offload_optimizer == "disk":
         return at_once_bytes(largest_trained(shape, setting))
-    small = 0
+    return _state(shape, setting)
+
+
+def _state(shape: Shape, setting: Setting) -> int:
+    """Where all of it is in memory."""
+    hyper, small = setting.hyperparameters, 0
     if hyper.optim == "adamw_8bit":
         tensors = adapter_tensors(shape, setting) if setting.adapter else [1] * shape.vectors
         small = shape.layers * sum(size for size in tensors if size < _EIGHT_BIT_FROM)

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 from engine.plan.setting import Setting
 from engine.plan.shape import Shape
-from engine.plan.weights import trained_weights
+from engine.plan.weights import adapter_tensors
 
 _FORWARD, _BACK, _LEARN = 2.0, 2.0, 2.0
 """Operations for each weight and token: forward, for what flows back, and for the weight's own gradient."""
@@ -59,10 +60,12 @@ class Efforts(NamedTuple):
     steps: Effort
     scoring: Effort
     around: Effort
+    samples: Effort = Effort()
+    """Answers that are written at the evaluations."""
 
     @property
     def whole(self) -> Effort:
-        return self.steps.plus(self.scoring).plus(self.around)
+        return reduce(Effort.plus, self)
 
     def plus(self, other: "Efforts") -> "Efforts":
         return Efforts(*(one.plus(another) for one, another in zip(self, other, strict=True)))
@@ -91,10 +94,11 @@ class Work:
 
     @classmethod
     def of(cls, shape: Shape, setting: Setting) -> "Work":
-        adapters = trained_weights(shape, setting) - len(setting.whole(shape)) * shape.embedding
-        learning = float(adapters if setting.adapter else shape.passed_weights)
+        adapters = shape.layers * sum(adapter_tensors(shape, setting))
+        whole = shape.layers * sum(linear.size for linear in setting.beside(shape).linears)
+        learning = float(adapters + whole if setting.adapter else shape.passed_weights)
         return cls(
-            token_weights=float(shape.passed_weights) + (adapters if setting.adapter else 0),
+            token_weights=float(shape.passed_weights) + adapters,
             token_learning=learning,
             label_weights=float(shape.embedding),
             label_learning=float(shape.embedding) if setting.head_learns(shape) else 0.0,

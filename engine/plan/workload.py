@@ -21,6 +21,8 @@ class Workload:
     paired: bool = False
     waiting: int = 0
     """Micro-batches besides whose passes back are still to come."""
+    rows: int = 1
+    """Packed rows that the tokens lie in."""
     shapes: int = 0
     """Products whose code the run holds (engine.plan.products)."""
 

@@ -4,7 +4,10 @@ from typing import Any
 
 from engine.data.documents import told
 from engine.data.stream import RowStream
+from engine.dist.ranks import Ranks
+from engine.errors import SpecError
 from engine.material import Material
+from engine.parts import Hyperparameters
 from engine.preview.lines import Line, lines_of
 from engine.preview.statistics import statistics
 from engine.stop import StopFlag
@@ -18,6 +21,7 @@ def preview(material: Material, asked: dict[str, Any], stop: StopFlag) -> dict[s
 
     Raises:
         StopRequested: asked to stop while all rows were counted.
+        SpecError: the run has no such step.
     """
     step, counts = asked.get("step"), bool(asked.get("statistics"))
     rows = [] if step is not None else _rows(material, asked)
@@ -54,13 +58,15 @@ def _first_tokens(line: Line, material: Material, most: int) -> list[dict[str, A
 
 
 def _step(material: Material, step: int, stop: StopFlag) -> dict[str, Any]:
-    """Micro-batches of packed rows of documents, as step number `step` takes them."""
-    stream = RowStream.of_job(material.rows, material.spec)
+    """Micro-batches of packed rows of documents, as step number `step` takes them: those of all processes."""
+    stream = RowStream.of_job(material.rows, material.spec, Ranks(0, material.spec.resources.replicas))
+    if step > 1:  # the first there is: to count all, all epochs are packed
+        _check_there(step, stream, material.spec.hyperparameters)
     for _ in range(step - 1):
         stop.check()
         stream.draw_step()
     batches, tokens = [], 0
-    for drawn in stream.draw_step():
+    for drawn in filter(None, stream.draw_step()):  # a process may have no row of a step
         packed = []
         for row in drawn:
             tokens += int(row.corpus.inputs()[row.documents].sum())
@@ -68,3 +74,10 @@ def _step(material: Material, step: int, stop: StopFlag) -> dict[str, Any]:
                 packed.append({"documents": told(row.corpus, row.documents, material.tokenizer)})
         batches.append({"rows": packed})
     return {"step": step, "batches": batches, "tokens": tokens, "complete": tokens <= _MOST_TOKENS}
+
+
+def _check_there(step: int, stream: RowStream, hyper: Hyperparameters) -> None:
+    """Raises SpecError: the run ends before that."""
+    steps = hyper.max_steps or stream.steps_in(hyper.num_train_epochs or 1.0)
+    if step > steps:
+        raise SpecError("no_such_step", f"step is {step}, and the run has {steps}", f"Ask for {steps} or less.")

@@ -106,7 +106,7 @@ def test_solved_examples_pass_through_the_model_with_each_question(tmp_path):
     shots = evaluation(
         tmp_path / "run", questions(6), evaluation={"num_fewshot": 2, "max_length": 256}, fewshot_file="file-2"
     )
-    runs.write_rows(shots / "data" / "fewshot.jsonl", questions(2))
+    runs.write_rows(shots / "data" / "fewshot.jsonl", questions(3))
     told, came = foretold(shots), used(shots)
     assert (told["steps"], told["tokens"]) == (came["steps"], came["tokens"])
     assert told["tokens"] > 1.5 * bare["tokens"]
@@ -193,7 +193,9 @@ def test_what_does_not_fit_is_told_smaller_batches_or_shorter_rows(work):
     spec: Any = JOB_SPEC.validate_python(SPEC)
     tuning: Any = JOB_SPEC.validate_python(runs.sft_spec() | {"tuning": {"method": "full"}})
     setting = Setting("cpu", "bf16", tuning.tuning, tuning.hyperparameters)
-    case = ScoringCase(Shape.of(CONFIG | {"vocab_size": 32_000}), work, setting, spec.evaluation, 1 << 20)
+    if isinstance(work, Writing):
+        spec = JOB_SPEC.validate_python(SPEC | {"evaluation": {"task": "generate"}})
+    case = ScoringCase(spec, Shape.of(CONFIG | {"vocab_size": 32_000}), work, setting, 1 << 20)
     mend = mend_of(case, case.plan().total - 1)
     assert mend is not None
     (edit,) = mend.edits

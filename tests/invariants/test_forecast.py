@@ -68,7 +68,7 @@ def test_steps_tokens_and_operations_are_those_of_the_run(tmp_path, kind, hyperp
     assert told["effort"].keys() == used["effort"].keys()
     for part, effort in told["effort"].items():
         assert effort == pytest.approx(used["effort"][part])
-    assert used["part_seconds"].keys() == {"steps", "scoring"}
+    assert used["part_seconds"].keys() == {"steps", "scoring", "samples"}
     assert told["flops"]["training"] == used["flops"]
     done = [event["values"] for event in runs.events(root, "metrics") if event["split"] == "train"]
     (started,) = runs.events(root, "started")
@@ -96,7 +96,8 @@ def case(**hyperparameters: Any) -> tuple[TrainingCase, Any]:
         | {"tuning": {"method": "full"}}
     )
     setting = Setting("cpu", "bf16", spec.tuning, spec.hyperparameters)
-    return TrainingCase(Shape.of(CONFIG | {"vocab_size": 32_000}), Workload(8192, 8192, 1024), setting, None), spec
+    shape, work = Shape.of(CONFIG | {"vocab_size": 32_000}), Workload(8192, 8192, 1024, rows=8)
+    return TrainingCase(spec, shape, work, setting, None), spec
 
 
 def test_what_does_not_fit_is_told_the_fewest_edits_that_make_it_fit():

@@ -49,6 +49,8 @@ def held_in_steps(root: Path, steps: int) -> tuple[list[int], MemoryPlan]:
         made = Training(session, spec)
         made.carry_out()
         held = weight_bytes(session.subject.model)
+        frozen = getattr(session.objective, "frozen", None)
+        held += 0 if frozen is None else weight_bytes(frozen)
         held += state_bytes(made.strategy.optimizer, session.machine.device)
         plan = planned(spec, session)
         assert plan is not None
@@ -104,6 +106,42 @@ def test_a_step_of_dora_holds_what_was_planned(tmp_path, precision, width, lengt
     job["spec"]["tuning"] = {"method": "lora", "use_dora": True}
     (root / "job.json").write_text(json.dumps(job))
     runs.save_base(root / "model", width=width)
+    held, plan = held_and_planned(root)
+    assert held == pytest.approx(plan.tensors, rel=0.10)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("method", "hyperparameters"),
+    [
+        ("full", {}),
+        ("full", {"offload_optimizer": "disk", "offload_param": "disk"}),
+        ("lora", {}),
+        ("lora", {"offload_param": "disk"}),
+        ("lora", {"activation_checkpointing": "full"}),
+        ("qlora", {}),
+    ],
+)
+def test_a_step_beside_a_frozen_copy_holds_what_was_planned(tmp_path, precision, method, hyperparameters):
+    """Of a model that is most of what is held."""
+    given = {"max_length": 32, "per_device_train_batch_size": 2, "max_steps": 1, "precision": precision}
+    spec = runs.dpo_spec(**given | hyperparameters)
+    spec |= {"dpo": {"reference": "frozen_copy"}, "tuning": {"method": method}}
+    root = runs.dpo_run(tmp_path / "run", spec=spec)
+    runs.save_base(root / "model", width=256, layers=4)
+    rows = [{"prompt": "the", "chosen": "cat " * 80, "rejected": "dog " * 80}] * 40
+    runs.write_rows(root / "data" / "train.jsonl", rows)
+    held, plan = held_and_planned(root)
+    assert held == pytest.approx(plan.tensors, rel=0.10)
+
+
+@pytest.mark.parametrize(("precision", "checkpointing"), [("fp32", "none"), ("bf16", "none"), ("fp32", "full")])
+@pytest.mark.parametrize("named", [["down_proj"], ["q_proj", "up_proj"], ["model.embed_tokens"], ["lm_head", "norm"]])
+def test_a_step_of_modules_that_learn_whole_holds_what_was_planned(tmp_path, precision, checkpointing, named):
+    root = training(tmp_path / "run", "lora", precision=precision, activation_checkpointing=checkpointing)
+    job = json.loads((root / "job.json").read_text())
+    job["spec"]["tuning"] = {"method": "lora", "modules_to_save": named}
+    (root / "job.json").write_text(json.dumps(job))
     held, plan = held_and_planned(root)
     assert held == pytest.approx(plan.tensors, rel=0.10)
 

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from engine.data.stream import RowStream
+from engine.dist.ranks import Ranks
+from engine.errors import SpecError
+from engine.forecast import forecast
 from engine.loop import Training
 from engine.material import material_of
 from engine.preview import preview
@@ -51,7 +55,9 @@ def documents(batch: dict[str, Any]) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("packing", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_rows_of_a_step_are_shown_as_the_trainer_takes_them(tmp_path, kind, packing):
-    root = KINDS[kind](tmp_path / "run", packing=packing, per_device_train_batch_size=BATCH, max_length=48)
+    root = KINDS[kind](
+        tmp_path / "run", packing=packing, per_device_train_batch_size=BATCH, max_length=48, max_steps=STEPS
+    )
     compared = 0
     with runs.opened(root) as session:
         spec: Any = session.spec
@@ -68,6 +74,28 @@ def test_the_rows_of_a_step_are_shown_as_the_trainer_takes_them(tmp_path, kind, 
                     assert batch.ids_T.tolist() == [token for document in seen for token in document["ids"][:-1]]
                 compared += len(seen)
     assert compared > 1_000
+
+
+@pytest.mark.parametrize(("batch", "accumulation", "processes"), [(8, 2, 3), (2, 1, 3), (4, 2, 2)])
+def test_a_step_of_several_processes_is_shown_as_they_take_it(tmp_path, batch, accumulation, processes):
+    hyper = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulation, "max_length": 48}
+    spec = runs.sft_spec(**hyper) | {"resources": {"nproc_per_node": processes}}
+    root = runs.sft_run(tmp_path / "run", ROWS, spec)
+    material = material_of(root)
+    ranks = [RowStream.of_job(material.rows, material.spec, Ranks(rank, processes)) for rank in range(processes)]
+    for step in range(1, 7):
+        taken = [[*taking.lines] for rank in ranks for taking in rank.next_step() if taking.counts]
+        told = shown(root, step=step)["step"]["batches"]
+        assert [[document["line"] for document in documents(seen)] for seen in told] == taken
+
+
+@pytest.mark.parametrize("steps", [{"max_steps": 6}, {"max_steps": None, "num_train_epochs": 2}])
+def test_a_step_beyond_the_last_is_refused(tmp_path, steps):
+    root = runs.sft_run(tmp_path / "run", spec=runs.sft_spec(**steps))
+    last = forecast(root, {"past": []}, StopFlag())["steps"]
+    assert shown(root, step=last)["step"]["batches"]
+    with pytest.raises(SpecError, match=f"the run has {last}$"):
+        shown(root, step=last + 1)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -95,9 +95,7 @@ class DpoObjective:
         scores = [cache.find(corpus) for corpus in corpora]
         if any(found is None for found in scores):
             with self._starting_weights(subject) as model:
-                scores = [reference_scores(model, corpus, self.machine, budget) for corpus in corpora]
-            for corpus, computed in zip(corpora, scores, strict=True):
-                cache.keep(corpus, computed)
+                scores = [reference_scores(model, corpus, self.machine, budget, cache) for corpus in corpora]
             count = sum(map(len, corpora))
             self.journal.log("info", "reference_scored", f"scored {count} answers by the starting weights", count=count)
         made = [replace(corpus, reference=found) for corpus, found in zip(corpora, scores, strict=True)]

@@ -66,6 +66,11 @@ class DpoSpec(TrainingSpec):
     dpo: DpoLoss = DpoLoss()
     tuning: Tuning = LoraTuning()
 
+    @property
+    def frozen_models(self) -> int:
+        """Of the starting weights, held beside the model that learns."""
+        return int(self.dpo.reference == "frozen_copy")
+
     @model_validator(mode="after")
     def _reference(self) -> Self:
         if self.dpo.reference == "disabled_adapter" and self.tuning.method == "full":

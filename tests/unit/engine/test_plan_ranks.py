@@ -47,6 +47,13 @@ def test_no_more_is_divided_than_the_room_asks_for(room, stage):
     assert least_stage(held, FULL, ranks=4, room_bytes=int(room * TRAINED)) == stage
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_each_rank_has_a_frozen_copy_of_its_own(stage):
+    shape, work, beside = Shape.of(LLAMA), Workload(64, 64, 64), replace(FULL, frozen=1)
+    plain, more = (plan_of_rank(shape, work, setting, stage=stage, ranks=4) for setting in (FULL, beside))
+    assert more == replace(plain, weights=plain.weights + 4 * trained_weights(shape, FULL))
+
+
 def test_weights_that_cannot_be_divided_stay_whole():
     four_bits = replace(FULL, tuning=QloraTuning())
     assert least_stage(held, four_bits, ranks=4, room_bytes=0) == 2
