@@ -23,6 +23,8 @@ from engine.writer import say_ends
 _TOLERANCE = 1e-4
 _ROUNDED = 2e-3
 """Of scores in 16 bits that several ranks computed together, each a part: they round in other places than one does."""
+_ELSEWHERE = 2e-2
+"""Of a score from an earlier attempt, which another device or another precision may have computed."""
 _PROBE_DOCUMENTS = 64
 """Training documents that an export is checked on when nothing was held out."""
 
@@ -56,7 +58,7 @@ def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
     if session.ranks.leads:
         _write(run.output, best or folder_of(run.checkpoints, progress.step))
     session.ranks.wait()
-    tolerance = _ROUNDED if session.in_parts and session.machine.precision != "fp32" else _TOLERANCE
+    tolerance = _tolerance(session, best)
     # The second copy takes the first one's place in memory.
     layout = session.subject.layout
     session.drop_subject()
@@ -79,6 +81,13 @@ def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
     if tuning is not None and tuning.merge != "none":
         metrics |= export_merged(session, tuning, step=step, applied=scores["eval_loss"], probe=probe)
     journal.finish(progress.step, metrics)
+
+
+def _tolerance(session: Session, best: Path | None) -> float:
+    """A checkpoint has its score from when it was saved, which may have been before this attempt; names are in its order."""
+    if best is not None and session.start is not None and best.name <= session.start.name:
+        return _ELSEWHERE
+    return _ROUNDED if session.in_parts and session.machine.precision != "fp32" else _TOLERANCE
 
 
 def _write(output: Path, saved: Path) -> None:

@@ -50,19 +50,23 @@ def export_merged(
     except Exception as error:
         if session.ranks.count > 1:
             raise  # the others wait for this one
-        traceback.print_exc()
-        failure = classified(error)
-        message = f"no merged model is made, the adapter stands by itself: {failure.message}"
-        session.journal.log("warn", "merge_failed", message, failure=failure.failure, reason=failure.code)
-        for leftover in session.run.root.glob(".writing-merged-*"):
-            shutil.rmtree(leftover, ignore_errors=True)  # a disk that is full may want no more of anything
+        _tell_failed(session, "no merged model is made, the adapter stands by itself", error)
         return {}
+
+
+def _tell_failed(session: Session, what: str, error: Exception, leftovers: str = ".writing-merged-*") -> None:
+    traceback.print_exc()
+    failure = classified(error)
+    message = f"{what}: {failure.message}"
+    session.journal.log("warn", "merge_failed", message, failure=failure.failure, reason=failure.code)
+    for leftover in session.run.root.glob(leftovers):
+        shutil.rmtree(leftover, ignore_errors=True)  # a disk that is full may want no more of anything
 
 
 def _export_best(
     session: Session, tuning: AdapterTuning, step: int | None, applied: float, probe: Corpus
 ) -> dict[str, float]:
-    tried = [_tried(session, base, applied, probe) for base in _bases(tuning)]
+    tried = _all_tried(session, _bases(tuning), applied, probe)
     best = min(tried, key=lambda merge: merge.loss)
     kept = tuning.merge != "auto" or best.loss <= applied + _HIGHEST_GAP
     session.ranks.wait()
@@ -91,13 +95,34 @@ def _bases(tuning: AdapterTuning) -> tuple[str, ...]:
     return ("dequantized", "original") if isinstance(tuning, QloraTuning) else ("original",)
 
 
+def _all_tried(session: Session, bases: tuple[str, ...], applied: float, probe: Corpus) -> list[Merge]:
+    """Those that can be made; where none can, what befell the last of them is raised."""
+    made: list[Merge] = []
+    for base in bases:
+        try:
+            made.append(_tried(session, base, applied, probe))
+        except StopRequested:
+            raise
+        except Exception as error:
+            alone = base == bases[-1] and not made
+            if alone or session.ranks.count > 1:
+                raise  # the others wait for this one
+            _tell_failed(session, f"no model is made by merging into {_INTO[base]}", error, _folder_name(base))
+    return made
+
+
+def _folder_name(base: str) -> str:
+    return f".writing-merged-{base}"
+
+
 def _tried(session: Session, base: str, applied: float, probe: Corpus) -> Merge:
-    folder = session.run.root / f".writing-merged-{base}"
+    folder = session.run.root / _folder_name(base)
     session.drop_subject()
+    patient = session.ranks.patient()
     if session.ranks.leads:
         shutil.rmtree(folder, ignore_errors=True)
         _write(session, base, folder)
-    session.ranks.wait()
+    patient.wait()
     model = load_model(folder, device=session.machine.device, dtype=session.machine.compute_dtype)
     session.subject = Subject(model, session.subject.tokenizer, "model")
     merge = Merge(base, folder, session.evaluate(probe))

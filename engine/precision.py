@@ -88,7 +88,7 @@ class LossScale:
     """Dynamic loss scaling, which keeps fp16 gradients from vanishing (Micikevicius et al. 2018, arXiv:1710.03740).
 
     The scale is a power of two, so that scaling rounds nothing. Its state lies in the run's progress: who goes on
-    goes on with it. In other types than fp16 the scale is 1 and stays so.
+    goes on with it. In other types than fp16 the scale is 1, also for who goes on with a run that began in fp16.
     """
 
     FIRST = 2.0**16
@@ -103,7 +103,7 @@ class LossScale:
 
     @property
     def value(self) -> float:
-        return self._progress.loss_scale or 1.0
+        return (self._progress.loss_scale or 1.0) if self.active else 1.0
 
     def undo(self, weights: Iterable[nn.Parameter]) -> None:
         """Divide the gradients by the scale."""

@@ -2,9 +2,9 @@
 
 import hashlib
 import os
+import time
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from engine.rundir import RunDirectory
 
 _TELLING = ("*.safetensors", "config.json", "adapter_config.json")
 """Files of a model or adapter that its scores depend on; tokens are told by themselves."""
+_KEEP_EVERY_S = 60.0
+"""What is scored in less is all that an attempt that ends in the midst of it loses."""
 
 
 class ReferenceCache:
@@ -35,23 +37,23 @@ class ReferenceCache:
                     self._start.update(hashlib.file_digest(file, "sha256").digest())
 
     def find(self, corpus: Corpus) -> NDArray[np.float32] | None:
-        path = self._path(corpus)
-        try:
-            scores = np.load(path, allow_pickle=False)
-            os.utime(path)
-        except FileNotFoundError:
-            return None
-        return scores
+        """The scores, or None when they are not there or not whole."""
+        return _read(self._path(corpus), len(corpus))
+
+    def begun(self, corpus: Corpus) -> NDArray[np.float32]:
+        """What there is of them, NaN where nothing is: an attempt that ended before its end has left it."""
+        found = _read(self._part(corpus), len(corpus))
+        return np.full(len(corpus), np.nan, np.float32) if found is None else found
+
+    def keep_begun(self, corpus: Corpus, scores: NDArray[np.float32]) -> None:
+        _write(self._part(corpus), scores)
 
     def keep(self, corpus: Corpus, scores: NDArray[np.float32]) -> None:
-        """Written beside its name first: a process that is killed leaves no half of it."""
-        path = self._path(corpus)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, suffix=".writing", delete=False) as file:
-            np.save(file, scores)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).rename(path)
+        _write(self._path(corpus), scores)
+        self._part(corpus).unlink(missing_ok=True)
+
+    def _part(self, corpus: Corpus) -> Path:
+        return self._path(corpus).with_suffix(".part")
 
     def _path(self, corpus: Corpus) -> Path:
         told = self._start.copy()
@@ -61,19 +63,44 @@ class ReferenceCache:
         return self.folder / key[:2] / f"{key}.npy"
 
 
+def _read(path: Path, count: int) -> NDArray[np.float32] | None:
+    try:
+        with path.open("rb") as file:
+            scores = np.load(file, allow_pickle=False)
+        os.utime(path)
+    # Another process may remove it at any time; a power cut may leave a part of it, or zeros in its place.
+    except (FileNotFoundError, EOFError, ValueError):
+        return None
+    return scores if scores.shape == (count,) else None
+
+
+def _write(path: Path, scores: NDArray[np.float32]) -> None:
+    """Beside its name first: a process that is killed leaves no half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, suffix=".writing", delete=False) as file:
+        np.save(file, scores)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).rename(path)
+
+
 @torch.no_grad()
-def reference_scores(model: nn.Module, corpus: Corpus, machine: Machine, token_budget: int) -> NDArray[np.float32]:
-    """The log-probability of each document's labels under `model`, in the corpus's order."""
+def reference_scores(
+    model: nn.Module, corpus: Corpus, machine: Machine, token_budget: int, cache: ReferenceCache
+) -> NDArray[np.float32]:
+    """The log-probability of each document's labels under `model`, in the corpus's order; kept as they come."""
     was_training = model.training
     model.eval()
-    found: list[Any] = []
-    order: list[int] = []
+    scores, kept_s = cache.begun(corpus), time.monotonic()
     for documents in documents_in_order(corpus, token_budget):
+        if not np.isnan(scores[documents]).any():
+            continue  # by whole batches: what is scored together must not change
         with machine.autocast():
             sums_S, _ = document_logprobs(model, batch_of(corpus, documents).to(machine.device))
-        found.append(sums_S.float().cpu().numpy())
-        order += documents
+        scores[documents] = sums_S.float().cpu().numpy()
+        if time.monotonic() - kept_s >= _KEEP_EVERY_S:
+            cache.keep_begun(corpus, scores)
+            kept_s = time.monotonic()
     model.train(was_training)
-    scores = np.empty(len(corpus), np.float32)
-    scores[order] = np.concatenate(found)
+    cache.keep(corpus, scores)
     return scores

@@ -47,4 +47,7 @@ def decay_start(hyperparameters: Hyperparameters, total_steps: int) -> int:
 
 
 def _warmup(hyperparameters: Hyperparameters, total_steps: int) -> int:
-    return min(steps_of(hyperparameters.warmup_steps, total_steps), total_steps - 1)
+    """A share is rounded up, as transformers does."""
+    asked = hyperparameters.warmup_steps
+    steps = int(asked) if asked >= 1 else math.ceil(asked * total_steps)
+    return min(steps, total_steps - 1)

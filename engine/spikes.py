@@ -56,6 +56,9 @@ class SpikeWatch:
         """
         if not (math.isfinite(outcome.loss) and math.isfinite(outcome.grad_norm)):
             raise self._diverged(outcome)
+        if self._begins_anew(outcome):
+            self.progress.recent_losses.clear()
+            self.progress.recent_log_norms.clear()
         loss = _level(self.progress.recent_losses, outcome.loss, _LOSS_DEVIATIONS, least=_loss_step)
         log_norm = math.log(max(outcome.grad_norm, 1e-30))
         norm = _level(self.progress.recent_log_norms, log_norm, _NORM_DEVIATIONS, least=_norm_step)
@@ -65,6 +68,16 @@ class SpikeWatch:
             told = f"the gradient's norm is {outcome.grad_norm:.4g}, and was about {math.exp(norm):.4g}"
             return self._spike(outcome, told, math.exp(norm))
         return True
+
+    def _begins_anew(self, outcome: Outcome) -> bool:
+        """Whether nothing was drawn before from any of the step's files, as where a mixture's tail begins.
+
+        What the ones before it lost says nothing of these. The cursor is still that of the step before.
+        """
+        cursor = self.progress.cursor
+        if cursor is None or not outcome.rows:
+            return False
+        return not any(cursor.places[file].tokens for file in {row.file for row in outcome.rows})
 
     def _spike(self, outcome: Outcome, told: str, expected: float) -> bool:
         worst = sorted(outcome.rows, key=_loss, reverse=True)[:_ROWS_TOLD]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from itertools import groupby, takewhile
+from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
 from jinja2 import TemplateError
@@ -19,6 +20,9 @@ _STAND_IN = "what-the-assistant-says"
 _LONG = 32
 """Characters: no template begins an answer with so many of its own that some row's answer begins with too."""
 _EXCHANGE = SourceRow(1, [Message(role="user", content="x"), Message(role="assistant", content="y")])
+
+_ALONE = Lock()
+"""transformers compiles a template once for the whole process, with one tracker of answers that every rendering writes to."""
 
 _Turns: TypeAlias = list[dict[str, Any]]
 _Render: TypeAlias = Callable[..., str]
@@ -44,9 +48,9 @@ def masked(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[Ma
     its blocks leave out of an answer is the template's own word, and nothing is said of it.
 
     Raises:
-        DataError: the template does not render a row.
+        DataError: the template does not render a row, or there are several and none goes first.
     """
-    marks_answers = _GENERATION.search(tokenizer.get_chat_template()) is not None
+    marks_answers = _GENERATION.search(_template_of(tokenizer)) is not None
     made: list[Masked] = []
     for by_generation, part in groupby(rows, lambda row: marks_answers and len(_wanted(row)) == _answers(row)):
         made += (_by_generation if by_generation else _by_place)(list(part), tokenizer)
@@ -101,9 +105,26 @@ def _plain(row: SourceRow) -> _Turns:
     return [{"role": turn["role"], "content": turn["content"]} for turn in turns_of(row)]
 
 
+def _template_of(tokenizer: PreTrainedTokenizerFast) -> str:
+    try:
+        return tokenizer.get_chat_template()
+    except ValueError as error:
+        raise DataError(
+            "chat_template_failed",
+            f"the model has several chat templates and none to begin with: {', '.join(sorted(tokenizer.chat_template))}",
+            "Name one of them default in the model's files.",
+        ) from error
+
+
+def _applied(tokenizer: PreTrainedTokenizerFast, turns: Any, **asked: Any) -> Any:
+    """What the template makes of them, one thread after the other."""
+    with _ALONE:
+        return tokenizer.apply_chat_template(turns, **asked)
+
+
 def _renderer(tokenizer: PreTrainedTokenizerFast) -> _Render:
     def render(turns: Any, **asked: Any) -> str:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **asked))
+        return str(_applied(tokenizer, turns, tokenize=False, **asked))
 
     return render
 
@@ -133,9 +154,8 @@ def _told(
     rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, marks: set[int]
 ) -> list[tuple[list[int], list[bool]]]:
     """(tokens, what the blocks hold of them), without the line's end that some hold behind the closing token."""
-    out: Any = tokenizer.apply_chat_template(
-        [_plain(row) for row in rows], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
+    turns = [_plain(row) for row in rows]
+    out = _applied(tokenizer, turns, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
     pairs = list(zip(out["input_ids"], [list(map(bool, mask)) for mask in out["assistant_masks"]], strict=True))
     for ids, told in pairs:
         for stop in [at + 1 for at in range(len(ids)) if told[at] and not any(told[at + 1 : at + 2])]:

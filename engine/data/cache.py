@@ -1,6 +1,7 @@
 """Tokenized blocks on disk, found by their content: whoever tokenizes the same bytes in the same way has them at once."""
 
 import os
+import time
 import zipfile
 import zlib
 from dataclasses import replace
@@ -12,7 +13,9 @@ import numpy as np
 from engine.data.corpus import Corpus
 from engine.rundir import RunDirectory
 
-_SUFFIX = ".npz"
+_SUFFIX, _WRITING = ".npz", ".writing"
+_ABANDONED_S = 3600.0
+"""A block is written in seconds: what is still unnamed after this was left by a process that is gone."""
 _SWEEP_SHARE = 16
 """Files are removed when this part of the limit has been written since they were last counted."""
 
@@ -52,7 +55,7 @@ class BlockCache:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         smallest = np.min_scalar_type(int(corpus.ids.max(initial=0)))
-        with NamedTemporaryFile(dir=path.parent, suffix=".writing", delete=False) as file:
+        with NamedTemporaryFile(dir=path.parent, suffix=_WRITING, delete=False) as file:
             np.savez(
                 file,
                 ids=corpus.ids.astype(smallest),
@@ -73,7 +76,11 @@ class BlockCache:
             try:
                 status = path.stat()
             except FileNotFoundError:
-                continue  # swept by another process
+                continue  # swept by another process, or named by the one that wrote it
+            if path.suffix == _WRITING:
+                if time.time() - status.st_mtime > _ABANDONED_S:
+                    path.unlink(missing_ok=True)
+                continue
             found.append((status.st_mtime, status.st_size, path))
         held = sum(size for _, size, _ in found)
         for _, size, path in sorted(found):

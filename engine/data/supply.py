@@ -1,7 +1,7 @@
 """A file as a supply of documents: blocks in the order of the epoch, tokenized when their window comes."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.data.cache import BlockCache, at_line
 from engine.data.corpus import Corpus, Ints
-from engine.data.cut import Cut
+from engine.data.cut import Cut, Losses
 from engine.data.source import Block, RowFile, SourceRow
 
 WINDOW_BLOCKS = 32
@@ -76,16 +76,31 @@ class FileSupply:
         self.windows = -(-len(file.blocks) // window_blocks)
         self._key = f"{recipe.key} {file.format} {file.piece_bytes} "
         self._cut_blocks = lru_cache(maxsize=1)(self._make_cut)  # a file of one window is cut once for all epochs
+        self.when_all_seen: Callable[[Losses], None] | None = None
+        """Told once, of the first epoch whose windows have all been made: rows lose the same in the others."""
+        self._lost: dict[tuple[int, int], Losses] = {}
 
     def row_count(self) -> int:
         return self.file.training_row_count
 
     def window(self, epoch: int, index: int) -> Corpus:
-        return self.cut(epoch, index).corpus
+        made = self.cut(epoch, index)
+        self._note(epoch, index, made)
+        return made.corpus
 
     def cut(self, epoch: int, index: int) -> Cut:
         """A window, and what happened to its rows."""
         return self._cut_blocks(self._blocks_of(epoch, index))
+
+    def _note(self, epoch: int, index: int, made: Cut) -> None:
+        tell = self.when_all_seen
+        if tell is None:
+            return
+        self._lost = {key: lost for key, lost in self._lost.items() if key[0] == epoch}
+        self._lost[epoch, index] = Losses.of(made)
+        if len(self._lost) == self.windows:
+            self.when_all_seen = None
+            tell(Losses.join([*self._lost.values()]))
 
     def part(self, epoch: int, index: int) -> float:
         blocks = [self.file.blocks[number] for number in self._blocks_of(epoch, index)]

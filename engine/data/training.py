@@ -97,8 +97,10 @@ class TrainingFiles:
             recipe.require(first, supply.row_count())
         except DataError as error:
             raise error.about(part.name) if one_of_many else error from None
-        name = "training" if supply.windows == 1 else "of the first training"
-        first.report(journal, name, recipe.max_length, part.name if one_of_many else None)
+        name, file = "training" if supply.windows == 1 else "of the first training", part.name if one_of_many else None
+        first.report(journal, name, recipe.max_length, file)
+        if supply.windows > 1:
+            supply.when_all_seen = lambda lost: lost.report(journal, "training", recipe.max_length, file)
         return Share(part.name, supply, part.weight)
 
 

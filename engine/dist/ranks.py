@@ -17,6 +17,8 @@ from engine.stop import StopRequested
 
 _BUCKET_NUMBERS = 1 << 23
 """Summed at once: 32 MiB in fp32."""
+_PATIENCE_S = 86_400.0
+"""For work that each does by itself, which may take hours. A process that is gone is noticed all the same: its line closes."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -105,15 +107,25 @@ class Ranks:
         if self.count > 1:
             self.gather(None)
 
+    def patient(self) -> "Ranks":
+        """The same, who wait for one another however long one works by itself; each must call this, before that work."""
+        if self.count == 1:
+            return self
+        members = None if self.group is None else dist.get_process_group_ranks(self.group)
+        timeout, alone = timedelta(seconds=_PATIENCE_S), members is not None
+        with told_as_lost():
+            group: Any = dist.new_group(members, timeout, backend="gloo", use_local_synchronization=alone)
+        return Ranks(self.rank, self.count, group)
+
     @contextmanager
     def leader_first(self) -> Iterator[None]:
         """On each machine one rank does it alone, the others after it: they find in a cache what it has made."""
-        first = self.rank % self.here_count == 0
+        first, patient = self.rank % self.here_count == 0, self.patient()
         if not first:
-            self.wait()
+            patient.wait()
         yield
         if first:
-            self.wait()
+            patient.wait()
 
     def of_first_machine(self) -> "Ranks | None":
         """Those that share a disk with the first one, which go on without the others; None: this one is not of them.
@@ -165,11 +177,12 @@ class Ranks:
         """
         if self.count == 1:
             return work(items)
+        patient = self.patient()  # what one has to do may take longer than what another has
         try:
             mine = work(self.share(items, self.rank))
         except StopRequested:
             mine = None
-        told = self.gather(mine)
+        told = patient.gather(mine)
         done = [part for part in told if part is not None]
         if len(done) < self.count:
             raise StopRequested

@@ -27,16 +27,17 @@ def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
     model = told["model"]
     pre = _pre_tokenizer(told.get("pre_tokenizer"))
     if model.get("type") != "BPE" or pre is None or model.get("byte_fallback"):
-        place, message = "tokenizer.json", "is no tokenizer of byte pairs that GGUF has a name for"
-        raise ImportFault(
-            "no_gguf", place, message, "those of GPT-2, Llama 3, Qwen and of models made here can be written"
-        )
+        raise _unwritten("is no tokenizer of byte pairs that GGUF has a name for")
+    if not model.get("merges"):
+        raise _unwritten("merges no bytes, and llama.cpp reads no such file")
+    if _changes_text(told.get("normalizer")):
+        raise _unwritten("changes texts before it splits them, which GGUF has no name for")
     tokens, kinds = _tokens(model["vocab"], told.get("added_tokens", []), size)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in model.get("merges", [])])
+    writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]])
     numbers = {token: number for number, token in enumerate(tokens)}
     for name, add in (
         ("bos_token", writer.add_bos_token_id),
@@ -54,7 +55,19 @@ def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
 
 
 def _tokens(vocabulary: dict[str, int], added: list[dict[str, Any]], size: int) -> tuple[list[str], list[int]]:
-    """By number; the rows of the embedding that no token has are padding."""
+    """By number; the rows of the embedding that no token has are padding.
+
+    Raises:
+        ImportFault: a token has no row.
+    """
+    highest = max([*vocabulary.values(), *(token["id"] for token in added)], default=0)
+    if highest >= size:
+        raise ImportFault(
+            "no_gguf",
+            "tokenizer.json",
+            f"has a token of number {highest}, and the model's embedding {size} rows",
+            "use the tokenizer that belongs to the model",
+        )
     tokens = [f"[PAD{number}]" for number in range(size)]
     kinds = [int(gguf.TokenType.UNUSED)] * size
     for token, number in vocabulary.items():
@@ -63,6 +76,15 @@ def _tokens(vocabulary: dict[str, int], added: list[dict[str, Any]], size: int) 
         kind = gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
         tokens[token["id"]], kinds[token["id"]] = token["content"], int(kind)
     return tokens, kinds
+
+
+def _changes_text(normalizer: Any) -> bool:
+    """But to the form in which nearly all texts are written (NFC)."""
+    if normalizer is None:
+        return False
+    if normalizer.get("type") == "Sequence":
+        return any(map(_changes_text, normalizer.get("normalizers", [])))
+    return normalizer.get("type") != "NFC"
 
 
 def _pre_tokenizer(told: Any) -> str | None:
@@ -83,6 +105,11 @@ def _template(folder: Path, settings: dict[str, Any]) -> str | None:
         return path.read_text(encoding="utf-8")
     template = settings.get("chat_template")
     return template if isinstance(template, str) else None
+
+
+def _unwritten(message: str) -> ImportFault:
+    mend = "those of GPT-2, Llama 3, Qwen and of models made here from byte pairs can be written"
+    return ImportFault("no_gguf", "tokenizer.json", message, mend)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def new_adapter(model: PreTrainedModel, tuning: AdapterTuning, base_name: str) -
         lora_alpha=tuning.lora_alpha,  # type: ignore[arg-type] - PEFT divides by it; a fraction is as good
         lora_dropout=tuning.lora_dropout,
         target_modules=targets if isinstance(targets, str) else list(targets),
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+        fan_in_fan_out=_has_turned(model),
         use_rslora=tuning.use_rslora,
         use_dora=tuning.use_dora,
         modules_to_save=list(tuning.modules_to_save) or None,
@@ -67,6 +67,7 @@ def load_adapter(model: PreTrainedModel, folder: Path, *, tuning: AdapterTuning 
         _check_shape(model, tuning, config)
         config.lora_dropout = tuning.lora_dropout
     config.inference_mode = tuning is None
+    config.fan_in_fan_out = _has_turned(model)  # over 4 bits none was
     try:
         wrapped = _around(model, config, config.base_model_name_or_path)
         # Not by PeftModel.from_pretrained: it rounds modules_to_save to the base's type as it reads them.
@@ -176,6 +177,11 @@ def _around(model: PreTrainedModel, config: LoraConfig, base_name: str | None) -
     # PEFT writes the folder that the base came from; the name of the base is what a reader can use.
     wrapped.peft_config["default"].base_model_name_or_path = base_name
     return wrapped
+
+
+def _has_turned(model: PreTrainedModel) -> bool:
+    """Whether linear layers lie the other way round, as GPT-2's do outside of 4 bits."""
+    return any(isinstance(module, Conv1D) for module in model.modules())
 
 
 def _meant(model: PreTrainedModel, names: Iterable[str]) -> set[str]:

@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import PeftModel
+from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from engine.model.adapters import load_adapter, merged
 from engine.model.load import load_model
@@ -21,5 +24,18 @@ def applied_model(base: Path, adapter: Path, machine: Machine, *, dequantized: b
     dtype: Any = {"dtype": machine.compute_dtype} if dequantized else {}
     model: Any = load_model(base, device=machine.device, in_4bit=dequantized, **dtype)
     if dequantized:
-        model = model.dequantize()
+        model = _dequantized(model)
     return load_adapter(model.float(), adapter)
+
+
+def _dequantized(model: Any) -> Any:
+    """In the layers that it came with: transformers leaves nn.Linear where GPT-2 has Conv1D, whose weights lie turned over."""
+    turned = [name for name, module in model.named_modules() if getattr(module, "source_cls", None) is Conv1D]
+    model = model.dequantize()
+    for name in turned:
+        linear = model.get_submodule(name)
+        with torch.device("meta"):
+            layer: Any = Conv1D(linear.out_features, linear.in_features)
+        layer.weight, layer.bias = nn.Parameter(linear.weight.t().contiguous()), linear.bias
+        model.set_submodule(name, layer)
+    return model

@@ -1,6 +1,6 @@
 """How the weights move: Hugging Face `TrainingArguments` and TRL `SFTConfig` names."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
@@ -27,7 +27,8 @@ class Hyperparameters(Part):
         ge=0,
         le=100_000_000,
         validation_alias=AliasChoices("warmup_steps", "warmup_ratio"),
-        description="Below 1: share of all steps. From 1 on: a number of steps.",
+        description="Below 1: share of all steps, rounded up. From 1 on: a number of steps. The first of them has "
+        "1 / (warmup_steps + 1) of learning_rate, each further one as much more.",
     )
     min_lr_rate: float = Field(
         default=0.0,
@@ -40,7 +41,7 @@ class Hyperparameters(Part):
         default=0.2,
         gt=0,
         le=100_000_000,
-        description="In which wsd comes down. Below 1: share of all steps. From 1 on: a number of steps.",
+        description="In which wsd comes down, in a straight line. Below 1: share of all steps. From 1 on: a number of steps.",
     )
     weight_decay: float = Field(default=0.0, ge=0, le=10)
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
@@ -92,6 +93,14 @@ class Hyperparameters(Part):
         "are there at a time, and the weights are the same to the bit. On a GPU that is for the base under a LoRA; on a "
         "CPU, weights that learn lie in files together with offload_optimizer 'disk'.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ratio(cls, given: Any) -> Any:
+        ratio = given.get("warmup_ratio") if isinstance(given, dict) else None
+        if isinstance(ratio, int | float) and not isinstance(ratio, bool) and ratio >= 1:
+            raise ValueError(f"warmup_ratio is {ratio:g}; a share of the steps is below 1, warmup_steps counts them")
+        return given
 
     @field_validator("activation_checkpointing")
     @classmethod

@@ -19,12 +19,19 @@ from tests import runs
 STEPS = 8
 
 
-def run(root: Path, tuning: dict[str, Any], *, stored: torch.dtype = torch.float32, **hyperparameters: Any) -> Path:
+def run(
+    root: Path,
+    tuning: dict[str, Any],
+    *,
+    family: str = "llama",
+    stored: torch.dtype = torch.float32,
+    **hyperparameters: Any,
+) -> Path:
     given = {"max_steps": STEPS, "precision": "fp32", **hyperparameters}
     runs.write_job(root, runs.sft_spec(**given) | {"tuning": {"r": 4, **tuning}})
     runs.write_rows(root / "data" / "train.jsonl", runs.answers(40))
     fast = runs.tokenizer()
-    runs.model(vocab_size=len(fast), width=64).to(stored).save_pretrained(root / "model")
+    runs.model(family, vocab_size=len(fast), width=64).to(stored).save_pretrained(root / "model")
     fast.save_pretrained(root / "model")
     assert runs.carry_out(root) == 0, runs.events(root)[-1]
     return root
@@ -84,6 +91,29 @@ def test_of_the_merges_over_a_base_in_4_bits_the_better_one_is_kept(quantized):
     assert exports(quantized) == [ADAPTER, MERGED]
     assert runs.events(quantized, "exported")[1]["metrics"]["eval_loss"] == min(merges)
     assert scored_by_itself(quantized) == pytest.approx(min(merges), abs=1e-4)
+
+
+def test_an_adapter_over_gpt2_in_4_bits_is_merged_into_a_model_that_loads(tmp_path):
+    """Its linear layers lie the other way round: a square one that is turned over is read as another, without a word."""
+    root = run(tmp_path / "run", {"method": "qlora", "merge": "auto"}, family="gpt2")
+    told = losses(root)
+    assert told["merged_dequantized_loss"] == pytest.approx(told["eval_loss"], abs=1e-4)
+    assert "merged_original_loss" in told
+    full = tmp_path / "full"
+    runs.write_job(full, runs.sft_spec(max_steps=2) | {"tuning": {"method": "full"}})
+    for name in ("data", "model"):
+        (full / name).symlink_to(root / name)
+    (full / "adapter").symlink_to(root / "output")
+    assert runs.carry_out(full) == 0, runs.events(full)[-1]
+
+
+def test_a_merge_that_fails_does_not_take_the_other_with_it(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".writing-merged-dequantized").symlink_to(tmp_path / "a disk that is gone" / "folder")
+    root = run(tmp_path / "run", {"method": "qlora", "merge": "auto"}, max_steps=1)
+    assert list(losses(root)) == ["eval_loss", "merged_original_loss"]
+    (told,) = [event for event in runs.events(root, "log") if event["code"] == "merge_failed"]
+    assert "the base as it reads from 4 bits" in told["message"]
 
 
 def test_the_merged_model_is_not_in_4_bits_and_says_so(quantized):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine import reference
 from engine.data.corpus import Corpus, batch_of
 from engine.errors import EXIT_DATA
 from engine.loop import Training
@@ -114,6 +115,42 @@ def test_a_reference_that_was_lost_is_computed_again_bit_for_bit(tmp_path, metho
     with runs.opened(root) as again:
         assert again.start is not None
     assert references(root) == kept
+
+
+@pytest.mark.parametrize("left", [lambda whole: whole[:-40], lambda whole: bytes(len(whole)), lambda _: b""])
+def test_a_reference_that_a_power_cut_has_left_in_part_is_computed_again(tmp_path, left):
+    root = pair_run(tmp_path / "run")
+    with runs.opened(root):
+        kept = references(root)
+    for path in (root / "cache").glob("*/*.npy"):
+        path.write_bytes(left(path.read_bytes()))
+    with runs.opened(root):
+        assert references(root) == kept
+
+
+def test_a_reference_that_was_begun_is_gone_on_with_bit_for_bit(tmp_path, monkeypatch):
+    root = pair_run(tmp_path / "run")
+    with runs.opened(root):
+        kept = references(root)
+    shutil.rmtree(root / "cache")
+    monkeypatch.setattr(reference, "_KEEP_EVERY_S", 0.0)
+    scored: list[int] = []
+
+    def fails_in_the_midst(model, batch):
+        scored.append(len(batch.segments))
+        if len(scored) == 3:
+            raise KeyboardInterrupt
+        return document_logprobs(model, batch)
+
+    monkeypatch.setattr(reference, "document_logprobs", fails_in_the_midst)
+    with pytest.raises(KeyboardInterrupt), runs.opened(root):
+        pass
+    assert not references(root)
+    with runs.opened(root):
+        assert references(root) == kept
+    documents = sum(np.load(path).size for path in (root / "cache").glob("*/*.npy"))
+    assert sum(scored) == documents + scored[2], "the two that were scored before are not scored again"
+    assert not list((root / "cache").glob("*/*.part"))
 
 
 def test_other_rows_have_another_reference(tmp_path):

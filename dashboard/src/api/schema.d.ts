@@ -2939,7 +2939,7 @@ export interface components {
             max_new_tokens?: number;
             /**
              * Num Fewshot
-             * @description Solved examples before each question, the first of fewshot_file.
+             * @description Solved examples before each question, the first of fewshot_file that are not the row itself.
              * @default 0
              */
             num_fewshot?: number;
@@ -3515,7 +3515,7 @@ export interface components {
             min_lr_rate?: number;
             /**
              * Num Decay Steps
-             * @description In which wsd comes down. Below 1: share of all steps. From 1 on: a number of steps.
+             * @description In which wsd comes down, in a straight line. Below 1: share of all steps. From 1 on: a number of steps.
              * @default 0.2
              */
             num_decay_steps?: number;
@@ -3571,7 +3571,7 @@ export interface components {
             precision?: "auto" | "fp32" | "bf16" | "fp16";
             /**
              * Warmup Steps
-             * @description Below 1: share of all steps. From 1 on: a number of steps.
+             * @description Below 1: share of all steps, rounded up. From 1 on: a number of steps. The first of them has 1 / (warmup_steps + 1) of learning_rate, each further one as much more.
              * @default 0.03
              */
             warmup_steps?: number;
@@ -3737,7 +3737,9 @@ export interface components {
         };
         /**
          * JobPlan
-         * @description The plan that a job follows; `actual` once it has succeeded in one go. Not `exact`: tokens are foretold roughly.
+         * @description The plan that a job follows; `actual` once it has succeeded in one go.
+         *
+         *     Not `exact`: tokens are foretold roughly, or the job may come to its `max_minutes` before its last step.
          */
         JobPlan: {
             actual: components["schemas"]["Figures"] | null;
@@ -3830,11 +3832,11 @@ export interface components {
         };
         /**
          * Likely
-         * @description A token that might have been written.
+         * @description A token that might have been written. `bytes` are null of one that adds nothing to the text, as an end does.
          */
         Likely: {
             /** Bytes */
-            bytes: number[];
+            bytes: number[] | null;
             /** Logprob */
             logprob: number;
             /** Token */
@@ -4614,9 +4616,11 @@ export interface components {
          * @description What a job of this spec will come to; nothing in the spec is left to the machine any more.
          *
          *     Submitted as {"plan_id": ...} it is binding: the same rows, tokens and steps. `exact` tells that all steps were
-         *     counted; the first of a long run are, and the rest is taken to be like them. A step of an evaluation is a batch that
-         *     goes through a model, `trained_tokens` are those that it scores or writes. Answers that are to be written are taken
-         *     to be as long as they may be, so that their tokens are the most there can be, and not exact. Memory, operations and time are null for models that nothing is planned for; `unplanned` says why.
+         *     counted, and that no `max_minutes` is likely to end the job before its last; of a long run the first are counted, and
+         *     the rest is taken to be like them. A step of an evaluation is a batch that goes through a model, `trained_tokens` are
+         *     those that it scores or writes. Answers that are to be written are taken to be as long as they may be, so that their
+         *     tokens are the most there can be, and not exact. Memory, operations and time are null for models that nothing is
+         *     planned for; `unplanned` says why.
          */
         PlanObject: {
             /** Co2E G */
@@ -5608,7 +5612,7 @@ export interface components {
         };
         /**
          * SpendReport
-         * @description What attempts that ended from `since` to `until` used of workers; costs are by today's price, null without one.
+         * @description What attempts that have ended used of workers from `since` to `until`; costs are by today's price, null without one.
          */
         SpendReport: {
             /** Attempts */
@@ -5688,7 +5692,7 @@ export interface components {
          */
         TokenLogprob: {
             /** Bytes */
-            bytes: number[];
+            bytes: number[] | null;
             /** Logprob */
             logprob: number;
             /** Token */
@@ -7090,16 +7094,36 @@ export interface operations {
             content: {
                 "application/json": {
                     /**
+                     * Audio
+                     * @description Not done here, so nothing but null.
+                     */
+                    audio?: null;
+                    /**
                      * Frequency Penalty
                      * @description Not applied, so nothing but 0.
                      */
                     frequency_penalty?: 0 | null;
+                    /**
+                     * Function Call
+                     * @description Not done here, so nothing but null.
+                     */
+                    function_call?: null;
+                    /**
+                     * Functions
+                     * @description Not done here, so nothing but null.
+                     */
+                    functions?: null;
                     /**
                      * Length Penalty
                      * @description Of beam search: answers are compared by their log-probability over their length to this power.
                      * @default 1
                      */
                     length_penalty?: number | null;
+                    /**
+                     * Logit Bias
+                     * @description Not done here, so nothing but null.
+                     */
+                    logit_bias?: null;
                     /** Logprobs */
                     logprobs?: boolean | null;
                     /** Max Completion Tokens */
@@ -7108,7 +7132,17 @@ export interface operations {
                     max_tokens?: number | null;
                     /** Messages */
                     messages: {
-                        /** Content */
+                        /** Annotations */
+                        annotations?: unknown[] | null;
+                        /**
+                         * Audio
+                         * @description Not done here, so nothing but null.
+                         */
+                        audio?: null;
+                        /**
+                         * Content
+                         * @description Null, which is no text, in an assistant's turn alone.
+                         */
                         content: string | {
                             /** Text */
                             text: string;
@@ -7117,10 +7151,20 @@ export interface operations {
                              * @constant
                              */
                             type: "text";
-                        }[];
+                        }[] | null;
+                        /**
+                         * Function Call
+                         * @description Not done here, so nothing but null.
+                         */
+                        function_call?: null;
+                        /**
+                         * Name
+                         * @description Of who speaks, for chat templates that write it.
+                         */
+                        name?: string | null;
                         /**
                          * Refusal
-                         * @description As an answer has it that goes back as a turn.
+                         * @description Not done here, so nothing but null.
                          */
                         refusal?: null;
                         /**
@@ -7128,11 +7172,21 @@ export interface operations {
                          * @enum {string}
                          */
                         role: "system" | "developer" | "user" | "assistant" | "tool";
+                        /**
+                         * Tool Calls
+                         * @description Not done here, so nothing but null.
+                         */
+                        tool_calls?: null;
                     }[];
                     /** Metadata */
                     metadata?: {
                         [key: string]: string;
                     } | null;
+                    /**
+                     * Modalities
+                     * @description Not done here, so nothing but null.
+                     */
+                    modalities?: null;
                     /**
                      * Model
                      * @description name, name/version, an id, or a fine-tuned name.
@@ -7150,10 +7204,35 @@ export interface operations {
                      */
                     num_beams?: number | null;
                     /**
+                     * Parallel Tool Calls
+                     * @description Not done here, so nothing but null.
+                     */
+                    parallel_tool_calls?: null;
+                    /**
+                     * Prediction
+                     * @description Not done here, so nothing but null.
+                     */
+                    prediction?: null;
+                    /**
                      * Presence Penalty
                      * @description Not applied, so nothing but 0.
                      */
                     presence_penalty?: 0 | null;
+                    /**
+                     * Prompt Cache Key
+                     * @description Not done here, so nothing but null.
+                     */
+                    prompt_cache_key?: null;
+                    /**
+                     * Prompt Cache Retention
+                     * @description Not done here, so nothing but null.
+                     */
+                    prompt_cache_retention?: null;
+                    /**
+                     * Reasoning Effort
+                     * @description Not done here, so nothing but null.
+                     */
+                    reasoning_effort?: null;
                     response_format?: {
                         /**
                          * Type
@@ -7162,8 +7241,18 @@ export interface operations {
                          */
                         type?: "text";
                     } | null;
+                    /**
+                     * Safety Identifier
+                     * @description Not done here, so nothing but null.
+                     */
+                    safety_identifier?: null;
                     /** Seed */
                     seed?: number | null;
+                    /**
+                     * Service Tier
+                     * @description Not done here, so nothing but null.
+                     */
+                    service_tier?: null;
                     /** Stop */
                     stop?: string[] | null;
                     /** Store */
@@ -7182,6 +7271,16 @@ export interface operations {
                      * @default 1
                      */
                     temperature?: number | null;
+                    /**
+                     * Tool Choice
+                     * @description Not done here, so nothing but null.
+                     */
+                    tool_choice?: null;
+                    /**
+                     * Tools
+                     * @description Not done here, so nothing but null.
+                     */
+                    tools?: null;
                     /** Top Logprobs */
                     top_logprobs?: number | null;
                     /**
@@ -7191,6 +7290,16 @@ export interface operations {
                     top_p?: number | null;
                     /** User */
                     user?: string | null;
+                    /**
+                     * Verbosity
+                     * @description Not done here, so nothing but null.
+                     */
+                    verbosity?: null;
+                    /**
+                     * Web Search Options
+                     * @description Not done here, so nothing but null.
+                     */
+                    web_search_options?: null;
                 };
             };
         };
@@ -7279,6 +7388,15 @@ export interface operations {
             };
             /** @description Not ready. */
             503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description There is no memory for so many answers of such a length. */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -7826,6 +7944,11 @@ export interface operations {
                      * @default 1
                      */
                     length_penalty?: number | null;
+                    /**
+                     * Logit Bias
+                     * @description Not done here, so nothing but null.
+                     */
+                    logit_bias?: null;
                     /** Logprobs */
                     logprobs?: number | null;
                     /**
@@ -7869,6 +7992,11 @@ export interface operations {
                          */
                         include_usage?: boolean;
                     } | null;
+                    /**
+                     * Suffix
+                     * @description Not done here, so nothing but null.
+                     */
+                    suffix?: null;
                     /**
                      * Temperature
                      * @default 1
@@ -7976,6 +8104,15 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
+            /** @description There is no memory for so many answers of such a length. */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
         };
     };
     list_evals: {
@@ -7987,7 +8124,7 @@ export interface operations {
                 limit?: number;
                 /** @description By age: desc is newest first. */
                 order?: "asc" | "desc";
-                /** @description Evals are listed as they were made. */
+                /** @description Of an eval that is changed between two pages the place changes too. */
                 order_by?: "created_at" | "updated_at";
             };
             header?: never;
@@ -8025,6 +8162,15 @@ export interface operations {
             };
             /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
             403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description Not there, or another project's. */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8166,11 +8312,8 @@ export interface operations {
                         /** Range */
                         range?: number[] | null;
                         sampling_params?: {
-                            /**
-                             * Max Completion Tokens
-                             * @default 256
-                             */
-                            max_completion_tokens?: number;
+                            /** Max Completion Tokens */
+                            max_completion_tokens?: number | null;
                             /**
                              * Seed
                              * @default 0
@@ -8230,11 +8373,8 @@ export interface operations {
                         /** Passing Labels */
                         passing_labels: string[];
                         sampling_params?: {
-                            /**
-                             * Max Completion Tokens
-                             * @default 256
-                             */
-                            max_completion_tokens?: number;
+                            /** Max Completion Tokens */
+                            max_completion_tokens?: number | null;
                             /**
                              * Seed
                              * @default 0
@@ -8353,11 +8493,8 @@ export interface operations {
                                 /** Range */
                                 range?: number[] | null;
                                 sampling_params?: {
-                                    /**
-                                     * Max Completion Tokens
-                                     * @default 256
-                                     */
-                                    max_completion_tokens?: number;
+                                    /** Max Completion Tokens */
+                                    max_completion_tokens?: number | null;
                                     /**
                                      * Seed
                                      * @default 0
@@ -8417,11 +8554,8 @@ export interface operations {
                                 /** Passing Labels */
                                 passing_labels: string[];
                                 sampling_params?: {
-                                    /**
-                                     * Max Completion Tokens
-                                     * @default 256
-                                     */
-                                    max_completion_tokens?: number;
+                                    /** Max Completion Tokens */
+                                    max_completion_tokens?: number | null;
                                     /**
                                      * Seed
                                      * @default 0
@@ -8981,11 +9115,8 @@ export interface operations {
                          * @description How a model answers. Its likeliest answer unless a temperature is told, so that a grade is the same again.
                          */
                         sampling_params?: {
-                            /**
-                             * Max Completion Tokens
-                             * @default 256
-                             */
-                            max_completion_tokens?: number;
+                            /** Max Completion Tokens */
+                            max_completion_tokens?: number | null;
                             /**
                              * Seed
                              * @default 0
@@ -10060,11 +10191,8 @@ export interface operations {
                         /** Range */
                         range?: number[] | null;
                         sampling_params?: {
-                            /**
-                             * Max Completion Tokens
-                             * @default 256
-                             */
-                            max_completion_tokens?: number;
+                            /** Max Completion Tokens */
+                            max_completion_tokens?: number | null;
                             /**
                              * Seed
                              * @default 0
@@ -10124,11 +10252,8 @@ export interface operations {
                         /** Passing Labels */
                         passing_labels: string[];
                         sampling_params?: {
-                            /**
-                             * Max Completion Tokens
-                             * @default 256
-                             */
-                            max_completion_tokens?: number;
+                            /** Max Completion Tokens */
+                            max_completion_tokens?: number | null;
                             /**
                              * Seed
                              * @default 0
@@ -10247,11 +10372,8 @@ export interface operations {
                                 /** Range */
                                 range?: number[] | null;
                                 sampling_params?: {
-                                    /**
-                                     * Max Completion Tokens
-                                     * @default 256
-                                     */
-                                    max_completion_tokens?: number;
+                                    /** Max Completion Tokens */
+                                    max_completion_tokens?: number | null;
                                     /**
                                      * Seed
                                      * @default 0
@@ -10311,11 +10433,8 @@ export interface operations {
                                 /** Passing Labels */
                                 passing_labels: string[];
                                 sampling_params?: {
-                                    /**
-                                     * Max Completion Tokens
-                                     * @default 256
-                                     */
-                                    max_completion_tokens?: number;
+                                    /** Max Completion Tokens */
+                                    max_completion_tokens?: number | null;
                                     /**
                                      * Seed
                                      * @default 0
@@ -10545,11 +10664,8 @@ export interface operations {
                         /** Range */
                         range?: number[] | null;
                         sampling_params?: {
-                            /**
-                             * Max Completion Tokens
-                             * @default 256
-                             */
-                            max_completion_tokens?: number;
+                            /** Max Completion Tokens */
+                            max_completion_tokens?: number | null;
                             /**
                              * Seed
                              * @default 0
@@ -10609,11 +10725,8 @@ export interface operations {
                         /** Passing Labels */
                         passing_labels: string[];
                         sampling_params?: {
-                            /**
-                             * Max Completion Tokens
-                             * @default 256
-                             */
-                            max_completion_tokens?: number;
+                            /** Max Completion Tokens */
+                            max_completion_tokens?: number | null;
                             /**
                              * Seed
                              * @default 0
@@ -10732,11 +10845,8 @@ export interface operations {
                                 /** Range */
                                 range?: number[] | null;
                                 sampling_params?: {
-                                    /**
-                                     * Max Completion Tokens
-                                     * @default 256
-                                     */
-                                    max_completion_tokens?: number;
+                                    /** Max Completion Tokens */
+                                    max_completion_tokens?: number | null;
                                     /**
                                      * Seed
                                      * @default 0
@@ -10796,11 +10906,8 @@ export interface operations {
                                 /** Passing Labels */
                                 passing_labels: string[];
                                 sampling_params?: {
-                                    /**
-                                     * Max Completion Tokens
-                                     * @default 256
-                                     */
-                                    max_completion_tokens?: number;
+                                    /** Max Completion Tokens */
+                                    max_completion_tokens?: number | null;
                                     /**
                                      * Seed
                                      * @default 0

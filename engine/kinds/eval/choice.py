@@ -6,6 +6,7 @@ what of the model's answer counts. All are made of one thing: how likely a text 
 
 import string
 from collections import defaultdict
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,7 @@ _WAYS = {
 
 def choice_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subject, setting: Setting) -> Scores:
     """Raises DataError where a subject has fewer solved examples than asked for."""
-    solved = _by_subject([_choice_of(shot) for shot in shots], setting.spec.evaluation.num_fewshot)
+    solved = _by_subject([_choice_of(shot) for shot in shots])
     scored = setting.ranks.divide(
         _parts(rows, setting), lambda mine: [_scored(part, solved, subject, setting) for part in mine]
     )
@@ -70,7 +71,7 @@ def read_choices(
     rows: list[SourceRow], shots: list[SourceRow], tokenizer: PreTrainedTokenizerFast, setting: Setting
 ) -> Reading:
     """What will go through a model: the same batches of the same prompts."""
-    solved = _by_subject([_choice_of(shot) for shot in shots], setting.spec.evaluation.num_fewshot)
+    solved = _by_subject([_choice_of(shot) for shot in shots])
     lengths: list[int] = []
     cut: list[int] = []
     documents = 0
@@ -158,22 +159,22 @@ def _choice_of(row: SourceRow) -> MultipleChoice:
     return row.row
 
 
-def _by_subject(shots: list[MultipleChoice], count: int) -> dict[str, list[MultipleChoice]]:
-    """The first `count` of each subject."""
+def _by_subject(shots: list[MultipleChoice]) -> dict[str, list[MultipleChoice]]:
     found: defaultdict[str, list[MultipleChoice]] = defaultdict(list)
     for shot in shots:
-        if len(found[shot.subject]) < count:
-            found[shot.subject].append(shot)
+        found[shot.subject].append(shot)
     return found
 
 
 def _shots_of(row: SourceRow, solved: dict[str, list[MultipleChoice]], count: int) -> list[MultipleChoice]:
-    subject = _choice_of(row).subject
-    shots = solved.get(subject, [])
+    """The first `count` of its subject; itself, which would tell its answer, is none of them."""
+    question = _choice_of(row)
+    shots = list(islice((shot for shot in solved.get(question.subject, []) if shot != question), count))
     if len(shots) < count:
         raise DataError(
             "too_few_examples",
-            f"line {row.line} is of subject {subject!r}, of which fewshot_file has {len(shots)} rows, not {count}",
+            f"line {row.line} is of subject {question.subject!r}, of which fewshot_file has {len(shots)} rows besides it, "
+            f"not {count}",
             "Lower num_fewshot, or add rows of that subject to fewshot_file.",
         )
     return shots

@@ -1,6 +1,7 @@
 """What a model writes, compared with the last answer of each row."""
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerFast
@@ -28,7 +29,7 @@ def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Su
     """
     settings = setting.spec.evaluation
     pattern, golds = _golds(rows, settings.answer_pattern)
-    prompts = _prompts(rows, _solved(shots, settings.num_fewshot), subject.tokenizer, setting).tokens
+    prompts = _prompts(rows, shots, subject.tokenizer, setting).tokens
     answers = setting.ranks.divide(range(len(rows)), lambda mine: _answers(prompts, mine, subject, setting))
     items: list[dict[str, Any]] = []
     for row, gold, answer in zip(rows, golds, answers, strict=True):
@@ -55,7 +56,7 @@ def read_prompts(
     """
     settings, ranks = setting.spec.evaluation, setting.ranks
     _golds(rows, settings.answer_pattern)
-    prompts = _prompts(rows, _solved(shots, settings.num_fewshot), tokenizer, setting)
+    prompts = _prompts(rows, shots, tokenizer, setting)
     for rank in range(ranks.count):
         mine = ranks.share(prompts.tokens, rank)
         _pass(mine, [settings.max_new_tokens] * len(mine), setting)
@@ -124,10 +125,13 @@ def _reference(row: SourceRow) -> str:
     return _messages(row)[-1]["content"]
 
 
-def _solved(shots: list[SourceRow], count: int) -> list[Message]:
-    if len(shots) < count:
-        raise DataError("too_few_examples", f"fewshot_file has {len(shots)} rows, not {count}", "Lower num_fewshot.")
-    return [message for shot in shots[:count] for message in _messages(shot)]
+def _solved(row: SourceRow, shots: list[SourceRow], count: int) -> list[Message]:
+    """The first `count` examples; the row itself, which would tell its answer, is none of them."""
+    others = list(islice((shot for shot in shots if shot.row != row.row), count))
+    if len(others) < count:
+        message = f"fewshot_file has {len(others)} rows besides line {row.line}, not {count}"
+        raise DataError("too_few_examples", message, "Lower num_fewshot, or add rows to fewshot_file.")
+    return [message for shot in others for message in _messages(shot)]
 
 
 class _Prompts(NamedTuple):
@@ -139,12 +143,13 @@ class _Prompts(NamedTuple):
 
 
 def _prompts(
-    rows: list[SourceRow], solved: list[Message], tokenizer: PreTrainedTokenizerFast, setting: Setting
+    rows: list[SourceRow], shots: list[SourceRow], tokenizer: PreTrainedTokenizerFast, setting: Setting
 ) -> _Prompts:
     if ensure_chat_template(tokenizer):
         setting.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
-    room = setting.max_length - setting.spec.evaluation.max_new_tokens
-    prompts = [prompt_tokens([*solved, *_messages(row)[:-1]], f"line {row.line}", tokenizer) for row in rows]
+    count, room = setting.spec.evaluation.num_fewshot, setting.max_length - setting.spec.evaluation.max_new_tokens
+    asked = [[*_solved(row, shots, count), *_messages(row)[:-1]] for row in rows]
+    prompts = [prompt_tokens(talk, f"line {row.line}", tokenizer) for row, talk in zip(rows, asked, strict=True)]
     cut = [row.line for row, prompt in zip(rows, prompts, strict=True) if len(prompt) > room]
     if cut:
         message = f"{len(cut)} prompts were cut at their beginning: {room} tokens are left beside max_new_tokens"

@@ -37,7 +37,10 @@ class EvalSettings(Part):
         default=(), max_length=1000, description="tokens: lines of eval_file whose rows are told, counted from 1."
     )
     num_fewshot: int = Field(
-        default=0, ge=0, le=64, description="Solved examples before each question, the first of fewshot_file."
+        default=0,
+        ge=0,
+        le=64,
+        description="Solved examples before each question, the first of fewshot_file that are not the row itself.",
     )
     max_new_tokens: int = Field(default=256, ge=1, le=65_536)
     temperature: float = Field(default=0.0, ge=0, le=100, description="0: greedy. Else sampled, by the job's seed.")
@@ -117,6 +120,15 @@ class EvalSpec(JobPart):
             )
         if self.resources.parallel.team > 1:
             raise ValueError("resources.parallel shares a training's rows; in an evaluation each process takes its own")
+        return self
+
+    @model_validator(mode="after")
+    def _to_the_end(self) -> Self:
+        if self.resources.max_minutes is not None:
+            raise ValueError(
+                f"resources.max_minutes is {self.resources.max_minutes:g}; an evaluation has nothing to keep before its "
+                "end: leave it out"
+            )
         return self
 
     @model_validator(mode="after")

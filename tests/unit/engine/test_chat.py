@@ -114,7 +114,9 @@ def test_threads_that_render_at_once_make_what_one_alone_does():
     """Each file of a mixture has a thread, and transformers keeps one tracker of answers for all of them."""
     tokenizer = runs.tokenizer()
     recipe = ChatRecipe(tokenizer, max_length=64, long_rows="drop")
-    files = [rows(*(talk("the cat sees", f"a dog {number}") for number in range(first, first + 40))) for first in (0, 1)]
+    files = [
+        rows(*(talk("the cat sees", f"a dog {number}") for number in range(first, first + 40))) for first in (0, 1)
+    ]
     alone = [recipe.encode(file) for file in files]
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(recipe.encode, files * 8))

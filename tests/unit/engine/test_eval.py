@@ -150,6 +150,27 @@ def test_a_subject_with_too_few_solved_examples_is_an_error_of_the_data(tmp_path
     assert runs.events(root, "failed")[0]["code"] == "too_few_examples"
 
 
+@pytest.mark.parametrize("task", ["multiple_choice", "generate"])
+def test_a_row_is_no_solved_example_of_itself(tmp_path, task: str):
+    rows = questions(8) if task == "multiple_choice" else runs.answers(8)
+    given: dict[str, Any] = {"task": task, "num_fewshot": 2, "max_length": 512}
+    if task == "generate":
+        given["max_new_tokens"] = 8
+    else:
+        rows = [row | {"subject": "cats"} for row in rows]
+    alike = evaluate(tmp_path / "alike", rows, rows, **given)
+    apart = evaluate(tmp_path / "apart", rows, rows[1:], **given)
+    finished(alike), finished(apart)
+    ours, theirs = items(alike)[0], items(apart)[0]
+    if task == "generate":
+        assert ours["text"] == theirs["text"]
+    else:  # their last bits depend on the rows that are read with it
+        assert ours["logprobs"]["harness"] == pytest.approx(theirs["logprobs"]["harness"], rel=1e-4)
+    few = evaluate(tmp_path / "few", rows, rows[:2], **given)
+    assert runs.carry_out(few) == 65
+    assert runs.events(few, "failed")[0]["code"] == "too_few_examples"
+
+
 def test_prompts_over_the_limit_lose_their_beginning_and_are_told(tmp_path):
     root = evaluate(tmp_path / "run", questions(4), max_length=24)
     finished(root)
@@ -236,6 +257,7 @@ def test_references_without_the_mark_are_compared_as_a_whole():
         ({"evaluation": {"task": "tokens"}}, "rows and task 'tokens' belong together"),
         ({"evaluation": {"rows": [1]}}, "rows and task 'tokens' belong together"),
         ({"evaluation": {"task": "tokens", "rows": [1, 1]}}, "line 1 is named twice"),
+        ({"resources": {"max_minutes": 5}}, "max_minutes is 5; an evaluation has nothing to keep"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(change, told):

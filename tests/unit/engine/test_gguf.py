@@ -1,7 +1,9 @@
 """Models as GGUF: read back by gguf's reader as it is written, and here by transformers' own."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gguf
 import pytest
@@ -47,13 +49,26 @@ def test_tokens_are_those_of_the_model(tmp_path: Path) -> None:
     assert fields["tokenizer.chat_template"].contents() == ours.chat_template
 
 
-@pytest.mark.parametrize(("kind", "most"), [("f16", 2**-11), ("q8_0", 0.51 / 127)])
+@pytest.mark.parametrize(("kind", "most"), [("f16", 2**-11), ("q8_0", 0.57 / 127)])
 def test_rounding_is_that_of_the_type(kind: str, most: float, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder = runs.save_base(tmp_path / "model", "llama")
     assert main([str(folder), str(tmp_path / "model.gguf"), kind]) == 0
     told = json.loads(capsys.readouterr().out)
     assert 0 < told["largest_rounding"] <= most
     assert told["size_bytes"] == (tmp_path / "model.gguf").stat().st_size
+
+
+@pytest.mark.parametrize(("kind", "largest"), [("f16", 1e-5), ("q8_0", 1.0), ("q8_0", 1e-3)])
+def test_a_model_is_not_refused_for_how_its_weights_are_spread(kind: str, largest: float, tmp_path: Path) -> None:
+    """A scale of Q8_0 is rounded too, to fp16, whose steps become no finer below 6e-5."""
+    folder = runs.save_base(tmp_path / "model", "llama", width=128)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.uniform_(-largest, largest)
+    model.save_pretrained(folder)
+    assert 0 < write_gguf(folder, tmp_path / "model.gguf", kind)["largest_rounding"] < 0.01
 
 
 @pytest.mark.parametrize("family", ["gpt2", "mixtral"])
@@ -63,4 +78,37 @@ def test_what_is_not_written_is_refused_with_the_place(
     folder = runs.save_base(tmp_path / "model", family)
     assert main([str(folder), str(tmp_path / "model.gguf")]) == 65
     assert f"config.json: model_type: is {family}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def without_merges(told: dict[str, Any]) -> None:
+    told["model"]["merges"] = []
+
+
+def lowercase(told: dict[str, Any]) -> None:
+    told["normalizer"] = {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]}
+
+
+def one_too_many(told: dict[str, Any]) -> None:
+    last = told["added_tokens"][-1]
+    told["added_tokens"].append(last | {"id": 5000, "content": "<|more|>"})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without_merges, "merges no bytes"),
+        (lowercase, "changes texts before it splits them"),
+        (one_too_many, "has a token of number 5000"),
+    ],
+)
+def test_a_tokenizer_that_cannot_be_written_as_it_is_is_refused(
+    change: Callable[[dict[str, Any]], None], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = runs.save_base(tmp_path / "model", "llama")
+    told = json.loads((folder / "tokenizer.json").read_text())
+    change(told)
+    (folder / "tokenizer.json").write_text(json.dumps(told))
+    assert main([str(folder), str(tmp_path / "model.gguf")]) == 65
+    assert f"tokenizer.json: {message}" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["model"]

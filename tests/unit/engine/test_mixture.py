@@ -1,6 +1,7 @@
 """Mixtures of files: their shares, the annealing tail, and what a spec may ask for."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,9 @@ def test_the_files_of_a_spec_are_named_with_their_places():
     ]
 
 
-def mixed_run(root: Path) -> Path:
+def mixed_run(root: Path, **hyperparameters: Any) -> Path:
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    hyper = {**STEPS, "lr_scheduler_type": "wsd", "num_decay_steps": 2, "warmup_steps": 0}
+    hyper = {**STEPS, "lr_scheduler_type": "wsd", "num_decay_steps": 2, "warmup_steps": 0, **hyperparameters}
     runs.write_job(root, mixed(model=shape, tokenizer={"vocab_size": 320}, hyperparameters=hyper))
     (root / "data").mkdir()
     for name, seed in (("train-0", 1), ("train-1", 2), ("annealing-0", 2)):
@@ -149,6 +150,15 @@ def test_a_run_on_a_mixture_tells_the_tokens_and_the_rows_of_each_file(tmp_path)
         places = [{training_files(spec)[row.file].path for row in rows_of_step(log, step)} for step in range(1, 7)]
     assert set.union(*places[:4]) == {"mixture[0].file", "mixture[1].file"}
     assert set.union(*places[4:]) == {"annealing[0].file"}
+
+
+def test_a_tail_of_another_kind_is_no_spike_of_the_loss(tmp_path):
+    hyper = {"max_steps": 40, "num_decay_steps": 10, "learning_rate": 0.01, "on_loss_spike": "stop"}
+    root = mixed_run(tmp_path / "run", **hyper)
+    rng = random.Random(0)
+    lines = ("".join(rng.choices("qxzQXZ#@!", k=60)) + "\n" for _ in range(200))
+    (root / "data" / "annealing-0.txt").write_text("".join(lines))
+    assert runs.carry_out(root) == 0, runs.events(root)[-1]
 
 
 def chats(root: Path, second: list[dict[str, Any]]) -> Path:

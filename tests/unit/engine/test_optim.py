@@ -231,7 +231,8 @@ def test_undoing_the_scale_is_exact():
     assert torch.equal(p.grad, kept)
 
 
-def test_other_types_are_not_scaled():
-    made = scale(0.0, "bf16")
+@pytest.mark.parametrize("left", [0.0, LossScale.FIRST], ids=["never scaled", "gone on with from fp16"])
+def test_other_types_are_not_scaled(left: float):
+    made = scale(left, "bf16")
     assert made.value == 1.0
     assert not made.overflows(float("inf"))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine.data.source import read_sources, scan
-from engine.errors import EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY
+from engine.errors import EXIT_BUG, EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY, EXIT_OK
 from engine.failure import classified
 from engine.jobs import SPECS
 from engine.kinds.eval.objective import EvalObjective
@@ -163,6 +163,22 @@ def test_the_best_checkpoint_is_exported_when_the_last_step_scores_worse(tmp_pat
     assert runs.events(root, "exported")[-1]["step"] == best
     assert runs.events(root, "finished")[-1]["metrics"]["eval_loss"] == pytest.approx(scored[best], rel=1e-5)
     assert [e["code"] for e in runs.events(root, "log")][-1] == "load_best"
+
+
+@pytest.mark.parametrize(("off", "exit_code"), [(0.01, EXIT_OK), (0.5, EXIT_BUG)])
+def test_an_export_may_score_a_little_other_than_another_machine_told(tmp_path, off: float, exit_code: int):
+    root = runs.pretrain_run(tmp_path / "run", max_steps=4, learning_rate=0.01)
+    assert runs.carry_out(root) == 0
+    path = root / "checkpoints" / "step-00000004" / "state" / "progress.json"
+    progress = json.loads(path.read_text())
+    progress["best_metrics"]["eval_loss"] *= 1 - off
+    path.write_text(json.dumps(progress))
+    job = json.loads((root / "job.json").read_text())
+    job["spec"]["hyperparameters"] |= {"max_steps": 8, "learning_rate": 5.0}
+    (root / "job.json").write_text(json.dumps(job))
+    assert runs.carry_out(root) == exit_code
+    if exit_code:
+        assert runs.events(root, "failed")[-1]["code"] == "export_differs"
 
 
 def test_a_run_stops_and_is_kept_after_max_minutes(tmp_path):

@@ -1,6 +1,8 @@
 """Learning rates by step."""
 
 import pytest
+from pydantic import ValidationError
+from transformers import TrainingArguments
 
 from engine.parts import Hyperparameters
 from engine.schedule import learning_rate, steps_of, times_due
@@ -14,6 +16,19 @@ def rates(kind: str, warmup: float = 0, total: int = 100) -> list[float]:
 @pytest.mark.parametrize(("value", "steps"), [(0, 0), (0.03, 3), (0.0001, 1), (1, 1), (12, 12)])
 def test_below_one_is_a_share_and_above_a_number(value, steps):
     assert steps_of(value, 100) == steps
+
+
+@pytest.mark.parametrize(("share", "total"), [(0.03, 40), (0.03, 50), (0.25, 5), (0.07, 100), (0.5, 1001)])
+def test_a_share_of_warmup_is_as_many_steps_as_in_transformers(share, total):
+    theirs = TrainingArguments(warmup_steps=share, use_cpu=True).get_warmup_steps(total)
+    made = rates("constant", warmup=share, total=total)
+    assert [rate < 1 for rate in made] == [step < theirs for step in range(total)]
+
+
+def test_a_warmup_ratio_of_1_is_not_taken_for_one_step():
+    assert Hyperparameters.model_validate({"warmup_ratio": 0.5}).warmup_steps == 0.5
+    with pytest.raises(ValidationError, match="warmup_ratio is 1; a share of the steps is below 1"):
+        Hyperparameters.model_validate({"warmup_ratio": 1.0})
 
 
 @pytest.mark.parametrize("kind", ["linear", "cosine", "constant", "wsd"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from engine.checkpoint import Progress
+from engine.data.stream import Cursor, Place
 from engine.errors import EXIT_DIVERGED, Diverged
 from engine.journal import Journal
 from engine.rowlog import RowLoss
@@ -64,6 +65,20 @@ def test_of_several_files_a_row_is_named_with_its_own(journal, tmp_path):
     assert event["message"].endswith("lose most: 3 of file-b (9), 3 of file-a (1.9)")
     with pytest.raises(Diverged, match=r"are from lines 3 of file-b$"):
         made.allows(outcome(41, math.nan, rows=(RowLoss(3, 1.9, 7, file=0), RowLoss(3, math.nan, 7, file=1))))
+
+
+@pytest.mark.parametrize("file", [0, 1])
+def test_the_first_step_on_other_files_is_not_held_against_the_ones_before(journal, file: int):
+    """As the tail of a mixture begins: nothing was drawn from its files so far."""
+    made = watch(journal, "stop")
+    made.progress.cursor = Cursor(40, (Place(tokens=900), Place()))
+    changed = outcome(40, 4.0, rows=(RowLoss(3, 4.0, 7, file=file),))
+    if file:
+        assert made.allows(changed)
+        assert (made.progress.recent_losses, made.progress.recent_log_norms) == ([4.0], [0.0])
+    else:
+        with pytest.raises(Diverged):
+            made.allows(changed)
 
 
 def test_a_jump_of_the_gradient_alone_is_told(journal, tmp_path):

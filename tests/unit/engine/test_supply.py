@@ -1,15 +1,18 @@
 """Files as supplies of documents: windows of blocks, tokenized when they come, kept by content."""
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from engine.data import source
+from engine.data import source, training
 from engine.data.cache import BlockCache
 from engine.data.chat import ChatRecipe
 from engine.data.corpus import Corpus
+from engine.data.cut import LINES_TOLD, Losses
 from engine.data.source import read_sources, scan
 from engine.data.stream import RowStream
 from engine.data.supply import FileSupply, Recipe
@@ -119,6 +122,18 @@ def test_the_cache_removes_the_oldest_used_and_stays_within_its_limit(tmp_path):
     assert 10_000 < held <= 30_000
 
 
+def test_a_block_that_another_process_is_writing_is_not_removed_but_what_it_left_an_hour_ago_is(tmp_path):
+    cache = BlockCache(tmp_path / "cache", limit_bytes=1)
+    (tmp_path / "cache" / "ab").mkdir(parents=True)
+    writing, left = (tmp_path / "cache" / "ab" / f"{name}.writing" for name in ("new", "old"))
+    for path in (writing, left):
+        path.write_bytes(b"half of it")
+    os.utime(left, (time.time() - 3700,) * 2)
+    cache.keep("key", Corpus.of([]))
+    assert (writing.exists(), left.exists()) == (True, False)
+    assert cache.find("key") is None, "the limit is for what has its name"
+
+
 @pytest.mark.parametrize("taken", [1, 7, 20])
 def test_a_stream_over_windows_set_to_a_cursor_goes_on_from_there_with_an_empty_cache(tmp_path, taken):
     path = text_file(tmp_path)
@@ -174,6 +189,34 @@ def test_conversations_in_windows_are_cut_as_in_memory(tmp_path):
     assert sorted(line for window in windows for line in window.truncated) == sorted(whole.truncated)
     assert all(np.array_equal(by_line[d.line].trained, d.trained) for d in whole.corpus.documents())
     assert len(by_line) == len(whole.corpus)
+
+
+def test_what_all_rows_lost_is_told_once_when_all_windows_of_an_epoch_were_made(tmp_path):
+    path = runs.write_rows(tmp_path / "train.jsonl", runs.answers(200))
+    recipe = ChatRecipe(TOKENIZER, max_length=24, long_rows="truncate")
+    made, told = supply(path, tmp_path / "cache", recipe=recipe), list[Losses]()
+    made.when_all_seen = told.append
+    for epoch, index in [(0, 0), (0, 0), *((epoch, index) for epoch in (0, 1) for index in range(made.windows))]:
+        assert bool(told) == (epoch == 1)
+        made.window(epoch, index)
+    whole = recipe.cut(recipe.encode(read_sources(made.file, None, "fine-tune").train), [], [])
+    assert made.windows > 2
+    (lost,) = told
+    assert lost.counts == (len(whole.truncated), 0, len(whole.untrained))
+    assert lost.counts[0] > LINES_TOLD
+    assert set(lost.lines[0]) <= set(whole.truncated)
+
+
+def test_a_run_on_a_file_of_many_windows_tells_what_all_of_its_rows_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "WINDOW_BLOCKS", 2)
+    spec = runs.sft_spec(max_steps=None, num_train_epochs=1.5, max_length=24, per_device_train_batch_size=8)
+    root = runs.sft_run(tmp_path / "run", 200, spec)
+    assert runs.carry_out(root) == 0
+    told = [event for event in runs.events(root, "log") if event["code"] == "rows_truncated"]
+    first, whole = (event for event in told if "validation" not in event["message"])
+    assert "of the first training rows" in first["message"]
+    assert f"{whole['data']['count']} training rows" in whole["message"]
+    assert whole["data"]["count"] > first["data"]["count"]
 
 
 def test_a_bad_row_is_told_with_its_line_when_its_window_comes(tmp_path):
