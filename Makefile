@@ -13,7 +13,6 @@ MODULES := dashboard/node_modules/.package-lock.json
 PAGE := dashboard/dist/index.html
 
 TOGETHER := $(BIN)/pytest --dist loadfile --no-loadscope-reorder
-HELD_TO_THE_CLOCK := tests/e2e/dashboard/test_job.py
 CAMPAIGN = .campaign --profile $(or $(PROFILE),embedded) --kills $(or $(KILLS),100) --seed $(or $(SEED),1) $(if $(ONLY),--only '$(ONLY)') $(if $(BUG),--bug $(BUG))
 RECOVERY = $(if $(DEATHS),.recovery --deaths $(DEATHS))
 OUTAGE = $(if $(OUTAGE_S),.outage --seconds $(OUTAGE_S))
@@ -36,8 +35,7 @@ up: $(SERVICE) $(PAGE) ## Start the service on this machine (Ctrl-C stops it)
 page: $(PAGE) ## Build the dashboard, which the service then shows at /
 
 # A file's tests stay together, for what they share. Three processes for two cores: they wait a good part of the time, for
-# leases, links and brokers. Pages are held to seconds: they come after the rest, two at a time. What a job's page tells of
-# the time that is left is held to what it took: its tests have the machine to themselves.
+# leases, links, brokers and pages. What is held to the clock has the machine to itself.
 test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to end, faults
 	@$(TOGETHER) -n 3 --ignore tests/e2e/dashboard
 	@$(MAKE) --no-print-directory e2e ASKED=
@@ -45,8 +43,8 @@ test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to en
 # Without a browser its tests are skipped, and say so; whoever asks for them by name is told what is missing.
 e2e: ASKED = 1
 e2e: $(DEV) $(PAGE) ## Try every screen of the dashboard in a headless Chromium against a service with real jobs
-	@TRAINYARD_E2E=$(ASKED) $(TOGETHER) -n 2 tests/e2e/dashboard --ignore $(HELD_TO_THE_CLOCK)
-	@TRAINYARD_E2E=$(ASKED) $(BIN)/pytest $(HELD_TO_THE_CLOCK)
+	@TRAINYARD_E2E=$(ASKED) $(TOGETHER) -n 3 tests/e2e/dashboard -m 'not clock'
+	@TRAINYARD_E2E=$(ASKED) $(BIN)/pytest tests/e2e/dashboard -m clock
 
 chaos: $(DEV) ## Kill, freeze and cut off every part of the service while it trains: make chaos PROFILE=embedded|scaled KILLS=1000 SEED=1 [ONLY=freeze] [BUG=...], or DEATHS=100, or OUTAGE_S=600
 	@PYTHONPATH=. $(BIN)/python -m tests.chaos$(or $(OUTAGE),$(RECOVERY),$(CAMPAIGN))

@@ -36,6 +36,7 @@ def table(page: Page, title: str) -> list[list[str]]:
     return [row.split("\t") for row in rows]
 
 
+@pytest.mark.clock
 def test_the_pill_and_the_figures_follow_a_running_job_to_its_end(service: Service, screen: Open) -> None:
     job_id = make_job(service, "followed", steps=600)
     page = screen(f"/jobs/{job_id}").page
