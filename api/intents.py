@@ -1,6 +1,7 @@
 """Exactly once: what a create is recognised by when it comes again, and the answer it then gets."""
 
 import hashlib
+import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from api.auth import Caller
 from api.errors import ApiError
 from db import intents
-from db.intents import Ask, KeyReused
+from db.intents import WAITS_S, Ask, KeyReused
 from db.session import Session
 
 _MAX_KEY_LENGTH = 255
@@ -33,7 +34,8 @@ def ask_of(request: Request, caller: Caller, body: Any) -> Ask | None:
         message = f"an Idempotency-Key has 1 to {_MAX_KEY_LENGTH} characters, not {len(key):,}"
         raise ApiError(400, "invalid_idempotency_key", message, param="Idempotency-Key")
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
-    return Ask(caller.key_id, request.url.path, key, digest, _count(retries or ""))
+    waits_s = _seconds(request.headers.get("x-stainless-read-timeout", ""))
+    return Ask(caller.key_id, request.url.path, key, digest, _count(retries or ""), waits_s)
 
 
 def _count(retries: str) -> int:
@@ -42,6 +44,15 @@ def _count(retries: str) -> int:
     if not told:
         return 0
     return int(told) if told.isascii() and told.isdecimal() and len(told) <= _MAX_COUNT_LENGTH else 1
+
+
+def _seconds(told: str) -> float:
+    """How long a client says that it waits; the usual time if it does not."""
+    try:
+        seconds = float(told)
+    except ValueError:
+        return WAITS_S
+    return seconds if math.isfinite(seconds) and seconds > 0 else WAITS_S
 
 
 def once(session: Session, ask: Ask | None, model: type[ModelT], make: Callable[[], ModelT]) -> ModelT:

@@ -7,21 +7,19 @@ they repeat is then known by who asks, where, and the hash of the body.
 import time
 from typing import NamedTuple
 
-import orjson
 from sqlalchemy import delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from db import clock
-from db.models import Intent, Job
-from db.state import ENDED
+from db.models import Intent
 
 KEYED_S = 24 * 3600.0
 """So long an Idempotency-Key is remembered."""
-RETRY_S = 660.0
-"""So long before a retry the try before it was sent at most: clients wait ten minutes for an answer, and then pause."""
-OVERTAKEN_S = 600.0
-"""So long after its own retry a create may still arrive."""
+WAITS_S = 600.0
+"""So long clients wait for an answer, unless they say otherwise."""
+PAUSES_S = 60.0
+"""So long at most before a retry."""
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -30,13 +28,17 @@ class KeyReused(ValueError):
 
 
 class Ask(NamedTuple):
-    """A create as it came in: by which key, where, under which Idempotency-Key if any, and as which retry; 0: none."""
+    """A create as it came in: by which key, where, under which Idempotency-Key if any, and as which retry; 0: none.
+
+    `waits_s` is how long its client waits for an answer before it tries again.
+    """
 
     key_id: str
     path: str
     idempotency_key: str | None
     body_sha256: str
     retries: int = 0
+    waits_s: float = WAITS_S
 
     @property
     def name(self) -> str:
@@ -47,7 +49,8 @@ class Ask(NamedTuple):
         """How long ago that was made at most which it may repeat; what is older is another create's."""
         if self.idempotency_key is not None:
             return KEYED_S
-        return min(self.retries * RETRY_S, KEYED_S) if self.retries else OVERTAKEN_S
+        tries_s = self.retries * (self.waits_s + PAUSES_S) if self.retries else self.waits_s
+        return min(tries_s, KEYED_S)
 
 
 def take(s: Session, ask: Ask) -> str | None:
@@ -64,7 +67,7 @@ def take(s: Session, ask: Ask) -> str | None:
     if row.body_sha256 != ask.body_sha256:
         raise KeyReused(f"the Idempotency-Key {ask.idempotency_key!r} was used for another body; take a new one")
     if ask.idempotency_key is None and not ask.retries:
-        if not row.by_retry or _is_over(s, row.answer):
+        if not row.by_retry:
             return None  # the same once more, and meant so: it is nobody's retry
         row.by_retry = False  # overtaken by its own retry on the way here
         s.flush()
@@ -83,12 +86,6 @@ def purge(s: Session) -> int:
     """Forget what is older than any retry; how many."""
     old = delete(Intent).where(Intent.created_at < time.time() - KEYED_S).returning(Intent.name)
     return len(s.scalars(old, execution_options={"synchronize_session": False}).all())
-
-
-def _is_over(s: Session, answer: str) -> bool:
-    """Whether what was made is a job that has ended, so that whoever asks for it now wants another."""
-    made = select(Job.id).where(Job.id == orjson.loads(answer)["id"], Job.state.in_(ENDED))
-    return s.scalars(made).one_or_none() is not None
 
 
 def _locked(s: Session, ask: Ask) -> Intent:

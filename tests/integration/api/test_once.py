@@ -9,10 +9,9 @@ import pytest
 from sqlalchemy import select
 
 from db import jobs
-from db.intents import OVERTAKEN_S, RETRY_S
+from db.intents import PAUSES_S, WAITS_S
 from db.models import Intent
-from db.state import JobState
-from tests.integration.api.live import Live, claimed, pretrain_spec, published, settled, text_file, upload
+from tests.integration.api.live import Live, pretrain_spec, published, text_file, upload
 from tests.integration.api.lossy import lossy
 
 INTENTS = int(os.environ.get("TRAINYARD_STORM", "60"))
@@ -81,26 +80,27 @@ def test_a_retry_that_overtakes_its_first_try_makes_the_one_job(live: Live, spec
 def test_what_was_made_before_the_first_try_can_have_been_sent_answers_no_retry(live: Live, spec):
     body = spec | {"seed": 103}
     first = made(live, body, x_stainless_retry_count="0").json()["id"]
-    aged(live, first, RETRY_S + 60)
+    aged(live, first, WAITS_S + PAUSES_S + 60)
     assert made(live, body, x_stainless_retry_count="2").json()["id"] == first
-    aged(live, first, RETRY_S)
+    aged(live, first, WAITS_S + PAUSES_S)
+    patient = {"x_stainless_retry_count": "1", "x_stainless_read_timeout": "1800"}
+    assert made(live, body, **patient).json()["id"] == first
     assert made(live, body, x_stainless_retry_count="2").json()["id"] != first
 
 
 def test_a_first_try_that_never_arrived_is_not_waited_for_longer_than_clients_wait(live: Live, spec):
     body = spec | {"seed": 104}
     first = made(live, body, x_stainless_retry_count="1").json()["id"]
-    aged(live, first, OVERTAKEN_S + 1)
+    aged(live, first, WAITS_S + 1)
     assert made(live, body, x_stainless_retry_count="0").json()["id"] != first
 
 
-@pytest.mark.parametrize("end", [JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED])
-def test_a_job_that_is_over_answers_its_retry_and_nothing_that_is_asked_anew(live: Live, spec, end: JobState):
-    body = spec | {"seed": 105, "suffix": f"over-{end}"}
-    first = made(live, body, x_stainless_retry_count="1").json()["id"]
-    settled(live, first, claimed(live, first), end)
-    assert made(live, body, x_stainless_retry_count="2").json()["id"] == first
-    assert made(live, body, x_stainless_retry_count="0").json()["id"] != first
+@pytest.mark.parametrize("told", ["", "None", "nan", "-1", "1e999", "0"])
+def test_however_a_client_says_how_long_it_waits_it_is_taken(live: Live, spec, told: str):
+    body = spec | {"seed": 105, "suffix": f"waits-{told}".rstrip("-")}
+    given = {"x_stainless_read_timeout": told}
+    first = made(live, body, x_stainless_retry_count="0", **given).json()["id"]
+    assert made(live, body, x_stainless_retry_count="1", **given).json()["id"] == first
 
 
 @pytest.mark.parametrize(("told", "again"), [("", False), ("000", False), ("one", True), ("9" * 5000, True)])
