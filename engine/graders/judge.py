@@ -9,6 +9,7 @@ from engine.graders.spec import LabelModel, Message, SamplingParams, ScoreModel
 from engine.graders.template import filled
 
 _NUMBER = re.compile(r"(?P<of>(?:/|\bout\s+of\b)[\s*]*)?(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE)
+_TOLD = re.compile(r"(?:[:=]|\bis)[\s*]*$", re.IGNORECASE)
 _LONGEST_GRADE = 256
 """Tokens, unless the grader tells: a judge that rambles keeps the next row waiting."""
 
@@ -106,14 +107,19 @@ def _score(reply: Reply, low: float, high: float) -> float:
 
 
 def _number(text: str, high: float) -> float | None:
-    """The last number right before `/10` or `out of 10`, if the range ends at 10, or else the last that is no such end."""
-    last, ended, of_all = None, 0, None
+    """The last number right before `/10` or `out of 10`, if the range ends at 10, or one behind it that `:`, `=` or `is` tells.
+
+    Where none is so, the last that is no such end.
+    """
+    last, of_all, ended = None, None, 0
     for found in _NUMBER.finditer(text):
-        number = float(found["number"])
+        number, between = float(found["number"]), text[ended : found.start()]
         if found["of"] is None:
-            last, ended = number, found.end()
-        elif number == high and last is not None and not text[ended : found.start()].strip(" *"):
+            last = number
+            of_all = number if of_all is not None and _TOLD.search(between) else of_all
+        elif number == high and last is not None and not between.strip(" *"):
             of_all = last
+        ended = found.end()
     return last if of_all is None else of_all
 
 

@@ -102,7 +102,8 @@ class Judge(Part):
 class ScoreModel(Judge):
     """A model gives a score, which must lie in `range` (0 to 1 if none is told).
 
-    It is the last number of the answer, which must not be cut; of `8/10` and `8 out of 10` the first.
+    It is the last number of the answer, which must not be cut. Where the range ends at 10, `8/10` and `8 out of 10` go before
+    that: they are 8, unless a number behind them is told by `:`, `=` or `is`, as in `Final score: 7`.
     It passes from `pass_threshold` on, or from the middle of the range.
     """
 

@@ -20,7 +20,9 @@ def test_an_engine_is_told_no_other_setting_of_the_service(monkeypatch: pytest.M
     assert named == {"TRAINYARD_CACHE_BYTES", "TRAINYARD_PARENT_PID"}
 
 
-def test_an_engine_counts_gpus_as_their_driver_does_unless_it_is_to_do_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_counts_gpus_as_their_driver_does_unless_it_is_to_do_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     assert process.environment()["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
