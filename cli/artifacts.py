@@ -145,7 +145,8 @@ def _group(noun: str, about: str) -> click.Group:
         """Delete versions, each as `name/version` or by its whole id. The lineage of what was made from them stays."""
         client = Client()
         rows = ((reference, client.delete(address_of(noun, reference))) for reference in references)
-        print_done(((row["id"] if quiet else reference, row) for reference, row in rows), as_json=as_json)
+        done = ((row["id"] if quiet else reference, row) for reference, row in rows)
+        print_done(done, asked=len(references), as_json=as_json)
         suggest(f"trainyard {noun}s ls")
 
     for command in (verify, signing_key, promote, rollback, aliases):

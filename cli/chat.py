@@ -14,7 +14,7 @@ import httpx
 from cli.artifacts import find
 from cli.client import Client
 from cli.completion import ADAPTER, WEIGHTS
-from cli.errors import CommandError
+from cli.errors import CommandError, Exit
 from cli.output import legible, print_json, print_jsonl, say
 from cli.stream import failure, records
 
@@ -22,6 +22,8 @@ _ADDRESS = "chat/completions"
 _TIMEOUT = httpx.Timeout(5, read=None)
 """An engine that starts with the first question takes its time."""
 _AS_IF = "the conversation goes on as if this had not been asked"
+_LASTING = frozenset({Exit.AUTH, Exit.NOT_FOUND})
+"""Refusals that the next line would meet as well."""
 Message = dict[str, str]
 
 
@@ -88,16 +90,24 @@ def _sound(message: str) -> str:
 
 
 def _converse(talk: "Talk") -> None:
-    """Answer line by line."""
+    """Answer line by line.
+
+    Raises:
+        CommandError: the key is refused, or what is asked is gone.
+    """
     say(f"{talk.model}: an empty line or Ctrl-D ends, Ctrl-C stops an answer")
     while message := _typed():
         try:
             talk.turn(_sound(message))
         except KeyboardInterrupt:
             say(f"\n  stopped; {_AS_IF}")
-        except (CommandError, click.UsageError) as refused:
+        except click.UsageError as unsound:
+            say(f"\n  {unsound.message}\n  {_AS_IF}")
+        except CommandError as refused:
+            if refused.code in _LASTING:
+                raise
             # A busy service or a line too long costs nobody the conversation.
-            say(f"\n  {refused.message}\n  {_AS_IF}")
+            say("\n  " + "\n  ".join(filter(None, (refused.message, refused.mend, _AS_IF))))
 
 
 def _typed() -> str:
@@ -179,4 +189,8 @@ def _shown(client: Client, body: dict[str, Any], *, headed: bool, as_jsonl: bool
 
 def _tell(weights: dict[str, Any], *, headed: bool = False) -> None:
     """Which weights answer: on stderr, but above each of two answers on stdout, which have to be told apart."""
-    click.secho(f"{weights['reference']}  {weights['digest']}", bold=True, err=not headed)
+    told = f"{weights['reference']}  {weights['digest']}"
+    if headed:
+        click.secho(told, bold=True)
+    else:
+        say(told, bold=True)

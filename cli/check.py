@@ -7,16 +7,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 from cli.errors import CommandError, Exit
 from cli.output import counted, legible, say, sentence
-from engine.rows import Report, RowChecker, RowFault
+from engine.rows import MAX_LINE_BYTES, Report, RowChecker, RowFault
 
 _CHUNK_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
-_LINE_BYTES = 4 << 20
-"""Of one row, as the service has it unless TRAINYARD_MAX_LINE_BYTES says otherwise."""
+_FEWEST_LINE_BYTES = 64
+"""The least that the service may be told."""
 _LISTED_FAULTS = 1000
 _EVERY_FAULT = 1 << 62
 
@@ -44,17 +44,22 @@ def _first_line(path: Path) -> bytes:
 
 
 def _max_line_bytes() -> int:
-    """TRAINYARD_MAX_LINE_BYTES, as the service reads it, else its default.
+    """TRAINYARD_MAX_LINE_BYTES, read as the service reads it, else its default.
 
     Raises:
-        CommandError: it is no number of bytes.
+        CommandError: it is no number of bytes, or too small a one; the service would not take it either.
     """
     given = os.environ.get("TRAINYARD_MAX_LINE_BYTES")
     if not given:
-        return _LINE_BYTES
-    if not given.isdecimal():
-        raise CommandError(f"TRAINYARD_MAX_LINE_BYTES is {given!r}; it is a number of bytes.", Exit.USAGE)
-    return int(given)
+        return MAX_LINE_BYTES
+    # pydantic takes 90 ms to import, which who sets nothing does not need.
+    from pydantic import Field, TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(Annotated[int, Field(ge=_FEWEST_LINE_BYTES)]).validate_python(given)
+    except ValidationError:
+        told = f"TRAINYARD_MAX_LINE_BYTES is {given!r}; it is a number of bytes, at least {_FEWEST_LINE_BYTES}."
+        raise CommandError(told, Exit.USAGE) from None
 
 
 def check(path: Path, purpose: str, max_faults: int = _LISTED_FAULTS) -> Report:

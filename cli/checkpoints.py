@@ -71,5 +71,6 @@ def rm(checkpoint_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     del quiet  # ids are all that is printed
     client = Client()
     ids = (client.whole_id("ckpt", given, fewest=DESTRUCTIVE_FEWEST) for given in checkpoint_ids)
-    print_done(((whole, client.delete(f"checkpoints/{whole}")) for whole in ids), as_json=as_json)
+    done = ((whole, client.delete(f"checkpoints/{whole}")) for whole in ids)
+    print_done(done, asked=len(checkpoint_ids), as_json=as_json)
     suggest("trainyard checkpoints ls")

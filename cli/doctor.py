@@ -13,7 +13,7 @@ import click
 from cli.backup import of_storage
 from cli.client import Client
 from cli.errors import CommandError, Exit
-from cli.output import print_json, size, suggest
+from cli.output import print_json, reader_may_go, size, suggest
 from cli.place import api_key, home_dir, key_path, service_url
 
 _FREE_BYTES = 2_000_000_000
@@ -107,9 +107,11 @@ def doctor(quick: bool, take_over: bool, as_json: bool) -> int:
             continue
         found.append({"check": name, **_looked(look)})
         if not as_json:
-            click.echo(f"{'ok   ' if found[-1]['ok'] else 'amiss'} {name:<8} {found[-1]['told']}")
+            with reader_may_go(sys.stdout):
+                click.echo(f"{'ok   ' if found[-1]['ok'] else 'amiss'} {name:<8} {found[-1]['told']}")
     if as_json:
-        print_json(found)
+        with reader_may_go(sys.stdout):
+            print_json(found)
     well = all(check["ok"] for check in found)
     suggest("trainyard files upload my.jsonl" if well else "trainyard doctor", None if well else "once that is mended")
     return Exit.OK if well else Exit.UNEXPECTED

@@ -1,5 +1,6 @@
 """`trainyard files`: check, upload, list, show, preview, download and remove data files."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from cli.output import (
     print_fields,
     print_json,
     print_rows,
+    reader_may_go,
     say,
     size,
     suggest,
@@ -58,11 +60,12 @@ files.add_command(preview)
 def check(path: Path, purpose: str | None, as_json: bool, quiet: bool) -> int:
     """Check a file here, without a service: `file:line:column: fault` for each fault."""
     report = check_rows(path, purpose or purpose_of(path))
-    if as_json:
-        print_json({**report._asdict(), "faults": [fault._asdict() for fault in report.faults]})
-    elif not quiet:
-        for fault in report.faults:
-            click.echo(fault_line(path.name, fault))
+    with reader_may_go(sys.stdout):
+        if as_json:
+            print_json({**report._asdict(), "faults": [fault._asdict() for fault in report.faults]})
+        elif not quiet:
+            for fault in report.faults:
+                click.echo(fault_line(path.name, fault))
     if report.fault_count:
         say(tally(report))
         return Exit.INVALID
@@ -143,5 +146,6 @@ def rm(file_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     del quiet  # ids are all that is printed
     client = Client()
     ids = (client.whole_id("file", given, fewest=DESTRUCTIVE_FEWEST) for given in file_ids)
-    print_done(((file_id, client.delete(f"files/{file_id}")) for file_id in ids), as_json=as_json)
+    done = ((file_id, client.delete(f"files/{file_id}")) for file_id in ids)
+    print_done(done, asked=len(file_ids), as_json=as_json)
     suggest("trainyard files ls")

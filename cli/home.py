@@ -18,7 +18,7 @@ def prepare(home: Path, key_file: Path) -> None:
     """Make the folder and its parts.
 
     Raises:
-        CommandError: the folder has been in use, and its database or its secret is gone.
+        CommandError: the folder has been in use, and its database or its secret is empty or gone.
     """
     secret, database = home / "secret", home / "trainyard.db"
     inside, beside = _marks(home, key_file)
@@ -27,7 +27,7 @@ def prepare(home: Path, key_file: Path) -> None:
     missing = [path for path, elsewhere in kept.items() if not _has_bytes(path) and not os.environ.get(elsewhere)]
     if used and missing:
         raise CommandError(
-            f"{home} has been in use, but {missing[0].name} is not there.",
+            f"{home} has been in use, but {missing[0].name} is empty or not there.",
             mend=f"Is a disk not mounted, or {kept[missing[0]]} not set? If it is to start anew, remove "
             f"{' and '.join(map(str, used))}.",
         )

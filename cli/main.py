@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cli.errors import CommandError, Exit
-from cli.output import say
+from cli.output import lead_nowhere, reader_may_go, say
 from cli.table import Table
 
 COMMANDS = {
@@ -33,30 +33,28 @@ COMMANDS = {
 
 
 class _Piped(Table):
-    """The root, which ends well when who reads it has gone: click itself would end with 1."""
+    """The root, which ends well when who reads its lists or its help has gone: click itself would end with 1."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        with _reader_may_go():
+        with _ends_in_order():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _reader_may_go():
+        with _ends_in_order():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _reader_may_go() -> Iterator[None]:
-    """`trainyard jobs ls | head -1`: the reader has all it wanted."""
+def _ends_in_order() -> Iterator[None]:
+    """`trainyard jobs ls | head -1`: the reader has all it wanted. What has its own end to come to is no such list."""
     try:
         yield
     except BrokenPipeError:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except BrokenPipeError:
-                # Without this, the interpreter would complain once more while it flushes the stream at exit.
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        lead_nowhere(sys.stdout)
         raise click.exceptions.Exit(Exit.OK) from None
+    except KeyboardInterrupt:
+        # Here and not in click, which first writes to a stderr that nobody may read any more.
+        raise click.Abort from None
 
 
 @click.command(
@@ -90,10 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
             say(f"  {error.mend}")
         return error.code
     except click.ClickException as error:
-        error.show()
+        with reader_may_go(sys.stderr):
+            error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("\ninterrupted", err=True)
+        say("\ninterrupted")
         return Exit.INTERRUPTED
     except OSError as error:
         say(f"trainyard: {error.filename}: {error.strerror}" if error.filename else f"trainyard: {error}")

@@ -6,8 +6,9 @@ import re
 import sys
 import time
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -24,9 +25,27 @@ _EXACT = 1e15
 """From about here on a float has fewer digits than its whole number would be told with."""
 
 
-def say(message: str) -> None:
-    """Narrate on stderr; what others wrote may be in it."""
-    click.echo(legible(message), err=True)
+def say(message: str, *, bold: bool = False) -> None:
+    """Narrate on stderr; what others wrote may be in it. A command goes on though nobody listens."""
+    with reader_may_go(sys.stderr):
+        told = legible(message)
+        click.echo(click.style(told, bold=True) if bold else told, err=True)
+
+
+@contextmanager
+def reader_may_go(stream: TextIO) -> Iterator[None]:
+    """Whether anybody still reads a stream decides neither what a command does nor how it ends."""
+    try:
+        yield
+    except BrokenPipeError:
+        lead_nowhere(stream)
+
+
+def lead_nowhere(stream: TextIO) -> None:
+    """Put /dev/null in a stream's place: what it still holds would fail once more, at the latest as Python exits."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def suggest(command: str, then: str | None = None) -> None:
@@ -61,7 +80,15 @@ def print_rows(rows: Iterable[Row], columns: Sequence[Column], *, as_json: bool,
 
 
 def print_fields(row: Row, fields: Sequence[Column], *, as_json: bool, quiet: bool) -> None:
-    """One object: aligned `name  value` lines on a terminal, TSV off it; fields without a value are left out."""
+    """One object: aligned `name  value` lines on a terminal, TSV off it; fields without a value are left out.
+
+    Commands that end as the object has ended print it so: a reader that has gone ends none of them.
+    """
+    with reader_may_go(sys.stdout):
+        _print_fields(row, fields, as_json=as_json, quiet=quiet)
+
+
+def _print_fields(row: Row, fields: Sequence[Column], *, as_json: bool, quiet: bool) -> None:
     if quiet:
         click.echo(row["id"])
         return
@@ -78,22 +105,23 @@ def print_json(value: Any) -> None:
     click.echo(_harmless(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
-def print_objects(rows: list[Row]) -> None:
-    """What was asked of several objects as JSON: one as itself, more as a list."""
-    print_json(rows[0] if len(rows) == 1 else rows)
+def print_done(done: Iterable[tuple[str, Row]], *, asked: int, as_json: bool) -> None:
+    """What an order did to each of so many objects, told as it is done; a reader that has gone stops no order.
 
-
-def print_done(done: Iterable[tuple[str, Row]], *, as_json: bool) -> None:
-    """What an order did to each of several objects, told as it is done; as JSON at the end, also at that of a failure."""
-    rows = []
+    JSON comes at the end, also at that of a failure: of one object as itself, of several as a list, however many
+    of them were done.
+    """
+    rows: list[Row] = []
     try:
         for told, row in done:
             rows.append(row)
             if not as_json:
-                click.echo(told)
+                with reader_may_go(sys.stdout):
+                    click.echo(told)
     finally:
-        if as_json and rows:
-            print_objects(rows)
+        if as_json and (rows or asked > 1):
+            with reader_may_go(sys.stdout):
+                print_json(rows if asked > 1 else rows[0])
 
 
 def print_jsonl(rows: Iterable[Row]) -> None:

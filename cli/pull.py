@@ -60,8 +60,10 @@ def require_room(folder: Path, wanted_bytes: int) -> None:
 
 
 def here(name: str) -> Path:
-    """./NAME; a name that leads out of this folder is refused."""
-    inside(Path.cwd(), name)
+    """./NAME, wherever a link of that name leads; a name that is more than that of a folder is refused."""
+    if name in {"", ".", ".."} or Path(name).name != name:
+        told = f"The service tells {name!r}, which is no name of a folder in this one."
+        raise CommandError(told, mend="Name one with -o.")
     return Path(name)
 
 

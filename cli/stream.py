@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import httpx
@@ -29,10 +29,10 @@ def follow_stream(client: Client, job_id: str, after: int = 0) -> Iterator[dict[
     patience = Patience(client)
     while True:
         try:
-            address = f"jobs/{job_id}/stream"
-            for record in records(client, "GET", address, params={"after": cursor}, timeout=_TIMEOUT):
+            address, place = f"jobs/{job_id}/stream", {"after": cursor}
+            # At the answer and not at a record: a job that waits for a worker sends none for hours.
+            for record in records(client, "GET", address, patience.restore, params=place, timeout=_TIMEOUT):
                 cursor = record["seq"]
-                patience.restore()
                 yield record
         except httpx.HTTPError as error:
             time.sleep(patience.pause_s(error))
@@ -91,8 +91,10 @@ def asked(client: Client, address: str) -> dict[str, Any]:
         raise refusal(response) from error
 
 
-def records(client: Client, method: str, address: str, **arguments: Any) -> Generator[dict[str, Any], None, None]:
-    """The records of one connection, up to the end of the stream.
+def records(
+    client: Client, method: str, address: str, answered: Callable[[], None] = lambda: None, **arguments: Any
+) -> Generator[dict[str, Any], None, None]:
+    """The records of one connection, up to the end of the stream; `answered` is called once the service has let it in.
 
     Raises:
         httpx.HTTPStatusError: the service refused; its answer has been read.
@@ -102,6 +104,7 @@ def records(client: Client, method: str, address: str, **arguments: Any) -> Gene
         if not response.is_success:
             response.read()
         response.raise_for_status()
+        answered()
         for line in lines_of(response):
             if not line.startswith("data:"):
                 continue

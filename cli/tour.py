@@ -68,7 +68,7 @@ def tour(client: Client, examples: Path, output: Path, begun: float) -> None:
 
 def _heading(number: str, text: str) -> None:
     say("")
-    click.secho(f"{number}  {text}" if number else text, bold=True, err=True)
+    say(f"{number}  {text}" if number else text, bold=True)
 
 
 def _show_refusal(client: Client, path: Path) -> None:

@@ -25,27 +25,31 @@ def parsed(text: str, source: str) -> Any:
 def _read(text: str, source: str) -> Any:
     """JSON is tried first: to YAML 1.1 tabs are no space, 1e-05 is no number, and an emoji may be two escapes."""
     not_json = ""
-    if text.lstrip().startswith("{"):
-        try:
-            return json.loads(text, object_pairs_hook=_once_each)
-        except _Twice as error:
-            raise CommandError(f"{source}: {error}", Exit.INVALID) from None
-        except ValueError as error:
-            not_json = f"; nor JSON: {error}"
     try:
+        if text.lstrip().startswith("{"):
+            try:
+                return json.loads(text, object_pairs_hook=_once_each)
+            except ValueError as error:
+                not_json = f"; nor JSON: {error}"
         return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except _Twice as error:
+        raise CommandError(f"{source}{_place(error.mark)}: {error}", Exit.INVALID) from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: `2024-99-99` looks like a date
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        place = _place(getattr(error, "problem_mark", None))
         told = f"{source}{place}: not YAML: {getattr(error, 'problem', error)}{not_json}"
         raise CommandError(told, Exit.INVALID) from error
+
+
+def _place(mark: yaml.Mark | None) -> str:
+    return f":{mark.line + 1}:{mark.column + 1}" if mark else ""
 
 
 class _Twice(Exception):
     """Of two values under one name, one would be lost."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, mark: yaml.Mark | None = None) -> None:
         super().__init__(f"the name {name!r} stands twice in one group")
+        self.mark = mark
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -57,6 +61,10 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return told
 
 
+_MERGE = "tag:yaml.org,2002:merge"
+"""Of `<<`, which is no name: each brings what another group holds."""
+
+
 class _Loader(yaml.SafeLoader):
     """YAML, but no name stands twice in one group: PyYAML takes the last one and says nothing."""
 
@@ -65,10 +73,10 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         seen: set[tuple[str, str]] = set()
         for name, _ in node.value:
-            if not isinstance(name, yaml.ScalarNode):
+            if not isinstance(name, yaml.ScalarNode) or name.tag == _MERGE:
                 continue
             if (name.tag, name.value) in seen:
-                raise yaml.MarkedYAMLError(problem=str(_Twice(name.value)), problem_mark=name.start_mark)
+                raise _Twice(name.value, name.start_mark)
             seen.add((name.tag, name.value))
         return node
 

@@ -57,7 +57,7 @@ def _order(verb: str, job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> N
             if not quiet:
                 say(f"  {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))
 
-    print_done(done(), as_json=as_json)
+    print_done(done(), asked=len(job_ids), as_json=as_json)
     waits = verb in {"cancel", "pause"} and asked[-1]["status"] not in {"cancelled", "paused"}
     suggest(
         f"trainyard jobs {'wait' if verb == 'cancel' else 'show'} {asked[-1]['id']}" if waits else next_of(asked[-1])

@@ -8,6 +8,7 @@ import pytest
 
 from cli.chat import Talk, _converse
 from cli.client import Client
+from cli.errors import CommandError, Exit
 from cli.main import main
 
 
@@ -54,6 +55,14 @@ def test_an_adapter_is_found_by_the_begin_of_its_id(capsys: pytest.CaptureFixtur
     assert asked == ["tuned/1"]
 
 
+def conversed(*lines: str) -> None:
+    typed = iter([*lines, ""])
+    talk = Talk(Client(), "tiny", {}, compare_base=False, as_json=True, as_jsonl=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cli.chat._typed", lambda: next(typed))
+        _converse(talk)
+
+
 def test_a_refused_turn_ends_no_conversation(capsys: pytest.CaptureFixture[str], serve) -> None:
     refused = httpx.Response(503, json={"error": {"message": "the desk is away\x1b[2J"}})
     weights = {"id": "model-1", "reference": "tiny/1", "digest": "d"}
@@ -65,12 +74,33 @@ def test_a_refused_turn_ends_no_conversation(capsys: pytest.CaptureFixture[str],
         return answers.pop(0)
 
     serve(answer)
-    typed = iter(["one", "two", "caf\udce9", "three", ""])
-    talk = Talk(Client(), "tiny", {}, compare_base=False, as_json=True, as_jsonl=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cli.chat._typed", lambda: next(typed))
-        _converse(talk)
+    conversed("one", "two", "caf\udce9", "three")
     assert asked == [["one"], ["one", "fine", "two"], ["one", "fine", "three"]]
     told = capsys.readouterr().err
     assert "the desk is away\ufffd[2J" in told
     assert "not UTF-8" in told
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, Exit.AUTH), (404, Exit.NOT_FOUND)])
+def test_a_refusal_that_the_next_line_would_meet_as_well_ends_a_conversation(status: int, code: Exit, serve) -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request)
+        return httpx.Response(status, json={"error": {"message": "no"}})
+
+    serve(answer)
+    with pytest.raises(CommandError) as caught:
+        conversed("one", "two")
+    assert (caught.value.code, len(asked)) == (code, 1)
+
+
+def test_a_refusal_is_told_with_its_mend(capsys: pytest.CaptureFixture[str], serve) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    serve(answer)
+    conversed("one")
+    told = capsys.readouterr().err
+    assert "does not answer" in told
+    assert "`trainyard up` starts it here" in told

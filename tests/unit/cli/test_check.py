@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
+from api.settings import ApiSettings
 from cli import check as module
 from cli.check import check, fault_line, purpose_of, require_valid, tally, without_faults
 from cli.errors import CommandError, Exit
-from engine.rows.checker import MAX_LINE_BYTES
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -92,14 +93,10 @@ def test_a_row_that_nests_too_deep_is_left_to_the_check(tmp_path: Path) -> None:
     assert check(path, "fine-tune").fault_count == 1
 
 
-def test_a_row_may_be_as_long_as_the_service_takes_it() -> None:
-    assert module._LINE_BYTES == MAX_LINE_BYTES
-
-
 def test_the_length_of_a_row_is_the_operators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "rows.jsonl"
-    path.write_text('{"text": "To be or not to be"}\n')
-    monkeypatch.setenv("TRAINYARD_MAX_LINE_BYTES", "20")
+    path.write_text('{"text": "' + "To be or not to be " * 4 + '"}\n')
+    monkeypatch.setenv("TRAINYARD_MAX_LINE_BYTES", "70")
     assert check(path, "pretrain").counts_by_code == {"line_too_long": 1}
     path.write_text('{"text": "' + "To be " * 1_000_000 + '"}\n')
     monkeypatch.setenv("TRAINYARD_MAX_LINE_BYTES", "8000000")
@@ -107,6 +104,19 @@ def test_the_length_of_a_row_is_the_operators(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("TRAINYARD_MAX_LINE_BYTES", "8 MB")
     with pytest.raises(CommandError, match="TRAINYARD_MAX_LINE_BYTES is '8 MB'"):
         check(path, "pretrain")
+
+
+@pytest.mark.parametrize("given", ["4194304.0", " 70 ", "7_000", "64", "63", "0", "-1", "70.5", "1e6", "\u0667\u0660"])
+def test_the_length_of_a_row_is_read_as_the_service_reads_it(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINYARD_MAX_LINE_BYTES", given)
+    try:
+        taken = ApiSettings().max_line_bytes
+    except ValidationError:
+        with pytest.raises(CommandError, match="at least 64") as caught:
+            module._max_line_bytes()
+        assert caught.value.code is Exit.USAGE
+    else:
+        assert module._max_line_bytes() == taken
 
 
 def test_a_fault_gives_the_terminal_no_orders(tmp_path: Path) -> None:

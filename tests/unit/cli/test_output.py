@@ -1,6 +1,7 @@
 """What goes to stdout, and in which form."""
 
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -139,14 +140,29 @@ def test_one_is_not_many(count: int, told: str) -> None:
     assert counted(count, "row") == told
 
 
-def test_what_was_done_before_a_failure_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    def done():
-        yield "a", {"id": "a"}
-        raise CommandError("b is needed")
+@pytest.mark.parametrize(
+    ("asked", "done", "told"),
+    [
+        (1, 0, None),
+        (1, 1, {"id": "0"}),
+        (2, 0, []),
+        (2, 1, [{"id": "0"}]),
+        (2, 2, [{"id": "0"}, {"id": "1"}]),
+    ],
+)
+def test_json_of_orders_has_the_form_of_what_was_asked_also_where_one_fails(
+    asked: int, done: int, told: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def each():
+        for number in map(str, range(done)):
+            yield number, {"id": number}
+        if done < asked:
+            raise CommandError("it is needed")
 
-    with pytest.raises(CommandError):
-        print_done(done(), as_json=True)
-    assert json.loads(capsys.readouterr().out) == {"id": "a"}
+    with nullcontext() if done == asked else pytest.raises(CommandError):
+        print_done(each(), asked=asked, as_json=True)
+    out = capsys.readouterr().out
+    assert (json.loads(out) if out else None) == told
 
 
 @pytest.mark.parametrize(("seconds", "told"), [(None, ""), (0.4, "0s"), (41, "41s"), (123, "2m03s"), (3900, "1h05m")])

@@ -63,15 +63,25 @@ def test_a_folder_gets_the_name_that_the_service_tells(tmp_path: Path, monkeypat
     assert here("bot") == Path("bot")
 
 
-@pytest.mark.parametrize("name", ["../bot", "/tmp/bot", "."])
-def test_an_adapter_whose_name_leads_out_of_this_folder_is_not_pulled(
+def test_a_folder_may_be_a_link_to_one_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, serve) -> None:
+    for name in ("here", "large disk"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "here" / "bot").symlink_to(tmp_path / "large disk")
+    monkeypatch.chdir(tmp_path / "here")
+    serve(adapters("bot/1", {"a.json": b"{}"}))
+    assert main(["adapters", "pull", "bot/1"]) == 0
+    assert (tmp_path / "large disk" / "a.json").read_bytes() == b"{}"
+
+
+@pytest.mark.parametrize("name", ["../bot", "/tmp/bot", ".", "..", "", "a/..", "a/b"])
+def test_an_adapter_whose_name_is_none_of_a_folder_here_is_not_pulled(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], serve
 ) -> None:
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     serve(adapters(f"{name}/1", {"a.json": b"{}"}))
     assert main(["adapters", "pull", "bot"]) == 1
-    assert "leads out of" in capsys.readouterr().err
+    assert "is no name of a folder in this one" in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == ["here"]
 
 

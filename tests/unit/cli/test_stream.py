@@ -86,3 +86,15 @@ def test_a_refusal_is_not_waited_out(status: int, code: Exit, clock: Clock, serv
     with pytest.raises(CommandError) as caught:
         list(follow_stream(Client(), "job-1"))
     assert (caught.value.code, clock.slept) == (code, [])
+
+
+def test_cuts_that_lie_far_apart_are_no_long_absence_though_no_record_came_between(clock: Clock, serve) -> None:
+    def heartbeats():
+        yield b": heartbeat\n\n"
+        clock.now += 3600
+
+    answers = [httpx.Response(200, content=heartbeats()) for _ in range(2)]
+    answers.append(frames(1, end="data: [DONE]\n\n"))
+    serve(lambda request: answers.pop(0))
+    assert [record["seq"] for record in follow_stream(Client(), "job-1")] == [1]
+    assert clock.slept == [1, 1]
