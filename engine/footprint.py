@@ -10,7 +10,7 @@ from torch import nn
 from engine.effort import passes_of_rank, rows_of_step, setting_of
 from engine.errors import SpecError
 from engine.forecast.case import TrainingCase
-from engine.forecast.room import enough_less, room_elsewhere, told, ways_out
+from engine.forecast.room import Elsewhere, enough_less, room_elsewhere, told, ways_out
 from engine.journal import Journal
 from engine.model.away import away_of, held_bytes
 from engine.model.forward import decoder_of
@@ -114,8 +114,10 @@ def case_of(spec: TrainingSpec, session: Session) -> TrainingCase:
     tokens = rows * hyper.max_length * together
     work = Workload(tokens, tokens, hyper.max_length, passes, paired=together > 1, rows=rows)
     shape, setting = Shape.of(decoder_of(session.subject.model).config.to_dict()), setting_of(spec, session.machine)
-    elsewhere = room_elsewhere(session.run.root, session.ranks.here_count)
-    return TrainingCase(spec, shape, work, setting, None, session.ranks.count, session.zero_stage, elsewhere=elsewhere)
+    case = TrainingCase(spec, shape, work, setting, None, session.ranks.count, session.zero_stage)
+    # What the run itself holds elsewhere is not free, and has room.
+    free = room_elsewhere(session.run.root, session.ranks.here_count)
+    return case._replace(elsewhere=Elsewhere(*map(max, free, case.held_elsewhere())))
 
 
 def planned(spec: TrainingSpec, session: Session) -> MemoryPlan | None:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -21,6 +22,9 @@ _TELLING = ("*.safetensors", "config.json", "adapter_config.json")
 """Files of a model or adapter that its scores depend on; tokens are told by themselves."""
 _KEEP_EVERY_S = 60.0
 """What is scored in less is all that an attempt that ends in the midst of it loses."""
+_PART, _WRITING = ".part", ".writing"
+_ABANDONED_S = 86_400.0
+"""What was begun and is not gone on with for so long was left by a job that never came back."""
 
 
 class ReferenceCache:
@@ -51,9 +55,17 @@ class ReferenceCache:
     def keep(self, corpus: Corpus, scores: NDArray[np.float32]) -> None:
         _write(self._path(corpus), scores)
         self._part(corpus).unlink(missing_ok=True)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what nobody will finish."""
+        for path in (path for ending in (_PART, _WRITING) for path in self.folder.glob(f"*/*{ending}")):
+            with suppress(FileNotFoundError):  # finished or removed by another process
+                if time.time() - path.stat().st_mtime > _ABANDONED_S:
+                    path.unlink()
 
     def _part(self, corpus: Corpus) -> Path:
-        return self._path(corpus).with_suffix(".part")
+        return self._path(corpus).with_suffix(_PART)
 
     def _path(self, corpus: Corpus) -> Path:
         told = self._start.copy()
@@ -77,7 +89,7 @@ def _read(path: Path, count: int) -> NDArray[np.float32] | None:
 def _write(path: Path, scores: NDArray[np.float32]) -> None:
     """Beside its name first: a process that is killed leaves no half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with NamedTemporaryFile(dir=path.parent, suffix=".writing", delete=False) as file:
+    with NamedTemporaryFile(dir=path.parent, suffix=_WRITING, delete=False) as file:
         np.save(file, scores)
         file.flush()
         os.fsync(file.fileno())

@@ -10,6 +10,7 @@ from torch import nn
 from engine import checkpoint
 from engine.data.corpus import Batch, Corpus
 from engine.data.mixture import Mixture, Rows, Supply
+from engine.data.training import tell_losses
 from engine.dist.ranks import Ranks
 from engine.effort import setting_of
 from engine.errors import SpecError
@@ -81,6 +82,7 @@ class Session:
         subject = objective.load(start, machine)
         with ranks.leader_first():
             rows = objective.rows(subject)
+        tell_losses(rows, journal)
         return cls(run, spec, journal, stop, ranks, machine, objective, start, subject, rows)
 
     def report_start(self, *, total_steps: int, start_step: int, eval_rows: int | None = None) -> float:

@@ -33,7 +33,7 @@ class ChatRecipe:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.long_rows = long_rows
-        # Blocks "as written" may lack answers: two threads could render at once when those were made.
+        # By how a block's answers are found (engine.data.answers): in the texts as written, by one thread at a time.
         self.key = f"chat one by one {digest_of(tokenizer)}"
 
     def encode(self, rows: list[SourceRow]) -> Corpus:

@@ -77,7 +77,10 @@ class FileSupply:
         self._key = f"{recipe.key} {file.format} {file.piece_bytes} "
         self._cut_blocks = lru_cache(maxsize=1)(self._make_cut)  # a file of one window is cut once for all epochs
         self.when_all_seen: Callable[[Losses], None] | None = None
-        """Told once, of the first epoch whose windows have all been made: rows lose the same in the others."""
+        """Told once by an attempt, of the first epoch that it makes all windows of: rows lose the same in the others.
+
+        One that begins in the midst of an epoch tells of the next, if it comes to the end of that, whatever was told before.
+        """
         self._lost: dict[tuple[int, int], Losses] = {}
 
     def row_count(self) -> int:

@@ -1,11 +1,12 @@
 """The data files of a job that trains: found, split, and made into what the loop draws from."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from engine.data.cache import BlockCache
-from engine.data.cut import Cut
+from engine.data.cut import Cut, Losses
 from engine.data.exclusion import without
 from engine.data.heldout import held_out_corpus
 from engine.data.mixture import Mixture, Rows, Share
@@ -91,7 +92,7 @@ class TrainingFiles:
         # Memory is for one window in all, however many files there are.
         window_blocks = max(1, WINDOW_BLOCKS // (len(self.parts) + len(self.annealing)))
         supply = FileSupply(part.file, recipe, cache, seed=self.seed, window_blocks=window_blocks)
-        one_of_many = len({each.name for each in (*self.parts, *self.annealing)}) > 1
+        one_of_many = _of_several((*self.parts, *self.annealing))
         try:
             first = supply.cut(0, 0)
             recipe.require(first, supply.row_count())
@@ -99,9 +100,26 @@ class TrainingFiles:
             raise error.about(part.name) if one_of_many else error from None
         name, file = "training" if supply.windows == 1 else "of the first training", part.name if one_of_many else None
         first.report(journal, name, recipe.max_length, file)
-        if supply.windows > 1:
-            supply.when_all_seen = lambda lost: lost.report(journal, "training", recipe.max_length, file)
         return Share(part.name, supply, part.weight)
+
+
+def tell_losses(rows: Rows, journal: Journal) -> None:
+    """Have a large file's supply tell what all of its rows lost; `journal` is to be open as long as rows are drawn."""
+    if not isinstance(rows.train, Mixture):
+        return
+    shares = (*rows.train.shares, *rows.train.annealing)
+    for share in shares:
+        if isinstance(supply := share.supply, FileSupply) and supply.windows > 1:
+            place = (supply.recipe.max_length, share.name if _of_several(shares) else None)
+            supply.when_all_seen = partial(_tell, journal, *place)
+
+
+def _tell(journal: Journal, max_length: int, file: str | None, lost: Losses) -> None:
+    lost.report(journal, "training", max_length, file)
+
+
+def _of_several(given: Sequence[Part | Share]) -> bool:
+    return len({each.name for each in given}) > 1
 
 
 def _whole(recipe: Recipe, rows: list[SourceRow], journal: Journal) -> Cut:

@@ -113,6 +113,7 @@ class Ranks:
             return self
         members = None if self.group is None else dist.get_process_group_ranks(self.group)
         timeout, alone = timedelta(seconds=_PATIENCE_S), members is not None
+        self.wait()  # while such a group is made, one that is gone is not noticed
         with told_as_lost():
             group: Any = dist.new_group(members, timeout, backend="gloo", use_local_synchronization=alone)
         return Ranks(self.rank, self.count, group)

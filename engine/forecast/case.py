@@ -50,8 +50,11 @@ class TrainingCase(NamedTuple):
     def fits_elsewhere(self) -> bool:
         if self.elsewhere is None:
             return True
-        there = beside_gpu(self.shape, self.setting), on_disk(self.shape, self.setting)
-        return all(held <= free for held, free in zip(there, self.elsewhere, strict=True))
+        return all(held <= free for held, free in zip(self.held_elsewhere(), self.elsewhere, strict=True))
+
+    def held_elsewhere(self) -> Elsewhere:
+        """What of it does not lie on the device."""
+        return Elsewhere(beside_gpu(self.shape, self.setting), on_disk(self.shape, self.setting))
 
     def edits(self) -> Iterator[tuple[Edit, Change]]:
         """Moments that are kept are those of the same weights and of the same optimizer."""
@@ -88,7 +91,8 @@ class TrainingCase(NamedTuple):
         accumulation = self.setting.hyperparameters.gradient_accumulation_steps
         assert accumulation != "auto", "the spec is resolved"
         replicas = self.ranks // self.setting.team
-        return min(rows, -(-rows * accumulation // replicas))
+        passes = -(-accumulation // replicas)  # of each replica, which takes as many as the others
+        return -(-rows * accumulation // (passes * replicas))
 
     def most_tokens(self, length: int) -> int:
         """Of a micro-batch whose rows are no longer than that: shorter ones may be more."""

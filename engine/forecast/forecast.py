@@ -71,14 +71,14 @@ def _looked_at(root: Path, stop: StopFlag) -> Outlook:
 
 
 def _eta(needs: Needs, spec: AnySpec, past: list[Past], rate: float) -> tuple[Estimate, bool]:
-    """How long it takes, and whether it may do all its steps in the time that it has for them."""
+    """How long it takes, and whether it is likely to do all its steps in the time that it has for them."""
     whole = estimate(needs.efforts, needs.method, past, matmul_tflops=rate)
     minutes = spec.resources.max_minutes if isinstance(spec, TrainingSpec) else None
     if minutes is None:
         return whole, True
     around = needs.efforts._replace(steps=Effort(), scoring=Effort(), samples=Effort())
     most_s = 60 * minutes + estimate(around, needs.method, past, matmul_tflops=rate).expected
-    return whole.within(most_s), whole.low <= most_s
+    return whole.within(most_s), whole.expected <= most_s
 
 
 def _judged(needs: Needs, room: int) -> dict[str, Any]:

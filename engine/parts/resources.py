@@ -114,7 +114,11 @@ class Resources(Part):
         "for a worker with as many GPUs as nproc_per_node says, and a plan for one with the memory that it tells.",
     )
     ddp_timeout: float = Field(
-        default=600, ge=1, le=86_400, description="Seconds after which a process that does not answer ends the run."
+        default=600,
+        ge=1,
+        le=86_400,
+        description="Seconds after which a process that does not answer ends the run. One that reads rows, scores its part of "
+        "an evaluation or merges is waited for up to a day, unless it is gone.",
     )
     max_minutes: float | None = Field(
         default=None, gt=0, le=525_600, description="The run is stopped and kept after this."

@@ -66,12 +66,14 @@ def test_a_run_is_planned_to_end_when_its_time_is_over(tmp_path):
     past |= {"effort": alike["effort"], "part_seconds": {"steps": 480.0, "scoring": 10.0}, "seconds": 500.0}
     past |= {"runtime_bytes": 1 << 28}
 
-    def planned(minutes: float) -> dict[str, Any]:
+    def planned(minutes: float, known: int = 9) -> dict[str, Any]:
         spec = runs.sft_spec() | {"resources": {"max_minutes": minutes}}
-        return foretold(runs.sft_run(tmp_path / str(minutes), spec=spec), [past] * 9)
+        return foretold(runs.sft_run(tmp_path / str(minutes), spec=spec), [past] * known)
 
-    ample, short = planned(60), planned(2)
+    ample, short, unsure = planned(60), planned(2), planned(6, known=4)
     assert (ample["exact"], short["exact"]) == (True, False)
+    assert unsure["eta"]["low"] < 300, "it may be in time, of which too few runs tell"
+    assert not unsure["exact"]
     assert ample["eta"]["expected"] == pytest.approx(500, rel=0.1)
     assert short["steps"] == ample["steps"]
     for name in ("expected", "low", "high"):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.data import source, training
 from engine.errors import SpecError
 from engine.forecast import duration, forecast
 from engine.forecast.case import TrainingCase
@@ -335,6 +336,17 @@ def test_runs_without_new_shapes_tell_of_none():
     learnt = Runtime.learnt([ended(0, held) for held in (4e8, 5e8, 9e8)])
     assert learnt == Runtime(5e8, CODE_BYTES)
     assert Runtime.learnt([]) is None
+
+
+def test_a_file_of_many_windows_whose_rows_are_cut_is_foretold_as_often_as_it_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "WINDOW_BLOCKS", 2)
+    monkeypatch.setattr(source, "BLOCK_BYTES", 2000)
+    spec = runs.sft_spec(max_steps=None, num_train_epochs=1.5, max_length=24, per_device_train_batch_size=8)
+    root = runs.sft_run(tmp_path / "run", 200, spec)
+    once, again = foretold(root), foretold(root)
+    assert once["steps"] == again["steps"]
+    told = [event["message"] for event in runs.events(root, "log") if event["code"] == "rows_truncated"]
+    assert [message for message in told if "of the first training rows" in message], "there are several windows"
 
 
 def test_what_a_forecast_says_is_json(tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from engine import footprint
 from engine.forecast.case import TrainingCase
 from engine.forecast.room import Edit, Elsewhere, Mend, _mends, room_elsewhere
 from engine.forecast.training import TrainingOutlook
@@ -106,6 +107,7 @@ def done(given: TrainingCase, path: str) -> dict[Any, Any]:
         (100, 1, 2, [4, 2]),
         (100, 2, 2, [4, 2, 1]),
         (100, 1, 4, [4]),
+        (100, 3, 2, [4, 2, 1]),
         (3, 1, 1, [2, 1]),
     ],
 )
@@ -148,6 +150,19 @@ def test_what_there_is_no_room_for_elsewhere_stays_on_the_device(device, home):
     assert offloads(given._replace(elsewhere=Elsewhere(1 << 10, 1 << 10))) == set()
     little = Elsewhere(1 << 10, PLENTY) if device == "cpu" else Elsewhere(PLENTY, 1 << 10)
     assert offloads(given._replace(elsewhere=little)) == {home}, "the other place is not asked for room"
+
+
+def test_what_a_run_holds_elsewhere_itself_has_room_there(tmp_path, monkeypatch):
+    hyper = {"offload_optimizer": "disk", "max_length": 64, "max_steps": 1}
+    spec = runs.sft_spec(**hyper) | {"tuning": {"method": "full"}}
+    monkeypatch.setattr(footprint, "room_elsewhere", lambda *_: Elsewhere(PLENTY, 0))
+    with runs.opened(runs.sft_run(tmp_path / "run", spec=spec)) as session:
+        job: Any = session.spec
+        given = footprint.case_of(job, session)
+    alone = [mend for mend in _mends(given, PLENTY) if len(mend.edits) == 1]
+    assert values(alone, "hyperparameters.activation_checkpointing") == {"full"}
+    assert done(given, "hyperparameters.offload_param").keys() == {"disk"}
+    assert values(alone, "hyperparameters.offload_param") == set(), "that would take more"
 
 
 def test_a_plan_knows_what_room_there_is_elsewhere(tmp_path):

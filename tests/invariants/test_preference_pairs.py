@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -128,29 +130,43 @@ def test_a_reference_that_a_power_cut_has_left_in_part_is_computed_again(tmp_pat
         assert references(root) == kept
 
 
-def test_a_reference_that_was_begun_is_gone_on_with_bit_for_bit(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("fails_at", "whole"), [(2, 0), (-1, 1)], ids=["training", "validation"])
+def test_a_reference_that_was_begun_is_gone_on_with_bit_for_bit(tmp_path, monkeypatch, fails_at, whole):
     root = pair_run(tmp_path / "run")
-    with runs.opened(root):
-        kept = references(root)
-    shutil.rmtree(root / "cache")
-    monkeypatch.setattr(reference, "_KEEP_EVERY_S", 0.0)
     scored: list[int] = []
+    fails: set[int] = set()
 
     def fails_in_the_midst(model, batch):
         scored.append(len(batch.segments))
-        if len(scored) == 3:
+        if len(scored) - 1 in fails:
             raise KeyboardInterrupt
         return document_logprobs(model, batch)
 
     monkeypatch.setattr(reference, "document_logprobs", fails_in_the_midst)
+    monkeypatch.setattr(reference, "_KEEP_EVERY_S", 0.0)
+    with runs.opened(root):
+        kept, batches = references(root), tuple(scored)
+    shutil.rmtree(root / "cache")
+    scored.clear()
+    fails.add(range(len(batches))[fails_at])
     with pytest.raises(KeyboardInterrupt), runs.opened(root):
         pass
-    assert not references(root)
+    assert len(references(root)) == whole
     with runs.opened(root):
         assert references(root) == kept
-    documents = sum(np.load(path).size for path in (root / "cache").glob("*/*.npy"))
-    assert sum(scored) == documents + scored[2], "the two that were scored before are not scored again"
+    assert sum(scored) == sum(batches) + batches[fails_at], "what was scored before is not scored again"
     assert not list((root / "cache").glob("*/*.part"))
+
+
+def test_what_a_job_that_never_came_back_has_left_of_a_reference_is_removed_after_a_day(tmp_path):
+    left, lately = tmp_path / "run" / "cache" / "ab", time.time() - 80_000
+    left.mkdir(parents=True)
+    paths = [left / name for name in ("old.part", "old.writing", "new.part", "new.writing")]
+    for path in paths:
+        path.write_bytes(b"half of it")
+        os.utime(path, (lately - 10_000 * path.name.startswith("old"),) * 2)
+    with runs.opened(pair_run(tmp_path / "run")):
+        assert [path.exists() for path in paths] == [False, False, True, True]
 
 
 def test_other_rows_have_another_reference(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from tests import runs
 
-TIMEOUT_S = 2.0
+TIMEOUT_S = 5.0
 PROGRAM = """
 import os, signal, sys, time
 from datetime import timedelta
@@ -30,6 +30,10 @@ def leader_first(leader):
 
 def divide(leader):
     assert ranks.divide([0, 1], lambda mine: [ranks.leads and leader() or item for item in mine]) == [0, 1]
+
+def patient(leader):
+    ranks.leads and leader()
+    ranks.patient()
 
 def wait(leader):
     ranks.leads and leader()
@@ -57,7 +61,11 @@ def told(tmp_path: Path, how: str, leader: str) -> list[str]:
     shared = {**os.environ, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GLOO_SOCKET_IFNAME": "lo"}
     asked = [sys.executable, "-c", PROGRAM, str(tmp_path / "meeting"), str(TIMEOUT_S), how, leader]
     both = [Popen(asked, cwd=runs.ROOT, env=shared | {"RANK": str(rank)}, stdout=PIPE, text=True) for rank in (0, 1)]
-    return [process.communicate(timeout=60)[0].strip() for process in both]
+    try:
+        return [process.communicate(timeout=60)[0].strip() for process in both]
+    finally:
+        for process in both:
+            process.kill()
 
 
 @pytest.mark.parametrize("how", ["leader_first", "divide"])
@@ -69,8 +77,8 @@ def test_anything_else_is_waited_for_no_longer_than_an_answer(tmp_path: Path):
     assert told(tmp_path, "wait", "sleep")[1] == "lost"
 
 
-@pytest.mark.parametrize("how", ["leader_first", "divide"])
-def test_one_that_dies_meanwhile_is_noticed_at_once(tmp_path: Path, how: str):
+@pytest.mark.parametrize("how", ["leader_first", "divide", "patient"])
+def test_one_that_dies_meanwhile_or_before_is_noticed_at_once(tmp_path: Path, how: str):
     begun_s = time.monotonic()
     assert told(tmp_path, how, "die") == ["", "lost"]
     assert time.monotonic() - begun_s < 50

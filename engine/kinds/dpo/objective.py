@@ -93,10 +93,12 @@ class DpoObjective:
         cache = ReferenceCache(self.run, self.machine, self.spec.tuning.method, budget)
         corpora = [corpus for corpus in (rows.train, rows.validation) if isinstance(corpus, Corpus)]
         scores = [cache.find(corpus) for corpus in corpora]
-        if any(found is None for found in scores):
+        missing = [number for number, found in enumerate(scores) if found is None]
+        if missing:
             with self._starting_weights(subject) as model:
-                scores = [reference_scores(model, corpus, self.machine, budget, cache) for corpus in corpora]
-            count = sum(map(len, corpora))
+                for number in missing:
+                    scores[number] = reference_scores(model, corpora[number], self.machine, budget, cache)
+            count = sum(len(corpora[number]) for number in missing)
             self.journal.log("info", "reference_scored", f"scored {count} answers by the starting weights", count=count)
         made = [replace(corpus, reference=found) for corpus, found in zip(corpora, scores, strict=True)]
         return replace(rows, train=made[0], validation=made[1] if rows.validation is not None else None)
