@@ -8,8 +8,6 @@ from api.plans.schemas import Accuracy, Figures, HitRate, JobPlan
 from db.models import Job, Plan
 
 _WITHIN = {"steps": 0.0, "tokens": 0.0, "memory": 0.10, "time": 0.20}
-_EXACT = {"steps", "tokens"}
-"""What an exact plan alone foretells to the last one."""
 _FIGURE = {"steps": "steps", "tokens": "tokens", "memory": "peak_memory_bytes", "time": "seconds"}
 
 
@@ -24,10 +22,18 @@ def job_plan(job: Job, plan: Plan | None) -> JobPlan | None:
 
 def accuracy(followed: list[tuple[Job, Plan]]) -> Accuracy:
     """Over jobs that have succeeded."""
-    ended = [(plan.forecast, actual) for job, plan in followed if (actual := _actual(job)) is not None]
-    pairs = [(_predicted(forecast), actual) for forecast, actual in ended]
-    exact = [(_predicted(forecast), actual) for forecast, actual in ended if forecast["exact"]]
-    return Accuracy.model_validate({name: _hits(exact if name in _EXACT else pairs, name) for name in _WITHIN})
+    ended = [(job, plan.forecast, actual) for job, plan in followed if (actual := _actual(job)) is not None]
+    pairs = {
+        name: [(_predicted(told), actual) for job, told, actual in ended if _holds(name, job, told)] for name in _WITHIN
+    }
+    return Accuracy.model_validate({name: _hits(pairs[name], name) for name in _WITHIN})
+
+
+def _holds(name: str, job: Job, forecast: dict[str, Any]) -> bool:
+    """Whether the plan foretells that figure: roughly told are tokens, and steps that the job's time may end before."""
+    if forecast["exact"] or name not in {"steps", "tokens"}:
+        return True
+    return name == "steps" and job.spec.get("resources", {}).get("max_minutes") is None
 
 
 def past_runs(ended: Sequence[Job], most: int) -> list[dict[str, Any]]:

@@ -5027,7 +5027,7 @@ export interface components {
         Resources: {
             /**
              * Ddp Timeout
-             * @description Seconds after which a process that does not answer ends the run.
+             * @description Seconds after which a process that does not answer ends the run. One that reads rows, scores its part of an evaluation or merges is waited for up to a day, unless it is gone.
              * @default 600
              */
             ddp_timeout?: number;

@@ -1,5 +1,6 @@
 """What a plan costs, by the operator's prices, and what it learns from."""
 
+import pytest
 from pydantic import SecretStr
 
 from api.plans import figures
@@ -37,6 +38,24 @@ def test_forecasts_learn_from_the_newest_runs_of_each_device_and_number_of_ranks
     few = [ended(10, "cuda"), ended(11, "cuda", ranks=2), ended(12, "cuda", precision="bf16"), ended(13, "cuda")]
     told = figures.past_runs([*many, Job(spec={}, result=None), *few], 2)
     assert sorted(run["seconds"] for run in told) == [0, 1, 10, 11, 12, 13]
+
+
+@pytest.mark.parametrize(
+    ("exact", "max_minutes", "counted"),
+    [(True, None, {"steps": 1, "tokens": 1}), (True, 90, {"steps": 1, "tokens": 1}), (False, None, {"steps": 1, "tokens": 0}),
+     (False, 1, {"steps": 0, "tokens": 0})],
+)  # fmt: skip
+def test_a_plan_is_held_to_what_it_foretells(exact: bool, max_minutes: int | None, counted: dict[str, int]):
+    took = {"steps": 1, "tokens": 1, "trained_tokens": 1, "flops": None, "peak_memory_bytes": 1}
+    job = Job(
+        spec={"resources": {"max_minutes": max_minutes}},
+        result={"usage": took},
+        fence=1,
+        started_at=0.0,
+        finished_at=1.0,
+    )
+    told = figures.accuracy([(job, plan(exact=exact))])
+    assert {name: getattr(told, name).jobs for name in counted} == counted
 
 
 def test_without_prices_and_without_a_time_there_is_no_cost():
