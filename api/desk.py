@@ -18,6 +18,8 @@ _STATUS = {"data_error": 422, "spec_error": 422, "out_of_memory": 507, "worker_l
 """Of what an engine or the desk says when it cannot answer, by its class; anything else is a mistake of ours."""
 
 _RETRY_AFTER_S = {503: "5", 507: "30"}
+_FINAL = {"question_too_large_for_memory"}
+"""Codes of what another try changes nothing about, whatever its status: clients are told not to."""
 
 
 class Desk:
@@ -83,8 +85,13 @@ def _refused(failed: dict[str, Any]) -> ApiError:
     told = failed["message"].rstrip(". ")
     message = f"{told} {failed['mend']}" if told.endswith("?") else f"{told}. {failed['mend']}"
     status = _CODES.get(failed["code"]) or _STATUS.get(failed["class"], 500)
-    headers = {"Retry-After": _RETRY_AFTER_S[status]} if status in _RETRY_AFTER_S else None
-    return ApiError(status, failed["code"], message, headers=headers)
+    return ApiError(status, failed["code"], message, headers=_about_retries(failed["code"], status))
+
+
+def _about_retries(code: str, status: int) -> dict[str, str]:
+    if code in _FINAL:
+        return {"x-should-retry": "false"}
+    return {"Retry-After": _RETRY_AFTER_S[status]} if status in _RETRY_AFTER_S else {}
 
 
 def _away(message: str) -> ApiError:

@@ -18,6 +18,7 @@ from typing import IO, Any
 from weakref import WeakValueDictionary
 
 import engine.bits  # noqa: F401 - before what imports peft
+from engine.chat.room import NotNow
 from engine.chat.talks import Said, Talks
 from engine.chat.weights import Weights
 from engine.failure import classified
@@ -34,12 +35,17 @@ _ASK_FOR_LESS = "Ask for fewer prompts or rows, a smaller n or a smaller max_tok
 
 @dataclass(eq=False)
 class Question:
-    """Its number, what it asks, and whether its answer is to end."""
+    """Its number, what it asks, and whether its answer is to end.
+
+    `put_back`: there was no memory for it beside others, though it seemed so. It waits for all of them: to find out costs
+    reading its prompts, perhaps loading a base.
+    """
 
     number: int
     asked: dict[str, Any]
     stop: StopFlag
     overtaken: int = 0
+    put_back: bool = False
 
 
 def serve(questions: IO[str], answers: IO[str]) -> None:
@@ -52,8 +58,11 @@ def serve(questions: IO[str], answers: IO[str]) -> None:
             return
         question = _next(waiting, talks)
         if question is not None:
-            waiting.remove(question)
-            _tell(_begun(talks, question), answers)
+            try:
+                _tell(_begun(talks, question), answers)
+                waiting.remove(question)
+            except NotNow:
+                question.put_back = True
         _tell(talks.step(), answers)
 
 
@@ -78,6 +87,8 @@ def _next(waiting: list[Question], talks: Talks) -> Question | None:
 
 
 def _can_begin(talks: Talks, question: Question) -> bool:
+    if question.put_back and talks:
+        return False
     try:
         return question.asked["ask"] in _AT_ONCE or talks.has_room(question.asked)
     except Exception:  # noqa: BLE001 - it is told of when it begins
@@ -85,6 +96,7 @@ def _can_begin(talks: Talks, question: Question) -> bool:
 
 
 def _begun(talks: Talks, question: Question) -> Iterator[Said]:
+    """Raises NotNow before anything is said."""
     number, asked, stop = question.number, question.asked, question.stop
     try:
         stop.check()
@@ -95,6 +107,8 @@ def _begun(talks: Talks, question: Question) -> Iterator[Said]:
             yield from talks.begin(number, asked, stop)
     except StopRequested:
         yield Said(number, None)
+    except NotNow:
+        raise
     except Exception as error:  # noqa: BLE001 - the next question is answered all the same
         yield Said(number, error)
 

@@ -16,7 +16,7 @@ _SILENCE_S = 30.0
 """Beyond the time that the desk gives an answer."""
 _AWAY = frozenset({"storage_away", "low_space"})
 """What a question meets that any other would meet too, until somebody mends it: it waits."""
-_TRIES = {"engine_died": 3, "answer_too_slow": 2}
+_TRIES = {"engine_died": 3, "out_of_memory": 3, "answer_too_slow": 2}
 """What a question may have met by chance, or be the cause of: after so many times it is taken for the cause."""
 
 

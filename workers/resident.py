@@ -155,7 +155,7 @@ class _Engine:
         return self.lives and bool(self._lines)
 
     async def ask(self, number: int, question: dict[str, Any]) -> None:
-        if not self._lines:
+        if not self._lines and not self._left:  # who has left an answer waits for its end as anybody does
             self._silent_since = time.monotonic()
         self._lines[number] = asyncio.Queue()
         await self._write({**question, "id": number})

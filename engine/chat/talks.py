@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.beams import Beams
-from engine.chat.room import free_bytes, no_room, values_of
+from engine.chat.room import NotNow, free_bytes, layers_of, no_room, step_bytes, unused_bytes, values_of
 from engine.chat.talk import LONGEST_ANSWER, Talk, reserved, rows_of
 from engine.chat.weights import MOST_BASES, Weights
 from engine.generate import Batch
@@ -40,12 +40,13 @@ class Said(NamedTuple):
 class _Group:
     """Those that ask the same weights, either for answers or for a search of the likeliest."""
 
-    def __init__(self, base: str, batch: Batch | Beams, machine: Machine, token_bytes: int) -> None:
+    def __init__(self, base: str, batch: Batch | Beams, machine: Machine, token_bytes: int, layers: int) -> None:
         self.base = base
         self.batch = batch
         self.talks: list[Talk] = []
         self._machine = machine
         self._token_bytes = token_bytes
+        self._layers = layers
 
     @property
     def width(self) -> int:
@@ -56,6 +57,11 @@ class _Group:
     def kept_bytes(self) -> int:
         """What keys and values take, all as long as the longest."""
         return self.batch.rows * self._grown * self._token_bytes
+
+    @property
+    def layer_bytes(self) -> int:
+        """The same of one layer."""
+        return self.kept_bytes // self._layers
 
     def lacking_bytes(self, rows: int = 0, width: int = 0) -> int:
         """What they will take beside it when all have grown, with so many more rows that come to that width."""
@@ -126,37 +132,66 @@ class Talks:
         groups = self._groups.values()
         rows = sum(group.batch.rows for group in groups) + rows_of(asked)
         width = max(*(group.width for group in groups), _about(asked))
-        bases = {group.base for group in groups} | {self._weights().base_of(*_place(asked))}
+        bases = self._in_use | {self._weights().base_of(*_place(asked))}
         if rows > _MOST_ROWS or rows * width > _MOST_TOKENS or len(bases) > MOST_BASES:
             return False
-        machine = self._weights().machine
-        more = rows_of(asked) * _about(asked) * _token_bytes(_place(asked)[0], machine)
-        lacking = sum(group.lacking_bytes() for group in groups) + more
-        return max(lacking, self._kept_bytes) <= free_bytes(machine)
+        lacking = sum(group.lacking_bytes() for group in groups) + self._more_bytes(asked)
+        return max(lacking, self._kept_bytes) <= free_bytes(self._weights().machine)
+
+    def _more_bytes(self, asked: dict[str, Any]) -> int:
+        """What all will take more with the question; of the groups that it may join, with the one where that is most.
+
+        Those that it joins are all padded to the width of the widest.
+        """
+        (run, digests), rows, width = _place(asked), rows_of(asked), _about(asked)
+        place = self._weights().base_of(run, digests), asked.get("num_beams", 1) > 1
+        joined = [
+            group.lacking_bytes(rows, width) - group.lacking_bytes()
+            for (_, by_itself, searches), group in self._groups.items()
+            if not by_itself and (group.base, searches) == place
+        ]
+        return max(joined, default=rows * width * _token_bytes(run, self._weights().machine))
 
     def begin(self, number: int, asked: dict[str, Any], stop: StopFlag) -> Iterator[Said]:
         """Read the prompts, and write the first token of every answer.
 
         Raises:
             SpecError: there can be no answer (Talk).
-            OutOfMemory: nor is there memory for it.
+            NotNow: there is no memory for it beside the others; nothing was said.
+            OutOfMemory: nor is there without them.
         """
         weights, (run, digests) = self._weights(), _place(asked)
-        subject = weights.of(run, digests, in_use={group.base for group in self._groups.values()})
+        subject = weights.of(run, digests, self._in_use)
         talk = Talk(number, subject, asked, stop)
         key = id(subject.model), number if _is_by_itself(subject) else 0, talk.searches
         group = self._groups.get(key)
         if group is None:
-            batch = Beams(subject) if talk.searches else Batch(subject)
-            group = _Group(weights.base_of(run, digests), batch, weights.machine, _token_bytes(run, weights.machine))
-        others = sum(other.lacking_bytes() for other in self._groups.values() if other is not group)
-        needed, free = group.lacking_bytes(rows_of(asked), talk.width), free_bytes(weights.machine) - others
-        if needed > free:
-            raise no_room(asked, talk.width, needed, free)
+            batch, layers = Beams(subject) if talk.searches else Batch(subject), layers_of(_config(run.base_model()))
+            base, token_bytes = weights.base_of(run, digests), _token_bytes(run, weights.machine)
+            group = _Group(base, batch, weights.machine, token_bytes, layers)
+        self._require_memory(asked, talk.width, group)
         yield Said(number, talk.opening())
         yield from group.join(talk)
         if group.talks:
             self._groups[key] = group
+
+    def _require_memory(self, asked: dict[str, Any], width: int, group: _Group) -> None:
+        """For the question, in a group that may be a new one. Bases that nobody asks leave where they take it.
+
+        Raises:
+            NotNow, OutOfMemory: there is none.
+        """
+        weights = self._weights()
+        others = sum(other.lacking_bytes() for other in self._groups.values() if other is not group)
+        needed = group.lacking_bytes(rows_of(asked), width) + others
+        if needed > free_bytes(weights.machine):
+            weights.keep(self._in_use | {group.base})
+        free = free_bytes(weights.machine)
+        if needed > free:
+            if not self._groups:
+                raise no_room(asked, width, needed, free)
+            weights.keep(self._in_use)  # what was loaded for it takes what the others have been promised
+            raise NotNow
 
     def step(self) -> Iterator[Said]:
         """A token of every answer."""
@@ -173,12 +208,18 @@ class Talks:
     def _cut_short(self) -> None:
         """Where memory becomes short, the longest of those that have outgrown their room end, as one does at its limit."""
         outgrown = [talk for group in self._groups.values() for talk in group.talks if talk.has_outgrown]
-        if outgrown and self._kept_bytes > free_bytes(self._weights().machine):
+        largest = max((group.layer_bytes for group in self._groups.values()), default=0)
+        if outgrown and step_bytes(largest) > unused_bytes(self._weights().machine):
             max(outgrown, key=lambda talk: talk.grown).cut()
 
     @property
     def _kept_bytes(self) -> int:
         return sum(group.kept_bytes for group in self._groups.values())
+
+    @property
+    def _in_use(self) -> set[str]:
+        """Bases that answer."""
+        return {group.base for group in self._groups.values()}
 
 
 def _place(asked: dict[str, Any]) -> tuple[RunDirectory, dict[str, str]]:

@@ -52,13 +52,21 @@ class Weights:
             self._adapters.popitem(last=False)
         return self._adapters[pair]
 
+    def keep(self, bases: Collection[str]) -> None:
+        """The others leave memory."""
+        for gone in [base for base in self._bases if base not in bases]:
+            self._drop(gone)
+
+    def _drop(self, base: str) -> None:
+        del self._bases[base]
+        for pair in [pair for pair in self._adapters if pair[0] == base]:
+            del self._adapters[pair]
+
     def _base(self, key: str, run: RunDirectory, in_use: Collection[str]) -> Any:
         if key not in self._bases:
             idle = [base for base in self._bases if base not in in_use]
             for gone in idle[: len(self._bases) + 1 - MOST_BASES]:
-                del self._bases[gone]
-                for pair in [pair for pair in self._adapters if pair[0] == gone]:
-                    del self._adapters[pair]
+                self._drop(gone)
             in_4bit = was_quantized(run.adapter)
             device, dtype = self.machine.device, self.machine.compute_dtype
             model = load_model(run.base_model(), device=device, dtype=dtype, in_4bit=in_4bit)

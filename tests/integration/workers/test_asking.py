@@ -64,14 +64,21 @@ def ask(workplace: Workplace) -> Reply:
     return asker("m", [{"role": "user", "content": "?"}], SamplingParams())
 
 
-@pytest.mark.parametrize("code", ["engine_died", "answer_too_slow"])
+@pytest.mark.parametrize("code", ["engine_died", "answer_too_slow", "out_of_memory"])
 def test_what_may_be_chance_is_asked_again(workplace: Workplace, desk: FakeDesk, code: str) -> None:
     desk.says = [failed(code), [ANSWER, {"end": True}]]
     assert ask(workplace).text == "7"
 
 
 @pytest.mark.parametrize(
-    ("code", "times"), [("engine_died", 3), ("answer_too_slow", 2), ("context_length_exceeded", 1)]
+    ("code", "times"),
+    [
+        ("engine_died", 3),
+        ("out_of_memory", 3),
+        ("answer_too_slow", 2),
+        ("context_length_exceeded", 1),
+        ("question_too_large_for_memory", 1),
+    ],
 )
 def test_what_comes_again_is_the_rows_error(workplace: Workplace, desk: FakeDesk, code: str, times: int) -> None:
     desk.says = [failed(code) for _ in range(5)]

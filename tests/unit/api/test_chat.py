@@ -1,8 +1,10 @@
 """What the API makes of the parts of an answer, and of what its clients send."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 from pydantic import ValidationError
@@ -60,6 +62,26 @@ def test_a_question_that_the_desk_would_not_read_is_refused_before_it_is_asked(t
     with pytest.raises(ApiError) as refused:
         asyncio.run(Desk(tmp_path / "no.sock").answer(asked))
     assert (refused.value.status_code, refused.value.body.code) == (413, "question_too_large")
+
+
+@pytest.mark.parametrize(
+    ("code", "headers"),
+    [("out_of_memory", {"Retry-After": "30"}), ("question_too_large_for_memory", {"x-should-retry": "false"})],
+)
+def test_clients_ask_again_where_memory_ended_and_not_what_it_will_never_reach_for(
+    tmp_path, monkeypatch, code, headers
+):
+    failed = {"class": "out_of_memory", "code": code, "message": "no room", "mend": "Ask for less."}
+
+    async def asked() -> None:
+        answers = asyncio.StreamReader()
+        answers.feed_data(json.dumps({"failed": failed}).encode() + b"\n")
+        monkeypatch.setattr(Desk, "_connect", AsyncMock(return_value=(answers, AsyncMock(write=Mock(), close=Mock()))))
+        await Desk(tmp_path / "no.sock").answer({})
+
+    with pytest.raises(ApiError) as refused:
+        asyncio.run(asked())
+    assert (refused.value.status_code, refused.value.body.code, refused.value.headers) == (507, code, headers)
 
 
 TURNS_OF_A_CLIENT = [

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from engine import resident
+from engine.chat import talks
+from engine.chat.talk import Talk
 from engine.chat.weights import Weights
 from engine.generate import Batch
 from engine.precision import Machine
@@ -109,6 +111,21 @@ def test_one_without_room_is_overtaken_but_not_for_ever(engine: Engine, place: P
     order = ends(engine.end())
     assert order[:2] == [3, 4]
     assert order.index(1) < order.index(5)
+
+
+def test_one_that_memory_reaches_for_only_without_others_is_answered_after_them(
+    engine: Engine, place: Path, monkeypatch
+):
+    token_bytes = 2 * 2 * 2 * 8 * resident._weights().machine.compute_dtype.itemsize  # layers, heads, their width
+    monkeypatch.setattr(talks, "free_bytes", lambda _: 100 * token_bytes)
+    monkeypatch.setattr(talks, "_about", lambda _: 1)
+    read: list[int] = []
+    monkeypatch.setattr(talks, "Talk", lambda number, *rest: (read.append(number), Talk(number, *rest))[1])
+    engine.say(question(1, place, max_tokens=30), question(2, place, prompt=[0] * 60), question(3, place, max_tokens=1))
+    heard = engine.end()
+    assert ends(heard) == [3, 1, 2]
+    assert not [line for line in heard if "failed" in line]
+    assert sorted(read) == [1, 2, 2, 3]  # it is not tried at each step
 
 
 def test_one_that_memory_does_not_reach_for_is_told_to_ask_for_less(engine: Engine, place: Path, monkeypatch):

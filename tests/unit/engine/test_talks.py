@@ -1,13 +1,16 @@
 """Several questions at once: each gets the answer that it would get alone, and none waits for another's end."""
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.chat import room
 from engine.chat import talk as talk_under_test
 from engine.chat import talks as under_test
+from engine.chat.room import NotNow
 from engine.chat.talks import Said, Talks
 from engine.chat.weights import Weights
 from engine.errors import OutOfMemory
@@ -226,7 +229,7 @@ def test_where_memory_is_short_what_has_outgrown_its_room_ends_and_the_others_go
     reserving(monkeypatch, 4)
     told = list(talks.begin(1, asked(places["one"], max_tokens=None), StopFlag()))
     told += talks.begin(2, asked(places["one"], "what is plus?", max_tokens=30), StopFlag())
-    monkeypatch.setattr(under_test, "free_bytes", lambda _: 0)
+    monkeypatch.setattr(under_test, "unused_bytes", lambda _: 0)
     told += [said for step in steps(talks) for said in step]
     parts = [(number, what) for number, what in told if isinstance(what, dict)]
     assert {number: what["finish_reason"] for number, what in parts if "text" in what} == {1: "length", 2: "length"}
@@ -234,13 +237,31 @@ def test_where_memory_is_short_what_has_outgrown_its_room_ends_and_the_others_go
     assert counts == {1: 6, 2: 30}
 
 
+@pytest.mark.parametrize(("spare", "most"), [(0, 160), (80, 240)])
+def test_what_has_outgrown_its_room_goes_on_until_a_step_lacks_memory(talks: Talks, places, monkeypatch, spare, most):
+    """Of two layers a step copies as much as is kept of 80 tokens when those and as many more are there, and what is spared."""
+    reserving(monkeypatch, 4)
+    list(talks.begin(1, asked(places["one"], max_tokens=None), StopFlag()))
+    (group,) = talks._groups.values()
+    token_bytes = group._token_bytes
+    monkeypatch.setattr(room, "_SPARE_BYTES", spare * token_bytes)
+    monkeypatch.setattr(under_test, "unused_bytes", lambda _: most * token_bytes - group.kept_bytes)
+    prompt = group.talks[0].grown - 1
+    told = [said for step in steps(talks) for said in step]
+    (count,) = [what["completion_tokens"] for _, what in told if isinstance(what, dict) and "completion_tokens" in what]
+    assert prompt + count == 82  # over 80 are noticed before the next step, which writes the last
+
+
 def test_a_question_that_memory_does_not_reach_for_is_refused_by_its_numbers(talks: Talks, places, monkeypatch):
     free = 2 * 2 * 2 * 8 * 4 * 16 * (8 + 20)  # keys and values, layers, heads, their width, fp32; answers and tokens
     monkeypatch.setattr(under_test, "free_bytes", lambda _: free)
     question = asked(places["one"], [0] * 8, n=16, max_tokens=21)
     assert talks.has_room(question)  # nobody is there to wait for
-    with pytest.raises(OutOfMemory, match=r"16 answers \(prompts: 1, n: 16, max_tokens 21\) with room for 29 tokens"):
+    with pytest.raises(
+        OutOfMemory, match=r"16 answers \(prompts: 1, n: 16, max_tokens 21\) with room for 29 tokens"
+    ) as told:
         list(talks.begin(1, question, StopFlag()))
+    assert told.value.code == "question_too_large_for_memory"
     assert not talks
     assert texts(list(talks.begin(2, question | {"max_tokens": 20}, StopFlag())))
 
@@ -248,11 +269,65 @@ def test_a_question_that_memory_does_not_reach_for_is_refused_by_its_numbers(tal
 def test_a_question_waits_for_memory_that_others_take_or_will(talks: Talks, places, monkeypatch):
     list(talks.begin(1, asked(places["one"], max_tokens=100), StopFlag()))
     (group,) = talks._groups.values()
-    free = group.lacking_bytes() + group.kept_bytes
+    free = group.lacking_bytes(rows=1)
     monkeypatch.setattr(under_test, "free_bytes", lambda _: free)
     assert talks.has_room(asked(places["one"], max_tokens=1))
-    assert not talks.has_room(asked(places["one"], max_tokens=100))
+    assert not talks.has_room(asked(places["one"], max_tokens=120))
     assert not talks.has_room(asked(places["two"], max_tokens=100))
+
+
+def test_a_long_question_waits_for_short_ones_that_would_be_padded_to_its_width(talks: Talks, places, monkeypatch):
+    list(talks.begin(1, asked(places["one"], n=8), StopFlag()))
+    (group,) = talks._groups.values()
+    monkeypatch.setattr(under_test, "free_bytes", lambda _: 400 * group._token_bytes)
+    long = asked(places["one"], [0] * 100, max_tokens=20)
+    assert not talks.has_room(long)
+    assert talks.has_room(long | {"num_beams": 2})  # it would be by itself
+    for _ in steps(talks):
+        pass
+    assert texts(list(talks.begin(2, long, StopFlag())))
+
+
+def test_one_that_takes_more_than_it_seemed_to_is_not_begun_now_and_the_others_go_on(talks: Talks, places, monkeypatch):
+    told = list(talks.begin(1, asked(places["one"], max_tokens=12), StopFlag()))
+    (group,) = talks._groups.values()
+    monkeypatch.setattr(under_test, "free_bytes", lambda _: 100 * group._token_bytes)
+    monkeypatch.setattr(under_test, "_about", lambda _: 1)
+    long = asked(places["one"], [0] * 60)
+    assert talks.has_room(long)
+    with pytest.raises(NotNow):
+        list(talks.begin(2, long, StopFlag()))
+    told += [said for step in steps(talks) for said in step]
+    assert texts(told) == {1: alone(places["one"], "the cat", max_tokens=12)}
+    assert texts(list(talks.begin(2, long, StopFlag())))
+
+
+def with_memory_for_one_base(talks: Talks, monkeypatch) -> None:
+    bases = talks._weights()._bases
+    monkeypatch.setattr(under_test, "free_bytes", lambda _: 0 if len(bases) > 1 else 1 << 30)
+
+
+def test_a_base_that_is_idle_leaves_memory_before_a_question_is_refused(talks: Talks, places, monkeypatch):
+    with_memory_for_one_base(talks, monkeypatch)
+    for number, name in enumerate(("one", "two")):
+        assert texts(list(talks.begin(number, asked(places[name], max_tokens=1), StopFlag())))
+    assert [key.split()[0] for key in talks._weights()._bases] == ["two"]
+
+
+def test_a_base_that_leaves_no_memory_to_answer_beside_others_leaves_again(talks: Talks, places, monkeypatch):
+    with_memory_for_one_base(talks, monkeypatch)
+    list(talks.begin(1, asked(places["one"]), StopFlag()))
+    with pytest.raises(NotNow):
+        list(talks.begin(2, asked(places["two"]), StopFlag()))
+    assert [key.split()[0] for key in talks._weights()._bases] == ["one"]
+
+
+def test_of_a_base_that_leaves_nothing_stays_in_memory(talks: Talks, places):
+    list(talks.begin(1, asked(places["one"], max_tokens=1), StopFlag()))
+    weights = talks._weights()
+    weight = weakref.ref(next(iter(weights._bases.values())).get_input_embeddings().weight)
+    weights.keep(())
+    assert weight() is None
 
 
 def test_what_is_kept_of_a_token_is_what_lies_in_the_cache(talks: Talks, places):

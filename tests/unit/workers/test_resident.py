@@ -219,6 +219,25 @@ def test_an_engine_that_says_nothing_to_anybody_for_long_is_ended_by_whoever_lea
     ask(conversation)
 
 
+def test_an_engine_that_says_nothing_is_ended_though_somebody_asks_again_and_again(ask, monkeypatch):
+    monkeypatch.setattr(resident, "_LONGEST_BUSY_S", 1.0)
+
+    async def conversation(engine: Resident) -> None:
+        await answer(engine, END)
+        before, left = engine.pid, list[asyncio.Task[Any]]()
+        for _ in range(8):
+            left.append(asyncio.create_task(answer(engine, 60.0, END)))
+            await asyncio.sleep(0.4)
+            if len(left) < 8:  # somebody waits at any time
+                left[-1].cancel()
+        ended = not lives(before)
+        left[-1].cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        assert ended
+
+    ask(conversation)
+
+
 def test_one_that_is_over_and_over_asked_what_it_dies_of_takes_nobody_with_it(ask):
     async def conversation(engine: Resident) -> None:
         deadly = asyncio.create_task(answer(engine, 0.3, "die"))
