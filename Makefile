@@ -35,7 +35,8 @@ up: $(SERVICE) $(PAGE) ## Start the service on this machine (Ctrl-C stops it)
 page: $(PAGE) ## Build the dashboard, which the service then shows at /
 
 # A file's tests stay together, for what they share. Three processes for two cores: they wait a good part of the time, for
-# leases, links, brokers and pages. What is held to the clock has the machine to itself.
+# leases, links and brokers. Pages are held to seconds: they come after the rest, two at a time. What tells how long something
+# is to take has the machine to itself.
 test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to end, faults
 	@$(TOGETHER) -n 3 --ignore tests/e2e/dashboard
 	@$(MAKE) --no-print-directory e2e ASKED=
@@ -43,7 +44,7 @@ test: $(DEV) $(PAGE) ## Run every test: unit, integration, invariants, end to en
 # Without a browser its tests are skipped, and say so; whoever asks for them by name is told what is missing.
 e2e: ASKED = 1
 e2e: $(DEV) $(PAGE) ## Try every screen of the dashboard in a headless Chromium against a service with real jobs
-	@TRAINYARD_E2E=$(ASKED) $(TOGETHER) -n 3 tests/e2e/dashboard -m 'not clock'
+	@TRAINYARD_E2E=$(ASKED) $(TOGETHER) -n 2 tests/e2e/dashboard -m 'not clock'
 	@TRAINYARD_E2E=$(ASKED) $(BIN)/pytest tests/e2e/dashboard -m clock
 
 chaos: $(DEV) ## Kill, freeze and cut off every part of the service while it trains: make chaos PROFILE=embedded|scaled KILLS=1000 SEED=1 [ONLY=freeze] [BUG=...], or DEATHS=100, or OUTAGE_S=600

@@ -20,7 +20,7 @@ from engine.__main__ import main
 from engine.dist import offspring
 from tests import runs
 
-STEPS, SAVE_STEPS = (20, 10) if os.environ.get("TRAINYARD_RANKS") == "all" else (12, 6)
+STEPS, SAVE_STEPS = (20, 10) if os.environ.get("TRAINYARD_RANKS") == "all" else (6, 3)
 GIVEN = {"max_steps": STEPS, "precision": "fp32", "per_device_train_batch_size": 4, "learning_rate": 0.002}
 DROPOUT = {"method": "lora", "r": 4, "lora_dropout": 0.2}
 FULL = {"method": "full"}

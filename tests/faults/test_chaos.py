@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 _ROOT = Path(__file__).parents[2]
-_KILLS = 100
+_KILLS = 50
 _TIMEOUT_S = 1200
 
 

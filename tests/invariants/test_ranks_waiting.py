@@ -10,7 +10,7 @@ import pytest
 
 from tests import runs
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 3.0
 PROGRAM = """
 import os, signal, sys, time
 from datetime import timedelta

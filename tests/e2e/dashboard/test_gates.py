@@ -81,7 +81,6 @@ def test_every_control_is_reached_by_the_keyboard_and_shows_it(past: Past, past_
         assert_reached(page)
 
 
-@pytest.mark.clock
 @THEMES
 def test_the_largest_content_is_painted_within_a_second_with_hundreds_of_jobs(
     past: Past, past_screen: Open, theme: str

@@ -2,7 +2,6 @@
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.dashboard.conftest import Open
@@ -40,7 +39,6 @@ def test_signing_out_leads_back_to_the_key(visit: Open, service: Service) -> Non
     expect(page.get_by_label("API key")).to_be_visible()
 
 
-@pytest.mark.clock
 def test_a_job_made_through_the_api_appears_within_two_seconds_and_runs_to_its_end(
     service: Service, screen: Open
 ) -> None:

@@ -28,7 +28,6 @@ def crowd_screen(browser: Browser, crowd: Past) -> Iterator[Open]:
         yield open_screen
 
 
-@pytest.mark.clock
 def test_the_first_rows_of_five_thousand_jobs_are_there_within_a_second_and_few_are_asked_for(
     crowd_screen: Open, past_screen: Open
 ) -> None:

@@ -67,7 +67,6 @@ def test_the_api_is_killed_and_comes_back_and_the_curve_has_no_gap_and_no_double
     expect(page.get_by_role("main").get_by_text("succeeded", exact=True)).to_be_visible()
 
 
-@pytest.mark.clock
 def test_a_killed_worker_is_lost_within_two_heartbeats_and_its_job_is_tried_again(mortal: Service, page: Page) -> None:
     job_id = make_job(mortal, "orphaned", steps=100_000)
     wait_until(lambda: (show_job(mortal, job_id)["step"] or 0) > 1, "training", 60)

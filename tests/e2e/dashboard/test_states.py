@@ -39,7 +39,6 @@ def test_a_row_of_the_list_tells_sparkline_last_loss_and_what_is_left(past: Past
     expect(row).to_contain_text(f"{loss:.4g}")
 
 
-@pytest.mark.clock
 def test_a_point_is_seen_within_two_seconds_of_being_told(past: Past, past_screen: Open) -> None:
     page = past_screen(f"/jobs/{past.runs['pausing']}/metrics").page
     chart = page.get_by_role("img", name=re.compile("^Loss over 400 points"))
@@ -205,7 +204,6 @@ def test_a_linked_line_is_found_however_far_back_it_lies(past: Past, past_screen
     expect(page.locator("[data-chosen=true]")).to_be_in_viewport()
 
 
-@pytest.mark.clock
 def test_twenty_runs_are_compared_within_a_second_and_the_baseline_stays(past: Past, past_screen: Open) -> None:
     with past.http() as http:
         ids = [job["id"] for job in http.get("/v1/jobs?limit=20&status=succeeded").json()["data"]]
