@@ -65,26 +65,22 @@ def _references(*nouns: str) -> Completer:
     return complete
 
 
-def _aliases() -> Completer:
+def _alias(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """`name@alias`."""
-
-    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        del ctx, param
-        with suppress(CommandError, ValueError, LookupError):
-            rows = Client(answer_s=_ANSWER_S).get("aliases")["data"]
-            return [
-                CompletionItem(row["id"], help=row["turn"]["model"]) for row in rows if row["id"].startswith(incomplete)
-            ]
-        return []
-
-    return complete
+    del ctx, param
+    with suppress(CommandError, ValueError, LookupError):
+        rows = Client(answer_s=_ANSWER_S).get("aliases")["data"]
+        return [
+            CompletionItem(row["id"], help=row["turn"]["model"]) for row in rows if row["id"].startswith(incomplete)
+        ]
+    return []
 
 
 JOB = _ids("job", lambda row: f"{row['kind']}, {row['status']}")
 FILE = _ids("file", lambda row: row["filename"])
 CHECKPOINT = _ids("ckpt", lambda row: f"step {row['step']} of {row['job_id']}")
 PLAN = _ids("plan", lambda row: f"{row['kind']}, {row['steps']} steps")
-ALIAS = _aliases()
+ALIAS: Completer = _alias
 MODEL = _references("model")
 ADAPTER = _references("adapter")
 WEIGHTS = _references("model", "adapter")
