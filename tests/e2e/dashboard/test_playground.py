@@ -46,6 +46,12 @@ def ask(page: Page, prompt: str = PROMPT) -> None:
     page.keyboard.press("Enter")
 
 
+def slow_down(page: Page) -> None:
+    """A link on which an answer of 480 tokens takes seconds: this one is written while a busy browser draws once."""
+    link = {"offline": False, "latency": 0, "downloadThroughput": 30_000, "uploadThroughput": -1}
+    page.context.new_cdp_session(page).send("Network.emulateNetworkConditions", link)
+
+
 def answers(page: Page) -> dict[str, str]:
     """What both sides have said last, once they are done."""
     for side in ("Base", "Tuned"):
@@ -80,6 +86,7 @@ def test_the_base_stands_beside_its_adapter_and_answers_as_it_does_by_itself(
 
 def test_an_answer_grows_as_it_is_written_and_stops_when_asked_to(screen: Open, pair: dict) -> None:
     page = screen("/playground?base=-&tuned=plain/1&max_tokens=480&plain=true").page
+    slow_down(page)
     ask(page, "To be, or not")
     said = pane(page, "Tuned").locator("[data-answer]")
     seen = set()
@@ -97,6 +104,7 @@ def test_an_answer_grows_as_it_is_written_and_stops_when_asked_to(screen: Open, 
 def test_both_answers_grow_as_they_are_written(screen: Open, pair: dict) -> None:
     # The base on both sides: what an adapter of short answers says may be at its end before it is looked at.
     page = screen("/playground?base=plain/1&tuned=plain/1&max_tokens=480&plain=true").page
+    slow_down(page)
     ask(page, "To be, or not")
     seen: dict[str, set[str]] = {"Base": set(), "Tuned": set()}
     while min(map(len, seen.values())) < 3:
