@@ -12,7 +12,7 @@ from api.settings import ApiSettings
 from api.stream.feed import Feed
 from db import logs, traces
 from db.settings import StorageSettings
-from engine import garbage
+from engine import gc_pause
 
 DRAIN_S = 10
 """Answers that are on their way when the API is told to stop are finished within this."""
@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
-    with garbage.not_sought():
+    with gc_pause.paused():
         from api.app import create_app
 
     _allow_connections()

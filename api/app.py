@@ -14,12 +14,13 @@ from api.deps import Service
 from api.desk import Desk
 from api.files.routes import router as files
 from api.fleet.routes import router as fleet
-from api.groups import GroupWriter
+from api.group_commit import GroupWriter
 from api.handlers import add_handlers
 from api.jobs import submit
 from api.jobs.routes import router as jobs
 from api.keys.routes import router as keys
 from api.kinds.routes import router as kinds
+from api.manifest_signing import Signer
 from api.middleware import Edge
 from api.models.routes import router as models
 from api.openai.routes import router as openai
@@ -32,14 +33,13 @@ from api.samples.routes import router as samples
 from api.session.routes import router as session
 from api.session.routes import signing_in
 from api.settings import ApiSettings, key_secret
-from api.signing import Signer
 from api.spend.routes import router as spend
 from api.stream.feed import Feed
 from api.stream.routes import router as stream
-from db.columns import Shelf
+from db.curve_cache import CurveCache
 from db.session import Database
 from db.settings import StorageSettings, WebhookSettings
-from db.signing import Signing
+from db.webhook_secrets import Signing
 from workers.queue import Dispatcher
 
 
@@ -68,7 +68,7 @@ def create_app(
     app.state.service = Service(
         settings=settings,
         database=database,
-        shelf=Shelf(),
+        shelf=CurveCache(),
         blobs=storage.open_blobs(),
         keyring=Keyring(database, secret, Rates(settings.requests_per_minute)),
         feed=Feed(database),

@@ -18,7 +18,7 @@ from api.errors import ApiError
 from api.rates import Rates
 from api.scopes import READING, needed
 from api.session.seal import COOKIE, CSRF_HEADER, Seal, same
-from db import about, budgets, keys
+from db import budgets, keys, log_context
 from db.errors import Unavailable
 from db.models import ApiKey
 from db.scopes import Scope
@@ -101,7 +101,9 @@ class Guard(SecurityBase):
 
     async def __call__(self, request: Request) -> Caller:
         caller = await self._caller(request)
-        about.put(project_id=caller.project_id, key_id=caller.key_id)  # log lines and the audit log name the caller
+        log_context.put(
+            project_id=caller.project_id, key_id=caller.key_id
+        )  # log lines and the audit log name the caller
         wait_s = request.app.state.service.keyring.rates.wait_s(caller.key_id)
         if wait_s is not None:
             raise _too_often(caller, wait_s)

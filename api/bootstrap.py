@@ -5,9 +5,9 @@ import os
 import sys
 from pathlib import Path
 
+from api.manifest_signing import Signer
 from api.private import write_private
 from api.settings import ApiSettings, make_secret
-from api.signing import Signer
 from db import keys, migrate, projects, references
 from db.backup import CUT
 from db.blobs import has_stored

@@ -10,18 +10,18 @@ from pydantic import StringConstraints
 
 from api.auth import CallerDep, Keyring
 from api.desk import Desk
+from api.manifest_signing import Signer
 from api.settings import ApiSettings
-from api.signing import Signer
 from api.stream.feed import Feed
 from db.blobs import BlobStore
-from db.columns import Shelf
+from db.curve_cache import CurveCache
 from db.receivers import Receivers
 from db.session import Database
-from db.signing import Signing
+from db.webhook_secrets import Signing
 from workers.queue import Dispatcher
 
 if TYPE_CHECKING:
-    from api.groups import GroupWriter
+    from api.group_commit import GroupWriter
     from api.jobs.schemas import JobObject
     from api.jobs.submit import Submission
 
@@ -36,7 +36,7 @@ class Service:
 
     settings: ApiSettings
     database: Database
-    shelf: Shelf
+    shelf: CurveCache
     blobs: BlobStore
     keyring: Keyring
     feed: Feed

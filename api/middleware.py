@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import ApiError, error_response
-from db import about
+from db import log_context
 
 logger = logging.getLogger("trainyard.api")
 
@@ -42,7 +42,7 @@ class Edge:
             await self.app(scope, receive, send)
             return
         request_id = _request_id(scope)
-        about.put(request_id=request_id.decode())
+        log_context.put(request_id=request_id.decode())
         status = 0
         begun = time.monotonic()
 

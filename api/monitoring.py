@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from api.deps import ServiceDep
 from api.errors import documented
-from db import clock, figures, workers
+from db import clock, service_stats, workers
 from db.session import Session
 
 router = APIRouter(tags=["monitoring"])
@@ -44,13 +44,13 @@ class Figures(Collector):
 
 
 def _of_jobs(session: Session) -> Iterator[Metric]:
-    states = figures.jobs_by_state(session)
+    states = service_stats.jobs_by_state(session)
     jobs = GaugeMetricFamily("trainyard_jobs", "Jobs by state.", labels=["state"])
     for state, count in states.items():
         jobs.add_metric([state], count)
     yield jobs
     yield GaugeMetricFamily("trainyard_queue_depth", "Jobs that wait for a worker.", value=states["queued"])
-    oldest = figures.oldest_queued_at(session)
+    oldest = service_stats.oldest_queued_at(session)
     age_s = 0.0 if oldest is None else max(0.0, clock.now(session) - oldest)
     yield GaugeMetricFamily(
         "trainyard_queue_oldest_seconds", "How long the job has waited that waits the longest.", value=age_s
@@ -58,7 +58,7 @@ def _of_jobs(session: Session) -> Iterator[Metric]:
 
 
 def _of_attempts(session: Session) -> Iterator[Metric]:
-    waits = figures.waits(session)
+    waits = service_stats.waits(session)
     yield SummaryMetricFamily(
         "trainyard_queue_wait_seconds",
         "From a job's making to its first attempt.",
@@ -68,10 +68,10 @@ def _of_attempts(session: Session) -> Iterator[Metric]:
     failed = CounterMetricFamily(
         "trainyard_attempt_failures", "Attempts that went wrong, by class of failure.", labels=["class"]
     )
-    for name, count in figures.failures(session).items():
+    for name, count in service_stats.failures(session).items():
         failed.add_metric([name], count)
     yield failed
-    expiries = figures.lease_expiries(session)
+    expiries = service_stats.lease_expiries(session)
     yield CounterMetricFamily("trainyard_lease_expiries", "Attempts that were lost with their worker.", value=expiries)
 
 
@@ -88,7 +88,7 @@ def _of_runs(session: Session) -> Iterator[Metric]:
     labels = ["job_id", "kind"]
     tokens = GaugeMetricFamily("trainyard_job_tokens_per_second", "Tokens a running job takes in.", labels=labels)
     mfu = GaugeMetricFamily("trainyard_job_mfu_ratio", "Share of the device's rate that is used.", labels=labels)
-    for speed in figures.speeds(session):
+    for speed in service_stats.speeds(session):
         if speed.tokens_per_s is not None:
             tokens.add_metric([speed.job_id, speed.kind], speed.tokens_per_s)
         if speed.mfu is not None:

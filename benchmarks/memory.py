@@ -133,12 +133,12 @@ def in_a_full_step(session: Any, there: Callable[[Any], int]) -> tuple[Any, int,
     """The plan of a job, what was `there` before a full step that is not its first, and the most that was held in it."""
     from allocations import peak_of
 
-    from engine.footprint import planned
+    from engine.footprint import log_memory_plan
     from engine.loop import Training
 
     training = Training(session, session.spec)
     training.carry_out()
-    plan = planned(session.spec, session)
+    plan = log_memory_plan(session.spec, session)
     assert plan is not None, "a Llama has a plan"
     to_a_full_step(training.stream, session.spec.hyperparameters)
     held = there(training)

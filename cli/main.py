@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from cli.errors import CommandError, Exit
+from cli.lazy_group import Table
 from cli.output import lead_nowhere, reader_may_go, say
-from cli.table import Table
 
 COMMANDS = {
     "up": "cli.up:up",

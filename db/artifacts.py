@@ -8,7 +8,7 @@ from sqlalchemy import bindparam, func, insert, or_, select, update
 from sqlalchemy import delete as remove
 from sqlalchemy.orm import Session
 
-from db import clock, paging, registry, tuned
+from db import clock, fine_tuned_names, paging, registry
 from db.errors import InUse
 from db.fence import live
 from db.ids import new_id
@@ -157,8 +157,8 @@ def resolve(s: Session, project_id: str, reference: str, *, kinds: tuple[str, ..
     Models and adapters share their names; `kinds` leaves the others out before the newest is taken. A fine-tuned
     name (`ft:...`) means one artifact.
     """
-    if reference.startswith(tuned.PREFIX):
-        found = tuned.find(s, project_id, reference)
+    if reference.startswith(fine_tuned_names.PREFIX):
+        found = fine_tuned_names.find(s, project_id, reference)
         return found if found is None or kinds is None or found.kind in kinds else None
     there = select(Artifact).where(Artifact.project_id == project_id, Artifact.deleted_at.is_(None))
     if kinds is not None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 from sqlalchemy import Table, insert, select
 from sqlalchemy.orm import Session
 
-from db import about, paging
+from db import log_context, paging
 from db.ids import new_id
 from db.models import Audit
 
@@ -17,7 +17,7 @@ _WHO = frozenset({"project_id", "key_id", "request_id"})
 
 def note(s: Session, action: str, object_id: str, details: Mapping[str, Any] | None = None) -> None:
     """The caller of the present request did this to that object."""
-    note_all(s, action, [(about.now(), object_id)], details)
+    note_all(s, action, [(log_context.now(), object_id)], details)
 
 
 def note_operator(s: Session, project_id: str, action: str, object_id: str, details: Mapping[str, Any]) -> None:

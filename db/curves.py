@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sqlalchemy.orm import Session
 
 from db import stretches
-from db.columns import UNTOLD, Columns
+from db.curve_cache import UNTOLD, Columns
 from db.models import Job
 from db.stretches import Point
 

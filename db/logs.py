@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from db import about
+from db import log_context
 
 _MS = 1000
 
@@ -22,7 +22,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **about.now(),
+            **log_context.now(),
         }
         if record.exc_info:
             told["exception"] = self.formatException(record.exc_info)

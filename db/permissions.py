@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from db import artifacts, paging, tuned
+from db import artifacts, fine_tuned_names, paging
 from db.ids import new_id
 from db.models import Artifact, Permission, Project
 
@@ -18,10 +18,10 @@ def usable(s: Session, project_id: str, reference: str) -> Artifact | None:
     may keep no weights (api.jobs.pins).
     """
     own = artifacts.resolve(s, project_id, reference)
-    if own is not None or not reference.startswith(tuned.PREFIX):
+    if own is not None or not reference.startswith(fine_tuned_names.PREFIX):
         return own
-    for artifact, owner in tuned.candidates(s, reference):
-        if tuned.name(artifact, owner.name) == reference:
+    for artifact, owner in fine_tuned_names.candidates(s, reference):
+        if fine_tuned_names.name(artifact, owner.name) == reference:
             return artifact if _granted(s, artifact.id, project_id) is not None else None
     return None
 

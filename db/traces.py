@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from db import about
+from db import log_context
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -72,5 +72,5 @@ def span(name: str, parent: str | None = None, **attributes: str | int) -> Itera
     with tracer.start_as_current_span(name, context=above, attributes=attributes):
         told: dict[str, str] = {}
         carried.inject(told)
-        with about.work(**told):
+        with log_context.work(**told):
             yield

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from db import clock, paging
 from db.ids import new_id
 from db.models import WebhookDelivery, WebhookEndpoint
-from db.signing import new_nonce
+from db.webhook_secrets import new_nonce
 
 EVENT_TYPES = (
     "fine_tuning.job.succeeded",

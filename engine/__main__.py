@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from engine import deadline, garbage
+from engine import deadline, gc_pause
 from engine.dist.crew import crew_of
 from engine.dist.launch import launch
 from engine.rundir import RunDirectory
@@ -56,7 +56,7 @@ def _carry_out(root: Path) -> int:
         watch = deadline.Watch(root)
     if (crew := crew_of(run)).total > 1:
         return launch(run, crew, stop, _to_the_end, alone=watch.paused() if watch else nullcontext())
-    with garbage.not_sought():
+    with gc_pause.paused():
         from engine.process import carry_out  # torch and transformers: seconds, and too late to notice a dead parent
 
     return carry_out(root, stop)
@@ -64,7 +64,7 @@ def _carry_out(root: Path) -> int:
 
 def _wait() -> int:
     """SIGTERM ends it at once for as long as it is idle."""
-    with garbage.not_sought():
+    with gc_pause.paused():
         import engine.process  # noqa: F401 - what takes its seconds is done before a run is named
 
     sys.stdout.write("ready\n")
@@ -77,7 +77,7 @@ def _serve() -> int:
     """Answers alone go to stdout: what a library prints there goes where errors go."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    with garbage.not_sought():
+    with gc_pause.paused():
         from engine.resident import serve
 
     serve(sys.stdin, answers)

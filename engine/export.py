@@ -9,6 +9,7 @@ from torch import Tensor
 
 from engine.checkpoint import STATE, folder_of, publish
 from engine.errors import EngineError
+from engine.generation.writer import say_ends
 from engine.journal import finite
 from engine.merge import export_merged
 from engine.model.adapters import save_adapter
@@ -18,7 +19,6 @@ from engine.parts import TrainingSpec
 from engine.proof import prove_in_peft
 from engine.selection import Selection
 from engine.session import Session
-from engine.writer import say_ends
 
 _TOLERANCE = 1e-4
 _ROUNDED = 2e-3

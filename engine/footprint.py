@@ -12,8 +12,8 @@ from engine.errors import SpecError
 from engine.forecast.case import TrainingCase
 from engine.forecast.room import Elsewhere, enough_less, room_elsewhere, told, ways_out
 from engine.journal import Journal
-from engine.model.away import away_of, held_bytes
 from engine.model.forward import decoder_of
+from engine.model.layer_offload import away_of, held_bytes
 from engine.model.load import Subject
 from engine.model.loss import part_here
 from engine.offload import HOME, AdamWOnDisk
@@ -120,7 +120,7 @@ def case_of(spec: TrainingSpec, session: Session) -> TrainingCase:
     return case._replace(elsewhere=Elsewhere(*map(max, free, case.held_elsewhere())))
 
 
-def planned(spec: TrainingSpec, session: Session) -> MemoryPlan | None:
+def log_memory_plan(spec: TrainingSpec, session: Session) -> MemoryPlan | None:
     """The plan of a rank of a training job, told as the event `memory_plan`; None for models that none is made for."""
     try:
         case = case_of(spec, session)

@@ -10,9 +10,9 @@ from engine.data.stream import RowStream
 from engine.dist.choice import strategy_of
 from engine.dist.stragglers import Stragglers
 from engine.dist.writers import with_brought
-from engine.footprint import Footprint, planned
+from engine.footprint import Footprint, log_memory_plan
 from engine.heap import keep_freed
-from engine.measure import Meter, Work
+from engine.measure import Meter, StepWork
 from engine.model.checkpointing import checkpoint_activations
 from engine.pace import Pace
 from engine.parts import TrainingSpec
@@ -95,7 +95,7 @@ class Training:
         session, progress = self.session, self.progress
         rate = session.report_start(total_steps=self.total_steps, start_step=progress.step)
         self.meter.begin(rate)
-        planned(self.spec, session)
+        log_memory_plan(self.spec, session)
         footprint = Footprint(session.subject, session.machine)
         keep_freed()
         model = session.subject.model
@@ -131,7 +131,7 @@ class Training:
         meter, start_s = self.meter, time.perf_counter()
         batches = self.stream.next_step()
         waited_s = time.perf_counter() - start_s
-        work = Work.of(batches, self.session.objective.count, self.session.replicas)
+        work = StepWork.of(batches, self.session.objective.count, self.session.replicas)
         sums, rows = self._gradients(batches, work.counted)
         norm = self.strategy.reduce()
         self.saver.until_read()
@@ -192,7 +192,7 @@ class Training:
             return False
         return self.spikes.allows(outcome)
 
-    def _advance(self, batches: list[Batch], work: Work, outcome: Outcome) -> None:
+    def _advance(self, batches: list[Batch], work: StepWork, outcome: Outcome) -> None:
         progress = self.progress
         progress.step += 1
         progress.cursor = self.stream.cursor

@@ -79,7 +79,7 @@ class _Parts:
         return told
 
 
-class Work(NamedTuple):
+class StepWork(NamedTuple):
     """What a step is made of; `counted` is what its loss is divided by, `attended` pairs of tokens."""
 
     counted: float
@@ -88,7 +88,7 @@ class Work(NamedTuple):
     attended: float
 
     @classmethod
-    def of(cls, batches: Sequence[Batch], count: Callable[[Batch], int], ranks: Ranks) -> "Work":
+    def of(cls, batches: Sequence[Batch], count: Callable[[Batch], int], ranks: Ranks) -> "StepWork":
         """On all ranks."""
         taken = [batch for batch in batches if batch.counts]
         return cls(
@@ -148,7 +148,7 @@ class Meter:
         """What that part of this step has taken, in seconds."""
         return self._parts.so_far(name)
 
-    def step(self, work: Work, *, step_s: float) -> dict[str, float]:
+    def step(self, work: StepWork, *, step_s: float) -> dict[str, float]:
         """The figures of one step."""
         done = work.tokens * self._per_token + work.labels * self._per_label + work.attended * self._per_pair
         parts_s = self._parts.seconds()

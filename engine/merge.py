@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from engine.checkpoint import publish
 from engine.data.corpus import Corpus
 from engine.failure import classified
+from engine.generation.writer import say_ends
 from engine.journal import finite
 from engine.model.config import stored_dtype
 from engine.model.load import Subject, load_model
@@ -15,7 +16,6 @@ from engine.model.merged import merged_model
 from engine.parts import AdapterTuning, QloraTuning
 from engine.session import Session
 from engine.stop import StopRequested
-from engine.writer import say_ends
 
 _HIGHEST_GAP = 1e-3
 """In loss: a merge that scores worse than the adapter applied by more than this is kept when asked for by name alone."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from engine import even
+from engine import shape_rounding
 from engine.checkpoint import Progress
 from engine.errors import SpecError
 
@@ -47,7 +47,7 @@ class Machine:
     @property
     def step(self) -> int:
         """What lengths are filled up to a multiple of."""
-        return even.step_of(self.device.type, self.compute_dtype.itemsize)
+        return shape_rounding.step_of(self.device.type, self.compute_dtype.itemsize)
 
     def autocast(self, *, passes: bool = False) -> torch.autocast:
         """For one pass, which casts each weight as it comes to it; or for several `passes`, which share the copies."""

@@ -6,18 +6,18 @@ from pathlib import Path
 
 from transformers.utils.logging import disable_progress_bar
 
-import engine.bits  # noqa: F401 - before what imports peft
+import engine.bnb_import  # noqa: F401 - before what imports peft
 from engine.dist.ranks import Ranks
 from engine.errors import EXIT_BUG, EXIT_OK, EXIT_STOPPED, OutOfMemory
 from engine.export import export
 from engine.failure import classified
 from engine.journal import Journal
 from engine.loop import Training
+from engine.oom_advice import explained
 from engine.parts import TrainingSpec
 from engine.rundir import RunDirectory
 from engine.score import score
 from engine.session import Session
-from engine.shortage import explained
 from engine.stop import StopFlag, StopRequested
 
 disable_progress_bar()

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from engine.data.corpus import Batch
 from engine.errors import EngineError
-from engine.model.away import layers_lie_in
 from engine.model.forward import backbone_of, decoder_of, head_of
+from engine.model.layer_offload import layers_lie_in
 from engine.model.load import load_model
 from engine.model.quantize import was_quantized
 from engine.session import Session

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import IO, Any
 from weakref import WeakValueDictionary
 
-import engine.bits  # noqa: F401 - before what imports peft
+import engine.bnb_import  # noqa: F401 - before what imports peft
 from engine.chat.room import NotNow
 from engine.chat.talks import Said, Talks
 from engine.chat.weights import Weights
 from engine.failure import classified
 from engine.forecast import forecast
-from engine.material import material_of
+from engine.job_rows import material_of
 from engine.precision import Machine
 from engine.preview import preview
 from engine.stop import StopFlag, StopRequested

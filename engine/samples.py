@@ -3,12 +3,12 @@
 from contextlib import suppress
 
 from engine.data.answers import prompt_tokens
-from engine.generate import generate
+from engine.generation.generate import generate
+from engine.generation.writer import Decoding
 from engine.parts import Samples, TrainingSpec
 from engine.rows import Message
 from engine.session import Session
 from engine.stop import StopFlag, StopRequested
-from engine.writer import Decoding
 
 
 def tell_samples(session: Session, spec: TrainingSpec, step: int) -> None:

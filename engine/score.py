@@ -12,7 +12,7 @@ from engine.kinds.eval.objective import EvalObjective
 from engine.kinds.eval.scores import Scores, compared
 from engine.kinds.eval.spec import EvalSpec
 from engine.session import Session
-from engine.tally import Scored, usage_of
+from engine.tally import EvalPass, usage_of
 
 
 def score(session: Session) -> None:
@@ -43,14 +43,14 @@ def score(session: Session) -> None:
     session.journal.finish(0, metrics, groups=scores.by_group(), items=session.run.items.name)
 
 
-def _score(session: Session, objective: EvalObjective, corpus: Corpus | None) -> tuple[Scores, Scored]:
+def _score(session: Session, objective: EvalObjective, corpus: Corpus | None) -> tuple[Scores, EvalPass]:
     """What the rows come to by the model that is loaded, and what it took."""
     footprint = Footprint(session.subject, session.machine)
     setting = objective.setting(session.machine, session.stop, session.ranks)
     start_s = time.perf_counter()
     scores = objective.score(session.subject, corpus, setting)
     spent_s = time.perf_counter() - start_s
-    return scores, Scored(setting.passes.of_all(session.ranks), footprint.total(), spent_s)
+    return scores, EvalPass(setting.passes.of_all(session.ranks), footprint.total(), spent_s)
 
 
 def _write(path: Path, items: list[dict[str, Any]]) -> None:

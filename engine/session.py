@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from engine import checkpoint
+from engine.continuation import onward, tell_rate
 from engine.data.corpus import Batch, Corpus
 from engine.data.mixture import Mixture, Rows, Supply
 from engine.data.training import tell_losses
@@ -25,7 +26,6 @@ from engine.model.forward import decoder_of, head_width_of
 from engine.model.load import Subject
 from engine.model.quantize import size_of
 from engine.objectives import Objective, objective_of
-from engine.onward import onward, tell_rate
 from engine.parts import TrainingSpec
 from engine.plan.weights import immovable
 from engine.precision import Machine

@@ -10,7 +10,7 @@ from engine.effort import Model, Passed, workload_of
 from engine.errors import SpecError
 from engine.forecast.case import TrainingCase
 from engine.kinds.eval.objective import EvalObjective
-from engine.measure import Work as Done
+from engine.measure import StepWork as Done
 from engine.model.forward import decoder_of
 from engine.pace import Pace
 from engine.parts import FullTuning, TrainingSpec
@@ -79,7 +79,7 @@ class Tally:
         }
 
 
-class Scored(NamedTuple):
+class EvalPass(NamedTuple):
     """What went through a model that was evaluated, the bytes that were held at most meanwhile, and the time it took."""
 
     passes: Passes
@@ -87,7 +87,7 @@ class Scored(NamedTuple):
     seconds: float
 
 
-def usage_of(session: Session, objective: EvalObjective, scored: Sequence[Scored]) -> dict[str, Any]:
+def usage_of(session: Session, objective: EvalObjective, scored: Sequence[EvalPass]) -> dict[str, Any]:
     """Of an evaluation, model by model, for the event `used`; its steps are batches, what it trained is what it scored."""
     held = max(one.held for one in scored)
     told = {

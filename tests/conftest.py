@@ -10,7 +10,7 @@ import pytest
 from db import migrate
 from db.blobs import BlobStore
 from db.session import Database
-from engine import garbage
+from engine import gc_pause
 from tests.servers import S3, Postgres, Valkey
 
 # Models this small lose more to threads than they gain. Here, before any test imports torch, which reads it only then:
@@ -25,7 +25,7 @@ _DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)]
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """What all tests import stays: else each run in this process, which looks for garbage as it ends, goes through it."""
-    with garbage.not_sought():
+    with gc_pause.paused():
         return (yield)
 
 

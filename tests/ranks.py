@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from engine.__main__ import main
-from engine.dist import offspring
+from engine.dist import forking
 from tests import runs
 
 STEPS, SAVE_STEPS = (20, 10) if os.environ.get("TRAINYARD_RANKS") == "all" else (6, 3)
@@ -131,7 +131,7 @@ class Forked:
 
 def fork_when_asked(*, zero: bool) -> None:
     """What `Forked` talks to; answers with the exit codes that are not 0."""
-    offspring.prepare(zero=zero)
+    forking.prepare(zero=zero)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:

@@ -6,7 +6,7 @@ import time
 from typing import IO
 
 from db import logs
-from engine import garbage
+from engine import gc_pause
 from workers.settings import WorkerSettings
 
 _NAME_WAIT_S = 10.0
@@ -15,7 +15,7 @@ _NAME_WAIT_S = 10.0
 def main() -> None:
     # Celery would take it as an order to cut running jobs off at SIGTERM.
     os.environ.pop("REMAP_SIGTERM", None)
-    with garbage.not_sought():
+    with gc_pause.paused():
         import workers.tasks  # noqa: F401 - the task is registered by being imported, after the line above
         from workers.queue import QUEUE, app
 

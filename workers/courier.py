@@ -15,7 +15,7 @@ from db.errors import Unavailable
 from db.receivers import Receivers
 from db.session import Database
 from db.settings import WebhookSettings, read_secret
-from db.signing import Signing
+from db.webhook_secrets import Signing
 from db.webhooks import Due
 from workers.sender import Outcome, Resolve, Sender, look_up
 

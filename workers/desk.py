@@ -151,7 +151,7 @@ class Desk:
             self._lay_out(planned, run_dir)
         return question | {"run_dir": str(run_dir), "digests": stage.digests(planned.links)}
 
-    def _lay_out(self, planned: stage.Plan, run_dir: Path) -> None:
+    def _lay_out(self, planned: stage.StagingPlan, run_dir: Path) -> None:
         """Whole or not at all; the oldest used go when there are many."""
         fresh = run_dir.with_name(f"{run_dir.name}.{id(planned)}")
         try:

@@ -14,10 +14,10 @@ from engine.errors import EXIT_OK, EXIT_STOPPED, DataError, FailureClass, SpecEr
 from engine.events import EVENT, Failed
 from workers import failures, machine, process, stage
 from workers.attempt import AskedToStop, Attempt
+from workers.celery_signals import Slot
 from workers.claim import Lease, LeaseLostError
 from workers.failures import Failure
 from workers.kills import MemoryKills
-from workers.life import Slot
 from workers.process import EngineProcess
 from workers.settings import WorkerSettings
 from workers.tail import Tail
@@ -123,7 +123,7 @@ def _meeting(settings: WorkerSettings) -> gangs.Meeting | None:
         return None
 
 
-def told_of(planned: stage.Plan, lease: Lease, slot: Slot) -> stage.Plan:
+def told_of(planned: stage.StagingPlan, lease: Lease, slot: Slot) -> stage.StagingPlan:
     """With the worker's place among the others, for its engine."""
     if lease.gang is None:
         return planned

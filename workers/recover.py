@@ -11,11 +11,11 @@ from functools import partial
 from kombu.exceptions import OperationalError
 
 from db import (
-    about,
     budgets,
     files,
-    intents,
+    idempotency,
     leases,
+    log_context,
     logs,
     orders,
     outbox,
@@ -36,12 +36,12 @@ from workers import failures, settle
 from workers import queue as broker
 from workers.asking import asker
 from workers.ballast import Ballast
+from workers.blob_sweeper import UnnamedBlobs
 from workers.courier import start_courier
 from workers.grading import start_grading, stop_grading
 from workers.leftovers import TIDY_EVERY_S, UPLOAD_AT_MOST_S, tidy
 from workers.queue import Dispatcher
 from workers.settings import WorkerSettings
-from workers.unnamed import UnnamedBlobs
 
 _SWEEP_EVERY_S = 1.0
 _SENT_KEPT_S = 3600.0
@@ -62,7 +62,7 @@ def bring_back(database: Database, settings: WorkerSettings) -> int:
     with database.read() as s:
         lost = [(job.id, job.fence, job.worker) for job in leases.expired(s, _BATCH)]
     for job_id, fence, worker in lost:
-        with about.work(job_id=job_id, attempt=fence):
+        with log_context.work(job_id=job_id, attempt=fence):
             with database.write() as s:
                 state = settle.fail(s, job_id, fence, failures.WORKER_LOST, settings)
             if state is not None:
@@ -101,7 +101,7 @@ def make_way(database: Database, settings: WorkerSettings) -> str | None:
         job = preemption.arrange(s, kinds=_SAVING, after_s=settings.preempt_after_s)
     if job is None:
         return None
-    with about.work(job_id=job.id, attempt=job.fence):
+    with log_context.work(job_id=job.id, attempt=job.fence):
         _LOG.info("job %s of priority %d makes way for one of higher priority", job.id, job.priority)
     return job.id
 
@@ -119,7 +119,7 @@ def hold_overdrawn(database: Database, settings: WorkerSettings) -> int:
             job = orders.pause(s, project_id, job_id)
             if job is not None and job.state in {JobState.PAUSING, JobState.PAUSED}:
                 records.note(s, job_id, "over_budget", "warn", f"paused: {told}. Resume it when there is room again.")
-        with about.work(job_id=job_id):
+        with log_context.work(job_id=job_id):
             _LOG.info("job %s is paused: %s", job_id, told)
     return len(over)
 
@@ -151,7 +151,7 @@ def purge(database: Database) -> int:
     with database.write() as s:
         sent, gone = outbox.purge(s, _SENT_KEPT_S), workers.forget(s, _WORKERS_KEPT_S)
         told = webhooks.purge(s, _DELIVERIES_KEPT_S)
-        return sent + gone + told + intents.purge(s) + uploads.forget_expired(s, UPLOAD_AT_MOST_S)
+        return sent + gone + told + idempotency.purge(s) + uploads.forget_expired(s, UPLOAD_AT_MOST_S)
 
 
 def run(database: Database, settings: WorkerSettings, ended: threading.Event) -> None:

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from db import about, artifacts, files
+from db import artifacts, files, log_context
 from db.artifacts import FileEntry
 from db.blobs import BlobStore
 from db.models import Artifact, Job
 from db.session import Session
 from engine.errors import DataError, SpecError
 from engine.jobs import named_files
-from workers.code import code_version
+from workers.code_version import code_version
 
 _STATE = "state/"
 """Part of a checkpoint that is needed to go on with a run; of another job only where that asks for it."""
@@ -32,7 +32,7 @@ class Link(NamedTuple):
     sha256: str
 
 
-class Plan(NamedTuple):
+class StagingPlan(NamedTuple):
     """What a run directory is made of, and where the result will have come from."""
 
     job: dict[str, Any]
@@ -40,7 +40,7 @@ class Plan(NamedTuple):
     lineage: dict[str, Any]
 
 
-def plan(s: Session, job: Job, fence: int) -> Plan:
+def plan(s: Session, job: Job, fence: int) -> StagingPlan:
     """Everything that the database knows about this attempt's input.
 
     Raises:
@@ -69,12 +69,12 @@ def plan(s: Session, job: Job, fence: int) -> Plan:
     if rival:
         lineage["compare_to"] = _told(rival)
     told: dict[str, Any] = {"job_id": job.id, "attempt": fence, "spec": job.spec}
-    if traceparent := about.now().get("traceparent"):
+    if traceparent := log_context.now().get("traceparent"):
         told["traceparent"] = traceparent
-    return Plan(told, links, lineage)
+    return StagingPlan(told, links, lineage)
 
 
-def lay_out(planned: Plan, blobs: BlobStore, run_dir: Path, heed: Callable[[], None] = lambda: None) -> None:
+def lay_out(planned: StagingPlan, blobs: BlobStore, run_dir: Path, heed: Callable[[], None] = lambda: None) -> None:
     """Write the run directory: `job.json`, and hard links to everything else. `heed` is called before each.
 
     Raises:

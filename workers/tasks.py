@@ -3,16 +3,16 @@
 import logging
 import threading
 
-from db import about, traces
+from db import log_context, traces
 from db.errors import BlobsUnavailable, Unavailable, is_full
 from db.leases import Offer
 from engine.errors import DataError, SpecError
-from workers import failures, gang, life, settle, stage
+from workers import celery_signals, failures, gang, settle, stage
 from workers.attempt import AskedToStop, Attempt
+from workers.celery_signals import Slot
 from workers.claim import Lease, LeaseLostError
 from workers.failures import Failure
 from workers.gang import Part
-from workers.life import Slot
 from workers.queue import RUN_JOB, app
 from workers.supervise import Supervision
 
@@ -26,8 +26,8 @@ def run_job(job_id: str) -> None:
     The message says that there is work; which job it is the database decides at each claim. A message that comes twice,
     or too late, finds nothing.
     """
-    slot = life.slot()
-    with life.stop_signal() as stopping:
+    slot = celery_signals.slot()
+    with celery_signals.stop_signal() as stopping:
         try:
             _run_all(slot, stopping)
         except Unavailable as error:
@@ -54,7 +54,7 @@ def _run_all(slot: Slot, stopping: threading.Event) -> None:
 def run(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
     """One attempt under its lease."""
     ids = {"job_id": lease.job.id, "attempt": lease.fence}
-    with traces.span("job.attempt", lease.job.traceparent, worker=slot.name, **ids), about.work(**ids), lease:
+    with traces.span("job.attempt", lease.job.traceparent, worker=slot.name, **ids), log_context.work(**ids), lease:
         _LOG.info("the attempt begins")
         try:
             if isinstance(lease, Part):

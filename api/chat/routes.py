@@ -14,8 +14,8 @@ from api.chat.answers import ChatCompletion, Completion
 from api.chat.requests import ChatRequest, CompletionRequest, Sampling
 from api.chat.turn import ask
 from api.deps import CallerDep, ServiceDep
+from api.disconnects import unless_gone
 from api.errors import ApiError, ErrorEnvelope, documented
-from api.leaving import unless_gone
 
 router = APIRouter(tags=["chat"])
 

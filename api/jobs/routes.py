@@ -8,8 +8,9 @@ from pydantic import StringConstraints
 from api.answers import Page, Series, answer
 from api.bodies import read_json
 from api.deps import After, CallerDep, Limit, Order, SeriesLimit, ServiceDep
+from api.disconnects import unless_gone
 from api.errors import documented
-from api.intents import ask_of
+from api.idempotency import ask_of
 from api.jobs import service as jobs
 from api.jobs import submit
 from api.jobs.config import config
@@ -26,7 +27,6 @@ from api.jobs.schemas import (
     Status,
     StepRows,
 )
-from api.leaving import unless_gone
 from api.models.schemas import ArtifactObject
 from api.plans import service as plans
 from api.plans.schemas import PlanObject

@@ -9,14 +9,14 @@ from pydantic import ValidationError
 from api.auth import Caller
 from api.deps import Service
 from api.errors import ApiError, not_found
-from api.intents import once
+from api.idempotency import once
 from api.jobs.pins import pin, refused
 from api.jobs.schemas import JobObject
 from api.jobs.views import fresh_objects
 from api.spend.service import require_room
 from api.validation import invalid
-from db import about, artifacts, audit, files, jobs, plans, records, traces
-from db.intents import Ask
+from db import artifacts, audit, files, jobs, log_context, plans, records, traces
+from db.idempotency import IdempotentRequest
 from db.models import File
 from db.session import Session
 from engine.jobs import JOB_SPEC, AnySpec, named_files, resolve
@@ -37,7 +37,7 @@ class Submission(NamedTuple):
     plan_id: str | None = None
     needed_bytes: int = 0
     request: Mapping[str, Any] = {}
-    ask: Ask | None = None
+    ask: IdempotentRequest | None = None
     warnings: Mapping[str, str] = {}
     price_per_hour: float | None = None
 
@@ -48,7 +48,11 @@ class Submission(NamedTuple):
 
 
 async def create(
-    service: Service, caller: Caller, body: Any, ask: Ask | None = None, warnings: Mapping[str, str] | None = None
+    service: Service,
+    caller: Caller,
+    body: Any,
+    ask: IdempotentRequest | None = None,
+    warnings: Mapping[str, str] | None = None,
 ) -> JobObject:
     """A queued job, or the one that the same request made before. The dispatcher is told after the commit.
 
@@ -66,7 +70,7 @@ async def create(
     with traces.span("job.create", project_id=caller.project_id, kind=submission.spec.kind):
         price = service.settings.price_per_hour
         shown = await service.intake.put(
-            submission._replace(request=about.now(), ask=ask, warnings=warnings or {}, price_per_hour=price)
+            submission._replace(request=log_context.now(), ask=ask, warnings=warnings or {}, price_per_hour=price)
         )
     service.dispatcher.wake()
     return shown

@@ -5,7 +5,7 @@ from typing import Any
 
 from api.jobs.schemas import ArtifactSummary, JobError, JobObject, JobResult
 from api.jobs.waiting import Wait, waits
-from api.plans.figures import job_plan
+from api.plans.outcomes import job_plan
 from db import artifacts, plans
 from db.models import Artifact, Job, Plan
 from db.session import Session

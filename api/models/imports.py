@@ -10,13 +10,13 @@ from api.auth import Caller
 from api.deps import Service
 from api.errors import ApiError, Fault, conflict
 from api.files.upload import MODEL_PURPOSE
-from api.intents import once
+from api.idempotency import once
 from api.models.schemas import ModelObject, model_object
 from api.spend.service import require_room
 from db import artifacts, audit, files, projects
 from db.artifacts import FileEntry
 from db.blobs import Blob
-from db.intents import Ask
+from db.idempotency import IdempotentRequest
 from db.models import File
 from engine.imports import Checked, ImportFault, Piece, check_model, members
 from engine.parts.part import FileId, Name
@@ -44,7 +44,7 @@ class ImportRequest(BaseModel):
     )
 
 
-def create(service: Service, caller: Caller, asked: ImportRequest, ask: Ask | None) -> ModelObject:
+def create(service: Service, caller: Caller, asked: ImportRequest, ask: IdempotentRequest | None) -> ModelObject:
     """The imported model, or the one that the same request made before.
 
     Raises:
@@ -125,7 +125,12 @@ def _copied(service: Service, chunks: Iterator[bytes] | list[bytes]) -> Blob:
 
 
 def _published(
-    service: Service, caller: Caller, asked: ImportRequest, ask: Ask | None, checked: Checked, entries: list[FileEntry]
+    service: Service,
+    caller: Caller,
+    asked: ImportRequest,
+    ask: IdempotentRequest | None,
+    checked: Checked,
+    entries: list[FileEntry],
 ) -> ModelObject:
     with service.database.write() as session:
         project = projects.get(session, caller.project_id)

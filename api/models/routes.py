@@ -16,7 +16,7 @@ from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ObjectId, ServiceDep
 from api.downloads import ARCHIVE, BINARY, archive_response, blob_response
 from api.errors import documented
-from api.intents import ask_of
+from api.idempotency import ask_of
 from api.models import imports
 from api.models import service as models
 from api.models.imports import ImportRequest

@@ -5,8 +5,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from api.answers import Object
-from api.signing import Envelope
-from db import tuned
+from api.manifest_signing import Envelope
+from db import fine_tuned_names
 from db.models import Artifact, Job, Project
 
 
@@ -149,7 +149,7 @@ def artifact_object(artifact: Artifact) -> ArtifactObject:
 
 def model_object(artifact: Artifact, project: Project) -> ModelObject:
     shown = artifact_object(artifact).model_dump()
-    shown |= {"id": tuned.name(artifact, project.name) or artifact.id, "object": "model"}
+    shown |= {"id": fine_tuned_names.name(artifact, project.name) or artifact.id, "object": "model"}
     return ModelObject(**shown, artifact_id=artifact.id, created=int(artifact.created_at), owned_by=project.id)
 
 

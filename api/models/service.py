@@ -21,7 +21,7 @@ from api.models.schemas import (
     reference,
 )
 from api.models.statement import signed
-from db import artifacts, audit, jobs, projects, registry, tuned
+from db import artifacts, audit, fine_tuned_names, jobs, projects, registry
 from db.archives import Member
 from db.lineage import ancestors, checkpoints, deleted_files, descendants, evaluations
 from db.models import Artifact
@@ -81,7 +81,7 @@ def find(session: Session, caller: Caller, noun: Noun, wanted: str) -> Artifact:
     Raises:
         ApiError: 404 when the collection has none of that name, version or id.
     """
-    kinds = noun.kinds if wanted.startswith(tuned.PREFIX) else noun.kinds[:1]
+    kinds = noun.kinds if wanted.startswith(fine_tuned_names.PREFIX) else noun.kinds[:1]
     artifact = artifacts.resolve(session, caller.project_id, wanted, kinds=kinds)
     if artifact is None:
         raise not_found(noun.singular, wanted)

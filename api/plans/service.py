@@ -9,7 +9,7 @@ from api.auth import Caller
 from api.deps import Service
 from api.errors import not_found
 from api.jobs import submit
-from api.plans import figures
+from api.plans import outcomes
 from api.plans.schemas import Accuracy, Cost, Eta, PlanObject
 from api.settings import ApiSettings
 from db import plans
@@ -44,7 +44,7 @@ async def make(service: Service, caller: Caller, body: Any) -> PlanObject:
 def _past(service: Service, kind: str) -> list[dict[str, Any]]:
     with service.database.read() as session:
         ended = plans.past(session, _LOOKED_THROUGH, evaluations=kind == "eval")
-    return figures.past_runs(ended, _PAST_RUNS)
+    return outcomes.past_runs(ended, _PAST_RUNS)
 
 
 def show(service: Service, caller: Caller, plan_id: str) -> PlanObject:
@@ -64,7 +64,7 @@ def page(service: Service, caller: Caller, *, after: str | None, limit: int) -> 
 def accuracy(service: Service, caller: Caller) -> Accuracy:
     with service.database.read() as session:
         followed = plans.kept(session, caller.project_id, _FOLLOWED)
-    return figures.accuracy(followed)
+    return outcomes.accuracy(followed)
 
 
 def plan_object(plan: Plan, settings: ApiSettings) -> PlanObject:

@@ -6,9 +6,9 @@ from fastapi import APIRouter, Request, Response
 from api.answers import answer
 from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ServiceDep
+from api.disconnects import unless_gone
 from api.errors import documented
 from api.jobs import submit
-from api.leaving import unless_gone
 from api.preview.schemas import Preview, PreviewRequest
 
 router = APIRouter(prefix="/preview", tags=["preview"])

@@ -2,7 +2,7 @@
 
 import click
 
-from cli.table import Table
+from cli.lazy_group import Table
 
 _VERBS = {
     "init": "cli.jobs.create:init",

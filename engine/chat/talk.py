@@ -8,10 +8,10 @@ from engine.data.answers import prompt_tokens
 from engine.data.chat import ensure_chat_template
 from engine.data.pieces import Detokenizer
 from engine.errors import SpecError
+from engine.generation.writer import Decoding, Writer
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.stop import StopFlag
-from engine.writer import Decoding, Writer
 
 Part = dict[str, Any]
 LONGEST_ANSWER = 1024

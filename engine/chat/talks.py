@@ -5,18 +5,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.beams import Beams
 from engine.chat.room import NotNow, free_bytes, layers_of, no_room, step_bytes, unused_bytes, values_of
 from engine.chat.talk import LONGEST_ANSWER, Talk, reserved, rows_of
 from engine.chat.weights import MOST_BASES, Weights
-from engine.generate import Batch
+from engine.generation.beams import Beams
+from engine.generation.generate import Batch
+from engine.generation.writer import Writer
 from engine.model.config import config_of, positions_of
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 from engine.stop import StopFlag
-from engine.writer import Writer
 
 _MOST_ROWS = 64
 _MOST_TOKENS = 1 << 16

@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Collection
 from typing import Any
 
-from engine.generate import OWN_ATTENTION
+from engine.generation.generate import OWN_ATTENTION
 from engine.model.adapters import load_adapter
 from engine.model.forward import decoder_of
 from engine.model.load import Subject, load_model, tokenizer_of

@@ -13,9 +13,9 @@ from engine.effort import setting_of
 from engine.errors import SpecError
 from engine.footprint import case_of, resident
 from engine.forecast.room import room_bytes
-from engine.model.away import Away, away_of
 from engine.model.context import Context
 from engine.model.forward import decoder_of
+from engine.model.layer_offload import Away, away_of
 from engine.offload import HOME, AdamWOnDisk, LiesIn, place_of
 from engine.parts import TrainingSpec
 from engine.parts.sharing import STAGES

@@ -16,9 +16,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from engine.dist import offspring
+from engine.dist import forking
 from engine.dist.crew import Crew
-from engine.dist.offspring import Process
+from engine.dist.forking import Process
 from engine.errors import EXIT_BUG, EXIT_CANCELLED, EXIT_OK, EXIT_STOPPED, RankLost, TouchLost
 from engine.jobs import spec_of
 from engine.journal import Journal
@@ -43,28 +43,28 @@ def launch(
 
     `main` is what a rank does; `alone`, the context in which this process has no other thread.
     """
-    forks = offspring.can_fork()
+    forks = forking.can_fork()
     if forks:
-        offspring.prepare(zero=spec_of(run).resources.parallel.zero_stage not in {0, "auto"})
+        forking.prepare(zero=spec_of(run).resources.parallel.zero_stage not in {0, "auto"})
     shutil.rmtree(run.ranks, ignore_errors=True)
     run.ranks.mkdir()
     for leftover in run.half_written():
         shutil.rmtree(leftover)
     processes: list[Process] = []
     # The ranks inherit the mask: signals wait until a rank listens, and until all of them are there to be told.
-    signal.pthread_sigmask(signal.SIG_BLOCK, offspring.HELD_BACK)
+    signal.pthread_sigmask(signal.SIG_BLOCK, forking.HELD_BACK)
     if stop.requested:
         return EXIT_STOPPED
     _pass_on_signals(processes)
     _end_by_alarm(processes, run)
-    begin = partial(offspring.fork, main=main) if forks else offspring.spawn
+    begin = partial(forking.fork, main=main) if forks else forking.spawn
     try:
         with alone:
             for rank in crew.ranks:
                 processes.append(begin(_environment(rank, crew), [str(run.root)]))  # noqa: PERF401 - who has begun is known at any moment
     except OSError as error:  # no memory or no process is to be had
         return _give_up(run, processes, RankLost(f"only {len(processes)} of {crew.here} processes begin: {error}"))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, offspring.HELD_BACK)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, forking.HELD_BACK)
     failed = {crew.ranks[number]: code for number, code in _failures(processes).items()}
     if failed:
         return _tell(run, failed, crew.total)

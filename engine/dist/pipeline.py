@@ -18,14 +18,14 @@ from torch import Tensor, nn
 
 from engine import optim
 from engine.data.corpus import Batch
-from engine.dist.passing import collected
+from engine.dist.collectives import collected
 from engine.dist.ranks import Ranks, Teams, told_as_lost
 from engine.dist.strategy import Replicas
 from engine.errors import SpecError
 from engine.model import llama
 from engine.model.anatomy import backbone_in, names_in
-from engine.model.away import away_of
 from engine.model.forward import decoder_of, labelled_states
+from engine.model.layer_offload import away_of
 from engine.model.links import Elsewhere, Link, empty
 from engine.offload import LiesIn
 from engine.parts import Hyperparameters

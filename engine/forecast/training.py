@@ -10,7 +10,7 @@ from engine.forecast.outlook import Needs, pinned
 from engine.forecast.room import room_elsewhere
 from engine.forecast.runtime import Runtime
 from engine.forecast.walk import walk
-from engine.material import material_of
+from engine.job_rows import material_of
 from engine.parts import TrainingSpec
 from engine.plan import Work, kept_shapes, new_shapes
 from engine.plan.ranks import shapes_of_ranks

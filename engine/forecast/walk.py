@@ -6,7 +6,7 @@ from engine.data.corpus import Corpus
 from engine.data.lengths import Lengths
 from engine.data.stream import RowStream
 from engine.dist.ranks import Ranks
-from engine.material import Material
+from engine.job_rows import Material
 from engine.plan import Counts, Variety
 from engine.stop import StopFlag
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AttentionInterface
 
-from engine import even
+from engine import shape_rounding
 from engine.errors import SpecError
 from engine.model import flash, kernels
 from engine.model.context import Context
@@ -168,7 +168,7 @@ def attend(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row, *, keeps: bool
 
 
 def _work(row: Row, states: Tensor) -> Iterator[tuple[Document, Block]]:
-    step = even.step_of(states.device.type, states.dtype.itemsize)
+    step = shape_rounding.step_of(states.device.type, states.dtype.itemsize)
     return ((document, block) for document in row.documents for block in document.blocks(row.window, step))
 
 

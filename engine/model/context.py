@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine import even
+from engine import shape_rounding
 from engine.data.corpus import Batch
-from engine.dist.passing import exchanged
+from engine.dist.collectives import exchanged
 from engine.dist.ranks import Ranks
 from engine.model.dropout import DocumentDropout
 
@@ -57,7 +57,7 @@ class Context:
 
     def _width(self, tokens: int) -> int:
         """Of a part; the same whether or not the row has been filled up (engine.even)."""
-        return -(-even.rows(tokens, even.STEP) // self.team.count)
+        return -(-shape_rounding.rows(tokens, shape_rounding.STEP) // self.team.count)
 
     def heads(self, of_tokens_HTD: Tensor) -> Tensor:
         """[H, T / W, D] of this rank's tokens to [H / W, T, D] of all."""

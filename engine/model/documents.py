@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine import even
+from engine import shape_rounding
 
 BLOCK = 256
 """Query rows worked on at once: bounds the memory of long documents and skips most of what causality hides."""
@@ -62,7 +62,7 @@ class Document(NamedTuple):
     def blocks(self, window: int | None, step: int) -> list[Block]:
         """Ends are multiples of `step`, and what lies behind the document's own end is seen by nobody who is wanted."""
         first = self.shared + self.asked
-        end = even.up(self.length, step) if first < self.length else 0
+        end = shape_rounding.up(self.length, step) if first < self.length else 0
         blocks = []
         for begin in range(first // step * step, end, BLOCK):
             stop = min(end, begin + BLOCK)

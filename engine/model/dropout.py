@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine import even
+from engine import shape_rounding
 from engine.data.corpus import Batch
 
 
@@ -52,9 +52,10 @@ class DocumentDropout(nn.Module):
         generator = torch.Generator(x.device)
         seeds = self.place.seeds_of(self.layer)
         # Behind the batch's own tokens may be others that only fill the row.
-        assert 0 <= len(mask_TD) - even.rows(batch.tokens, even.STEP) < rows_of or len(mask_TD) == batch.tokens, (
-            "another batch was placed"
-        )
+        assert (
+            0 <= len(mask_TD) - shape_rounding.rows(batch.tokens, shape_rounding.STEP) < rows_of
+            or len(mask_TD) == batch.tokens
+        ), "another batch was placed"
         for rows, seed in zip(mask_TD[: batch.tokens].split(batch.segments), seeds, strict=True):
             rows.bernoulli_(self.share, generator=generator.manual_seed(seed))
         return mask_TD.chunk(rows_of)[row].chunk(columns_of, dim=1)[column][None]

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers.integrations.moe import ExpertsInterface
 
-from engine import even
+from engine import shape_rounding
 from engine.data.corpus import Batch
-from engine.dist.passing import enters, leaves
+from engine.dist.collectives import enters, leaves
 from engine.errors import SpecError
 from engine.model.loss import part_here, with_zeros
 from engine.scored import Scored
@@ -66,9 +66,9 @@ def _through(module: Any, x_TD: Tensor, index_TK: Tensor, share_TK: Tensor) -> T
     rows = chosen.bincount(minlength=len(down)).tolist()[: len(down)]
     taken = chosen.argsort(stable=True)[: sum(rows)]
     x = x_TD.to(dtype)[:, None].expand(-1, count, -1).flatten(0, 1).index_select(0, taken)
-    step = even.step_of(device, dtype.itemsize)
+    step = shape_rounding.step_of(device, dtype.itemsize)
     made = [
-        _mlp(with_zeros(part, even.rows(len(part), step)), into, out_of, module.act_fn)[: len(part)]
+        _mlp(with_zeros(part, shape_rounding.rows(len(part), step)), into, out_of, module.act_fn)[: len(part)]
         for part, into, out_of in zip(x.split(rows), gate_up, down, strict=True)
     ]
     y_TKD = x.new_zeros(len(chosen), x.shape[1]).index_copy(0, taken, torch.cat(made)).unflatten(0, (-1, count))

@@ -6,7 +6,7 @@ import torch
 from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
-from engine import even
+from engine import shape_rounding
 from engine.data.corpus import Batch
 from engine.model import experts, llama
 from engine.model.anatomy import backbone_in
@@ -65,8 +65,8 @@ def labelled_states(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _filled(model: nn.Module, batch: Batch) -> Batch:
-    step = even.step_of(batch.ids_T.device.type, compute_dtype(decoder_of(model)).itemsize)
-    return batch.filled(even.rows(batch.tokens, step))
+    step = shape_rounding.step_of(batch.ids_T.device.type, compute_dtype(decoder_of(model)).itemsize)
+    return batch.filled(shape_rounding.rows(batch.tokens, step))
 
 
 def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, int]:

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM
 
-from engine import even
+from engine import shape_rounding
 from engine.data.corpus import Batch
 from engine.model.attention import Row, attend, attend_back
-from engine.model.away import away_of
 from engine.model.context import context_of
 from engine.model.documents import documents_of
-from engine.model.fan import Fan, Linear
+from engine.model.fused_linear import Fan, Linear
 from engine.model.kernels import Kernels, compute_in, kernels, missing
+from engine.model.layer_offload import away_of
 from engine.model.links import Link
 
 _FAMILY = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
@@ -92,7 +92,7 @@ def labelled_states(decoder: Any, batch: Batch) -> Tensor:
     if not batch.all_labelled:
         asked, labelled = documents_of(batch.segments, batch.prefixes, batch.first_labelled), batch.labelled_N
         # Filled up with one that is computed anyhow: what nobody asks for is not even zero.
-        wanted = even.rows(len(labelled), even.step_of("cpu", dtype.itemsize))
+        wanted = shape_rounding.rows(len(labelled), shape_rounding.step_of("cpu", dtype.itemsize))
         labelled = torch.cat([labelled, labelled[-1:].expand(wanted - len(labelled))])
     last, away = len(model.layers) - 1, away_of(decoder)
     with torch.autocast("cpu", enabled=False):

@@ -16,9 +16,9 @@ from transformers import (
 from engine.data.corpus import Batch
 from engine.errors import SpecError
 from engine.model.attention import PACKED
-from engine.model.away import offload_layers
 from engine.model.experts import EXPERTS
 from engine.model.forward import backbone_of, head_of
+from engine.model.layer_offload import offload_layers
 from engine.model.quantize import keep_exact, nf4, size_of
 from engine.offload import LiesIn
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from engine import even
+from engine import shape_rounding
 from engine.data.corpus import Batch
 from engine.model.context import context_of
 from engine.model.forward import decoder_of, head_of, labelled_states
@@ -58,7 +58,7 @@ class _LabelLogprobs(torch.autograd.Function):
     def forward(ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_N: Tensor) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
-        count = even.rows(len(labels_N), even.step_of(device, dtype.itemsize))
+        count = shape_rounding.rows(len(labels_N), shape_rounding.step_of(device, dtype.itemsize))
         hidden, labels = with_zeros(hidden_ND.to(dtype), count), with_zeros(labels_N, count)
         weight = weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)

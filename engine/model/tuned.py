@@ -10,9 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from engine.data.chat import ensure_chat_template
 from engine.journal import Journal
 from engine.model.adapters import load_adapter, new_adapter, shape_of
-from engine.model.away import offload_layers
 from engine.model.config import config_of
 from engine.model.experts import refuse_adapter
+from engine.model.layer_offload import offload_layers
 from engine.model.load import Subject, check_fit, load_model, load_tokenizer
 from engine.model.merged import merged_model
 from engine.model.quantize import linear_layers, was_quantized

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from engine import even
+from engine import shape_rounding
 from engine.errors import SpecError
 from engine.plan import experts
 from engine.plan.memory import MemoryPlan, chunk_rows
@@ -169,7 +169,7 @@ class _Scored(_Passing):
 
     def _scores(self) -> int:
         """Attention probabilities of a block of queries."""
-        length = even.up(self.work.document, self.setting.step)
+        length = shape_rounding.up(self.work.document, self.setting.step)
         return self.setting.bytes * self.shape.heads * min(BLOCK, length) * length
 
     def _labelled(self) -> int:

@@ -6,7 +6,7 @@ documents differ, and each new one brings all products that have it.
 
 from collections.abc import Iterable, Sequence
 
-from engine import even
+from engine import shape_rounding
 from engine.plan.memory import chunk_rows
 from engine.plan.setting import Setting
 from engine.plan.shape import Linear, Shape
@@ -30,8 +30,8 @@ class Variety:
 
     def batch(self, counts: Counts) -> None:
         if self.step > 1:
-            self.rows.add(even.rows(counts.tokens, self.step))
-            self.labels |= {even.rows(counts.labels, self.step)} - {0}
+            self.rows.add(shape_rounding.rows(counts.tokens, self.step))
+            self.labels |= {shape_rounding.rows(counts.labels, self.step)} - {0}
 
     def documents(self, lengths: Iterable[int], shared: Iterable[int], asked: Iterable[int]) -> None:
         """Of a batch: how long they are, how much of that they share, and the first token whose output is wanted."""
@@ -110,7 +110,7 @@ def _parts(shape: Shape, variety: Variety) -> set[int]:
     """How many tokens an expert may get of a batch: about, as no plan knows the routes, up to twice its even part."""
     step = variety.step
     most = (2 * rows * shape.chosen // shape.experts for rows in variety.rows)
-    return {even.rows(count, step) for end in most for count in range(step, end + step, step)}
+    return {shape_rounding.rows(count, step) for end in most for count in range(step, end + step, step)}
 
 
 def _chunks(shape: Shape, labels: set[int]) -> set[int]:

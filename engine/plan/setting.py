@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from engine import even
+from engine import shape_rounding
 from engine.errors import SpecError
 from engine.parts import AdapterTuning, Hyperparameters, QloraTuning, Tuning, sharing
 from engine.plan.beside import EMBEDDING, HEAD, Beside
@@ -37,11 +37,11 @@ class Setting:
     @property
     def step(self) -> int:
         """What lengths are filled up to a multiple of."""
-        return even.step_of(self.device, self.bytes)
+        return shape_rounding.step_of(self.device, self.bytes)
 
     def filled(self, count: int) -> int:
         """The rows that are worked on in place of so many."""
-        return even.rows(count, self.step)
+        return shape_rounding.rows(count, self.step)
 
     @property
     def adapter(self) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from engine import even
+from engine import shape_rounding
 
 BLOCK = 256
 """Query rows that attention on the CPU works on at once (engine.model.documents)."""
@@ -34,7 +34,7 @@ class Workload:
         """Attention probabilities per head that are kept between the passes; documents end at multiples of `step`."""
         if self.document > KEEP_UP_TO:
             return 0
-        length = even.up(self.document, step)
+        length = shape_rounding.up(self.document, step)
         ends = [min(length, begin + BLOCK) for begin in range(0, length, BLOCK)]
         rows = [end - begin for begin, end in zip(range(0, length, BLOCK), ends, strict=True)]
         each = sum(count * end for count, end in zip(rows, ends, strict=True))

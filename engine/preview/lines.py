@@ -12,7 +12,7 @@ from engine.data.cut import Cut
 from engine.data.mixture import Supply
 from engine.data.pairs import PairCorpus
 from engine.data.supply import FileSupply
-from engine.material import Material
+from engine.job_rows import Material
 
 
 class Line(NamedTuple):

@@ -6,7 +6,7 @@ from engine.data.documents import told
 from engine.data.stream import RowStream
 from engine.dist.ranks import Ranks
 from engine.errors import SpecError
-from engine.material import Material
+from engine.job_rows import Material
 from engine.parts import Hyperparameters
 from engine.preview.lines import Line, lines_of
 from engine.preview.statistics import statistics

@@ -10,7 +10,7 @@ from engine.data.cut import LINES_TOLD, Cut
 from engine.data.mixture import Share, Supply
 from engine.data.pairs import PairCorpus
 from engine.data.supply import FileSupply, Seen
-from engine.material import Material
+from engine.job_rows import Material
 from engine.stop import StopFlag
 
 _MOST_BLOCKS = 256

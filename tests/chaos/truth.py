@@ -10,7 +10,7 @@ from db.records import Record
 from db.session import Session
 from tests.chaos.load import Accepted
 from tests.chaos.service import Service
-from tests.figures import TIMED
+from tests.timed_metrics import TIMED
 
 _ALL = 100_000
 _CHUNK_BYTES = 1 << 20

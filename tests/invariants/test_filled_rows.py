@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine import even
+from engine import shape_rounding
 from engine.data.corpus import Batch, batch_of
 from engine.model.attention import PACKED
 from engine.model.dropout import place_dropout
@@ -40,7 +40,7 @@ def assert_filling_changes_nothing(monkeypatch, model, given: Batch, score) -> N
     expected, wanted = learned(model, given, score)
     widths: list[int] = []
     with monkeypatch.context() as patched:
-        patched.setattr(even, "step_of", lambda *_: 64)
+        patched.setattr(shape_rounding, "step_of", lambda *_: 64)
         decoder = model.get_base_model() if hasattr(model, "get_base_model") else model
         first = decoder.get_input_embeddings().register_forward_hook(lambda _, __, out: widths.append(out.shape[-2]))
         losses, gradients = learned(model, given, score)
@@ -94,10 +94,10 @@ def test_in_16_bits_a_row_is_filled_and_its_states_are_the_labels_own():
     model.get_input_embeddings().register_forward_hook(lambda _, __, out: seen.append(out.shape[-2]))
     with torch.autocast("cpu", dtype=torch.bfloat16):
         states = labelled_states(model, given)
-    assert seen == [even.STEP]
+    assert seen == [shape_rounding.STEP]
     assert states.shape[0] == given.count
     labelled_states(model, given)
-    assert seen == [even.STEP, given.tokens], "in fp32 it stays as it is"
+    assert seen == [shape_rounding.STEP, given.tokens], "in fp32 it stays as it is"
 
 
 def test_a_filled_batch_asks_for_nothing_more():
@@ -109,8 +109,8 @@ def test_a_filled_batch_asks_for_nothing_more():
 
 
 def test_few_lengths_are_left_and_little_is_added():
-    lengths = {length: even.rows(length, 64) for length in range(1, 4097)}
+    lengths = {length: shape_rounding.rows(length, 64) for length in range(1, 4097)}
     assert len(set(lengths.values())) <= 32
     assert all(length <= filled <= max(64, length + max(63, length / 8)) for length, filled in lengths.items())
-    assert even.rows(0, 64) == 0
-    assert even.rows(1001, 1) == 1001
+    assert shape_rounding.rows(0, 64) == 0
+    assert shape_rounding.rows(1001, 1) == 1001

@@ -17,7 +17,7 @@ import pytest
 from engine import checkpoint
 from engine.__main__ import main
 from tests import runs
-from tests.figures import TIMED
+from tests.timed_metrics import TIMED
 
 STEPS = 12
 SOME_WAY = 4

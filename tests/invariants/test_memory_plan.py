@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.allocations import peak_of
 from engine.errors import SpecError
-from engine.footprint import planned, state_bytes, weight_bytes
+from engine.footprint import log_memory_plan, state_bytes, weight_bytes
 from engine.jobs import JOB_SPEC
 from engine.loop import Training
 from engine.model import attention, documents, logprobs, loss
@@ -52,7 +52,7 @@ def held_in_steps(root: Path, steps: int) -> tuple[list[int], MemoryPlan]:
         frozen = getattr(session.objective, "frozen", None)
         held += 0 if frozen is None else weight_bytes(frozen)
         held += state_bytes(made.strategy.optimizer, session.machine.device)
-        plan = planned(spec, session)
+        plan = log_memory_plan(spec, session)
         assert plan is not None
         return [held + peak_of(made._step) for _ in range(steps)], plan
 

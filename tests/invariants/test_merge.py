@@ -11,9 +11,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine import whole
+from engine import merge_offline
 from engine.errors import EngineError
-from engine.whole import write_whole
+from engine.merge_offline import write_whole
 from tests import runs
 
 STEPS = 8
@@ -210,7 +210,7 @@ def test_an_adapter_trained_over_4_bits_is_merged_into_what_they_read_as(quantiz
 @pytest.mark.parametrize("stored", [torch.float32, torch.bfloat16])
 def test_a_merge_that_forgets_the_adapter_is_found(tmp_path, monkeypatch, stored):
     root = run(tmp_path / "run", {"method": "lora"}, stored=stored, learning_rate=1e-3)
-    monkeypatch.setattr(whole, "merged", lambda applied: applied.unload())
+    monkeypatch.setattr(merge_offline, "merged", lambda applied: applied.unload())
     with pytest.raises(EngineError, match="not the adapter applied"):
         write_whole(root / "model", root / "output", tmp_path / "whole")
     assert not (tmp_path / "whole").exists()

@@ -11,8 +11,8 @@ from engine.data.stream import RowStream
 from engine.dist.ranks import Ranks
 from engine.errors import SpecError
 from engine.forecast import forecast
+from engine.job_rows import material_of
 from engine.loop import Training
-from engine.material import material_of
 from engine.preview import preview
 from engine.stop import StopFlag
 from tests import runs

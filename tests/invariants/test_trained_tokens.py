@@ -8,8 +8,8 @@ from engine.data.answers import closing_token
 from engine.data.corpus import batch_of
 from engine.data.source import SourceRow
 from engine.errors import DataError
+from engine.generation.writer import Decoding, Writer, end_tokens
 from engine.model.load import Subject, load_tokenizer
-from engine.writer import Decoding, Writer, end_tokens
 from tests import runs
 from tests.runs import chat_corpus
 

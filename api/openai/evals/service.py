@@ -9,7 +9,7 @@ from api.answers import Page
 from api.auth import Caller
 from api.deps import Service
 from api.errors import ApiError, not_found
-from api.intents import once
+from api.idempotency import once
 from api.openai.evals.schemas import (
     ITEM,
     ITEM_ID,
@@ -28,14 +28,14 @@ from api.openai.evals.schemas import (
     run_object,
 )
 from db import evals, files, permissions
-from db.intents import Ask
+from db.idempotency import IdempotentRequest
 from db.models import Eval, EvalRun
 from db.paging import Order
 from db.session import Session
 from engine.graders import GRADER, models_of
 
 
-def create(service: Service, caller: Caller, asked: EvalRequest, ask: Ask | None) -> EvalObject:
+def create(service: Service, caller: Caller, asked: EvalRequest, ask: IdempotentRequest | None) -> EvalObject:
     """Raises ApiError 400 for a criterion that asks a model which is not there."""
     definition = asked.model_dump(mode="json", exclude={"name"}) | {"metadata": asked.metadata or {}}
     with service.database.write() as session:
@@ -92,7 +92,9 @@ def delete(service: Service, caller: Caller, eval_id: str) -> DeletedEval:
     return DeletedEval(eval_id=eval_id)
 
 
-def create_run(service: Service, caller: Caller, eval_id: str, asked: RunRequest, ask: Ask | None) -> RunObject:
+def create_run(
+    service: Service, caller: Caller, eval_id: str, asked: RunRequest, ask: IdempotentRequest | None
+) -> RunObject:
     """Raises ApiError 404 for the eval, 400 for a file that has no items or criteria that are taken no more."""
     with service.database.write() as session:
         made = find(session, caller, eval_id)

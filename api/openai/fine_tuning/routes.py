@@ -9,7 +9,7 @@ from api.answers import Page, answer
 from api.bodies import documented_body, read_as
 from api.deps import After, CallerDep, Limit, ServiceDep
 from api.errors import documented
-from api.intents import ask_of
+from api.idempotency import ask_of
 from api.openai.fine_tuning import service as fine_tuning
 from api.openai.fine_tuning.schemas import FineTuningCheckpoint, FineTuningEvent, FineTuningJob, JobRequest
 

@@ -20,7 +20,7 @@ from api.openai.fine_tuning.schemas import (
     JobRequest,
 )
 from db import artifacts, jobs, projects, records
-from db.intents import Ask
+from db.idempotency import IdempotentRequest
 from db.models import Job, Project
 from db.session import Session
 
@@ -29,7 +29,7 @@ _EVENT = "ftevent-"
 _ORDERS = {"cancel": native.cancel, "pause": native.pause, "resume": native.resume}
 
 
-async def create(service: Service, caller: Caller, asked: JobRequest, ask: Ask | None) -> FineTuningJob:
+async def create(service: Service, caller: Caller, asked: JobRequest, ask: IdempotentRequest | None) -> FineTuningJob:
     """A queued job, or the one that the same request made before.
 
     Raises:

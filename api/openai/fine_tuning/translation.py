@@ -10,7 +10,7 @@ from api.openai.fine_tuning.schemas import (
     FineTuningJob,
     JobRequest,
 )
-from db import clock, tuned
+from db import clock, fine_tuned_names
 from db.models import Artifact, Job, Project
 from db.records import Record
 from db.session import Session
@@ -127,7 +127,7 @@ def _auto_rate(spec: dict[str, Any]) -> float:
 def _made_model(made: list[Artifact], project: Project) -> str | None:
     """The name of the adapter, or of the model where the job made no adapter."""
     results = sorted(made, key=lambda artifact: artifact.kind)  # an adapter before the model it was merged into
-    return None if not results else tuned.name(results[0], project.name) or reference(results[0])
+    return None if not results else fine_tuned_names.name(results[0], project.name) or reference(results[0])
 
 
 def _error(job: Job) -> dict[str, Any] | None:
@@ -158,7 +158,7 @@ def checkpoint_object(artifact: Artifact, project: Project, train_loss: float | 
     return FineTuningCheckpoint(
         id=artifact.id,
         created_at=int(artifact.created_at),
-        fine_tuned_model_checkpoint=tuned.name(artifact, project.name) or artifact.id,
+        fine_tuned_model_checkpoint=fine_tuned_names.name(artifact, project.name) or artifact.id,
         fine_tuning_job_id=artifact.job_id,
         step_number=artifact.step,
         metrics={"step": float(artifact.step), "train_loss": train_loss} | figures,

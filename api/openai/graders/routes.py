@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.answers import answer
 from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ServiceDep
+from api.disconnects import unless_gone
 from api.errors import documented
-from api.leaving import unless_gone
 from api.openai.graders.asking import Asking, usage_of
 from engine.graders import Ask, Graded, Grader, GraderError, Reply, grade, keeping, sample_of
 

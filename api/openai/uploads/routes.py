@@ -7,7 +7,7 @@ from api.answers import answer
 from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ServiceDep
 from api.errors import documented
-from api.intents import ask_of
+from api.idempotency import ask_of
 from api.openai.uploads import service as uploads
 from api.openai.uploads.schemas import PART_BODY, CompleteRequest, PartObject, UploadObject, UploadRequest
 

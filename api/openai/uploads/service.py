@@ -11,7 +11,7 @@ from api.deps import Service
 from api.errors import ApiError, conflict, not_found
 from api.files.service import enter, pour
 from api.files.upload import ALL_PURPOSES, STORED_AS_IS, Received, invalid_field, invalid_file, plain_name
-from api.intents import once
+from api.idempotency import once
 from api.openai.uploads.part import Part, require_room
 from api.openai.uploads.schemas import (
     MAX_PARTS,
@@ -25,7 +25,7 @@ from api.openai.uploads.schemas import (
 )
 from db import files, uploads
 from db.blobs import Blob
-from db.intents import Ask
+from db.idempotency import IdempotentRequest
 from db.models import Upload, UploadPart
 from db.session import Session
 from engine.rows import RowChecker
@@ -34,7 +34,7 @@ _TIMES = 3
 """What an upload takes, of what a file is made of: a client that lost an answer sends a part again."""
 
 
-def create(service: Service, caller: Caller, asked: UploadRequest, ask: Ask | None) -> UploadObject:
+def create(service: Service, caller: Caller, asked: UploadRequest, ask: IdempotentRequest | None) -> UploadObject:
     """An upload that waits for its parts."""
     if asked.purpose not in ALL_PURPOSES:
         raise invalid_field("purpose", "unknown_value", "is no purpose", f"known: {', '.join(ALL_PURPOSES)}")

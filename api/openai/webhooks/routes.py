@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query, Request, Response
 from api.answers import Page, answer
 from api.bodies import documented_body, read_as
 from api.deps import After, CallerDep, Limit, ServiceDep
+from api.disconnects import unless_gone
 from api.errors import documented
-from api.intents import ask_of
-from api.leaving import unless_gone
+from api.idempotency import ask_of
 from api.openai.webhooks import service as webhooks
 from api.openai.webhooks.schemas import (
     DeletedEndpoint,

@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from api.answers import Object
 from db.models import WebhookDelivery, WebhookEndpoint
-from db.signing import PREFIX
+from db.webhook_secrets import PREFIX
 from engine.parts import Text
 
 EventType = Literal[

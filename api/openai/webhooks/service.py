@@ -9,7 +9,7 @@ from api.answers import Page
 from api.auth import Caller
 from api.deps import Service
 from api.errors import ApiError, not_found
-from api.intents import once
+from api.idempotency import once
 from api.openai.webhooks.schemas import (
     DeletedEndpoint,
     DeliveryObject,
@@ -24,7 +24,7 @@ from api.openai.webhooks.schemas import (
     endpoint_object,
 )
 from db import audit, webhooks
-from db.intents import Ask
+from db.idempotency import IdempotentRequest
 from db.models import WebhookDelivery, WebhookEndpoint
 from db.receivers import Refused
 from db.session import Session
@@ -37,7 +37,9 @@ _BEGUN_S = 6.0
 _LOOK_EVERY_S = 0.1
 
 
-def create(service: Service, caller: Caller, asked: EndpointRequest, ask: Ask | None) -> EndpointWithSecret:
+def create(
+    service: Service, caller: Caller, asked: EndpointRequest, ask: IdempotentRequest | None
+) -> EndpointWithSecret:
     """Raises ApiError 400 for a URL that nothing is sent to, and for one receiver too many."""
     _require_reachable(service, asked.url)
 
@@ -89,7 +91,7 @@ def delete(service: Service, caller: Caller, endpoint_id: str) -> DeletedEndpoin
 
 
 def rotate(
-    service: Service, caller: Caller, endpoint_id: str, asked: RotateRequest, ask: Ask | None
+    service: Service, caller: Caller, endpoint_id: str, asked: RotateRequest, ask: IdempotentRequest | None
 ) -> EndpointWithSecret:
     def make() -> EndpointObject:
         endpoint = find(session, caller, endpoint_id)

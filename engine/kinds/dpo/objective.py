@@ -23,8 +23,8 @@ from engine.errors import SpecError
 from engine.journal import Journal
 from engine.kinds.dpo.losses import AVERAGED, LOSSES
 from engine.kinds.dpo.spec import DpoSpec
-from engine.model.away import away_of
 from engine.model.forward import decoder_of
+from engine.model.layer_offload import away_of
 from engine.model.load import Subject
 from engine.model.logprobs import document_logprobs
 from engine.model.tuned import Start

@@ -11,14 +11,14 @@ from engine.data.chat import ensure_chat_template
 from engine.data.cut import LINES_TOLD
 from engine.data.source import SourceRow
 from engine.errors import DataError
-from engine.generate import generate, side_by_side
+from engine.generation.generate import generate, side_by_side
+from engine.generation.writer import Answer, Decoding
 from engine.intervals import Figure
 from engine.kinds.eval.grading import answer_in, grade, pattern_for
 from engine.kinds.eval.reading import Reading
 from engine.kinds.eval.scores import Scores, Setting
 from engine.model.load import Subject
 from engine.rows import Message
-from engine.writer import Answer, Decoding
 
 
 def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subject, setting: Setting) -> Scores:

@@ -20,8 +20,8 @@ from engine.data.training import TrainingFiles
 from engine.journal import Journal
 from engine.kinds.pretrain.spec import Architecture, PretrainSpec
 from engine.model.attention import PACKED
-from engine.model.away import offload_layers
 from engine.model.experts import EXPERTS
+from engine.model.layer_offload import offload_layers
 from engine.model.load import Subject, prepare
 from engine.model.tuned import Start
 from engine.next_token import NextToken

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from db import audit, keys, leases, records
-from db.about import work
+from db.log_context import work
 from db.scopes import Scope
 from db.session import Database
 from db.state import JobState

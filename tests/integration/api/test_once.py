@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from db import jobs
-from db.intents import PAUSES_S, WAITS_S
+from db.idempotency import PAUSES_S, WAITS_S
 from db.models import Intent
 from tests.integration.api.live import Live, pretrain_spec, published, text_file, upload
 from tests.integration.api.lossy import lossy

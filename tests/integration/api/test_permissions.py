@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from api.models.schemas import reference
-from db import artifacts, jobs, keys, permissions, projects, tuned
+from db import artifacts, fine_tuned_names, jobs, keys, permissions, projects
 from db.artifacts import FileEntry
 from db.models import Artifact
 from db.scopes import Scope
@@ -45,7 +45,7 @@ def tuned_name(live: Live, artifact: Artifact) -> str:
     with live.database.read() as session:
         project = projects.get(session, live.project_id)
         assert project is not None
-        name = tuned.name(artifact, project.name)
+        name = fine_tuned_names.name(artifact, project.name)
     assert name is not None
     return name
 

@@ -11,7 +11,7 @@ import pytest
 
 from db import artifacts
 from db.receivers import Address, Receivers
-from db.signing import Signing
+from db.webhook_secrets import Signing
 from tests.integration.api.live import SECRET, Live, a_plan, published, started, stored, upload
 from workers.courier import Courier
 

@@ -14,8 +14,8 @@ from sqlalchemy import text
 
 from db import webhooks
 from db.receivers import Receivers, read_networks
-from db.signing import Signing
 from db.state import JobState
+from db.webhook_secrets import Signing
 from tests.integration.api.live import SECRET, Live, error, settled, started, submitted, until
 from tests.integration.api.test_evals import EVAL, begun, graded, row
 from tests.receiver import Receiver, receiving

@@ -17,8 +17,8 @@ from db import (
     evals,
     files,
     gangs,
+    idempotency,
     installation,
-    intents,
     jobs,
     keys,
     leases,
@@ -59,7 +59,7 @@ def fill(url: str) -> None:
         webhooks.add(s, project.id, name="hook", url="https://example.com/", event_types=hook)
         key, _ = keys.create(s, project.id, "laptop", b"secret")
         budgets.put(s, project.id, key.id, money=1.0)
-        assert intents.take(s, intents.Ask(key.id, "/v1/jobs", None, "b" * 64)) is None
+        assert idempotency.take(s, idempotency.IdempotentRequest(key.id, "/v1/jobs", None, "b" * 64)) is None
         files.add(
             s, project.id, filename="a", purpose="evals", size_bytes=1, sha256="a" * 64, format="chat", row_count=1
         )

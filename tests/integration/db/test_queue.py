@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from db import figures, leases, orders, preemption, projects, queue, records, workers
+from db import leases, orders, preemption, projects, queue, records, service_stats, workers
 from db.models import Attempt, Job
 from db.queue import Place
 from db.state import JobState
@@ -301,4 +301,4 @@ def test_the_longest_wait_is_counted_from_when_the_job_was_queued_last(work: Wor
     job_id = work.submit()
     with work.database.write() as s:
         s.get_one(Job, job_id).created_at -= 3600  # it has run and waits again
-    assert work.read(figures.oldest_queued_at) == work.job(job_id).queued_at
+    assert work.read(service_stats.oldest_queued_at) == work.job(job_id).queued_at

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from db import artifacts, figures, jobs, leases, lineage, outbox, preemption, projects, queue, workers
+from db import artifacts, jobs, leases, lineage, outbox, preemption, projects, queue, service_stats, workers
 from db.session import Database
 from tests.integration.db.work import Work
 
@@ -41,7 +41,7 @@ def artifact(s: Any, work: Work) -> str:
 
 ASKED: dict[str, Any] = {
     "who runs": lambda s, _: workers.look(s),
-    "how quick they are": lambda s, _: figures.speeds(s),
+    "how quick they are": lambda s, _: service_stats.speeds(s),
     "who is next": lambda s, _: queue.choose(s),
     "how many could start": lambda s, _: queue.startable(s),
     "how many wait": lambda s, _: queue.length(s),

@@ -6,7 +6,7 @@ from typing import Any
 from tests.integration.workers.puppets import Puppets, SlowBlobs, finished, started
 from tests.integration.workers.workplace import Workplace
 from workers import tasks
-from workers.life import Slot
+from workers.celery_signals import Slot
 
 
 def test_a_worker_that_is_stopped_while_it_lays_out_a_job_gives_it_back_at_the_next_file(workplace: Workplace) -> None:

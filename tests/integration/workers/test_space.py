@@ -10,7 +10,7 @@ from db.blobs import BlobStore
 from tests.integration.workers.puppets import Puppets, Stage, checkpoint, finished, started
 from tests.integration.workers.workplace import Workplace
 from workers import settle, tasks
-from workers.life import Slot
+from workers.celery_signals import Slot
 
 
 @pytest.mark.parametrize("script", [[started(), *checkpoint(1), ("sleep", 30)], [started(), *finished(4)]])

@@ -16,7 +16,7 @@ from tests.integration.workers.workplace import Workplace, tiny_pretrain
 from workers import stage
 
 
-def lay_out(workplace: Workplace, job_id: str, run_dir: Path) -> stage.Plan:
+def lay_out(workplace: Workplace, job_id: str, run_dir: Path) -> stage.StagingPlan:
     with workplace.database.read() as s:
         planned = stage.plan(s, workplace.job(job_id), 1)
     stage.lay_out(planned, workplace.blobs, run_dir)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from db import about, jobs, traces
+from db import jobs, log_context, traces
 from tests.collector import Collector, collecting, context
 from tests.integration.workers.workplace import Workplace, tiny_pretrain, wait_until
 from tests.servers import Valkey
@@ -25,13 +25,13 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
 def test_without_a_collector_there_is_no_trace() -> None:
     traces.begin("api")
     with traces.span("job.create"):
-        assert "traceparent" not in about.now()
+        assert "traceparent" not in log_context.now()
 
 
 def test_a_span_names_its_trace_to_what_is_done_inside_and_is_sent(collector: Collector) -> None:
     with traces.span("job.create", kind="sft"):
-        told = about.now()["traceparent"]
-    assert "traceparent" not in about.now()
+        told = log_context.now()["traceparent"]
+    assert "traceparent" not in log_context.now()
     traces.end()
     ((service, span),) = collector.named("job.create")
     assert service == "trainyard-api"
@@ -46,7 +46,7 @@ def test_a_job_is_one_trace_from_its_request_to_its_result(
     broker = Valkey()
     spec = tiny_pretrain(place.upload())
     with traces.span("job.create"):
-        job_id = place.submit(spec, traceparent=about.now()["traceparent"])
+        job_id = place.submit(spec, traceparent=log_context.now()["traceparent"])
     traces.end()
     with place.process("workers", broker.url), place.process("workers.recover", broker.url):
         place.wait(job_id, "succeeded")

@@ -10,7 +10,7 @@ import pytest
 from tests.integration.workers.puppets import Puppets, finished, started
 from tests.integration.workers.workplace import Workplace, alive, wait_until
 from workers import tasks
-from workers.life import Slot
+from workers.celery_signals import Slot
 from workers.process import EngineProcess
 from workers.warm import WarmEngine
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import SecretStr
 
-from api.plans import figures
+from api.plans import outcomes
 from api.plans.service import plan_object
 from api.settings import ApiSettings
 from db.models import Job, Plan
@@ -36,7 +36,7 @@ def ended(number: int, device: str, ranks: int = 1, precision: str = "fp32") -> 
 def test_forecasts_learn_from_the_newest_runs_of_each_device_and_number_of_ranks_and_precision():
     many = [ended(number, "cpu") for number in range(5)]
     few = [ended(10, "cuda"), ended(11, "cuda", ranks=2), ended(12, "cuda", precision="bf16"), ended(13, "cuda")]
-    told = figures.past_runs([*many, Job(spec={}, result=None), *few], 2)
+    told = outcomes.past_runs([*many, Job(spec={}, result=None), *few], 2)
     assert sorted(run["seconds"] for run in told) == [0, 1, 10, 11, 12, 13]
 
 
@@ -54,7 +54,7 @@ def test_a_plan_is_held_to_what_it_foretells(exact: bool, max_minutes: int | Non
         started_at=0.0,
         finished_at=1.0,
     )
-    told = figures.accuracy([(job, plan(exact=exact))])
+    told = outcomes.accuracy([(job, plan(exact=exact))])
     assert {name: getattr(told, name).jobs for name in counted} == counted
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from api.signing import Signer
+from api.manifest_signing import Signer
 from cli.errors import CommandError
 from cli.main import main
 from cli.verify import MANIFEST, open_envelope

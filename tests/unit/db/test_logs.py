@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from db import about
+from db import log_context
 from db.logs import JsonLines
 
 
@@ -35,8 +35,8 @@ def test_a_line_has_its_time_level_logger_and_message(log: tuple[logging.Logger,
 
 
 def test_a_line_names_what_the_work_is_about_and_only_inside_it(log: tuple[logging.Logger, io.StringIO]):
-    with about.work(job_id="job-1"):
-        with about.work(attempt=2):
+    with log_context.work(job_id="job-1"):
+        with log_context.work(attempt=2):
             log[0].info("inside")
         log[0].info("between")
     log[0].info("outside")
@@ -45,7 +45,7 @@ def test_a_line_names_what_the_work_is_about_and_only_inside_it(log: tuple[loggi
 
 
 def test_a_thread_that_is_given_the_context_names_it_too(log: tuple[logging.Logger, io.StringIO]):
-    with about.work(job_id="job-1"):
+    with log_context.work(job_id="job-1"):
         thread = threading.Thread(target=copy_context().run, args=(log[0].info, "aside"))
     thread.start()
     thread.join()

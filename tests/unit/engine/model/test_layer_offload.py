@@ -15,10 +15,10 @@ from torch import nn
 
 from benchmarks.allocations import peak_of
 from engine.data.corpus import Batch
-from engine.model import away, llama
-from engine.model.away import away_of, held_bytes, offload_layers
+from engine.model import layer_offload, llama
 from engine.model.checkpointing import checkpoint_activations
 from engine.model.forward import labelled_states
+from engine.model.layer_offload import away_of, held_bytes, offload_layers
 from engine.offload import HOME, lies_in_file
 from tests import runs
 
@@ -146,14 +146,14 @@ def test_what_a_pass_has_left_is_not_resident(tmp_path):
     offload_layers(made, tmp_path, HOME)
     assert resident_in_files(tmp_path) == 0
     seen: list[int] = []
-    leave = away.InFile.leave
+    leave = layer_offload.InFile.leave
 
-    def watched(layer: away.InFile) -> None:
+    def watched(layer: layer_offload.InFile) -> None:
         seen.append(resident_in_files(tmp_path))
         leave(layer)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(away.InFile, "leave", watched)
+        patch.setattr(layer_offload.InFile, "leave", watched)
         passed(tuned(made))
     assert len(seen) > 12
     assert size / 12 <= max(seen) <= 2.1 * size / 12

@@ -12,10 +12,10 @@ from engine import resident
 from engine.chat import talks
 from engine.chat.talk import Talk
 from engine.chat.weights import Weights
-from engine.generate import Batch
+from engine.generation.generate import Batch
 from engine.precision import Machine
 from tests import runs
-from tests.unit.engine.test_talks import asked
+from tests.unit.engine.chat.test_talks import asked
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-import engine.bits  # noqa: F401 - before what imports peft
+import engine.bnb_import  # noqa: F401 - before what imports peft
 from engine.errors import EngineError
+from engine.generation.writer import say_ends
 from engine.model.adapters import merged
 from engine.model.config import stored_dtype
 from engine.model.load import load_model, tokenizer_of
@@ -22,7 +23,6 @@ from engine.model.merged import applied_model
 from engine.model.quantize import was_quantized
 from engine.precision import Machine
 from engine.proof import fixed_batch, packed_logits
-from engine.writer import say_ends
 
 BASES = ("auto", "original", "dequantized")
 _INVALID = 65

@@ -117,7 +117,7 @@ class Columns:
         return rows
 
 
-class Shelf:
+class CurveCache:
     """The columns of the runs that were asked for last, as many as `most_cells` figures allow."""
 
     def __init__(self, most_cells: int = _MOST_CELLS) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from engine.rows import RowChecker, RowFault, parse_row
 
-HH = Path(__file__).parents[4] / "shared/data/hh_rlhf/harmless_base_test_first1500.jsonl.gz"
+HH = Path(__file__).parents[5] / "shared/data/hh_rlhf/harmless_base_test_first1500.jsonl.gz"
 USER = {"role": "user", "content": "2+2?"}
 
 

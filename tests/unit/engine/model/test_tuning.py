@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from engine.errors import SpecError
+from engine.job_rows import material_of
 from engine.jobs import JOB_SPEC, resolve
-from engine.material import material_of
 from engine.model.adapters import new_adapter
 from engine.parts import LoraTuning
 from tests import runs

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from engine import generate
-from engine import texts as grown
-from engine.generate import OWN_ATTENTION, Batch
+from engine.generation import generate
+from engine.generation import texts as grown
+from engine.generation.generate import OWN_ATTENTION, Batch
+from engine.generation.writer import Decoding, Writer
 from engine.model.attention import PACKED
 from engine.model.forward import backbone_of, head_of
 from engine.model.load import Subject
 from engine.precision import Machine
 from engine.stop import StopFlag, StopRequested
-from engine.writer import Decoding, Writer
 from tests import runs
 from tests.invariants.test_packed_equals_unpacked import packed
 

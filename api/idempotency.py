@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from api.auth import Caller
 from api.errors import ApiError
-from db import intents
-from db.intents import WAITS_S, Ask, KeyReused
+from db import idempotency
+from db.idempotency import WAITS_S, IdempotentRequest, KeyReused
 from db.session import Session
 
 _MAX_KEY_LENGTH = 255
@@ -20,7 +20,7 @@ _MAX_COUNT_LENGTH = 4
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-def ask_of(request: Request, caller: Caller, body: Any) -> Ask | None:
+def ask_of(request: Request, caller: Caller, body: Any) -> IdempotentRequest | None:
     """What the create is known by; None for a client that sends neither an Idempotency-Key nor the retry's number.
 
     Raises:
@@ -35,7 +35,7 @@ def ask_of(request: Request, caller: Caller, body: Any) -> Ask | None:
         raise ApiError(400, "invalid_idempotency_key", message, param="Idempotency-Key")
     digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
     waits_s = _seconds(request.headers.get("x-stainless-read-timeout", ""))
-    return Ask(caller.key_id, request.url.path, key, digest, _count(retries or ""), waits_s)
+    return IdempotentRequest(caller.key_id, request.url.path, key, digest, _count(retries or ""), waits_s)
 
 
 def _count(retries: str) -> int:
@@ -55,7 +55,7 @@ def _seconds(told: str) -> float:
     return seconds if math.isfinite(seconds) and seconds > 0 else WAITS_S
 
 
-def once(session: Session, ask: Ask | None, model: type[ModelT], make: Callable[[], ModelT]) -> ModelT:
+def once(session: Session, ask: IdempotentRequest | None, model: type[ModelT], make: Callable[[], ModelT]) -> ModelT:
     """What `make` gives, or what it gave when the same was asked before. What it refuses is not remembered.
 
     Raises:
@@ -64,11 +64,11 @@ def once(session: Session, ask: Ask | None, model: type[ModelT], make: Callable[
     if ask is None:
         return make()
     try:
-        answer = intents.take(session, ask)
+        answer = idempotency.take(session, ask)
     except KeyReused as error:
         raise ApiError(400, "idempotency_key_reused", str(error), param="Idempotency-Key") from error
     if answer is not None:
         return model.model_validate_json(answer)
     made = make()
-    intents.keep(session, ask, made.model_dump_json(by_alias=True))
+    idempotency.keep(session, ask, made.model_dump_json(by_alias=True))
     return made

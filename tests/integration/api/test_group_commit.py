@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.exc import IntegrityError
 
-from api.groups import GroupWriter
+from api.group_commit import GroupWriter
 from db import projects
 from db.errors import Unavailable
 from db.session import Session

@@ -33,7 +33,7 @@ def reference(q, k, v, segments, window=None):
 @pytest.fixture(params=[1, 8, 64], ids="ends at {}".format)
 def step(request, monkeypatch):
     """What a document's blocks are filled up to: 64 where matmuls are in 16 bits."""
-    monkeypatch.setattr(attention.even, "step_of", lambda *_: request.param)
+    monkeypatch.setattr(attention.shape_rounding, "step_of", lambda *_: request.param)
 
 
 @pytest.mark.usefixtures("step")

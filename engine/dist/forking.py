@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
-from engine import garbage
+from engine import gc_pause
 
 HELD_BACK = {signal.SIGTERM, signal.SIGINT}
 """Signals that wait until a rank listens: it begins with them blocked."""
@@ -40,7 +40,7 @@ def can_fork() -> bool:
 
 def prepare(*, zero: bool) -> None:
     """Import what each rank needs, `zero` what divides a run."""
-    with garbage.not_sought():
+    with gc_pause.paused():
         import engine.process  # torch and transformers: seconds
 
         if zero:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def not_sought() -> Iterator[None]:
+def paused() -> Iterator[None]:
     """What is imported inside is not looked through, then or later: it is for good, and several hundred thousand objects.
 
     Looking through them again and again is a sixth of the seconds that torch and transformers take to import, and a fork

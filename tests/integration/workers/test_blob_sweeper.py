@@ -13,7 +13,7 @@ from db.blobs import Blob, BlobStore
 from db.models import File
 from tests.integration.workers.workplace import Workplace
 from workers import stage
-from workers.unnamed import UnnamedBlobs
+from workers.blob_sweeper import UnnamedBlobs
 
 _HOUR_S = 3600.0
 

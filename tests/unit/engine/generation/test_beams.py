@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine.beams import Beams
-from engine.writer import Decoding, Writer
+from engine.generation.beams import Beams
+from engine.generation.writer import Decoding, Writer
 from tests import runs
-from tests.unit.engine.test_generate import prompts, writing
+from tests.unit.engine.generation.test_generate import prompts, writing
 
 SEARCH = Decoding(9, num_beams=4)
 

@@ -23,7 +23,7 @@ from engine.kinds.eval.spec import GSM8K_PATTERN
 from engine.rows import MultipleChoice, RowChecker, parse_row
 from tests import runs
 
-SHARED = Path(__file__).parents[4] / "shared/data"
+SHARED = Path(__file__).parents[5] / "shared/data"
 MMLU, GSM8K = SHARED / "mmlu/mmlu_test.jsonl.gz", SHARED / "gsm8k"
 needs_shared = pytest.mark.skipif(not MMLU.exists(), reason="the shared copies of MMLU and GSM8K are not here")
 EVAL = {"kind": "eval", "model": "tiny/1", "eval_file": "file-1"}

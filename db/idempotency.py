@@ -27,7 +27,7 @@ class KeyReused(ValueError):
     """An Idempotency-Key came again with another body."""
 
 
-class Ask(NamedTuple):
+class IdempotentRequest(NamedTuple):
     """A create as it came in: by which key, where, under which Idempotency-Key if any, and as which retry; 0: none.
 
     `waits_s` is how long its client waits for an answer before it tries again.
@@ -53,7 +53,7 @@ class Ask(NamedTuple):
         return min(tries_s, KEYED_S)
 
 
-def take(s: Session, ask: Ask) -> str | None:
+def take(s: Session, ask: IdempotentRequest) -> str | None:
     """The answer that this intent has got before, or None: the caller then makes what is asked for, and `keep`s it.
 
     Until this transaction ends, nobody else takes the same intent.
@@ -74,7 +74,7 @@ def take(s: Session, ask: Ask) -> str | None:
     return row.answer
 
 
-def keep(s: Session, ask: Ask, answer: str) -> None:
+def keep(s: Session, ask: IdempotentRequest, answer: str) -> None:
     """Remember what was made of an intent that this transaction took."""
     row = _locked(s, ask)
     row.answer, row.body_sha256, row.created_at = answer, ask.body_sha256, time.time()
@@ -88,7 +88,7 @@ def purge(s: Session) -> int:
     return len(s.scalars(old, execution_options={"synchronize_session": False}).all())
 
 
-def _locked(s: Session, ask: Ask) -> Intent:
+def _locked(s: Session, ask: IdempotentRequest) -> Intent:
     fresh = {"key_id": ask.key_id, "path": ask.path, "name": ask.name, "body_sha256": ask.body_sha256}
     values = fresh | {"by_retry": False, "created_at": time.time()}
     s.execute(_INSERT[clock.dialect(s)](Intent).values(values).on_conflict_do_nothing())

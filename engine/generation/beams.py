@@ -9,9 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.generation.texts import Texts
+from engine.generation.writer import Scores, Writer, scores_of
 from engine.model.load import Subject
-from engine.texts import Texts
-from engine.writer import Scores, Writer, scores_of
 
 
 class Beam(NamedTuple):
@@ -23,7 +23,7 @@ class Beam(NamedTuple):
 
 
 class Beams:
-    """Has the interface of engine.generate.Batch. Nothing is written before a search has ended; then a token a step is."""
+    """Has the interface of engine.generation.generate.Batch. Nothing is written before a search has ended; then a token a step is."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject

@@ -14,7 +14,7 @@ from engine.chat.room import NotNow
 from engine.chat.talks import Said, Talks
 from engine.chat.weights import Weights
 from engine.errors import OutOfMemory
-from engine.generate import Batch
+from engine.generation.generate import Batch
 from engine.precision import Machine
 from engine.stop import StopFlag
 from tests import runs

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from engine.generation.texts import Texts
+from engine.generation.writer import Answer, Decoding, Writer
 from engine.model.attention import PACKED
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 from engine.precision import Machine
 from engine.stop import StopFlag
-from engine.texts import Texts
-from engine.writer import Answer, Decoding, Writer
 
 OWN_ATTENTION = "sdpa"
 """What a model that writes is set to."""

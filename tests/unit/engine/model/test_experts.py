@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
-from engine import even
+from engine import shape_rounding
 from engine.data.corpus import Batch
 from engine.errors import SpecError
 from engine.jobs import JOB_SPEC
@@ -105,7 +105,7 @@ def test_gradients_go_to_the_logits_of_documents_with_labels_alone():
 
 @pytest.mark.parametrize("step", [1, 64])
 def test_tokens_go_through_experts_as_in_transformers_own_modules(monkeypatch, step):
-    monkeypatch.setattr(even, "step_of", lambda *_: step)
+    monkeypatch.setattr(shape_rounding, "step_of", lambda *_: step)
     model = runs.model("mixtral")
     mixture = model.model.layers[0].mlp
     # The last expert is never chosen, and has to learn nothing.

@@ -26,7 +26,7 @@ def small_chunks(monkeypatch):
 @pytest.mark.parametrize("bias", [False, True])
 def test_values_and_gradients_equal_those_over_all_logits(monkeypatch, head_type, bias, kept, step):
     monkeypatch.setattr(logprobs, "_KEPT_LOGITS", kept)
-    monkeypatch.setattr(logprobs.even, "step_of", lambda *_: step)
+    monkeypatch.setattr(logprobs.shape_rounding, "step_of", lambda *_: step)
     torch.manual_seed(0)
     head = head_type(16, 50, bias=bias)
     hidden = torch.randn(100, 16, requires_grad=True)

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
+from engine.continuation import onward
 from engine.data.mixture import Mixture, Rows
 from engine.errors import SpecError
 from engine.jobs import spec_of
 from engine.journal import Journal
 from engine.objectives import objective_of
-from engine.onward import onward
 from engine.parts import TrainingSpec
 from engine.rundir import RunDirectory
 

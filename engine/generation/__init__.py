@@ -1,0 +1,1 @@
+"""Generation: answers written token by token, greedily, by sampling or by beam search."""
