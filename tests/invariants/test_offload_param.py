@@ -19,7 +19,7 @@ from tests.invariants.test_offload import changed, output, told
 from tests.invariants.test_saving import contents
 from tests.invariants.test_stop import StopAfter
 from tests.ranks import MADE, STEPS, Forked, sft
-from tests.unit.engine.test_layer_offload import resident_in_files
+from tests.unit.engine.model.test_layer_offload import resident_in_files
 
 LEARNING = {"offload_param": "disk", "offload_optimizer": "disk"}
 FROZEN = {"offload_param": "disk"}
