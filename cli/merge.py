@@ -72,7 +72,7 @@ def merged_into(client: Client, pull: Pull, reference: str, output: Path, into: 
         row = pull(client, "adapter", reference, adapter)
         noun, below = _model_below(client, row)
         pull(client, noun, below, model)
-        return made_by("engine.whole", model, adapter, output, into)
+        return made_by("engine.merge_offline", model, adapter, output, into)
 
 
 def _model_below(client: Client, manifest: dict[str, Any]) -> tuple[str, str]:

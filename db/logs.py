@@ -13,7 +13,7 @@ _MS = 1000
 
 
 class JsonLines(logging.Formatter):
-    """{"time", "level", "logger", "message", the ids of db.about, "exception"}; the time is UTC."""
+    """{"time", "level", "logger", "message", the ids of db.log_context, "exception"}; the time is UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))

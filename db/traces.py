@@ -59,7 +59,7 @@ def end() -> None:
 def span(name: str, parent: str | None = None, **attributes: str | int) -> Iterator[None]:
     """A span around what is done inside, below the one around it or below the `traceparent` of another process.
 
-    Inside, the work is about it: `db.about` has its `traceparent`, and so have the log lines.
+    Inside, the work is about it: `db.log_context` has its `traceparent`, and so have the log lines.
     """
     if _provider is None:
         yield

@@ -1,4 +1,4 @@
-"""`python -m engine.whole MODEL ADAPTER OUT [auto|original|dequantized]`: an adapter merged into its model, as one folder.
+"""`python -m engine.merge_offline MODEL ADAPTER OUT [auto|original|dequantized]` merges an adapter into its model, as one folder.
 
 Without a job and without rows: what comes out is held against the adapter applied, by its logits. An adapter that was
 trained over 4 bits is merged into the model as it reads from them, unless the original is asked for. Told as a line of JSON.

@@ -77,8 +77,8 @@ class Forked:
         self._log = log
         shared = {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo", "DS_ACCELERATOR": "cpu"}
         program = (
-            "from engine import garbage\n"
-            "with garbage.not_sought():\n"
+            "from engine import gc_pause\n"
+            "with gc_pause.paused():\n"
             "    from tests.ranks import fork_when_asked\n"
             f"fork_when_asked(zero={zero})\n"
         )

@@ -11,7 +11,7 @@ from db.models.row import Row
 class WebhookEndpoint(Row):
     """A receiver. `event_types` is {"types": [...]}.
 
-    No signing secret is stored: it follows from the service's secret, the id and `nonce` (db.signing). After a
+    No signing secret is stored: it follows from the service's secret, the id and `nonce` (db.webhook_secrets). After a
     rotation `old_nonce` stands for the one before, which signs too until `old_until`.
     """
 

@@ -56,7 +56,7 @@ class Context:
         return batch.labelled_N[self.labels(batch)] - self.team.rank * self._width(batch.tokens)
 
     def _width(self, tokens: int) -> int:
-        """Of a part; the same whether or not the row has been filled up (engine.even)."""
+        """Of a part; the same whether or not the row has been filled up (engine.shape_rounding)."""
         return -(-shape_rounding.rows(tokens, shape_rounding.STEP) // self.team.count)
 
     def heads(self, of_tokens_HTD: Tensor) -> Tensor:

@@ -55,7 +55,7 @@ def through_experts(module: Any, x_TD: Tensor, index_TK: Tensor, share_TK: Tenso
 def _through(module: Any, x_TD: Tensor, index_TK: Tensor, share_TK: Tensor) -> Tensor:
     """Of the experts that are here, which are counted from 0; others come to nothing.
 
-    An expert's tokens lie side by side, filled up as all lengths are (engine.even).
+    An expert's tokens lie side by side, filled up as all lengths are (engine.shape_rounding).
     """
     count, device = index_TK.shape[1], x_TD.device.type
     weights = [part_here(weight) for weight in (module.gate_up_proj, module.down_proj)]

@@ -65,7 +65,7 @@ class Fan:
     """q, k and v; or gate and up; or one layer by itself. Computes in `dtype`.
 
     `keeps`: what is made of the weights waits for the way back, and frozen ones are moved to lie as they are multiplied.
-    Of weights that lie elsewhere (engine.model.away) either would keep all in memory.
+    Of weights that lie elsewhere (engine.model.layer_offload) either would keep all in memory.
     """
 
     def __init__(self, linears: list[Linear], dtype: torch.dtype, *, keeps: bool = True) -> None:

@@ -200,7 +200,7 @@ def offload_layers(decoder: Any, lies_in: LiesIn, device: torch.device) -> list[
 
 
 def _in_order(module: nn.Module) -> list[nn.Parameter]:
-    """Biases last: matrices that are multiplied as one lie one behind the other (engine.model.fan)."""
+    """Biases last: matrices that are multiplied as one lie one behind the other (engine.model.fused_linear)."""
     return sorted(module.parameters(), key=lambda weight: weight.ndim < 2)
 
 

@@ -1,4 +1,4 @@
-"""Products of new shapes: in 16 bits a CPU makes machine code for each of them, and keeps it for a while (engine.even).
+"""Products of new shapes: in 16 bits a CPU makes machine code for each and keeps it for a while (engine.shape_rounding).
 
 Counted from the code of the modules, as `activations` are. From batch to batch the lengths of rows, of labels and of
 documents differ, and each new one brings all products that have it.
@@ -98,7 +98,7 @@ def _linear_products(shape: Shape, linears: Sequence[Linear], setting: Setting) 
 
 
 def _together(linears: Sequence[Linear], setting: Setting, shape: Shape) -> list[tuple[int, list[int]]]:
-    """(Inputs, outputs of each) of those that are multiplied as one: by hand all of one source (engine.model.fan)."""
+    """(Inputs, outputs of each) of those that are multiplied as one: by hand all of one source (engine.model.fused_linear)."""
     if not setting.by_hand(shape):
         return [(linear.inputs, [linear.outputs]) for linear in linears]
     sources = dict.fromkeys(linear.source for linear in linears)

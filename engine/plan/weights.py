@@ -20,7 +20,7 @@ AT_ONCE = 1 << 20
 def weights(shape: Shape, setting: Setting) -> int:
     """Full tuning: fp32 masters. Adapters: fp32, over a base in the compute type or in 4 bits.
 
-    Of layers that lie elsewhere, what is there at most (engine.model.away).
+    Of layers that lie elsewhere, what is there at most (engine.model.layer_offload).
 
     Raises:
         SpecError: they cannot lie there.
