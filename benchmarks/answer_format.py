@@ -1,7 +1,7 @@
 """Does fine-tuning teach a format? The share of GSM8K answers that end in `#### number`, before and after.
 
-A small base of our own reads questions and solutions without that line, is tuned on the rows with it, and both answer
-questions that neither saw. Only the format is asked for: a model of this size does not learn to calculate.
+A small base model is trained on questions and solutions without that line, then tuned on rows with it, and both models
+answer held-out questions. Only the format is measured: a model of this size does not learn to calculate.
 """
 
 import json
@@ -9,13 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from chain import carried_out, lines
-from report import emit
-from service import REPOSITORY
+from benchmarks.harness.chain import carried_out, lines
+from benchmarks.harness.report import emit
+from benchmarks.harness.service import REPOSITORY
 
 LOW, HIGH = 0.05, 0.90
 TEMPERATURE = 0.7
-"""Greedy answers of small models fall into loops that never reach the line; both are told, this one counts."""
+"""Greedy answers of small models can loop and never reach the line; both are reported, sampled ones count."""
 
 BASE: dict[str, Any] = {
     "kind": "pretrain",

@@ -1,18 +1,16 @@
-"""Submit, poll and metric ingest against MLflow's tracking server, per CPU second of the server, interleaved.
+"""Submit, poll and metric ingest against MLflow's tracking server, per CPU-second of the server, interleaved.
 
-What is compared:
-
-- submit: POST /v1/jobs (key checked, spec validated and resolved, job, outbox row and event committed, told to the
-  broker; the broker's CPU counts) against POST runs/create.
+- submit: POST /v1/jobs (key checked, spec validated and resolved, job, outbox row and event committed, message sent to
+  the broker; the broker's CPU counts) against POST runs/create.
 - poll: GET /v1/jobs/{id} of a running job (key checked) against GET runs/get of a run with the same latest figures.
-- ingest: twelve figures a step, in full batches (80 steps, under MLflow's limit of 1,000 values a request) and in
-  live ones (5 steps). The two go by different ways, as in use: ours from the worker's process straight into the
-  database (the CPU of that process counts: reading the lines, checking them, the fenced transaction), MLflow's as
-  POST runs/log-batch to its server. The unit is one figure stored.
+- ingest: twelve figures per step, in full batches (80 steps, under MLflow's limit of 1,000 values per request) and in
+  live ones (5 steps). Each side ingests as it does in production: ours from the worker's process straight into the
+  database (the CPU of that process counts: reading the lines, checking them, the fenced transaction), MLflow's by
+  POST runs/log-batch to its server. The unit is one stored figure.
 
-Both sides are on SQLite on one disk with one server process, eight kept-alive connections, one client process whose
-CPU counts for neither. Ours has WAL with synchronous=FULL and keys checked; MLflow has its defaults, no keys, and
-its access log, telemetry and job queue turned off. No worker runs, so submitted jobs pile up in the queue.
+Both sides use SQLite on one disk with one server process, eight kept-alive connections, and one client process whose
+CPU is not counted. Ours has WAL with synchronous=FULL and checks keys; MLflow has its defaults, no keys, and its access
+log, telemetry and job queue turned off. No worker runs, so submitted jobs pile up in the queue.
 """
 
 import argparse
@@ -29,12 +27,12 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-import peer
-from ingest import FIGURES, figures
-from load import Call, Cost, drive, send
-from processes import Asked, cpu_s
-from report import emit
-from service import REPOSITORY, Service, serve_api
+from benchmarks.children.ingest import FIGURES, figures
+from benchmarks.harness import peer
+from benchmarks.harness.load import Call, Cost, drive, send
+from benchmarks.harness.processes import Asked, cpu_s
+from benchmarks.harness.report import emit
+from benchmarks.harness.service import Service, serve_api
 
 GOAL = 10.0
 POLLED = 20
@@ -43,7 +41,7 @@ JSON_HEADERS = {"content-type": "application/json"}
 
 
 class Peer(NamedTuple):
-    """A running MLflow."""
+    """A running MLflow server."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -62,7 +60,7 @@ class Writer:
     """Our writing process and its commands."""
 
     def __init__(self, service: Service) -> None:
-        command = [sys.executable, REPOSITORY / "benchmarks" / "ingest.py", service.database_url]
+        command = [sys.executable, "-m", "benchmarks.children.ingest", service.database_url]
         self.asked = Asked([*command, service.home / "events.jsonl"])
         self.ask = self.asked.ask
 
@@ -80,7 +78,7 @@ def create_run(number: int) -> Call:
 
 
 def log_batch(run_ids: list[str], first_step: int, batch_steps: int) -> Callable[[int], Call]:
-    """Batches of all figures of so many steps; no step is logged twice."""
+    """Return batches of all figures of that many steps; no step is logged twice."""
 
     def call(number: int) -> Call:
         steps = range(first_step + number * batch_steps, first_step + (number + 1) * batch_steps)
@@ -102,7 +100,7 @@ def submit_job(file_id: str) -> Callable[[int], Call]:
 
 
 class Bench:
-    """Both sides, running, with the jobs and runs that are polled and written to."""
+    """Start both sides, with the jobs and runs that are polled and written to."""
 
     def __init__(self, service: Service, writer: Writer, mlflow: Peer) -> None:
         self.service, self.writer, self.mlflow = service, writer, mlflow
@@ -158,7 +156,7 @@ OPERATIONS = ("submit", "poll", "ingest_full", "ingest_live")
 
 
 def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, list[tuple[Cost, Cost]]]:
-    """Every operation on both sides in every round, the side that begins taking turns."""
+    """Run every operation on both sides in every round; the sides take turns to go first."""
     costs: dict[str, list[tuple[Cost, Cost]]] = {name: [] for name in OPERATIONS}
     for number in range(rounds):
         for name in OPERATIONS:
@@ -179,7 +177,7 @@ def measure(bench: Bench, rounds: int, seconds: float) -> dict[str, list[tuple[C
 
 
 def refuses_wrong_key(service: Service) -> bool:
-    """Whether a request with a key that nobody was given is turned away, as on a service in use."""
+    """Whether a request with an unknown key is refused, as by a service in use."""
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=10)
     connection.request("GET", "/v1/jobs", headers={"authorization": "Bearer ty-" + "x" * 43})
     return connection.getresponse().status == http.client.UNAUTHORIZED

@@ -1,7 +1,7 @@
 """nanoGPT's character-level Shakespeare on a CPU: 4 layers, 128 wide, 64 characters of context, 2,000 steps.
 
-nanoGPT's README (github.com/karpathy/nanoGPT) gives a validation loss of 1.88 for that setting. Its split and ours is
-the same: the first nine tenths of the text are trained on.
+nanoGPT's README (github.com/karpathy/nanoGPT) reports a validation loss of 1.88 for that setting. Both use the same
+split: the first nine tenths of the text are trained on.
 """
 
 import argparse
@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from chain import carried_out
-from report import emit
-from service import REPOSITORY
+from benchmarks.harness.chain import carried_out
+from benchmarks.harness.report import emit
+from benchmarks.harness.service import REPOSITORY
 
 NANOGPT = 1.88
 TEXT = REPOSITORY.parent / "shared/data/text/tinyshakespeare.txt"

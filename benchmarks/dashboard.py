@@ -1,23 +1,23 @@
-"""The dashboard with 5,000 jobs and a run of 100,000 steps, and its chart drawn anew against MLflow's page.
+"""The dashboard with 5,000 jobs and a run of 100,000 steps, and its chart's redraws against MLflow's page.
 
 Both services run on this machine, ours as API and broker, MLflow 3.17 as `mlflow server`, both on SQLite; one headless
-Chromium shows both pages in windows of 1280 x 800. The same loss of the same 100,000 steps lies in both, with a spike
-of one step; nothing else is in the run, so that either page has one chart.
+Chromium shows both pages in windows of 1280 x 800. Both hold the same loss of the same 100,000 steps, with a spike of
+one step and no other metric, so that either page has one chart.
 
-What is measured in turn on both, through each page's own controls (benchmarks/redraw.py says how):
+Measured in turn on both, through each page's own controls (benchmarks/harness/redraw.py says how):
 
 - axis: the x axis from steps to the time since the start and back: the same figures drawn in another way.
-- zoom: a third of the chart drawn open by the mouse. MLflow asks its server for points of that stretch, 320 again; ours
+- zoom: a third of the chart selected with the mouse. MLflow requests 320 points of that range from its server; ours
   draws what it has, 2,000 points of the run.
-- smoothing: its slider moved by one key. MLflow smooths what it has in the page, at most 320 of the points; ours asks
-  the service, which smooths all of the 100,000 and sends those that stand out.
+- smoothing: the slider moved by one key press. MLflow smooths what it has in the page, at most 320 points; ours asks
+  the service, which smooths all 100,000 and sends those that stand out.
 - reload: from the start of the navigation to the chart's last change.
 
-The ratio is the smaller one of axis and zoom, in which a chart is redrawn and nothing is reckoned; all four are told.
+The ratio is the smaller one of axis and zoom, which redraw a chart without computing anything; all four are reported.
 
-And of ours alone: the time from the navigation to the first rows of the jobs and what a request of them returns, the
-largest contentful paint with 500 jobs and with 5,000, the time from the curve's data to its first frame, and whether
-the spike is seen: pixels of the line in the upper tenth of the chart.
+Measured for ours alone: the time from the navigation to the first rows of the jobs and the duration of their request,
+the largest contentful paint with 500 jobs and with 5,000, the time from the curve's data to its first frame, and whether
+the spike is visible: pixels of the line in the upper tenth of the chart.
 """
 
 import argparse
@@ -33,14 +33,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import history
-import peer
-from load import Call, send
 from playwright.sync_api import Browser, Page, sync_playwright
-from redraw import PROBE, settle, timed
-from report import emit
-from service import Service, serve_api
 
+from benchmarks.children import history
+from benchmarks.harness import peer
+from benchmarks.harness.load import Call, send
+from benchmarks.harness.redraw import PROBE, settle, timed
+from benchmarks.harness.report import emit
+from benchmarks.harness.service import Service, serve_api
 from db.session import Database
 
 GOAL = 10.0
@@ -71,7 +71,7 @@ def chromium() -> str:
 
 
 class Ours:
-    """Our page, signed in."""
+    """Open our page, signed in."""
 
     chart = ".u-wrap"
 
@@ -101,7 +101,7 @@ class Ours:
 
 
 class Theirs:
-    """MLflow's page of the run's metrics."""
+    """Open MLflow's page of the run's metrics."""
 
     chart = ".js-plotly-plot"
 
@@ -159,7 +159,7 @@ def reload_ms(side: Ours | Theirs, run_id: str) -> float:
 
 
 def log_run(port: int, figures: Sequence[dict[str, Any]]) -> str:
-    """The same loss in MLflow; the run's id."""
+    """Log the same loss to MLflow and return the run's id."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
 
     def post(path: str, body: dict[str, Any]) -> Any:
@@ -183,7 +183,7 @@ def log_run(port: int, figures: Sequence[dict[str, Any]]) -> str:
 
 
 def look_at_jobs(ours: Ours, rounds: int) -> dict[str, float]:
-    """The list: medians of the first rows and of the largest contentful paint, and how many rows a request returns."""
+    """Measure the list: medians of the first rows and of the largest contentful paint, and the rows that a request returns."""
     rows_ms, lcp_ms, rows = [], [], 0
     for _ in range(rounds):
         ours.page.goto(f"{ours.url}/jobs")
@@ -195,7 +195,7 @@ def look_at_jobs(ours: Ours, rounds: int) -> dict[str, float]:
 
 
 def measure(ours: Ours, theirs: Theirs, job_id: str, run_id: str, rounds: int) -> dict[str, list[tuple[float, float]]]:
-    """Every change on both pages in every round, the one that begins taking turns."""
+    """Run every change on both pages in every round; the pages take turns to go first."""
     times: dict[str, list[tuple[float, float]]] = {"axis": [], "smoothing": [], "zoom": [], "reload": []}
     for number in range(rounds):
         sides: list[tuple[Ours | Theirs, str]] = [(ours, job_id), (theirs, run_id)]

@@ -1,7 +1,7 @@
-"""Direct preference optimization of a 28M Llama on real pairs, against TRL (see pairs.py): pairs per CPU-second."""
+"""Direct preference optimization of a 28M Llama on real pairs, against TRL (see harness/pairs.py): pairs per CPU-second."""
 
-import race
-from pairs import contest
+from benchmarks.harness import race
+from benchmarks.harness.pairs import contest
 
 
 def main() -> None:

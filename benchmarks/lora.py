@@ -1,7 +1,7 @@
-"""LoRA (rank 16, every linear layer) of a 28M Llama on instructions, against TRL and PEFT (see answers.py)."""
+"""LoRA (rank 16, every linear layer) of a 28M Llama on instructions, against TRL and PEFT (see harness/answers.py)."""
 
-import answers
-from material import LORA
+from benchmarks.harness import answers
+from benchmarks.harness.material import LORA
 
 
 def main() -> None:

@@ -1,14 +1,15 @@
-"""What a job needs of memory against what was planned for it, for 20 specs, each in a process of its own.
+"""Measured memory of jobs against their plans, for 20 specs, each in its own process.
 
-The plan knows the spec and the model's config.json alone. Two things are measured, on a step of full rows that is not the first:
+A plan knows only the spec and the model's config.json. Two figures are measured on a step of full rows that is not the
+first:
 
-- tensors: the most bytes that torch's CPU allocator held at once, every allocation counted, as a GPU's allocator counts
-  them: weights, gradients, optimizer's state, activations and all that comes and goes. This is held to the goal.
-- the process: the most that was resident, with the interpreter, the libraries and what the C library keeps of freed
-  blocks; against the plan's total, whose `runtime` is a constant. It is told beside the other.
+- tensors: the peak of bytes in torch's CPU allocator, every allocation counted, as a GPU's allocator counts them:
+  weights, gradients, optimizer state, activations and temporaries. This figure is compared with the goal.
+- the process: the peak of resident memory, with the interpreter, the libraries and freed blocks that the C library
+  keeps, against the plan's total, whose `runtime` is a constant. It is reported only.
 
-Rows fill max_length, and nearly all of their tokens are answers, since that is what a plan assumes. At last one of
-the specs at 8k and at 128k tokens: weights and optimizer's state subtracted, it is to hold the same.
+Rows fill max_length, and nearly all of their tokens are answers, because that is what a plan assumes. Last, one of the
+specs runs with 8k and with 128k tokens of vocabulary: without weights and optimizer state, both should take the same.
 """
 
 import argparse
@@ -21,7 +22,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from report import emit
+from benchmarks.harness.report import emit
 
 GOAL = 0.10
 _STEPS = 1
@@ -65,7 +66,7 @@ SPECS = [
 ]
 VOCABULARIES = (8_192, 131_072)
 _FROZEN_HEAD = 11
-"""The spec that is run at both: LoRA, so that of the head there is a weight and nothing else."""
+"""The spec that runs with both vocabularies: LoRA, so that the head has weights but no gradients or optimizer state."""
 SHAPE: dict[str, Any] = {
     "hidden_size": 384,
     "intermediate_size": 1024,
@@ -76,7 +77,7 @@ SHAPE: dict[str, Any] = {
 
 
 def write_run(root: Path, given: dict[str, Any], vocabulary: int) -> None:
-    """A run directory with a random model and rows that fill max_length."""
+    """Write a run directory with a random model and rows that fill max_length."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from engine.data.tokenizer import train_tokenizer
@@ -103,7 +104,7 @@ def write_run(root: Path, given: dict[str, Any], vocabulary: int) -> None:
 
 
 def measure(given: dict[str, Any], vocabulary: int) -> dict[str, float]:
-    """One spec in this process: what was planned, and what was held."""
+    """Run one spec in this process and return planned and measured bytes."""
     import torch
 
     from engine.footprint import state_bytes
@@ -130,9 +131,8 @@ def measure(given: dict[str, Any], vocabulary: int) -> dict[str, float]:
 
 
 def in_a_full_step(session: Any, there: Callable[[Any], int]) -> tuple[Any, int, int]:
-    """The plan of a job, what was `there` before a full step that is not its first, and the most that was held in it."""
-    from allocations import peak_of
-
+    """Return a job's plan, the bytes held before a full step that is not its first, and the peak within it."""
+    from benchmarks.harness.allocations import peak_of
     from engine.footprint import log_memory_plan
     from engine.loop import Training
 
@@ -146,7 +146,7 @@ def in_a_full_step(session: Any, there: Callable[[Any], int]) -> tuple[Any, int,
 
 
 def to_a_full_step(stream: Any, hyper: Any) -> None:
-    """An epoch's rows are spread over its steps, so some hold one row less than a plan assumes: not those."""
+    """Advance to a full step: an epoch's rows are spread over its steps, so some hold one row less than a plan assumes."""
     whole = 0.98 * hyper.per_device_train_batch_size * hyper.max_length
     while True:
         here = stream.cursor

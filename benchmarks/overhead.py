@@ -1,17 +1,17 @@
-"""What the service costs beside `python -m engine` by hand on the same run directory content, interleaved.
+"""The overhead of the service over `python -m engine` by hand on the same run directory content, interleaved.
 
-The job is a pre-training run of about half a minute: long enough to be a job, short enough that a second lost by the
-service would show as 3%. Three ways of running it take turns:
+The job is a pre-training run of about half a minute, so that a second lost by the service would show as 3%. Three ways
+of running it take turns:
 
-- by hand: a fresh directory with the job.json and data/ that the service staged for this spec, `python -m engine` on
-  it, timed from start to end of the process. It includes the imports and everything the engine does: the tokenizer,
+- by hand: a fresh directory with the job.json and data/ that the service staged for this spec, and `python -m engine`
+  on it, timed from start to end of the process. It includes the imports and everything the engine does: the tokenizer,
   training, checkpoints, export, and loading and evaluating the export.
-- cold: from the POST to the [DONE] of the job's stream, with no engine waiting. It includes all of the above and what
-  the service adds: validation, database, broker, claim, staging, hashing and publishing of every checkpoint and of the
-  model with fsync, metrics into the database and out on the stream.
-- warm: the same with the engine process that a worker keeps waiting with its imports done, as `trainyard up` has it.
+- cold: from the POST to the [DONE] of the job's stream, with no engine waiting. It adds what the service does:
+  validation, database, broker, claim, staging, hashing and publishing of every checkpoint and of the model with fsync,
+  metrics into the database and out on the stream.
+- warm: the same with the engine process that a worker keeps waiting with its imports done, as `trainyard up` does.
 
-Both services (a `trainyard up` each) stay up for the whole run and idle while another way is timed.
+Both services (a `trainyard up` each) stay up for the whole run and are idle while another way is timed.
 """
 
 import argparse
@@ -28,9 +28,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from processes import wait_quiet
-from report import emit
-from service import REPOSITORY, Service, serve
+from benchmarks.harness.processes import wait_quiet
+from benchmarks.harness.report import emit
+from benchmarks.harness.service import REPOSITORY, Service, serve
 
 GOAL_RATIO = 1.15
 GOAL_FIRST_METRIC_S = 2.0
@@ -38,7 +38,7 @@ TEXT = REPOSITORY / "examples" / "shakespeare.txt"
 
 
 class Run(NamedTuple):
-    """One job through the service: seconds from its POST."""
+    """The times of one job through the service, in seconds from its POST."""
 
     first_metric_s: float
     done_s: float
@@ -83,7 +83,7 @@ def through_service(service: Service, job: dict[str, object]) -> Run:
 
 
 def staged_by(service: Service, job: dict[str, object], target: Path) -> None:
-    """Keep what the service stages for the job; the job itself is cancelled."""
+    """Copy what the service stages for the job, and cancel the job."""
     job_id = service.call("POST", "/v1/jobs", json.dumps(job).encode())["id"]
     runs = service.home / "runs" / job_id
     deadline = time.monotonic() + 60
@@ -100,7 +100,7 @@ def staged_by(service: Service, job: dict[str, object], target: Path) -> None:
 
 
 def by_hand(staged: Path, folder: Path) -> float:
-    """Seconds that the engine takes on a fresh directory, as a person would run it."""
+    """Return the seconds that the engine takes on a fresh directory, started by hand."""
     run_dir = Path(tempfile.mkdtemp(dir=folder))
     shutil.copytree(staged, run_dir, dirs_exist_ok=True)
     begun = time.perf_counter()
@@ -113,7 +113,7 @@ def by_hand(staged: Path, folder: Path) -> float:
 
 
 class Times(NamedTuple):
-    """Seconds of every run, by way."""
+    """The seconds of every run, by way."""
 
     hand: list[float]
     cold: list[Run]
@@ -121,7 +121,7 @@ class Times(NamedTuple):
 
 
 def measure(cold: Service, warm: Service, folder: Path, rounds: int, steps: int) -> Times:
-    """All three ways in every round, beginning with another one each time, on a quiet machine each time."""
+    """Run all three ways in every round, starting with another one each time, on an idle machine each time."""
     text = TEXT.read_bytes()
     cold_job, warm_job = (spec(service.upload(TEXT.name, text, "pretrain"), steps) for service in (cold, warm))
     staged = folder / "staged"

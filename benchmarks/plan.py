@@ -1,9 +1,9 @@
-"""What plans foretell against what becomes of their jobs: 40 small runs of different kind, size, length, batch and tuning.
+"""Plans against the outcomes of their jobs: 40 small runs of different kind, size, length, batch and tuning.
 
-Each is planned by a dry run and made of its plan, one after the other, by a service of its own. Before the first of them
-two base models and ten more jobs are made without a plan: what a service that has run for an hour knows of its machine.
-Steps and tokens are to be exact, peak memory within 10% in 90% of the runs, time within 20% in 80%. Needs a machine that
-does nothing else.
+Each is planned by a dry run and created from its plan, one after the other, in a separate service. Before the first,
+two base models and ten more jobs run without a plan, so that the service knows as much of its machine as after an hour
+of use. Goals: steps and tokens exact, peak memory within 10% in 90% of the runs, time within 20% in 80%. The machine
+must be otherwise idle.
 """
 
 import argparse
@@ -15,11 +15,11 @@ from itertools import cycle, islice, product
 from pathlib import Path
 from typing import Any
 
-from report import emit
-from service import REPOSITORY, Service, serve
+from benchmarks.harness.report import emit
+from benchmarks.harness.service import REPOSITORY, Service, serve
 
 SHARES = {"steps": 1.0, "tokens": 1.0, "memory": 0.9, "time": 0.8}
-"""Of the runs whose plan must have held, by figure; how near is near enough says the service (`GET /v1/plans/accuracy`)."""
+"""The share of runs whose plan must hold, by figure; the service defines how near is near enough (`GET /v1/plans/accuracy`)."""
 PLANNED, LEARNT = 40, 10
 _EXAMPLES = REPOSITORY / "examples"
 _SHAPES = {"small": (128, 2), "medium": (256, 4), "large": (384, 4)}
@@ -29,7 +29,7 @@ Spec = dict[str, Any]
 
 
 def bases(files: dict[str, str]) -> list[Spec]:
-    """What the others are tuned from: a small and a medium model."""
+    """The base models of the others: a small and a medium one."""
     return [pretrained(files, shape, 256, 8, 40) | {"suffix": f"base-{shape}"} for shape in ("small", "medium")]
 
 
@@ -64,7 +64,7 @@ def hyper(length: int, rows: int, steps: int, **changes: Any) -> Spec:
 
 
 def specs(files: dict[str, str]) -> list[Spec]:
-    """Enough of each kind to learn from and to plan, in an order that is always the same."""
+    """Return enough runs of each kind to learn from and to plan, in a fixed order."""
     steps = cycle([20, 60, 35, 100])
     lengths = cycle([(256, 8), (128, 16), (512, 4), (64, 8)])
     extras: cycle[Spec] = cycle(
@@ -92,7 +92,7 @@ def specs(files: dict[str, str]) -> list[Spec]:
 
 
 def upload(service: Service) -> dict[str, str]:
-    """The files of examples/, by the kind that trains on them."""
+    """Upload the files of examples/; return their ids by the kind that trains on them."""
     text = (_EXAMPLES / "shakespeare.txt").read_bytes()
     sent = {"text": service.upload("shakespeare.txt", text, "pretrain")}
     for kind, name in (("sft", "gsm8k_train.jsonl"), ("dpo", "preferences.jsonl")):
@@ -101,7 +101,7 @@ def upload(service: Service) -> dict[str, str]:
 
 
 def run(service: Service, body: Spec) -> dict[str, Any]:
-    """The job, once it has succeeded."""
+    """Create a job and return it once it has succeeded."""
     job = service.call("POST", "/v1/jobs", json.dumps(body).encode())
     while job["status"] not in _ENDED:
         time.sleep(0.5)
@@ -112,7 +112,7 @@ def run(service: Service, body: Spec) -> dict[str, Any]:
 
 
 def run_planned(service: Service, spec: Spec) -> None:
-    """Plan it, make it of its plan, and tell both sides."""
+    """Plan a job, create it from its plan, and return predicted and actual figures."""
     plan = service.call("POST", "/v1/jobs?dry_run=true", json.dumps(spec).encode())
     told = run(service, {"plan_id": plan["id"]})["plan"]
     said, was = told["predicted"], told["actual"]

@@ -1,6 +1,6 @@
-"""Does DPO learn what people prefer? Held-out pairs of hh-rlhf, against taking the shorter (or the longer) answer.
+"""Does DPO learn preferences? Held-out pairs of hh-rlhf, against taking the shorter (or the longer) answer.
 
-A small base of our own reads the training part as text, learns its 1,000 pairs, and judges 500 that it never saw.
+A small base model is trained on the training part as text, then on its 1,000 pairs, and judges 500 unseen ones.
 Everything runs through run directories, as a worker would start it.
 """
 
@@ -13,16 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chain import carried_out, lines
-from report import emit
-from service import REPOSITORY
-
+from benchmarks.harness.chain import carried_out, lines
+from benchmarks.harness.report import emit
+from benchmarks.harness.service import REPOSITORY
 from engine.rows import Message, Preference, RowError, parse_row
 
 PAIRS = REPOSITORY.parent / "shared/data/hh_rlhf/harmless_base_test_first1500.jsonl.gz"
 TRAINED = 1000
 Z = 1.96
-"""Standard deviations of a 95% interval."""
+"""The half-width of a 95% interval in standard deviations."""
 
 BASE: dict[str, Any] = {
     "kind": "pretrain",
@@ -71,7 +70,7 @@ def main() -> None:
 
 
 def readable(path: Path) -> Iterator[Preference]:
-    """The pairs of the file without those that have an empty answer."""
+    """Return the pairs of the file, without those that have an empty answer."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         for line, text in enumerate(file, 1):
             try:
@@ -83,7 +82,7 @@ def readable(path: Path) -> Iterator[Preference]:
 
 
 def dialogue(pair: Preference) -> str:
-    """Prompt and chosen answer as the chat template of a new tokenizer renders them."""
+    """Render prompt and chosen answer as the chat template of a new tokenizer does."""
     return "".join(map(turn, [*pair["prompt"], *pair["chosen"]]))
 
 
@@ -93,7 +92,7 @@ def turn(message: Message) -> str:
 
 
 def result(accuracy: float, baseline: float, pairs: int) -> dict[str, Any]:
-    """Well above is: the baseline lies below the 95% interval of the accuracy (Wilson 1927)."""
+    """Compare with the baseline, which must lie below the 95% interval of the accuracy (Wilson 1927)."""
     centre = (accuracy + Z**2 / (2 * pairs)) / (1 + Z**2 / pairs)
     half = Z * math.sqrt(accuracy * (1 - accuracy) / pairs + Z**2 / (4 * pairs**2)) / (1 + Z**2 / pairs)
     low, high = centre - half, centre + half

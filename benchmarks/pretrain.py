@@ -1,7 +1,7 @@
 """Pre-training of a 28M Llama on Shakespeare, against transformers' Trainer: tokens per CPU-second.
 
-Full rows of 512 tokens, eight a step, the same rows on both sides in the same order. The Trainer's best setting is
-searched: which attention, bf16 or fp32, compiled or not; nothing is padded or checkpointed.
+Full rows of 512 tokens, eight per step, the same rows on both sides in the same order. The Trainer's best setting is
+searched for: attention, bf16 or fp32, compiled or not; nothing is padded or checkpointed.
 """
 
 import json
@@ -9,13 +9,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import material
-import race
 import torch
-from answers import OPTIMIZER, hyperparameters
-from race import Contest, Rows
 from transformers import AutoTokenizer
 
+from benchmarks.harness import material, race
+from benchmarks.harness.answers import OPTIMIZER, hyperparameters
+from benchmarks.harness.race import Contest, Rows
 from engine.data.corpus import Batch
 
 ROWS_PER_STEP = 8
@@ -24,7 +23,7 @@ SETTINGS: dict[str, Any] = {"per_device_train_batch_size": ROWS_PER_STEP, "bf16"
 
 
 def rows_of(steps: list[list[Batch]], _: Path) -> Rows:
-    """Each row with the token after it: the Trainer shifts labels for itself, so 513 tokens have 512 labels."""
+    """Return each row with the token after it: the Trainer shifts labels itself, so 513 tokens have 512 labels."""
     rows = []
     for batch in (batch for step in steps for batch in step):
         assert set(batch.segments) == {material.POSITIONS}, "every row is full"
@@ -34,7 +33,7 @@ def rows_of(steps: list[list[Batch]], _: Path) -> Rows:
 
 
 def full_rows() -> str:
-    """The text as documents that fill a row each, whole steps of them: begin token, 511 tokens, and what follows them."""
+    """Cut the text into documents that fill one row each, in whole steps: begin token, 511 tokens, and the next one."""
     with tempfile.TemporaryDirectory(prefix="trainyard-bench-") as folder:
         tokenizer: Any = AutoTokenizer.from_pretrained(material.save_base(Path(folder)))
     ids = tokenizer(material.TEXT.read_text(encoding="utf-8"), add_special_tokens=False)["input_ids"]

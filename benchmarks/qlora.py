@@ -1,7 +1,7 @@
-"""QLoRA (rank 16, NF4 with double quantization) of a 28M Llama, against TRL, PEFT and bitsandbytes (see answers.py)."""
+"""QLoRA (rank 16, NF4 with double quantization) of a 28M Llama, against TRL, PEFT and bitsandbytes (see harness/answers.py)."""
 
-import answers
-from material import LORA
+from benchmarks.harness import answers
+from benchmarks.harness.material import LORA
 
 
 def main() -> None:

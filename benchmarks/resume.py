@@ -1,13 +1,14 @@
-"""What checkpoints cost at the default interval, and how long it takes to go on from one against starting afresh.
+"""The cost of checkpoints at the default interval, and the time to resume from one against a fresh start.
 
 A 28M Llama is tuned on GSM8K's rows, in full and with LoRA, and saves ten times. A checkpoint costs a run two things:
 
-- time in which the loop stands still: while it is told apart what to save, while an update waits until it is read, and
-  while the last one becomes durable; as a share of the time from the first step to the last checkpoint;
-- work of the thread that writes, which takes a core from the training; as a share of the CPU-seconds of that time.
+- time in which the loop stands still: while the state to save is collected, while an update waits until it has been
+  copied, and while the last checkpoint becomes durable; as a share of the time from the first step to the last
+  checkpoint;
+- CPU time of the writing thread, taken from the training; as a share of the CPU-seconds of that time.
 
-Both are held to the goal. CPU-seconds are the figure to compare between machines that do other things as well. Then the
-time and the CPU-seconds from the start of a process to its first step, afresh and from the last checkpoint but one.
+Both have goals. CPU-seconds are comparable between machines that are busy with other work as well. Then the time and
+the CPU-seconds from the start of a process to its first step are measured, afresh and from the last checkpoint but one.
 """
 
 import argparse
@@ -23,8 +24,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from material import LORA, conversations, save_base
-from report import emit
+from benchmarks.harness.material import LORA, conversations, save_base
+from benchmarks.harness.report import emit
 
 _ROOT = Path(__file__).resolve().parent.parent
 _GOAL = 0.03
@@ -33,7 +34,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 class Cost(NamedTuple):
-    """Seconds of a run, and of its checkpoints."""
+    """The seconds of a run and of its checkpoints."""
 
     run_s: float
     waited_s: float
@@ -42,19 +43,19 @@ class Cost(NamedTuple):
 
     @property
     def share(self) -> float:
-        """The greater of the two."""
+        """The larger of the two shares."""
         return max(self.waited_s / self.run_s, self.saving_cpu_s / self.run_cpu_s)
 
 
 class FirstStep(NamedTuple):
-    """From the start of a process to its first step."""
+    """The time from the start of a process to its first step."""
 
     seconds: float
     cpu_s: float
 
 
 class Clock:
-    """Adds up the time that calls take, those within another left out, and the CPU-seconds of their threads."""
+    """Sum the time of calls, without nested ones, and the CPU-seconds of their threads."""
 
     def __init__(self) -> None:
         self.wall_s = self.cpu_s = 0.0
@@ -78,7 +79,7 @@ class Clock:
 
 
 def measure_here(folder: Path) -> Cost:
-    """Carry the run out in this process."""
+    """Carry out the run in this process."""
     from engine import process
     from engine.loop import Training
     from engine.saver import Saver
@@ -131,7 +132,7 @@ def lay_out(folder: Path, base: Path, tuning: dict[str, Any], steps: int) -> Pat
 
 
 def first_step(folder: Path) -> FirstStep:
-    """Of the run in the folder, which is killed then and removed."""
+    """Measure the first step of the run in the folder, then kill the process and remove the folder."""
     begun_s = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "engine", str(folder)], cwd=_ROOT)
     events = folder / "events.jsonl"
@@ -151,7 +152,7 @@ def cpu_of(pid: int) -> float:
 
 
 def starts(made: Callable[[Path], Path], saved: Path, place: Path, rounds: int) -> dict[str, FirstStep]:
-    """Afresh and gone on with, in turn; the medians."""
+    """Measure fresh starts and resumes in turn; return the medians."""
     found: dict[str, list[FirstStep]] = {"start": [], "resume": []}
     for _ in range(rounds):
         for name, one in found.items():

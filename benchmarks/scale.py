@@ -1,8 +1,8 @@
-"""Listing jobs and reading the whole curve of one, in a small and in a large database: the same time is wanted of both.
+"""Listing jobs and reading the whole curve of one, in a small and in a large database: both should take the same time.
 
-On each database system two services answer side by side, each over a database of its own: one with few jobs and a run
-of few steps, one with as many as are asked for. They are asked in turn, so that whatever else the machine does meets
-both; what is compared are the medians. Each curve is looked through for its one spike, its one gap and its ends.
+On each database system two services answer side by side, each over its own database: one with few jobs and a run of few
+steps, one with as many as requested. They are queried in turn, so that other work on the machine affects both; medians
+are compared. Each curve is checked for its one spike, its one gap and its ends.
 """
 
 import argparse
@@ -16,18 +16,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from load import Call, send
-from report import emit
-from seeded import FIGURES, Seeded, seed
-from service import Service, serve_api
-
+from benchmarks.harness.load import Call, send
+from benchmarks.harness.report import emit
+from benchmarks.harness.seeded import FIGURES, Seeded, seed
+from benchmarks.harness.service import Service, serve_api
 from db import projects
 from db.session import Database
 from tests.servers import Postgres
 
 GOAL = 1.5
 _SERVER = {"shared_buffers": "1GB", "work_mem": "256MB", "maintenance_work_mem": "1GB", "max_wal_size": "8GB"}
-"""Of PostgreSQL; its tests run it on less."""
+"""Settings of PostgreSQL; the tests use smaller ones."""
 
 
 class Side(NamedTuple):
@@ -38,7 +37,7 @@ class Side(NamedTuple):
     connection: http.client.HTTPConnection
 
     def ask(self, path: str) -> tuple[float, Any]:
-        """Seconds and the answer."""
+        """Return the seconds of a request and its answer."""
         begun = time.perf_counter()
         answer = send(self.connection, Call("GET", path), self.service.headers)
         return time.perf_counter() - begun, json.loads(answer)
@@ -56,7 +55,7 @@ def paths(job_id: str) -> dict[str, str]:
 
 
 def check(curve: dict[str, Any], seeded: Seeded) -> None:
-    """The curve is all of the run: its ends, how many points it has, and what stands out of it."""
+    """Check that the curve is complete: its ends, its number of points, and what stands out."""
     at = dict(zip(curve["step"], curve["value"], strict=True))
     assert curve["total"] == seeded.steps
     assert {1, seeded.steps} <= at.keys()
@@ -83,7 +82,7 @@ def side(home: Path, url: str, jobs: int, steps: int) -> Iterator[Side]:
 
 
 def compare(few: Side, many: Side, rounds: int) -> dict[str, tuple[float, float]]:
-    """Milliseconds of each request on both sides; the first round, which finds nothing in memory, is not counted."""
+    """Measure milliseconds of each request on both sides, without the first round, whose caches are cold."""
     told: dict[str, tuple[float, float]] = {}
     for name in paths(""):
         spent: tuple[list[float], list[float]] = ([], [])
@@ -102,7 +101,7 @@ def compare(few: Side, many: Side, rounds: int) -> dict[str, tuple[float, float]
 
 
 def measure(system: str, folder: Path, sizes: list[tuple[int, int]], rounds: int) -> dict[str, tuple[float, float]]:
-    """On PostgreSQL or SQLite; nothing of it stays."""
+    """Run on PostgreSQL or SQLite, and leave nothing behind."""
     print(system, flush=True)
     with ExitStack() as stack:
         urls = [f"sqlite:///{folder}/{name}.db" for name in ("few", "many")]

@@ -1,6 +1,6 @@
-"""Full fine-tuning of a 28M Llama on instructions, against TRL (see answers.py): tokens per CPU-second."""
+"""Full fine-tuning of a 28M Llama on instructions, against TRL (see harness/answers.py): tokens per CPU-second."""
 
-import answers
+from benchmarks.harness import answers
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
-"""A thousand clients follow live streams while figures and events are written: what comes to each, and how soon.
+"""A thousand clients follow live streams while figures and events are written: completeness and delay of what they get.
 
 The clients are plain connections of one process; the writer is another, which claims the jobs and commits in fenced
-transactions, as a worker does, at a pace of live training. A record's delay is counted from the moment at which the
-writer was handed it, before its transaction, to the moment at which a client has read it; so the commit is in it, and
-so is the time that the clients themselves take on their one core. Some of the clients are cut off in the middle and
-come back with the number that they have. When the jobs have ended each client must have what a client has that comes
-only then and is told all of it anew: the same numbers, and the same bytes.
+transactions, as a worker does, at the pace of live training. A record's delay is counted from the moment the writer
+receives it, before its transaction, to the moment a client has read it; it includes the commit and the time that the
+clients themselves take on their one core. Some clients are disconnected in between and come back with their last
+number. When the jobs have ended, each client must have the same numbers and bytes as a client that reads the whole
+stream only then.
 """
 
 import argparse
@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from processes import Asked, cpu_s
-from report import emit
-from service import REPOSITORY, Service, serve_api
 
+from benchmarks.harness.processes import Asked, cpu_s
+from benchmarks.harness.report import emit
+from benchmarks.harness.service import Service, serve_api
 from db import feed
 from db.session import Database
 
@@ -29,16 +29,15 @@ CUT_SHARE = 0.05
 
 
 def processes(service: Service, stack: ExitStack) -> tuple[Asked, Asked]:
-    """A writer and a crowd of followers."""
-    benchmarks = REPOSITORY / "benchmarks"
+    """Start a writer and a crowd of followers."""
     lines = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trainyard-lines-")))
-    writer = [sys.executable, benchmarks / "paced.py", service.database_url, lines]
-    followers = [sys.executable, benchmarks / "followers.py", str(service.port), service.key]
+    writer = [sys.executable, "-m", "benchmarks.children.paced", service.database_url, lines]
+    followers = [sys.executable, "-m", "benchmarks.children.followers", str(service.port), service.key]
     return stack.enter_context(Asked(writer)), stack.enter_context(Asked(followers))
 
 
 def heads(service: Service, job_ids: list[str]) -> dict[str, int]:
-    """The newest number of each job."""
+    """Return the newest number of each job."""
     database = Database(service.database_url)
     with database.read() as session:
         found = feed.heads(session, job_ids)
@@ -51,7 +50,7 @@ def follow(crowd: Asked, clients: int, newest: dict[str, int]) -> dict[str, Any]
 
 
 def measure(service: Service, jobs: int, given: argparse.Namespace) -> dict[str, Any]:
-    """So many jobs that run for so long, and the clients dealt out to them."""
+    """Run that many jobs for that long, with the clients spread over them."""
     file_id = service.upload("rows.txt", b"To be, or not to be.\n" * 100, "pretrain")
     spec = orjson.dumps({"kind": "pretrain", "training_file": file_id})
     job_ids = [service.call("POST", "/v1/jobs", spec)["id"] for _ in range(jobs)]
@@ -84,7 +83,7 @@ def measure(service: Service, jobs: int, given: argparse.Namespace) -> dict[str,
 
 
 def told_anew(service: Service, job_ids: list[str]) -> list[list[Any]]:
-    """(job, newest number, checksum) of clients that come when all is over."""
+    """Return (job, newest number, checksum) of clients that connect after the end."""
     with ExitStack() as stack:
         _, crowd = processes(service, stack)
         follow(crowd, len(job_ids), heads(service, job_ids))
@@ -92,7 +91,7 @@ def told_anew(service: Service, job_ids: list[str]) -> list[list[Any]]:
 
 
 def told_of(told: list[list[Any]], job_id: str) -> int:
-    """The newest number of a job."""
+    """Return the newest number of a job."""
     return next(newest for job, newest, _ in told if job == job_id)
 
 

@@ -1,4 +1,4 @@
-"""A gigabyte of JSON lines: seconds from the start of the process to the first step, and the memory that it takes."""
+"""A gigabyte of JSON lines: seconds from the start of the process to the first step, and peak memory."""
 
 import json
 import random
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from report import emit
+from benchmarks.harness.report import emit
 
 _ROOT = Path(__file__).resolve().parent.parent
 _LARGE_BYTES, _SMALL_BYTES = 10**9, 10**8
@@ -21,14 +21,14 @@ _ROW_BYTES = (200, 3000)
 
 
 class Run(NamedTuple):
-    """Seconds from the start of the process to the end of its first step, and the most memory that it held."""
+    """The seconds from the start of the process to the end of its first step, and its peak memory."""
 
     first_step_s: float
     peak_bytes: int
 
 
 def write_rows(path: Path, size_bytes: int) -> None:
-    """Passages of Shakespeare from random places, so that no two rows are equal."""
+    """Write passages of Shakespeare from random places, so that no two rows are equal."""
     text = (_ROOT / "examples" / "shakespeare.txt").read_text(encoding="utf-8")
     rng, written = random.Random(1), 0
     with path.open("w", encoding="utf-8") as file:
@@ -39,7 +39,7 @@ def write_rows(path: Path, size_bytes: int) -> None:
 
 
 def run(data: Path, folder: Path, cache: Path) -> Run:
-    """A pre-training job of a few steps on the rows."""
+    """Return a pre-training job of a few steps on the rows."""
     folder.mkdir()
     spec = {
         "kind": "pretrain",
@@ -60,7 +60,7 @@ def run(data: Path, folder: Path, cache: Path) -> Run:
 
 
 def _watch(process: subprocess.Popen[bytes], events: Path, started_s: float) -> tuple[float, int]:
-    """Until the last step: then the peak is read, and the rest (evaluation, export) is no part of this."""
+    """Wait for the last step and read the peak; evaluation and export are not measured."""
     while process.poll() is None:
         steps = [event for event in _events(events) if event.get("split") == "train"]
         if len(steps) >= _STEPS - 1:

@@ -1,15 +1,16 @@
-"""A large file on its way in, against writing it to the same disk, and on its way out, against nginx.
+"""Upload of a large file, against writing it to the same disk, and download, against nginx.
 
-- up: from the first byte of the request to the answer, which says that the file is stored (hashed, written, synced,
-  entered). `as_is` has a purpose whose rows nobody reads, `rows` is checked row by row while it comes, `parts` goes by
-  `/v1/uploads` in parts of 64 MiB, each stored, that are put together and checked at the end. The peer writes the same bytes to the
-  same file system from memory in pieces of 1 MiB and calls fsync, as `dd bs=1M conv=fsync` does.
+- up: from the first byte of the request to the response, which confirms that the file is stored (hashed, written,
+  synced, recorded). `as_is` has a purpose whose rows are not checked, `rows` is checked row by row as it arrives, and
+  `parts` goes through `/v1/uploads` in stored parts of 64 MiB that are assembled and checked at the end. The peer
+  writes the same bytes from memory to the same file system in pieces of 1 MiB and calls fsync, as
+  `dd bs=1M conv=fsync` does.
 - down: the same client reads the whole file, and reads it in ranges of 64 MiB, over one kept-alive connection into one
-  buffer, from us and from nginx with sendfile on, which hands out the very file of the blob store.
+  buffer, from us and from nginx with sendfile on, which serves the same file of the blob store.
 
-All ways take turns in each round, and a ratio is the median of those of the rounds. The client sends with sendfile, so
-that it takes little of the cores that it shares with the server. No two uploads are of the same bytes, for bytes that
-are stored already are not written again.
+All ways take turns in each round, and a ratio is the median over the rounds. The client sends with sendfile, so that it
+takes little of the cores it shares with the server. No two uploads have the same bytes, because bytes that are stored
+already are not written again.
 """
 
 import argparse
@@ -27,11 +28,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, BinaryIO, NamedTuple
 
-import nginx
-from report import emit
-from service import Service, serve_api
-from streaming import write_rows
-
+from benchmarks.harness import nginx
+from benchmarks.harness.report import emit
+from benchmarks.harness.service import Service, serve_api
+from benchmarks.streaming import write_rows
 from engine.rows import RowChecker
 
 UP_GOAL, DOWN_GOAL = 0.8, 0.9
@@ -47,7 +47,7 @@ _PATIENCE_S = 600.0
 
 
 class Source(NamedTuple):
-    """The file that is sent. Each time it begins with a row of its own."""
+    """The file to send; it begins with a different row each time."""
 
     file: BinaryIO
     size_bytes: int
@@ -57,19 +57,19 @@ class Source(NamedTuple):
 
 
 class Client:
-    """Sends files to the service, each over a connection of its own."""
+    """Send files to the service, each over its own connection."""
 
     def __init__(self, service: Service, source: Source) -> None:
         self._service, self._source = service, source
 
     def upload(self, purpose: str, number: int) -> dict[str, Any]:
-        """The file, as one multipart body."""
+        """Send the file as one multipart body."""
         lead = _FORM.format(purpose=purpose).encode() + self._source.lead(number)
         with self._connect() as connection:
             return self._post(connection, "/v1/files", lead, range(self._source.size_bytes))
 
     def upload_parts(self, purpose: str, number: int) -> dict[str, Any]:
-        """The same by parts, one after the other, as OpenAI's client sends them."""
+        """Send the file in parts, one after the other, as OpenAI's client does."""
         lead = self._source.lead(number)
         size_bytes = len(lead) + self._source.size_bytes
         about = {"bytes": size_bytes, "filename": "rows.jsonl", "mime_type": "text/jsonl", "purpose": purpose}
@@ -102,7 +102,7 @@ class Client:
 
 
 class Reader:
-    """Reads one file from a server, each time over one connection."""
+    """Read one file from a server, each time over one connection."""
 
     def __init__(self, port: int, path: str, headers: dict[str, str], size_bytes: int) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE_S)
@@ -136,7 +136,7 @@ class Reader:
 
 
 def write_raw(source: Source, path: Path, number: int) -> None:
-    """What any upload has to do at least."""
+    """The least that any upload has to do: write and sync."""
     with path.open("xb", buffering=0) as file, mmap.mmap(source.file.fileno(), 0, prot=mmap.PROT_READ) as content:
         file.write(source.lead(number))
         for start in range(0, source.size_bytes, PIECE_BYTES):
@@ -145,7 +145,7 @@ def write_raw(source: Source, path: Path, number: int) -> None:
 
 
 def clear(service: Service) -> None:
-    """Nothing stored, and nothing left to be written of what was."""
+    """Delete what was stored, and wait until the disk has nothing left to write."""
     for path in service.home.glob("blobs/??/??/*"):
         path.unlink()
     (service.home / "raw").unlink(missing_ok=True)
@@ -170,7 +170,7 @@ def upload_ways(service: Service, source: Source) -> dict[str, Callable[[int], A
 
 
 def up(service: Service, source: Source, rounds: int) -> dict[str, list[float]]:
-    """Seconds of each way in each round; a first round is not counted."""
+    """Measure the seconds of each way in each round, without a first warm-up round."""
     ways = upload_ways(service, source)
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for round_number in range(rounds + 1):
@@ -185,7 +185,7 @@ def up(service: Service, source: Source, rounds: int) -> dict[str, list[float]]:
 
 
 def down(service: Service, source: Source, rounds: int, folder: Path) -> dict[str, list[float]]:
-    """The same of downloads, whole and in ranges."""
+    """Measure downloads, whole and in ranges."""
     file = Client(service, source).upload("user_data", 0)
     name = file["sha256"]
     blobs = service.home / "blobs"
@@ -217,7 +217,7 @@ def pieces(source: Source) -> Iterator[bytes]:
 
 
 def alone(source: Source) -> dict[str, int]:
-    """Megabytes that a second of one core hashes, and whose rows it checks: no upload is quicker than either."""
+    """Return the MB per second that one core hashes, and checks row by row: upper bounds of an upload's rate."""
     digest = hashlib.sha256()
     checker = RowChecker(purpose="pretrain", filename="rows.jsonl")
     rates = {}
@@ -230,7 +230,7 @@ def alone(source: Source) -> dict[str, int]:
 
 
 def peak_bytes(service: Service) -> int:
-    """The most memory that the API's process has had."""
+    """Return the peak memory of the API's process."""
     status = Path(f"/proc/{service.pids[-1]}/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 

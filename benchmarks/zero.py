@@ -1,14 +1,14 @@
-"""Two ranks on two cores: what each holds, what going together costs, and the same model under accelerate and DeepSpeed.
+"""ZeRO with two ranks on two cores: memory of each, the cost of cooperation, and a comparison with accelerate and DeepSpeed.
 
-- memory: at each stage of ZeRO the most bytes of tensors that a rank held in a full step, every allocation counted,
-  against the plan of a rank (`engine.plan.ranks`).
-- together: tokens a second of two ranks that add up their gradients, against those of two engines by themselves at the
-  same time; each has one core and eight rows a step.
+- memory: at each stage of ZeRO, the peak of tensor bytes of a rank in a full step, every allocation counted, against
+  the plan of a rank (`engine.plan.ranks`).
+- together: tokens per second of two ranks that sum their gradients, against those of two independent engines at the
+  same time; each has one core and eight rows per step.
 - peer: seconds of a step at stage 2, ours against a plain loop under accelerate with DeepSpeed, on the same rows in the
-  same order with the same optimizer, both in bf16 over fp32 masters and both in fp32. What counts is the precision in
-  which the peer is quicker on this machine.
+  same order with the same optimizer, both in bf16 over fp32 masters and both in fp32. The precision in which the peer is
+  faster on this machine counts.
 
-A Llama of 28M on full rows of Shakespeare, memory and together in fp32; the ways of training take turns in each round.
+A 28M Llama on full rows of Shakespeare, memory and together in fp32; the ways of training take turns in each round.
 """
 
 import argparse
@@ -24,26 +24,26 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-import material
-from answers import hyperparameters
-from engine_side import WARM_UP, steps_of, write_run
-from pretrain import RATE, ROWS_PER_STEP, full_rows, rows_of
-from processes import free_port, running
-from report import emit, versions
-from service import REPOSITORY
+from benchmarks.harness import material
+from benchmarks.harness.answers import hyperparameters
+from benchmarks.harness.engine_side import WARM_UP, steps_of, write_run
+from benchmarks.harness.processes import free_port, running
+from benchmarks.harness.report import emit, versions
+from benchmarks.harness.service import REPOSITORY
+from benchmarks.pretrain import RATE, ROWS_PER_STEP, full_rows, rows_of
 
 RANKS = 2
 STAGES = (0, 1, 2, 3)
 GOALS = {"memory": 0.10, "together": 0.85, "peer": 0.9}
 PRECISIONS = {"bf16": "bf16", "fp32": "no"}
-"""By our names, as accelerate calls them."""
+"""Our names of precisions, and accelerate's."""
 _PEER_STAGE = 2
 _ALONE = {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-_SIDE = Path(__file__).with_name("accelerate_side.py")
+_SIDE = REPOSITORY / "benchmarks/children/accelerate_side.py"
 
 
 def spec(ranks: int, stage: int, steps: int, precision: str) -> dict[str, Any]:
-    """Eight rows for each rank in every step."""
+    """Rows with eight for each rank in every step."""
     given = hyperparameters(
         learning_rate=RATE, lr_scheduler_type="constant", precision=precision, max_steps=steps,
         gradient_accumulation_steps=ranks, weight_decay=0.0,
@@ -60,7 +60,7 @@ def spec(ranks: int, stage: int, steps: int, precision: str) -> dict[str, Any]:
 
 
 def ranks_of(command: list[str | Path], count: int, folder: Path) -> list[str]:
-    """The outputs of so many ranks of one program, one thread each."""
+    """Run that many ranks of one program, one thread each, and return their outputs."""
     shared = _ALONE | {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "GLOO_SOCKET_IFNAME": "lo"}
     shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     environments = [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
@@ -68,7 +68,7 @@ def ranks_of(command: list[str | Path], count: int, folder: Path) -> list[str]:
 
 
 def side_by_side(commands: list[tuple[list[str | Path], dict[str, str]]], folder: Path) -> list[str]:
-    """What programs that run at the same time have said when all have ended."""
+    """Run programs at the same time and return their outputs once all have ended."""
     with tempfile.TemporaryDirectory(dir=folder) as logs, ExitStack() as stack:
         paths = [Path(logs) / str(number) for number in range(len(commands))]
         started = [
@@ -82,9 +82,8 @@ def side_by_side(commands: list[tuple[list[str | Path], dict[str, str]]], folder
 
 
 def held_by_this_rank(root: Path) -> dict[str, int]:
-    """In a rank: the bytes of its tensors in a full step, and those that were planned for it."""
-    from memory import in_a_full_step
-
+    """In a rank: measure the bytes of its tensors in a full step, and return them with the planned ones."""
+    from benchmarks.memory import in_a_full_step
     from engine.dist.ranks import Ranks
     from engine.journal import Journal
     from engine.rundir import RunDirectory
@@ -98,7 +97,7 @@ def held_by_this_rank(root: Path) -> dict[str, int]:
 
 
 def tensors_alive() -> int:
-    """Bytes of all tensors of this process: DeepSpeed has some that neither a model nor an optimizer names."""
+    """Return the bytes of all tensors of this process: some of DeepSpeed's belong to neither model nor optimizer."""
     import gc
 
     import torch
@@ -126,26 +125,26 @@ class Bench:
         return write_run(self.folder / f"run-{self.number}", asked, self.data, base=self.base)
 
     def memory(self, stage: int) -> list[dict[str, int]]:
-        """Of each rank."""
+        """Measure the bytes of each rank against the plan."""
         root = self.run_directory(RANKS, stage, 1)
         told = ranks_of([Path(__file__), "--held", root], RANKS, self.folder)
         return [json.loads(one.splitlines()[-1]) for one in told]
 
     def together(self) -> float:
-        """Tokens a second of two ranks."""
+        """Measure tokens per second of two ranks."""
         return sum(self._rates([self.run_directory(RANKS, 0, self.steps)]))
 
     def apart(self) -> float:
-        """Of two engines at the same time."""
+        """Measure tokens per second of two independent engines at the same time."""
         return sum(self._rates([self.run_directory(1, 0, self.steps) for _ in range(RANKS)]))
 
     def ours(self, precision: str) -> float:
-        """Seconds of a step at the stage that is compared."""
+        """Measure the seconds of a step at the compared stage."""
         (rate,) = self._rates([self.run_directory(RANKS, _PEER_STAGE, self.steps, precision)])
         return RANKS * ROWS_PER_STEP * material.POSITIONS / rate
 
     def peer(self, precision: str) -> float:
-        """The same of the peer."""
+        """Measure the seconds of a step of the peer."""
         task = self.folder / "task.json"
         order = steps_of(self.run_directory(1, 0, RANKS * self.steps), RANKS * self.steps)
         rows = [row["input_ids"] for row in rows_of(order, self.base)]
@@ -164,7 +163,7 @@ class Bench:
         return mean(json.loads(told[0].splitlines()[-1])["seconds"][WARM_UP:])
 
     def _rates(self, roots: list[Path]) -> list[float]:
-        """Tokens a second of engines that run at the same time, after their first steps."""
+        """Measure tokens per second of engines that run at the same time, after their first steps."""
         side_by_side([([sys.executable, "-m", "engine", root], _ALONE) for root in roots], self.folder)
         return [_rate(root) for root in roots]
 
@@ -177,7 +176,7 @@ def _rate(root: Path) -> float:
 
 
 def rounds_of(ways: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each way says in each round; every round begins with another."""
+    """Run each way in each round, starting with another one each time, and return the results."""
     told: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         order = [*ways][number % len(ways) :] + [*ways][: number % len(ways)]

@@ -2,6 +2,6 @@
 
 import sys
 
-# httpx has a command line of its own, for which it imports rich: 40 ms that no command of ours should wait for. What
-# stands as None here cannot be imported, and httpx then goes without.
+# httpx imports rich for a command line of its own, which would cost each of our commands 40 ms. A module that is None here
+# cannot be imported, and httpx then does without it.
 sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]

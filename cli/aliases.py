@@ -1,4 +1,4 @@
-"""`promote`, `rollback` and `aliases` of models and adapters: what NAME@ALIAS means."""
+"""The commands `promote`, `rollback` and `aliases`: which version of a model or adapter NAME@ALIAS means."""
 
 from typing import Any
 
@@ -28,20 +28,18 @@ _TURN: list[Column] = [
 ]
 _ALIAS: list[Column] = [
     ("alias", lambda row: row["id"]),
-    *((name, lambda row, told=told: told(row["turn"])) for name, told in _TURN[1:]),
+    *((name, lambda row, read=read: read(row["turn"])) for name, read in _TURN[1:]),
 ]
 
 
-@click.command()
+@click.command(short_help="Make an alias mean this version.")
 @click.argument("reference", shell_complete=WEIGHTS)
-@click.option(
-    "--to", "alias", required=True, metavar="ALIAS", help="production: NAME@production then means this version."
-)
-@click.option("--metric", help="The figure that decides; the first of the evaluations' own if not given.")
-@click.option("--force", is_flag=True, help="Whatever the evaluations say; takes an admin's key, and is noted.")
+@click.option("--to", "alias", required=True, metavar="ALIAS", help="production: NAME@production means this version.")
+@click.option("--metric", help="The metric that decides; default: the first one of the evaluations.")
+@click.option("--force", is_flag=True, help="Ignore the evaluations; needs an admin's key and is logged.")
 @format_options
 def promote(reference: str, alias: str, metric: str | None, force: bool, as_json: bool, quiet: bool) -> None:
-    """Have an alias mean this version, if evaluations find it no worse than its base and than what it meant."""
+    """Make an alias mean this version, if evaluations find it no worse than its base and the alias's current version."""
     client = Client()
     body = {"model": client.whole(reference), "alias": alias, "metric": metric, "force": force}
     row = client.post("aliases", {name: value for name, value in body.items() if value is not None})
@@ -49,20 +47,20 @@ def promote(reference: str, alias: str, metric: str | None, force: bool, as_json
     suggest(f"trainyard chat {row['id']}")
 
 
-@click.command()
+@click.command(short_help="Return an alias to its previous version.")
 @click.argument("alias", metavar="NAME@ALIAS", shell_complete=ALIAS)
 @format_options
 def rollback(alias: str, as_json: bool, quiet: bool) -> None:
-    """Have an alias mean again what it meant before."""
+    """Return an alias to the version that it meant before."""
     row = Client().post(f"aliases/{alias}/rollback")
     print_fields(row, _ALIAS, as_json=as_json, quiet=quiet)
 
 
-@click.command()
+@click.command(short_help="List aliases, or one alias's history.")
 @click.argument("alias", metavar="[NAME@ALIAS]", required=False, shell_complete=ALIAS)
 @format_options
 def aliases(alias: str | None, as_json: bool, quiet: bool) -> None:
-    """List what each alias means, or all that one has meant."""
+    """List the version that each alias means, or every version that one alias has meant."""
     client = Client()
     if alias is None:
         print_rows(client.get("aliases")["data"], _ALIAS, as_json=as_json, quiet=quiet)

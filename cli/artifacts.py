@@ -1,4 +1,4 @@
-"""`trainyard models` and `trainyard adapters`: what jobs have made, by name/version or id."""
+"""The groups `trainyard models` and `trainyard adapters`: what jobs have made, by name/version or id."""
 
 import json
 from pathlib import Path
@@ -55,7 +55,7 @@ FIELDS: list[Column] = [
 
 
 def address_of(noun: str, reference: str) -> str:
-    """The path of an artifact: `adapters/support-bot/2`."""
+    """Return the API path of an artifact, such as `adapters/support-bot/2`."""
     return f"{noun}s/{quote(reference, safe='/')}"
 
 
@@ -63,27 +63,27 @@ COMPLETED = {"model": MODEL, "adapter": ADAPTER}
 
 
 def find(client: Client, noun: str, reference: str) -> dict[str, Any]:
-    """The artifact of a name, `name/version`, or an id, which may be cut short while it is the only one so.
+    """Return the artifact with a name, a `name/version`, or an id, which may be abbreviated to a unique prefix.
 
     Raises:
-        CommandError: there is none, or several begin so.
+        CommandError: there is no such artifact, or the prefix is ambiguous.
     """
     is_id = reference.startswith(f"{noun}-") and "/" not in reference
-    begun = client.beginning(noun, reference, AMBIGUOUS_SHOWN + 1) if is_id else []
-    if len(begun) == 1:
-        return begun[0]
+    matches = client.beginning(noun, reference, AMBIGUOUS_SHOWN + 1) if is_id else []
+    if len(matches) == 1:
+        return matches[0]
     try:
-        return client.get(address_of(noun, reference))  # a name may begin as ids do
+        return client.get(address_of(noun, reference))  # a name may look like the beginning of an id
     except CommandError as error:
-        if not begun or error.code is not Exit.NOT_FOUND:
+        if not matches or error.code is not Exit.NOT_FOUND:
             raise
-        raise ambiguous(noun, reference, [row.get("artifact_id", row["id"]) for row in begun]) from error
+        raise ambiguous(noun, reference, [row.get("artifact_id", row["id"]) for row in matches]) from error
 
 
 def pull_artifact(client: Client, noun: str, reference: str, folder: Path) -> dict[str, Any]:
-    """Bring an artifact into a folder, every file checked by its sha256; the manifest it was checked against.
+    """Download an artifact into a folder, check every file's sha256, and return its manifest.
 
-    What the service signed of it lies beside the files, before them: a pull that is cut has told whose they are.
+    The signed manifest is written first, so that a pull that is cut leaves a record of which artifact the files are.
     """
     manifest = client.get(f"{address_of(noun, reference)}/manifest")
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,38 +95,38 @@ def pull_artifact(client: Client, noun: str, reference: str, folder: Path) -> di
 
 
 def _group(noun: str, about: str) -> click.Group:
-    """The same four verbs for models and for adapters."""
-    group = click.Group(name=f"{noun}s", help=about)
+    """Make the group of commands for models or for adapters."""
+    group = click.Group(name=f"{noun}s", help=about, short_help=f"{noun.capitalize()}s: list, pull, promote, verify.")
     reference_argument = click.argument("reference", shell_complete=COMPLETED[noun])
 
-    @group.command("ls")
-    @click.option("--name", help="The versions of one name.")
-    @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+    @group.command("ls", short_help=f"List {noun}s, newest first.")
+    @click.option("--name", help="Only versions of this name.")
+    @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Most rows to list.")
     @format_options
     def list_artifacts(name: str | None, limit: int, as_json: bool, quiet: bool) -> None:
-        """List them, newest first."""
+        """List versions, newest first."""
         rows = list(Client().pages(f"{noun}s", limit, name=name, kind=noun))
         print_rows(rows, COLUMNS, as_json=as_json, quiet=quiet)
         suggest(f"trainyard {noun}s show {rows[0]['reference']}" if rows else "trainyard jobs init sft > job.yaml")
 
-    @group.command()
+    @group.command(short_help=f"Show one {noun}.")
     @reference_argument
     @format_options
     def show(reference: str, as_json: bool, quiet: bool) -> None:
-        """Show one: its figures, digest and lineage."""
+        """Show one version: its figures, digest and lineage."""
         row = find(Client(), noun, reference)
         print_fields(row, FIELDS, as_json=as_json, quiet=quiet)
         suggest(f"trainyard {noun}s pull {row['reference']}")
 
-    @group.command()
+    @group.command(short_help=f"Download one {noun}.")
     @reference_argument
     @click.option(
-        "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Folder; ./NAME if not given."
+        "-o", "--output", type=click.Path(file_okay=False, path_type=Path), help="Target folder; default: ./NAME."
     )
     @click.option("--json", "as_json", is_flag=True, help="Print the manifest.")
-    @click.option("-q", "--quiet", is_flag=True, help="Print its id only.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print the id only.")
     def pull(reference: str, output: Path | None, as_json: bool, quiet: bool) -> None:
-        """Download it in the Hugging Face or PEFT layout; sha256 checked, a cut download goes on where it ended."""
+        """Download one in the Hugging Face or PEFT layout. Checksums are verified; an interrupted download resumes."""
         client = Client()
         row = find(client, noun, reference)
         folder = output or here(row["name"])
@@ -138,11 +138,11 @@ def _group(noun: str, about: str) -> click.Group:
             click.echo(row["id"] if quiet else folder)
         suggest(f"trainyard chat {row['reference']}")
 
-    @group.command()
+    @group.command(short_help=f"Delete {noun}s.")
     @click.argument("references", nargs=-1, required=True, shell_complete=COMPLETED[noun])
     @format_options
     def rm(references: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-        """Delete versions, each as `name/version` or by its whole id. The lineage of what was made from them stays."""
+        """Delete versions, given as `name/version` or by complete ids. The lineage of what was made from them stays."""
         client = Client()
         rows = ((reference, client.delete(address_of(noun, reference))) for reference in references)
         done = ((row["id"] if quiet else reference, row) for reference, row in rows)
@@ -154,10 +154,10 @@ def _group(noun: str, about: str) -> click.Group:
     return group
 
 
-models = _group("model", "Models: what pretrain jobs and full tuning made, and what was imported.")
+models = _group("model", "Models: made by pretrain jobs and full fine-tuning, or imported.")
 models.add_command(import_model)
 models.add_command(gguf_command(lambda client, name, folder: pull_artifact(client, "model", name, folder / "model")))
-adapters = _group("adapter", "Adapters: what LoRA jobs made.")
+adapters = _group("adapter", "Adapters: made by LoRA and QLoRA jobs.")
 adapters.add_command(merge_command(pull_artifact))
 adapters.add_command(
     gguf_command(lambda client, name, folder: merged_into(client, pull_artifact, name, folder / "model"))

@@ -1,4 +1,4 @@
-"""`trainyard backup` and `trainyard restore`: everything that the service keeps, saved while it runs."""
+"""The commands `trainyard backup` and `trainyard restore`: everything that the service keeps."""
 
 import os
 import subprocess
@@ -14,44 +14,44 @@ from cli.place import PACKAGES_DIR, home_dir
 _Folder = click.Path(file_okay=False, path_type=Path, resolve_path=True)
 
 
-@click.command()
+@click.command(short_help="Save database, files and secret.")
 @click.argument("folder", type=_Folder)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def backup(folder: Path, as_json: bool) -> None:
-    """Save database, stored files and secret into FOLDER, a new or empty one; the service goes on meanwhile.
+    """Save the database, stored files and secret into FOLDER, which is new or empty, while the service runs.
 
-    Stored files are hard links where FOLDER is on the same disk. Those in a bucket are not copied: to restore
-    needs that bucket, with the files still in it. Neither is a secret that TRAINYARD_SECRET tells: to restore needs
-    the same. Whoever can read the backup can read all projects.
+    Stored files are hard links where FOLDER is on the same disk. Files in a bucket are not copied: a restore
+    needs that bucket with the files still in it. A secret set by TRAINYARD_SECRET is not copied either: a
+    restore needs the same one. Anyone who can read the backup can read all projects.
     """
-    _tell(of_storage("db.backup", "save", str(folder)), folder, as_json=as_json)
+    _report(run_storage_command("db.backup", "save", str(folder)), folder, as_json=as_json)
     suggest(f"TRAINYARD_HOME=/another/home trainyard restore {folder}")
 
 
-@click.command()
+@click.command(short_help="Restore a backup into an empty home.")
 @click.argument("folder", type=_Folder)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def restore(folder: Path, as_json: bool) -> None:
-    """Bring a backup from FOLDER into TRAINYARD_HOME, which has to be empty, and a new database.
+    """Restore a backup from FOLDER into TRAINYARD_HOME, which must be empty, and a new database.
 
-    Jobs that ran go on from there.
+    Jobs that were running resume from the state in the backup.
     """
-    _tell(of_storage("db.backup", "restore", str(folder)), folder, as_json=as_json)
+    _report(run_storage_command("db.backup", "restore", str(folder)), folder, as_json=as_json)
     suggest("trainyard up")
 
 
-def _tell(told: str, folder: Path, *, as_json: bool) -> None:
+def _report(message: str, folder: Path, *, as_json: bool) -> None:
     if as_json:
-        print_json({"folder": str(folder), "told": told})
+        print_json({"folder": str(folder), "message": message})
     else:
-        say(told)
+        say(message)
 
 
-def of_storage(module: str, *arguments: str) -> str:
-    """What a program that opens the storage of TRAINYARD_HOME answers.
+def run_storage_command(module: str, *arguments: str) -> str:
+    """Run a Python module on the storage of TRAINYARD_HOME, in its own process, and return what it printed.
 
     Raises:
-        CommandError: it failed; what it said is the message.
+        CommandError: it failed; its output is the message.
     """
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],

@@ -1,4 +1,4 @@
-"""`trainyard chat`: talk with a model, or with an adapter and its base; each answer names the weights that gave it."""
+"""The command `trainyard chat`: ask a model, or an adapter and its base; each answer names the weights behind it."""
 
 import math
 import readline  # noqa: F401 - lets `input` edit a line and recall the ones before
@@ -20,34 +20,32 @@ from cli.stream import failure, records
 
 _ADDRESS = "chat/completions"
 _TIMEOUT = httpx.Timeout(5, read=None)
-"""An engine that starts with the first question takes its time."""
-_AS_IF = "the conversation goes on as if this had not been asked"
+"""No limit on reading: the engine may only start with the first question."""
+_FORGOTTEN = "the conversation goes on as if this had not been asked"
 _LASTING = frozenset({Exit.AUTH, Exit.NOT_FOUND})
-"""Refusals that the next line would meet as well."""
+"""Exit codes of refusals that the next line would meet as well."""
 Message = dict[str, str]
 
 
-@click.command()
+@click.command(short_help="Ask a model, adapter or checkpoint.")
 @click.argument("words", nargs=-1, metavar="[MODEL] [MESSAGE]", shell_complete=WEIGHTS)
 @click.option(
-    "--adapter", metavar="NAME", help="An adapter answers, over its base; MODEL is left out.", shell_complete=ADAPTER
+    "--adapter", metavar="NAME", help="Ask an adapter over its base; leave MODEL out.", shell_complete=ADAPTER
 )
-@click.option("--compare-base", is_flag=True, help="The base of the adapter answers too, after it.")
-@click.option("--temperature", type=float, help="0 takes the likeliest token each time; 1 if not given.")
-@click.option("--max-tokens", type=int, help="Tokens of an answer; as many as there is room for if not given.")
-@click.option("--seed", type=int, help="The same seed draws the same answer.")
-@click.option(
-    "--num-beams", type=int, help="Search for the likeliest answer with so many at a time, instead of drawing."
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the API's JSON, once an answer is whole.")
+@click.option("--compare-base", is_flag=True, help="Ask the adapter's base too, after the adapter.")
+@click.option("--temperature", type=float, help="0: always the likeliest token; default: 1.")
+@click.option("--max-tokens", type=int, help="Most tokens of an answer; default: as many as fit.")
+@click.option("--seed", type=int, help="Seed for sampling the answer.")
+@click.option("--num-beams", type=int, help="Beam search with this many beams instead of sampling.")
+@click.option("--json", "as_json", is_flag=True, help="Print the API's JSON when the answer is complete.")
 @click.option("--jsonl", is_flag=True, help="Print the API's stream, one JSON object a line.")
 def chat(
     words: tuple[str, ...], adapter: str | None, compare_base: bool, as_json: bool, jsonl: bool, **options: Any
 ) -> None:
-    """Talk with a model, adapter or checkpoint.
+    """Ask a model, adapter or checkpoint.
 
-    MESSAGE, or what stdin holds if it is no terminal, has one answer. Without either, lines are read
-    and answered: an empty one or Ctrl-D ends, Ctrl-C stops an answer.
+    MESSAGE, or stdin if it is not a terminal, gets one answer. Without either, a conversation starts: each
+    line is answered, an empty line or Ctrl-D ends it, Ctrl-C stops an answer.
     """
     if not words and adapter is None:
         raise click.UsageError("Give a model, or an adapter with --adapter: `trainyard models ls`, `adapters ls`.")
@@ -55,31 +53,31 @@ def chat(
         raise click.UsageError("--compare-base needs --adapter: a model by itself has no base.")
     if as_json and jsonl:
         raise click.UsageError("An answer is printed whole with --json, or as it comes with --jsonl.")
-    model, message = _told(words, adapter)
+    model, message = _model_and_message(words, adapter)
     temperature = options["temperature"]
     if temperature is not None and not math.isfinite(temperature):
-        raise click.BadParameter(f"{temperature} is no temperature.", param_hint="--temperature")
+        raise click.BadParameter(f"{temperature} is not a finite number.", param_hint="--temperature")
     if message is None and not sys.stdin.isatty():
-        message = _sound(sys.stdin.buffer.read().decode(errors="surrogateescape").strip())
+        message = _checked(sys.stdin.buffer.read().decode(errors="surrogateescape").strip())
     client = Client()
     model = client.whole(model) if adapter is None else find(client, "adapter", adapter)["reference"]
     given = {name: value for name, value in options.items() if value is not None}
-    talk = Talk(client, model, given, compare_base=compare_base, as_json=as_json, as_jsonl=jsonl)
+    conversation = Conversation(client, model, given, compare_base=compare_base, as_json=as_json, as_jsonl=jsonl)
     if message is not None:
-        talk.turn(message)
+        conversation.turn(message)
     else:
-        _converse(talk)
+        _converse(conversation)
 
 
-def _told(words: tuple[str, ...], adapter: str | None) -> tuple[str, str | None]:
-    """Who is asked, and what, as far as the command line says it."""
+def _model_and_message(words: tuple[str, ...], adapter: str | None) -> tuple[str, str | None]:
+    """Return the model and, if the command line has one, the message."""
     model, *message = words if adapter is None else (adapter, *words)
     if len(message) > 1:
         raise click.UsageError("Too many words: quote the message, and leave MODEL out beside --adapter.")
-    return model, _sound(message[0]) if message else None
+    return model, _checked(message[0]) if message else None
 
 
-def _sound(message: str) -> str:
+def _checked(message: str) -> str:
     if not message.strip():
         raise click.UsageError("The message is empty.")
     try:
@@ -89,29 +87,29 @@ def _sound(message: str) -> str:
     return message
 
 
-def _converse(talk: "Talk") -> None:
+def _converse(conversation: "Conversation") -> None:
     """Answer line by line.
 
     Raises:
-        CommandError: the key is refused, or what is asked is gone.
+        CommandError: the key is refused, or the model has been deleted.
     """
-    say(f"{talk.model}: an empty line or Ctrl-D ends, Ctrl-C stops an answer")
+    say(f"{conversation.model}: an empty line or Ctrl-D ends, Ctrl-C stops an answer")
     while message := _typed():
         try:
-            talk.turn(_sound(message))
+            conversation.turn(_checked(message))
         except KeyboardInterrupt:
-            say(f"\n  stopped; {_AS_IF}")
-        except click.UsageError as unsound:
-            say(f"\n  {unsound.message}\n  {_AS_IF}")
+            say(f"\n  stopped; {_FORGOTTEN}")
+        except click.UsageError as error:
+            say(f"\n  {error.message}\n  {_FORGOTTEN}")
         except CommandError as refused:
             if refused.code in _LASTING:
                 raise
-            # A busy service or a line too long costs nobody the conversation.
-            say("\n  " + "\n  ".join(filter(None, (refused.message, refused.mend, _AS_IF))))
+            # A busy service or a line that is too long does not end the conversation.
+            say("\n  " + "\n  ".join(filter(None, (refused.message, refused.mend, _FORGOTTEN))))
 
 
 def _typed() -> str:
-    """The next line; nothing at Ctrl-D."""
+    """Return the next line, or an empty string at Ctrl-D."""
     try:
         return input("> " if sys.stdout.isatty() else "").strip()
     except EOFError:
@@ -120,8 +118,8 @@ def _typed() -> str:
 
 
 @dataclass
-class Talk:
-    """A conversation with a model, and the same with its base if the two are compared."""
+class Conversation:
+    """A conversation with a model, and a second one with its base if the two are compared."""
 
     client: Client
     model: str
@@ -130,17 +128,17 @@ class Talk:
     as_json: bool
     as_jsonl: bool
     turns: tuple[list[Message], list[Message]] = field(default_factory=lambda: ([], []))
-    """The model's and the base's: each goes on from answers of its own."""
+    """The messages with the model and those with its base: each continues from its own answers."""
 
     def turn(self, message: str) -> None:
-        """Have a message answered; it belongs to the conversation when all have answered."""
+        """Get a message answered; it joins the conversation only when every model has answered."""
         asked = {"role": "user", "content": message}
         answers = list(self._answers(asked))
         if self.as_json:
             print_json(answers if self.compare_base else answers[0])
         for turns, answer in zip(self.turns, answers, strict=False):
             turns += [asked, {"role": "assistant", "content": answer["choices"][0]["message"]["content"]}]
-        # A version that is published meanwhile does not take over.
+        # Stay with these weights even if a newer version is published meanwhile.
         self.model = answers[0]["weights"]["id"]
 
     def _answers(self, asked: Message) -> Iterator[dict[str, Any]]:
@@ -153,17 +151,17 @@ class Talk:
     def _answer(self, model: str, messages: list[Message]) -> dict[str, Any]:
         body = {"model": model, "messages": messages, **self.options}
         if not self.as_json:
-            return _shown(self.client, body | {"stream": True}, headed=self.compare_base, as_jsonl=self.as_jsonl)
+            return _stream(self.client, body | {"stream": True}, headed=self.compare_base, as_jsonl=self.as_jsonl)
         answer = self.client.ask("POST", _ADDRESS, json=body, timeout=_TIMEOUT)
-        _tell(answer["weights"])
+        _show_weights(answer["weights"])
         return answer
 
 
-def _shown(client: Client, body: dict[str, Any], *, headed: bool, as_jsonl: bool) -> dict[str, Any]:
-    """Write an answer as it comes; its weights and its text, where a whole answer has them.
+def _stream(client: Client, body: dict[str, Any], *, headed: bool, as_jsonl: bool) -> dict[str, Any]:
+    """Print an answer as it arrives and return its weights and text in the form of a complete answer.
 
     Raises:
-        CommandError: the service refused, could not end the answer, or went away.
+        CommandError: the service refused, failed within the answer, or went away.
     """
     weights, text = None, ""
     try:
@@ -173,13 +171,13 @@ def _shown(client: Client, body: dict[str, Any], *, headed: bool, as_jsonl: bool
                     raise CommandError(f"The answer broke off: {piece['error']['message']}")
                 if weights is None:
                     weights = piece["weights"]
-                    _tell(weights, headed=headed and not as_jsonl)
-                said = piece["choices"][0]["delta"]["content"]
+                    _show_weights(weights, headed=headed and not as_jsonl)
+                content = piece["choices"][0]["delta"]["content"]
                 if as_jsonl:
                     print_jsonl([piece])
                 else:
-                    click.echo(legible(said) if sys.stdout.isatty() else said, nl=False)
-                text += said
+                    click.echo(legible(content) if sys.stdout.isatty() else content, nl=False)
+                text += content
     except httpx.HTTPError as error:
         raise failure(client, error) from error
     if not as_jsonl:
@@ -187,10 +185,10 @@ def _shown(client: Client, body: dict[str, Any], *, headed: bool, as_jsonl: bool
     return {"weights": weights, "choices": [{"message": {"content": text}}]}
 
 
-def _tell(weights: dict[str, Any], *, headed: bool = False) -> None:
-    """Which weights answer: on stderr, but above each of two answers on stdout, which have to be told apart."""
-    told = f"{weights['reference']}  {weights['digest']}"
+def _show_weights(weights: dict[str, Any], *, headed: bool = False) -> None:
+    """Name the weights that answer: on stderr, or as a heading on stdout where two answers must be distinguished."""
+    heading = f"{weights['reference']}  {weights['digest']}"
     if headed:
-        click.secho(told, bold=True)
+        click.secho(heading, bold=True)
     else:
-        say(told, bold=True)
+        say(heading, bold=True)

@@ -1,4 +1,4 @@
-"""The local check of a data file, before a byte is sent: the same checker that the service runs."""
+"""Local check of a data file before it is sent, with the same checker that the service runs."""
 
 import json
 import os
@@ -16,13 +16,13 @@ from engine.rows import MAX_LINE_BYTES, Report, RowChecker, RowFault
 _CHUNK_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _FEWEST_LINE_BYTES = 64
-"""The least that the service may be told."""
+"""The smallest value that the service accepts."""
 _LISTED_FAULTS = 1000
 _EVERY_FAULT = 1 << 62
 
 
 def purpose_of(path: Path) -> str:
-    """What a file is for, by its look: plain text and {"text": ...} rows pretrain, choices evaluate, all else fine-tunes."""
+    """Guess the purpose of a file: pretrain for text and {"text": ...} rows, evals for choices, fine-tune otherwise."""
     if path.suffix == ".txt":
         return "pretrain"
     try:
@@ -36,7 +36,7 @@ def purpose_of(path: Path) -> str:
 
 
 def _first_line(path: Path) -> bytes:
-    """The first line with something on it, no more of it than a row may have."""
+    """Return the first line that is not blank, cut just above the longest row allowed."""
     longest = _max_line_bytes() + 1
     with path.open("rb") as source:
         source.seek(len(_BOM) if source.read(len(_BOM)) == _BOM else 0)
@@ -44,26 +44,26 @@ def _first_line(path: Path) -> bytes:
 
 
 def _max_line_bytes() -> int:
-    """TRAINYARD_MAX_LINE_BYTES, read as the service reads it, else its default.
+    """Return TRAINYARD_MAX_LINE_BYTES, parsed as the service parses it, or the default.
 
     Raises:
-        CommandError: it is no number of bytes, or too small a one; the service would not take it either.
+        CommandError: the value is not a number of bytes or is too small; the service would refuse it too.
     """
     given = os.environ.get("TRAINYARD_MAX_LINE_BYTES")
     if not given:
         return MAX_LINE_BYTES
-    # pydantic takes 90 ms to import, which who sets nothing does not need.
+    # Imported only where the variable is set: pydantic takes 90 ms.
     from pydantic import Field, TypeAdapter, ValidationError
 
     try:
         return TypeAdapter(Annotated[int, Field(ge=_FEWEST_LINE_BYTES)]).validate_python(given)
     except ValidationError:
-        told = f"TRAINYARD_MAX_LINE_BYTES is {given!r}; it is a number of bytes, at least {_FEWEST_LINE_BYTES}."
-        raise CommandError(told, Exit.USAGE) from None
+        message = f"TRAINYARD_MAX_LINE_BYTES is {given!r}; it must be a number of bytes, at least {_FEWEST_LINE_BYTES}."
+        raise CommandError(message, Exit.USAGE) from None
 
 
 def check(path: Path, purpose: str, max_faults: int = _LISTED_FAULTS) -> Report:
-    """Read the whole file through the row checker, in constant memory."""
+    """Check the whole file, in constant memory."""
     checker = RowChecker(purpose=purpose, filename=path.name, max_line_bytes=_max_line_bytes(), max_faults=max_faults)
     with path.open("rb") as source:
         while chunk := source.read(_CHUNK_BYTES):
@@ -72,16 +72,16 @@ def check(path: Path, purpose: str, max_faults: int = _LISTED_FAULTS) -> Report:
 
 
 def fault_line(name: str, fault: RowFault) -> str:
-    """`file:line:col: path: message; hint`, the form that editors and CI know."""
+    """Format a fault as `file:line:col: path: message; hint`, which editors and CI recognise."""
     place = f"{name}:{fault.line}" + (f":{fault.column}" if fault.column is not None else "")
     return legible(f"{place}: {sentence(fault.path, fault.message, fault.hint)}")
 
 
 def require_valid(path: Path, purpose: str) -> Report:
-    """The report of a file without faults.
+    """Return the report of a file that has no faults.
 
     Raises:
-        CommandError: the file has faults; all of them (the first 1,000) have been told.
+        CommandError: the file has faults; they (at most the first 1,000) have been printed.
     """
     report = check(path, purpose)
     if not report.fault_count:
@@ -92,7 +92,7 @@ def require_valid(path: Path, purpose: str) -> Report:
 
 
 def tally(report: Report) -> str:
-    """How many faults, in how many lines, and how much is good."""
+    """Summarise a report: the number of faults, of faulty lines and of good rows."""
     where = counted(len({fault.line for fault in report.faults}), "line")
     listed = "" if len(report.faults) == report.fault_count else f" The first {len(report.faults)} are listed."
     good = f"{counted(report.row_count, 'row')} {'is' if report.row_count == 1 else 'are'} good."
@@ -108,7 +108,7 @@ def _skip_offer(path: Path, purpose: str, report: Report) -> str | None:
 
 @contextmanager
 def without_faults(path: Path, purpose: str) -> Iterator[tuple[Path, Report]]:
-    """A temporary copy of the file under the same name, without the faulty lines, and its report."""
+    """Yield a temporary copy of the file without the faulty lines, under the same name, and its report."""
     faults = check(path, purpose, _EVERY_FAULT)
     bad = frozenset(fault.line for fault in faults.faults)
     with tempfile.TemporaryDirectory(prefix="trainyard-") as folder:
@@ -120,7 +120,7 @@ def without_faults(path: Path, purpose: str) -> Iterator[tuple[Path, Report]]:
 
 
 def _copy_lines(source: BinaryIO, target: BinaryIO, bad: frozenset[int]) -> None:
-    """Copy every line whose 1-based number is not in `bad`; a line of any length takes constant memory."""
+    """Copy every line whose 1-based number is not in `bad`, in constant memory for lines of any length."""
     number = 1
     while piece := source.readline(_CHUNK_BYTES):
         if number not in bad:

@@ -1,4 +1,4 @@
-"""One process under the supervisor: started tied to it, restarted with growing pauses, ended in order."""
+"""A child process of the supervisor: tied to its life, restarted with growing pauses, stopped in order."""
 
 import os
 import signal
@@ -15,13 +15,13 @@ from cli.place import PACKAGES_DIR
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 30.0
 _HEALTHY_S = 30.0
-"""After living this long, a death counts as the first one again."""
+"""A process that has lived this long starts counting its deaths anew."""
 _TIED = Path(__file__).with_name("tied.py")
 
 
 @dataclass(frozen=True)
 class Program:
-    """What is to run, and how long it may take to end after SIGTERM."""
+    """A command to run, and how long it may take to end after SIGTERM."""
 
     name: str
     command: tuple[str, ...]
@@ -30,7 +30,7 @@ class Program:
 
 
 class Child:
-    """A program and its present process, if any."""
+    """A program and its current process, if any."""
 
     def __init__(self, program: Program, home: Path) -> None:
         self.program = program
@@ -42,7 +42,7 @@ class Child:
         self.start_after = 0.0
 
     def start(self) -> None:
-        """Start the process in a session of its own, so that Ctrl-C in the terminal does not reach it."""
+        """Start the process in its own session, so that Ctrl-C in the terminal does not reach it."""
         log = open_log(self.home, self.program.name)
         try:
             self.process = subprocess.Popen(
@@ -50,7 +50,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=PACKAGES_DIR,  # `-m api` must find ours, not an `api` folder where the user stands
+                cwd=PACKAGES_DIR,  # `-m api` must find our package, not an `api` folder in the user's directory
                 env={**os.environ, **self.program.environment},
                 start_new_session=True,
             )
@@ -59,7 +59,7 @@ class Child:
         self.started_at = time.time()
 
     def tend(self) -> int | None:
-        """Start the process if it is due. The exit code of a process that has died since the last look."""
+        """Start the process if it is due; return the exit code of one that has died since the last call."""
         now = time.time()
         if self.process is None:
             if now >= self.start_after:
@@ -75,12 +75,12 @@ class Child:
         return code
 
     def terminate(self) -> None:
-        """Ask it to end."""
+        """Send SIGTERM."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
 
     def end(self, grace_s: float) -> bool:
-        """Wait for its end; after the grace the whole process group is killed. True when it ended by itself."""
+        """Wait for the end, then kill the process group after the grace period; return True if it ended by itself."""
         if self.process is None:
             return True
         try:
@@ -92,7 +92,7 @@ class Child:
         return True
 
     def state(self) -> dict[str, Any]:
-        """What `trainyard status` shows."""
+        """Return what `trainyard status` shows."""
         return {
             "name": self.program.name,
             "pid": self.process.pid if self.process else None,

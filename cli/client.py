@@ -1,4 +1,4 @@
-"""The API as the commands see it: errors with exit codes, cursor pages, ids by unique prefix."""
+"""A client of the API for the commands: errors with exit codes, cursor pagination, ids by unique prefix."""
 
 import os
 import ssl
@@ -15,14 +15,14 @@ from cli.place import api_key, service_url
 _PAGE_ROWS = 100
 _SERIES_ROWS = 1000
 _ID_CHARACTERS = 26
-"""Of an id, behind its noun and a dash; the alphabet ends with z."""
+"""The length of an id after its noun and dash; the alphabet ends with z."""
 _PLACES = {"ckpt": "checkpoints"}
-"""Where a noun is listed, if not under its plural."""
+"""Collections that are not the plural of their noun."""
 _WEIGHTS = frozenset({"model", "adapter", "ckpt"})
-"""The nouns of what can be asked, evaluated and exported."""
+"""The nouns of weights, which can be queried, evaluated and exported."""
 AMBIGUOUS_SHOWN = 5
 DESTRUCTIVE_FEWEST = 4
-"""Characters of an id that `rm` and `cancel` ask for."""
+"""The fewest characters of an id that `rm`, `cancel` and `revoke` accept."""
 _LISTED_FAULTS = 20
 _SHOWN_CHARACTERS = 500
 _TIMEOUT = httpx.Timeout(connect=5, read=60, write=60, pool=5)
@@ -37,7 +37,7 @@ _EXITS = {
     422: Exit.INVALID,
 }
 _OVER_BUDGET = "over_budget"
-"""A 403 that no other key of the project would change."""
+"""The code of a 403 that another key of the project would get too."""
 _MENDS = {
     401: "Set TRAINYARD_API_KEY, or TRAINYARD_CONFIG to the file that holds the key of this service.",
 }
@@ -45,12 +45,12 @@ _ADDRESS_MEND = "Is it the service's own address? TRAINYARD_URL names another."
 
 
 def unreachable(url: str, error: Exception) -> CommandError:
-    """The service does not answer: say where it was looked for and what to type."""
+    """Return the error for a service that does not answer, naming its address and what to type."""
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return CommandError(
             f"The certificate of {url} is not trusted ({error}).",
             Exit.UNREACHABLE,
-            "Set SSL_CERT_FILE to the certificate, in PEM, of the authority that has signed it.",
+            "Set SSL_CERT_FILE to the certificate, in PEM, of the authority that signed it.",
         )
     return CommandError(
         f"The service at {url} does not answer ({error}).",
@@ -60,11 +60,11 @@ def unreachable(url: str, error: Exception) -> CommandError:
 
 
 def refusal(response: httpx.Response) -> CommandError:
-    """The error envelope of an answer as a message: the sentence, then each fault on its own line."""
+    """Turn the error envelope of a response into an error: its message, then each fault on its own line."""
     code = _EXITS.get(response.status_code, Exit.UNEXPECTED)
     error = (_object_of(response) or {}).get("error")
     if not isinstance(error, dict):
-        return _stranger(response, code)
+        return _foreign(response, code)
     if error.get("code") == _OVER_BUDGET:
         code = Exit.INVALID
     lines = [str(error.get("message"))]
@@ -78,34 +78,36 @@ def refusal(response: httpx.Response) -> CommandError:
 
 
 def _object_of(response: httpx.Response) -> dict[str, Any] | None:
-    """The JSON object that an answer is, if it is one."""
+    """Return the JSON object in a response, or None if it is something else."""
     try:
-        told = response.json()
+        body = response.json()
     except (ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) else None
+    return body if isinstance(body, dict) else None
 
 
-def _stranger(response: httpx.Response, code: Exit) -> CommandError:
-    """An answer that a Trainyard does not give: something between, or something else at that address."""
+def _foreign(response: httpx.Response, code: Exit) -> CommandError:
+    """Return the error for a response that is not Trainyard's: from a proxy, or from another server."""
     if response.has_redirect_location:
-        told = f" and leads on to {response.headers['location']}"
+        detail = f" and redirects to {response.headers['location']}"
     else:
-        told = f", and not as Trainyard does: {response.text[:_SHOWN_CHARACTERS]}"
-    return CommandError(f"{response.request.url} answered {response.status_code}{told}", code, _ADDRESS_MEND)
+        detail = f", which is not an answer of Trainyard: {response.text[:_SHOWN_CHARACTERS]}"
+    return CommandError(f"{response.request.url} answered {response.status_code}{detail}", code, _ADDRESS_MEND)
 
 
 def _fault_line(fault: dict[str, Any]) -> str:
     place = ":".join(str(fault[part]) for part in ("line", "column") if fault.get(part) is not None)
-    told = sentence(fault.get("path"), fault.get("message") or fault["code"], fault.get("hint"))
-    return f"{place}: {told}" if place else told
+    text = sentence(fault.get("path"), fault.get("message") or fault["code"], fault.get("hint"))
+    return f"{place}: {text}" if place else text
 
 
 class Client:
-    """One connection to one service under one key."""
+    """A connection to one service with one key."""
 
     def __init__(self, url: str | None = None, key: str | None = None, answer_s: float | None = None) -> None:
-        """`answer_s` is for who cannot wait: how long each answer may take.
+        """Connect to the service at `url` with `key`, by default those of the environment or of the local service.
+
+        `answer_s` limits the time of each answer, for callers that cannot wait.
 
         Raises:
             CommandError: there is no key, or the address or SSL_CERT_FILE is wrong.
@@ -121,14 +123,16 @@ class Client:
             )
         except httpx.InvalidURL as error:
             raise CommandError(
-                f"{self.url} is no address ({error}).", Exit.USAGE, "Set TRAINYARD_URL, as to http://127.0.0.1:8642."
+                f"{self.url} is not an address ({error}).",
+                Exit.USAGE,
+                "Set TRAINYARD_URL, for example to http://127.0.0.1:8642.",
             ) from error
         command = click.get_current_context(silent=True)
         if command is not None:
             command.call_on_close(self.http.close)
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        """The answer of one request.
+        """Send a request and return the response.
 
         Raises:
             CommandError: the service is unreachable or refused the request.
@@ -142,19 +146,19 @@ class Client:
         return response
 
     def ask(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        """The JSON of an answer.
+        """Send a request and return the JSON object of the response.
 
         Raises:
-            CommandError: the service is unreachable or refused the request, or what answers is another one.
+            CommandError: the service is unreachable or refused the request, or another server answers.
         """
         response = self.request(method, path, **arguments)
-        told = _object_of(response)
-        if told is None:
-            raise _stranger(response, Exit.UNEXPECTED)
-        return told
+        body = _object_of(response)
+        if body is None:
+            raise _foreign(response, Exit.UNEXPECTED)
+        return body
 
     def get(self, path: str, **params: Any) -> dict[str, Any]:
-        """The JSON at a path; parameters that are None are left out."""
+        """Return the JSON at a path; parameters that are None are left out."""
         given = {name: value for name, value in params.items() if value is not None}
         return self.ask("GET", path, params=given)
 
@@ -165,7 +169,7 @@ class Client:
         return self.ask("DELETE", path)
 
     def pages(self, path: str, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
-        """Every object of a list, page by page, at most `limit`."""
+        """Yield the objects of a list, page by page, at most `limit` of them."""
         largest = _SERIES_ROWS if path.endswith(("/events", "/metrics")) else _PAGE_ROWS
         left = limit
         after = None
@@ -179,21 +183,21 @@ class Client:
             left = None if left is None else left - len(page["data"])
 
     def whole_id(self, noun: str, given: str, *, fewest: int = 1) -> str:
-        """The id that `given` is the only prefix of; the noun in front may be left out.
+        """Return the only id that begins with `given`; the noun in front may be left out.
 
-        `fewest` characters must follow the noun: what cannot be undone asks for more than what only looks.
+        `fewest` characters must follow the noun; commands that cannot be undone require more of them.
 
         Raises:
-            CommandError: no object, or more than one, begins like that, or `given` is too short.
+            CommandError: no id or more than one begins with `given`, or `given` is too short.
         """
         wanted = given if given.startswith(f"{noun}-") else f"{noun}-{given}"
-        begun = len(wanted) - len(noun) - 1
-        if begun == _ID_CHARACTERS:
+        characters = len(wanted) - len(noun) - 1
+        if characters == _ID_CHARACTERS:
             return wanted
         listing = f"`trainyard {place_of(noun)} ls`"
-        if begun < fewest:
+        if characters < fewest:
             raise CommandError(
-                f"{given!r} is too short to tell which {noun} is meant: give at least "
+                f"{given!r} is too short for the id of a {noun}: give at least "
                 f"{counted(fewest, 'character')} of its id.",
                 Exit.USAGE,
                 listing,
@@ -206,45 +210,45 @@ class Client:
         return found[0]
 
     def beginning(self, noun: str, prefix: str, limit: int) -> list[dict[str, Any]]:
-        """The newest objects whose ids begin so. One page tells: ids are listed downwards, and these lie together."""
-        begun = prefix.removeprefix(f"{noun}-") if prefix.startswith(f"{noun}-") else ""
-        if not begun.isalnum() and begun:
+        """Return the newest objects whose ids begin with `prefix`. One page is enough: lists are sorted by id, descending."""
+        begin = prefix.removeprefix(f"{noun}-") if prefix.startswith(f"{noun}-") else ""
+        if not begin.isalnum() and begin:
             return []
-        after = f"{noun}-{begun}{'z' * _ID_CHARACTERS}"
+        after = f"{noun}-{begin}{'z' * _ID_CHARACTERS}"
         rows = self.get(place_of(noun), after=after, limit=limit)["data"]
         return [row for row in rows if row.get("artifact_id", row["id"]).startswith(prefix)]
 
     def whole(self, reference: str) -> str:
-        """How the service knows weights: an id that was cut short, while it is the only one so, as the whole one."""
-        noun, _, begun = reference.partition("-")
-        if noun not in _WEIGHTS or not begun.isalnum() or len(begun) == _ID_CHARACTERS:
+        """Return a reference to weights as the service knows it: a unique prefix of an id is completed."""
+        noun, _, begin = reference.partition("-")
+        if noun not in _WEIGHTS or not begin.isalnum() or len(begin) == _ID_CHARACTERS:
             return reference
         found = self.beginning(noun, reference, 2)
         return found[0].get("artifact_id", found[0]["id"]) if len(found) == 1 else reference
 
 
 def ambiguous(noun: str, prefix: str, found: list[str]) -> CommandError:
-    """Several ids begin so."""
+    """Return the error for a prefix of several ids."""
     shown = ", ".join(found[:AMBIGUOUS_SHOWN]) + (" ..." if len(found) > AMBIGUOUS_SHOWN else "")
     listing = f"`trainyard {place_of(noun)} ls`"
     return CommandError(f"More than one {noun} begins with {prefix!r}: {shown}", Exit.USAGE, listing)
 
 
 def _trusted(url: str) -> ssl.SSLContext | bool:
-    """Whose certificates are believed: those of SSL_CERT_FILE or SSL_CERT_DIR, else the public authorities'.
+    """Return the trusted certificates: those of SSL_CERT_FILE or SSL_CERT_DIR, or the public authorities'.
 
     Raises:
-        CommandError: SSL_CERT_FILE holds none.
+        CommandError: SSL_CERT_FILE holds no certificates.
     """
     if not url.startswith("https:"):
         return True
     try:
         return httpx.create_ssl_context()
     except OSError as error:
-        told = f"SSL_CERT_FILE={os.environ.get('SSL_CERT_FILE')} cannot be read ({error})."
-        raise CommandError(told, Exit.USAGE, "It names a file of certificates in PEM.") from error
+        message = f"SSL_CERT_FILE={os.environ.get('SSL_CERT_FILE')} cannot be read ({error})."
+        raise CommandError(message, Exit.USAGE, "Set it to a file of certificates in PEM.") from error
 
 
 def place_of(noun: str) -> str:
-    """The collection that a noun is listed in: jobs, checkpoints."""
+    """Return the collection of a noun, such as jobs or checkpoints."""
     return _PLACES.get(noun, f"{noun}s")

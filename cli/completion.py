@@ -1,4 +1,4 @@
-"""Shell completion: its script for a shell, and ids and names from the service where it answers quickly."""
+"""Shell completion: the script for a shell, and ids and names from the service if it answers quickly."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,7 +12,7 @@ from cli.errors import CommandError
 from cli.output import suggest
 
 _ANSWER_S = 0.7
-"""A shell that completes does nothing else meanwhile."""
+"""The shell is blocked while it completes."""
 _SHOWN = 50
 _INSTALL = {
     "bash": 'eval "$(trainyard completion bash)"    # in ~/.bashrc',
@@ -22,11 +22,11 @@ _INSTALL = {
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-@click.command()
+@click.command(short_help="Print the completion script of a shell.")
 @click.argument("shell", type=click.Choice(list(_INSTALL)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print what makes a shell complete commands, options, ids and names."""
+    """Print the script that makes a shell complete commands, options, ids and names."""
     script = get_completion_class(shell)
     assert script is not None, "click knows these shells"
     click.echo(script(ctx.find_root().command, {}, "trainyard", "_TRAINYARD_COMPLETE").source())
@@ -34,14 +34,14 @@ def completion(ctx: click.Context, shell: str) -> None:
 
 
 def _ids(noun: str, about: Callable[[dict[str, Any]], str]) -> Completer:
-    """Ids that begin so, the newest first; with or without the noun in front, as they were begun."""
+    """Complete ids, newest first, with the noun in front or without it, as typed."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         del ctx, param
         bare = bool(incomplete) and not f"{noun}-".startswith(incomplete[: len(noun) + 1])
         with suppress(CommandError, ValueError, LookupError):
-            begun = f"{noun}-{incomplete}" if bare else incomplete
-            rows = Client(answer_s=_ANSWER_S).beginning(noun, begun, _SHOWN)
+            prefix = f"{noun}-{incomplete}" if bare else incomplete
+            rows = Client(answer_s=_ANSWER_S).beginning(noun, prefix, _SHOWN)
             return [CompletionItem(row["id"].removeprefix(f"{noun}-" if bare else ""), help=about(row)) for row in rows]
         return []
 
@@ -49,7 +49,7 @@ def _ids(noun: str, about: Callable[[dict[str, Any]], str]) -> Completer:
 
 
 def _references(*nouns: str) -> Completer:
-    """`name/version` of what is listed there, and the name alone, which is its newest version."""
+    """Complete `name/version`, and the name alone, which stands for its newest version."""
 
     def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         del ctx, param
@@ -60,13 +60,13 @@ def _references(*nouns: str) -> Completer:
                 for row in client.get(f"{noun}s", limit=100, kind=noun)["data"]:
                     found.setdefault(str(row["name"]), "the newest version")
                     found[row["reference"]] = row["job_id"]
-        return [CompletionItem(name, help=told) for name, told in found.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=about) for name, about in found.items() if name.startswith(incomplete)]
 
     return complete
 
 
 def _alias(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """`name@alias`."""
+    """Complete `name@alias`."""
     del ctx, param
     with suppress(CommandError, ValueError, LookupError):
         rows = Client(answer_s=_ANSWER_S).get("aliases")["data"]
@@ -79,6 +79,7 @@ def _alias(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
 JOB = _ids("job", lambda row: f"{row['kind']}, {row['status']}")
 FILE = _ids("file", lambda row: row["filename"])
 CHECKPOINT = _ids("ckpt", lambda row: f"step {row['step']} of {row['job_id']}")
+KEY = _ids("key", lambda row: f"{row['name']}, {row['scope']}")
 PLAN = _ids("plan", lambda row: f"{row['kind']}, {row['steps']} steps")
 ALIAS: Completer = _alias
 MODEL = _references("model")

@@ -1,4 +1,4 @@
-"""`trainyard demo`: the service started, a model made and tuned through it, and everything stopped again."""
+"""The command `trainyard demo`: start a service, make and tune a model through it, and stop it again."""
 
 import os
 import shutil
@@ -24,25 +24,29 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _MARK = "made-by-demo"
 
 
-@click.command()
-@click.option("--home", type=_FOLDER, default=Path(".demo"), show_default=True, help="The service's folder; made anew.")
+@click.command(short_help="Train, tune and evaluate a small model.")
+@click.option(
+    "--home", type=_FOLDER, default=Path(".demo"), show_default=True, help="The service's folder; emptied first."
+)
 @click.option("-o", "--output", type=_FOLDER, default=Path("demo-out"), show_default=True, help="Where results go.")
-@click.option("--examples", type=_FOLDER, default=PACKAGES_DIR / "examples", help="Data and specs; the clone's own.")
-@click.option("--keep", is_flag=True, help="Leave the service up afterwards.")
+@click.option(
+    "--examples", type=_FOLDER, default=PACKAGES_DIR / "examples", help="Data and specs; default: the clone's."
+)
+@click.option("--keep", is_flag=True, help="Leave the service running afterwards.")
 def demo(home: Path, output: Path, examples: Path, keep: bool) -> None:
-    """Upload data, pretrain a small model, tune an adapter, evaluate both, and pull them: all through the service."""
-    # Loaded here: `trainyard --help` needs none of it.
+    """Upload data, pretrain a small model, tune an adapter, evaluate both and pull them, all through a service."""
+    # Imported late: `trainyard --help` does not need it.
     from cli.tour import tour
 
     if not (examples / "pretrain.yaml").is_file():
         raise CommandError(
-            f"{examples} holds no examples.", mend="Run the demo from a clone, or give its examples/ with --examples."
+            f"{examples} holds no examples.", mend="Run the demo from a clone, or name its examples/ with --examples."
         )
     home = home.absolute()
-    begun = time.monotonic()
+    started = time.monotonic()
     with _service(home, keep=keep) as client:
         say(f"  watch it in a browser: {client.url}/#key={api_key()}")
-        tour(client, examples, output, begun)
+        tour(client, examples, output, started)
     if keep:
         say(f"\nThe service is still up at {client.url}. To use it:")
         say(f"  export TRAINYARD_HOME={home} TRAINYARD_CONFIG={home / 'credentials'}")
@@ -51,7 +55,7 @@ def demo(home: Path, output: Path, examples: Path, keep: bool) -> None:
 
 @contextmanager
 def _service(home: Path, *, keep: bool) -> Iterator[Client]:
-    """A service of its own in an empty folder, on a free port; stopped at the end, also when the demo is killed."""
+    """Run a separate service in an empty folder, on a free port; it stops at the end, even if the demo is killed."""
     _empty(home)
     _forget_settings(home)
     prepare(home, home / "credentials")
@@ -78,10 +82,10 @@ def _service(home: Path, *, keep: bool) -> Iterator[Client]:
 
 
 def _empty(home: Path) -> None:
-    """Remove what an earlier demo left.
+    """Remove the results of an earlier demo.
 
     Raises:
-        CommandError: an earlier demo's service still runs, or the folder is not a demo's.
+        CommandError: the service of an earlier demo still runs, or the folder is not a demo's.
     """
     if not home.exists():
         home.mkdir(parents=True, mode=0o700)
@@ -98,7 +102,7 @@ def _empty(home: Path) -> None:
 
 
 def _forget_settings(home: Path) -> None:
-    """Nothing that the operator has set for another service, such as a bucket or an address, is the demo's."""
+    """Drop the settings that the operator made for another service, such as a bucket or an address."""
     for name in [name for name in os.environ if name.startswith("TRAINYARD_")]:
         del os.environ[name]
     os.environ["TRAINYARD_HOME"] = str(home)
@@ -116,8 +120,8 @@ def _stop(home: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 def _run_service(parent_pid: int, *, tied: bool) -> int:
-    """The demo's supervisor: `trainyard up`, ended by SIGTERM when the demo's own process goes away."""
-    # Loaded here: the demo's own process does not run it.
+    """Run `trainyard up` as the demo's supervisor; it gets SIGTERM when the demo's own process ends."""
+    # Imported late: the demo's own process does not need it.
     from cli.main import main
 
     if tied:

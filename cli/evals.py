@@ -1,4 +1,4 @@
-"""`trainyard evals`: models scored on rows, each figure with its interval and what it differs by from a baseline."""
+"""The group `trainyard evals`: score models on rows; each figure with its interval and its difference from a baseline."""
 
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from cli.output import Column, format_options, moment, plain, print_json, print_
 from cli.upload import upload_file
 
 _MAIN = ("eval_exact_match", "eval_acc/harness", "eval_loss", "eval_tokens")
-"""The figure a listing shows: the first that an evaluation has."""
+"""The figures that a listing may show, in order of preference."""
 _BASELINE, _DIFFERENCE = "compare_to/", "difference/"
 _TASKS = ("auto", "loss", "multiple_choice", "generate", "tokens")
 
@@ -60,16 +60,16 @@ _FIGURE_COLUMNS: list[Column] = [
 ]
 
 
-@click.group()
+@click.group(short_help="Score models and compare them.")
 def evals() -> None:
     """Evaluations: models, adapters and checkpoints scored on rows."""
 
 
-@evals.command()
+@evals.command(short_help="Score a model on the rows of a file.")
 @click.argument("model", shell_complete=WEIGHTS)
 @click.argument("file", type=click.Path())
-@click.option("--task", type=click.Choice(_TASKS), help="What the rows are made for, if not given.")
-@click.option("--compare-to", metavar="MODEL", help="Scored on the same rows.", shell_complete=WEIGHTS)
+@click.option("--task", type=click.Choice(_TASKS), help="How to score the rows; default: from the file's format.")
+@click.option("--compare-to", metavar="MODEL", help="Second model, scored on the same rows.", shell_complete=WEIGHTS)
 @set_option
 @follow_option
 @jsonl_option
@@ -85,10 +85,10 @@ def run(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Score MODEL on the rows of FILE: a path, which is checked and uploaded, or the id of a file."""
+    """Score MODEL on the rows of FILE, a path (which is checked and uploaded) or the id of a file."""
     require_shown_one_way(attach=attach, jsonl=jsonl, as_json=as_json, quiet=quiet)
     client = Client()
-    spec: dict[str, Any] = {"kind": "eval", "model": client.whole(model), "eval_file": _sent(client, file)}
+    spec: dict[str, Any] = {"kind": "eval", "model": client.whole(model), "eval_file": _file_id(client, file)}
     if compare_to is not None:
         spec["compare_to"] = client.whole(compare_to)
     if task is not None:
@@ -98,7 +98,7 @@ def run(
     return submit(client, spec, attach=attach, jsonl=jsonl, as_json=as_json, quiet=quiet)
 
 
-def _sent(client: Client, file: str) -> str:
+def _file_id(client: Client, file: str) -> str:
     path = Path(file)
     if not path.is_file():
         return client.whole_id("file", file)
@@ -106,9 +106,9 @@ def _sent(client: Client, file: str) -> str:
     return upload_file(client, path, "evals")["id"]
 
 
-@evals.command("ls")
-@click.option("--status", type=click.Choice(STATES))
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@evals.command("ls", short_help="List evaluations, newest first.")
+@click.option("--status", type=click.Choice(STATES), help="Only evaluations in this state.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Most rows to list.")
 @format_options
 def list_evals(status: str | None, limit: int, as_json: bool, quiet: bool) -> None:
     """List evaluations, newest first."""
@@ -117,11 +117,11 @@ def list_evals(status: str | None, limit: int, as_json: bool, quiet: bool) -> No
     suggest(f"trainyard evals show {rows[0]['id']}" if rows else "trainyard evals run MODEL FILE --follow")
 
 
-@evals.command()
+@evals.command(short_help="Show every figure of an evaluation.")
 @click.argument("job_id", shell_complete=JOB)
 @format_options
 def show(job_id: str, as_json: bool, quiet: bool) -> int:
-    """Show what an evaluation came to: every figure, by subject too, and against the baseline."""
+    """Show every figure of an evaluation, also by subject, and its difference from the baseline."""
     client = Client()
     job = client.get(f"jobs/{client.whole_id('job', job_id)}")
     if job["kind"] != "eval":
@@ -137,12 +137,12 @@ def show(job_id: str, as_json: bool, quiet: bool) -> int:
     else:
         print_rows(figure_rows(job["result"]), _FIGURE_COLUMNS, as_json=False, quiet=False)
     for file_id in job["result_files"]:
-        suggest(f"trainyard files download {file_id}", "a line for every row")
+        suggest(f"trainyard files download {file_id}", "one line per row")
     return Exit.OK
 
 
 def figure_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each figure: what it is over all rows, then what it is by subject."""
+    """Return a row for each figure: over all rows of the data first, then by subject."""
     rows = [_figure_row(name, result["metrics"]) for name in _own(result["metrics"])]
     for subject, figures in result["groups"].items():
         rows += [_figure_row(name, figures) | {"subject": subject} for name in _own(figures)]
@@ -150,7 +150,7 @@ def figure_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _own(figures: dict[str, Any]) -> list[str]:
-    """Without bounds, and what belongs to a baseline."""
+    """Return the names of the model's own figures, without interval bounds and baseline figures."""
     bounds = {name + end for name in figures for end in ("_low", "_high")}
     return [name for name in figures if name not in bounds and not name.startswith((_BASELINE, _DIFFERENCE))]
 

@@ -1,4 +1,4 @@
-"""`trainyard files`: check, upload, list, show, preview, download and remove data files."""
+"""The group `trainyard files`: check, upload, list, show, preview, download and delete data files."""
 
 import sys
 from pathlib import Path
@@ -41,24 +41,24 @@ _COLUMNS: list[Column] = [
 _FIELDS = [*_COLUMNS, ("sha256", lambda row: row["sha256"])]
 _PATH = click.Path(exists=True, dir_okay=False, path_type=Path)
 _purpose = click.option(
-    "--purpose", type=click.Choice(PURPOSES), help="What the rows are for; told from them if not given."
+    "--purpose", type=click.Choice(PURPOSES), help="What the rows are for; default: from their format."
 )
 
 
-@click.group()
+@click.group(short_help="Data files: check, upload, preview.")
 def files() -> None:
-    """Data files: text to pretrain on, rows to tune and evaluate on."""
+    """Data files: text for pre-training, rows for fine-tuning and evaluation."""
 
 
 files.add_command(preview)
 
 
-@files.command()
+@files.command(short_help="Check a file without a service.")
 @click.argument("path", type=_PATH)
 @_purpose
 @format_options
 def check(path: Path, purpose: str | None, as_json: bool, quiet: bool) -> int:
-    """Check a file here, without a service: `file:line:column: fault` for each fault."""
+    """Check a file locally, without a service, and print `file:line:column: fault` for each fault."""
     report = check_rows(path, purpose or purpose_of(path))
     with reader_may_go(sys.stdout):
         if as_json:
@@ -74,13 +74,13 @@ def check(path: Path, purpose: str | None, as_json: bool, quiet: bool) -> int:
     return Exit.OK
 
 
-@files.command()
+@files.command(short_help="Check and upload a file.")
 @click.argument("path", type=_PATH)
 @_purpose
 @click.option("--skip-invalid", is_flag=True, help="Leave faulty lines out instead of refusing the file.")
 @format_options
 def upload(path: Path, purpose: str | None, skip_invalid: bool, as_json: bool, quiet: bool) -> None:
-    """Check a file and upload it. With faults nothing is uploaded and the exit code is 65."""
+    """Check a file and upload it. If it has faults, nothing is uploaded and the exit code is 65."""
     purpose = purpose or purpose_of(path)
     if skip_invalid:
         with without_faults(path, purpose) as (kept, _):
@@ -91,12 +91,12 @@ def upload(path: Path, purpose: str | None, skip_invalid: bool, as_json: bool, q
     print_fields(row, _FIELDS, as_json=as_json, quiet=quiet)
     by_purpose = {"pretrain": "pretrain", "fine-tune": "sft", "evals": "eval"}
     kind = "dpo" if row["format"] in {"preference", "preferred_output"} else by_purpose[purpose]
-    suggest(f"trainyard jobs init {kind} > job.yaml", f"name it there: {row['id']}")
+    suggest(f"trainyard jobs init {kind} > job.yaml", f"with training_file: {row['id']}")
 
 
-@files.command("ls")
-@click.option("--purpose", type=click.Choice(PURPOSES))
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@files.command("ls", short_help="List files, newest first.")
+@click.option("--purpose", type=click.Choice(PURPOSES), help="Only files of this purpose.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Most rows to list.")
 @format_options
 def list_files(purpose: str | None, limit: int, as_json: bool, quiet: bool) -> None:
     """List files, newest first."""
@@ -105,7 +105,7 @@ def list_files(purpose: str | None, limit: int, as_json: bool, quiet: bool) -> N
     suggest(f"trainyard files show {rows[0]['id']}" if rows else "trainyard files upload my.jsonl")
 
 
-@files.command()
+@files.command(short_help="Show one file.")
 @click.argument("file_id", shell_complete=FILE)
 @format_options
 def show(file_id: str, as_json: bool, quiet: bool) -> None:
@@ -116,19 +116,19 @@ def show(file_id: str, as_json: bool, quiet: bool) -> None:
     suggest(f"trainyard files preview {row['id']} --model MODEL")
 
 
-@files.command()
+@files.command(short_help="Download one file.")
 @click.argument("file_id", shell_complete=FILE)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write; its own name here if not given.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Where to write; default: ./FILENAME.")
 @format_options
 def download(file_id: str, output: Path | None, as_json: bool, quiet: bool) -> None:
-    """Download a file's content; its sha256 is checked, and a cut download goes on where it ended."""
+    """Download a file. Its checksum is verified; an interrupted download resumes."""
     client = Client()
     row = client.get(f"files/{client.whole_id('file', file_id)}")
     target = output or Path(Path(row["filename"]).name)
     if target.is_dir():
         target /= Path(row["filename"]).name
     if target.exists():
-        raise CommandError(f"{target} exists.", Exit.USAGE, "Give another name with -o.")
+        raise CommandError(f"{target} already exists.", Exit.USAGE, "Give another name with -o.")
     require_room(target.absolute().parent, missing_bytes(target, row["bytes"]))
     fetch(client, f"files/{row['id']}/content", target, row["bytes"], row["sha256"])
     if as_json:
@@ -138,12 +138,12 @@ def download(file_id: str, output: Path | None, as_json: bool, quiet: bool) -> N
     suggest(f"trainyard files check {target}" if row["purpose"] in PURPOSES else "trainyard files ls")
 
 
-@files.command()
+@files.command(short_help="Delete files.")
 @click.argument("file_ids", nargs=-1, required=True, shell_complete=FILE)
 @format_options
 def rm(file_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     """Delete files. Jobs that were made with them keep their results."""
-    del quiet  # ids are all that is printed
+    del quiet  # only ids are printed anyway
     client = Client()
     ids = (client.whole_id("file", given, fewest=DESTRUCTIVE_FEWEST) for given in file_ids)
     done = ((file_id, client.delete(f"files/{file_id}")) for file_id in ids)

@@ -1,4 +1,4 @@
-"""The service's folder: its lock (one `up` a folder), and what the supervisor says of itself."""
+"""The service's folder: its lock (one `up` per folder), and the state that the supervisor writes there."""
 
 import fcntl
 import json
@@ -11,14 +11,14 @@ from typing import Any
 from cli.errors import CommandError
 
 _LOG_BYTES = 16 << 20
-"""A log that has grown over this is set aside as NAME.1 at the next start."""
+"""A larger log is moved to NAME.log.1 at the next start."""
 
 
 def prepare(home: Path, key_file: Path) -> None:
-    """Make the folder and its parts.
+    """Create the folder and its subfolders.
 
     Raises:
-        CommandError: the folder has been in use, and its database or its secret is empty or gone.
+        CommandError: the folder has been in use, but its database or secret is empty or missing.
     """
     secret, database = home / "secret", home / "trainyard.db"
     inside, beside = _marks(home, key_file)
@@ -27,8 +27,8 @@ def prepare(home: Path, key_file: Path) -> None:
     missing = [path for path, elsewhere in kept.items() if not _has_bytes(path) and not os.environ.get(elsewhere)]
     if used and missing:
         raise CommandError(
-            f"{home} has been in use, but {missing[0].name} is empty or not there.",
-            mend=f"Is a disk not mounted, or {kept[missing[0]]} not set? If it is to start anew, remove "
+            f"{home} has been in use, but {missing[0].name} is empty or missing.",
+            mend=f"Is a disk not mounted, or {kept[missing[0]]} not set? To start from scratch, remove "
             f"{' and '.join(map(str, used))}.",
         )
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -37,12 +37,12 @@ def prepare(home: Path, key_file: Path) -> None:
 
 
 def _has_bytes(path: Path) -> bool:
-    """What only looked for a database has left an empty file where one was to be."""
+    """Whether a file holds something: opening a SQLite database that is missing leaves an empty file."""
     return path.exists() and path.stat().st_size > 0
 
 
 def mark_initialised(home: Path, key_file: Path) -> None:
-    """Note that a database has been made here: from now on an empty folder is a fault."""
+    """Record that a database has been made here: from now on an empty folder is an error."""
     inside, beside = _marks(home, key_file)
     inside.touch(mode=0o600)
     if not key_file.is_relative_to(home):
@@ -50,12 +50,12 @@ def mark_initialised(home: Path, key_file: Path) -> None:
 
 
 def _marks(home: Path, key_file: Path) -> tuple[Path, Path]:
-    """Where it is noted that a home has been in use: in it, and beside its key, which lies on another disk, maybe."""
+    """Return the two marks of a home that has been in use: inside it, and beside its key, which may be on another disk."""
     return home / "initialised", key_file.with_name(key_file.name + ".home")
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600, complete or not at all."""
+    """Write a file of mode 0600 atomically."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as target:
@@ -75,10 +75,10 @@ def remove_state(home: Path) -> None:
 
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
-    """Hold the folder for this process; the kernel lets go of it when the process ends, however.
+    """Lock the folder for this process; the kernel releases the lock however the process ends.
 
     Raises:
-        CommandError: another `up` holds it.
+        CommandError: another `up` holds the lock.
     """
     with (home / "up.pid").open("a+") as lock:
         try:
@@ -95,7 +95,7 @@ def locked(home: Path) -> Iterator[None]:
 
 
 def supervisor_pid(home: Path) -> int | None:
-    """The process that holds the folder, or None. A number left by a killed one does not count."""
+    """Return the process that holds the lock, or None. The pid left by a killed process does not count."""
     path = home / "up.pid"
     if not path.exists():
         return None
@@ -108,7 +108,7 @@ def supervisor_pid(home: Path) -> int | None:
 
 
 def open_log(home: Path, name: str) -> int:
-    """A file descriptor that appends to logs/NAME.log."""
+    """Return a file descriptor that appends to logs/NAME.log."""
     path = home / "logs" / f"{name}.log"
     if path.exists() and path.stat().st_size > _LOG_BYTES:
         path.replace(path.with_suffix(".log.1"))
@@ -116,7 +116,7 @@ def open_log(home: Path, name: str) -> int:
 
 
 def log_tail(home: Path, name: str, lines: int = 15) -> str:
-    """The end of a log, for a message about why a process died."""
+    """Return the end of a log, for a message about why a process died."""
     path = home / "logs" / f"{name}.log"
     if not path.exists():
         return ""

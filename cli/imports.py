@@ -1,4 +1,4 @@
-"""`trainyard models import`: a model from a folder here."""
+"""The command `trainyard models import`: upload a model from a local folder."""
 
 import re
 from pathlib import Path
@@ -11,24 +11,24 @@ from cli.errors import CommandError, Exit
 from cli.output import print_json, say, size, suggest
 
 _MAX_FILES = 128
-"""So many the service takes at once."""
+"""The service's limit."""
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _READ = frozenset(
     {"config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
 )
 _KEPT_S = 86_400
-"""The uploaded files go by themselves after a day: the model has their bytes by then."""
+"""The uploaded files expire after a day: the model has its own reference to their bytes by then."""
 
 
-@click.command("import")
+@click.command("import", short_help="Upload a model from a local folder.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--name", required=True, help="What job specs will call it.")
-@click.option("--licence", required=True, help="Of the weights, by its SPDX identifier: apache-2.0.")
-@click.option("--source", help="Where it came from, for people.")
+@click.option("--name", required=True, help="The model's name in job specs.")
+@click.option("--licence", required=True, help="SPDX identifier of the weights' licence, such as apache-2.0.")
+@click.option("--source", help="Where the model came from; free text.")
 @click.option("--json", "as_json", is_flag=True, help="Print the model.")
 def import_model(folder: Path, name: str, licence: str, source: str | None, as_json: bool) -> None:
-    """Bring a model in the Hugging Face layout: Llama, Mistral, Qwen2, Qwen3 or GPT-2, weights in safetensors."""
-    paths = _sent(folder)
+    """Upload a model in the Hugging Face layout: Llama, Mistral, Qwen2, Qwen3 or GPT-2, with safetensors weights."""
+    paths = _files_to_send(folder)
     client = Client()
     body: dict[str, Any] = {"name": name, "licence": licence, "files": [_send(client, path) for path in paths]}
     row = client.post("models", body if source is None else {**body, "source": source})
@@ -41,20 +41,20 @@ def import_model(folder: Path, name: str, licence: str, source: str | None, as_j
     suggest(f"trainyard chat {row['reference']}")
 
 
-def _sent(folder: Path) -> list[Path]:
-    """Of a folder's files those that the service takes; the others are told.
+def _files_to_send(folder: Path) -> list[Path]:
+    """Return the files of a folder that the service takes, and name the others on stderr.
 
     Raises:
-        CommandError: there are no weights among them, or too many of them.
+        CommandError: there are no weights, or too many files.
     """
     there = [path for path in sorted(folder.iterdir()) if path.is_file()]
     sent = [path for path in there if path.name in _READ or _WEIGHTS.fullmatch(path.name)]
     if not any(_WEIGHTS.fullmatch(path.name) for path in sent):
-        told = f"{folder} holds no model.safetensors, and no shards of it (model-00001-of-00002.safetensors and so on)."
-        raise CommandError(told, Exit.INVALID, "Save the model with safetensors.")
+        message = f"{folder} has no model.safetensors and no shards of it (model-00001-of-00002.safetensors and so on)."
+        raise CommandError(message, Exit.INVALID, "Save the model with safetensors.")
     if len(sent) > _MAX_FILES:
-        told = f"{folder} holds {len(sent)} files of a model; the service takes {_MAX_FILES} at once."
-        raise CommandError(told, Exit.INVALID, "Save the model in larger shards.")
+        message = f"{folder} holds {len(sent)} files of a model; the service takes {_MAX_FILES} at once."
+        raise CommandError(message, Exit.INVALID, "Save the model in larger shards.")
     for path in there:
         if path not in sent:
             say(f"  {path.name}  left out")
@@ -62,7 +62,7 @@ def _sent(folder: Path) -> list[Path]:
 
 
 def _send(client: Client, path: Path) -> str:
-    """The id of the file as the service keeps it for a day."""
+    """Upload a file, which the service keeps for a day, and return its id."""
     fields = {"purpose": "model", "expires_after[anchor]": "created_at", "expires_after[seconds]": str(_KEPT_S)}
     with path.open("rb") as content:
         part = {"file": (path.name, content, "application/octet-stream")}

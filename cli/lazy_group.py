@@ -1,4 +1,4 @@
-"""Groups of commands as literal tables: each command is imported when it is used."""
+"""Command groups that import a command only when it is used."""
 
 import importlib
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import click
 
 
-class Table(click.Group):
-    """A group that loads what is asked for alone: `trainyard jobs ls` knows nothing of specs, nor of the supervisor.
+class LazyGroup(click.Group):
+    """A group that imports its commands on demand: `trainyard jobs ls` loads neither the specs nor the supervisor.
 
-    `table` has "module:attribute" by command.
+    `table` maps the name of a command to "module:attribute".
     """
 
     def __init__(self, *arguments: Any, table: dict[str, str], **options: Any) -> None:
@@ -21,7 +21,7 @@ class Table(click.Group):
         return list(self.table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Raises NoSuchCommand, with what is spelled alike."""
+        """Return a command, importing its module. Raises NoSuchCommand with similar names as suggestions."""
         if cmd_name in self.table:
             module, _, name = self.table[cmd_name].partition(":")
             return getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""The `trainyard` command: a noun, then a verb."""
+"""The `trainyard` command line: a noun, then a verb."""
 
 import os
 import sys
@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from cli.errors import CommandError, Exit
-from cli.lazy_group import Table
-from cli.output import lead_nowhere, reader_may_go, say
+from cli.lazy_group import LazyGroup
+from cli.output import discard, reader_may_go, say
 
 COMMANDS = {
     "up": "cli.up:up",
@@ -28,37 +28,42 @@ COMMANDS = {
     "evals": "cli.evals:evals",
     "chat": "cli.chat:chat",
     "estimate": "cli.estimate:estimate",
+    "keys": "cli.keys:keys",
+    "spend": "cli.spend:spend",
     "completion": "cli.completion:completion",
 }
 
 
-class _Piped(Table):
-    """The root, which ends well when who reads its lists or its help has gone: click itself would end with 1."""
+class _Root(LazyGroup):
+    """The root command. It exits with 0 when the reader of its output closes the pipe, where click would exit with 1."""
 
     def make_context(self, *arguments: Any, **options: Any) -> click.Context:
-        with _ends_in_order():
+        with _clean_exit():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _ends_in_order():
+        with _clean_exit():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _ends_in_order() -> Iterator[None]:
-    """`trainyard jobs ls | head -1`: the reader has all it wanted. What has its own end to come to is no such list."""
+def _clean_exit() -> Iterator[None]:
+    """Exit with 0 when the reader of a list has gone, as in `trainyard jobs ls | head -1`.
+
+    Commands whose exit code means something handle a closed pipe themselves (`reader_may_go`).
+    """
     try:
         yield
     except BrokenPipeError:
-        lead_nowhere(sys.stdout)
+        discard(sys.stdout)
         raise click.exceptions.Exit(Exit.OK) from None
     except KeyboardInterrupt:
-        # Here and not in click, which first writes to a stderr that nobody may read any more.
+        # Handled before click does, which first writes to a stderr that may have no reader left.
         raise click.Abort from None
 
 
 @click.command(
-    cls=_Piped,
+    cls=_Root,
     table=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -67,9 +72,9 @@ def _ends_in_order() -> Iterator[None]:
 def cli(ctx: click.Context) -> None:
     """Training as a service: datasets and job specs in, versioned models and adapters out.
 
-    Data goes to stdout, narration to stderr: a table on a terminal, tab-separated lines off it, the API's
-    JSON with --json. An id may be cut short while it stays the only one that begins so; only `rm` of models and
-    adapters takes nothing but whole ones.
+    Data goes to stdout, everything else to stderr: a table on a terminal, tab-separated lines off it, the
+    API's JSON with --json. An id may be abbreviated to a unique prefix, except for `rm` of models and
+    adapters, which takes complete ids only.
 
     Exit codes: 0 ok, 1 unexpected, 2 usage, 3 key refused, 4 not found, 5 job failed, 6 job cancelled,
     7 timed out, 65 invalid data or spec, 69 service not reachable, 130 Ctrl-C.
@@ -81,7 +86,7 @@ def cli(ctx: click.Context) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     try:
-        answer = cli.main(arguments, prog_name="trainyard", standalone_mode=False)
+        code = cli.main(arguments, prog_name="trainyard", standalone_mode=False)
     except CommandError as error:
         say(f"trainyard: {error.message}")
         if error.mend:
@@ -97,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         say(f"trainyard: {error.filename}: {error.strerror}" if error.filename else f"trainyard: {error}")
         return Exit.UNEXPECTED
-    return answer if isinstance(answer, int) else Exit.OK
+    return code if isinstance(code, int) else Exit.OK
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`trainyard adapters merge`: an adapter and the model below it as one model, made on this machine."""
+"""The command `trainyard adapters merge`: merge an adapter into its base model on this machine."""
 
 import shlex
 import tempfile
@@ -17,37 +17,39 @@ from cli.output import print_json, say, suggest
 from cli.verify import statement_of
 
 Pull = Callable[[Client, str, str, Path], Any]
-"""Brings `models`, `adapters` or `checkpoints`, by reference, into a folder."""
+"""A function that pulls a model, adapter or checkpoint, by reference, into a folder."""
 _NOUN = {"model": "model", "adapter": "adapter", "ckpt": "checkpoint"}
 
 
 def merge_command(pull: Pull) -> click.Command:
-    """The command, which brings adapter and model here by `pull` first."""
+    """Make the command; `pull` downloads the adapter and its base."""
 
-    @click.command("merge")
+    @click.command("merge", short_help="Merge an adapter into its base model.")
     @click.argument("reference", shell_complete=ADAPTER)
     @click.option(
-        "-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder that is made; not there yet."
+        "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to create; must not exist."
     )
     @click.option(
         "--into",
         type=click.Choice(["auto", "original", "dequantized"]),
         default="auto",
         show_default=True,
-        help="auto: the model as it reads from 4 bits for a QLoRA adapter, else the original.",
+        help="auto: the dequantized base for a QLoRA adapter, otherwise the original.",
     )
-    @click.option("--json", "as_json", is_flag=True, help="Print what was made.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
     def merge(reference: str, output: Path, into: str, as_json: bool) -> None:
-        """Merge an adapter into its model, here, as a folder that transformers loads.
+        """Merge an adapter into its base model on this machine, as a folder that transformers loads.
 
         The result is read back, and its logits are compared with the adapter applied.
         """
         client = Client()
-        told = merged_into(client, pull, client.whole(reference), output, into)
+        made = merged_into(client, pull, client.whole(reference), output, into)
         if as_json:
-            print_json(told)
+            print_json(made)
             return
-        say(f"  merged into the {told['into']} model, stored in {told['dtype']}; logits {told['gap']:.1g} off at most")
+        say(
+            f"  merged into the {made['into']} model, stored in {made['dtype']}; logits differ by {made['gap']:.1g} at most"
+        )
         click.echo(output)
         suggest(f"trainyard models import {shlex.quote(str(output))} --name NAME --licence LICENCE")
 
@@ -55,18 +57,18 @@ def merge_command(pull: Pull) -> click.Command:
 
 
 def merged_into(client: Client, pull: Pull, reference: str, output: Path, into: str = "auto") -> dict[str, Any]:
-    """What the engine says of the merged model in `output`.
+    """Merge an adapter into its base in the folder `output`, and return the engine's report.
 
     Raises:
-        CommandError: there is no such adapter, its model is gone, or the two cannot be merged.
+        CommandError: there is no such adapter, its base has been deleted, or the two cannot be merged.
     """
     if any(find_spec(name) is None for name in ("torch", "peft")):
         mend = "In the clone: pip install -c docker/constraints.txt -e '.[train]'"
         raise CommandError("torch and peft are not installed here.", Exit.USAGE, mend)
     parent = output.absolute().parent
     if output.exists() or not parent.is_dir():
-        told = f"{output} is there already." if output.exists() else f"There is no folder {parent}."
-        raise CommandError(told, Exit.USAGE)
+        message = f"{output} already exists." if output.exists() else f"There is no folder {parent}."
+        raise CommandError(message, Exit.USAGE)
     with tempfile.TemporaryDirectory(prefix=".pulled-", dir=parent) as folder:
         adapter, model = Path(folder) / "adapter", Path(folder) / "model"
         row = pull(client, "adapter", reference, adapter)
@@ -76,7 +78,7 @@ def merged_into(client: Client, pull: Pull, reference: str, output: Path, into: 
 
 
 def _model_below(client: Client, manifest: dict[str, Any]) -> tuple[str, str]:
-    """(noun, id) of what an adapter lies over: adapters that were gone on from hold all of what they learnt before."""
+    """Return (noun, id) of an adapter's base model. Adapters between them are skipped: the newest contains them."""
     base = statement_of(manifest["signed"])["base"]
     while base is not None:
         noun = _NOUN[base["id"].partition("-")[0]]
@@ -84,4 +86,4 @@ def _model_below(client: Client, manifest: dict[str, Any]) -> tuple[str, str]:
         if below["layout"] == "model":
             return noun, base["id"]
         base = below["base"]
-    raise CommandError(f"{manifest['reference']} lies over no model.", Exit.INVALID)
+    raise CommandError(f"{manifest['reference']} has no base model.", Exit.INVALID)

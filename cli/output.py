@@ -1,4 +1,4 @@
-"""What a command prints: data on stdout (table, TSV, JSON or ids), narration on stderr."""
+"""Output of the commands: data on stdout (table, TSV, JSON or ids), messages on stderr."""
 
 import json
 import os
@@ -15,41 +15,41 @@ import click
 Command = TypeVar("Command", bound=Callable[..., Any])
 Row = dict[str, Any]
 Column = tuple[str, Callable[[Row], Any]]
-"""A heading and how its cell is read from an API object."""
+"""A heading, and the function that reads its cell from an API object."""
 _UNUSUAL = re.compile(r"[^\n\t -~]")
 _OBEYED = frozenset({"Cc", "Cs", "Co", "Cn"})
-"""Categories of what a terminal takes for an order, or has no picture of."""
+"""Unicode categories of characters that a terminal would obey or cannot display."""
 _TURNING = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
-"""Bidirectional classes of what turns the text behind it around, so that it reads as what it is not."""
+"""Bidirectional classes of characters that reorder the text after them and so can disguise it."""
 _EXACT = 1e15
-"""From about here on a float has fewer digits than its whole number would be told with."""
+"""From about here on, a float has fewer exact digits than its integer form would show."""
 
 
 def say(message: str, *, bold: bool = False) -> None:
-    """Narrate on stderr; what others wrote may be in it. A command goes on though nobody listens."""
+    """Print a message on stderr, made safe for a terminal. A closed stderr does not stop the command."""
     with reader_may_go(sys.stderr):
-        told = legible(message)
-        click.echo(click.style(told, bold=True) if bold else told, err=True)
+        text = legible(message)
+        click.echo(click.style(text, bold=True) if bold else text, err=True)
 
 
 @contextmanager
 def reader_may_go(stream: TextIO) -> Iterator[None]:
-    """Whether anybody still reads a stream decides neither what a command does nor how it ends."""
+    """Ignore a broken pipe: a reader that has gone changes neither what a command does nor how it exits."""
     try:
         yield
     except BrokenPipeError:
-        lead_nowhere(stream)
+        discard(stream)
 
 
-def lead_nowhere(stream: TextIO) -> None:
-    """Put /dev/null in a stream's place: what it still holds would fail once more, at the latest as Python exits."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+def discard(stream: TextIO) -> None:
+    """Redirect a stream to /dev/null, so that flushing its buffer does not fail again when Python exits."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stream.fileno())
+    os.close(devnull)
 
 
 def suggest(command: str, then: str | None = None) -> None:
-    """Narrate what to type next."""
+    """Print the command to type next, on stderr."""
     say(f"  next: {command}" + (f"    # {then}" if then else ""))
 
 
@@ -65,7 +65,7 @@ def rows_options(command: Command) -> Command:
 
 
 def print_rows(rows: Iterable[Row], columns: Sequence[Column], *, as_json: bool, quiet: bool) -> None:
-    """A list of objects: a table on a terminal, TSV off it, one JSON array, or ids only."""
+    """Print a list of objects: a table on a terminal, TSV off it, one JSON array, or ids only."""
     if quiet:
         for row in rows:
             click.echo(row["id"])
@@ -80,9 +80,9 @@ def print_rows(rows: Iterable[Row], columns: Sequence[Column], *, as_json: bool,
 
 
 def print_fields(row: Row, fields: Sequence[Column], *, as_json: bool, quiet: bool) -> None:
-    """One object: aligned `name  value` lines on a terminal, TSV off it; fields without a value are left out.
+    """Print one object: aligned `name  value` lines on a terminal, TSV off it; empty fields are left out.
 
-    Commands that end as the object has ended print it so: a reader that has gone ends none of them.
+    A closed stdout is ignored, because commands print an object this way before they exit with the job's code.
     """
     with reader_may_go(sys.stdout):
         _print_fields(row, fields, as_json=as_json, quiet=quiet)
@@ -106,18 +106,18 @@ def print_json(value: Any) -> None:
 
 
 def print_done(done: Iterable[tuple[str, Row]], *, asked: int, as_json: bool) -> None:
-    """What an order did to each of so many objects, told as it is done; a reader that has gone stops no order.
+    """Print the outcome of an operation on several objects as each is done; a closed stdout does not stop it.
 
-    JSON comes at the end, also at that of a failure: of one object as itself, of several as a list, however many
-    of them were done.
+    JSON is printed at the end, even after a failure: one object by itself if `asked` is 1, otherwise the list of
+    the objects that were done.
     """
     rows: list[Row] = []
     try:
-        for told, row in done:
+        for line, row in done:
             rows.append(row)
             if not as_json:
                 with reader_may_go(sys.stdout):
-                    click.echo(told)
+                    click.echo(line)
     finally:
         if as_json and (rows or asked > 1):
             with reader_may_go(sys.stdout):
@@ -125,13 +125,13 @@ def print_done(done: Iterable[tuple[str, Row]], *, asked: int, as_json: bool) ->
 
 
 def print_jsonl(rows: Iterable[Row]) -> None:
-    """One compact JSON object a line, flushed as it comes."""
+    """Print one compact JSON object per line, flushed at once."""
     for row in rows:
         click.echo(_harmless(json.dumps(row, ensure_ascii=False)))
 
 
 def _print_table(cells: list[list[str]], headings: list[str]) -> None:
-    # rich takes 60 ms to import, which a pipe does not need.
+    # Imported late: rich takes 60 ms, and a pipe does not need it.
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -150,10 +150,10 @@ def _one_line(text: str) -> str:
 
 
 def sentence(path: str | None, message: str, hint: str | None) -> str:
-    """A fault in one line: where in the row or spec, what, and how to mend it; nothing said twice."""
-    begin = f"{path}: " if path and not message.startswith(path) else ""
-    end = f"; {hint}" if hint and hint not in message else ""
-    return f"{begin}{message}{end}"
+    """Format a fault in one line: its place in the row or spec, what is wrong, and the hint; nothing is repeated."""
+    prefix = f"{path}: " if path and not message.startswith(path) else ""
+    suffix = f"; {hint}" if hint and hint not in message else ""
+    return f"{prefix}{message}{suffix}"
 
 
 def styled() -> bool:
@@ -162,7 +162,7 @@ def styled() -> bool:
 
 
 def plain(value: Any) -> str:
-    """A cell: figures short, nothing for None."""
+    """Format a cell: short figures, an empty string for None."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -173,12 +173,12 @@ def plain(value: Any) -> str:
 
 
 def legible(text: str) -> str:
-    """Text of others for a terminal: its control characters are shown, not obeyed."""
+    """Make foreign text safe for a terminal: control characters are replaced, not obeyed."""
     return _UNUSUAL.sub(lambda found: "\ufffd" if _is_obeyed(found[0]) else found[0], text)
 
 
 def _harmless(document: str) -> str:
-    """The same JSON, with what a terminal would obey escaped: json itself escapes no control character over 31."""
+    """Escape what a terminal would obey in JSON: json itself escapes only control characters up to 31."""
     return _UNUSUAL.sub(lambda found: json.dumps(found[0])[1:-1] if _is_obeyed(found[0]) else found[0], document)
 
 
@@ -187,12 +187,12 @@ def _is_obeyed(character: str) -> bool:
 
 
 def counted(count: int, noun: str) -> str:
-    """1 row, 2 rows."""
+    """Format a count: 1 row, 2 rows."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def size(size_bytes: int) -> str:
-    """1.1 MB rather than 1115394."""
+    """Format bytes: 1.1 MB rather than 1115394."""
     amount = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB"):
         if amount < 1000:
@@ -202,7 +202,7 @@ def size(size_bytes: int) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """1h05m, 2m03s or 41s."""
+    """Format seconds: 1h05m, 2m03s or 41s."""
     if seconds is None:
         return ""
     whole = max(0, round(seconds))
@@ -212,5 +212,5 @@ def duration(seconds: float | None) -> str:
 
 
 def moment(unix_s: float | None) -> str:
-    """Local date and time."""
+    """Format a Unix time as local date and time."""
     return "" if unix_s is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s))

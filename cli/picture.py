@@ -1,4 +1,4 @@
-"""Loss curves as an SVG: one panel a job, the training loss as a line, held-out losses as dots."""
+"""Loss curves as an SVG: one panel per job, the training loss as a line, held-out losses as dots."""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Points = Sequence[tuple[int, float]]
 
 
 class Panel(NamedTuple):
-    """One job's curve; `train` holds at least one point."""
+    """The curve of one job; `train` holds at least one point."""
 
     title: str
     train: Points
@@ -23,7 +23,7 @@ class Panel(NamedTuple):
 
 
 def draw(panels: Sequence[Panel]) -> str:
-    """The panels side by side, each on its own scales. Every point is drawn: nothing is smoothed."""
+    """Draw the panels side by side, each on its own scales. Every point is drawn: nothing is smoothed."""
     width = _WIDTH * len(panels)
     drawn = [f'<g transform="translate({index * _WIDTH} 0)">{_panel(panel)}</g>' for index, panel in enumerate(panels)]
     return (
@@ -64,7 +64,7 @@ def _panel(panel: Panel) -> str:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """Round numbers 1, 2 or 5 times a power of ten apart that hold the range, four to eight of them."""
+    """Return four to eight ticks that enclose the range, spaced by 1, 2 or 5 times a power of ten."""
     rough = max(high - low, 1e-6) / 4
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)

@@ -1,4 +1,4 @@
-"""Where things are: the service's folder, its address and the key, each from the environment or from `up`."""
+"""Locations: the service's folder, address and key, each from the environment or from what `up` wrote."""
 
 import json
 import os
@@ -9,19 +9,19 @@ from cli.errors import CommandError, Exit
 
 DEFAULT_PORT = 8642
 PACKAGES_DIR = Path(__file__).resolve().parent.parent
-"""The folder that `api`, `workers` and the others are imported from; `examples/` lies beside them in a clone."""
+"""The folder that `api`, `workers` and the others are imported from; in a clone it also holds `examples/`."""
 
 
 def home_dir() -> Path:
-    """TRAINYARD_HOME: everything the service keeps."""
+    """Return TRAINYARD_HOME, the folder of everything that the service keeps."""
     given = os.environ.get("TRAINYARD_HOME")
     return Path(given).expanduser().absolute() if given else _default_home()
 
 
 def key_path() -> Path:
-    """TRAINYARD_CONFIG: the file that holds the API key, mode 0600.
+    """Return TRAINYARD_CONFIG, the file of the API key, mode 0600.
 
-    Each home has a file of its own, so that two services on one machine do not take each other's key.
+    Each home has its own file, so that two services on one machine do not overwrite each other's key.
     """
     given = os.environ.get("TRAINYARD_CONFIG")
     if not given:
@@ -34,13 +34,13 @@ def _default_home() -> Path:
 
 
 def service_state(home: Path) -> dict[str, Any] | None:
-    """What the supervisor last wrote about itself; None where none ever ran."""
+    """Return the state that the supervisor last wrote; None if there is none."""
     path = home / "up.json"
     return json.loads(path.read_text()) if path.exists() else None
 
 
 def service_url() -> str:
-    """TRAINYARD_URL, else the address of the service that runs from this home, else the default port."""
+    """Return TRAINYARD_URL, or the address of the service of this home, or the default port on loopback."""
     given = os.environ.get("TRAINYARD_URL")
     if given:
         return given.rstrip("/").removesuffix("/v1")
@@ -51,10 +51,14 @@ def service_url() -> str:
 
 
 def api_key() -> str:
-    """TRAINYARD_API_KEY, else the key file."""
+    """Return TRAINYARD_API_KEY, or the key in the key file.
+
+    Raises:
+        CommandError: there is no key, or it cannot be read or sent in a header.
+    """
     given = os.environ.get("TRAINYARD_API_KEY")
     if given:
-        return _sound(given, "TRAINYARD_API_KEY")
+        return _checked(given, "TRAINYARD_API_KEY")
     path = key_path()
     if not path.exists():
         raise CommandError(
@@ -63,20 +67,20 @@ def api_key() -> str:
             "`trainyard up` starts the service here and writes a key.",
         )
     try:
-        return _sound(path.read_text(encoding="ascii").strip(), str(path))
+        return _checked(path.read_text(encoding="ascii").strip(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise CommandError(f"{path} cannot be read as an API key: {error}", Exit.AUTH) from error
 
 
-def _sound(key: str, source: str) -> str:
-    """The key, if it can stand in a header.
+def _checked(key: str, source: str) -> str:
+    """Return the key if it can be sent in a header.
 
     Raises:
         CommandError: it cannot.
     """
     if not key or not all("!" <= character <= "~" for character in key):
         raise CommandError(
-            f"{source} holds no API key: a key is `ty-` and 43 letters, digits, - and _.",
+            f"{source} holds no API key: a key is `ty-` followed by 43 letters, digits, - and _.",
             Exit.AUTH,
             "`trainyard up` writes one; `python -m api.keys create` makes more.",
         )

@@ -1,4 +1,4 @@
-"""`trainyard files preview`: the rows of a file as a job trains on them, trained tokens underlined, the others dim."""
+"""The command `trainyard files preview`: rows as a job trains on them, trained tokens underlined, others dim."""
 
 from itertools import groupby
 from pathlib import Path
@@ -13,53 +13,53 @@ from cli.output import legible, print_json, say, styled, suggest
 from cli.upload import upload_file
 
 _KINDS = {"preference": "dpo", "text": "pretrain", "text_jsonl": "pretrain"}
-"""By the format of a file's rows; all others are tuned on."""
+"""The kind of job by the format of a file's rows; sft for all others."""
 _MARKS = "«", "»"
-"""Around what is trained where nothing can be underlined."""
+"""Marks around trained text where nothing can be underlined."""
 _REASONS = {
     "dropped": "left out: longer than max_length",
     "no_trained_token": "left out: no trained token within max_length",
     "excluded": "left out: excluded",
-    "not_a_row": "no row",
+    "not_a_row": "not a row",
 }
 
 
-@click.command()
+@click.command(short_help="Show which tokens would be trained.")
 @click.argument("file", type=click.Path())
 @click.option(
     "--model",
     required=True,
-    help="Whose tokenizer and chat template: a model, adapter or checkpoint.",
+    help="Model, adapter or checkpoint whose tokenizer and chat template are used.",
     shell_complete=WEIGHTS,
 )
 @click.option("--lines", help="Lines to show: 3 or 3,7,12.")
-@click.option("--limit", default=3, show_default=True, help="Rows to show from the beginning, if no lines are given.")
-@click.option("--max-length", default=2048, show_default=True)
+@click.option("--limit", default=3, show_default=True, help="Rows to show from the start, without --lines.")
+@click.option("--max-length", default=2048, show_default=True, help="Tokens in a row.")
 @click.option("--step", type=click.IntRange(min=1), help="Show the packed rows of this step instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 def preview(
     file: str, model: str, lines: str | None, limit: int, max_length: int, step: int | None, as_json: bool
 ) -> None:
-    """Show which tokens of a file (a path, which is uploaded, or an id) a job would train on."""
+    """Show which tokens a job would train on in FILE, a path (which is uploaded) or the id of a file."""
     client = Client()
-    row = _sent(client, Path(file)) if Path(file).is_file() else client.get(f"files/{client.whole_id('file', file)}")
+    row = _upload(client, Path(file)) if Path(file).is_file() else client.get(f"files/{client.whole_id('file', file)}")
     kind = _KINDS.get(row["format"], "sft")
     spec = {"kind": kind, "model": model, "training_file": row["id"], "hyperparameters": {"max_length": max_length}}
     asked: dict[str, Any] = {"spec": spec, "limit": limit, "step": step, "statistics": True}
     if lines:
         asked["lines"] = _numbers(lines)
-    told = client.ask("POST", "preview", json=asked, timeout=None)
+    answer = client.ask("POST", "preview", json=asked, timeout=None)
     if as_json:
-        print_json(told)
+        print_json(answer)
         return
-    for line in _told_step(told["step"]) if told["step"] else _told_rows(told["rows"]):
+    for line in _step_lines(answer["step"]) if answer["step"] else _row_lines(answer["rows"]):
         click.echo(line)
-    for counted in told["statistics"]:
-        say(_summary(counted, told["max_length"]))
+    for counted in answer["statistics"]:
+        say(_summary(counted, answer["max_length"]))
     suggest(f"trainyard jobs init {kind} > job.yaml", f"training_file: {row['id']}")
 
 
-def _sent(client: Client, path: Path) -> dict[str, Any]:
+def _upload(client: Client, path: Path) -> dict[str, Any]:
     purpose = purpose_of(path)
     require_valid(path, purpose)
     row = upload_file(client, path, purpose)
@@ -71,31 +71,31 @@ def _numbers(lines: str) -> list[int]:
     try:
         return [int(line) for line in lines.split(",")]
     except ValueError as error:
-        raise click.UsageError(f"--lines {lines}: write numbers with commas between them, as 3,7,12.") from error
+        raise click.UsageError(f"--lines {lines}: write numbers separated by commas, such as 3,7,12.") from error
 
 
-def _told_rows(rows: list[dict[str, Any]]) -> list[str]:
-    told = []
+def _row_lines(rows: list[dict[str, Any]]) -> list[str]:
+    lines = []
     for row in rows:
         notes = [row["split"]] if row["split"] == "validation" else []
         notes += ["cut to max_length"] if row["truncated"] else []
         notes += [_REASONS[row["reason"]]] if row["reason"] else []
-        told.append(click.style(f"line {row['line']}" + (f" ({', '.join(notes)})" if notes else ""), bold=True))
-        told += [_told_document(document) for document in row["documents"]]
-        told += [] if row["complete"] else ["... too long to be shown whole"]
-    return told
+        lines.append(click.style(f"line {row['line']}" + (f" ({', '.join(notes)})" if notes else ""), bold=True))
+        lines += [_document_line(document) for document in row["documents"]]
+        lines += [] if row["complete"] else ["... too long to be shown completely"]
+    return lines
 
 
-def _told_step(step: dict[str, Any]) -> list[str]:
-    told = []
+def _step_lines(step: dict[str, Any]) -> list[str]:
+    lines = []
     for number, batch in enumerate(step["batches"], 1):
         for place, row in enumerate(batch["rows"], 1):
-            told.append(click.style(f"step {step['step']}, micro-batch {number}, row {place}", bold=True))
-            told += [f"line {document['line']}: {_told_document(document)}" for document in row["documents"]]
-    return told
+            lines.append(click.style(f"step {step['step']}, micro-batch {number}, row {place}", bold=True))
+            lines += [f"line {document['line']}: {_document_line(document)}" for document in row["documents"]]
+    return lines
 
 
-def _told_document(document: dict[str, Any]) -> str:
+def _document_line(document: dict[str, Any]) -> str:
     name = f"{document['answer']}: " if document["answer"] else ""
     runs = groupby(zip(document["pieces"], document["trained"], strict=True), key=lambda token: token[1])
     return name + "".join(_marked("".join(piece for piece, _ in run), trained) for trained, run in runs)
@@ -120,5 +120,5 @@ def _summary(counted: dict[str, Any], max_length: int) -> str:
         if counted[name]
     ]
     seen = "" if counted["complete"] else " (a part of the file)"
-    told = f"{counted['rows']} training rows{seen}, {counted['tokens']} tokens, {share:.0%} of them trained"
-    return "; ".join([told, *lost])
+    summary = f"{counted['rows']} training rows{seen}, {counted['tokens']} tokens, {share:.0%} of them trained"
+    return "; ".join([summary, *lost])

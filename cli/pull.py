@@ -1,4 +1,4 @@
-"""Downloads: checked by sha256, resumed where they were cut, visible only when complete."""
+"""Downloads: checked by sha256, resumed after an interruption, and visible only when complete."""
 
 import hashlib
 import shutil
@@ -24,10 +24,7 @@ def sha256_of(path: Path) -> str:
 
 
 def pull_files(client: Client, address: str, entries: list[dict[str, Any]], folder: Path) -> int:
-    """Bring every file of an artifact into a folder; files that are there with the right sum are kept.
-
-    Returns the bytes that were fetched.
-    """
+    """Download the files of an artifact into a folder, keep those already there, and return the bytes downloaded."""
     named = [(inside(folder, entry["path"]), entry) for entry in entries]
     wanted = [(target, entry) for target, entry in named if not _is_there(target, entry["sha256"])]
     require_room(folder, sum(missing_bytes(target, entry["size_bytes"]) for target, entry in wanted))
@@ -43,16 +40,16 @@ def _is_there(target: Path, sha256: str) -> bool:
 
 
 def missing_bytes(target: Path, size_bytes: int) -> int:
-    """What is still to come of a file; under 0 where a longer rest of another goes first."""
+    """Return the bytes still to be downloaded; negative where a longer partial file will be discarded first."""
     part = _part_of(target)
     return size_bytes - part.stat().st_size if part.exists() else size_bytes
 
 
 def require_room(folder: Path, wanted_bytes: int) -> None:
-    """Room on the disk that a folder is on.
+    """Check the free space of a folder's disk.
 
     Raises:
-        CommandError: there is less.
+        CommandError: it is less than `wanted_bytes`.
     """
     left = shutil.disk_usage(folder).free
     if left < wanted_bytes:
@@ -60,15 +57,23 @@ def require_room(folder: Path, wanted_bytes: int) -> None:
 
 
 def here(name: str) -> Path:
-    """./NAME, wherever a link of that name leads; a name that is more than that of a folder is refused."""
+    """Return ./NAME, which may be a link to another folder.
+
+    Raises:
+        CommandError: the name is not that of a folder.
+    """
     if name in {"", ".", ".."} or Path(name).name != name:
-        told = f"The service tells {name!r}, which is no name of a folder in this one."
-        raise CommandError(told, mend="Name one with -o.")
+        message = f"The artifact's name {name!r} cannot be used as a folder here."
+        raise CommandError(message, mend="Name one with -o.")
     return Path(name)
 
 
 def inside(folder: Path, name: str) -> Path:
-    """The path of a file under a folder; a name that leads out of it is refused."""
+    """Return the path of a file in a folder.
+
+    Raises:
+        CommandError: the name leads out of the folder.
+    """
     target = (folder / name).resolve()
     if folder.resolve() not in target.parents:
         raise CommandError(f"The service names a file {name!r}, which leads out of {folder}.")
@@ -76,7 +81,7 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def fetch(client: Client, address: str, target: Path, size_bytes: int, sha256: str) -> None:
-    """Download one file beside its place, check it, then put it there by rename."""
+    """Download one file to a temporary name, check it, then rename it."""
     part = _part_of(target)
     for _ in range(_TRIES):
         have = part.stat().st_size if part.exists() else 0
@@ -102,10 +107,10 @@ def _part_of(target: Path) -> Path:
 
 
 def _append(client: Client, address: str, part: Path, have: int) -> Exception | None:
-    """Fetch from byte `have` on; the error that cut the transfer, or None when it came to its end.
+    """Download from byte `have` on; return the error that interrupted the transfer, or None if it is complete.
 
     Raises:
-        CommandError: the service refused, or the disk.
+        CommandError: the service refused, or the file cannot be written.
     """
     headers = {"Range": f"bytes={have}-"} if have else {}
     try:
@@ -113,7 +118,7 @@ def _append(client: Client, address: str, part: Path, have: int) -> Exception | 
             if not response.is_success:
                 response.read()
                 raise refusal(response)
-            # A server that does not know ranges answers 200 with the whole file.
+            # A server without support for ranges answers 200 with the whole file.
             mode = "ab" if response.status_code == httpx.codes.PARTIAL_CONTENT else "wb"
             with part.open(mode) as target:
                 for chunk in response.iter_bytes(_CHUNK_BYTES):
@@ -121,6 +126,6 @@ def _append(client: Client, address: str, part: Path, have: int) -> Exception | 
     except httpx.TransportError as error:
         return error
     except OSError as error:
-        told = f"{part} cannot be written ({error.strerror})."
-        raise CommandError(told, mend="What is there stays: the same command goes on from it.") from error
+        message = f"{part} cannot be written ({error.strerror})."
+        raise CommandError(message, mend="The part already there is kept: the same command resumes from it.") from error
     return None

@@ -1,4 +1,4 @@
-"""`trainyard status`: the processes, and what is in the queue."""
+"""The command `trainyard status`: the processes, and what is in the queue."""
 
 import os
 import time
@@ -24,7 +24,7 @@ _WORKER_COLUMNS: list[Column] = [
     ("memory", lambda row: f"{row['memory_bytes'] / 2**30:.0f} GiB"),
     ("state", lambda row: row["state"]),
     ("job", lambda row: row["job_id"]),
-    ("heard of", lambda row: f"{duration(max(0.0, time.time() - row['heartbeat_at']))} ago"),
+    ("last seen", lambda row: f"{duration(max(0.0, time.time() - row['heartbeat_at']))} ago"),
 ]
 _WAITING_COLUMNS: list[Column] = [
     ("place", lambda row: row["queue_position"]),
@@ -36,18 +36,18 @@ _WAITING_COLUMNS: list[Column] = [
 ]
 _COUNTED = ("running", "preparing", "queued", "pausing", "paused")
 _LIMIT = 100
-"""Of jobs counted in each state, and of waiting jobs told."""
+"""The most jobs that are counted in each state, and the most waiting jobs that are listed."""
 _NO_WORK: dict[str, Any] = {"queue": {}, "at_least": [], "workers": [], "waiting": [], "waiting_behind": 0}
 
 
-@click.command()
+@click.command(short_help="Show processes, workers and the queue.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
-    """Show the processes of the service and its queue; of the one at TRAINYARD_URL the queue alone.
+    """Show the processes of the local service and its queue; with TRAINYARD_URL, the queue of that service.
 
-    Exit code 69 when it does not run.
+    The exit code is 69 if the service is not running.
     """
-    seen = _elsewhere() if os.environ.get("TRAINYARD_URL") else _here()
+    seen = _remote_status() if os.environ.get("TRAINYARD_URL") else _local_status()
     if as_json:
         print_json(seen)
     else:
@@ -58,17 +58,17 @@ def status(as_json: bool) -> None:
         suggest("trainyard jobs ls")
 
 
-def _elsewhere() -> dict[str, Any]:
-    """A service whose processes are not seen from here: `up` may run another one on this machine."""
+def _remote_status() -> dict[str, Any]:
+    """Return the state of the service at TRAINYARD_URL, whose processes are not visible from here."""
     client = Client()
     return {"url": client.url, "home": None, "ready": True, "processes": [], **_work(client), "amiss": None}
 
 
-def _here() -> dict[str, Any]:
-    """What runs from this home; where its API refuses, the processes are told all the same.
+def _local_status() -> dict[str, Any]:
+    """Return the state of the service of this home; its processes are included even if its API refuses.
 
     Raises:
-        CommandError: nothing does.
+        CommandError: no service runs from this home.
     """
     home = home_dir()
     pid = supervisor_pid(home)
@@ -92,7 +92,7 @@ def _with_uptime(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _work(client: Client) -> dict[str, Any]:
-    """What the API tells: jobs by state (of those `at_least`, there are more), the workers, and what waits."""
+    """Return jobs counted by state (`at_least`: states with more than counted), workers and waiting jobs."""
     pages = {state: client.get("jobs", status=state, limit=_LIMIT) for state in _COUNTED}
     waits = client.get("queue", limit=_LIMIT)
     cut = len(waits["data"]) == _LIMIT
@@ -110,7 +110,7 @@ def _show(seen: dict[str, Any]) -> None:
         if seen[name]:
             print_rows(seen[name], columns, as_json=False, quiet=False)
     if seen["waiting_behind"]:
-        say(f"  and {seen['waiting_behind']} more behind them, of all projects")
+        say(f"  and {seen['waiting_behind']} more behind them, counting all projects")
     home = f"  home {seen['home']}" if seen["home"] else ""
     say(f"{seen['url']}  {'ready' if seen['ready'] else 'starting'}{home}")
     if seen["queue"]:

@@ -1,4 +1,4 @@
-"""Server-sent events; those of a job are taken up again where they were cut, none lost and none twice."""
+"""Server-sent events; the stream of a job resumes after an interruption, with nothing lost or repeated."""
 
 import json
 import time
@@ -12,15 +12,15 @@ from cli.errors import CommandError
 from cli.output import say
 
 _TIMEOUT = httpx.Timeout(connect=5, read=60, write=5, pool=5)
-"""The service sends a heartbeat every 15 s; after a minute without one the connection is taken for dead."""
+"""The service sends a heartbeat every 15 s; a connection silent for a minute is considered dead."""
 _GIVE_UP_S = 60.0
 _RETRY_S = 1.0
 _COMES_BACK = {429, 502, 503, 504}
-"""What a service answers, or who stands before it, that cannot answer now: it restarts, or is asked too often."""
+"""Statuses, from the service or a proxy, that will pass: it is restarting, or gets too many requests."""
 
 
 def follow_stream(client: Client, job_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
-    """Every event and metric of a job in order, from its first on, until the job ends.
+    """Yield every event and metric of a job in order, from the first, until the job ends.
 
     Raises:
         CommandError: the service stayed unreachable for a minute, or refused.
@@ -30,7 +30,7 @@ def follow_stream(client: Client, job_id: str, after: int = 0) -> Iterator[dict[
     while True:
         try:
             address, place = f"jobs/{job_id}/stream", {"after": cursor}
-            # At the answer and not at a record: a job that waits for a worker sends none for hours.
+            # `restore` is called on the response, not on a record: a waiting job may send no record for hours.
             for record in records(client, "GET", address, patience.restore, params=place, timeout=_TIMEOUT):
                 cursor = record["seq"]
                 yield record
@@ -41,21 +41,21 @@ def follow_stream(client: Client, job_id: str, after: int = 0) -> Iterator[dict[
 
 
 class Patience:
-    """With a service that is away for a while: whoever follows a job for days meets a restart."""
+    """Retry policy for a service that is away for a while, such as during a restart."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
         self.lost_since: float | None = None
 
     def restore(self) -> None:
-        """It has answered."""
+        """Note that the service has answered."""
         self.lost_since = None
 
     def pause_s(self, error: httpx.HTTPError) -> float:
-        """How long to wait before it is asked again.
+        """Return how long to wait before the next request.
 
         Raises:
-            CommandError: it refused, or will have been away for over a minute.
+            CommandError: the service refused, or would have been away for over a minute by then.
         """
         response = error.response if isinstance(error, httpx.HTTPStatusError) else None
         if response is not None and response.status_code not in _COMES_BACK:
@@ -63,8 +63,8 @@ class Patience:
         now = time.monotonic()
         if self.lost_since is None:
             self.lost_since = now
-            told = error if response is None else f"it answers {response.status_code}"
-            say(f"  out of touch with the service ({told}); trying again")
+            reason = error if response is None else f"it answers {response.status_code}"
+            say(f"  lost the connection to the service ({reason}); trying again")
         asked_for = "" if response is None else response.headers.get("retry-after", "")
         wait_s = max(_RETRY_S, float(asked_for)) if asked_for.isdecimal() else _RETRY_S
         if now + wait_s - self.lost_since > _GIVE_UP_S:
@@ -73,15 +73,15 @@ class Patience:
 
 
 def failure(client: Client, error: httpx.HTTPError) -> CommandError:
-    """What is told of it: the service's own words where it has refused."""
+    """Turn an error of httpx into a CommandError, with the service's own message if it has refused."""
     return refusal(error.response) if isinstance(error, httpx.HTTPStatusError) else unreachable(client.url, error)
 
 
 def asked(client: Client, address: str) -> dict[str, Any]:
-    """The JSON there, for who has patience with what goes wrong.
+    """Return the JSON at an address, leaving errors to a caller that retries.
 
     Raises:
-        CommandError: what answers is no Trainyard.
+        CommandError: another server answers.
         httpx.HTTPError: the service refused, or did not answer.
     """
     response = client.http.get(address).raise_for_status()
@@ -94,11 +94,11 @@ def asked(client: Client, address: str) -> dict[str, Any]:
 def records(
     client: Client, method: str, address: str, answered: Callable[[], None] = lambda: None, **arguments: Any
 ) -> Generator[dict[str, Any], None, None]:
-    """The records of one connection, up to the end of the stream; `answered` is called once the service has let it in.
+    """Yield the records of one connection up to the end of the stream; `answered` is called once it is accepted.
 
     Raises:
         httpx.HTTPStatusError: the service refused; its answer has been read.
-        httpx.TransportError: the connection was cut before the end.
+        httpx.TransportError: the connection was lost before the end.
     """
     with client.http.stream(method, address, **arguments) as response:
         if not response.is_success:
@@ -116,7 +116,7 @@ def records(
 
 
 def lines_of(response: httpx.Response) -> Iterator[str]:
-    """Whole lines as they come. httpx's own end wherever Unicode has a line end, which a text may hold within JSON."""
+    """Yield complete lines as they arrive, split at newlines only; httpx would also split at Unicode line ends in JSON."""
     left = b""
     for chunk in response.iter_bytes():
         *whole, left = (left + chunk).split(b"\n")

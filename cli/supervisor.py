@@ -1,4 +1,4 @@
-"""`trainyard up` itself: one process that starts the service's parts, restarts what dies, and stops all in order."""
+"""The supervisor behind `trainyard up`: starts the service's processes, restarts those that die, stops all in order."""
 
 import ctypes
 import http.client
@@ -22,13 +22,13 @@ _TICK_S = 0.05
 _PROBE_EVERY_S = 0.1
 _DEATHS_BEFORE_GIVING_UP = 5
 _SAVE_WITHIN_S = 18.0
-"""Of a worker whose TRAINYARD_STOP_GRACE_S is not set: its engine finishes its step and saves a checkpoint."""
+"""The default of TRAINYARD_STOP_GRACE_S: the engine finishes its step and saves a checkpoint."""
 _STORE_WITHIN_S = 60.0
 """The worker then stores the checkpoint."""
 _API_GRACE_S = 12.0
-"""Answers that are on their way are finished first."""
+"""Responses in progress are finished first."""
 _SLACK_S = 10.0
-"""What is killed after its grace has to be waited for too."""
+"""Time to wait for processes that are killed after their grace period."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -45,10 +45,10 @@ class Supervisor:
         self.ready = False
         self.stop_requests = 0
         self.next_probe_at = 0.0
-        self.told: dict[str, Any] | None = None
+        self.written: dict[str, Any] | None = None
         environment = {
             "TRAINYARD_HOME": str(home),
-            "TRAINYARD_HOST": "127.0.0.1",  # where `answers` asks, whatever the operator's shell says
+            "TRAINYARD_HOST": "127.0.0.1",  # where `answers` probes, whatever the operator's shell sets
             "TRAINYARD_PORT": str(port),
             "PYTHONUNBUFFERED": "1",
         }
@@ -68,21 +68,21 @@ class Supervisor:
 
     @property
     def children(self) -> list[Child]:
-        """Those that run now. The worker, which costs the most to start, waits until the API answers."""
+        """Return the children to run now. Worker, reaper and desk start only once the API answers."""
         later = [self.worker, self.reaper, self.desk] if self.ready else []
         return [*self.brokers, self.api, *later]
 
     @property
     def stop_s(self) -> float:
-        """How long all of them may take to stop."""
+        """The longest time that stopping all of them may take."""
         everyone = (*self.brokers, self.api, self.worker, self.reaper, self.desk)
         return sum(child.program.grace_s for child in everyone) + _SLACK_S
 
     def run(self) -> None:
-        """Run until SIGTERM or SIGINT; then stop everything. A second signal skips the graces.
+        """Run until SIGTERM or SIGINT, then stop everything. A second signal skips the grace periods.
 
         Raises:
-            CommandError: the service cannot start; the end of the log of what died is in the message.
+            CommandError: the service cannot start; the message ends with the log of the process that died.
         """
         _adopt_orphans()
         for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -98,12 +98,12 @@ class Supervisor:
             self._stop()
 
     def _request_stop(self, number: int, _: object) -> None:
-        # A closed terminal says so itself and through its shell: that it comes twice is no impatience.
+        # A closing terminal sends SIGHUP itself and through its shell: a second one is not a second request.
         if number != signal.SIGHUP or not self.stop_requests:
             self.stop_requests += 1
 
     def _bootstrap(self) -> None:
-        """Bring the database to the present revision and write the first key, in a process of its own."""
+        """Migrate the database and write the first key, in a separate process."""
         self.key_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         command = [sys.executable, "-m", "api.bootstrap", "--key-file", str(self.key_file)]
         log = open_log(self.home, "bootstrap")
@@ -122,7 +122,7 @@ class Supervisor:
         for child in self.children:
             code = child.tend()
             if code is not None:
-                self._tell_death(child, code)
+                self._report_death(child, code)
         _reap_strangers({child.process.pid for child in self.children if child.process})
         if not self.ready and time.monotonic() >= self.next_probe_at:
             self.next_probe_at = time.monotonic() + _PROBE_EVERY_S
@@ -131,21 +131,21 @@ class Supervisor:
                 self._narrate(f"Trainyard runs at {self.url} (started in {time.time() - self.started_at:.1f} s)")
         self._write_state()
 
-    def _tell_death(self, child: Child, code: int) -> None:
+    def _report_death(self, child: Child, code: int) -> None:
         name = child.program.name
         if not self.ready and child.deaths_in_a_row >= _DEATHS_BEFORE_GIVING_UP:
-            raise CommandError(f"{name} ends again and again (exit code {code}):\n{log_tail(self.home, name)}")
+            raise CommandError(f"{name} keeps ending (exit code {code}):\n{log_tail(self.home, name)}")
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         pause = max(0.0, child.start_after - time.time())
-        self._narrate(f"{name} ended {how}; it starts again in {pause:.1f} s. Its log: {self.home}/logs/{name}.log")
+        self._narrate(f"{name} ended {how}; it restarts in {pause:.1f} s. Its log: {self.home}/logs/{name}.log")
 
     def _narrate(self, sentence: str) -> None:
-        """Tell it if anybody listens: a closed terminal or a full disk must not end the service, nor keep it from it."""
+        """Print a message; a closed terminal or a full disk must not affect the service."""
         with suppress(OSError):
             self.tell(sentence)
 
     def _write_state(self) -> None:
-        """Tell `status` and `up --detach`; written only when something has changed."""
+        """Write the state for `status` and `up --detach`, if it has changed."""
         state = {
             "pid": os.getpid(),
             "url": self.url,
@@ -155,13 +155,13 @@ class Supervisor:
             "stop_s": self.stop_s,
             "processes": [child.state() for child in self.children],
         }
-        if state != self.told:
-            with suppress(OSError):  # a full disk: the next tick tries again
+        if state != self.written:
+            with suppress(OSError):  # on a full disk the next tick tries again
                 write_state(self.home, state)
-                self.told = state
+                self.written = state
 
     def _stop(self) -> None:
-        """The worker first, while the API and the broker still serve it; then those."""
+        """Stop the worker first, while the API and the broker still serve it, then the rest."""
         self._narrate("stopping: a running job saves a checkpoint first")
         for group in ([self.worker], [self.api, self.reaper, self.desk], self.brokers):
             for child in group:
@@ -183,20 +183,20 @@ class Supervisor:
 
 
 def _worker_grace_s() -> float:
-    """What a worker anywhere is given: the time its engine has to save, then that to store what was saved.
+    """Return a worker's grace period: the time for its engine to save a checkpoint, plus the time to store it.
 
     Raises:
-        CommandError: TRAINYARD_STOP_GRACE_S is no number; the worker would not take it either.
+        CommandError: TRAINYARD_STOP_GRACE_S is not a number; the worker would refuse it too.
     """
     given = os.environ.get("TRAINYARD_STOP_GRACE_S")
     try:
         return (float(given) if given else _SAVE_WITHIN_S) + _STORE_WITHIN_S
     except ValueError:
-        raise CommandError(f"TRAINYARD_STOP_GRACE_S={given} is no number of seconds.", Exit.USAGE) from None
+        raise CommandError(f"TRAINYARD_STOP_GRACE_S={given} is not a number of seconds.", Exit.USAGE) from None
 
 
 def answers(port: int) -> bool:
-    """Whether /readyz says yes."""
+    """Return whether /readyz answers 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1)
     try:
         connection.request("GET", "/readyz")
@@ -208,13 +208,13 @@ def answers(port: int) -> bool:
 
 
 def _adopt_orphans() -> None:
-    """What our children leave behind becomes ours (Linux), so that the end can find and stop it."""
+    """Become the parent of orphaned descendants (Linux only), so that they can be stopped at the end."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _reap_strangers(ours: set[int]) -> None:
-    """Collect adopted processes that have ended; our own are collected by their Child."""
+    """Reap adopted processes that have ended; our own are reaped by their Child."""
     while True:
         try:
             ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -226,7 +226,7 @@ def _reap_strangers(ours: set[int]) -> None:
 
 
 def _kill_children() -> None:
-    """Kill whatever is still below this process after all children have ended."""
+    """Kill the descendants that remain after all children have ended."""
     listing = Path(f"/proc/self/task/{os.getpid()}/children")
     while listing.exists() and (pids := listing.read_text().split()):
         for pid in pids:

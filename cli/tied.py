@@ -1,7 +1,7 @@
 """Run a command that dies with its parent: `python -S -E tied.py PARENT_PID COMMAND...`.
 
-The kernel ends this process when the supervisor ends, however that comes about (kill -9 too). It
-is a program of its own, not a `preexec_fn`, so that nothing runs between fork and exec.
+The kernel ends this process when the supervisor ends, even by kill -9. It is a separate program, not a `preexec_fn`,
+so that nothing runs between fork and exec.
 """
 
 import ctypes
@@ -13,10 +13,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def tie_to_parent(parent_pid: int, death_signal: signal.Signals) -> None:
-    """Have the kernel send `death_signal` here when the parent ends.
+    """Make the kernel send `death_signal` to this process when its parent ends.
 
     Raises:
-        SystemExit: the parent has already gone.
+        SystemExit: the parent has already ended.
     """
     if sys.platform != "linux":
         return  # elsewhere only an orderly end of the supervisor stops its children

@@ -1,4 +1,4 @@
-"""What the demo does once the service is up, every step over HTTP, and the table at its end."""
+"""The steps of the demo once the service runs, all over HTTP, and its final table."""
 
 import sys
 import time
@@ -13,7 +13,7 @@ from cli.check import fault_line
 from cli.client import Client
 from cli.errors import CommandError, Exit
 from cli.files import upload_file
-from cli.jobs.follow import follow, tell_end
+from cli.jobs.follow import follow, report_end
 from cli.jobs.spec import load_spec, override, upload_paths
 from cli.output import duration, print_rows, say
 from cli.picture import Panel, Points, draw
@@ -22,7 +22,7 @@ _SHOWN_FAULTS = 6
 
 
 class Step(NamedTuple):
-    """A job of the demo: its ended object, and its losses by step."""
+    """A job of the demo: its final object and its losses by step."""
 
     title: str
     job: dict[str, Any]
@@ -38,8 +38,8 @@ class Step(NamedTuple):
         return self.job["finished_at"] - self.job["started_at"]
 
 
-def tour(client: Client, examples: Path, output: Path, begun: float) -> None:
-    """Refuse a broken file, pretrain, tune, evaluate, pull; then say what happened.
+def tour(client: Client, examples: Path, output: Path, started: float) -> None:
+    """Upload a broken file, pretrain, tune, evaluate, pull, and print a summary; `started` is the monotonic time.
 
     Raises:
         CommandError: a job did not succeed.
@@ -58,11 +58,11 @@ def tour(client: Client, examples: Path, output: Path, begun: float) -> None:
     curve = output / "curve.svg"
     curve.write_text(draw([Panel(step.title, step.train, step.held_out) for step in (base, tuned)]), encoding="utf-8")
     say(f"both curves are drawn in {curve}")
-    _heading("", f"Done in {duration(time.monotonic() - begun)}")
+    _heading("", f"Done in {duration(time.monotonic() - started)}")
     _summary([base, tuned, base_eval, tuned_eval])
     _comparison(base_eval, tuned_eval)
     say(f"\n  next: {_python()} {_shown(examples / 'load_adapter.py')} {output}    # plain transformers + PEFT")
-    say("        trainyard up                                 # then the same with your own data:")
+    say("        trainyard up                                 # then your own data:")
     say("        trainyard files upload my.jsonl && trainyard jobs init sft > job.yaml")
 
 
@@ -72,7 +72,7 @@ def _heading(number: str, text: str) -> None:
 
 
 def _show_refusal(client: Client, path: Path) -> None:
-    """The same verdict twice: by the local check, and by the service."""
+    """Show the verdict of the local check, and that of the service, which is the same."""
     report = check_rows(path, "fine-tune")
     for fault in report.faults[:_SHOWN_FAULTS]:
         say(f"  {fault_line(path.name, fault)}")
@@ -82,13 +82,13 @@ def _show_refusal(client: Client, path: Path) -> None:
     except CommandError as refusal:
         if refusal.code is not Exit.INVALID:
             raise
-        say(f"  the service says: {refusal.message.splitlines()[0]}")
+        say(f"  the service answers: {refusal.message.splitlines()[0]}")
         return
     raise CommandError(f"The service accepted {path}.")
 
 
 def _run(client: Client, title: str, path: Path, *assignments: str) -> Step:
-    """Make the job of a spec file and watch it to its end."""
+    """Submit the job of a spec file and follow it to its end."""
     spec, folder = load_spec(str(path))
     override(spec, assignments)
     upload_paths(client, spec, folder)
@@ -98,9 +98,9 @@ def _run(client: Client, title: str, path: Path, *assignments: str) -> Step:
         job = follow(client, job["id"])
     except CommandError as error:
         if error.code is Exit.INTERRUPTED:
-            raise click.Abort from None  # the service ends with the demo: there is nothing to attach to again
+            raise click.Abort from None  # the service ends with the demo, so there will be nothing to attach to
         raise
-    code = tell_end(job, further=False)
+    code = report_end(job, further=False)
     if code is not Exit.OK:
         raise CommandError(f"{title} {job['status']}.", code)
     return Step(
@@ -146,11 +146,11 @@ def _loss(value: float | None) -> str:
 
 def _comparison(base_eval: Step, tuned_eval: Step) -> None:
     before, after = base_eval.result["eval_loss"], tuned_eval.result["eval_loss"]
-    say(f"Held-out loss {before:.3f} -> {after:.3f}: the adapter is {1 - after / before:.0%} under its base.")
+    say(f"Held-out loss {before:.3f} -> {after:.3f}: the adapter's is {1 - after / before:.0%} lower than its base's.")
 
 
 def _python() -> str:
-    """How this Python is called from where the user stands."""
+    """Return how to call this Python from the current directory."""
     return _shown(Path(sys.executable))
 
 

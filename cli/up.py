@@ -1,4 +1,4 @@
-"""`trainyard up` and `trainyard down`."""
+"""The commands `trainyard up` and `trainyard down`."""
 
 import os
 import signal
@@ -17,12 +17,12 @@ from cli.place import DEFAULT_PORT, PACKAGES_DIR, home_dir, key_path, service_st
 
 _START_S = 60.0
 _STOP_S = 120.0
-"""Where the supervisor has not said how long it may take."""
+"""The default where the supervisor has not recorded how long it may take."""
 _POLL_S = 0.05
 
 
 def free_port(wanted: int = 0) -> int:
-    """A port of loopback: the wanted one, or any for 0.
+    """Return a free port of loopback: the wanted one, or any for 0.
 
     Raises:
         CommandError: the wanted port is taken.
@@ -38,25 +38,25 @@ def free_port(wanted: int = 0) -> int:
         return probe.getsockname()[1]
 
 
-@click.command()
+@click.command(short_help="Start the service on this machine.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65_535),
     envvar="TRAINYARD_PORT",
     default=DEFAULT_PORT,
     show_default=True,
-    help="0: any free port.",
+    help="Port on loopback; 0: any free one.",
 )
 @click.option("--detach", is_flag=True, help="Return when the service is ready; `trainyard down` stops it.")
-@click.option("--json", "as_json", is_flag=True, help="With --detach: print where it runs as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="With --detach: print its address as JSON.")
 def up(port: int, detach: bool, as_json: bool) -> None:
     """Start the service: API, worker, reaper, desk and broker, on loopback only.
 
-    Everything it keeps lies in TRAINYARD_HOME; the API key is written to ~/.config/trainyard/credentials,
-    for another home than the default one to its own credentials file.
+    Everything it stores is in TRAINYARD_HOME. The API key is written to ~/.config/trainyard/credentials, or
+    to the file `credentials` inside a home other than the default.
     """
     if as_json and not detach:
-        raise click.UsageError("--json tells of a service that goes on by itself: give --detach too.")
+        raise click.UsageError("--json describes a detached service: give --detach too.")
     home = home_dir()
     prepare(home, key_path())
     if detach:
@@ -64,7 +64,7 @@ def up(port: int, detach: bool, as_json: bool) -> None:
         if as_json:
             print_json({"url": url, "pid": pid, "home": str(home), "key_file": str(key_path())})
         return
-    # Loaded here: `down` needs none of it.
+    # Imported late: `down` does not need it.
     from cli.supervisor import Supervisor
 
     with locked(home):
@@ -80,7 +80,7 @@ def _narrate(sentence: str) -> None:
 
 
 def _detach(home: Path, port: int) -> tuple[int, str]:
-    """Start the supervisor in a session of its own and wait until it is ready; its process id and its address."""
+    """Start the supervisor in its own session, wait until it is ready, and return its process id and address."""
     holder = supervisor_pid(home)
     if holder is not None:
         raise CommandError(
@@ -108,10 +108,10 @@ def _detach(home: Path, port: int) -> tuple[int, str]:
 
 
 def wait_ready(home: Path, process: subprocess.Popen[bytes]) -> str:
-    """Wait until the supervisor that was started as `process` says it is ready; the address.
+    """Wait until the supervisor started as `process` is ready, and return its address.
 
     Raises:
-        CommandError: it ended, or took over a minute.
+        CommandError: it ended, or took more than a minute.
     """
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
@@ -126,14 +126,14 @@ def wait_ready(home: Path, process: subprocess.Popen[bytes]) -> str:
 
 
 def stop_within_s(home: Path) -> float:
-    """How long the supervisor of a home says that it may take to stop; to be asked before it is told to."""
+    """Return how long the supervisor of a home may take to stop. Read this before stopping it."""
     return float((service_state(home) or {}).get("stop_s", _STOP_S))
 
 
-@click.command()
+@click.command(short_help="Stop the service on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def down(as_json: bool) -> None:
-    """Stop the service that runs from TRAINYARD_HOME. A running job saves a checkpoint and goes on at the next `up`."""
+    """Stop the service of TRAINYARD_HOME. A running job saves a checkpoint and resumes at the next `up`."""
     home = home_dir()
     pid = supervisor_pid(home)
     if pid is None:

@@ -1,4 +1,4 @@
-"""Sending a data file."""
+"""Upload of a data file."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ from cli.client import Client
 
 
 def upload_file(client: Client, path: Path, purpose: str) -> dict[str, Any]:
-    """Send a file that has been checked; it is streamed from disk."""
+    """Upload a file that has been checked, streamed from disk, and return the API's object."""
     with path.open("rb") as content:
         part = {"file": (path.name, content, "application/octet-stream")}
         return client.ask("POST", "files", data={"purpose": purpose}, files=part, timeout=None)

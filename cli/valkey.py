@@ -23,9 +23,9 @@ daemonize no
 
 
 def valkey_program(home: Path, port: int) -> tuple[Program, str]:
-    """How to run the broker, and the address with its password for those who use it.
+    """Return the program that runs the broker, and its URL with the password.
 
-    The password stands in a file of mode 0600 rather than in a command line that all may read.
+    The password is in a file of mode 0600 rather than on the command line, which every user can read.
     """
     folder = home / "valkey"
     password = secrets.token_urlsafe(24)

@@ -1,4 +1,4 @@
-"""`trainyard adapters verify FOLDER` and `models verify FOLDER`: what was pulled, against its signed manifest, offline."""
+"""The commands `verify` and `signing-key`: check a pulled folder against its signed manifest, offline."""
 
 import base64
 import hashlib
@@ -14,25 +14,25 @@ from cli.output import legible, print_json, say
 from cli.pull import sha256_of
 
 MANIFEST = "manifest.dsse.json"
-"""Beside the files of what was pulled; no artifact has a file of that name."""
+"""The signed manifest in a pulled folder; no artifact has a file of that name."""
 _TYPE = "application/vnd.trainyard.manifest+json"
 
 
-@click.command()
+@click.command(short_help="Check a pulled folder offline.")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--key",
     "key_path",
     required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="The installation's public key, from `signing-key` below.",
+    help="The installation's public key, as `signing-key` prints it.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the statement that was signed.")
 def verify(folder: Path, key_path: Path, as_json: bool) -> None:
-    """Check a pulled folder without any service: who signed its manifest, and every byte of its files."""
+    """Check the signature of a pulled folder's manifest and every byte of its files, without a service."""
     path = folder / MANIFEST
     if not path.exists():
-        raise CommandError(f"{folder} holds no {MANIFEST}.", Exit.NOT_FOUND, "Pull it again: pull brings it along.")
+        raise CommandError(f"{folder} holds no {MANIFEST}.", Exit.NOT_FOUND, "Pull it again: `pull` downloads it too.")
     statement = open_envelope(path.read_bytes(), key_path.read_bytes(), str(path))
     _check_files(folder, statement)
     if as_json:
@@ -40,7 +40,7 @@ def verify(folder: Path, key_path: Path, as_json: bool) -> None:
         return
     base = statement.get("base") or {}
     adapter = statement.get("adapter") or {}
-    say(f"  {len(statement['files'])} files as they were signed, digest {statement['digest'][:12]}")
+    say(f"  {len(statement['files'])} files match their signature, digest {statement['digest'][:12]}")
     if base:
         say(f"  on {base['reference']}, digest {base['digest'][:12]}")
     for dataset in statement.get("datasets") or []:
@@ -50,7 +50,7 @@ def verify(folder: Path, key_path: Path, as_json: bool) -> None:
     click.echo(legible(statement["reference"]))
 
 
-@click.command("signing-key")
+@click.command("signing-key", short_help="Print the key that signs manifests.")
 @click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 def signing_key(as_json: bool) -> None:
     """Print the public key that the service signs manifests with, in PEM."""
@@ -62,7 +62,7 @@ def signing_key(as_json: bool) -> None:
 
 
 def open_envelope(content: bytes, public_pem: bytes, place: str) -> dict[str, Any]:
-    """The statement of an envelope that this key has signed.
+    """Return the statement in an envelope that was signed with this key.
 
     Raises:
         CommandError: the envelope or the key cannot be read, or another key signed it.
@@ -75,17 +75,17 @@ def open_envelope(content: bytes, public_pem: bytes, place: str) -> dict[str, An
         key = load_pem_public_key(public_pem)
     except (ValueError, UnsupportedAlgorithm) as error:
         raise CommandError(
-            "The key is no public key in PEM.", Exit.USAGE, "`trainyard adapters signing-key`"
+            "The key is not a public key in PEM.", Exit.USAGE, "`trainyard adapters signing-key`"
         ) from error
     if not isinstance(key, Ed25519PublicKey):
-        raise CommandError("The key is of another kind than Ed25519.", Exit.USAGE, "`trainyard adapters signing-key`")
+        raise CommandError("The key is not an Ed25519 key.", Exit.USAGE, "`trainyard adapters signing-key`")
     try:
-        told = json.loads(content)
-        payload_type = str(told["payloadType"])
-        payload = base64.b64decode(told["payload"], validate=True)
-        signatures = [base64.b64decode(each["sig"], validate=True) for each in told["signatures"]]
+        envelope = json.loads(content)
+        payload_type = str(envelope["payloadType"])
+        payload = base64.b64decode(envelope["payload"], validate=True)
+        signatures = [base64.b64decode(each["sig"], validate=True) for each in envelope["signatures"]]
     except (ValueError, TypeError, KeyError) as error:
-        raise CommandError(f"{place} is no signed manifest.", Exit.INVALID, "Pull it again.") from error
+        raise CommandError(f"{place} is not a signed manifest.", Exit.INVALID, "Pull it again.") from error
     signed = b"DSSEv1 %d %s %d %s" % (len(payload_type.encode()), payload_type.encode(), len(payload), payload)
     for signature in signatures:
         try:
@@ -95,20 +95,20 @@ def open_envelope(content: bytes, public_pem: bytes, place: str) -> dict[str, An
         if payload_type == _TYPE:
             return json.loads(payload)
     raise CommandError(
-        f"{place} is not signed with this key.", Exit.INVALID, "It was changed, or another installation made it."
+        f"{place} is not signed with this key.", Exit.INVALID, "It was changed, or signed by another installation."
     )
 
 
 def statement_of(envelope: dict[str, Any]) -> dict[str, Any]:
-    """What an envelope says, whoever has signed it."""
+    """Return the statement in an envelope without checking its signature."""
     return json.loads(base64.b64decode(envelope["payload"]))
 
 
 def require_own(folder: Path, reference: str) -> None:
-    """A folder that holds nothing of another version, whose files would stay beside the new ones.
+    """Check that a folder holds no other version, whose files would be mixed with the new ones.
 
     Raises:
-        CommandError: its manifest is that of another, or of none.
+        CommandError: its manifest is another version's, or cannot be read.
     """
     path = folder / MANIFEST
     if not path.exists():
@@ -117,27 +117,31 @@ def require_own(folder: Path, reference: str) -> None:
     try:
         there = statement_of(json.loads(path.read_bytes()))["reference"]
     except (ValueError, TypeError, KeyError) as error:
-        raise CommandError(f"{path} is no signed manifest.", Exit.INVALID, mend) from error
+        raise CommandError(f"{path} is not a signed manifest.", Exit.INVALID, mend) from error
     if there != reference:
         raise CommandError(f"{folder} holds {there}, not {reference}.", Exit.INVALID, mend)
 
 
 def _check_files(folder: Path, statement: dict[str, Any]) -> None:
-    """Every file is there as it was signed, and no other.
+    """Check that a folder holds exactly the signed files.
 
     Raises:
-        CommandError: one is not.
+        CommandError: a file is missing, different or not in the manifest.
     """
     signed = {file["path"]: file["sha256"] for file in statement["files"]}
     lines = "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(signed.items()))
     if hashlib.sha256(lines.encode()).hexdigest() != statement["digest"]:
-        raise CommandError("The manifest's digest is not that of its files.", Exit.INVALID, "Tell who signed it.")
+        raise CommandError(
+            "The manifest's digest is not that of its files.",
+            Exit.INVALID,
+            "Report it to the operator of the installation.",
+        )
     found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
     found.pop(MANIFEST, None)
     for path, sha256 in signed.items():
         if path not in found or found[path].is_symlink():
             raise CommandError(f"{path} is missing.", Exit.INVALID, "Pull it again.")
         if sha256_of(found.pop(path)) != sha256:
-            raise CommandError(f"{path} is not what was signed.", Exit.INVALID, "Remove it and pull it again.")
+            raise CommandError(f"{path} differs from what was signed.", Exit.INVALID, "Remove it and pull it again.")
     if found:
-        raise CommandError(f"{min(found)} is not in the manifest.", Exit.INVALID, "Nobody signed it: remove it.")
+        raise CommandError(f"{min(found)} is not in the manifest.", Exit.INVALID, "It is not signed: remove it.")

@@ -1,4 +1,4 @@
-"""Check what no engine or cluster is here to run: images, examples for compose, Slurm and Kubernetes, and the pins."""
+"""Static checks of the images, the examples for compose, Slurm and Kubernetes, and the pinned versions."""
 
 import re
 import subprocess
@@ -21,15 +21,15 @@ DOCKERFILES = ("Dockerfile.api", "Dockerfile.worker")
 COMPOSE_FILES = ("compose.yaml", "compose.gpu.yaml")
 SLURM, KUBERNETES = "slurm.sbatch", "kubernetes.yaml"
 STORE_WITHIN_S = 60
-"""A checkpoint is stored so long after the engine has saved it, before whoever stops a worker kills it."""
+"""The time to store a saved checkpoint before a stopping worker may be killed."""
 END_WITHIN_S = 5
-"""So long an API takes that has nothing left to answer."""
+"""The time that an API without open requests takes to end."""
 SETTINGS = "trainyard.env"
-"""Where the operator of the compose files writes settings, beside them."""
+"""The operator's file of settings, beside the compose files."""
 SBATCH = {
     "job-name": r"[\w.-]+",
     "nodes": r"[1-9]\d*",
-    "ntasks-per-node": "1",  # a worker has a node's name
+    "ntasks-per-node": "1",  # workers are named after their nodes
     "cpus-per-task": r"[1-9]\d*",
     "gpus-per-node": r"([a-z]\w*:)?[1-9]\d*",
     "mem": r"\d+[KMGT]?",
@@ -37,11 +37,11 @@ SBATCH = {
     "signal": r"TERM@\d+",  # without B: to the steps
     "no-kill": "",
 }
-"""The options of sbatch(1) that the example may have, and their values."""
+"""The options of sbatch(1) that the example uses, and patterns of their values."""
 
 
 def stale_pins() -> list[str]:
-    """What pyproject.toml asks for and constraints.txt does not hold, as sentences."""
+    """Return a message for each requirement of pyproject.toml that constraints.txt does not satisfy."""
     lines = (DOCKER / "constraints.txt").read_text().splitlines()
     locked = dict(line.split("==") for line in lines if not line.startswith("#"))
     project = tomllib.loads((DOCKER.parent / "pyproject.toml").read_text())["project"]
@@ -56,23 +56,23 @@ def stale_pins() -> list[str]:
 
 
 def unknown_settings() -> list[str]:
-    """What the examples set and nobody reads, as sentences."""
+    """Return a message for each variable in the examples that is not a setting."""
     api, worker = ({f"TRAINYARD_{name.upper()}" for name in of.model_fields} for of in (ApiSettings, WorkerSettings))
     known = dict.fromkeys((*DOCKERFILES, *COMPOSE_FILES), api | worker) | dict.fromkeys((SLURM, KUBERNETES), worker)
     return [
-        f"docker/{name} has {setting}, which is no setting"
+        f"docker/{name} has {setting}, which is not a setting"
         for name, settings in known.items()
         for setting in sorted(set(re.findall(r"TRAINYARD_\w+", (DOCKER / name).read_text())) - settings)
     ]
 
 
 def stop_s() -> float:
-    """From telling a worker to stop to killing it, at least."""
+    """Return the least time between SIGTERM and SIGKILL that a worker needs."""
     return WorkerSettings.model_fields["stop_grace_s"].default + STORE_WITHIN_S
 
 
 def slurm_faults() -> list[str]:
-    """What Slurm would not take of its example, or take otherwise than it is meant, as sentences."""
+    """Return a message for each fault of the Slurm example that Slurm would refuse or misread."""
     lines = (DOCKER / SLURM).read_text().splitlines()
     heading = next(number for number, line in enumerate(lines) if line and not line.startswith("#"))
     faults = [f"{line}: below the first command" for line in lines[heading:] if line.startswith("#SBATCH")]
@@ -81,16 +81,16 @@ def slurm_faults() -> list[str]:
         if line.startswith("#SBATCH"):
             name, _, value = line.removeprefix("#SBATCH --").partition("=")
             if name in options or name not in SBATCH or not re.fullmatch(SBATCH[name], value):
-                faults.append(f"{line}: unknown, told twice or of another form")
+                faults.append(f"{line}: unknown, repeated or malformed")
             options[name] = value
-    faults += [f"--{name} is not told" for name in SBATCH if name not in options]
+    faults += [f"--{name} is missing" for name in SBATCH if name not in options]
     if int(options.get("signal", "0").rpartition("@")[2]) < stop_s():
         faults.append(f"--signal leaves less than {stop_s():g} s")
     return [f"docker/{SLURM}: {fault}" for fault in faults]
 
 
 def kubernetes_faults() -> list[str]:
-    """What the schema says nothing of and Kubernetes or the image would refuse, as sentences."""
+    """Return a message for each fault of the Kubernetes example that its schema does not cover."""
     things: dict[str, Any] = {thing["kind"]: thing for thing in yaml.safe_load_all((DOCKER / KUBERNETES).read_text())}
     service, policy, workers = things["Service"], things["NetworkPolicy"], things["StatefulSet"]["spec"]
     template = workers["template"]
@@ -111,35 +111,35 @@ def kubernetes_faults() -> list[str]:
         "every volume is mounted": mounted == {volume["name"] for volume in pod["volumes"]},
         f"a worker has {stop_s():g} s to stop": pod["terminationGracePeriodSeconds"] >= stop_s(),
     }
-    return [f"docker/{KUBERNETES}: not so: {what}" for what, is_so in holds.items() if not is_so]
+    return [f"docker/{KUBERNETES}: violated: {what}" for what, is_so in holds.items() if not is_so]
 
 
 def compose_faults() -> list[str]:
-    """What the schema says nothing of and an engine would refuse, or the worker would not bear, as sentences."""
+    """Return a message for each fault of the compose files that their schema does not cover."""
     services: dict[str, Any] = {}
     faults = []
-    for name in COMPOSE_FILES:  # each lies over those before it
-        for service, told in yaml.safe_load((DOCKER / name).read_text())["services"].items():
-            services[service] = services.get(service, {}) | told
-        built = {told["image"] for told in services.values() if "build" in told}
+    for name in COMPOSE_FILES:  # each is merged over those before it
+        for service, options in yaml.safe_load((DOCKER / name).read_text())["services"].items():
+            services[service] = services.get(service, {}) | options
+        built = {options["image"] for options in services.values() if "build" in options}
         faults += [
-            f"docker/{name}: {service} runs {told['image']}, which nobody builds"
-            for service, told in services.items()
-            if told["image"].startswith("trainyard-") and told["image"] not in built
+            f"docker/{name}: {service} runs {options['image']}, which no service builds"
+            for service, options in services.items()
+            if options["image"].startswith("trainyard-") and options["image"] not in built
         ]
     return faults + [f"docker/{COMPOSE_FILES[0]}: {fault}" for fault in part_faults(services)]
 
 
 def part_faults(services: dict[str, Any]) -> list[str]:
-    """What our own parts would not bear of the compose files, as sentences."""
+    """Return a message for each option of the compose files that does not suit the processes."""
     faults = []
     for service, least_s in {"worker": stop_s(), "api": DRAIN_S + END_WITHIN_S}.items():
         grace = re.fullmatch(r"(\d+)s", services[service].get("stop_grace_period", ""))
         if grace is None or float(grace[1]) < least_s:
             faults.append(f"{service}'s stop_grace_period is not {least_s:g}s or more")
-    for service, told in services.items():
-        read = [file["path"] for file in told.get("env_file", [])]
-        if told["image"].startswith("trainyard-") and SETTINGS not in read:
+    for service, options in services.items():
+        read = [file["path"] for file in options.get("env_file", [])]
+        if options["image"].startswith("trainyard-") and SETTINGS not in read:
             faults.append(f"{service} does not read {SETTINGS}")
     bootstrap = services["bootstrap"]
     key_file = f"{bootstrap['environment']['TRAINYARD_HOME']}/credentials"  # where cli.place looks
@@ -149,7 +149,7 @@ def part_faults(services: dict[str, Any]) -> list[str]:
 
 
 def copy_faults() -> list[str]:
-    """What an image is to have and its Dockerfile or .dockerignore leaves out, as sentences."""
+    """Return a message for each file that an image needs and its Dockerfile or .dockerignore leaves out."""
     faults = []
     for name in DOCKERFILES:
         shown = re.findall(r"^!(.+)$", (DOCKER / f"{name}.dockerignore").read_text(), re.MULTILINE)
@@ -166,7 +166,7 @@ def copy_faults() -> list[str]:
 
 
 def main() -> int:
-    """0 when everything holds; what does not is told on stdout."""
+    """Run all checks, print the faults on stdout, and return 0 if there are none."""
     runs = [
         [TOOLS / "hadolint", *(DOCKER / name for name in DOCKERFILES)],
         [TOOLS / "check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
@@ -177,7 +177,7 @@ def main() -> int:
     failed = [run[0].name for run in runs if subprocess.run(run, check=False).returncode]
     faults = [f"{stale}; run docker/lock.py in the environment that passes the tests" for stale in stale_pins()]
     faults += unknown_settings() + slurm_faults() + copy_faults()
-    faults += [] if failed else compose_faults() + kubernetes_faults()  # they read what the schemas have let through
+    faults += [] if failed else compose_faults() + kubernetes_faults()  # they rely on valid files
     for fault in faults:
         print(fault)
     if failed or faults:

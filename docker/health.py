@@ -1,4 +1,4 @@
-"""A worker's health check: its database is at the schema that this code knows, and its broker answers."""
+"""Health check of a worker: its database has the current schema, and its broker answers."""
 
 import sys
 
@@ -11,7 +11,7 @@ from workers.settings import WorkerSettings
 
 
 def main() -> int:
-    """0 when both do; what does not is told on stdout, which `docker inspect` shows."""
+    """Return 0 if both are fine; otherwise print the fault on stdout, which `docker inspect` shows."""
     settings = WorkerSettings()
     if not health.up_to_date(Database(settings.database_url)):
         print("the database does not answer, or its schema is not the newest")

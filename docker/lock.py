@@ -1,6 +1,6 @@
-"""Write docker/constraints.txt: the exact version of everything that this environment's Trainyard stands on.
+"""Write docker/constraints.txt: the exact versions of all direct and transitive requirements in this environment.
 
-Run it with the environment that the tests passed in: `.venv/bin/python docker/lock.py`.
+Run it in the environment in which the tests passed: `.venv/bin/python docker/lock.py`.
 """
 
 import tomllib
@@ -15,11 +15,11 @@ DOCKER = Path(__file__).parent
 HEADER = "# The tree that was tested together, transitive packages too. Written by docker/lock.py.\n"
 EXTRAS = ("train", "dev", "page", "peers")
 BY_TORCH = ("nvidia-", "cuda-", "triton")
-"""A CUDA build of torch pins these itself; a CPU build has none of them."""
+"""Packages that a CUDA build of torch pins itself and a CPU build does not have."""
 
 
 def closure(wanted: list[Requirement]) -> dict[str, str]:
-    """Name -> installed version of the requirements and of all that they require here."""
+    """Map the names of the requirements and of all that they require to their installed versions."""
     versions: dict[str, str] = {}
     seen: set[tuple[str, str]] = set()
     while wanted:
@@ -37,7 +37,7 @@ def closure(wanted: list[Requirement]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the file anew."""
+    """Write the file."""
     project = tomllib.loads((DOCKER.parent / "pyproject.toml").read_text())["project"]
     named = project["dependencies"] + [line for extra in EXTRAS for line in project["optional-dependencies"][extra]]
     requirements = [Requirement(line) for line in named]

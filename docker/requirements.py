@@ -1,4 +1,4 @@
-"""Print what pyproject.toml requires, one a line: `python requirements.py [EXTRA ...]`."""
+"""Print the requirements of pyproject.toml, one per line: `python requirements.py [EXTRA ...]`."""
 
 import sys
 import tomllib

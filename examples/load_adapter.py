@@ -1,8 +1,8 @@
-"""Load what the demo pulled with plain transformers and PEFT, and let it write: nothing of Trainyard is used.
+"""Load what the demo pulled with plain transformers and PEFT, and generate text; nothing of Trainyard is used.
 
     python examples/load_adapter.py [ADAPTER_FOLDER] [BASE_FOLDER]
 
-The defaults are ./demo-out and ./demo-out/base, where `make demo` puts them.
+The defaults are ./demo-out and ./demo-out/base, the folders of `make demo`.
 """
 
 import sys
@@ -16,7 +16,7 @@ QUESTION = "Tom has 3 boxes with 12 apples in each. He gives 6 apples away. How 
 
 
 def generate(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
-    """Up to 60 tokens of the likeliest continuation of a user's question."""
+    """Return up to 60 tokens of the likeliest answer to a user's question."""
     messages = [{"role": "user", "content": prompt}]
     tokens = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
     with torch.no_grad():
@@ -25,7 +25,7 @@ def generate(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerB
             attention_mask=tokens["attention_mask"],
             max_new_tokens=60,
             do_sample=False,
-            repetition_penalty=1.3,  # so small a model would say its likeliest word for ever
+            repetition_penalty=1.3,  # a model this small would otherwise repeat its likeliest word
         )
     return tokenizer.decode(written[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
 
@@ -39,7 +39,7 @@ def main() -> None:
     print(f"base    {base_dir}: {parameters:,} parameters")
     print(f"  {generate(base, tokenizer, QUESTION)!r}")
     tuned = PeftModel.from_pretrained(base, adapter_dir)
-    # PEFT wraps the base in place; what is more now is the adapter.
+    # PEFT wraps the base in place; the additional parameters are the adapter's.
     print(f"adapter {adapter_dir}: {tuned.num_parameters() - parameters:,} parameters more")
     print(f"  {generate(tuned, tokenizer, QUESTION)!r}")
 

@@ -1,16 +1,16 @@
 """Is packed attention exact on a GPU? Outputs and gradients of every type against attention in float64.
 
-What counts is the largest error, over what rounding to the type makes of it anyhow: the error of plain attention in
-that type, and of the exact result once it is rounded. As in flash-attn's own tests, twice that is let pass.
+The criterion is the largest error, compared with the unavoidable error of rounding to the type: that of plain attention
+in that type, and that of the exact result once rounded. As in flash-attn's own tests, twice that is accepted.
 """
 
 from itertools import accumulate
 
-import size
 import torch
-from report import emit, versions
 from torch import Tensor
 
+from benchmarks.harness import gpu_size
+from benchmarks.harness.report import emit, versions
 from engine.model import flash
 from engine.model.attention import packed_attention
 
@@ -22,7 +22,7 @@ ALLOWED = 2.0
 
 
 def main() -> None:
-    how = size.read()
+    how = gpu_size.read()
     device, segments = torch.device(how.device), SMALL if how.small else SEGMENTS
     shares: dict[str, float] = {}
     paths = {}
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def with_prefix(segments: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """The last document begins with most of the second."""
+    """Return a row whose last document begins with most of the second."""
     return (*((0, 0),) * (len(segments) - 1), (1, segments[1]))
 
 
@@ -61,7 +61,7 @@ def error_share(
     prefixes: tuple[tuple[int, int], ...],
     window: int | None,
 ) -> float:
-    """The largest error of output and gradients, over that of rounding; each over its own."""
+    """Return the largest error of output and gradients, each relative to its own rounding error."""
     draw = torch.Generator(device).manual_seed(0)
     shapes = [(1, heads, sum(segments), 64) for heads in (8, 2, 2, 8)]
     q, k, v, weights = (torch.randn(shape, generator=draw, device=device).to(dtype) for shape in shapes)
@@ -90,7 +90,7 @@ def error_share(
 
 
 def visible(segments: tuple[int, ...], prefixes: tuple[tuple[int, int], ...], window: int | None) -> Tensor:
-    """[T, T]: which tokens of the row each token sees, written out."""
+    """Return the explicit mask [T, T]: which tokens of the row each token sees."""
     total = sum(segments)
     seen = torch.zeros(total, total, dtype=torch.bool)
     starts = accumulate(segments, initial=0)
@@ -103,7 +103,7 @@ def visible(segments: tuple[int, ...], prefixes: tuple[tuple[int, int], ...], wi
 
 
 def with_gradients(attend, states: tuple[Tensor, ...], weights: Tensor) -> tuple[Tensor, ...]:
-    """(output, gradients of q, k and v)."""
+    """Return (output, gradients of q, k and v)."""
     leaves = tuple(x.detach().requires_grad_() for x in states)
     out = attend(*leaves)
     return out.detach(), *torch.autograd.grad(out, leaves, weights)

@@ -1,24 +1,22 @@
 """Pre-training of a 1B Llama at 4,096 tokens of context: the share of the GPU's own matmul rate that is used.
 
-The rate is measured by the engine at its start, in the same process and type. There is no peer here.
+The rate is measured by the engine at its start, in the same process and type. There is no peer.
 """
 
 import json
 import tempfile
 from pathlib import Path
 
-import engine_side
-import material
-import size
-from answers import OPTIMIZER
-from report import emit, versions
+from benchmarks.harness import engine_side, gpu_size, material
+from benchmarks.harness.answers import OPTIMIZER
+from benchmarks.harness.report import emit, versions
 
 GOAL = 0.55
 STEPS = 12
 
 
 def main() -> None:
-    how = size.read()
+    how = gpu_size.read()
     steps = engine_side.WARM_UP + 2 if how.small else STEPS
     spec = {
         "kind": "pretrain",

@@ -1,4 +1,4 @@
-"""`trainyard jobs clone`: what was asked for in a job, asked for again, changed or not."""
+"""The command `trainyard jobs clone`: submit the spec of a job again, changed or not."""
 
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,16 @@ from cli.client import Client
 from cli.completion import JOB
 from cli.errors import Exit
 from cli.jobs.create import follow_option, jsonl_option, require_shown_one_way, set_option, submit
-from cli.jobs.plan import tell_plan
+from cli.jobs.plan import show_plan
 from cli.jobs.spec import override, upload_paths
 from cli.output import format_options, print_json, suggest
 
 
-@click.command()
+@click.command(short_help="Submit a job's spec again, changed or not.")
 @click.argument("job_id", shell_complete=JOB)
 @set_option
-@click.option("--print", "only_print", is_flag=True, help="Make no job: print the spec, to be kept and changed.")
-@click.option("--dry-run", is_flag=True, help="Make no job: tell what it would come to.")
+@click.option("--print", "only_print", is_flag=True, help="Print the spec instead of creating a job.")
+@click.option("--dry-run", is_flag=True, help="Plan the job instead of creating it.")
 @follow_option
 @jsonl_option
 @format_options
@@ -33,7 +33,7 @@ def clone(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Make a job like another. What was left to a default or to `auto` there is left to it again."""
+    """Create a job with the spec of another. Values left to a default or to `auto` there are left to it again."""
     require_shown_one_way(attach=attach, jsonl=jsonl, as_json=as_json, quiet=quiet)
     client = Client()
     job_id = client.whole_id("job", job_id)
@@ -45,13 +45,13 @@ def clone(
         return Exit.OK
     upload_paths(client, spec, Path.cwd())
     if dry_run:
-        tell_plan(client, spec, as_json=as_json, quiet=quiet)
+        show_plan(client, spec, as_json=as_json, quiet=quiet)
         return Exit.OK
     return submit(client, spec, attach=attach, jsonl=jsonl, as_json=as_json, quiet=quiet)
 
 
 def asked_for(config: dict[str, Any]) -> dict[str, Any]:
-    """The values of a job's config that somebody has set."""
+    """Return the values of a job's config that were set explicitly."""
     return _set_in(config["spec"], config["origins"])
 
 

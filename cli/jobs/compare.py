@@ -1,4 +1,4 @@
-"""`trainyard jobs compare`: what jobs were asked to do differently, and what came of it."""
+"""The command `trainyard jobs compare`: differences between the specs and the results of jobs."""
 
 import json
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from cli.output import Column, print_json, print_rows, rows_options, suggest
 Job = dict[str, Any]
 
 
-@click.command()
+@click.command(short_help="Compare the specs and results of jobs.")
 @click.argument("job_ids", nargs=-1, required=True, shell_complete=JOB)
 @rows_options
 def compare(job_ids: tuple[str, ...], as_json: bool) -> None:
-    """Hold jobs against the first of them: the values of their specs that differ, and their figures."""
+    """Compare jobs with the first of them: their figures, and the values of their specs that differ."""
     client = Client()
     found = list(dict.fromkeys(client.whole_id("job", given) for given in job_ids))
     if len(found) < 2:
@@ -35,26 +35,26 @@ def compare(job_ids: tuple[str, ...], as_json: bool) -> None:
 
 
 def outcomes(jobs: list[Job]) -> list[dict[str, Any]]:
-    """How each stands: its figures, and those of a result also as what they differ by from the first job's."""
-    told = [("status", [job["status"] for job in jobs]), ("step", [job["step"] for job in jobs])]
-    told.append(("loss", [job["progress"].get("loss") for job in jobs]))
+    """Return rows of status and figures; those of results also as differences from the first job's."""
+    named = [("status", [job["status"] for job in jobs]), ("step", [job["step"] for job in jobs])]
+    named.append(("loss", [job["progress"].get("loss") for job in jobs]))
     results = [(job["result"] or {}).get("metrics") or {} for job in jobs]
     for name in dict.fromkeys(name for result in results for name in result):
         values = [result.get(name) for result in results]
-        told.append((f"result.{name}", values))
+        named.append((f"result.{name}", values))
         if values[0] is not None:
-            told.append(
-                (f"result.{name}, against the first", [None, *(_less(value, values[0]) for value in values[1:])])
+            named.append(
+                (f"result.{name}, against the first", [None, *(_minus(value, values[0]) for value in values[1:])])
             )
-    return [{"name": name, "values": values} for name, values in told if any(value is not None for value in values)]
+    return [{"name": name, "values": values} for name, values in named if any(value is not None for value in values)]
 
 
-def _less(value: float | None, first: float) -> float | None:
+def _minus(value: float | None, first: float) -> float | None:
     return None if value is None else value - first
 
 
 def differences(jobs: list[Job]) -> list[dict[str, Any]]:
-    """The values of their specs that are not the same in all of them; None where a spec has no such value."""
+    """Return the values of the specs that differ; None where a spec has no such value."""
     flat = [dict(_leaves(job["spec"])) for job in jobs]
     rows = [
         {"name": path, "values": [leaf.get(path) for leaf in flat]}

@@ -1,4 +1,4 @@
-"""A curve in a few rows of text."""
+"""Curves drawn in a few rows of text."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,14 +7,14 @@ _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
 def columns_of(values: Sequence[float], width: int) -> list[float]:
-    """The values as at most `width` column heights; each is the mean of the points that fall into it."""
+    """Average the values into at most `width` columns."""
     count = min(width, len(values))
     edges = [len(values) * column // count for column in range(count + 1)] if count else []
     return [sum(values[low:high]) / (high - low) for low, high in itertools.pairwise(edges)]
 
 
 def plot(values: Sequence[float], width: int = 60, height: int = 5) -> list[str]:
-    """Rows of bars from the smallest to the largest column, top row first; a constant series is a flat line."""
+    """Draw rows of bars from the smallest to the largest column, top row first; a constant series is a flat line."""
     heights = columns_of(values, width)
     if not heights:
         return []
@@ -29,7 +29,7 @@ def plot(values: Sequence[float], width: int = 60, height: int = 5) -> list[str]
 
 
 def labelled_plot(values: Sequence[float], width: int = 60, height: int = 5) -> list[str]:
-    """The plot with its largest and smallest column named at the left."""
+    """Draw the plot with its largest and smallest value at the left."""
     rows = plot(values, width, height)
     if not rows:
         return []

@@ -26,26 +26,26 @@ _FRAMES_PER_S = 4
 
 
 class View(Protocol):
-    """Where progress is shown."""
+    """A display of a job's progress."""
 
-    def tell(self, sentence: str) -> None: ...
+    def message(self, text: str) -> None: ...
 
     def refresh(self, progress: Progress) -> None: ...
 
 
 class PlainView:
-    """A line now and then: every tenth of the run, and at least every 5 s."""
+    """Plain lines: one every tenth of the run, and at least one every 5 s."""
 
     def __init__(self) -> None:
         self.next_at = 0.0
         self.next_step = 0.0
-        self.told_step = 0
+        self.shown_step = 0
 
-    def tell(self, sentence: str) -> None:
-        say(f"  {sentence}")
+    def message(self, text: str) -> None:
+        say(f"  {text}")
 
     def refresh(self, progress: Progress) -> None:
-        if not progress.train or progress.step == self.told_step:
+        if not progress.train or progress.step == self.shown_step:
             return
         now = time.monotonic()
         last = progress.step == progress.total_steps
@@ -53,7 +53,7 @@ class PlainView:
             return
         self.next_at = now + _PLAIN_EVERY_S
         self.next_step = progress.step + progress.total_steps * _PLAIN_EVERY_SHARE
-        self.told_step = progress.step
+        self.shown_step = progress.step
         say(f"  {progress.line()}")
 
 
@@ -64,8 +64,8 @@ class LiveView:
         self.live = live
         self.next_at = 0.0
 
-    def tell(self, sentence: str) -> None:
-        self.live.console.print(f"  {legible(sentence)}", markup=False, highlight=False)
+    def message(self, text: str) -> None:
+        self.live.console.print(f"  {legible(text)}", markup=False, highlight=False)
 
     def refresh(self, progress: Progress) -> None:
         from rich.text import Text
@@ -86,7 +86,7 @@ class LiveView:
 
 @contextmanager
 def _view() -> Iterator[View]:
-    """The live view on a terminal, plain lines elsewhere; both on stderr."""
+    """Yield the live view on a terminal, plain lines elsewhere; both on stderr."""
     if not sys.stderr.isatty():
         yield PlainView()
         return
@@ -98,7 +98,7 @@ def _view() -> Iterator[View]:
 
 
 def follow(client: Client, job_id: str) -> dict[str, Any]:
-    """Show a job until it ends; the ended job.
+    """Show a job until it ends, and return the final job.
 
     Raises:
         CommandError: detached by Ctrl-C (the job goes on), or the service went away.
@@ -106,16 +106,16 @@ def follow(client: Client, job_id: str) -> dict[str, Any]:
     progress = Progress()
     with detachable(job_id), _view() as view:
         for record in follow_stream(client, job_id):
-            sentence = progress.take(record)
-            if sentence:
-                view.tell(sentence)
+            message = progress.take(record)
+            if message:
+                view.message(message)
             view.refresh(progress)
     return await_end(client, job_id)
 
 
 @contextmanager
 def detachable(job_id: str) -> Iterator[None]:
-    """Ctrl-C leaves a job alone, and says so."""
+    """Detach from a job at Ctrl-C: the job goes on."""
     try:
         yield
     except KeyboardInterrupt:
@@ -127,14 +127,14 @@ def detachable(job_id: str) -> Iterator[None]:
 
 
 def await_end(client: Client, job_id: str, timeout_s: float = math.inf) -> dict[str, Any]:
-    """The job once it has ended; a service that is away for less than a minute is waited for.
+    """Wait until a job has ended and return it; outages of the service of less than a minute are tolerated.
 
     Raises:
-        CommandError: detached by Ctrl-C, the time is over, or the service went away or refused.
+        CommandError: detached by Ctrl-C, timed out, or the service went away or refused.
     """
     deadline = time.monotonic() + timeout_s
     patience = Patience(client)
-    standing, poll_s = "out of sight", _FIRST_POLL_S
+    status, poll_s = "out of reach", _FIRST_POLL_S
     with detachable(job_id):
         while True:
             try:
@@ -145,26 +145,26 @@ def await_end(client: Client, job_id: str, timeout_s: float = math.inf) -> dict[
                 patience.restore()
                 if job["status"] in ENDS:
                     return job
-                standing = job["status"]
+                status = job["status"]
                 pause_s = poll_s = min(_LONGEST_POLL_S, poll_s * _POLL_GROWTH)
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise CommandError(f"{job_id} is still {standing} after {timeout_s:g} s.", Exit.TIMED_OUT)
+                raise CommandError(f"{job_id} is still {status} after {timeout_s:g} s.", Exit.TIMED_OUT)
             time.sleep(min(pause_s, left_s))
 
 
-def tell_standing(job: dict[str, Any]) -> None:
-    """Narrate which job has just been made, and what it waits for."""
+def report_status(job: dict[str, Any]) -> None:
+    """Print the status of a new job, and what it waits for."""
     say(f"{job['id']} {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))
 
 
 _ADAPTER = "the adapter as a tar"
-_FILE_OF = {"eval": "a line for every row"}
-"""What is in the file that a job of a kind gives, if it is no adapter."""
+_FILE_OF = {"eval": "one line per row"}
+"""The content of a job's result file by kind; an adapter for all others."""
 
 
-def tell_end(job: dict[str, Any], *, further: bool = True) -> Exit:
-    """Narrate how a job ended and, if wished, what to type next; its exit code."""
+def report_end(job: dict[str, Any], *, further: bool = True) -> Exit:
+    """Print how a job ended and, unless `further` is false, what to type next; return its exit code."""
     took = duration(job["finished_at"] - job["started_at"]) if job["started_at"] and job["finished_at"] else ""
     say(f"{job['id']} {job['status']}" + (f" in {took}" if took else ""))
     error = job.get("error")

@@ -1,8 +1,8 @@
-"""`trainyard jobs`."""
+"""The group `trainyard jobs`."""
 
 import click
 
-from cli.lazy_group import Table
+from cli.lazy_group import LazyGroup
 
 _VERBS = {
     "init": "cli.jobs.create:init",
@@ -24,6 +24,6 @@ _VERBS = {
 }
 
 
-@click.group(cls=Table, table=_VERBS)
+@click.group(cls=LazyGroup, table=_VERBS, short_help="Training and evaluation jobs.")
 def jobs() -> None:
-    """Jobs: pretrain, sft, dpo, eval."""
+    """Plan, submit, follow and control training and evaluation jobs."""

@@ -1,4 +1,4 @@
-"""`trainyard jobs ls` and `show`, and a job as the other commands show it."""
+"""The commands `trainyard jobs ls` and `show`, and the columns and fields of a job."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import click
 
 from cli.client import Client
 from cli.completion import JOB
-from cli.jobs.plan import foretold
+from cli.jobs.plan import planned
 from cli.jobs.spec import TEMPLATES
 from cli.output import Column, duration, format_options, moment, plain, print_fields, print_rows, suggest
 
@@ -53,7 +53,7 @@ FIELDS: list[Column] = [
     ("latest", lambda row: _figures(row.get("progress"))),
     ("result", lambda row: _figures((row.get("result") or {}).get("metrics"))),
     ("made", _made),
-    ("foretold", foretold),
+    ("planned", planned),
     ("files", lambda row: ", ".join(row.get("result_files") or [])),
     ("error", _error),
     ("created", lambda row: moment(row["created_at"])),
@@ -62,10 +62,10 @@ FIELDS: list[Column] = [
 ]
 
 
-@click.command("ls")
-@click.option("--kind", type=click.Choice(list(TEMPLATES)))
-@click.option("--status", type=click.Choice(STATES))
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.command("ls", short_help="List jobs, newest first.")
+@click.option("--kind", type=click.Choice(list(TEMPLATES)), help="Only jobs of this kind.")
+@click.option("--status", type=click.Choice(STATES), help="Only jobs in this state.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Most rows to list.")
 @format_options
 def list_jobs(kind: str | None, status: str | None, limit: int, as_json: bool, quiet: bool) -> None:
     """List jobs, newest first."""
@@ -74,11 +74,11 @@ def list_jobs(kind: str | None, status: str | None, limit: int, as_json: bool, q
     suggest(f"trainyard jobs show {rows[0]['id']}" if rows else "trainyard jobs init sft > job.yaml")
 
 
-@click.command()
+@click.command(short_help="Show one job.")
 @click.argument("job_id", shell_complete=JOB)
 @format_options
 def show(job_id: str, as_json: bool, quiet: bool) -> None:
-    """Show one job; --json has the resolved spec too."""
+    """Show one job; --json includes the resolved spec."""
     client = Client()
     job = client.get(f"jobs/{client.whole_id('job', job_id)}")
     print_fields(job, FIELDS, as_json=as_json, quiet=quiet)
@@ -86,7 +86,7 @@ def show(job_id: str, as_json: bool, quiet: bool) -> None:
 
 
 def next_of(job: dict[str, Any]) -> str:
-    """What a person types next, who has just seen this job."""
+    """Return the command to suggest after showing this job."""
     made = next((made for made in job.get("artifacts") or [] if made["kind"] in {"model", "adapter"}), None)
     if job["status"] == "failed":
         return f"trainyard jobs logs {job['id']}"

@@ -1,4 +1,4 @@
-"""`trainyard jobs cancel`, `pause`, `resume` and `retry`: what is asked of a job that is there."""
+"""The commands `trainyard jobs cancel`, `pause`, `resume` and `retry`."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from cli.output import Row, format_options, print_done, say, suggest
 _jobs = click.argument("job_ids", nargs=-1, required=True, shell_complete=JOB)
 
 
-@click.command()
+@click.command(short_help="Cancel jobs; their checkpoints stay.")
 @_jobs
 @format_options
 def cancel(job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
@@ -20,45 +20,47 @@ def cancel(job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
     _order("cancel", job_ids, as_json, quiet)
 
 
-@click.command()
+@click.command(short_help="Save a checkpoint and free the worker.")
 @_jobs
 @format_options
 def pause(job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-    """Pause jobs: each saves a checkpoint and frees its worker, until it is resumed."""
+    """Pause jobs: each saves a checkpoint and frees its worker until it is resumed."""
     _order("pause", job_ids, as_json, quiet)
 
 
-@click.command()
+@click.command(short_help="Resume paused jobs.")
 @_jobs
 @format_options
 def resume(job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-    """Let paused jobs go on from their checkpoints, on any worker."""
+    """Resume paused jobs from their checkpoints, on any worker."""
     _order("resume", job_ids, as_json, quiet)
 
 
-@click.command()
+@click.command(short_help="Retry failed jobs.")
 @_jobs
 @format_options
 def retry(job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-    """Try failed jobs again, from their newest checkpoints."""
+    """Retry failed jobs from their newest checkpoints."""
     _order("retry", job_ids, as_json, quiet)
 
 
 def _order(verb: str, job_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
-    """Ask something of each job and show how it stands then."""
+    """Apply a verb to each job and show its status afterwards."""
     client = Client()
-    asked: list[Row] = []
+    changed: list[Row] = []
 
     def done() -> Iterator[tuple[str, Row]]:
         for given in job_ids:
             job = client.post(f"jobs/{client.whole_id('job', given, fewest=DESTRUCTIVE_FEWEST)}/{verb}")
-            asked.append(job)
+            changed.append(job)
             yield job["id"], job
             if not quiet:
                 say(f"  {job['status']}" + (f": {job['waiting_reason']}" if job["waiting_reason"] else ""))
 
     print_done(done(), asked=len(job_ids), as_json=as_json)
-    waits = verb in {"cancel", "pause"} and asked[-1]["status"] not in {"cancelled", "paused"}
+    waits = verb in {"cancel", "pause"} and changed[-1]["status"] not in {"cancelled", "paused"}
     suggest(
-        f"trainyard jobs {'wait' if verb == 'cancel' else 'show'} {asked[-1]['id']}" if waits else next_of(asked[-1])
+        f"trainyard jobs {'wait' if verb == 'cancel' else 'show'} {changed[-1]['id']}"
+        if waits
+        else next_of(changed[-1])
     )

@@ -1,4 +1,4 @@
-"""What a dry run says of a job: its plan, in the order in which a person asks."""
+"""How the plan of a job is shown, most asked-for figures first."""
 
 from typing import Any
 
@@ -10,14 +10,18 @@ def _count(number: float | None) -> str:
     return "" if number is None else f"{number:,.0f}"
 
 
-def _flops(each: str) -> Any:
-    """`each` weight and token counts so often in the usual estimate."""
+def _flops(per_weight_and_token: str) -> Any:
+    """Show the operations beside the usual estimate of so many operations per weight and token."""
 
-    def told(plan: dict[str, Any]) -> str:
+    def read(plan: dict[str, Any]) -> str:
         flops = plan["flops"]
-        return f"{flops['training']:.3g} ({each} for each weight and token: {flops['six_nd']:.3g})" if flops else ""
+        return (
+            f"{flops['training']:.3g} ({per_weight_and_token} for each weight and token: {flops['six_nd']:.3g})"
+            if flops
+            else ""
+        )
 
-    return told
+    return read
 
 
 def _counted(roughly: str) -> Any:
@@ -25,14 +29,14 @@ def _counted(roughly: str) -> Any:
 
 
 def _processes(plan: dict[str, Any]) -> str | None:
-    """How they divide what a job holds, where there are several."""
+    """Show how several processes divide a job; nothing for one process."""
     if plan["ranks"] == 1:
         return None
     return f"{plan['ranks']}, zero_stage {plan['zero_stage'] or 0}; memory is that of each"
 
 
 def memory_of(plan: dict[str, Any]) -> str:
-    """All of it, then its parts."""
+    """Show the total, then its parts."""
     memory = plan["memory"]
     if memory is None:
         return ""
@@ -41,7 +45,7 @@ def memory_of(plan: dict[str, Any]) -> str:
 
 
 def _on_disk(plan: dict[str, Any]) -> str | None:
-    """A plan that was made before any state lay there does not say."""
+    """Show the bytes on disk; plans made by older releases have no such field."""
     return size(plan["on_disk_bytes"]) if plan.get("on_disk_bytes") else None
 
 
@@ -53,7 +57,7 @@ def _fits(plan: dict[str, Any]) -> str:
         return f"yes, {room}"
     mend = plan["mend"]
     if mend is None:
-        return f"no, {room}, and no three changes would be enough"
+        return f"no, {room}, and no combination of three changes would be enough"
     edits = ", ".join(f"{edit['path']}={edit['value']}" for edit in mend["edits"])
     return f"no, {room}; with {edits} it needs {size(mend['total_bytes'])}"
 
@@ -63,7 +67,9 @@ def _time(plan: dict[str, Any]) -> str:
     if eta is None:
         return ""
     basis = (
-        f"by {eta['runs']} runs that have ended here" if eta["runs"] else "by the matmul rate: no run has ended here"
+        f"from {eta['runs']} runs that have ended here"
+        if eta["runs"]
+        else "from the matmul rate: no run has ended here"
     )
     return f"{duration(eta['expected_s'])} ({duration(eta['low_s'])} to {duration(eta['high_s'])}, {basis})"
 
@@ -84,7 +90,7 @@ _BEGIN: list[Column] = [
     ("tokens", lambda plan: _count(plan["tokens"])),
 ]
 _ROWS: list[Column] = [
-    ("packing", lambda plan: f"{plan['packing_efficiency']:.0%} of the rows' room is filled"),
+    ("packing", lambda plan: f"{plan['packing_efficiency']:.0%} of the rows' length is filled"),
     ("rows", lambda plan: _count(sum(file["rows"] for file in plan["files"]))),
 ]
 _LEFT_OUT: list[Column] = [
@@ -93,7 +99,7 @@ _LEFT_OUT: list[Column] = [
     ("left out, nothing to train", _lost("no_trained_token")),
     ("weights", lambda plan: _count(plan["parameters"])),
 ]
-_NEEDS: list[Column] = [("memory", memory_of), ("on the disk", _on_disk), ("fits", _fits)]
+_NEEDS: list[Column] = [("memory", memory_of), ("on disk", _on_disk), ("fits", _fits)]
 _END: list[Column] = [
     ("time", _time),
     ("cost", _cost),
@@ -103,7 +109,7 @@ _END: list[Column] = [
 _TRAINING: list[Column] = [
     *_BEGIN,
     ("trained tokens", lambda plan: _count(plan["trained_tokens"])),
-    ("counted", _counted("the first steps; the rest is taken to be like them")),
+    ("counted", _counted("the first steps; the rest is assumed to be like them")),
     *_ROWS,
     ("held out", lambda plan: plan["validation_rows"]),
     *_LEFT_OUT,
@@ -116,7 +122,7 @@ _TRAINING: list[Column] = [
 _EVALUATION: list[Column] = [
     *_BEGIN,
     ("scored or written tokens", lambda plan: _count(plan["trained_tokens"])),
-    ("counted", _counted("the prompts; answers are taken to be as long as they may be")),
+    ("counted", _counted("the prompts; answers are assumed to have the maximum length")),
     *_ROWS,
     *_LEFT_OUT,
     *_NEEDS,
@@ -125,30 +131,30 @@ _EVALUATION: list[Column] = [
 ]
 
 
-def foretold(job: dict[str, Any]) -> str:
-    """What the plan of a job said, and what it came to."""
+def planned(job: dict[str, Any]) -> str:
+    """Show the figures of a job's plan and, once it has ended, the actual ones."""
     plan = job.get("plan")
     if not plan:
         return ""
-    said, was = plan["predicted"], plan["actual"]
+    predicted, actual = plan["predicted"], plan["actual"]
     most = "" if plan["exact"] or job["kind"] != "eval" else "at most "
-    told = [
-        f"{said['steps']:,} steps, {most}{said['tokens']:,} tokens",
-        size(said["peak_memory_bytes"] or 0),
-        duration(said["seconds"]),
+    shown = [
+        f"{predicted['steps']:,} steps, {most}{predicted['tokens']:,} tokens",
+        size(predicted["peak_memory_bytes"] or 0),
+        duration(predicted["seconds"]),
     ]
-    if was is None:
-        return f"{', '.join(told)} ({plan['id']})"
-    came = [
-        f"{was['steps']:,} steps, {was['tokens']:,} tokens",
-        size(was["peak_memory_bytes"]),
-        duration(was["seconds"]),
+    if actual is None:
+        return f"{', '.join(shown)} ({plan['id']})"
+    measured = [
+        f"{actual['steps']:,} steps, {actual['tokens']:,} tokens",
+        size(actual["peak_memory_bytes"]),
+        duration(actual["seconds"]),
     ]
-    return f"{', '.join(told)}; it came to {', '.join(came)} ({plan['id']})"
+    return f"{', '.join(shown)}; actual: {', '.join(measured)} ({plan['id']})"
 
 
-def tell_plan(client: Client, spec: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
-    """Have a job planned, and say what it would come to."""
+def show_plan(client: Client, spec: dict[str, Any], *, as_json: bool, quiet: bool) -> None:
+    """Have a job planned by the service, and show the plan."""
     plan = client.ask("POST", "jobs", params={"dry_run": "true"}, json=spec, timeout=None)
     print_fields(plan, _EVALUATION if plan["kind"] == "eval" else _TRAINING, as_json=as_json, quiet=quiet)
-    suggest(f"trainyard jobs create --plan {plan['id']} --follow", "exactly this: the same rows, tokens and steps")
+    suggest(f"trainyard jobs create --plan {plan['id']} --follow", "exactly this job: the same rows, tokens and steps")

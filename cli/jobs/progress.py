@@ -1,4 +1,4 @@
-"""What is known of a running job, gathered from its stream, and the line that tells it."""
+"""The progress of a running job, gathered from its stream, and its one-line summary."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from cli.output import duration
 
 
 class Progress:
-    """Where a job is: its step, its latest figures and its loss curve."""
+    """The progress of a job: its step, latest figures and loss curve."""
 
     def __init__(self, total_steps: int = 0) -> None:
         self.step = 0
@@ -14,10 +14,10 @@ class Progress:
         self.train: dict[str, Any] = {}
         self.evals: dict[str, Any] = {}
         self.losses: dict[int, float] = {}
-        """Train loss by step; a step that was trained again after a resume counts once."""
+        """Training loss by step; a step that was trained again after a resume counts once."""
 
     def take(self, record: dict[str, Any]) -> str | None:
-        """Note a record of the stream; the sentence to print for it, if it is worth one."""
+        """Record an item of the stream; return the message to print for it, if any."""
         if record["type"] == "metrics":
             return self._take_metrics(record)
         data = record.get("data") or {}
@@ -43,8 +43,8 @@ class Progress:
         return f"{at}held-out loss {values['eval_loss']:.4f}"
 
     def line(self) -> str:
-        """`step 40/400  loss 3.2101  12,345 tok/s  ETA 1m20s`."""
-        parts = [f"step {self.step}/{self.total_steps}" if self.total_steps else "at work"]
+        """Return a summary such as `step 40/400  loss 3.2101  12,345 tok/s  ETA 1m20s`."""
+        parts = [f"step {self.step}/{self.total_steps}" if self.total_steps else "running"]
         if self.train.get("loss") is not None:
             parts.append(f"loss {self.train['loss']:.4f}")
         if self.evals.get("eval_loss") is not None:
@@ -56,7 +56,7 @@ class Progress:
         return "  ".join(parts)
 
     def bar(self, width: int = 12) -> str:
-        """How far the run is, as a bar."""
+        """Draw the finished share of the run as a bar."""
         share = self.step / self.total_steps if self.total_steps else 0.0
         full = round(min(1.0, share) * width)
         return "━" * full + "╌" * (width - full)

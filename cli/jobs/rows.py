@@ -1,4 +1,4 @@
-"""`trainyard jobs rows`: what a step was trained on."""
+"""The command `trainyard jobs rows`: the rows that a step was trained on."""
 
 import click
 
@@ -14,12 +14,12 @@ _COLUMNS: list[Column] = [
 ]
 
 
-@click.command()
+@click.command(short_help="Show the rows of a step and their losses.")
 @click.argument("job_id", shell_complete=JOB)
 @click.argument("step", type=click.IntRange(min=1))
 @rows_options
 def rows(job_id: str, step: int, as_json: bool) -> None:
-    """The rows of one step and what each lost, the most first; known from the next checkpoint on."""
+    """Show the rows of one step and the loss of each, largest first; known from the next checkpoint on."""
     client = Client()
     job_id = client.whole_id("job", job_id)
     print_rows(client.get(f"jobs/{job_id}/steps/{step}/rows")["data"], _COLUMNS, as_json=as_json, quiet=False)

@@ -1,4 +1,4 @@
-"""Job specs on this side of the wire: the commented start of each kind, reading a file, uploading what it names."""
+"""Job specs on the client: a commented template of each kind, loading a spec, uploading the files that it names."""
 
 import sys
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ training_file: ./train.jsonl   # messages | prompt + completion | instruction + 
 validation_file: auto          # auto: 5% held out by hash | a path or file id | null
 tuning:
   method: lora                 # lora | qlora (base in 4 bits) | full
-  r: 16                        # rank: more learns more and weighs more
+  r: 16                        # rank: a higher one learns more and is larger
   lora_alpha: 32
   target_modules: all-linear
   merge: none                  # auto: beside the adapter, a model with it merged in: my-adapter-merged
@@ -58,11 +58,11 @@ seed: 42
     "dpo": """\
 kind: dpo                      # learn from pairs: a chosen and a rejected answer to one prompt
 suffix: my-preferred           # names the result: my-preferred/1, my-preferred/2, ...
-model: my-adapter              # where it starts, and what it is held to: usually a fine-tuned model
+model: my-adapter              # start and reference of the training: usually a fine-tuned model
 training_file: ./pairs.jsonl   # prompt + chosen + rejected (text or messages); a path is uploaded
 validation_file: auto          # auto: 5% held out by hash | a path or file id | null
 dpo:
-  beta: 0.1                    # how strongly it is held to where it starts
+  beta: 0.1                    # how strongly it is kept near the reference
   loss_type: sigmoid           # sigmoid | ipo | hinge | robust | sigmoid_norm (over averages)
 tuning:
   method: lora                 # lora | qlora (base in 4 bits) | full
@@ -79,12 +79,12 @@ seed: 42
     "eval": """\
 kind: eval                     # score a model on held-out rows; every row's score is kept as a file
 model: my-adapter              # name, name/version, or the id of a model, adapter or checkpoint
-# compare_to: my-base          # scored on the same rows; differences are told with their intervals
+# compare_to: my-base          # scored on the same rows; differences are reported with their intervals
 eval_file: ./heldout.jsonl     # any data format; a path is uploaded, or give a file id
 evaluation:
   task: auto                   # loss | multiple_choice (question + choices + answer) | generate (exact match) | tokens
   max_length: 512
-  # rows: [3, 17]                # tokens: the lines whose every token's loss is told
+  # rows: [3, 17]                # tokens: the lines whose losses are reported token by token
   # num_fewshot: 5               # multiple_choice, generate: solved examples, from the file below
   # max_new_tokens: 256          # generate: tokens of an answer
   # temperature: 0               # generate: 0 is greedy
@@ -94,10 +94,10 @@ evaluation:
 
 
 def load_spec(path: str) -> tuple[dict[str, Any], Path]:
-    """A spec from a YAML or JSON file (`-` is stdin), and the folder its paths are relative to.
+    """Load a spec from a YAML or JSON file (`-` is stdin); return it and the folder that its paths are relative to.
 
     Raises:
-        CommandError: neither YAML nor JSON, or not a mapping.
+        CommandError: the file is neither YAML nor JSON, or not a mapping.
     """
     source, folder = ("stdin", Path.cwd()) if path == "-" else (path, Path(path).absolute().parent)
     text = sys.stdin.read() if path == "-" else _read(Path(path))
@@ -133,16 +133,16 @@ def override(spec: dict[str, Any], assignments: tuple[str, ...]) -> None:
 
 
 def upload_paths(client: Client, spec: dict[str, Any], folder: Path) -> None:
-    """Upload every data file that the spec names by path, and put its id in its place."""
+    """Upload every data file that the spec names by path, and replace the path with the file's id."""
     purpose = PURPOSE_OF_KIND.get(str(spec.get("kind")), "fine-tune")
     sent: dict[Path, str] = {}
-    for holder, key, told in _file_places(spec):
+    for holder, key, field in _file_places(spec):
         given = holder.get(key)
         if not isinstance(given, str) or given == "auto" or given.startswith("file-"):
             continue
         path = (folder / given).resolve()
         if not path.is_file():
-            raise CommandError(f"{told}: {given} is no file id, and there is no file {path}.", Exit.INVALID)
+            raise CommandError(f"{field}: {given} is not a file id, and there is no file {path}.", Exit.INVALID)
         if path not in sent:
             report = require_valid(path, purpose)
             sent[path] = upload_file(client, path, purpose)["id"]
@@ -151,7 +151,7 @@ def upload_paths(client: Client, spec: dict[str, Any], folder: Path) -> None:
 
 
 def _file_places(spec: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str, str]]:
-    """(what holds it, its key, its path in the spec) of every place that may name a file."""
+    """Yield (mapping, key, path in the spec) of every place that may name a file."""
     yield from ((spec, field, field) for field in _FILE_FIELDS)
     for field in _MIXTURE_FIELDS:
         shares = spec.get(field)

@@ -1,4 +1,4 @@
-"""`trainyard jobs tokens`: what each token of a row lost at a step, by an evaluation with the weights of then."""
+"""The command `trainyard jobs tokens`: the loss of each token of rows of a step, by an evaluation job."""
 
 import json
 from typing import Any
@@ -8,7 +8,7 @@ import click
 from cli.client import Client
 from cli.completion import FILE, JOB
 from cli.errors import CommandError, Exit
-from cli.jobs.follow import await_end, tell_end, tell_standing
+from cli.jobs.follow import await_end, report_end, report_status
 from cli.output import Column, print_rows, rows_options, say, suggest
 
 _AS_TRAINED = ("max_length", "long_rows", "precision")
@@ -21,17 +21,18 @@ _COLUMNS: list[Column] = [
 ]
 
 
-@click.command()
+@click.command(short_help="Show the loss of each token of rows.")
 @click.argument("job_id", shell_complete=JOB)
 @click.argument("step", type=click.IntRange(min=1))
 @click.argument("lines", nargs=-1, type=click.IntRange(min=1))
-@click.option("--file", "file_id", help="Whose lines they are, of several files.", shell_complete=FILE)
+@click.option("--file", "file_id", help="The file that the lines belong to, if there are several.", shell_complete=FILE)
 @rows_options
 def tokens(job_id: str, step: int, lines: tuple[int, ...], file_id: str | None, as_json: bool) -> int:
-    """The loss of every token of rows of a step; without LINES, of the row that lost most.
+    """Show the loss of every token of rows of a step; without LINES, of the row with the largest loss.
 
-    An evaluation job reads the rows as the training did, with the newest checkpoint from before the step. It is what
-    was lost in training where that is of the step just before it; of a .txt, where nothing of the file was held out.
+    An evaluation job reads the rows as the training did, with the newest checkpoint from before the step. The losses are
+    those of the training if that checkpoint is from the step just before and, for a .txt, nothing of the file was held
+    out.
     """
     client = Client()
     job = client.get(f"jobs/{client.whole_id('job', job_id)}")
@@ -48,10 +49,10 @@ def tokens(job_id: str, step: int, lines: tuple[int, ...], file_id: str | None, 
             "evaluation": {"task": "tokens", "rows": [row["line"] for row in asked], **evaluation},
         },
     )
-    tell_standing(made)
+    report_status(made)
     done = await_end(client, made["id"])
     if done["status"] != "succeeded":
-        return tell_end(done)
+        return report_end(done)
     content = client.request("GET", f"files/{done['result_files'][0]}/content").text
     items = [json.loads(line) for line in content.splitlines()]
     each = [
@@ -65,13 +66,15 @@ def tokens(job_id: str, step: int, lines: tuple[int, ...], file_id: str | None, 
 
 
 def _asked(rows: list[dict[str, Any]], lines: tuple[int, ...], file_id: str | None) -> list[dict[str, Any]]:
-    """The rows of the step on these lines, each once; the first where none is named."""
+    """Return the rows of the step on these lines, each once; the first row if no line is given."""
     there = [row for row in rows if file_id in {None, row["file"]}]
     known = {row["line"]: row for row in reversed(there)}
     missing = [line for line in lines if line not in known]
     if missing or not known:
-        told = f"line {missing[0]}" if missing else file_id
-        raise CommandError(f"no row of this step is from {told}.", Exit.NOT_FOUND, "`trainyard jobs rows` lists them.")
+        source = f"line {missing[0]}" if missing else file_id
+        raise CommandError(
+            f"no row of this step is from {source}.", Exit.NOT_FOUND, "`trainyard jobs rows` lists them."
+        )
     if not lines:
         return there[:1]
     files = sorted({row["file"] for row in there if row["line"] in lines})
@@ -81,14 +84,16 @@ def _asked(rows: list[dict[str, Any]], lines: tuple[int, ...], file_id: str | No
 
 
 def _weights_before(client: Client, job: dict[str, Any], step: int) -> str:
-    """The newest checkpoint before the step; what the job started from when there is none."""
+    """Return the newest checkpoint before the step, or what the job started from if there is none."""
     saved = [saved for saved in client.pages(f"jobs/{job['id']}/checkpoints") if saved["step"] < step]
     newest = max(saved, key=lambda checkpoint: checkpoint["step"], default=None)
     at = 0 if newest is None else newest["step"]
     if newest is None and not isinstance(job["spec"]["model"], str):
         raise CommandError(
-            f"no checkpoint from before step {step} is kept.", Exit.NOT_FOUND, "Ask for a later step, or keep more."
+            f"no checkpoint from before step {step} is kept.",
+            Exit.NOT_FOUND,
+            "Choose a later step, or keep more checkpoints.",
         )
     if at < step - 1:
-        say(f"  with the weights of step {at}: the newest that are kept from before step {step}")
+        say(f"  with the weights of step {at}, the newest kept from before step {step}")
     return job["spec"]["model"] if newest is None else newest["id"]

@@ -1,6 +1,7 @@
-"""What the benchmark of preferences asks for and how it judges, and how a race searches its peer's settings."""
+"""The list of benchmarks, the jobs and verdict of the preference benchmark, and the search for a peer's best settings."""
 
-import importlib
+import subprocess
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -9,21 +10,52 @@ import pytest
 from engine.jobs import JOB_SPEC
 from tests import scripts
 
-
-@pytest.fixture
-def preference(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(scripts.BENCHMARKS)
-    return importlib.import_module("preference")
+ROOT = scripts.BENCHMARKS.parent
+SCRIPTS = sorted((*scripts.BENCHMARKS.glob("*.py"), *(scripts.BENCHMARKS / "gpu").glob("*.py")))
 
 
 @pytest.fixture
-def race(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(scripts.BENCHMARKS)
-    return importlib.import_module("race")
+def preference() -> ModuleType:
+    from benchmarks import preference as module
+
+    return module
+
+
+@pytest.fixture
+def race() -> ModuleType:
+    from benchmarks.harness import race as module
+
+    return module
+
+
+def make_bench(name: str) -> subprocess.CompletedProcess[str]:
+    """Dry-run `make bench`: nothing is installed or measured."""
+    return subprocess.run(
+        ["make", "-n", "bench", f"NAME={name}"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: str(path.relative_to(scripts.BENCHMARKS)))
+def test_every_script_in_the_folder_is_a_benchmark(script: Path) -> None:
+    assert '__name__ == "__main__"' in script.read_text()
+
+
+@pytest.mark.parametrize("name", ["api", "gpu/attention"])
+def test_make_runs_a_benchmark_by_name(name: str) -> None:
+    done = make_bench(name)
+    assert done.returncode == 0, done.stderr
+    assert f"python benchmarks/{name}.py" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["report", "harness/report", "children/ingest", "gpu/gpu_size", ""])
+def test_make_refuses_what_is_no_benchmark(name: str) -> None:
+    done = make_bench(name)
+    assert done.returncode == 2
+    assert "NAME is one of: " in done.stderr
 
 
 def contest(race: ModuleType, *stages: dict[str, dict[str, Any]]) -> Any:
-    """One whose peer is known with batches of eight; nothing of it is run."""
+    """Return a contest whose peer is known with batches of eight; nothing of it is run."""
     known = {"defaults": {"rows": 8}}
     return race.Contest("x", {}, "", lambda *_: [], {}, known, {"best": 2.0}, list(stages))
 

@@ -178,5 +178,5 @@ def test_a_shell_completes_nothing_where_no_service_answers(monkeypatch: pytest.
 def test_the_doctor_takes_a_key_of_the_environment(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
     main(["doctor", "--quick", "--json"])  # what it says of the home is of another service's
     checks = {look["check"]: look for look in json.loads(capsys.readouterr().out)}
-    assert checks["key"] == {"check": "key", "ok": True, "told": "TRAINYARD_API_KEY holds one"}
-    assert checks["service"]["told"] == f"{live.url} answers and takes the key"
+    assert checks["key"] == {"check": "key", "ok": True, "message": "TRAINYARD_API_KEY is set"}
+    assert checks["service"]["message"] == f"{live.url} answers and accepts the key"

@@ -6,7 +6,7 @@ import json
 import httpx
 import pytest
 
-from cli.chat import Talk, _converse
+from cli.chat import Conversation, _converse
 from cli.client import Client
 from cli.errors import CommandError, Exit
 from cli.main import main
@@ -21,7 +21,7 @@ from cli.main import main
         (["tiny", "hello", "--compare-base"], "needs --adapter"),
         (["tiny", " "], "message is empty"),
         (["tiny", "caf\udce9"], "not UTF-8: character 4"),
-        (["tiny", "hello", "--temperature", "nan"], "no temperature"),
+        (["tiny", "hello", "--temperature", "nan"], "not a finite number"),
     ],
 )
 def test_a_call_that_cannot_be_answered_says_how_to_mend_it(
@@ -57,7 +57,7 @@ def test_an_adapter_is_found_by_the_begin_of_its_id(capsys: pytest.CaptureFixtur
 
 def conversed(*lines: str) -> None:
     typed = iter([*lines, ""])
-    talk = Talk(Client(), "tiny", {}, compare_base=False, as_json=True, as_jsonl=False)
+    talk = Conversation(Client(), "tiny", {}, compare_base=False, as_json=True, as_jsonl=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cli.chat._typed", lambda: next(typed))
         _converse(talk)

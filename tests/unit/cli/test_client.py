@@ -74,11 +74,11 @@ JSON = {"content-type": "application/json"}
 @pytest.mark.parametrize(
     ("strange", "told"),
     [
-        (httpx.Response(200, text="<html>", headers=HTML), "answered 200, and not as Trainyard does: <html>"),
-        (httpx.Response(200, json=["a"]), 'and not as Trainyard does: ["a"]'),
-        (httpx.Response(200, text="", headers=JSON), "and not as Trainyard does"),
-        (httpx.Response(302, headers={"location": "https://login/"}), "answered 302 and leads on to https://login/"),
-        (httpx.Response(502, text="<html>", headers=JSON), "answered 502, and not as Trainyard does: <html>"),
+        (httpx.Response(200, text="<html>", headers=HTML), "answered 200, which is not an answer of Trainyard: <html>"),
+        (httpx.Response(200, json=["a"]), 'which is not an answer of Trainyard: ["a"]'),
+        (httpx.Response(200, text="", headers=JSON), "which is not an answer of Trainyard"),
+        (httpx.Response(302, headers={"location": "https://login/"}), "answered 302 and redirects to https://login/"),
+        (httpx.Response(502, text="<html>", headers=JSON), "answered 502, which is not an answer of Trainyard: <html>"),
         (httpx.Response(502, json=["a"]), "answered 502"),
     ],
 )
@@ -102,7 +102,7 @@ def test_an_answer_that_cannot_be_unpacked_is_told_as_such(serve) -> None:
 
 @pytest.mark.parametrize("url", ["http://[::1", "http://service:port"])
 def test_an_address_that_is_none_is_told_as_such(url: str) -> None:
-    with pytest.raises(CommandError, match="is no address") as caught:
+    with pytest.raises(CommandError, match="is not an address") as caught:
         Client(url, "ty-key")
     assert caught.value.code is Exit.USAGE
 

@@ -58,7 +58,7 @@ def test_a_long_job_is_asked_about_less_and_less_often(slept: list[float], serve
     assert slept[10:] == [2] * 10
 
 
-@pytest.mark.parametrize(("answer", "told"), [(503, "out of sight"), (200, "running")])
+@pytest.mark.parametrize(("answer", "told"), [(503, "out of reach"), (200, "running")])
 def test_the_time_that_was_given_is_over_also_while_the_service_is_away(
     answer: int, told: str, slept: list[float], serve
 ) -> None:
@@ -77,7 +77,7 @@ def test_what_is_no_job_is_told(serve) -> None:
 
 def test_what_a_job_says_gives_the_terminal_no_orders() -> None:
     screen = io.StringIO()
-    LiveView(type("Live", (), {"console": Console(file=screen)})()).tell("a\x1b]0;owned\x07b")
+    LiveView(type("Live", (), {"console": Console(file=screen)})()).message("a\x1b]0;owned\x07b")
     assert screen.getvalue() == "  a\ufffd]0;owned\ufffdb\n"
 
 

@@ -48,7 +48,7 @@ def test_a_folder_that_lost_its_database_does_not_start_as_a_fresh_one(
     if left:
         (home / "trainyard.db").touch()
     mark_initialised(home, home / "credentials")
-    with pytest.raises(CommandError, match=r"has been in use, but trainyard\.db is empty or not there"):
+    with pytest.raises(CommandError, match=r"has been in use, but trainyard\.db is empty or missing"):
         prepare(home, home / "credentials")
 
 
@@ -67,7 +67,7 @@ def test_a_home_whose_disk_is_not_mounted_does_not_start_as_a_fresh_one(home: Pa
 def test_a_database_that_lost_its_secret_is_refused(home: Path) -> None:
     (home / "trainyard.db").write_bytes(b"SQLite")
     mark_initialised(home, home / "credentials")
-    with pytest.raises(CommandError, match="secret is empty or not there"):
+    with pytest.raises(CommandError, match="secret is empty or missing"):
         prepare(home, home / "credentials")
 
 

@@ -49,12 +49,12 @@ def test_what_the_service_would_refuse_is_left_out_and_told(
 
 
 def test_a_folder_without_weights_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    with pytest.raises(CommandError, match=r"holds no model\.safetensors") as caught:
-        imports._sent(folder_of(tmp_path, ["config.json", "consolidated.safetensors"]))
+    with pytest.raises(CommandError, match=r"has no model\.safetensors") as caught:
+        imports._files_to_send(folder_of(tmp_path, ["config.json", "consolidated.safetensors"]))
     assert caught.value.code is Exit.INVALID
 
 
 def test_more_files_than_the_service_takes_are_refused_before_anything_is_sent(tmp_path: Path) -> None:
     shards = [f"model-{number:05}-of-00128.safetensors" for number in range(1, 129)]
     with pytest.raises(CommandError, match="holds 129 files of a model; the service takes 128"):
-        imports._sent(folder_of(tmp_path, ["config.json", *shards]))
+        imports._files_to_send(folder_of(tmp_path, ["config.json", *shards]))

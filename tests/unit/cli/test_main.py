@@ -40,7 +40,7 @@ def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("more", [["--set", "seed=7"], ["--dry-run"]])
 def test_a_plan_is_changed_by_no_option(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["jobs", "create", "--plan", "plan-1", *more]) == 2
-    assert "A plan is made as it is" in capsys.readouterr().err
+    assert "A plan is followed as it is" in capsys.readouterr().err
 
 
 def commands(group: click.Group = cli) -> Iterator[tuple[str, click.Command]]:
@@ -53,6 +53,42 @@ def commands(group: click.Group = cli) -> Iterator[tuple[str, click.Command]]:
             yield from ((f"{name} {verb}", inner) for verb, inner in commands(command))
         else:
             yield name, command
+
+
+def groups(group: click.Group = cli) -> Iterator[click.Group]:
+    """Yield the root and every group below it."""
+    yield group
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
+            yield from groups(command)
+
+
+def test_every_command_has_a_short_help_that_fits_beside_its_name_in_80_columns() -> None:
+    for group in groups():
+        context = click.Context(group)
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            assert command is not None
+            assert command.short_help, f"{group.name} {name}"
+            assert len(command.short_help) <= 45, f"{group.name} {name}"
+
+
+def test_every_option_has_a_help() -> None:
+    silent = [
+        f"{words} {option.opts[-1]}"
+        for words, command in commands()
+        for option in command.params
+        if isinstance(option, click.Option) and not option.help
+    ]
+    assert not silent
+
+
+@pytest.mark.parametrize(("option", "value"), [("--tuning", "loras"), ("--gpu", "b200")])
+def test_an_estimate_names_the_choices(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["estimate", "llama-2-7b", "--tokens", "1e9", option, value]) == 2
+    assert "is not one of" in capsys.readouterr().err
 
 
 def test_every_command_speaks_json_but_those_that_print_what_is_no_data() -> None:

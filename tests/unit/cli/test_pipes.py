@@ -132,4 +132,4 @@ def test_a_check_that_found_something_amiss_says_so_whoever_reads_it(piped: Pipe
     piped.environment["TRAINYARD_HOME"] = "/proc/none"
     code, told = piped.run("doctor", "--quick", unread="stdout", told=[404, GONE])
     assert code == 1
-    assert b"once that is mended" in told
+    assert b"once that is fixed" in told

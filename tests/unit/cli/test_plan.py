@@ -16,11 +16,11 @@ PLAN: dict[str, Any] = {
 
 def test_what_does_not_fit_is_told_what_to_change() -> None:
     assert plan._fits(PLAN) == "no, 2.0 GB are free; with tuning.method=qlora it needs 1.5 GB"
-    assert plan._fits(PLAN | {"mend": None}).endswith("no three changes would be enough")
+    assert plan._fits(PLAN | {"mend": None}).endswith("no combination of three changes would be enough")
 
 
 def test_a_time_says_what_it_is_based_on() -> None:
-    assert plan._time(PLAN) == "1m30s (1m00s to 2m30s, by 7 runs that have ended here)"
+    assert plan._time(PLAN) == "1m30s (1m00s to 2m30s, from 7 runs that have ended here)"
     assert "no run has ended here" in plan._time(PLAN | {"eta": PLAN["eta"] | {"runs": 0}})
 
 
@@ -30,10 +30,10 @@ def test_memory_is_told_by_component() -> None:
 
 def test_a_job_tells_both_sides() -> None:
     said = {"steps": 10, "tokens": 1000, "peak_memory_bytes": 700_000_000, "seconds": 12.0}
-    told = plan.foretold(
+    told = plan.planned(
         {"kind": "sft", "plan": {"id": "plan-1", "exact": True, "predicted": said, "actual": said | {"seconds": 13.0}}}
     )
-    assert told == "10 steps, 1,000 tokens, 700.0 MB, 12s; it came to 10 steps, 1,000 tokens, 700.0 MB, 13s (plan-1)"
+    assert told == "10 steps, 1,000 tokens, 700.0 MB, 12s; actual: 10 steps, 1,000 tokens, 700.0 MB, 13s (plan-1)"
 
 
 def test_what_lies_on_the_disk_is_told_where_something_does() -> None:

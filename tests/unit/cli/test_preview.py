@@ -13,19 +13,19 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 def test_off_a_terminal_what_is_trained_stands_between_marks() -> None:
-    assert preview._told_document(document()) == "2+2? «4»"
+    assert preview._document_line(document()) == "2+2? «4»"
 
 
 def test_on_a_terminal_it_is_underlined_and_the_rest_dim(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    assert preview._told_document(document()) == "\x1b[2m2+2? \x1b[0m\x1b[4m4\x1b[0m"
+    assert preview._document_line(document()) == "\x1b[2m2+2? \x1b[0m\x1b[4m4\x1b[0m"
 
 
 def test_control_characters_of_a_file_do_nothing_to_the_terminal() -> None:
-    assert "\x1b" not in preview._told_document(document(pieces=["\x1b[2J", "a", "\x07"]))
+    assert "\x1b" not in preview._document_line(document(pieces=["\x1b[2J", "a", "\x07"]))
 
 
 def test_a_row_that_is_left_out_says_why() -> None:
     row = {"line": 7, "split": "left_out", "truncated": False, "reason": "dropped", "documents": [], "complete": True}
-    (told,) = preview._told_rows([row])
+    (told,) = preview._row_lines([row])
     assert "line 7 (left out: longer than max_length)" in told

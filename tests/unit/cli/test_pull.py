@@ -81,7 +81,7 @@ def test_an_adapter_whose_name_is_none_of_a_folder_here_is_not_pulled(
     monkeypatch.chdir(tmp_path / "here")
     serve(adapters(f"{name}/1", {"a.json": b"{}"}))
     assert main(["adapters", "pull", "bot"]) == 1
-    assert "is no name of a folder in this one" in capsys.readouterr().err
+    assert "cannot be used as a folder here" in capsys.readouterr().err
     assert [path.name for path in tmp_path.rglob("*")] == ["here"]
 
 
@@ -105,7 +105,7 @@ def test_a_folder_whose_manifest_cannot_be_read_is_left_as_it_is(
     (tmp_path / MANIFEST).write_text("{")
     serve(adapters("bot/2", {"a.json": b"[]"}))
     assert main(["adapters", "pull", "bot/2", "-o", str(tmp_path)]) == 65
-    assert "is no signed manifest" in capsys.readouterr().err
+    assert "is not a signed manifest" in capsys.readouterr().err
 
 
 def test_a_pull_that_is_cut_has_told_whose_files_they_are_and_goes_on(tmp_path: Path, serve) -> None:

@@ -76,11 +76,11 @@ def test_a_set_option_that_cannot_be_is_a_usage_error(assignment: str) -> None:
     [
         ("suffix: 2024-01-01\n", "suffix: 2024-01-01 is read as a date"),
         ("suffix: 2024-99-99\n", "not YAML"),
-        ("seed: .nan\n", "seed: nan is no number"),
-        ("hyperparameters: {learning_rate: .inf}\n", "hyperparameters.learning_rate: inf is no number"),
+        ("seed: .nan\n", "seed: nan is not a number"),
+        ("hyperparameters: {learning_rate: .inf}\n", "hyperparameters.learning_rate: inf is not a number"),
         ('tags: ["\\ud800"]\n', "tags[0]: "),
         ('{"\\ud800": 1}\n', "lone surrogate"),
-        ("1: 2\n", "the name 1 is no text"),
+        ("1: 2\n", "the name 1 is not text"),
     ],
 )
 def test_a_value_without_json_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
@@ -102,11 +102,11 @@ def test_a_value_of_set_is_held_to_the_same(assignment: str) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("kind: sft\nseed: 1\nseed: 2\n", r"job\.yaml:3:1: the name 'seed' stands twice in one group"),
-        ("tuning:\n  r: 8\n  'r': 16\n", r"job\.yaml:3:3: the name 'r' stands twice in one group"),
-        ("{kind: sft, kind: dpo}\n", r"job\.yaml:1:13: the name 'kind' stands twice in one group"),
-        ('{"kind": "sft", "tuning": {"r": 8, "r": 16}}', r"job\.yaml: the name 'r' stands twice in one group"),
-        ('{"a": 1, "a": 2,}', r"job\.yaml:1:10: the name 'a' stands twice in one group"),
+        ("kind: sft\nseed: 1\nseed: 2\n", r"job\.yaml:3:1: the name 'seed' is repeated in one group"),
+        ("tuning:\n  r: 8\n  'r': 16\n", r"job\.yaml:3:3: the name 'r' is repeated in one group"),
+        ("{kind: sft, kind: dpo}\n", r"job\.yaml:1:13: the name 'kind' is repeated in one group"),
+        ('{"kind": "sft", "tuning": {"r": 8, "r": 16}}', r"job\.yaml: the name 'r' is repeated in one group"),
+        ('{"a": 1, "a": 2,}', r"job\.yaml:1:10: the name 'a' is repeated in one group"),
     ],
 )
 def test_a_name_that_stands_twice_is_refused(tmp_path: Path, text: str, told: str) -> None:
@@ -151,5 +151,5 @@ def test_what_is_neither_is_told_by_both(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["x: &x [*x]\n", "x: " + "[" * 5000, '{"a":' * 100_000])
 def test_what_has_no_end_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "job.yaml").write_text(text)
-    with pytest.raises(CommandError, match="nested too deeply, or a part of itself"):
+    with pytest.raises(CommandError, match="nested too deeply, or containing itself"):
         load_spec(str(tmp_path / "job.yaml"))

@@ -80,7 +80,7 @@ def test_a_full_disk_ends_no_service(home: Path, monkeypatch: pytest.MonkeyPatch
         while_full.setattr("cli.supervisor.write_state", full)
         running._write_state()
         running.ready = True
-        running._tell_death(running.api, 1)
+        running._report_death(running.api, 1)
     running._write_state()
     assert json.loads((home / "up.json").read_text())["ready"] is True
 

@@ -39,7 +39,7 @@ def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str
 
 
 def test_a_folder_as_it_was_signed_is_confirmed(pulled: Path, capsys):
-    assert verified(pulled, capsys) == (0, f"bot/1\n  2 files as they were signed, digest {digest_of(pulled)}\n")
+    assert verified(pulled, capsys) == (0, f"bot/1\n  2 files match their signature, digest {digest_of(pulled)}\n")
 
 
 def digest_of(folder: Path) -> str:
@@ -50,12 +50,12 @@ def digest_of(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"weightz"), "is not what was signed"),
+        (lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"weightz"), "differs from what was signed"),
         (lambda folder: (folder / "adapter_config.json").unlink(), "is missing"),
         (lambda folder: (folder / "evil.py").write_text("import os"), "evil.py is not in the manifest"),
-        (lambda folder: (folder / MANIFEST).write_text("{}"), "is no signed manifest"),
+        (lambda folder: (folder / MANIFEST).write_text("{}"), "is not a signed manifest"),
         (lambda folder: (folder / MANIFEST).unlink(), f"holds no {MANIFEST}"),
-        (lambda folder: (folder.parent / "key.pem").write_text("hello"), "is no public key"),
+        (lambda folder: (folder.parent / "key.pem").write_text("hello"), "is not a public key"),
         (
             lambda folder: (folder.parent / "key.pem").write_text(Signer(folder.parent / "other").public_pem),
             "is not signed with this key",

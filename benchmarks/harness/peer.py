@@ -1,4 +1,4 @@
-"""MLflow's tracking server, the peer: in an environment of its own, on SQLite, set up to be as quick as it can be."""
+"""MLflow's tracking server as the peer: in its own environment, on SQLite, configured to be as fast as it can be."""
 
 import subprocess
 import sys
@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from processes import answers, free_port, running, wait_until
+from benchmarks.harness.processes import answers, free_port, running, wait_until
 
 VERSION = "3.17.0"
-_ENVIRONMENT_DIR = Path(__file__).resolve().parent.parent / ".bench" / f"mlflow-{VERSION}"
+_ENVIRONMENT_DIR = Path(__file__).resolve().parents[2] / ".bench" / f"mlflow-{VERSION}"
 # Neither telemetry nor the consumers of its job queue count against it.
 _QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def install() -> None:
-    """Make the environment, once."""
+    """Create the environment once."""
     done = _ENVIRONMENT_DIR / ".installed"
     if done.exists():
         return
@@ -27,7 +27,7 @@ def install() -> None:
 
 @contextmanager
 def serve(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """The server and its port: one worker process, no access log, no key check and no artifact proxy."""
+    """Run the server and yield its process and port: one worker process, no access log, key check or artifact proxy."""
     folder.mkdir()
     port, log = free_port(), folder / "mlflow.log"
     command = [

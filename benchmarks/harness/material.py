@@ -1,4 +1,4 @@
-"""What the engine's benchmarks train: a Llama of 28M random weights with an 8k tokenizer, and real rows."""
+"""The material of the training benchmarks: a Llama of 28M random weights with an 8k tokenizer, and real rows."""
 
 import gzip
 import json
@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from service import REPOSITORY
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
+from benchmarks.harness.service import REPOSITORY
 from engine.data.tokenizer import train_tokenizer
 
 disable_progress_bar()
@@ -36,13 +36,13 @@ SHAPE: dict[str, Any] = {
     "max_position_embeddings": POSITIONS,
 }
 _PAIR_CHARACTERS = 2000
-"""Longer pairs are left out: they may not fit the model's positions, and then both sides would cut them."""
+"""Longer pairs are left out: they may exceed the model's positions, and both sides would then cut them."""
 _TASK_CHARACTERS = 4000
-"""The same for instructions: the longest that is left has 995 tokens."""
+"""The limit for instructions: the longest one kept has 995 tokens."""
 
 
 def save_base(folder: Path, shape: dict[str, Any] = SHAPE) -> Path:
-    """A random Llama (27.8M parameters by default) and the tokenizer trained on the rows, in the Hugging Face layout."""
+    """Save a random Llama (27.8M parameters by default) and a tokenizer trained on the rows, in the Hugging Face layout."""
     texts = (part for row in _lines(ANSWERS) for part in (row["prompt"], row["completion"]))
     tokenizer = train_tokenizer([*texts, TEXT.read_text(encoding="utf-8")], _VOCABULARY)
     torch.manual_seed(0)
@@ -53,7 +53,7 @@ def save_base(folder: Path, shape: dict[str, Any] = SHAPE) -> Path:
 
 
 def save_adapter(folder: Path, base: Path) -> Path:
-    """A fresh LoRA adapter: drawn once, so that both sides start from the same one."""
+    """Save a fresh LoRA adapter: drawn once, so that both sides start from the same one."""
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_pretrained(base)
     get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **LORA)).save_pretrained(str(folder))
@@ -61,12 +61,12 @@ def save_adapter(folder: Path, base: Path) -> Path:
 
 
 def conversations(rows: int) -> list[dict[str, Any]]:
-    """Questions and answers of GSM8K as chats."""
+    """Return questions and answers of GSM8K as chats."""
     return [_chat(row["prompt"], row["completion"]) for row in islice(_lines(ANSWERS), rows)]
 
 
 def instructions(rows: int) -> list[dict[str, Any]]:
-    """Instructions of many kinds, written by people, and their answers as chats (Wang et al. 2022, arXiv:2212.10560).
+    """Return human-written instructions of many kinds and their answers as chats (Wang et al. 2022, arXiv:2212.10560).
 
     Raises:
         SystemExit: the data is not there; it is not part of the repository.
@@ -75,7 +75,7 @@ def instructions(rows: int) -> list[dict[str, Any]]:
 
 
 def pairs(rows: int) -> list[dict[str, Any]]:
-    """Real preference pairs (Bai et al. 2022, arXiv:2204.05862): the talk so far, the better and the worse answer.
+    """Return real preference pairs (Bai et al. 2022, arXiv:2204.05862): conversation, better and worse answer.
 
     Raises:
         SystemExit: the data is not there; it is not part of the repository.
@@ -84,7 +84,7 @@ def pairs(rows: int) -> list[dict[str, Any]]:
 
 
 def _first_of(path: Path, read: Callable[[dict[str, Any]], dict[str, Any] | None], rows: int) -> list[dict[str, Any]]:
-    """So many of the file's rows, without those that are left out."""
+    """Return that many rows of the file, skipping those that are left out."""
     if not path.exists():
         raise SystemExit(f"skipped: there is no {path}; sft, lora and qlora need none with ROWS=gsm8k")
     with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -94,14 +94,14 @@ def _first_of(path: Path, read: Callable[[dict[str, Any]], dict[str, Any] | None
 
 
 def _instruction(task: dict[str, Any]) -> dict[str, Any] | None:
-    """The chat of a task, if it is short enough."""
+    """Return the chat of a task, if it is short enough."""
     given = task["instances"][0]
     asked = f"{task['instruction']}\n\n{given['input']}".strip()
     return _chat(asked, given["output"]) if len(asked) + len(given["output"]) <= _TASK_CHARACTERS else None
 
 
 def _pair(talk: dict[str, str]) -> dict[str, Any] | None:
-    """The pair of a row, if both sides answer the same talk at a length that fits."""
+    """Return the pair of a row, if both answers belong to the same conversation and fit."""
     (prompt, chosen), (other, rejected) = (talk[side].rsplit("\n\nAssistant:", 1) for side in ("chosen", "rejected"))
     sides = chosen.strip(), rejected.strip()
     if prompt != other or not all(sides) or len(prompt) + max(map(len, sides)) > _PAIR_CHARACTERS:
@@ -111,7 +111,7 @@ def _pair(talk: dict[str, str]) -> dict[str, Any] | None:
 
 
 def _turns(prompt: str) -> list[dict[str, str]]:
-    """`\\n\\nHuman: ...\\n\\nAssistant: ...` as messages that end with the user's; empty where one is missing."""
+    """`\\n\\nHuman: ...\\n\\nAssistant: ...` parsed into messages that end with the user's; empty where one is missing."""
     turns: list[dict[str, str]] = []
     for part in prompt.split("\n\nHuman:")[1:]:
         asked, *answered = part.split("\n\nAssistant:")

@@ -1,4 +1,4 @@
-"""Databases of any size: jobs, what they made, and one run of many steps, written by the database itself."""
+"""Databases of any size: jobs, their artifacts, and one run of many steps, generated inside the database."""
 
 from string import Template
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from db import stretches
 from db.session import Database, Session
 
 _RARE = 100
-"""Jobs that are cancelled, and as many of `dpo`: a page of them is as full in a small database, and further apart in a large one."""
+"""The number of cancelled jobs, and of `dpo` jobs: a page of them is full in a small database and sparse in a large one."""
 _OTHERS = (
     "grad_norm",
     "learning_rate",
@@ -21,7 +21,7 @@ _OTHERS = (
     "backward",
 )
 FIGURES = 2 + len(_OTHERS)
-"""Of each step: its loss, its tokens, and the others that a run tells."""
+"""The figures of each step: loss, tokens, and the others that a run reports."""
 _STEPS_AT_ONCE = 5_000_000
 _STEPS_KEPT_AT_ONCE = 200_000
 _WORDS = {
@@ -73,7 +73,7 @@ FROM $series
 
 
 class Seeded(NamedTuple):
-    """A database with so many jobs, and the run of so many steps: its one spike and its one gap."""
+    """A database with that many jobs, and a run of that many steps with one spike and one gap."""
 
     url: str
     job_id: str
@@ -89,7 +89,7 @@ class Seeded(NamedTuple):
 
 
 def seed(url: str, project_id: str, jobs: int, steps: int) -> Seeded:
-    """The newest of the jobs is the run; the database is measured as it is some time after a load, analyzed."""
+    """Fill a database; the newest job is the run. The database is analyzed, as it would be some time after a load."""
     seeded = Seeded(url, f"job-{jobs:026x}", steps)
     engine = create_engine(url)
     with engine.begin() as connection:
@@ -117,7 +117,7 @@ def _fill(connection: Connection, statement: str, first: int, last: int, **given
 
 
 def _keep_stretches(seeded: Seeded) -> None:
-    """By the service's own code, as if the steps had been told in large batches."""
+    """Summarise the run with the service's own code, as if its steps had been reported in large batches."""
     database = Database(seeded.url)
     before = 0
     while before < seeded.steps:

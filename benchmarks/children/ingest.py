@@ -1,7 +1,8 @@
-"""The writing side of metric ingest, in a process of its own: what a worker does with the lines of `events.jsonl`.
+"""The writing side of metric ingest, in its own process: what a worker does with the lines of `events.jsonl`.
 
-Answers each line of stdin with one line of JSON: `claim JOB` takes the job, `make STEPS` writes the lines that an engine would
-write, `write BATCH` reads them in batches of so many, checks them, and commits each batch in a fenced transaction.
+It answers each line of stdin with one line of JSON: `claim JOB` takes the job, `make STEPS` writes the lines that an
+engine would write, `write BATCH` reads them in batches of that size, checks them, and commits each batch in a fenced
+transaction.
 """
 
 import json
@@ -20,11 +21,11 @@ FIGURES = (
     "loss", "learning_rate", "grad_norm", "tokens", "tokens_per_s", "trained_tokens_per_s",
     "mfu", "memory_bytes", "step_s", "data_wait_s", "epoch", "eta_s",
 )  # fmt: skip
-"""What an engine tells of a training step."""
+"""The figures that an engine reports for a training step."""
 
 
 def figures(step: int) -> dict[str, float]:
-    """Twelve figures that change with the step."""
+    """Return twelve figures that change with the step."""
     return {name: 1.0 / (step + place) for place, name in enumerate(FIGURES, 1)}
 
 
@@ -76,7 +77,7 @@ class Writer:
 
 
 def main() -> None:
-    """Serve the commands: `python ingest.py DATABASE_URL LINES_FILE`."""
+    """Serve the commands: `python -m benchmarks.children.ingest DATABASE_URL LINES_FILE`."""
     writer = Writer(Database(sys.argv[1]), Path(sys.argv[2]))
     commands = {"claim": writer.claim, "make": writer.make, "write": writer.write}
     for line in sys.stdin:

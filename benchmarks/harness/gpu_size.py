@@ -1,12 +1,13 @@
-"""How large the benchmarks of a GPU are: a Llama of about 1B random weights, or with --small a toy on the CPU."""
+"""The sizes of the GPU benchmarks: a Llama of about 1B random weights, or with --small a toy on the CPU."""
 
 import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import material
 import torch
+
+from benchmarks.harness import material
 
 _ONE_BILLION: dict[str, Any] = {
     "hidden_size": 2048,
@@ -29,7 +30,7 @@ _TOY = _ONE_BILLION | {
 
 @dataclass(frozen=True)
 class Scale:
-    """`rest` are the arguments that the race reads for itself."""
+    """The size of a benchmark; `rest` are the arguments that the race parses itself."""
 
     small: bool
     rest: list[str]
@@ -47,10 +48,10 @@ class Scale:
 
 
 def read() -> Scale:
-    """Of the command line.
+    """Read the size from the command line.
 
     Raises:
-        SystemExit: there is no GPU, and nobody asked for the toy.
+        SystemExit: there is no GPU and --small is not given.
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("--small", action="store_true", help="toy size on the CPU: tests the script, measures nothing")

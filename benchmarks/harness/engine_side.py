@@ -8,9 +8,8 @@ from pathlib import Path
 from subprocess import Popen
 from typing import Any, NamedTuple
 
-from processes import cpu_s, running
-from service import REPOSITORY
-
+from benchmarks.harness.processes import cpu_s, running
+from benchmarks.harness.service import REPOSITORY
 from engine.data.corpus import Batch
 from engine.journal import Journal
 from engine.kinds.eval.spec import EvalSpec
@@ -26,7 +25,7 @@ _POLL_S = 0.005
 
 
 class Measured(NamedTuple):
-    """A run's steps after the warm-up: what they trained on (tokens or pairs), what they cost, every step's loss."""
+    """A run's steps after the warm-up: their units (tokens or pairs) and their cost, and the loss of every step."""
 
     units: float
     cpu_s: float
@@ -43,12 +42,12 @@ class Measured(NamedTuple):
         return self.units / self.wall_s
 
     def rate(self, clock: str) -> float:
-        """Units a second by that clock: `cpu` or `wall`."""
+        """Return units per second by a clock, `cpu` or `wall`."""
         return self.per_cpu_s if clock == "cpu" else self.per_wall_s
 
 
 def write_run(root: Path, spec: dict[str, Any], data: str, *, base: Path, adapter: Path | None = None) -> Path:
-    """A run directory. `data` is what the training file holds: rows as JSON lines."""
+    """Write a run directory; `data` is the content of the training file: rows as JSON lines."""
     (root / "data").mkdir(parents=True)
     (root / "job.json").write_text(json.dumps({"job_id": "bench", "attempt": 1, "spec": spec}))
     (root / "data" / "train.jsonl").write_text(data)
@@ -59,7 +58,7 @@ def write_run(root: Path, spec: dict[str, Any], data: str, *, base: Path, adapte
 
 
 def steps_of(root: Path, steps: int) -> list[list[Batch]]:
-    """What each step of a run in this directory will take: the peer is given the same."""
+    """Return the batch of each step of a run in this directory, which the peer is given too."""
     with closing(Journal(root / "order.jsonl")) as journal:
         session = Session.open(RunDirectory(root), journal, StopFlag())
         assert not isinstance(session.spec, EvalSpec)
@@ -68,7 +67,7 @@ def steps_of(root: Path, steps: int) -> list[list[Batch]]:
 
 
 def measure(root: Path, steps: int, unit: str) -> Measured:
-    """Run the engine for so many steps, and end it there; `unit` is the name of the figure that counts, or `steps`."""
+    """Run the engine for that many steps and stop it; `unit` names the figure that counts units, or is `steps`."""
     command, log = [sys.executable, "-m", "engine", root], root / "engine.log"
     with running(command, log=log, environment=THREADS, folder=REPOSITORY) as process:
         first, cpu_before = _await_step(root, WARM_UP, process)
@@ -82,7 +81,7 @@ def measure(root: Path, steps: int, unit: str) -> Measured:
 
 
 def _await_step(root: Path, step: int, process: Popen[bytes]) -> tuple[dict[str, Any], float]:
-    """The event of a step, and the CPU seconds that the process had used when it came."""
+    """The event of a step, and the CPU-seconds that the process had used by then."""
     while True:
         found = _steps(root)
         if len(found) >= step:

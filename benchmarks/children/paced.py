@@ -1,8 +1,8 @@
-"""Runs that tell of themselves at a pace, in a process of their own, the way a worker writes down what its engine says.
+"""Runs that report at a given pace, in their own process, the way a worker records its engine's events.
 
-`python paced.py DATABASE_URL FOLDER` answers each line of stdin with one line: `claim JOB` takes a job; `tell COMMITS
-PER_SECOND STEPS` has every claimed job commit so often the figures of so many steps and a sentence, each with the
-moment at which it was handed on; `end` has them succeed.
+`python -m benchmarks.children.paced DATABASE_URL FOLDER` answers each line of stdin with one line: `claim JOB` takes a
+job; `tell COMMITS PER_SECOND STEPS` makes every claimed job commit at that rate, each commit with the figures of that
+many steps and a message, and each record with the moment at which it was handed on; `end` makes them succeed.
 """
 
 import json
@@ -12,8 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ingest import LEASE_S, Writer, figures
-
+from benchmarks.children.ingest import LEASE_S, Writer, figures
 from db import leases, records
 from db.session import Database
 from db.state import JobState
@@ -22,7 +21,7 @@ from workers.tail import Tail
 
 
 class Run(Writer):
-    """One job's lines on their way into the database, told of at the moment at which they are written."""
+    """One job's lines on their way into the database, each with the moment at which it is written."""
 
     def __init__(self, database: Database, lines: Path) -> None:
         super().__init__(database, lines)
@@ -59,7 +58,7 @@ class Run(Writer):
 
 
 class Runs:
-    """All that this process writes for."""
+    """All jobs that this process writes for."""
 
     def __init__(self, database: Database, folder: Path) -> None:
         self.database, self.folder = database, folder
@@ -71,7 +70,7 @@ class Runs:
         return {"claimed": run.claim(job_id)}
 
     def tell(self, commits: str, per_second: str, steps: str) -> dict[str, Any]:
-        """The jobs take turns, so that their commits lie as evenly in time as those of one would."""
+        """Let the jobs take turns, so that their commits are spread evenly over time."""
         begun, took = time.monotonic(), []
         for number in range(int(commits) * len(self.runs)):
             due = begun + number / (float(per_second) * len(self.runs))

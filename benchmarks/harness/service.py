@@ -1,4 +1,4 @@
-"""Our side: the service as `trainyard up` starts it, or its API and broker alone."""
+"""The service to measure: as `trainyard up` starts it, or its API and broker alone."""
 
 import http.client
 import json
@@ -10,13 +10,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from load import Call, send
-from processes import answers, free_port, running, wait_until
-
+from benchmarks.harness.load import Call, send
+from benchmarks.harness.processes import answers, free_port, running, wait_until
 from cli.home import prepare
 from cli.valkey import valkey_program
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Service(NamedTuple):
@@ -36,7 +35,7 @@ class Service(NamedTuple):
         return f"sqlite:///{self.home}/trainyard.db"
 
     def call(self, method: str, path: str, body: bytes | None = None, content_type: str = "application/json") -> Any:
-        """One request; the answer's JSON."""
+        """Send a request and return the JSON of the response."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         headers = self.headers | {"content-type": content_type}
         answer = json.loads(send(connection, Call(method, path, body), headers))
@@ -44,7 +43,7 @@ class Service(NamedTuple):
         return answer
 
     def upload(self, name: str, content: bytes, purpose: str) -> str:
-        """The id of a new file."""
+        """Upload a file and return its id."""
         fields = (
             f'--cut\r\ncontent-disposition: form-data; name="purpose"\r\n\r\n{purpose}\r\n'
             f'--cut\r\ncontent-disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
@@ -55,7 +54,7 @@ class Service(NamedTuple):
 
 @contextmanager
 def serve(home: Path, environment: Mapping[str, str]) -> Iterator[Service]:
-    """The whole service: `trainyard up` in a new home, with these settings."""
+    """Run the whole service: `trainyard up` in a new home, with these settings."""
     home.mkdir(parents=True)
     port, key_file, log = free_port(), home / "key", home / "up.log"
     settings = {**environment, "TRAINYARD_HOME": str(home), "TRAINYARD_CONFIG": str(key_file)}
@@ -67,7 +66,7 @@ def serve(home: Path, environment: Mapping[str, str]) -> Iterator[Service]:
 
 @contextmanager
 def serve_api(home: Path, environment: Mapping[str, str] | None = None) -> Iterator[Service]:
-    """API and broker without workers, with these settings: jobs are accepted and wait."""
+    """Run API and broker without workers, with these settings: jobs are accepted and wait."""
     prepare(home, home / "key")
     port, key_file, log = free_port(), home / "key", home / "api.log"
     program, broker_url = valkey_program(home, free_port())

@@ -1,4 +1,4 @@
-"""nginx, the peer that hands out files: one worker, sendfile on, nothing logged, everything of it in a temporary folder."""
+"""nginx as the peer for downloads: one worker, sendfile on, no logs, all of its files in a temporary folder."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from processes import answers, free_port, running, wait_until
+from benchmarks.harness.processes import answers, free_port, running, wait_until
 
 _CONFIG = """
 daemon off;
@@ -36,7 +36,7 @@ http {{
 
 
 def program() -> str:
-    """Raises SystemExit when nginx is not here."""
+    """Return the path of nginx. Raises SystemExit if it is not installed."""
     found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
     if found is None:
         raise SystemExit(
@@ -47,7 +47,7 @@ def program() -> str:
 
 @contextmanager
 def serve(folder: Path, root: Path) -> Iterator[int]:
-    """The port at which it hands out what lies below `root`."""
+    """Serve the files below `root` and yield the port."""
     folder.mkdir()
     port = free_port()
     user = "user root;" if os.geteuid() == 0 else ""  # stored files are their owner's alone

@@ -14,17 +14,15 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, Literal
 
-import engine_side
-import material
-from engine_side import THREADS, WARM_UP, Measured
-from report import emit, versions
-from service import REPOSITORY
-
+from benchmarks.harness import engine_side, material
+from benchmarks.harness.engine_side import THREADS, WARM_UP, Measured
+from benchmarks.harness.report import emit, versions
+from benchmarks.harness.service import REPOSITORY
 from engine.data.corpus import Batch
 
 PROBE_STEPS = WARM_UP + 2
 NOISE = 2.0**-8
-"""Of the loss, averaged over the steps: one rounding of bf16, which every matmul of both sides does in its own order."""
+"""The tolerance of the mean loss: one rounding of bf16, which every matmul of both sides does in its own order."""
 _LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes")
 
 Settings = dict[str, Any]
@@ -33,32 +31,32 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Contest:
-    """One benchmark. `rows_of` turns what the engine takes in each step into what the peer is given."""
+    """A benchmark; `rows_of` converts the engine's batch of each step into rows for the peer."""
 
     name: str
     spec: Settings
     data: str
     rows_of: Callable[[list[list[Batch]], Path], Rows]
     given: Settings
-    """What every run of the peer is told, so that both do the same."""
+    """Settings of every run of the peer, so that both do the same."""
     known: dict[str, Settings]
-    """The peer's settings that are measured anyhow, by name; the first takes the engine's rows step by step."""
+    """The peer's settings that are always measured, by name; the first takes the engine's rows step by step."""
     goals: dict[str, float]
-    """Ours over the peer, by the name of the setting; `best` is what the search finds."""
+    """Goals of the ratio of ours to the peer, by setting; `best` is the one that the search finds."""
     stages: list[dict[str, Settings]] = field(default_factory=list)
-    """What the search tries: of each stage the best is kept, and the next goes over it."""
+    """The stages of the search: the best of each is kept, and the next is applied on top."""
     unit: str = "tokens"
     units_per_step: float | None = None
-    """Where the peer does not count for itself."""
+    """Units per step where the peer does not count them itself."""
     utilization_goal: float | None = None
     steps: int = 8
-    """Of every run that is measured, the first two of them not counted."""
+    """Steps of every measured run, of which the first two are not counted."""
     clock: Literal["cpu", "wall"] = "cpu"
-    """Whose seconds count: of the processor, or, where a GPU does the work, of the clock on the wall."""
+    """The clock that counts: CPU time, or wall-clock time where a GPU does the work."""
     device: Literal["cpu", "cuda"] = "cpu"
     save_base: Callable[[Path], Path] = material.save_base
     keeps: bool = False
-    """Whether the result is kept beside being printed."""
+    """Whether the result is also saved."""
 
     @property
     def method(self) -> str:
@@ -66,7 +64,7 @@ class Contest:
 
 
 class Race:
-    """A contest in a folder: base, adapter, and the rows in the order in which the engine takes them."""
+    """A contest in a folder: base, adapter, and rows in the engine's order."""
 
     def __init__(self, contest: Contest, folder: Path, steps: int) -> None:
         self.contest, self.folder, self.steps = contest, folder, steps
@@ -93,7 +91,7 @@ class Race:
         return run if unit == "tokens" else run._replace(units=run.units * (self.contest.units_per_step or 1.0))
 
     def theirs(self, runs: dict[str, Settings], steps: int) -> dict[str, Measured]:
-        """The peer's figures of each setting, one after the other in one process; those that cannot run are told."""
+        """Measure the peer with each setting, one after the other in one process; settings that fail are reported."""
         contest, task_file, results_file = self.contest, self.folder / "task.json", self.folder / "results.jsonl"
         task = {
             "kind": contest.spec["kind"],
@@ -107,7 +105,7 @@ class Race:
         }
         task_file.write_text(json.dumps(task))
         with (self.folder / "peer.log").open("w") as log:
-            command = [sys.executable, REPOSITORY / "benchmarks" / "trainer_side.py", task_file, results_file]
+            command = [sys.executable, REPOSITORY / "benchmarks/children/trainer_side.py", task_file, results_file]
             environment = {**os.environ, **THREADS, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
             done = subprocess.run(command, stdout=log, stderr=log, env=environment, check=False)
         if done.returncode:
@@ -122,19 +120,19 @@ class Race:
         return Measured(counted, cpu_s[-1] - cpu_s[WARM_UP - 1], wall_s[-1] - wall_s[WARM_UP - 1], result["losses"])
 
     def their(self, name: str, settings: Settings) -> Measured:
-        """The peer's figures of one setting, in a process of its own."""
+        """Measure the peer with one setting, in its own process."""
         found = self.theirs({name: settings}, self.steps)
         if name not in found:
             raise RuntimeError(f"the peer's setting {name!r} does not fit in memory; give it fewer rows a batch")
         return found[name]
 
     def probe(self, runs: dict[str, Settings]) -> dict[str, float]:
-        """The rate of each setting in a few steps; of those that fit in memory."""
+        """Return the rate of each setting in a few steps, for those that fit in memory."""
         return {name: run.rate(self.contest.clock) for name, run in self.theirs(runs, PROBE_STEPS).items()}
 
 
 def search(contest: Contest, probe: Callable[[dict[str, Settings]], dict[str, float]]) -> tuple[str, Settings]:
-    """The quickest setting of the stages by short probes; the first known one when nothing else fits in memory."""
+    """Find the fastest setting of the stages by short probes; the first known one if nothing else fits in memory."""
     known, best = next(iter(contest.known.items()))
     names: list[str] = []
     best_rate = 0.0
@@ -151,7 +149,7 @@ def search(contest: Contest, probe: Callable[[dict[str, Settings]], dict[str, fl
 
 
 def run(contest: Contest, arguments: list[str] | None = None) -> None:
-    """The whole benchmark; its last line is the result. `arguments` are those of the command line when left out."""
+    """Run the whole benchmark; its last line is the result. `arguments` default to the command line."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the engine is stopped then too
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=2)
@@ -169,7 +167,7 @@ def run(contest: Contest, arguments: list[str] | None = None) -> None:
 
 
 def _rounds(race: Race, settings: dict[str, Settings], rounds: int) -> dict[str, list[Measured]]:
-    """Every side in every round, each in a process of its own, beginning with another one each time."""
+    """Run every side in every round, each in its own process, starting with another one each time."""
     runs: dict[str, list[Measured]] = {name: [] for name in ("ours", *settings)}
     for number in range(rounds):
         sides = list(runs)

@@ -1,6 +1,6 @@
-"""A database with a past: runs that have ended, written through the repositories as their workers would have.
+"""A database with history: ended runs, written through the repositories as their workers would have.
 
-`python benchmarks/history.py DATABASE_URL --jobs 5000 --steps 100000` adds so many short runs and one long one.
+`python -m benchmarks.children.history DATABASE_URL --jobs 5000 --steps 100000` adds that many short runs and one long run.
 """
 
 import argparse
@@ -29,12 +29,12 @@ def project_of(database: Database, name: str = "default") -> str:
 
 
 def loss_at(step: int) -> float:
-    """A curve that falls as a loss does, with a ripple that thinning has to keep."""
+    """Return a curve that falls like a loss, with a ripple that thinning has to keep."""
     return 1.5 + 8.0 / (1 + step / 50) + 0.2 * math.sin(step * 0.7) * math.sin(step * 0.013)
 
 
 def curve(steps: int, spike_at: int | None = None) -> list[dict[str, Any]]:
-    """The figures of every step from 1; one of them may stand out."""
+    """Return the figures of every step from 1; one may stand out."""
     begun = time.time() - steps * _STEP_S
     return [
         {
@@ -48,13 +48,13 @@ def curve(steps: int, spike_at: int | None = None) -> list[dict[str, Any]]:
 
 
 def add_run(database: Database, project_id: str, name: str, figures: Sequence[dict[str, Any]], **changes: Any) -> str:
-    """One run that has succeeded."""
+    """Add one run that has succeeded."""
     with database.write() as session:
         return _past(session, project_id, [(name, figures)], changes)[0]
 
 
 def add_runs(database: Database, project_id: str, count: int, steps: int = 20) -> None:
-    """Many short ones, in transactions of a few hundred."""
+    """Add many short runs, in transactions of a few hundred."""
     for start in range(0, count, _BATCH_JOBS):
         names = [f"run-{number:05d}" for number in range(start, min(start + _BATCH_JOBS, count))]
         with database.write() as session:

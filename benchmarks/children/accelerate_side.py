@@ -1,7 +1,7 @@
 """The peer of `zero`: one rank of a plain training loop under accelerate and DeepSpeed.
 
-`python accelerate_side.py TASK.json`: the task holds the base, the stage, the precision as accelerate calls it, rows of
-token ids and rows a step; the first rank prints a line of JSON with the seconds of each step and its loss.
+`python accelerate_side.py TASK.json`: the task holds the base, the stage, the precision as accelerate names it, rows of
+token ids and rows per step; the first rank prints a line of JSON with the seconds of each step and its loss.
 """
 
 # The extra `peers` is installed for benchmarks and parity alone.
@@ -22,7 +22,7 @@ _BETAS = (0.9, 0.95)
 
 
 def accelerator_of(stage: int, rows: int, precision: str) -> Accelerator:
-    """DeepSpeed over the optimizer that the loop gives, as our own side has it."""
+    """Configure DeepSpeed with the loop's own optimizer, as on our side."""
     config = {
         "train_micro_batch_size_per_gpu": rows,
         "gradient_accumulation_steps": 1,
@@ -42,7 +42,7 @@ def accelerator_of(stage: int, rows: int, precision: str) -> Accelerator:
 
 
 def steps_of(accelerator: Any, task: dict[str, Any]) -> tuple[list[float], list[float]]:
-    """Seconds and losses. A step's rows are dealt out as our ranks deal them: every second one is this rank's."""
+    """Return seconds and losses. Rows are split as our ranks split them: every second one is this rank's."""
     model = AutoModelForCausalLM.from_pretrained(task["base"], dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=task["rate"], betas=_BETAS, weight_decay=task["decay"])
     model, optimizer = accelerator.prepare(model, optimizer)

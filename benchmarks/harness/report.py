@@ -1,4 +1,4 @@
-"""What a benchmark says last: one line of JSON, with the machine it was measured on."""
+"""The result of a benchmark: one line of JSON, with the machine it was measured on."""
 
 import json
 import os
@@ -7,12 +7,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parents[1] / "results"
 _GPUS = Path("/proc/driver/nvidia/gpus")
 
 
 def hardware() -> str:
-    """The machine in words: processor, GPUs, cores this process may use, memory, system, Python."""
+    """Describe the machine: processor, GPUs, usable cores, memory, system, Python."""
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{', '.join([_processor(), *_gpus()])}, {len(os.sched_getaffinity(0))} cores, {memory_gib:.0f} GiB, "

@@ -1,4 +1,4 @@
-"""Processes that are measured: the CPU time of a whole tree, read from /proc, and starting and stopping one."""
+"""Processes to measure: starting and stopping them, and the CPU time of a whole tree, read from /proc."""
 
 import http.client
 import json
@@ -16,10 +16,11 @@ _TICK_HZ = os.sysconf("SC_CLK_TCK")
 _QUIET_SHARE = 0.05
 _QUIET_WINDOW_S = 0.5
 _STOP_S = 30.0
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """CPU seconds, user and system, of processes and of all below them, the ended ones too."""
+    """Return CPU-seconds, user and system, of processes and all their descendants, including ended ones."""
     return sum(_tree_cpu_s(pid) for pid in pids)
 
 
@@ -35,7 +36,7 @@ def _children(pid: int) -> list[int]:
 
 
 def wait_quiet(pids: Sequence[int], limit_s: float = 60.0) -> None:
-    """Wait until processes have done what they still had to do: under 5% of a core over half a second."""
+    """Wait until processes are idle: under 5% of a core over half a second."""
     deadline = time.monotonic() + limit_s
     before = cpu_s(pids)
     while time.monotonic() < deadline:
@@ -51,7 +52,7 @@ def wait_quiet(pids: Sequence[int], limit_s: float = 60.0) -> None:
 def running(
     command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str], folder: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A server in a session of its own, its output in a file; stopped at the end."""
+    """Run a server in its own session with its output in a file; it is stopped at the end."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
@@ -64,7 +65,7 @@ def running(
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM to the session; SIGKILL to what has not ended in time."""
+    """Send SIGTERM to the session, and SIGKILL if it has not ended in time."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)
         try:
@@ -75,7 +76,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def answers(port: int, path: str) -> bool:
-    """Whether a GET of the path on loopback says 200."""
+    """Whether a GET of the path on loopback answers 200."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
     try:
         connection.request("GET", path)
@@ -87,14 +88,14 @@ def answers(port: int, path: str) -> bool:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on now."""
+    """Return a free port of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path, limit_s: float = 60.0) -> None:
-    """Wait until the server is ready; the end of its log is told when it ends instead."""
+    """Wait until the server is ready; if it ends instead, the error contains the end of its log."""
     deadline = time.monotonic() + limit_s
     while not ready():
         if process.poll() is not None or time.monotonic() > deadline:
@@ -103,13 +104,13 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log:
 
 
 class Asked:
-    """A process of ours that answers each line of its stdin with one line of JSON; it ends with its stdin."""
+    """A child process that answers each line of its stdin with one line of JSON; it ends with its stdin."""
 
     def __init__(self, command: Sequence[str | Path]) -> None:
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
 
     def ask(self, line: str) -> Any:
-        """The answer. Raises RuntimeError when the process has none."""
+        """Send a line and return the answer. Raises RuntimeError if the process gives none."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(line + "\n")

@@ -1,29 +1,26 @@
-"""TRL's settings on a GPU, and what turns a benchmark of the CPU into one of a GPU: 1B weights, seconds of the clock."""
+"""TRL's settings on a GPU, and the conversion of a CPU benchmark to a GPU: 1B weights, wall-clock seconds."""
 
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
-import answers
-import material
-import race
-import size
-from race import Contest
-from size import Scale
+from benchmarks.harness import answers, gpu_size, material, race
+from benchmarks.harness.gpu_size import Scale
+from benchmarks.harness.race import Contest
 
 PER_DEVICE = 8
-"""TRL's default rows a batch."""
+"""TRL's default rows per batch."""
 ANSWERS_STEPS = 10
 
 
 def batches(rows: int, **more: Any) -> dict[str, Any]:
-    """Batches of TRL's default size until a step has its rows."""
+    """Return batches of TRL's default size that add up to a step's rows."""
     size = min(PER_DEVICE, rows)
     return {"per_device_train_batch_size": size, "gradient_accumulation_steps": rows // size, **more}
 
 
 def stages(rows: int, plain: dict[str, Any]) -> list[dict[str, dict[str, Any]]]:
-    """What the search tries, by what is installed."""
+    """Return the settings that the search tries, given what is installed."""
     defaults = batches(rows) | plain
     whole = defaults | {"per_device_train_batch_size": rows, "gradient_accumulation_steps": 1}
     first = {"no checkpointing": defaults, "no checkpointing, whole batch": whole}
@@ -35,7 +32,7 @@ def stages(rows: int, plain: dict[str, Any]) -> list[dict[str, dict[str, Any]]]:
 
 
 def on_gpu(contest: Contest, how: Scale, rows: int, known: dict[str, Any], plain: dict[str, Any]) -> Contest:
-    """The same contest with so many rows a step; `known` and `plain` are settings of TRL beside its batches.
+    """Return the contest with that many rows per step; `known` and `plain` are settings of TRL beside its batches.
 
     The toy takes the defaults alone, and so does whoever has no goal for the best setting: nothing is searched.
     """
@@ -55,8 +52,8 @@ def on_gpu(contest: Contest, how: Scale, rows: int, known: dict[str, Any], plain
 
 
 def run_answers(name: str, method: str, goals: dict[str, float]) -> None:
-    """The whole benchmark of an adapter on questions and answers; its last line is the result."""
-    how = size.read()
+    """Run the whole benchmark of an adapter on questions and answers; its last line is the result."""
+    how = gpu_size.read()
     rows = 4 if how.small else 64
     tuning = {"method": method, **material.LORA}
     contest = answers.contest(name, tuning, goals, material.conversations(rows * (ANSWERS_STEPS + 1)))

@@ -1,19 +1,19 @@
-"""Preference optimization on real pairs against TRL's DPOTrainer: what the benchmarks of a CPU and of a GPU share.
+"""Preference optimization on real pairs against TRL's DPOTrainer, for the benchmarks of a CPU and of a GPU.
 
-Both sides take the same pairs a step with the same optimizer, rate and schedule. TRL's defaults are bf16, activation
-checkpointing and a live reference model; like for like has the reference computed before the first step, as ours has
-it, and no checkpointing. What a reference costs before the first step is in no figure.
+Both sides take the same pairs per step with the same optimizer, rate and schedule. TRL's defaults are bf16, activation
+checkpointing and a live reference model; the like-for-like setting computes the reference before the first step, as ours
+does, and has no checkpointing. The cost of the reference before the first step is in no figure.
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-import material
-from answers import OPTIMIZER, hyperparameters
-from race import Contest, Rows
 from transformers import AutoTokenizer
 
+from benchmarks.harness import material
+from benchmarks.harness.answers import OPTIMIZER, hyperparameters
+from benchmarks.harness.race import Contest, Rows
 from engine.data.corpus import Batch
 
 PAIRS_PER_STEP = 8
@@ -28,7 +28,7 @@ def contest(
     rows = material.pairs(STEPS * pairs_per_step)
 
     def rows_of(steps: list[list[Batch]], base: Path) -> Rows:
-        """The prompt as text, as the template renders it: TRL then ends both answers with EOS alone, as ours does."""
+        """Render the prompt as text: TRL then ends both answers with EOS alone, as ours does."""
         tokenizer = AutoTokenizer.from_pretrained(base)
         taken = [rows[line - 1] for step in steps for batch in step for line in dict.fromkeys(batch.lines)]
         prompts = [row["prompt"] for row in taken]

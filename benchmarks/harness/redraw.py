@@ -1,8 +1,8 @@
-"""How long a page's chart takes to be drawn anew, read in the page itself, in the same way whatever draws it.
+"""The time that a page takes to redraw its chart, measured in the page itself, in the same way for any renderer.
 
-From a person's key or release of the mouse (the event's own time stamp) to the frame that shows the last change
-of the picture. What draws on a canvas is seen by its strokes, what draws SVG by the changes of its elements; the frame
-has been painted when a task that was posted in it runs.
+It is measured from a key press or mouse release (the event's own time stamp) to the frame that shows the last change of
+the picture. A canvas is observed by its strokes, an SVG by mutations of its elements; the frame has been painted when a
+task posted in it runs.
 """
 
 import time
@@ -57,13 +57,13 @@ _LIMIT_S = 120.0
 
 
 def settle(page: Page, selector: str) -> None:
-    """Watch a chart from now on, once it has stood still for a second; PROBE must be the page's first script."""
+    """Start watching a chart once it has been still for a second; PROBE must be the page's first script."""
     page.evaluate("selector => { redraw.selector = selector }", selector)
     _until(page, f"performance.now() - redraw.changedAt > {_STILL_MS}")
 
 
 def timed(page: Page, act: Callable[[], object]) -> float:
-    """Milliseconds from what `act` does by mouse or key to the frame after which the picture stood still for a second."""
+    """Return milliseconds from the input event of `act` to the frame after which the picture stays still for a second."""
     page.evaluate("Object.assign(redraw, { changes: 0, changedAt: 0, paintedAt: 0, actedAt: 0 })")
     act()
     painted = "redraw.changes && redraw.paintedAt >= redraw.changedAt"

@@ -1,4 +1,4 @@
-"""How many bytes torch's CPU allocator held at most: every allocation counted, as a GPU's allocator counts its own."""
+"""The peak of bytes in torch's CPU allocator, every allocation counted, as a GPU's allocator counts its own."""
 
 import gc
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from torch.profiler import ProfilerActivity, profile
 
 
 def peak_of(work: Callable[[], None]) -> int:
-    """The most bytes that `work` held at once, beyond what was held before it; each allocation costs a microsecond.
+    """Return the peak of bytes held by `work` beyond those held before it; each allocation costs a microsecond.
 
     Resident memory would also count what the C library keeps of freed blocks, which changes from run to run.
     """

@@ -1,8 +1,11 @@
-"""Followers of live streams, many in one process; each checks what comes to it and notes when it came.
+"""Followers of live streams, many in one process; each checks what it receives and records when.
 
-`python followers.py PORT KEY` answers each line of stdin with one line of JSON: `follow CLIENTS HEADS` ({job: its newest
-number}) once all have caught up; `cut SHARE SECONDS` has some of them lose their connection within that time and come
-back a second later with the number that they have; `finish` once all streams have ended.
+`python -m benchmarks.children.followers PORT KEY` answers each line of stdin with one line of JSON:
+
+- `follow CLIENTS HEADS` ({job: its newest number}): once all have caught up.
+- `cut SHARE SECONDS`: some of them lose their connection within that time and come back a second later with the number
+  that they have.
+- `finish`: once all streams have ended.
 """
 
 import asyncio
@@ -20,13 +23,13 @@ import orjson
 import uvloop
 
 _RECONNECT_S = 1.0
-"""What the stream itself asks for."""
+"""The retry time that the stream itself requests."""
 _AT_ONCE = 50
 _PATIENCE_S = 120.0
 
 
 class Follower:
-    """What one client has of its job's stream. `checksum` is over the frames, whatever pieces they came in."""
+    """What one client has received of its job's stream; `checksum` is over the frames, however they were split."""
 
     def __init__(self, job_id: str, head: int) -> None:
         self.job_id, self.head = job_id, head
@@ -35,7 +38,7 @@ class Follower:
         self.arrivals: list[tuple[int, int, float]] = []
         """(first number, last number, moment)."""
         self.told_at: dict[int, float] | None = None
-        """When the writer had each record, by its number; one follower of a job reads them, for all have the same."""
+        """The time at which the writer had each record, by its number; read by one follower per job, as all get the same."""
         self.cut_at = self.back_at = float("inf")
 
     def take(self, blocks: list[bytes], now: float) -> None:
@@ -62,7 +65,7 @@ class Follower:
             self.told_at[number] = orjson.loads(block[block.index(b"data: ") + 6 :])["time"]
 
     def delays_s(self, told_at: dict[int, float], since: float) -> Iterator[float]:
-        """Of every record from `since` on, but for what was told while it was cut off."""
+        """Return the delays of every record from `since` on, except those sent while it was disconnected."""
         for first, last, now in self.arrivals:
             for number in range(first, last + 1):
                 if told_at[number] >= since and (now < self.cut_at or told_at[number] > self.back_at):
@@ -70,7 +73,7 @@ class Follower:
 
 
 class Connection(asyncio.Protocol):
-    """One connection of a follower: HTTP/1.1 with a chunked body, taken apart as it comes."""
+    """One connection of a follower: HTTP/1.1 with a chunked body, parsed as it arrives."""
 
     def __init__(self, follower: Follower, crowd: "Crowd") -> None:
         self.follower, self.crowd = follower, crowd

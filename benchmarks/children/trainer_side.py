@@ -1,7 +1,7 @@
-"""The peer of a training benchmark, in a process of its own: TRL's trainers, and transformers' for pre-training.
+"""The peer of a training benchmark, in its own process: TRL's trainers, and transformers' Trainer for pre-training.
 
-`python trainer_side.py TASK.json RESULTS.jsonl`: the task holds the kind, base, adapter, rows and a list of runs,
-each a name, its steps and its settings; each run becomes a line of results.
+`python trainer_side.py TASK.json RESULTS.jsonl`: the task holds the kind, base, adapter, rows and a list of runs, each
+with a name, its steps and its settings; each run becomes a line of results.
 """
 
 # The extra `peers` is installed for benchmarks and parity alone.
@@ -49,7 +49,7 @@ NF4 = BitsAndBytesConfig(
 
 
 class Watch(TrainerCallback):
-    """CPU and wall seconds of this process when a step ends, and what the trainer logs of it."""
+    """Record CPU and wall-clock seconds of this process at the end of each step, and the trainer's logs."""
 
     def __init__(self) -> None:
         self.ends: list[tuple[float, float]] = []
@@ -67,7 +67,7 @@ class Watch(TrainerCallback):
 
 
 def model_of(task: dict[str, Any], settings: dict[str, Any]) -> Any:
-    """The base in fp32 as TRL loads it (in 4 bits for qlora), the adapter around it."""
+    """Load the base in fp32 as TRL does (in 4 bits for qlora), with the adapter around it."""
     how: dict[str, Any] = {"attn_implementation": settings.pop("attn_implementation", "sdpa")}
     if task["method"] == "qlora":
         how |= {"quantization_config": NF4, "device_map": {"": task["device"]}}
@@ -91,7 +91,7 @@ def trainer_of(task: dict[str, Any], settings: dict[str, Any], watch: Watch) -> 
 
 
 def carry_out(task: dict[str, Any], run: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """One run's figures of every step."""
+    """Carry out one run and return the figures of every step."""
     watch = Watch()
     settings = QUIET | task["settings"] | run["settings"] | {"output_dir": str(folder), "max_steps": run["steps"]}
     settings["use_cpu"] = task["device"] == "cpu"

@@ -1,11 +1,11 @@
 """Fine-tuning on real answers against TRL's SFTTrainer: what sft, lora and qlora have in common.
 
-The rows are instructions of many kinds, whose lengths differ widely; `ROWS=gsm8k` takes questions of arithmetic,
-which are much of one length, so that padding costs TRL less. Both sides take the same eight rows a step, in the same
-order, loss on the answers alone, with the same optimizer, rate and schedule. TRL's defaults are bf16, padded batches of
-eight and activation checkpointing. Its best setting is searched: batches of fewer rows, grouping by length, no padding
-at all, packing, and fp32. Two of its options are left out: Liger's kernels are Triton's and do not run on a CPU, and
-weights in bf16 without master weights lose updates, so they would not be the same training.
+The rows are instructions of many kinds, whose lengths differ widely; `ROWS=gsm8k` takes arithmetic questions of similar
+length, so that padding costs TRL less. Both sides take the same eight rows per step, in the same order, with the loss on
+the answers alone and the same optimizer, rate and schedule. TRL's defaults are bf16, padded batches of eight and
+activation checkpointing. Its best setting is searched for: batches of fewer rows, grouping by length, no padding,
+packing, and fp32. Two of its options are left out: Liger's kernels need Triton and do not run on a CPU, and weights in
+bf16 without master weights lose updates, so they would not be the same training.
 """
 
 import argparse
@@ -15,10 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import material
-import race
-from race import Contest, Rows
-
+from benchmarks.harness import material, race
+from benchmarks.harness.race import Contest, Rows
 from engine.data.corpus import Batch
 
 ROWS_PER_STEP = 8
@@ -49,7 +47,7 @@ ROWS: dict[str, Callable[[int], Rows]] = {"instructions": material.instructions,
 
 
 def run(name: str, tuning: dict[str, Any], goals: dict[str, float]) -> None:
-    """The whole benchmark, on the rows that the command line asks for; its last line is the result."""
+    """Run the whole benchmark on the rows chosen on the command line; its last line is the result."""
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--rows", choices=ROWS, default="instructions")
     options, rest = parser.parse_known_args()
@@ -58,7 +56,7 @@ def run(name: str, tuning: dict[str, Any], goals: dict[str, float]) -> None:
 
 
 def hyperparameters(**more: Any) -> dict[str, Any]:
-    """Ours, for a spec."""
+    """Return our hyperparameters for a spec."""
     return {
         **OPTIMIZER,
         "per_device_train_batch_size": ROWS_PER_STEP,

@@ -1,4 +1,4 @@
-"""Load on an HTTP server from this process, and what it cost the server."""
+"""Load on an HTTP server from this process, and its cost to the server."""
 
 import http.client
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from processes import cpu_s, wait_quiet
+from benchmarks.harness.processes import cpu_s, wait_quiet
 
 CONNECTIONS = 8
 
@@ -21,7 +21,7 @@ class Call(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What was done and what it cost the server; `units` are requests, or whatever a request carries."""
+    """Work done and its cost to the server; `units` are requests, or what a request carries."""
 
     units: int
     cpu_s: float
@@ -33,7 +33,7 @@ class Cost(NamedTuple):
 
 
 def send(connection: http.client.HTTPConnection, call: Call, headers: Mapping[str, str]) -> bytes:
-    """One request on a kept-alive connection; the answer's body.
+    """Send a request on a kept-alive connection and return the body of the response.
 
     Raises:
         RuntimeError: the answer is not 200 or 201.
@@ -49,7 +49,7 @@ def send(connection: http.client.HTTPConnection, call: Call, headers: Mapping[st
 def drive(
     port: int, server_pids: Sequence[int], calls: Callable[[int], Call], headers: Mapping[str, str], seconds: float
 ) -> tuple[Cost, list[bytes]]:
-    """Send calls(0), calls(1), ... over kept-alive connections for so long; the cost, and the answers.
+    """Send calls(0), calls(1), ... over kept-alive connections for that long; return the cost and the answers.
 
     What the server still does after its last answer counts too.
     """

@@ -1,4 +1,4 @@
-"""Jobs one after the other in run directories, as a worker would start them."""
+"""Consecutive jobs in run directories, as a worker would start them."""
 
 import json
 import subprocess
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from service import REPOSITORY
+from benchmarks.harness.service import REPOSITORY
 
 
 def carried_out(
     run: Path, spec: Mapping[str, Any], data: Mapping[str, str], *, model: Path | None = None
 ) -> dict[str, Any]:
-    """Run a job to its end; `data` maps the names of its files (train.jsonl, eval.jsonl, ...) to what they hold.
+    """Run a job to its end; `data` maps the names of its files (train.jsonl, eval.jsonl, ...) to their contents.
 
     Returns its final figures, and what its `started` event said.
     """
@@ -34,5 +34,5 @@ def carried_out(
 
 
 def lines(rows: list[Any]) -> str:
-    """Rows as a .jsonl file holds them."""
+    """Format rows as a .jsonl file."""
     return "".join(json.dumps(row) + "\n" for row in rows)
