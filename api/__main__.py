@@ -15,11 +15,11 @@ from db.settings import StorageSettings
 from engine import gc_pause
 
 DRAIN_S = 10
-"""Answers that are on their way when the API is told to stop are finished within this."""
+"""The time that responses under way have to finish when the API shuts down."""
 
 
 class Server(uvicorn.Server):
-    """Ends the live streams when it is told to stop, so that it need not wait for them."""
+    """A server that ends live streams on shutdown, so that it need not wait for them."""
 
     def __init__(self, config: uvicorn.Config, feed: Feed) -> None:
         super().__init__(config)
@@ -38,7 +38,7 @@ def main() -> None:
     _allow_connections()
     logs.begin()
     traces.begin("api")
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # every look at /readyz would be told
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # every request of /readyz would log a line
     settings = ApiSettings()
     app = create_app(settings, StorageSettings())
     config = uvicorn.Config(
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def _allow_connections() -> None:
-    """Each stream is an open file, and a shell's soft limit is often 1,024 of them; the hard limit is the operator's."""
+    """Raise the soft limit of open files to the hard one: each stream needs one, and shells often allow only 1,024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

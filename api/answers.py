@@ -1,4 +1,4 @@
-"""Answers: objects and pages as JSON, written straight from their schema."""
+"""Responses: objects and pages, serialized to JSON straight from their models."""
 
 from collections.abc import Mapping
 from typing import Generic, Literal, Self, TypeVar
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class Object(BaseModel):
-    """Anything that has an id."""
+    """An object with an id."""
 
     id: str
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Page(BaseModel, Generic[ObjectT]):
-    """A page of a listing; `after=last_id` asks for the next one."""
+    """A page of a listing; `after=last_id` requests the next one."""
 
     object: Literal["list"] = "list"
     data: list[ObjectT]
@@ -33,7 +33,7 @@ class Page(BaseModel, Generic[ObjectT]):
 
 
 class Series(BaseModel, Generic[T]):
-    """A page of a numbered series; `after=last_id` asks for the next one."""
+    """A page of a numbered series; `after=last_id` requests the next one."""
 
     object: Literal["list"] = "list"
     data: list[T]
@@ -43,12 +43,12 @@ class Series(BaseModel, Generic[T]):
 
 
 class Deleted(Object):
-    """What is left to say about a deleted object."""
+    """The confirmation that an object was deleted."""
 
     object: str
     deleted: Literal[True] = True
 
 
 def answer(content: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """The object as JSON. Routes return this, so nothing is validated twice."""
+    """Return a JSON response with the object. Routes return a response so that FastAPI does not validate it again."""
     return Response(content.model_dump_json(by_alias=True), status, headers, media_type="application/json")

@@ -1,4 +1,4 @@
-"""The application: routes, edge and errors put together, and the parts that live as long as it does."""
+"""The application: its routes, middleware and error handlers, and the objects that live as long as it does."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,13 +10,14 @@ from api import audit, docs, health, me, monitoring
 from api.aliases.routes import router as aliases
 from api.auth import GUARD, Keyring
 from api.chat.routes import router as chat
+from api.dashboard.routes import add_page
 from api.deps import Service
 from api.desk import Desk
 from api.files.routes import router as files
 from api.fleet.routes import router as fleet
 from api.group_commit import GroupWriter
 from api.handlers import add_handlers
-from api.jobs import submit
+from api.jobs import intake
 from api.jobs.routes import router as jobs
 from api.keys.routes import router as keys
 from api.kinds.routes import router as kinds
@@ -25,7 +26,6 @@ from api.middleware import Edge
 from api.models.routes import router as models
 from api.openai.routes import router as openai
 from api.openapi import add_openapi
-from api.page.routes import add_page
 from api.plans.routes import router as plans
 from api.preview.routes import router as preview
 from api.rates import Rates
@@ -49,7 +49,9 @@ def create_app(
     database: Database | None = None,
     broker_url: str | None = None,
 ) -> FastAPI:
-    """The service as an ASGI application; its lifespan runs the dispatcher, to TRAINYARD_BROKER_URL if not told.
+    """Create the service as an ASGI application, whose lifespan runs the dispatcher.
+
+    `broker_url` defaults to TRAINYARD_BROKER_URL.
 
     Raises:
         ValueError: there is no secret yet; `python -m api.bootstrap` makes one.
@@ -74,10 +76,10 @@ def create_app(
         feed=Feed(database),
         dispatcher=Dispatcher(database, broker_url),
         desk=Desk(storage.desk_socket),
-        signing=Signing(secret),
+        webhook_secrets=Signing(secret),
         receivers=WebhookSettings().receivers,
-        signer=Signer(storage.home),
-        intake=GroupWriter(database, submit.write),
+        manifest_signer=Signer(storage.home),
+        intake=GroupWriter(database, intake.write),
     )
     for router in (
         jobs, stream, files, models, aliases, kinds, plans, preview, chat, samples, fleet, keys, spend, me.router, session,

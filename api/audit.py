@@ -1,4 +1,4 @@
-"""/v1/audit: who did what to which object."""
+"""/v1/audit: which key did what to which object."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,13 +12,15 @@ from db.models import Audit
 from db.scopes import Scope
 
 router = APIRouter(tags=["audit"])
-_Of = Annotated[ObjectId | None, Query(description="Entries about this one only.")]
+_ProjectId = Annotated[ObjectId | None, Query(description="Only entries of this project.")]
+_KeyId = Annotated[ObjectId | None, Query(description="Only entries of acts by this key.")]
+_ObjectId = Annotated[ObjectId | None, Query(description="Only entries about this object.")]
 
 
 class AuditObject(Object):
-    """An act of a key's holder. `request_id` stands in the answer to the request and in the log.
+    """An entry of the audit log. `request_id` is also in the response's headers and in the service's log.
 
-    Both are null for what an operator did on the database itself.
+    `key_id` and `request_id` are null for what an operator did on the database itself.
     """
 
     object: Literal["audit"] = "audit"
@@ -37,11 +39,11 @@ def list_audit(
     caller: CallerDep,
     after: After = None,
     limit: Limit = 20,
-    project_id: _Of = None,
-    key_id: _Of = None,
-    object_id: _Of = None,
+    project_id: _ProjectId = None,
+    key_id: _KeyId = None,
+    object_id: _ObjectId = None,
 ) -> Response:
-    """List what was done in the project, newest first; to an operator's key, in all projects."""
+    """List the entries of the audit log, newest first; an operator's key sees those of all projects."""
     if not caller.scope.covers(Scope.OPERATOR):
         if project_id not in {None, caller.project_id}:
             raise not_found("project", project_id or "")

@@ -1,4 +1,4 @@
-"""JSON bodies: read with a cap, and stricter than Python's own parser."""
+"""JSON request bodies: limited in size and depth, and parsed more strictly than by Python's json module."""
 
 from typing import Any, TypeVar
 
@@ -12,18 +12,19 @@ from engine.rows import MAX_DEPTH, is_too_deep
 
 
 async def read_json(request: Request, max_bytes: int) -> Any:
-    """The body as a JSON value.
+    """Return the body as a JSON value.
 
-    orjson refuses what is not JSON though Python reads it (NaN, lone surrogates). What nests too deep could be read, not stored.
+    orjson rejects what Python's json module accepts although it is not JSON: NaN, lone surrogates. A value that nests too
+    deep could be read but not stored.
 
     Raises:
         ApiError: 415, 413 or 400.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type != "application/json" and not content_type.endswith("+json"):
-        message = f"this route reads application/json, not {content_type[:100] or 'a body of no content type'}"
+        message = f"this route reads application/json, not {content_type[:100] or 'a body without content type'}"
         raise ApiError(415, "unsupported_media_type", message)
-    body = await _capped(request, max_bytes)
+    body = await _read(request, max_bytes)
     if not body.strip():
         raise ApiError(400, "empty_body", "the body is empty; send a JSON object")
     try:
@@ -37,8 +38,8 @@ async def read_json(request: Request, max_bytes: int) -> Any:
     return value
 
 
-async def _capped(request: Request, max_bytes: int) -> bytes:
-    """The body; what it is, not what Content-Length says, is counted."""
+async def _read(request: Request, max_bytes: int) -> bytes:
+    """Return the body, counting its actual bytes rather than trusting Content-Length."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
@@ -51,7 +52,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 async def read_as(model: type[ModelT], request: Request, max_bytes: int) -> ModelT:
-    """The body as that model.
+    """Return the body, validated as that model.
 
     Raises:
         ApiError: 415, 413, 400 or 422.
@@ -64,14 +65,14 @@ async def read_as(model: type[ModelT], request: Request, max_bytes: int) -> Mode
 
 
 def documented_body(model: type[BaseModel], content_type: str = "application/json") -> dict[str, Any]:
-    """The OpenAPI entry of a route that reads the body by itself."""
+    """Return the OpenAPI entry of a route that reads its JSON body by itself."""
     schema = model.model_json_schema()
     parts = schema.pop("$defs", {})
     return {"requestBody": {"required": True, "content": {content_type: {"schema": _inlined(schema, parts)}}}}
 
 
 def _inlined(schema: Any, parts: dict[str, Any]) -> Any:
-    """The schema with its parts in the places that name them."""
+    """Return the schema with every reference replaced by the part that it names."""
     if isinstance(schema, list):
         return [_inlined(item, parts) for item in schema]
     if not isinstance(schema, dict):

@@ -1,4 +1,4 @@
-"""`python -m api.bootstrap --key-file PATH`: a database at its newest schema, a project, and a key to begin with."""
+"""`python -m api.bootstrap --key-file PATH`: migrate the database, and make a project and a first key."""
 
 import argparse
 import os
@@ -19,13 +19,15 @@ PROJECT = "default"
 
 
 _IN_USE = "initialised"
-"""What `trainyard up` leaves in a home that has a database (cli.home)."""
+"""The marker that `trainyard up` leaves in a home that has a database (cli.home)."""
 
 
 def main() -> None:
-    """Bring everything to where the API can start. Running it again changes nothing that is right."""
+    """Prepare everything that the API needs to start. Running it again changes nothing that is already in place."""
     parser = argparse.ArgumentParser(prog="python -m api.bootstrap", description=__doc__)
-    parser.add_argument("--key-file", type=Path, required=True, help="where the key is written, with mode 0600")
+    parser.add_argument(
+        "--key-file", type=Path, required=True, help="the file that the key is written to, with mode 0600"
+    )
     arguments = parser.parse_args()
     try:
         bootstrap(ApiSettings(), StorageSettings(), arguments.key_file)
@@ -37,7 +39,7 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
     """Migrate, and make the project and a key unless the key file holds one that works.
 
     Raises:
-        ValueError: something that was there is not; what is said tells how to mend that.
+        ValueError: something that was there before is missing; the message says how to mend that.
     """
     if (storage.home / CUT).exists():
         raise ValueError(f"a restore into {storage.home} was cut short: run `trainyard restore` again")
@@ -56,31 +58,31 @@ def bootstrap(settings: ApiSettings, storage: StorageSettings, key_file: Path) -
             if token and keys.authenticate(session, token, secret):
                 return
             _, token = keys.create(session, project.id, "first", secret, scope=Scope.OPERATOR)
-            write_private(key_file, token + "\n")  # before the commit: a key that cannot be kept is not made
+            write_private(key_file, token + "\n")  # before the commit: a key whose token cannot be saved is not made
     finally:
         database.close()
 
 
 def _require_unused(storage: StorageSettings) -> None:
-    """A home whose database is empty has not been in use. It is looked at before anything is made in that database.
+    """Check, before anything is made in an empty database, that the home has not been in use with another one.
 
     Raises:
-        ValueError: it has.
+        ValueError: the home has been in use.
     """
     used = storage.home / _IN_USE
     if used.exists() or has_stored(storage.blobs_dir):
         raise ValueError(
             f"{storage.home} has been in use, and the database is empty. Is its disk not mounted, or does "
             "TRAINYARD_DATABASE_URL name another one? Bring it back with `trainyard restore` into an empty home, "
-            f"or move {storage.blobs_dir} and {used} away to start anew"
+            f"or move {storage.blobs_dir} and {used} away to start afresh"
         )
 
 
 def _require_home(database: Database, settings: ApiSettings, storage: StorageSettings) -> None:
-    """A database that has been in use has its secret and its blobs beside it: a lost disk must not look like a new one.
+    """Check that a database in use has its secret and its blobs, so that a lost disk does not pass for a new one.
 
     Raises:
-        ValueError: they are not there.
+        ValueError: the secret or the blobs are missing.
     """
     with database.read() as session:
         has_keys, names_blobs = keys.any_made(session), references.any_named(session)
@@ -88,7 +90,7 @@ def _require_home(database: Database, settings: ApiSettings, storage: StorageSet
     if has_keys and settings.secret is None and not secret.exists():
         raise ValueError(
             f"the database has keys, and {secret}, under which they were made, is not there. Is a disk not mounted? "
-            "Bring it back from a backup, or set TRAINYARD_SECRET to it; with another one no key works any more"
+            "Bring it back from a backup, or set TRAINYARD_SECRET to it; with any other secret, no key works"
         )
     if has_keys and settings.secret is not None and secret.exists():
         _require_same(settings.secret.get_secret_value(), secret)
@@ -101,10 +103,10 @@ def _require_home(database: Database, settings: ApiSettings, storage: StorageSet
 
 
 def _require_same(given: str, secret: Path) -> None:
-    """Raises ValueError when the environment has another secret than the home, under which its keys were made."""
+    """Raise ValueError when the environment's secret differs from the home's, under which its keys were made."""
     if given.strip() != secret.read_text().strip():
         raise ValueError(
-            f"TRAINYARD_SECRET is another than {secret}, under which keys were made that would not work any more: "
+            f"TRAINYARD_SECRET differs from {secret}, under which keys were made that would stop working: "
             f"unset it; or, if it is the right one, move {secret} away"
         )
 

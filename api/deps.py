@@ -1,4 +1,4 @@
-"""What routes are given: the service, the caller, and the wanted page."""
+"""Dependencies of routes: the service, the caller, and the parameters of pages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from workers.queue import Dispatcher
 
 if TYPE_CHECKING:
     from api.group_commit import GroupWriter
+    from api.jobs.intake import Submission
     from api.jobs.schemas import JobObject
-    from api.jobs.submit import Submission
 
 __all__ = ["After", "CallerDep", "Limit", "ObjectId", "Order", "SeriesLimit", "Service", "ServiceDep"]
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Service:
-    """What one API process works with."""
+    """The objects that all requests of one API process share."""
 
     settings: ApiSettings
     database: Database
@@ -42,13 +42,13 @@ class Service:
     feed: Feed
     dispatcher: Dispatcher
     desk: Desk
-    signing: Signing
+    webhook_secrets: Signing
     receivers: Receivers
-    signer: Signer
+    manifest_signer: Signer
     intake: "GroupWriter[Submission, JobObject]"
 
     async def look(self, read: Callable[..., T], *args: Any) -> T:
-        """A short read: here where that is quicker, else in a thread."""
+        """Run a short read: on the event loop where that is quicker than handing it to a thread, otherwise in a thread."""
         return read(*args) if self.database.local else await to_thread.run_sync(read, *args)
 
 
@@ -58,8 +58,9 @@ async def _service(request: Request) -> Service:
 
 ServiceDep = Annotated[Service, Depends(_service)]
 
-ObjectId = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,16}-[0-9a-z]{1,64}$")]
-Limit = Annotated[int, Query(ge=1, le=100, description="Objects on a page.")]
-SeriesLimit = Annotated[int, Query(ge=1, le=1000, description="Rows on a page.")]
-After = Annotated[ObjectId | None, Query(description="The last id of the page before; it is not repeated.")]
-Order = Annotated[Literal["asc", "desc"], Query(description="By age: desc is newest first.")]
+OBJECT_ID = r"^[a-z]{1,16}-[0-9a-z]{1,64}$"
+ObjectId = Annotated[str, StringConstraints(pattern=OBJECT_ID)]
+Limit = Annotated[int, Query(ge=1, le=100, description="The maximum number of objects on the page.")]
+SeriesLimit = Annotated[int, Query(ge=1, le=1000, description="The maximum number of rows on the page.")]
+After = Annotated[ObjectId | None, Query(description="The last id of the previous page, which is not repeated.")]
+Order = Annotated[Literal["asc", "desc"], Query(description="The order by creation time; desc is newest first.")]

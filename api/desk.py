@@ -1,89 +1,80 @@
-"""The desk (workers.desk): where the engine is asked what cannot wait in the queue."""
+"""The client of the desk (workers.desk), where a running engine answers what cannot wait in the queue."""
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 from api.errors import ApiError
+from db.desk_socket import MOST_QUESTION_BYTES, short_address
 
-MOST_QUESTION_BYTES = 8 << 20
-"""What the desk reads."""
 _LONGEST_LINE_BYTES = 256 << 20
 _CODES = {"context_length_exceeded": 400, "invalid_prompt": 400}
-"""Of some by their code."""
+"""Statuses of some errors, by their code."""
 _STATUS = {"data_error": 422, "spec_error": 422, "out_of_memory": 507, "worker_lost": 503}
-"""Of what an engine or the desk says when it cannot answer, by its class; anything else is a mistake of ours."""
+"""Statuses of the other errors of an engine or the desk, by their class; any other class is a bug of this service."""
 
 _RETRY_AFTER_S = {503: "5", 507: "30"}
 _FINAL = {"question_too_large_for_memory"}
-"""Codes of what another try changes nothing about, whatever its status: clients are told not to."""
+"""Codes of errors that a retry does not change, whatever their status; a header keeps clients from retrying."""
 
 
 class Desk:
-    """A client of the Unix socket; each question has a connection of its own."""
+    """Asks questions over the desk's Unix socket, each over a connection of its own."""
 
     def __init__(self, socket: Path) -> None:
         self.socket = socket
 
     async def ask(self, question: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """The parts of the answer as they come; who stops reading stops the answer.
+        """Yield the parts of the answer as they come; a reader that stops ends the answer.
 
         Raises:
-            ApiError: the question is too large or cannot be answered, or nobody is there to do it.
+            ApiError: the question is too large or cannot be answered, or the desk does not run.
         """
         line = json.dumps(question).encode() + b"\n"
         if len(line) > MOST_QUESTION_BYTES:
-            message = (
-                f"what is asked takes {len(line):,} bytes, and {MOST_QUESTION_BYTES:,} are taken; ask for less at once"
-            )
+            message = f"the question has {len(line):,} bytes, and at most {MOST_QUESTION_BYTES:,} are allowed; ask for less at once"
             raise ApiError(413, "question_too_large", message)
         answers, questions = await self._connect()
         try:
             questions.write(line)
             await questions.drain()
             while (line := await answers.readline()).endswith(b"\n"):
-                told = json.loads(line)
-                if "part" not in told:
-                    if "failed" in told:
-                        raise _refused(told["failed"])
+                message = json.loads(line)
+                if "part" not in message:
+                    if "failed" in message:
+                        raise _refused(message["failed"])
                     return
-                yield told["part"]
-            raise _away("the desk ended in the middle of its answer")
+                yield message["part"]
+            raise _away("the desk stopped in the middle of its answer")
         except ConnectionError as error:
             raise _away(f"the desk went away: {error}") from error
         finally:
             questions.close()
 
     async def answer(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a question that has one part.
+        """Return the answer to a question that has one part.
 
         Raises:
-            ApiError: as `ask`.
+            ApiError: as for `ask`.
         """
         parts = [part async for part in self.ask(question)]
         return parts[0]
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
-            # The kernel takes no path over 107 bytes; by way of its folder any is short.
-            place = os.open(self.socket.parent, os.O_PATH | os.O_DIRECTORY)
-            try:
-                address = f"/proc/self/fd/{place}/{self.socket.name}"
+            with short_address(self.socket) as address:
                 return await asyncio.open_unix_connection(address, limit=_LONGEST_LINE_BYTES)
-            finally:
-                os.close(place)
         except OSError as error:
             raise _away(
-                "nobody answers previews, plans and chats now: `python -m workers.desk` does not run"
+                "previews, plans and chats are not available now: `python -m workers.desk` does not run"
             ) from error
 
 
 def _refused(failed: dict[str, Any]) -> ApiError:
-    told = failed["message"].rstrip(". ")
-    message = f"{told} {failed['mend']}" if told.endswith("?") else f"{told}. {failed['mend']}"
+    reason = failed["message"].rstrip(". ")
+    message = f"{reason} {failed['mend']}" if reason.endswith("?") else f"{reason}. {failed['mend']}"
     status = _CODES.get(failed["code"]) or _STATUS.get(failed["class"], 500)
     return ApiError(status, failed["code"], message, headers=_about_retries(failed["code"], status))
 

@@ -1,4 +1,4 @@
-"""Clients that leave before they have their answer: what was begun for them ends."""
+"""Clients that disconnect before they are answered: the work begun for them is cancelled."""
 
 import asyncio
 from collections.abc import Awaitable
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 async def unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """What the work comes to; it is cancelled when the client leaves first. The request's body has been read.
+    """Return the result of the work, or cancel it when the client disconnects first. The body must have been read.
 
     Raises:
-        ClientDisconnect: the client left.
+        ClientDisconnect: the client disconnected.
     """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_gone(request))
+    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnected(request))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -28,6 +28,6 @@ async def unless_gone(request: Request, work: Awaitable[T]) -> T:
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""/docs: the OpenAPI document as one page, drawn here: it needs no script and nothing from the network."""
+"""/docs: the OpenAPI document as one page, which needs no script and nothing from the network."""
 
 import base64
 import hashlib
@@ -23,7 +23,7 @@ _POLICY = f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-ancestor
 
 @router.get("/docs")
 async def show_docs(request: Request) -> Response:
-    """Draw the page."""
+    """Show the documentation of the API."""
     document = request.app.openapi()
     tags: dict[str, list[str]] = {}
     for path, operations in document["paths"].items():
@@ -41,7 +41,7 @@ async def show_docs(request: Request) -> Response:
 
 
 def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    rows = _row("scope", escape(operation.get("x-required-scope", "none: it takes no key")), "")
+    rows = _row("scope", escape(operation.get("x-required-scope", "none: no key is needed")), "")
     rows += "".join(_parameter(parameter) for parameter in operation.get("parameters", ()))
     for content_type, content in operation.get("requestBody", {}).get("content", {}).items():
         rows += _row("body", f"{escape(content_type)} {_reference(content['schema'])}", "")
@@ -53,8 +53,8 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
 
 
 def _parameter(parameter: dict[str, Any]) -> str:
-    told = orjson.dumps({k: v for k, v in parameter["schema"].items() if k not in {"title", "description"}}).decode()
-    return _row(f"{parameter['in']} {parameter['name']}", escape(told), parameter.get("description", ""))
+    shown = orjson.dumps({k: v for k, v in parameter["schema"].items() if k not in {"title", "description"}}).decode()
+    return _row(f"{parameter['in']} {parameter['name']}", escape(shown), parameter.get("description", ""))
 
 
 def _row(name: str, what: str, description: str) -> str:
@@ -69,5 +69,5 @@ def _reference(schema: dict[str, Any]) -> str:
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:
-    told = escape(orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode())
-    return f"<details id='{escape(name)}'><summary>{escape(name)}</summary><pre>{told}</pre></details>"
+    shown = escape(orjson.dumps(schema, option=orjson.OPT_INDENT_2).decode())
+    return f"<details id='{escape(name)}'><summary>{escape(name)}</summary><pre>{shown}</pre></details>"

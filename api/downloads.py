@@ -1,4 +1,4 @@
-"""Bytes going out: blobs, whole or by range, and several of them as one tar archive."""
+"""Downloads: blobs, whole or by range, and several of them as one tar archive."""
 
 import re
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 # OpenAPI entries of routes that answer with bytes.
 _BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 BINARY: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The bytes.", **_BYTES},
-    206: {"description": "The range asked for.", **_BYTES},
+    200: {"description": "The whole content.", **_BYTES},
+    206: {"description": "The requested range.", **_BYTES},
     304: {"description": "Unchanged: the ETag is the one in If-None-Match."},
 }
 ARCHIVE: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "An uncompressed tar archive; SHA256SUMS in it is for `sha256sum -c`.",
+        "description": "An uncompressed tar archive, with a SHA256SUMS file for `sha256sum -c`.",
         "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
     }
 }
 
 
 def blob_response(request: Request, blobs: BlobStore, *, sha256: str, size_bytes: int, filename: str) -> Response:
-    """A blob; its ETag is its sha256, and a single `Range` is honoured."""
+    """Return a response with a blob; its ETag is its sha256, and a single `Range` is honoured."""
     etag = f'"{sha256}"'
     headers = {
         "ETag": etag,
@@ -45,7 +45,7 @@ def blob_response(request: Request, blobs: BlobStore, *, sha256: str, size_bytes
         return Response(status_code=304, headers=headers)
     wanted = request.headers.get("range", "")
     if request.headers.get("if-range", etag) != etag:
-        wanted = ""  # the client holds a part of something else
+        wanted = ""  # the client has a part of other content
     span = _span(wanted, size_bytes)
     headers["Content-Length"] = str(span.stop - span.start)
     status = 200
@@ -56,7 +56,7 @@ def blob_response(request: Request, blobs: BlobStore, *, sha256: str, size_bytes
 
 
 class BlobResponse(StreamingResponse):
-    """These bytes of a blob: sent by the kernel where they lie in a file and the connection can do that, else copied."""
+    """A response with bytes of a blob, sent by the kernel where the blob is a file and the connection allows it."""
 
     def __init__(self, blobs: BlobStore, sha256: str, span: range, status: int, headers: dict[str, str]) -> None:
         chunks = iterate_in_threadpool(blobs.chunks(sha256, span))
@@ -75,7 +75,7 @@ class BlobResponse(StreamingResponse):
 
 
 def _span(wanted: str, size_bytes: int) -> range:
-    """The bytes that a Range header asks for. What is no single range is left out of account, as HTTP has it."""
+    """Return the bytes that a Range header selects; anything but a single range is ignored, as RFC 9110 allows."""
     match = _RANGE.fullmatch(wanted.replace(" ", ""))
     if match is None or not any(match.groups()):
         return range(size_bytes)
@@ -93,7 +93,7 @@ def _span(wanted: str, size_bytes: int) -> range:
 
 
 def archive_response(blobs: BlobStore, members: Sequence[Member], *, digest: str, filename: str) -> Response:
-    """The members as one tar, the same bytes every time, made while it is sent."""
+    """Return a response with the members as one tar, made while it is sent and the same bytes every time."""
     archive = Archive(blobs, members)
     headers = {
         "ETag": f'"tar-{digest}"',

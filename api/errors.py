@@ -1,4 +1,4 @@
-"""The one error envelope: every answer that is not a success has it."""
+"""The error envelope, which is the body of every response that is not a success."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 
 
 class Fault(BaseModel):
-    """One thing that is wrong, where, and how to mend it. Lines and columns count from 1."""
+    """One fault in a request: where it is and how to mend it. Lines and columns count from 1."""
 
     code: str
     path: str
@@ -21,9 +21,9 @@ class Fault(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """`code` is stable for programs, `message` is for people, `param` names the part of the request.
+    """The content of an error: `code` is stable for programs, `message` is for people, `param` names the part at fault.
 
-    For files, `errors` lists the first faults, `fault_count` and `counts` count all of them.
+    For files, `errors` lists the first faults; `fault_count` and `counts` count all of them.
     """
 
     message: str
@@ -36,13 +36,13 @@ class ErrorBody(BaseModel):
 
 
 class ErrorEnvelope(BaseModel):
-    """What every error answer is."""
+    """The body of an error response."""
 
     error: ErrorBody
 
 
 class ApiError(HTTPException):
-    """An answer that is not a success."""
+    """An exception that becomes an error response."""
 
     def __init__(
         self,
@@ -76,39 +76,39 @@ def _type_of(
 
 
 def not_found(what: str, reference: str) -> ApiError:
-    """The answer for what is not there, or is another project's."""
+    """Return the error for an object that does not exist or belongs to another project."""
     code = what.replace(" ", "_") + "_not_found"
     return ApiError(404, code, f"there is no {what} {reference[:100]!r} in this project")
 
 
 def conflict(code: str, message: str) -> ApiError:
-    """A state that another try will not change; the header keeps clients from retrying."""
+    """Return the error for a state that a retry will not change; a header keeps clients from retrying."""
     return ApiError(409, code, message, headers={"x-should-retry": "false"})
 
 
 def error_response(error: ApiError) -> Response:
-    """The envelope as an answer."""
+    """Return the response that carries an error in its envelope."""
     content = ErrorEnvelope(error=error.body).model_dump_json()
     return Response(content, error.status_code, error.headers, media_type="application/json")
 
 
-# What a status means on any route, for OpenAPI.
+# The descriptions of statuses in the OpenAPI document.
 _MEANING = {
-    400: "The request cannot be read: not JSON, not multipart, or a file with faults.",
-    401: "No key, a wrong key, or a revoked one.",
-    403: "The key lacks the scope that this takes, or a browser's session did not send its CSRF token.",
-    404: "Not there, or another project's.",
-    409: "The state of the object does not allow it.",
-    413: "Too large.",
-    415: "Not the content type that this route reads.",
-    416: "The range lies outside of the file.",
-    429: "The key asks too often; Retry-After tells when to come again.",
-    422: "Readable, but not valid.",
-    503: "Not ready.",
+    400: "The request cannot be parsed, or a file has faults.",
+    401: "The API key is missing, wrong or revoked.",
+    403: "The key lacks the required scope or budget, or a browser's session did not send its CSRF token.",
+    404: "The object does not exist in this project.",
+    409: "The state of the object does not allow this.",
+    413: "The request is too large.",
+    415: "The content type is not the one that this route reads.",
+    416: "The range lies outside the file.",
+    429: "There are too many requests; Retry-After says when to try again.",
+    422: "The request can be parsed but is not valid.",
+    503: "The service, or a part of it, is not available.",
     507: "The disk is nearly full.",
 }
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The error answers of a route, for its OpenAPI entry. Any route refuses a NUL in its path or query with a 400."""
+    """Return the error responses of a route for OpenAPI; every route answers a NUL in its path or query with 400."""
     return {status: {"model": ErrorEnvelope, "description": _MEANING[status]} for status in sorted({400, *statuses})}

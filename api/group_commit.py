@@ -1,4 +1,4 @@
-"""Group commit: what is written at the same time shares a transaction, and its one wait for the disk."""
+"""Group commit: entries that arrive at the same time share a transaction, and so one wait for the disk."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -11,17 +11,17 @@ from db.session import Database, Session
 
 _MOST = 64
 _GATHER_S = 0.003
-"""Under load the next group gathers for so long; who comes alone never waits."""
+"""How long the next group gathers under load; a single entry never waits."""
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
 class GroupWriter(Generic[In, Out]):
-    """Writes of one kind. While a group commits, what arrives gathers for the next one.
+    """Writes entries of one kind in groups: while one group commits, the next one gathers.
 
-    `write` gets the entries of a group and gives as many results; an exception among them is raised
-    to the one whose entry it was. One that it raises itself undoes the group, and each entry is then
-    tried alone. To be used from one event loop.
+    `write` gets the entries of a group and returns a result for each; an exception among the results is raised
+    by the `put` of its entry. An exception that `write` itself raises rolls the group back, and each entry is then
+    written alone. To be used from one event loop.
     """
 
     def __init__(self, database: Database, write: Callable[[Session, Sequence[In]], Sequence[Out | Exception]]) -> None:
@@ -31,8 +31,8 @@ class GroupWriter(Generic[In, Out]):
         self._draining: asyncio.Task[None] | None = None
 
     async def put(self, entry: In) -> Out:
-        """The entry's result, once it is committed."""
-        if not self._database.local:  # a server groups commits itself, and writes of many at a time
+        """Write an entry, and return its result once it is committed."""
+        if not self._database.local:  # a database server groups commits by itself
             return _given(*await to_thread.run_sync(self._commit, [entry]))
         done: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, done))
@@ -58,12 +58,12 @@ class GroupWriter(Generic[In, Out]):
                 return self._write(session, entries)
         except Unavailable as error:
             return [error] * len(entries)
-        except Exception as error:  # noqa: BLE001 - it is raised to the one who waits
+        except Exception as error:  # noqa: BLE001 - the `put` of the entry raises it
             return [error] if len(entries) == 1 else [self._commit([entry])[0] for entry in entries]
 
 
 def _settle(done: "asyncio.Future[Out]", result: Out | Exception) -> None:
-    if done.cancelled():  # its client is gone
+    if done.cancelled():  # its client has disconnected
         return
     if isinstance(result, Exception):
         done.set_exception(result)

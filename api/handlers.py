@@ -1,4 +1,4 @@
-"""From exceptions to the envelope, for everything that may leave a route."""
+"""Exception handlers: every exception that may leave a route becomes an error response."""
 
 import logging
 
@@ -9,7 +9,7 @@ from starlette.routing import Match
 
 from api.errors import ApiError, conflict, error_response
 from api.validation import invalid
-from db.errors import BlobsUnavailable, InUse, LowSpace, Unavailable
+from db.errors import BlobsUnavailable, InUse, LowSpace, Unavailable, UnstorableText
 
 logger = logging.getLogger("trainyard.api")
 
@@ -17,11 +17,12 @@ _METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 
 
 def add_handlers(app: FastAPI) -> None:
-    """Tell the application which exception becomes which answer."""
+    """Register the handlers with the application."""
     app.exception_handler(HTTPException)(_on_http)
     app.exception_handler(RequestValidationError)(_on_invalid)
     app.exception_handler(LowSpace)(_on_low_space)
     app.exception_handler(InUse)(_on_in_use)
+    app.exception_handler(UnstorableText)(_on_unstorable_text)
     app.exception_handler(Unavailable)(_on_unavailable)
 
 
@@ -29,17 +30,17 @@ async def _on_http(request: Request, error: HTTPException) -> Response:
     if isinstance(error, ApiError):
         return error_response(error)
     if error.status_code == 404:
-        message = f"there is no route {request.url.path[:200]!r}; /docs lists them"
+        message = f"there is no route {request.url.path[:200]!r}; /docs lists all routes"
         return error_response(ApiError(404, "route_not_found", message))
     if error.status_code == 405:
         allowed = _allowed(request)
-        message = f"{request.method[:20]} is not possible here; {allowed} is"
+        message = f"{request.method[:20]} is not allowed here; allowed: {allowed}"
         return error_response(ApiError(405, "method_not_allowed", message, headers={"Allow": allowed}))
     return error_response(ApiError(error.status_code, "http_error", str(error.detail), headers=error.headers))
 
 
 def _allowed(request: Request) -> str:
-    """All methods of the path; the framework itself names those of the first route only."""
+    """Return all methods of the path; the framework itself names those of the first route only."""
     routes = request.app.router.routes
     return ", ".join(
         method
@@ -63,6 +64,11 @@ async def _on_low_space(_request: Request, error: LowSpace) -> Response:
 
 async def _on_in_use(_request: Request, error: InUse) -> Response:
     return error_response(conflict("in_use", str(error)))
+
+
+async def _on_unstorable_text(_request: Request, error: UnstorableText) -> Response:
+    message = f"the database cannot hold the text of a value, which may have a NUL character in it: {error}"
+    return error_response(ApiError(400, "invalid_value", message))
 
 
 async def _on_unavailable(request: Request, error: Unavailable) -> Response:

@@ -1,4 +1,4 @@
-"""/healthz and /readyz: whether the process lives, and whether it can do its work."""
+"""/healthz and /readyz: whether the process is alive, and whether it can serve requests."""
 
 from typing import Literal
 
@@ -15,20 +15,20 @@ router = APIRouter(tags=["health"])
 
 
 class Health(BaseModel):
-    """Alive, or alive and ready."""
+    """The state of the process."""
 
     status: Literal["ok", "ready"]
 
 
 @router.get("/healthz", response_model=Health)
 async def alive() -> Response:
-    """Tell that the process answers."""
+    """Report that the process is alive."""
     return answer(Health(status="ok"))
 
 
 @router.get("/readyz", response_model=Health, responses=documented(503))
 async def ready(service: ServiceDep) -> Response:
-    """Tell whether the database is there, its schema is current and the blob store can be written."""
+    """Report whether the database is reachable, its schema is current and the blob store is writable."""
     faults = await to_thread.run_sync(_faults, service)
     if faults:
         message = "not ready: " + "; ".join(f"{fault.path}: {fault.message}" for fault in faults)
@@ -41,7 +41,7 @@ def _faults(service: Service) -> list[Fault]:
     if not health.ping(service.database):
         problems["database"] = "it does not answer"
     elif not health.up_to_date(service.database):
-        problems["schema"] = "it is not the newest; run `python -m db.migrate upgrade`"
+        problems["schema"] = "it is not current; run `python -m db.migrate upgrade`"
     if not service.blobs.writable():
         problems["blobs"] = "the blob store cannot be written"
     return [Fault(code="unavailable", path=part, message=problem) for part, problem in problems.items()]

@@ -1,4 +1,4 @@
-"""Exactly once: what a create is recognised by when it comes again, and the answer it then gets."""
+"""Idempotent creates: how a repeated request is recognised, and the answer that it then gets."""
 
 import hashlib
 import math
@@ -21,10 +21,10 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
 def ask_of(request: Request, caller: Caller, body: Any) -> IdempotentRequest | None:
-    """What the create is known by; None for a client that sends neither an Idempotency-Key nor the retry's number.
+    """Return what identifies a create; None for a client that sends neither an Idempotency-Key nor a retry count.
 
     Raises:
-        ApiError: 400 for a key that is too long or empty.
+        ApiError: 400 for a key that is empty or too long.
     """
     key = request.headers.get("idempotency-key")
     retries = request.headers.get("x-stainless-retry-count")
@@ -39,36 +39,46 @@ def ask_of(request: Request, caller: Caller, body: Any) -> IdempotentRequest | N
 
 
 def _count(retries: str) -> int:
-    """The number of the retry; what is no number is taken for the first one."""
-    told = retries.strip().lstrip("0")
-    if not told:
+    """Return the number of the retry; anything but a number counts as the first one."""
+    digits = retries.strip().lstrip("0")
+    if not digits:
         return 0
-    return int(told) if told.isascii() and told.isdecimal() and len(told) <= _MAX_COUNT_LENGTH else 1
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _MAX_COUNT_LENGTH else 1
 
 
-def _seconds(told: str) -> float:
-    """How long a client says that it waits; the usual time if it does not."""
+def _seconds(header: str) -> float:
+    """Return the client's read timeout, or the usual one if it sends none."""
     try:
-        seconds = float(told)
+        seconds = float(header)
     except ValueError:
         return WAITS_S
     return seconds if math.isfinite(seconds) and seconds > 0 else WAITS_S
 
 
 def once(session: Session, ask: IdempotentRequest | None, model: type[ModelT], make: Callable[[], ModelT]) -> ModelT:
-    """What `make` gives, or what it gave when the same was asked before. What it refuses is not remembered.
+    """Return what `make` returns, or what it returned when the same request came before. A refusal is not remembered.
 
     Raises:
         ApiError: 400 when the key was used for another body.
     """
     if ask is None:
         return make()
+    known = remembered(session, ask, model)
+    if known is not None:
+        return known
+    made = make()
+    idempotency.keep(session, ask, made.model_dump_json(by_alias=True))
+    return made
+
+
+def remembered(session: Session, ask: IdempotentRequest, model: type[ModelT]) -> ModelT | None:
+    """Return the answer that the same request got before, if any. Until the transaction ends no other makes one.
+
+    Raises:
+        ApiError: 400 when the key was used for another body.
+    """
     try:
         answer = idempotency.take(session, ask)
     except KeyReused as error:
         raise ApiError(400, "idempotency_key_reused", str(error), param="Idempotency-Key") from error
-    if answer is not None:
-        return model.model_validate_json(answer)
-    made = make()
-    idempotency.keep(session, ask, made.model_dump_json(by_alias=True))
-    return made
+    return None if answer is None else model.model_validate_json(answer)

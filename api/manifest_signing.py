@@ -1,7 +1,7 @@
-"""Signatures: the installation's Ed25519 key (RFC 8032), and statements in DSSE envelopes signed with it.
+"""Signed manifests: the installation's Ed25519 key (RFC 8032), and DSSE envelopes signed with it.
 
-https://github.com/secure-systems-lab/dsse says what is signed: the type and the very bytes of the statement, so that
-nobody needs to write JSON the same way twice.
+DSSE (https://github.com/secure-systems-lab/dsse) signs the type and the exact bytes of a statement, so that no canonical
+form of JSON is needed.
 """
 
 import base64
@@ -29,14 +29,14 @@ PAYLOAD_TYPE = "application/vnd.trainyard.manifest+json"
 
 
 class Signature(BaseModel):
-    """`keyid` is the sha256 of the public key's 32 bytes; `sig` is base64."""
+    """A signature in base64 (`sig`); `keyid` is the sha256 of the public key's 32 bytes."""
 
     keyid: str
     sig: str
 
 
 class Envelope(BaseModel):
-    """A signed statement: `payload` is its bytes in base64."""
+    """A signed statement, whose bytes are in base64 in `payload`."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
@@ -46,20 +46,20 @@ class Envelope(BaseModel):
 
 
 class Signer:
-    """The key `signing-key` of an installation's folder, made when it is first needed, mode 0600."""
+    """Signs with the key `signing-key` in the installation's folder, which is made on first use with mode 0600."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / "signing-key"
 
     def make(self) -> None:
-        """Make the key unless it is there."""
+        """Make the key unless it exists."""
         if not self._path.exists():
             secret = Ed25519PrivateKey.generate()
             pem = secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
             write_private(self._path, pem.decode(), keep=True)
 
     def sign(self, statement: dict[str, Any]) -> Envelope:
-        """The statement, signed. Raises ValueError when the key's file holds none."""
+        """Return the signed statement. Raises ValueError when the key's file holds no key."""
         payload = json.dumps(statement, sort_keys=True).encode()
         sig = self._key.sign(encoded(PAYLOAD_TYPE, payload))
         signature = Signature(keyid=self.key_id, sig=base64.b64encode(sig).decode())
@@ -80,12 +80,14 @@ class Signer:
         try:
             key = load_pem_private_key(self._path.read_bytes(), password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise ValueError(f"{self._path} holds no private key: put the one back that signed so far") from error
+            raise ValueError(
+                f"{self._path} holds no private key: restore the key that earlier manifests were signed with"
+            ) from error
         if not isinstance(key, Ed25519PrivateKey):
             raise ValueError(f"{self._path} holds a key of another kind than Ed25519")  # noqa: TRY004 - a file's content
         return key
 
 
 def encoded(payload_type: str, payload: bytes) -> bytes:
-    """DSSE's pre-authentication encoding."""
+    """Return DSSE's pre-authentication encoding of a payload, which is what is signed."""
     return b"DSSEv1 %d %s %d %s" % (len(payload_type), payload_type.encode(), len(payload), payload)

@@ -1,4 +1,4 @@
-"""/v1/me: who the key belongs to."""
+"""/v1/me: the key in use and its project."""
 
 from typing import Literal
 
@@ -16,14 +16,14 @@ router = APIRouter(tags=["me"])
 
 
 class ProjectObject(Object):
-    """A project; everything in the API belongs to one."""
+    """A project, which owns everything else in the API."""
 
     object: Literal["project"] = "project"
     name: str
 
 
 class Me(BaseModel):
-    """The key that a request comes with, and its project."""
+    """The key of a request, and its project."""
 
     object: Literal["me"] = "me"
     key: KeyObject
@@ -37,7 +37,7 @@ def show_me(service: ServiceDep, caller: CallerDep) -> Response:
 
 
 def of_caller(service: Service, caller: Caller) -> Me:
-    """Raises ApiError 404 when key or project went away this moment."""
+    """Return the key and the project of a caller. Raises ApiError 404 when either was deleted just now."""
     with service.database.read() as session:
         project = projects.get(session, caller.project_id)
         key = keys.working(session, caller.key_id)

@@ -1,4 +1,4 @@
-"""What happens to every request and answer, as one thin ASGI layer."""
+"""The ASGI middleware that every request and response passes through."""
 
 import logging
 import re
@@ -15,23 +15,27 @@ logger = logging.getLogger("trainyard.api")
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
-# Answers are data: no browser is to run, frame or guess anything in them. /docs sets a policy of its own.
+# Responses are data, which browsers must not run, frame or sniff. /docs and the dashboard set policies of their own.
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-_POLICY = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+_DEFAULTS = (
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),  # responses may hold secrets, which no cache is to keep
+)
+"""Headers of responses that do not set them themselves, as downloads, streams and the dashboard's files do."""
 
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class Edge:
-    """Gives every answer its request id and security headers, and turns whatever escapes into the envelope.
+    """Adds the request id and security headers to every response, and turns unhandled exceptions into the envelope.
 
-    What changes something is told in the log, by its answer.
+    Requests that may change something are logged with their status and duration.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -55,23 +59,23 @@ class Edge:
 
         try:
             if _has_nul(scope):
-                message = "a NUL character stands in the path or the query"
+                message = "the path or the query contains a NUL character"
                 await error_response(ApiError(400, "nul_character", message))(scope, receive, send_marked)
                 return
             await self.app(scope, receive, send_marked)
         except ClientDisconnect:
             return
         except Exception:
-            told_id = request_id.decode()
-            logger.exception("%s %s failed (request %s)", scope["method"], scope["path"], told_id)
+            shown_id = request_id.decode()
+            logger.exception("%s %s failed (request %s)", scope["method"], scope["path"], shown_id)
             if status:
                 raise
-            message = f"something went wrong on the server; its log tells more under {told_id}"
+            message = f"something went wrong on the server; its log has the details under {shown_id}"
             await error_response(ApiError(500, "internal_error", message))(scope, receive, send_marked)
         finally:
             if scope["method"] not in _READING:
-                told = (scope["method"], scope["path"], status, 1000 * (time.monotonic() - begun))
-                logger.info("%s %s was answered %d after %.0f ms", *told)
+                took_ms = 1000 * (time.monotonic() - begun)
+                logger.info("%s %s was answered %d after %.0f ms", scope["method"], scope["path"], status, took_ms)
 
 
 def _request_id(scope: Scope) -> bytes:
@@ -86,7 +90,6 @@ def _has_nul(scope: Scope) -> bool:
 
 
 def _mark(message: Message, request_id: bytes) -> None:
-    headers = [*message["headers"], (b"x-request-id", request_id), *_HEADERS]
-    if not any(name == _POLICY[0] for name, _ in headers):
-        headers.append(_POLICY)
-    message["headers"] = headers
+    own = {name.lower() for name, _ in message["headers"]}
+    defaults = (header for header in _DEFAULTS if header[0] not in own)
+    message["headers"] = [*message["headers"], (b"x-request-id", request_id), *_HEADERS, *defaults]

@@ -1,4 +1,4 @@
-"""/metrics: figures of the whole service in the text format of Prometheus."""
+"""/metrics: metrics of the whole service in the Prometheus text format."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -17,13 +17,16 @@ from db.session import Session
 router = APIRouter(tags=["monitoring"])
 
 _TEXT: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Prometheus's text format.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    200: {
+        "description": "Metrics in the Prometheus text format.",
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+    }
 }
 
 
 @router.get("/metrics", response_class=Response, responses=_TEXT | documented(401))
 def show_figures(service: ServiceDep) -> Response:
-    """Show the figures of the service, for an operator's key: jobs, waits, failures, workers, speeds."""
+    """Show the metrics of the service: jobs, waiting times, failures, workers, speeds. Needs an operator's key."""
     registry = CollectorRegistry()
     with service.database.read() as session:
         registry.register(Figures(session))
@@ -31,7 +34,7 @@ def show_figures(service: ServiceDep) -> Response:
 
 
 class Figures(Collector):
-    """Counted in the database at each look, so that any number of API processes tell the same."""
+    """Collects metrics from the database at each request, so that all API processes report the same."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

@@ -1,4 +1,4 @@
-"""Numbers of a request as JSON Schema means them: 5.0 is a whole number, "5" and true are none."""
+"""Integers as JSON Schema defines them: 5.0 is one, "5" and true are not."""
 
 from typing import Any
 
@@ -10,4 +10,4 @@ def _whole(given: Any) -> Any:
 
 
 WHOLE = BeforeValidator(_whole)
-"""Stands behind a strict int and its bounds: Annotated[int, Field(strict=True, ge=1), WHOLE]."""
+"""Accepts 5.0 for a strict int: Annotated[int, Field(strict=True, ge=1), WHOLE]."""

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the framework derives, with the job specs and without what cannot happen."""
+"""The OpenAPI document: what FastAPI derives, with the job specs and without responses that cannot occur."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ from fastapi.openapi.utils import get_openapi
 
 from api.errors import documented
 from api.jobs.routes import SPEC_SCHEMA
-from api.scopes import told
+from api.scopes import required_scope
 from api.session.seal import COOKIE
 
 _DESCRIPTION = """Training as a service: data files and job specs in, versioned models and adapters out.
 
-Every error is `{"error": {"message", "type", "param", "code", "errors": [...]}}`, and every answer has an
-`x-request-id`. Lists are pages: `after=last_id` asks for the next one while `has_more` is true.
+Every error is `{"error": {"message", "type", "param", "code", "errors": [...]}}`, and every response has an
+`x-request-id` header. Lists are pages: `after=last_id` requests the next one while `has_more` is true.
 """
 # FastAPI's own error shape, which this service never sends.
 _UNUSED = ("HTTPValidationError", "ValidationError")
 
-# Where the id of what was made is used next: operation -> (parameter, operations that take it).
+# OpenAPI links from the id of a new object: operation -> (parameter, operations that take it).
 _LINKS = {
     "upload_file": ("file_id", ("show_file", "download_file", "delete_file")),
     "create_job": (
@@ -47,12 +47,12 @@ _SESSION = {
     "type": "apiKey",
     "in": "cookie",
     "name": COOKIE,
-    "description": "What POST /v1/session sets. Changes carry the X-CSRF-Token that GET /v1/session tells.",
+    "description": "The cookie that POST /v1/session sets. Requests that change something need the X-CSRF-Token that GET /v1/session returns.",
 }
 
 
 def add_openapi(app: FastAPI) -> None:
-    """Let the application publish this document."""
+    """Make the application publish this document."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -88,8 +88,8 @@ def _drop_unused(responses: dict[str, Any]) -> None:
 
 
 def _add_scope(method: str, operation: dict[str, Any]) -> None:
-    """What a route takes, and how it says that a key lacks it or asks too often. Whatever a key opens, a session opened with it opens too."""
-    scope = told(operation, method)
+    """Document the scope that an operation needs, and the errors of a key without it or with too many requests."""
+    scope = required_scope(operation, method)
     if scope is None:
         return
     operation["x-required-scope"] = scope.value
@@ -106,7 +106,7 @@ def _add_links(operation: dict[str, Any]) -> None:
 
 
 def _drop_null(parameter: dict[str, Any]) -> None:
-    """A parameter is left out or it has a value; neither a query nor a header can say null."""
+    """Drop null from a parameter's type: a query or a header cannot express it."""
     schema = parameter["schema"]
     choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) == 1:
@@ -115,7 +115,7 @@ def _drop_null(parameter: dict[str, Any]) -> None:
 
 
 def _forbid_nul(schema: dict[str, Any]) -> None:
-    """No text of an address has a NUL (api.middleware)."""
+    """Document that no text in a URL may contain a NUL (api.middleware)."""
     texts = [schema, schema.get("items", {}), *schema.get("anyOf", ())]
     for text in texts:
         if text.get("type") == "string" and not text.keys() & {"pattern", "enum", "const", "format"}:
@@ -123,7 +123,7 @@ def _forbid_nul(schema: dict[str, Any]) -> None:
 
 
 def _require_tags(part: Any, schemas: dict[str, Any]) -> None:
-    """The key that tells the members of a union apart has a default in each of them, yet a body must name it."""
+    """Make the discriminator of each union required: it has a default in every member, yet a body must name it."""
     if isinstance(part, list):
         for item in part:
             _require_tags(item, schemas)

@@ -1,4 +1,4 @@
-"""`python -m api.openapi_file`: the OpenAPI document on stdout, without a service. The dashboard's client is made of it."""
+"""`python -m api.openapi_file`: print the OpenAPI document, from which the dashboard's client is generated."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ _NO_BROKER = "redis://127.0.0.1:1/0"
 
 
 def main() -> None:
-    """Print it, keys sorted: the same document is the same text."""
+    """Print the document with sorted keys, so that the same API gives the same text."""
     settings = ApiSettings(secret=SecretStr("of no service"))
     with TemporaryDirectory() as home:
         app = create_app(settings, StorageSettings(home=Path(home)), Database(f"sqlite:///{home}/none.db"), _NO_BROKER)

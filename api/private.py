@@ -1,4 +1,4 @@
-"""Files that only their owner may read, complete or not there at all."""
+"""Files that only their owner may read, written atomically."""
 
 import os
 import tempfile
@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str, *, keep: bool = False) -> None:
-    """Write a file of mode 0600; a kill at any moment leaves the old one or the new one.
+    """Write a file with mode 0600; a kill at any moment leaves the old file or the new one.
 
-    With `keep` a file that is already there stays, also one that another process makes meanwhile.
+    With `keep`, a file that already exists stays, even one that another process makes at the same time.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

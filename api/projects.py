@@ -1,4 +1,4 @@
-"""`python -m api.projects`: what of the workers each project gets, and how much it may use, on the database itself."""
+"""`python -m api.projects`: set projects' shares of the workers and their budgets, on the database itself."""
 
 import argparse
 import math
@@ -22,20 +22,24 @@ Projects and their limits, on the database that TRAINYARD_HOME or TRAINYARD_DATA
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of them and return the exit code: 0, or 1 when there is no such project."""
+    """Run one command and return the exit code: 0, or 1 when there is no such project."""
     parser = argparse.ArgumentParser(
         prog="python -m api.projects", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | limit | budget")
     verbs.add_parser("list", help="list the projects")
-    limiting = verbs.add_parser("limit", help="change what a project gets")
+    limiting = verbs.add_parser("limit", help="change a project's share of the workers")
     limiting.add_argument("name", metavar="NAME")
-    limiting.add_argument("--share", type=_share, help="above 0; 1 to begin with")
-    limiting.add_argument("--max-running-jobs", type=_limit, help="at once; -1 for any number")
+    limiting.add_argument("--share", type=_share, help="a number above 0; new projects have 1")
+    limiting.add_argument("--max-running-jobs", type=_limit, help="the most jobs that may run at once; -1 for no limit")
     granting = verbs.add_parser("budget", help="change how much a project may use")
     granting.add_argument("name", metavar="NAME")
     for amount, read in _AMOUNTS.items():
-        granting.add_argument(f"--{amount.replace('_', '-')}", type=read, help="-1 for as much as it likes")
+        granting.add_argument(
+            f"--{amount.replace('_', '-')}",
+            type=read,
+            help="the most per month (time, money), or in total; -1 for no limit",
+        )
     asked = parser.parse_args(arguments)
     database = Database(StorageSettings().database_url)
     try:
@@ -108,8 +112,8 @@ def _limit_project(session: Session, name: str, share: float | None, max_running
     if project is None:
         return _no_project(name)
     projects.limit(session, name, share=share, max_running_jobs=max_running_jobs)
-    told = {"share": project.share, "max_running_jobs": project.max_running_jobs}
-    audit.note_operator(session, project.id, "project.limit", project.id, told)
+    limits = {"share": project.share, "max_running_jobs": project.max_running_jobs}
+    audit.note_operator(session, project.id, "project.limit", project.id, limits)
     return _list(session)
 
 

@@ -1,7 +1,7 @@
-"""How often a key may ask: a bucket of a minute's requests for each key, filled again evenly.
+"""Rate limits: a token bucket for each key, which holds a minute's requests and refills evenly.
 
-Each API process counts for itself and in memory, so that counting costs no look-up: behind a balancer over N processes a
-key gets N times the limit at most.
+Each API process counts in its own memory, so that counting costs no look-up: behind a load balancer over N processes, a
+key gets at most N times the limit.
 """
 
 import math
@@ -14,7 +14,7 @@ _ROUNDING = 1e-9
 
 
 class Rates:
-    """The buckets of one process."""
+    """The token buckets of one process."""
 
     def __init__(self, requests_per_minute: int | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._most = requests_per_minute
@@ -22,7 +22,7 @@ class Rates:
         self._left: dict[str, tuple[float, float]] = {}
 
     def wait_s(self, key_id: str) -> int | None:
-        """Count a request; None when it may be answered, else the seconds until the next may, 60 at most."""
+        """Count a request. Returns None when it is within the limit, otherwise the seconds until the next is, at most 60."""
         if self._most is None:
             return None
         now = self._clock()
@@ -37,5 +37,5 @@ class Rates:
         return None
 
     def _forget_full(self, now: float) -> None:
-        """What has not been asked for a minute has a full bucket again, as one that was never asked."""
+        """Drop the buckets of keys that were not used for a minute, which are full again."""
         self._left = {key_id: kept for key_id, kept in self._left.items() if now - kept[0] < _MINUTE_S}

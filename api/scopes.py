@@ -1,7 +1,7 @@
-"""What each route takes: one table, and what is not in it takes no less than its method says.
+"""The scope that each route requires: by its method, unless the table here says otherwise.
 
-Every router but the open ones is included with the guard of api.auth, which looks up here what the route takes. A new
-route is therefore closed to who has no key, and to a key that only reads if it changes something.
+All routers but the open ones are included with the guard of api.auth, which looks the scope up here. A new route is
+therefore closed to requests without a key and, if it may change something, to keys that may only read.
 """
 
 from typing import Any
@@ -11,10 +11,10 @@ from db.scopes import Scope
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 OPEN = frozenset({"alive", "ready", "openapi", "show_docs", "sign_in", "show_session"})
-"""Routes that take no key, by name."""
+"""The names of the routes that need no key."""
 
 _OTHERS = {
-    "preview_rows": Scope.READ,  # a POST for its body: it changes nothing
+    "preview_rows": Scope.READ,  # a POST because of its body; it changes nothing
     "sign_out": Scope.READ,
     "list_keys": Scope.ADMIN,
     "show_key": Scope.ADMIN,
@@ -26,15 +26,15 @@ _OTHERS = {
     "list_audit": Scope.ADMIN,
     "show_figures": Scope.OPERATOR,
 }
-"""Routes that take another scope than their method says, by name."""
+"""The routes that require another scope than that of their method, by name."""
 
 
 def needed(name: str, method: str) -> Scope:
-    """The scope that a route takes."""
+    """Return the scope that a route requires."""
     return _OTHERS.get(name) or (Scope.READ if method in READING else Scope.WRITE)
 
 
-def told(operation: dict[str, Any], method: str) -> Scope | None:
-    """The scope that an operation of the OpenAPI document takes; None for an open one."""
+def required_scope(operation: dict[str, Any], method: str) -> Scope | None:
+    """Return the scope that an operation of the OpenAPI document requires; None for an open one."""
     name = operation["operationId"]
     return None if name in OPEN else needed(name, method.upper())

@@ -1,4 +1,4 @@
-"""What pydantic found wrong in a request, told by path, value and mend."""
+"""Pydantic's validation errors as faults of the API: with path, value and mend."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,11 +7,12 @@ from typing import Any, get_args
 from pydantic import AliasChoices, BaseModel
 
 from api.errors import ApiError, Fault
-from engine.jobs import SPECS, did_you_mean
+from engine.jobs import SPECS
+from engine.rows import did_you_mean
 from engine.rows.formats import excerpt
 
 _LISTED_FAULTS = 1000
-"""Each costs a search for its mend; the others are counted."""
+"""How many faults are listed; each costs a search for its mend, so the others are only counted."""
 _ABSENT = object()
 _CODES = {
     "extra_forbidden": "unknown_key",
@@ -24,23 +25,23 @@ _CODES = {
 
 
 def invalid(problems: Iterable[Mapping[str, Any]], body: Any = None) -> ApiError:
-    """The 422 for pydantic's list of problems with a body, or with what else was asked for."""
-    told = list(problems)
-    faults = _merged([_fault(problem, body) for problem in told[:_LISTED_FAULTS]])
-    first, rest = faults[0], len(faults) - 1 + max(0, len(told) - _LISTED_FAULTS)
+    """Return the 422 for pydantic's list of problems with a body or with parameters."""
+    found = list(problems)
+    faults = _merged([_fault(problem, body) for problem in found[:_LISTED_FAULTS]])
+    first, rest = faults[0], len(faults) - 1 + max(0, len(found) - _LISTED_FAULTS)
     more = f" (and {rest:,} more)" if rest else ""
     message = "; ".join(filter(None, (_with_its_place(first), first.hint)))
     return ApiError(422, first.code, message + more, param=first.path or None, faults=faults)
 
 
 def _with_its_place(fault: Fault) -> str:
-    """What is wrong, its place named once: a rule of ours may begin with the path of the value that it is about."""
+    """Return the message with the path before it, unless it begins with the path already, as validators' messages may."""
     names_it = fault.code == "invalid_value" and fault.message.split(" ")[0].rstrip(":") == fault.path
     return fault.message if names_it or not fault.path else f"{fault.path}: {fault.message}"
 
 
 def _merged(faults: list[Fault]) -> list[Fault]:
-    """One fault a path: the branches of a union each have something to say about the same value."""
+    """Merge the faults of each path: every branch of a union reports the same value."""
     merged: dict[str, Fault] = {}
     for fault in faults:
         known = merged.setdefault(fault.path, fault)
@@ -73,11 +74,11 @@ def _fault(problem: Mapping[str, Any], body: Any) -> Fault:
             path.append(named)
             given = given.get(named)
     value = None if given is None or isinstance(given, dict | list) else excerpt(given)
-    return Fault(code=_CODES.get(kind, kind), path=_told(path), message=message, value=value, hint=hint)
+    return Fault(code=_CODES.get(kind, kind), path=_joined(path), message=message, value=value, hint=hint)
 
 
 def _path(loc: Sequence[str | int], body: Any, *, keep_last: bool) -> list[str | int]:
-    """The location without the tags of unions: of all parts only the keys and indices of the body itself."""
+    """Return the location without the tags of unions, which are no keys or indices of the body."""
     if not isinstance(body, dict):
         return list(loc)
     path: list[str | int] = []
@@ -101,7 +102,7 @@ def _child(value: Any, part: str | int) -> Any:
     return _ABSENT
 
 
-def _told(path: list[str | int]) -> str:
+def _joined(path: list[str | int]) -> str:
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
 
@@ -118,7 +119,7 @@ def _quoted(text: str) -> list[str]:
 
 
 def _known_keys(body: Any, path: Sequence[str | int]) -> list[str]:
-    """The keys that the part of a job spec at `path` takes."""
+    """Return the keys that the part of a job spec at `path` may have."""
     kind = body.get("kind") if isinstance(body, dict) else None
     parts: list[type[BaseModel]] = [SPECS[kind]] if isinstance(kind, str) and kind in SPECS else []
     for key in path:
@@ -136,7 +137,7 @@ def _fields(model: type[BaseModel], key: str) -> Iterator[Any]:
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Every part inside an annotation, through unions and `Annotated`."""
+    """Yield every model inside an annotation, through unions and `Annotated`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for inner in get_args(annotation):

@@ -1,4 +1,4 @@
-// What a browser is sent for a page, packed: its own scripts and styles and all that they import.
+// Checks the compressed size of each page: its own scripts and styles and everything that they import.
 import { readFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
@@ -9,7 +9,7 @@ const manifest = JSON.parse(readFileSync(new URL(".vite/manifest.json", folder))
 const chunks = Object.values(manifest);
 const entry = chunks.find((chunk) => chunk.isEntry);
 
-/** The files of a chunk and of all that it imports at once. */
+/** The files of a chunk and of its static imports. */
 function filesOf(chunk, found = new Set()) {
   if (found.has(chunk.file)) return found;
   for (const file of [chunk.file, ...(chunk.css ?? [])]) found.add(file);

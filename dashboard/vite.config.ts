@@ -1,7 +1,7 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vitest/config";
 
-// `npm run dev` serves the page alone; everything else is asked of a running service.
+// `npm run dev` serves the page alone; everything else is proxied to a running service.
 const service = process.env.TRAINYARD_URL ?? "http://127.0.0.1:8642";
 
 export default defineConfig({

@@ -1,4 +1,4 @@
-"""Archives: several blobs as one uncompressed tar, the same bytes every time."""
+"""Archives: several blobs as one uncompressed tar file, whose bytes are always the same."""
 
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ class Member(NamedTuple):
 
 
 class Archive:
-    """A tar of the members, sorted, and of `SHA256SUMS` for `sha256sum -c`; made while it is read."""
+    """A tar file of the sorted members and a `SHA256SUMS` for `sha256sum -c`, generated while it is read."""
 
     def __init__(self, blobs: BlobStore, members: Sequence[Member]) -> None:
         members = sorted(members)
@@ -33,7 +33,7 @@ class Archive:
         return sum(sizes) + len(self._last)
 
     def chunks(self) -> Iterator[bytes]:
-        """Its bytes."""
+        """Yield the bytes of the archive."""
         for header, member in self._entries:
             yield header
             yield from self._blobs.chunks(member.sha256, range(member.size_bytes))
@@ -41,7 +41,7 @@ class Archive:
         yield self._last
 
     def store(self) -> Blob:
-        """Keep it as a blob of its own."""
+        """Store the archive as a blob."""
         with self._blobs.writer() as writer:
             for chunk in self.chunks():
                 writer.write(chunk)
@@ -49,7 +49,7 @@ class Archive:
 
 
 def _header(path: str, size_bytes: int) -> bytes:
-    """A tar header without anything that differs from one time to the next."""
+    """Return a tar header without times, owners and all else that could differ between two calls."""
     entry = tarfile.TarInfo(path)
     entry.size = size_bytes
     entry.mode = 0o644

@@ -1,4 +1,4 @@
-"""Artifacts: publishing them once and in order, finding them, letting them go."""
+"""Artifacts: published once under consecutive versions, found by id, name or alias, and deleted when unused."""
 
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
@@ -13,12 +13,12 @@ from db.errors import InUse
 from db.fence import live
 from db.ids import new_id
 from db.lineage import needing
-from db.models import Artifact, ArtifactFile, Job, Project
-from db.state import ENDED
+from db.models import Artifact, ArtifactFile, Job, Permission, Project
+from db.state import ENDED, HELD
 
 _ID_PREFIX = {"model": "model", "adapter": "adapter", "checkpoint": "ckpt"}
 _MAX_VERSION_DIGITS = 9
-# Built once: putting a statement together costs more than running it.
+# Built once: constructing a statement costs more than running it.
 _THERE = select(Artifact).where(Artifact.deleted_at.is_(None))
 _BASES = _THERE.where(Artifact.id.in_(bindparam("ids", expanding=True)))
 _MADE = _THERE.where(
@@ -27,7 +27,7 @@ _MADE = _THERE.where(
 
 
 class FileEntry(NamedTuple):
-    """A file of an artifact that is to be published; its bytes are already the blob `sha256`."""
+    """A file of an artifact to be published; its bytes are already stored as the blob `sha256`."""
 
     path: str
     sha256: str
@@ -50,9 +50,9 @@ def publish_checkpoint(
 ) -> Artifact | None:
     """Publish the checkpoint of a step and, in the same transaction, delete all but the newest `keep` of the job.
 
-    The one with the best metric `best_by` is kept beside them: the run may yet choose it as its result.
-    Publishing a step again gives the artifact that is there, with its new metrics. A checkpoint that a job which has not
-    ended starts from or compares with is kept. None when the fence is stale or the lease ran out.
+    The checkpoint with the best metric `best_by` is also kept, because the run may still choose it as its result, and
+    so is one that an unfinished job starts from or compares with. Publishing a step again returns the existing artifact
+    with its new metrics. Returns None if the fence is stale or the lease has expired.
     """
     job = _own(s, job_id, fence)
     if job is None:
@@ -79,17 +79,17 @@ def publish_result(
     base_id: str | None = None,
     limits: dict[str, Any] | None = None,
 ) -> Artifact | None:
-    """Publish a job's model or adapter as the next version of `name`; versions are never used twice.
+    """Publish a job's model or adapter as the next version of `name`; a version is never used twice.
 
-    `base_id` is the artifact that it was built on, if that is not the one that the job started from. What is built
-    on another has its licence, and its `limits` unless others are told. Publishing
-    the same (job, kind, step) again gives the artifact that is there. None when the fence is stale or the lease ran out.
+    `base_id` is the artifact that it was built on, if that is not the one that the job started from. The licence is
+    that of the base, and so are the `limits` unless they are given. Publishing the same (job, kind, step) again returns
+    the existing artifact. Returns None if the fence is stale or the lease has expired.
     """
     job = _own(s, job_id, fence)
     if job is None:
         return None
-    told: dict[str, Any] = {"files": files, "metrics": metrics, "lineage": lineage, "limits": limits}
-    return _publish(s, job, kind=kind, layout=layout, name=name, step=step, base_id=base_id, **told)
+    content: dict[str, Any] = {"files": files, "metrics": metrics, "lineage": lineage, "limits": limits}
+    return _publish(s, job, kind=kind, layout=layout, name=name, step=step, base_id=base_id, **content)
 
 
 def publish_import(
@@ -102,7 +102,7 @@ def publish_import(
     licence: str,
     limits: dict[str, Any],
 ) -> Artifact:
-    """Publish a model that no job made as the next version of `name`."""
+    """Publish an imported model, which no job made, as the next version of `name`."""
     artifact = Artifact(
         id=new_id(_ID_PREFIX["model"]), project_id=project_id, kind="model", layout="model", step=0, name=name,
         version=_next_version(s, project_id, name), metrics={}, lineage=lineage, licence=licence, limits=limits,
@@ -120,7 +120,10 @@ def page(
     after: str | None,
     limit: int,
 ) -> tuple[list[Artifact], bool]:
-    """Artifacts, newest first, and whether more follow. Ask for one kind at a time: ids of two kinds do not interleave."""
+    """Return artifacts, newest first, and whether more follow.
+
+    Ask for one kind at a time: ids begin with their kind, so those of two kinds are not in the order of time.
+    """
     query = select(Artifact).where(
         Artifact.project_id == project_id, Artifact.kind.in_(kinds), Artifact.deleted_at.is_(None)
     )
@@ -132,7 +135,7 @@ def page(
 
 
 def get(s: Session, project_id: str, artifact_id: str) -> Artifact | None:
-    """The artifact of that id, or None when the project has none or it is deleted."""
+    """Return the project's artifact with this id, or None if there is none or it is deleted."""
     query = select(Artifact).where(
         Artifact.id == artifact_id, Artifact.project_id == project_id, Artifact.deleted_at.is_(None)
     )
@@ -140,22 +143,22 @@ def get(s: Session, project_id: str, artifact_id: str) -> Artifact | None:
 
 
 def find(s: Session, artifact_id: str) -> Artifact | None:
-    """The artifact of that id, whosever it is, unless it is deleted: for workers, never for a request."""
+    """Return the artifact with this id, of any project, unless it is deleted. For workers, never for a request."""
     return s.scalars(select(Artifact).where(Artifact.id == artifact_id, Artifact.deleted_at.is_(None))).one_or_none()
 
 
 def recorded(s: Session, project_id: str, artifact_id: str) -> Artifact | None:
-    """The project's artifact of that id, also when it is deleted: where it came from is still known."""
+    """Return the project's artifact with this id even if it is deleted, since its lineage is kept."""
     return s.scalars(
         select(Artifact).where(Artifact.id == artifact_id, Artifact.project_id == project_id)
     ).one_or_none()
 
 
 def resolve(s: Session, project_id: str, reference: str, *, kinds: tuple[str, ...] | None = None) -> Artifact | None:
-    """The artifact meant by an id, a name (its newest version that is there), `name/version` or `name@alias`.
+    """Return the artifact for an id, a name (its newest version), `name/version`, `name@alias` or `ft:...`.
 
-    Models and adapters share their names; `kinds` leaves the others out before the newest is taken. A fine-tuned
-    name (`ft:...`) means one artifact.
+    Models and adapters share their names, so `kinds` is applied before the newest version is chosen. Deleted versions
+    are skipped.
     """
     if reference.startswith(fine_tuned_names.PREFIX):
         found = fine_tuned_names.find(s, project_id, reference)
@@ -177,39 +180,59 @@ def resolve(s: Session, project_id: str, reference: str, *, kinds: tuple[str, ..
 
 
 def files(s: Session, artifact_id: str) -> list[ArtifactFile]:
-    """The files of an artifact, by path."""
+    """Return the files of an artifact, ordered by path."""
     query = select(ArtifactFile).where(ArtifactFile.artifact_id == artifact_id)
     return list(s.scalars(query.order_by(ArtifactFile.path)))
 
 
 def delete(s: Session, project_id: str, artifact_id: str) -> bool:
-    """Whether there was such an artifact to delete. The row stays, hidden, so that lineage can name it.
+    """Delete an artifact and return whether there was one. The row stays, hidden, so that lineage can name it.
 
-    Raises InUse while the job that made it has not ended, or one that starts from it or compares with it, or does so
-    with an adapter on it.
+    Raises:
+        InUse: the job that made it has not ended, or a job needs it (lineage.needing). A job of another project counts
+            while that project has the permission to use it; without, only while a worker holds the job, so that one
+            that is paused or queued there cannot prevent the deletion for good.
     """
     there = select(Artifact).where(
         Artifact.id == artifact_id, Artifact.project_id == project_id, Artifact.deleted_at.is_(None)
     )
-    # The lock waits for jobs that are being made from it: they are seen below.
+    # The lock waits for transactions that are creating jobs from it, so those jobs are found below.
     artifact = s.scalars(
         there.with_for_update(key_share=True), execution_options={"populate_existing": True}
     ).one_or_none()
     if artifact is None:
         return False
-    making = select(Job.id).where(Job.id == artifact.job_id, Job.state.not_in(ENDED))
-    if job_ids := sorted({*s.scalars(making), *s.scalars(needing([artifact_id]))}):
-        raise InUse(artifact_id, job_ids)
+    job_ids, lent = _users(s, artifact)
+    if job_ids or lent:
+        raise InUse(artifact_id, job_ids, lent=lent)
     _tombstone(s, [artifact_id])
     return True
 
 
-def hold(s: Session, artifact_ids: Collection[str]) -> bool:
-    """Whether all are there, with what adapters among them need: nobody deletes any until this transaction has ended.
+def _users(s: Session, artifact: Artifact) -> tuple[list[str], bool]:
+    """Return the unfinished jobs of its project that make or need an artifact, and whether other projects' jobs do."""
+    making = select(Job.id).where(Job.id == artifact.job_id, Job.state.not_in(ENDED))
+    job_ids = {*s.scalars(making), *s.scalars(needing([artifact.id]))}
+    of_project = select(Job.id).where(Job.id.in_(job_ids), Job.project_id == artifact.project_id)
+    own = sorted(s.scalars(of_project)) if job_ids else []
+    others = job_ids - set(own)
+    if not others:
+        return own, False
+    # The permission is for what is to be deleted, or for what the job starts from: an adapter on it.
+    permission = select(Permission.id).where(
+        Permission.project_id == Job.project_id,
+        or_(Permission.artifact_id == artifact.id, Permission.artifact_id == Job.base_artifact_id),
+    )
+    lent = select(Job.id).where(Job.id.in_(others), or_(Job.state.in_(HELD), permission.exists()))
+    return own, s.scalars(lent.limit(1)).first() is not None
 
-    It makes the jobs that start from them, which whoever deletes has to see.
+
+def hold(s: Session, artifact_ids: Collection[str]) -> bool:
+    """Lock artifacts, and the models below adapters, against deletion until the commit; return whether all exist.
+
+    For a transaction that creates jobs from them: a deletion that waits for the lock then sees those jobs.
     """
-    if not artifact_ids or clock.dialect(s) == "sqlite":  # one writes at a time, so nobody deletes meanwhile
+    if not artifact_ids or clock.dialect(s) == "sqlite":  # SQLite has one writer, so nothing is deleted meanwhile
         return True
     named = select(Artifact.id, Artifact.layout, Artifact.base_artifact_id).where(Artifact.id.in_(artifact_ids))
     needs = named.cte("needs", recursive=True)
@@ -221,7 +244,7 @@ def hold(s: Session, artifact_ids: Collection[str]) -> bool:
 
 
 def names(s: Session, project_id: str) -> list[str]:
-    """The names that `resolve` knows in this project."""
+    """Return the names of the project's artifacts, as `resolve` accepts them."""
     query = select(Artifact.name).where(
         Artifact.project_id == project_id, Artifact.name.is_not(None), Artifact.deleted_at.is_(None)
     )
@@ -229,13 +252,13 @@ def names(s: Session, project_id: str) -> list[str]:
 
 
 def digest_of(files: Iterable[FileEntry]) -> str:
-    """The sha256 of the lines `<sha256>  <path>`, sorted by path: one name for the whole set of files."""
+    """Return the SHA-256 of the lines `<sha256>  <path>`, sorted by path, which identifies the whole set of files."""
     lines = (f"{file.sha256}  {file.path}\n" for file in sorted(files))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _own(s: Session, job_id: str, fence: int) -> Job | None:
-    """The job, locked until the commit, if it is still held under this fence."""
+    """Return the job, locked until the commit, if it is still held under this fence."""
     query = select(Job).where(*live(s, job_id, fence)).with_for_update()
     return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
 
@@ -267,8 +290,8 @@ def _publish(
         artifact.limits = limits or (base.limits if base else None)
         s.add(artifact)
     else:
-        # The run came by a step whose checkpoint was deleted, so that its blobs may be gone, or whose evaluation
-        # a stop had cut short, so that it could not be told from the best. The row is filled anew.
+        # The run has repeated a step whose checkpoint was deleted, so that its blobs may be gone, or whose evaluation
+        # was cut short, so that it has no metric to compare. The row is written again.
         s.execute(remove(ArtifactFile).where(ArtifactFile.artifact_id == artifact.id))
     artifact.layout, artifact.metrics, artifact.lineage = layout, metrics, lineage
     return _fill(s, artifact, files)
@@ -286,8 +309,8 @@ def _fill(s: Session, artifact: Artifact, files: Sequence[FileEntry]) -> Artifac
 
 
 def _next_version(s: Session, project_id: str, name: str) -> int:
-    # Two jobs that publish one name at once wait for each other here. The lock leaves room for
-    # inserts that merely refer to the project.
+    # Two jobs that publish under one name wait for each other here. The lock does not block inserts that
+    # merely reference the project.
     s.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
     newest = select(func.max(Artifact.version)).where(Artifact.project_id == project_id, Artifact.name == name)
     return (s.execute(newest).scalar_one() or 0) + 1
@@ -301,12 +324,12 @@ def _thin_out(s: Session, job_id: str, keep: int, best_by: str | None, *, greate
     older = {artifact_id for artifact_id, _ in rows[keep:]}
     if not older:
         return
-    # Of equals the earliest, as in the engine.
+    # The earliest of equal ones, as in the engine.
     figures = [(artifact_id, metrics.get(best_by or "")) for artifact_id, metrics in reversed(rows)]
     sign = -1 if greater_is_better else 1
     measured = [(sign * figure, artifact_id) for artifact_id, figure in figures if isinstance(figure, int | float)]
     best = {min(measured, key=_figure)[1]} if measured else set()
-    # One that a job is being made from just now makes room another time.
+    # A checkpoint that a job is being created from is locked; it is deleted another time.
     free = select(Artifact.id).where(Artifact.id.in_(older - best)).with_for_update(key_share=True, skip_locked=True)
     unused = set(s.scalars(free))
     if not unused:
@@ -324,10 +347,10 @@ def _tombstone(s: Session, artifact_ids: Sequence[str]) -> None:
 
 
 def of_jobs(s: Session, jobs: Iterable[Job], *, kinds: Collection[str]) -> tuple[dict[str, Artifact], list[Artifact]]:
-    """In at most two queries: the bases that jobs start from, by id, and what the ended ones made, newest first.
+    """Return the bases that jobs start from, by id, and the artifacts that ended jobs made, newest first.
 
-    Neither has deleted ones. A job without a base that has not ended, as most that are polled, costs none;
-    results are published with the end.
+    Neither has deleted ones. This takes at most two queries, and none for unfinished jobs without a base, which are
+    most of those that are polled: results are published when a job ends.
     """
     rows = list(jobs)
     base_ids = {job.base_artifact_id for job in rows if job.base_artifact_id}

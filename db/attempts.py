@@ -1,4 +1,4 @@
-"""Attempts: each claim of a job is entered, and how it ended."""
+"""Attempts: the record of each claim of a job and of how it ended."""
 
 from typing import Any
 
@@ -8,14 +8,19 @@ from sqlalchemy.orm import Session
 from db import clock, spend
 from db.models import Artifact, Attempt, Job
 
+_FIRST = 1
+"""The number of a job's first attempt."""
+
 
 def begin(s: Session, job: Job) -> None:
-    """Enter the claim that the job has just been given, and the checkpoint that it goes on from."""
+    """Record the claim that has just been made of the job, and the checkpoint that it resumes from."""
+    now = clock.moment(s)
     row = {
         "job_id": job.id,
         "number": job.fence,
         "worker": job.worker,
-        "started_at": clock.moment(s),
+        "started_at": now,
+        "waited_s": now - job.created_at if job.fence == _FIRST else None,
         "resume_step": _newest_step(job.id).scalar_subquery(),
     }
     s.execute(insert(Attempt.__table__).values(row))  # pyright: ignore[reportArgumentType] - a table, typed as FromClause
@@ -31,9 +36,9 @@ def end(
     message: str | None = None,
     exit_code: int | None = None,
 ) -> None:
-    """Enter how an attempt ended, and what it took of its worker; to be told while the job still has its lease.
+    """Record how an attempt ended, and the worker time that it used. Call it while the job still has its lease.
 
-    Once that has run out nothing runs any more, however late somebody notices.
+    The attempt ended when its lease expired, however late that is noticed.
     """
     over = spend.earlier(Job.lease_expires_at, clock.moment(s))
     ended_at = select(over).where(Job.id == job_id).scalar_subquery()
@@ -51,18 +56,18 @@ def end(
 
 
 def last_words(s: Session, job: Job) -> str | None:
-    """What the job's latest attempt ended with, if it has ended."""
+    """Return the final message of the job's latest attempt, if it has ended."""
     query = select(Attempt.message).where(Attempt.job_id == job.id, Attempt.number == job.fence)
     return s.scalars(query).one_or_none()
 
 
 def resume_step(s: Session, job_id: str) -> int | None:
-    """The step of the checkpoint that the next attempt goes on from; None where it begins anew."""
+    """Return the step of the checkpoint that the next attempt resumes from, or None for a fresh start."""
     return s.execute(_newest_step(job_id)).scalar_one()
 
 
 def progressed(s: Session, job_id: str, number: int) -> bool:
-    """Whether the attempt has published a checkpoint that is newer than the one it started from."""
+    """Return whether the attempt has published a checkpoint newer than the one that it resumed from."""
     newer = (
         select(Artifact.id)
         .join(Attempt, Attempt.job_id == Artifact.job_id)

@@ -1,4 +1,4 @@
-"""The audit log: an entry is made in the transaction of the act, so neither is there without the other."""
+"""The audit log: an entry is written in the transaction of its action, so neither exists without the other."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -16,12 +16,12 @@ _WHO = frozenset({"project_id", "key_id", "request_id"})
 
 
 def note(s: Session, action: str, object_id: str, details: Mapping[str, Any] | None = None) -> None:
-    """The caller of the present request did this to that object."""
+    """Record that the caller of the current request carried out an action on an object."""
     note_all(s, action, [(log_context.now(), object_id)], details)
 
 
 def note_operator(s: Session, project_id: str, action: str, object_id: str, details: Mapping[str, Any]) -> None:
-    """Who runs the service did this to an object of that project, on the database itself."""
+    """Record that the operator carried out an action on an object of the project, directly in the database."""
     request = {"project_id": project_id, "key_id": None, "request_id": None}
     note_all(s, action, [(request, object_id)], details)
 
@@ -32,10 +32,13 @@ def note_all(
     acts: Sequence[tuple[Mapping[str, Any], str]],
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """The same of several at once, each with what its request is about. What the service does by itself is no act."""
-    same = {"created_at": time.time(), "action": action, "details": details}
+    """Record one action on several objects, each with the ids of its request.
+
+    Actions of the service itself, without a request, are not recorded.
+    """
+    common = {"created_at": time.time(), "action": action, "details": details}
     rows = [
-        {"id": new_id("audit"), "object_id": object_id} | same | {name: request[name] for name in _WHO}
+        {"id": new_id("audit"), "object_id": object_id} | common | {name: request[name] for name in _WHO}
         for request, object_id in acts
         if request.keys() >= _WHO
     ]
@@ -52,7 +55,7 @@ def page(
     key_id: str | None = None,
     object_id: str | None = None,
 ) -> tuple[list[Audit], bool]:
-    """Entries, of all projects if none is named, newest first, and whether more follow."""
+    """Return entries, of all projects if none is given, newest first, and whether more follow."""
     query = select(Audit)
     for column, wanted in ((Audit.project_id, project_id), (Audit.key_id, key_id), (Audit.object_id, object_id)):
         if wanted is not None:

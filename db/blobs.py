@@ -1,4 +1,4 @@
-"""The blob store: files under the sha256 of their bytes, there whole or not at all."""
+"""The blob store: files named by the SHA-256 of their bytes, which exist whole or not at all."""
 
 import errno
 import fcntl
@@ -21,11 +21,11 @@ LOW_SPACE_BYTES = 512 << 20
 CHUNK_BYTES = 1 << 20
 _CHECK_SPACE_EVERY_BYTES = 64 << 20
 _SYNC_EVERY_BYTES = 32 << 20
-_BESIDE_BYTES = 64 << 10
-"""Hashing less than this takes no longer than handing it to a thread."""
+_HASHED_INLINE_BYTES = 64 << 10
+"""Hashing fewer bytes takes no longer than handing them to a thread."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FOLDER = re.compile(r"[0-9a-f]{2}")
-# The target is on another device, its filesystem has no hard links, or the blob has as many as it may.
+# The target is on another device, its filesystem has no hard links, or the blob has the maximal number of them.
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP})
 
 
@@ -37,16 +37,15 @@ class Blob(NamedTuple):
 
 
 class BlobStore:
-    """Blobs on a local disk, in `root/ab/cd/abcd...`, read-only; db.bucket has the same in a bucket.
+    """Blobs on a local disk, as read-only files `root/ab/cd/abcd...`; db.bucket stores them in a bucket instead.
 
-    A blob is written to `root/tmp`, synced, renamed and its folder synced, so whatever is visible
-    under a hash has the bytes of that hash, also after kill -9 or a loss of power. A blob that is
-    there is not written again. Nothing is taken in while less than `low_space_bytes` are free: LowSpace.
-    0 keeps no reserve: then the disk itself says when it is full, which is told as LowSpace too.
+    A blob is written to `root/tmp`, synced, renamed and its folder synced, so a file that is visible under a hash has
+    the bytes of that hash, even after kill -9 or a loss of power. An existing blob is not written again. Writing raises
+    LowSpace while fewer than `low_space_bytes` are free; with 0 it does so only when the disk is full.
     """
 
     has_files = True
-    """Each blob is a file, so that opening it costs nothing."""
+    """Whether each blob is a local file, so that opening it costs nothing."""
 
     def __init__(self, root: Path, low_space_bytes: int = LOW_SPACE_BYTES) -> None:
         self.root = root
@@ -63,30 +62,30 @@ class BlobStore:
             return writer.commit()
 
     def writer(self) -> "BlobWriter":
-        """A blob to be written piece by piece."""
+        """Return a writer for a blob that is written in pieces."""
         self.require_space()
         return BlobWriter(self, self._tmp / new_id(str(os.getpid())))
 
     def path(self, sha256: str) -> Path:
-        """Where the blob is, or would be. Raises ValueError for anything that is not a lower-case sha256."""
+        """Return where the blob is, or would be. Raises ValueError for anything but a lower-case SHA-256."""
         if not is_sha256(sha256):
-            raise ValueError(f"{sha256!r} is not a sha256: 64 digits of 0-9a-f are expected")
+            raise ValueError(f"{sha256!r} is not a SHA-256: 64 digits of 0-9a-f are expected")
         return self.root / sha256[:2] / sha256[2:4] / sha256
 
     def exists(self, sha256: str) -> bool:
-        """Whether the blob is stored."""
+        """Return whether the blob is stored."""
         return self.path(sha256).exists()
 
     def open(self, sha256: str) -> BinaryIO:
-        """The blob, for reading. Raises FileNotFoundError when it is not stored."""
+        """Open the blob for reading. Raises FileNotFoundError if it is not stored."""
         return self.path(sha256).open("rb")
 
     def chunks(self, sha256: str, span: range) -> Iterator[bytes]:
-        """These bytes of the blob, at most 1 MiB at a time.
+        """Yield these bytes of the blob, at most 1 MiB at a time.
 
         Raises:
             FileNotFoundError: the blob is not stored.
-            OSError: it ends early.
+            OSError: the blob is shorter.
         """
         with self.open(sha256) as file:
             file.seek(span.start)
@@ -99,11 +98,11 @@ class BlobStore:
                 yield chunk
 
     def link_to(self, sha256: str, target: Path) -> None:
-        """Make the blob appear as the file `target`: a hard link, or a copy where none is possible.
+        """Create the file `target` with the blob's bytes: a hard link, or a copy where none is possible.
 
         Raises:
             FileNotFoundError: the blob is not stored.
-            BlobsUnavailable: nothing is stored here, and that cannot be so: its disk is not there.
+            BlobsUnavailable: the store has no blobs at all, as when its disk is not mounted.
         """
         source = self.path(sha256)
         try:
@@ -118,17 +117,17 @@ class BlobStore:
             shutil.copy(source, target)
 
     def renew(self, sha256: str) -> bool:
-        """Whether the blob is there already; if so it is as if it were stored now, and survives a loss of power."""
+        """Return whether the blob exists; if it does, it counts as stored now and survives a loss of power."""
         target = self.path(sha256)
-        with self._turn(fcntl.LOCK_SH):
+        with self._lock(fcntl.LOCK_SH):
             if not target.exists():
                 return False
             os.utime(target)
-            _sync_folder(target.parent)  # who stored it may have been killed before that
+            _sync_folder(target.parent)  # the process that stored it may have been killed before it did so
             return True
 
     def take(self, temporary: Path, sha256: str) -> None:
-        """Make a synced file in `tmp` the blob; on return that survives a loss of power."""
+        """Turn a synced file in `tmp` into the blob, which survives a loss of power once this returns."""
         target = self.path(sha256)
         _make_folder(target.parent, self.root)
         os.utime(temporary)
@@ -136,11 +135,11 @@ class BlobStore:
         _sync_folder(target.parent)
 
     def writable(self) -> bool:
-        """Whether blobs can be stored, so far as that shows without storing one."""
+        """Return whether blobs can be stored, as far as can be determined without storing one."""
         return os.access(self.root, os.W_OK)
 
     def free_bytes(self) -> int:
-        """What may still be written to the disk."""
+        """Return the bytes that are free on the disk."""
         disk = os.statvfs(self.root)
         return disk.f_bavail * disk.f_frsize
 
@@ -151,42 +150,42 @@ class BlobStore:
             raise LowSpace(free, self.low_space_bytes)
 
     def discard_stale(self, older_than_s: float, now: float) -> int:
-        """Remove what killed writers left in `tmp`; gives the number of files."""
+        """Remove the files that killed writers left in `tmp`, and return their number."""
         stale = [path for path in self._tmp.iterdir() if _older(path, now - older_than_s)]
         for path in stale:
             path.unlink(missing_ok=True)
         return len(stale)
 
     def unused_since(self, folder: str, moment: float) -> list[str]:
-        """The blobs below `root/folder` (two hexadecimal digits) that nobody has stored since then."""
+        """Return the blobs below `root/folder` (two hexadecimal digits) that were not stored since `moment`."""
         found = (self.root / folder).glob("??/*")
         return [path.name for path in found if is_sha256(path.name) and _older(path, moment)]
 
     def discard(self, sha256: str, moment: float) -> bool:
-        """Remove a blob, unless it was stored, or stored again, since `moment`; whether it is gone now.
+        """Remove a blob unless it was stored, or stored again, since `moment`; return whether it was removed.
 
-        Hard links that were made to it keep their bytes.
+        Hard links to it keep their bytes.
         """
         path = self.path(sha256)
-        with self._turn(fcntl.LOCK_EX):
+        with self._lock(fcntl.LOCK_EX):
             if not _older(path, moment):
                 return False
             path.unlink()
             return True
 
     def claim(self, installation_id: str) -> str:
-        """Have the store belong to this installation, if it belongs to none yet; the one that it belongs to now."""
+        """Assign the store to this installation if it belongs to none, and return the one that it belongs to now."""
         if (owner := self.owner()) is not None:
             return owner
         self._write_owner(installation_id, anew=False)
         return self.owner() or installation_id
 
     def take_over(self, installation_id: str) -> None:
-        """Have the store belong to this installation, whosever it was."""
+        """Assign the store to this installation, whichever it belonged to."""
         self._write_owner(installation_id, anew=True)
 
     def owner(self) -> str | None:
-        """The installation that the store belongs to, if it belongs to any."""
+        """Return the installation that the store belongs to, if any."""
         return self._owner.read_text() if self._owner.exists() else None
 
     def _write_owner(self, installation_id: str, *, anew: bool) -> None:
@@ -195,7 +194,7 @@ class BlobStore:
             file.write(installation_id)
             file.flush()
             os.fsync(file.fileno())
-        with self._turn(fcntl.LOCK_EX):
+        with self._lock(fcntl.LOCK_EX):
             if anew or not self._owner.exists():
                 part.replace(self._owner)
             else:
@@ -203,8 +202,8 @@ class BlobStore:
         _sync_folder(self.root)
 
     @contextmanager
-    def _turn(self, kind: int) -> Iterator[None]:
-        """Keeps a blob from being removed just as it is found to be there already: many commit, or one removes."""
+    def _lock(self, kind: int) -> Iterator[None]:
+        """Hold the lock between commits (shared) and removals (exclusive), so that no blob in use is removed."""
         descriptor = os.open(self._tmp, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, kind)
@@ -214,16 +213,16 @@ class BlobStore:
 
 
 class BlobWriter:
-    """One blob on its way in: `write` as often as needed, then `commit`, else `abort`.
+    """A blob that is being written: call `write` as often as needed, then `commit` or `abort`.
 
-    As a context manager it aborts on the way out unless it was committed. Large pieces are hashed beside being
-    written, and what was written goes to the disk meanwhile, so that little is left for the end.
+    As a context manager it aborts on exit unless it was committed. Large pieces are hashed while they are written, and
+    written bytes are synced to the disk in the background, so that little is left for `commit`.
     """
 
     def __init__(self, store: BlobStore, temporary: Path) -> None:
         self._store = store
         self._temporary = temporary
-        with _full_disk_told():
+        with _disk_full_errors():
             self._file = temporary.open("xb", buffering=0)
         self._hash = hashlib.sha256()
         self._hashing: Future[None] | None = None
@@ -232,14 +231,14 @@ class BlobWriter:
         self.size_bytes = 0
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes; raises LowSpace when the disk runs low meanwhile."""
+        """Write the next bytes; raises LowSpace if the disk runs low meanwhile."""
         self._unchecked_bytes += len(data)
         if self._unchecked_bytes >= _CHECK_SPACE_EVERY_BYTES:
             self._store.require_space()
             self._unchecked_bytes = 0
         self._begin_hashing(data)
         left = memoryview(data)
-        with _full_disk_told():
+        with _disk_full_errors():
             while left:
                 left = left[self._file.write(left) :]
             self._begin_syncing(len(data))
@@ -247,10 +246,10 @@ class BlobWriter:
 
     def _begin_hashing(self, data: bytes) -> None:
         self._finish_hashing()
-        if len(data) < _BESIDE_BYTES:
+        if len(data) < _HASHED_INLINE_BYTES:
             self._hash.update(data)
         else:
-            self._hashing = _beside().submit(self._hash.update, data)
+            self._hashing = _pool().submit(self._hash.update, data)
 
     def _finish_hashing(self) -> None:
         if self._hashing is not None:
@@ -258,7 +257,7 @@ class BlobWriter:
             self._hashing = None
 
     def _begin_syncing(self, size_bytes: int) -> None:
-        """One at a time; a disk that is slower than the bytes come is left behind."""
+        """Start a sync in the background unless one is running: if the disk is slow, the next one covers more bytes."""
         self._unsynced_bytes += size_bytes
         if self._unsynced_bytes < _SYNC_EVERY_BYTES:
             return
@@ -266,12 +265,12 @@ class BlobWriter:
             if not self._syncing.done():
                 return
             self._syncing.result()
-        self._syncing = _beside().submit(os.fdatasync, self._file.fileno())
+        self._syncing = _pool().submit(os.fdatasync, self._file.fileno())
         self._unsynced_bytes = 0
 
     def commit(self) -> Blob:
-        """Make the blob visible; on return it survives a loss of power."""
-        with _full_disk_told():
+        """Make the blob visible, so that it survives a loss of power once this returns."""
+        with _disk_full_errors():
             return self._commit()
 
     def _commit(self) -> Blob:
@@ -281,7 +280,7 @@ class BlobWriter:
             self.abort()
             return blob
         if self._syncing is not None:
-            self._syncing.result()  # what a disk could not take is told once, and to whoever asks first
+            self._syncing.result()  # the kernel reports a failed write once, to the first caller
         os.fchmod(self._file.fileno(), 0o444)
         os.fsync(self._file.fileno())
         self._file.close()
@@ -289,7 +288,7 @@ class BlobWriter:
         return blob
 
     def abort(self) -> None:
-        """Drop what was written; does nothing after `commit`."""
+        """Discard the written bytes; does nothing after `commit`."""
         wait([future for future in (self._hashing, self._syncing) if future is not None])
         self._file.close()
         self._temporary.unlink(missing_ok=True)
@@ -304,27 +303,27 @@ class BlobWriter:
 
 
 @cache
-def _beside() -> ThreadPoolExecutor:
-    """Hashes and syncs for all blobs of the process that are on their way in, however many those are."""
+def _pool() -> ThreadPoolExecutor:
+    """Return the threads that hash and sync all blobs that this process is writing."""
     return ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1), thread_name_prefix="blob")
 
 
-os.register_at_fork(after_in_child=_beside.cache_clear)  # threads stay with the parent
+os.register_at_fork(after_in_child=_pool.cache_clear)  # a forked process has no threads
 
 
 def has_stored(root: Path) -> bool:
-    """Whether a store on a local disk has ever had a blob: what a disk or a store has besides tells nothing of that."""
+    """Return whether a store on a local disk has ever had a blob, ignoring other files of the disk or the store."""
     return root.exists() and any(_FOLDER.fullmatch(path.name) for path in root.iterdir())
 
 
 def is_sha256(name: str) -> bool:
-    """Whether this can be the name of a blob."""
+    """Return whether this is a valid name of a blob."""
     return _SHA256.fullmatch(name) is not None
 
 
 @contextmanager
-def _full_disk_told() -> Iterator[None]:
-    """LowSpace from whatever the system says when the disk or the quota is used up."""
+def _disk_full_errors() -> Iterator[None]:
+    """Raise DiskFull for the system's errors about a full disk or a used-up quota."""
     try:
         yield
     except OSError as error:
@@ -334,7 +333,7 @@ def _full_disk_told() -> Iterator[None]:
 
 
 def _older(path: Path, moment: float) -> bool:
-    """Whether the file was written before `moment` and is still there: others store and remove meanwhile."""
+    """Return whether the file was written before `moment` and still exists; other processes may remove it meanwhile."""
     try:
         return path.stat().st_mtime < moment
     except FileNotFoundError:
@@ -342,7 +341,7 @@ def _older(path: Path, moment: float) -> bool:
 
 
 def _make_folder(folder: Path, root: Path) -> None:
-    """Create a folder below `root` so that its name survives a loss of power."""
+    """Create a folder below `root` whose name survives a loss of power."""
     if folder == root or folder.exists():
         return
     _make_folder(folder.parent, root)

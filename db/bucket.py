@@ -1,4 +1,4 @@
-"""Blobs in a bucket of any store that speaks S3."""
+"""Blobs in a bucket of any S3-compatible store."""
 
 import hashlib
 import tempfile
@@ -17,19 +17,18 @@ from db.blobs import CHUNK_BYTES, BlobStore, is_sha256
 from db.errors import BlobsUnavailable, Damaged
 
 _PART_BYTES = 8 << 20
-"""A larger blob goes up in parts of this size, several at a time."""
+"""A larger blob is uploaded in parts of this size, several at a time."""
 _GIVE_UP_AFTER = timedelta(seconds=20)
 
 
 class Bucket(BlobStore):
     """Blobs as objects `prefix/ab/cd/abcd...`, which appear whole or not at all.
 
-    A blob is written to `root/tmp` first, for its name is known when its last byte is; there it costs
-    disk space until it has gone up. Whoever reads a blob whole is told when its bytes are not those of
-    its name. S3 has no way to remove an object unless it has changed: one that is stored again between
-    the last look of a sweep and its removal, a request apart, is lost. Raises db.errors.BlobsUnavailable
-    when the bucket cannot be reached for 20 s. What was stored `fresh_s` ago at most counts as new and is not stored
-    again; a sweep removes only what is twice as old.
+    A blob is written to `root/tmp` first, because its name is known only with its last byte; it takes disk space there
+    until it has been uploaded. Reading a whole blob raises Damaged if its bytes do not match its name. S3 has no
+    conditional removal: a blob that is stored again between the last check of a sweep and its removal, one request
+    later, is lost. A blob stored within the last `fresh_s` is not stored again, and a sweep removes only blobs that are
+    twice as old. Methods raise db.errors.BlobsUnavailable if the bucket cannot be reached for 20 s.
     """
 
     has_files = False
@@ -53,7 +52,7 @@ class Bucket(BlobStore):
     def chunks(self, sha256: str, span: range) -> Iterator[bytes]:
         if not span:
             return
-        with _told_apart():
+        with _outages():
             found = obstore.get(self._store, self._key(sha256), options={"range": (span.start, span.stop)})
             for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
@@ -76,7 +75,7 @@ class Bucket(BlobStore):
         return stored_at is not None and time.time() - stored_at < self._fresh_s
 
     def take(self, temporary: Path, sha256: str) -> None:
-        with _told_apart():
+        with _outages():
             obstore.put(self._store, self._key(sha256), temporary, chunk_size=_PART_BYTES)
         temporary.unlink()
 
@@ -88,7 +87,7 @@ class Bucket(BlobStore):
         return super().writable()
 
     def unused_since(self, folder: str, moment: float) -> list[str]:
-        with _told_apart():
+        with _outages():
             found = [meta for page in obstore.list(self._store, folder) for meta in page]
         names = {meta["path"].rpartition("/")[2]: meta["last_modified"].timestamp() for meta in found}
         return [name for name, stored_at in names.items() if is_sha256(name) and stored_at < moment]
@@ -97,24 +96,24 @@ class Bucket(BlobStore):
         stored_at = self._stored_at(sha256)
         if stored_at is None or stored_at >= moment:
             return False
-        with _told_apart():
+        with _outages():
             obstore.delete(self._store, self._key(sha256))
         return True
 
     def owner(self) -> str | None:
         try:
-            with _told_apart():
+            with _outages():
                 return bytes(obstore.get(self._store, self._owner.name).bytes()).decode()
         except FileNotFoundError:
             return None
 
     def _write_owner(self, installation_id: str, *, anew: bool) -> None:
-        with suppress(AlreadyExistsError), _told_apart():
+        with suppress(AlreadyExistsError), _outages():
             obstore.put(self._store, self._owner.name, installation_id.encode(), mode="overwrite" if anew else "create")
 
     def _holds_any(self) -> bool:
-        """A bucket that is not there holds none."""
-        with suppress(FileNotFoundError), _told_apart():
+        """Return whether the bucket has any blob; one that does not exist has none."""
+        with suppress(FileNotFoundError), _outages():
             return any(
                 is_sha256(meta["path"].rpartition("/")[2]) for page in obstore.list(self._store) for meta in page
             )
@@ -124,16 +123,16 @@ class Bucket(BlobStore):
         return self.path(sha256).relative_to(self.root).as_posix()
 
     def _stored_at(self, sha256: str) -> float | None:
-        """When the blob was stored, in Unix seconds of the bucket's clock; None when it is not."""
+        """Return when the blob was stored, in Unix seconds by the bucket's clock, or None if it is not stored."""
         try:
-            with _told_apart():
+            with _outages():
                 return obstore.head(self._store, self._key(sha256))["last_modified"].timestamp()
         except FileNotFoundError:
             return None
 
     def _download(self, sha256: str, file: BinaryIO) -> None:
         digest = hashlib.sha256()
-        with _told_apart():
+        with _outages():
             for chunk in obstore.get(self._store, self._key(sha256)).stream(min_chunk_size=CHUNK_BYTES):
                 digest.update(chunk)
                 file.write(chunk)
@@ -152,10 +151,10 @@ def open_bucket(
     key_id: str | None,
     secret: str | None,
 ) -> Bucket:
-    """The blobs below `s3://bucket/prefix`. Without a key, AWS_... in the environment and the machine's role are asked.
+    """Open the blobs below `s3://bucket/prefix`. Without a key, AWS_... variables and the machine's role are used.
 
     Raises:
-        ValueError: the URL is another one.
+        ValueError: the URL has another form.
     """
     bucket, _, prefix = url.removeprefix("s3://").strip("/").partition("/")
     if not url.startswith("s3://") or not bucket:
@@ -172,8 +171,8 @@ def open_bucket(
 
 
 @contextmanager
-def _told_apart() -> Iterator[None]:
-    """Tell a bucket that is away from a blob that is not there, without the callers knowing obstore."""
+def _outages() -> Iterator[None]:
+    """Raise BlobsUnavailable for errors of obstore, except FileNotFoundError and AlreadyExistsError."""
     try:
         yield
     except AlreadyExistsError:

@@ -1,17 +1,17 @@
 """Budgets: whether a project and a key may use more, decided in the transaction that would use it."""
 
+import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
 from db import spend
-from db.models import ApiKey, Artifact, Budget, File, Job, Project
+from db.models import ApiKey, Artifact, Budget, File, Job, Project, Upload, UploadPart
 from db.state import JobState
 
 _HOUR_S = 3600.0
-_ACTIVE = (JobState.QUEUED, JobState.PREPARING, JobState.RUNNING)
 
 
 class Excess(NamedTuple):
@@ -21,6 +21,14 @@ class Excess(NamedTuple):
     amount: str
     most: float
     used: float
+
+
+class Overdrawn(NamedTuple):
+    """A job that is to be paused, and the budget that it has no part of any more."""
+
+    project_id: str
+    job_id: str
+    excess: Excess
 
 
 class Use(NamedTuple):
@@ -85,16 +93,24 @@ def overspent(s: Session, project_id: str, key_id: str, *, price_per_hour: float
     return next(filter(None, spent), None)
 
 
-def overdrawn(s: Session, price_per_hour: float | None) -> list[tuple[Job, Excess]]:
-    """Jobs that wait or run though the time or the money of a budget is used up."""
-    found = []
+def overdrawn(s: Session, price_per_hour: float | None, limit: int) -> list[Overdrawn]:
+    """Return jobs that wait or run although the time or the money of a budget is used up, those that run first.
+
+    Each job is listed once, whatever the number of budgets; one that was asked to stop or to pause is left out.
+    """
+    found: dict[str, Overdrawn] = {}
     for budget in s.scalars(select(Budget).where(or_(Budget.worker_s.is_not(None), Budget.money.is_not(None)))):
         over = _spent(s, budget, price_per_hour)
-        if over:
-            query = select(Job).where(Job.project_id == budget.project_id, Job.state.in_(_ACTIVE))
-            key_id = _key_of(budget.project_id, budget.owner_id)
-            found += [(job, over) for job in s.scalars(query) if key_id in {None, job.key_id}]
-    return found
+        if over is None:
+            continue
+        key_id = _key_of(budget.project_id, budget.owner_id)
+        for active in _active(budget.project_id, key_id):
+            unasked = select(Job.id).where(*active, Job.state != JobState.PAUSING, Job.cancel_requested_at.is_(None))
+            for job_id in s.scalars(unasked.limit(limit)):
+                found.setdefault(job_id, Overdrawn(budget.project_id, job_id, over))
+        if len(found) >= limit:
+            break
+    return list(found.values())[:limit]
 
 
 def _locked(s: Session, project_id: str, key_id: str) -> Iterable[Budget]:
@@ -135,12 +151,18 @@ def _key_of(project_id: str, owner_id: str) -> str | None:
 
 
 def _active_jobs(s: Session, project_id: str, key_id: str | None) -> int:
-    """Jobs that wait or run."""
-    counted = 0
-    for active in (Job.state == JobState.QUEUED, Job.lease_expires_at.is_not(None)):
-        query = select(func.count()).select_from(Job).where(active, Job.project_id == project_id)
-        counted += s.execute(query if key_id is None else query.where(Job.key_id == key_id)).scalar_one()
-    return counted
+    """Return how many jobs of a project, or of a key of it, wait or run."""
+    counts = [select(func.count()).select_from(Job).where(*active) for active in _active(project_id, key_id)]
+    return sum(s.execute(count).scalar_one() for count in counts)
+
+
+def _active(project_id: str, key_id: str | None) -> list[list[ColumnElement[bool]]]:
+    """Return the conditions for jobs that run, and those for jobs that wait, of a project or of a key of it."""
+    # The project as an expression: by the column itself, SQLite would read all jobs that the project ever had.
+    running = [Job.lease_expires_at.is_not(None), Job.project_id.concat("") == project_id]
+    waiting = [Job.state == literal_column("'queued'"), Job.project_id == project_id]
+    owned = [] if key_id is None else [Job.key_id == key_id]
+    return [running + owned, waiting + owned]
 
 
 def _storage_bytes(s: Session, project_id: str, key_id: str | None) -> int:
@@ -155,4 +177,12 @@ def _storage_bytes(s: Session, project_id: str, key_id: str | None) -> int:
         kept = kept.where(File.key_id == key_id)
         imported = Artifact.lineage["imported_by"].as_string() == key_id
         made = made.outerjoin(Job, Job.id == Artifact.job_id).where(or_(Job.key_id == key_id, imported))
-    return int(s.execute(kept).scalar_one()) + int(s.execute(made).scalar_one())
+    stored = int(s.execute(kept).scalar_one()) + int(s.execute(made).scalar_one())
+    return stored if key_id is not None else stored + _pending_bytes(s, project_id)
+
+
+def _pending_bytes(s: Session, project_id: str) -> int:
+    """Return the bytes of the parts of a project's pending uploads, which do not record the key that sent them."""
+    parts = select(func.coalesce(func.sum(UploadPart.size_bytes), 0)).join(Upload, Upload.id == UploadPart.upload_id)
+    pending = Upload.project_id == project_id, Upload.state == "pending", Upload.expires_at > time.time()
+    return int(s.execute(parts.where(*pending)).scalar_one())

@@ -1,4 +1,4 @@
-"""Whole databases, copied: SQLite's as a file, others row by row."""
+"""Copies of whole databases: those of SQLite as a file, others row by row."""
 
 import shutil
 import sqlite3
@@ -12,11 +12,12 @@ from db.models import Row
 from db.session import engine_for
 
 ENDINGS = ("", "-wal", "-shm", "-journal")
-"""Of the files of a SQLite database."""
+"""The suffixes of the files of a SQLite database."""
 _ROWS_AT_ONCE = 5000
 
 
 def path_of(url: str) -> Path:
+    """Return the file of a SQLite database."""
     return Path(make_url(url).database or "")
 
 
@@ -25,15 +26,15 @@ def is_sqlite(url: str) -> bool:
 
 
 def copy_file(url: str, target: Path) -> None:
-    """One moment of a database that others write to."""
+    """Copy a consistent snapshot of a SQLite database that other processes may be writing to."""
     with closing(sqlite3.connect(path_of(url))) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
 
 
 def copy_to_newest(saved: Path, target: Path) -> None:
-    """Of a SQLite database, at whatever revision, a copy at the newest."""
+    """Copy a SQLite database of any revision, and upgrade the copy to the newest."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    remove(target)  # of a copy that was cut short
+    remove(target)  # left by an interrupted copy
     shutil.copy(saved, target)
     migrate.upgrade(f"sqlite:///{target}")
 
@@ -44,26 +45,26 @@ def remove(path: Path) -> None:
 
 
 def copy_rows(source_url: str, target_url: str) -> None:
-    """All rows of all tables as they are at one moment, into a database of the same revision and without rows."""
+    """Copy a consistent snapshot of all rows of all tables into an empty database of the same revision."""
     source, target = engine_for(source_url), create_engine(target_url)
     isolation = {} if is_sqlite(source_url) else {"isolation_level": "REPEATABLE READ"}
     with source.connect().execution_options(**isolation) as reading, target.begin() as writing:
         foreign_keys = _drop_foreign_keys(writing)
         for table in Row.metadata.sorted_tables:
             rows = reading.execution_options(yield_per=_ROWS_AT_ONCE).execute(select(table)).mappings()
-            for some in rows.partitions():
-                writing.execute(insert(table), [dict(row) for row in some])
+            for batch in rows.partitions():
+                writing.execute(insert(table), [dict(row) for row in batch])
         for statement in foreign_keys:
             writing.execute(text(statement))
-        _number_on(writing)
+        _advance_sequences(writing)
     source.dispose()
     target.dispose()
 
 
 def _drop_foreign_keys(connection: Connection) -> list[str]:
-    """Jobs and artifacts refer to each other, so no order of the tables would do; how to put the keys back."""
+    """Drop all foreign keys, since jobs and artifacts refer to each other; return the statements that restore them."""
     if connection.dialect.name == "sqlite":
-        return []  # they are off unless a connection asks for them
+        return []  # they are off unless a connection turns them on
     keys = "SELECT conrelid::regclass, quote_ident(conname), pg_get_constraintdef(oid) FROM pg_constraint"
     found = connection.execute(text(f"{keys} WHERE contype = 'f'")).all()
     for table, name, _ in found:
@@ -71,8 +72,8 @@ def _drop_foreign_keys(connection: Connection) -> list[str]:
     return [f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}" for table, name, definition in found]
 
 
-def _number_on(connection: Connection) -> None:
-    """Sequences go on from the highest number that was copied."""
+def _advance_sequences(connection: Connection) -> None:
+    """Set each sequence to the highest number that was copied."""
     if connection.dialect.name == "sqlite":
         return
     for table in Row.metadata.sorted_tables:

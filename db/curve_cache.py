@@ -1,7 +1,7 @@
-"""Columns: the figures of runs by step, kept in memory.
+"""A cache of runs' metrics in memory, as columns by step.
 
-Reading the rows of a long run takes fifty times as long as thinning its curve, and a page asks for the same run again
-and again: for each figure, for each smoothing, for what is new.
+Reading the rows of a long run takes fifty times as long as thinning its curve, and a web page requests the same run
+repeatedly: for each metric, for each smoothing, and for new points.
 """
 
 import math
@@ -21,19 +21,19 @@ from db.models import Job, Metric
 from db.state import JobState
 
 UNTOLD = math.inf
-"""What stands for a figure that a step does not tell; one that was not finite is NaN. The database holds neither."""
+"""A value that a step does not have; NaN is one that was not finite. The database holds neither."""
 
 _BATCH_ROWS = 2000
 _MOST_CELLS = 8_000_000
 _MOST_RECALLED = 16
 _EMPTY_CELLS = 64
-"""What columns without a row count for: there may be many of them."""
+"""The size at which columns without rows are counted, since there may be many of them."""
 
 T = TypeVar("T")
 
 
 class Columns:
-    """One split of a run: `figures[name][index]` is the figure of the step `steps[index]`."""
+    """The metrics of one split of a run: `figures[name][index]` is the value at the step `steps[index]`."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -51,18 +51,18 @@ class Columns:
         return _EMPTY_CELLS + len(self.steps) * (2 + len(self.figures))
 
     def bring_up(self, s: Session, job: Job, split: str) -> None:
-        """Read what the run has told since the last time; nothing is read when that is nothing."""
+        """Read the metrics that are new since the last call, if there are any."""
         if job.last_seq <= self._seen_seq:
             return
         try:
             if self.steps:
                 self._add_news(s, job.id, split)
-                if job.state == JobState.SUCCEEDED:  # what lies beyond its end has been taken back (records.end_at)
+                if job.state == JobState.SUCCEEDED:  # steps beyond its end were deleted (records.end_at)
                     self._cut(1 + stretches.newest(s, job.id, [split]).get(split, 0))
             else:
                 self._read_all(s, job.id, split)
         except BaseException:
-            self._forget()  # half of the rows would pass for all of them
+            self._forget()  # some of the rows must not pass for all of them
             raise
         self._seen_seq = job.last_seq
 
@@ -74,7 +74,7 @@ class Columns:
             self.last_seq = max(self.last_seq, seq)
 
     def _add_news(self, s: Session, job_id: str, split: str) -> None:
-        # Without the split in it, the query goes by the index of `seq` and not through the whole run.
+        # Without a condition on the split, the query uses the index on `seq` and does not read the whole run.
         query = select(Metric.step, Metric.created_at, Metric.values, Metric.seq, Metric.split)
         query = query.where(Metric.job_id == job_id, Metric.seq > self._seen_seq)
         news = {row.step: row for row in s.execute(query) if row.split == split}
@@ -99,7 +99,7 @@ class Columns:
                     column.append(UNTOLD)
 
     def _cut(self, step: int) -> dict[int, tuple[float, dict[str, float | None]]]:
-        """Take away the rows from a step on: after a resume they are told again, one after the other."""
+        """Remove and return the rows from a step on: after a resume these steps are reported again, one by one."""
         start = bisect_left(self.steps, step)
         rows = {
             self.steps[index]: (
@@ -118,7 +118,7 @@ class Columns:
 
 
 class CurveCache:
-    """The columns of the runs that were asked for last, as many as `most_cells` figures allow."""
+    """The columns of the most recently requested runs, with at most `most_cells` values in total."""
 
     def __init__(self, most_cells: int = _MOST_CELLS) -> None:
         self._most_cells = most_cells
@@ -128,7 +128,7 @@ class CurveCache:
 
     @contextmanager
     def take(self, s: Session, job: Job, split: str) -> Iterator[Columns]:
-        """The run's columns as the session sees it; nobody else changes them meanwhile."""
+        """Yield the run's columns as of the session's snapshot, locked against changes."""
         key = (job.id, split)
         with self._lock:
             columns = self._kept.setdefault(key, Columns())
@@ -139,7 +139,7 @@ class CurveCache:
             yield columns
 
     def recall(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
-        """What `make` came to for the same key, where that is among the last that were asked for."""
+        """Return the cached result of `make` for this key, or call it if the key was not requested recently."""
         with self._lock:
             if key in self._recalled:
                 self._recalled.move_to_end(key)

@@ -1,4 +1,4 @@
-"""Curves: one figure of a run over its steps, thinned so that what stands out stays."""
+"""Curves: one metric of a run over its steps, thinned so that its extremes and gaps are kept."""
 
 import math
 from array import array
@@ -14,7 +14,7 @@ from db.stretches import Point
 
 
 class Curve(NamedTuple):
-    """`points` of the `total` there are, with what `smooth` makes of them; `last_seq` is where a stream goes on."""
+    """A selection of `total` points, their smoothed values, and the cursor `last_seq` from which a stream continues."""
 
     points: list[Point]
     smoothed: list[float | None] | None
@@ -23,9 +23,9 @@ class Curve(NamedTuple):
 
 
 def curve(columns: Columns, *, name: str, points: int, smoothing: float) -> Curve:
-    """The figure's curve in at most about `points` points, first and last, extremes and what is not finite among them.
+    """Return a metric's curve in about `points` points, including the first, the last, the extremes and the gaps.
 
-    Smoothing comes before thinning, so that it never depends on which points are kept.
+    Smoothing precedes thinning, so it does not depend on which points are kept.
     """
     values = columns.figures.get(name, array("d"))
     tokens = columns.figures.get("tokens")
@@ -40,21 +40,21 @@ def curve(columns: Columns, *, name: str, points: int, smoothing: float) -> Curv
             Point(
                 columns.steps[at[index]],
                 columns.times[at[index]],
-                None if tokens is None else _told(tokens[at[index]]),
-                _told(values[index]),
+                None if tokens is None else _finite(tokens[at[index]]),
+                _finite(values[index]),
             )
             for index in kept
         ],
-        None if smoothed is None else [_told(smoothed[index]) for index in kept],
+        None if smoothed is None else [_finite(smoothed[index]) for index in kept],
         len(values),
         columns.last_seq if values else 0,
     )
 
 
 def long_curve(s: Session, job: Job, *, split: str, name: str, points: int, smoothing: float) -> Curve:
-    """The same of a run of so many steps that it is read by its stretches.
+    """Return the curve like `curve`, for a run so long that it is read from its stretches.
 
-    Smoothing takes what lies between the points that a stretch keeps by its mean. It never looks ahead here either.
+    Smoothing uses the mean of a stretch for the points that the stretch does not keep. It never looks ahead either.
     """
     reading = stretches.read(s, job.id, split, name)
     if not reading.parts:
@@ -67,31 +67,31 @@ def long_curve(s: Session, job: Job, *, split: str, name: str, points: int, smoo
         kept = {*part.points(), *(end for end, its in zip(reading.ends, outer, strict=True) if its is part)}
         for point in sorted(kept):
             found.append(point)
-            means.append(None if point.value is None else _gone_on(mean, count, point.value, 1, smoothing))
+            means.append(None if point.value is None else _next_mean(mean, count, point.value, 1, smoothing))
         if part.mean is not None:
-            mean = _gone_on(mean, count, part.mean, part.told - part.gaps, smoothing)
+            mean = _next_mean(mean, count, part.mean, part.told - part.gaps, smoothing)
             count += part.told - part.gaps
-    told = standing_out([math.nan if point.value is None else point.value for point in found], points)
+    kept_indices = standing_out([math.nan if point.value is None else point.value for point in found], points)
     return Curve(
-        [found[index] for index in told],
-        [means[index] for index in told] if smoothing else None,
+        [found[index] for index in kept_indices],
+        [means[index] for index in kept_indices] if smoothing else None,
         sum(part.told for part in reading.parts),
         job.last_seq,
     )
 
 
-def _gone_on(mean: float, count: int, value: float, times: int, beta: float) -> float:
-    """What the mean of `count` values is after the same value so many times; of a constant it stays that, exactly."""
+def _next_mean(mean: float, count: int, value: float, times: int, beta: float) -> float:
+    """Return the smoothed mean of `count` values after `times` more equal ones, which is exact for a constant."""
     share = (1 - beta**times) / (1 - beta ** (count + times)) if count else 1.0
     return mean + (value - mean) * share if count else value
 
 
-def _told(value: float) -> float | None:
+def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
 def standing_out(values: Sequence[float], most: int) -> list[int]:
-    """Indices of what a picture of `most` points must not lose: of each stretch the lowest, the highest and a gap (NaN)."""
+    """Return the indices to keep in a plot of `most` points: of each part the lowest, the highest and a gap (NaN)."""
     if len(values) <= most:
         return list(range(len(values)))
     kept = {0, len(values) - 1}
@@ -113,9 +113,10 @@ def _around_gap(stretch: Sequence[float], start: int) -> set[int]:
 
 
 def smooth(values: Sequence[float], beta: float) -> list[float]:
-    """The mean of each value and all before it, an older one counting `beta` times the next; NaN stays NaN.
+    """Return the exponential moving average, in which each value weighs `beta` times the next one; NaN stays NaN.
 
-    It never looks ahead, and a constant stays what it is: every new mean is the old one and a share of the difference.
+    It never looks ahead, and it leaves a constant exactly as it is: each mean is the last one plus a share of the
+    difference.
     """
     mean, left = 0.0, 1.0
     means: list[float] = []

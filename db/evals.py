@@ -4,7 +4,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, false, func, insert, select, tuple_
+from sqlalchemy import Select, Table, false, func, insert, literal_column, or_, select, tuple_
+from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
 from db import paging, webhooks
@@ -12,10 +13,13 @@ from db.ids import new_id
 from db.models import Eval, EvalItem, EvalRun
 
 OPEN = ("queued", "in_progress")
+# The states are spelled out: parameters would keep SQLite from the partial index.
+_IS_OPEN = EvalRun.state.in_([literal_column(f"'{state}'") for state in OPEN])
 ASKED, PROMPT, COMPLETION = "asked ", "prompt tokens ", "completion tokens "
 """What a tally counts under the name of each model that is asked."""
 _ENDS = {"completed": "succeeded", "failed": "failed", "canceled": "canceled"}
 """What webhooks call them."""
+_FRESH = {"synchronize_session": False}
 
 
 def add(s: Session, project_id: str, name: str, definition: dict[str, Any]) -> Eval:
@@ -36,7 +40,8 @@ def get(s: Session, project_id: str, eval_id: str) -> Eval | None:
 
 def page(s: Session, project_id: str, *, after: str | None, limit: int, order: paging.Order) -> tuple[list[Eval], bool]:
     query = select(Eval).where(Eval.project_id == project_id, Eval.deleted_at.is_(None))
-    return paging.page(s, query, Eval.id, after=after, limit=limit, order=order)
+    query = paging.ordered(query, Eval.id, after=after, order=order)
+    return paging.page_of_documents(s, query, Eval.id, (Eval.definition,), limit=limit)
 
 
 def page_by_change(
@@ -55,8 +60,7 @@ def page_by_change(
         here, there = tuple_(Eval.updated_at, Eval.id), tuple_(last.updated_at, last.id)
         query = query.where(here > there if order == "asc" else here < there)
     keys = [key.asc() if order == "asc" else key.desc() for key in (Eval.updated_at, Eval.id)]
-    rows = list(s.scalars(query.order_by(*keys).limit(limit + 1)))
-    return rows[:limit], len(rows) > limit
+    return paging.page_of_documents(s, query.order_by(*keys), Eval.id, (Eval.definition,), limit=limit)
 
 
 def change(s: Session, made: Eval, name: str | None, metadata: dict[str, str] | None) -> Eval:
@@ -100,7 +104,8 @@ def runs(
     query = select(EvalRun).where(EvalRun.eval_id == eval_id, EvalRun.deleted_at.is_(None))
     if state is not None:
         query = query.where(EvalRun.state == state)
-    return paging.page(s, query, EvalRun.id, after=after, limit=limit, order=order)
+    query = paging.ordered(query, EvalRun.id, after=after, order=order)
+    return paging.page_of_documents(s, query, EvalRun.id, (EvalRun.definition,), limit=limit)
 
 
 def open_runs(s: Session, limit: int, *, asking: bool) -> list[str]:
@@ -110,7 +115,7 @@ def open_runs(s: Session, limit: int, *, asking: bool) -> list[str]:
     and no more: whether a run asks stands in its definition, which may be long.
     """
     place = func.row_number().over(partition_by=EvalRun.project_id, order_by=func.random()).label("place")
-    waiting = select(EvalRun.id, place).join(Eval, Eval.id == EvalRun.eval_id).where(EvalRun.state.in_(OPEN))
+    waiting = select(EvalRun.id, place).join(Eval, Eval.id == EvalRun.eval_id).where(_IS_OPEN)
     waiting = waiting.where(EvalRun.deleted_at.is_(None), Eval.deleted_at.is_(None)).subquery()
     drawn = list(s.scalars(select(waiting.c.id).order_by(waiting.c.place, func.random()).limit(10 * limit)))
     asks = func.coalesce(EvalRun.definition["asks"].as_boolean(), false())
@@ -163,12 +168,38 @@ def items(
     query = select(EvalItem).where(EvalItem.run_id == run_id)
     if state is not None:
         query = query.where(EvalItem.state == state)
-    return paging.page(s, query, EvalItem.number, after=after, limit=limit, order=order)
+    query = paging.ordered(query, EvalItem.number, after=after, order=order)
+    return paging.page_of_documents(s, query, EvalItem.number, (EvalItem.row, EvalItem.results), limit=limit)
 
 
 def item(s: Session, run_id: str, number: int) -> EvalItem | None:
     query = select(EvalItem).where(EvalItem.run_id == run_id, EvalItem.number == number)
     return s.scalars(query).one_or_none()
+
+
+def purge(s: Session, older_than_s: float, limit: int) -> int:
+    """Remove the items, and then the runs, of runs and evals that were deleted longer ago than that.
+
+    At most `limit` rows are removed; the number of them is returned. The rows of the evals themselves stay, since pages
+    of evals may continue from a deleted one.
+    """
+    moment = time.time() - older_than_s
+    gone = select(EvalRun.id).join(Eval, Eval.id == EvalRun.eval_id)
+    gone = gone.where(or_(EvalRun.deleted_at < moment, Eval.deleted_at < moment))
+    run_ids = list(s.scalars(gone.limit(limit)))
+    graded = select(EvalItem.run_id, EvalItem.number).where(EvalItem.run_id.in_(run_ids)).limit(limit)
+    by_run: dict[str, list[int]] = {}
+    for run_id, number in s.execute(graded):
+        by_run.setdefault(run_id, []).append(number)
+    for run_id, numbers in by_run.items():
+        items = delete_rows(EvalItem).where(EvalItem.run_id == run_id, EvalItem.number.in_(numbers))
+        s.execute(items, execution_options=_FRESH)
+    removed = sum(len(numbers) for numbers in by_run.values())
+    if removed < limit:  # none of these runs has an item left
+        empty = run_ids[: limit - removed]
+        s.execute(delete_rows(EvalRun).where(EvalRun.id.in_(empty)), execution_options=_FRESH)
+        removed += len(empty)
+    return removed
 
 
 def _end(s: Session, found: EvalRun, state: str) -> None:
@@ -178,4 +209,4 @@ def _end(s: Session, found: EvalRun, state: str) -> None:
 
 
 def _open(run_id: str) -> Select[EvalRun]:
-    return select(EvalRun).where(EvalRun.id == run_id, EvalRun.state.in_(OPEN))
+    return select(EvalRun).where(EvalRun.id == run_id, _IS_OPEN)

@@ -1,4 +1,4 @@
-"""The feed: one look at many jobs for whoever follows them."""
+"""The feed: one query that shows which of many jobs have new records."""
 
 from collections.abc import Collection
 
@@ -9,7 +9,7 @@ from db.models import Job
 
 
 def heads(s: Session, job_ids: Collection[str]) -> dict[str, tuple[int, str]]:
-    """The newest number and the state of each job, in one query; unknown jobs are absent."""
+    """Return the newest record number and the state of each job; unknown jobs are absent."""
     if not job_ids:
         return {}
     rows = s.execute(select(Job.id, Job.last_seq, Job.state).where(Job.id.in_(job_ids)))

@@ -1,7 +1,7 @@
-"""The fence: what a worker's write must show to count.
+"""Fencing: the condition on every write of a worker that it still holds the job.
 
-Every claim of a job raises `jobs.fence`, and the claimant carries that number in all it writes. A
-worker that was given up and comes back carries an old number: its statements match no row.
+Every claim of a job raises `jobs.fence`, and the claimant passes that number with all its writes. A worker that was
+given up and comes back passes an old number, so that its statements match no row.
 """
 
 from typing import NamedTuple
@@ -15,22 +15,21 @@ from db.state import HELD
 
 
 class Renewal(NamedTuple):
-    """The lease was renewed; the job is to stop for good, or to save a checkpoint and be let go."""
+    """A renewed lease, and whether the job is to be cancelled, or to save a checkpoint and be released."""
 
     cancel_requested: bool = False
     let_go_requested: bool = False
 
 
 def held(job_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:
-    """That the job is still held under this fence."""
+    """Return the conditions that the job is still held under this fence."""
     return Job.id == job_id, Job.fence == fence, Job.state.in_(HELD)
 
 
 def live(s: Session, job_id: str, fence: int) -> tuple[ColumnElement[bool], ...]:
-    """That the job is held under this fence and the lease has not run out.
+    """Return the conditions that the job is held under this fence and its lease has not expired.
 
-    What a run writes while it goes on needs this: a worker that slept past its lease writes
-    nothing, even before anyone has taken the job from it. Giving the job up or settling it needs
-    `held` alone, for that is what is done to a lease that ran out.
+    The writes of a run need both: a worker that slept past its lease writes nothing, even before the job has been taken
+    from it. Releasing or settling a job needs `held` alone, because that is done to expired leases too.
     """
     return *held(job_id, fence), Job.lease_expires_at > clock.moment(s)

@@ -1,4 +1,4 @@
-"""Data files."""
+"""Files: the data that projects have uploaded, or that their jobs have left."""
 
 import time
 
@@ -11,7 +11,7 @@ from db.ids import new_id
 from db.models import File, Job
 from db.state import ENDED
 
-# Built once: putting a statement together costs more than running it.
+# Built once: constructing a statement costs more than running it.
 _GET = select(File).where(
     File.id == bindparam("of_file"), File.project_id == bindparam("of_project"), File.deleted_at.is_(None)
 )
@@ -32,7 +32,7 @@ def add(
     expires_after_s: float | None = None,
     key_id: str | None = None,
 ) -> File:
-    """A file whose bytes are already the blob `sha256`; with `expires_after_s` the reaper deletes it after that."""
+    """Create a file whose bytes are already the blob `sha256`; the reaper deletes it after `expires_after_s`."""
     now = time.time()
     file = File(
         id=new_id("file"),
@@ -53,12 +53,12 @@ def add(
 
 
 def get(s: Session, project_id: str, file_id: str) -> File | None:
-    """The file, or None when the project has none of that id or it is deleted."""
+    """Return the project's file with this id, or None if there is none or it is deleted."""
     return s.scalars(_GET, {"of_file": file_id, "of_project": project_id}).one_or_none()
 
 
 def keep(s: Session, project_id: str, file_id: str) -> File | None:
-    """`get`, and nobody deletes the file until this transaction has ended, which makes a job that names it."""
+    """Return the file like `get`, locked against deletion until the commit, for creating a job that names it."""
     return s.scalars(_KEEP, {"of_file": file_id, "of_project": project_id}).one_or_none()
 
 
@@ -71,7 +71,7 @@ def page(
     order: paging.Order = "desc",
     purpose: str | None = None,
 ) -> tuple[list[File], bool]:
-    """Files by id, and whether more follow."""
+    """Return files in the order of their ids, and whether more follow."""
     query = select(File).where(File.project_id == project_id, File.deleted_at.is_(None))
     if purpose is not None:
         query = query.where(File.purpose == purpose)
@@ -79,11 +79,12 @@ def page(
 
 
 def delete(s: Session, project_id: str, file_id: str) -> bool:
-    """Whether there was such a file to delete. The row stays, hidden, so that lineage can name it.
+    """Delete a file and return whether there was one. The row stays, hidden, so that lineage can name it.
 
-    Raises InUse while a job that has not ended names the file in its spec.
+    Raises:
+        InUse: an unfinished job names the file in its spec.
     """
-    # The lock waits for jobs that are being made with the file: they are seen below.
+    # The lock waits for transactions that are creating jobs with the file, so those jobs are found below.
     if s.scalars(_END, {"of_file": file_id, "of_project": project_id}).one_or_none() is None:
         return False
     naming = select(Job.id).where(
@@ -98,7 +99,7 @@ def delete(s: Session, project_id: str, file_id: str) -> bool:
 
 
 def expired(s: Session, limit: int, after: str = "") -> list[tuple[str, str]]:
-    """(project id, file id) of files whose time is over, by their ids, from behind the id `after`."""
+    """Return (project id, file id) of expired files with ids greater than `after`, in the order of their ids."""
     over = select(File.project_id, File.id).where(File.expires_at <= time.time(), File.deleted_at.is_(None))
     over = over.where(File.id > after).order_by(File.id).limit(limit)
     return [(project_id, file_id) for project_id, file_id in s.execute(over)]

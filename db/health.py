@@ -1,4 +1,4 @@
-"""Whether the database can be worked with."""
+"""Health checks of the database."""
 
 import logging
 from pathlib import Path
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 def ping(db: Database) -> bool:
-    """Whether the database answers."""
+    """Return whether the database answers."""
     try:
         with db.read() as s:
             s.execute(text("SELECT 1"))
@@ -25,9 +25,10 @@ def ping(db: Database) -> bool:
 
 
 def begun(url: str) -> bool:
-    """Whether the database has a schema at all. It makes no file and fills none, as a look into an empty one would.
+    """Return whether the database has a schema, without creating a file or writing to one, as opening it would.
 
-    Raises db.errors.Unavailable when the database cannot be reached.
+    Raises:
+        db.errors.Unavailable: the database cannot be reached.
     """
     address = make_url(url)
     if address.get_backend_name() == "sqlite" and not _has_bytes(Path(address.database or "")):
@@ -45,7 +46,7 @@ def _has_bytes(path: Path) -> bool:
 
 
 def up_to_date(db: Database) -> bool:
-    """Whether the database answers and its schema is the newest."""
+    """Return whether the database answers and has the newest schema."""
     try:
         with db.read() as s:
             return MigrationContext.configure(s.connection()).get_current_revision() == migrate.head()

@@ -1,7 +1,8 @@
-"""Intents: a create that is asked for again, because its answer was lost on the way, makes nothing new.
+"""Idempotent creates: a request that is repeated because its response was lost creates nothing new.
 
-OpenAI's clients send a lost create up to three times and put no key on it, only the number of the retry. What
-they repeat is then known by who asks, where, and the hash of the body.
+OpenAI's clients send a lost create up to three times, without an Idempotency-Key but with the number of the retry.
+What they repeat is then identified by the API key, the path and the hash of the body. A row of `intents` records each
+create.
 """
 
 import time
@@ -15,22 +16,22 @@ from db import clock
 from db.models import Intent
 
 KEYED_S = 24 * 3600.0
-"""So long an Idempotency-Key is remembered."""
+"""How long an Idempotency-Key is remembered."""
 WAITS_S = 600.0
-"""So long clients wait for an answer, unless they say otherwise."""
+"""How long clients wait for a response, unless they state another time."""
 PAUSES_S = 60.0
-"""So long at most before a retry."""
+"""The longest pause of a client before a retry."""
 _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class KeyReused(ValueError):
-    """An Idempotency-Key came again with another body."""
+    """An Idempotency-Key was sent again with another body."""
 
 
 class IdempotentRequest(NamedTuple):
-    """A create as it came in: by which key, where, under which Idempotency-Key if any, and as which retry; 0: none.
+    """A create as it was received: its API key, path, Idempotency-Key if any, body, and number of the retry (0: none).
 
-    `waits_s` is how long its client waits for an answer before it tries again.
+    `waits_s` is how long its client waits for a response before it tries again.
     """
 
     key_id: str
@@ -46,7 +47,7 @@ class IdempotentRequest(NamedTuple):
 
     @property
     def remembered_s(self) -> float:
-        """How long ago that was made at most which it may repeat; what is older is another create's."""
+        """The greatest age of a create that this request may repeat."""
         if self.idempotency_key is not None:
             return KEYED_S
         tries_s = self.retries * (self.waits_s + PAUSES_S) if self.retries else self.waits_s
@@ -54,9 +55,9 @@ class IdempotentRequest(NamedTuple):
 
 
 def take(s: Session, ask: IdempotentRequest) -> str | None:
-    """The answer that this intent has got before, or None: the caller then makes what is asked for, and `keep`s it.
+    """Return the earlier answer to the same create, or None: the caller then carries it out and calls `keep`.
 
-    Until this transaction ends, nobody else takes the same intent.
+    The same create is locked until this transaction ends.
 
     Raises:
         KeyReused: the key was used for another body.
@@ -68,14 +69,14 @@ def take(s: Session, ask: IdempotentRequest) -> str | None:
         raise KeyReused(f"the Idempotency-Key {ask.idempotency_key!r} was used for another body; take a new one")
     if ask.idempotency_key is None and not ask.retries:
         if not row.by_retry:
-            return None  # the same once more, and meant so: it is nobody's retry
-        row.by_retry = False  # overtaken by its own retry on the way here
+            return None  # an equal create that is no retry is meant as another one
+        row.by_retry = False  # the original request, which its own retry has overtaken
         s.flush()
     return row.answer
 
 
 def keep(s: Session, ask: IdempotentRequest, answer: str) -> None:
-    """Remember what was made of an intent that this transaction took."""
+    """Store the answer to a create that this transaction has taken."""
     row = _locked(s, ask)
     row.answer, row.body_sha256, row.created_at = answer, ask.body_sha256, time.time()
     row.by_retry = ask.retries > 0 and ask.idempotency_key is None
@@ -83,7 +84,7 @@ def keep(s: Session, ask: IdempotentRequest, answer: str) -> None:
 
 
 def purge(s: Session) -> int:
-    """Forget what is older than any retry; how many."""
+    """Delete the creates that no retry can repeat any longer, and return their number."""
     old = delete(Intent).where(Intent.created_at < time.time() - KEYED_S).returning(Intent.name)
     return len(s.scalars(old, execution_options={"synchronize_session": False}).all())
 

@@ -1,4 +1,4 @@
-"""Ids that sort by the time they were made."""
+"""Ids that sort by the time of their creation."""
 
 import os
 import threading
@@ -13,10 +13,10 @@ _last = 0
 
 
 def new_id(prefix: str) -> str:
-    """`prefix-` and a ULID in lower-case Crockford base32: 48 bits of milliseconds, 80 random bits.
+    """Return `prefix-` and a ULID in lower-case Crockford base32: 48 bits of milliseconds, 80 random bits.
 
-    Within one process each id is greater than the one before, also within a millisecond
-    and when the clock goes back.
+    Within one process each id is greater than the one before, even within a millisecond
+    or when the clock goes back.
     """
     global _last  # noqa: PLW0603 - the last id is the state that makes ids rise
     fresh = (time.time_ns() // 1_000_000) << _RANDOM_BITS | int.from_bytes(os.urandom(_RANDOM_BITS // 8))

@@ -1,7 +1,7 @@
-"""Whose the blobs are: `python -m db.installation show | take-over`.
+"""The owner of a blob store: `python -m db.installation show | take-over`.
 
-What no row names is removed from a blob store, so one store must have one service: beside the blobs is kept which
-installation they belong to, and no other removes any.
+A service removes blobs that none of its rows refers to, so two services must not share a store. The store records the
+installation that it belongs to, and no other one removes blobs from it.
 """
 
 import sys
@@ -25,7 +25,7 @@ MEND = "`trainyard doctor --take-over`, once the other one is gone for good, or 
 
 
 class Standing(NamedTuple):
-    """This installation, and whose the blobs are."""
+    """This installation, and the one that the blob store belongs to."""
 
     own_id: str
     owner_id: str | None
@@ -36,22 +36,22 @@ class Standing(NamedTuple):
 
     def __str__(self) -> str:
         if self.ours:
-            return f"the blob store is this installation's, {self.own_id}"
+            return f"the blob store belongs to this installation, {self.own_id}"
         if self.owner_id is None:
-            return f"the blob store is nobody's yet; the workers of {self.own_id} make it theirs"
+            return f"the blob store belongs to no installation yet; the workers of {self.own_id} will claim it"
         return (
             f"the blob store belongs to {self.owner_id} and this is {self.own_id}, as after a restore or where two "
-            f"services share a store: nothing is removed from it here, and what is stored here the other one may remove"
+            f"services share a store: this service removes nothing from it, and the other one may remove its files"
         )
 
 
 def known_id(s: Session) -> str | None:
-    """The installation's name, where one has been made."""
+    """Return the installation's id, if it has been created."""
     return s.scalars(select(Installation.id)).one_or_none()
 
 
 def own_id(s: Session) -> str:
-    """The installation's name, made when it is first asked for."""
+    """Return the installation's id, which is created by the first call."""
     if (known := known_id(s)) is not None:
         return known
     values = {"number": 1, "id": new_id("inst"), "created_at": time.time()}
@@ -60,25 +60,25 @@ def own_id(s: Session) -> str:
 
 
 def forget(s: Session) -> str:
-    """Take the name away, so that another is made; which it was."""
+    """Delete the installation's id, so that another will be created, and return the deleted one."""
     name = own_id(s)
     s.execute(delete(Installation))
     return name
 
 
 def look(database: Database, blobs: BlobStore) -> Standing:
-    """Whose the blobs are; they stay nobody's if they are."""
+    """Return the owner of the blobs, without claiming them if they have none."""
     return Standing(_named(database), blobs.owner())
 
 
 def claim(database: Database, blobs: BlobStore) -> Standing:
-    """Have the blobs be this installation's, if they are nobody's yet."""
+    """Claim the blobs for this installation if they have no owner yet."""
     own = _named(database)
     return Standing(own, blobs.claim(own))
 
 
 def take_over(database: Database, blobs: BlobStore) -> Standing:
-    """Have the blobs be this installation's, whosever they were."""
+    """Make this installation the owner of the blobs, whichever it was before."""
     own = _named(database)
     blobs.take_over(own)
     return Standing(own, own)
@@ -90,9 +90,9 @@ def _named(database: Database) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Tell whose the blobs are; 1 when they are another installation's, or cannot be asked about.
+    """Print the owner of the blobs. Return 1 if it is another installation, or cannot be determined.
 
-    Whoever only asks claims nothing: the store may be a folder that a disk is not mounted on.
+    `show` does not claim blobs without an owner: the store may be a folder whose disk is not mounted.
     """
     match arguments:
         case ["show"]:

@@ -1,4 +1,4 @@
-"""Jobs: asking for one, looking at it, and the one way its state changes."""
+"""Jobs: creating them, finding them, and the one function that changes their state."""
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -12,13 +12,13 @@ from db.ids import new_id
 from db.models import Job
 from db.state import ENDED, JobState, sources
 
-# Built once: putting a statement together costs more than running it.
+# Built once: constructing a statement costs more than running it.
 _INSERT = insert(cast("Table", Job.__table__))
 _GET = select(Job).where(Job.id == bindparam("of_job"), Job.project_id == bindparam("of_project"))
 _FRESH_JOB = {"state": JobState.QUEUED.value, "fence": 0, "failures": 0, "dispatches": 0, "last_seq": 1, "batch": 0}
 _FRESH = {"synchronize_session": False, "populate_existing": True}
 _TRAINS_NOTHING = "eval"
-# Only a held job makes way for another: saying so finds it by the index of leases.
+# Only a held job is preempted: with this condition it is found by the index on leases.
 _CALL_OFF = (
     update(Job)
     .where(Job.preempted_by == bindparam("of_job"), Job.lease_expires_at.is_not(None))
@@ -27,7 +27,7 @@ _CALL_OFF = (
 
 
 class NewJob(NamedTuple):
-    """What a job is made from."""
+    """The fields that a job is created from."""
 
     project_id: str
     spec: dict[str, Any]
@@ -38,11 +38,11 @@ class NewJob(NamedTuple):
     traceparent: str | None = None
     key_id: str | None = None
     needed_bytes: int = 0
-    """Of memory, for one of its processes, where a plan tells."""
+    """The memory that one of its processes needs, if a plan forecasts it."""
 
 
 def create(s: Session, wanted: Sequence[NewJob]) -> list[Job]:
-    """Queued jobs, their messages to the broker and their first events, all in this transaction."""
+    """Create queued jobs with their messages to the broker and their first events, all in this transaction."""
     if not wanted:
         return []
     now = time.time()
@@ -68,17 +68,17 @@ def _least_nodes(spec: Mapping[str, Any]) -> int:
 
 
 def get(s: Session, project_id: str, job_id: str) -> Job | None:
-    """The project's job of that id."""
+    """Return the project's job with this id."""
     return s.scalars(_GET, {"of_job": job_id, "of_project": project_id}).one_or_none()
 
 
 def find(s: Session, job_id: str) -> Job | None:
-    """The job of that id, whosever it is: for workers, never for a request."""
+    """Return the job with this id, of any project. For workers, never for a request."""
     return s.scalars(select(Job).where(Job.id == job_id)).one_or_none()
 
 
 def lock(s: Session, project_id: str, job_id: str) -> Job | None:
-    """The project's job as it is now; until the commit nobody claims it or gives it back."""
+    """Return the project's job as it is now, locked: until the commit nobody else claims or releases it."""
     return s.scalars(
         _GET.with_for_update(), {"of_job": job_id, "of_project": project_id}, execution_options=_FRESH
     ).one_or_none()
@@ -95,7 +95,10 @@ def page(
     metadata: Mapping[str, str] | None = None,
     ids: Collection[str] | None = None,
 ) -> tuple[list[Job], bool]:
-    """Jobs, newest first, and whether more follow. Each of `metadata` must be theirs; empty: they have none."""
+    """Return jobs, newest first, and whether more follow.
+
+    A job matches `metadata` if it has all of these pairs, and an empty mapping if it has no metadata at all.
+    """
     query = select(Job).where(Job.project_id == project_id)
     if kinds is not None:
         query = query.where(Job.kind.in_(kinds))
@@ -111,7 +114,7 @@ def page(
 
 
 def _is_marked(s: Session, name: str, value: str) -> ColumnElement[bool]:
-    """That a job's metadata has this value under this name, which may be any text: no path of SQLite's names them all."""
+    """Return the condition that a job's metadata has this pair. SQLite's paths cannot express every name."""
     if clock.dialect(s) == "sqlite":
         pairs = func.json_each(Job.spec, "$.metadata").table_valued("key", "value")
         return select(pairs).where(pairs.c.key == name, pairs.c.value == value).exists()
@@ -129,12 +132,11 @@ def transition(
     changes: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
 ) -> Job | None:
-    """Change a job's state and say so in a `state` event; None when it is not in a state that `to` may follow.
+    """Change a job's state and append a `state` event; return None if its state may not be followed by `to`.
 
-    The only place where `jobs.state` is written after the insert. It is one conditional UPDATE, so
-    of two who try at once one finds nothing to change. The event carries the attempt, and `data`
-    beside the new state. None makes way any longer for a job that is paused or has ended; of the end of
-    one that trains, the project's webhooks tell.
+    This is the only place that writes `jobs.state` after the insert. It is one conditional UPDATE, so of two concurrent
+    calls one finds nothing to change. The event has the attempt, and `data` beside the new state. A job that is paused
+    or has ended no longer preempts others. The end of a training job is announced to the project's webhooks.
     """
     values = {"state": to.value, "last_seq": Job.last_seq + 1} | _entering(s, to) | (changes or {})
     statement = update(Job).where(Job.id == job_id, Job.state.in_(sources(to)), *conditions).values(values)
@@ -159,7 +161,7 @@ def transition(
 
 
 def _entering(s: Session, to: JobState) -> dict[str, Any]:
-    """What a state means for the other columns, whoever brings it about."""
+    """Return the values of the other columns that a state implies."""
     if to is JobState.QUEUED:
         return {
             "queued_at": clock.moment(s),

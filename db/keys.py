@@ -1,4 +1,4 @@
-"""API keys: shown once, kept as a keyed hash."""
+"""API keys: shown once, stored as a keyed hash."""
 
 import hashlib
 import hmac
@@ -28,7 +28,7 @@ def create(
     scope: Scope = Scope.ADMIN,
     lasts_s: float | None = None,
 ) -> tuple[ApiKey, str]:
-    """A new key and its token, `ty-` and 43 characters (256 random bits). The token cannot be had again."""
+    """Create a key and its token, `ty-` and 43 characters (256 random bits). The token cannot be recovered."""
     now = time.time()
     token = f"ty-{secrets.token_urlsafe(_RANDOM_BYTES)}"
     key = ApiKey(
@@ -47,44 +47,44 @@ def create(
 
 
 def authenticate(s: Session, token: str, secret: bytes) -> ApiKey | None:
-    """The key that this token belongs to, or None when there is none or it is over.
+    """Return the key of this token, or None if there is none or it is revoked or expired.
 
-    The token is looked up by its hash under a secret the caller does not know, so the time
-    that the look-up takes says nothing about how near a guess came.
+    The token is looked up by its hash under a secret that the client does not know, so the time of the lookup reveals
+    nothing about how close a guess is.
     """
     query = select(ApiKey).where(ApiKey.secret_hash == _hash(token, secret), *_working())
     return s.scalars(query).one_or_none()
 
 
 def working(s: Session, key_id: str) -> ApiKey | None:
-    """The key of that id, whosever it is, unless it is revoked or expired."""
+    """Return the key with this id, of any project, unless it is revoked or expired."""
     return s.scalars(select(ApiKey).where(ApiKey.id == key_id, *_working())).one_or_none()
 
 
 def still_working(s: Session, key_ids: Collection[str]) -> set[str]:
-    """Those of the keys that are neither revoked nor expired."""
+    """Return the ids of those of the keys that are neither revoked nor expired."""
     return set(s.scalars(select(ApiKey.id).where(ApiKey.id.in_(key_ids), *_working())))
 
 
 def get(s: Session, project_id: str, key_id: str) -> ApiKey | None:
-    """The project's key of that id, revoked or not."""
+    """Return the project's key with this id, revoked or not."""
     return s.scalars(select(ApiKey).where(ApiKey.id == key_id, ApiKey.project_id == project_id)).one_or_none()
 
 
 def use_is_old(key: ApiKey) -> bool:
-    """Whether its last use was noted so long ago that this one is to be noted."""
+    """Return whether the last recorded use is old enough for this one to be recorded."""
     return key.last_used_at is None or key.last_used_at < time.time() - _USE_NOTED_S
 
 
 def note_use(s: Session, key_id: str) -> None:
-    """It is used now. Of several processes that notice at once one writes."""
+    """Record a use of the key now. Of several processes that do so at once, one writes."""
     now = time.time()
     unnoted = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < now - _USE_NOTED_S)
     s.execute(update(ApiKey).where(ApiKey.id == key_id, unnoted).values(last_used_at=now))
 
 
 def revoke(s: Session, project_id: str, key_id: str) -> bool:
-    """Whether there was such a key, not revoked yet. It opens nothing from this commit on."""
+    """Revoke a key from this commit on, and return whether there was such a key, not yet revoked."""
     revoked = s.scalars(
         update(ApiKey)
         .where(ApiKey.id == key_id, ApiKey.project_id == project_id, ApiKey.revoked_at.is_(None))
@@ -95,17 +95,17 @@ def revoke(s: Session, project_id: str, key_id: str) -> bool:
 
 
 def any_made(s: Session) -> bool:
-    """Whether a key was ever made."""
+    """Return whether any key was ever created."""
     return s.scalars(select(ApiKey.id).limit(1)).first() is not None
 
 
 def list_keys(s: Session, project_id: str) -> list[ApiKey]:
-    """The keys of a project, revoked ones too, oldest first."""
+    """Return the keys of a project, including revoked ones, oldest first."""
     return list(s.scalars(select(ApiKey).where(ApiKey.project_id == project_id).order_by(ApiKey.id)))
 
 
 def page(s: Session, project_id: str, *, after: str | None, limit: int) -> tuple[list[ApiKey], bool]:
-    """The keys of a project, revoked ones too, newest first, and whether more follow."""
+    """Return the keys of a project, including revoked ones, newest first, and whether more follow."""
     query = select(ApiKey).where(ApiKey.project_id == project_id)
     return paging.page(s, query, ApiKey.id, after=after, limit=limit)
 

@@ -1,5 +1,6 @@
-"""Leases: who holds a job, for how long, and how it is let go."""
+"""Leases: which worker holds a job, for how long, and how it releases it."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, func, or_, select, update
@@ -32,7 +33,7 @@ __all__ = [
 
 
 class Claim(NamedTuple):
-    """A job that is now the caller's, the number to show with every write about it, and who else works on it."""
+    """A job that the caller now holds, the fence that every write about it must carry, and the gang, if there is one."""
 
     job: Job
     fence: int
@@ -40,7 +41,7 @@ class Claim(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """No claim yet: the caller is one of `wanted` workers that the job needs at once, of whom so many wait."""
+    """No claim yet: the job needs `wanted` workers at once, and `waiting` of them, the caller included, offer themselves."""
 
     job_id: str
     waiting: int
@@ -48,9 +49,9 @@ class Offer(NamedTuple):
 
 
 def claim(s: Session, job_id: str, *, worker: str, lease_s: float) -> Claim | None:
-    """Take a queued job whose time has come; None when it is not there to take.
+    """Claim a queued job that is due; None when it cannot be claimed.
 
-    One conditional UPDATE raises the fence, so of any number that try at once one succeeds.
+    One conditional UPDATE raises the fence, so that of any number of concurrent claims one succeeds.
     """
     now = clock.moment(s)
     job = jobs.transition(
@@ -78,57 +79,58 @@ def claim(s: Session, job_id: str, *, worker: str, lease_s: float) -> Claim | No
 def claim_next(
     s: Session, *, worker: str, lease_s: float, meeting: Meeting | None = None, waits: bool = False
 ) -> Claim | Offer | None:
-    """Take the job that goes next; None when there is none to take.
+    """Claim the job that goes next; None when there is none.
 
-    One that needs several workers is taken by the last of them, who leads: the others are then to ask
-    `gangs.enlisted`. `meeting` is where it could be met; without, another leads. `waits` says that this one waits for
-    them already.
+    A job that needs several workers is claimed by the last of them, which leads; the others find their parts by
+    `gangs.enlisted`. `meeting` is the address at which this worker could lead; without one another worker leads.
+    `waits` says that this worker already waits for others.
     """
     job_id = queue.choose(s, worker)
     if job_id is None:
         _pass_on(s)
         return None
-    wanted = gangs.wanted(s, job_id)
+    wanted = gangs.wanted(s, job_id, partial(queue.choose, s))
     if wanted == 1:
         return claim(s, job_id, worker=worker, lease_s=lease_s)
     others = gangs.offer(s, job_id, worker)
     chosen = others[: wanted - 1]
     if len(others) < wanted - 1 or meeting is None or not gangs.may_meet(s, meeting, [worker, *chosen]):
         if not waits:
-            outbox.add(s, job_id)  # the message that brought this one here is used up
+            outbox.add(s, job_id)  # for the next worker: the message that brought this one is used up
         return Offer(job_id, len(others) + 1, wanted)
     gangs.withdraw(s, worker)
     taken = claim(s, job_id, worker=worker, lease_s=lease_s)
     if taken is None:
         return None
     gang = gangs.enlist(s, job_id, taken.fence, chosen, meeting, lease_s=lease_s)
-    told = (
+    message = (
         f"{wanted} workers carry it out together: {worker}, which leads at {gang.meeting.address}, {', '.join(chosen)}"
     )
-    records.note(s, job_id, "gang", "info", told, {"workers": [worker, *chosen]}, attempt=taken.fence)
+    records.note(s, job_id, "gang", "info", message, {"workers": [worker, *chosen]}, attempt=taken.fence)
     return taken._replace(gang=gang)
 
 
 def _pass_on(s: Session) -> None:
-    """Have a job told again that another worker, which is free, could take: its message came to one that cannot."""
-    other = queue.choose(s)
-    if other is None:
+    """Send another message for a waiting job that an idle worker could take: this one came to a worker that cannot."""
+    heads = queue.heads(s)
+    if not heads:
         return
-    requires = s.scalars(select(Job.requires).where(Job.id == other)).one()
-    fleet = workers.look(s)
-    if fleet.idle(requires) - gangs.offering(s).keys():
-        outbox.add(s, other, delay_s=_PASSED_ON_AFTER_S)
+    fleet, offering = workers.look(s), gangs.offering(s).keys()
+    for head in heads:
+        if fleet.idle(head.requires) - offering:
+            outbox.add(s, head.id, delay_s=_PASSED_ON_AFTER_S)
+            return
 
 
 def renew(s: Session, job_id: str, fence: int, *, lease_s: float) -> Renewal | None:
-    """Hold the job for `lease_s` more; None when the fence is stale or the lease ran out."""
+    """Renew the lease for `lease_s`; None when the fence is stale or the lease ran out."""
     return records.append(s, job_id, fence, events=(), metrics=(), lease_s=lease_s)
 
 
 def begin_running(s: Session, job_id: str, fence: int) -> bool:
-    """From preparing to running, or no change if it runs already: the answer to the first try may have been lost.
+    """Change the state from preparing to running; no change if it runs already, since a first reply may have been lost.
 
-    False when the fence is stale or the lease ran out.
+    Returns False when the fence is stale or the lease ran out.
     """
     changes = {"started_at": func.coalesce(Job.started_at, clock.moment(s))}
     conditions = [*live(s, job_id, fence), Job.state == JobState.PREPARING]
@@ -140,10 +142,10 @@ def begin_running(s: Session, job_id: str, fence: int) -> bool:
 
 
 def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, delay_s: float = 0.0) -> bool:
-    """Give the job back to the queue with no fault of its own, to be claimed `delay_s` from now at the earliest.
+    """Queue the job again without counting a failure, to be claimed `delay_s` from now at the earliest.
 
-    A job that was asked to pause is paused instead, one that was asked to stop is cancelled. False when
-    the fence is stale.
+    A job that was asked to pause is paused instead, one that was asked to stop is cancelled. Returns False when the
+    fence is stale.
     """
     job = _lock(s, job_id, fence)
     if job is None:
@@ -155,7 +157,7 @@ def release(s: Session, job_id: str, fence: int, *, outcome: str, message: str, 
         _pause(s, job)
         return True
     if job.preempted_by is not None:
-        outcome, message = "preempted", "made way for a job of higher priority; it goes on from its last checkpoint"
+        outcome, message = "preempted", "made way for a job of higher priority; it resumes from its last checkpoint"
     attempts.end(s, job_id, fence, outcome=outcome, message=message)
     _requeue(s, job_id, fence, message=message, level="info", delay_s=delay_s)
     return True
@@ -174,9 +176,9 @@ def settle(
     result: dict[str, Any] | None = None,
     exit_code: int | None = None,
 ) -> bool:
-    """End the job: succeeded, failed or cancelled. False when the fence is stale or the table forbids it.
+    """End the job: succeeded, failed or cancelled. Returns False when the fence is stale or the transition is illegal.
 
-    What is told as the job's error is kept for a failed job alone.
+    The failure, code, message and mend are stored as the job's error only if it failed.
     """
     job = _lock(s, job_id, fence)
     if job is None or job.state not in sources(state):
@@ -213,10 +215,10 @@ def retry_or_fail(
 ) -> JobState | None:
     """Queue a job again whose attempt went wrong, or fail it after `max_attempts` in a row without progress.
 
-    Progress is a checkpoint published in this attempt, newer than the one it started from: the
-    count then starts anew at this failure. The wait is `backoff_s`, doubled with each further
-    failure in a row, 5 minutes at most. A job that was asked to stop is cancelled, one that was asked
-    to pause is paused. Gives the new state, None when the fence is stale.
+    Progress is a checkpoint published in this attempt that is newer than the one it started from: this failure then
+    counts as the first. The delay is `backoff_s`, doubled with each further failure in a row, at most 5 minutes. A job
+    that was asked to stop is cancelled, one that was asked to pause is paused. Returns the new state, None when the
+    fence is stale.
     """
     job = _lock(s, job_id, fence)
     if job is None:
@@ -239,27 +241,27 @@ def retry_or_fail(
         )  # fmt: skip
         return JobState.FAILED
     delay_s = min(backoff_s * 2 ** (failures - 1), _BACKOFF_CAP_S)
-    told = f"{message.rstrip('. ')}. It is tried again from its last checkpoint."
+    retried = f"{message.rstrip('. ')}. It is tried again from its last checkpoint."
     attempts.end(s, job_id, fence, outcome="retried", failure=failure, message=message, exit_code=exit_code)
-    _requeue(s, job_id, fence, message=told, level="warn", delay_s=delay_s, failures=failures)
+    _requeue(s, job_id, fence, message=retried, level="warn", delay_s=delay_s, failures=failures)
     return JobState.QUEUED
 
 
 def expired(s: Session, limit: int) -> list[Job]:
-    """Held jobs whose lease ran out, longest ago first."""
+    """Return held jobs whose lease ran out, the earliest first."""
     query = select(Job).where(Job.lease_expires_at <= clock.moment(s))
     return list(s.scalars(query.order_by(Job.lease_expires_at).limit(limit)))
 
 
 def unclaimed(s: Session, older_than_s: float, limit: int) -> list[Job]:
-    """Queued jobs whose time has come and which nobody claimed since their message was sent `older_than_s` ago."""
+    """Return queued jobs that are due and were not claimed within `older_than_s` of their message."""
     due_at = func.coalesce(Job.dispatched_at, Job.not_before, Job.created_at) + older_than_s
     query = select(Job).where(*_waiting(s), due_at <= clock.moment(s))
     return list(s.scalars(query.order_by(Job.priority.desc(), Job.id).limit(limit)))
 
 
 def expire_worker(s: Session, worker: str) -> int:
-    """End the leases of this worker now: it has just started, so whatever it held is from an earlier life."""
+    """End the leases of a worker that has just started, since they are from before the restart; return how many."""
     now = clock.moment(s)
     statement = (
         update(Job)
@@ -282,8 +284,8 @@ def _lock(s: Session, job_id: str, fence: int) -> Job | None:
 
 def _pause(s: Session, job: Job) -> None:
     saved = attempts.resume_step(s, job.id)
-    told = "paused before its first checkpoint" if saved is None else f"paused, saved at step {saved}"
-    jobs.transition(s, job.id, JobState.PAUSED, message=told, conditions=held(job.id, job.fence))
+    message = "paused before its first checkpoint" if saved is None else f"paused, saved at step {saved}"
+    jobs.transition(s, job.id, JobState.PAUSED, message=message, conditions=held(job.id, job.fence))
 
 
 def _requeue(

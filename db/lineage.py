@@ -1,4 +1,4 @@
-"""Lineage: what an artifact was built on, what was built on it, and what jobs build on."""
+"""Lineage: the artifacts that an artifact was built on, those built on it, and the jobs that need it."""
 
 from collections.abc import Collection
 
@@ -10,9 +10,9 @@ from db.state import UNENDED
 
 
 def ancestors(s: Session, artifact: Artifact) -> list[Artifact]:
-    """The base of the artifact, the base of that, and so on; deleted ones too.
+    """Return the base of the artifact, the base of that, and so on, including deleted ones.
 
-    It comes to an end: a base is always there before what is built on it.
+    There are no cycles: a base always exists before what is built on it.
     """
     found: list[Artifact] = []
     base_id = artifact.base_artifact_id
@@ -24,7 +24,7 @@ def ancestors(s: Session, artifact: Artifact) -> list[Artifact]:
 
 
 def descendants(s: Session, artifact: Artifact, limit: int) -> list[Artifact]:
-    """The models and adapters that were made directly from it, newest first; deleted ones too."""
+    """Return the models and adapters that were built directly on it, newest first, including deleted ones."""
     query = select(Artifact).where(
         Artifact.project_id == artifact.project_id,
         Artifact.base_artifact_id == artifact.id,
@@ -34,13 +34,13 @@ def descendants(s: Session, artifact: Artifact, limit: int) -> list[Artifact]:
 
 
 def checkpoints(s: Session, job_id: str, limit: int) -> list[Artifact]:
-    """The last checkpoints that a job saved, by step; also those that made room for later ones."""
+    """Return the last checkpoints that a job saved, in the order of their steps, including deleted ones."""
     query = select(Artifact).where(Artifact.job_id == job_id, Artifact.kind == "checkpoint")
     return list(s.scalars(query.order_by(Artifact.step.desc()).limit(limit)))[::-1]
 
 
 def evaluations(s: Session, artifact: Artifact, limit: int) -> list[Job]:
-    """The jobs that scored it, newest first."""
+    """Return the evaluation jobs of the artifact, newest first."""
     query = select(Job).where(
         Job.project_id == artifact.project_id, Job.base_artifact_id == artifact.id, Job.kind == "eval"
     )
@@ -48,21 +48,22 @@ def evaluations(s: Session, artifact: Artifact, limit: int) -> list[Job]:
 
 
 def deleted_files(s: Session, project_id: str, file_ids: Collection[str]) -> list[str]:
-    """Which of these files are deleted."""
+    """Return the ids of those of the files that are deleted."""
     query = select(File.id).where(File.project_id == project_id, File.id.in_(file_ids), File.deleted_at.is_not(None))
     return list(s.scalars(query.order_by(File.id)))
 
 
 def needing(artifact_ids: Collection[str]) -> CompoundSelect[str, str]:
-    """Rows (job_id, artifact_id): the jobs that have not ended and start from one of these, or compare with it.
+    """Select rows (job_id, artifact_id) of unfinished jobs that start from one of the artifacts or compare with it.
 
-    They need it too where they do so with an adapter on it; a model stands by itself.
+    A job that does so with an adapter also needs the model below the adapter. A model needs no other artifact.
     """
     above = _with_adapters(artifact_ids)
     unended = Job.state.in_(UNENDED)
     starting = select(Job.id, above.c.needed).join(above, Job.base_artifact_id == above.c.id).where(unended)
     rival = Job.spec["compare_to"].as_string().label("rival")
-    # Materialized, each spec is read once, however many adapters there are; by project and state, no ended job's is.
+    # MATERIALIZED, so that each spec is read once however many adapters there are; the index on project and state
+    # leaves ended jobs out.
     theirs = Job.project_id.in_(select(above.c.project_id))
     evals = (
         select(Job.id, Job.project_id, rival)
@@ -75,7 +76,10 @@ def needing(artifact_ids: Collection[str]) -> CompoundSelect[str, str]:
 
 
 def _with_adapters(artifact_ids: Collection[str]) -> CTE:
-    """These, by the names that specs are pinned to, and the adapters on them; `needed` is the one below."""
+    """Select the artifacts and the adapters on them, with the names that specs are pinned to.
+
+    `needed` is the one of the given artifacts that a row belongs to.
+    """
     name = func.coalesce(Artifact.name + "/" + cast(Artifact.version, String), Artifact.id)
     shown = (Artifact.id, Artifact.project_id, name.label("name"))
     these = select(Artifact.id.label("needed"), *shown).where(Artifact.id.in_(artifact_ids))

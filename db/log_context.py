@@ -1,30 +1,30 @@
-"""What the present work is about: the ids that its log lines and its entries in the audit log carry.
+"""The ids of the current request or attempt, which its log lines and audit entries carry.
 
-A request or an attempt puts them; what it calls, in threads that it hands work to as well, finds them.
+They are set where a request or an attempt begins, and visible to all that it calls, in threads with its context too.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_ABOUT: ContextVar[Mapping[str, str | int]] = ContextVar("about")
+_IDS: ContextVar[Mapping[str, str | int]] = ContextVar("ids")
 
 
 def now() -> Mapping[str, str | int]:
-    """The ids by their names: request_id, project_id and key_id, or job_id and attempt."""
-    return _ABOUT.get({})
+    """Return the ids by name: request_id, project_id and key_id, or job_id and attempt."""
+    return _IDS.get({})
 
 
 def put(**ids: str | int) -> None:
-    """From here on, in this task or thread, work is about these too."""
-    _ABOUT.set({**now(), **ids})
+    """Add ids for the rest of the current task or thread."""
+    _IDS.set({**now(), **ids})
 
 
 @contextmanager
 def work(**ids: str | int) -> Iterator[None]:
-    """Inside, work is about these too."""
-    before = _ABOUT.set({**now(), **ids})
+    """Add ids within the body."""
+    token = _IDS.set({**now(), **ids})
     try:
         yield
     finally:
-        _ABOUT.reset(before)
+        _IDS.reset(token)

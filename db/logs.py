@@ -1,4 +1,4 @@
-"""Logs: a line of JSON each, with the ids of what it is about."""
+"""Logs as JSON lines, each with the ids of the request or attempt that it belongs to."""
 
 import logging
 import sys
@@ -13,11 +13,11 @@ _MS = 1000
 
 
 class JsonLines(logging.Formatter):
-    """{"time", "level", "logger", "message", the ids of db.log_context, "exception"}; the time is UTC."""
+    """Formats a record as {"time", "level", "logger", "message", the ids of db.log_context, "exception"}, in UTC."""
 
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "time": f"{moment}.{int(record.created * _MS) % _MS:03}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
@@ -25,12 +25,12 @@ class JsonLines(logging.Formatter):
             **log_context.now(),
         }
         if record.exc_info:
-            told["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(told, default=str).decode()
+            fields["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(fields, default=str).decode()
 
 
 def begin() -> None:
-    """Have this process log so, warnings too, to stderr."""
+    """Configure this process to log JSON lines to stderr, Python's warnings included."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -1,7 +1,7 @@
 """The schema and its history: `python -m db.migrate upgrade | current | check`.
 
-The first two are about the database of TRAINYARD_DATABASE_URL; `check` compares the migrations
-with db.models in a database of its own.
+The first two use the database of TRAINYARD_DATABASE_URL; `check` compares the migrations with db.models in a
+temporary database.
 """
 
 import sys
@@ -24,22 +24,22 @@ _LOCK = 0x7472_6169_6E79_7264
 
 
 def upgrade(url: str, revision: str = "head") -> None:
-    """Bring the database to a revision, the newest by default; creates the SQLite file and its folder."""
+    """Upgrade the database to a revision, by default the newest, and create a SQLite file with its folder."""
     _run(url, lambda config: command.upgrade(config, revision))
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the database back to an older revision, "base" for an empty one."""
+    """Downgrade the database to an older revision; "base" is an empty database."""
     _run(url, lambda config: command.downgrade(config, revision))
 
 
 def check(url: str) -> None:
-    """Raises alembic's CommandError when the tables of an up-to-date database are not those of db.models."""
+    """Compare the tables of an up-to-date database with db.models; raises alembic's CommandError if they differ."""
     _run(url, command.check)
 
 
 def current(url: str) -> str | None:
-    """The revision that the database is at, None when it is empty or, as a file, not there; then none is made."""
+    """Return the revision of the database, or None if it is empty or its file does not exist, which is not created."""
     address = make_url(url)
     if address.get_backend_name() == "sqlite" and address.database and not Path(address.database).exists():
         return None
@@ -49,23 +49,23 @@ def current(url: str) -> str | None:
 
 
 def head() -> str | None:
-    """The newest revision there is."""
+    """Return the newest revision."""
     return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def history() -> list[str]:
-    """All revisions, oldest first."""
+    """Return all revisions, oldest first."""
     return [script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()][::-1]
 
 
 def _run(url: str, action: Callable[[Config], None]) -> None:
-    """Do something under a lock and in one transaction: all migrations take, or none does."""
+    """Run an action under a lock and in one transaction, so that all migrations take effect or none does."""
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     address = make_url(url)
     if address.get_backend_name() == "sqlite" and address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True)
-    # Not the engine of db.session: rebuilding a table on SQLite needs its foreign keys off.
+    # Not an engine of db.session: rebuilding a table on SQLite needs foreign keys to be off.
     engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
@@ -84,7 +84,7 @@ def _run(url: str, action: Callable[[Config], None]) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Run one of the commands; an unknown one is told with those there are."""
+    """Run one of the commands; an unknown one exits with the usage."""
     url = StorageSettings().database_url
     match arguments:
         case ["upgrade"]:

@@ -1,4 +1,4 @@
-"""Orders: what its owner asks of a job while it waits or runs."""
+"""Orders: cancelling, pausing, resuming and retrying a job on its owner's request."""
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -7,7 +7,7 @@ from db import attempts, clock, jobs, outbox, records
 from db.models import Job
 from db.state import ENDED, JobState
 
-_ANEW = {
+_CLEARED = {
     "failures": 0,
     "cancel_requested_at": None,
     "failure_class": None,
@@ -15,31 +15,31 @@ _ANEW = {
     "error_message": None,
     "error_mend": None,
 }
-"""Of a job that is tried again by hand nothing of its failure stays but what its attempts and events tell."""
+"""Columns that a manual retry resets; the failure remains in the job's attempts and events."""
 _FRESH = {"synchronize_session": False, "populate_existing": True}
 
 
 def cancel(s: Session, project_id: str, job_id: str) -> Job | None:
-    """Ask a job to stop: one that nobody holds is cancelled here and now, a held one when its worker next renews.
+    """Cancel a job: at once if no worker holds it, otherwise when its worker next renews the lease.
 
-    An ended job stays as it is. None when the project has no such job.
+    An ended job stays as it is. Returns None if the project has no such job.
     """
     job = jobs.lock(s, project_id, job_id)
     if job is None or job.state in ENDED or job.cancel_requested_at is not None:
         return job
-    asked = {"cancel_requested_at": clock.moment(s)}
+    requested = {"cancel_requested_at": clock.moment(s)}
     if job.state in {JobState.QUEUED, JobState.PAUSED}:
-        return jobs.transition(s, job_id, JobState.CANCELLED, message=f"cancelled while {job.state}", changes=asked)
-    flagged = update(Job).where(Job.id == job_id).values(asked).returning(Job)
+        return jobs.transition(s, job_id, JobState.CANCELLED, message=f"cancelled while {job.state}", changes=requested)
+    flagged = update(Job).where(Job.id == job_id).values(requested).returning(Job)
     job = s.scalars(flagged, execution_options=_FRESH).one()
-    records.note(s, job_id, "cancel_requested", "info", "asked to stop")
+    records.note(s, job_id, "cancel_requested", "info", "cancellation requested")
     return job
 
 
 def pause(s: Session, project_id: str, job_id: str) -> Job | None:
-    """Ask a job to wait until it is resumed: one that runs saves a checkpoint first, any other is paused at once.
+    """Pause a job until it is resumed: a running job saves a checkpoint first, any other is paused at once.
 
-    A job that is paused or pausing, has ended or is to be cancelled stays as it is. None when the project has no
+    A job that is paused or pausing, has ended or is being cancelled stays as it is. Returns None if the project has no
     such job.
     """
     job = jobs.lock(s, project_id, job_id)
@@ -47,9 +47,11 @@ def pause(s: Session, project_id: str, job_id: str) -> Job | None:
         return job
     match JobState(job.state):
         case JobState.RUNNING:
-            return jobs.transition(s, job_id, JobState.PAUSING, message="asked to pause: it saves a checkpoint first")
+            return jobs.transition(
+                s, job_id, JobState.PAUSING, message="pause requested: the job saves a checkpoint first"
+            )
         case JobState.PREPARING:
-            # Its worker finds at its next write that the job is no longer held, and nothing has been trained yet.
+            # The worker finds at its next write that it no longer holds the job; nothing has been trained yet.
             attempts.end(s, job_id, job.fence, outcome=JobState.PAUSED.value, message="paused before it ran")
             return jobs.transition(s, job_id, JobState.PAUSED, message="paused before it ran")
         case JobState.QUEUED:
@@ -59,10 +61,10 @@ def pause(s: Session, project_id: str, job_id: str) -> Job | None:
 
 
 def resume(s: Session, project_id: str, job_id: str) -> Job | None:
-    """Queue a paused job again; of one that is still pausing, take the pause back.
+    """Queue a paused job again, or withdraw the pause of a job that is still pausing.
 
-    Its worker may have asked the engine to stop by then: the job is then queued again as it is let go. Any other job
-    stays as it is. None when the project has no such job.
+    If its worker has already asked the engine to stop, the job is queued again when it is released. Any other job stays
+    as it is. Returns None if the project has no such job.
     """
     job = jobs.lock(s, project_id, job_id)
     if job is None or job.cancel_requested_at is not None:
@@ -78,14 +80,14 @@ def resume(s: Session, project_id: str, job_id: str) -> Job | None:
 
 
 def retry(s: Session, project_id: str, job_id: str) -> Job | None:
-    """Queue a failed job again: it goes on from its newest checkpoint, its failures are counted anew.
+    """Queue a failed job again: it resumes from its newest checkpoint, and its failures are counted from zero.
 
-    Any other job stays as it is. None when the project has no such job.
+    Any other job stays as it is. Returns None if the project has no such job.
     """
     job = jobs.lock(s, project_id, job_id)
     if job is None or job.state != JobState.FAILED:
         return job
     outbox.add(s, job_id)
     return jobs.transition(
-        s, job_id, JobState.QUEUED, message="tried again by hand, waiting for a worker", changes=_ANEW
+        s, job_id, JobState.QUEUED, message="retried on request, waiting for a worker", changes=_CLEARED
     )

@@ -1,4 +1,4 @@
-"""Permissions: checkpoints that other projects may use, which neither shows nor gives them their files."""
+"""Permissions of projects to use artifacts of other projects, without access to their files."""
 
 import time
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from db.models import Artifact, Permission, Project
 
 
 def usable(s: Session, project_id: str, reference: str) -> Artifact | None:
-    """What the project may have answer and grade, and train on.
+    """Return the artifact for a reference if the project may generate with it, grade with it and train on it.
 
-    That is its own (artifacts.resolve) and, by its fine-tuned name, what it was given the permission for. Of that its jobs
-    may keep no weights (api.jobs.pins).
+    These are its own (artifacts.resolve) and, by their fine-tuned names, those that it has permission for. Its jobs may
+    keep no weights of the latter (api.jobs.pins).
     """
     own = artifacts.resolve(s, project_id, reference)
     if own is not None or not reference.startswith(fine_tuned_names.PREFIX):
@@ -27,14 +27,14 @@ def usable(s: Session, project_id: str, reference: str) -> Artifact | None:
 
 
 def unknown_projects(s: Session, project_ids: Sequence[str]) -> list[str]:
-    """Those that there are not."""
+    """Return those of the ids that are not ids of projects."""
     known = set(s.scalars(select(Project.id).where(Project.id.in_(project_ids))))
     return [project_id for project_id in project_ids if project_id not in known]
 
 
 def grant(s: Session, artifact_id: str, project_ids: Sequence[str]) -> list[Permission]:
-    """Permissions for these projects; one that is there already stays."""
-    # Two who grant the same at once wait for each other here.
+    """Give these projects permission to use the artifact, keep those that exist, and return all."""
+    # Concurrent grants of the same permission wait for each other here.
     s.scalars(select(Artifact.id).where(Artifact.id == artifact_id).with_for_update()).one()
     granted = []
     for project_id in dict.fromkeys(project_ids):
@@ -52,21 +52,22 @@ def grant(s: Session, artifact_id: str, project_ids: Sequence[str]) -> list[Perm
 def page(
     s: Session, artifact_id: str, *, project_id: str | None, after: str | None, limit: int, order: paging.Order
 ) -> tuple[list[Permission], bool]:
+    """Return the permissions for an artifact, of one project if it is given, and whether more follow."""
     query = select(Permission).where(Permission.artifact_id == artifact_id)
     if project_id is not None:
         query = query.where(Permission.project_id == project_id)
     return paging.page(s, query, Permission.id, after=after, limit=limit, order=order)
 
 
-def revoke(s: Session, artifact_id: str, permission_id: str) -> bool:
-    """Whether there was one to revoke; jobs that have begun go on."""
+def revoke(s: Session, artifact_id: str, permission_id: str) -> str | None:
+    """Revoke a permission and return its project, or None when there is none; jobs that have begun go on."""
     query = select(Permission).where(Permission.artifact_id == artifact_id, Permission.id == permission_id)
     permission = s.scalars(query).one_or_none()
     if permission is None:
-        return False
+        return None
     s.delete(permission)
     s.flush()
-    return True
+    return permission.project_id
 
 
 def _granted(s: Session, artifact_id: str, project_id: str) -> Permission | None:

@@ -1,4 +1,4 @@
-"""Placement: which waiting jobs a worker may take, by the labels, the GPUs and the memory that they ask for and it has."""
+"""Placement: which queued jobs a worker may take, by the labels, the GPUs and the memory that they require."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,24 +10,24 @@ from db import clock
 from db.models import Job, Worker
 
 MISSED = 2
-"""A worker that has not been heard of for so many of its heartbeats is lost."""
+"""The number of missed heartbeats after which a worker counts as lost."""
 DEVICE = "device"
-# All that waiting jobs ask of workers but a single one of any kind. As an index has them, few of however many.
+# The distinct requirements of the queued jobs that need more than one worker of any kind, read from an index.
 _ASKING = (
     select(Job.nodes, Job.requires)
     .where(literal_column("state = 'queued' AND (nodes > 1 OR requires <> '')"))
     .distinct()
 )
 _AT_LEAST = ">="
-"""Ahead of an amount, where a label has `=`: so many `gpus`, so many GiB of `memory` of one device."""
+"""The operator before an amount, where a label has `=`: the number of `gpus`, or the GiB of `memory` of one device."""
 _MEMORY = f"memory{_AT_LEAST}"
 _GIB = 2**30
 _ANYWHERE_GIB = 4
-"""What any worker is taken to have: jobs that need less ask for no memory, so that few of those that wait ask for anything."""
+"""The memory that any worker is assumed to have. Jobs that need less require none, so few jobs require anything."""
 
 
 class Present(NamedTuple):
-    """A worker that is there; `memory_bytes` is that of all its GPUs, or of the machine where it has none."""
+    """A live worker. `memory_bytes` is that of all its GPUs, or of the machine if it has none."""
 
     name: str
     labels: Mapping[str, str]
@@ -36,9 +36,9 @@ class Present(NamedTuple):
 
 
 def required(spec: Mapping[str, Any], needed_bytes: int = 0) -> str:
-    """What a job's worker must have, in the one way in which it is written: name=value,name>=number by name.
+    """Return the requirements on a job's worker in canonical form: `name=value,name>=number`, sorted by name.
 
-    `needed_bytes` are those of one of its processes. Those that share a CPU's memory need it together.
+    `needed_bytes` is the memory of one of its processes. On a CPU the processes share memory, so their needs add up.
     """
     resources = spec.get("resources", {})
     processes, on_gpus = resources.get("nproc_per_node", 1), resources.get("device") == "cuda"
@@ -53,15 +53,15 @@ def required(spec: Mapping[str, Any], needed_bytes: int = 0) -> str:
 
 
 def told(requires: str) -> str:
-    """The same for people."""
+    """Return the requirements in a form for people."""
     parts = [f"{part} GiB" if part.startswith(_MEMORY) else part for part in requires.split(",")]
     return ", ".join(parts)
 
 
 def answers(worker: Present | Worker, asked: str) -> bool:
-    """Whether a worker has all that is asked for.
+    """Return whether a worker meets all requirements.
 
-    One with GPUs tells of their memory and not of the machine's, which a job on the CPU is not held against there.
+    A worker with GPUs reports their memory and not the machine's, so the memory that a CPU job requires is not checked.
     """
     parts = asked.split(",") if asked else []
     elsewhere = bool(worker.gpus) and f"{DEVICE}=cuda" not in parts
@@ -78,7 +78,7 @@ def _has(worker: Present | Worker, part: str) -> bool:
 
 
 def present(s: Session) -> list[Present]:
-    """The workers that are there, by their last heartbeats."""
+    """Return the live workers, judged by their last heartbeats."""
     heard = Worker.heartbeat_at + MISSED * Worker.heartbeat_s >= clock.moment(s)
     query = select(Worker.name, Worker.labels, Worker.gpus, Worker.memory_bytes)
     found = s.execute(query.where(Worker.stopped_at.is_(None), heard))
@@ -86,9 +86,9 @@ def present(s: Session) -> list[Present]:
 
 
 def takeable(s: Session, worker: str | None) -> ColumnElement[bool]:
-    """The jobs that this worker may take, or any at all; one for several workers, only where so many could take it.
+    """Return the condition for the jobs that this worker may take, or any worker if it is None.
 
-    One that needs more than there are holds up no other.
+    A job that needs several workers counts only if that many live workers could take it, so that it blocks no other.
     """
     plain = and_(Job.nodes == 1, Job.requires == "")
     asking = s.execute(_ASKING).all()
@@ -105,5 +105,5 @@ def takeable(s: Session, worker: str | None) -> ColumnElement[bool]:
     for nodes, requires in asking:
         if may(nodes, requires):
             allowed.setdefault(nodes, []).append(requires)
-    # A list for each number of workers, not a condition for each thing asked: SQLite nests no deeper than a thousand.
+    # One list for each number of workers rather than one condition for each requirement: SQLite nests 1,000 at most.
     return or_(plain, *(and_(Job.nodes == nodes, Job.requires.in_(asked)) for nodes, asked in allowed.items()))

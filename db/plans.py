@@ -1,4 +1,4 @@
-"""Plans: kept when they are made, followed by jobs, and held against what those came to."""
+"""Plans: forecasts that are stored, followed by jobs, and compared with what the jobs took."""
 
 import time
 from collections.abc import Collection
@@ -14,7 +14,7 @@ from db.state import JobState
 
 
 def add(s: Session, project_id: str, *, kind: str, spec: dict[str, Any], forecast: dict[str, Any]) -> Plan:
-    """A plan of this moment."""
+    """Store a plan."""
     plan = Plan(
         id=new_id("plan"), project_id=project_id, kind=kind, spec=spec, forecast=forecast, created_at=time.time()
     )
@@ -24,24 +24,24 @@ def add(s: Session, project_id: str, *, kind: str, spec: dict[str, Any], forecas
 
 
 def get(s: Session, project_id: str, plan_id: str) -> Plan | None:
-    """The project's plan of that id."""
+    """Return the project's plan with this id."""
     return s.scalars(select(Plan).where(Plan.id == plan_id, Plan.project_id == project_id)).one_or_none()
 
 
 def page(s: Session, project_id: str, *, after: str | None, limit: int) -> tuple[list[Plan], bool]:
-    """Plans, newest first, and whether more follow."""
+    """Return plans, newest first, and whether more follow."""
     return paging.page(s, select(Plan).where(Plan.project_id == project_id), Plan.id, after=after, limit=limit)
 
 
 def of_jobs(s: Session, plan_ids: Collection[str]) -> dict[str, Plan]:
-    """Plans by their ids: those that jobs which the caller may see do follow."""
+    """Return plans by id, of any project: for the plans of jobs that the caller may see."""
     if not plan_ids:
         return {}
     return {plan.id: plan for plan in s.scalars(select(Plan).where(Plan.id.in_(plan_ids)))}
 
 
 def kept(s: Session, project_id: str, limit: int) -> list[tuple[Job, Plan]]:
-    """Jobs of the project that followed a plan to their end, newest first."""
+    """Return the project's jobs that followed a plan and succeeded, newest first, with their plans."""
     query = (
         select(Job, Plan)
         .join(Plan, Plan.id == Job.plan_id)
@@ -51,9 +51,9 @@ def kept(s: Session, project_id: str, limit: int) -> list[tuple[Job, Plan]]:
 
 
 def past(s: Session, limit: int, *, evaluations: bool) -> list[Job]:
-    """Jobs of all projects that succeeded at their first attempt, newest first: what this machine takes for what.
+    """Return jobs of all projects that succeeded at their first attempt, newest first, as measurements for forecasts.
 
-    They are evaluations, or else those that train: one says little of the other.
+    They are either evaluations or training jobs: one kind says little about the other.
     """
     kind = Job.kind == "eval" if evaluations else Job.kind != "eval"
     query = select(Job).where(Job.state == JobState.SUCCEEDED, Job.fence == 1, kind)

@@ -1,4 +1,4 @@
-"""Projects."""
+"""Projects: the tenants of the service."""
 
 import time
 
@@ -10,7 +10,7 @@ from db.models import Project
 
 
 def create(s: Session, name: str) -> Project:
-    """A new project. The name is taken at most once; the database refuses a second."""
+    """Create a project. Names are unique: the database refuses a second."""
     project = Project(id=new_id("proj"), name=name, created_at=time.time())
     s.add(project)
     s.flush()
@@ -22,9 +22,9 @@ def get(s: Session, project_id: str) -> Project | None:
 
 
 def limit(s: Session, name: str, *, share: float | None = None, max_running_jobs: int | None = None) -> bool:
-    """Change what a project gets of the workers; what is None stays, `max_running_jobs` -1 lifts the limit.
+    """Change a project's share of the workers and its limit of running jobs; None keeps a value, -1 lifts the limit.
 
-    False when there is no project of that name.
+    Returns False if there is no project of that name.
     """
     project = by_name(s, name)
     if project is None:

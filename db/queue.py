@@ -1,7 +1,7 @@
 """The queue: which waiting job goes next, and where the others stand.
 
-Higher priority goes first. Of one priority the project goes first that has the fewest jobs for its share, counting
-those that run and those of its own that wait further ahead; then the older job. A project at its limit goes last.
+Jobs of higher priority go first. Among equals, the project goes first that has the fewest jobs for its share, counting
+its running jobs and its own jobs ahead in the queue; then the older job. A project at its limit goes last.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,10 @@ from db.models import Job, Project
 from db.workers import Fleet
 
 _CLAIMS = 0x636C_6169_6D73
-"""The advisory lock under which jobs are chosen on PostgreSQL, so that two choices do not both fill a project's last
-place. SQLite has one writer at a time."""
+"""The advisory lock under which jobs are chosen on PostgreSQL, so that two choices cannot both take a project's last
+slot. SQLite has one writer at a time."""
+
+_MOST_HEADS = 100
 
 # The state is spelled out: a parameter would keep SQLite from the partial indexes.
 _QUEUED = Job.state == literal_column("'queued'")
@@ -40,41 +42,64 @@ class Place(NamedTuple):
     over: int = 0
 
 
+class Head(NamedTuple):
+    """The first waiting job of those that need so many workers with the same properties (db.placement)."""
+
+    id: str
+    priority: int
+    nodes: int
+    requires: str
+    queued_at: float
+
+
 def choose(s: Session, worker: str | None = None) -> str | None:
-    """The id of the job that this worker, or any, is to start now. Until this transaction's end nobody else chooses."""
+    """Return the id of the job that this worker, or any, is to start now. No other choice is made until the transaction ends."""
     lock(s)
     line = _line(_due(s), placement.takeable(s, worker)).subquery()
     chosen = select(line.c.id).where(line.c.over <= 0).order_by(*_order(line.c)).limit(1)
     return s.scalars(chosen).one_or_none()
 
 
+def heads(s: Session, limit: int = _MOST_HEADS) -> list[Head]:
+    """Return the jobs that go next, in order: of each kind of workers that waiting jobs need, the first job alone.
+
+    No other choice is made until the transaction ends.
+    """
+    lock(s)
+    line = _line(_due(s), placement.takeable(s, None)).add_columns(Job.nodes, Job.requires, Job.queued_at).subquery()
+    place = func.row_number().over(partition_by=(line.c.nodes, line.c.requires), order_by=_order(line.c))
+    ranked = select(line, place.label("place")).where(line.c.over <= 0).subquery()
+    first = select(*(ranked.c[name] for name in Head._fields)).where(ranked.c.place == 1)
+    return [Head(*row) for row in s.execute(first.order_by(*_order(ranked.c)).limit(limit))]
+
+
 def lock(s: Session) -> None:
-    """Until this transaction's end nobody else chooses, and nothing that follows from a choice changes."""
+    """Lock the choice of jobs, and everything that depends on it, until this transaction ends."""
     if clock.dialect(s) == "postgresql":
         s.execute(select(func.pg_advisory_xact_lock(_CLAIMS)))
 
 
 def length(s: Session) -> int:
-    """How many jobs wait, of all projects."""
+    """Return how many jobs of all projects wait."""
     return s.execute(select(_count())).scalar_one()
 
 
 def of_project(s: Session, project_id: str, limit: int) -> list[Job]:
-    """The jobs of a project that wait, the one that goes next first."""
+    """Return the waiting jobs of a project, in the order in which they are taken."""
     waiting = select(Job).where(_QUEUED, Job.project_id == project_id)
     return list(s.scalars(waiting.order_by(Job.priority.desc(), Job.id).limit(limit)))
 
 
 def startable(s: Session) -> int:
-    """How many waiting jobs could start now if there were workers enough: as many messages are enough."""
+    """Return how many waiting jobs could start now, given enough workers: more messages are not needed."""
     line = _line(_due(s), placement.takeable(s, None)).subquery()
     return s.execute(select(func.count()).where(line.c.over <= 0)).scalar_one()
 
 
 def places(s: Session, waiting: Sequence[Job], fleet: Fleet, *, fresh: bool = False) -> dict[str, Place]:
-    """Where queued jobs stand, over all projects, for they share the workers.
+    """Return the places of queued jobs among those of all projects, which share the workers.
 
-    `fresh` says that this transaction made them: of one priority they then stand one behind the other at the end.
+    `fresh` says that this transaction created them: those of one priority are then the last ones of it.
     """
     if not waiting:
         return {}
@@ -95,7 +120,7 @@ def _due(s: Session) -> ColumnElement[bool]:
 
 
 def _line(*conditions: ColumnElement[bool]) -> Select[str, int, float, int]:
-    """The waiting jobs, each with how many jobs of its project have their turn before it, for the project's share."""
+    """Return the waiting jobs, each with the number of its project's jobs up to it, divided by the project's share."""
     # By an expression: by the column itself SQLite would group all jobs as an index has them, to sort none.
     project_id = Job.project_id.concat("").label("project_id")
     held = select(project_id, func.count().label("jobs")).where(Job.lease_expires_at.is_not(None))
@@ -118,8 +143,8 @@ def _order(line: Any) -> tuple[Any, ...]:
 def _among_projects(s: Session, job_ids: list[str]) -> dict[str, Place]:
     line = _line().subquery()
     position = func.row_number().over(order_by=_order(line.c)).label("position")
-    told = select(line.c.id, position, line.c.over).subquery()
-    rows = s.execute(select(told).where(told.c.id.in_(job_ids)))
+    ranked = select(line.c.id, position, line.c.over).subquery()
+    rows = s.execute(select(ranked).where(ranked.c.id.in_(job_ids)))
     return {job_id: Place(position, max(0, over)) for job_id, position, over in rows}
 
 
@@ -127,14 +152,14 @@ def _count(*conditions: ColumnElement[bool]) -> ScalarSelect[int]:
     return select(func.count()).select_from(Job).where(_QUEUED, *conditions).scalar_subquery()
 
 
-# Where all that wait are of one project, they stand by priority and age. Built once: putting a statement together costs
-# more than running it. Two ranges of an index each: SQLite reads all of it for one condition with OR.
+# Where all waiting jobs are of one project, they are ordered by priority and age. The statements are built once, since
+# that costs more than running them. Each has two ranges of an index: for one condition with OR, SQLite reads all of it.
 _AHEAD = select(
     _count(Job.priority > bindparam("of_priority"))
     + _count(Job.priority == bindparam("of_priority"), Job.id < bindparam("of_job"))
 )
-# Whoever came last stands ahead of none but those of lower priority. All that wait are counted more quickly than those
-# of a priority, as an index has them.
+# The last job is ahead of those of lower priority only. Counting all waiting jobs is faster than counting those of a
+# priority, as the index has them.
 _TO_THE_END = select(_count() - _count(Job.priority < bindparam("of_priority")))
 _OTHERS = select(
     or_(

@@ -1,4 +1,4 @@
-"""Which receivers of webhooks may be reached: nothing inside the operator's own network, unless the operator names it."""
+"""Rules for webhook receivers: no address of the operator's own network may be reached unless it is listed."""
 
 import re
 import socket
@@ -16,19 +16,19 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}$)([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
 )
 _UNICAST = ip_network("2000::/3")
-"""Of IPv6, all that is routed. Outside of it lie mapped, translated and local addresses."""
+"""The globally routed addresses of IPv6. Mapped, translated and local addresses lie outside of it."""
 _NOT_PUBLIC = tuple(
     map(ip_network, ("192.0.0.0/24", "192.88.99.0/24", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"))
 )
-"""What ipaddress takes for global, or did once: relays and tunnels, which carry to any IPv4 address, and examples."""
+"""Networks that some version of ipaddress takes for global: relays and tunnels to any IPv4 address, and examples."""
 
 
 class Refused(ValueError):
-    """A receiver that is not to be reached; the message says why."""
+    """A receiver that must not be reached, with the reason as its message."""
 
 
 class Target(NamedTuple):
-    """A receiver's URL in its parts: there is no other reading of it from here on."""
+    """A receiver's URL in its parts, so that it is parsed only once and in one way."""
 
     scheme: str
     host: str
@@ -37,7 +37,7 @@ class Target(NamedTuple):
 
     @property
     def origin(self) -> str:
-        """What the Host header says."""
+        """The value of the Host header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -49,10 +49,10 @@ class Receivers(NamedTuple):
     ports: frozenset[int] = frozenset({80, 443, 8080, 8443})
 
     def read(self, url: str) -> Target:
-        """The URL, if it names a receiver that might be reached; a name is looked up when something is sent.
+        """Parse the URL of a receiver. A host name is looked up only when something is sent.
 
         Raises:
-            Refused: it does not.
+            Refused: the URL is malformed, or its address or port is not allowed.
         """
         target = _parts(url)
         numeric = _numeric(target.host)
@@ -63,7 +63,7 @@ class Receivers(NamedTuple):
         return target
 
     def require(self, address: Address, port: int) -> None:
-        """See to it that this address may be connected to.
+        """Check that this address may be connected to.
 
         Raises:
             Refused: it may not.
@@ -79,9 +79,9 @@ class Receivers(NamedTuple):
             raise Refused(f"port {port} is not one of {', '.join(map(str, sorted(self.ports)))}")
 
 
-def read_networks(told: str) -> tuple[Network, ...]:
-    """Networks from `10.1.0.0/16, fd00::/8`; raises ValueError where one is none."""
-    return tuple(ip_network(one.strip()) for one in told.split(",") if one.strip())
+def read_networks(text: str) -> tuple[Network, ...]:
+    """Parse a list such as `10.1.0.0/16, fd00::/8`; raises ValueError for anything that is not a network."""
+    return tuple(ip_network(one.strip()) for one in text.split(",") if one.strip())
 
 
 def _parts(url: str) -> Target:
@@ -117,7 +117,7 @@ def _require_version_6(host: str) -> None:
 
 
 def _numeric(host: str) -> Address | None:
-    """The address that a host of figures is, in whatever notation the system reads: 0x7f.1 and 2130706433 too."""
+    """Return the address of a numeric host in any notation that the system reads, such as 0x7f.1 and 2130706433."""
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, UnicodeError):

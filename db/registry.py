@@ -1,10 +1,10 @@
-"""The registry: aliases such as `support-bot@production`, what they mean and have meant."""
+"""The registry of aliases such as `support-bot@production`, with the artifacts that they point and have pointed to."""
 
 import time
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, func, select
+from sqlalchemy import Select, and_, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from db.ids import new_id
@@ -15,31 +15,48 @@ SIGN = "@"
 
 
 def meant(s: Session, project_id: str, reference: str) -> Promotion | None:
-    """The turn that `name@alias` is at; None for what is no alias of the project."""
+    """Return the newest promotion of `name@alias`, or None if the project has no such alias."""
     name, _, alias = reference.partition(SIGN)
     turns = _turns(project_id, name, alias).order_by(Promotion.number.desc()).limit(1)
     return s.scalars(turns).one_or_none()
 
 
 def history(s: Session, project_id: str, reference: str, limit: int) -> list[Promotion]:
-    """The turns of an alias, newest first."""
+    """Return the promotions of an alias, newest first."""
     name, _, alias = reference.partition(SIGN)
     return list(s.scalars(_turns(project_id, name, alias).order_by(Promotion.number.desc()).limit(limit)))
 
 
-def current(s: Session, project_id: str) -> list[Promotion]:
-    """Of every alias of the project the turn that it is at, by name."""
-    return list(s.scalars(_newest(project_id).order_by(Promotion.name, Promotion.alias)))
+def current(s: Session, project_id: str, *, after: str | None, limit: int) -> tuple[list[Promotion], bool]:
+    """Return the newest promotion of each alias of a project, by name, and whether more follow; `after` is `name@alias`."""
+    query = _newest(project_id).order_by(Promotion.name, Promotion.alias)
+    if after is not None:
+        name, _, alias = after.partition(SIGN)
+        query = query.where(tuple_(Promotion.name, Promotion.alias) > tuple_(name, alias))
+    rows = list(s.scalars(query.limit(limit + 1)))
+    return rows[:limit], len(rows) > limit
+
+
+def meanings(s: Session, turns: Sequence[Promotion]) -> dict[str, Artifact]:
+    """Return the artifacts that these promotions point to, by id, including deleted ones."""
+    ids = {turn.artifact_id for turn in turns}
+    return {artifact.id: artifact for artifact in s.scalars(select(Artifact).where(Artifact.id.in_(ids)))}
+
+
+def count(s: Session, project_id: str, name: str) -> int:
+    """Return how many aliases a name has."""
+    aliases = select(func.count(Promotion.alias.distinct()))
+    return s.execute(aliases.where(Promotion.project_id == project_id, Promotion.name == name)).scalar_one()
 
 
 def of_artifact(s: Session, artifact: Artifact) -> list[str]:
-    """The aliases that mean it now."""
+    """Return the aliases that currently point to the artifact."""
     turns = _newest(artifact.project_id).where(Promotion.artifact_id == artifact.id)
     return sorted(f"{turn.name}{SIGN}{turn.alias}" for turn in s.scalars(turns))
 
 
 def lock(s: Session, project_id: str) -> None:
-    """Whoever turns an alias waits here for who is at it: what a gate sees is what is replaced."""
+    """Lock the project's aliases until the commit, so that a gate compares with the artifact that is then replaced."""
     s.execute(select(Project.id).where(Project.id == project_id).with_for_update(key_share=True))
 
 
@@ -53,8 +70,8 @@ def turn(
     forced: bool = False,
     back_to: int | None = None,
 ) -> Promotion:
-    """Have the alias mean the artifact from now on. `lock` first."""
-    assert artifact.name is not None, "aliases are of what has a name"
+    """Point the alias to the artifact from now on. Call `lock` first."""
+    assert artifact.name is not None, "only named artifacts have aliases"
     numbers = select(func.max(Promotion.number)).where(*_of(artifact.project_id, artifact.name, alias))
     made = Promotion(
         id=new_id("turn"), project_id=artifact.project_id, name=artifact.name, alias=alias,
@@ -67,14 +84,14 @@ def turn(
 
 
 def before(s: Session, at: Promotion) -> Promotion | None:
-    """The turn that a rollback goes back to: the one before the one that is in force, however often that is asked."""
+    """Return the promotion that a rollback restores: the one before that in force, after any earlier rollbacks."""
     in_force = at.number if at.back_to is None else at.back_to
     turns = _turns(at.project_id, at.name, at.alias).where(Promotion.number < in_force, Promotion.back_to.is_(None))
     return s.scalars(turns.order_by(Promotion.number.desc()).limit(1)).one_or_none()
 
 
 def comparisons(s: Session, candidate: Artifact, rivals: Sequence[str]) -> dict[str, Job]:
-    """Of each rival, by its reference, the newest finished evaluation of the candidate that compares with it."""
+    """Return the newest successful evaluation of the candidate against each rival, by the rival's reference."""
     ended = select(Job).where(
         Job.project_id == candidate.project_id,
         Job.base_artifact_id == candidate.id,

@@ -1,22 +1,22 @@
-"""What a key may do. Each scope holds those before it."""
+"""Scopes of API keys. Each scope includes those before it."""
 
 from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """How far a key reaches."""
+    """What the holder of a key may do."""
 
     READ = "read"
-    """Sees what its project has, and changes nothing."""
+    """Read the objects of its project."""
     WRITE = "write"
-    """Makes, changes and deletes what its project has, and has models answer."""
+    """Create, change and delete the objects of its project, and send prompts to its models."""
     ADMIN = "admin"
-    """Makes and revokes the keys of its project."""
+    """Create and revoke the keys of its project."""
     OPERATOR = "operator"
-    """Sees what concerns all projects, for who runs the service. The objects of other projects stay theirs."""
+    """Read the figures of all projects, for whoever runs the service, but not the objects of other projects."""
 
     def covers(self, needed: "Scope") -> bool:
-        """Whether a key of this scope may do what takes the other."""
+        """Return whether this scope includes the needed one."""
         return _RANK[self] >= _RANK[needed]
 
 

@@ -1,4 +1,7 @@
-"""Figures of the whole service, for its operator's monitoring: counted when they are asked for."""
+"""Figures of the whole service for its operator's monitoring, counted when they are requested.
+
+They are requested every few seconds, so each reads an index of few columns or of few rows, and no history of jobs.
+"""
 
 from typing import NamedTuple
 
@@ -10,14 +13,14 @@ from db.state import JobState
 
 
 class Waits(NamedTuple):
-    """Of the jobs that were started: how many, and how long they had waited for their first attempt, together."""
+    """The number of jobs that were ever started, and the sum of the times they had waited for their first attempt."""
 
     jobs: int
     seconds: float
 
 
 class Speed(NamedTuple):
-    """What a running job told last."""
+    """The latest speed that a running job reported."""
 
     job_id: str
     kind: str
@@ -26,36 +29,35 @@ class Speed(NamedTuple):
 
 
 def jobs_by_state(s: Session) -> dict[str, int]:
-    """All states, also those that no job is in."""
+    """Return the number of jobs in each state, including the states that no job is in."""
     rows = s.execute(select(Job.state, func.count()).group_by(Job.state))
     return dict.fromkeys(map(str, JobState), 0) | {state: count for state, count in rows if state}
 
 
 def waits(s: Session) -> Waits:
-    waited = func.sum(Attempt.started_at - Job.created_at)
-    started = select(func.count(), func.coalesce(waited, 0.0)).join(Job, Job.id == Attempt.job_id)
-    return Waits(*s.execute(started.where(Attempt.number == 1)).one())
+    started = select(func.count(), func.coalesce(func.sum(Attempt.waited_s), 0.0))
+    return Waits(*s.execute(started.where(Attempt.waited_s.is_not(None))).one())
 
 
 def oldest_queued_at(s: Session) -> float | None:
-    """When the job began to wait that waits the longest, if any waits."""
+    """Return when the longest-waiting job was queued, or None if no job is queued."""
     return s.execute(select(func.min(Job.queued_at)).where(Job.state == JobState.QUEUED)).scalar_one()
 
 
 def failures(s: Session) -> dict[str, int]:
-    """Attempts that went wrong, by class; those that another attempt mended too."""
+    """Return the number of failed attempts by failure class, including those that a later attempt made up for."""
     query = select(Attempt.failure_class, func.count()).where(Attempt.failure_class.is_not(None))
     return {name: count for name, count in s.execute(query.group_by(Attempt.failure_class)) if name}
 
 
 def lease_expiries(s: Session) -> int:
-    """Attempts that nobody ended: their worker was not heard of until the lease was over."""
+    """Return the number of attempts that were lost with their worker, which did not renew its lease."""
     lost = select(func.count()).where(Attempt.failure_class == "worker_lost", Attempt.exit_code.is_(None))
     return s.execute(lost).scalar_one()
 
 
 def speeds(s: Session) -> list[Speed]:
-    """Of the jobs that run now."""
-    running = select(Job.id, Job.kind, Job.progress).where(Job.lease_expires_at.is_not(None))
-    told = [(job_id, kind, progress or {}) for job_id, kind, progress in s.execute(running)]
-    return sorted(Speed(job_id, kind, values.get("tokens_per_s"), values.get("mfu")) for job_id, kind, values in told)
+    """Return the speeds of the jobs that workers hold, in the order of their ids."""
+    held = select(Job.id, Job.kind, Job.progress).where(Job.lease_expires_at.is_not(None))
+    rows = [(job_id, kind, progress or {}) for job_id, kind, progress in s.execute(held)]
+    return sorted(Speed(job_id, kind, values.get("tokens_per_s"), values.get("mfu")) for job_id, kind, values in rows)

@@ -60,10 +60,11 @@ def this_month(s: Session, project_id: str, key_id: str | None = None) -> float:
     )
     began = literal(float(first_day * DAY_S))
     seconds = _later(earlier(Job.lease_expires_at, literal(now)), began) - _later(Attempt.started_at, began)
+    # The project as an expression: by the column itself, SQLite would read all jobs that the project ever had.
     running = (
         select(func.coalesce(func.sum(seconds * gangs.size(Attempt.job_id, Attempt.number)), 0.0))
         .join(Job, (Job.id == Attempt.job_id) & (Job.fence == Attempt.number))
-        .where(Job.lease_expires_at.is_not(None), Job.project_id == project_id)
+        .where(Job.lease_expires_at.is_not(None), Job.project_id.concat("") == project_id)
     )
     if key_id is not None:
         entered, running = entered.where(Spend.key_id == key_id), running.where(Job.key_id == key_id)

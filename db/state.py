@@ -1,27 +1,27 @@
-"""The states of a job, and the one table of the changes that are legal."""
+"""The states of a job, and the table of legal transitions."""
 
 from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     """Waiting for a worker, for the first time or again."""
     PREPARING = "preparing"
     """A worker holds it and is laying out its run directory."""
     RUNNING = "running"
-    """The engine is at work."""
+    """The engine is running."""
     PAUSING = "pausing"
-    """The engine is at work, and has been asked to save a checkpoint and let go."""
+    """The engine is running, and has been asked to save a checkpoint and exit."""
     PAUSED = "paused"
-    """Nobody holds it; it goes on from its newest checkpoint when it is resumed."""
+    """No worker holds it; once resumed, it goes on from its newest checkpoint."""
     SUCCEEDED = "succeeded"
-    """Done; its result is published."""
+    """It has ended and its result is published."""
     FAILED = "failed"
-    """Given up; the job says why."""
+    """It was given up for the reason that the job records."""
     CANCELLED = "cancelled"
-    """Stopped because its owner asked."""
+    """It was stopped on its owner's request."""
 
 
 LEGAL: dict[JobState, frozenset[JobState]] = {
@@ -32,13 +32,13 @@ LEGAL: dict[JobState, frozenset[JobState]] = {
     JobState.RUNNING: frozenset(
         {JobState.PAUSING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.QUEUED}
     ),
-    # It may end by itself before it is asked, and the pause may be taken back before it takes place.
+    # It may end before it pauses, and the pause may be withdrawn before that.
     JobState.PAUSING: frozenset(
         {JobState.PAUSED, JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
     ),
     JobState.PAUSED: frozenset({JobState.QUEUED, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
-    JobState.FAILED: frozenset({JobState.QUEUED}),  # when its owner asks for another try
+    JobState.FAILED: frozenset({JobState.QUEUED}),  # on its owner's request
     JobState.CANCELLED: frozenset(),
 }
 
@@ -46,11 +46,11 @@ HELD = frozenset({JobState.PREPARING, JobState.RUNNING, JobState.PAUSING})
 """A worker holds a lease on the job."""
 
 ENDED = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
-"""Nothing follows by itself."""
+"""No transition follows unless it is requested."""
 
 UNENDED = frozenset(JobState) - ENDED
 
 
 def sources(target: JobState) -> frozenset[JobState]:
-    """The states from which `target` may be reached."""
+    """Return the states that `target` may directly follow."""
     return frozenset(state for state, following in LEGAL.items() if target in following)

@@ -1,7 +1,7 @@
-"""Stretches of long curves: kept as metrics are written, in the same transaction, and read in their place.
+"""Stretches of long curves: summaries of metrics that are written in the metrics' transaction and read in their place.
 
-The smallest stretch is 32 steps, each larger one four of the next smaller. They are kept from the step on at which a
-run has become long, so that the many short ones cost nothing.
+The smallest stretch has 32 steps, each larger one four of the next smaller. They are written only once a run has become
+long, so that the many short runs cost nothing.
 """
 
 import math
@@ -14,13 +14,13 @@ from sqlalchemy.orm import Session
 from db.models import Metric, Stretch
 
 KEPT_FROM_STEPS = 16_384
-"""Runs that have come to fewer steps have no stretches."""
+"""Runs of fewer steps have no stretches."""
 READ_FROM_STEPS = 131_072
-"""Runs that have come to fewer steps are read step by step, though they may have stretches."""
+"""Runs of fewer steps are read step by step, even if they have stretches."""
 _SMALLEST_STEPS = 32
 _GROWTH = 4
 _MOST_STRETCHES = 4_096
-"""Read for one curve; of a run of more steps a quarter of them at least, where every step was told."""
+"""The most that are read for one curve; at least a quarter of them, if every step has a value."""
 
 _STRETCHES = cast("Table", Stretch.__table__)
 _COLUMNS = [column for column in _STRETCHES.c if not column.primary_key]
@@ -28,7 +28,7 @@ _UNSYNCHRONIZED = {"synchronize_session": False}
 
 
 class Point(NamedTuple):
-    """A figure at a step; None is a figure that was not finite. `tokens` counts from the start of the run."""
+    """The value of a metric at a step, None if it is not finite. `tokens` counts from the start of the run."""
 
     step: int
     time: float
@@ -37,7 +37,7 @@ class Point(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What the points of a stretch came to; None is a point that it does not have."""
+    """A summary of the points of a stretch. A point that the stretch does not have is None."""
 
     told: int
     gaps: int
@@ -47,12 +47,12 @@ class Summary(NamedTuple):
     gap: Point | None
 
     def points(self) -> list[Point]:
-        """Those that are kept, in order."""
+        """Return the points that are kept, in the order of their steps."""
         return sorted({point for point in (self.low, self.high, self.gap) if point}, key=lambda point: point.step)
 
 
 def newest(s: Session, job_id: str, splits: Collection[str]) -> dict[str, int]:
-    """The highest step so far of each split that has one."""
+    """Return the highest step so far of each split that has any."""
     highest = [
         select(func.max(Metric.step)).where(Metric.job_id == job_id, Metric.split == split).scalar_subquery()
         for split in splits
@@ -61,13 +61,13 @@ def newest(s: Session, job_id: str, splits: Collection[str]) -> dict[str, int]:
     return {split: step for split, step in zip(splits, found, strict=True) if step is not None}
 
 
-def keep(s: Session, job_id: str, told: Iterable[tuple[str, int]], before: dict[str, int]) -> None:
-    """Bring the stretches up to date with the steps just written, given as (split, step).
+def keep(s: Session, job_id: str, written: Iterable[tuple[str, int]], before: dict[str, int]) -> None:
+    """Update the stretches after writing metrics of the steps in `written`, given as (split, step).
 
-    `before` is what `newest` said before they were.
+    `before` is the result of `newest` before the write.
     """
     steps: dict[str, set[int]] = {}
-    for split, step in told:
+    for split, step in written:
         steps.setdefault(split, set()).add(step)
     for split, fresh in steps.items():
         newest_step = max(*fresh, before.get(split, 0))
@@ -76,13 +76,13 @@ def keep(s: Session, job_id: str, told: Iterable[tuple[str, int]], before: dict[
 
 
 def end_at(s: Session, job_id: str, step: int) -> None:
-    """Drop those that a run which ended at this step has not filled."""
+    """Delete the stretches that are not complete if the run ended at this step."""
     beyond = delete(Stretch).where(Stretch.job_id == job_id, Stretch.start + Stretch.size > step)
     s.execute(beyond, execution_options=_UNSYNCHRONIZED)
 
 
 def _keep(s: Session, job_id: str, split: str, fresh: set[int], before: int, newest_step: int) -> None:
-    """Write, from the smallest size up, each stretch that is complete and was not yet, or of which a step was repeated."""
+    """Write, from the smallest size up, each stretch that has just become complete or of which a step was repeated."""
     known = before if before >= KEPT_FROM_STEPS else 0
     if known == 0:
         fresh = set(s.scalars(select(Metric.step).where(Metric.job_id == job_id, Metric.split == split)))
@@ -111,7 +111,7 @@ def _keep(s: Session, job_id: str, split: str, fresh: set[int], before: int, new
 
 
 def _of_metrics(s: Session, job_id: str, split: str, starts: Sequence[int]) -> dict[tuple[str, int], Summary]:
-    """What the metrics of the smallest stretches come to, by name and start."""
+    """Summarize the metrics of the smallest stretches, by name and start."""
     points: dict[tuple[str, int], list[Point]] = {}
     wanted = set(starts)
     for step, time, values in _metrics(s, job_id, split, starts[0], starts[-1] + _SMALLEST_STEPS):
@@ -124,7 +124,7 @@ def _of_metrics(s: Session, job_id: str, split: str, starts: Sequence[int]) -> d
 
 
 def _metrics(s: Session, job_id: str, split: str, start: int, stop: int | None) -> Iterable[Any]:
-    """(step, time, values) of the steps from `start` on to below `stop`."""
+    """Return rows (step, time, values) of the steps from `start` to below `stop`."""
     query = select(Metric.step, Metric.created_at, Metric.values).where(
         Metric.job_id == job_id, Metric.split == split, Metric.step >= start
     )
@@ -134,7 +134,7 @@ def _metrics(s: Session, job_id: str, split: str, start: int, stop: int | None) 
 
 
 def summary(points: Sequence[Point]) -> Summary:
-    """Of points in the order of their steps, of which there is one at least."""
+    """Summarize one or more points, which are in the order of their steps."""
     finite = [point for point in points if point.value is not None]
     return Summary(
         len(points),
@@ -149,7 +149,7 @@ def summary(points: Sequence[Point]) -> Summary:
 def _of_smaller(
     s: Session, job_id: str, split: str, size: int, starts: Sequence[int]
 ) -> dict[tuple[str, int], Summary]:
-    """What the next smaller stretches come to, by name and the start of the larger one."""
+    """Summarize the next smaller stretches, by name and the start of the larger one."""
     within = Stretch.start >= starts[0], Stretch.start < starts[-1] + size
     ours = _of(job_id, split, _names(s, job_id, split), size // _GROWTH)
     query = select(Stretch.name, Stretch.start, *_COLUMNS).where(*ours, *within)
@@ -162,7 +162,7 @@ def _of_smaller(
 
 
 def joined(parts: Sequence[Summary]) -> Summary:
-    """Of stretches that follow each other."""
+    """Summarize stretches that follow each other."""
     lows = [part.low for part in parts if part.low is not None]
     highs = [part.high for part in parts if part.high is not None]
     return Summary(
@@ -181,7 +181,7 @@ def _value(point: Point) -> float:
 
 
 def _mean(weighted: Sequence[tuple[float, int]]) -> float | None:
-    """Never outside of what it is the mean of, so that a constant's is that constant."""
+    """Return the mean, clamped to the range of the values, so that the mean of a constant is that constant."""
     if not weighted:
         return None
     count = sum(weight for _, weight in weighted)
@@ -191,7 +191,7 @@ def _mean(weighted: Sequence[tuple[float, int]]) -> float | None:
 
 
 def _names(s: Session, job_id: str, split: str) -> list[str]:
-    """The figures that have stretches. One look into the index for each, where DISTINCT would read all of them."""
+    """Return the metrics that have stretches, with one index lookup for each; DISTINCT would read all rows."""
     first = select(func.min(Stretch.name).label("name")).where(Stretch.job_id == job_id, Stretch.split == split)
     names = first.cte("names", recursive=True)
     following = (
@@ -207,17 +207,17 @@ def _of(job_id: str, split: str, names: Collection[str], size: int) -> tuple[Col
     return Stretch.job_id == job_id, Stretch.split == split, Stretch.name.in_(names), Stretch.size == size
 
 
-def _row(of: Summary) -> dict[str, Any]:
-    row: dict[str, Any] = {"told": of.told, "gaps": of.gaps, "mean": of.mean}
-    for name, point in (("low", of.low), ("high", of.high), ("gap", of.gap)):
+def _row(summary: Summary) -> dict[str, Any]:
+    row: dict[str, Any] = {"told": summary.told, "gaps": summary.gaps, "mean": summary.mean}
+    for name, point in (("low", summary.low), ("high", summary.high), ("gap", summary.gap)):
         row |= {f"{name}_step": None, f"{name}_at": None, f"{name}_tokens": None}
         if point is not None:
             row |= {f"{name}_step": point.step, f"{name}_at": point.time, f"{name}_tokens": point.tokens}
-    return row | {"low": of.low and of.low.value, "high": of.high and of.high.value}
+    return row | {"low": summary.low and summary.low.value, "high": summary.high and summary.high.value}
 
 
 def _summary(columns: Sequence[Any]) -> Summary:
-    """From a row of `_COLUMNS`."""
+    """Build a summary from a row of `_COLUMNS`."""
     told, gaps, mean, low, low_step, low_at, low_tokens, high, high_step, high_at, high_tokens = columns[:11]
     gap_step, gap_at, gap_tokens = columns[11:]
     return Summary(
@@ -231,7 +231,7 @@ def _summary(columns: Sequence[Any]) -> Summary:
 
 
 class Reading(NamedTuple):
-    """A long curve, in order: its stretches, and each point that came after them as one."""
+    """A long curve in order: its stretches, and then each later point as a stretch of its own."""
 
     parts: list[Summary]
     ends: tuple[Point, ...]
@@ -239,12 +239,12 @@ class Reading(NamedTuple):
 
 
 def suffice(s: Session, job_id: str, split: str) -> bool:
-    """Whether the run is so long that its curves are read by their stretches."""
+    """Return whether the run is long enough for its curves to be read from stretches."""
     return newest(s, job_id, [split]).get(split, 0) >= READ_FROM_STEPS
 
 
 def read(s: Session, job_id: str, split: str, name: str) -> Reading:
-    """The curve of a figure by its stretches."""
+    """Read the curve of a metric from its stretches."""
     newest_step = newest(s, job_id, [split]).get(split, 0)
     size = _SMALLEST_STEPS
     while newest_step // size > _MOST_STRETCHES:
@@ -264,7 +264,7 @@ def read(s: Session, job_id: str, split: str, name: str) -> Reading:
 
 
 def _end(s: Session, job_id: str, split: str, name: str, place: int) -> Point | None:
-    """The first (0) or the last (-1) point that lies in a stretch."""
+    """Return the first (0) or the last (-1) point that lies in a stretch."""
     start = func.min(Stretch.start) if place == 0 else func.max(Stretch.start)
     found = s.scalars(select(start).where(*_of(job_id, split, [name], _SMALLEST_STEPS))).one()
     return None if found is None else _points(s, job_id, split, name, found, found + _SMALLEST_STEPS)[place]

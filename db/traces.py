@@ -1,8 +1,7 @@
-"""Traces: from the request that made a job to what the job made, as OpenTelemetry spans.
+"""OpenTelemetry traces, from the request that created a job to the artifacts that the job published.
 
-They are off unless the operator names where they go: TRAINYARD_OTLP_ENDPOINT, an OTLP/HTTP collector. A span's
-context lies with the job as a W3C `traceparent`, so the worker that takes it, and each that takes it again, goes on
-with the trace; its run directory tells it in job.json.
+They are off unless TRAINYARD_OTLP_ENDPOINT names an OTLP/HTTP collector. The span context is stored with the job as a
+W3C `traceparent`, so that every worker that claims the job continues the trace; the engine finds it in `job.json`.
 """
 
 from collections.abc import Iterator
@@ -21,22 +20,23 @@ _provider: "TracerProvider | None" = None
 
 
 class TraceSettings(BaseSettings):
-    """Where the operator wants traces."""
+    """Settings for where traces are sent."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINYARD_", env_ignore_empty=True)
 
     otlp_endpoint: str | None = Field(
-        default=None, description="An OTLP/HTTP collector, which every job's trace goes to: http://collector:4318."
+        default=None,
+        description="URL of the OTLP/HTTP collector for the traces of jobs, such as http://collector:4318.",
     )
 
 
 def begin(service: str) -> None:
-    """Have this process send its spans; to be called after a fork, for a thread sends them."""
+    """Start sending the spans of this process. Call it after a fork, which the sending thread would not survive."""
     global _provider  # noqa: PLW0603 - one process, one stream of spans
     endpoint = TraceSettings().otlp_endpoint
     if endpoint is None:
         return
-    # Loaded only here: most services have no collector, and start quicker without.
+    # Imported only here: most services have no collector, and start faster without it.
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -48,8 +48,8 @@ def begin(service: str) -> None:
 
 
 def end() -> None:
-    """Send what is not sent yet."""
-    global _provider  # noqa: PLW0603 - as above
+    """Send the spans that are still buffered, and stop tracing."""
+    global _provider  # noqa: PLW0603 - one process, one stream of spans
     if _provider is not None:
         _provider.shutdown()
     _provider = None
@@ -57,20 +57,20 @@ def end() -> None:
 
 @contextmanager
 def span(name: str, parent: str | None = None, **attributes: str | int) -> Iterator[None]:
-    """A span around what is done inside, below the one around it or below the `traceparent` of another process.
+    """Open a span around the body, as a child of the current span or of the `traceparent` of another process.
 
-    Inside, the work is about it: `db.log_context` has its `traceparent`, and so have the log lines.
+    Within the body `db.log_context`, and so every log line, has its `traceparent`.
     """
     if _provider is None:
         yield
         return
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-    carried = TraceContextTextMapPropagator()
-    above = carried.extract({"traceparent": parent}) if parent else None
+    propagator = TraceContextTextMapPropagator()
+    context = propagator.extract({"traceparent": parent}) if parent else None
     tracer = _provider.get_tracer("trainyard")
-    with tracer.start_as_current_span(name, context=above, attributes=attributes):
-        told: dict[str, str] = {}
-        carried.inject(told)
-        with log_context.work(**told):
+    with tracer.start_as_current_span(name, context=context, attributes=attributes):
+        carrier: dict[str, str] = {}
+        propagator.inject(carrier)
+        with log_context.work(**carrier):
             yield

@@ -1,4 +1,4 @@
-"""Uploads and their parts."""
+"""Uploads: files that arrive in parts, until they are completed or cancelled."""
 
 import time
 
@@ -10,13 +10,13 @@ from db.ids import new_id
 from db.models import Upload, UploadPart
 
 OPEN_S = 3600.0
-"""So long an upload takes parts and can be completed."""
+"""How long an upload accepts parts and can be completed."""
 
 
 def add(
     s: Session, project_id: str, *, filename: str, purpose: str, size_bytes: int, file_expires_after_s: int | None
 ) -> Upload:
-    """An upload that waits for its parts."""
+    """Create an upload without parts."""
     now = time.time()
     upload = Upload(
         id=new_id("upload"), project_id=project_id, filename=filename, purpose=purpose, size_bytes=size_bytes,
@@ -28,18 +28,18 @@ def add(
 
 
 def get(s: Session, project_id: str, upload_id: str) -> Upload | None:
-    """The project's upload of that id."""
+    """Return the project's upload with this id."""
     return s.scalars(select(Upload).where(Upload.id == upload_id, Upload.project_id == project_id)).one_or_none()
 
 
 def lock(s: Session, project_id: str, upload_id: str) -> Upload | None:
-    """`get`, and nobody changes it until this transaction has ended."""
+    """Return the upload like `get`, locked until the commit."""
     query = select(Upload).where(Upload.id == upload_id, Upload.project_id == project_id)
     return s.scalars(query.with_for_update(), execution_options={"populate_existing": True}).one_or_none()
 
 
 def add_part(s: Session, upload: Upload, blob: Blob) -> UploadPart:
-    """A part whose bytes are already that blob."""
+    """Add a part whose bytes are already stored as the blob."""
     part = UploadPart(
         id=new_id("part"),
         upload_id=upload.id,
@@ -53,26 +53,34 @@ def add_part(s: Session, upload: Upload, blob: Blob) -> UploadPart:
 
 
 def parts(s: Session, upload_id: str) -> dict[str, UploadPart]:
-    """The parts that have come, by id."""
+    """Return the received parts by id."""
     return {part.id: part for part in s.scalars(select(UploadPart).where(UploadPart.upload_id == upload_id))}
 
 
 def received(s: Session, upload_id: str) -> tuple[int, int]:
-    """How many parts have come, and their bytes together."""
+    """Return the number of received parts and the sum of their bytes."""
     total = select(func.count(), func.coalesce(func.sum(UploadPart.size_bytes), 0))
     count, size_bytes = s.execute(total.where(UploadPart.upload_id == upload_id)).one()
     return count, int(size_bytes)
 
 
 def end(s: Session, upload: Upload, state: str, file_id: str | None = None) -> Upload:
-    """Complete or cancel it; its parts are needed no more."""
+    """Complete or cancel an upload, and drop its parts."""
     upload.state, upload.file_id = state, file_id
     s.flush()
-    s.execute(delete(UploadPart).where(UploadPart.upload_id == upload.id))
+    drop_parts(s, upload)
     return upload
 
 
+def drop_parts(s: Session, upload: Upload) -> None:
+    """Delete the rows of an upload's parts, so that they no longer refer to their blobs."""
+    s.execute(delete(UploadPart).where(UploadPart.upload_id == upload.id))
+
+
 def forget_expired(s: Session, kept_s: float) -> int:
-    """Drop the parts of uploads that expired so long ago; how many. Till then a backup may want their bytes."""
+    """Drop the parts of uploads that expired `kept_s` ago, and return their number.
+
+    Until then a backup may still copy their bytes.
+    """
     late = select(Upload.id).where(Upload.state == "pending", Upload.expires_at <= time.time() - kept_s)
     return len(s.scalars(delete(UploadPart).where(UploadPart.upload_id.in_(late)).returning(UploadPart.id)).all())

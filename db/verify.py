@@ -1,4 +1,4 @@
-"""Every stored file, hashed again: `python -m db.verify` tells of those that are damaged or missing."""
+"""`python -m db.verify`: hash every stored file again, and list those that are damaged or missing."""
 
 import hashlib
 import sys
@@ -15,7 +15,7 @@ Condition: TypeAlias = Literal["sound", "damaged", "missing"]
 
 
 class Look(NamedTuple):
-    """A blob that the database names, and what was found under its name."""
+    """A blob that the database refers to, and the condition in which it was found."""
 
     sha256: str
     condition: Condition
@@ -23,7 +23,7 @@ class Look(NamedTuple):
 
 
 def look_at_all(database: Database, blobs: BlobStore) -> Iterator[Look]:
-    """Read every blob that a file or an artifact has."""
+    """Read every blob that the database refers to, and yield what was found."""
     with database.read() as s:
         named = references.every(s)
     for sha256 in sorted(named):
@@ -45,7 +45,7 @@ def _look(blobs: BlobStore, sha256: str) -> Look:
 
 
 def main() -> int:
-    """One line for each blob that is not sound, with what names it, and one that counts all; 1 when one is not."""
+    """Print each blob that is not sound, with the ids that refer to it, and a total. Return 1 if there is any."""
     settings = StorageSettings()
     if not health.begun(settings.database_url):
         sys.stdout.write("nothing is stored yet\n")

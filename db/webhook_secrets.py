@@ -1,4 +1,4 @@
-"""The secrets that webhooks are signed with: none is stored, each follows from the service's own."""
+"""The secrets that webhooks are signed with. None is stored: each is derived from the service's secret."""
 
 import base64
 import hashlib
@@ -11,17 +11,17 @@ _BYTES = 30
 
 
 class Signing:
-    """Signs what is sent to a receiver, as the Standard Webhooks specification says."""
+    """Signs deliveries according to the Standard Webhooks specification."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = hmac.digest(secret, b"trainyard webhooks", hashlib.sha256)
 
     def secret_of(self, endpoint_id: str, nonce: str) -> str:
-        """What the receiver checks signatures with."""
+        """Return the secret with which the receiver verifies signatures."""
         return PREFIX + base64.b64encode(self._key(endpoint_id, nonce)).decode()
 
     def signature(self, endpoint_id: str, nonce: str, signed: str) -> str:
-        """Of `id.timestamp.body`."""
+        """Return the signature of `signed`, which is `id.timestamp.body`."""
         digest = hmac.digest(self._key(endpoint_id, nonce), signed.encode(), hashlib.sha256)
         return f"v1,{base64.b64encode(digest).decode()}"
 
@@ -30,5 +30,5 @@ class Signing:
 
 
 def new_nonce() -> str:
-    """With another one, a receiver has another secret."""
+    """Return a random nonce; each nonce gives a receiver another secret."""
     return secrets.token_hex(16)

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sqlalchemy import ColumnElement, case, func, literal, literal_column, select, update
 from sqlalchemy import delete as delete_rows
-from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from db import clock, paging
@@ -29,6 +29,8 @@ _GIVE_UP_S = 72 * 3600.0
 _LONGEST_PAUSE_S = 6 * 3600.0
 _SAMPLE_ID = "sample"
 _FRESH = {"synchronize_session": False}
+# The state is spelled out: a parameter would keep SQLite from the partial index.
+_PENDING = WebhookDelivery.state == literal_column("'pending'")
 
 
 class Due(NamedTuple):
@@ -128,24 +130,32 @@ def add_sample(s: Session, endpoint: WebhookEndpoint, event_type: str) -> Webhoo
     return delivery
 
 
-def due(
-    s: Session, room: Room, under_way: Mapping[str, int], *, limit: int
-) -> list[tuple[WebhookDelivery, WebhookEndpoint]]:
-    """Deliveries whose time has come, oldest first, but for those of projects and endpoints that have no room.
+def pending_samples(s: Session, endpoint_id: str) -> list[WebhookDelivery]:
+    """Return the samples for an endpoint that wait or are being tried; none is added until the transaction ends."""
+    s.execute(select(WebhookEndpoint.id).where(WebhookEndpoint.id == endpoint_id).with_for_update(key_share=True))
+    is_sample = WebhookDelivery.body.contains(f'"data":{{"id":"{_SAMPLE_ID}"}}')
+    query = select(WebhookDelivery).where(_PENDING, WebhookDelivery.endpoint_id == endpoint_id, is_sample)
+    return list(s.scalars(query.order_by(WebhookDelivery.id)))
 
-    `under_way` counts tries that have not ended, by the id of their project and of their endpoint.
-    """
-    projects = [name for name, count in under_way.items() if count >= room.of_a_project]
-    endpoints = [name for name, count in under_way.items() if count >= room.of_an_endpoint]
-    query = select(WebhookDelivery, WebhookEndpoint).join(WebhookEndpoint)
-    query = query.where(WebhookDelivery.state == "pending", WebhookDelivery.due_at <= clock.moment(s))
-    query = query.where(WebhookDelivery.project_id.not_in(projects), WebhookDelivery.endpoint_id.not_in(endpoints))
-    rows = s.execute(query.order_by(WebhookDelivery.due_at).limit(limit))
-    return [(delivery, endpoint) for delivery, endpoint in rows]
+
+def any_tried_since(s: Session, project_id: str, moment: float) -> bool:
+    """Return whether a try of a delivery that is still pending began after that moment, so that a courier is at work."""
+    query = select(WebhookDelivery.id).where(_PENDING, WebhookDelivery.project_id == project_id)
+    return s.scalars(query.where(WebhookDelivery.tried_at > moment).limit(1)).first() is not None
+
+
+def any_due(s: Session, room: Room, under_way: Mapping[str, int]) -> bool:
+    """Return whether there is a delivery to try now; `under_way` is as for `claim`."""
+    query = select(WebhookDelivery.id).where(*_may_be_tried(s, room, under_way)).limit(1)
+    return s.scalars(query).first() is not None
 
 
 def claim(s: Session, room: Room, under_way: Mapping[str, int], *, limit: int, hold_s: float) -> list[Due]:
-    """Deliveries to try now, as many as there is room for. Nobody else tries them for `hold_s`."""
+    """Take deliveries to try now, as many as there is room for. Nobody else tries them for `hold_s`.
+
+    Projects take turns: the one that has the fewest tries under way goes first, with its delivery that is due longest.
+    `under_way` counts tries that have not ended, by the id of their project and of their endpoint.
+    """
     now, counts, claimed = clock.now(s), Counter(under_way), list[Due]()
     while len(claimed) < limit:
         had = len(claimed)
@@ -155,8 +165,30 @@ def claim(s: Session, room: Room, under_way: Mapping[str, int], *, limit: int, h
     return claimed
 
 
+def _may_be_tried(s: Session, room: Room, under_way: Mapping[str, int]) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions for deliveries whose time has come, of projects and endpoints that have room."""
+    projects = [name for name, count in under_way.items() if count >= room.of_a_project]
+    endpoints = [name for name, count in under_way.items() if count >= room.of_an_endpoint]
+    return (
+        _PENDING, WebhookDelivery.due_at <= clock.moment(s),
+        WebhookDelivery.project_id.not_in(projects), WebhookDelivery.endpoint_id.not_in(endpoints),
+    )  # fmt: skip
+
+
+def _next(
+    s: Session, room: Room, under_way: Mapping[str, int], limit: int
+) -> list[tuple[WebhookDelivery, WebhookEndpoint]]:
+    project_id, due_at = WebhookDelivery.project_id, WebhookDelivery.due_at
+    turn = func.row_number().over(partition_by=project_id, order_by=due_at).label("turn")
+    waiting = select(WebhookDelivery.id, project_id, due_at, turn).where(*_may_be_tried(s, room, under_way)).subquery()
+    tried = case(dict(under_way), value=waiting.c.project_id, else_=0) if under_way else literal(0)
+    query = select(WebhookDelivery, WebhookEndpoint).join(waiting, waiting.c.id == WebhookDelivery.id)
+    query = query.join(WebhookEndpoint).order_by(waiting.c.turn + tried, waiting.c.due_at).limit(limit)
+    return [(delivery, endpoint) for delivery, endpoint in s.execute(query)]
+
+
 def _claimed(s: Session, room: Room, counts: Counter[str], now: float, *, limit: int, hold_s: float) -> Iterator[Due]:
-    for delivery, endpoint in due(s, room, counts, limit=limit):
+    for delivery, endpoint in _next(s, room, counts, limit):
         if counts[delivery.project_id] >= room.of_a_project or counts[endpoint.id] >= room.of_an_endpoint:
             continue
         held = {"due_at": now + hold_s, "tried_at": now, "attempts": delivery.attempts + 1}

@@ -1,4 +1,4 @@
-"""`python -m engine RUN_DIR` carries out a run; with `--wait` it loads everything and reads the directory.
+"""`python -m engine RUN_DIR` carries out a run; with `--wait`, it imports everything first and reads RUN_DIR from stdin.
 
 `python -m engine --serve` answers questions (engine.resident).
 """
@@ -20,13 +20,13 @@ from engine.stop import StopFlag
 
 _PARENT = "TRAINYARD_PARENT_PID"
 _LEASED = "TRAINYARD_LEASED"
-"""What a launcher that works under a lease has its ranks know."""
+"""Set by a launcher that works under a lease, for its ranks."""
 _PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
 _USAGE = "usage: python -m engine RUN_DIR | python -m engine --wait | python -m engine --serve"
 
 
 def main(arguments: list[str]) -> int:
-    """Returns the process's exit code (engine.errors)."""
+    """Return the exit code of the process (engine.errors)."""
     if not _tied_to_parent():
         return 1
     _show_rank()
@@ -35,9 +35,9 @@ def main(arguments: list[str]) -> int:
         return 64
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    # Threads that spin while they wait cost a machine it shares (the service, another job) several times over.
+    # Threads that spin while waiting would slow down everything else on the machine: the service, other jobs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # numpy and scipy have one each, which starts its threads as it is loaded; nothing here has work for them.
+    # numpy and scipy each load an OpenBLAS that starts threads at once; nothing here has work for them.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # a launcher holds it back until here
@@ -50,22 +50,22 @@ def _carry_out(root: Path) -> int:
     stop, run = StopFlag(), RunDirectory(root)
     stop.listen()
     watch = None
-    # Else a person runs it, perhaps in a folder that a worker has left. Ranks watch too: their launcher may stand still.
+    # Without a lease a person runs it, perhaps in a folder that a worker left. Ranks watch too: their launcher may hang.
     if _LEASED in os.environ or (_PARENT in os.environ and "RANK" not in os.environ):
         os.environ[_LEASED] = "1"
         watch = deadline.Watch(root)
     if (crew := crew_of(run)).total > 1:
         return launch(run, crew, stop, _to_the_end, alone=watch.paused() if watch else nullcontext())
     with gc_pause.paused():
-        from engine.process import carry_out  # torch and transformers: seconds, and too late to notice a dead parent
+        from engine.process import carry_out  # torch and transformers take seconds; the parent was checked before
 
     return carry_out(root, stop)
 
 
 def _wait() -> int:
-    """SIGTERM ends it at once for as long as it is idle."""
+    """Import everything, then wait for a run directory on stdin; SIGTERM ends the process at once while it waits."""
     with gc_pause.paused():
-        import engine.process  # noqa: F401 - what takes its seconds is done before a run is named
+        import engine.process  # noqa: F401 - the slow imports are done before a run is named
 
     sys.stdout.write("ready\n")
     sys.stdout.flush()
@@ -74,7 +74,7 @@ def _wait() -> int:
 
 
 def _serve() -> int:
-    """Answers alone go to stdout: what a library prints there goes where errors go."""
+    """Answer questions from stdin. Only answers go to stdout; whatever libraries print there goes to stderr."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     with gc_pause.paused():
@@ -85,7 +85,7 @@ def _serve() -> int:
 
 
 def _tied_to_parent() -> bool:
-    """Die with the worker that started this process; False when it is gone already."""
+    """Have the kernel end this process with the worker that started it; return False if that is gone already."""
     parent = os.environ.get(_PARENT)
     if parent is None:
         return True
@@ -94,13 +94,13 @@ def _tied_to_parent() -> bool:
 
 
 def _show_rank() -> None:
-    """Forks of one process have its command line: what ps and top call them is their number."""
+    """Name the process by its rank in ps and top: forks share the command line."""
     if (rank := os.environ.get("RANK")) is not None:
         ctypes.CDLL(None).prctl(_PR_SET_NAME, f"rank {rank}".encode(), 0, 0, 0)
 
 
 def _to_the_end(arguments: list[str]) -> NoReturn:
-    """All that this process does."""
+    """Run `main` and exit."""
     try:
         code = main(arguments)
     except KeyboardInterrupt:

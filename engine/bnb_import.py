@@ -1,7 +1,7 @@
-"""bitsandbytes, imported without torch's compiler: to be imported before anything else that imports it, as peft does.
+"""Imports bitsandbytes without torch's compiler; import this before anything that imports it, as peft does.
 
-It decorates two functions with `torch.compile`, which imports the compiler on the spot: a third of all that an engine
-has to import before it can begin, for functions that most runs never call.
+bitsandbytes decorates two functions with `torch.compile`, which imports the compiler at once: a third of the engine's
+import time, for functions that most runs never call.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import torch
 
 
 def _at_the_first_call(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    """`torch.compile`, as late as it can be."""
+    """Stand in for `torch.compile`, and compile at the first call."""
     compiled: Callable[..., Any] | None = None
 
     @wraps(function)

@@ -1,4 +1,4 @@
-"""Checkpoints: an export plus `state/`, there whole or not at all; going on from one is bit-identical."""
+"""Checkpoints: an export plus `state/`, on disk as a whole or not at all. Resuming from one is bit-identical."""
 
 import copy
 import json
@@ -26,7 +26,7 @@ _PROGRESS = "progress.json"
 
 @dataclass
 class Progress:
-    """Where a run is; `cursor` tells the rows of the next step."""
+    """How far a run is; `cursor` is the place of the next step's rows."""
 
     step: int = 0
     cursor: Cursor | None = None
@@ -35,10 +35,10 @@ class Progress:
     elapsed_s: float = 0.0
     evaluated_step: int = 0
     eval_metrics: dict[str, float] = field(default_factory=dict)
-    """Of evaluated_step."""
+    """The metrics of evaluated_step."""
     best_step: int | None = None
     best_metrics: dict[str, float] = field(default_factory=dict)
-    """Of best_step, the best of the steps that were saved."""
+    """The metrics of best_step, the best of the steps that were saved."""
     best_eval_metrics: dict[str, float] = field(default_factory=dict)
     """The best of all evaluations, saved or not."""
     evals_without_gain: int = 0
@@ -46,21 +46,21 @@ class Progress:
     recent_log_norms: list[float] = field(default_factory=list)
     train_loss: float | None = None
     loss_scale: float | None = None
-    """Of fp16 alone (engine.precision.LossScale)."""
+    """Used by fp16 only (engine.precision.LossScale)."""
     steps_at_scale: int = 0
     processes: int = 0
-    """That shared the run when it was saved."""
+    """How many processes shared the run when it was saved."""
     zero_stage: int = 0
-    """Of those processes."""
+    """The ZeRO stage of those processes."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run between two steps. Tensors in this machine's memory are the run's own, which the next update changes."""
+    """A run between two steps. Tensors in this machine's memory are not copies: the next update changes them."""
 
     progress: Progress
     states: Sequence[OptimizerState]
-    """What this rank is to save of the optimizer's: its own, and what came from other machines."""
+    """The optimizer state that this rank saves: its own, and what came from other machines."""
     weights: dict[str, Tensor]
     rng: dict[str, Any]
 
@@ -74,13 +74,13 @@ def folder_of(root: Path, step: int) -> Path:
 
 
 def newest(root: Path) -> Path | None:
-    """The newest complete checkpoint. A folder without state (a plain export) is not one."""
+    """Return the newest complete checkpoint. A folder without state (a plain export) is not one."""
     complete = sorted(path for path in root.glob("step-*") if (path / STATE / _PROGRESS).is_file())
     return complete[-1] if complete else None
 
 
 def begin(root: Path, step: int) -> Path:
-    """The folder in which a checkpoint of this step is written; what killed processes left is removed."""
+    """Make the folder in which a checkpoint of this step is written, and remove what killed processes left behind."""
     root.mkdir(exist_ok=True)
     for leftover in [*root.glob(".writing-*"), *root.glob(".removing-*")]:
         shutil.rmtree(leftover)
@@ -96,10 +96,10 @@ def save(
     when_read: Callable[[], None],
     writers: Writers | None = None,
 ) -> Path:
-    """Write a checkpoint of this step beside the others and let it appear by rename.
+    """Write a checkpoint of this step beside the others; it appears by rename.
 
-    `when_read` is called as soon as the run may change what the snapshot shares with it. With others it was begun before,
-    and appears when the part of each is there.
+    `when_read` is called as soon as the run may change the tensors that the snapshot shares with it. With `writers`, the
+    checkpoint was begun before (`begin`), and appears once the part of every writer is on disk.
     """
     step = snapshot.progress.step
     writing = begin(root, step) if writers is None else _writing_of(root, step)
@@ -116,7 +116,7 @@ def save(
 
 
 def save_part(root: Path, snapshot: Snapshot, when_read: Callable[[], None], writers: Writers) -> None:
-    """What another rank than the first adds to the checkpoint that this one has begun: it has its name once it is durable."""
+    """Write the part of a rank other than the first, which began the checkpoint; it gets its name once it is durable."""
     whole = _writing_of(root, snapshot.progress.step) / STATE / writers.name
     writing = whole.with_name(f".{whole.name}")
     shards.write(writing, snapshot.states)
@@ -130,7 +130,7 @@ def _writing_of(root: Path, step: int) -> Path:
 
 
 def publish(writing: Path, target: Path) -> None:
-    """Make the folder durable, then give it its name; what had the name is never there in part."""
+    """Make the folder durable, then rename it to `target`; a folder of that name is replaced as a whole."""
     for path in [*writing.rglob("*"), writing]:
         _fsync(path)
     replaced = target.with_name(f".removing-{target.name}")
@@ -157,18 +157,18 @@ def prune(root: Path, limit: int, best_step: int | None) -> None:
     best = None if best_step is None else folder_of(root, best_step)
     for path in sorted(root.glob("step-*"))[:-limit]:
         if path != best:
-            # By rename first: whoever is reading it finds all of it or none.
+            # Renamed first, so that a reader finds all of it or nothing.
             shutil.rmtree(path.rename(root / f".removing-{path.name}"))
 
 
 def read_progress(checkpoint: Path) -> Progress:
-    told = json.loads((checkpoint / STATE / _PROGRESS).read_text())
-    step, places = told["cursor"]
-    return Progress(**told | {"cursor": Cursor(step, tuple(Place(*place) for place in places))})
+    fields = json.loads((checkpoint / STATE / _PROGRESS).read_text())
+    step, places = fields["cursor"]
+    return Progress(**fields | {"cursor": Cursor(step, tuple(Place(*place) for place in places))})
 
 
 def restore(checkpoint: Path, take: Callable[[Stored], None]) -> Progress:
-    """Put generators back as they were and let the optimizer `take` its state; the weights were loaded before.
+    """Restore the random generators and let the optimizer `take` its state; the weights were loaded before.
 
     Raises:
         EngineError: a file is missing or torn.
@@ -180,7 +180,7 @@ def restore(checkpoint: Path, take: Callable[[Stored], None]) -> Progress:
 
 
 def optimizer_of(checkpoint: Path) -> Stored:
-    """What a run's optimizer had learnt of its gradients. Raises EngineError as `restore` does."""
+    """Return the optimizer state in a checkpoint. Raises EngineError as `restore` does."""
     return Stored(checkpoint / STATE)
 
 
@@ -196,7 +196,8 @@ def _rng_state() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": [name, torch.from_numpy(np.asarray(keys, np.int64)), *rest],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # Of this process's own GPU: the machine that the run is resumed on may have fewer than this one.
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
     }
 
 
@@ -205,5 +206,6 @@ def _set_rng_state(state: dict[str, Any]) -> None:
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002 - as above
     torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+    if state["cuda"] and torch.cuda.is_initialized():
+        own = torch.cuda.current_device()  # earlier checkpoints have a state for each GPU of the machine
+        torch.cuda.set_rng_state(state["cuda"][own if own < len(state["cuda"]) else 0])

@@ -1,4 +1,4 @@
-"""A job that goes on from an adapter, in the shape of that adapter: what its spec leaves at a default says nothing."""
+"""Jobs that continue an adapter: the fields that the spec leaves at their defaults are those of the adapter."""
 
 from engine.jobs import AnySpec, auto_rate
 from engine.journal import Journal
@@ -7,31 +7,33 @@ from engine.parts import AdapterTuning, TrainingSpec
 from engine.rundir import RunDirectory
 
 
-def onward(run: RunDirectory, spec: AnySpec) -> AnySpec:
-    """The spec as the job carries it out; what it says against the adapter is left for the loading to refuse.
+def with_adapter_shape(run: RunDirectory, spec: AnySpec) -> AnySpec:
+    """Return the spec with the fields of the adapter's shape that are at their defaults filled in from the adapter.
+
+    Fields that contradict the adapter stay; loading it refuses them.
 
     Raises:
-        SpecError: it is no adapter of this kind.
+        SpecError: the adapter is not of a kind that can be trained.
     """
     tuning = spec.adapter() if isinstance(spec, TrainingSpec) else None
     if tuning is None or run.adapter is None:
         return spec
     own = tuning_of(run.adapter)
-    unsaid = [name for name in SHAPE if getattr(tuning, name) == AdapterTuning.model_fields[name].default]
-    taken = tuning.model_copy(update={name: getattr(own, name) for name in unsaid})
-    return spec.model_copy(update={"tuning": taken})
+    unset = [name for name in SHAPE if getattr(tuning, name) == AdapterTuning.model_fields[name].default]
+    filled = tuning.model_copy(update={name: getattr(own, name) for name in unset})
+    return spec.model_copy(update={"tuning": filled})
 
 
-def tell_rate(asked: AnySpec, taken: AnySpec, journal: Journal) -> None:
-    """Warn where the rate is what `auto` stood for before the adapter was known, and would be another for its shape."""
-    if not (isinstance(asked, TrainingSpec) and isinstance(taken, TrainingSpec)):
+def warn_of_unfit_rate(asked: AnySpec, filled: AnySpec, journal: Journal) -> None:
+    """Warn if the learning rate was `auto`, resolved before the adapter was known, and differs for the adapter's shape."""
+    if not (isinstance(asked, TrainingSpec) and isinstance(filled, TrainingSpec)):
         return
-    rate, fitting = asked.hyperparameters.learning_rate, auto_rate(taken)
+    rate, fitting = asked.hyperparameters.learning_rate, auto_rate(filled)
     if rate == auto_rate(asked) != fitting:
         journal.log(
             "warn",
             "rate_of_another_shape",
-            f"learning_rate is {rate:g}, which suits an adapter of the default shape; one of this shape has {fitting:g}",
+            f"learning_rate is {rate:g}, the default for an adapter of the default shape; for one of this shape it is {fitting:g}",
             learning_rate=rate,
             fitting=fitting,
         )

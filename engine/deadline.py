@@ -1,7 +1,7 @@
-"""The deadline of a run under a lease: its processes end by themselves when nobody has moved it on in time.
+"""The deadline of a run under a lease: the run's processes end themselves unless it is extended in time.
 
-Whoever holds the lease may stand still, and can then end nothing. The deadline is the modification time of a file, in
-seconds of CLOCK_BOOTTIME: to move it takes no room on a full disk, and it is never read in part.
+The holder of the lease may be frozen, and could then not end them. The deadline is the modification time of a file, in
+seconds of CLOCK_BOOTTIME: extending it takes no space on a full disk, and it is never half read.
 """
 
 import os
@@ -18,20 +18,20 @@ _LOOK_EVERY_S = 0.1
 
 
 def now_s() -> float:
-    """The clock of deadlines: the machine's own, the same for all its processes, its sleep included."""
+    """Return the time on the clock of deadlines: one for the machine, which runs on while it sleeps."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def move(root: Path, until_s: float) -> None:
-    """The run in this folder may go on until then."""
+    """Set the deadline of the run in this folder."""
     path = root / _NAME
     if not path.exists():
-        path.touch()  # of today, which is far off on a clock that began with the machine
+        path.touch()  # its date is today, which is far in the future on a clock that starts with the machine
     os.utime(path, (until_s, until_s))
 
 
 class Watch:
-    """Ends this process and all of its group when the deadline has passed; where there is none, it watches nothing."""
+    """Kills this process and its group once the deadline has passed; does nothing for a run without a deadline."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -40,7 +40,7 @@ class Watch:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Without its thread, for a fork: what is forked off watches by itself."""
+        """Stop the watching thread around a fork; the forked process watches for itself."""
         if self._thread is not None:
             self._over.set()
             self._thread.join()
@@ -55,12 +55,12 @@ class Watch:
         return thread
 
     def _look(self) -> None:
-        # A signal that this thread got would not wake the main thread, which is to act on it.
+        # A signal delivered to this thread would not wake the main thread, which handles it.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not _passed(self._root):
             if self._over.wait(_LOOK_EVERY_S):
                 return
-        sys.stderr.write("the lease of this run is over and was not renewed: the run ends\n")
+        sys.stderr.write("the lease of this run expired without renewal: the run ends\n")
         os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
@@ -70,4 +70,4 @@ def _passed(root: Path) -> bool:
     except FileNotFoundError:
         return True  # its folder was removed: the attempt is over
     except OSError:
-        return False  # a disk that cannot be read just now says nothing
+        return False  # a disk that cannot be read at the moment proves nothing

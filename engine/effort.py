@@ -1,4 +1,4 @@
-"""What a run has to do: counted before it runs from the rows it will take, and after it from those it took."""
+"""The work of a run, counted before it from the rows that it will take, and after it from those that it took."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 
 from engine.data.corpus import Corpus
 from engine.data.lengths import scoring
-from engine.data.mixture import Rows
+from engine.data.rows import Rows
 from engine.model.adapters import tuning_of
 from engine.model.config import config_of
 from engine.parts import FullTuning, Hyperparameters, Samples, TrainingSpec
@@ -17,19 +17,19 @@ from engine.precision import Machine
 from engine.schedule import times_due
 
 _SAVED_BYTES = 12
-"""Of a weight that learns: itself and its two moments."""
+"""Bytes saved for a trained weight: itself and its two moments."""
 _LOADS = 2
-"""At the start, and what was exported again."""
+"""The model is loaded at the start, and once more from the export."""
 _CHARACTERS = 4
-"""Of a prompt in a token, about."""
+"""Characters of a prompt per token, approximately."""
 _AT_EXPORT = 2
-"""Evaluations: of what is written, and of what is read again."""
+"""Evaluations at the end: of the model that is written, and of the one that is loaded again."""
 
 
 class Passed(NamedTuple):
-    """What goes through the model: in `steps` of training, at each evaluation, and to score a reference.
+    """The tokens that go through the model: in `steps` of training, at each evaluation, and to score a reference.
 
-    That is scored before the first step or, `along`, in each of them and in the evaluations.
+    The reference is scored before the first step or, with `along`, in each step and evaluation.
     """
 
     steps: int
@@ -60,27 +60,27 @@ class Passed(NamedTuple):
 
 
 def workload_of(spec: TrainingSpec, largest: Counts, longest: int, rows: Rows, ranks: int) -> Workload:
-    """A micro-batch, the one that holds most."""
+    """Return the workload of the largest micro-batch."""
     paired = rows.train is not None and rows.train.together > 1
     passes = passes_of_rank(spec.hyperparameters, ranks)
     return Workload(largest.tokens, largest.labels, longest, passes, paired=paired)
 
 
 def rows_of_step(hyper: Hyperparameters) -> int:
-    """Of all ranks together."""
+    """Return the rows of a step, over all ranks."""
     assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
     assert hyper.gradient_accumulation_steps != "auto", "the spec is resolved"
     return hyper.per_device_train_batch_size * hyper.gradient_accumulation_steps
 
 
 def passes_of_rank(hyper: Hyperparameters, ranks: int) -> int:
-    """Micro-batches of a step that each takes, at most."""
+    """Return the most micro-batches of a step that a rank takes."""
     assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
     return -(-rows_of_step(hyper) // (hyper.per_device_train_batch_size * ranks))
 
 
 def setting_of(spec: TrainingSpec, machine: Machine) -> Setting:
-    """How a job computes on this machine."""
+    """Return how a job computes on this machine, as the plan needs it."""
     device = "cuda" if machine.device.type == "cuda" else "cpu"
     tuning, parallel = getattr(spec, "tuning", FullTuning()), spec.resources.parallel
     frozen = getattr(spec, "frozen_models", 0)
@@ -88,26 +88,26 @@ def setting_of(spec: TrainingSpec, machine: Machine) -> Setting:
 
 
 class Model(NamedTuple):
-    """A model as a job trains it."""
+    """A model as a job trains or scores it."""
 
     shape: Shape
     setting: Setting
 
     @classmethod
     def of(cls, config: Mapping[str, Any], spec: TrainingSpec, machine: Machine) -> "Model":
-        """From its config.json.
+        """Make it from the model's config.json.
 
         Raises:
-            SpecError: it is of a family that nothing is planned for.
+            SpecError: there are no plans for its family.
         """
         return cls(Shape.of(config), setting_of(spec, machine))
 
     @classmethod
     def loaded(cls, base: Path, adapter: Path | None, machine: Machine) -> "Model":
-        """As an evaluation loads it; of `setting.tuning` an adapter's sizes count and nothing learns.
+        """Make it as an evaluation loads it: nothing is trained, and of `setting.tuning` only the adapter's sizes matter.
 
         Raises:
-            SpecError: as above, or the adapter is none that can be loaded.
+            SpecError: there are no plans for its family, or the adapter cannot be loaded.
         """
         tuning = FullTuning() if adapter is None else tuning_of(adapter)
         device = "cuda" if machine.device.type == "cuda" else "cpu"
@@ -115,16 +115,16 @@ class Model(NamedTuple):
         return cls(shape, Setting(device, machine.precision, tuning, Hyperparameters()))
 
     def memory(self, passes: Passes) -> MemoryPlan:
-        """Raises SpecError: no plan is made for its kind of adapter."""
+        """Return the memory plan of an evaluation. Raises SpecError if there are no plans for its kind of adapter."""
         return passes.batch.plan(self.shape, self.setting)
 
     def scoring(self, passes: Passes) -> Efforts:
-        """Of what goes through it in an evaluation."""
+        """Return the effort of an evaluation."""
         loaded = Effort(written=float(loaded_weights(self.shape, self.setting)))
         return Efforts(Effort(), self._scored(passes.all), loaded)
 
     def efforts(self, spec: TrainingSpec, passed: Passed) -> Efforts:
-        """Of a whole run, with its evaluations, checkpoints and export."""
+        """Return the effort of a whole run, with its evaluations, checkpoints and export."""
         shape, setting = self
         work, trained = Work.of(shape, setting), trained_weights(shape, setting)
         passes = float(shape.layers * passed.trained.batches)
@@ -146,7 +146,7 @@ class Model(NamedTuple):
         )
 
     def _answers(self, asked: Samples | None, times: int) -> Effort:
-        """To the last token that they may have: how soon they end is learnt as if they were written faster."""
+        """Return the effort of writing samples of full length; if they usually end early, they count as written faster."""
         if asked is None:
             return Effort()
         rows, read = len(asked.prompts), sum(map(len, asked.prompts)) // _CHARACTERS
@@ -155,6 +155,6 @@ class Model(NamedTuple):
         return self._scored(counts.times(times * (2 if asked.temperature else 1)))
 
     def _scored(self, counts: Counts) -> Effort:
-        """Forward passes alone."""
+        """Return the effort of forward passes."""
         flops = Work.of(*self).scoring(counts)
         return Effort(flops=flops, passes=self.shape.layers * counts.batches / 3)

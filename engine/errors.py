@@ -1,16 +1,16 @@
-"""How a run can end badly: a class, a code, a sentence and a mend, and the exit code that goes with it."""
+"""The ways in which a run can fail: each with a class, a code, a message, a mend and an exit code."""
 
 from enum import StrEnum
 from typing import Self
 
 
 class FailureClass(StrEnum):
-    """Why a run failed; the service decides by it whether another attempt makes sense."""
+    """Why a run failed, by which the service decides whether another attempt makes sense."""
 
     DATA_ERROR = "data_error"
     """The rows cannot be trained on. Never retried."""
     SPEC_ERROR = "spec_error"
-    """The spec asks for what this model or machine cannot do. Never retried."""
+    """The spec asks for something that this model or machine cannot do. Never retried."""
     OUT_OF_MEMORY = "out_of_memory"
     """The device or the machine ran out of memory. Never retried unchanged."""
     DIVERGED = "diverged"
@@ -26,7 +26,7 @@ EXIT_BUG = 1
 EXIT_DATA = 65
 """EX_DATAERR: data or spec."""
 EXIT_STOPPED = 75
-"""EX_TEMPFAIL: stopped on SIGTERM after saving a checkpoint; run the same directory again to go on."""
+"""EX_TEMPFAIL: stopped on SIGTERM after saving a checkpoint; run the same directory again to resume."""
 EXIT_MEMORY = 71
 EXIT_DIVERGED = 72
 EXIT_CANCELLED = 130
@@ -34,7 +34,7 @@ EXIT_CANCELLED = 130
 
 
 class EngineError(ValueError):
-    """A failure with a class, told to the user as `message` and `mend`."""
+    """A failure with a class, shown to the user as `message` and `mend`."""
 
     failure = FailureClass.BUG
     exit_code = EXIT_BUG
@@ -45,8 +45,12 @@ class EngineError(ValueError):
         self.message = message
         self.mend = mend
 
+    def fields(self) -> dict[str, str]:
+        """Return the fields of the event `failed` (engine.events)."""
+        return {"failure": self.failure, "code": self.code, "message": self.message, "mend": self.mend}
+
     def about(self, place: str) -> Self:
-        """The same, which says of which file or part it is."""
+        """Prefix the message with the file or part that the failure is about, and return the error."""
         self.message = f"{place}: {self.message}"
         return self
 
@@ -59,7 +63,7 @@ class DataError(EngineError):
 
 
 class NoTrainedToken(DataError):
-    """Rows that are well formed, and yet hold nothing to train or score."""
+    """The rows are well formed, but hold nothing to train on or to score."""
 
     def __init__(self, message: str, mend: str) -> None:
         super().__init__("no_trained_token", message, mend)
@@ -87,16 +91,16 @@ class Diverged(EngineError):
 
 
 class RankLost(EngineError):
-    """One of the processes that carry out a run together is gone."""
+    """One of the processes that share a run is gone."""
 
     CODE = "rank_lost"
     failure = FailureClass.WORKER_LOST
 
     def __init__(self, message: str) -> None:
-        super().__init__(self.CODE, message, "The run goes on from its last checkpoint when it is started again.")
+        super().__init__(self.CODE, message, "The run resumes from its last checkpoint when it is started again.")
 
 
 class TouchLost(RankLost):
-    """What the others notice of it, and of one that does not answer; why, they cannot tell."""
+    """Another process is gone or does not answer, as its peers see it: they do not know why."""
 
     CODE = "touch_lost"

@@ -1,30 +1,30 @@
-"""Scores rows without training on them."""
+"""Scoring held-out rows during training."""
 
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from engine.batch_loss import BatchLoss, Sums
 from engine.data.corpus import Batch, Corpus, batch_of
 from engine.data.stream import documents_in_order
 from engine.dist.ranks import Ranks
-from engine.scored import Scored, Sums
 from engine.stop import StopFlag
 
 
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
-    loss: Callable[[Batch], Scored],
+    loss: Callable[[Batch], BatchLoss],
     corpus: Corpus,
     stop: StopFlag,
     ranks: Ranks,
     *,
     token_budget: int,
 ) -> Sums:
-    """The sums over all of the corpus, everything once on one of the ranks.
+    """Return the sums over the corpus, of which every document is scored once, by one of the ranks.
 
-    `token_budget` changes nothing but the speed.
+    `token_budget` affects the speed only.
     """
     was_training = model.training
     model.eval()
@@ -34,6 +34,6 @@ def evaluate(
             stop.check()
         scored = loss(batch_of(corpus, documents))
         if counts:
-            sums.add(Scored(scored.total.double(), scored.counted, scored.figures))
+            sums.add(BatchLoss(scored.total.double(), scored.counted, scored.figures))
     model.train(was_training)
     return Sums.joined(ranks.gather(sums.plain()))

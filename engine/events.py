@@ -1,4 +1,4 @@
-"""What the engine says while it runs: one JSON object a line in `events.jsonl`.
+"""The events of a run: one JSON object per line of `events.jsonl`.
 
 The worker reads these lines, the database keeps them, the stream replays them. Paths are
 relative to the run directory. A figure that is not finite is written as null.
@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from engine.errors import FailureClass
 
 AttentionPath: TypeAlias = Literal["bmm", "flash-attn", "varlen", "sdpa"]
-"""bmm: by hand on the CPU; flash-attn: that package's kernel; varlen: torch's own; sdpa: one call a document."""
+"""bmm: the engine's own on the CPU; flash-attn: that package's kernel; varlen: torch's own; sdpa: a call per document."""
 
 
 class EventPart(BaseModel):
-    """`time` is Unix seconds; `seq` counts the lines of one attempt from 1."""
+    """The fields of every event: `time` in Unix seconds, and `seq`, which counts the lines of one attempt from 1."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,7 +24,7 @@ class EventPart(BaseModel):
 
 
 class Started(EventPart):
-    """The run knows what it will do. Every `auto` that depended on the machine is resolved here."""
+    """The run begins. Every `auto` that depends on the machine is resolved here."""
 
     type: Literal["started"] = "started"
     device: str
@@ -35,15 +35,15 @@ class Started(EventPart):
     eval_rows: int
     total_steps: int
     start_step: int
-    """0, or the step of the checkpoint that the run goes on from."""
+    """0, or the step of the checkpoint that the run resumes from."""
     matmul_tflops: float
-    """Measured on this device at start; MFU is told against it."""
+    """Measured on this device at start; MFU is a share of it."""
     attention: AttentionPath
-    """How packed rows are attended to."""
+    """How attention over packed rows is computed."""
 
 
 class Log(EventPart):
-    """A sentence for a person; `code` is stable for programs."""
+    """A message for people; `code` is stable, for programs."""
 
     type: Literal["log"] = "log"
     level: Literal["info", "warn", "error"]
@@ -53,13 +53,13 @@ class Log(EventPart):
 
 
 class Metrics(EventPart):
-    """Figures of one step.
+    """The metrics of one step.
 
     train: loss, learning_rate, grad_norm, tokens, tokens_per_s, trained_tokens_per_s, mfu, device_use, memory_bytes,
-    step_s, forward_s, backward_s, optimizer_s, data_wait_s, epoch, eta_s; of dpo also rewards/chosen,
+    step_s, forward_s, backward_s, optimizer_s, data_wait_s, epoch, eta_s; for dpo also rewards/chosen,
     rewards/rejected, rewards/accuracies, rewards/margins, logps/chosen, logps/rejected; in fp16 also loss_scale.
-    eval: eval_loss; eval_perplexity and eval_bits_per_byte, or of dpo eval_accuracy, eval_length_baseline and the
-    figures above under eval_, or of a job of kind eval eval_acc/*, eval_baseline/*, eval_exact_match, eval_parseable.
+    eval: eval_loss; eval_perplexity and eval_bits_per_byte, or for dpo eval_accuracy, eval_length_baseline and the
+    metrics above prefixed by eval_, or for a job of kind eval eval_acc/*, eval_baseline/*, eval_exact_match, eval_parseable.
     """
 
     type: Literal["metrics"] = "metrics"
@@ -69,7 +69,7 @@ class Metrics(EventPart):
 
 
 class Sample(EventPart):
-    """What the model answers to one of the spec's prompts at this step: greedily, and sampled where that is asked for."""
+    """The model's answer to one of the spec's prompts at this step: greedy, and sampled if the spec asks for it."""
 
     type: Literal["sample"] = "sample"
     step: int
@@ -79,7 +79,7 @@ class Sample(EventPart):
 
 
 class CheckpointSaved(EventPart):
-    """A complete checkpoint lies at `path`: an export plus `state/`."""
+    """A complete checkpoint is at `path`: an export plus `state/`."""
 
     type: Literal["checkpoint"] = "checkpoint"
     step: int
@@ -90,7 +90,7 @@ class CheckpointSaved(EventPart):
 
 
 class Exported(EventPart):
-    """A result lies at `path`, has been loaded again and evaluated."""
+    """A result is at `path`; it was loaded again and evaluated."""
 
     type: Literal["exported"] = "exported"
     step: int
@@ -98,14 +98,14 @@ class Exported(EventPart):
     layout: Literal["model", "adapter"]
     metrics: dict[str, float | None]
     merged_from: str | None = None
-    """The path of the adapter, exported before, that this model has in its weights."""
+    """The path of the adapter, exported before, that is merged into this model's weights."""
 
 
 class Used(EventPart):
-    """What a run took that was done in one go; what needs a plan is null for models that none is made for.
+    """The resources that an uninterrupted run took; fields that need a plan are null for models without one.
 
-    `runtime_bytes` is what of the peak is not tensors, `effort` what the time of each part of a run depends on
-    (engine.plan.work), `part_seconds` what its steps and its evaluations took.
+    `runtime_bytes` is the part of the peak that is not tensors, `effort` the work that the time of each part of a run
+    depends on (engine.plan.work), `part_seconds` the time that its steps and its evaluations took.
     """
 
     type: Literal["used"] = "used"
@@ -124,18 +124,18 @@ class Used(EventPart):
 
 
 class Finished(EventPart):
-    """The run is done; `metrics` are its result, `groups` the same figures by the subjects of its rows."""
+    """The run is done; `metrics` are its result, `groups` the same metrics by the subject of its rows."""
 
     type: Literal["finished"] = "finished"
     step: int
     metrics: dict[str, float | None]
     groups: dict[str, dict[str, float | None]] = {}
     items: str | None = None
-    """The file that tells of every row what the model made of it."""
+    """The file with the model's result on every row."""
 
 
 class Stopped(EventPart):
-    """Asked to stop (SIGTERM, max_minutes is not one of these): a checkpoint at `step` is on disk."""
+    """The run stopped on SIGTERM (not for max_minutes); a checkpoint of `step` is on disk."""
 
     type: Literal["stopped"] = "stopped"
     step: int

@@ -1,4 +1,4 @@
-"""The result of a run: written, loaded again from disk and scored before anyone hears of it."""
+"""The result of a run: written, then loaded again from disk and scored before it is announced."""
 
 import shutil
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from engine.checkpoint import STATE, folder_of, publish
 from engine.errors import EngineError
-from engine.generation.writer import say_ends
+from engine.generation.writer import save_ends
 from engine.journal import finite
 from engine.merge import export_merged
 from engine.model.adapters import save_adapter
@@ -22,30 +22,30 @@ from engine.session import Session
 
 _TOLERANCE = 1e-4
 _ROUNDED = 2e-3
-"""Of scores in 16 bits that several ranks computed together, each a part: they round in other places than one does."""
+"""For scores in 16 bits that several ranks computed together: they round in other places than one rank does."""
 _ELSEWHERE = 2e-2
-"""Of a score from an earlier attempt, which another device or another precision may have computed."""
+"""For a score from an earlier attempt, which may have run on another device or in another precision."""
 _PROBE_DOCUMENTS = 64
-"""Training documents that an export is checked on when nothing was held out."""
+"""The training documents that an export is checked on if nothing was held out."""
 
 
 def save_subject(subject: Subject, folder: Path, weights: dict[str, Tensor]) -> None:
-    """Weights in the Hugging Face or PEFT layout, with tokenizer and chat template."""
+    """Save the weights in the Hugging Face or PEFT layout, with tokenizer and chat template."""
     model: Any = subject.model
     if isinstance(model, PeftModel):
         save_adapter(model, folder, weights)
         if is_quantized(model.get_base_model()):
             say_quantized(folder)
     else:
-        say_ends(model, subject.tokenizer)
+        save_ends(model, subject.tokenizer)
         model.save_pretrained(folder, state_dict=weights)
     subject.tokenizer.save_pretrained(folder)
 
 
 def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
-    """Write output/ and say `exported` and `finished` once it scores, loaded from disk, as the weights it came from.
+    """Write output/ and, once it scores from disk as the weights did, the events `exported` and `finished`.
 
-    The result is the last step, or the best of the saved steps when that is better. It lies on the first machine, whose
+    The result is the last step, or the best of the saved steps if that is better. It is on the first machine, whose
     ranks score it.
     """
     run, journal, held_out, progress = session.run, session.journal, session.rows.validation, selection.progress
@@ -55,11 +55,12 @@ def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
         probe = session.rows.probe(_PROBE_DOCUMENTS)
     expected = (session.evaluate(probe) if best is None else progress.best_metrics)["eval_loss"]
     step = progress.step if best is None else progress.best_step
+    patient = session.ranks.patient()  # large weights may take longer to write than other ranks wait
     if session.ranks.leads:
         _write(run.output, best or folder_of(run.checkpoints, progress.step))
-    session.ranks.wait()
+    patient.wait()
     tolerance = _tolerance(session, best)
-    # The second copy takes the first one's place in memory.
+    # The export is loaded in the place of the trained model: memory may not hold both.
     layout = session.subject.layout
     session.drop_subject()
     if not session.goes_on():
@@ -84,14 +85,14 @@ def export(session: Session, spec: TrainingSpec, selection: Selection) -> None:
 
 
 def _tolerance(session: Session, best: Path | None) -> float:
-    """A checkpoint has its score from when it was saved, which may have been before this attempt; names are in its order."""
+    """Return how far the scores may differ. A checkpoint up to `start` was scored by an earlier attempt; names sort by step."""
     if best is not None and session.start is not None and best.name <= session.start.name:
         return _ELSEWHERE
     return _ROUNDED if session.in_parts and session.machine.precision != "fp32" else _TOLERANCE
 
 
 def _write(output: Path, saved: Path) -> None:
-    """What is in a checkpoint but its state: the last step is always saved."""
+    """Copy a checkpoint without its state; there is one, since the last step is always saved."""
     writing = output.with_name(".writing-output")
     if writing.exists():
         shutil.rmtree(writing)

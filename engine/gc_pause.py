@@ -1,4 +1,4 @@
-"""Looking for garbage, where there is none to find: Python's collector while libraries are imported."""
+"""Pausing Python's garbage collector while libraries are imported, when there is no garbage to find."""
 
 import gc
 from collections.abc import Iterator
@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """What is imported inside is not looked through, then or later: it is for good, and several hundred thousand objects.
+    """Keep the collector from scanning what is imported inside, then and later: several hundred thousand lasting objects.
 
-    Looking through them again and again is a sixth of the seconds that torch and transformers take to import, and a fork
-    that did so would have a copy of its own of them all.
+    Scanning them again and again takes a sixth of the time of importing torch and transformers, and a fork that did so
+    would get its own copy of them all.
     """
     gc.disable()
     try:

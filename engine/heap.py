@@ -1,19 +1,18 @@
-"""The C library's heap: what a step frees stays with the process, since the next step takes as much."""
+"""The C library's heap: memory that a step frees stays with the process, since the next step needs as much."""
 
 import ctypes
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Of glibc's malloc.h."""
+"""Constants of glibc's malloc.h."""
 _NEVER = -1
 _LARGE_BYTES = 2**30
 
 
 def keep_freed() -> None:
-    """From now on; nothing changes where the C library has no such settings.
+    """Have malloc keep freed memory from now on; does nothing where the C library has no such settings.
 
-    By itself it maps the largest tensors anew each time, and hands the top of the heap back after each backward pass, so
-    that the system zeroes every page before it is written again: time that a step of pre-training on a CPU does not have
-    to spend.
+    By default it maps the largest tensors anew each time and returns the top of the heap after each backward pass, and
+    the kernel zeroes every page before it is written again: time that pre-training on a CPU can save.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     # Older releases refuse so high a threshold, and would no longer move their own once the other was set.

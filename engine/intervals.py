@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals of shares and of differences between two models on the same items."""
+"""Confidence intervals of shares, of ratios, and of differences between two models on the same items."""
 
 import math
 from typing import NamedTuple
@@ -21,7 +21,7 @@ class Interval(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A figure of N items that is a ratio of sums: of right answers to answers, of losses to tokens."""
+    """A metric over N items that is a ratio of sums: right answers to answers, or losses to tokens."""
 
     values_N: Floats
     weights_N: Floats
@@ -39,7 +39,7 @@ class Figure(NamedTuple):
 
 
 def wilson(share: float, count: int) -> Interval:
-    """95% of a share of `count` trials (Wilson 1927, eq. 4); within 0 and 1 also where all or none succeed."""
+    """Return the 95% interval of a share of `count` trials (Wilson 1927, eq. 4); always within 0 and 1."""
     square = _Z * _Z / count
     middle = share + square / 2
     reach = _Z * math.sqrt(share * (1 - share) / count + square / (4 * count))
@@ -47,9 +47,9 @@ def wilson(share: float, count: int) -> Interval:
 
 
 def ratio(figure: Figure) -> Interval | None:
-    """95% of a ratio of sums, the items being a sample of many: its linearised variance (Cochran 1977, section 2.11).
+    """Return the 95% interval of a ratio of sums over a sample of items, by linearised variance (Cochran 1977, 2.11).
 
-    None for a single item, of which nothing can be said.
+    None for a single item, which has no variance.
     """
     count, mean = len(figure.values_N), figure.mean
     if count < 2:
@@ -60,9 +60,9 @@ def ratio(figure: Figure) -> Interval | None:
 
 
 def paired_difference(one: Figure, other: Figure, seed: int) -> Interval:
-    """95% of `one` minus `other` over the same items: percentiles of a paired bootstrap (Efron 1979).
+    """Return the 95% interval of `one` minus `other` over the same items, by a paired bootstrap (Efron 1979).
 
-    Each resample draws items, and takes both models' figures of what it drew.
+    Each resample draws items and computes both models' figures on them; the interval is a pair of percentiles.
     """
     count = len(one.values_N)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The rows of a job as it would train on them, made without its weights."""
+"""The rows of a job as it would train on them, made without loading its weights."""
 
 from contextlib import closing
 from functools import lru_cache
@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 from transformers import PreTrainedTokenizerFast
 
-from engine.continuation import onward
-from engine.data.mixture import Mixture, Rows
+from engine.continuation import with_adapter_shape
+from engine.data.mixture import Mixture
+from engine.data.rows import Rows
 from engine.errors import SpecError
 from engine.jobs import spec_of
 from engine.journal import Journal
@@ -17,7 +18,7 @@ from engine.parts import TrainingSpec
 from engine.rundir import RunDirectory
 
 _KEPT = 4
-"""Jobs whose rows stay in memory: whoever looks at one asks again at once."""
+"""Jobs whose rows are kept in memory: a preview is usually followed by another of the same job."""
 
 
 class Material(NamedTuple):
@@ -27,7 +28,7 @@ class Material(NamedTuple):
     tokenizer: PreTrainedTokenizerFast
     rows: Rows
     config: dict[str, Any]
-    """Of the model (config.json)."""
+    """The model's config.json."""
 
     @property
     def mixture(self) -> Mixture:
@@ -37,14 +38,14 @@ class Material(NamedTuple):
 
 @lru_cache(maxsize=_KEPT)
 def material_of(root: Path) -> Material:
-    """Of a run directory, which holds the same whenever it is asked for.
+    """Return the job and the rows of a run directory, whose contents must not change.
 
     Raises:
-        EngineError: the job cannot be carried out, as far as its rows tell.
+        EngineError: the job's spec or rows show that it cannot be carried out.
     """
     run = RunDirectory(root)
     asked = spec_of(run)
-    spec = onward(run, asked)
+    spec = with_adapter_shape(run, asked)
     if not isinstance(spec, TrainingSpec):
         raise SpecError("nothing_trained", f"a job of kind {spec.kind} trains nothing", "Ask for a job that trains.")
     with closing(Journal(run.events)) as journal:

@@ -1,6 +1,5 @@
 """The one job spec: the HTTP body, the JSON in the database and the engine's input."""
 
-import difflib
 import operator
 from functools import reduce
 from pkgutil import resolve_name
@@ -21,7 +20,7 @@ _SPECS = {
     "dpo": "engine.kinds.dpo.spec:DpoSpec",
     "eval": "engine.kinds.eval.spec:EvalSpec",
 }
-"""A new kind is its folder, a line here and a line in `engine.objectives`."""
+"""A new kind is its folder, a line here, and in `engine.objectives` an import and a line."""
 
 SPECS: dict[str, type[JobPart]] = {kind: resolve_name(path) for kind, path in _SPECS.items()}
 
@@ -32,7 +31,7 @@ JOB_SPEC: TypeAdapter[AnySpec] = TypeAdapter(
 
 Spec = TypeVar("Spec", bound=AnySpec)
 
-# What `auto` stands for where it does not depend on the machine; a kind's own defaults are in its spec.
+# The values of `auto` that do not depend on the machine; a kind's own defaults are in its spec.
 # LoRA wants about ten times the full-tuning rate (Schulman et al., "LoRA Without Regret", 2025).
 _ADAPTER_FACTOR = 10
 _RSLORA_FACTOR = 0.25
@@ -42,7 +41,7 @@ _SAVE_SHARE = 0.1
 
 
 def spec_of(run: RunDirectory) -> AnySpec:
-    """What job.json asks for, nothing left open that the machine does not decide.
+    """Return the spec in job.json, with every `auto` resolved that does not depend on the machine.
 
     Raises:
         SpecError: there is none, or it is not valid.
@@ -55,12 +54,12 @@ def spec_of(run: RunDirectory) -> AnySpec:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"][1:]))  # without the kind
-        told = ": ".join(filter(None, ("this release does not take the job's spec", place, first["msg"])))
-        raise SpecError("job_not_read", told, "Submit it again, changed so.") from error
+        message = ": ".join(filter(None, ("this release does not take the job's spec", place, first["msg"])))
+        raise SpecError("job_not_read", message, "Correct that and submit the job again.") from error
 
 
 def resolve(spec: Spec) -> Spec:
-    """The spec with every `auto` replaced that does not depend on the worker's machine.
+    """Return the spec with every `auto` resolved that does not depend on the worker's machine.
 
     Device and precision stay `auto` until the engine starts, which reports them in its `started` event.
     """
@@ -94,7 +93,7 @@ def _resolve_hyperparameters(spec: TrainingSpec) -> Hyperparameters:
 
 
 def auto_rate(spec: TrainingSpec) -> float:
-    """What a learning_rate of `auto` stands for. Where weights are trained whole, beside an adapter too, it is theirs."""
+    """Return the learning rate that `auto` stands for. Where any weights are trained in full, it is the rate for those."""
     tuning = spec.adapter()
     if tuning is None or tuning.modules_to_save:
         return spec.full_rate()
@@ -102,7 +101,7 @@ def auto_rate(spec: TrainingSpec) -> float:
 
 
 class NamedFile(NamedTuple):
-    """A file that a spec names: where in the spec, what it is called in the run directory's `data/`, and its id."""
+    """A file that a spec names: its path in the spec, its name in the run directory's `data/`, and its id."""
 
     path: str
     name: str
@@ -114,7 +113,7 @@ _MIXTURES = {"mixture": "train", "annealing": "annealing"}
 
 
 def named_files(spec: dict[str, Any]) -> list[NamedFile]:
-    """The files that a spec, dumped as JSON, names."""
+    """Return the files that a spec, dumped as JSON, names."""
     single = [NamedFile(field, name, spec[field]) for field, name in _DATA.items() if spec.get(field)]
     shares = [
         NamedFile(f"{field}[{number}].file", f"{name}-{number}", share["file"])
@@ -125,11 +124,5 @@ def named_files(spec: dict[str, Any]) -> list[NamedFile]:
 
 
 def training_files(spec: dict[str, Any]) -> list[NamedFile]:
-    """Those that are trained on, in the order in which the engine counts them."""
+    """Return the files that are trained on, in the order in which the engine numbers them."""
     return [named for named in named_files(spec) if named.name.partition("-")[0] in _MIXTURES.values()]
-
-
-def did_you_mean(unknown: str, known: list[str]) -> str | None:
-    """The known name nearest to a mistyped one, or None when nothing is near."""
-    near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)
-    return near[0] if near else None

@@ -1,4 +1,4 @@
-"""Writes `events.jsonl`: one event a line, on disk when the call returns."""
+"""The journal of a run: writes `events.jsonl`, one event per line, flushed when a call returns."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from engine.events import EVENT
 
 
 class Journal:
-    """Appends to the file; `seq` goes on from what an earlier process of the same attempt wrote."""
+    """Appends events to the file; `seq` continues from the last line of an earlier process of the attempt."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
@@ -21,7 +21,7 @@ class Journal:
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, type_: str, **fields: Any) -> None:
-        """Write one event of engine.events; its fields are checked there."""
+        """Write one event of engine.events, which checks its fields."""
         with self._turn:
             self._seq += 1
             event = EVENT.validate_python({"seq": self._seq, "time": time.time(), "type": type_, **fields})
@@ -42,12 +42,12 @@ class Journal:
 
 
 def finite(values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """JSON has no NaN and no infinity: such figures become null."""
+    """Return the values with NaN and infinities, which JSON does not have, as None."""
     return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
 
 
 def _last_seq(path: Path) -> int:
-    """The last number written; a line that a kill cut short is removed, so that every line parses."""
+    """Return the last number written. A line that a kill cut short is removed, so that every line parses."""
     if not path.exists():
         return 0
     content = path.read_bytes()

@@ -1,4 +1,4 @@
-"""How likely a model finds given texts after given contexts: what multiple-choice scorings are made of."""
+"""The likelihood of given texts after given contexts, from which multiple choice is scored."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,14 +16,14 @@ from engine.stop import StopFlag
 
 
 class Request(NamedTuple):
-    """Tokens of a context, and of what follows it; neither is empty."""
+    """The tokens of a context and of its continuation; neither is empty."""
 
     context: list[int]
     continuation: list[int]
 
 
 class Likelihood(NamedTuple):
-    """Log-probability of a continuation; `is_greedy`: each of its tokens is the likeliest of the vocabulary."""
+    """The log-probability of a continuation; `is_greedy` if each of its tokens is the likeliest of the vocabulary."""
 
     logprob: float
     is_greedy: bool
@@ -39,7 +39,7 @@ def likelihoods(
     token_budget: int,
     read: Callable[[Batch], None] = lambda _: None,
 ) -> list[Likelihood]:
-    """In the order of the requests; `read` is told of each batch that goes through the model."""
+    """Return the likelihoods in the order of the requests; `read` is called with each batch before it is scored."""
     was_training = model.training
     model.eval()
     found: dict[int, Likelihood] = {}
@@ -56,7 +56,7 @@ def likelihoods(
 
 
 def packed(requests: Sequence[Request], token_budget: int) -> Iterator[tuple[list[int], Batch]]:
-    """The batches that answer the requests, each with the numbers of those whose labels it carries, in their order.
+    """Yield the batches that answer the requests, each with the numbers of its requests in the order of its labels.
 
     Requests that read the same tokens share one document. A continuation's last token is never read: four letters
     after one prompt cost one forward pass.
@@ -66,11 +66,11 @@ def packed(requests: Sequence[Request], token_budget: int) -> Iterator[tuple[lis
 
 
 _Document = tuple[tuple[int, ...], list[int]]
-"""Tokens that are read, and the requests that are answered from them."""
+"""The tokens that are read, and the requests that they answer."""
 
 
 def _batches(requests: Sequence[Request], token_budget: int) -> Iterator[list[_Document]]:
-    """Every document once, like lengths together, at most `token_budget` tokens a batch."""
+    """Yield every document once, longest first, in batches of at most `token_budget` tokens."""
     asked: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for number, request in enumerate(requests):
         asked[tuple(request.context + request.continuation[:-1])].append(number)
@@ -87,7 +87,7 @@ def _batches(requests: Sequence[Request], token_budget: int) -> Iterator[list[_D
 
 
 def _row(documents: list[_Document], requests: Sequence[Request]) -> Batch:
-    """One flat row; a place in it carries as many labels as requests ask for what comes next there."""
+    """Return the documents as one packed row; a position has one label per request for the token that follows it."""
     labelled: list[int] = []
     labels: list[int] = []
     start = 0
@@ -109,7 +109,7 @@ def _row(documents: list[_Document], requests: Sequence[Request]) -> Batch:
 
 
 def _score(model: nn.Module, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
-    """([N] log p of the labels, [N] whether each is the likeliest token); never the logits of all at once."""
+    """Return ([N] log p of the labels, [N] whether each is the likeliest token), computing logits part by part."""
     hidden_ND = backbone_of(model, batch).index_select(0, batch.labelled_N)
     head = head_of(model)
     logprobs, greedy = [], []

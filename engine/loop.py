@@ -1,13 +1,14 @@
-"""The training loop: the only one, read top to bottom."""
+"""The training loop. There is only one, and it reads from top to bottom."""
 
 import math
 import time
 
 from engine import checkpoint, optim, rowlog
+from engine.batch_loss import RowShares, Sums
 from engine.checkpoint import Progress, Snapshot
 from engine.data.corpus import Batch
 from engine.data.stream import RowStream
-from engine.dist.choice import strategy_of
+from engine.dist.choice import divide_model
 from engine.dist.stragglers import Stragglers
 from engine.dist.writers import with_brought
 from engine.footprint import Footprint, log_memory_plan
@@ -18,10 +19,9 @@ from engine.pace import Pace
 from engine.parts import TrainingSpec
 from engine.precision import LossScale
 from engine.rowlog import RowLog, RowLoss
-from engine.samples import tell_samples
+from engine.samples import write_samples
 from engine.saver import Saver
 from engine.schedule import learning_rate, steps_of, times_due
-from engine.scored import RowShares, Sums
 from engine.selection import Selection
 from engine.session import Session
 from engine.spikes import Outcome, SpikeWatch
@@ -30,7 +30,7 @@ from engine.tally import Tally
 
 
 class Training:
-    """A run that trains: steps, evaluations and checkpoints in a fixed order, so that going on changes nothing."""
+    """A run that trains: steps, evaluations and checkpoints in a fixed order, so that resuming it changes nothing."""
 
     def __init__(self, session: Session, spec: TrainingSpec) -> None:
         self.session = session
@@ -39,7 +39,8 @@ class Training:
         self.journal = session.journal
         shapes = {name: p.shape for name, p in session.subject.trainable()}
         self.meter = Meter(session.subject.model, session.machine)
-        self.strategy = strategy_of(session, spec)
+        self.strategy = divide_model(session, spec)
+        # From here on session.replicas are the ranks that rows are dealt out among.
         self.trainable = session.subject.trainable()
         self.stream = RowStream.of_job(session.rows, spec, session.replicas)
         self.total_steps = self.hyper.max_steps or self._steps_of_epochs()
@@ -69,7 +70,7 @@ class Training:
     def _steps_of_epochs(self) -> int:
         steps = self.stream.steps_in(self.hyper.num_train_epochs or 1.0)
         if self.stream.is_estimate():
-            message = f"the file is tokenized as it is trained on: {steps} steps is an estimate from a part of it"
+            message = f"the file is tokenized during training: {steps} steps is an estimate from a part of it"
             self.journal.log("info", "steps_estimated", message, total_steps=steps)
         return steps
 
@@ -77,8 +78,8 @@ class Training:
         """Train to the end.
 
         Raises:
-            StopRequested: asked to stop; a checkpoint of the last whole step is on disk.
-            Diverged: loss or gradient is no longer a number.
+            StopRequested: the run was asked to stop; a checkpoint of the last whole step is on disk.
+            Diverged: the loss or the gradient is no longer a number.
         """
         try:
             self._carry_out()
@@ -116,9 +117,8 @@ class Training:
             if self._ends_early():
                 continue
             self._step()
-        self.saver.finish()
-        session.ranks.wait()
-        self._tell_used(footprint.report(self.journal, self.strategy.optimizer))
+        self.saver.finish_together()
+        self._report_usage(footprint.report(self.journal, self.strategy.optimizer))
 
     def _due(self, every: float | str, done_step: int | None) -> bool:
         assert not isinstance(every, str), "the spec is resolved"
@@ -131,7 +131,7 @@ class Training:
         meter, start_s = self.meter, time.perf_counter()
         batches = self.stream.next_step()
         waited_s = time.perf_counter() - start_s
-        work = StepWork.of(batches, self.session.objective.count, self.session.replicas)
+        work = StepWork.of(batches, self.session.training_objective.count, self.session.replicas)
         sums, rows = self._gradients(batches, work.counted)
         norm = self.strategy.reduce()
         self.saver.until_read()
@@ -154,7 +154,7 @@ class Training:
         self.journal.metrics(self.progress.step, "train", values | self.stream.tokens_by_file() | sums.means())
 
     def _left_s(self) -> float:
-        """Until all that this run is to do is done, as far as its step, whose evaluation and save are still to come."""
+        """Return the expected seconds until the end of the run; evaluation and save of the current step are yet to come."""
         done, rules = self.progress.step, self.spec.checkpoints
         evaluations, saves = (
             times_due(every, self.total_steps, after=done - 1) for every in (rules.eval_steps, rules.save_steps)
@@ -163,7 +163,7 @@ class Training:
         return self.pace.left_s({"step": left, "evaluation": evaluations, "samples": evaluations, "save": saves})
 
     def _gradients(self, batches: list[Batch], count: float) -> tuple[Sums, list[RowLoss]]:
-        """The micro-batches' losses are summed, and divided once by all that they count on all ranks."""
+        """Compute the step's gradients: the micro-batches' losses summed, divided by the `count` of all ranks together."""
         meter, sums, shares = self.meter, Sums(), list[RowShares]()
         for batch in batches:
             with meter.part("forward_s"):
@@ -180,15 +180,15 @@ class Training:
         if self.session.ranks.count == 1:
             return sums, rows
         pace = meter.so_far("forward_s") / sum(batch.tokens for batch in batches)
-        told = self.session.replicas.gather((sums.plain(), rows, pace))
+        by_rank = self.session.replicas.gather((sums.plain(), rows, pace))
         if not self.session.in_parts:
-            self.stragglers.look(self.progress.step + 1, [pace for *_, pace in told])
-        return Sums.joined(each for each, *_ in told), [row for _, rows, _ in told for row in rows]
+            self.stragglers.look(self.progress.step + 1, [pace for *_, pace in by_rank])
+        return Sums.joined(each for each, *_ in by_rank), [row for _, rows, _ in by_rank for row in rows]
 
     def _allows(self, outcome: Outcome) -> bool:
-        """Whether the step's update is applied: not where fp16 overflowed, nor where a spike is to be left out."""
+        """Return whether to apply the step's update: not if fp16 overflowed, nor if it is a spike to be skipped."""
         if math.isfinite(outcome.loss) and self.scale.overflows(outcome.grad_norm):
-            self._tell_skipped(outcome.step)
+            self._log_overflow(outcome.step)
             return False
         return self.spikes.allows(outcome)
 
@@ -203,16 +203,16 @@ class Training:
         if self.row_log is not None:
             self.row_log.append(progress.step, outcome.rows)
 
-    def _tell_used(self, held: dict[str, int]) -> None:
-        """A run that was gone on with knows only a part of what it took, and says nothing."""
+    def _report_usage(self, held: dict[str, int]) -> None:
+        """Write the event `used`, except for a resumed run, which knows only a part of what it took."""
         if self.started_step == 0:
             self.journal.write("used", **self.tally.usage(self.session, self.spec, held, self.pace))
 
-    def _tell_skipped(self, step: int) -> None:
+    def _log_overflow(self, step: int) -> None:
         self.journal.log(
             "info",
             "step_skipped",
-            f"a gradient of step {step} overflowed fp16: its update is left out, the loss scale is now "
+            f"a gradient of step {step} overflowed fp16: its update is skipped, the loss scale is now "
             f"{self.scale.value:g}",
             step=step,
             loss_scale=self.scale.value,
@@ -220,10 +220,10 @@ class Training:
 
     def _evaluate(self) -> None:
         progress, held_out = self.progress, self.session.rows.validation
-        # Being asked to stop may end it here: the step then counts as not evaluated, and whoever goes on does it first.
+        # A stop request may end this here: the step then counts as not evaluated, and a resumed run evaluates it first.
         metrics = {} if held_out is None else self.session.evaluate(held_out)
         self.pace.ended("evaluation")
-        tell_samples(self.session, self.spec, progress.step)
+        write_samples(self.session, self.spec, progress.step)
         self.pace.ended("samples")
         progress.evaluated_step, progress.eval_metrics = progress.step, metrics
         if held_out is None:
@@ -231,13 +231,13 @@ class Training:
         self.journal.metrics(progress.step, "eval", metrics)
         self.selection.evaluated(metrics)
         if self.saved_step == progress.step:
-            # Saved when the stop came, without its score: saved again, it may be the best.
+            # It was saved without a score when the stop came. Saved again, it may be the best.
             self.saved_step = None
 
     def _save(self) -> None:
-        """Save this step; it is the best when it was evaluated and no saved step scored better."""
+        """Save this step, as the best if it was evaluated and no saved step scored better."""
         progress = self.progress
-        self.saver.finish()
+        self.saver.finish_together()
         scored = progress.eval_metrics if progress.evaluated_step == progress.step else {}
         best = self.selection.saved(scored)
         progress.elapsed_s = self._elapsed_s()
@@ -250,7 +250,7 @@ class Training:
         return self.elapsed_before_s + time.perf_counter() - self.started_s
 
     def _ends_early(self) -> bool:
-        """Whether this step is to be the last: what there is then gets evaluated, saved and exported."""
+        """Return whether this step is to be the last, to be evaluated, saved and exported as the planned last one is."""
         step, planned = self.progress.step, self.total_steps
         limit, patience = self.spec.resources.max_minutes, self.spec.checkpoints.early_stopping_patience
         if step > 0 and limit is not None and self.session.ranks.any(self._elapsed_s() >= 60 * limit):

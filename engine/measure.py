@@ -1,4 +1,4 @@
-"""How fast a run is: the device's matmul rate, the share of it that is used, tokens a second, memory."""
+"""The speed of a run: the device's matmul rate, the share of it that is used, tokens per second, memory."""
 
 import math
 import os
@@ -25,13 +25,13 @@ _STEP_PARTS: tuple[str, ...] = ("forward_s", "backward_s", "optimizer_s")
 
 
 def matmul_tflops(machine: Machine) -> float:
-    """The best rate of a square matmul in the compute type, over about 0.2 s."""
+    """Measure the best rate of a square matmul in the compute type, over about 0.2 s."""
     size = _SIZE if machine.device.type == "cpu" else 8 * _SIZE
     a = torch.randn(size, size, device=machine.device, generator=torch.Generator(machine.device).manual_seed(0))
     a = a.to(machine.compute_dtype)
     a.matmul(a)
     best, until = math.inf, time.perf_counter() + _SECONDS
-    while math.isinf(best) or time.perf_counter() < until:  # once at least: a machine that others use may leave no time
+    while math.isinf(best) or time.perf_counter() < until:  # at least once, however busy the machine is
         start = time.perf_counter()
         a.matmul(a)
         _wait(machine)
@@ -45,7 +45,7 @@ def _wait(machine: Machine) -> None:
 
 
 class _Parts:
-    """Seconds that the parts of a step take, without waiting for the GPU: what it has not finished counts later."""
+    """The seconds of each part of a step, without waiting for the GPU: unfinished work counts later."""
 
     def __init__(self, machine: Machine) -> None:
         self._on_gpu = machine.device.type == "cuda"
@@ -66,21 +66,21 @@ class _Parts:
         self._seconds[name] += time.perf_counter() - start
 
     def so_far(self, name: str) -> float:
-        """Of one part, since all were last asked for."""
+        """Return the seconds of one part since the last call of `seconds`."""
         while self._running and self._running[0][2].query():
             ended, begin, end = self._running.pop(0)
             self._seconds[ended] += begin.elapsed_time(end) / 1000
         return self._seconds[name]
 
     def seconds(self) -> dict[str, float]:
-        """Since they were last asked for."""
+        """Return the seconds of all parts since the last call, and start again from 0."""
         self.so_far(_STEP_PARTS[0])
-        told, self._seconds = self._seconds, dict.fromkeys(_STEP_PARTS, 0.0)
-        return told
+        seconds, self._seconds = self._seconds, dict.fromkeys(_STEP_PARTS, 0.0)
+        return seconds
 
 
 class StepWork(NamedTuple):
-    """What a step is made of; `counted` is what its loss is divided by, `attended` pairs of tokens."""
+    """The work of a step; `counted` is the divisor of its loss, `attended` the pairs of tokens in attention."""
 
     counted: float
     tokens: float
@@ -89,7 +89,7 @@ class StepWork(NamedTuple):
 
     @classmethod
     def of(cls, batches: Sequence[Batch], count: Callable[[Batch], int], ranks: Ranks) -> "StepWork":
-        """On all ranks."""
+        """Add up the work of this step over all ranks."""
         taken = [batch for batch in batches if batch.counts]
         return cls(
             *ranks.totals(
@@ -104,7 +104,7 @@ class StepWork(NamedTuple):
 
 
 def _multiplied(module: nn.Module) -> Iterator[tuple[Any, float]]:
-    """Weights of a module that tokens are multiplied by, and which share of them each token is: of experts a few."""
+    """Yield the weights that tokens are multiplied by, and the share of them that a token uses (of experts, a few)."""
     if isinstance(module, nn.Linear | Conv1D | MixtralTopKRouter):
         yield module.weight, 1.0
     elif isinstance(module, MixtralExperts):
@@ -114,10 +114,10 @@ def _multiplied(module: nn.Module) -> Iterator[tuple[Any, float]]:
 
 
 class Meter:
-    """Floating-point work of steps, by the model's matmuls: 2 forward, 2 for what flows back, 2 for weights that learn."""
+    """Measures steps. FLOPs per weight and token: 2 forward, 2 for the gradient of the input, 2 for that of a trained weight."""
 
     def __init__(self, model: nn.Module, machine: Machine) -> None:
-        """The whole model, before ranks divide it."""
+        """Make the meter of a whole model, before ranks divide it."""
         self._machine = machine
         self._peak = math.inf
         head = head_of(model)
@@ -133,23 +133,23 @@ class Meter:
         # Scores and values, the causal half: 2 * L * L * hidden forward, twice that backward.
         self._per_pair = 6.0 * config.hidden_size * config.num_hidden_layers
         self._parts = _Parts(machine)
-        self._told_at, self._cpu_s = time.perf_counter(), time.process_time()
+        self._last_at, self._cpu_s = time.perf_counter(), time.process_time()
 
     def begin(self, peak_tflops: float) -> None:
-        """From here on steps are measured, against that rate of all ranks together."""
+        """Start measuring; MFU is relative to `peak_tflops`, the rate of all ranks together."""
         self._peak = peak_tflops * 1e12
-        self._told_at, self._cpu_s = time.perf_counter(), time.process_time()
+        self._last_at, self._cpu_s = time.perf_counter(), time.process_time()
 
     def part(self, name: str) -> AbstractContextManager[None]:
-        """Times a part of the step: `name` is its figure."""
+        """Time a part of the step; `name` is that of its metric."""
         return self._parts.time(name)
 
     def so_far(self, name: str) -> float:
-        """What that part of this step has taken, in seconds."""
+        """Return the seconds that a part of this step has taken so far."""
         return self._parts.so_far(name)
 
     def step(self, work: StepWork, *, step_s: float) -> dict[str, float]:
-        """The figures of one step."""
+        """Return the metrics of one step."""
         done = work.tokens * self._per_token + work.labels * self._per_label + work.attended * self._per_pair
         parts_s = self._parts.seconds()
         return {
@@ -163,15 +163,15 @@ class Meter:
         }
 
     def _use(self, parts_s: float) -> float:
-        """Since it was last told: the share of the time in which the GPU was at the parts of steps, or torch's threads ran."""
-        wall_s, cpu_s = time.perf_counter() - self._told_at, time.process_time() - self._cpu_s
-        self._told_at, self._cpu_s = self._told_at + wall_s, self._cpu_s + cpu_s
+        """Return the share of the time since the last call in which the GPU computed steps, or torch's threads ran."""
+        wall_s, cpu_s = time.perf_counter() - self._last_at, time.process_time() - self._cpu_s
+        self._last_at, self._cpu_s = self._last_at + wall_s, self._cpu_s + cpu_s
         busy_s = parts_s if self._machine.device.type == "cuda" else cpu_s / torch.get_num_threads()
         return min(1.0, busy_s / wall_s)
 
 
 def memory_bytes(machine: Machine) -> int:
-    """Resident memory of this process, or the most that the GPU's allocator held."""
+    """Return the resident memory of this process, or the peak of the GPU's allocator."""
     if machine.device.type == "cuda":
         return torch.cuda.max_memory_allocated()
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

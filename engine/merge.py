@@ -1,4 +1,4 @@
-"""The adapter merged into its base: a second result of a run, read back from disk and scored before it counts."""
+"""The adapter merged into its base: a second result of a run, loaded from disk and scored before it is announced."""
 
 import shutil
 import traceback
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from engine.checkpoint import publish
 from engine.data.corpus import Corpus
 from engine.failure import classified
-from engine.generation.writer import say_ends
+from engine.generation.writer import save_ends
 from engine.journal import finite
 from engine.model.config import stored_dtype
 from engine.model.load import Subject, load_model
@@ -18,13 +18,13 @@ from engine.session import Session
 from engine.stop import StopRequested
 
 _HIGHEST_GAP = 1e-3
-"""In loss: a merge that scores worse than the adapter applied by more than this is kept when asked for by name alone."""
+"""The largest loss above that of the applied adapter at which `auto` keeps a merge."""
 
 _INTO = {"original": "the original base", "dequantized": "the base as it reads from 4 bits"}
 
 
 class Merge(NamedTuple):
-    """A merged model on disk, and what it scores."""
+    """A merged model on disk, and its scores."""
 
     base: str
     folder: Path
@@ -38,10 +38,10 @@ class Merge(NamedTuple):
 def export_merged(
     session: Session, tuning: AdapterTuning, *, step: int | None, applied: float, probe: Corpus
 ) -> dict[str, float]:
-    """Write output-merged/ and say `exported`, or say why it is not kept; returns the loss of each merge that was tried.
+    """Write output-merged/ and the event `exported`, or log why it is not kept; return the loss of each merge tried.
 
-    `applied` is what the adapter in output/ scores on the probe over the base that it was trained over. A merge takes
-    more memory than training did; the adapter is a result whatever befalls it.
+    `applied` is the loss of the adapter in output/ on the probe, over the base that it was trained on. A merge takes
+    more memory than training; if it fails, the adapter is still a result.
     """
     try:
         return _export_best(session, tuning, step, applied, probe)
@@ -50,17 +50,17 @@ def export_merged(
     except Exception as error:
         if session.ranks.count > 1:
             raise  # the others wait for this one
-        _tell_failed(session, "no merged model is made, the adapter stands by itself", error)
+        _warn_of_failure(session, "no merged model is made, the adapter is the only result", error)
         return {}
 
 
-def _tell_failed(session: Session, what: str, error: Exception, leftovers: str = ".writing-merged-*") -> None:
+def _warn_of_failure(session: Session, what: str, error: Exception, leftovers: str = ".writing-merged-*") -> None:
     traceback.print_exc()
     failure = classified(error)
     message = f"{what}: {failure.message}"
     session.journal.log("warn", "merge_failed", message, failure=failure.failure, reason=failure.code)
     for leftover in session.run.root.glob(leftovers):
-        shutil.rmtree(leftover, ignore_errors=True)  # a disk that is full may want no more of anything
+        shutil.rmtree(leftover, ignore_errors=True)  # on a full disk this may fail too
 
 
 def _export_best(
@@ -80,8 +80,8 @@ def _export_best(
         session.journal.log(
             "warn",
             "merge_refused",
-            f"no merged model is kept: at best it scores {best.loss:.4f}, the adapter applied {applied:.4f}; "
-            f"with tuning.merge {best.base!r} it would be kept all the same",
+            f"no merged model is kept: at best its loss is {best.loss:.4f}, that of the applied adapter {applied:.4f}; "
+            f"tuning.merge {best.base!r} would keep it nevertheless",
         )
     for merge in tried if session.ranks.leads else ():
         if merge is not best or not kept:
@@ -96,7 +96,7 @@ def _bases(tuning: AdapterTuning) -> tuple[str, ...]:
 
 
 def _all_tried(session: Session, bases: tuple[str, ...], applied: float, probe: Corpus) -> list[Merge]:
-    """Those that can be made; where none can, what befell the last of them is raised."""
+    """Return the merges that can be made; if there are none, the last failure is raised."""
     made: list[Merge] = []
     for base in bases:
         try:
@@ -107,7 +107,7 @@ def _all_tried(session: Session, bases: tuple[str, ...], applied: float, probe: 
             alone = base == bases[-1] and not made
             if alone or session.ranks.count > 1:
                 raise  # the others wait for this one
-            _tell_failed(session, f"no model is made by merging into {_INTO[base]}", error, _folder_name(base))
+            _warn_of_failure(session, f"no model is made by merging into {_INTO[base]}", error, _folder_name(base))
     return made
 
 
@@ -126,15 +126,15 @@ def _tried(session: Session, base: str, applied: float, probe: Corpus) -> Merge:
     model = load_model(folder, device=session.machine.device, dtype=session.machine.compute_dtype)
     session.subject = Subject(model, session.subject.tokenizer, "model")
     merge = Merge(base, folder, session.evaluate(probe))
-    told = f"merged into {_INTO[base]} it scores {merge.loss:.4f}, the adapter applied {applied:.4f}"
-    session.journal.log("info", "merge_scored", told, base=base, eval_loss=merge.loss, gap=merge.loss - applied)
+    message = f"merged into {_INTO[base]} the loss is {merge.loss:.4f}, that of the applied adapter {applied:.4f}"
+    session.journal.log("info", "merge_scored", message, base=base, eval_loss=merge.loss, gap=merge.loss - applied)
     return merge
 
 
 def _write(session: Session, base: str, folder: Path) -> None:
-    """Added in fp32, rounded once: to the type that the base is stored in."""
+    """Merge in fp32 and save, rounded once to the type that the base is stored in."""
     run = session.run
     whole: Any = merged_model(run.base_model(), run.output, session.machine, dequantized=base == "dequantized")
-    say_ends(whole, session.subject.tokenizer)
+    save_ends(whole, session.subject.tokenizer)
     whole.to(stored_dtype(run.base_model())).save_pretrained(folder)
     session.subject.tokenizer.save_pretrained(folder)

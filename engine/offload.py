@@ -1,4 +1,4 @@
-"""Tensors that lie in files, AdamW whose two moments are such, and how little of them is in memory at once."""
+"""Tensors in memory-mapped files, and an AdamW whose moments are such; little of them is resident at once."""
 
 import ctypes
 import errno
@@ -17,10 +17,10 @@ from torch.optim.adamw import adamw
 from engine.plan.weights import AT_ONCE, at_once_bytes
 
 HOME = torch.device("cpu")
-"""Where what is offloaded lies when it does not lie in files."""
+"""Where offloaded tensors are if not in files."""
 
 LiesIn: TypeAlias = Path | torch.device | None
-"""The folder in whose files it lies, or `HOME`; None: where it is used."""
+"""Where tensors are kept: in files in a folder, or on `HOME`; None: where they are used."""
 
 _FP32 = torch.float32
 _MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -29,13 +29,13 @@ _LIBC.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 
 
 class AdamWOnDisk(torch.optim.Optimizer):
-    """Bit for bit torch's fused AdamW on the CPU: a GPU's weights and gradients come to it part by part.
+    """Bit for bit torch's fused AdamW on the CPU; the weights and gradients of a GPU are copied to it part by part.
 
-    Its files have lost their names once they are mapped: however the process ends, it leaves none behind.
+    Its files are unlinked once they are mapped: however the process ends, it leaves none behind.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], *, betas: tuple[float, float], folder: Path) -> None:
-        """Raises OSError where the disk has no room for all that will be written."""
+        """Raises OSError if the disk has too little room for the state."""
         super().__init__(groups, {"lr": 0.0, "betas": betas, "eps": 1e-8})
         find_room(self.on_disk_bytes, folder, "the optimizer's state")
         self._moments = {
@@ -52,7 +52,7 @@ class AdamWOnDisk(torch.optim.Optimizer):
 
     @property
     def at_once_bytes(self) -> int:
-        """The most of it that is resident."""
+        """The most bytes of it that are resident."""
         return at_once_bytes(max((weight.numel() for weight in self._weights()), default=0))
 
     @torch.no_grad()
@@ -81,13 +81,13 @@ class AdamWOnDisk(torch.optim.Optimizer):
         state["step"] += 1
 
     def _begun(self, weight: Tensor) -> dict[str, Any]:
-        """What is kept of a weight that has had a gradient."""
+        """Return the state of a weight, made at its first gradient."""
         if weight not in self.state:
             self.state[weight] = {"step": torch.zeros(()), **dict(zip(_MOMENTS, self._moments[weight], strict=True))}
         return self.state[weight]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Into the files; rates, betas and decay stay this one's."""
+        """Copy the state into the files; rates, betas and decay stay those of this optimizer."""
         weights = self._weights()
         for number, saved in state_dict["state"].items():
             for key, held in self._begun(weights[number]).items():
@@ -96,22 +96,22 @@ class AdamWOnDisk(torch.optim.Optimizer):
 
 
 def place_of(asked: bool | str, folder: Path, device: torch.device) -> LiesIn:
-    """Where a job on `device` has what is offloaded to `asked`: to a CPU its own memory is no other place."""
+    """Return where a job on `device` keeps what is offloaded to `asked`; on a CPU, its own memory is no other place."""
     if asked == "disk":
         return folder
     return HOME if asked == "cpu" and device != HOME else None
 
 
 def find_room(needed: int, folder: Path, what: str) -> None:
-    """Beforehand: else the disk would be filled up on the way to finding it too small. Raises OSError."""
+    """Raise OSError if the disk has too little room, before it is filled up in vain."""
     free = shutil.disk_usage(folder).free
     if needed > free:
-        told = f"{what}: {needed / 2**30:.2f} GiB, where {free / 2**30:.2f} GiB are free"
-        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {told}")
+        message = f"{what}: {needed / 2**30:.2f} GiB, where {free / 2**30:.2f} GiB are free"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {message}")
 
 
 def mapped(count: int, dtype: torch.dtype, folder: Path) -> Tensor:
-    """Zeros in a file that has all its room from the start: a write to a map that finds none would kill the process."""
+    """Return zeros in a file that is allocated in full: a write to a map without room on disk would kill the process."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".offload-") as file:
         os.posix_fallocate(file.fileno(), 0, max(1, count * dtype.itemsize))
         return torch.from_file(file.name, shared=True, size=count, dtype=dtype)
@@ -122,29 +122,29 @@ def lies_in_file(tensor: Tensor) -> bool:
 
 
 def let_go(tensor: Tensor) -> None:
-    """Have none of it resident, if it lies in a file: what was written stays the kernel's to keep or to write out.
+    """Drop a tensor's pages from memory, if it is in a file; the kernel keeps what was written or writes it out.
 
-    To write it out (msync) costs a disk's time and does not make it less resident.
+    Writing it out here (msync) would wait for the disk without making it any less resident.
     """
     if lies_in_file(tensor):
         leave_in_file(tensor)
 
 
 def leave_in_file(tensor: Tensor) -> None:
-    """The same of one that is known to lie in a file, where torch may have forgotten so (torch.load)."""
+    """Drop the pages of a tensor that is known to be in a file; torch does not record it for those of torch.load."""
     start = tensor.data_ptr() // mmap.PAGESIZE * mmap.PAGESIZE
     if _LIBC.madvise(start, tensor.data_ptr() + tensor.nbytes - start, mmap.MADV_DONTNEED):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 class Sparing:
-    """A file that an optimizer's state is written to; what of it lies in files itself does not stay resident."""
+    """A file that optimizer state is written to; tensors that are in files themselves do not stay resident."""
 
     def __init__(self, file: BinaryIO, held: Iterable[Tensor]) -> None:
         self._file, self._on_disk = file, [tensor for tensor in held if lies_in_file(tensor)]
         self._resident_bytes = 0
         self.failure: OSError | None = None
-        """What the disk answered, which torch hides behind a failure of its own as it gives up."""
+        """The disk's error, which torch hides behind one of its own."""
 
     def write(self, data: Any) -> int:
         self._resident_bytes += len(data)

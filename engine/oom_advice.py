@@ -1,10 +1,10 @@
-"""A run that ran out of memory: what of its spec to change so that it fits, by the plan."""
+"""Advice for a run that ran out of memory: the changes of its spec that would fit, by the memory plan."""
 
 import torch
 
 from engine.errors import OutOfMemory, SpecError
 from engine.footprint import case_of, resident
-from engine.forecast.room import enough_less, room_bytes, told, ways_out
+from engine.forecast.room import as_text, enough_less, room_bytes, ways_out
 from engine.parts import TrainingSpec
 from engine.session import Session
 
@@ -12,26 +12,28 @@ _OF_EVALUATIONS = "Lower evaluation.per_device_eval_batch_size or evaluation.max
 
 
 def explained(failure: OutOfMemory, session: Session) -> OutOfMemory:
-    """The same failure, its mend the changes that would fit, each by itself; they are told as `memory_mends` too."""
+    """Return the failure with a mend that names changes of which each would fit, logged as `memory_mends` too."""
     spec = session.spec
-    if not isinstance(spec, TrainingSpec):  # nothing of what is said of training is in such a spec
+    if not isinstance(spec, TrainingSpec):  # such a spec has no fields of training
         return OutOfMemory(failure.code, failure.message, _OF_EVALUATIONS)
+    if not session.is_loaded:  # the plan is one of training, and what ran out was the load of a result
+        return failure
     try:
         case = case_of(spec, session)
         room = min(_room(session), enough_less(case))
         ways = ways_out(case, room)
-    except SpecError:  # nothing is planned for such a model: what can be said in general stands
+    except SpecError:  # there are no plans for such a model: the general advice stands
         return failure
     if not ways:
         return failure
-    mend = f"By the memory plan each of these fits by itself: {told(ways)}."
+    mend = f"By the memory plan each of these fits by itself: {as_text(ways)}."
     mends = [{"edits": {edit.path: edit.value for edit in way.edits}, "total_bytes": way.total} for way in ways]
     session.journal.log("info", "memory_mends", mend, room_bytes=room, mends=mends)
     return OutOfMemory(failure.code, failure.message, mend)
 
 
 def _room(session: Session) -> int:
-    """What this rank could have had: its part of what is free, and what it held itself."""
+    """Return the bytes that this rank could have used: its part of the free memory, and what it held itself."""
     free = room_bytes(session.machine, session.ranks.here_count)
     if session.machine.device.type == "cuda":
         return free + torch.cuda.memory_reserved(session.machine.device)

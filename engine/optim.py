@@ -14,18 +14,20 @@ from engine.parts import Hyperparameters
 
 Trainable = list[tuple[str, nn.Parameter]]
 OptimizerState = dict[str, dict[str, Any]]
-"""What the optimizer keeps of each weight, by the weight's name."""
+"""The optimizer's state of each weight, by the weight's name."""
 SavedState = Mapping[str, Mapping[str, Any]]
-"""The same, to be put back: the optimizer may keep what it takes of it."""
+"""State to be restored: the optimizer may keep the tensors that it takes."""
+_WRAPPED = "__bnb_optimizer_quant_state__"
+"""The key that bitsandbytes keeps 8-bit state under in a state dict."""
 
 
 def make_optimizer(
     trainable: Trainable, hyperparameters: Hyperparameters, *, state_in: LiesIn = None
 ) -> torch.optim.Optimizer:
-    """Decay falls on matrices alone: norms and biases have no scale to shrink.
+    """Make the optimizer. Weight decay applies to matrices only: norms and biases have no scale to shrink.
 
     `adamw_8bit` keeps both moments in blocks of 256 8-bit numbers (Dettmers et al. 2022, arXiv:2110.02861);
-    tensors under 4,096 numbers stay in 32 bits. On `HOME` a copy of the weights is updated beside the state.
+    tensors under 4,096 numbers stay in 32 bits. With the state on `HOME`, a copy of the weights there is updated.
     """
     weights = [p for _, p in trainable]
     updated = [p.detach().to(HOME, copy=True) for p in weights] if state_in == HOME else weights
@@ -37,7 +39,7 @@ def make_optimizer(
     betas = (hyperparameters.adam_beta1, hyperparameters.adam_beta2)
     optimizer: torch.optim.Optimizer
     if isinstance(state_in, Path):
-        assert hyperparameters.optim == "adamw", "specs are refused that ask for both"
+        assert hyperparameters.optim == "adamw", "the spec refuses other optimizers on disk"
         optimizer = AdamWOnDisk(given, betas=betas, folder=state_in)
     elif hyperparameters.optim == "adamw_8bit":
         optimizer = AdamW8bit(given, lr=0.0, betas=betas)
@@ -49,7 +51,7 @@ def make_optimizer(
 
 
 def _tie(optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], masters: Sequence[torch.Tensor]) -> None:
-    """Around each step, gradients go to the masters and the masters' new values to the weights."""
+    """Copy gradients to the masters before each step, and the masters' new values to the weights after it."""
 
     def fetch_gradients(*_: Any) -> None:
         for weight, master in zip(weights, masters, strict=True):
@@ -69,11 +71,16 @@ def _tie(optimizer: torch.optim.Optimizer, weights: Sequence[nn.Parameter], mast
 def state_of(
     optimizer: torch.optim.Optimizer, trainable: Trainable, names: Container[str] | None = None
 ) -> OptimizerState:
-    """In the machine's memory, of these weights alone where they are named: what lies there is not copied."""
+    """Return the state on `HOME`, of the named weights or of all; tensors that are there already are not copied."""
     held, wanted = optimizer.state_dict()["state"], [name for name, _ in trainable] if names is None else names
     numbered = [(number, name) for number, name in enumerate(_in_groups(trainable)) if name in wanted]
     named = {name: held[number] for number, name in numbered if number in held}
-    return {name: {key: _at_home(value) for key, value in state.items()} for name, state in named.items()}
+    return {name: {key: _at_home(value) for key, value in unwrapped(state).items()} for name, state in named.items()}
+
+
+def unwrapped(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a weight's state with the 8-bit tensors beside the rest; bitsandbytes has them in a dict of their own."""
+    return {key: value for key, value in state.items() if key != _WRAPPED} | state.get(_WRAPPED, {})
 
 
 def _at_home(value: Any) -> Any:
@@ -82,7 +89,7 @@ def _at_home(value: Any) -> Any:
 
 def restore(optimizer: torch.optim.Optimizer, trainable: Trainable, state: SavedState) -> None:
     numbered = {number: state[name] for number, name in enumerate(_in_groups(trainable)) if name in state}
-    if not isinstance(optimizer, AdamWOnDisk):  # which takes one value after the other
+    if not isinstance(optimizer, AdamWOnDisk):  # which reads one value at a time
         numbered = {number: dict(values) for number, values in numbered.items()}
     optimizer.load_state_dict({"state": numbered, "param_groups": optimizer.state_dict()["param_groups"]})
 
@@ -90,29 +97,32 @@ def restore(optimizer: torch.optim.Optimizer, trainable: Trainable, state: Saved
 def check_adoptable(
     optimizer: torch.optim.Optimizer, shapes: Mapping[str, torch.Size], saved: Mapping[str, Mapping[str, torch.Size]]
 ) -> None:
-    """Whether the moments of another run's optimizer are to go on with; rates, betas and decay stay this one's.
+    """Check that this run can take over the moments of another run's optimizer; rates, betas and decay stay its own.
 
-    Both are the shapes of whole tensors.
+    `shapes` and `saved` are the shapes of whole tensors.
 
     Raises:
-        SpecError: they are not those of weights of these shapes, or of another optimizer.
+        SpecError: the moments are those of weights of other shapes, or of another optimizer.
     """
     moment = "state1" if isinstance(optimizer, AdamW8bit) else "exp_avg"
     if shapes != {name: held[moment] for name, held in saved.items() if moment in held}:
         raise SpecError(
             "optimizer_state_mismatch",
-            "the checkpoint's optimizer state is not that of the weights that this job trains",
-            "Take the tuning and the optim of the job that saved it, or optimizer_state 'fresh'.",
+            "the checkpoint's optimizer state does not belong to the weights that this job trains",
+            "Use the tuning and the optim of the job that saved it, or optimizer_state 'fresh'.",
         )
 
 
 def _in_groups(trainable: Trainable) -> list[str]:
-    """The names in the order in which `make_optimizer` has the weights."""
+    """Return the names in the order in which `make_optimizer` has the weights."""
     return [name for name, p in trainable if p.ndim >= 2] + [name for name, p in trainable if p.ndim < 2]
 
 
 def clip(trainable: Trainable, max_norm: float, norm: torch.Tensor | None = None) -> torch.Tensor:
-    """Clip to `max_norm` (0: leave as they are); returns the norm before, which is `norm` where there are more of them."""
+    """Clip the gradients to `max_norm` (0: not at all) and return the norm before.
+
+    `norm` is given where other ranks have further gradients.
+    """
     if norm is None:
         norm = torch.nn.utils.get_total_norm([p.grad for _, p in trainable if p.grad is not None])
     if max_norm > 0:
@@ -121,7 +131,7 @@ def clip(trainable: Trainable, max_norm: float, norm: torch.Tensor | None = None
 
 
 def clear(trainable: Trainable) -> None:
-    """Give the gradients' memory back."""
+    """Free the gradients."""
     for _, p in trainable:
         p.grad = None
 

@@ -1,4 +1,4 @@
-"""What goes through a model that scores or writes, batch by batch: counted ahead of it, and again as it goes through."""
+"""The passes of a model that scores or generates, counted batch by batch: ahead of a run, and again during it."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -10,10 +10,10 @@ from engine.plan.forward import Head
 
 
 class Passes:
-    """`steps` batches, all that they hold, and the one of the most tokens as memory is planned of it.
+    """The number of batches (`steps`), their contents in sum, and the batch of the most tokens, for the memory plan.
 
-    `room_tokens` is what a batch of documents may hold. Of answers that are written each has a pass a token, and all
-    tokens that are read count: the prompt's, and those of the answer but its last.
+    `room_tokens` is the most that a batch of documents may hold. An answer takes one pass per token, and counts the
+    tokens that are read: those of the prompt, and all of the answer but the last.
     """
 
     def __init__(self, room_tokens: int, head: Head) -> None:
@@ -25,12 +25,12 @@ class Passes:
         self.could_hold = 0
 
     def read(self, batch: Batch) -> None:
-        """A batch of documents is scored."""
+        """Count a batch of documents that is scored."""
         work = Scoring(batch.tokens, batch.count, max(batch.segments), self.head)
         self._add(Counts(1, batch.tokens, batch.count, batch.attended), work, self.room_tokens)
 
     def write(self, read: Sequence[int], written: Sequence[int]) -> None:
-        """Prompts of that many tokens are answered side by side with that many."""
+        """Count answers of `written` tokens, generated side by side for prompts of `read` tokens."""
         lengths = [prompt + answer - 1 for prompt, answer in zip(read, written, strict=True)]
         counts = Counts(max(written), sum(lengths), sum(written), sum(float(length) ** 2 for length in lengths))
         work = Writing(len(read), max(read), max(written))
@@ -45,21 +45,21 @@ class Passes:
 
     @property
     def batch(self) -> Scoring | Writing:
-        """The largest."""
+        """The largest batch."""
         assert self.largest is not None, "there are rows"
         return self.largest
 
     @property
     def filled(self) -> float:
-        """What share of the tokens that the batches could hold they do hold."""
+        """The tokens in the batches, as a share of the tokens that they could hold."""
         return self.all.tokens / self.could_hold
 
     def of_all(self, ranks: Ranks) -> "Passes":
-        """Those of all ranks together; each must call this."""
-        told = ranks.gather(self)
+        """Return the passes of all ranks together; each rank must call this."""
+        by_rank = ranks.gather(self)
         made = Passes(self.room_tokens, self.head)
-        made.steps, made.could_hold = sum(one.steps for one in told), sum(one.could_hold for one in told)
-        made.all = reduce(Counts.plus, (one.all for one in told))
-        batches = [one.largest for one in told if one.largest is not None]
+        made.steps, made.could_hold = sum(one.steps for one in by_rank), sum(one.could_hold for one in by_rank)
+        made.all = reduce(Counts.plus, (one.all for one in by_rank))
+        batches = [one.largest for one in by_rank if one.largest is not None]
         made.largest = max(batches, key=lambda work: work.tokens, default=None)
         return made

@@ -1,4 +1,4 @@
-"""Device and compute type of a run: fp32, or autocast to bf16 or fp16 over fp32 master weights."""
+"""The device and the compute type of a run: fp32, or autocast to bf16 or fp16 over fp32 master weights."""
 
 import math
 import os
@@ -18,7 +18,7 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and in which type a run computes."""
+    """The device and the type that a run computes in."""
 
     device: torch.device
     precision: str
@@ -46,25 +46,25 @@ class Machine:
 
     @property
     def step(self) -> int:
-        """What lengths are filled up to a multiple of."""
+        """Lengths are rounded up to a multiple of this."""
         return shape_rounding.step_of(self.device.type, self.compute_dtype.itemsize)
 
     def autocast(self, *, passes: bool = False) -> torch.autocast:
-        """For one pass, which casts each weight as it comes to it; or for several `passes`, which share the copies."""
-        # Autocast knows no fp32: switched off, its type does not matter. Its cache holds a copy of every weight until
-        # the end, also of those that no backward pass needs.
+        """Return a context for one pass, which casts each weight on use; or for several `passes`, which share the copies."""
+        # Autocast has no fp32: disabled, its type does not matter. Its cache would keep a copy of every weight to the
+        # end, even of those that no backward pass needs.
         reduced = self.precision != "fp32"
         dtype = self.compute_dtype if reduced else torch.bfloat16
         return torch.autocast(self.device.type, dtype=dtype, enabled=reduced, cache_enabled=passes)
 
 
 def _own_gpu() -> torch.device:
-    """Each process of a run has one to itself."""
+    """Return the GPU of this process: each process of a run has one to itself."""
     number, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
     if number >= count:
         raise SpecError(
             "too_few_gpus",
-            f"the spec asks for more processes than this worker has GPUs, {count}",
+            f"the spec asks for more processes than the {count} GPUs of this worker",
             f"Set resources.nproc_per_node to {count} or less.",
         )
     device = torch.device("cuda", number)
@@ -73,7 +73,7 @@ def _own_gpu() -> torch.device:
 
 
 def _best_on_gpu() -> str:
-    """GPUs before Ampere emulate bf16, slowly, and multiply fp16."""
+    """Return bf16, or fp16 for GPUs before Ampere, which emulate bf16 slowly."""
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
 
 
@@ -87,8 +87,8 @@ def _multiplies_bf16() -> bool:
 class LossScale:
     """Dynamic loss scaling, which keeps fp16 gradients from vanishing (Micikevicius et al. 2018, arXiv:1710.03740).
 
-    The scale is a power of two, so that scaling rounds nothing. Its state lies in the run's progress: who goes on
-    goes on with it. In other types than fp16 the scale is 1, also for who goes on with a run that began in fp16.
+    The scale is a power of two, so that scaling rounds nothing. Its state is in the run's progress, so that a resumed
+    run continues with it. In other types than fp16 the scale is 1, also for a resumed run that began in fp16.
     """
 
     FIRST = 2.0**16
@@ -112,7 +112,7 @@ class LossScale:
                 weight.grad.mul_(1.0 / self.value)
 
     def overflows(self, grad_norm: float) -> bool:
-        """Whether the scale was too high for this step, which is then left out; the scale follows either way."""
+        """Return whether the scale was too high for this step, which is then skipped; adjust the scale either way."""
         progress = self._progress
         if not self.active:
             return False

@@ -1,4 +1,4 @@
-"""One run in this process: from the run directory to an exit code, every ending told in `events.jsonl`."""
+"""One run in this process, from the run directory to an exit code; every ending is an event in `events.jsonl`."""
 
 import sys
 import traceback
@@ -24,7 +24,10 @@ disable_progress_bar()
 
 
 def carry_out(root: Path, stop: StopFlag) -> int:
-    """Run to the end, or to whatever stops it; returns the exit code. KeyboardInterrupt passes through."""
+    """Carry out the run, to its end or until something stops it, and return the exit code.
+
+    KeyboardInterrupt passes through.
+    """
     if not root.is_dir():
         sys.stderr.write(f"{root} is not a directory\n")
         return EXIT_BUG
@@ -40,7 +43,7 @@ def carry_out(root: Path, stop: StopFlag) -> int:
             finally:
                 step = training.progress.step
             selection = training.selection
-            del training  # it holds the model and the optimizer's state: what is exported is read in their place
+            del training  # frees the model and the optimizer's state: the export is loaded in their place
             export(session, session.spec, selection)
         else:
             score(session)
@@ -52,7 +55,7 @@ def carry_out(root: Path, stop: StopFlag) -> int:
         failure = classified(error)
         if isinstance(failure, OutOfMemory) and session is not None:
             failure = explained(failure, session)
-        journal.write("failed", failure=failure.failure, code=failure.code, message=failure.message, mend=failure.mend)
+        journal.write("failed", **failure.fields())
         return failure.exit_code
     finally:
         journal.close()

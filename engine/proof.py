@@ -1,7 +1,7 @@
-"""An adapter as others will load it: before a run may say that it is done, plain PEFT reads what it exported.
+"""Proof that plain PEFT loads an exported adapter as this engine does, before the run is finished.
 
-Every tensor must come out of PEFT as it lies in the file, and on a small fixed batch PEFT over transformers' own
-modules must give the logits that this engine gives.
+Every tensor that PEFT loads must equal the one in the file, and on a small fixed batch PEFT over transformers' own
+modules must give the same logits as this engine.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.data.corpus import Batch
 from engine.errors import EngineError
-from engine.model.forward import backbone_of, decoder_of, head_of
+from engine.model.forward import backbone_of, decoder_of, head_of, relative_gap
 from engine.model.layer_offload import layers_lie_in
 from engine.model.load import load_model
 from engine.model.quantize import was_quantized
@@ -23,14 +23,14 @@ from engine.session import Session
 _TOKENS = 24
 _WEIGHTS = "adapter_model.safetensors"
 TOLERANCE = {"fp32": 2e-3, "bf16": 0.1, "fp16": 0.1}
-"""Of the largest logit: packed attention and layers computed by hand round differently from transformers' own."""
+"""Relative to the largest logit: packed attention and the engine's own layers round differently from transformers'."""
 
 
 @torch.no_grad()
 def prove_in_peft(session: Session, adapter: Path) -> float:
-    """Compare the session's subject, which was read from `adapter`, with plain PEFT's; gives the relative gap.
+    """Compare the session's subject, loaded from `adapter`, with the model that plain PEFT makes; return the relative gap.
 
-    The subject is dropped: a second base would not fit beside it.
+    The subject is dropped: a second base might not fit beside it.
 
     Raises:
         EngineError: a tensor or the logits differ.
@@ -55,24 +55,24 @@ def prove_in_peft(session: Session, adapter: Path) -> float:
     _require_same_tensors(theirs, adapter)
     with machine.autocast():
         theirs_TV = theirs(input_ids=ids_T[None], use_cache=False).logits[0].float().cpu()
-    gap = float((ours_TV - theirs_TV).abs().max() / theirs_TV.abs().max().clamp_min(1e-6))
+    gap = relative_gap(ours_TV, theirs_TV)
     most = TOLERANCE[machine.precision]
     if not gap <= most:
         raise _differs(
-            f"its logits on {_TOKENS} tokens differ by {gap:.2g} of the largest, {most:g} at most is rounding"
+            f"its logits on {_TOKENS} tokens differ by {gap:.2g} of the largest; rounding explains up to {most:g}"
         )
-    told = f"plain PEFT loads the adapter: its logits on {_TOKENS} tokens differ by {gap:.2g} of the largest ({most:g} at most)"
-    session.journal.log("info", "adapter_proved", told, gap=gap, tolerance=most, tokens=_TOKENS)
+    message = f"plain PEFT loads the adapter; on {_TOKENS} tokens its logits differ by {gap:.2g} of the largest (limit {most:g})"
+    session.journal.log("info", "adapter_proved", message, gap=gap, tolerance=most, tokens=_TOKENS)
     return gap
 
 
 def fixed_batch(vocabulary: int) -> Tensor:
-    """Tokens of a row, always the same."""
+    """Return the tokens of a row, always the same."""
     return torch.arange(3, 3 + _TOKENS) * 7 % vocabulary
 
 
 def packed_logits(model: Any, ids_T: Tensor) -> Tensor:
-    """[T, V] of one row, by the packed attention."""
+    """Return the logits [T, V] of one row, computed by the packed attention."""
     positions = torch.arange(len(ids_T), device=ids_T.device)
     batch = Batch(ids_T, positions, positions, positions, (len(ids_T),), ())
     return head_of(model)(backbone_of(model, batch))
@@ -82,14 +82,14 @@ def _require_same_tensors(theirs: PeftModel, adapter: Path) -> None:
     found = get_peft_model_state_dict(theirs, save_embedding_layers=False)
     for name, saved in load_file(adapter / _WEIGHTS).items():
         if name not in found:
-            raise _differs(f"{name} of the file is not in the model that PEFT makes")
+            raise _differs(f"{name} of the file is missing in the model that PEFT makes")
         if not torch.equal(found[name].cpu(), saved.to(found[name].dtype)):
-            raise _differs(f"{name} is not what the file holds")
+            raise _differs(f"{name} differs from the file")
 
 
 def _differs(why: str) -> EngineError:
     return EngineError(
         "adapter_differs_in_peft",
-        f"the adapter as plain PEFT loads it is not the one that was trained: {why}",
+        f"plain PEFT loads another adapter than the one that was trained: {why}",
         "Run the job again; tell the maintainers if it happens twice.",
     )

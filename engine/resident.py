@@ -1,9 +1,8 @@
-"""A resident engine: it answers questions, a JSON line each, until its input ends.
+"""A resident engine, which answers questions, one JSON object per line, until its input ends.
 
 `{"id": 7, "ask": "preview", ...}` is answered by lines `{"id": 7, "part": ...}` and a last one, `{"id": 7, "end": true}`
-or `{"id": 7, "failed": {...}}`. The line `{"ask": "stop", "id": 7}` ends that answer, early and in good order. Questions
-are taken in their order, as far as there is room; chats and completions are answered side by side, a preview between two
-of their steps.
+or `{"id": 7, "failed": {...}}`. The line `{"ask": "stop", "id": 7}` ends that answer early. Questions begin in their
+order, as far as memory allows; chats and completions are answered side by side, a preview between two of their steps.
 """
 
 import json
@@ -29,16 +28,16 @@ from engine.preview import preview
 from engine.stop import StopFlag, StopRequested
 
 _MOST_OVERTAKEN = 16
-"""So many later questions may be taken before one that has no room yet."""
+"""The most later questions that may begin before one that has no room yet."""
 _ASK_FOR_LESS = "Ask for fewer prompts or rows, a smaller n or a smaller max_tokens."
 
 
 @dataclass(eq=False)
 class Question:
-    """Its number, what it asks, and whether its answer is to end.
+    """A question: its number, its fields, and a flag that ends its answer.
 
-    `put_back`: there was no memory for it beside others, though it seemed so. It waits for all of them: to find out costs
-    reading its prompts, perhaps loading a base.
+    `put_back` means that there was no memory for it beside others, although it seemed so. It then waits for all of them:
+    trying again costs reading its prompts, and perhaps loading a base.
     """
 
     number: int
@@ -49,7 +48,7 @@ class Question:
 
 
 def serve(questions: IO[str], answers: IO[str]) -> None:
-    """Answer until the input has ended and every question is answered; each line is on its way when the next is made."""
+    """Answer until the input has ended and every question is answered; each line is flushed before the next is made."""
     inbox, talks = _Inbox(questions), Talks(_weights)
     waiting: list[Question] = []
     while True:
@@ -59,11 +58,11 @@ def serve(questions: IO[str], answers: IO[str]) -> None:
         question = _next(waiting, talks)
         if question is not None:
             try:
-                _tell(_begun(talks, question), answers)
+                _write_answers(_begun(talks, question), answers)
                 waiting.remove(question)
             except NotNow:
                 question.put_back = True
-        _tell(talks.step(), answers)
+        _write_answers(talks.step(), answers)
 
 
 @cache
@@ -72,7 +71,7 @@ def _weights() -> Weights:
 
 
 def _next(waiting: list[Question], talks: Talks) -> Question | None:
-    """The first that is to stop, else the first that can begin, unless it would keep an earlier one waiting for long."""
+    """Return the first question that is to stop, else the first that can begin, unless an earlier one was overtaken often."""
     question = next((question for question in waiting if question.stop.requested), None)
     if question is not None:
         return question
@@ -91,12 +90,12 @@ def _can_begin(talks: Talks, question: Question) -> bool:
         return False
     try:
         return question.asked["ask"] in _AT_ONCE or talks.has_room(question.asked)
-    except Exception:  # noqa: BLE001 - it is told of when it begins
+    except Exception:  # noqa: BLE001 - reported when it begins
         return True
 
 
 def _begun(talks: Talks, question: Question) -> Iterator[Said]:
-    """Raises NotNow before anything is said."""
+    """Begin a question and yield its first answers. Raises NotNow before the first of them."""
     number, asked, stop = question.number, question.asked, question.stop
     try:
         stop.check()
@@ -122,11 +121,11 @@ def _forecast(asked: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
 
 
 _AT_ONCE: dict[str, Callable[[dict[str, Any], StopFlag], dict[str, Any]]] = {"preview": _preview, "forecast": _forecast}
-"""What is answered in one part."""
+"""The questions that are answered at once, in one part."""
 
 
 class _Inbox:
-    """Questions as they come, read by a thread of its own: one that has to stop is heard of while another is answered."""
+    """The incoming questions, read by a thread of their own, so that a stop is noticed while another is answered."""
 
     def __init__(self, questions: IO[str]) -> None:
         self.ended = False
@@ -135,7 +134,7 @@ class _Inbox:
         threading.Thread(target=self._read, args=(questions,), daemon=True).start()
 
     def take(self, *, wait: bool) -> list[Question]:
-        """The questions that have come since; at least one, or the end of them, where it is to wait."""
+        """Return the questions that have come since the last call; with `wait`, at least one unless the input ended."""
         taken: list[Question] = []
         while not self.ended:
             try:
@@ -153,24 +152,23 @@ class _Inbox:
             asked = json.loads(line)
             number = asked["id"]
             if asked["ask"] == "stop":
-                self._flags.get(number, StopFlag()).requested = True  # what has ended has no flag any more
+                self._flags.get(number, StopFlag()).requested = True  # an answer that has ended has no flag
             else:
                 flag = self._flags[number] = StopFlag()
                 self._waiting.put(Question(number, asked, flag))
         self._waiting.put(None)
 
 
-def _tell(said: Iterator[Said], answers: IO[str]) -> None:
-    for number, told in said:
-        if isinstance(told, Exception):
-            traceback.print_exception(told)
-            failure = classified(told, less=_ASK_FOR_LESS)
-            whole = {"class": failure.failure, "code": failure.code, "message": failure.message, "mend": failure.mend}
-            _write(answers, {"id": number, "failed": whole})
+def _write_answers(said: Iterator[Said], answers: IO[str]) -> None:
+    for number, part in said:
+        if isinstance(part, Exception):
+            traceback.print_exception(part)
+            failure = classified(part, less=_ASK_FOR_LESS).fields()
+            _write(answers, {"id": number, "failed": {"class": failure.pop("failure"), **failure}})
         else:
-            _write(answers, {"id": number, "end": True} if told is None else {"id": number, "part": told})
+            _write(answers, {"id": number, "end": True} if part is None else {"id": number, "part": part})
 
 
-def _write(answers: IO[str], told: dict[str, Any]) -> None:
-    answers.write(json.dumps(told) + "\n")
+def _write(answers: IO[str], line: dict[str, Any]) -> None:
+    answers.write(json.dumps(line) + "\n")
     answers.flush()

@@ -1,4 +1,4 @@
-"""What every row lost at every step: sixteen bytes a row, in the order of the steps; part of each checkpoint."""
+"""The log of every row's loss at every step: sixteen bytes per row, in the order of steps; part of each checkpoint."""
 
 import os
 import shutil
@@ -9,22 +9,22 @@ from typing import BinaryIO, NamedTuple
 
 NAME = "rows.bin"
 _RECORD = struct.Struct("<IIfI")
-"""Step, line of the file, loss, labels with the file in their top byte: rows have 2^20 labels, mixtures 128 files."""
+"""Step, line of the file, loss, labels with the file in the top byte: rows have up to 2^20 labels, mixtures 128 files."""
 _FILE_BIT = 24
 
 
 class RowLoss(NamedTuple):
-    """A document of a step: `loss` is the mean over its `labels`; a pair counts as one label."""
+    """The loss of a document at a step: `loss` is the mean over its `labels`; a pair counts as one label."""
 
     line: int
     loss: float
     labels: int
     file: int = 0
-    """Which of engine.jobs.training_files it is from."""
+    """Its index in engine.jobs.training_files."""
 
 
 class RowLog:
-    """The file of a run that trains. `kept` is what the checkpoint that the run goes on from has of it."""
+    """The log file of a training run; `kept` is the copy in the checkpoint that the run resumes from."""
 
     def __init__(self, path: Path, kept: Path | None) -> None:
         self.path = path
@@ -42,13 +42,13 @@ class RowLog:
 
 
 def last_step(file: BinaryIO) -> int | None:
-    """The newest step in a log, None for an empty one."""
+    """Return the newest step in a log, or None if it is empty."""
     records = _records(file)
     return _step_at(file, records - 1) if records else None
 
 
 def rows_of_step(file: BinaryIO, step: int) -> list[RowLoss]:
-    """The rows of one step in the order in which they were trained on; none when the log does not reach there."""
+    """Return the rows of a step in the order of training; none if the log does not have the step."""
     low, high = _first_from(file, step), _first_from(file, step + 1)
     file.seek(low * _RECORD.size)
     return [_unpacked(*record) for record in _RECORD.iter_unpack(file.read((high - low) * _RECORD.size))]
@@ -63,7 +63,7 @@ def _unpacked(_step: int, line: int, loss: float, labels_and_file: int) -> RowLo
 
 
 def _first_from(file: BinaryIO, step: int) -> int:
-    """The first record of this step or a later one: a search by halves, for logs may be long."""
+    """Return the first record of this step or a later one, by binary search: logs may be long."""
     low, high = 0, _records(file)
     while low < high:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""The run directory: what the engine is given and where it writes."""
+"""The run directory, with the inputs of a run and its results."""
 
 import json
 import os
@@ -13,12 +13,12 @@ _CACHE_BYTES = 16 * 2**30
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """`model/`, `adapter/` and `data/` are read only: their files may be hard links that others share."""
+    """The paths of a run. `model/`, `adapter/` and `data/` are read-only: their files may be hard links that are shared."""
 
     root: Path
 
     def read_job(self) -> dict[str, Any]:
-        """job.json: {"job_id", "attempt", "spec"}."""
+        """Read job.json: {"job_id", "attempt", "spec"}."""
         try:
             return json.loads((self.root / "job.json").read_text(encoding="utf-8"))
         except (OSError, json.JSONDecodeError) as error:
@@ -32,7 +32,7 @@ class RunDirectory:
 
     @property
     def ranks(self) -> Path:
-        """Where the processes of a run of several meet; all but the first keep their events there."""
+        """Where the processes of a run meet; all but the first keep their events there."""
         return self.root / "ranks"
 
     def events_of(self, rank: int) -> Path:
@@ -43,12 +43,12 @@ class RunDirectory:
         return self.root / "checkpoints"
 
     def half_written(self) -> list[Path]:
-        """Checkpoints that are being written, or were when their writer was killed."""
+        """Return the checkpoints that are being written, or were when their writer was killed."""
         return list(self.checkpoints.glob(".writing-*"))
 
     @property
     def continued(self) -> Path:
-        """Of the checkpoint that the job starts from, the state that it goes on with."""
+        """The optimizer state, from another job's checkpoint, that the job starts with."""
         return self.root / "continued"
 
     @property
@@ -57,12 +57,12 @@ class RunDirectory:
 
     @property
     def merged(self) -> Path:
-        """The adapter in output/ as a model by itself, where the job asks for it."""
+        """The adapter in output/ merged into its base, if the job asks for that."""
         return self.root / "output-merged"
 
     @property
     def cache(self) -> Path:
-        """What is found again by its content: in a worker, a link to what all its jobs keep."""
+        """Results that are found by content; in a worker, a link to the cache of all its jobs."""
         return self.root / "cache"
 
     @property
@@ -83,7 +83,7 @@ class RunDirectory:
 
     @property
     def baseline(self) -> Path | None:
-        """What an evaluation compares with, and below, the adapter on it."""
+        """The model that an evaluation compares with; `baseline_adapter` is the adapter on it."""
         return _present(self.root / "baseline")
 
     @property
@@ -91,13 +91,13 @@ class RunDirectory:
         return _present(self.root / "baseline-adapter")
 
     def base_model(self) -> Path:
-        """The base weights, which this kind of job needs."""
+        """Return the base weights, for jobs that need them."""
         if self.model is None:
             raise SpecError("model_missing", "the run directory has no model/", "Put the base weights there.")
         return self.model
 
     def data(self, name: str) -> Path | None:
-        """data/`name`.jsonl or .txt."""
+        """Return data/`name`.jsonl or .txt, whichever exists."""
         return _present(self.root / "data" / f"{name}.jsonl") or _present(self.root / "data" / f"{name}.txt")
 
     def required_data(self, name: str) -> Path:

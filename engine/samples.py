@@ -1,4 +1,4 @@
-"""Samples: what a model in training answers to pinned prompts. Training goes on as if nobody had asked."""
+"""Samples: the answers of a model in training to fixed prompts. They do not affect the training."""
 
 from contextlib import suppress
 
@@ -11,11 +11,11 @@ from engine.session import Session
 from engine.stop import StopFlag, StopRequested
 
 
-def tell_samples(session: Session, spec: TrainingSpec, step: int) -> None:
-    """A `sample` event for every prompt, the same for the same weights, seed and step.
+def write_samples(session: Session, spec: TrainingSpec, step: int) -> None:
+    """Write a `sample` event for every prompt, the same for the same weights, seed and step.
 
     Raises:
-        StopRequested: asked to stop before the end.
+        StopRequested: a stop was requested before the end.
     """
     asked = spec.samples
     if asked is None:
@@ -44,21 +44,21 @@ def _tokens(session: Session, spec: TrainingSpec, number: int, prompt: str) -> l
 
 
 def _answers(session: Session, prompts: list[list[int]], decoding: Decoding) -> list[str]:
-    """By the first rank: on another machine each might round otherwise, and write on for longer.
+    """Have the first rank write the answers: others may round differently and write answers of other lengths.
 
-    Where ranks hold the weights together, by the first of their teams.
+    Where ranks hold the weights together, the first team writes them.
     """
-    ranks, team, stop = session.ranks, session.team, session.stop
+    ranks, team, stop = session.ranks, session.division.team, session.stop
     if team.count == ranks.count:
         return _written(session, prompts, decoding, stop)
-    told = None
+    written, patient = None, ranks.patient()  # answers may take longer than other ranks wait
     if ranks.rank < team.count:
         with suppress(StopRequested):
-            told = _written(session, prompts, decoding, stop.among(team.any))
-    told = ranks.gather(told)[0]
-    if told is None:
+            written = _written(session, prompts, decoding, stop.among(team.any))
+    written = patient.gather(written)[0]
+    if written is None:
         raise StopRequested
-    return told
+    return written
 
 
 def _written(session: Session, prompts: list[list[int]], decoding: Decoding, stop: StopFlag) -> list[str]:

@@ -1,6 +1,6 @@
-"""Saving beside the training: one checkpoint at a time is written while the next steps are computed.
+"""Asynchronous saving: one checkpoint at a time is written while the next steps are computed.
 
-Each rank that shares the first one's disk writes its part of the optimizer's state, the first one all else.
+Each rank that shares the first rank's disk writes its part of the optimizer's state; the first writes everything else.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -18,12 +18,15 @@ from engine.journal import finite
 from engine.rowlog import RowLog
 from engine.session import Session
 
+_ASK_EVERY_S = 0.5
+"""How often ranks agree on whether all of them are done with a save: a disk may take longer than they wait at once."""
+
 
 class Saver:
-    """Nothing is copied that lies in this machine's memory already: `until_read` comes before it may change.
+    """Saves checkpoints in a thread, without copying tensors that are in this machine's memory.
 
-    The passes of the next step change none of it, and by their end it is read; what is left then takes the disk's
-    time and not the run's.
+    The loop calls `until_read` before it changes them, which is after the passes of the next step. By then they are
+    usually read, and what is left to write takes the disk's time, not the run's.
     """
 
     def __init__(self, session: Session, limit: int, row_log: RowLog | None) -> None:
@@ -31,11 +34,14 @@ class Saver:
         self._aside = ThreadPoolExecutor(max_workers=1, thread_name_prefix="saving")
         self._saving: Future[None] | None = None
         self._read = Event()
+        self._all_read = True
+        """Whether this is known of every rank."""
 
     def begin(self, snapshot: Snapshot, *, best: bool, scored: dict[str, float]) -> None:
-        """Start to write; the one before is finished first. Each rank must call this."""
+        """Start to write a checkpoint, once the one before is finished. Each rank must call this."""
         self.finish()
         self._read.clear()
+        self._all_read = False
         session, root = self._session, self._session.run.checkpoints
         ranks, writers = session.ranks, None
         if ranks.count > 1:
@@ -46,21 +52,32 @@ class Saver:
             self._saving = self._aside.submit(self._save, snapshot, writers, best=best, scored=scored)
         elif writers is not None:
             self._saving = self._aside.submit(self._save_part, snapshot, writers)
+        else:
+            self._read.set()
 
     def until_read(self) -> None:
-        """Wait until the run may change what is being saved.
+        """Wait until the run may change the tensors that are being saved, on all ranks; each must call this.
 
         Raises:
-            OSError: it cannot be saved.
-            TouchLost: another rank's part of it does not come.
+            OSError: the checkpoint cannot be saved.
+            TouchLost: another rank's part of it is missing.
         """
-        if self._saving is not None:
-            self._read.wait()
-            if self._saving.done():
-                self.finish()
+        while not self._all_read:
+            self._all_read = not self._session.ranks.any(not self._read.wait(_ASK_EVERY_S))
+        if self._saving is not None and self._saving.done():
+            self.finish()
+
+    def finish_together(self) -> None:
+        """Finish the save on all ranks, however long their disks take; each must call this.
+
+        Raises: as `until_read` does.
+        """
+        while self._session.ranks.any(self._saving is not None and bool(wait([self._saving], _ASK_EVERY_S).not_done)):
+            pass
+        self.finish()
 
     def finish(self) -> None:
-        """Wait until what is being saved is a checkpoint that outlives this process, and told; or this rank's part of it.
+        """Wait until the checkpoint (or this rank's part of it) is durable and its event is written.
 
         Raises: as `until_read` does.
         """
@@ -69,7 +86,7 @@ class Saver:
             saving.result()
 
     def let_end(self) -> None:
-        """Wait for it where another failure is already to be told."""
+        """Wait for a save to end without raising its failure, since another is being raised."""
         if self._saving is not None:
             wait([self._saving])
 

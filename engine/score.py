@@ -1,4 +1,4 @@
-"""Carrying out a job that trains nothing: the figures of the rows, and a file that tells of each."""
+"""Carrying out an evaluation job: metrics over the rows, and a file with an item for each."""
 
 import json
 import os
@@ -16,10 +16,10 @@ from engine.tally import EvalPass, usage_of
 
 
 def score(session: Session) -> None:
-    """Score the rows, write items.jsonl, and say `finished`.
+    """Score the rows, write items.jsonl and the event `finished`.
 
     Raises:
-        StopRequested: asked to stop before the end.
+        StopRequested: a stop was requested before the end.
     """
     objective = session.objective
     assert isinstance(objective, EvalObjective), "only evaluations train nothing"
@@ -29,7 +29,7 @@ def score(session: Session) -> None:
     used = [done]
     metrics, items = scores.metrics(), scores.items
     if session.spec.compare_to is not None:
-        # The same rows through the model that is compared with; it takes the first one's place in memory.
+        # The baseline scores the same rows; it is loaded in the place of the first model.
         session.drop_subject()
         session.subject = objective.load_baseline(session.machine)
         other, done = _score(session, objective, objective.rows(session.subject).validation)
@@ -44,7 +44,7 @@ def score(session: Session) -> None:
 
 
 def _score(session: Session, objective: EvalObjective, corpus: Corpus | None) -> tuple[Scores, EvalPass]:
-    """What the rows come to by the model that is loaded, and what it took."""
+    """Return the scores of the rows by the loaded model, and the resources that this took."""
     footprint = Footprint(session.subject, session.machine)
     setting = objective.setting(session.machine, session.stop, session.ranks)
     start_s = time.perf_counter()

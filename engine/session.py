@@ -1,17 +1,22 @@
-"""What a run works with: opened once, handed to the loop or to the scorer."""
+"""The session of a run: the loaded model, rows and ranks that the training loop or the scorer works with."""
 
 import gc
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from engine import checkpoint
-from engine.continuation import onward, tell_rate
+from engine.batch_loss import BatchLoss
+from engine.continuation import warn_of_unfit_rate, with_adapter_shape
 from engine.data.corpus import Batch, Corpus
-from engine.data.mixture import Mixture, Rows, Supply
-from engine.data.training import tell_losses
+from engine.data.mixture import Mixture
+from engine.data.rows import Rows
+from engine.data.supply import Supply
+from engine.data.training import report_cut_rows
 from engine.dist.ranks import Ranks
 from engine.effort import setting_of
 from engine.errors import SpecError
@@ -25,18 +30,29 @@ from engine.model.dropout import place_dropout
 from engine.model.forward import decoder_of, head_width_of
 from engine.model.load import Subject
 from engine.model.quantize import size_of
-from engine.objectives import Objective, objective_of
+from engine.objectives import Objective, TrainingObjective, objective_of
 from engine.parts import TrainingSpec
 from engine.plan.weights import immovable
 from engine.precision import Machine
 from engine.rundir import RunDirectory
-from engine.scored import Scored
 from engine.stop import SharedStop, StopFlag
+
+
+class Division(NamedTuple):
+    """The division of a model and its rows among the ranks (engine.dist.choice); at first, each has all of the model."""
+
+    replicas: Ranks
+    """The ranks that rows are dealt out among; ranks that work on the same rows count as one."""
+    team: Ranks = Ranks()
+    """The ranks that hold the weights together, so that none can compute a pass alone."""
+    score: Callable[[Batch], BatchLoss] | None = None
+    """Computes the loss of a batch in the place of `Session.plain_score`, where the model is divided."""
+    zero_stage: int = 0
 
 
 @dataclass
 class Session:
-    """A loaded job. `start` is the checkpoint that it goes on from, if any."""
+    """A loaded job. `start` is the checkpoint that it resumes from, if any."""
 
     run: RunDirectory
     spec: AnySpec
@@ -49,24 +65,22 @@ class Session:
     subject: Subject
     rows: Rows
 
-    zero_stage: int = 0
-    """How far the ranks divide what they hold (engine.dist.choice)."""
-    team: Ranks = field(default_factory=Ranks)
-    """Those that hold the weights together, so that none can compute a pass by itself."""
-
     def __post_init__(self) -> None:
-        self.score = self._score
-        self.replicas = self.ranks
-        """Those that rows are dealt out among; ranks that work on the same rows are one of them."""
+        self.division = Division(self.ranks)
         self.parameters = self.subject.parameters()
         self.trainable_parameters = sum(size_of(p) for _, p in self.subject.trainable())
-        """Of the whole model, of which a rank may have a part from there on."""
+        """Both counted in the whole model, before ranks divide it."""
 
     @classmethod
     def open(cls, run: RunDirectory, journal: Journal, stop: StopFlag) -> "Session":
+        """Load the job in a run directory: its spec, model and rows.
+
+        Raises:
+            EngineError: the job cannot be carried out.
+        """
         asked = spec_of(run)
-        spec = onward(run, asked)
-        tell_rate(asked, spec, journal)
+        spec = with_adapter_shape(run, asked)
+        warn_of_unfit_rate(asked, spec, journal)
         given = spec.evaluation if isinstance(spec, EvalSpec) else spec.hyperparameters
         machine = Machine.choose(spec.resources.device, given.precision)
         ranks = Ranks.here()
@@ -76,19 +90,19 @@ class Session:
         checkpoint.seed_everything(spec.seed)
         if isinstance(spec, TrainingSpec) and (refusal := immovable(setting_of(spec, machine))):
             raise refusal
-        objective = objective_of(run, asked, journal)  # what is asked against the adapter is refused as it is loaded
+        objective = objective_of(run, asked, journal)  # its load refuses what contradicts the adapter
         start = checkpoint.newest(run.checkpoints)
         _check_alike(ranks, device=machine.device.type, precision=machine.precision, start=start and start.name)
         subject = objective.load(start, machine)
         with ranks.leader_first():
             rows = objective.rows(subject)
-        tell_losses(rows, journal)
+        report_cut_rows(rows, journal)
         return cls(run, spec, journal, stop, ranks, machine, objective, start, subject, rows)
 
     def report_start(self, *, total_steps: int, start_step: int, eval_rows: int | None = None) -> float:
-        """Write the `started` event; returns the measured matmul rate of all ranks in TFLOP/s."""
+        """Write the `started` event and return the measured matmul rate of all ranks in TFLOP/s."""
         rate = self.ranks.totals([matmul_tflops(self.machine)])[0]
-        self._say_what_is_missing()
+        self._warn_of_missing_kernels()
         self.journal.write(
             "started",
             device=_device_name(self.machine, self.ranks),
@@ -104,45 +118,62 @@ class Session:
         )
         return rate
 
-    def _say_what_is_missing(self) -> None:
+    def _warn_of_missing_kernels(self) -> None:
         reason = kernels.missing() if llama.knows(decoder_of(self.subject.model)) else None
         if reason is not None:
             self.journal.log(
                 "warn", "no_kernels", f"layers are computed by transformers' own modules, which is slower: {reason}"
             )
 
-    def loss(self, batch: Batch) -> Scored:
-        """Sum and count of a batch under the run's precision."""
+    def loss(self, batch: Batch) -> BatchLoss:
+        """Return sum and count of a batch's loss, computed in the run's precision by all ranks that share the model."""
         place_dropout(self.subject.model, self.spec.seed, batch)
-        return self.score(batch.to(self.machine.device))
+        batch, score = batch.to(self.machine.device), self.division.score
+        return self.plain_score(self.subject.model, batch) if score is None else score(batch)
 
-    def _score(self, batch: Batch) -> Scored:
-        """A strategy that divides the model puts its own in the place of this."""
-        return self.plain_score(self.subject.model, batch)
-
-    def plain_score(self, model: nn.Module, batch: Batch) -> Scored:
+    def plain_score(self, model: nn.Module, batch: Batch) -> BatchLoss:
+        """Return the loss of a batch by a model of which this rank has all that it needs."""
         with self.machine.autocast():
-            return self.objective.loss(model, batch)
+            return self.training_objective.loss(model, batch)
+
+    @property
+    def training_objective(self) -> TrainingObjective:
+        assert isinstance(self.objective, TrainingObjective), "the job trains"
+        return self.objective
+
+    @property
+    def replicas(self) -> Ranks:
+        return self.division.replicas
 
     @property
     def in_parts(self) -> bool:
-        """Whether several ranks score a row together, and wait for one another in the midst of it."""
-        return self.team.count > 1 or self.replicas.count < self.ranks.count
+        """Whether several ranks score a row together, waiting for one another within a pass."""
+        return self.division.team.count > 1 or self.replicas.count < self.ranks.count
+
+    def divide(self, **changes: Any) -> None:
+        """Record how the ranks share the model from now on: fields of `division`."""
+        self.division = self.division._replace(**changes)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is a model: not between `drop_subject` and the load that follows it."""
+        return next(self.subject.model.parameters(), None) is not None
 
     def drop_subject(self) -> None:
-        """Free the weights; another subject takes their place, each rank with all of it."""
-        self.score, self.replicas, self.team = self._score, self.ranks, Ranks()
+        """Free the weights. The subject that takes their place is loaded by each rank in full."""
+        self.divide(replicas=self.ranks, team=Ranks(), score=None)
         self.subject = Subject(torch.nn.Module(), self.subject.tokenizer, self.subject.layout)
         gc.collect()  # weights in 4 bits and their layers hold each other
 
     def goes_on(self) -> bool:
-        """Whether this process works on what lies on the first machine's disk; those that do go on among themselves."""
+        """Go on with the ranks of the first machine alone, on whose disk the results are; False if this is none of them."""
         ranks = self.ranks.of_first_machine()
         if ranks is None:
             return False
         if ranks is not self.ranks and isinstance(self.stop, SharedStop):
             self.stop = self.stop.among(ranks.any)
-        self.ranks = self.replicas = ranks
+        self.ranks = ranks
+        self.divide(replicas=ranks)
         return True
 
     def evaluate(self, corpus: Corpus) -> dict[str, float]:
@@ -151,14 +182,14 @@ class Session:
         assert batch_size != "auto", "the spec is resolved"
         budget = self.spec.hyperparameters.max_length * corpus.together * batch_size
         sums = evaluate(self.subject.model, self.loss, corpus, self.stop, self.replicas, token_budget=budget)
-        return self.objective.summary(sums, corpus)
+        return self.training_objective.summary(sums, corpus)
 
 
-def _check_alike(ranks: Ranks, **told: str | None) -> None:
-    """Raises SpecError where the machines of a run would each train in another way."""
-    all_told = ranks.gather(told)
-    for name, own in all_told[0].items():
-        for rank, other in enumerate(each[name] for each in all_told):
+def _check_alike(ranks: Ranks, **settings: str | None) -> None:
+    """Raise SpecError if the machines of a run would train in different ways."""
+    by_rank = ranks.gather(settings)
+    for name, own in by_rank[0].items():
+        for rank, other in enumerate(each[name] for each in by_rank):
             if other != own:
                 raise SpecError(
                     "machines_differ",

@@ -1,8 +1,8 @@
-"""The state of an optimizer in files that any number of ranks wrote, of which each reader puts together what it needs.
+"""Sharded optimizer state: files that any number of ranks wrote, from which each reader assembles what it needs.
 
 A file is torch's: `{"optimizer": {weight: {key: value}}}`. A value is whole, or the part of a tensor that a rank held, as
-`{"shape": of the whole, "dim": 0, "start": 0, "part": tensor}`; where `dim` is None, of its numbers in their order.
-What ranks on other machines held is a list of more such states, `brought`, in the files of those that it came to.
+`{"shape": of the whole, "dim": 0, "start": 0, "part": tensor}`; if `dim` is None, the part is one of the flat tensor.
+The states of ranks on other machines are a list of such states, `brought`, in the files of the ranks that received them.
 """
 
 import copy
@@ -19,45 +19,43 @@ from torch import Tensor
 
 from engine.errors import EngineError
 from engine.offload import Sparing, leave_in_file
-from engine.optim import OptimizerState
+from engine.optim import OptimizerState, unwrapped
 
 _PIECE = {"shape", "dim", "start", "part"}
 _NUMBERED = re.compile(r"trainer-\d+-of-(\d+)\.pt")
-_MEND = (
-    "Remove this checkpoint, or copy it again from where it is whole: the run goes on from the newest that is there."
-)
+_MEND = "Remove this checkpoint, or copy it again from an intact one: the run resumes from the newest that is there."
 
 
 def name_of(number: int, count: int) -> str:
-    """Of the file that is this one of so many."""
+    """Return the name of file `number` of `count`."""
     return "trainer.pt" if count == 1 else f"trainer-{number + 1}-of-{count}.pt"
 
 
 class Cut(NamedTuple):
-    """Where a part lies in its tensor, along a dimension; where `dim` is None, among its numbers in their order."""
+    """The place of a part in its tensor, along a dimension, or in the flat tensor if `dim` is None."""
 
     dim: int | None
     start: int
     length: int
 
     def of(self, tensor: Tensor) -> Tensor:
-        """A view."""
+        """Return this part of a tensor, as a view."""
         if self.dim is None:
             return tensor.view(-1)[self.start : self.start + self.length]
         return tensor.narrow(self.dim, self.start, self.length)
 
     def common(self, other: "Cut") -> "Cut":
-        """What lies in both, which are along the same dimension."""
+        """Return the intersection of two cuts along the same dimension."""
         start = max(self.start, other.start)
         return Cut(self.dim, start, max(0, min(self.start + self.length, other.start + other.length) - start))
 
     def within(self, other: "Cut") -> "Cut":
-        """The same, counted from where the other begins."""
+        """Return this cut relative to the start of another."""
         return self._replace(start=self.start - other.start)
 
 
 class Piece(NamedTuple):
-    """What a rank holds of a tensor of this shape."""
+    """The part that a rank holds of a tensor of this shape."""
 
     shape: tuple[int, ...]
     cut: Cut
@@ -65,16 +63,16 @@ class Piece(NamedTuple):
 
     @property
     def whole(self) -> Cut:
-        """All of the tensor, along the same dimension."""
+        """The cut of the whole tensor, along the same dimension."""
         dim = self.cut.dim
         return Cut(dim, 0, torch.Size(self.shape).numel() if dim is None else self.shape[dim])
 
 
 def write(path: Path, states: Sequence[OptimizerState], **more: Any) -> None:
-    """The first is the rank's own. Raises OSError where the disk is full."""
+    """Write the states, of which the first is the rank's own. Raises OSError if the disk is full."""
     own, *brought = map(_plain, states)
     plain = {"optimizer": own} | ({"brought": brought} if brought else {}) | more
-    # Into a file of ours: torch's own hides what a full disk answers behind a message about positions.
+    # A file of our own: torch's hides a full disk behind a message about positions.
     with path.open("wb") as file:
         sparing: Any = Sparing(file, [tensor for state in states for tensor in tensors_of(state)])
         try:
@@ -86,53 +84,53 @@ def write(path: Path, states: Sequence[OptimizerState], **more: Any) -> None:
 
 
 def tensors_of(state: OptimizerState) -> list[Tensor]:
-    """All that is in it, of pieces the parts."""
+    """Return all tensors in a state; of pieces, their parts."""
     held = [value.part if isinstance(value, Piece) else value for of in state.values() for value in of.values()]
     return [value for value in held if isinstance(value, Tensor)]
 
 
 def _plain(state: OptimizerState) -> OptimizerState:
-    return {name: {key: _as_told(value) for key, value in values.items()} for name, values in state.items()}
+    return {name: {key: _as_saved(value) for key, value in values.items()} for name, values in state.items()}
 
 
-def _as_told(value: Any) -> Any:
+def _as_saved(value: Any) -> Any:
     if not isinstance(value, Piece):
         return value
     return {"shape": [*value.shape], "dim": value.cut.dim, "start": value.cut.start, "part": _by_itself(value.part)}
 
 
 def _by_itself(part: Tensor) -> Tensor:
-    """Without the rest of the memory that it is a view of: torch writes all of that, and copies it to do so."""
+    """Return the part without the rest of its storage, all of which torch would copy and write."""
     if part.nbytes == part.untyped_storage().nbytes() or not part.is_contiguous():
         return part
     start = part.storage_offset() * part.itemsize
     return part.new_empty(0).set_(part.untyped_storage()[start : start + part.nbytes], 0, part.shape)  # type: ignore[call-overload]
 
 
-def _as_held(told: Any) -> Any:
-    if not isinstance(told, dict) or told.keys() != _PIECE:  # a dict may be a value too, as 8 bits have one
-        return told
-    dim, part = told["dim"], told["part"]
-    return Piece(tuple(told["shape"]), Cut(dim, told["start"], part.shape[dim or 0]), part)
+def _as_held(saved: Any) -> Any:
+    if not isinstance(saved, dict) or saved.keys() != _PIECE:
+        return saved
+    dim, part = saved["dim"], saved["part"]
+    return Piece(tuple(saved["shape"]), Cut(dim, saved["start"], part.shape[dim or 0]), part)
 
 
 class Stored(Mapping[str, "Values"]):
-    """The state that lies in a folder, by the names of the weights; nothing is in memory before it is asked for."""
+    """The state in a folder, by the names of the weights; values are read on access."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises EngineError, with the file's name, where one is missing or torn."""
+        """Raises EngineError, with the name of the file, if one is missing or torn."""
         files = [_mapped(path) for path in _files_of(folder)]
         self.beside: dict[str, Any] = files[0]
-        """What the first file holds beside the state."""
+        """The contents of the first file besides the state."""
         self._found: dict[str, dict[str, list[Any]]] = {}
         for state in [state for file in files for state in (file["optimizer"], *file.get("brought", ()))]:
             for name, values in state.items():
                 of_weight = self._found.setdefault(name, {})
-                for key, value in values.items():
+                for key, value in unwrapped(values).items():  # earlier versions saved 8-bit state as it came
                     of_weight.setdefault(key, []).append(_as_held(value))
 
     def shapes(self) -> dict[str, dict[str, torch.Size]]:
-        """Of the whole of every tensor."""
+        """Return the shapes of all tensors, each as a whole."""
         return {name: values.shapes() for name, values in self.items()}
 
     def __getitem__(self, name: str) -> "Values":
@@ -146,22 +144,22 @@ class Stored(Mapping[str, "Values"]):
 
 
 class Values(Mapping[str, Any]):
-    """Of one weight, by their keys: each a copy of its own, made when it is asked for."""
+    """The state of one weight, by key: each value is copied on access."""
 
     def __init__(self, name: str, found: Mapping[str, list[Any]], cut: Cut | None = None) -> None:
         self._name, self._found, self._cut = name, found, cut
 
     def cut(self, cut: Cut | None) -> "Values":
-        """The same, of each tensor that is none of a single number this part alone."""
+        """Return the values restricted to a part of each tensor; tensors of a single number stay whole."""
         return Values(self._name, self._found, cut)
 
     def shapes(self) -> dict[str, torch.Size]:
-        """Of the whole of each tensor."""
+        """Return the shape of each tensor as a whole."""
         first = {key: found[0] for key, found in self._found.items()}
         return {key: torch.Size(held.shape) for key, held in first.items() if isinstance(held, Piece | Tensor)}
 
     def __getitem__(self, key: str) -> Any:
-        # What is whole may have been written by several: it is the same.
+        # Several ranks may have written a value that is whole: they are equal.
         pieces = self._found[key] if isinstance(self._found[key][0], Piece) else self._found[key][:1]
         if isinstance(pieces[0], Tensor):
             pieces = [_as_piece(pieces[0], self._cut)]
@@ -169,8 +167,8 @@ class Values(Mapping[str, Any]):
             return copy.deepcopy(pieces[0])
         made = _put_together(pieces, self._cut if pieces[0].shape else None)
         if made is None:
-            told = f"a part of {key} of {self._name} is in no file of the checkpoint"
-            raise EngineError("checkpoint_torn", told, _MEND)
+            message = f"a part of {key} of {self._name} is in no file of the checkpoint"
+            raise EngineError("checkpoint_torn", message, _MEND)
         return made
 
     def __iter__(self) -> Iterator[str]:
@@ -181,14 +179,17 @@ class Values(Mapping[str, Any]):
 
 
 def _as_piece(whole: Tensor, wanted: Cut | None) -> Piece:
-    """Along the dimension that a part of it is wanted of, if one is."""
+    """Return a whole tensor as a piece along the dimension of the wanted cut, if any."""
     dim = wanted.dim if wanted is not None and whole.ndim else None
     part = whole.reshape(-1) if dim is None else whole
     return Piece(tuple(whole.shape), Cut(dim, 0, part.shape[dim or 0]), part)
 
 
 def _put_together(pieces: Sequence[Piece], cut: Cut | None) -> Tensor | None:
-    """None: not all of it is there. Where it was divided in another way, the whole of it is made on the way."""
+    """Assemble a tensor, or a cut of it, from pieces; return None if a part is missing.
+
+    If it was cut along another dimension, the whole tensor is assembled first.
+    """
     shape, part = pieces[0].shape, pieces[0].part
     if cut is not None and any(piece.cut.dim != cut.dim for piece in pieces):
         whole = _put_together(pieces, None)
@@ -219,21 +220,19 @@ def _files_of(folder: Path) -> list[Path]:
     names = [*map(partial(name_of, count=count), range(count))]
     for name in names:
         if name not in there:
-            raise EngineError("checkpoint_torn", f"{_told(folder / name)} is not there", _MEND)
+            raise EngineError("checkpoint_torn", f"{_short(folder / name)} is missing", _MEND)
     return [there[name] for name in names]
 
 
 def _mapped(path: Path) -> dict[str, Any]:
-    """Its tensors are read where they are used."""
+    """Load a file memory-mapped: its tensors are read on use."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which torch makes of an end that is not there
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # torch's error for a truncated file
             raise
-        raise EngineError(
-            "checkpoint_torn", f"{_told(path)} is not whole: {str(error).splitlines()[0]}", _MEND
-        ) from error
+        raise EngineError("checkpoint_torn", f"{_short(path)} is torn: {str(error).splitlines()[0]}", _MEND) from error
 
 
-def _told(path: Path) -> str:
+def _short(path: Path) -> str:
     return "/".join(path.parts[-3:])

@@ -1,4 +1,4 @@
-"""Steps that stand out: a loss or gradient far above the run's own recent ones, or no number at all."""
+"""Spikes: steps whose loss or gradient is far above the run's recent ones, or not finite."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,22 +16,22 @@ Action = Literal["warn", "skip", "stop"]
 
 _WINDOW = 64
 _FROM_STEPS = 16
-"""Fewer recent steps than this say too little."""
+"""Steps are not compared before there are this many recent ones."""
 _LEVEL_STEPS = 8
-"""The newest steps, whose median is the level that a step is compared with."""
+"""The number of newest steps whose median is the level that a step is compared with."""
 _LOSS_DEVIATIONS, _NORM_DEVIATIONS = 8.0, 10.0
-"""In units of a robust standard deviation, taken from the changes between steps, so that a slope does not count."""
+"""In robust standard deviations, estimated from the changes between steps, so that a slope does not count."""
 _LOSS_SHARE = 0.2
-"""A jump of the loss is also at least this share of what it was: a curve may be very smooth."""
+"""A jump of the loss is also at least this share of its level: a curve may be very smooth."""
 _NORM_FACTOR = 20.0
-"""A gradient's norm is compared by its logarithm, for single large ones are common; it must be this many times as large."""
-_ROWS_TOLD = 20
-_MEND = "Lower learning_rate, raise warmup_steps, or look at those rows."
+"""A gradient norm is compared by its logarithm, since single large ones are common; it must grow by this factor."""
+_ROWS_LOGGED = 20
+_MEND = "Lower learning_rate, raise warmup_steps, or check those rows."
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step came to, before its update is applied."""
+    """The result of a step before its update is applied."""
 
     step: int
     loss: float
@@ -40,67 +40,71 @@ class Outcome:
 
 
 class SpikeWatch:
-    """Compares each step with the ones before it; what it remembers is part of the run's progress.
+    """Compares each step with the ones before it; its memory is part of the run's progress.
 
-    `files` are the names of those that the rows are from; where there are several, a row is told with its file.
+    `files` are the names of the files that the rows are from; if there are several, a row is logged with its file.
     """
 
     def __init__(self, progress: Progress, action: Action, journal: Journal, files: Sequence[str] = ("",)) -> None:
         self.progress, self.action, self.journal, self.files = progress, action, journal, files
 
     def allows(self, outcome: Outcome) -> bool:
-        """Whether the step's update is to be applied.
+        """Return whether the step's update is to be applied.
 
         Raises:
-            Diverged: loss or gradient is not a number, or stands out where `on_loss_spike` is "stop".
+            Diverged: loss or gradient is not finite, or is a spike and `on_loss_spike` is "stop".
         """
         if not (math.isfinite(outcome.loss) and math.isfinite(outcome.grad_norm)):
             raise self._diverged(outcome)
         if self._begins_anew(outcome):
             self.progress.recent_losses.clear()
             self.progress.recent_log_norms.clear()
+        if outcome.grad_norm == 0:
+            # Such a step learns nothing, as by hinge DPO where every margin is wide enough. A window of them has no
+            # spread, and the next step that does learn would stand out.
+            return True
         loss = _level(self.progress.recent_losses, outcome.loss, _LOSS_DEVIATIONS, least=_loss_step)
-        log_norm = math.log(max(outcome.grad_norm, 1e-30))
+        log_norm = math.log(outcome.grad_norm)
         norm = _level(self.progress.recent_log_norms, log_norm, _NORM_DEVIATIONS, least=_norm_step)
         if loss is not None:
             return self._spike(outcome, f"the loss is {outcome.loss:.4g}, and was about {loss:.4g}", loss)
         if norm is not None:
-            told = f"the gradient's norm is {outcome.grad_norm:.4g}, and was about {math.exp(norm):.4g}"
-            return self._spike(outcome, told, math.exp(norm))
+            message = f"the gradient's norm is {outcome.grad_norm:.4g}, and was about {math.exp(norm):.4g}"
+            return self._spike(outcome, message, math.exp(norm))
         return True
 
     def _begins_anew(self, outcome: Outcome) -> bool:
-        """Whether nothing was drawn before from any of the step's files, as where a mixture's tail begins.
+        """Return whether all of the step's files are new to the run, as where the tail of a mixture begins.
 
-        What the ones before it lost says nothing of these. The cursor is still that of the step before.
+        The losses of other files say nothing about these. The cursor is still that of the step before.
         """
         cursor = self.progress.cursor
         if cursor is None or not outcome.rows:
             return False
         return not any(cursor.places[file].tokens for file in {row.file for row in outcome.rows})
 
-    def _spike(self, outcome: Outcome, told: str, expected: float) -> bool:
-        worst = sorted(outcome.rows, key=_loss, reverse=True)[:_ROWS_TOLD]
+    def _spike(self, outcome: Outcome, cause: str, expected: float) -> bool:
+        worst = sorted(outcome.rows, key=_loss, reverse=True)[:_ROWS_LOGGED]
         lines = ", ".join(f"{self._place(row)} ({row.loss:.4g})" for row in worst[:5])
-        message = f"{told} at step {outcome.step}; the lines that lose most: {lines}"
+        message = f"{cause} at step {outcome.step}; the lines that lose most: {lines}"
         if self.action == "stop":
-            raise Diverged("loss_spike", message, _MEND + " on_loss_spike 'skip' leaves such steps out.")
+            raise Diverged("loss_spike", message, _MEND + " on_loss_spike 'skip' skips such updates.")
         self.journal.log(
             "warn",
             "loss_spike",
-            message + ("; its update is left out" if self.action == "skip" else ""),
+            message + ("; its update is skipped" if self.action == "skip" else ""),
             step=outcome.step,
             loss=outcome.loss,
             grad_norm=outcome.grad_norm,
             expected=expected,
-            rows=[self._told(row) for row in worst],
+            rows=[self._fields(row) for row in worst],
             skipped=self.action == "skip",
         )
         return self.action != "skip"
 
-    def _told(self, row: RowLoss) -> dict[str, Any]:
-        told = {"line": row.line, "loss": row.loss if math.isfinite(row.loss) else None}
-        return told if len(self.files) == 1 else {"file": self.files[row.file], **told}
+    def _fields(self, row: RowLoss) -> dict[str, Any]:
+        fields = {"line": row.line, "loss": row.loss if math.isfinite(row.loss) else None}
+        return fields if len(self.files) == 1 else {"file": self.files[row.file], **fields}
 
     def _place(self, row: RowLoss) -> str:
         return str(row.line) if len(self.files) == 1 else f"{row.line} of {self.files[row.file]}"
@@ -109,14 +113,14 @@ class SpikeWatch:
         not_finite = [row for row in outcome.rows if not math.isfinite(row.loss)]
         rows = sorted(not_finite or outcome.rows, key=lambda row: (row.file, row.line))
         places = list(dict.fromkeys(map(self._place, rows)))
-        told = ", ".join(places[:_ROWS_TOLD]) + (", ..." if len(places) > _ROWS_TOLD else "")
+        lines = ", ".join(places[:_ROWS_LOGGED]) + (", ..." if len(places) > _ROWS_LOGGED else "")
         what = (
             f"the loss is {outcome.loss}"
             if not math.isfinite(outcome.loss)
             else f"the gradient's norm is {outcome.grad_norm}"
         )
-        which = "the rows whose own loss is no number" if not_finite else "its rows"
-        return Diverged("diverged", f"{what} at step {outcome.step}; {which} are from lines {told}", _MEND)
+        which = "the rows whose own loss is not a number" if not_finite else "its rows"
+        return Diverged("diverged", f"{what} at step {outcome.step}; {which} are from lines {lines}", _MEND)
 
 
 def _loss_step(level: float) -> float:
@@ -128,7 +132,7 @@ def _norm_step(_level: float) -> float:
 
 
 def _level(recent: list[float], value: float, deviations: float, least: Callable[[float], float]) -> float | None:
-    """Take the value in; the level of those before it, when it stands out from it."""
+    """Record a value; return the level of the values before it if it stands out from them, else None."""
     before = list(recent)
     recent.append(value)
     del recent[:-_WINDOW]

@@ -1,4 +1,4 @@
-"""Being asked to stop: SIGTERM is kept until the loop is between two steps."""
+"""Stop requests: SIGTERM is remembered until the loop is between two steps."""
 
 import signal
 from collections.abc import Callable
@@ -25,11 +25,11 @@ class StopFlag:
 
     @property
     def own(self) -> "StopFlag":
-        """What this process alone was asked."""
+        """The flag of this process alone."""
         return self
 
     def among(self, any_asked: Callable[[bool], bool]) -> "SharedStop":
-        """What these ranks ask together."""
+        """Return a flag that these ranks share."""
         return SharedStop(self.own, any_asked)
 
     def check(self) -> None:
@@ -38,10 +38,10 @@ class StopFlag:
 
 
 class SharedStop(StopFlag):
-    """What ranks that work step by step together ask: all of them stop at one step, whichever heard of it first."""
+    """The flag of ranks that work in lockstep: all stop at the same step, whichever got the signal."""
 
     def __init__(self, own: StopFlag, any_asked: Callable[[bool], bool]) -> None:
-        """`any_asked` tells whether a flag is set on any rank."""
+        """`any_asked` returns whether a flag is set on any rank."""
         super().__init__()
         self._own, self._any_asked = own, any_asked
 

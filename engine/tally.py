@@ -1,4 +1,4 @@
-"""The tally: what a run took, counted as it went, told at its end beside what it held."""
+"""The tally of a run: its work, counted as it goes, for the event `used` at its end."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -10,7 +10,7 @@ from engine.effort import Model, Passed, workload_of
 from engine.errors import SpecError
 from engine.forecast.case import TrainingCase
 from engine.kinds.eval.objective import EvalObjective
-from engine.measure import StepWork as Done
+from engine.measure import StepWork
 from engine.model.forward import decoder_of
 from engine.pace import Pace
 from engine.parts import FullTuning, TrainingSpec
@@ -20,7 +20,7 @@ from engine.session import Session
 
 
 class Tally:
-    """Of the steps that this process did, where lengths are filled up to multiples of `step`."""
+    """Counts the steps of this process; `step` is what lengths are rounded up to multiples of."""
 
     def __init__(self, step: int) -> None:
         self._all = self._largest = Counts()
@@ -28,8 +28,8 @@ class Tally:
         self._steps = 0
         self.variety = Variety(step)
 
-    def add(self, batches: Sequence[Batch], work: Done, ranks: int) -> None:
-        """A step: this rank's micro-batches, and what all ranks did."""
+    def add(self, batches: Sequence[Batch], work: StepWork, ranks: int) -> None:
+        """Count a step: this rank's micro-batches, and the work of all ranks."""
         self._steps += 1
         taken = [batch for batch in batches if batch.counts]
         done = Counts(len(taken) * ranks, int(work.tokens), int(work.labels), work.attended)
@@ -42,7 +42,7 @@ class Tally:
             self.see(batch)
 
     def see(self, batch: Batch) -> None:
-        """What lengths it has."""
+        """Record the lengths in a batch."""
         if self.variety.step > 1:
             self.variety.batch(Counts(1, batch.tokens, batch.count))
             shared = [end - begin for begin, end in batch.prefixes] or [0] * len(batch.segments)
@@ -50,9 +50,9 @@ class Tally:
             self.variety.documents(whole, shared, asked)
 
     def usage(self, session: Session, spec: TrainingSpec, held: dict[str, int], pace: Pace) -> dict[str, Any]:
-        """For the event `used`; what needs a plan is left out for models and tunings that none is made for."""
+        """Return the fields of the event `used`; those that need a plan are left out for models and tunings without one."""
         spent = pace.spent_s
-        told = {
+        fields = {
             "steps": self._steps,
             "tokens": self._all.tokens,
             "trained_tokens": self._all.labels,
@@ -66,21 +66,23 @@ class Tally:
         try:
             model = Model.of(decoder_of(session.subject.model).config.to_dict(), spec, session.machine)
             work = workload_of(spec, self._largest, self._longest, session.rows, session.replicas.count)
-            case = TrainingCase(spec, model.shape, work, model.setting, None, session.ranks.count, session.zero_stage)
+            case = TrainingCase(
+                spec, model.shape, work, model.setting, None, session.ranks.count, session.division.zero_stage
+            )
             tensors = case.plan().tensors
         except SpecError:
-            return told
+            return fields
         passed = Passed.of_job(session.rows, spec, self._steps, self._all, self.variety)
         passed = passed._replace(evaluations=pace.times("evaluation"), saves=pace.times("save"))
-        return told | {
+        return fields | {
             "runtime_bytes": held["total"] - tensors,
             "flops": Work.of(*model).training(self._all),
-            "effort": model.efforts(spec, passed).told(),
+            "effort": model.efforts(spec, passed).as_json(),
         }
 
 
 class EvalPass(NamedTuple):
-    """What went through a model that was evaluated, the bytes that were held at most meanwhile, and the time it took."""
+    """The passes of one evaluated model, the most bytes held meanwhile, and the seconds that it took."""
 
     passes: Passes
     held: int
@@ -88,9 +90,9 @@ class EvalPass(NamedTuple):
 
 
 def usage_of(session: Session, objective: EvalObjective, scored: Sequence[EvalPass]) -> dict[str, Any]:
-    """Of an evaluation, model by model, for the event `used`; its steps are batches, what it trained is what it scored."""
+    """Return the fields of the event `used` for an evaluation: its steps are batches, its trained tokens those scored."""
     held = max(one.held for one in scored)
-    told = {
+    fields = {
         "steps": sum(one.passes.steps for one in scored),
         "tokens": sum(one.passes.all.tokens for one in scored),
         "trained_tokens": sum(one.passes.all.labels for one in scored),
@@ -103,12 +105,12 @@ def usage_of(session: Session, objective: EvalObjective, scored: Sequence[EvalPa
     }
     try:
         models = [Model.loaded(*weights, session.machine) for weights in objective.weights()]
-        foretold = [model.memory(one.passes) for model, one in zip(models, scored, strict=True)]
+        plans = [model.memory(one.passes) for model, one in zip(models, scored, strict=True)]
     except SpecError:
-        return told
+        return fields
     efforts = reduce(Efforts.plus, (model.scoring(one.passes) for model, one in zip(models, scored, strict=True)))
-    return told | {
-        "runtime_bytes": held - max(plan.tensors for plan in foretold),
+    return fields | {
+        "runtime_bytes": held - max(plan.tensors for plan in plans),
         "flops": efforts.whole.flops,
-        "effort": efforts.told(),
+        "effort": efforts.as_json(),
     }

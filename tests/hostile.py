@@ -255,6 +255,7 @@ ARCHIVES: dict[str, bytes] = {
     "a name with an empty part": _named("a//config.json"),
     "a name turned around": _named("\u202enosj.gifnoc"),
     "a name of 300 characters": _named("a" * 300 + ".json"),
+    "a path by pax of 60,000 characters": _pax({"path": "a" * 60_000 + ".md"}),
     "files of two folders": _named("other/README.md"),
     "the same name twice": _named("config.json"),
     "a symbolic link": _typed(tarfile.SYMTYPE, linkname="/etc/passwd"),

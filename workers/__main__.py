@@ -1,4 +1,4 @@
-"""A worker: `python -m workers`. SIGTERM and Ctrl-C let running jobs save a checkpoint first."""
+"""The worker's command, `python -m workers`. At SIGTERM and Ctrl-C running jobs save a checkpoint first."""
 
 import fcntl
 import os
@@ -13,7 +13,7 @@ _NAME_WAIT_S = 10.0
 
 
 def main() -> None:
-    # Celery would take it as an order to cut running jobs off at SIGTERM.
+    # With this variable set, Celery would cut running jobs off at SIGTERM.
     os.environ.pop("REMAP_SIGTERM", None)
     with gc_pause.paused():
         import workers.tasks  # noqa: F401 - the task is registered by being imported, after the line above
@@ -39,10 +39,10 @@ def main() -> None:
 
 
 def hold_name(settings: WorkerSettings) -> IO[bytes]:
-    """The lock on this worker's name, held until the file is closed and every process of the worker is gone.
+    """Lock this worker's name until the file is closed and every process of the worker has ended.
 
     Raises:
-        SystemExit: another worker of this home has the name.
+        SystemExit: another worker with this home has the name.
     """
     settings.runs_dir.mkdir(parents=True, exist_ok=True)
     lock = (settings.runs_dir / f"worker-{settings.worker_name}.lock").open("wb")

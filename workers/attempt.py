@@ -1,4 +1,4 @@
-"""An attempt: one claim of a job, with all that carrying it out needs."""
+"""An attempt: one claim of a job, with everything that is needed to carry it out."""
 
 import threading
 from pathlib import Path
@@ -10,11 +10,11 @@ from workers.settings import WorkerSettings
 
 
 class AskedToStop(Exception):
-    """The job is to be let go before its end: cancelled, paused, to make way, or its worker is to stop."""
+    """The attempt is to end early: the job is cancelled, paused or preempted, or its worker is to stop."""
 
 
 class Attempt(NamedTuple):
-    """`lineage` is where the results come from; `stopping` is set when the worker is to stop."""
+    """One claim of a job. `lineage` is that of its results; `stopping` is set when the worker is to stop."""
 
     lease: Lease
     run_dir: Path
@@ -24,18 +24,18 @@ class Attempt(NamedTuple):
     stopping: threading.Event
 
     def heed(self) -> None:
-        """For what takes long and has no engine to ask: to be called between two parts of it.
+        """Raise if the attempt is to end; to be called between the parts of long work that runs without an engine.
 
         Raises:
-            AskedToStop: it is to end here.
-            LeaseLostError: the job is another attempt's by now.
+            AskedToStop: the attempt is to end here.
+            LeaseLostError: another attempt holds the job by now.
         """
         self.heed_cancel()
         if self.stopping.is_set() or self.lease.let_go_requested.is_set():
             raise AskedToStop
 
     def heed_cancel(self) -> None:
-        """The same for what ends the job: whoever would have it stop has sooner what they want if it is finished."""
+        """Raise if the job is cancelled; for the last part of a job, which a pause or a stop had better wait for."""
         if self.lease.lost.is_set():
             raise LeaseLostError(self.lease.job.id)
         if self.lease.cancel_requested.is_set():

@@ -1,4 +1,4 @@
-"""The ballast: space that is taken in good time, to be given up when a disk is full."""
+"""The ballast: a file that reserves disk space, and is deleted when the disk is full."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Ballast:
-    """A file that holds nothing. Without it a full disk stays full: to delete a row, SQLite has to write too."""
+    """A file without content. Without it a full disk would stay full, since SQLite has to write to delete a row."""
 
     def __init__(self, path: Path, size_bytes: int) -> None:
         self._path = path
@@ -18,23 +18,23 @@ class Ballast:
         self._refused = False
 
     def keep(self) -> None:
-        """Tend it by what is free on its own disk. One that refuses is told of once and stops nobody."""
+        """Create or delete the file, by the free space of its disk. An error is logged once and not raised."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self.tend(shutil.disk_usage(self._path.parent).free)
         except OSError as error:
             if not self._refused:
-                _LOG.warning("the ballast cannot be tended: %s", error)
+                _LOG.warning("the ballast cannot be created or deleted: %s", error)
             self._refused = True
         else:
             self._refused = False
 
     def tend(self, free_bytes: int) -> None:
-        """Drop it where almost nothing is free any more; take it again once there is room for it several times over."""
+        """Delete the file when almost no space is free; create it again once there is room for several of its size."""
         if self._path.exists():
             if free_bytes < _NEARLY_NONE_BYTES:
                 self._path.unlink()
-                _LOG.warning("the disk is full: %d bytes that were kept for this are free now", self._size_bytes)
+                _LOG.warning("the disk is full: %d reserved bytes were freed", self._size_bytes)
         elif self._size_bytes and free_bytes > _NEARLY_NONE_BYTES + 4 * self._size_bytes:
             self._take()
 

@@ -1,4 +1,4 @@
-"""Unnamed blobs: stored bytes that no file and no artifact names any more are removed."""
+"""Removal of unnamed blobs: stored bytes that no file and no artifact names."""
 
 import logging
 
@@ -7,18 +7,18 @@ from db.blobs import BlobStore
 from db.session import Database
 
 _FOLDERS = 256
-"""Blobs lie in folders of the first two digits of their name, 00 to ff."""
+"""Blobs are stored in folders named after the first two digits of their hash, 00 to ff."""
 _AT_ONCE = 16
 _LOG = logging.getLogger(__name__)
 
 
 class UnnamedBlobs:
-    """Goes round the store, a few folders at a time.
+    """Sweeps the store in rounds, a few folders at a time.
 
-    A blob is stored before the row that names it is written, so only what was stored `keep_s` ago
-    is looked at, and a backup copies blobs after rows, so what a deleted row names is kept for `keep_s` too.
-    Storing a blob again makes it new, and that is looked at once more as it is removed.
-    A store that belongs to another installation is left alone: what is named here is not all that is named.
+    A blob is stored before the row that names it is written, so only blobs stored more than `keep_s` ago are
+    considered. A backup copies blobs after rows, so blobs named by a deleted row are kept for `keep_s` too. Storing a
+    blob again renews it, which is checked once more as it is removed. A store that belongs to another installation is
+    left alone, since its blobs are named in another database.
     """
 
     def __init__(self, database: Database, blobs: BlobStore, keep_s: float) -> None:
@@ -26,10 +26,10 @@ class UnnamedBlobs:
         self._blobs = blobs
         self._keep_s = keep_s
         self._next = 0
-        self._told: installation.Standing | None = None
+        self._logged: installation.Standing | None = None
 
     def remove_some(self, now: float, folders: int = _AT_ONCE) -> int:
-        """Remove what is unnamed in the next folders; how many blobs that were."""
+        """Remove the unnamed blobs of the next folders, and return how many."""
         if not self._ours():
             return 0
         removed = 0
@@ -37,14 +37,14 @@ class UnnamedBlobs:
             removed += self._remove_in(f"{self._next:02x}", now - self._keep_s)
             self._next = (self._next + 1) % _FOLDERS
         if removed:
-            _LOG.info("%d stored files that nothing names any more were removed", removed)
+            _LOG.info("%d stored files that nothing names were removed", removed)
         return removed
 
     def _ours(self) -> bool:
         standing = installation.claim(self._database, self._blobs)
-        if not standing.ours and standing != self._told:
+        if not standing.ours and standing != self._logged:
             _LOG.warning("%s; %s", standing, installation.MEND)
-        self._told = standing
+        self._logged = standing
         return standing.ours
 
     def _remove_in(self, folder: str, moment: float) -> int:

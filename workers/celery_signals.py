@@ -1,4 +1,4 @@
-"""The life of a worker: what its processes open, and how they are told to stop."""
+"""The life of a worker's processes: what they open, and how they are asked to stop."""
 
 import logging
 import os
@@ -27,30 +27,30 @@ _LOG = logging.getLogger(__name__)
 
 
 class Slot(NamedTuple):
-    """What one worker process keeps from job to job. `name` is what its leases are held under."""
+    """What a worker process keeps from job to job. `name` is the worker name under which it holds leases."""
 
     name: str
     settings: WorkerSettings
     database: Database
     blobs: BlobStore
     warm: WarmEngine
+    presence: Presence
 
 
 _main_pid = 0
 _slot: Slot | None = None
-_presence: Presence | None = None
 _tidying: Tidying | None = None
 
 
 def slot() -> Slot:
-    """This process's own."""
+    """Return the slot of this process."""
     assert _slot is not None, "a job runs in a worker process"
     return _slot
 
 
 @contextmanager
 def stop_signal() -> Iterator[threading.Event]:
-    """An event that SIGTERM sets, while a job runs here; outside it, SIGTERM ends the process."""
+    """Provide an event that SIGTERM sets while a job runs here; outside it, SIGTERM ends the process."""
     stopping = threading.Event()
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -65,7 +65,7 @@ def stop_signal() -> Iterator[threading.Event]:
 
 @signals.setup_logging.connect(weak=False)
 def _log(**_: object) -> None:
-    """Celery's own lines have the form of ours."""
+    """Give Celery's log lines the format of ours."""
     logs.begin()
 
 
@@ -77,13 +77,13 @@ def _enter_main(**_: object) -> None:
 
 @signals.worker_ready.connect(weak=False)
 def _take_ctrl_c(**_: object) -> None:
-    """Ctrl-C stops a worker as SIGTERM does; Celery's own meaning would cut jobs off without a checkpoint."""
+    """Have Ctrl-C stop a worker as SIGTERM does; Celery's own handler would cut jobs off without a checkpoint."""
     signal.signal(signal.SIGINT, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
 
 
 @signals.worker_shutting_down.connect(weak=False)
 def _pass_on_stop(**_: object) -> None:
-    """Celery waits for running jobs; they are asked to save and stop."""
+    """Ask running jobs, for which Celery waits, to save and stop."""
     for request in list(worker_state.active_requests):
         if request.worker_pid:
             os.kill(request.worker_pid, signal.SIGTERM)
@@ -91,9 +91,9 @@ def _pass_on_stop(**_: object) -> None:
 
 @signals.worker_process_init.connect(weak=False)
 def _enter_process(**_: object) -> None:
-    """Open the database after the fork, free what this slot held in an earlier life, start the warm engine."""
-    global _slot, _presence, _tidying  # noqa: PLW0603 - one process, one slot
-    # Celery has asked the kernel to end this process with its main one; that may already be gone.
+    """Open the database after the fork, free what this slot held before a restart, and start the warm engine."""
+    global _slot, _tidying  # noqa: PLW0603 - one process, one slot
+    # Celery has asked the kernel to end this process with its parent, which may already be gone.
     if os.getppid() != _main_pid:
         os._exit(1)
     traces.begin("worker")
@@ -107,24 +107,25 @@ def _enter_process(**_: object) -> None:
     except Unavailable as error:
         _LOG.warning("what %s held before is left to the reaper: %s", _slot.name, error)
     _slot.warm.prepare()
-    _presence = Presence(_slot.database, _slot.name, settings)
-    _presence.start()
+    _slot.presence.start()
     if index == 0:  # one of the worker's processes is enough
         _tidying = Tidying(_slot.database, _slot.blobs, settings)
         _tidying.start()
 
 
 def open_slot(settings: WorkerSettings, index: int) -> Slot:
-    """What the process of that number keeps; nothing is connected or started yet."""
-    # No worker's name has a colon in it, so no other worker's slot is called this.
+    """Return the slot of the process with that number; nothing is connected or started yet."""
+    # Worker names have no colon, so no other worker's slot has this name.
     name = f"{settings.worker_name}:{index}" if index else settings.worker_name
+    database = Database(settings.database_url, idle_s=settings.lease_s / 2)
     return Slot(
         name,
         settings,
-        Database(settings.database_url, idle_s=settings.lease_s / 2),
-        # Uploads are refused while the disk is low; what that leaves is for runs to finish in.
+        database,
+        # Uploads are refused while the disk is low, so that runs may finish in the space that is left.
         settings.open_blobs(low_space_bytes=0),
         WarmEngine(settings.runs_dir / f"warm-{name}.log", enabled=settings.warm_engines > 0),
+        Presence(database, name, settings),
     )
 
 
@@ -133,8 +134,7 @@ def _leave_process(**_: object) -> None:
     traces.end()
     if _tidying is not None:
         _tidying.leave()
-    if _presence is not None:
-        _presence.leave()
     if _slot is not None:
+        _slot.presence.leave()
         _slot.warm.close()
         _slot.database.close()

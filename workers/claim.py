@@ -1,4 +1,4 @@
-"""The claim: a job held under its fence, for as long as the lease can be renewed."""
+"""The lease of a worker on a job: held under the fence of its claim, for as long as it can be renewed."""
 
 import logging
 import threading
@@ -23,15 +23,15 @@ T = TypeVar("T")
 
 
 class LeaseLostError(Exception):
-    """The job is no longer ours: nothing may be written about it."""
+    """This attempt no longer holds the job and must not write anything about it."""
 
 
 class Lease:
-    """A claimed job. Inside `with`, one thread renews the lease and another guards its end.
+    """A claimed job. Inside `with`, one thread renews the lease and another one guards its end.
 
-    The guard is apart because a renewal can hang for longer than the lease lasts (a database that
-    is away does not always say so). It stops the engine `margin_s` before the lease ends, so the
-    next holder never runs beside it.
+    They are two threads because a renewal may hang for longer than the lease lasts: a database that is away does not
+    always refuse connections. The guard stops the engine a fifth of the lease before its end, so that two attempts
+    never run at the same time.
     """
 
     def __init__(self, database: Database, claim: leases.Claim, settings: WorkerSettings, claimed_at: float) -> None:
@@ -42,6 +42,8 @@ class Lease:
         self.cancel_requested = threading.Event()
         self.let_go_requested = threading.Event()
         self.lost = threading.Event()
+        self.rest_s = 0.0
+        """How long its worker should take no job, since what kept it from this one would keep it from any."""
         self._database = database
         self._heartbeat_s = settings.heartbeat_s
         self._margin_s = settings.lease_s * 0.2
@@ -54,7 +56,7 @@ class Lease:
 
     def __enter__(self) -> Self:
         for name, act in (("lease-renewal", self._renew_on), ("lease-guard", self._guard)):
-            # With what the work is about: they log it too.
+            # In a copy of the context, so that their log lines carry the ids of the job too.
             self._threads.append(threading.Thread(target=copy_context().run, args=(act,), name=name, daemon=True))
         for thread in self._threads:
             thread.start()
@@ -66,39 +68,39 @@ class Lease:
             thread.join(self.lease_s)
 
     def stop_on_loss(self, stop_engine: Callable[[], None]) -> None:
-        """What to do, at once and from another thread, when the job is no longer ours."""
+        """Have `stop_engine` called, from another thread, as soon as the lease is lost."""
         self._stop_engine = stop_engine
         if self.lost.is_set():
             stop_engine()
 
     def bind(self, run_dir: Path) -> None:
-        """Have the run in this folder end by itself just before the lease does: this process may stand still then."""
+        """Have the run in this folder end by itself just before the lease does, should this process be suspended then."""
         deadline.move(run_dir, self._deadline_s())
         self._run_dir = run_dir
 
     def write(self, act: Callable[[Session], T], *, last: bool = False) -> T:
-        """Run `act` in a transaction; again and again, while the database is away and the lease holds.
+        """Run `act` in a transaction, and retry while the database is away and the lease holds.
 
-        `last` tells that the job is let go in it, so nothing is renewed any more.
+        `last` says that `act` releases the job, so that the lease is not renewed afterwards.
 
         Raises:
             LeaseLostError: the lease ended first.
         """
-        told = ""
+        logged = ""
         while not self.lost.is_set():
             try:
                 with self._writing:
                     with self._database.write() as s:
                         done = act(s)
-                        if self._is_over():  # it stood still in here: what it wrote is taken back
+                        if self._is_over():  # the process was suspended in here: roll back
                             raise LeaseLostError(self.job.id)
                     if last:
                         self._ended.set()
                     return done
             except Unavailable as error:
-                if told != str(error):  # once: the renewal may well succeed meanwhile, and then nobody else would
-                    told = str(error)
-                    _LOG.warning("what job %s has to tell waits: %s", self.job.id, told)
+                if logged != str(error):
+                    logged = str(error)
+                    _LOG.warning("job %s: its records cannot be written yet: %s", self.job.id, error)
                 self.lost.wait(_RETRY_S)
         raise LeaseLostError(self.job.id)
 
@@ -106,11 +108,11 @@ class Lease:
         return time.monotonic() >= self._until
 
     def is_ending(self) -> bool:
-        """Whether it could not be renewed for so long that the engine is to be gone, or ends itself (engine.deadline)."""
+        """Return whether the lease is so close to its end that the engine is stopped, or ends itself (engine.deadline)."""
         return time.monotonic() >= self._until - self._margin_s
 
     def begin_running(self) -> None:
-        """The job's input lies ready.
+        """Record that the job's input is laid out and its engine is to run.
 
         Raises:
             LeaseLostError: the job is another attempt's by now.
@@ -119,7 +121,7 @@ class Lease:
             raise LeaseLostError(self.job.id)
 
     def renewed(self, asked_at: float, renewal: leases.Renewal | None) -> None:
-        """Take note of an answer to a renewal that was asked for at `asked_at` on the monotonic clock."""
+        """Apply the result of a renewal that was requested at `asked_at` on the monotonic clock."""
         if renewal is None:
             self._lose("the database refused the fence: the job is no longer this attempt's")
             return
@@ -139,7 +141,7 @@ class Lease:
             _LOG.warning("job %s: the engine's deadline cannot be moved on: %s", self.job.id, error)
 
     def _deadline_s(self) -> float:
-        # In this order: standing still in between only brings the deadline nearer.
+        # In this order: if the process is suspended in between, the deadline only comes earlier.
         ahead_s = deadline.now_s() - time.monotonic()
         return self._until - self._margin_s / 2 + ahead_s
 
@@ -161,18 +163,18 @@ class Lease:
     def _renew(self) -> None:
         with self._writing:
             if self._ended.is_set():
-                return  # let go while this thread waited: its fence is stale by our own doing
+                return  # the job was released while this thread waited for the lock
             asked_at = time.monotonic()
             with self._database.write() as s:
                 renewal = self.ask(s)
             self.renewed(asked_at, renewal)
 
     def ask(self, s: Session) -> leases.Renewal | None:
-        """Renew it for `lease_s`; None when it is over."""
+        """Renew the lease for `lease_s` seconds; None when it is over."""
         return leases.renew(s, self.job.id, self.fence, lease_s=self.lease_s)
 
     def blame(self, failure: Failure) -> Failure:
-        """What the engine's failure came of, as far as another worker's is known to have had a part in it."""
+        """Return the failure that caused this one, if that of another worker's engine is known to have."""
         return failure
 
     def _guard(self) -> None:
@@ -186,6 +188,6 @@ class Lease:
         self.stop()
 
     def stop(self) -> None:
-        """End the engine, if it is there yet."""
+        """End the engine, if it has been started."""
         if self._stop_engine is not None:
             self._stop_engine()

@@ -1,4 +1,4 @@
-"""Which code makes the artifacts of this worker."""
+"""The version of the code that makes this worker's artifacts, which their lineage records."""
 
 import hashlib
 from functools import cache
@@ -6,15 +6,16 @@ from importlib.metadata import version
 from pathlib import Path
 
 _ENGINE = Path(__file__).resolve().parent.parent / "engine"
+_SOURCES = frozenset({".py", ".cpp", ".h"})
 
 
 @cache
 def code_version() -> dict[str, str]:
-    """The release, and a digest over the engine's sources: a checkout that somebody changed says another one.
+    """Return the release, and a digest of the engine's sources, which differs in a modified checkout.
 
-    It is the sha256 of the lines `<sha256>  <path>`, sorted by path, as artifacts' digests are.
+    The digest is the sha256 of the lines `<sha256>  <path>`, sorted by path, as for artifacts.
     """
-    paths = sorted(path for path in _ENGINE.rglob("*") if path.suffix in {".py", ".cpp"})
+    paths = sorted(path for path in _ENGINE.rglob("*") if path.suffix in _SOURCES)
     lines = (
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(_ENGINE).as_posix()}\n" for path in paths
     )

@@ -1,4 +1,4 @@
-"""Celery's consumer, but for how it waits for a broker that is away."""
+"""Celery's consumer, with another way of waiting for a broker that is away."""
 
 import logging
 from typing import Any
@@ -11,26 +11,26 @@ _RETRY_EVERY_S = 1
 
 
 class PatientConsumer(Consumer):
-    """Tries every second, for ever, and says so once. Celery's own pauses grow to 30 s, its log with them."""
+    """Reconnects every second, for ever, and logs the outage once. Celery's own pauses grow to 30 s, each one logged."""
 
     def ensure_connected(self, conn: Any) -> Any:
-        told = False
+        logged = False
 
-        def tell(error: Exception, _pause_s: float) -> None:
-            nonlocal told
-            if not told:
-                _LOG.warning("the broker cannot be reached, jobs that run go on: %s", error)
-            told = True
+        def log_once(error: Exception, _pause_s: float) -> None:
+            nonlocal logged
+            if not logged:
+                _LOG.warning("the broker cannot be reached; running jobs continue: %s", error)
+            logged = True
 
         connected = conn.ensure_connection(
-            tell,
+            log_once,
             None,
             interval_start=_RETRY_EVERY_S,
             interval_step=0,
             interval_max=_RETRY_EVERY_S,
             callback=maybe_shutdown,
         )
-        if told:
+        if logged:
             _LOG.warning("the broker is back")
         self.first_connection_attempt = False
         return connected

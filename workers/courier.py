@@ -1,4 +1,4 @@
-"""The courier: a thread that carries webhooks to their receivers, many at once, so that a slow one delays no other."""
+"""The courier: a thread that delivers webhooks, many at once, so that a slow receiver delays no other."""
 
 import asyncio
 import logging
@@ -23,12 +23,12 @@ _POLL_S = 0.5
 _AT_ONCE = 32
 _ROOM = webhooks.Room(of_a_project=8, of_an_endpoint=2)
 _HOLD_S = 90.0
-"""Longer than a name takes to be looked up and a receiver to answer: then another courier may try."""
+"""Longer than a name lookup and the receiver's answer take; after it another courier may try."""
 _LOG = logging.getLogger(__name__)
 
 
 class Courier(threading.Thread):
-    """Tries what is due, and enters how it went. It sits out an outage of the database."""
+    """Tries the deliveries that are due and records the outcome of each; waits while the database is away."""
 
     def __init__(
         self, database: Database, signing: Signing, receivers: Receivers, pause_s: float, resolve: Resolve = look_up
@@ -46,7 +46,7 @@ class Courier(threading.Thread):
         self._away = False
 
     def stop(self, timeout_s: float = 3.0) -> None:
-        """End the thread; a try that is under way is made again later."""
+        """End the thread; tries that are under way are repeated later."""
         self._stopping.set()
         self.join(timeout_s)
 
@@ -54,12 +54,12 @@ class Courier(threading.Thread):
         asyncio.run(self._carry())
 
     async def _carry(self) -> None:
-        # Names are looked up in threads, and hostile ones take long: there are as many as tries.
+        # Names are looked up in threads, and hostile ones take long, so there is a thread for each try.
         threads = ThreadPoolExecutor(_AT_ONCE + 1, thread_name_prefix="courier")
         asyncio.get_running_loop().set_default_executor(threads)
         sender = Sender(self._receivers, self._resolve)
         while not self._stopping.is_set():
-            for due in await self._sat_out(asyncio.to_thread(self._claim)) or []:
+            for due in await self._unless_away(asyncio.to_thread(self._claim)) or []:
                 self._under_way.update((due.project_id, due.endpoint_id))
                 task = asyncio.create_task(self._try(sender, due))
                 self._tries.add(task)
@@ -73,9 +73,9 @@ class Courier(threading.Thread):
 
     def _claim(self) -> list[Due]:
         room = _AT_ONCE - len(self._tries)
-        under_way = +self._under_way  # without those that have none left
+        under_way = +self._under_way  # without the zeros
         with self._database.read() as s:
-            if room <= 0 or not webhooks.due(s, _ROOM, under_way, limit=1):
+            if room <= 0 or not webhooks.any_due(s, _ROOM, under_way):
                 return []
         with self._database.write() as s:
             return webhooks.claim(s, _ROOM, under_way, limit=room, hold_s=_HOLD_S)
@@ -88,7 +88,7 @@ class Courier(threading.Thread):
             outcome = Outcome(error=f"sending broke off: {type(error).__name__}")
         finally:
             self._under_way.subtract((due.project_id, due.endpoint_id))
-        await self._sat_out(asyncio.to_thread(self._settle, due, outcome))
+        await self._unless_away(asyncio.to_thread(self._settle, due, outcome))
 
     def _headers(self, due: Due) -> dict[str, str]:
         timestamp = int(time.time())
@@ -104,21 +104,21 @@ class Courier(threading.Thread):
         with self._database.write() as s:
             webhooks.settle(s, due, status_code=outcome.status_code, error=outcome.error, pause_s=self._pause_s)
 
-    async def _sat_out(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """What it gives; None while the database is away, which is told once."""
+    async def _unless_away(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Return the result of the work; None while the database is away, which is logged once."""
         try:
-            given = await work
+            result = await work
         except Unavailable as error:
             if not self._away:
                 _LOG.warning("webhooks wait: %s", error)
             self._away = True
             return None
         self._away = False
-        return given
+        return result
 
 
 def start_courier(database: Database, home: Path) -> Courier | None:
-    """A running one; None where the service's secret is not to be had, without which nothing can be signed."""
+    """Start a courier; None where the service's secret, which signs deliveries, cannot be read."""
     settings = WebhookSettings()
     try:
         signing = Signing(read_secret(settings.secret, home))

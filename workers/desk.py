@@ -1,7 +1,7 @@
-"""The desk: what cannot wait in the queue is asked and answered here. `python -m workers.desk`.
+"""The desk: answers the questions that cannot wait in the queue. `python -m workers.desk`.
 
-The API sends a JSON line on a Unix socket and gets lines back (engine.resident). What a question is about is
-laid out as a run directory, so the engine answers it with the code that would carry out the job.
+The API sends a line of JSON on a Unix socket and gets lines back (engine.resident). The model and the data of a
+question are laid out as a run directory, so that the engine answers it with the code that would carry out the job.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from db.desk_socket import MOST_QUESTION_BYTES, short_address
 from db.errors import Unavailable, is_full
 from db.models import Job
 from db.session import Database
@@ -26,13 +27,12 @@ from workers.resident import Resident, ResidentDied
 from workers.settings import WorkerSettings
 
 _LOG = logging.getLogger(__name__)
-MOST_QUESTION_BYTES = 8 << 20
 _MOST_FOLDERS = 64
 _TICK_S = 1.0
 
 
 class Desk:
-    """Lays out what a question is about, and passes on what the engine says."""
+    """Lays out run directories for questions, and passes on the answers of its engines."""
 
     def __init__(self, database: Database, settings: WorkerSettings) -> None:
         self._database = database
@@ -41,18 +41,16 @@ class Desk:
         self._folder = settings.home / "desk"
         reader, talker = Resident(self._folder / "reader.log"), Resident(self._folder / "talker.log")
         self.engines = {"preview": reader, "forecast": reader, "chat": talker, "complete": talker}
-        """By what is asked: looking at rows loads no weights, and need not wait for an answer that is long."""
+        """The engine for each kind of question: reading rows needs no weights, and must not wait for a long answer."""
 
     async def serve(self, ended: asyncio.Event) -> None:
-        """Answer until `ended`."""
+        """Answer questions until `ended`."""
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         path = self._settings.desk_socket
-        # The kernel takes no path over 107 bytes; by way of its folder any is short.
-        place = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
         try:
-            address = f"/proc/self/fd/{place}/{path.name}"
-            server = await asyncio.start_unix_server(self._answer, address, limit=MOST_QUESTION_BYTES)
+            with short_address(path) as address:
+                server = await asyncio.start_unix_server(self._answer, address, limit=MOST_QUESTION_BYTES)
             path.chmod(0o600)
             async with server:
                 while not ended.is_set():
@@ -64,18 +62,17 @@ class Desk:
                         continue
         finally:
             path.unlink(missing_ok=True)
-            os.close(place)
             for engine in self.engines.values():
                 await engine.end()
 
     async def _answer(self, questions: asyncio.StreamReader, answers: asyncio.StreamWriter) -> None:
-        """One question a connection; its answer ends when the connection is closed."""
+        """Answer the one question of a connection; the answer ends when the client closes the connection."""
         try:
             line = await questions.readline()
             if line:
                 await self._pass_on_unless_gone(json.loads(line), questions, answers)
         except ConnectionError:
-            _LOG.info("who asked is gone; the answer ends")
+            _LOG.info("the client has closed the connection; the answer ends")
         finally:
             answers.close()
 
@@ -87,7 +84,7 @@ class Desk:
         try:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
             if not answering.done():
-                raise ConnectionAbortedError("who asked has closed the connection")
+                raise ConnectionAbortedError("the client has closed the connection")
             answering.result()
         finally:
             answering.cancel()
@@ -98,42 +95,46 @@ class Desk:
         try:
             async with asyncio.timeout(self._settings.desk_answer_s):
                 await self._ask(await asyncio.to_thread(self._laid_out, question), answers)
-        except Exception as error:  # the edge: who asked is told, and the next question is answered
+        except Exception as error:  # the edge: the client gets the failure, and the next question is answered
             if isinstance(error, ConnectionError) and not isinstance(error, Unavailable):
-                raise  # who asked is gone
-            answers.write(self._excuse(question, error))
+                raise  # the client is gone
+            answers.write(self._failure(question, error))
 
-    def _excuse(self, question: dict[str, Any], error: Exception) -> bytes:
-        """Why there is no answer."""
+    def _failure(self, question: dict[str, Any], error: Exception) -> bytes:
+        """Return the line that says why there is no answer."""
         match error:
             case EngineError():
                 return _failed(error.failure, error.code, error.message, error.mend)
             case TimeoutError():
-                told = f"there was no whole answer after {self._settings.desk_answer_s:g} seconds"
-                return _failed(FailureClass.WORKER_LOST, "answer_too_slow", told, "Ask for less, or again later.")
+                message = f"the answer was not complete after {self._settings.desk_answer_s:g} seconds"
+                return _failed(FailureClass.WORKER_LOST, "answer_too_slow", message, "Ask for less, or again later.")
             case ResidentDied():
                 return _failed(FailureClass.WORKER_LOST, "engine_died", str(error), "Ask again.")
             case Unavailable():
                 return _failed(FailureClass.WORKER_LOST, "storage_away", str(error), "Ask again in a while.")
             case OSError() if is_full(error):
-                told = f"there is no room for what the question is about: {error}"
-                return _failed(FailureClass.OUT_OF_MEMORY, "low_space", told, "Free some space on the workers' disk.")
+                message = f"there is no disk space for the model and the data of the question: {error}"
+                return _failed(
+                    FailureClass.OUT_OF_MEMORY, "low_space", message, "Free some space on the workers' disk."
+                )
             case _:
                 _LOG.error("a question about %s", question.get("ask"), exc_info=error)
-                return _failed(FailureClass.BUG, "desk_error", type(error).__name__, "The desk's log tells more.")
+                return _failed(FailureClass.BUG, "desk_error", type(error).__name__, "The desk's log has the details.")
 
     async def _ask(self, question: dict[str, Any], answers: asyncio.StreamWriter) -> None:
-        told = self.engines[question["ask"]].ask(question)
+        lines = self.engines[question["ask"]].ask(question)
         try:
-            async for line in told:
+            async for line in lines:
                 answers.write(line)
-                with suppress(ConnectionError):  # seen where it is read; stopped twice, the engine ends
+                with suppress(
+                    ConnectionError
+                ):  # noticed where the connection is read; a second stop would end the engine
                     await answers.drain()
         finally:
-            await told.aclose()  # type: ignore[attr-defined] - it is a generator
+            await lines.aclose()  # type: ignore[attr-defined] - it is a generator
 
     def _laid_out(self, question: dict[str, Any]) -> dict[str, Any]:
-        """The question, its job a run directory now, and what is in each folder of that told by a digest."""
+        """Return the question with its run directory, and a digest of each folder in that, in place of the job."""
         job = Job(
             id=question["ask"],
             project_id=question.pop("project_id"),
@@ -143,8 +144,8 @@ class Desk:
         )
         with self._database.read() as s:
             planned = stage.plan(s, job, 0)
-        told = json.dumps([planned.job["spec"], planned.links], sort_keys=True)
-        run_dir = self._folder / hashlib.sha256(told.encode()).hexdigest()
+        contents = json.dumps([planned.job["spec"], planned.links], sort_keys=True)
+        run_dir = self._folder / hashlib.sha256(contents.encode()).hexdigest()
         if run_dir.exists():
             os.utime(run_dir)
         else:
@@ -152,7 +153,7 @@ class Desk:
         return question | {"run_dir": str(run_dir), "digests": stage.digests(planned.links)}
 
     def _lay_out(self, planned: stage.StagingPlan, run_dir: Path) -> None:
-        """Whole or not at all; the oldest used go when there are many."""
+        """Create the run directory as a whole or not at all; of many, remove the least recently used."""
         fresh = run_dir.with_name(f"{run_dir.name}.{id(planned)}")
         try:
             stage.lay_out(planned, self._blobs, fresh)
@@ -162,14 +163,14 @@ class Desk:
             raise
         try:
             fresh.rename(run_dir)
-        except OSError:  # the same was asked at the same time
+        except OSError:  # another question created the same at the same time
             shutil.rmtree(fresh)
         for path in by_use(self._folder)[:-_MOST_FOLDERS]:
             shutil.rmtree(path, ignore_errors=True)
 
 
 def by_use(folder: Path) -> list[Path]:
-    """The folders in it, the oldest used first. Meanwhile others are laid out under another name, which goes."""
+    """Return the folders in it, the least recently used first. Some may be renamed meanwhile."""
     used: list[tuple[float, Path]] = []
     for path in folder.iterdir():
         with suppress(FileNotFoundError):
@@ -180,15 +181,15 @@ def by_use(folder: Path) -> list[Path]:
 
 
 def _failed(failure: FailureClass, code: str, message: str, mend: str) -> bytes:
-    told = {"class": failure, "code": code, "message": message, "mend": mend}
-    return json.dumps({"failed": told}).encode() + b"\n"
+    fields = {"class": failure, "code": code, "message": message, "mend": mend}
+    return json.dumps({"failed": fields}).encode() + b"\n"
 
 
 def hold_place(settings: WorkerSettings) -> IO[bytes]:
-    """The lock on the socket, held until the file is closed.
+    """Lock the socket's path until the file is closed.
 
     Raises:
-        SystemExit: another desk answers there.
+        SystemExit: another desk holds it.
     """
     settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
     lock = settings.desk_socket.with_suffix(".lock").open("wb")

@@ -1,18 +1,19 @@
-"""Gangs: an attempt on several workers. One holds the job and leads; each of the others has a part and tells its end."""
+"""Gangs: an attempt on several workers. One holds the job and leads; each of the others has a part, and reports its end."""
 
 import logging
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
-from db import gangs, leases, queue
-from db.errors import BlobsUnavailable, Unavailable, is_full
+from db import gangs, leases, queue, traces
+from db.errors import Unavailable
 from db.gangs import Gang
 from db.session import Database, Session
-from engine.errors import EXIT_OK, EXIT_STOPPED, DataError, FailureClass, SpecError, TouchLost
+from engine.errors import EXIT_OK, EXIT_STOPPED, FailureClass, TouchLost
 from engine.events import EVENT, Failed
-from workers import failures, machine, process, stage
+from workers import failures, machine, process, settle, stage
 from workers.attempt import AskedToStop, Attempt
 from workers.celery_signals import Slot
 from workers.claim import Lease, LeaseLostError
@@ -23,16 +24,16 @@ from workers.settings import WorkerSettings
 from workers.tail import Tail
 
 ASK_AGAIN_S = 1.0
-"""A worker that waits for others looks so often whether they are enough."""
+"""The time after which a worker that waits for others asks again whether they are enough."""
 _TICK_S = 0.05
 _VAGUE = TouchLost.CODE
 _OF_OTHERS = frozenset({_VAGUE, failures.ENGINE_KILLED})
-"""What an engine says, or is said of it, that ended because another did, or was stopped here for that."""
+"""The codes of an engine that ended because another one did, or that was stopped here for that reason."""
 _LOG = logging.getLogger(__name__)
 
 
 class Leading(Lease):
-    """The lease of the worker that leads: when another is lost, or its engine fails, the engine here is stopped."""
+    """The lease of the worker that leads. When another worker is lost, or its engine fails, the engine here is stopped."""
 
     fault: gangs.Fault | None = None
 
@@ -53,35 +54,33 @@ class Leading(Lease):
         return renewal
 
     def blame(self, failure: Failure) -> Failure:
-        """What another worker's engine ended with, where the one here has only lost touch with it."""
+        """Return the failure of another worker's engine, where the one here has only lost contact with it."""
         if failure.code not in _OF_OTHERS:
             return failure
         if failure.code == _VAGUE:
-            self._await_word()
+            self._await_cause()
         if self.fault is None:
             return failure
-        worker, told = self.fault
-        if told is None:
+        worker, fields = self.fault
+        if fields is None:
             message = f"Worker {worker}, which had a part in the job, has not been heard of."
             return failures.WORKER_LOST._replace(message=message, exit_code=failure.exit_code)
-        cause = Failure(**told)._replace(failure=FailureClass(told["failure"]))
-        return (
-            failure if cause.code == TouchLost.CODE else cause._replace(message=f"On worker {worker}: {cause.message}")
-        )
+        cause = Failure(**fields)._replace(failure=FailureClass(fields["failure"]), worker=worker)
+        return failure if cause.code == TouchLost.CODE else cause
 
     def _knows(self) -> bool:
-        """Why another worker's part ended, or that it is lost."""
+        """Return whether it is known why another worker's part ended, or that the worker is lost."""
         return self.fault is not None and (self.fault.failure or {}).get("code") != _VAGUE
 
-    def _await_word(self) -> None:
-        """A worker that was killed is known to be lost once its lease is over."""
+    def _await_cause(self) -> None:
+        """Wait until the cause is known: a worker that was killed counts as lost once its lease is over."""
         deadline = time.monotonic() + self.lease_s + 2 * self._heartbeat_s
         while not self._knows() and not self.lost.is_set() and time.monotonic() < deadline:
             time.sleep(_TICK_S)
 
 
 class Part(Lease):
-    """The lease of one of the others: on its part in the attempt alone."""
+    """The lease of another worker of the gang, on its part in the attempt."""
 
     def ask(self, s: Session) -> leases.Renewal | None:
         return gangs.renew(s, self.job.id, self.fence, self.place.node_rank, lease_s=self.lease_s)
@@ -95,14 +94,15 @@ class Part(Lease):
 def take(
     database: Database, worker: str, settings: WorkerSettings, *, waits: bool = False
 ) -> Lease | leases.Offer | None:
-    """Claim the job that goes next, or take part in one that others have claimed; None when there is none to take.
+    """Claim the job that goes next, or take part in one that another worker has claimed; None when there is none.
 
-    An offer: the job needs more workers. `waits` says that this one's last answer was such an offer.
+    Returns an offer where the job needs more workers than are waiting for it. `waits` says that the last call of this
+    worker returned an offer.
     """
-    meeting = _meeting(settings) if waits else None  # who comes first waits; the last comes again, and leads
+    meeting = _meeting(settings) if waits else None  # nobody leads at the first call: the last to come calls again
     asked_at = time.monotonic()
     with database.write() as s:
-        queue.lock(s)  # whoever enlists this worker has done so, or does not before it has another job
+        queue.lock(s)  # another worker has enlisted this one by now, or cannot before this one holds another job
         part = gangs.enlisted(s, worker)
         if part is not None:
             gangs.renew(s, part.job.id, part.fence, part.gang.node_rank, lease_s=settings.lease_s)
@@ -119,12 +119,30 @@ def _meeting(settings: WorkerSettings) -> gangs.Meeting | None:
     try:
         return gangs.Meeting(*machine.meeting(settings))
     except OSError as error:
-        _LOG.warning("this worker can lead no others: no port of its address can be had: %s", error)
+        _LOG.warning("this worker can lead no gang: no port is available at its address: %s", error)
         return None
 
 
-def told_of(planned: stage.StagingPlan, lease: Lease, slot: Slot) -> stage.StagingPlan:
-    """With the worker's place among the others, for its engine."""
+def staged(slot: Slot, lease: Lease, run_dir: Path, stopping: threading.Event) -> Attempt:
+    """Lay out the run directory of an attempt, or of this worker's part in it.
+
+    Raises:
+        SpecError, DataError: a file or an artifact that the spec names is no longer there.
+        BlobsUnavailable: the blob store is away.
+        AskedToStop: the job or the worker is to stop first.
+        LeaseLostError: the attempt is over.
+    """
+    planned = _placed(lease.write(lambda s: stage.plan(s, lease.job, lease.fence)), lease, slot)
+    attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
+    with traces.span("job.stage"):
+        stage.lay_out(planned, slot.blobs, run_dir, attempt.heed)
+        stage.share_cache(run_dir, slot.settings.cache_dir)
+    lease.bind(run_dir)
+    return attempt
+
+
+def _placed(planned: stage.StagingPlan, lease: Lease, slot: Slot) -> stage.StagingPlan:
+    """Add the worker's place among the others of the gang, for its engine."""
     if lease.gang is None:
         return planned
     rank, count, meeting = lease.gang
@@ -139,7 +157,7 @@ def told_of(planned: stage.StagingPlan, lease: Lease, slot: Slot) -> stage.Stagi
 
 
 def take_part(slot: Slot, part: Part, stopping: threading.Event) -> None:
-    """Stage, run the engine's processes of this worker, and tell how they ended. All else is the leader's to tell.
+    """Stage, run this worker's processes of the engine, and report how they ended. The leader reports everything else.
 
     Raises:
         LeaseLostError: the attempt is over.
@@ -147,29 +165,22 @@ def take_part(slot: Slot, part: Part, stopping: threading.Event) -> None:
     run_dir = slot.settings.run_dir(part.job.id, part.fence, part.place.node_rank)
     failure: Failure | None
     try:
-        planned = told_of(part.write(lambda s: stage.plan(s, part.job, part.fence)), part, slot)
-        attempt = Attempt(part, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
-        stage.lay_out(planned, slot.blobs, run_dir, attempt.heed)
-        stage.share_cache(run_dir, slot.settings.cache_dir)
-        part.bind(run_dir)
+        attempt = staged(slot, part, run_dir, stopping)
         failure = _run(attempt, slot.warm.start(run_dir))
     except LeaseLostError:
         raise
-    except (SpecError, DataError) as error:
-        failure = Failure(error.failure, error.code, error.message, error.mend)
     except AskedToStop:
         failure = failures.STOPPING
-    except BlobsUnavailable as error:
-        failure = failures.NO_BLOBS._replace(message=str(error))
-    except Exception as error:  # noqa: BLE001 - the edge: whoever leads is to hear of a mistake of ours
-        _LOG.exception("job %s, attempt %d", part.job.id, part.fence)
-        failure = failures.NO_SPACE._replace(message=str(error)) if is_full(error) else failures.of_ours(error)
-    told = None if failure is None else failure._asdict()
-    part.write(lambda s: gangs.end(s, part.job.id, part.fence, part.place.node_rank, told), last=True)
+    except Exception as error:  # noqa: BLE001 - the edge: the leader is to learn of a mistake of ours
+        failure = failures.classify_error(error)
+    if failure is not None:
+        part.rest_s = settle.wait_s(failure, slot.settings)
+    fields = None if failure is None else failure._asdict()
+    part.write(lambda s: gangs.end(s, part.job.id, part.fence, part.place.node_rank, fields), last=True)
 
 
 def _run(attempt: Attempt, engine: EngineProcess) -> Failure | None:
-    """Follow the engine to its end; how it failed, if it did."""
+    """Follow the engine to its end, and return how it failed, if it did."""
     part, kills, kill_at = attempt.lease, MemoryKills(engine.pid), float("inf")
     part.stop_on_loss(engine.kill)
     try:
@@ -189,13 +200,13 @@ def _run(attempt: Attempt, engine: EngineProcess) -> Failure | None:
     if exit_code in {EXIT_OK, EXIT_STOPPED}:
         return None
     events = [EVENT.validate_json(line) for line in Tail(attempt.run_dir / "events.jsonl").lines()]
-    told = next((event for event in reversed(events) if isinstance(event, Failed)), None)
-    failure = failures.classify(exit_code, told, process.log_path(attempt.run_dir))
+    failed = next((event for event in reversed(events) if isinstance(event, Failed)), None)
+    failure = failures.classify(exit_code, failed, process.log_path(attempt.run_dir))
     return failures.for_want_of_memory(failure, None) if killed_for_memory else failure
 
 
 def leave(slot: Slot) -> None:
-    """It waits for no others any longer; who has enlisted it meanwhile hears that it does not come."""
+    """Withdraw the worker's offer; if it was enlisted meanwhile, end that part at once."""
     try:
         with slot.database.write() as s:
             queue.lock(s)

@@ -1,4 +1,4 @@
-"""Grading: the rows of eval runs, some at a time, in threads beside the sweep of the reaper, which waits for no row."""
+"""Grading: the rows of the runs of OpenAI's evals API (/v1/evals), in threads of the reaper. Not jobs of kind `eval`."""
 
 import codecs
 import logging
@@ -24,15 +24,17 @@ from engine.graders import (
     Message,
     Reply,
     SamplingParams,
+    filled_messages,
     grade,
     keeping,
-    said,
     sample_of,
     value,
 )
 
 _RUNS_AT_ONCE = 20
 _ROWS_AT_ONCE = 200
+_BYTES_AT_ONCE = 8 << 20
+"""The rows of a batch are written in one transaction, and a row may be of some MiB."""
 _BUDGET_S = 1.0
 _PAUSE_S = 0.5
 _MESSAGES = TypeAdapter(list[Message])
@@ -41,11 +43,11 @@ _LOG = logging.getLogger(__name__)
 
 
 AskerOf = Callable[[str], Ask]
-"""For a project."""
+"""Returns the function that asks the models of a project."""
 
 
 class Grading(threading.Thread):
-    """Goes on with the runs that ask models, or with all others: a row may take minutes, of either kind."""
+    """Grades the runs that ask models, or all others. There is a thread for each, since a row of either may take minutes."""
 
     def __init__(self, database: Database, blobs: BlobStore, asker_of: AskerOf | None = None) -> None:
         super().__init__(name="grading by rules" if asker_of is None else "grading by models", daemon=True)
@@ -53,7 +55,7 @@ class Grading(threading.Thread):
         self._stopping = threading.Event()
 
     def stop(self, timeout_s: float = 1.0) -> None:
-        """End the thread; a row that is not done is done again."""
+        """End the thread; a row that is not finished is graded again later."""
         self._stopping.set()
         self.join(timeout_s)
 
@@ -66,7 +68,7 @@ class Grading(threading.Thread):
                 if not away:
                     _LOG.warning("%s waits: %s", self.name, error)
                 worked, away = 0, True
-            except Exception:  # noqa: BLE001 - the edge: without its thread no run would be graded any more
+            except Exception:  # noqa: BLE001 - the edge: without this thread no run would be graded
                 _LOG.exception("%s", self.name)
                 worked = 0
             if not worked:
@@ -74,7 +76,7 @@ class Grading(threading.Thread):
 
 
 def start_grading(database: Database, blobs: BlobStore, asker_of: AskerOf) -> list[Grading]:
-    """Two threads, of which neither waits for the other's rows."""
+    """Start the two threads; neither waits for the rows of the other."""
     threads = [Grading(database, blobs), Grading(database, blobs, asker_of)]
     for thread in threads:
         thread.start()
@@ -87,16 +89,16 @@ def stop_grading(threads: Iterable[Grading]) -> None:
 
 
 def grade_some(database: Database, blobs: BlobStore, asker_of: AskerOf | None = None) -> int:
-    """Go on with open runs by some rows each, for about a second; how many rows that were.
+    """Grade some rows of each of the open runs, for about a second, and return how many rows.
 
-    With `asker_of` these are the runs that ask models, else all others. The row that is begun takes as long as it takes.
-    Raises db.errors.Unavailable when the database or the blobs cannot be reached; whatever else befalls a run fails it.
+    With `asker_of` these are the runs that ask models, else all others. A row that is begun is finished, whatever it
+    takes. Raises db.errors.Unavailable when the database or the blobs cannot be reached; any other error fails the run.
     """
     until = time.monotonic() + _BUDGET_S
     with database.read() as s:
         waiting = evals.open_runs(s, _RUNS_AT_ONCE, asking=asker_of is not None)
     done = 0
-    for run_id in waiting:  # one of slow rows takes the whole time; chance has put another first before long
+    for run_id in waiting:  # a run with slow rows may take the whole time; the order of the runs is random
         done += _go_on(database, blobs, run_id, until, asker_of)
         if time.monotonic() >= until:
             break
@@ -110,11 +112,11 @@ def _go_on(database: Database, blobs: BlobStore, run_id: str, until: float, aske
         raise
     except FileNotFoundError:
         why = "the file of the run was deleted"
-    except ValidationError as error:  # of an eval that was made when it was still taken
+    except ValidationError as error:  # the eval was made when its criterion was still accepted
         why = f"a criterion cannot be graded: {error.errors()[0]['msg']}"
     except Exception as error:  # noqa: BLE001 - the edge: one run must not end the reaper, at every restart again
         _LOG.exception("eval run %s", run_id)
-        why = f"grading broke off: {type(error).__name__}; the reaper's log tells more"
+        why = f"grading failed: {type(error).__name__}; the reaper's log has the details"
     with database.write() as s:
         run = evals.lock(s, run_id)
         if run is not None:
@@ -123,10 +125,10 @@ def _go_on(database: Database, blobs: BlobStore, run_id: str, until: float, aske
 
 
 def _grade_rows(database: Database, blobs: BlobStore, run_id: str, until: float, asker_of: AskerOf | None) -> int:
-    """Grade the next rows, one at least; how many.
+    """Grade the next rows, at least one, and return how many.
 
-    No transaction is open meanwhile. The rows and how far the run has come are entered together, unless
-    somebody else went on with the run or ended it: a kill costs nothing but the work of one sweep.
+    No transaction is open meanwhile. The rows and the run's offset are written together, unless another process has
+    continued or ended the run: a kill costs only the work of one batch.
     """
     with database.read() as s:
         run = evals.open_run(s, run_id)
@@ -141,7 +143,8 @@ def _grade_rows(database: Database, blobs: BlobStore, run_id: str, until: float,
         end += len(line)
         if row.strip():
             graded.append(rater.graded(orjson.loads(row), tally))
-        if len(graded) >= _ROWS_AT_ONCE or time.monotonic() >= until:
+        full = len(graded) >= _ROWS_AT_ONCE or end - run.offset_bytes >= _BYTES_AT_ONCE
+        if full or time.monotonic() >= until:
             break
     state = "in_progress" if end < size_bytes else "completed"
     with database.write() as s:
@@ -153,10 +156,12 @@ def _grade_rows(database: Database, blobs: BlobStore, run_id: str, until: float,
 
 
 def _source(s: Session, blobs: BlobStore, run: EvalRun) -> tuple[int, Iterator[bytes]]:
-    """The rows, a line each, of the file or as they stood in the request: their bytes in all, and those still to be read.
+    """Return the size in bytes of the run's rows, which are lines of JSON, and the chunks that are still to be read.
+
+    The rows are those of a file, or those that the request contained.
 
     Raises:
-        FileNotFoundError: the file was deleted; where only its bytes are gone, on reading.
+        FileNotFoundError: the file was deleted; raised on reading where only its bytes are gone.
     """
     source = run.definition["data_source"]["source"]
     if source["type"] == "file_content":
@@ -169,7 +174,7 @@ def _source(s: Session, blobs: BlobStore, run: EvalRun) -> tuple[int, Iterator[b
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines with their ends; no more is read than they need."""
+    """Yield the lines with their newlines; no more chunks are read than they need."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
@@ -180,29 +185,29 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Rater:
-    """Has a row answered, where the run is of that kind, and graded by each criterion."""
+    """Grades a row by each criterion; for a run that asks a model, the model answers the row first."""
 
     def __init__(self, run: EvalRun, ask: Ask | None) -> None:
-        self._criteria: list[Grader] = [GRADER.validate_python(told) for told in run.definition["testing_criteria"]]
+        self._criteria: list[Grader] = [GRADER.validate_python(each) for each in run.definition["testing_criteria"]]
         self._source: dict[str, Any] = run.definition["data_source"]
         self._ask = ask
 
     def graded(self, row: dict[str, Any], tally: Counter[str]) -> dict[str, Any]:
         results: list[dict[str, Any]] = []
         errors: list[str] = []
-        told: dict[str, Any] = {"results": results, "errors": errors}
+        outcome: dict[str, Any] = {"results": results, "errors": errors}
         replies: list[tuple[str, Reply]] = []
         ask = None if self._ask is None else keeping(self._ask, replies)
         if self._source["type"] == "completions":
-            assert ask is not None, "a run that asks is graded by who can"
+            assert ask is not None, "a run that asks a model needs an asker"
             try:
-                row, told["sampled"] = self._answered(row, ask)
+                row, outcome["sampled"] = self._answered(row, ask)
             except GraderError as error:
                 errors.append(f"{self._source['model']}: {error}")
         known = row | {"sample": _sample(row)}
         for criterion in self._criteria:
             score, passed = 0.0, False
-            if not errors or "sampled" in told or self._source["type"] != "completions":
+            if not errors or "sampled" in outcome or self._source["type"] != "completions":
                 try:
                     score, passed, _ = grade(criterion, known, ask)
                 except GraderError as error:
@@ -213,10 +218,10 @@ class _Rater:
         state = "error" if errors else "pass" if all(result["passed"] for result in results) else "fail"
         number = tally["rows"]
         tally.update(("rows", state))
-        return {"number": number, "row": row, "results": told, "state": state}
+        return {"number": number, "row": row, "results": outcome, "state": state}
 
     def _answered(self, row: dict[str, Any], ask: Ask) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The row with the model's answer as its sample, and what is told of that answer."""
+        """Return the row with the model's answer as its sample, and the facts about that answer."""
         sampling = SamplingParams.model_validate(self._source["sampling_params"])
         messages = _messages(self._source["input_messages"], row)
         reply = ask(self._source["model"], messages, sampling)
@@ -230,20 +235,20 @@ class _Rater:
 
 
 def _sample(row: dict[str, Any]) -> dict[str, Any]:
-    """What templates know of the answer, be it a model's or the row's own; the row is kept without what is read from it."""
+    """Return the answer, the model's or the row's own, with the values that templates may refer to."""
     given = row.get("sample") or {}
     text = given.get("output_text")
     return sample_of(text) | given if isinstance(text, str) else given
 
 
-def _messages(told: dict[str, Any], row: dict[str, Any]) -> list[dict[str, str]]:
-    """Those of the template, or those that stand in the row, in which no values are put."""
-    if told["type"] == "template":
-        return said(_MESSAGES.validate_python(told["template"]), row)
+def _messages(source: dict[str, Any], row: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the messages of the template with the row's values, or those of the row, unchanged."""
+    if source["type"] == "template":
+        return filled_messages(_MESSAGES.validate_python(source["template"]), row)
     try:
-        return said(_MESSAGES.validate_python(value(told["item_reference"], row)))
+        return filled_messages(_MESSAGES.validate_python(value(source["item_reference"], row)))
     except ValidationError as error:
-        raise GraderError(f"{told['item_reference']} of the row is no list of messages") from error
+        raise GraderError(f"{source['item_reference']} of the row is no list of messages") from error
 
 
 def _count(replies: Iterable[tuple[str, Reply]], tally: Counter[str]) -> None:

@@ -1,4 +1,4 @@
-"""Kills for want of memory: whether the kernel has ended an engine, which then says nothing itself."""
+"""Kills for lack of memory: whether the kernel has killed an engine, which cannot report that itself."""
 
 import re
 import time
@@ -9,11 +9,11 @@ _GROUPS = Path("/sys/fs/cgroup")
 _OF_THE_MACHINE = Path("/proc/vmstat")
 _LOOK_EVERY_S = 1.0
 _LATELY_S = 75.0
-"""A kill that is older than twice this was another process's: a launcher ends within it, once a rank is gone."""
+"""A launcher ends within this time after one of its ranks; a kill older than twice this was another process's."""
 
 
 class MemoryKills:
-    """Those in the control group of a process, as the kernel counts them there; where it does not, of the machine."""
+    """The out-of-memory kills in the control group of a process, as counted by the kernel; else those of the machine."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -22,7 +22,7 @@ class MemoryKills:
         self._count_in(_counter_of(pid))
 
     def look(self) -> None:
-        """To be called while the process lives: its group may change, and what was killed long ago is forgotten."""
+        """Update the counts; to be called while the process lives, since its group may change and old kills expire."""
         now = time.monotonic()
         if now < self._looked_at + _LOOK_EVERY_S:
             return
@@ -35,7 +35,7 @@ class MemoryKills:
             self._earlier, self._later, self._since = self._later, _count(counter), now
 
     def any_lately(self) -> bool:
-        """Whether there was one in the last minute or two."""
+        """Return whether there was a kill in the last minute or two."""
         return self._seen or _count(self._counter) > self._earlier
 
     def _count_in(self, counter: Path) -> None:
@@ -44,7 +44,7 @@ class MemoryKills:
 
 
 def _counter_of(pid: int) -> Path:
-    """The file with a line `oom_kill N` for the process's group: of its memory controller (v1), or its only one (v2)."""
+    """Return the file with a line `oom_kill N` for the process's group: cgroup v1's memory controller, or v2's group."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
             number, controllers, path = line.split(":", 2)

@@ -1,4 +1,4 @@
-"""Leftovers: what jobs that are over, and writers that were killed, leave on a machine's disk."""
+"""Leftovers on a machine's disk: run directories of ended jobs, and files of writers that were killed."""
 
 import logging
 import shutil
@@ -16,14 +16,14 @@ from workers.settings import WorkerSettings
 
 TIDY_EVERY_S = 60.0
 UPLOAD_AT_MOST_S = 24 * 3600.0
-"""What a writer left unfinished for longer was left by a writer that is dead."""
+"""A temporary file that is older than this belongs to a writer that is dead."""
 _LOG = logging.getLogger(__name__)
 
 
 def tidy(database: Database, settings: WorkerSettings) -> int:
-    """Remove the run directories of jobs that ended a while ago, and of attempts that another followed.
+    """Remove the run directories of jobs that ended a while ago, and of superseded attempts, and return how many.
 
-    While the disk is low, those of ended jobs go at once.
+    While the disk is nearly full, those of ended jobs are removed at once.
     """
     removed = 0
     keep_s = 0.0 if _is_low(settings) else settings.keep_runs_s
@@ -31,17 +31,17 @@ def tidy(database: Database, settings: WorkerSettings) -> int:
         with database.read() as s:
             job = jobs.find(s, folder.name)
         if job is None:
-            continue  # not this database's: someone else's to remove
+            continue  # it belongs to another database
         if job.state in ENDED and job.finished_at is not None:
             is_over = job.finished_at + keep_s < time.time()
         else:
-            is_over = job.state == JobState.PAUSED  # it may be so for long, and what it goes on from is stored
-        # The job may go on just now: an attempt that is younger than what was read keeps its folder.
+            is_over = job.state == JobState.PAUSED  # it may stay paused for long, and its checkpoint is stored
+        # A new attempt may begin just now: one that is newer than the row that was read keeps its folder.
         newest = job.fence if is_over else job.fence - 1
         for path in _listed(folder):
             attempt = path.name.partition(".")[0]
             if attempt.isdecimal() and int(attempt) <= newest:
-                shutil.rmtree(path, ignore_errors=True)  # its engine may be dying in it: what is left goes next time
+                shutil.rmtree(path, ignore_errors=True)  # its engine may still be ending in it: the next time, then
                 removed += not path.exists()
         if is_over:
             with suppress(OSError):
@@ -56,12 +56,12 @@ def _is_low(settings: WorkerSettings) -> bool:
 def _listed(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
-    except FileNotFoundError:  # someone else tidies too
+    except FileNotFoundError:  # another process tidies too
         return []
 
 
 class Tidying(threading.Thread):
-    """Tidies a worker's own disk for as long as it lives: the reaper may be on another machine."""
+    """Tidies a worker's own disk, since the reaper may run on another machine."""
 
     def __init__(self, database: Database, blobs: BlobStore, settings: WorkerSettings) -> None:
         super().__init__(name="tidying", daemon=True)
@@ -79,10 +79,10 @@ class Tidying(threading.Thread):
                 _LOG.debug("tidying is left to the next time: %s", error)
             except OSError as error:
                 _LOG.warning("tidying is left to the next time: %s", error)
-            except Exception:  # noqa: BLE001 - the thread's edge: a disk that nobody tidies runs full unseen
+            except Exception:  # noqa: BLE001 - the thread's edge: a disk that nobody tidies fills up unseen
                 _LOG.exception("tidying is left to the next time")
             self._ended.wait(TIDY_EVERY_S)
 
     def leave(self) -> None:
-        """No more of it; what is being removed now is not waited for."""
+        """End the thread, without waiting for the removal that is under way."""
         self._ended.set()

@@ -1,4 +1,4 @@
-"""The machine: what a worker says of the device that its jobs run on."""
+"""The machine: the devices that a worker's jobs run on, and the addresses at which it is reached."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 class Device(NamedTuple):
-    """For people, and its memory: of all GPUs together, else what the machine lets its processes have."""
+    """The name of a device, and its memory: that of all GPUs together, else what the machine grants its processes."""
 
     name: str
     memory_bytes: int
@@ -29,7 +29,7 @@ class Device(NamedTuple):
 
 
 class _Gpu(NamedTuple):
-    """As the driver tells of it, which tells of those too that are hidden from programs."""
+    """A GPU as the driver lists it; the driver also lists those that are hidden from programs."""
 
     number: str
     uuid: str
@@ -37,12 +37,12 @@ class _Gpu(NamedTuple):
     mib: str
 
     def has_name(self, name: str) -> bool:
-        """Whether CUDA_VISIBLE_DEVICES means it by that: by its number, or as much of its UUID as is unique."""
+        """Return whether `name` in CUDA_VISIBLE_DEVICES refers to it: its number, or a unique prefix of its UUID."""
         return name == self.number or (name.startswith("GPU-") and self.uuid.startswith(name))
 
 
 def device() -> Device:
-    """The GPUs where the driver knows of any that jobs may use, else the CPU."""
+    """Return the GPUs, if the driver lists any that jobs may use, else the CPU."""
     gpus = _gpus()
     if not gpus:
         return Device(f"cpu ({len(os.sched_getaffinity(0))} cores)", _memory_bytes(), "cpu")
@@ -51,27 +51,27 @@ def device() -> Device:
 
 
 def address(settings: WorkerSettings) -> str:
-    """Where other machines reach this one: on the way by which it reaches the broker."""
+    """Return the address at which other machines reach this one: by default that of its route to the broker."""
     if settings.worker_address is not None:
         return str(settings.worker_address)
     host = urlsplit(settings.broker_url).hostname or "localhost"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way:
-        way.connect((host, 1))  # sends nothing: it has the kernel choose
-        return way.getsockname()[0]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as route:
+        route.connect((host, 1))  # sends nothing: the kernel only chooses the route
+        return route.getsockname()[0]
 
 
 def meeting(settings: WorkerSettings) -> tuple[str, int]:
-    """An address and a port of it that nobody listens on now."""
+    """Return an address of this machine and a free port of it."""
     here = address(settings)
     with socket.create_server((here, 0)) as free:
         return here, free.getsockname()[1]
 
 
 def interface(of: str) -> str:
-    """The network interface with that address.
+    """Return the name of the network interface with that address.
 
     Raises:
-        OSError: there is none.
+        OSError: no interface has it.
     """
     for name, addresses in psutil.net_if_addrs().items():
         if any(each.address == of for each in addresses):
@@ -83,42 +83,42 @@ def _gpus() -> list[Device]:
     if shutil.which(_ASK[0]) is None:
         return []
     try:
-        told = subprocess.run(_ASK, capture_output=True, text=True, check=False, timeout=_ASK_AT_MOST_S)
+        listing = subprocess.run(_ASK, capture_output=True, text=True, check=False, timeout=_ASK_AT_MOST_S)
     except subprocess.TimeoutExpired:  # a driver that does not answer has no GPU for a job either
         return []
-    if told.returncode:  # the tool is there and no GPU is
+    if listing.returncode:  # the tool is installed, but there is no GPU
         return []
-    there = [_read(line) for line in told.stdout.splitlines() if line.strip()]
+    there = [_read(line) for line in listing.stdout.splitlines() if line.strip()]
     share = _memory_bytes() // max(1, len(there))
     return [Device(gpu.name, _bytes_of(gpu.mib, share), "cuda") for gpu in _visible(there)]
 
 
 def _read(line: str) -> _Gpu:
-    """A row of nvidia-smi's; the name of a GPU may hold commas."""
+    """Parse a row of nvidia-smi; the name of a GPU may contain commas."""
     number, uuid, rest = line.split(",", 2)
     name, _, mib = rest.rpartition(",")
     return _Gpu(number.strip(), uuid.strip(), name.strip(), mib.strip())
 
 
 def _visible(there: list[_Gpu]) -> list[_Gpu]:
-    """Those that CUDA shows to programs, which are named up to the first name that it does not know.
+    """Return the GPUs that CUDA shows to programs: those of CUDA_VISIBLE_DEVICES up to the first unknown name.
 
-    The driver's rows tell nothing of a part of a GPU (MIG-...): a worker that has one is told as one without.
+    The driver does not list parts of a GPU (MIG-...), so a worker that has one counts as one without a GPU.
     """
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is None:
         return there
     visible: list[_Gpu] = []
     for name in named.split(","):
-        meant = [gpu for gpu in there if gpu.has_name(name.strip())]
-        if len(meant) != 1:
+        matching = [gpu for gpu in there if gpu.has_name(name.strip())]
+        if len(matching) != 1:
             break
-        visible += meant
+        visible += matching
     return visible
 
 
 def _bytes_of(mib: str, share: int) -> int:
-    """A GPU that has no memory of its own tells of none ([N/A]): it shares the machine's."""
+    """Return a GPU's memory; one without memory of its own ([N/A]) has a share of the machine's."""
     return int(mib) * _MIB if mib.isdecimal() else share
 
 

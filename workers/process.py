@@ -1,4 +1,4 @@
-"""The engine as a process: its own session, tied to the life of the process that starts it."""
+"""The engine's process: it has a session of its own, and ends with the process that started it."""
 
 import os
 import signal
@@ -20,8 +20,8 @@ _LOG_NAME = "engine.log"
 class EngineProcess:
     """`python -m engine`, started by the main thread of its parent.
 
-    The engine asks the kernel to kill it when its parent ends, and for the kernel the parent is
-    the thread: one started by a thread that ends would end with it.
+    The engine asks the kernel to kill it when its parent ends. For the kernel the parent is a thread, so an engine
+    that another thread started would end with that thread.
     """
 
     def __init__(self, popen: subprocess.Popen[bytes]) -> None:
@@ -30,13 +30,13 @@ class EngineProcess:
 
     @classmethod
     def cold(cls, run_dir: Path) -> Self:
-        """Start it on a run directory."""
+        """Start an engine on a run directory."""
         with (run_dir / _LOG_NAME).open("ab") as log:
             return cls(_start([str(run_dir)], stdin=subprocess.DEVNULL, stdout=log.fileno()))
 
     @classmethod
     def waiting(cls, log_path: Path) -> Self:
-        """Start it without a run directory: it imports what it needs and waits for `hand_over`."""
+        """Start an engine without a run directory: it imports its modules and waits for `hand_over`."""
         log_path.parent.mkdir(parents=True, exist_ok=True)
         with log_path.open("wb") as log:
             return cls(_start(["--wait"], stdin=subprocess.PIPE, stdout=log.fileno()))
@@ -53,11 +53,11 @@ class EngineProcess:
             pipe.write(f"{run_dir}\n".encode())
 
     def poll(self) -> int | None:
-        """The exit code (negative: the signal that ended it), or None while it runs. Stragglers of its group end too."""
+        """Return the exit code, negative for a signal, or None while it runs. At its end its whole group is killed."""
         if self._popen.returncode is None:
             if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
                 return None
-            self.kill()  # before it is reaped: its id cannot have been given to another yet
+            self.kill()  # before it is reaped, so that its id cannot have been given to another process
         return self._popen.wait()
 
     def ask(self, number: signal.Signals) -> None:
@@ -65,7 +65,7 @@ class EngineProcess:
         self._popen.send_signal(number)
 
     def kill(self) -> None:
-        """End it and everything it has started, now."""
+        """Kill it and everything that it has started."""
         if self._popen.returncode is None:
             with suppress(ProcessLookupError):  # another thread has seen its end meanwhile
                 os.killpg(self.pid, signal.SIGKILL)
@@ -79,19 +79,19 @@ class EngineProcess:
 
 
 def log_path(run_dir: Path) -> Path:
-    """Where the engine's stdout and stderr go."""
+    """Return the file that holds the engine's stdout and stderr."""
     return run_dir / _LOG_NAME
 
 
 def environment() -> dict[str, str]:
-    """That of an engine: it reads models and data that users brought, and is given none of the service's secrets.
+    """Return the environment of an engine, without the service's secrets, since it reads models and data of users.
 
-    How much it may cache is told as its worker has read it, to whom an empty variable and 1000.0 are numbers too. GPUs have the
-    numbers by which their driver tells of them (workers.machine): CUDA by itself counts the quickest first.
+    The size of the cache is passed as its worker has parsed it: an empty variable and 1000.0 are valid there. GPUs are
+    numbered as the driver lists them (workers.machine); by default CUDA numbers the fastest first.
     """
     given = {name: value for name, value in os.environ.items() if not name.startswith("TRAINYARD_")}
-    told = {"TRAINYARD_CACHE_BYTES": WorkerSettings().cache_bytes, "TRAINYARD_PARENT_PID": os.getpid()}
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | given | {name: str(number) for name, number in told.items()}
+    added = {"TRAINYARD_CACHE_BYTES": WorkerSettings().cache_bytes, "TRAINYARD_PARENT_PID": os.getpid()}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"} | given | {name: str(number) for name, number in added.items()}
 
 
 def _start(arguments: list[str], *, stdin: int, stdout: int) -> subprocess.Popen[bytes]:

@@ -22,10 +22,10 @@ QUEUE = "trainyard"
 
 _POLL_S = 0.5
 _GATHER_S = 0.1
-"""From batch to batch at least: under load, what comes meanwhile goes out together. A lone message never waits."""
+"""The time between batches: under load, messages that come meanwhile are sent together. A single one never waits."""
 _BATCH = 100
 _LEVELS = 10
-"""Priorities that the Redis transport tells apart; 0 is taken first."""
+"""The number of priorities of the Redis transport; 0 is taken first."""
 _TRANSPORT = {
     "socket_timeout": 5,
     "socket_connect_timeout": 2,
@@ -33,7 +33,7 @@ _TRANSPORT = {
     "priority_steps": list(range(_LEVELS)),
     "queue_order_strategy": "priority",
 }
-# A sender tries once: kombu would go on by itself, in pauses that grow.
+# A sender tries once: kombu would retry by itself, with growing pauses.
 _ONCE = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 _LOG = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ app = Celery("trainyard", set_as_current=False)
 
 
 def _configuration() -> dict[str, Any]:
-    """Read when the app is first used, so that importing this module needs no settings."""
+    """Return the configuration; read when the app is first used, so that importing this module needs no settings."""
     return {
         "broker_url": WorkerSettings().broker_url,
         # A message is a hint and the database is the truth: it is acknowledged before the work
@@ -55,7 +55,7 @@ def _configuration() -> dict[str, Any]:
         "task_publish_retry": False,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
-        # A worker lives through an outage of any length: short waits for a silent socket, then again.
+        # A worker survives an outage of any length: it waits for a silent socket shortly, and retries.
         "broker_transport_options": _TRANSPORT,
         "worker_consumer": "workers.consumer:PatientConsumer",
         # A worker takes a message only when it has a process free for it: none waits behind a long
@@ -72,25 +72,25 @@ app.add_defaults(_configuration)
 
 
 def connect(broker_url: str | None = None) -> Connection:
-    """A connection for `enqueue` that says within seconds when the broker is away."""
+    """Return a connection for `enqueue` that fails within seconds when the broker is away."""
     return app.connection_for_write(broker_url, connect_timeout=2, transport_options=_TRANSPORT | _ONCE)
 
 
 def enqueue(jobs: Iterable[tuple[str, int]], connection: Connection) -> None:
-    """Tell the workers about jobs, each an id and its priority (-100 to 100), in one round trip.
+    """Send the workers a message for each job, given by id and priority (-100 to 100), in one round trip.
 
-    Raises kombu.exceptions.OperationalError when the broker cannot be reached; some may have arrived then.
+    Raises kombu.exceptions.OperationalError when the broker cannot be reached; some messages may have arrived then.
     """
-    # One producer for all, and its batch: else every message makes a client of its own.
+    # One producer and its batch for all: otherwise each message would create a client of its own.
     producer = app.amqp.Producer(connection.default_channel, auto_declare=False)
     origin = anon_nodename()
     try:
         with producer.batch():
             for job_id, priority in jobs:
                 level = (100 - priority) * (_LEVELS - 1) // 200
-                # What `send_task` does, less what it looks up anew for every message.
-                told = {"argsrepr": f"({job_id!r},)", "kwargsrepr": "{}", "origin": origin, "ignore_result": True}
-                message = app.amqp.as_task_v2(uuid(), RUN_JOB, args=(job_id,), **told)
+                # What `send_task` does, without what it looks up for every message.
+                fields = {"argsrepr": f"({job_id!r},)", "kwargsrepr": "{}", "origin": origin, "ignore_result": True}
+                message = app.amqp.as_task_v2(uuid(), RUN_JOB, args=(job_id,), **fields)
                 producer.publish(
                     message.body,
                     exchange="",
@@ -104,7 +104,7 @@ def enqueue(jobs: Iterable[tuple[str, int]], connection: Connection) -> None:
 
 
 def length(connection: Connection) -> int:
-    """How many messages wait in the broker.
+    """Return how many messages wait in the broker.
 
     Raises kombu.exceptions.OperationalError when the broker cannot be reached.
     """
@@ -115,10 +115,10 @@ def length(connection: Connection) -> int:
 
 
 class Dispatcher(threading.Thread):
-    """Carries outbox rows to the broker as they fall due; `wake` makes it look at once.
+    """Sends outbox rows to the broker as they fall due; `wake` makes it look at once.
 
-    It outlives broker and database: what cannot be sent stays in the outbox, and the first failure
-    of an outage is logged. Two dispatchers may send the same row; the claim makes that harmless.
+    It survives outages of the broker and the database: what cannot be sent stays in the outbox, and the first failure
+    of an outage is logged. Two dispatchers may send the same row, which is harmless, since a job is claimed once.
     """
 
     def __init__(self, database: Database, broker_url: str | None = None) -> None:
@@ -131,11 +131,11 @@ class Dispatcher(threading.Thread):
         self._connection: Connection | None = None
 
     def wake(self) -> None:
-        """There may be something to send. Never blocks."""
+        """Look for messages to send now. Never blocks."""
         self._woken.set()
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """End the thread; what is not sent stays in the outbox."""
+        """End the thread; messages that are not sent stay in the outbox."""
         self._stopping = True
         self._woken.set()
         self.join(timeout_s)
@@ -147,18 +147,18 @@ class Dispatcher(threading.Thread):
                     pass
             except OperationalError as error:
                 self._disconnect()
-                self._tell_outage(f"the broker cannot be reached, messages wait in the outbox: {error}")
+                self._log_outage(f"the broker cannot be reached, messages wait in the outbox: {error}")
             except Unavailable as error:
-                self._tell_outage(str(error))
+                self._log_outage(str(error))
             else:
-                self._tell_recovery()
+                self._log_recovery()
             time.sleep(_GATHER_S)
             self._woken.wait(_POLL_S)
             self._woken.clear()
         self._disconnect()
 
     def _send_batch(self) -> bool:
-        """Send what is due; whether there may be more."""
+        """Send a batch of messages that are due, and return whether there may be more."""
         with self._database.read() as s:
             due = outbox.pending(s, _BATCH)
         if due:
@@ -177,12 +177,12 @@ class Dispatcher(threading.Thread):
             self._connection.close()
             self._connection = None
 
-    def _tell_outage(self, message: str) -> None:
+    def _log_outage(self, message: str) -> None:
         if self._failing is None:
             _LOG.warning("%s", message)
         self._failing = message
 
-    def _tell_recovery(self) -> None:
+    def _log_recovery(self) -> None:
         if self._failing is not None:
             _LOG.warning("messages are delivered again")
         self._failing = None

@@ -1,4 +1,4 @@
-"""The resident engine: a process that answers questions, several at a time, and keeps what it has loaded."""
+"""The resident engine: a process that answers questions, several at a time, and keeps its models loaded."""
 
 import asyncio
 import json
@@ -19,18 +19,18 @@ from workers.process import ENGINE, ROOT, environment
 _LOG = logging.getLogger(__name__)
 _LONGEST_ANSWER_BYTES = 256 << 20
 _LONGEST_SILENCE_S = 20.0
-"""From asking an answer to end to ending the process."""
+"""The time that an answer has to stop before its process is ended."""
 _LONGEST_BUSY_S = 600.0
-"""One that says nothing to anybody for so long is not held up by a base that loads, nor by a prompt."""
+"""A process that writes nothing for this long is not merely loading a base model or reading a prompt."""
 _NUMBER = re.compile(rb'\{"id": (\d+), ')
 
 
 class ResidentDied(Exception):
-    """The process ended in the middle of an answer, or said what was not asked."""
+    """The process ended in the middle of an answer, or answered a question that was not asked."""
 
 
 class Resident:
-    """A process, started by the first question and again by the first one after its death.
+    """A process that is started by the first question, and again by the first question after its end.
 
     To be used from the event loop of the main thread: the process ends with the thread that started it.
     """
@@ -46,24 +46,24 @@ class Resident:
 
     @property
     def pid(self) -> int | None:
-        """Of the process that is asked, if one runs."""
+        """The process id, if a process runs."""
         return self._engine.process.pid if self._engine is not None and self._engine.lives else None
 
     @property
     def is_asked(self) -> bool:
-        """Whether it has an answer to give."""
+        """Whether an answer is under way."""
         return any(engine.is_asked for engine in (self._engine, *self._retired) if engine is not None)
 
     async def ask(self, question: dict[str, Any]) -> AsyncIterator[bytes]:
-        """The lines of the answer, as they come; who stops reading stops the answer.
+        """Yield the lines of the answer as they come; closing the generator stops the answer.
 
         Raises:
-            ResidentDied: the process was killed, or crashed. One that died before it said a word is replaced first.
+            ResidentDied: the process was killed, or crashed. One that ended before its first line is replaced once.
         """
         try:
             engine, number, line = await self._first_line(question)
             if not line:
-                async with self._one_asks_again:  # if it dies of this question, then with nobody else's
+                async with self._one_asks_again:  # if this question kills the process, it ends no other answer
                     engine, number, line = await self._first_line(question)
             try:
                 while _is_part(line):
@@ -78,7 +78,7 @@ class Resident:
         yield line
 
     async def end_if_idle(self, idle_s: float) -> None:
-        """End a process that nobody asked anything for so long: it holds a model in memory."""
+        """End a process that has had no question for that long, since it holds a model in memory."""
         if self._engine is not None and not self.is_asked and time.monotonic() - self._used_at >= idle_s:
             await self.end()
 
@@ -90,7 +90,7 @@ class Resident:
                 await engine.end()
 
     async def _first_line(self, question: dict[str, Any]) -> tuple["_Engine", int, bytes]:
-        """Who was asked, under which number, and the first line; it is empty where the process died before."""
+        """Return the process, the number of the question, and the first line, which is empty if the process ended first."""
         number = next(self._numbers)
         async with self._one_starts:
             if self._engine is None or not self._engine.lives:
@@ -104,29 +104,29 @@ class Resident:
             raise
 
     async def _conclude(self, engine: "_Engine", number: int, line: bytes) -> None:
-        """See to the process after the last line of an answer.
+        """Handle the last line of an answer.
 
         Raises:
-            ResidentDied: there was none.
+            ResidentDied: the process ended before it.
         """
         if not line:
             raise engine.death or ResidentDied(f"the engine ended with exit code {await engine.process.wait()}")
         if json.loads(line).get("failed", {}).get("class") == FailureClass.BUG and self._engine is engine:
-            # What it has loaded may be what is wrong: nobody else asks it, and it ends with its last answer.
+            # Its loaded state may be the cause, so it gets no more questions and ends with its last answer.
             self._engine, self._retired = None, [*(one for one in self._retired if one.lives), engine]
             engine.retired = True
         await engine.forget(number)
 
 
 class _Engine:
-    """A running process, and what it has said to questions whose answer is not at its end."""
+    """A running process, and the lines of the answers that have not ended."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.lives = True
         self.retired = False
         self.death: ResidentDied | None = None
-        """Why it was ended, where it did not end by itself."""
+        """Why it was ended, if it did not end by itself."""
         self._lines: dict[int, asyncio.Queue[bytes]] = {}
         self._left: dict[int, asyncio.Event] = {}
         self._silent_since = time.monotonic()
@@ -155,21 +155,20 @@ class _Engine:
         return self.lives and bool(self._lines)
 
     async def ask(self, number: int, question: dict[str, Any]) -> None:
-        if not self._lines and not self._left:  # who has left an answer waits for its end as anybody does
+        if not self._lines and not self._left:  # an answer that is being stopped counts as one under way
             self._silent_since = time.monotonic()
         self._lines[number] = asyncio.Queue()
         await self._write({**question, "id": number})
 
     async def line(self, number: int) -> bytes:
-        """The next line of an answer; nothing when the process ended before it was whole."""
+        """Return the next line of an answer; an empty one when the process ended before the answer did."""
         lines = self._lines[number]
         return await lines.get() if self.lives or not lines.empty() else b""
 
     async def silence(self, number: int) -> None:
-        """Have the answer end, which nobody reads any more.
+        """Stop an answer whose reader is gone.
 
-        A process that does not end it in time is ended with it, unless it may be busy with what others have asked, earlier
-        or later; how long they wait is their own affair.
+        A process that does not stop it in time is ended, unless it may be busy with other questions.
         """
         if self.lives and not self._has_all(number):
             ended = self._left[number] = asyncio.Event()
@@ -185,16 +184,16 @@ class _Engine:
             await self.forget(number)
 
     def _may_be_busy(self) -> bool:
-        """Whether it may be others' questions that hold it up."""
+        """Return whether other questions may keep the process busy."""
         return bool(self._lines) and time.monotonic() - self._silent_since < _LONGEST_BUSY_S
 
     def _has_all(self, number: int) -> bool:
-        """Whether the answer's end is among what has come of it and was not read."""
+        """Return whether the answer's last line has come, among those that were not read."""
         lines = self._lines[number]
         return any(not _is_part(lines.get_nowait()) for _ in range(lines.qsize()))
 
     async def forget(self, number: int) -> None:
-        """The answer is at its end."""
+        """Drop an answer that has ended."""
         del self._lines[number]
         await self._end_if_done()
 
@@ -203,7 +202,7 @@ class _Engine:
             await self.end()
 
     async def end(self) -> None:
-        """Kill it, and wait until it is gone."""
+        """Kill the process, and wait until it is gone."""
         self._kill()
         await asyncio.wait([self._reader])
 
@@ -212,14 +211,14 @@ class _Engine:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
-    async def _write(self, told: dict[str, Any]) -> None:
+    async def _write(self, message: dict[str, Any]) -> None:
         assert self.process.stdin is not None, "it was opened with a pipe"
-        with suppress(ConnectionError):  # its end is seen where its answer is read
-            self.process.stdin.write(json.dumps(told).encode() + b"\n")
+        with suppress(ConnectionError):  # the end of the process is noticed where the answer is read
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
             await self.process.stdin.drain()
 
     async def _read(self) -> None:
-        """Lines to whom they are for, until the process ends; it is ended by one that is for nobody."""
+        """Pass lines to the readers of their answers until the process ends; a line without a reader ends it."""
         assert self.process.stdout is not None, "it was opened with a pipe"
         try:
             while (line := await self.process.stdout.readline()).endswith(b"\n"):

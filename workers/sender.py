@@ -1,4 +1,4 @@
-"""Sending to a receiver that somebody named: to the address that was checked, once, and nowhere that it points to."""
+"""Sending to a receiver that a user named: one request to the address that was checked, following no redirect."""
 
 import asyncio
 import socket
@@ -17,26 +17,26 @@ Resolve = Callable[[str, int], Awaitable[list[Address]]]
 
 
 class Outcome(NamedTuple):
-    """How it went: the status, and what is wrong unless it was taken."""
+    """The result of a request: its status, and an error unless the receiver accepted it."""
 
     status_code: int | None = None
     error: str | None = None
 
 
 async def look_up(host: str, port: int) -> list[Address]:
-    """The addresses of a host; raises OSError or UnicodeError when it has none."""
+    """Return the addresses of a host. Raises OSError or UnicodeError when it has none."""
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    # An address with a zone is link-local, and the zone is not part of what is checked.
+    # An address with a zone is link-local; the zone is not part of the check.
     return [ip_address(str(address[0]).partition("%")[0]) for *_, address in found]
 
 
 class Sender:
-    """Posts JSON. Neither proxies nor netrc nor cookies of this machine have a part in it."""
+    """Posts JSON. Proxies, netrc and cookies of this machine are ignored."""
 
     def __init__(self, receivers: Receivers, resolve: Resolve = look_up) -> None:
         self._receivers = receivers
         self._resolve = resolve
-        # Of connections none is kept: one to an address would be taken for another host's there.
+        # No connection is kept: one to an address would be reused for another host at the same address.
         self._client = httpx.AsyncClient(
             verify=httpx.create_ssl_context(),  # a file of the operator's own authorities: SSL_CERT_FILE
             limits=httpx.Limits(max_keepalive_connections=0),
@@ -47,7 +47,7 @@ class Sender:
         )
 
     async def post(self, url: str, body: bytes, headers: dict[str, str]) -> Outcome:
-        """Send it; the answer's head is read, and nothing of its body."""
+        """Send the body, and read the head of the answer but not its body."""
         try:
             target = self._receivers.read(url)
             address = await self._admitted(target)
@@ -66,7 +66,7 @@ class Sender:
         await self._client.aclose()
 
     async def _admitted(self, target: Target) -> Address:
-        """The one address that is connected to: the host is looked up here and not again, and all it has are checked.
+        """Return the address to connect to. The host is looked up here only, and all of its addresses are checked.
 
         Raises:
             Refused: one of them may not be reached, or there is none.
@@ -84,10 +84,10 @@ class Sender:
     async def _post(self, target: Target, address: Address, body: bytes, headers: dict[str, str]) -> Outcome:
         place = f"[{address}]" if address.version == 6 else str(address)
         url = f"{target.scheme}://{place}:{target.port}{target.path}"
-        told = headers | {"Host": target.origin, "Content-Type": "application/json"}
+        sent = headers | {"Host": target.origin, "Content-Type": "application/json"}
         # The certificate has to be that of the name, not of the address.
         extensions = {"sni_hostname": target.host} if target.scheme == "https" else {}
-        async with self._client.stream("POST", url, content=body, headers=told, extensions=extensions) as answer:
+        async with self._client.stream("POST", url, content=body, headers=sent, extensions=extensions) as answer:
             status = answer.status_code
         if 300 <= status < 400:
             return Outcome(status, "it redirects, and no redirect is followed")

@@ -1,4 +1,4 @@
-"""Settling: what an attempt came to, told to the database in one fenced transaction."""
+"""Settling: the result of an attempt is written to the database in one fenced transaction."""
 
 import logging
 import time
@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def settle(attempt: Attempt, end: End) -> None:
-    """Bring the job to what the engine's end means: cancelled, succeeded, queued again, or failed."""
+    """Bring the job into the state that the engine's end calls for: cancelled, succeeded, queued again, or failed."""
     succeeded = end.exit_code == EXIT_OK and end.finished is not None
     lease = attempt.lease
     asked = attempt.stopping.is_set() or lease.let_go_requested.is_set()
@@ -37,33 +37,58 @@ def settle(attempt: Attempt, end: End) -> None:
         give_back(lease)
     elif stopped:
         give_back(
-            lease, "ended where it did not save and stop in time; the job goes on from its last checkpoint, if any"
+            lease,
+            "killed since it did not save and stop in time; the job resumes from its last checkpoint, if it has one",
         )
     else:
         log = process.log_path(attempt.run_dir)
         failure = failures.classify(end.exit_code, end.failed, log)
         if end.killed_for_memory:
             failure = failures.for_want_of_memory(failure, end.lighter)
-        _give_up_for_now(lease, lease.blame(failure), attempt.settings)
+        put_off_or_give_up(lease, lease.blame(failure), attempt.settings)
 
 
-def _give_up_for_now(lease: Lease, failure: Failure, settings: WorkerSettings) -> None:
-    """What is nobody's fault puts the job off, here or on another of its workers; all else is a failed attempt."""
-    if failures.for_want_of_space(failure) or failure.code == failures.NO_SPACE.code:
-        wait_for_space(lease, failure.message, settings)
+def put_off_or_give_up(lease: Lease, failure: Failure, settings: WorkerSettings) -> None:
+    """Put the job off where the failure is the fault of its worker, or of another of them; else fail the attempt."""
+    if failures.for_want_of_space(failure):
+        worker = failure.worker or lease.job.worker
+        message = f"waiting for space on the disk of worker {worker}: {failure.message}"
+        _put_off(lease, failure, "no_space", message, settings)
     elif failure.code == failures.NO_BLOBS.code:
-        wait_for_blobs(lease, failure.message, settings)
+        whose = "" if failure.worker is None else f", which worker {failure.worker} does not reach"
+        _put_off(lease, failure, "no_blobs", f"waiting for the blob store{whose}: {failure.message}", settings)
     elif failure.code == failures.STOPPING.code:
-        give_back(lease, failure.message)
+        give_back(lease, _with_worker(failure))
     else:
-        give_up(lease, failure, settings)
+        give_up(lease, failure._replace(message=_with_worker(failure)), settings)
+
+
+def _put_off(lease: Lease, failure: Failure, outcome: str, message: str, settings: WorkerSettings) -> None:
+    delay_s = wait_s(failure, settings)
+    if failure.worker is None:
+        lease.rest_s = delay_s
+    _let_go(
+        lease,
+        lambda s: leases.release(s, lease.job.id, lease.fence, outcome=outcome, message=message, delay_s=delay_s),
+    )
+
+
+def wait_s(failure: Failure, settings: WorkerSettings) -> float:
+    """Return for how long a worker that failed in this way is likely to fail again, whatever the job."""
+    if failures.for_want_of_space(failure):
+        return settings.space_wait_s
+    return settings.blobs_wait_s if failure.code == failures.NO_BLOBS.code else 0.0
+
+
+def _with_worker(failure: Failure) -> str:
+    return failure.message if failure.worker is None else f"On worker {failure.worker}: {failure.message}"
 
 
 def succeed(attempt: Attempt, finished: Finished, exported: list[Exported], used: Used | None) -> None:
-    """Publish the results, models or figures with a file of items, and end the job in the same transaction.
+    """Publish the results (models, or figures with a file of items) and end the job in the same transaction.
 
-    Each has been loaded and evaluated by the engine before it said so; every file of it is
-    hashed here as it is stored. A cancel that came until now wins, and nothing is published.
+    The engine has loaded and evaluated each model before it reported it; every file is hashed here as it is stored. A
+    cancel that was requested before this transaction wins, and nothing is published.
     """
     lease = attempt.lease
     results, archives, items = _store_patiently(attempt, finished, exported)
@@ -90,7 +115,7 @@ def succeed(attempt: Attempt, finished: Finished, exported: list[Exported], used
 
 
 class _Stored(NamedTuple):
-    """What a run has made, in the blob store."""
+    """The files that a run has made, in the blob store."""
 
     results: list[tuple[Exported, list[FileEntry]]]
     archives: list[Blob]
@@ -98,26 +123,26 @@ class _Stored(NamedTuple):
 
 
 def _store_patiently(attempt: Attempt, finished: Finished, exported: list[Exported]) -> _Stored:
-    """Again and again while the blob store is away: the job is trained already.
+    """Store the results, and retry while the blob store is away, since the job is trained already.
 
     Raises:
-        AskedToStop: it is to be let go first.
+        AskedToStop: the job or the worker is to stop first.
     """
-    told = False
+    reported = False
     while True:
         try:
             return _store(attempt, finished, exported)
         except BlobsUnavailable as error:
             attempt.heed()
-            message = f"trained; its results are stored as soon as the blob store is back: {error}"
+            message = f"trained; the results are stored as soon as the blob store is back: {error}"
             _LOG.warning("job %s: %s", attempt.lease.job.id, message)
-            if not told:
-                _tell(attempt.lease, message)
-                told = True
+            if not reported:
+                _warn(attempt.lease, message)
+                reported = True
             attempt.stopping.wait(attempt.settings.blobs_wait_s)
 
 
-def _tell(lease: Lease, message: str) -> None:
+def _warn(lease: Lease, message: str) -> None:
     event = {"type": "log", "level": "warn", "message": message, "data": {"code": "results_not_stored"}}
     event |= {"created_at": time.time()}
     lease.write(
@@ -130,14 +155,14 @@ def _store(attempt: Attempt, finished: Finished, exported: list[Exported]) -> _S
     results = [(one, stage.store(folder, attempt.blobs, attempt.heed_cancel)) for one, folder in folders]
     archives = [_archived(attempt, entries) for one, entries in results if one.layout == "adapter"]
     items = attempt.blobs.put_file(stage.folder_of(attempt.run_dir, finished.items)) if finished.items else None
-    # The first lay there unnamed while the last were stored.
+    # No row names the first ones yet, and storing the last ones may have taken long.
     for (_, entries), (_, folder) in zip(results, folders, strict=True):
         stage.keep(entries, folder, attempt.blobs)
     return _Stored(results, archives, items)
 
 
 def _keep_items(s: Session, lease: Lease, items: Blob, row_count: int) -> str:
-    """Enter what is told of every row as a file of the project; its id."""
+    """Add the graded rows as a file of the project, and return its id."""
     return files.add(
         s, lease.job.project_id,
         filename=f"{lease.job.id}.jsonl", purpose="eval-results", size_bytes=items.size_bytes,
@@ -146,7 +171,7 @@ def _keep_items(s: Session, lease: Lease, items: Blob, row_count: int) -> str:
 
 
 def _archived(attempt: Attempt, entries: list[FileEntry]) -> Blob:
-    """An adapter in one piece, as OpenAI's clients fetch it: the only download they know is that of a file."""
+    """Store an adapter as one archive, since OpenAI's clients can only download single files."""
     return Archive(attempt.blobs, [Member(*entry) for entry in entries]).store()
 
 
@@ -160,7 +185,7 @@ def _keep_archive(s: Session, lease: Lease, archive: Blob) -> str:
 
 
 def cancel(lease: Lease, exit_code: int | None = None) -> None:
-    """End the job as its owner asked."""
+    """Cancel the job, as its owner requested."""
     _let_go(
         lease,
         lambda s: leases.settle(
@@ -170,44 +195,26 @@ def cancel(lease: Lease, exit_code: int | None = None) -> None:
 
 
 def leave_off(lease: Lease) -> None:
-    """What was asked of the job while no engine was at work: to end, or to be given back."""
+    """Cancel the job or give it back, as was requested before its engine ran."""
     if lease.cancel_requested.is_set():
         cancel(lease)
     else:
-        give_back(lease, "stopped; the job goes on from its last checkpoint, if it has one")
+        give_back(lease, "stopped; the job resumes from its last checkpoint, if it has one")
 
 
-def give_back(lease: Lease, message: str = "stopped after saving; the job goes on from its last checkpoint") -> None:
-    """Queue the job again through no fault of its own: its worker was told to stop, or it was itself."""
+def give_back(lease: Lease, message: str = "stopped after saving; the job resumes from its last checkpoint") -> None:
+    """Queue the job again, without counting a failure: its worker, or the job itself, was asked to stop."""
     _let_go(lease, lambda s: leases.release(s, lease.job.id, lease.fence, outcome="stopped", message=message))
 
 
-def wait_for_space(lease: Lease, reason: str, settings: WorkerSettings) -> None:
-    """Queue the job again, for later and through no fault of its own: its worker's disk is full."""
-    message = f"waiting for space on the disk of worker {lease.job.worker}: {reason}"
-    _put_off(lease, "no_space", message, settings.space_wait_s)
-
-
-def wait_for_blobs(lease: Lease, reason: str, settings: WorkerSettings) -> None:
-    """The same where the blob store is away."""
-    _put_off(lease, "no_blobs", f"waiting for the blob store: {reason}", settings.blobs_wait_s)
-
-
-def _put_off(lease: Lease, outcome: str, message: str, delay_s: float) -> None:
-    _let_go(
-        lease,
-        lambda s: leases.release(s, lease.job.id, lease.fence, outcome=outcome, message=message, delay_s=delay_s),
-    )
-
-
 def give_up(lease: Lease, failure: Failure, settings: WorkerSettings) -> None:
-    """End the attempt: another follows where it may help."""
+    """End the attempt with a failure; another attempt follows where that may help."""
     _let_go(lease, lambda s: fail(s, lease.job.id, lease.fence, failure, settings) is not None)
 
 
 def fail(s: Session, job_id: str, fence: int, failure: Failure, settings: WorkerSettings) -> JobState | None:
     """Queue the job again or fail it, by the class of the failure; None when the fence is stale."""
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "failure": failure.failure.value,
         "code": failure.code,
         "message": failure.message,
@@ -216,9 +223,9 @@ def fail(s: Session, job_id: str, fence: int, failure: Failure, settings: Worker
     }
     if failure.failure in failures.RETRIED:
         return leases.retry_or_fail(
-            s, job_id, fence, **told, max_attempts=settings.max_attempts, backoff_s=settings.backoff_s
+            s, job_id, fence, **fields, max_attempts=settings.max_attempts, backoff_s=settings.backoff_s
         )
-    return JobState.FAILED if leases.settle(s, job_id, fence, state=JobState.FAILED, **told) else None
+    return JobState.FAILED if leases.settle(s, job_id, fence, state=JobState.FAILED, **fields) else None
 
 
 def _let_go(lease: Lease, act: Any) -> None:
@@ -227,11 +234,11 @@ def _let_go(lease: Lease, act: Any) -> None:
 
 
 def _publish(s: Session, attempt: Attempt, results: list[tuple[Exported, list[FileEntry]]]) -> str:
-    """A merged model is built on the adapter that is in it, and named after it."""
+    """Publish the results, and return a message that names them. A merged model has its adapter as base, and its name."""
     lease = attempt.lease
     name = lease.job.spec.get("suffix") or lease.job.id
     ids: dict[str, str] = {}
-    told: list[str] = []
+    names: list[str] = []
     for exported, entries in results:
         adapter_id = ids.get(exported.merged_from or "")
         lineage = attempt.lineage | {"step": exported.step}
@@ -245,5 +252,5 @@ def _publish(s: Session, attempt: Attempt, results: list[tuple[Exported, list[Fi
         if artifact is None:
             raise LeaseLostError(lease.job.id)
         ids[exported.path] = artifact.id
-        told.append(f"{artifact.kind} {artifact.name}/{artifact.version}")
-    return f"{' and '.join(told)} {'is' if len(told) == 1 else 'are'} ready"
+        names.append(f"{artifact.kind} {artifact.name}/{artifact.version}")
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} ready"

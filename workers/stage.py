@@ -19,21 +19,21 @@ from engine.jobs import named_files
 from workers.code_version import code_version
 
 _STATE = "state/"
-"""Part of a checkpoint that is needed to go on with a run; of another job only where that asks for it."""
+"""The part of a checkpoint that resuming needs; that of another job is staged only if the spec asks for it."""
 
 _MANY = 1001
-"""save_total_limit is 1000 at most, and the best one may stay beside them."""
+"""More than a job can have: save_total_limit is at most 1000, and the best checkpoint may be kept beside those."""
 
 
 class Link(NamedTuple):
-    """A file of the run directory and the blob that it is."""
+    """A file of the run directory, and the blob with its bytes."""
 
     path: str
     sha256: str
 
 
 class StagingPlan(NamedTuple):
-    """What a run directory is made of, and where the result will have come from."""
+    """The contents of a run directory, and the lineage that its results will have."""
 
     job: dict[str, Any]
     links: list[Link]
@@ -41,7 +41,7 @@ class StagingPlan(NamedTuple):
 
 
 def plan(s: Session, job: Job, fence: int) -> StagingPlan:
-    """Everything that the database knows about this attempt's input.
+    """Collect from the database everything that this attempt's input is made of.
 
     Raises:
         SpecError: a file or an artifact that the spec names is no longer there.
@@ -64,14 +64,14 @@ def plan(s: Session, job: Job, fence: int) -> StagingPlan:
         "spec_digest": hashlib.sha256(json.dumps(job.spec, sort_keys=True).encode()).hexdigest(),
         "files": file_lineage,
         "code": code_version(),
-        "base": base and _told(base),
+        "base": base and _identity(base),
     }
     if rival:
-        lineage["compare_to"] = _told(rival)
-    told: dict[str, Any] = {"job_id": job.id, "attempt": fence, "spec": job.spec}
+        lineage["compare_to"] = _identity(rival)
+    fields: dict[str, Any] = {"job_id": job.id, "attempt": fence, "spec": job.spec}
     if traceparent := log_context.now().get("traceparent"):
-        told["traceparent"] = traceparent
-    return StagingPlan(told, links, lineage)
+        fields["traceparent"] = traceparent
+    return StagingPlan(fields, links, lineage)
 
 
 def lay_out(planned: StagingPlan, blobs: BlobStore, run_dir: Path, heed: Callable[[], None] = lambda: None) -> None:
@@ -93,13 +93,13 @@ def lay_out(planned: StagingPlan, blobs: BlobStore, run_dir: Path, heed: Callabl
         except FileNotFoundError as error:
             raise DataError(
                 "stored_file_missing",
-                f"{link.path} is not in the blob store any more (sha256 {link.sha256})",
-                "Ask whoever runs the service: `trainyard doctor` tells what else is missing, a backup may have it.",
+                f"{link.path} is no longer in the blob store (sha256 {link.sha256})",
+                "Ask the operator of the service: `trainyard doctor` lists what else is missing, and a backup may have it.",
             ) from error
 
 
 def digests(links: list[Link]) -> dict[str, str]:
-    """Of each folder of a run directory: equal where the names and bytes of all its files are."""
+    """Return a digest of each folder of a run directory: equal where the names and bytes of all its files are equal."""
     folders: dict[str, list[Link]] = {}
     for link in sorted(links):
         folders.setdefault(PurePosixPath(link.path).parts[0], []).append(link)
@@ -107,18 +107,18 @@ def digests(links: list[Link]) -> dict[str, str]:
 
 
 def share_cache(run_dir: Path, cache_dir: Path) -> None:
-    """What the engine keeps by content outlives its run directory."""
+    """Give the engine the cache of this worker, which outlives the run directory."""
     cache_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / "cache").symlink_to(cache_dir.resolve())
 
 
 def hold(folder: Path, held: Path) -> Path:
-    """The same files in another folder, by hard links: who removes the first takes nothing from it.
+    """Link the files of a folder into the folder `held`, which keeps them when the first is removed, and return it.
 
-    It is `folder` itself where no links can be made.
+    Returns `folder` itself where no hard links can be made.
 
     Raises:
-        FileNotFoundError: the folder is not there, or was taken away meanwhile.
+        FileNotFoundError: the folder does not exist, or was removed meanwhile.
     """
     shutil.rmtree(held, ignore_errors=True)
     try:
@@ -131,13 +131,13 @@ def hold(folder: Path, held: Path) -> Path:
 
 
 def store(folder: Path, blobs: BlobStore, heed: Callable[[], None] = lambda: None) -> list[FileEntry]:
-    """Put every file below a folder into the blob store. `heed` is called before each.
+    """Put every file below a folder into the blob store. `heed` is called before each file.
 
-    While the last ones are stored, nothing names the first ones yet: `keep` them at the end.
+    No row names the first blobs yet while the last ones are stored, so all of them are kept (`keep`) at the end.
 
     Raises:
-        FileNotFoundError: the folder is not there, or was taken away meanwhile.
-        ValueError: there are no files in it, or something else than plain ones.
+        FileNotFoundError: the folder does not exist, or was removed meanwhile.
+        ValueError: it holds no files, or something other than plain files.
         db.errors.LowSpace: the disk is nearly full.
     """
     if not folder.is_dir():
@@ -158,26 +158,26 @@ def store(folder: Path, blobs: BlobStore, heed: Callable[[], None] = lambda: Non
 
 
 def keep(entries: list[FileEntry], folder: Path, blobs: BlobStore) -> None:
-    """Make each new again, and store once more what has been removed meanwhile: it outlives the time until it is named."""
+    """Renew each blob, or store it again if it was removed, so that it lasts until a row names it."""
     for entry in entries:
         if not blobs.renew(entry.sha256):
             blobs.put_file(folder / entry.path)
 
 
 def limits_of(folder: Path) -> dict[str, Any] | None:
-    """What a model can take, as its config.json says; None for an adapter, which has none."""
+    """Return the limits of a model according to its config.json; None for an adapter, which has none."""
     path = folder / "config.json"
     if not path.exists():
         return None
-    told = json.loads(path.read_text(encoding="utf-8"))
+    config = json.loads(path.read_text(encoding="utf-8"))
     return {
-        "context_length": told.get("max_position_embeddings", told.get("n_positions")),
-        "vocabulary_size": told.get("vocab_size"),
+        "context_length": config.get("max_position_embeddings", config.get("n_positions")),
+        "vocabulary_size": config.get("vocab_size"),
     }
 
 
 def folder_of(run_dir: Path, path: str) -> Path:
-    """The folder that an event of the engine names, which must lie in the run directory."""
+    """Return the folder that an event of the engine names, which must lie in the run directory."""
     return run_dir / _inside(path)
 
 
@@ -193,12 +193,12 @@ def _data(s: Session, job: Job) -> tuple[list[Link], list[dict[str, str]]]:
     return links, lineage
 
 
-def _told(artifact: Artifact) -> dict[str, Any]:
+def _identity(artifact: Artifact) -> dict[str, Any]:
     return {"id": artifact.id, "name": artifact.name, "version": artifact.version, "digest": artifact.digest}
 
 
 def _rival(s: Session, job: Job) -> Artifact | None:
-    """What the job compares with; the API has pinned it to a version."""
+    """Return the artifact that the job compares with; the API has pinned its version."""
     name = job.spec.get("compare_to")
     if name is None:
         return None
@@ -209,7 +209,7 @@ def _rival(s: Session, job: Job) -> Artifact | None:
 
 
 def _whole(s: Session, base: Artifact, model: str, adapter: str) -> list[Link]:
-    """A model into the folder `model`; an adapter into the other one, and there the model below it."""
+    """Link a model into the folder `model`; an adapter into the folder `adapter`, and its base model into `model`."""
     if base.layout == "model":
         return _links(s, base, model)
     links = _links(s, base, adapter)
@@ -222,7 +222,7 @@ def _whole(s: Session, base: Artifact, model: str, adapter: str) -> list[Link]:
 
 
 def _checkpoints(s: Session, job: Job) -> list[Link]:
-    """All that are kept: the engine goes on from the newest, and may export the best."""
+    """Link all checkpoints that are kept: the engine resumes from the newest, and may export the best."""
     kept, _ = artifacts.page(s, job.project_id, kinds=["checkpoint"], job_id=job.id, after=None, limit=_MANY)
     return [link for saved in kept for link in _links(s, saved, f"checkpoints/step-{saved.step:08d}", with_state=True)]
 
@@ -236,7 +236,7 @@ def _links(s: Session, artifact: Artifact, folder: str, *, with_state: bool = Fa
 
 
 def _state(s: Session, checkpoint: Artifact, folder: str) -> list[Link]:
-    """What a job that goes on from another's checkpoint takes over of its state."""
+    """Link the training state of another job's checkpoint, which this job continues."""
     return [
         Link(f"{folder}/{file.path}", file.sha256)
         for file in artifacts.files(s, checkpoint.id)
@@ -245,7 +245,7 @@ def _state(s: Session, checkpoint: Artifact, folder: str) -> list[Link]:
 
 
 def _artifact(s: Session, artifact_id: str) -> Artifact:
-    """What was looked up when the job was submitted; another project may own it that has permitted its use."""
+    """Return an artifact that was found when the job was submitted. It may be another project's that permits its use."""
     artifact = artifacts.find(s, artifact_id)
     if artifact is None:
         raise SpecError("base_gone", f"{artifact_id}, which the job starts from, was deleted", "Name another model.")

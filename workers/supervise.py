@@ -1,4 +1,4 @@
-"""Supervision: an engine at work, its events carried to the database, its end brought about when it must."""
+"""Supervision: an engine runs, its events are written to the database, and it is stopped when the job is to end."""
 
 import json
 import logging
@@ -47,22 +47,22 @@ _LOG = logging.getLogger(__name__)
 
 
 class End(NamedTuple):
-    """How an engine ended, and what it said last."""
+    """How an engine ended, and the last events that it wrote."""
 
     exit_code: int
     exported: list[Exported]
-    """In the order of their making: what is merged comes after the adapter in it."""
+    """In the order in which they were made: a merged model follows its adapter."""
     finished: Finished | None
     failed: Failed | None
     used: Used | None
     killed_for_memory: bool = False
-    """The kernel has killed a process of its group for want of memory shortly before."""
+    """Whether the kernel killed a process of its group for lack of memory shortly before."""
     lighter: str | None = None
-    """What of the spec would take less memory, if the engine's plan knew of anything."""
+    """The settings of the spec that would take less memory, if the engine's memory plan named any."""
 
 
 class Supervision:
-    """One engine from its start to its end. `begun` is called, by this thread, once it has begun with its work."""
+    """Follows one engine from its start to its end. `begun` is called, in this thread, when the engine starts to work."""
 
     def __init__(self, attempt: Attempt, engine: EngineProcess, begun: Callable[[], None] = lambda: None) -> None:
         self._attempt = attempt
@@ -80,7 +80,7 @@ class Supervision:
         self._unpublished: list[CheckpointSaved] = []
         self._last: dict[type, Any] = {}
         self._lighter: str | None = None
-        self._unstored: set[int] = set()
+        self._reported_unstored: set[int] = set()
         self._memory_kills = MemoryKills(engine.pid)
         self._killed_for_memory = False
 
@@ -106,7 +106,7 @@ class Supervision:
 
     def _follow(self) -> int:
         while True:
-            exit_code = self._engine.poll()  # asked before reading, so the last lines are not missed
+            exit_code = self._engine.poll()  # before reading, so that the last lines are not missed
             self._read()
             self._write_when_due()
             if exit_code is not None:
@@ -119,12 +119,12 @@ class Supervision:
             time.sleep(_TICK_S)
 
     def _obey(self) -> None:
-        """Ask the engine to end when the job is cancelled, to save first when it or the worker is to stop; else kill it."""
+        """Ask the engine to end if the job is cancelled, to save and end if it or the worker is to stop; kill it if it is late."""
         if self._lease.cancel_requested.is_set():
             self._ask(signal.SIGINT, self._attempt.settings.kill_grace_s)
         elif self._attempt.stopping.is_set():
             self._ask(signal.SIGTERM, self._attempt.settings.stop_grace_s)
-        elif self._lease.let_go_requested.is_set():  # the worker stays: a long step and a large checkpoint have time
+        elif self._lease.let_go_requested.is_set():  # the worker stays, so a long step or a large checkpoint has time
             self._ask(signal.SIGTERM, self._attempt.settings.save_grace_s)
         if time.monotonic() >= self._kill_at:
             _LOG.warning("job %s: the engine did not end in time; killed", self._lease.job.id)
@@ -151,17 +151,17 @@ class Supervision:
 
     def _take(self, event: AnyEvent) -> None:
         match event:
-            case Metrics(step=step, split=split, values=values, time=told_at):
-                self._metrics.append({"split": split, "step": step, "values": values, "created_at": told_at})
-            case Log(level=level, message=message, code=code, data=data, time=told_at):
-                self._tell("log", level, message, {"code": code, **data}, told_at)
+            case Metrics(step=step, split=split, values=values, time=created_at):
+                self._metrics.append({"split": split, "step": step, "values": values, "created_at": created_at})
+            case Log(level=level, message=message, code=code, data=data, time=created_at):
+                self._add_event("log", level, message, {"code": code, **data}, created_at)
                 if code == "memory_plan":
                     self._lighter = data.get("lighter") or None
             case Started():
-                self._tell("started", "info", _started(event), _facts(event), event.time)
+                self._add_event("started", "info", _started(event), _facts(event), event.time)
                 self._begun()
             case Sample():
-                self._tell("sample", "info", _sampled(event), _facts(event), event.time)
+                self._add_event("sample", "info", _sampled(event), _facts(event), event.time)
             case CheckpointSaved():
                 self._unpublished.append(event)
                 self._publish_checkpoints()
@@ -169,18 +169,18 @@ class Supervision:
                 self._exported.append(event)
             case Used() | Finished() | Failed():
                 self._last[type(event)] = event
-            case Stopped(step=step, time=told_at):
-                self._tell("stopped", "info", f"stopped at step {step}, saved", {"step": step}, told_at)
+            case Stopped(step=step, time=created_at):
+                self._add_event("stopped", "info", f"stopped at step {step}, saved", {"step": step}, created_at)
 
-    def _tell(self, kind: str, level: str, message: str, data: dict[str, Any], told_at: float) -> None:
-        self._events.append({"type": kind, "level": level, "message": message, "data": data, "created_at": told_at})
+    def _add_event(self, kind: str, level: str, message: str, data: dict[str, Any], created_at: float) -> None:
+        self._events.append({"type": kind, "level": level, "message": message, "data": data, "created_at": created_at})
 
     def _write_when_due(self) -> None:
         if (self._events or self._metrics) and time.monotonic() >= self._written_at + _WRITE_EVERY_S:
             self._write()
 
     def _write(self) -> None:
-        """Everything read so far, in one fenced transaction that renews the lease too."""
+        """Write everything read so far, in one fenced transaction that also renews the lease."""
         if not (self._events or self._metrics):
             return
         asked_at = time.monotonic()
@@ -201,22 +201,22 @@ class Supervision:
         self._written_at = time.monotonic()
 
     def _publish_checkpoints(self) -> None:
-        """Those that are not published yet, one after the other, until the blob store does not take one."""
+        """Publish the checkpoints that are not published yet, in order, until the blob store does not take one."""
         while self._unpublished and self._publish_checkpoint(self._unpublished[0]):
             del self._unpublished[0]
 
     def _publish_the_rest(self) -> None:
-        """The job is to go on from these, so a store that is away is waited for, unless the worker has to stop."""
+        """Publish the last checkpoints, from which the job resumes: wait for a store that is away, unless the worker stops."""
         while self._unpublished and not self._lease.lost.is_set():
             self._publish_checkpoints()
-            self._write()  # nobody writes when due any more, and this may take as long as the store is away
+            self._write()  # the loop that writes has ended, and the store may be away for long
             if self._attempt.stopping.wait(self._attempt.settings.blobs_wait_s if self._unpublished else 0):
                 return
 
     def _publish_checkpoint(self, saved: CheckpointSaved) -> bool:
-        """Files first, then the artifact and its event in one fenced transaction with all that was told before.
+        """Store the files, then write the artifact, its event and everything read before in one fenced transaction.
 
-        False when the blob store is away.
+        Returns False when the blob store is away.
         """
         if self._lease.cancel_requested.is_set():
             return True
@@ -226,14 +226,18 @@ class Supervision:
         except FileNotFoundError:
             if folder.exists():
                 raise
-            # The engine keeps its newest few, and has saved newer ones while an earlier one was being stored.
+            # The engine keeps only its newest few, and has saved newer ones while an earlier one was being stored.
             _LOG.info("job %s: the checkpoint of step %d was replaced already", self._lease.job.id, saved.step)
             return True
         except BlobsUnavailable as error:
-            if saved.step not in self._unstored:  # each once, however often it is tried
-                told = f"the checkpoint of step {saved.step} is not stored yet, nothing goes on from it: {error}"
-                self._tell("log", "warn", told, {"code": "checkpoint_not_stored", "step": saved.step}, time.time())
-            self._unstored.add(saved.step)
+            if saved.step not in self._reported_unstored:
+                message = (
+                    f"the checkpoint of step {saved.step} is not stored yet, no attempt can resume from it: {error}"
+                )
+                self._add_event(
+                    "log", "warn", message, {"code": "checkpoint_not_stored", "step": saved.step}, time.time()
+                )
+            self._reported_unstored.add(saved.step)
             return False
         if self._lease.cancel_requested.is_set():
             return True
@@ -270,9 +274,9 @@ class Supervision:
         return True
 
     def _store(self, folder: Path) -> list[FileEntry]:
-        """Put a checkpoint into the blob store; meanwhile a cancel or a stop still reaches the engine.
+        """Put a checkpoint into the blob store, while a cancel or a stop still reaches the engine.
 
-        It is held first: the engine may replace it sooner than a slow store has it.
+        Its files are linked elsewhere first, since the engine may replace it before a slow store has it.
         """
         folder = stage.hold(folder, self._attempt.run_dir / _HELD)
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="storing") as aside:
@@ -293,9 +297,9 @@ def _started(event: Started) -> str:
 
 
 def _sampled(event: Sample) -> str:
-    """One line that is safe on a terminal; the data have the whole texts."""
+    """Return one line that is safe on a terminal; the event's data hold the whole texts."""
     prompt, answer = (json.dumps(text[:_SHOWN_CHARACTERS]) for text in (event.prompt, event.greedy))
-    return f"step {event.step}: {prompt} is answered {answer}"
+    return f"step {event.step}: {prompt} is answered with {answer}"
 
 
 def _facts(event: Started | Sample) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tail: the lines of a growing file, each once and only when it is complete."""
+"""The tail of a growing file: each line is returned once, when it is complete."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ _MAX_LINE_BYTES = 8 << 20
 
 
 class Tail:
-    """Reads on from where it stopped. A last line without its newline is left for a later call."""
+    """Continues from where it stopped. A last line without its newline is left for a later call."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -17,7 +17,7 @@ class Tail:
         """The complete lines since the last call, without their newlines; none while there is no file.
 
         Raises:
-            ValueError: a line grows without end.
+            ValueError: a line is too long.
         """
         if not self._path.exists():
             return

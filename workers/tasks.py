@@ -1,40 +1,41 @@
-"""The one task: an attempt at a job, from its claim to its settlement."""
+"""The one Celery task: attempts at jobs, each from its claim to its settlement."""
 
 import logging
 import threading
 
 from db import log_context, traces
-from db.errors import BlobsUnavailable, Unavailable, is_full
+from db.errors import Unavailable
 from db.leases import Offer
-from engine.errors import DataError, SpecError
-from workers import celery_signals, failures, gang, settle, stage
-from workers.attempt import AskedToStop, Attempt
+from workers import celery_signals, failures, gang, settle
+from workers.attempt import AskedToStop
 from workers.celery_signals import Slot
 from workers.claim import Lease, LeaseLostError
-from workers.failures import Failure
 from workers.gang import Part
 from workers.queue import RUN_JOB, app
 from workers.supervise import Supervision
 
+_REST_LONGER = 1.1
+"""A worker that put a job off rests for longer than the job, so that another worker comes first."""
 _LOG = logging.getLogger(__name__)
 
 
 @app.task(name=RUN_JOB)
 def run_job(job_id: str) -> None:
-    """Run what goes next in the queue, job after job until there is none to take.
+    """Run jobs, in the order of the queue, until there is none to take.
 
-    The message says that there is work; which job it is the database decides at each claim. A message that comes twice,
-    or too late, finds nothing.
+    The message only says that there is work; which job is taken is decided in the database at each claim. A message
+    that arrives twice, or too late, finds nothing to do.
     """
     slot = celery_signals.slot()
-    with celery_signals.stop_signal() as stopping:
+    with celery_signals.stop_signal() as stopping, slot.presence.at_work():
         try:
-            _run_all(slot, stopping)
+            run_all(slot, stopping)
         except Unavailable as error:
-            _LOG.warning("what goes next (job %s was told of) is left to a later message: %s", job_id, error)
+            _LOG.warning("the message for job %s is dropped, a later one follows: %s", job_id, error)
 
 
-def _run_all(slot: Slot, stopping: threading.Event) -> None:
+def run_all(slot: Slot, stopping: threading.Event) -> None:
+    """Take and run jobs until there is none to take, or the worker is to stop."""
     waits = False
     while not stopping.is_set():
         taken = gang.take(slot.database, slot.name, slot.settings, waits=waits)
@@ -47,12 +48,20 @@ def _run_all(slot: Slot, stopping: threading.Event) -> None:
         run(slot, taken, stopping)
         if not stopping.is_set():
             slot.warm.prepare()
+        if taken.rest_s:
+            _rest(slot, taken.rest_s * _REST_LONGER, stopping)
     if waits:
         gang.leave(slot)
 
 
+def _rest(slot: Slot, rest_s: float, stopping: threading.Event) -> None:
+    _LOG.warning("this worker takes no job for %g s", rest_s)
+    with slot.presence.resting():
+        stopping.wait(rest_s)
+
+
 def run(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
-    """One attempt under its lease."""
+    """Carry out one attempt, or this worker's part in it, under its lease."""
     ids = {"job_id": lease.job.id, "attempt": lease.fence}
     with traces.span("job.attempt", lease.job.traceparent, worker=slot.name, **ids), log_context.work(**ids), lease:
         _LOG.info("the attempt begins")
@@ -68,22 +77,17 @@ def run(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
 
 
 def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
-    """Stage, supervise, settle. Whatever goes wrong becomes a failure of the job, told with a class and a mend.
+    """Stage, supervise, settle. Any error becomes a failure of the attempt, with a class and a mend.
 
     Raises:
         LeaseLostError: the job is another attempt's by now.
     """
     run_dir = slot.settings.run_dir(lease.job.id, lease.fence)
     try:
-        planned = gang.told_of(lease.write(lambda s: stage.plan(s, lease.job, lease.fence)), lease, slot)
-        attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
-        with traces.span("job.stage"):
-            stage.lay_out(planned, slot.blobs, run_dir, attempt.heed)
-            stage.share_cache(run_dir, slot.settings.cache_dir)
-        lease.bind(run_dir)
+        attempt = gang.staged(slot, lease, run_dir, stopping)
         lease.begin_running()
         with traces.span("job.engine"):
-            # The next engine has its imports done by when this one ends, be that by a kill.
+            # The next engine is started now, so that its imports are done when this one ends.
             end = Supervision(attempt, slot.warm.start(run_dir), slot.warm.prepare).run()
         with traces.span("job.settle", exit_code=end.exit_code):
             settle.settle(attempt, end)
@@ -91,15 +95,5 @@ def carry_out(slot: Slot, lease: Lease, stopping: threading.Event) -> None:
         raise
     except AskedToStop:
         settle.leave_off(lease)
-    except (SpecError, DataError) as error:
-        settle.give_up(lease, Failure(error.failure, error.code, error.message, error.mend), slot.settings)
-    except BlobsUnavailable as error:
-        _LOG.warning("job %s, attempt %d: %s", lease.job.id, lease.fence, error)
-        settle.wait_for_blobs(lease, str(error), slot.settings)
-    except Exception as error:  # noqa: BLE001 - the edge: a job must not stay "running" because of a mistake of ours
-        if is_full(error):
-            _LOG.warning("job %s, attempt %d: %s", lease.job.id, lease.fence, error)
-            settle.wait_for_space(lease, str(error), slot.settings)
-            return
-        _LOG.exception("job %s, attempt %d", lease.job.id, lease.fence)
-        settle.give_up(lease, failures.of_ours(error), slot.settings)
+    except Exception as error:  # noqa: BLE001 - the edge: a mistake of ours must not leave a job "running"
+        settle.put_off_or_give_up(lease, failures.classify_error(error), slot.settings)

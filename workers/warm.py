@@ -1,4 +1,4 @@
-"""The warm engine: one process that has its imports behind it and waits for the next job."""
+"""The warm engine: a process that has done its imports and waits for the next job."""
 
 import logging
 from pathlib import Path
@@ -11,9 +11,8 @@ _LOG = logging.getLogger(__name__)
 class WarmEngine:
     """Holds at most one waiting engine. Each runs one job; `prepare` starts the next.
 
-    Both methods are for the main thread alone (see EngineProcess), and neither waits: an engine
-    that still imports takes its run directory when it is done, which is never later than a fresh
-    one would begin.
+    Both methods are for the main thread only (see EngineProcess), and neither waits: an engine that is still importing
+    takes its run directory when it is done, which is never later than a new engine would.
     """
 
     def __init__(self, log_path: Path, *, enabled: bool) -> None:
@@ -22,23 +21,23 @@ class WarmEngine:
         self._waiting: EngineProcess | None = None
 
     def prepare(self) -> None:
-        """Have an engine waiting, if that is wanted and none is."""
+        """Start an engine that waits, if that is enabled and none does."""
         if self._enabled and (self._waiting is None or self._waiting.poll() is not None):
             try:
                 self._waiting = EngineProcess.waiting(self._log_path)
-            except OSError as error:  # the job that runs meanwhile has no part in it
+            except OSError as error:  # it must not fail the job that runs meanwhile
                 self._waiting = None
                 _LOG.warning("no engine is made ready for the next job: %s", error)
 
     def start(self, run_dir: Path) -> EngineProcess:
-        """An engine at work on `run_dir`: the waiting one, else a cold one."""
+        """Return an engine at work on `run_dir`: the waiting one, else a cold one."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None and waiting.poll() is None:
             try:
                 waiting.hand_over(run_dir, self._log_path)
             except BrokenPipeError:
                 waiting.end()
-                _LOG.warning("the warm engine ended as it was given its job; a cold one takes it")
+                _LOG.warning("the warm engine ended as it was given its job; a cold one is started")
             else:
                 return waiting
         return EngineProcess.cold(run_dir)

@@ -1,4 +1,4 @@
-"""The gate: what evaluations must say before an alias turns."""
+"""The gate: what evaluations must show before an alias is promoted."""
 
 from typing import Any, NamedTuple
 
@@ -17,18 +17,18 @@ _DIFFERENCE = "difference/"
 
 
 class Rival(NamedTuple):
-    """What the candidate has to hold its own against."""
+    """An artifact that the candidate must not be worse than."""
 
     against: str
     reference: str
 
 
 def rivals_of(session: Session, candidate: Artifact, current: Artifact | None) -> list[Rival]:
-    """The base that it was tuned from and what the alias means now, unless these are not there, or are the candidate."""
+    """Return the base that the candidate was tuned from and the alias's current version, as far as they exist."""
     below = next((each for each in lineage.ancestors(session, candidate) if each.layout == "model"), None)
     found: dict[str, Rival] = {}
     for against, artifact in (("base", below), ("current", current)):
-        # Another project's model, used by its permission, is nothing that an evaluation here can compare with.
+        # An evaluation cannot compare with another project's model, which this one may only use.
         ours = artifact is not None and artifact.project_id == candidate.project_id
         if artifact is not None and ours and artifact.deleted_at is None and artifact.id != candidate.id:
             found.setdefault(artifact.id, Rival(against, reference(artifact)))
@@ -36,30 +36,30 @@ def rivals_of(session: Session, candidate: Artifact, current: Artifact | None) -
 
 
 def compare(session: Session, candidate: Artifact, rivals: list[Rival], metric: str | None) -> list[Comparison]:
-    """What the newest evaluations say of the candidate beside each rival.
+    """Return what the newest evaluations of the candidate against each rival show.
 
     Raises:
-        ApiError: 409 when one was not made, or has no such figure.
+        ApiError: 409 when there is no evaluation against a rival, or it lacks the metric.
     """
     jobs = registry.comparisons(session, candidate, [rival.reference for rival in rivals])
     return [_compared(candidate, rival, jobs.get(rival.reference), metric) for rival in rivals]
 
 
 def require(candidate: Artifact, comparisons: list[Comparison]) -> None:
-    """Raises ApiError 409, with the figures, unless the candidate holds its own."""
+    """Raise ApiError 409, with the metrics, if the candidate may be worse than a rival."""
     worse = [each for each in comparisons if not each.passed]
     if worse:
         faults = [
-            Fault(code="not_better", path=each.against, message=told(each), value=each.job_id, hint=None)
+            Fault(code="not_better", path=each.against, message=sentence(each), value=each.job_id, hint=None)
             for each in worse
         ]
-        refusal = conflict("gate_refused", f"{reference(candidate)} is not promoted: {'; '.join(map(told, worse))}")
+        refusal = conflict("gate_refused", f"{reference(candidate)} is not promoted: {'; '.join(map(sentence, worse))}")
         refusal.body.errors = faults
         raise refusal
 
 
-def told(each: Comparison) -> str:
-    """The figures as a sentence."""
+def sentence(each: Comparison) -> str:
+    """Return a comparison as a sentence."""
     side = "at least" if each.greater_is_better else "at most"
     return (
         f"{each.metric} against {each.rival} ({each.against}) differs by {each.difference:+.4g}, "
@@ -70,7 +70,7 @@ def told(each: Comparison) -> str:
 def _compared(candidate: Artifact, rival: Rival, job: Job | None, metric: str | None) -> Comparison:
     if job is None:
         spec = f'{{"kind": "eval", "model": "{reference(candidate)}", "compare_to": "{rival.reference}", "eval_file": ...}}'
-        message = f"{reference(candidate)} has not been evaluated against {rival.reference}, {_SAID[rival.against]}"
+        message = f"{reference(candidate)} has not been evaluated against {rival.reference}, {_RIVALS[rival.against]}"
         raise conflict("evaluation_missing", f"{message}; run {spec} first")
     figures: dict[str, Any] = (job.result or {}).get("metrics", {})
     name = _metric(figures, metric, job.id)
@@ -93,14 +93,14 @@ def _compared(candidate: Artifact, rival: Rival, job: Job | None, metric: str | 
     )
 
 
-_SAID = {"base": "the base that it was tuned from", "current": "which the alias means now"}
+_RIVALS = {"base": "the base that it was tuned from", "current": "the current version of the alias"}
 
 
 def _metric(figures: dict[str, Any], wanted: str | None, job_id: str) -> str:
-    """The figure that decides.
+    """Return the metric that decides.
 
     Raises:
-        ApiError: 409 when the evaluation has none, or not the one that is wanted.
+        ApiError: 409 when the evaluation has none, or not the one that was asked for.
     """
     known = [
         name.removeprefix(_DIFFERENCE)
@@ -110,7 +110,7 @@ def _metric(figures: dict[str, Any], wanted: str | None, job_id: str) -> str:
     ]
     chosen = [name for name in ((wanted,) if wanted else _PREFERRED) if name in known]
     if not chosen:
-        what = f"no figure {wanted!r}" if wanted else "no figure to compare by"
+        what = f"no metric {wanted!r}" if wanted else "no metric to compare by"
         listed = f"; it has {', '.join(sorted(known))}" if known else ""
         raise ApiError(409, "figure_missing", f"the evaluation {job_id} has {what}{listed}", param="metric",
                        headers={"x-should-retry": "false"})  # fmt: skip

@@ -1,9 +1,10 @@
-"""/v1/aliases: names such as `support-bot@production`, which jobs, chats and evaluations take for a model's."""
+"""/v1/aliases: names such as `support-bot@production`, which jobs, chats and evaluations accept as a model."""
 
 from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import StringConstraints
 
 from api.aliases import service as aliases
 from api.aliases.schemas import AliasObject, PromotionRequest
@@ -13,13 +14,18 @@ from api.deps import CallerDep, ServiceDep
 from api.errors import documented
 
 router = APIRouter(prefix="/aliases", tags=["aliases"])
-_Alias = Annotated[str, Path(description="NAME@ALIAS.")]
+_Alias = Annotated[str, Path(description="The alias, as NAME@ALIAS.")]
+_After = Annotated[
+    Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}@[a-z][a-z0-9-]{0,31}$")] | None,
+    Query(description="The last id of the previous page, which is not repeated."),
+]
+_Limit = Annotated[int, Query(ge=1, le=1000, description="The maximum number of aliases on the page.")]
 
 
-@router.get("", response_model=Page[AliasObject], responses=documented(401))
-def list_aliases(service: ServiceDep, caller: CallerDep) -> Response:
-    """List what each alias means, by name."""
-    return answer(aliases.page(service, caller))
+@router.get("", response_model=Page[AliasObject], responses=documented(401, 422))
+def list_aliases(service: ServiceDep, caller: CallerDep, after: _After = None, limit: _Limit = 1000) -> Response:
+    """List aliases with their current versions, by name."""
+    return answer(aliases.page(service, caller, after=after, limit=limit))
 
 
 @router.post(
@@ -30,18 +36,18 @@ def list_aliases(service: ServiceDep, caller: CallerDep) -> Response:
     openapi_extra=documented_body(PromotionRequest),
 )
 async def promote(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Turn an alias to a version that evaluations find no worse than its base and than what the alias means now."""
+    """Promote a version to an alias, if evaluations find it no worse than its base and the current version."""
     asked = await read_as(PromotionRequest, request, service.settings.max_body_bytes)
     return answer(await to_thread.run_sync(aliases.promote, service, caller, asked), 201)
 
 
 @router.get("/{alias}", response_model=AliasObject, responses=documented(401, 404))
 def show_alias(service: ServiceDep, caller: CallerDep, alias: _Alias) -> Response:
-    """Show what an alias means and has meant."""
+    """Show an alias with its history."""
     return answer(aliases.show(service, caller, alias))
 
 
 @router.post("/{alias}/rollback", response_model=AliasObject, responses=documented(401, 404, 409))
 def roll_back_alias(service: ServiceDep, caller: CallerDep, alias: _Alias) -> Response:
-    """Turn an alias to what it meant before."""
+    """Return an alias to its previous version."""
     return answer(aliases.roll_back(service, caller, alias))

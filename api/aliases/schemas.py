@@ -12,29 +12,32 @@ AliasName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 
 
 class PromotionRequest(BaseModel):
-    """Have an alias of a model's or adapter's name mean this version of it.
+    """A version of a model or adapter that an alias of its name is to mean.
 
-    It must have been evaluated (`kind: eval` with `compare_to`) against the base that it was tuned from, and against
-    what the alias means now, each on rows of the caller's choice, and the 95% interval of the paired difference must
-    lie on its side of 0, or end there.
+    It must have been evaluated (`kind: eval` with `compare_to`) against the base that it was tuned from and against the
+    current version of the alias, on rows of the caller's choice. The 95% interval of each paired difference must not
+    reach beyond 0 to the worse side.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Reference
-    alias: AliasName = Field(description="production; jobs and chats then know the version as NAME@production.")
+    model: Reference = Field(description="The version of a model or adapter that the alias is to mean.")
+    alias: AliasName = Field(
+        description="The alias, such as production; jobs and chats then name the version NAME@production."
+    )
     metric: Annotated[str, StringConstraints(pattern=r"^[a-z_/]{1,64}$")] | None = Field(
         default=None,
-        description="The figure that decides: eval_loss, eval_exact_match, eval_acc/harness, ... The first of the "
-        "evaluation's own when left out.",
+        description="The metric that decides: eval_loss, eval_exact_match, eval_acc/harness, ...; default: the first of "
+        "these that the evaluation has.",
     )
     force: Annotated[bool, Field(strict=True)] = Field(
-        default=False, description="Whatever the evaluations say; for admins' keys, and noted in the audit log."
+        default=False,
+        description="Whether to ignore the evaluations; needs an admin's key and is recorded in the audit log.",
     )
 
 
 class Comparison(BaseModel):
-    """What an evaluation says of the candidate beside a rival: `difference` is candidate minus rival, its 95% interval."""
+    """An evaluation of the candidate against a rival: `difference` is candidate minus rival, with its 95% interval."""
 
     against: Literal["base", "current"]
     rival: str
@@ -49,7 +52,7 @@ class Comparison(BaseModel):
 
 
 class Turn(BaseModel):
-    """What an alias meant from `created_at` on. `back_to` is the number of the turn that a rollback went back to."""
+    """The version that an alias meant from `created_at` on. `back_to` is the number of the turn that a rollback restored."""
 
     number: int
     model: str
@@ -62,17 +65,17 @@ class Turn(BaseModel):
 
 
 class AliasObject(Object):
-    """A name that means one version of a model or adapter, and another one after the next promotion."""
+    """A name for one version of a model or adapter, which promotions and rollbacks change."""
 
     object: Literal["alias"] = "alias"
     model: str
     artifact_id: str
     turn: Turn
-    history: list[Turn] = Field(description="Newest first; of a listing the present turn alone.")
+    history: list[Turn] = Field(description="The turns of the alias, newest first; in a listing only the current one.")
 
 
 def turn_object(row: Promotion, reference: str) -> Turn:
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "number": row.number,
         "model": reference,
         "artifact_id": row.artifact_id,
@@ -82,4 +85,4 @@ def turn_object(row: Promotion, reference: str) -> Turn:
         "forced": row.forced,
         "comparisons": row.figures.get("comparisons", []),
     }
-    return Turn.model_validate(told)
+    return Turn.model_validate(fields)

@@ -1,6 +1,6 @@
-"""Aliases: promotion through the gate, rollback in one call, and the whole history."""
+"""Aliases: promotion through the gate, rollback, and history."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from api.aliases import gate
 from api.aliases.schemas import AliasObject, PromotionRequest, turn_object
@@ -15,13 +15,15 @@ from db.scopes import Scope
 from db.session import Session
 
 _HISTORY = 100
+_MOST_ALIASES = 100
+"""The most aliases of one name."""
 
 
 def promote(service: Service, caller: Caller, asked: PromotionRequest) -> AliasObject:
-    """Turn the alias to the candidate.
+    """Make the alias mean the candidate.
 
     Raises:
-        ApiError: 404 or 422 for the candidate, 403 for a force that is not an admin's, 409 when the gate refuses.
+        ApiError: 404 or 422 for the candidate, 403 for `force` without an admin's key, 409 when the gate refuses.
     """
     if asked.force and not caller.scope.covers(Scope.ADMIN):
         raise missing_scope(caller, Scope.ADMIN)
@@ -29,6 +31,8 @@ def promote(service: Service, caller: Caller, asked: PromotionRequest) -> AliasO
         registry.lock(session, caller.project_id)
         candidate = _candidate(session, caller, asked.model)
         now = registry.meant(session, caller.project_id, f"{candidate.name}{registry.SIGN}{asked.alias}")
+        if now is None:
+            _require_few(session, candidate)
         current = None if now is None else session.get(Artifact, now.artifact_id)
         if current is not None and current.id == candidate.id:
             return _shown(session, caller, candidate.name or "", asked.alias)
@@ -38,10 +42,17 @@ def promote(service: Service, caller: Caller, asked: PromotionRequest) -> AliasO
         return _shown(session, caller, candidate.name or "", asked.alias)
 
 
+def _require_few(session: Session, candidate: Artifact) -> None:
+    """Raise ApiError 409 when the name of the candidate has as many aliases as it may."""
+    if registry.count(session, candidate.project_id, candidate.name or "") >= _MOST_ALIASES:
+        message = f"{candidate.name} has {_MOST_ALIASES} aliases, the most that a name may have; promote to one of them"
+        raise conflict("too_many_aliases", message)
+
+
 def _judged(
     session: Session, candidate: Artifact, current: Artifact | None, asked: PromotionRequest
 ) -> list[dict[str, object]]:
-    """What the evaluations say; a force goes on without them."""
+    """Return the comparisons; with `force`, missing or bad ones are no obstacle."""
     rivals = gate.rivals_of(session, candidate, current)
     try:
         comparisons = gate.compare(session, candidate, rivals, asked.metric)
@@ -60,16 +71,16 @@ def _candidate(session: Session, caller: Caller, wanted: str) -> Artifact:
         message = f"there is no model or adapter {wanted[:100]!r} in this project"
         raise ApiError(404, "model_not_found", message, param="model")
     if found.name is None:
-        message = f"{wanted} is a checkpoint, which has no name and so no alias; promote what its job made of it"
+        message = f"{wanted} is a checkpoint, which has no name and so no alias; promote the result of its job"
         raise ApiError(422, "no_name", message, param="model")
     return found
 
 
 def roll_back(service: Service, caller: Caller, wanted: str) -> AliasObject:
-    """Turn the alias to what it meant before. Once more goes back once more.
+    """Return the alias to its previous version; a second rollback goes back one more.
 
     Raises:
-        ApiError: 404, or 409 when there is nothing before, or it was deleted.
+        ApiError: 404, or 409 when there is no previous version, or it was deleted.
     """
     with service.database.write() as session:
         registry.lock(session, caller.project_id)
@@ -78,10 +89,10 @@ def roll_back(service: Service, caller: Caller, wanted: str) -> AliasObject:
             raise not_found("alias", wanted)
         before = registry.before(session, now)
         if before is None:
-            raise conflict("nothing_before", f"{wanted} has meant nothing before this; promote another version")
+            raise conflict("nothing_before", f"{wanted} has no previous version; promote another version")
         artifact = artifacts.get(session, caller.project_id, before.artifact_id)
         if artifact is None:
-            message = f"what {wanted} meant before was deleted; promote another version"
+            message = f"the previous version of {wanted} was deleted; promote another version"
             raise conflict("deleted_before", message)
         registry.turn(session, artifact, now.alias, key_id=caller.key_id, figures={}, back_to=before.number)
         audit.note(session, "alias.rollback", artifact.id)
@@ -89,16 +100,17 @@ def roll_back(service: Service, caller: Caller, wanted: str) -> AliasObject:
 
 
 def show(service: Service, caller: Caller, wanted: str) -> AliasObject:
-    """Raises ApiError 404 when the project has no such alias."""
+    """Return an alias with its history. Raises ApiError 404 when the project has no such alias."""
     name, _, alias = wanted.partition(registry.SIGN)
     with service.database.read() as session:
         return _shown(session, caller, name, alias)
 
 
-def page(service: Service, caller: Caller) -> Page[AliasObject]:
+def page(service: Service, caller: Caller, *, after: str | None, limit: int) -> Page[AliasObject]:
     with service.database.read() as session:
-        rows = registry.current(session, caller.project_id)
-        return Page.of([_object(session, [row]) for row in rows], has_more=False)
+        rows, has_more = registry.current(session, caller.project_id, after=after, limit=limit)
+        meanings = registry.meanings(session, rows)
+        return Page.of([_object(meanings, [row]) for row in rows], has_more)
 
 
 def _shown(session: Session, caller: Caller, name: str, alias: str) -> AliasObject:
@@ -106,16 +118,16 @@ def _shown(session: Session, caller: Caller, name: str, alias: str) -> AliasObje
     turns = registry.history(session, caller.project_id, wanted, _HISTORY)
     if not turns:
         raise not_found("alias", wanted)
-    return _object(session, turns)
+    return _object(registry.meanings(session, turns), turns)
 
 
-def _object(session: Session, turns: Sequence[Promotion]) -> AliasObject:
-    told = [turn_object(row, reference(session.get_one(Artifact, row.artifact_id))) for row in turns]
+def _object(meanings: Mapping[str, Artifact], turns: Sequence[Promotion]) -> AliasObject:
+    shown = [turn_object(row, reference(meanings[row.artifact_id])) for row in turns]
     now = turns[0]
     return AliasObject(
         id=f"{now.name}{registry.SIGN}{now.alias}",
-        model=told[0].model,
+        model=shown[0].model,
         artifact_id=now.artifact_id,
-        turn=told[0],
-        history=told,
+        turn=shown[0],
+        history=shown,
     )

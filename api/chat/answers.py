@@ -1,4 +1,4 @@
-"""Answers of models as OpenAI's clients read them; `weights` says which weights gave them."""
+"""Completions as OpenAI's clients read them; `weights` identifies the weights that wrote them."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ FinishReason = Literal["stop", "length"]
 
 
 class Weights(BaseModel):
-    """The artifact that answered; an adapter answers over a `base`. A digest covers all files of an artifact."""
+    """The artifact that answered, and the `base` of an adapter. A digest covers all files of an artifact."""
 
     id: str
     reference: str
@@ -17,7 +17,7 @@ class Weights(BaseModel):
 
 
 class Usage(BaseModel):
-    """Tokens."""
+    """Numbers of tokens."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -25,7 +25,7 @@ class Usage(BaseModel):
 
 
 class Likely(BaseModel):
-    """A token that might have been written. `bytes` are null of one that adds nothing to the text, as an end does."""
+    """A token that could have been written. `bytes` is null for one that adds no text, such as an end token."""
 
     token: str
     logprob: float
@@ -33,20 +33,20 @@ class Likely(BaseModel):
 
 
 class TokenLogprob(Likely):
-    """A token that was written, and the likeliest ones."""
+    """A token that was written, with the likeliest ones in its place."""
 
     top_logprobs: list[Likely]
 
 
 class ChatLogprobs(BaseModel):
-    """Token by token."""
+    """Log-probabilities, token by token."""
 
     content: list[TokenLogprob]
     refusal: None = None
 
 
 class AssistantMessage(BaseModel):
-    """What was written."""
+    """The message that the model wrote."""
 
     role: Literal["assistant"] = "assistant"
     content: str
@@ -63,7 +63,7 @@ class ChatChoice(BaseModel):
 
 
 class ChatCompletion(BaseModel):
-    """The answer to a conversation."""
+    """The completion of a conversation."""
 
     id: str
     object: Literal["chat.completion"] = "chat.completion"
@@ -76,14 +76,14 @@ class ChatCompletion(BaseModel):
 
 
 class Delta(BaseModel):
-    """What a piece adds to a message."""
+    """What a chunk adds to a message."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
 
 
 class ChunkChoice(BaseModel):
-    """A piece of one of `n` answers."""
+    """A chunk of one of `n` answers."""
 
     index: int
     delta: Delta
@@ -92,7 +92,7 @@ class ChunkChoice(BaseModel):
 
 
 class ChatCompletionChunk(BaseModel):
-    """A piece of the answer to a conversation; the last one of a stream that tells usage has no choice."""
+    """A chunk of the completion of a conversation; the last one of a stream with usage has no choices."""
 
     id: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
@@ -105,7 +105,7 @@ class ChatCompletionChunk(BaseModel):
 
 
 class TextLogprobs(BaseModel):
-    """Token by token, side by side; `text_offset` counts characters of the answer."""
+    """Log-probabilities of tokens, in lists of equal length; `text_offset` counts characters of the answer."""
 
     tokens: list[str]
     token_logprobs: list[float]
@@ -114,7 +114,7 @@ class TextLogprobs(BaseModel):
 
 
 class TextChoice(BaseModel):
-    """A text that goes on from a prompt: answers of the first prompt come first."""
+    """A continuation of a prompt; those of the first prompt come first."""
 
     index: int
     text: str
@@ -123,7 +123,7 @@ class TextChoice(BaseModel):
 
 
 class Completion(BaseModel):
-    """Texts that go on from prompts; of a stream each has a piece of one."""
+    """Continuations of prompts; in a stream, each object has a chunk of one."""
 
     id: str
     object: Literal["text_completion"] = "text_completion"

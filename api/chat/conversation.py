@@ -1,4 +1,4 @@
-"""Conversations: the engine's parts as one answer, or as the pieces of a stream."""
+"""Chat completions: the engine's parts as one object, or as the chunks of a stream."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,7 +18,7 @@ from api.chat.turn import Turn, usage
 
 
 async def whole(turn: Turn, n: int) -> ChatCompletion:
-    """The answers, when all are written."""
+    """Return the answers once all are written."""
     texts = [""] * n
     scored: list[list[TokenLogprob]] = [[] for _ in range(n)]
     ends: dict[int, Any] = {}
@@ -44,7 +44,7 @@ async def whole(turn: Turn, n: int) -> ChatCompletion:
 
 
 async def pieces(turn: Turn, n: int, *, include_usage: bool) -> AsyncIterator[ChatCompletionChunk]:
-    """The answers as they are written: who speaks, then what is said, then why it ends."""
+    """Yield chunks of the answers as they are written: first the role, then the text, then the finish reason."""
     counts: dict[str, int] = {}
     async for part in turn.parts:
         if "index" in part:
@@ -67,12 +67,12 @@ def _chunk(turn: Turn, index: int, delta: Delta, logprobs: ChatLogprobs | None, 
 
 
 def _scored(part: dict[str, Any]) -> list[TokenLogprob]:
-    told = part.get("logprobs")
-    if told is None:
+    logprobs = part.get("logprobs")
+    if logprobs is None:
         return []
-    likeliest = [_likely(one) for one in told["top"]]
-    return [TokenLogprob(**_likely(told).model_dump(), top_logprobs=likeliest)]
+    likeliest = [_likely(token) for token in logprobs["top"]]
+    return [TokenLogprob(**_likely(logprobs).model_dump(), top_logprobs=likeliest)]
 
 
-def _likely(told: dict[str, Any]) -> Likely:
-    return Likely(token=told["token"], logprob=told["logprob"], bytes=told["bytes"])
+def _likely(token: dict[str, Any]) -> Likely:
+    return Likely(token=token["token"], logprob=token["logprob"], bytes=token["bytes"])

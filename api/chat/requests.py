@@ -1,16 +1,17 @@
-"""What is asked of a model, as OpenAI's clients send it. A field that would be passed over in silence is refused."""
+"""Requests of completions as OpenAI's clients send them. Fields that would be silently ignored are refused."""
 
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from api.numbers import WHOLE
+from engine.parts import Text as Storable
 
 _MOST_ANSWERS = 16
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 _Few = Field(min_length=1, max_length=_MOST_ANSWERS)
 _Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
-"""The first that is none is told; there may be very many."""
+"""Only the first item that is no token is reported; there may be very many."""
 
 
 def _listed(given: Any) -> Any:
@@ -19,16 +20,16 @@ def _listed(given: Any) -> Any:
 
 def _not_done(given: Any) -> Any:
     if given is not None:
-        raise ValueError("this is not done here; leave it out")
+        raise ValueError("this is not supported; leave it out")
     return given
 
 
-NotDone = Annotated[None, BeforeValidator(_not_done), Field(description="Not done here, so nothing but null.")]
-"""OpenAI's clients send null for what their caller passes as None, and for what an answer that goes back as a turn has not."""
+NotDone = Annotated[None, BeforeValidator(_not_done), Field(description="Not supported; must be null or left out.")]
+"""OpenAI's clients send null for arguments that are None, and for fields that an answer lacks when it is sent back as a turn."""
 
 
 class Text(BaseModel):
-    """A part of a message; there are no others."""
+    """A text part of a message, the only type of part that is supported."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -37,15 +38,15 @@ class Text(BaseModel):
 
 
 class Message(BaseModel):
-    """A turn of a conversation; `developer` is `system` by another name."""
+    """A turn of a conversation; `developer` means the same as `system`."""
 
     model_config = ConfigDict(extra="forbid")
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | Annotated[list[Text], Field(fail_fast=True)] | None = Field(
-        description="Null, which is no text, in an assistant's turn alone."
+        description="The text of the message; only an assistant's may be null."
     )
-    name: str | None = Field(default=None, description="Of who speaks, for chat templates that write it.")
+    name: str | None = Field(default=None, description="The name of the speaker, for chat templates that use it.")
     refusal: NotDone = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
     audio: NotDone = None
@@ -65,7 +66,7 @@ class Message(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """What a stream tells beside the text."""
+    """What a stream contains in addition to the text."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -73,29 +74,34 @@ class StreamOptions(BaseModel):
 
 
 class ResponseFormat(BaseModel):
-    """Text alone is written."""
+    """The format of the answer; only text is supported."""
 
     type: Literal["text"] = "text"
 
 
 _NULL_TOO = ("temperature", "top_p", "n", "num_beams", "length_penalty", "max_tokens")
-"""Null is what is left out, and never reaches a field."""
+"""Fields for which null means the default."""
 
 
 def _or_null(schema: dict[str, Any]) -> None:
-    """The document says so."""
+    """Allow null in the JSON schema of a field."""
     about = {name: schema.pop(name) for name in ("default", "title", "description") if name in schema}
-    told = dict(schema)
+    own = dict(schema)
     schema.clear()
-    schema |= {"anyOf": [told, {"type": "null"}]} | about
+    schema |= {"anyOf": [own, {"type": "null"}]} | about
 
 
 class Sampling(BaseModel):
-    """What both kinds of request have. At temperature 0 the likeliest token is taken; the same seed draws the same."""
+    """What both kinds of request share. Temperature 0 is greedy decoding; the same seed samples the same tokens."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = Field(min_length=1, max_length=200, description="name, name/version, an id, or a fine-tuned name.")
+    model: Storable = Field(
+        min_length=1,
+        max_length=200,
+        description="The model, adapter or checkpoint that answers: its name, name/version, name@alias, id or "
+        "fine-tuned name.",
+    )
     temperature: float = Field(default=1.0, ge=0, le=2, allow_inf_nan=False, json_schema_extra=_or_null)
     top_p: float = Field(default=1.0, gt=0, le=1, json_schema_extra=_or_null)
     n: Annotated[int, Field(ge=1, le=_MOST_ANSWERS, strict=True, json_schema_extra=_or_null), WHOLE] = 1
@@ -103,15 +109,17 @@ class Sampling(BaseModel):
     stop: Annotated[list[Stop], BeforeValidator(_listed), Field(max_length=4)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    frequency_penalty: Literal[0] | None = Field(default=None, description="Not applied, so nothing but 0.")
-    presence_penalty: Literal[0] | None = Field(default=None, description="Not applied, so nothing but 0.")
+    frequency_penalty: Literal[0] | None = Field(
+        default=None, description="Not supported; must be 0, null or left out."
+    )
+    presence_penalty: Literal[0] | None = Field(default=None, description="Not supported; must be 0, null or left out.")
     logit_bias: NotDone = None
     user: str | None = None
     num_beams: Annotated[int, Field(ge=1, le=_MOST_ANSWERS, strict=True), WHOLE] = Field(
         default=1,
         json_schema_extra=_or_null,
-        description="Over 1: beam search for the `n` likeliest answers, at most so many, instead of drawing; "
-        "temperature is 0 then, or left out. A stream has them when the search has ended.",
+        description="The number of beams. Above 1, the `n` likeliest answers are found by beam search instead of sampling; "
+        "temperature must then be 0 or left out, and a stream starts when the search has ended.",
     )
     length_penalty: float = Field(
         default=1.0,
@@ -119,7 +127,7 @@ class Sampling(BaseModel):
         le=10,
         allow_inf_nan=False,
         json_schema_extra=_or_null,
-        description="Of beam search: answers are compared by their log-probability over their length to this power.",
+        description="The exponent of beam search's length penalty: answers are compared by log-probability / length**x.",
     )
 
     @model_validator(mode="before")
@@ -134,17 +142,17 @@ class Sampling(BaseModel):
         given = self.model_fields_set
         if self.num_beams == 1:
             if "length_penalty" in given:
-                raise ValueError("length_penalty belongs to beam search; give num_beams too")
+                raise ValueError("length_penalty belongs to beam search; set num_beams too")
             return self
         if self.n > self.num_beams:
-            raise ValueError(f"n is {self.n}, and num_beams {self.num_beams} finds no more than that")
+            raise ValueError(f"n is {self.n}, but num_beams {self.num_beams} finds only as many answers")
         for name, neutral in (("temperature", 0), ("top_p", 1)):
             if name in given and getattr(self, name) != neutral:
-                raise ValueError(f"{name} must be {neutral} or left out beside num_beams: a search draws nothing")
+                raise ValueError(f"{name} must be {neutral} or left out with num_beams: beam search does not sample")
         return self
 
     def decoding(self) -> dict[str, Any]:
-        """For the engine, but for the seed."""
+        """Return the parameters of decoding for the engine, except the seed."""
         return {
             "n": self.n,
             "temperature": self.temperature,
@@ -156,7 +164,7 @@ class Sampling(BaseModel):
 
 
 class ChatRequest(Sampling):
-    """A conversation to go on with."""
+    """A conversation to answer."""
 
     messages: list[Message] = Field(min_length=1, max_length=4096)
     max_completion_tokens: Annotated[int, Field(ge=1, le=2**20, strict=True), WHOLE] | None = None
@@ -198,7 +206,7 @@ class ChatRequest(Sampling):
 
 
 class CompletionRequest(Sampling):
-    """Texts to go on with, as text or as tokens."""
+    """Prompts to continue, as texts or as tokens."""
 
     prompt: str | Annotated[list[str], _Few] | _Tokens | Annotated[list[_Tokens], _Few]
     max_tokens: Annotated[int, Field(ge=1, le=2**20, strict=True), WHOLE] | None = 16
@@ -210,7 +218,7 @@ class CompletionRequest(Sampling):
     @field_validator("prompt", mode="before")
     @classmethod
     def _a_few_prompts(cls, given: Any) -> Any:
-        """In one sentence, where each member of the union would have one."""
+        """Check the number of prompts in one place, where each member of the union would report it."""
         if isinstance(given, list) and not 1 <= len(_prompts(given)) <= _MOST_ANSWERS:
             raise ValueError(f"1 to {_MOST_ANSWERS} prompts can be answered at once")
         return given
@@ -219,11 +227,15 @@ class CompletionRequest(Sampling):
         return _prompts(self.prompt)
 
     def question(self) -> dict[str, Any]:
-        told = {"ask": "complete", "prompts": self.prompts(), "max_tokens": self.max_tokens, "logprobs": self.logprobs}
-        return self.decoding() | told
+        return self.decoding() | {
+            "ask": "complete",
+            "prompts": self.prompts(),
+            "max_tokens": self.max_tokens,
+            "logprobs": self.logprobs,
+        }
 
 
 def _prompts(prompt: Any) -> list[Any]:
-    """Text or tokens are one; a list of either is as many as it has."""
+    """Return the prompts: a text or a list of tokens is one, a list of either is several."""
     one = isinstance(prompt, str) or (prompt and not isinstance(prompt[0], str | list))
     return [prompt] if one else list(prompt)

@@ -1,4 +1,4 @@
-"""/v1/chat/completions and /v1/completions, as OpenAI's clients know them, for any model, adapter or checkpoint."""
+"""/v1/chat/completions and /v1/completions, compatible with OpenAI's, for any model, adapter or checkpoint."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -22,11 +22,13 @@ router = APIRouter(tags=["chat"])
 _DONE = b"data: [DONE]\n\n"
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "The answer; with `stream`, server-sent events of pieces of it, ended by `data: [DONE]`.",
+        "description": "The completion; with `stream`, server-sent events with its chunks, ended by `data: [DONE]`.",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
-_NO_MEMORY = documented(507)[507] | {"description": "There is no memory for so many answers of such a length."}
+_NO_MEMORY = documented(507)[507] | {
+    "description": "The answers need more memory than there is; ask for fewer or shorter ones."
+}
 _ERRORS = documented(400, 401, 404, 413, 415, 422, 503) | {507: _NO_MEMORY}
 
 
@@ -37,12 +39,12 @@ _ERRORS = documented(400, 401, 404, 413, 415, 422, 503) | {507: _NO_MEMORY}
     openapi_extra=documented_body(ChatRequest),
 )
 async def create_chat_completion(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Have a model answer a conversation."""
+    """Answer a conversation with a model."""
     asked = await read_as(ChatRequest, request, service.settings.max_body_bytes)
     turn = await ask(service, caller, asked)
     if not asked.stream:
         return answer(await unless_gone(request, conversation.whole(turn, asked.n)))
-    return await _streamed(request, conversation.pieces(turn, asked.n, include_usage=_tells_usage(asked)))
+    return await _streamed(request, conversation.pieces(turn, asked.n, include_usage=_includes_usage(asked)))
 
 
 @router.post(
@@ -52,20 +54,20 @@ async def create_chat_completion(service: ServiceDep, caller: CallerDep, request
     openapi_extra=documented_body(CompletionRequest),
 )
 async def create_completion(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Have a model go on with texts."""
+    """Continue texts with a model."""
     asked = await read_as(CompletionRequest, request, service.settings.max_body_bytes)
     turn = await ask(service, caller, asked)
     if not asked.stream:
         return answer(await unless_gone(request, text.whole(turn, len(asked.prompts()) * asked.n)))
-    return await _streamed(request, text.pieces(turn, include_usage=_tells_usage(asked)))
+    return await _streamed(request, text.pieces(turn, include_usage=_includes_usage(asked)))
 
 
-def _tells_usage(asked: Sampling) -> bool:
+def _includes_usage(asked: Sampling) -> bool:
     return asked.stream_options is not None and asked.stream_options.include_usage
 
 
 async def _streamed(request: Request, pieces: AsyncIterator[BaseModel]) -> Response:
-    """The first piece is waited for: until then a refusal still has its own status."""
+    """Return a stream once the first chunk is there: until then, an error still has its own status."""
     first = await unless_gone(request, anext(pieces))
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(_frames(first, pieces), media_type="text/event-stream", headers=headers)

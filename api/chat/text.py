@@ -1,4 +1,4 @@
-"""Texts gone on with: the engine's parts as one answer, or as the pieces of a stream."""
+"""Text completions: the engine's parts as one object, or as the chunks of a stream."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +8,7 @@ from api.chat.turn import Turn, usage
 
 
 class _Text:
-    """A choice as it grows."""
+    """A choice that grows with each part."""
 
     def __init__(self) -> None:
         self.text = ""
@@ -16,10 +16,10 @@ class _Text:
         self.end: Any = None
 
     def add(self, part: dict[str, Any]) -> None:
-        if told := part.get("logprobs"):
-            self.logprobs.tokens.append(_name(told))
-            self.logprobs.token_logprobs.append(told["logprob"])
-            self.logprobs.top_logprobs.append({_name(one): one["logprob"] for one in (*told["top"], told)})
+        if token := part.get("logprobs"):
+            self.logprobs.tokens.append(_name(token))
+            self.logprobs.token_logprobs.append(token["logprob"])
+            self.logprobs.top_logprobs.append({_name(one): one["logprob"] for one in (*token["top"], token)})
             self.logprobs.text_offset.append(len(self.text))
         self.text += part["text"]
         self.end = part["finish_reason"]
@@ -29,17 +29,17 @@ class _Text:
         return TextChoice(index=index, text=self.text, logprobs=logprobs, finish_reason=self.end)
 
 
-def _name(told: dict[str, Any]) -> str:
-    """Of a token: its text, or where that is a part of a character its bytes, as OpenAI names them."""
+def _name(token: dict[str, Any]) -> str:
+    """Return the text of a token, or for a part of a character its bytes in OpenAI's notation."""
     try:
-        bytes(told["bytes"] or ()).decode()
+        bytes(token["bytes"] or ()).decode()
     except UnicodeDecodeError:
-        return f"bytes:{told['token']}"
-    return told["token"]
+        return f"bytes:{token['token']}"
+    return token["token"]
 
 
 async def whole(turn: Turn, texts: int) -> Completion:
-    """The texts, when all are written."""
+    """Return the texts once all are written."""
     grown = [_Text() for _ in range(texts)]
     counts: dict[str, int] = {}
     async for part in turn.parts:
@@ -52,7 +52,7 @@ async def whole(turn: Turn, texts: int) -> Completion:
 
 
 async def pieces(turn: Turn, *, include_usage: bool) -> AsyncIterator[Completion]:
-    """The texts as they are written."""
+    """Yield chunks of the texts as they are written."""
     counts: dict[str, int] = {}
     written: dict[int, int] = {}
     async for part in turn.parts:

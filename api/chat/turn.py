@@ -1,4 +1,4 @@
-"""A turn: which weights are asked, and what the engine says."""
+"""Completions under way: the weights that answer, and the parts that the engine writes."""
 
 import secrets
 import time
@@ -16,24 +16,24 @@ from api.models.schemas import reference
 from db import artifacts, lineage, permissions
 from db.ids import new_id
 from db.models import Artifact
-from engine.jobs import did_you_mean
+from engine.rows import did_you_mean
 
 _FINGERPRINT = 16
-"""Digits of the digest that name the weights where one word has to do."""
+"""The number of digits of the digest in a system fingerprint."""
 
 
 class Turn(NamedTuple):
-    """A request on its way: what every answer to it says of itself, and the parts that the engine gives."""
+    """A completion under way: the fields that all objects of its answer share, and the parts that the engine writes."""
 
     facts: dict[str, Any]
     parts: AsyncIterator[dict[str, Any]]
 
 
 async def ask(service: Service, caller: Caller, asked: ChatRequest | CompletionRequest) -> Turn:
-    """Have a model answer; the engine begins when the first part is asked for.
+    """Prepare a completion; the engine begins when the first part is read.
 
     Raises:
-        ApiError: 404, there is no such model.
+        ApiError: 404 when there is no such model.
     """
     weights = await to_thread.run_sync(_weights, service, caller, asked.model)
     seed = secrets.randbits(63) if asked.seed is None else asked.seed % 2**63
@@ -66,8 +66,8 @@ def _weights(service: Service, caller: Caller, name: str) -> Weights:
             raise ApiError(404, "model_not_found", message, param="model")
         below = lineage.ancestors(session, found) if found.layout == "adapter" else []
     base = next((artifact for artifact in below if artifact.layout == "model"), None)
-    return _told(found, None if base is None else _told(base, None))
+    return _as_weights(found, None if base is None else _as_weights(base, None))
 
 
-def _told(artifact: Artifact, base: Weights | None) -> Weights:
+def _as_weights(artifact: Artifact, base: Weights | None) -> Weights:
     return Weights(id=artifact.id, reference=reference(artifact), digest=artifact.digest, base=base)

@@ -1,4 +1,4 @@
-"""A multipart body as it streams in, field by field; nothing of it is held."""
+"""Multipart bodies, parsed field by field while they stream in, without being held in memory."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -11,7 +11,7 @@ from api.errors import ApiError
 
 
 class Fields(Protocol):
-    """Who takes the fields of a form."""
+    """A receiver of the fields of a form."""
 
     def begin(self, field: str, filename: bytes) -> None: ...
 
@@ -21,7 +21,7 @@ class Fields(Protocol):
 
 
 class Form:
-    """Reads the chunks of one request body and tells `fields` what is in them."""
+    """Parses the chunks of one request body, and hands the fields in them to `fields`."""
 
     def __init__(self, content_type: str, fields: Fields) -> None:
         self._fields = fields
@@ -43,10 +43,10 @@ class Form:
         )
 
     def feed(self, chunk: bytes) -> None:
-        """Takes the next bytes of the body.
+        """Parse the next bytes of the body.
 
         Raises:
-            ApiError: the body is not what this route takes.
+            ApiError: the body is not what this route accepts.
             LowSpace: the disk is nearly full.
         """
         try:
@@ -55,7 +55,7 @@ class Form:
             raise ApiError(400, "not_multipart", f"the body is not multipart/form-data: {error}") from error
 
     def finish(self) -> None:
-        """The last byte has come. Raises ApiError 400 when it should not have been the last."""
+        """Note the end of the body. Raises ApiError 400 when it is incomplete."""
         if not self.complete:
             raise ApiError(400, "incomplete_body", "the body ends before its last part does")
 
@@ -88,9 +88,9 @@ class Form:
 def _boundary(content_type: str) -> bytes:
     kind, options = parse_options_header(content_type)
     if kind != b"multipart/form-data":
-        told = kind.decode(errors="replace")[:100] or "a body of no content type"
-        raise ApiError(415, "unsupported_media_type", f"this route reads multipart/form-data, not {told}")
+        given = kind.decode(errors="replace")[:100] or "a body without content type"
+        raise ApiError(415, "unsupported_media_type", f"this route reads multipart/form-data, not {given}")
     boundary = options.get(b"boundary", b"")
     if not 1 <= len(boundary) <= 256:
-        raise ApiError(400, "not_multipart", "the content type names no boundary")
+        raise ApiError(400, "not_multipart", "the content type has no boundary of 1 to 256 characters")
     return boundary

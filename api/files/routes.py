@@ -14,8 +14,13 @@ from api.files.upload import ALL_PURPOSES
 
 router = APIRouter(prefix="/files", tags=["files"])
 
-Purpose = Annotated[str | None, Query(pattern=f"^({'|'.join((*ALL_PURPOSES, *MADE_PURPOSES))})$")]
-Limit = Annotated[int, Query(ge=1, le=10_000, description="Files on a page; a page holds 1,000 at most.")]
+Purpose = Annotated[
+    str | None,
+    Query(pattern=f"^({'|'.join((*ALL_PURPOSES, *MADE_PURPOSES))})$", description="Only files with this purpose."),
+]
+Limit = Annotated[
+    int, Query(ge=1, le=10_000, description="The maximum number of files on the page; values above 1,000 mean 1,000.")
+]
 
 
 @router.post(
@@ -26,7 +31,7 @@ Limit = Annotated[int, Query(ge=1, le=10_000, description="Files on a page; a pa
     openapi_extra=UPLOAD_BODY,
 )
 async def upload_file(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Upload a data file; every row is checked while it streams in."""
+    """Upload a file; the rows of data files are checked while they stream in."""
     file = await files.receive(service, caller, request)
     return answer(file, 201, {"Location": f"/v1/files/{file.id}"})
 

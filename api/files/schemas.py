@@ -10,11 +10,11 @@ from db.models import File
 from engine.rows import FORMATS
 
 MADE_PURPOSES = ("fine-tune-results", "eval-results")
-"""Of files that jobs leave."""
+"""Purposes of the files that jobs make."""
 
 
 class FileObject(Object):
-    """An uploaded file, checked and stored, or what a job made. `format` is the shape of its rows, if it has any."""
+    """A file that was uploaded, or that a job made. `format` is the format of its rows, if it has any."""
 
     object: Literal["file"] = "file"
     bytes: int
@@ -44,7 +44,7 @@ def file_object(file: File) -> FileObject:
     )
 
 
-# The body is read as it streams in, so the framework does not see its schema by itself.
+# The body is read while it streams in, so FastAPI cannot derive its schema.
 UPLOAD_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -58,20 +58,26 @@ UPLOAD_BODY: dict[str, Any] = {
                         "purpose": {
                             "type": "string",
                             "enum": list(ALL_PURPOSES),
-                            "description": "fine-tune: preference (dpo), chat, prompt/completion or instruction rows; "
-                            "pretrain: text; evals: these but preference, multiple choice, and items for graders; "
-                            "model: a file of a model to import, or a tar of one; the others are kept as they are. Send it before the file.",
+                            "description": "What the file is for. fine-tune: preference (dpo), chat, prompt/completion or "
+                            "instruction rows; pretrain: text; evals: the same except preference rows, and multiple "
+                            "choice or items for graders; model: a file of a model to import, or a tar of all of them. "
+                            "Files with another purpose are not checked. Send it before the file.",
                         },
-                        "expires_after[anchor]": {"type": "string", "enum": ["created_at"]},
+                        "expires_after[anchor]": {
+                            "type": "string",
+                            "enum": ["created_at"],
+                            "description": "The time from which `expires_after[seconds]` counts.",
+                        },
                         "expires_after[seconds]": {
                             "type": "integer",
                             "minimum": EXPIRES_AFTER_S[0],
                             "maximum": EXPIRES_AFTER_S[1],
+                            "description": "The number of seconds after which the file is deleted.",
                         },
                         "file": {
                             "type": "string",
                             "format": "binary",
-                            "description": "JSON Lines, or plain text in a .txt file; UTF-8.",
+                            "description": "The content: JSON Lines, or plain text in a .txt file, in UTF-8.",
                         },
                     },
                 }

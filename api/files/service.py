@@ -1,7 +1,8 @@
-"""Files: taking them in, showing them, handing them out."""
+"""Files: receiving, listing, finding and deleting them."""
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 from anyio import CancelScope, to_thread
@@ -13,33 +14,37 @@ from api.deps import Service
 from api.errors import ApiError, not_found
 from api.files.schemas import FileObject, file_object
 from api.files.upload import Received, Upload
-from api.spend.service import require_room
+from api.spend.service import require_room, require_storage
 from db import audit, files
 from db.errors import LowSpace
 from db.models import File
 from db.paging import Order
 from db.session import Session
 
-# Chunks come in network-sized; fewer and larger hand-overs to a thread cost less.
+# Chunks have the size of network reads; fewer and larger hand-overs to a thread cost less.
 _HANDOVER_BYTES = 1 << 20
 _ENVELOPE_BYTES = 64 * 1024
 
 
 async def receive(service: Service, caller: Caller, request: Request) -> FileObject:
-    """The file of a multipart body, stored and entered; a cut or faulty one leaves nothing."""
-    upload = Upload(service.blobs, service.settings, request.headers.get("content-type", ""))
+    """Store the file of a multipart body. An incomplete or faulty one leaves nothing behind."""
+    content_type = request.headers.get("content-type", "")
+    upload = Upload(service.blobs, service.settings, content_type, partial(require_storage, service, caller))
     try:
-        await pour(service, request, upload.feed)
+        await pour(service, caller, request, upload.feed)
         received = await to_thread.run_sync(upload.finish)
-        return await to_thread.run_sync(_entered, service, caller, received)
+        return await to_thread.run_sync(_record, service, caller, received)
     finally:
         with CancelScope(shield=True):
             await to_thread.run_sync(upload.close)
 
 
-async def pour(service: Service, request: Request, feed: Callable[[bytes], None]) -> None:
-    """Hands the body on as it comes, in pieces that are worth a thread's while; the next piece comes in meanwhile."""
-    _refuse_early(service, request.headers.get("content-length", ""))
+async def pour(service: Service, caller: Caller, request: Request, feed: Callable[[bytes], None]) -> None:
+    """Feed the body, as it arrives, in pieces that are worth a thread's time; the next piece arrives meanwhile."""
+    announced = request.headers.get("content-length", "")
+    announced_bytes = int(announced) if announced.isdecimal() else 0
+    _refuse_early(service, announced_bytes)
+    await to_thread.run_sync(require_storage, service, caller, max(0, announced_bytes - _ENVELOPE_BYTES))
     pieces: list[bytes] = []
     pending_bytes = size_bytes = 0
     async with _Feeding(feed) as feeding:
@@ -56,14 +61,14 @@ async def pour(service: Service, request: Request, feed: Callable[[bytes], None]
 
 
 class _Feeding:
-    """Feeds in a thread, one piece after the other; nothing is fed any more when its context is left."""
+    """Feeds pieces in a thread, one after the other; when its context ends, so has the feeding."""
 
     def __init__(self, feed: Callable[[bytes], None]) -> None:
         self._feed = feed
         self._now: asyncio.Future[None] | None = None
 
     async def feed(self, piece: bytes) -> None:
-        """Begins with the piece once the one before is done, and raises what went wrong with that."""
+        """Begin to feed a piece once the previous one is done. Raises what the previous one raised."""
         await self._finish()
         self._now = asyncio.ensure_future(to_thread.run_sync(self._feed, piece))
 
@@ -83,9 +88,8 @@ class _Feeding:
             self._now.result()
 
 
-def _refuse_early(service: Service, content_length: str) -> None:
-    """What is announced to be too much need not be sent first."""
-    size_bytes = int(content_length) if content_length.isdecimal() else 0
+def _refuse_early(service: Service, size_bytes: int) -> None:
+    """Refuse a body whose announced size is too large before it is sent."""
     _check_size(service, size_bytes)
     blobs = service.blobs
     free_bytes = blobs.free_bytes()
@@ -99,16 +103,16 @@ def _check_size(service: Service, size_bytes: int) -> None:
         raise ApiError(413, "file_too_large", f"the body is larger than a file of {limit:,} bytes", param="file")
 
 
-def _entered(service: Service, caller: Caller, received: Received) -> FileObject:
+def _record(service: Service, caller: Caller, received: Received) -> FileObject:
     with service.database.write() as session:
-        return file_object(enter(session, caller, received))
+        return file_object(record(session, caller, received))
 
 
-def enter(session: Session, caller: Caller, received: Received) -> File:
-    """The file of bytes that are stored, however they came.
+def record(session: Session, caller: Caller, received: Received) -> File:
+    """Record a file whose bytes are stored.
 
     Raises:
-        ApiError: 403 when they are over budget.
+        ApiError: 403 when it is over budget.
     """
     require_room(session, caller, None, new_bytes=received.blob.size_bytes)
     file = files.add(
@@ -136,7 +140,7 @@ def page(
 
 
 def find(service: Service, caller: Caller, file_id: str) -> File:
-    """Raises ApiError 404 when the project has no such file."""
+    """Return a file of the project. Raises ApiError 404 when there is none."""
     with service.database.read() as session:
         file = files.get(session, caller.project_id, file_id)
     if file is None:

@@ -1,5 +1,6 @@
-"""A multipart upload on its way into the blob store, checked as it passes by; nothing is held whole."""
+"""Multipart uploads, checked and written to the blob store while they stream in."""
 
+from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -7,15 +8,14 @@ from api.errors import ApiError, Fault
 from api.files.form import Form
 from api.settings import ApiSettings
 from db.blobs import Blob, BlobStore, BlobWriter
-from engine.jobs import did_you_mean
-from engine.rows import PURPOSES, Report, RowChecker
+from engine.rows import PURPOSES, Report, RowChecker, did_you_mean
 from engine.rows.formats import excerpt
 
 _FIELDS = ("purpose", "file", "expires_after[anchor]", "expires_after[seconds]")
 MODEL_PURPOSE = "model"
-"""A file of a model, or a tar of one; it is looked at when the model is imported."""
+"""The purpose of a file of a model, or a tar of all of them; it is checked when the model is imported."""
 STORED_AS_IS = ("assistants", "batch", "vision", "user_data", MODEL_PURPOSE)
-"""Purposes of OpenAI's that no job here reads, and ours: kept byte for byte, and no row is looked at."""
+"""Purposes of files whose rows are not checked: OpenAI's that no job here reads, and models."""
 ALL_PURPOSES = (*PURPOSES, *STORED_AS_IS)
 EXPIRES_AFTER_S = (3600, 2_592_000)
 _MAX_FIELD_BYTES = 256
@@ -23,7 +23,7 @@ _MAX_FILENAME_LENGTH = 255
 
 
 class Received(NamedTuple):
-    """An upload that arrived whole and has no faults."""
+    """A complete upload without faults."""
 
     filename: str
     purpose: str
@@ -34,11 +34,14 @@ class Received(NamedTuple):
 
 
 class Upload:
-    """Takes the chunks of one request body. Used from one thread at a time."""
+    """Stores the file in the chunks of one request body. To be used from one thread at a time."""
 
-    def __init__(self, blobs: BlobStore, settings: ApiSettings, content_type: str) -> None:
+    def __init__(
+        self, blobs: BlobStore, settings: ApiSettings, content_type: str, require_storage: Callable[[int], None]
+    ) -> None:
         self._blobs = blobs
         self._settings = settings
+        self._require_storage = require_storage
         self._writer: BlobWriter | None = None
         self._checkers: dict[str, RowChecker] = {}
         self._filename = ""
@@ -51,19 +54,19 @@ class Upload:
         self._form = Form(content_type, self)
 
     def feed(self, chunk: bytes) -> None:
-        """Takes the next bytes of the body.
+        """Parse the next bytes of the body.
 
         Raises:
-            ApiError: the body is not what this route takes.
+            ApiError: the body is not what this route accepts.
             LowSpace: the disk is nearly full.
         """
         self._form.feed(chunk)
 
     def finish(self) -> Received:
-        """Stores the file, after the last byte of the body.
+        """Store the file, after the last byte of the body.
 
         Raises:
-            ApiError: something is missing, or the file has faults.
+            ApiError: something is missing, the file has faults, or there is no room for it in the budget.
         """
         self._form.finish()
         if self._purpose is None:
@@ -72,12 +75,13 @@ class Upload:
             raise invalid_field("file", "missing", "is required", None)
         expires_after_s = _expires_after_s(self._expiry)
         row_format, row_count = self._rows(self._purpose)
+        self._require_storage(self._size_bytes)
         blob = self._writer.commit()
         self._writer = None
         return Received(self._filename, self._purpose, blob, row_format, row_count, expires_after_s)
 
     def _rows(self, purpose: str) -> tuple[str, int]:
-        """What the rows are, and how many."""
+        """Return the format of the rows and their number."""
         if purpose in STORED_AS_IS:
             return "unchecked", 0
         report = self._checkers[purpose].finish()
@@ -86,7 +90,7 @@ class Upload:
         return report.format, report.row_count
 
     def close(self) -> None:
-        """Leaves nothing behind of an upload that did not finish."""
+        """Remove what an unfinished upload has written."""
         if self._writer is not None:
             self._writer.abort()
             self._writer = None
@@ -106,7 +110,7 @@ class Upload:
 
     def _begin_file(self, name: bytes) -> None:
         self._filename = plain_name(name)
-        # Until the purpose is known, any may still come.
+        # Until the purpose is known, the rows are checked for every one.
         purposes = [purpose for purpose in PURPOSES if self._purpose in {None, purpose}]
         limit = self._settings.max_line_bytes
         self._checkers = {
@@ -138,12 +142,12 @@ class Upload:
         if text not in ALL_PURPOSES:
             near = did_you_mean(text, list(ALL_PURPOSES))
             hint = f"did you mean {near!r}?" if near else f"known: {', '.join(ALL_PURPOSES)}"
-            raise invalid_field("purpose", "unknown_value", f"{excerpt(text)!r} is no purpose", hint)
+            raise invalid_field("purpose", "unknown_value", f"{excerpt(text)!r} is not a purpose", hint)
         self._purpose = text
 
 
 def _expires_after_s(expiry: dict[str, str]) -> int | None:
-    """The seconds that both fields of `expires_after` ask for."""
+    """Return the seconds that the two fields of `expires_after` set."""
     if not expiry:
         return None
     anchor, seconds = (expiry.get(f"expires_after[{part}]", "") for part in ("anchor", "seconds"))
@@ -151,30 +155,32 @@ def _expires_after_s(expiry: dict[str, str]) -> int | None:
     if anchor != "created_at":
         raise invalid_field("expires_after[anchor]", "unknown_value", "must be created_at", None)
     if not (seconds.isascii() and seconds.isdecimal() and least <= int(seconds) <= most):
-        raise invalid_field("expires_after[seconds]", "invalid_value", f"must lie between {least} and {most}", None)
+        raise invalid_field("expires_after[seconds]", "invalid_value", f"must be between {least} and {most}", None)
     return int(seconds)
 
 
 def plain_name(name: bytes) -> str:
-    """The last part of the name, for people to read; it never becomes a path."""
+    """Return the last part of a file's name, which is only shown and never used as a path."""
     try:
         text = name.decode()
     except UnicodeDecodeError as error:
         raise invalid_field("file", "invalid_filename", "the file's name is not UTF-8", None) from error
     text = PurePosixPath(text.replace("\\", "/")).name or "upload"
     if len(text) > _MAX_FILENAME_LENGTH or not text.isprintable():
-        told = f"the file's name has unprintable characters, or more than {_MAX_FILENAME_LENGTH}"
-        raise invalid_field("file", "invalid_filename", told, None)
+        message = f"the file's name has unprintable characters, or more than {_MAX_FILENAME_LENGTH}"
+        raise invalid_field("file", "invalid_filename", message, None)
     return text
 
 
 def invalid_field(field: str, code: str, message: str, hint: str | None) -> ApiError:
+    """Return the error for a field of a form."""
     fault = Fault(code=code, path=field, message=message, hint=hint)
-    told = f"{field}: {message}" + (f"; {hint}" if hint else "")
-    return ApiError(422, code, told, param=field, faults=[fault])
+    summary = f"{field}: {message}" + (f"; {hint}" if hint else "")
+    return ApiError(422, code, summary, param=field, faults=[fault])
 
 
 def invalid_file(report: Report) -> ApiError:
+    """Return the error for a file with faulty rows."""
     faults = [Fault(**fault._asdict()) for fault in report.faults]
     first = faults[0]
     where = f"line {first.line}" + (f", column {first.column}" if first.column else "")

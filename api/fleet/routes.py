@@ -13,11 +13,11 @@ router = APIRouter(tags=["fleet"])
 
 @router.get("/workers", response_model=WorkerList, responses=documented(401))
 def list_workers(service: ServiceDep, caller: CallerDep) -> Response:
-    """List the workers: what they run on, what they do, and when they were last heard of."""
+    """List the workers with their machines, what they run, and their last heartbeats."""
     return answer(fleet.workers_of(service, caller))
 
 
 @router.get("/queue", response_model=QueueObject, responses=documented(401, 422))
 def show_queue(service: ServiceDep, caller: CallerDep, limit: Limit = 20) -> Response:
-    """Show what waits and why, the job that goes next first."""
+    """Show the waiting jobs and why they wait, the next one first."""
     return answer(fleet.queue_of(service, caller, limit))

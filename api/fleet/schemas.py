@@ -8,10 +8,10 @@ from api.answers import Object
 
 
 class WorkerObject(Object):
-    """A place where one job runs at a time. A worker not heard of for two of its heartbeats is lost.
+    """A process that runs one job at a time. A worker that misses two heartbeats is lost.
 
-    `job_id` is the job that it runs, where that is of this project. `memory_bytes` is that of all its GPUs, or of the
-    machine where it has none. `labels` are what jobs may ask for (`resources.labels`).
+    `job_id` is the job that it runs, if that belongs to this project. `memory_bytes` is the memory of all its GPUs, or of
+    the machine if it has none. `labels` are what jobs may require (`resources.labels`).
     """
 
     object: Literal["worker"] = "worker"
@@ -35,7 +35,7 @@ class WorkerList(BaseModel):
 
 
 class WaitingJob(Object):
-    """A job of this project that waits; its position is over all projects, for they share the workers."""
+    """A waiting job of this project; its position counts all projects, which share the workers."""
 
     object: Literal["waiting_job"] = "waiting_job"
     kind: str
@@ -46,7 +46,7 @@ class WaitingJob(Object):
 
 
 class QueueObject(BaseModel):
-    """What waits and what runs. The numbers are over all projects, the jobs in `data` this project's, next one first."""
+    """The queue. The numbers count all projects; `data` has this project's waiting jobs, the next one first."""
 
     object: Literal["queue"] = "queue"
     waiting: int

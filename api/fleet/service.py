@@ -1,4 +1,4 @@
-"""The fleet: who runs jobs, and what waits for them."""
+"""The fleet: the workers, and the queue of jobs for them."""
 
 from api.auth import Caller
 from api.deps import Service

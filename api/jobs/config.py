@@ -1,4 +1,4 @@
-"""What a job runs with, and where each value comes from: the kind's default, `auto`, or who submitted it."""
+"""The configuration of a job, with the origin of each value: a default, `auto`, or the submission."""
 
 import copy
 from collections.abc import Iterator
@@ -17,15 +17,15 @@ Path: TypeAlias = tuple[str, ...]
 
 
 def config(service: Service, caller: Caller, job_id: str) -> JobConfig:
-    """Raises ApiError 404 when the project has no such job."""
+    """Return the configuration of a job. Raises ApiError 404 when the project has no such job."""
     with service.database.read() as session:
         spec = find(session, caller, job_id).spec
-    paths = () if _taken(spec) is None else _leaves(spec)
+    paths = () if _parsed(spec) is None else _leaves(spec)
     return JobConfig(id=job_id, spec=spec, origins={".".join(path): _origin(spec, path) for path in paths})
 
 
-def _taken(spec: dict[str, Any]) -> AnySpec | None:
-    """What it asks for, if it is a spec: an older release may have taken more."""
+def _parsed(spec: dict[str, Any]) -> AnySpec | None:
+    """Return the spec, or None when it is not valid now: an older release may have accepted more."""
     try:
         return JOB_SPEC.validate_python(spec)
     except ValidationError:
@@ -33,7 +33,7 @@ def _taken(spec: dict[str, Any]) -> AnySpec | None:
 
 
 def _leaves(part: dict[str, Any], path: Path = ()) -> Iterator[Path]:
-    """The paths of all values; a list is one value, and so is an empty object."""
+    """Yield the paths of all values; a list counts as one value, and so does an empty object."""
     for key, value in part.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, (*path, key))
@@ -42,19 +42,18 @@ def _leaves(part: dict[str, Any], path: Path = ()) -> Iterator[Path]:
 
 
 def _origin(spec: dict[str, Any], path: Path) -> Origin:
-    """A value that comes back by itself when it is left out was not needed: a default, or what `auto` stands for.
+    """Return the origin of a value: it was set unless the spec without it resolves to the same value.
 
-    One that tells of which shape its part is, as `tuning.method` does, goes with that part: it is needed where anything
-    in it is.
+    A value that the shape of its part depends on, as `tuning.method`, cannot be left out by itself; its whole part is.
     """
     for length in range(len(path), 0, -1):
         place = path[:length]
-        asked = _taken(_without(spec, place))
-        if asked is not None:
-            left, resolved = (_value(kind.model_dump(mode="json"), place) for kind in (asked, resolve(asked)))
+        parsed = _parsed(_without(spec, place))
+        if parsed is not None:
+            default, resolved = (_value(each.model_dump(mode="json"), place) for each in (parsed, resolve(parsed)))
             if resolved != _at(spec, place):
                 return "set"
-            return "default" if left == resolved and left != "auto" else "auto"
+            return "default" if default == resolved and default != "auto" else "auto"
     return "set"
 
 
@@ -71,7 +70,7 @@ def _at(part: dict[str, Any], path: Path) -> Any:
 
 
 def _value(part: Any, path: Path) -> Any:
-    """The value at a path, or None where the shape is another one without it."""
+    """Return the value at a path, or None where the spec has another shape without it."""
     for key in path:
         part = part.get(key) if isinstance(part, dict) else None
     return part

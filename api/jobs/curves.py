@@ -1,4 +1,4 @@
-"""The curve of a figure, as columns: what a chart takes."""
+"""The curve of a metric, in columns for a chart."""
 
 from api.auth import Caller
 from api.deps import Service
@@ -10,13 +10,17 @@ from db import curves, stretches
 def curve(
     service: Service, caller: Caller, job_id: str, *, split: str, name: str, points: int, smoothing: float
 ) -> CurveObject:
-    """Raises ApiError 404 when the project has no such job; a figure that it never told has no points."""
+    """Return the curve of a metric, without points if the job never reported it.
+
+    Raises:
+        ApiError: 404 when the project has no such job.
+    """
     with service.database.read() as session:
         job = find(session, caller, job_id)
-        asked = {"split": split, "name": name, "points": points, "smoothing": smoothing}
+        selected = {"split": split, "name": name, "points": points, "smoothing": smoothing}
         if stretches.suffice(session, job_id, split):
-            key = (job_id, job.last_seq, *asked.values())
-            found = service.shelf.recall(key, lambda: curves.long_curve(session, job, **asked))
+            key = (job_id, job.last_seq, *selected.values())
+            found = service.shelf.recall(key, lambda: curves.long_curve(session, job, **selected))
         else:
             with service.shelf.take(session, job, split) as columns:
                 found = curves.curve(columns, name=name, points=points, smoothing=smoothing)

@@ -1,4 +1,4 @@
-"""What an evaluation said of each row: read a page at a time from the file that the job left, beside the rows themselves."""
+"""The scores of single rows of an evaluation, read page by page from the file that the job left."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -21,10 +21,10 @@ _Item = dict[str, Any]
 def items(
     service: Service, caller: Caller, job_id: str, *, after: int, limit: int, only: Only | None
 ) -> Series[ScoredRow]:
-    """A page of the rows that were scored, in their order; `worse` and `better` than the model that is compared with.
+    """Return a page of the scored rows in their order, or only of those that `only` selects.
 
     Raises:
-        ApiError: 404 when there is no such job, or it has left no such file.
+        ApiError: 404 when there is no such job, or it has left no scores of single rows.
     """
     with service.database.read() as session:
         job = find(session, caller, job_id)
@@ -37,13 +37,13 @@ def items(
         wanted = islice(_numbered(lines, after, only), limit + 1)
         page = list(wanted)
     rows = _rows(service, source, {item["line"] for _, item in page[:limit]})
-    told = [_told(number, item, rows.get(item["line"])) for number, item in page[:limit]]
-    ends = (told[0].number, told[-1].number) if told else (None, None)
-    return Series(data=told, has_more=len(page) > limit, first_id=ends[0], last_id=ends[1])
+    shown = [_shown(number, item, rows.get(item["line"])) for number, item in page[:limit]]
+    ends = (shown[0].number, shown[-1].number) if shown else (None, None)
+    return Series(data=shown, has_more=len(page) > limit, first_id=ends[0], last_id=ends[1])
 
 
 def _why_none(job: Job) -> str:
-    """An evaluation leaves no other file than that of its items."""
+    """Say why a job has no scores of single rows; the only file that an evaluation leaves holds them."""
     gone = (job.result or {}).get("files") if job.kind == "eval" else None
     if gone:
         return f"the scores of single rows of eval job {job.id} were in file {gone[0]}, which was deleted"
@@ -51,14 +51,14 @@ def _why_none(job: Job) -> str:
 
 
 def _numbered(lines: Iterable[bytes], after: int, only: Only | None) -> Iterator[tuple[int, _Item]]:
-    """The items after the first `after`, counted from 1; those passed over are not even parsed."""
+    """Yield the items after the first `after`, numbered from 1; those skipped are not parsed."""
     for number, line in islice(enumerate(lines, 1), after, None):
         item = json.loads(line)
-        if only is None or _is(only, item):
+        if only is None or _matches(only, item):
             yield number, item
 
 
-def _is(only: Only, item: _Item) -> bool:
+def _matches(only: Only, item: _Item) -> bool:
     score = _score(item)
     if only == "wrong":
         return item.get("correct") is not None and score < 1
@@ -67,7 +67,7 @@ def _is(only: Only, item: _Item) -> bool:
 
 
 def _score(item: _Item) -> float:
-    """The more the better: the share of the gradings that came out right, or the likelihood."""
+    """Return a score of which more is better: the share of gradings that were correct, or the negative loss."""
     correct = item.get("correct")
     if isinstance(correct, dict):
         return sum(correct.values()) / len(correct)
@@ -77,14 +77,14 @@ def _score(item: _Item) -> float:
 
 
 def _rows(service: Service, source: File | None, lines: set[int]) -> dict[int, Any]:
-    """The rows on these lines as they were uploaded; none of a file that has been deleted since."""
+    """Return the rows on these lines as they were uploaded, or none if the file has been deleted since."""
     if source is None or not lines:
         return {}
     with service.blobs.open(source.sha256) as file:
-        return {number: _read(source, line) for number, line in _on(file, lines)}
+        return {number: _read(source, line) for number, line in _lines(file, lines)}
 
 
-def _on(file: BinaryIO, lines: set[int]) -> Iterator[tuple[int, bytes]]:
+def _lines(file: BinaryIO, lines: set[int]) -> Iterator[tuple[int, bytes]]:
     for number, line in enumerate(islice(file, max(lines)), 1):
         if number in lines:
             yield number, line
@@ -96,7 +96,7 @@ def _read(source: File, line: bytes) -> Any:
     return json.loads(line)
 
 
-def _told(number: int, item: _Item, row: Any) -> ScoredRow:
+def _shown(number: int, item: _Item, row: Any) -> ScoredRow:
     scores = {name: value for name, value in item.items() if name not in {"line", "compare_to"}}
     rival = item.get("compare_to")
     compared = None if rival is None else {name: value for name, value in rival.items() if name != "line"}

@@ -1,4 +1,4 @@
-"""What a spec is pinned to: the artifacts that it names, found and judged, by the names that mean the same tomorrow."""
+"""Pinning: the artifacts that a spec names are found, checked, and named by references that never change meaning."""
 
 from typing import NamedTuple
 
@@ -6,20 +6,21 @@ from api.errors import ApiError, Fault
 from db import artifacts, lineage, permissions
 from db.models import Artifact
 from db.session import Session
-from engine.jobs import AnySpec, did_you_mean
+from engine.jobs import AnySpec
 from engine.kinds.eval.spec import EvalSpec
 from engine.parts import AdapterTuning, TrainingSpec
+from engine.rows import did_you_mean
 
 
 class Pinned(NamedTuple):
-    """What makes a spec mean the same tomorrow, by its fields, and the artifact it starts from."""
+    """The fields of a spec with permanent references in them, and the artifact that the job starts from."""
 
     fields: dict[str, str]
     base: Artifact | None
 
 
 def pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
-    """The artifacts that the spec names; raises ApiError 422 where it may not start from them, or compare with them."""
+    """Find the artifacts that a spec names. Raises ApiError 422 where the job may not start from or compare with one."""
     if not isinstance(spec.model, str):
         return Pinned({}, None)
     base = _found(session, project_id, spec, "model")
@@ -33,10 +34,10 @@ def pin(session: Session, project_id: str, spec: AnySpec) -> Pinned:
 
 
 def _require_no_copy(session: Session, project_id: str, spec: AnySpec, base: Artifact) -> None:
-    """What is made of a model that another project lets this one use holds none of its weights.
+    """Check that the result holds no weights of a model that belongs to another project.
 
     Raises:
-        ApiError: 422 when the result would.
+        ApiError: 422 when it would.
     """
     if not isinstance(spec, TrainingSpec):
         return
@@ -45,19 +46,19 @@ def _require_no_copy(session: Session, project_id: str, spec: AnySpec, base: Art
     if any(artifact.layout == "adapter" for artifact in lent):
         message = "the adapter is another project's, and the result would hold its weights"
         hint = (
-            "have that project train it further, or share a model to train an adapter of yours on: the one that it "
-            "stands on, or one that it is merged into (tuning.merge)"
+            "ask that project to train it further, or to share a model that you can train an adapter on: its base, or "
+            "a model that it is merged into (tuning.merge)"
         )
         raise refused(422, "model", "not_permitted", str(spec.model), message, hint)
-    whole = _whole(spec.adapter())
+    whole = _whole_weights(spec.adapter())
     if lent and whole is not None:
         message = "the model is another project's, and the result would hold its weights"
         hint = "train an adapter (tuning.method 'lora' or 'qlora') with tuning.merge 'none' and no modules_to_save"
         raise refused(422, whole[0], "not_permitted", whole[1], message, hint)
 
 
-def _whole(adapter: AdapterTuning | None) -> tuple[str, str] | None:
-    """The field for which a result holds weights of the model, and what it says; None where it is an adapter alone."""
+def _whole_weights(adapter: AdapterTuning | None) -> tuple[str, str] | None:
+    """Return the field, and its value, because of which a result holds weights of the model; None for a mere adapter."""
     if adapter is None:
         return "tuning", "full"
     if adapter.merge != "none":
@@ -68,18 +69,20 @@ def _whole(adapter: AdapterTuning | None) -> tuple[str, str] | None:
 
 
 def _require_state(session: Session, project_id: str, base: Artifact, reference: str) -> None:
-    """Optimizer state is saved with checkpoints alone.
+    """Check that the base has optimizer state, which only checkpoints do.
 
     Raises:
-        ApiError: 422 when the base is something else.
+        ApiError: 422 when the base is no checkpoint.
     """
     if base.kind == "checkpoint":
         return
     saved: list[Artifact] = []
     if base.job_id is not None:
         saved, _ = artifacts.page(session, project_id, kinds=("checkpoint",), job_id=base.job_id, after=None, limit=1)
-    message = f"{reference} is no checkpoint, so there is no optimizer state to keep"
-    hint = f"start from {saved[0].id}, the newest of the job that made it" if saved else "take optimizer_state 'fresh'"
+    message = f"{reference} is not a checkpoint, so it has no optimizer state to keep"
+    hint = (
+        f"start from {saved[0].id}, the newest of the job that made it" if saved else "set optimizer_state to 'fresh'"
+    )
     raise refused(422, "optimizer_state", "no_optimizer_state", "kept", message, hint)
 
 
@@ -88,10 +91,10 @@ def _name(artifact: Artifact) -> str:
 
 
 def _found(session: Session, project_id: str, spec: AnySpec, field: str) -> Artifact:
-    """The artifact that a field of the spec names; its kind can start from it.
+    """Return the artifact that a field of the spec names, if a job of this kind can use it.
 
     Raises:
-        ApiError: 422.
+        ApiError: 422 when there is none, or the kind cannot use it.
     """
     reference: str = getattr(spec, field)
     find = permissions.usable if field == "model" else artifacts.resolve
@@ -103,7 +106,7 @@ def _found(session: Session, project_id: str, spec: AnySpec, field: str) -> Arti
         raise refused(422, field, "model_not_found", reference, message, hint)
     if base.layout == "adapter" and not spec.starts_from_adapter():
         message = f"{reference} is an adapter; {spec.kind} of all weights starts from a model"
-        hint = "take the model that the adapter was trained on, or tuning.method 'lora'"
+        hint = "start from the model that the adapter was trained on, or set tuning.method to 'lora'"
         raise refused(422, field, "wrong_model_layout", reference, message, hint)
     if base.layout == "adapter":
         _require_model_below(session, base, field, reference)
@@ -111,20 +114,20 @@ def _found(session: Session, project_id: str, spec: AnySpec, field: str) -> Arti
 
 
 def _require_model_below(session: Session, adapter: Artifact, field: str, reference: str) -> None:
-    """An adapter means nothing without the weights that it was trained on.
+    """Check that the model that an adapter was trained on is still there.
 
     Raises:
-        ApiError: 422 when they have been deleted.
+        ApiError: 422 when it has been deleted.
     """
     model = next((below for below in lineage.ancestors(session, adapter) if below.layout == "model"), None)
     if model is None or model.deleted_at is None:
         return
     message = f"{reference} is an adapter on {_name(model)}, which has been deleted"
-    hint = "take another model or adapter, or train the adapter anew on a model that is there"
+    hint = "start from another model or adapter, or train the adapter again on a model that exists"
     raise refused(422, field, "base_deleted", reference, message, hint)
 
 
 def refused(status: int, path: str, code: str, value: str, message: str, hint: str | None) -> ApiError:
+    """Return the error for a value in a spec that a job cannot be made with."""
     fault = Fault(code=code, path=path, message=message, value=value, hint=hint)
-    told = "; ".join(filter(None, (message, hint)))
-    return ApiError(status, code, told, param=path, faults=[fault])
+    return ApiError(status, code, "; ".join(filter(None, (message, hint))), param=path, faults=[fault])

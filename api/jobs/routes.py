@@ -40,7 +40,12 @@ _PLAN_SCHEMA = {
     "title": "PlannedJob",
     "required": ["plan_id"],
     "additionalProperties": False,
-    "properties": {"plan_id": {"type": "string", "description": "A plan, which the job then follows to the row."}},
+    "properties": {
+        "plan_id": {
+            "type": "string",
+            "description": "The id of a plan; the job trains on the same rows in the same steps.",
+        }
+    },
 }
 _SPEC_BODY: dict[str, Any] = {
     "requestBody": {
@@ -54,32 +59,40 @@ _SPEC_BODY: dict[str, Any] = {
 }
 
 _MAX_SEQ = 2**53
-DryRun = Annotated[bool, Query(description="Make no job: tell what it would come to, as a plan that can be submitted.")]
-Kind = Annotated[str | None, Query(pattern=f"^({'|'.join(SPECS)})$")]
+DryRun = Annotated[bool, Query(description="Whether to make a plan instead of a job; the plan can be submitted.")]
+Kind = Annotated[str | None, Query(pattern=f"^({'|'.join(SPECS)})$", description="Only jobs of this kind.")]
 Ids = Annotated[
     list[Annotated[str, StringConstraints(max_length=100)]] | None,
-    Query(max_length=100, description="These jobs alone, as far as there are such: once for each."),
+    Query(
+        max_length=100,
+        description="Only the jobs with these ids; unknown ids are ignored. Repeat the parameter for each.",
+    ),
 ]
-StatusFilter = Annotated[Status | None, Query()]
-AfterSeq = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last seq of the page before.")]
-AfterStep = Annotated[int | None, Query(ge=0, le=_MAX_SEQ, description="The last step of the page before.")]
-AfterItem = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last number of the page before.")]
+StatusFilter = Annotated[Status | None, Query(description="Only jobs with this status.")]
+AfterSeq = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last `seq` of the previous page.")]
+AfterStep = Annotated[int | None, Query(ge=0, le=_MAX_SEQ, description="The last step of the previous page.")]
+AfterItem = Annotated[int, Query(ge=0, le=_MAX_SEQ, description="The last number of the previous page.")]
 OnlyItems = Annotated[
     Only | None,
-    Query(description="worse, better: than the model that is compared with; wrong: where something was graded wrong."),
+    Query(
+        description="Only rows on which the model did worse or better than the one it is compared with, or was wrong."
+    ),
 ]
-Level = Annotated[Literal["info", "warn", "error"] | None, Query()]
+Level = Annotated[Literal["info", "warn", "error"] | None, Query(description="Only events of this level.")]
 EventType = Annotated[
-    str | None, Query(pattern="^[a-z_]{1,50}$", description="Events of this type alone: started, state, sample, ...")
+    str | None, Query(pattern="^[a-z_]{1,50}$", description="Only events of this type: started, state, sample, ...")
 ]
-Step = Annotated[int, Path(ge=1, le=_MAX_SEQ, description="A step of the job, from 1.")]
-Points = Annotated[int, Query(ge=2, le=20_000, description="About so many points at most; extremes are kept.")]
+Step = Annotated[int, Path(ge=1, le=_MAX_SEQ, description="The number of a step, from 1.")]
+Points = Annotated[
+    int, Query(ge=2, le=20_000, description="The approximate maximum number of points; extremes are kept.")
+]
 Smoothing = Annotated[
-    float, Query(ge=0, lt=1, description="How much of the mean of all earlier points stays in the next; 0: none of it.")
+    float,
+    Query(ge=0, lt=1, description="The weight of earlier points in the exponential moving average; 0 disables it."),
 ]
-Metric = Annotated[str, Path(pattern=r'^[^"\\\x00]{1,200}$', description="A figure of the job: loss, grad_norm, ...")]
-OneSplit = Annotated[Literal["train", "eval"], Query()]
-Split = Annotated[Literal["train", "eval"] | None, Query()]
+Metric = Annotated[str, Path(pattern=r'^[^"\\\x00]{1,200}$', description="The name of a metric: loss, grad_norm, ...")]
+OneSplit = Annotated[Literal["train", "eval"], Query(description="The split that the metric was measured on.")]
+Split = Annotated[Literal["train", "eval"] | None, Query(description="Only metrics of this split.")]
 
 
 @router.post(
@@ -91,7 +104,7 @@ Split = Annotated[Literal["train", "eval"] | None, Query()]
     openapi_extra=_SPEC_BODY,
 )
 async def create_job(service: ServiceDep, caller: CallerDep, request: Request, dry_run: DryRun = False) -> Response:
-    """Submit a job, which runs as soon as a worker is free; or, with `dry_run`, plan it."""
+    """Submit a job, which runs as soon as a worker is free; with `dry_run`, only plan it."""
     body = await read_json(request, service.settings.max_body_bytes)
     if dry_run:
         return answer(await unless_gone(request, plans.make(service, caller, body)))
@@ -121,31 +134,31 @@ async def show_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Respo
 
 @router.get("/{job_id}/config", response_model=JobConfig, responses=documented(401, 404))
 def show_job_config(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
-    """Show every value that a job runs with, and whether it is a default, `auto`, or was set."""
+    """Show every value of a job's configuration, and whether it is a default, `auto` or set."""
     return answer(config(service, caller, job_id))
 
 
 @router.post("/{job_id}/cancel", response_model=JobObject, responses=documented(401, 404, 409))
 def cancel_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
-    """Ask a job to stop: a waiting one stops at once, a running one within a few heartbeats."""
+    """Cancel a job: a queued job stops at once, a running one within a few heartbeats."""
     return answer(jobs.cancel(service, caller, job_id))
 
 
 @router.post("/{job_id}/pause", response_model=JobObject, responses=documented(401, 404, 409))
 def pause_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
-    """Ask a job to save a checkpoint and free its worker; it waits until it is resumed."""
+    """Pause a job: it saves a checkpoint, frees its worker, and waits until it is resumed."""
     return answer(jobs.pause(service, caller, job_id))
 
 
 @router.post("/{job_id}/resume", response_model=JobObject, responses=documented(401, 404, 409))
 def resume_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
-    """Let a paused job go on from its checkpoint, on any worker."""
+    """Resume a paused job from its checkpoint, on any worker."""
     return answer(jobs.resume(service, caller, job_id))
 
 
 @router.post("/{job_id}/retry", response_model=JobObject, responses=documented(401, 404, 409))
 def retry_job(service: ServiceDep, caller: CallerDep, job_id: str) -> Response:
-    """Have a failed job tried again, from its newest checkpoint."""
+    """Retry a failed job from its newest checkpoint."""
     return answer(jobs.retry(service, caller, job_id))
 
 
@@ -160,7 +173,7 @@ def list_job_events(
     level: Level = None,
     type: EventType = None,  # noqa: A002 - the query's name
 ) -> Response:
-    """List what happened to a job."""
+    """List the events of a job."""
     return answer(jobs.events(service, caller, job_id, after=after, limit=limit, order=order, level=level, type=type))
 
 
@@ -173,7 +186,7 @@ def list_job_metrics(
     after: AfterStep = None,
     limit: SeriesLimit = 1000,
 ) -> Response:
-    """List the figures of a job by step; the cursor is the step."""
+    """List the metrics of a job by step; the cursor is the step."""
     return answer(jobs.metrics(service, caller, job_id, split=split, after=after, limit=limit))
 
 
@@ -187,13 +200,13 @@ def show_job_curve(
     points: Points = 2000,
     smoothing: Smoothing = 0.0,
 ) -> Response:
-    """Show one figure over the steps of a job; its name may hold a slash."""
+    """Show one metric over the steps of a job; its name may contain a slash."""
     return answer(curve(service, caller, job_id, split=split, name=metric, points=points, smoothing=smoothing))
 
 
 @router.get("/{job_id}/steps/{step}/rows", response_model=StepRows, responses=documented(401, 404, 422))
 def list_step_rows(service: ServiceDep, caller: CallerDep, job_id: str, step: Step) -> Response:
-    """List the rows of one step and what each lost; known from the next checkpoint on."""
+    """List the rows of one step with their losses, which are known from the next checkpoint on."""
     return answer(rows(service, caller, job_id, step))
 
 
@@ -206,7 +219,7 @@ def list_scored_rows(
     limit: Limit = 20,
     only: OnlyItems = None,
 ) -> Response:
-    """List the rows that an evaluation scored, and what each model made of them."""
+    """List the rows that an evaluation scored, with the scores of each model."""
     return answer(items(service, caller, job_id, after=after, limit=limit, only=only))
 
 

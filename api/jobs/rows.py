@@ -1,4 +1,4 @@
-"""What the rows of a step lost: read from the newest checkpoint that a job has left."""
+"""The losses of the rows of a step, read from the newest checkpoint of a job."""
 
 import math
 
@@ -13,10 +13,10 @@ from engine.rowlog import NAME, last_step, rows_of_step
 
 
 def rows(service: Service, caller: Caller, job_id: str, step: int) -> StepRows:
-    """The rows of one step, those that lost most first.
+    """Return the rows of one step, those with the highest loss first.
 
     Raises:
-        ApiError: 404 when there is no such job, or none of its checkpoints knows the step.
+        ApiError: 404 when there is no such job, or its newest checkpoint has no rows of that step.
     """
     with service.database.read() as session:
         job = find(session, caller, job_id)
@@ -25,20 +25,20 @@ def rows(service: Service, caller: Caller, job_id: str, step: int) -> StepRows:
         trained = training_files(job.spec)
     log = next((file for file in files if file.path == f"state/{NAME}"), None)
     if log is None:
-        raise _unknown(step, "the job has no checkpoint that tells of its rows")
+        raise _unknown(step, "the job has no checkpoint with a log of its rows")
     with service.blobs.open(log.sha256) as file:
         found, known = rows_of_step(file, step), last_step(file)
     if not found:
-        raise _unknown(step, f"the newest checkpoint tells of steps 1 to {known}")
-    told = [
+        raise _unknown(step, f"the newest checkpoint knows steps 1 to {known}")
+    shown = [
         RowLossObject(file=trained[row.file].file_id, line=row.line, loss=_finite(row.loss), labels=row.labels)
         for row in found
     ]
-    return StepRows(step=step, data=sorted(told, key=_worst_first))
+    return StepRows(step=step, data=sorted(shown, key=_worst_first))
 
 
 def _unknown(step: int, why: str) -> ApiError:
-    return ApiError(404, "step_not_found", f"nothing is known of the rows of step {step}: {why}", param="step")
+    return ApiError(404, "step_not_found", f"the rows of step {step} are not known: {why}", param="step")
 
 
 def _finite(loss: float) -> float | None:

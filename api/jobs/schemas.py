@@ -13,7 +13,7 @@ Figures = dict[str, float | None]
 
 
 class ArtifactSummary(Object):
-    """An artifact in few words."""
+    """The essential facts of an artifact."""
 
     kind: Literal["model", "adapter", "checkpoint"]
     name: str | None
@@ -22,7 +22,7 @@ class ArtifactSummary(Object):
 
 
 class JobError(BaseModel):
-    """Why a job failed; `mend` says what to do about it."""
+    """Why a job failed; `mend` says how to fix it."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -33,18 +33,18 @@ class JobError(BaseModel):
 
 
 class JobResult(BaseModel):
-    """What came out of a job, in figures; `groups` has those of each subject of a multiple-choice file."""
+    """The final metrics of a job; `groups` has those of each subject of a multiple-choice file."""
 
     metrics: Figures
     groups: dict[str, Figures]
 
 
 class JobObject(Object):
-    """A job. `attempt` counts its starts, `base` is what it trains on or evaluates, `artifacts` what it made.
+    """A job. `attempt` counts its starts, `base` is what it trains or evaluates, `artifacts` are what it made.
 
-    `result_files` are ids of files: of an evaluation with a line for every row, of a fine-tuning the adapter as a tar.
-    `estimated_start_at` follows from what the running jobs say of their ends; null where they say nothing yet.
-    `last_seq` is the newest number of an event or metric: a stream after it tells what comes.
+    `result_files` are the ids of files: an evaluation leaves one with a line for every row, a fine-tuning job the adapter
+    as a tar. `estimated_start_at` follows from the estimates of running jobs, and is null while they have none.
+    `last_seq` is the number of the newest event or metric: a stream that starts after it has only newer ones.
     """
 
     object: Literal["job"] = "job"
@@ -73,7 +73,7 @@ class JobObject(Object):
 
 
 class EventObject(BaseModel):
-    """Something that happened; `seq` numbers events and metrics of a job together."""
+    """An event of a job; `seq` numbers its events and metrics together."""
 
     object: Literal["event"] = "event"
     seq: int
@@ -86,7 +86,7 @@ class EventObject(BaseModel):
 
 
 class MetricObject(BaseModel):
-    """The figures of one step."""
+    """The metrics of one step."""
 
     object: Literal["metrics"] = "metrics"
     seq: int
@@ -99,9 +99,9 @@ class MetricObject(BaseModel):
 
 
 class JobConfig(Object):
-    """What a job runs with. `origins` tells of every value, by its path, who chose it.
+    """The configuration of a job. `origins` has, by path, where each value comes from.
 
-    It tells of none where this release would not take the spec any more.
+    It is empty where this release no longer accepts the spec.
     """
 
     object: Literal["config"] = "config"
@@ -110,9 +110,9 @@ class JobConfig(Object):
 
 
 class CurveObject(BaseModel):
-    """One figure over the steps of a job, in columns of one length: null is a figure that was not finite.
+    """One metric over the steps of a job, in columns of equal length; null stands for a value that was not finite.
 
-    Of `total` points these are the first, the last, and of each stretch the lowest and the highest.
+    Of all `total` points, these are the first, the last, and the lowest and highest of each stretch between them.
     """
 
     object: Literal["curve"] = "curve"
@@ -128,7 +128,7 @@ class CurveObject(BaseModel):
 
 
 class RowLossObject(BaseModel):
-    """What one row of a training file lost: the mean over its labels; null where it is not finite."""
+    """The mean loss of a row of a training file over its labels; null where it is not finite."""
 
     file: str
     line: int
@@ -137,7 +137,7 @@ class RowLossObject(BaseModel):
 
 
 class StepRows(BaseModel):
-    """The rows that a step was trained on, those that lost most first."""
+    """The rows that a step was trained on, those with the highest loss first."""
 
     object: Literal["step.rows"] = "step.rows"
     step: int
@@ -145,10 +145,11 @@ class StepRows(BaseModel):
 
 
 class ScoredRow(BaseModel):
-    """A row of an evaluation: `row` as it was uploaded, null once its file is deleted, and what each model made of it.
+    """A row of an evaluation with the scores of each model; `row` is null once its file is deleted.
 
-    `number` counts the rows that were scored. What the scores hold is the task's: a loss; of multiple choice what was
-    `chosen` and whether it is `correct`, in each of the ways; of generation the `text`, its `answer` and the `reference`.
+    `number` counts the rows that were scored. The scores depend on the task: a loss; for multiple choice the `chosen`
+    answer and whether it is `correct`, for each way of scoring; for generation the `text`, its `answer` and the
+    `reference`.
     """
 
     object: Literal["scored_row"] = "scored_row"

@@ -1,4 +1,4 @@
-"""Jobs: showing them, following them, stopping them."""
+"""Jobs: showing, cancelling, pausing, resuming and retrying them."""
 
 from api.answers import Page, Series
 from api.auth import Caller
@@ -18,7 +18,7 @@ _ENDED = {JobState.SUCCEEDED: "succeeded", JobState.FAILED: "failed", JobState.C
 
 
 def find(session: Session, caller: Caller, job_id: str) -> Job:
-    """Raises ApiError 404 when the project has no such job."""
+    """Return a job of the project. Raises ApiError 404 when there is none."""
     job = jobs.get(session, caller.project_id, job_id)
     if job is None:
         raise not_found("job", job_id)
@@ -48,26 +48,26 @@ def page(
 
 
 def cancel(service: Service, caller: Caller, job_id: str) -> JobObject:
-    """Asks the job to stop; asking twice is once.
+    """Request that a job stops; repeating the request has no effect.
 
     Raises:
-        ApiError: 404, or 409 when the job ended by itself.
+        ApiError: 404, or 409 when the job has ended by itself.
     """
     with service.database.write() as session:
         job = orders.cancel(session, caller.project_id, job_id)
         if job is None:
             raise not_found("job", job_id)
         if job.state in {JobState.SUCCEEDED, JobState.FAILED}:
-            raise conflict("job_ended", f"the job has already {job.state}; there is nothing to stop")
+            raise conflict("job_ended", f"the job has already {job.state}; there is nothing to cancel")
         audit.note(session, "job.cancel", job_id)
         return job_object(session, job)
 
 
 def pause(service: Service, caller: Caller, job_id: str) -> JobObject:
-    """Asks the job to save and wait; asking twice is once.
+    """Request that a job saves a checkpoint and waits; repeating the request has no effect.
 
     Raises:
-        ApiError: 404, or 409 when the job has ended or is to be cancelled.
+        ApiError: 404, or 409 when the job has ended or is being cancelled.
     """
     with service.database.write() as session:
         job = orders.pause(session, caller.project_id, job_id)
@@ -79,10 +79,10 @@ def pause(service: Service, caller: Caller, job_id: str) -> JobObject:
 
 
 def resume(service: Service, caller: Caller, job_id: str) -> JobObject:
-    """Lets a paused job go on; one that is not paused goes on as it is.
+    """Resume a paused job; any other stays as it is.
 
     Raises:
-        ApiError: 404, 409 when the job has ended or is to be cancelled, or 403 when it is over budget.
+        ApiError: 404, 409 when the job has ended or is being cancelled, or 403 when it is over budget.
     """
     with service.database.write() as session:
         before = jobs.lock(session, caller.project_id, job_id)
@@ -99,7 +99,7 @@ def resume(service: Service, caller: Caller, job_id: str) -> JobObject:
 
 
 def retry(service: Service, caller: Caller, job_id: str) -> JobObject:
-    """Has a failed job tried again; one that waits or runs goes on as it is.
+    """Retry a failed job; one that waits or runs stays as it is.
 
     Raises:
         ApiError: 404, 409 when the job succeeded or was cancelled, or 403 when it is over budget.
@@ -111,7 +111,7 @@ def retry(service: Service, caller: Caller, job_id: str) -> JobObject:
         job = orders.retry(session, caller.project_id, job_id)
         if job is None:
             raise not_found("job", job_id)
-        _require_going_on(job, "try again")
+        _require_going_on(job, "retry")
         audit.note(session, "job.retry", job_id)
         shown = job_object(session, job)
     service.dispatcher.wake()
@@ -119,10 +119,10 @@ def retry(service: Service, caller: Caller, job_id: str) -> JobObject:
 
 
 def _require_room(session: Session, caller: Caller, job: Job, price_per_hour: float | None) -> None:
-    """What goes on counts for the key that made it, whoever asks; what still runs has its place and needs none.
+    """Check the budgets of the project and of the key that made the job; a job that still runs needs no new place.
 
     Raises:
-        ApiError: 403 when it is over budget.
+        ApiError: 403 when one is exceeded.
     """
     key_id = job.key_id or caller.key_id
     if job.state == JobState.PAUSING:
@@ -137,13 +137,13 @@ def _require_going_on(job: Job, verb: str) -> None:
     if job.state in ENDED:
         raise conflict("job_ended", f"the job has already {_ENDED[JobState(job.state)]}; there is nothing to {verb}")
     if job.cancel_requested_at is not None:
-        raise conflict("job_cancelling", f"the job has been asked to stop for good; there is nothing to {verb}")
+        raise conflict("job_cancelling", f"the job is being cancelled; there is nothing to {verb}")
 
 
 def events(
     service: Service, caller: Caller, job_id: str, *, after: int, limit: int, order: Order, **only: str | None
 ) -> Series[EventObject]:
-    """Those of a `level` or a `type` alone, where one is given."""
+    """Return a page of events, or only of those of a `level` or a `type`."""
     with service.database.read() as session:
         find(session, caller, job_id)
         rows, has_more = records.events_page(session, job_id, after_seq=after, limit=limit, order=order, **only)

@@ -1,4 +1,4 @@
-"""From a job's row to the object that the API shows."""
+"""Jobs as the API shows them, from their rows and what belongs to them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,24 +15,19 @@ _MADE = ("model", "adapter")
 
 
 def job_object(session: Session, job: Job) -> JobObject:
-    """The job with what belongs to it, as the session sees it."""
+    """Return the job with what belongs to it, as the session sees it."""
     return job_objects(session, [job])[0]
 
 
-def job_objects(session: Session, rows: Sequence[Job]) -> list[JobObject]:
-    """The same for a page of jobs; what they start from and what they made takes two queries for all of them."""
+def job_objects(session: Session, rows: Sequence[Job], *, fresh: bool = False) -> list[JobObject]:
+    """Return jobs with what belongs to them: two queries find what all of them start from and what they made.
+
+    `fresh` says that this transaction made the jobs; the queue is then counted once for all of them.
+    """
     bases, made = artifacts.of_jobs(session, rows, kinds=_MADE)
     followed = plans.of_jobs(session, {job.plan_id for job in rows if job.plan_id})
-    standing = zip(rows, waits(session, rows), strict=True)
+    standing = zip(rows, waits(session, rows, fresh=fresh), strict=True)
     return [_job_object(job, wait, bases.get(job.base_artifact_id or ""), made, followed) for job, wait in standing]
-
-
-def fresh_objects(session: Session, rows: Sequence[Job]) -> list[JobObject]:
-    """The same for jobs that this transaction made: the queue is counted once for all of them."""
-    bases, _ = artifacts.of_jobs(session, rows, kinds=_MADE)
-    followed = plans.of_jobs(session, {job.plan_id for job in rows if job.plan_id})
-    standing = zip(rows, waits(session, rows, fresh=True), strict=True)
-    return [_job_object(job, wait, bases.get(job.base_artifact_id or ""), [], followed) for job, wait in standing]
 
 
 def _job_object(

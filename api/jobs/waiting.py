@@ -14,7 +14,7 @@ _UNSENT_S = 5.0
 
 
 class Wait(NamedTuple):
-    """Nothing of it is said of a job that need not wait."""
+    """A job's place in the queue and why it waits; all fields are None for a job that need not wait."""
 
     position: int | None = None
     reason: str | None = None
@@ -22,26 +22,26 @@ class Wait(NamedTuple):
 
 
 def waits(session: Session, rows: Sequence[Job], *, fresh: bool = False) -> list[Wait]:
-    """Of each job in turn; `fresh` says that this transaction made them."""
+    """Return the wait of each job in turn; `fresh` says that this transaction made the jobs."""
     queued = [job for job in rows if job.state == JobState.QUEUED]
     if not queued:
-        return [Wait(reason=_asked(job)) for job in rows]
+        return [Wait(reason=_held_back(job)) for job in rows]
     fleet = workers.look(session)
     places = queue.places(session, queued, fleet, fresh=fresh)
     return [
-        _of_queued(session, job, places[job.id], fleet) if job.id in places else Wait(reason=_asked(job))
+        _of_queued(session, job, places[job.id], fleet) if job.id in places else Wait(reason=_held_back(job))
         for job in rows
     ]
 
 
-def _asked(job: Job) -> str | None:
-    """One sentence on why a job is not running though nobody is in its way, or still is."""
+def _held_back(job: Job) -> str | None:
+    """Say in one sentence why a job that is not queued makes no progress, or is about to stop."""
     if job.cancel_requested_at is not None and job.state not in ENDED:
-        return "it has been asked to stop; the worker stops it at its next heartbeat"
+        return "it is being cancelled; its worker stops it at the next heartbeat"
     if job.state == JobState.PAUSED:
         return "it is paused until it is resumed"
     if job.preempted_by is not None:
-        return "it saves a checkpoint and makes way for a job of higher priority"
+        return "it saves a checkpoint to make way for a job of higher priority"
     return None
 
 
@@ -67,8 +67,8 @@ def _for_a_worker(job: Job, place: Place, fleet: Fleet) -> str:
     ahead = place.position - 1
     if not fleet.alive():
         return f"no worker is alive, {ahead} are ahead" if ahead else "no worker is alive; it is next"
-    if asked := _for_such_workers(job, place, fleet):
-        return asked
+    if reason := _for_such_workers(job, place, fleet):
+        return reason
     if place.position > fleet.free(job.requires):
         running = len(fleet.runs)
         busy = "1 job runs" if running == 1 else f"{running} jobs run"
@@ -80,14 +80,19 @@ def _for_a_worker(job: Job, place: Place, fleet: Fleet) -> str:
 
 
 def _for_such_workers(job: Job, place: Place, fleet: Fleet) -> str | None:
-    """The same of a job that needs several at once, or such as have what it asks for, where that is what it waits for."""
+    """Say what a job waits for that needs several workers at once, or certain ones; None if that is not the reason."""
     able, kind = len(fleet.alive(job.requires)), f" with {placement.told(job.requires)}" if job.requires else ""
     if not able:
         return f"it needs a worker{kind}, and none is alive; others go ahead meanwhile"
     if job.nodes > able:
         return f"it needs {job.nodes} workers{kind} at once, and {able} are alive; others go ahead meanwhile"
-    if job.nodes > 1 and place.position == 1:
-        return (
+    if job.nodes > 1:
+        free = (
             f"it needs {job.nodes} workers{kind} at once; of {able} that are alive {fleet.free(job.requires)} are free"
         )
+        return free if place.position == 1 else f"{free}, and {_ahead(place.position - 1)}"
     return None
+
+
+def _ahead(jobs: int) -> str:
+    return "1 job is ahead" if jobs == 1 else f"{jobs} jobs are ahead"

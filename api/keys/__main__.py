@@ -1,4 +1,4 @@
-"""`python -m api.keys`: what an operator does with API keys, on the database itself."""
+"""`python -m api.keys`: list, make and revoke API keys, on the database itself."""
 
 import argparse
 import sys
@@ -14,28 +14,30 @@ from db.settings import StorageSettings
 _ABOUT = """\
 API keys and their projects, on the database that TRAINYARD_HOME or TRAINYARD_DATABASE_URL names.
 
-  list                                               every key of every project; tokens are not kept, so none is shown
-  create --project NAME --name NAME [--scope SCOPE]  a new key; its token is printed once, on stdout. The project is
-                                                     made if new. Each scope holds those before it:
-           read       sees what the project has
-           write      makes, changes and deletes it
-           admin      makes and revokes the project's keys
-           operator   sees figures and the audit log of all projects
-  revoke KEY_ID                                      the key opens nothing a second from now
+  list                                               all keys of all projects, without their tokens
+  create --project NAME --name NAME [--scope SCOPE]  make a key and print its token, once, on stdout; the project is
+                                                     made if it is new. Each scope includes those before it:
+           read       see what the project has
+           write      make, change and delete it
+           admin      make and revoke the project's keys
+           operator   see metrics and the audit log of all projects
+  revoke KEY_ID                                      revoke a key, within a second
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one of the three and return the exit code: 0, or 1 when there is no such key."""
+    """Run one command and return the exit code: 0, or 1 when there is no such key."""
     parser = argparse.ArgumentParser(
         prog="python -m api.keys", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list | create | revoke")
     verbs.add_parser("list", help="list the keys")
     creating = verbs.add_parser("create", help="make a key; the token is printed once")
-    creating.add_argument("--project", required=True, help="what the key opens; made if it is new")
-    creating.add_argument("--name", required=True, help="who or what the key is for")
-    creating.add_argument("--scope", type=Scope, choices=list(Scope), default=Scope.ADMIN, help="admin when left out")
+    creating.add_argument("--project", required=True, help="the project of the key, which is made if it is new")
+    creating.add_argument("--name", required=True, help="the name of the person or program that the key is for")
+    creating.add_argument(
+        "--scope", type=Scope, choices=list(Scope), default=Scope.ADMIN, help="what the key may do; default: admin"
+    )
     verbs.add_parser("revoke", help="revoke a key").add_argument("key_id", metavar="KEY_ID")
     asked = parser.parse_args(arguments)
     storage = StorageSettings()
@@ -51,11 +53,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _list(session: Session) -> int:
-    _tell("id", "project", "name", "scope", "begins with", "created", "last used", "revoked")
+    _print("id", "project", "name", "scope", "begins with", "created", "last used", "revoked")
     for project in projects.list_all(session):
         for key in keys.list_keys(session, project.id):
             times = (_moment(moment) for moment in (key.created_at, key.last_used_at, key.revoked_at))
-            _tell(key.id, project.name, key.name, key.scope, key.prefix, *times)
+            _print(key.id, project.name, key.name, key.scope, key.prefix, *times)
     return 0
 
 
@@ -63,22 +65,22 @@ def _create(session: Session, project_name: str, name: str, secret: bytes, scope
     project = projects.by_name(session, project_name) or projects.create(session, project_name)
     key, token = keys.create(session, project.id, name, secret, scope=scope)
     audit.note_operator(session, project.id, "key.create", key.id, {"name": name, "scope": scope.value})
-    sys.stderr.write(f"{key.id} of project {project.name}; its token is not kept and is shown this once:\n")
-    _tell(token)
+    sys.stderr.write(f"{key.id} of project {project.name}; its token is shown only now:\n")
+    _print(token)
     return 0
 
 
 def _revoke(session: Session, key_id: str) -> int:
     key = session.get(ApiKey, key_id)
     if key is None or not keys.revoke(session, key.project_id, key_id):
-        sys.stderr.write(f"there is no key {key_id!r} that is not revoked; `python -m api.keys list` shows them\n")
+        sys.stderr.write(f"there is no active key {key_id!r}; `python -m api.keys list` shows them\n")
         return 1
     audit.note_operator(session, key.project_id, "key.revoke", key_id, {"name": key.name, "scope": key.scope})
-    _tell(key_id)
+    _print(key_id)
     return 0
 
 
-def _tell(*cells: str) -> None:
+def _print(*cells: str) -> None:
     sys.stdout.write("\t".join(cells) + "\n")
 
 

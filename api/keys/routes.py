@@ -1,4 +1,4 @@
-"""/v1/keys: the keys of a project. An operator makes keys of any project with `python -m api.keys`."""
+"""/v1/keys: the keys of a project. Operators make keys of any project with `python -m api.keys`."""
 
 from anyio import to_thread
 from fastapi import APIRouter, Request, Response
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/keys", tags=["keys"])
     openapi_extra=documented_body(KeyRequest),
 )
 async def create_key(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Make a key of the project. Its token is in this answer and never shown again."""
+    """Make a key of the project. Only this response contains its token."""
     wanted = await read_as(KeyRequest, request, service.settings.max_body_bytes)
     made = await to_thread.run_sync(keys.create, service, caller, wanted)
     return answer(made, 201, {"Location": f"/v1/keys/{made.id}", "Cache-Control": "no-store"})
@@ -29,7 +29,7 @@ async def create_key(service: ServiceDep, caller: CallerDep, request: Request) -
 
 @router.get("", response_model=Page[KeyObject], responses=documented(401, 422))
 def list_keys(service: ServiceDep, caller: CallerDep, after: After = None, limit: Limit = 20) -> Response:
-    """List the keys of the project, revoked ones too, newest first."""
+    """List the keys of the project, including revoked ones, newest first."""
     return answer(keys.page(service, caller, after=after, limit=limit))
 
 
@@ -41,5 +41,5 @@ def show_key(service: ServiceDep, caller: CallerDep, key_id: str) -> Response:
 
 @router.post("/{key_id}/revoke", response_model=KeyObject, responses=documented(401, 404, 409))
 def revoke_key(service: ServiceDep, caller: CallerDep, key_id: str) -> Response:
-    """Revoke a key, which stays listed: a second from now it opens nothing, and neither do the sessions opened with it."""
+    """Revoke a key, which stays listed; within a second it and its sessions are refused."""
     return answer(keys.revoke(service, caller, key_id))

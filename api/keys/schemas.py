@@ -1,4 +1,4 @@
-"""API keys as the API takes and shows them."""
+"""API keys as the API reads and shows them."""
 
 from typing import Annotated, Literal
 
@@ -9,24 +9,26 @@ from api.numbers import WHOLE
 from db.models import ApiKey
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x20][^\x00-\x1f]*$", max_length=100)]
-"""One line that begins with no space."""
+"""One line of text that does not begin with a space."""
 _YEARS_10_S = 10 * 365 * 24 * 3600
 
 
 class KeyRequest(BaseModel):
-    """What a key is made from. It never reaches beyond the project; an operator's key is made on the machine itself."""
+    """A key to make, for the caller's project. Operators' keys are made with `python -m api.keys` only."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: _Name = Field(description="Who or what the key is for.")
-    scope: Literal["read", "write", "admin"] = Field(description="Each holds those before it.")
+    name: _Name = Field(description="The name of the person or program that the key is for.")
+    scope: Literal["read", "write", "admin"] = Field(
+        description="What the key may do; each scope includes those before it."
+    )
     expires_after_s: Annotated[int, Field(ge=60, le=_YEARS_10_S, strict=True), WHOLE] | None = Field(
-        default=None, description="Null: it works until it is revoked."
+        default=None, description="The number of seconds after which the key expires; null for a key that does not."
     )
 
 
 class KeyObject(Object):
-    """An API key. All that is shown of it later is its beginning. `last_used_at` is right to a minute."""
+    """An API key, of whose token only the `prefix` is kept. `last_used_at` is accurate to a minute."""
 
     object: Literal["key"] = "key"
     name: str
@@ -39,11 +41,11 @@ class KeyObject(Object):
 
 
 class NewKeyObject(KeyObject):
-    """A key that was just made. `token` is kept nowhere: this answer is the only one that holds it."""
+    """A new key with its `token`, which is not stored: only this response contains it."""
 
     token: str
 
 
 def key_object(key: ApiKey) -> KeyObject:
-    """The key as it is shown."""
+    """Return a key as it is shown."""
     return KeyObject.model_validate(key, from_attributes=True)

@@ -1,4 +1,4 @@
-"""Keys of a project, made and revoked by its admins."""
+"""Keys: admins make and revoke those of their project."""
 
 from api.answers import Page
 from api.auth import Caller, missing_scope
@@ -12,7 +12,7 @@ from db.session import Session
 
 
 def create(service: Service, caller: Caller, wanted: KeyRequest) -> NewKeyObject:
-    """A key of the caller's project, with its token."""
+    """Make a key of the caller's project, and return it with its token."""
     with service.database.write() as session:
         key, token = keys.create(
             session, caller.project_id, wanted.name, service.keyring.secret,
@@ -34,10 +34,10 @@ def show(service: Service, caller: Caller, key_id: str) -> KeyObject:
 
 
 def revoke(service: Service, caller: Caller, key_id: str) -> KeyObject:
-    """The key opens nothing a second from now. One that was revoked before stays as it is.
+    """Revoke a key, which is refused within a second; one that was revoked before stays as it is.
 
     Raises:
-        ApiError: 404, 403 for an operator's key, or 409 for the key in use: its project could be left without any.
+        ApiError: 404, 403 for an operator's key, or 409 for the key in use, which may be the project's last.
     """
     with service.database.write() as session:
         key = _find(session, caller, key_id)
@@ -45,7 +45,9 @@ def revoke(service: Service, caller: Caller, key_id: str) -> KeyObject:
         if not caller.scope.covers(scope):
             raise missing_scope(caller, scope)
         if key_id == caller.key_id:
-            raise conflict("key_in_use", "this is the key that you are using; make another and revoke this one with it")
+            raise conflict(
+                "key_in_use", "this is the key that you are using; make another one and revoke this one with it"
+            )
         if keys.revoke(session, caller.project_id, key_id):
             audit.note(session, "key.revoke", key_id, {"name": key.name, "scope": key.scope})
             session.refresh(key)

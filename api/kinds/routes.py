@@ -1,4 +1,4 @@
-"""/v1/kinds."""
+"""/v1/kinds: the kinds of jobs."""
 
 import inspect
 
@@ -13,11 +13,19 @@ from engine.jobs import SPECS
 router = APIRouter(prefix="/kinds", tags=["kinds"])
 
 
+_TITLES = {
+    "pretrain": "Pretraining",
+    "sft": "Supervised fine-tuning",
+    "dpo": "Direct preference optimization",
+    "eval": "Evaluation",
+}
+
+
 def _kinds() -> Page[KindObject]:
     kinds = []
     for name, spec in SPECS.items():
-        description = inspect.getdoc(spec) or ""
-        kinds.append(KindObject(id=name, title=name, description=description, spec_schema=spec.model_json_schema()))
+        title, description = _TITLES.get(name, name), inspect.getdoc(spec) or ""
+        kinds.append(KindObject(id=name, title=title, description=description, spec_schema=spec.model_json_schema()))
     return Page.of(kinds)
 
 

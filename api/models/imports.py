@@ -1,4 +1,4 @@
-"""Imports: a model from uploaded files, each looked at before any of it is believed."""
+"""Imports: models from uploaded files, which are checked before any of their content is trusted."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,9 +10,9 @@ from api.auth import Caller
 from api.deps import Service
 from api.errors import ApiError, Fault, conflict
 from api.files.upload import MODEL_PURPOSE
-from api.idempotency import once
+from api.idempotency import once, remembered
 from api.models.schemas import ModelObject, model_object
-from api.spend.service import require_room
+from api.spend.service import require_room, require_storage
 from db import artifacts, audit, files, projects
 from db.artifacts import FileEntry
 from db.blobs import Blob
@@ -22,33 +22,35 @@ from engine.imports import Checked, ImportFault, Piece, check_model, members
 from engine.parts.part import FileId, Name
 
 _MAX_FILES = 128
-"""So many are open at once; a model in more comes as a tar."""
+"""The most files of an import, all of which are open at once; a model of more files is sent as a tar."""
 _ARCHIVE = ".tar"
 
 
 class ImportRequest(BaseModel):
-    """A model of the Llama, Mistral, Qwen2, Qwen3 or GPT-2 family, in files that were uploaded with purpose `model`.
+    """A model of the Llama, Mistral, Qwen2, Qwen3 or GPT-2 family, from files uploaded with purpose `model`.
 
-    They are the files of its folder, under their names there, or one tar of it.
+    The files are those of the model's folder, with the same names, or one tar of it.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    name: Name
+    name: Name = Field(description="The name of the model; each import under the same name is its next version.")
     licence: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+-]{0,63}$")] = Field(
-        description="Of the weights, by its SPDX identifier: apache-2.0; LicenseRef-... for one of their own."
+        description="The SPDX identifier of the weights' licence, such as apache-2.0; LicenseRef-... for a custom one."
     )
-    files: Annotated[list[FileId], Field(min_length=1, max_length=_MAX_FILES)]
+    files: Annotated[list[FileId], Field(min_length=1, max_length=_MAX_FILES)] = Field(
+        description="The ids of the uploaded files."
+    )
     source: Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f]*$")] | None = Field(
-        default=None, description="Where the files came from, for people: nothing is fetched from there."
+        default=None, description="Where the files came from, as a note for people: nothing is fetched from there."
     )
 
 
 def create(service: Service, caller: Caller, asked: ImportRequest, ask: IdempotentRequest | None) -> ModelObject:
-    """The imported model, or the one that the same request made before.
+    """Import a model, or return the one that the same request made before.
 
     Raises:
-        ApiError: 404 for a file that is not there, 403 when it is over budget, 422 for a model that cannot be taken, with place and mend.
+        ApiError: 404 for a missing file, 403 over budget, 422 for a model that is not accepted, with place and mend.
         LowSpace: the disk is nearly full.
     """
     service.blobs.require_space()
@@ -59,8 +61,22 @@ def create(service: Service, caller: Caller, asked: ImportRequest, ask: Idempote
             checked = check_model(pieces)
         except ImportFault as fault:
             raise _refused(fault) from fault
+        require_storage(service, caller, _size_bytes(pieces, checked))
         entries = _stored(service, rows, pieces, checked)
     return _published(service, caller, asked, ask, checked, entries)
+
+
+def answered(service: Service, ask: IdempotentRequest | None) -> ModelObject | None:
+    """Return the model that the same request made before, so that its files need not be read again."""
+    if ask is None:
+        return None
+    with service.database.write() as session:
+        return remembered(session, ask, ModelObject)
+
+
+def _size_bytes(pieces: Mapping[str, Piece], checked: Checked) -> int:
+    as_is = sum(pieces[name].size_bytes for name in checked.as_is)
+    return as_is + sum(map(len, checked.rewritten.values()))
 
 
 def _rows(service: Service, caller: Caller, file_ids: Sequence[str]) -> list[File]:
@@ -85,7 +101,7 @@ def _opened(service: Service, rows: Sequence[File]) -> Iterator[list[Piece]]:
 
 
 def _pieces(rows: Sequence[File], opened: Sequence[Piece]) -> dict[str, Piece]:
-    """The model's files by name: those of the tar, or the uploaded ones."""
+    """Return the model's files by name: the members of the tar, or the uploaded files."""
     if len(rows) == 1 and rows[0].filename.lower().endswith(_ARCHIVE):
         return members(opened[0])
     found: dict[str, Piece] = {}
@@ -97,11 +113,11 @@ def _pieces(rows: Sequence[File], opened: Sequence[Piece]) -> dict[str, Piece]:
 
 
 def _stored(service: Service, rows: Sequence[File], pieces: Mapping[str, Piece], checked: Checked) -> list[FileEntry]:
-    """Every file that is kept as a blob. An uploaded one is that already; a member of a tar is copied out.
+    """Return the model's files, all stored as blobs: uploaded files are that already, members of a tar are copied.
 
-    At the end each copy is made new again, or stored once more where it has been removed: nothing names them yet.
+    At the end each copy is renewed, or stored again if it was removed meanwhile: no row refers to it yet.
     """
-    own = {row.filename: row for row in rows}  # of a tar none is in it: no model's file ends so
+    own = {row.filename: row for row in rows}  # a tar matches none of the names: no file of a model ends in .tar
 
     def copy(name: str) -> FileEntry:
         content = checked.rewritten.get(name)
@@ -138,7 +154,7 @@ def _published(
         rows = [files.keep(session, caller.project_id, file_id) for file_id in asked.files]
         there = [row for row in rows if row is not None]
         if len(there) < len(rows):
-            raise conflict("file_gone", "a file was deleted while the model was looked at; upload it again")
+            raise conflict("file_gone", "a file was deleted while the model was being checked; upload it again")
         lineage = {
             "kind": "import",
             "family": checked.family,
@@ -162,5 +178,5 @@ def _published(
 
 
 def _refused(fault: ImportFault) -> ApiError:
-    told = Fault(code=fault.code, path=fault.place, message=fault.message, hint=fault.mend)
-    return ApiError(422, fault.code, str(fault), param="files", faults=[told])
+    details = Fault(code=fault.code, path=fault.place, message=fault.message, hint=fault.mend)
+    return ApiError(422, fault.code, str(fault), param="files", faults=[details])

@@ -1,6 +1,6 @@
-"""/v1/models, /v1/adapters and /v1/checkpoints: the same routes over three collections.
+"""/v1/models, /v1/adapters and /v1/checkpoints: the same routes for three collections.
 
-A reference is an id, `name` (its newest version), `name/version` or `name@alias`; the slash may be sent as it is or as %2F.
+A reference is an id, `name` (its newest version), `name/version` or `name@alias`; the slash may be sent literally or as %2F.
 """
 
 from pathlib import PurePosixPath
@@ -15,13 +15,14 @@ from api.answers import Deleted, Page, answer
 from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ObjectId, ServiceDep
 from api.downloads import ARCHIVE, BINARY, archive_response, blob_response
-from api.errors import documented
+from api.errors import ApiError, documented
 from api.idempotency import ask_of
 from api.models import imports
 from api.models import service as models
 from api.models.imports import ImportRequest
 from api.models.schemas import Lineage, ModelObject, SignedManifest, SigningKey
 from api.models.service import NOUNS, Noun
+from api.turns import Claims
 
 
 class ReferenceConvertor(StringConvertor):
@@ -34,17 +35,18 @@ register_url_convertor("reference", ReferenceConvertor())
 
 Name = Annotated[
     Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] | None,
-    Query(description="All versions of this name."),
+    Query(description="Only versions of this name."),
 ]
-JobId = Annotated[ObjectId | None, Query(description="What this job made.")]
+JobId = Annotated[ObjectId | None, Query(description="Only artifacts that this job made.")]
 Kind = Annotated[
-    Literal["model", "adapter", "checkpoint"] | None, Query(description="Of /v1/models: without adapters.")
+    Literal["model", "adapter", "checkpoint"] | None,
+    Query(description="Only artifacts of this kind; default: all kinds in the collection."),
 ]
 After = Annotated[
     Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")] | None,
-    Query(description="The last id of the page before; it is not repeated."),
+    Query(description="The last id of the previous page, which is not repeated."),
 ]
-Limit = Annotated[int, Query(ge=1, le=1000, description="Objects on a page.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="The maximum number of objects on the page.")]
 
 
 _ONE = "/{reference:reference}"
@@ -53,7 +55,7 @@ _ONE = "/{reference:reference}"
 def _collection(noun: Noun) -> APIRouter:
     router = APIRouter(prefix=f"/{noun.path}", tags=[noun.path])
     _add_listing(router, noun)
-    if noun.singular != "checkpoint":  # checkpoints have no name, so no versions of it
+    if noun.singular != "checkpoint":  # checkpoints have no names, and so no versions
         _add_versions(router, noun)
     _add_facts(router, noun)
     _add_downloads(router, noun)
@@ -71,7 +73,7 @@ def _add_listing(router: APIRouter, noun: Noun) -> None:
         after: After = None,
         limit: Limit = noun.page_size,
     ) -> Response:
-        """List them by kind, newest first."""
+        """List the artifacts of the collection, newest first."""
         page = models.page(service, caller, noun, name=name, job_id=job_id, after=after, limit=limit, kind=kind)
         return answer(page)
 
@@ -97,14 +99,14 @@ def _add_versions(router: APIRouter, noun: Noun) -> None:
 def _add_facts(router: APIRouter, noun: Noun) -> None:
     @router.get(_ONE, name=f"show_{noun.singular}", response_model=noun.shown, responses=documented(401, 404))
     def show_artifact(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
-        """Show one."""
+        """Show an artifact."""
         return answer(models.show(service, caller, noun, reference))
 
     @router.get(
         _ONE + "/lineage", name=f"show_{noun.singular}_lineage", response_model=Lineage, responses=documented(401, 404)
     )
     def show_lineage(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
-        """Tell what it was made from, by which job, and the same of all it was built on."""
+        """Show what the artifact and its ancestors were made from and by which jobs, and what came of it."""
         return answer(models.lineage(service, caller, noun, reference))
 
     @router.get(
@@ -114,12 +116,12 @@ def _add_facts(router: APIRouter, noun: Noun) -> None:
         responses=documented(401, 404),
     )
     def show_manifest(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
-        """List its files with their checksums, signed with what it is made of and from."""
+        """Show the files of the artifact with their checksums, and a signed statement of its origin."""
         return answer(models.signed_manifest(service, caller, noun, reference))
 
     @router.delete(_ONE, name=f"delete_{noun.singular}", response_model=Deleted, responses=documented(401, 404, 409))
     def delete_artifact(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
-        """Delete one that no unfinished job needs; its lineage stays."""
+        """Delete an artifact that no unfinished job needs; its lineage stays."""
         return answer(models.delete(service, caller, noun, reference))
 
 
@@ -156,7 +158,9 @@ def _add_downloads(router: APIRouter, noun: Noun) -> None:
 
 router = APIRouter()
 _IMPORTS_AT_ONCE = CapacityLimiter(2)
-"""Each may read a tokenizer of 32 MiB."""
+"""Each import may hold a tokenizer of 32 MiB in memory."""
+_IMPORTING = Claims()
+"""The projects whose imports run or wait for their turn."""
 
 
 @router.post(
@@ -169,17 +173,25 @@ _IMPORTS_AT_ONCE = CapacityLimiter(2)
     openapi_extra=documented_body(ImportRequest),
 )
 async def import_model(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Import a model from uploaded files: safetensors, config and tokenizer of a known family, nothing that is code."""
+    """Import a model of a known family from uploaded files: safetensors, config and tokenizer, but no code."""
     asked = await read_as(ImportRequest, request, service.settings.max_body_bytes)
     ask = ask_of(request, caller, asked.model_dump(mode="json"))
-    made = await to_thread.run_sync(imports.create, service, caller, asked, ask, limiter=_IMPORTS_AT_ONCE)
+    made = await to_thread.run_sync(imports.answered, service, ask)
+    if made is None:
+        with _IMPORTING.claim(caller.project_id, _importing()):
+            made = await to_thread.run_sync(imports.create, service, caller, asked, ask, limiter=_IMPORTS_AT_ONCE)
     return answer(made, 201, {"Location": f"/v1/models/{made.artifact_id}"})
+
+
+def _importing() -> ApiError:
+    message = "the project is importing another model; one at a time is imported"
+    return ApiError(429, "import_under_way", message, headers={"Retry-After": "30"})
 
 
 @router.get("/signing-key", tags=["models"], response_model=SigningKey, responses=documented(401))
 def show_signing_key(service: ServiceDep, _caller: CallerDep) -> Response:
-    """Show the public key of the installation, which signs manifests."""
-    return answer(SigningKey(keyid=service.signer.key_id, public_key=service.signer.public_pem))
+    """Show the public key of the installation, which verifies signed manifests."""
+    return answer(SigningKey(keyid=service.manifest_signer.key_id, public_key=service.manifest_signer.public_pem))
 
 
 for _noun in NOUNS:

@@ -11,16 +11,16 @@ from db.models import Artifact, Job, Project
 
 
 class Limits(BaseModel):
-    """What a model can take: tokens in one row, and different tokens. None is not known."""
+    """The limits of a model: tokens in one row, and different tokens; null where unknown."""
 
     context_length: int | None = None
     vocabulary_size: int | None = None
 
 
 class ArtifactObject(Object):
-    """An immutable set of files. `reference` is what job specs name it by; `digest` covers all its files.
+    """An immutable set of files. `reference` is its name in job specs; `digest` covers all its files.
 
-    `licence` is what the import of the model said, or of the model that this was built on. No job made an import.
+    `licence` comes from the import of the model, or of the model that it was built on. `job_id` is null for an import.
     """
 
     object: Literal["artifact", "model"] = "artifact"
@@ -42,7 +42,7 @@ class ArtifactObject(Object):
 
 
 class ModelObject(ArtifactObject):
-    """A model as OpenAI's clients know one too. What a tuning job made has its fine-tuned name (`ft:...`) as `id`."""
+    """A model in a shape that OpenAI's clients accept. The result of a tuning job has its fine-tuned name (`ft:...`) as `id`."""
 
     artifact_id: str
     created: int
@@ -58,7 +58,7 @@ class ManifestFile(BaseModel):
 
 
 class Manifest(Object):
-    """The files of an artifact; `digest` is the sha256 of what `sha256sum` prints for them, sorted by path."""
+    """The files of an artifact; `digest` is the sha256 of the output of `sha256sum` for them, sorted by path."""
 
     object: Literal["manifest"] = "manifest"
     reference: str
@@ -68,7 +68,7 @@ class Manifest(Object):
 
 
 class SigningKey(BaseModel):
-    """The public half of the key that signs manifests, in PEM; `keyid` is the sha256 of its 32 bytes."""
+    """The public key of the installation in PEM; `keyid` is the sha256 of its 32 bytes."""
 
     object: Literal["signing_key"] = "signing_key"
     algorithm: Literal["ed25519"] = "ed25519"
@@ -77,16 +77,16 @@ class SigningKey(BaseModel):
 
 
 class SignedManifest(Manifest):
-    """The same with a statement in `signed`: the files, the base's and the datasets' digests, spec, seed, code, figures.
+    """A manifest with a signed statement: files, digests of the base and of the datasets, spec, seed, code and metrics.
 
-    The installation's Ed25519 key has signed it in a DSSE envelope; `GET /v1/signing-key` tells the public one.
+    The statement is in a DSSE envelope, signed with the Ed25519 key whose public half `GET /v1/signing-key` returns.
     """
 
     signed: Envelope
 
 
 class Ancestor(Object):
-    """An artifact that another was built on; a deleted one is still told."""
+    """An artifact in a lineage; deleted ones remain in it."""
 
     reference: str
     kind: Literal["model", "adapter", "checkpoint"]
@@ -98,17 +98,17 @@ class Ancestor(Object):
 
 
 class Evaluation(Object):
-    """A job that scored an artifact."""
+    """An evaluation job that scored an artifact."""
 
     name: str | None
     status: str
 
 
 class Lineage(Ancestor):
-    """Where an artifact comes from: what its job recorded, then the same of all it was built on.
+    """Where an artifact comes from: what its job recorded, and its `ancestors`, nearest first.
 
-    And what came of it: `descendants` were made from it, `evaluations` scored it, the newest first. `checkpoints` are
-    the last ones of its job, by step. `deleted_files` are ids among the recorded ones.
+    Its `descendants` were made from it, its `evaluations` scored it, both newest first. `checkpoints` are the last ones
+    of its job, by step. `deleted_files` are the ids of recorded files that have been deleted since.
     """
 
     object: Literal["lineage"] = "lineage"
@@ -120,7 +120,7 @@ class Lineage(Ancestor):
 
 
 def reference(artifact: Artifact) -> str:
-    """`name/version`, or the id of what has no name."""
+    """Return `name/version`, or the id of an artifact without a name."""
     return artifact.id if artifact.name is None else f"{artifact.name}/{artifact.version}"
 
 
@@ -154,7 +154,7 @@ def model_object(artifact: Artifact, project: Project) -> ModelObject:
 
 
 def ancestor(artifact: Artifact, *, ours: bool = True) -> Ancestor:
-    """Of another project's, used by its permission, the data and the job stay its own."""
+    """Return an ancestor as it is shown; `ours` false hides the data and the job of another project's artifact."""
     return Ancestor(
         id=artifact.id,
         reference=reference(artifact),

@@ -1,4 +1,4 @@
-"""Models, adapters and checkpoints: finding them, and what they are made of."""
+"""Models, adapters and checkpoints: finding and deleting them, their files and their lineage."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -29,10 +29,10 @@ from db.session import Session
 
 
 class Noun(NamedTuple):
-    """A collection in the API, what one of it is called, and which kinds of artifacts are listed in it.
+    """A collection in the API: its path, the name of one member, and the kinds of artifacts that it lists.
 
-    A name means the first kind. `page_size` is what a listing shows that does not say how much: OpenAI's clients
-    never ask for a second page of models.
+    A name in its paths means an artifact of the first kind. `page_size` is the default length of a page: OpenAI's
+    clients never request a second page of models.
     """
 
     path: str
@@ -76,10 +76,10 @@ def _shown(session: Session, caller: Caller, noun: Noun, rows: Sequence[Artifact
 
 
 def find(session: Session, caller: Caller, noun: Noun, wanted: str) -> Artifact:
-    """The artifact that a reference names; `name` alone is its newest version.
+    """Return the artifact that a reference names; `name` alone means its newest version.
 
     Raises:
-        ApiError: 404 when the collection has none of that name, version or id.
+        ApiError: 404 when the collection has no such artifact.
     """
     kinds = noun.kinds if wanted.startswith(fine_tuned_names.PREFIX) else noun.kinds[:1]
     artifact = artifacts.resolve(session, caller.project_id, wanted, kinds=kinds)
@@ -108,21 +108,23 @@ def manifest(service: Service, caller: Caller, noun: Noun, wanted: str) -> Manif
 
 
 def signed_manifest(service: Service, caller: Caller, noun: Noun, wanted: str) -> SignedManifest:
-    """The manifest with a signed statement of where the artifact comes from."""
-    told = manifest(service, caller, noun, wanted)
+    """Return the manifest with a signed statement of the artifact's origin."""
+    files = manifest(service, caller, noun, wanted)
     with service.database.read() as session:
-        artifact = find(session, caller, noun, told.id)
+        artifact = find(session, caller, noun, files.id)
         job = None if artifact.job_id is None else jobs.find(session, artifact.job_id)
         base = next(iter(ancestors(session, artifact)), None)
-    return signed(service, told, artifact, job, base)
+    return signed(service, files, artifact, job, base)
 
 
+_NAMED_ALIASES = 5
+"""The most aliases that an error names."""
 _MOST_RELATED = 50
-"""Of what came of an artifact, so many are told."""
+"""The most checkpoints, descendants and evaluations that a lineage lists."""
 
 
 def lineage(service: Service, caller: Caller, noun: Noun, wanted: str) -> Lineage:
-    """By its id a deleted one is told too."""
+    """Return the lineage of an artifact, which may be deleted if it is named by its id."""
     with service.database.read() as session:
         gone = artifacts.recorded(session, caller.project_id, wanted)
         known = gone is not None and gone.kind in noun.kinds[:1]
@@ -146,7 +148,7 @@ def lineage(service: Service, caller: Caller, noun: Noun, wanted: str) -> Lineag
 
 
 def member(manifest: Manifest, path: str) -> ManifestFile:
-    """The file of that very path; paths are looked up, never walked."""
+    """Return the file with exactly that path; paths are looked up in the manifest, never resolved on disk."""
     for file in manifest.files:
         if file.path == path:
             return file
@@ -163,7 +165,10 @@ def delete(service: Service, caller: Caller, noun: Noun, wanted: str) -> Deleted
         (shown,) = _shown(session, caller, noun, [artifact])
         registry.lock(session, caller.project_id)
         if aliases := registry.of_artifact(session, artifact):
-            raise conflict("in_use", f"{', '.join(aliases)} means {reference(artifact)}; promote another version first")
+            more = f" and {len(aliases) - _NAMED_ALIASES:,} more" if len(aliases) > _NAMED_ALIASES else ""
+            named = ", ".join(aliases[:_NAMED_ALIASES]) + more
+            verb = "means" if len(aliases) == 1 else "mean"
+            raise conflict("in_use", f"{named} {verb} {reference(artifact)}; promote another version first")
         if not artifacts.delete(session, caller.project_id, artifact.id):
             raise not_found(noun.singular, wanted)
         audit.note(session, f"{noun.singular}.delete", artifact.id)

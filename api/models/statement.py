@@ -1,4 +1,4 @@
-"""What a signed manifest says of an artifact: what it is made of, from what, how, and how well it did."""
+"""The statement in a signed manifest: an artifact's files, origin, configuration and metrics."""
 
 import json
 from typing import Any
@@ -16,9 +16,9 @@ _MAX_CONFIG_BYTES = 1 << 20
 def signed(
     service: Service, manifest: Manifest, artifact: Artifact, job: Job | None, base: Artifact | None
 ) -> SignedManifest:
-    """The manifest with the statement about it, signed with the installation's key."""
+    """Return the manifest with the statement, signed with the installation's key."""
     statement = _statement(service, manifest, artifact, job, base)
-    return SignedManifest(**manifest.model_dump(), signed=service.signer.sign(statement))
+    return SignedManifest(**manifest.model_dump(), signed=service.manifest_signer.sign(statement))
 
 
 def _statement(
@@ -52,21 +52,21 @@ def _statement(
 
 
 def _adapter(service: Service, manifest: Manifest) -> dict[str, Any] | None:
-    """Rank and target modules as the adapter itself says: one that was gone on from has a shape no spec told."""
+    """Return rank and target modules from the adapter's own config: the spec lacks them where training continued one."""
     file = next((file for file in manifest.files if file.path == _ADAPTER_CONFIG), None)
     if file is None or file.size_bytes > _MAX_CONFIG_BYTES:
         return None
     content = b"".join(service.blobs.chunks(file.sha256, range(file.size_bytes)))
     try:
-        told = json.loads(content)
+        config = json.loads(content)
     except ValueError:
         return None
-    if not isinstance(told, dict):
+    if not isinstance(config, dict):
         return None
-    targets = told.get("target_modules")
+    targets = config.get("target_modules")
     return {
-        "rank": told.get("r"),
-        "alpha": told.get("lora_alpha"),
+        "rank": config.get("r"),
+        "alpha": config.get("lora_alpha"),
         "target_modules": sorted(targets) if isinstance(targets, list) else targets,
-        "modules_to_save": told.get("modules_to_save"),
+        "modules_to_save": config.get("modules_to_save"),
     }

@@ -1,4 +1,4 @@
-"""What OpenAI's clients ask for beside files and models, which have the same shape on both surfaces."""
+"""The routes that OpenAI's clients use in addition to those that both APIs share: files, models and chat."""
 
 from fastapi import APIRouter
 

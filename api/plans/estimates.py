@@ -1,4 +1,4 @@
-"""What a run of a known model on many GPUs would need, as the API asks and tells it."""
+"""Estimates of what a training run of a published model needs on many GPUs."""
 
 from typing import Literal, Self
 
@@ -14,29 +14,51 @@ _LEAST_MFU = 0.001
 
 
 class EstimateQuery(BaseModel):
-    """A run that is thought of."""
+    """A training run to estimate."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model: ModelName
-    tuning: Literal["full", "lora", "qlora"] = "full"
-    r: int = Field(ge=1, le=1024, default=16, description="Rank of adapters.")
-    gpu: GpuName = "h100"
-    gpus: int = Field(default=8, ge=1, le=65_536)
+    model: ModelName = Field(description="The name of a published model.")
+    tuning: Literal["full", "lora", "qlora"] = Field(default="full", description="The tuning method.")
+    r: int = Field(ge=1, le=1024, default=16, description="The rank of the adapters; ignored for full tuning.")
+    gpu: GpuName = Field(default="h100", description="The type of GPU.")
+    gpus: int = Field(default=8, ge=1, le=65_536, description="The number of GPUs.")
     tokens: float = Field(
-        gt=0, le=_MOST_TOKENS, allow_inf_nan=False, description="That the run trains on, such as 15.6e12."
+        gt=0,
+        le=_MOST_TOKENS,
+        allow_inf_nan=False,
+        description="The number of tokens that the run trains on, such as 15.6e12.",
     )
     max_length: int = Field(
-        ge=8, le=1_048_576, default=8192, description="Tokens of a row; each GPU takes one row at a time."
+        ge=8,
+        le=1_048_576,
+        default=8192,
+        description="The number of tokens in a row; each GPU processes one row at a time.",
     )
-    mfu_low: float = Field(default=PUBLISHED_MFU[0], ge=_LEAST_MFU, le=1, description="Share of the GPUs' matmul rate.")
-    mfu_high: float = Field(default=PUBLISHED_MFU[1], ge=_LEAST_MFU, le=1)
-    price_per_gpu_hour: float | None = Field(default=None, ge=0, le=1e6, allow_inf_nan=False)
+    mfu_low: float = Field(
+        default=PUBLISHED_MFU[0],
+        ge=_LEAST_MFU,
+        le=1,
+        description="The lowest expected share of the GPUs' peak matmul rate (MFU).",
+    )
+    mfu_high: float = Field(
+        default=PUBLISHED_MFU[1],
+        ge=_LEAST_MFU,
+        le=1,
+        description="The highest expected share of the GPUs' peak matmul rate (MFU).",
+    )
+    price_per_gpu_hour: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="The price of an hour of one GPU, in any currency; costs are left out without it.",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.mfu_low > self.mfu_high:
-            raise ValueError(f"mfu_low {self.mfu_low} is over mfu_high {self.mfu_high}")
+            raise ValueError(f"mfu_low {self.mfu_low} is above mfu_high {self.mfu_high}")
         return self
 
     def question(self) -> Question:
@@ -46,17 +68,19 @@ class EstimateQuery(BaseModel):
 
 
 class Span(BaseModel):
-    """At the higher and at the lower share of the matmul rate."""
+    """A range: low at the highest expected MFU, high at the lowest."""
 
     low: float
     high: float
 
 
 class RunEstimate(BaseModel):
-    """What it needs. `memory` is of one GPU, at the least ZeRO stage that fits; `least_gpus`, doubled from one on, would hold it.
+    """What a run needs. `memory` is that of one GPU at the lowest ZeRO stage that fits.
 
-    `flops` counts the matmuls of forward and backward passes, attention's causal half among them; `six_nd` is six for
-    each weight and token.
+    `least_gpus` is the smallest power of two GPUs that would hold the run.
+
+    `flops` counts the matmuls of forward and backward passes, including the causal half of attention; `six_nd` is six
+    for each weight and token.
     """
 
     object: Literal["plan.estimate"] = "plan.estimate"
@@ -79,8 +103,8 @@ class RunEstimate(BaseModel):
     least_gpus: int | None
 
 
-def told(query: EstimateQuery) -> RunEstimate:
-    """The answer to a query."""
+def run_estimate(query: EstimateQuery) -> RunEstimate:
+    """Return the estimate of a run."""
     answer: Estimate = estimate(query.question())
     price = query.price_per_gpu_hour
     return RunEstimate(

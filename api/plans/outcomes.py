@@ -1,4 +1,4 @@
-"""What was foretold of jobs, and what became of them."""
+"""Forecasts of plans, compared with what their jobs measured."""
 
 from collections.abc import Sequence
 from statistics import median
@@ -12,7 +12,7 @@ _FIGURE = {"steps": "steps", "tokens": "tokens", "memory": "peak_memory_bytes", 
 
 
 def job_plan(job: Job, plan: Plan | None) -> JobPlan | None:
-    """Both sides; None for a job that follows no plan."""
+    """Return the plan of a job with the job's own measurements; None for a job without a plan."""
     return (
         None
         if plan is None
@@ -21,25 +21,26 @@ def job_plan(job: Job, plan: Plan | None) -> JobPlan | None:
 
 
 def accuracy(followed: list[tuple[Job, Plan]]) -> Accuracy:
-    """Over jobs that have succeeded."""
+    """Return the accuracy of the plans of jobs that succeeded."""
     ended = [(job, plan.forecast, actual) for job, plan in followed if (actual := _actual(job)) is not None]
     pairs = {
-        name: [(_predicted(told), actual) for job, told, actual in ended if _holds(name, job, told)] for name in _WITHIN
+        name: [(_predicted(forecast), actual) for job, forecast, actual in ended if _holds(name, job, forecast)]
+        for name in _WITHIN
     }
     return Accuracy.model_validate({name: _hits(pairs[name], name) for name in _WITHIN})
 
 
 def _holds(name: str, job: Job, forecast: dict[str, Any]) -> bool:
-    """Whether the plan foretells that figure: roughly told are tokens, and steps that the job's time may end before."""
+    """Return whether the plan commits to that figure: not to tokens and steps that it could only estimate."""
     if forecast["exact"] or name not in {"steps", "tokens"}:
         return True
     return name == "steps" and job.spec.get("resources", {}).get("max_minutes") is None
 
 
 def past_runs(ended: Sequence[Job], most: int) -> list[dict[str, Any]]:
-    """Jobs that have ended as forecasts learn from them: the first `most` of each device, number of ranks and precision.
+    """Return ended jobs for forecasts to learn from: the first `most` of each device, number of ranks and precision.
 
-    A forecast looks at those alone that run as its own job will: however many others there are, these stay.
+    A forecast uses only those that ran as its own job will, so that jobs of other kinds must not crowd them out.
     """
     alike: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for job in ended:
@@ -59,8 +60,8 @@ def _past_run(job: Job) -> dict[str, Any] | None:
     ):
         return None
     names = ("method", "device", "precision", "effort", "part_seconds", "runtime_bytes")
-    told = {name: usage[name] for name in names} | {"ranks": usage.get("ranks") or _asked_ranks(job)}
-    return told | {"seconds": job.finished_at - job.started_at}
+    figures = {name: usage[name] for name in names} | {"ranks": usage.get("ranks") or _asked_ranks(job)}
+    return figures | {"seconds": job.finished_at - job.started_at}
 
 
 def _asked_ranks(job: Job) -> int:
@@ -95,10 +96,10 @@ def _actual(job: Job) -> Figures | None:
 
 
 def _hits(pairs: list[tuple[Figures, Figures]], name: str) -> HitRate:
-    """The errors of a figure, relative to what was measured."""
+    """Return how often and how far the forecasts of a figure were off, relative to what was measured."""
     figure = _FIGURE[name]
     both = [(getattr(predicted, figure), getattr(actual, figure)) for predicted, actual in pairs]
-    errors = [abs(told - was) / was for told, was in both if told is not None and was]
+    errors = [abs(predicted - actual) / actual for predicted, actual in both if predicted is not None and actual]
     if not errors:
         return HitRate(jobs=0, share=None, median=None, worst=None)
     held = sum(error <= _WITHIN[name] for error in errors)

@@ -1,4 +1,4 @@
-"""Plans as the API shows them, and how they came out."""
+"""Plans as the API shows them, and their accuracy."""
 
 from typing import Any, Literal
 
@@ -9,10 +9,10 @@ from api.preview.schemas import FileStatistics
 
 
 class Memory(BaseModel):
-    """Bytes on the device of a rank when most is held; `workspace` are copies of weights and gradients in the making.
+    """Bytes on the device of a rank at its peak; `workspace` is temporary copies of weights and gradients.
 
-    An evaluation has neither gradients nor optimizer; keys and values that are kept while answers are written are
-    `activations`. Of two models that are compared one is there at a time: told is the one that needs more.
+    An evaluation has neither gradients nor optimizer, and its KV cache counts as `activations`. An evaluation of two
+    models holds one at a time, and these are the numbers of the larger one.
     """
 
     weights: int
@@ -26,23 +26,23 @@ class Memory(BaseModel):
 
 
 class Edit(BaseModel):
-    """A change of the spec: the path of a field, and its new value."""
+    """A change to the spec: the path of a field, and its new value."""
 
     path: str
     value: Any
 
 
 class Mend(BaseModel):
-    """Three edits at most, with which the job fits, and the memory that it then needs."""
+    """At most three edits that make the job fit, and the memory that it then needs."""
 
     edits: list[Edit]
     total_bytes: int
 
 
 class Flops(BaseModel):
-    """Operations of all matmuls: of the job's steps, by the estimate of six for a weight and token, and of all that is run.
+    """Operations of matmuls: `training` those of the job's steps, `six_nd` six for each weight and token, `all` everything.
 
-    The steps of an evaluation are forward passes, `training` counts those, and the estimate is two for a weight and token.
+    The steps of an evaluation are forward passes, for which `six_nd` counts two for each weight and token.
     """
 
     training: float
@@ -51,7 +51,7 @@ class Flops(BaseModel):
 
 
 class Eta(BaseModel):
-    """Seconds of work: 8 of 10 such jobs are expected between low_s and high_s. `runs` that have ended tell so; 0: none has."""
+    """The expected duration: 8 of 10 such jobs end between low_s and high_s. `runs` is the number of past jobs behind it."""
 
     expected_s: float
     low_s: float
@@ -60,7 +60,7 @@ class Eta(BaseModel):
 
 
 class Cost(BaseModel):
-    """By the operator's price of an hour."""
+    """The expected cost, at the operator's price per hour."""
 
     expected: float
     low: float
@@ -69,7 +69,7 @@ class Cost(BaseModel):
 
 
 class Figures(BaseModel):
-    """What is foretold of a job and measured of it, side by side."""
+    """Figures of a job, either forecast or measured."""
 
     steps: int
     tokens: int
@@ -80,9 +80,9 @@ class Figures(BaseModel):
 
 
 class JobPlan(BaseModel):
-    """The plan that a job follows; `actual` once it has succeeded in one go.
+    """The plan that a job follows; `actual` is set once the job has succeeded without interruption.
 
-    Not `exact`: tokens are foretold roughly, or the job may come to its `max_minutes` before its last step.
+    A plan is not `exact` where tokens are estimated, or `max_minutes` may end the job before its last step.
     """
 
     id: str
@@ -92,14 +92,13 @@ class JobPlan(BaseModel):
 
 
 class PlanObject(Object):
-    """What a job of this spec will come to; nothing in the spec is left to the machine any more.
+    """The forecast of a job, with a spec in which every `auto` is resolved.
 
-    Submitted as {"plan_id": ...} it is binding: the same rows, tokens and steps. `exact` tells that all steps were
-    counted, and that no `max_minutes` is likely to end the job before its last; of a long run the first are counted, and
-    the rest is taken to be like them. A step of an evaluation is a batch that goes through a model, `trained_tokens` are
-    those that it scores or writes. Answers that are to be written are taken to be as long as they may be, so that their
-    tokens are the most there can be, and not exact. Memory, operations and time are null for models that nothing is
-    planned for; `unplanned` says why.
+    Submitted as {"plan_id": ...}, it is binding: the same rows, tokens and steps. `exact` says that all steps were counted
+    and that `max_minutes` is not likely to end the job early; in long runs only the first steps are counted and the rest
+    is extrapolated. A step of an evaluation is a batch that goes through a model, and `trained_tokens` are the tokens that
+    it scores or writes. Answers to be written are assumed to have their maximum length, so that their tokens are an upper
+    bound. Memory, operations and time are null for models that cannot be planned; `unplanned` says why.
     """
 
     object: Literal["plan"] = "plan"
@@ -118,11 +117,11 @@ class PlanObject(Object):
     ranks: int
     memory: Memory | None
     zero_stage: int | None = None
-    """How far the ranks divide what they hold; 0: each holds all."""
+    """The ZeRO stage: how much of their state the ranks partition; 0 means nothing."""
     on_disk_bytes: int | None = None
-    """Of a rank: what of its optimizer's state lies in the run directory while it trains."""
+    """The bytes of a rank's optimizer state that are kept in the run directory during training."""
     room_bytes: int | None
-    """Of a rank."""
+    """The memory of a rank's device."""
     fits: bool | None
     mend: Mend | None
     flops: Flops | None
@@ -134,7 +133,7 @@ class PlanObject(Object):
 
 
 class HitRate(BaseModel):
-    """Of so many jobs, the share whose plan held; `worst` is the largest relative error, `median` that of half of them."""
+    """The share of `jobs` whose plans held, and the `median` and the `worst` relative error."""
 
     jobs: int
     share: float | None
@@ -143,14 +142,14 @@ class HitRate(BaseModel):
 
 
 class Accuracy(BaseModel):
-    """How plans came out: the newest 1,000 jobs that followed one and succeeded in one go."""
+    """The accuracy of plans, over the newest 1,000 jobs that followed one and succeeded without interruption."""
 
     object: Literal["plan.accuracy"] = "plan.accuracy"
     steps: HitRate
-    """Equal."""
+    """Held if equal."""
     tokens: HitRate
-    """Equal, of plans that were told as exact."""
+    """Held if equal; only exact plans count."""
     memory: HitRate
-    """Within a tenth."""
+    """Held if within 10%."""
     time: HitRate
-    """Within a fifth."""
+    """Held if within 20%."""

@@ -1,4 +1,4 @@
-"""Plans: made, shown, and held against what their jobs came to."""
+"""Plans: making and showing them, and comparing them with what their jobs measured."""
 
 from typing import Any
 
@@ -17,16 +17,16 @@ from db.models import Plan
 
 _PAST_RUNS = 64
 _LOOKED_THROUGH = 1000
-"""So many are looked through for them: those of a device that is seldom used may be far back."""
+"""How many past jobs are searched for them: those of a seldom used device may be far back."""
 _FOLLOWED = 1000
 _HOUR_S = 3600.0
 
 
 async def make(service: Service, caller: Caller, body: Any) -> PlanObject:
-    """The plan of a job that is not made.
+    """Plan a job without making it.
 
     Raises:
-        ApiError: the job would be refused, its rows cannot be trained on, or nobody is there to plan it.
+        ApiError: the job would be refused, its rows cannot be trained on, or the desk does not run.
     """
     job = await to_thread.run_sync(submit.checked, service, caller, body)
     past = await to_thread.run_sync(_past, service, job.kind)
@@ -68,16 +68,16 @@ def accuracy(service: Service, caller: Caller) -> Accuracy:
 
 
 def plan_object(plan: Plan, settings: ApiSettings) -> PlanObject:
-    """Prices are today's."""
-    told, workers = plan.forecast, plan.spec.get("resources", {}).get("num_nodes", 1)
-    eta = told["eta"] and Eta(
-        expected_s=told["eta"]["expected"],
-        low_s=told["eta"]["low"],
-        high_s=told["eta"]["high"],
-        runs=told["eta"]["runs"],
+    """Return a plan as it is shown, with costs at the current prices."""
+    forecast, workers = plan.forecast, plan.spec.get("resources", {}).get("num_nodes", 1)
+    eta = forecast["eta"] and Eta(
+        expected_s=forecast["eta"]["expected"],
+        low_s=forecast["eta"]["low"],
+        high_s=forecast["eta"]["high"],
+        runs=forecast["eta"]["runs"],
     )
     return PlanObject.model_validate(
-        told
+        forecast
         | {"id": plan.id, "created_at": plan.created_at, "kind": plan.kind, "spec": plan.spec}
         | {"eta": eta, "cost": eta and _cost(eta, settings, workers), "co2e_g": eta and _co2e(eta, settings, workers)}
     )

@@ -21,9 +21,9 @@ router = APIRouter(prefix="/preview", tags=["preview"])
     openapi_extra=documented_body(PreviewRequest),
 )
 async def preview_rows(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Show what a job would train on, token by token: the labels are those of the trainer."""
+    """Show what a job would train on, token by token, with the labels that the trainer uses."""
     asked = await read_as(PreviewRequest, request, service.settings.max_body_bytes)
     job = await to_thread.run_sync(submit.checked, service, caller, asked.spec)
     question = {"ask": "preview", **submit.question_of(job), **asked.model_dump(exclude={"spec"}, exclude_none=True)}
-    told = await unless_gone(request, service.desk.answer(question))
-    return answer(Preview(spec=job.spec, **told))
+    preview = await unless_gone(request, service.desk.answer(question))
+    return answer(Preview(spec=job.spec, **preview))

@@ -12,28 +12,35 @@ Line = Annotated[int, Field(ge=1, le=2**40, strict=True), WHOLE]
 
 
 class PreviewRequest(BaseModel):
-    """A job spec, as for POST /v1/jobs, and what is to be shown of its rows: some lines, or all rows of a step."""
+    """A job spec, as for POST /v1/jobs, and the rows to show: some lines, or all rows of a step."""
 
     model_config = ConfigDict(extra="forbid")
 
-    spec: dict[str, Any] = Field(description="kind, model and training_file are enough; defaults are those of a job.")
+    spec: dict[str, Any] = Field(
+        description="A job spec, in which kind, model and training_file are enough; defaults are those of a job."
+    )
     lines: list[Line] | None = Field(
-        default=None, min_length=1, max_length=100, description="Lines of the first training file, from 1."
+        default=None,
+        min_length=1,
+        max_length=100,
+        description="The lines to show, of the first training file, counted from 1.",
     )
     after_line: Annotated[int, Field(ge=0, le=2**40, strict=True), WHOLE] = Field(
-        default=0, description="Show the rows that follow this line."
+        default=0, description="The line after which rows are shown."
     )
-    limit: Annotated[int, Field(ge=1, le=100, strict=True), WHOLE] = Field(default=5, description="So many of them.")
+    limit: Annotated[int, Field(ge=1, le=100, strict=True), WHOLE] = Field(
+        default=5, description="The maximum number of rows shown."
+    )
     step: Annotated[int, Field(ge=1, le=MOST_STEP, strict=True), WHOLE] | None = Field(
-        default=None, description="Show what this step trains on instead, as packed."
+        default=None, description="The optimizer step whose packed rows are shown instead."
     )
-    statistics: bool = Field(default=False, strict=True, description="Count all rows too.")
+    statistics: bool = Field(default=False, strict=True, description="Whether to count all rows of the files too.")
 
 
 class PreviewDocument(BaseModel):
-    """A document as it is trained on: `pieces` are its tokens as text, `trained` tells which of them are labels.
+    """A document as it is trained on: `pieces` are its tokens as text, `trained` says which of them are labels.
 
-    `answer` tells the two documents of a pair apart.
+    `answer` distinguishes the two documents of a preference pair.
     """
 
     line: int
@@ -44,9 +51,10 @@ class PreviewDocument(BaseModel):
 
 
 class PreviewRow(BaseModel):
-    """A line and what it becomes. `reason` of a row left out: dropped, no_trained_token, excluded or not_a_row.
+    """A line and what becomes of it; `reason` says why a row is left out.
 
-    Not `complete` when it, and the rows before it, are too long to be shown whole: its first tokens are shown, or none.
+    A row is not `complete` when it is too long to be shown whole together with the rows before it: then only its first
+    tokens are shown, or none.
     """
 
     line: int
@@ -58,7 +66,7 @@ class PreviewRow(BaseModel):
 
 
 class PackedRow(BaseModel):
-    """Documents that share a row; none sees another."""
+    """Documents packed into one row; none attends to another."""
 
     documents: list[PreviewDocument]
 
@@ -70,7 +78,7 @@ class MicroBatch(BaseModel):
 
 
 class PreviewStep(BaseModel):
-    """What an optimizer step is taken on; not `complete` when it is too long to be shown whole."""
+    """The batches of an optimizer step; not `complete` when they are too long to be shown whole."""
 
     step: int
     batches: list[MicroBatch]
@@ -79,7 +87,7 @@ class PreviewStep(BaseModel):
 
 
 class LeftOutLines(BaseModel):
-    """The first lines of each."""
+    """The first lines that were truncated or left out, by reason."""
 
     truncated: list[int]
     dropped: list[int]
@@ -87,14 +95,14 @@ class LeftOutLines(BaseModel):
 
 
 class Histogram(BaseModel):
-    """Rows by their tokens before they are cut: `edges` are where the bins begin and where the last one ends."""
+    """A histogram of rows by their tokens before truncation; `edges` are the starts of the bins and the end of the last."""
 
     edges: list[int]
     counts: list[int]
 
 
 class FileStatistics(BaseModel):
-    """The training rows of a file; not `complete` when it is so long that only a part from all over it was counted."""
+    """Statistics of the training rows of a file; not `complete` when only a sample of a long file was counted."""
 
     file: str
     rows: int
@@ -111,7 +119,7 @@ class FileStatistics(BaseModel):
 
 
 class Preview(BaseModel):
-    """What a job would train on, by the code that trains."""
+    """What a job would train on, computed by the trainer's own code."""
 
     object: Literal["preview"] = "preview"
     spec: dict[str, Any]

@@ -1,4 +1,4 @@
-"""/v1/samples: data to begin with, each with a job that suits it."""
+"""/v1/samples: sample data, each with a job spec that suits it."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -23,14 +23,14 @@ _SAMPLES = {
     "pretrain": _Known("pretrain", "Shakespeare's plays, 1.1 MB of text in the public domain"),
     "sft": _Known("fine-tune", "1,000 questions of GSM8K with their answers, under the MIT licence"),
 }
-"""By the name of the job's spec, which names its file: `examples/<name>.yaml` of a clone."""
+"""The samples, by the name of their job spec in a clone: `examples/<name>.yaml`, which names the data file."""
 
 
-SampleId = Annotated[str, Query(max_length=100, description="The id of a sample.")]
+SampleId = Annotated[str, Query(max_length=100, description="The id of the sample.")]
 
 
 class SampleObject(Object):
-    """A file of the clone's examples. `spec` is a job on it, which lacks the id that `training_file` has once uploaded."""
+    """A sample file. `spec` is a job on it without `training_file`, which is known once the file is uploaded."""
 
     object: Literal["sample"] = "sample"
     filename: str
@@ -40,8 +40,8 @@ class SampleObject(Object):
     spec: dict[str, Any]
 
 
-def _told(folder: Path, name: str) -> SampleObject | None:
-    """None where there is no clone."""
+def _sample(folder: Path, name: str) -> SampleObject | None:
+    """Return a sample, or None where the service runs without a clone."""
     path = folder / f"{name}.yaml"
     if not path.is_file():
         return None
@@ -54,8 +54,8 @@ def _told(folder: Path, name: str) -> SampleObject | None:
 
 @router.get("", response_model=Page[SampleObject], responses=documented(401))
 def list_samples(service: ServiceDep, _caller: CallerDep) -> Response:
-    """List the samples; there are none where the service runs without its clone."""
-    found = [_told(service.settings.examples_dir, name) for name in _SAMPLES]
+    """List the samples; there are none where the service runs without its repository."""
+    found = [_sample(service.settings.examples_dir, name) for name in _SAMPLES]
     return answer(Page.of([sample for sample in found if sample is not None]))
 
 
@@ -66,9 +66,9 @@ def list_samples(service: ServiceDep, _caller: CallerDep) -> Response:
     | {200: {"content": {"text/plain": {"schema": {"type": "string", "format": "binary"}}}}},
 )
 def download_sample(service: ServiceDep, _caller: CallerDep, sample: SampleId) -> Response:
-    """Download a sample, to upload it as a file of one's own."""
+    """Download a sample, which can then be uploaded as a file."""
     folder = service.settings.examples_dir
-    told = _told(folder, sample) if sample in _SAMPLES else None
-    if told is None:
+    found = _sample(folder, sample) if sample in _SAMPLES else None
+    if found is None:
         raise not_found("sample", sample)
-    return FileResponse(folder / told.filename, media_type="text/plain; charset=utf-8")
+    return FileResponse(folder / found.filename, media_type="text/plain; charset=utf-8")

@@ -9,15 +9,15 @@ from api.me import ProjectObject
 
 
 class SignIn(BaseModel):
-    """What opens a session."""
+    """The request that opens a session."""
 
     model_config = ConfigDict(extra="forbid")
 
-    key: str = Field(min_length=1, max_length=200, description="An API key, `ty-…`.")
+    key: str = Field(min_length=1, max_length=200, description="An API key, which begins with `ty-`.")
 
 
 class SessionObject(BaseModel):
-    """Who is signed in; every field is null when nobody is. Requests that change something carry `csrf_token`."""
+    """A session; every field is null without one. Requests that change something must send `csrf_token`."""
 
     object: Literal["session"] = "session"
     csrf_token: str | None = None

@@ -1,4 +1,4 @@
-"""The token of a browser's session: who signed in, until when, and that this service said so."""
+"""Session tokens of browsers: signed by this service, with the key that signed in and the expiry."""
 
 import hashlib
 import hmac
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 COOKIE = "trainyard_session"
 CSRF_HEADER = "x-csrf-token"
-_LASTS_S = 14 * 24 * 3600
+LASTS_S = 14 * 24 * 3600
 _NONCE_BYTES = 16
 
 
 class Ticket(NamedTuple):
-    """An open session: the key it was opened with, when it ends (Unix seconds), and what its writes must carry."""
+    """An open session: its key, when it ends (Unix seconds), and the token that its changes must send."""
 
     key_id: str
     expires_at: int
@@ -21,19 +21,19 @@ class Ticket(NamedTuple):
 
 
 class Seal:
-    """Makes and reads session tokens. Nothing is stored: a session ends with its time or with its key."""
+    """Makes and verifies session tokens. Nothing is stored: a session ends when it expires or its key is revoked."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = hmac.digest(secret, b"trainyard sessions", hashlib.sha256)
 
     def issue(self, key_id: str) -> tuple[str, Ticket]:
-        """A new session: the cookie's value, and what it says."""
-        expires_at = int(time.time()) + _LASTS_S
+        """Open a session: return the cookie's value, and what it stands for."""
+        expires_at = int(time.time()) + LASTS_S
         body = f"{key_id}.{expires_at}.{secrets.token_urlsafe(_NONCE_BYTES)}"
         return f"{body}.{self._sign(body)}", Ticket(key_id, expires_at, self._csrf(body))
 
     def open(self, token: str) -> Ticket | None:
-        """What a cookie says; None when it is not ours or its time is over."""
+        """Return what a cookie stands for; None when it is not genuine or has expired."""
         body, _, signature = token.rpartition(".")
         if not hmac.compare_digest(signature.encode(), self._sign(body).encode()):
             return None
@@ -50,5 +50,5 @@ class Seal:
 
 
 def same(given: str, wanted: str) -> bool:
-    """Whether two tokens are equal, in a time that does not tell how far they agree."""
+    """Compare two tokens in constant time."""
     return hmac.compare_digest(given.encode(errors="surrogatepass"), wanted.encode())

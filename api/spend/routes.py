@@ -1,4 +1,4 @@
-"""/v1/spend: what was used. /v1/budgets: how much may be. A project's own budget is set by `python -m api.projects`."""
+"""/v1/spend: usage. /v1/budgets: its limits. A project's own budget is set with `python -m api.projects`."""
 
 from datetime import date
 from typing import Annotated
@@ -17,22 +17,26 @@ from db.spend import By
 
 router = APIRouter(tags=["spend"])
 
-_Day = Annotated[date | None, Query(description="In UTC; included.")]
-_Of = Annotated[ObjectId | None, Query(description="Of this one only.")]
+_Since = Annotated[
+    date | None, Query(description="The first day (UTC) of the report; default: the first of the month.")
+]
+_Until = Annotated[date | None, Query(description="The last day (UTC) of the report; default: today.")]
+_ProjectId = Annotated[ObjectId | None, Query(description="Only usage by this project.")]
+_KeyId = Annotated[ObjectId | None, Query(description="Only usage by this key.")]
 
 
 @router.get("/spend", response_model=SpendReport, responses=documented(401, 404, 422))
 def show_spend(
     service: ServiceDep,
     caller: CallerDep,
-    by: Annotated[By, Query(description="What each row of the report is about.")] = "day",
-    since: _Day = None,
-    until: _Day = None,
-    project_id: _Of = None,
-    key_id: _Of = None,
+    by: Annotated[By, Query(description="What the rows of the report are grouped by.")] = "day",
+    since: _Since = None,
+    until: _Until = None,
+    project_id: _ProjectId = None,
+    key_id: _KeyId = None,
     kind: Kind = None,
 ) -> Response:
-    """Tell what the project used of workers, since the month began if no days are named; to an operator's key, all projects."""
+    """Report the worker time that the project used, by default in this month; an operator's key sees all projects."""
     return answer(
         spending.report(
             service, caller, by=by, since=since, until=until, project_id=project_id, key_id=key_id, kind=kind
@@ -42,7 +46,7 @@ def show_spend(
 
 @router.get("/budgets", response_model=BudgetList, responses=documented(401))
 def list_budgets(service: ServiceDep, caller: CallerDep) -> Response:
-    """List the budget of the project and those of its keys, with what is used of them."""
+    """List the budgets of the project and of its keys, with what is used of them."""
     return answer(spending.list_budgets(service, caller))
 
 
@@ -53,7 +57,7 @@ def list_budgets(service: ServiceDep, caller: CallerDep) -> Response:
     openapi_extra=documented_body(BudgetRequest),
 )
 async def set_key_budget(service: ServiceDep, caller: CallerDep, request: Request, key_id: str) -> Response:
-    """Set the most that a key may use; it holds a second from now."""
+    """Set the budget of a key, which takes effect within a second."""
     await to_thread.run_sync(spending.require_key, service, caller, key_id)
     wanted = await read_as(BudgetRequest, request, service.settings.max_body_bytes)
     return answer(await to_thread.run_sync(spending.put_budget, service, caller, key_id, wanted))

@@ -1,4 +1,4 @@
-"""Spend and budgets as the API takes and shows them."""
+"""Spend and budgets as the API reads and shows them."""
 
 from typing import Annotated, Literal
 
@@ -13,18 +13,24 @@ _Amount = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 
 
 class BudgetRequest(BaseModel):
-    """The most that a key may use; null, or left out, for as much as its project may."""
+    """The most that a key may use; an amount that is null or left out is limited by the project's budget only."""
 
     model_config = ConfigDict(extra="forbid")
 
-    worker_s: _Amount | None = Field(default=None, description="Seconds of workers in a calendar month (UTC).")
-    money: _Amount | None = Field(default=None, description="In a calendar month, by the operator's price of an hour.")
-    active_jobs: _Whole | None = Field(default=None, description="Jobs that wait or run at a time.")
-    storage_bytes: _Whole | None = Field(default=None, description="Of files, and of what jobs made.")
+    worker_s: _Amount | None = Field(default=None, description="Worker time in a calendar month (UTC), in seconds.")
+    money: _Amount | None = Field(
+        default=None, description="Money spent in a calendar month (UTC), at the operator's price per hour."
+    )
+    active_jobs: _Whole | None = Field(
+        default=None, description="The number of jobs that are queued or running at the same time."
+    )
+    storage_bytes: _Whole | None = Field(
+        default=None, description="The total size of stored files and artifacts, in bytes."
+    )
 
 
 class Used(BaseModel):
-    """What is used of a budget; `worker_s` and `money` since the month began, in UTC."""
+    """What is used of a budget; `worker_s` and `money` count from the start of the month (UTC)."""
 
     worker_s: float
     money: float | None
@@ -33,7 +39,7 @@ class Used(BaseModel):
 
 
 class BudgetObject(BudgetRequest):
-    """The budget of a project, or of a key, and what is used of it. `money` counts only where the operator set a price."""
+    """The budget of a project or a key, and what is used of it. `money` is limited only if the operator set a price."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -43,14 +49,14 @@ class BudgetObject(BudgetRequest):
 
 
 class BudgetList(BaseModel):
-    """The budget of the project and those of its keys."""
+    """The budgets of the project and of its keys."""
 
     object: Literal["list"] = "list"
     data: list[BudgetObject]
 
 
 class SpendGroup(BaseModel):
-    """What a day, a key, a kind or a project used. `of` is its date, its id or its name; null: not known any more."""
+    """The usage of a day, a key, a kind or a project. `of` is its date, id or name; null where it is no longer known."""
 
     of: str | None
     worker_s: float
@@ -59,7 +65,7 @@ class SpendGroup(BaseModel):
 
 
 class SpendReport(BaseModel):
-    """What attempts that have ended used of workers from `since` to `until`; costs are by today's price, null without one."""
+    """The worker time of ended attempts from `since` to `until`; costs are at the current price, null without one."""
 
     object: Literal["spend"] = "spend"
     since: str
@@ -73,7 +79,7 @@ class SpendReport(BaseModel):
 
 
 def budget_object(budget: Budget, used: Use, price_per_hour: float | None) -> BudgetObject:
-    """The budget as it is shown."""
+    """Return a budget as it is shown."""
     return BudgetObject(
         owner_id=budget.owner_id,
         worker_s=budget.worker_s,

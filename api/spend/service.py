@@ -1,9 +1,9 @@
-"""Spend told, budgets set, and what a request that would exceed one is told."""
+"""Reports of spend, budgets, and the error for a request that would exceed one."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from api.auth import Caller
+from api.auth import Caller, missing_scope
 from api.deps import Service
 from api.errors import ApiError, not_found
 from api.spend.schemas import BudgetList, BudgetObject, BudgetRequest, SpendGroup, SpendReport, budget_object
@@ -13,27 +13,34 @@ from db.scopes import Scope
 from db.session import Session
 
 _EPOCH = date(1970, 1, 1)
-_SAID = {
-    "worker_s": "may use {most:,.0f} seconds of workers a month and has used {used:,.0f}; wait for the next month",
+_REASONS = {
+    "worker_s": "may use {most:,.0f} s of worker time a month and has used {used:,.0f}; wait for the next month",
     "money": "may spend {most:,.2f} a month and has spent {used:,.2f}; wait for the next month",
-    "active_jobs": "may have {most:,.0f} jobs that wait or run and has {used:,.0f}; wait for one to end",
+    "active_jobs": "may have {most:,.0f} queued or running jobs and has {used:,.0f}; wait for one to end",
     "storage_bytes": "may store {most:,.0f} bytes and stores {used:,.0f}; delete files, models or adapters",
 }
 
 
 def over_budget(excess: Excess) -> ApiError:
-    """The answer to what a budget does not allow; another try changes nothing, so clients are told not to."""
-    told = _SAID[excess.amount].format(most=excess.most, used=excess.used)
-    message = f"over budget: {excess.owner_id} {told}, or have the budget raised"
+    """Return the error for what a budget does not allow; a header keeps clients from retrying."""
+    reason = _REASONS[excess.amount].format(most=excess.most, used=excess.used)
+    message = f"over budget: {excess.owner_id} {reason}, or have the budget raised"
     return ApiError(403, "over_budget", message, param=excess.amount, headers={"x-should-retry": "false"})
 
 
 def require_room(session: Session, caller: Caller, price_per_hour: float | None, **more: int) -> None:
-    """Raises ApiError 403 when so many more jobs, or bytes, exceed the budget of the caller's project or key."""
+    """Raise ApiError 403 when these additional jobs or bytes exceed the budget of the caller's project or key."""
     if caller.limited:
         excess = budgets.excess(session, caller.project_id, caller.key_id, price_per_hour=price_per_hour, **more)
         if excess is not None:
             raise over_budget(excess)
+
+
+def require_storage(service: Service, caller: Caller, new_bytes: int) -> None:
+    """Check, before bytes are stored, that a budget leaves room for them. Raises ApiError 403 when none does."""
+    if caller.limited:
+        with service.database.write() as session:
+            require_room(session, caller, None, new_bytes=new_bytes)
 
 
 def list_budgets(service: Service, caller: Caller) -> BudgetList:
@@ -45,18 +52,26 @@ def list_budgets(service: Service, caller: Caller) -> BudgetList:
 
 
 def require_key(service: Service, caller: Caller, key_id: str) -> None:
-    """Raises ApiError 404 when the project has no such key."""
+    """Raise ApiError 404 when the project has no such key, or 403 when the key reaches further than the caller's."""
     with service.database.read() as session:
         _require_key(session, caller, key_id)
 
 
 def _require_key(session: Session, caller: Caller, key_id: str) -> None:
-    if keys.get(session, caller.project_id, key_id) is None:
+    key = keys.get(session, caller.project_id, key_id)
+    if key is None:
         raise not_found("key", key_id)
+    scope = Scope(key.scope)
+    if not caller.scope.covers(scope):
+        raise missing_scope(caller, scope)
 
 
 def put_budget(service: Service, caller: Caller, key_id: str, wanted: BudgetRequest) -> BudgetObject:
-    """Sets all of a key's budget. Raises ApiError 404 when the project has no such key."""
+    """Set all amounts of a key's budget.
+
+    Raises:
+        ApiError: 404 when the project has no such key, or 403 when the key reaches further than the caller's.
+    """
     amounts: dict[str, Any] = wanted.model_dump()
     with service.database.write() as session:
         _require_key(session, caller, key_id)
@@ -77,7 +92,7 @@ def report(
     key_id: str | None,
     kind: str | None,
 ) -> SpendReport:
-    """What the project used; of an operator's key all projects.
+    """Report usage by the project; for an operator's key, by all projects.
 
     Raises:
         ApiError: 404 for another project, 422 for days in the wrong order.
@@ -107,7 +122,7 @@ def report(
         currency=service.settings.currency,
         data=[
             SpendGroup(
-                of=_told(group.of), worker_s=group.worker_s, attempts=group.attempts, cost=_cost(group.worker_s, price)
+                of=_label(group.of), worker_s=group.worker_s, attempts=group.attempts, cost=_cost(group.worker_s, price)
             )
             for group in groups
         ],
@@ -118,5 +133,5 @@ def _cost(worker_s: float, price_per_hour: float | None) -> float | None:
     return None if price_per_hour is None else worker_s / 3600 * price_per_hour
 
 
-def _told(of: str | int) -> str | None:
+def _label(of: str | int) -> str | None:
     return str(_EPOCH + timedelta(days=of)) if isinstance(of, int) else of or None

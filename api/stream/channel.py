@@ -1,4 +1,4 @@
-"""A channel: the followers of one job, who share every look at the database and every frame."""
+"""Channels: the followers of one job share every read of the database and every encoded frame."""
 
 import asyncio
 import time
@@ -10,17 +10,17 @@ from api.stream.frames import Batch
 
 _PING_S = 15.0
 _REMEMBERED = 8
-"""Reads of one round: those who catch up do so from the same few places."""
+"""How many reads are kept until there is news: followers that catch up do so from a few places."""
 _RECONNECT = b"retry: 1000\n\n"
 _PING = b": ping\n\n"
 _DONE = b"data: [DONE]\n\n"
 
 Head = tuple[int, str]
-"""The newest number of a job, and its state."""
+"""The newest `seq` of a job, and its state."""
 
 
 class Channel:
-    """One job's. `read` gives what came after a number; it runs in a thread."""
+    """The channel of one job. `read` returns what came after a `seq`; it runs in a thread."""
 
     def __init__(self, read: Callable[[int], Batch]) -> None:
         self.head: Head | None = None
@@ -34,10 +34,10 @@ class Channel:
         self._closed = False
 
     async def follow(self, after: int, may: Callable[[], bool] = lambda: True) -> AsyncIterator[bytes]:
-        """Everything after the number `after`, until the job has ended and all is told, as long as its follower `may`."""
+        """Yield everything after the `seq` `after`, until the job has ended and all is sent, while the follower `may` read."""
         yield _RECONNECT
         while may() and not self._closed:
-            seen = self._round  # before the look: what comes during it begins another round
+            seen = self._round  # before the read: what comes during it begins another round
             batch = await self._after(after)
             if batch.frames:
                 after = batch.last_seq
@@ -52,8 +52,8 @@ class Channel:
                 if self._round == seen and may() and not self._closed:
                     yield _PING
 
-    def tell(self, head: Head, batch: Batch | None) -> None:
-        """The job has news; `batch` is what came after the head that was known."""
+    def publish(self, head: Head, batch: Batch | None) -> None:
+        """Publish that the job has news; `batch` is what came after the head that was known."""
         self._newest = None if batch is None or self.head is None else (self.head[0], batch)
         self.head = head
         self._round += 1
@@ -61,23 +61,23 @@ class Channel:
         self.wake()
 
     def keep_alive(self) -> None:
-        """Have followers who were told nothing for a while sent a sign of life."""
+        """Send a ping to followers that were sent nothing for a while."""
         if time.monotonic() - self._woke_at >= _PING_S:
             self.wake()
 
     def close(self) -> None:
-        """Let every follower end now."""
+        """End every follower's stream now."""
         self._closed = True
         self.wake()
 
     def wake(self) -> None:
-        """Have every follower look whether it is still to wait."""
+        """Wake every follower, to check whether it should still wait."""
         self._woke_at = time.monotonic()
         self._news.set()
         self._news.clear()
 
     async def _after(self, after: int) -> Batch:
-        """What came after the number: found by the feed for those who had all, else read once for all who ask for it."""
+        """Return what came after a `seq`: from the feed for followers that are up to date, otherwise read once for all."""
         if self._newest is not None and self._newest[0] == after:
             return self._newest[1]
         if (reading := self._reading.get(after)) is None:
@@ -86,7 +86,7 @@ class Channel:
             if len(self._reading) == _REMEMBERED:
                 del self._reading[next(iter(self._reading))]
             self._reading[after] = reading
-        return await asyncio.shield(reading)  # who leaves takes it from nobody
+        return await asyncio.shield(reading)  # a follower that leaves must not cancel it for others
 
     def _forget_failed(self, after: int, done: asyncio.Task[Batch]) -> None:
         if (done.cancelled() or done.exception()) and self._reading.get(after) is done:

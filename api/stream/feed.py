@@ -1,4 +1,4 @@
-"""One look at the database for all streams of this process, and its news for those who follow."""
+"""The feed: one poll of the database for all streams of this process."""
 
 import asyncio
 import contextlib
@@ -21,11 +21,11 @@ logger = logging.getLogger("trainyard.api")
 _POLL_S = 0.05
 _RETRY_S = 1.0
 _KEYS_EVERY_S = 0.5
-"""A key that is revoked opens nothing after a second, and what it has opened ends by then."""
+"""Keys are checked this often, so that the streams of a revoked key end within a second."""
 
 
 class _News(NamedTuple):
-    """Jobs with another head than was known, and what came since; keys of followers that open nothing any more."""
+    """Jobs whose head has changed, with what came since, and followers' keys that are no longer valid."""
 
     jobs: dict[str, tuple[Head, Batch | None]]
     ended_keys: AbstractSet[str]
@@ -35,7 +35,7 @@ _NO_NEWS = _News({}, frozenset())
 
 
 class Feed:
-    """Polls the heads of the followed jobs while anyone follows, and reads what is new once for all."""
+    """Polls the heads of followed jobs while there are followers, and reads what is new once for all of them."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,7 +48,7 @@ class Feed:
 
     @contextlib.contextmanager
     def join(self, job_id: str, key_id: str) -> Iterator[Channel]:
-        """The job's channel, for one who follows it meanwhile by a key."""
+        """Follow a job by a key: yields the job's channel."""
         channel = self._channels.get(job_id)
         if channel is None:
             channel = self._channels[job_id] = Channel(lambda after: self._read(job_id, after))
@@ -56,7 +56,7 @@ class Feed:
             channel.close()
         channel.followers += 1
         if not self._keys[key_id]:
-            self._asked_for_keys_at = 0.0  # it may have been revoked since it was looked up
+            self._asked_for_keys_at = 0.0  # it may have been revoked after it was looked up
         self._keys[key_id] += 1
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._poll())
@@ -72,16 +72,16 @@ class Feed:
                 self._ended_keys.discard(key_id)
 
     def may(self, key_id: str) -> bool:
-        """Whether the key still opens what it is followed by."""
+        """Return whether the key is still valid."""
         return key_id not in self._ended_keys
 
     def followers(self, job_id: str) -> int:
-        """How many follow the job through this process."""
+        """Return the number of followers of the job in this process."""
         channel = self._channels.get(job_id)
         return 0 if channel is None else channel.followers
 
     def close(self) -> None:
-        """Let every stream end now."""
+        """End every stream now."""
         self._closing = True
         for channel in self._channels.values():
             channel.close()
@@ -101,25 +101,27 @@ class Feed:
                     self._asked_for_keys_at = time.monotonic()
             self._ended_keys |= news.ended_keys & self._keys.keys()
             for job_id, channel in self._channels.items():
-                if job_id in news.jobs and channel.head == known[job_id]:  # else it is another one, joined meanwhile
-                    channel.tell(*news.jobs[job_id])
+                if (
+                    job_id in news.jobs and channel.head == known[job_id]
+                ):  # otherwise it is a new channel, made meanwhile
+                    channel.publish(*news.jobs[job_id])
                 elif news.ended_keys:
                     channel.wake()
                 channel.keep_alive()
             await asyncio.sleep(_POLL_S)
 
     def _keys_to_ask_for(self) -> AbstractSet[str]:
-        """Those of all followers, now and then."""
+        """Return the followers' keys when it is time to check them, otherwise none."""
         if time.monotonic() - self._asked_for_keys_at < _KEYS_EVERY_S:
             return frozenset()
         return self._keys.keys() - self._ended_keys
 
     def _look(self, known: Mapping[str, Head | None], key_ids: AbstractSet[str]) -> _News:
-        """All of one snapshot."""
+        """Read all news in one snapshot."""
         with self._database.read() as session:
             changed = {job_id: head for job_id, head in feed.heads(session, known).items() if head != known[job_id]}
-            told = {job_id: (head, _since(session, job_id, known[job_id])) for job_id, head in changed.items()}
-            return _News(told, key_ids - keys.still_working(session, key_ids) if key_ids else frozenset())
+            news = {job_id: (head, _since(session, job_id, known[job_id])) for job_id, head in changed.items()}
+            return _News(news, key_ids - keys.still_working(session, key_ids) if key_ids else frozenset())
 
     def _read(self, job_id: str, after: int) -> Batch:
         with self._database.read() as session:

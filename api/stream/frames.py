@@ -1,4 +1,4 @@
-"""Records as frames of server-sent events."""
+"""Records of jobs as server-sent events."""
 
 from typing import Any, NamedTuple
 
@@ -10,38 +10,38 @@ from db.session import Session
 from db.state import ENDED
 
 _MOST = 500
-"""Records of a batch."""
+"""The most records of a batch."""
 
 
 class Batch(NamedTuple):
-    """What came after one number, encoded once for all who are sent it."""
+    """What came after a `seq`, encoded once for all followers."""
 
     frames: bytes
     last_seq: int
     full: bool
-    """More may follow."""
+    """Whether more may follow."""
     ended: bool
-    """At that moment the job had ended."""
+    """Whether the job had ended at that moment."""
 
 
 def read_batch(session: Session, job_id: str, after: int) -> Batch:
-    """Records and the job's state are of one snapshot, so nothing falls between."""
+    """Return what came after a `seq`, from one snapshot, so that nothing is lost between records and state."""
     job = jobs.find(session, job_id)
-    told = records.since(session, job_id, after, _MOST)
-    last_seq = told[-1].seq if told else after
-    return Batch(b"".join(map(_frame, told)), last_seq, len(told) == _MOST, job is None or job.state in ENDED)
+    found = records.since(session, job_id, after, _MOST)
+    last_seq = found[-1].seq if found else after
+    return Batch(b"".join(map(_frame, found)), last_seq, len(found) == _MOST, job is None or job.state in ENDED)
 
 
 def _frame(record: Record) -> bytes:
-    """OpenAI's clients hand on `data` alone, so the number stands inside it too."""
-    told: dict[str, Any] = {
+    """Return a record as a frame; `data` repeats the `seq`, since OpenAI's clients pass on `data` only."""
+    fields: dict[str, Any] = {
         "seq": record.seq,
         "type": record.type,
         "time": record.created_at,
         "attempt": record.attempt,
     }
     if record.type == "metrics":
-        told |= {"split": record.split, "step": record.step, "values": record.values}
+        fields |= {"split": record.split, "step": record.step, "values": record.values}
     else:
-        told |= {"level": record.level, "message": record.message, "data": record.data}
-    return b"id: %d\ndata: %b\n\n" % (record.seq, orjson.dumps(told))
+        fields |= {"level": record.level, "message": record.message, "data": record.data}
+    return b"id: %d\ndata: %b\n\n" % (record.seq, orjson.dumps(fields))

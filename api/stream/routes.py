@@ -20,8 +20,11 @@ _FRAME = {
     "type": "object",
     "required": ["data"],
     "properties": {
-        "id": {"type": "string", "description": "The seq; a client that reconnects sends it as Last-Event-ID."},
-        "data": {"type": "string", "description": "JSON, or [DONE]."},
+        "id": {
+            "type": "string",
+            "description": "The `seq` of the record; a client that reconnects sends it as Last-Event-ID.",
+        },
+        "data": {"type": "string", "description": "A record as JSON, or [DONE]."},
     },
 }
 _STREAM: dict[int | str, dict[str, Any]] = {
@@ -32,7 +35,10 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     }
 }
 LastEventId = Annotated[
-    int | None, Header(ge=0, le=2**53, description="Set by a client that reconnects; it goes before `after`.")
+    int | None,
+    Header(
+        ge=0, le=2**53, description="The last id that a reconnecting client received; takes precedence over `after`."
+    ),
 ]
 
 
@@ -40,12 +46,12 @@ LastEventId = Annotated[
 async def stream_job(
     service: ServiceDep, caller: CallerDep, job_id: str, after: AfterSeq = 0, last_event_id: LastEventId = None
 ) -> Response:
-    """Follow a job: everything after a number, then what comes, until its end."""
+    """Follow a job: stream its events and metrics after a `seq`, until it has ended."""
     await to_thread.run_sync(_check, service, caller, job_id)
     start = after if last_event_id is None else last_event_id
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    told = _followed(service.feed, job_id, caller.key_id, start)
-    return StreamingResponse(told, media_type="text/event-stream", headers=headers)
+    frames = _followed(service.feed, job_id, caller.key_id, start)
+    return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
 
 
 def _check(service: Service, caller: CallerDep, job_id: str) -> None:

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ago, bytes, duration, figure } from "./format";
+import { ago, bytes, duration, figure, shortTime } from "./format";
 
 describe("figures", () => {
   it.each([
@@ -13,8 +13,8 @@ describe("figures", () => {
     [100, "100"],
     [null, "not finite"],
     [Number.NaN, "NaN"],
-  ])("%s is told as %s", (value, told) => {
-    expect(figure(value)).toBe(told);
+  ])("%s is written as %s", (value, text) => {
+    expect(figure(value)).toBe(text);
   });
 });
 
@@ -26,8 +26,17 @@ describe("durations", () => {
     [7500, "2 h 5 min"],
     [86400, "1 d"],
     [360_000, "4 d 4 h"],
-  ])("%s seconds are %s", (seconds, told) => {
-    expect(duration(seconds)).toBe(told);
+  ])("%s seconds are %s", (seconds, text) => {
+    expect(duration(seconds)).toBe(text);
+  });
+
+  it.each([
+    [0.0441, "44.1 ms"],
+    [1.44, "1.44 s"],
+    [12.3456, "12.35 s"],
+    [90, "1 min 30 s"],
+  ])("a short time of %s seconds is %s", (seconds, text) => {
+    expect(shortTime(seconds)).toBe(text);
   });
 });
 
@@ -38,7 +47,7 @@ it("says how long ago something was, and after a day the date", () => {
   expect(ago(now / 1000 - 3 * 86_400, now)).toBe("18 Nov 2026");
 });
 
-it("tells sizes in units of a thousand", () => {
+it("writes sizes in units of a thousand", () => {
   expect([bytes(0), bytes(999), bytes(1000), bytes(12_345_678)]).toEqual(["0 B", "999 B", "1.00 kB", "12.3 MB"]);
   expect([bytes(999_499), bytes(999_600), bytes(999_950_000)]).toEqual(["999 kB", "1.00 MB", "1.00 GB"]);
 });

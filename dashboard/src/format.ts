@@ -19,6 +19,12 @@ function pair(seconds: number, large: number, small: number, largeName: string, 
   return rest ? `${head} ${rest} ${smallName}` : head;
 }
 
+/** A short time with its figures: `44.1 ms`, `1.44 s`; from a minute on as `duration`. */
+export function shortTime(seconds: number): string {
+  if (seconds < 1) return `${figure(seconds * 1000)} ms`;
+  return seconds < MINUTE_S ? `${figure(seconds)} s` : duration(seconds);
+}
+
 /** `just now`, `5 min ago`, ... up to a day; then the date. */
 export function ago(unixS: number, now: number = Date.now()): string {
   const passed = now / 1000 - unixS;
@@ -40,7 +46,7 @@ export function clock(unixS: number): string {
   return new Date(unixS * 1000).toLocaleTimeString("en-GB");
 }
 
-/** Four digits that matter, and no more noughts than they need. */
+/** Four significant digits, without trailing zeros. */
 export function figure(value: number | null | undefined): string {
   if (value === null || value === undefined) return "not finite";
   if (!Number.isFinite(value)) return String(value);
@@ -57,7 +63,7 @@ export function figure(value: number | null | undefined): string {
 const UNITS = ["B", "kB", "MB", "GB", "TB", "PB"];
 
 export function bytes(size: number): string {
-  const rounded = Number(size.toPrecision(3)); // 999,600 are 1.00 MB, not 1000 kB
+  const rounded = Number(size.toPrecision(3)); // 999,600 is 1.00 MB, not 1000 kB
   const unit = size < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log10(rounded) / 3));
   const scaled = size / 1000 ** unit;
   return `${unit ? scaled.toPrecision(3) : scaled} ${UNITS[unit]}`;

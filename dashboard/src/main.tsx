@@ -2,7 +2,7 @@ import { QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-quer
 import { RouterProvider } from "@tanstack/react-router";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { Refusal } from "./api/client";
+import { onSessionOutdated, Refusal } from "./api/client";
 import { sessionQuery } from "./api/session";
 import { router } from "./router";
 import { SignIn } from "./shell/SignIn";
@@ -10,15 +10,14 @@ import { Unopened } from "./shell/Unopened";
 import "./styles/page.css";
 
 const RETRY_MS = 1500;
-/** What the service tells a client of its own, too. */
+/** As long as the service's Retry-After asks its clients to wait. */
 const RETRY_AFTER_MS = 5000;
 
 const queries = new QueryClient({
   defaultOptions: {
     queries: {
       networkMode: "always",
-      // What the service refused it refuses again, unless it says that this passes; what did not reach it is tried
-      // until it does.
+      // Network errors and temporary failures are retried; any other refusal would only be repeated.
       retry: (_, error) => !(error instanceof Refusal) || error.passes,
       retryDelay: (_, error) => (error instanceof Refusal ? RETRY_AFTER_MS : RETRY_MS),
       staleTime: 1000,
@@ -28,13 +27,9 @@ const queries = new QueryClient({
   },
 });
 
-queries.getQueryCache().subscribe(({ type, query }) => {
-  const error = query.state.error;
-  const ended = type === "updated" && error instanceof Refusal && error.status === 401;
-  if (ended) queries.invalidateQueries({ queryKey: sessionQuery.queryKey });
-});
+onSessionOutdated(() => void queries.invalidateQueries({ queryKey: sessionQuery.queryKey }));
 
-/** A key that came in the address, where the browser sends it to nobody. It leaves the address, whoever is signed in. */
+/** Returns the key in the address's fragment, which browsers do not send, and removes it from the address. */
 function takeKey(): string | undefined {
   const key = new URLSearchParams(location.hash.slice(1)).get("key");
   if (key === null) return undefined;

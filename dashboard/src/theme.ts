@@ -5,10 +5,10 @@ export type Theme = "system" | "light" | "dark";
 const system = matchMedia("(prefers-color-scheme: dark)");
 const listeners = new Set<() => void>();
 
-function tell() {
+function notify() {
   for (const listener of listeners) listener();
 }
-system.addEventListener("change", tell);
+system.addEventListener("change", notify);
 
 export function chosenTheme(): Theme {
   const chosen = document.documentElement.dataset.theme;
@@ -23,7 +23,7 @@ export function chooseTheme(theme: Theme) {
     localStorage.setItem("theme", theme);
     document.documentElement.dataset.theme = theme;
   }
-  tell();
+  notify();
 }
 
 function subscribe(listener: () => void) {
@@ -35,7 +35,7 @@ export function useTheme(): Theme {
   return useSyncExternalStore(subscribe, chosenTheme);
 }
 
-/** Whether the page is dark now, for what is drawn and not styled. */
+/** Whether the page is dark, for what is drawn rather than styled. */
 export function useDark(): boolean {
   return useSyncExternalStore(subscribe, () => {
     const theme = chosenTheme();

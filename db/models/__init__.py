@@ -1,4 +1,4 @@
-"""The tables, one a file."""
+"""The tables of the database, one in each module."""
 
 from db.models.api_key import ApiKey
 from db.models.artifact import Artifact

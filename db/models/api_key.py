@@ -1,4 +1,4 @@
-"""Keys that open a project over HTTP."""
+"""API keys: each gives access to one project over HTTP."""
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,9 +7,9 @@ from db.models.row import Row
 
 
 class ApiKey(Row):
-    """A key. The token itself is nowhere: only its first characters and its HMAC-SHA256.
+    """An API key. Only the first characters of its token and its HMAC-SHA256 are stored, not the token.
 
-    `scope` is one of db.scopes. `last_used_at` is right to a minute.
+    `scope` is one of db.scopes. `last_used_at` is accurate to a minute.
     """
 
     __tablename__ = "api_keys"

@@ -1,4 +1,4 @@
-"""Artifacts: models, adapters and checkpoints, with where they came from."""
+"""Artifacts: models, adapters and checkpoints, with their lineage."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ from db.models.row import Row
 
 
 class Artifact(Row):
-    """An immutable set of files. Models and adapters carry a name and a version, checkpoints a job and a step.
+    """An immutable set of files. Models and adapters have a name and a version, checkpoints a job and a step.
 
-    `digest` is the sha256 of the lines `<sha256>  <path>`, sorted by path: what `sha256sum` prints
-    for the files, hashed once more. `licence` and `limits` are None where nobody told them, `job_id` for what was
-    imported. A deleted artifact stays as a row, for lineage.
+    `digest` is the SHA-256 of the lines `<sha256>  <path>`, sorted by path, which is the output of `sha256sum` for the
+    files. `licence` and `limits` are None if unknown, and `job_id` for an import. The row of a deleted artifact is kept
+    for lineage.
     """
 
     __tablename__ = "artifacts"

@@ -1,4 +1,4 @@
-"""The audit log: who did what to which object."""
+"""The audit log: which key did what to which object."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from db.models.row import Row
 
 
 class Audit(Row):
-    """An act of a key's holder, entered in the transaction that it took place in. Never changed.
+    """An action of a key's holder, recorded in the transaction of the action, and never changed.
 
-    Without a key and a request it was an operator's, on the database itself.
+    An entry without a key and a request is an action of the operator, directly in the database.
     """
 
     __tablename__ = "audit"

@@ -1,4 +1,4 @@
-"""Budgets: what a project, or one key of it, may use."""
+"""Budgets: limits on what a project, or one of its keys, may use."""
 
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
@@ -9,7 +9,7 @@ _AMOUNTS = ("worker_s", "money", "active_jobs", "storage_bytes")
 
 
 class Budget(Row):
-    """The most that its owner may use, null for as much as it likes. The first two are for each calendar month, in UTC."""
+    """The limits of an owner; NULL is no limit. Those of `worker_s` and `money` hold for a calendar month, in UTC."""
 
     __tablename__ = "budgets"
     __table_args__ = (
@@ -17,10 +17,10 @@ class Budget(Row):
     )
 
     owner_id: Mapped[str] = mapped_column(primary_key=True)
-    """A project, or a key."""
+    """The id of a project or of a key."""
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     worker_s: Mapped[float | None]
     money: Mapped[float | None]
     active_jobs: Mapped[int | None]
-    """That wait or run."""
+    """The number of unfinished jobs."""
     storage_bytes: Mapped[int | None]

@@ -1,4 +1,4 @@
-"""Evals: what is graded and how, and their runs with an item for every row."""
+"""Evals of OpenAI's API (/v1/evals), their runs, and an item for every row of a run."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from db.models.row import Row
 
 
 class Eval(Row):
-    """`definition` holds data_source_config, testing_criteria and metadata as they were sent."""
+    """An eval. `definition` holds data_source_config, testing_criteria and metadata as they were sent."""
 
     __tablename__ = "evals"
     __table_args__ = (Index(None, "project_id", "id"),)
@@ -24,10 +24,10 @@ class Eval(Row):
 
 
 class EvalRun(Row):
-    """Rows on their way through the criteria of an eval, which `definition` repeats beside the data source.
+    """A run of an eval over a data source. `definition` holds a copy of the criteria and the data source.
 
-    `offset_bytes` is how far the source has been read: grading goes on from there, whoever goes on with it.
-    `tally` counts passed, failed and errored rows, and the same by the name of each criterion.
+    `offset_bytes` is how far the source has been read: grading continues from there in any process. `tally` counts
+    passed, failed and errored rows, in total and for each criterion by name.
     """
 
     __tablename__ = "eval_runs"

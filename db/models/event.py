@@ -9,7 +9,7 @@ from db.models.row import Row
 
 
 class Event(Row):
-    """One thing that happened. `seq` is drawn from `jobs.last_seq`; `attempt` is None when the service itself speaks."""
+    """An event of a job. `seq` is taken from `jobs.last_seq`; `attempt` is None for an event of the service itself."""
 
     __tablename__ = "events"
     __table_args__ = (CheckConstraint("level IN ('info','warn','error')", name="level"),)

@@ -1,4 +1,4 @@
-"""Uploaded data files."""
+"""Files: uploaded data, and files that jobs have left."""
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,7 +7,7 @@ from db.models.row import Row
 
 
 class File(Row):
-    """A data file; its bytes are the blob `sha256`. A deleted one stays as a row, for lineage."""
+    """A data file, whose bytes are the blob `sha256`. The row of a deleted file is kept for lineage."""
 
     __tablename__ = "files"
     __table_args__ = (
@@ -15,6 +15,7 @@ class File(Row):
         CheckConstraint("row_count >= 0", name="rows"),
         CheckConstraint("length(sha256) = 64", name="sha256"),
         Index(None, "project_id", "id"),
+        Index(None, "sha256"),
         Index(
             "ix_files_expiry",
             "expires_at",
@@ -33,6 +34,6 @@ class File(Row):
     row_count: Mapped[int]
     created_at: Mapped[float]
     key_id: Mapped[str | None]
-    """The key that brought it, or asked for the job that left it, whose budget it counts for."""
+    """The key that uploaded it or created the job that left it, to whose budget it counts."""
     expires_at: Mapped[float | None]
     deleted_at: Mapped[float | None]

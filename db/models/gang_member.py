@@ -1,23 +1,31 @@
-"""Gangs: the workers that carry out an attempt together with the one that holds the job."""
+"""Gangs: the workers that carry out an attempt together with the worker that holds the job."""
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.row import Row
 
 
 class GangMember(Row):
-    """One of `num_nodes` workers of an attempt, all but the first, which holds the job itself and is met at `master_addr`.
+    """One of the `num_nodes` workers of an attempt, except the first, which holds the job and listens on `master_addr`.
 
-    Its lease is its own; `failure` is how its engine ended, where that was not well.
+    A member has a lease of its own. `failure` is how its engine failed, if it did.
     """
 
     __tablename__ = "gang_members"
     __table_args__ = (
         CheckConstraint("node_rank > 0 AND node_rank < num_nodes", name="ranks"),
         Index(None, "worker"),
+        Index(
+            "ix_gang_members_unended",
+            "worker",
+            "job_id",
+            "fence",
+            postgresql_where=text("ended_at IS NULL"),
+            sqlite_where=text("ended_at IS NULL"),
+        ),
     )
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)

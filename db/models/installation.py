@@ -1,4 +1,4 @@
-"""The installation: the name that this database goes by where other services may lie beside it."""
+"""The installation: the id by which this database is told from those of other services."""
 
 from sqlalchemy import CheckConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,7 +7,7 @@ from db.models.row import Row
 
 
 class Installation(Row):
-    """The one row of its table. A restored database is another installation than the saved one."""
+    """The installation, in the only row of its table. A restored database gets another id than the saved one."""
 
     __tablename__ = "installations"
     __table_args__ = (CheckConstraint("number = 1", name="one"),)

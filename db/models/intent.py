@@ -1,4 +1,4 @@
-"""Intents: what a client asked to be made, so that asking again makes no second one."""
+"""Intents: the creates that clients have requested, so that a repeated request creates nothing new."""
 
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,10 +7,10 @@ from db.models.row import Row
 
 
 class Intent(Row):
-    """One create. `name` is the client's Idempotency-Key, or the hash of the body where it sent none.
+    """One create. `name` is the client's Idempotency-Key, or the hash of the body if it sent none.
 
-    `answer` is what was made, as JSON; None while that is still being done, or when it was refused.
-    `by_retry`: a retry came first, and the request that it repeats is still on its way.
+    `answer` is the created object as JSON, or None while the create is in progress or if it was refused. `by_retry`
+    says that a retry arrived first, before the request that it repeats.
     """
 
     __tablename__ = "intents"

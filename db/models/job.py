@@ -1,4 +1,4 @@
-"""Jobs: what was asked for, where it stands, and who holds it."""
+"""Jobs: their specs, their states, and the workers that hold them."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from db.models.row import Row
 class Job(Row):
     """One job.
 
-    `fence` counts its claims: the holder of the newest is the only one whose writes count.
-    `last_seq` is the newest number given to an event or metric, so it is the stream's cursor.
+    `fence` is the number of its claims: only the holder of the newest claim can write.
+    `last_seq` is the newest number of an event or metric, which is the cursor of the job's stream.
     """
 
     __tablename__ = "jobs"
@@ -31,7 +31,7 @@ class Job(Row):
             "ix_jobs_queue",
             "priority",
             "id",
-            "state",  # always the same, but SQLite would look it up in the table
+            "state",  # constant here, but SQLite would otherwise look it up in the table
             postgresql_where=text("state = 'queued'"),
             sqlite_where=text("state = 'queued'"),
         ),
@@ -78,9 +78,9 @@ class Job(Row):
     state: Mapped[str]
     priority: Mapped[int]
     nodes: Mapped[int] = mapped_column(default=1, server_default="1")
-    """How many workers it needs at least."""
+    """The least number of workers that it needs."""
     requires: Mapped[str] = mapped_column(default="", server_default="")
-    """The labels, GPUs and memory that they must have (db.placement)."""
+    """The labels, GPUs and memory that its workers must have (db.placement)."""
     plan_id: Mapped[str | None] = mapped_column(ForeignKey("plans.id"))
     base_artifact_id: Mapped[str | None] = mapped_column(ForeignKey("artifacts.id", use_alter=True))
     created_at: Mapped[float]
@@ -95,17 +95,17 @@ class Job(Row):
     cancel_requested_at: Mapped[float | None]
     not_before: Mapped[float | None]
     traceparent: Mapped[str | None]
-    """The W3C trace context of the request that made it, where traces are on."""
+    """The W3C trace context of the request that created it, if traces are on."""
     key_id: Mapped[str | None]
-    """The key that asked for it, whose budget it counts for."""
+    """The key that created it, to whose budget it counts."""
     preempted_by: Mapped[str | None]
-    """The waiting job of higher priority that this one, while it is held, is to make way for."""
+    """The queued job of higher priority for which this held job is to be preempted."""
     failures: Mapped[int] = mapped_column(default=0)
     dispatched_at: Mapped[float | None]
     dispatches: Mapped[int] = mapped_column(default=0)
     last_seq: Mapped[int] = mapped_column(default=0)
     batch: Mapped[int] = mapped_column(default=0, server_default="0")
-    """The number of the newest batch of records that its attempt told."""
+    """The number of the newest batch of records from its current attempt."""
     step: Mapped[int | None]
     total_steps: Mapped[int | None]
     progress: Mapped[dict[str, Any] | None]

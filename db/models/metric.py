@@ -1,4 +1,4 @@
-"""Metrics: the figures of each step."""
+"""Metrics: the values of each step of a run."""
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,7 +7,7 @@ from db.models.row import Row
 
 
 class Metric(Row):
-    """The figures of one step of one split. A step repeated after a resume replaces its row and takes a new `seq`."""
+    """The values of one step of one split. A step repeated after a resume replaces its row and gets a new `seq`."""
 
     __tablename__ = "metrics"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""The outbox: messages that have to reach the broker, written in the transaction that calls for them."""
+"""The outbox: messages to the broker, written in the transaction of what they announce."""
 
 from sqlalchemy import BigInteger, ForeignKey, Index, Integer, text
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,7 +7,7 @@ from db.models.row import Row
 
 
 class Outbox(Row):
-    """A message about a job. It is due at `due_at`; a job has at most one that is not sent."""
+    """A message about a job, due at `due_at`. A job has at most one unsent message."""
 
     __tablename__ = "outbox"
     __table_args__ = (
@@ -26,7 +26,7 @@ class Outbox(Row):
         ),
     )
 
-    # SQLite numbers rows by itself for INTEGER PRIMARY KEY alone.
+    # SQLite assigns row numbers only to an INTEGER PRIMARY KEY.
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     topic: Mapped[str]

@@ -1,4 +1,4 @@
-"""Permissions: who else may use a checkpoint."""
+"""Permissions: which other projects may use an artifact."""
 
 from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,7 +7,7 @@ from db.models.row import Row
 
 
 class Permission(Row):
-    """`project_id` may use the artifact, which is another project's, under its fine-tuned name."""
+    """The permission of a project to use an artifact of another project by its fine-tuned name."""
 
     __tablename__ = "permissions"
     __table_args__ = (UniqueConstraint("artifact_id", "project_id"),)

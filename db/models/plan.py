@@ -1,4 +1,4 @@
-"""Plans: what a job would come to, foretold."""
+"""Plans: forecasts of what jobs will take."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from db.models.row import Row
 
 
 class Plan(Row):
-    """A spec in which nothing is open any more, and what a job made of it will come to. Jobs name the plan they follow."""
+    """A fully resolved spec with the forecast of its job. A job names the plan that it follows."""
 
     __tablename__ = "plans"
     __table_args__ = (Index(None, "project_id", "id"),)

@@ -1,4 +1,4 @@
-"""Projects: whose everything is."""
+"""Projects: the tenants, to which all other rows belong."""
 
 from sqlalchemy import CheckConstraint
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,9 +7,9 @@ from db.models.row import Row
 
 
 class Project(Row):
-    """A tenant. Every other row belongs to one, and no query crosses from one to another.
+    """A tenant. Every other row belongs to one, and no query reads rows of several unless it is made for that.
 
-    Of workers that are scarce a project gets its `share` against the shares of the others that wait.
+    When workers are scarce, projects with queued jobs get them in proportion to their `share`.
     """
 
     __tablename__ = "projects"

@@ -1,4 +1,4 @@
-"""Promotions: what an alias meant, one after the other."""
+"""Promotions: the artifacts that an alias has pointed to, in order."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from db.models.row import Row
 
 
 class Promotion(Row):
-    """One turn of an alias `name@alias`: it means `artifact_id` until the next turn. Rows are added and never changed.
+    """A promotion: `name@alias` points to `artifact_id` until the next one. Rows are added and never changed.
 
-    `figures` is what the gate saw; `forced` that it was overruled. A rollback goes back to the artifact of the turn
-    `back_to`.
+    `figures` holds the metrics that the gate compared; `forced` says that the gate was overruled. A rollback restores
+    the artifact of the promotion with the number `back_to`.
     """
 
     __tablename__ = "promotions"

@@ -1,4 +1,4 @@
-"""What every table shares: column types by annotation, names of constraints, text that any database takes."""
+"""The base class of all tables: column types by annotation, constraint names, and text that any database accepts."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 class AnyText(TypeDecorator[str]):
-    """Text in which NUL and lone surrogates become U+FFFD on their way in.
+    """Text in which NUL and lone surrogates are stored as U+FFFD.
 
-    PostgreSQL refuses both, with an error in the middle of a transaction. Replaced, a user's string
-    with such a character is kept where it is data, and finds nothing where it is looked up as an id.
+    PostgreSQL refuses both with an error in the middle of a transaction. With the replacement, a user's string with
+    such a character can be stored as data, and matches nothing when it is looked up as an id.
     """
 
     impl = String
@@ -21,7 +21,7 @@ class AnyText(TypeDecorator[str]):
 
 
 def storable(text: str) -> str:
-    """The text with every NUL and lone surrogate replaced by U+FFFD."""
+    """Return the text with every NUL and lone surrogate replaced by U+FFFD."""
     if "\0" in text:
         text = text.replace("\0", "\ufffd")
     if text.isascii():
@@ -30,7 +30,7 @@ def storable(text: str) -> str:
 
 
 class Row(DeclarativeBase):
-    """The parent of all tables. JSON is plain JSON on both databases: it keeps the order of keys, and all of a text but NUL."""
+    """The base class of all tables. JSON columns are plain JSON, not JSONB, and so keep the order of keys."""
 
     metadata = MetaData(
         naming_convention={

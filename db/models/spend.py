@@ -1,4 +1,4 @@
-"""Spend: the time of workers that was used, by day."""
+"""Spend: used worker time, by day."""
 
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,9 +7,9 @@ from db.models.row import Row
 
 
 class Spend(Row):
-    """What attempts took of workers on one day; `attempts` are those that ended on it. `day` counts from 1 January 1970, in UTC.
+    """The worker time that attempts used on one day, and the number of attempts that ended on it.
 
-    `key_id` is empty for jobs from before they knew it.
+    `day` counts from 1 January 1970, in UTC. `key_id` is empty for jobs from before it was recorded.
     """
 
     __tablename__ = "spend"

@@ -1,4 +1,4 @@
-"""Stretches: what a figure came to over many steps, so that a long curve is read without reading its metrics."""
+"""Stretches: summaries of a metric over many steps, from which a long curve is read instead of its metrics."""
 
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,11 +7,11 @@ from db.models.row import Row
 
 
 class Stretch(Row):
-    """One figure over the `size` steps from `start` on, a multiple of `size`; of runs of many steps alone.
+    """A summary of one metric over the `size` steps from `start`, a multiple of `size`. Only long runs have any.
 
-    Of the `told` points that are there, `gaps` were not finite and the others have this `mean`. The lowest, the highest
-    and the first gap are kept as points of the curve. Written when its last step is past, and again when a resumed run
-    repeats one of its steps.
+    `told` is the number of points, of which `gaps` are not finite; the others have this `mean`. The lowest, the highest
+    and the first gap are kept as points of the curve. The row is written once its last step is past, and again when a
+    resumed run repeats one of its steps.
     """
 
     __tablename__ = "stretches"

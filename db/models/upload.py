@@ -1,4 +1,4 @@
-"""Uploads: files that come in parts."""
+"""Uploads: files that arrive in parts."""
 
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
@@ -7,7 +7,7 @@ from db.models.row import Row
 
 
 class Upload(Row):
-    """A file on its way in. Once it is completed, `file_id` is the file that its parts make."""
+    """An upload. Once it is completed, `file_id` is the file that was assembled from its parts."""
 
     __tablename__ = "uploads"
     __table_args__ = (

@@ -1,4 +1,4 @@
-"""Webhooks: who wants to hear of what, and what is told to them."""
+"""Webhooks: endpoints, and the deliveries of events to them."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from db.models.row import Row
 class WebhookEndpoint(Row):
     """A receiver. `event_types` is {"types": [...]}.
 
-    No signing secret is stored: it follows from the service's secret, the id and `nonce` (db.webhook_secrets). After a
-    rotation `old_nonce` stands for the one before, which signs too until `old_until`.
+    No signing secret is stored: it is derived from the service's secret, the id and `nonce` (db.webhook_secrets). After
+    a rotation the secret of `old_nonce` signs too until `old_until`.
     """
 
     __tablename__ = "webhook_endpoints"
@@ -32,10 +32,10 @@ class WebhookEndpoint(Row):
 
 
 class WebhookDelivery(Row):
-    """An event for one receiver: its row is written with what it tells of, and kept as the log of its tries.
+    """An event for one endpoint, written in the event's transaction and kept as the log of its delivery.
 
-    `body` is what is signed and sent, the same at every try. A pending one is due at `due_at`; whoever tries it
-    moves that on first, so that nobody else does meanwhile. After `give_up_at` it is not tried again.
+    `body` is signed and sent unchanged at every try. A pending delivery is due at `due_at`; a process moves that time
+    on before it tries, so that no other one does so meanwhile. After `give_up_at` there are no more tries.
     """
 
     __tablename__ = "webhook_deliveries"

@@ -1,4 +1,4 @@
-"""Workers: each place where one job runs at a time, as it tells of itself."""
+"""Workers: each runs one job at a time, and reports itself."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from db.models.row import Row
 
 
 class Worker(Row):
-    """A worker by the name that its leases are held under. It tells of itself every `heartbeat_s`."""
+    """A worker, by the name under which it holds leases. It sends a heartbeat every `heartbeat_s`."""
 
     __tablename__ = "workers"
     __table_args__ = (CheckConstraint("heartbeat_s > 0 AND memory_bytes >= 0", name="amounts"),)
@@ -24,8 +24,8 @@ class Worker(Row):
     heartbeat_at: Mapped[float]
     stopped_at: Mapped[float | None]
     labels: Mapped[dict[str, Any] | None]
-    """What jobs may ask for by name."""
+    """The labels that jobs may require."""
     gpus: Mapped[int | None]
     offers_to: Mapped[str | None]
-    """The job that it waits for together with others, until `offers_until` (db.gangs)."""
+    """The job for which it is waiting together with other workers, until `offers_until` (db.gangs)."""
     offers_until: Mapped[float | None]

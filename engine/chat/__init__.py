@@ -1,4 +1,4 @@
-"""Chat: conversations and texts that a model goes on with, told token by token."""
+"""Serving of chats and completions: answers are generated in shared batches and streamed token by token."""
 
 from engine.chat.talks import Talks
 

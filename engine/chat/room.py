@@ -1,4 +1,4 @@
-"""Memory for answers: what is kept of each token that was read or written, and how much of it may be."""
+"""Memory for answers: what the keys and values of a token take, and how much there is for them."""
 
 from typing import Any
 
@@ -10,20 +10,20 @@ from engine.forecast.room import room_bytes
 from engine.precision import Machine
 
 _COPIES = 2
-"""Where a batch takes in another, both are there and what comes of them: half of what is free stays so for that."""
+"""When batches are joined, both and the result are in memory: half of the free memory is reserved for that."""
 _SPARE_BYTES = 256 << 20
-"""For what a step computes beside keys and values, and for what others of the machine take meanwhile."""
+"""For what a step computes besides keys and values, and for other processes of the machine."""
 
 
 class NotNow(Exception):
-    """There is no memory for a question beside what is answered; there may be when that has come to its end."""
+    """There is no memory for a question now; there may be once the answers under way have ended."""
 
 
 def values_of(config: Any) -> int:
-    """Numbers that a model keeps of a token: its keys and values in each layer."""
-    told = config.get_text_config()
-    heads = getattr(told, "num_key_value_heads", None) or told.num_attention_heads
-    width = getattr(told, "head_dim", None) or told.hidden_size // told.num_attention_heads
+    """Return how many numbers a model caches for a token: its keys and values in all layers."""
+    text = config.get_text_config()
+    heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
+    width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
     return 2 * layers_of(config) * heads * width
 
 
@@ -32,31 +32,31 @@ def layers_of(config: Any) -> int:
 
 
 def step_bytes(layer_bytes: int) -> int:
-    """What has to be free for a step, and for a row to leave: they copy keys and values, one layer after the other."""
+    """Return the memory needed for a step, or to remove a row: both copy keys and values, one layer at a time."""
     return 2 * layer_bytes + _SPARE_BYTES
 
 
 def free_bytes(machine: Machine) -> int:
-    """What answers may come to take beside what they take now."""
+    """Return the memory by which the keys and values of answers may grow."""
     return unused_bytes(machine) // _COPIES
 
 
 def unused_bytes(machine: Machine) -> int:
-    """What nobody takes now."""
+    """Return the memory that is unused now."""
     free = room_bytes(machine)
-    if machine.device.type == "cuda":  # what torch has of the device and does not use is ours too
+    if machine.device.type == "cuda":  # what torch has reserved of the device and does not use is free too
         free += torch.cuda.memory_reserved(machine.device) - torch.cuda.memory_allocated(machine.device)
     return free
 
 
 def no_room(asked: dict[str, Any], width: int, needed: int, free: int) -> OutOfMemory:
-    """Why a question is not taken that nothing else is answered beside: it would be told the same again."""
+    """Return the error for a question that does not fit even alone, and so never will."""
     rows, prompts = rows_of(asked), len(asked.get("prompts", [""]))
     limit = "no max_tokens" if asked["max_tokens"] is None else f"max_tokens {asked['max_tokens']:,}"
     return OutOfMemory(
         "question_too_large_for_memory",
-        f"{rows} answers (prompts: {prompts}, n: {asked['n']}, {limit}) with room for {width:,} tokens each, the prompt's among "
-        f"them, take {_gib(needed)} of memory for keys and values, and {_gib(max(free, 0))} are free for them",
+        f"{rows} answers (prompts: {prompts}, n: {asked['n']}, {limit}) of up to {width:,} tokens each, with the "
+        f"prompt, take {_gib(needed)} of memory for keys and values, and {_gib(max(free, 0))} are free",
         "Ask for fewer or shorter prompts, a smaller n or a smaller max_tokens.",
     )
 

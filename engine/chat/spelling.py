@@ -1,4 +1,4 @@
-"""Tokens as bytes: of a character that takes several tokens each has a part."""
+"""Tokens as text and bytes, one by one: a token may hold only a part of a character's bytes."""
 
 import json
 import re
@@ -8,24 +8,24 @@ from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 _BYTES = {character: byte for byte, character in bytes_to_unicode().items()}
-"""What vocabularies of byte pairs write each byte as."""
+"""The byte that each character stands for in byte-level vocabularies."""
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
-"""What others write one as, of a character that they have no token for."""
+"""How vocabularies with byte fallback write a byte of a character that has no token."""
 
 
 class Spelling:
-    """Of a tokenizer's tokens, one by one."""
+    """The text and bytes of a tokenizer's tokens."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
         self._tokenizer = tokenizer
         self._kinds = _kinds(tokenizer)
         self._added = tokenizer.added_tokens_decoder
 
-    def told(self, token: int, *, first: bool) -> dict[str, Any]:
-        """Its text and its bytes, which together are an answer's; the bytes of no character are escaped in the text.
+    def spell(self, token: int, *, first: bool) -> dict[str, Any]:
+        """Return {"token", "bytes"}: bytes that are no whole character are escaped in the text of the token.
 
-        There are none of a special token, which adds nothing to an answer. With some tokenizers the `first` of an answer
-        has no space before it.
+        The bytes of all tokens of an answer make up the answer; those of a special token, which adds nothing to it, are
+        None. `first`: the token begins an answer, where some tokenizers leave out the space before it.
         """
         spelt = self._bytes(token, first=first)
         if spelt is None:
@@ -44,13 +44,13 @@ class Spelling:
         return self._text(token, first=first).encode()
 
     def _text(self, token: int, *, first: bool) -> str:
-        """Beside itself, for its text may depend on there being one before it."""
+        """Decode a token; unless it is the first, after another one, on which its text may depend."""
         alone = str(self._tokenizer.decode([token]))
         return alone if first else str(self._tokenizer.decode([token, token]))[len(alone) :]
 
 
 def _kinds(tokenizer: PreTrainedTokenizerFast) -> set[str]:
-    """What its decoder consists of."""
+    """Return the types of the steps of its decoder."""
     decoder: Any = tokenizer.backend_tokenizer.decoder
-    told = json.loads(decoder.__getstate__()) if decoder is not None else {}
-    return {str(part.get("type")) for part in told.get("decoders", [told])}
+    state = json.loads(decoder.__getstate__()) if decoder is not None else {}
+    return {str(step.get("type")) for step in state.get("decoders", [state])}

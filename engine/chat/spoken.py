@@ -1,4 +1,4 @@
-"""The text of an answer as far as it can be told: what may yet turn out to be a stop string is held back."""
+"""The text of an answer as it is streamed: what may turn out to be a stop string is held back."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from engine.data.pieces import Detokenizer
 
 
 class Spoken:
-    """Takes tokens, gives text; nothing of a stop string and nothing after it is ever told."""
+    """Turns tokens into text, without any part of a stop string or what follows it."""
 
     def __init__(self, detokenizer: Detokenizer, stop: Sequence[str]) -> None:
         self._detokenizer = detokenizer
@@ -15,15 +15,16 @@ class Spoken:
         self._stopped = False
 
     def add(self, token: int) -> str:
-        return self._told(self._detokenizer.add(token))
+        """Return the text that the token adds, and what was held back before it and is no stop string."""
+        return self._released(self._detokenizer.add(token))
 
     def rest(self) -> str:
-        """What was held back, at the end of an answer."""
-        told = self._told(self._detokenizer.rest())
+        """Return what was held back, at the end of an answer."""
+        released = self._released(self._detokenizer.rest())
         rest, self._held = self._held, ""
-        return told if self._stopped else told + rest
+        return released if self._stopped else released + rest
 
-    def _told(self, more: str) -> str:
+    def _released(self, more: str) -> str:
         if self._stopped:
             return ""
         text = self._held + more
@@ -37,5 +38,5 @@ class Spoken:
 
 
 def _begun(text: str, stop: str) -> int:
-    """How many of its last characters a stop string may begin with."""
+    """Return how many of the last characters may be the beginning of a stop string."""
     return next((size for size in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:size])), 0)

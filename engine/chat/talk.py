@@ -1,4 +1,4 @@
-"""A talk: a question to a model, which are conversations or texts to go on with, and its answers as they grow."""
+"""A talk: one question to a model, a conversation or texts to continue, and its answers while they are generated."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ from engine.stop import StopFlag
 
 Part = dict[str, Any]
 LONGEST_ANSWER = 1024
-"""Tokens that are reserved for an answer where nobody asks for a number: it may go on beyond them, as far as the model has
-positions. Where the model does not say how many it has, all that an answer may have."""
+"""Tokens for which memory is reserved for an answer without max_tokens. It may be longer, as far as the model has
+positions; if the model does not say how many it has, this is the limit."""
 
 
 class Talk:
-    """Answers to `messages`, or to each of `prompts`, `n` of each; `stop` ends them early.
+    """`n` answers to `messages` or to each of `prompts`; `stop` ends them early.
 
     Raises:
-        SpecError: the chat template does not render the messages; a prompt is empty, has a token that the model does not
-            know, or leaves no room for an answer.
+        SpecError: the chat template does not render the messages; a prompt is empty, has a token that the model
+            does not know, or leaves no room for an answer.
     """
 
     def __init__(self, number: int, subject: Subject, asked: dict[str, Any], stop: StopFlag) -> None:
@@ -47,31 +47,31 @@ class Talk:
 
     @property
     def grown(self) -> int:
-        """Tokens that the longest of those that go on has now, its prompt's among them."""
+        """Current length of the longest answer under way, in tokens with its prompt."""
         return self._longest + max((len(writer.ids) for writer in self.writers if not writer.ended), default=0)
 
     @property
     def width(self) -> int:
-        """Tokens that the longest has room for."""
+        """Tokens for which the longest answer has memory reserved, with its prompt."""
         return max(self._reserved, self.grown)
 
     @property
     def has_outgrown(self) -> bool:
-        """Whether it has more than was reserved."""
+        """Whether an answer is longer than what was reserved for it."""
         return self.grown > self._reserved
 
     def cut(self) -> None:
-        """Each of its answers ends with the next token."""
+        """Let each of the answers end with its next token."""
         for writer in self.writers:
             if not writer.ended:
                 writer.decoding = writer.decoding._replace(max_new_tokens=len(writer.ids) + 1)
 
     def opening(self) -> Part:
-        """What comes before all answers: the size of the prompts."""
+        """Return the first part of the stream: the number of prompt tokens."""
         return {"prompt_tokens": sum(map(len, self.prompts))}
 
     def part(self, writer: Writer) -> Part:
-        """What the newest token adds to an answer."""
+        """Return what the newest token adds to an answer."""
         spoken, token = self._spoken[writer.row], writer.ids[-1]
         text = "" if token in writer.ends else spoken.add(token)
         if writer.ended:
@@ -83,27 +83,27 @@ class Talk:
             logprob, likeliest = writer.scores[-1]
             first = len(writer.ids) == 1
             pairs = [(token, logprob), *likeliest]
-            told = [self._spelling.told(one, first=first) | {"logprob": score} for one, score in pairs]
-            part["logprobs"] = told[0] | {"top": told[1:]}
+            chosen, *top = (self._spelling.spell(one, first=first) | {"logprob": score} for one, score in pairs)
+            part["logprobs"] = chosen | {"top": top}
         return part
 
     def closing(self) -> Part:
-        """What comes after all answers: their size."""
+        """Return the last part of the stream: the number of generated tokens."""
         return {"completion_tokens": sum(len(writer.ids) for writer in self.writers)}
 
 
 def reserved(asked: dict[str, Any], room: int) -> int:
-    """Of the tokens that an answer may have, those that it has room for from the beginning.
+    """Return for how many of the `room` tokens that an answer may have memory is reserved when it begins.
 
-    Nearly every answer that nobody limits ends long before the model's positions do. A search is not told how long its
-    texts are, so it has room for all.
+    Nearly all answers without max_tokens end long before the model's positions do. The length of a beam search is not
+    known while it runs, so all is reserved for it.
     """
     is_limited = asked["max_tokens"] is not None or asked.get("num_beams", 1) > 1
     return room if is_limited else min(room, LONGEST_ANSWER)
 
 
 def rows_of(asked: dict[str, Any]) -> int:
-    """How many texts grow for the answers to a question."""
+    """Return how many sequences the answers to a question take."""
     return len(asked.get("prompts", [""])) * max(asked["n"], asked.get("num_beams", 1))
 
 
@@ -115,7 +115,7 @@ def _prompts(subject: Subject, asked: dict[str, Any]) -> list[list[int]]:
 
 
 def _tokens(subject: Subject, prompt: str | list[int]) -> list[int]:
-    """A text begins with the begin token, as in training; a text of nothing is that alone."""
+    """Tokenize a prompt that is a text; like in training, it begins with the begin token, even if it is empty."""
     tokenizer: Any = subject.tokenizer
     if isinstance(prompt, str):
         begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
@@ -132,10 +132,10 @@ def _tokens(subject: Subject, prompt: str | list[int]) -> list[int]:
 
 
 def _room(subject: Subject, prompt: int, wanted: int | None) -> int:
-    """How many tokens an answer may have.
+    """Return how many tokens an answer may have.
 
     Raises:
-        SpecError: the prompt leaves none.
+        SpecError: the prompt leaves no room for one.
     """
     positions = getattr(decoder_of(subject.model).config, "max_position_embeddings", None) or prompt + (
         wanted or LONGEST_ANSWER

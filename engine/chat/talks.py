@@ -1,4 +1,4 @@
-"""Talks that go on at the same time: those with the same weights take each step together."""
+"""Talks that run at the same time: those with the same weights are generated in one batch."""
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -20,25 +20,25 @@ from engine.stop import StopFlag
 
 _MOST_ROWS = 64
 _MOST_TOKENS = 1 << 16
-"""Answers at once over all, and of all of them keys and values, each as long as the longest of its batch. One question that
-nobody answers beside may have more of both, where there is memory for it."""
+"""The most answers at once, and tokens of keys and values for them, each as long as the longest in its batch. A
+question that is answered alone may take more of both, if there is memory for it."""
 _CHARACTERS_A_TOKEN = 3
-"""About; a prompt is read only when it has room."""
+"""An estimate, since a prompt is tokenized only once there is room for it."""
 _positions, _config = lru_cache(maxsize=64)(positions_of), lru_cache(maxsize=64)(config_of)
-"""Asked at each step for each question that waits; what lies in a run directory stays as it is."""
+"""Cached, as they are needed at each step for each waiting question; a run directory does not change."""
 _LENGTH_MATTERS = {"dynamic", "longrope"}
-"""Rotary embeddings that are others for a longer text: of a batch they would follow the longest."""
+"""Rotary embeddings that depend on a text's length: in a batch they would follow the longest text."""
 
 
 class Said(NamedTuple):
-    """To the question of that number: a part of its answer, or None at the end, or why there is no more of it."""
+    """An item of a talk's stream: a part of an answer, None at the end, or the error that ended it."""
 
     number: int
-    told: dict[str, Any] | Exception | None
+    payload: dict[str, Any] | Exception | None
 
 
 class _Group:
-    """Those that ask the same weights, either for answers or for a search of the likeliest."""
+    """Talks with the same weights in one batch, either of samples or of beam searches."""
 
     def __init__(self, base: str, batch: Batch | Beams, machine: Machine, token_bytes: int, layers: int) -> None:
         self.base = base
@@ -50,21 +50,21 @@ class _Group:
 
     @property
     def width(self) -> int:
-        """Tokens that the longest has room for."""
+        """Tokens for which the longest answer has memory reserved, with its prompt."""
         return max((talk.width for talk in self.talks), default=0)
 
     @property
     def kept_bytes(self) -> int:
-        """What keys and values take, all as long as the longest."""
+        """Memory of the keys and values, padded to the longest answer."""
         return self.batch.rows * self._grown * self._token_bytes
 
     @property
     def layer_bytes(self) -> int:
-        """The same of one layer."""
+        """Memory of the keys and values of one layer."""
         return self.kept_bytes // self._layers
 
     def lacking_bytes(self, rows: int = 0, width: int = 0) -> int:
-        """What they will take beside it when all have grown, with so many more rows that come to that width."""
+        """Return the memory by which the batch may still grow, with `rows` more sequences of up to `width` tokens."""
         tokens = (self.batch.rows + rows) * max(self.width, width) - self.batch.rows * self._grown
         return tokens * self._token_bytes
 
@@ -73,7 +73,7 @@ class _Group:
         return max((talk.grown for talk in self.talks), default=0)
 
     def join(self, talk: Talk) -> Iterator[Said]:
-        """The talk is read, and its answers begin."""
+        """Read a talk's prompts and begin its answers."""
         others = self.talks
         try:
             with self._machine.autocast():
@@ -82,43 +82,43 @@ class _Group:
             self._keep(others)
             raise
         self.talks = [*others, talk]
-        yield from self._tell(wrote)
+        yield from self._said(wrote)
 
     def step(self) -> Iterator[Said]:
-        """A token of every answer, but of those that are to stop."""
+        """Generate a token of every answer; talks that were asked to stop end instead."""
         stopped = [talk for talk in self.talks if talk.stop.requested]
         yield from (Said(talk.number, None) for talk in stopped)
         self._keep([talk for talk in self.talks if talk not in stopped])
         if self.talks:
             with self._machine.autocast():
                 wrote = self.batch.step()
-            yield from self._tell(wrote)
+            yield from self._said(wrote)
 
-    def _tell(self, wrote: list[Writer]) -> Iterator[Said]:
-        """What these have written last, and the ends of talks that have come to one, or that cannot be told."""
+    def _said(self, wrote: list[Writer]) -> Iterator[Said]:
+        """Yield what the writers wrote last, and the ends of the talks that ended or failed."""
         for talk in self.talks:
-            said: list[dict[str, Any] | Exception | None] = []
+            payloads: list[dict[str, Any] | Exception | None] = []
             try:
-                said += [talk.part(writer) for writer in wrote if writer in talk.writers]
-                said += [talk.closing(), None] if talk.ended else []
-            except Exception as error:  # noqa: BLE001 - told to who asked; the others go on
-                said.append(error)
-            yield from (Said(talk.number, told) for told in said)
-            if said and not isinstance(said[-1], dict):
+                payloads += [talk.part(writer) for writer in wrote if writer in talk.writers]
+                payloads += [talk.closing(), None] if talk.ended else []
+            except Exception as error:  # noqa: BLE001 - it ends its own talk; the others continue
+                payloads.append(error)
+            yield from (Said(talk.number, payload) for payload in payloads)
+            if payloads and not isinstance(payloads[-1], dict):
                 self._keep([other for other in self.talks if other is not talk])
 
     def _keep(self, talks: list[Talk]) -> None:
-        """The others have been told their end; so they are told no other where it takes memory that is not there."""
+        """Drop the other talks. They have had their last item, so they get no other if this runs out of memory."""
         self.talks = talks
         staying = {writer for talk in talks for writer in talk.writers}
         self.batch.keep(staying.__contains__)
 
 
 class Talks:
-    """Takes questions one by one, and steps. A talk that fails ends alone, a step that fails ends those that took it."""
+    """All talks under way. A talk that fails ends alone; a step that fails ends the talks of its batch."""
 
     def __init__(self, weights: Callable[[], Weights]) -> None:
-        """`weights` are made when they are first asked."""
+        """`weights` is called with each first question, not before."""
         self._weights = weights
         self._groups: dict[tuple[int, int, bool], _Group] = {}
 
@@ -126,7 +126,7 @@ class Talks:
         return bool(self._groups)
 
     def has_room(self, asked: dict[str, Any]) -> bool:
-        """Whether the question can be taken before others have come to their end."""
+        """Whether the question can be answered before others have ended."""
         if not self._groups:
             return True
         groups = self._groups.values()
@@ -139,9 +139,9 @@ class Talks:
         return max(lacking, self._kept_bytes) <= free_bytes(self._weights().machine)
 
     def _more_bytes(self, asked: dict[str, Any]) -> int:
-        """What all will take more with the question; of the groups that it may join, with the one where that is most.
+        """Return the memory that the question adds, in the group that it may join where that is most.
 
-        Those that it joins are all padded to the width of the widest.
+        All sequences of the group are padded to the longest of them.
         """
         (run, digests), rows, width = _place(asked), rows_of(asked), _about(asked)
         place = self._weights().base_of(run, digests), asked.get("num_beams", 1) > 1
@@ -153,12 +153,12 @@ class Talks:
         return max(joined, default=rows * width * _token_bytes(run, self._weights().machine))
 
     def begin(self, number: int, asked: dict[str, Any], stop: StopFlag) -> Iterator[Said]:
-        """Read the prompts, and write the first token of every answer.
+        """Read the prompts of a question, and begin its answers.
 
         Raises:
-            SpecError: there can be no answer (Talk).
-            NotNow: there is no memory for it beside the others; nothing was said.
-            OutOfMemory: nor is there without them.
+            SpecError: the question has no answer (Talk).
+            NotNow: there is no memory for it beside the others; nothing was yielded.
+            OutOfMemory: there is no memory for it even alone.
         """
         weights, (run, digests) = self._weights(), _place(asked)
         subject = weights.of(run, digests, self._in_use)
@@ -176,10 +176,10 @@ class Talks:
             self._groups[key] = group
 
     def _require_memory(self, asked: dict[str, Any], width: int, group: _Group) -> None:
-        """For the question, in a group that may be a new one. Bases that nobody asks leave where they take it.
+        """Check that there is memory for the question in its group; drop idle bases if it takes that.
 
         Raises:
-            NotNow, OutOfMemory: there is none.
+            NotNow, OutOfMemory: there is not.
         """
         weights = self._weights()
         others = sum(other.lacking_bytes() for other in self._groups.values() if other is not group)
@@ -190,23 +190,23 @@ class Talks:
         if needed > free:
             if not self._groups:
                 raise no_room(asked, width, needed, free)
-            weights.keep(self._in_use)  # what was loaded for it takes what the others have been promised
+            weights.keep(self._in_use)  # a base loaded for it would take what is reserved for the others
             raise NotNow
 
     def step(self) -> Iterator[Said]:
-        """A token of every answer."""
+        """Generate a token of every answer."""
         self._cut_short()
         for key, group in list(self._groups.items()):
             try:
                 yield from group.step()
-            except Exception as error:  # noqa: BLE001 - told to those who asked; the others go on
+            except Exception as error:  # noqa: BLE001 - it ends the talks of this batch; the others continue
                 yield from (Said(talk.number, error) for talk in group.talks)
                 group.talks = []
             if not group.talks:
                 del self._groups[key]
 
     def _cut_short(self) -> None:
-        """Where memory becomes short, the longest of those that have outgrown their room end, as one does at its limit."""
+        """When memory is short, cut the longest answer that has outgrown its reservation, as if at max_tokens."""
         outgrown = [talk for group in self._groups.values() for talk in group.talks if talk.has_outgrown]
         largest = max((group.layer_bytes for group in self._groups.values()), default=0)
         if outgrown and step_bytes(largest) > unused_bytes(self._weights().machine):
@@ -218,7 +218,7 @@ class Talks:
 
     @property
     def _in_use(self) -> set[str]:
-        """Bases that answer."""
+        """The bases of the talks under way."""
         return {group.base for group in self._groups.values()}
 
 
@@ -227,7 +227,7 @@ def _place(asked: dict[str, Any]) -> tuple[RunDirectory, dict[str, str]]:
 
 
 def _about(asked: dict[str, Any]) -> int:
-    """How many tokens its longest prompt has, about, with an answer that is as long as it may be."""
+    """Estimate the tokens of the longest prompt with an answer as long as it may be."""
     if asked["ask"] == "chat":
         prompt = sum(len(message["content"]) for message in asked["messages"]) // _CHARACTERS_A_TOKEN
     else:
@@ -238,12 +238,12 @@ def _about(asked: dict[str, Any]) -> int:
 
 
 def _token_bytes(run: RunDirectory, machine: Machine) -> int:
-    """What is kept of a token of the base there."""
+    """Return the memory of a token's keys and values."""
     return values_of(_config(run.base_model())) * machine.compute_dtype.itemsize
 
 
 def _is_by_itself(subject: Subject) -> bool:
-    """Whether what it answers to one question would depend on the others of a batch."""
-    told = getattr(decoder_of(subject.model).config, "rope_parameters", None) or {}
-    kinds = [told, *(each for each in told.values() if isinstance(each, dict))]
+    """Whether answers to one question would depend on the other questions in a batch."""
+    rope = getattr(decoder_of(subject.model).config, "rope_parameters", None) or {}
+    kinds = [rope, *(each for each in rope.values() if isinstance(each, dict))]
     return any(each.get("rope_type") in _LENGTH_MATTERS for each in kinds)

@@ -1,4 +1,4 @@
-"""The weights that answer: bases that stay in memory, and adapters over them that share theirs."""
+"""The models that answer: base models kept in memory, and adapters that share the weights of their base."""
 
 import copy
 from collections import OrderedDict
@@ -18,7 +18,7 @@ _MOST_ADAPTERS = 16
 
 
 class Weights:
-    """What was asked last stays; a base takes with it the adapters that lie over it."""
+    """A cache of models by last use; when a base leaves memory, its adapters do too."""
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
@@ -26,13 +26,13 @@ class Weights:
         self._adapters: OrderedDict[tuple[str, str], Subject] = OrderedDict()
 
     def base_of(self, run: RunDirectory, digests: dict[str, str]) -> str:
-        """Which base answers, as it lies in memory."""
+        """Return the key of the base model in a run directory, as it is kept in memory (in 4 bits or not)."""
         return f"{digests['model']} {was_quantized(run.adapter)}"
 
     def of(self, run: RunDirectory, digests: dict[str, str], in_use: Collection[str] = ()) -> Subject:
-        """The model in a run directory, or the adapter there over it; what is in memory is found by their digests.
+        """Return the model in a run directory, with its adapter if there is one, loaded unless it is in memory.
 
-        A base that is `in_use` is not the one that makes room.
+        Bases that are `in_use` are not removed to make room.
 
         Raises:
             SpecError: it does not load.
@@ -43,7 +43,7 @@ class Weights:
             return Subject(base, tokenizer_of(run.base_model(), run.adapter), "model")
         pair = key, digests["adapter"]
         if pair not in self._adapters:
-            # The layers are made anew, for the adapter is put into them; the weights in them are the same tensors.
+            # The modules are copied, since the adapter is put into them; their weights are the same tensors.
             shared = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
             model = load_adapter(copy.deepcopy(base, shared), run.adapter)
             self._adapters[pair] = Subject(model.eval(), tokenizer_of(run.base_model(), run.adapter), "adapter")
@@ -53,7 +53,7 @@ class Weights:
         return self._adapters[pair]
 
     def keep(self, bases: Collection[str]) -> None:
-        """The others leave memory."""
+        """Drop all other bases from memory."""
         for gone in [base for base in self._bases if base not in bases]:
             self._drop(gone)
 

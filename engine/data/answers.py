@@ -14,41 +14,41 @@ from engine.errors import DataError
 from engine.rows import Message
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-# What rendering a stranger's template raises: Jinja's own, and what expressions in it run into.
+# What rendering an uploaded template may raise: Jinja's own errors, and those of its expressions.
 _TEMPLATE_FAILURES = (TemplateError, ValueError, TypeError, KeyError)
-_STAND_IN = "what-the-assistant-says"
+_STAND_IN = "an-answer-of-the-assistant"
 _LONG = 32
-"""Characters: no template begins an answer with so many of its own that some row's answer begins with too."""
+"""Characters. An answer that is this long, and found after the prompt, is not text of the template by chance."""
 _EXCHANGE = SourceRow(1, [Message(role="user", content="x"), Message(role="assistant", content="y")])
 
 _ALONE = Lock()
-"""transformers compiles a template once for the whole process, with one tracker of answers that every rendering writes to."""
+"""Rendering is serial: a template is compiled once per process, with one tracker of answers for all threads."""
 
 _Turns: TypeAlias = list[dict[str, Any]]
 _Render: TypeAlias = Callable[..., str]
 
 
 class Masked(NamedTuple):
-    """Tokens of a conversation up to the last that is trained, and which of them are."""
+    """The tokens of a conversation up to the last trained one, and which of them are trained."""
 
     ids: list[int]
     trained: list[bool]
 
 
 def turns_of(row: SourceRow) -> list[Message]:
-    """The messages of a chat row."""
+    """Return the messages of a chat row."""
     assert isinstance(row.row, list), "chat rows are lists of messages"
     return row.row
 
 
 def masked(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[Masked]:
-    """Every answer whose weight is not 0 is trained.
+    """Tokenize conversations and mark the tokens of every answer whose weight is not 0.
 
-    A template's own mask cannot tell one answer from another, so rows with weights are masked by what stands where. What
-    its blocks leave out of an answer is the template's own word, and nothing is said of it.
+    The mask of the template's generation blocks does not tell one answer from another, so the answers of rows with
+    weights are found in the rendered text instead. What a generation block leaves out of an answer is untrained.
 
     Raises:
-        DataError: the template does not render a row, or there are several and none goes first.
+        DataError: the template does not render a row, or there are several templates and no default.
     """
     marks_answers = _GENERATION.search(_template_of(tokenizer)) is not None
     made: list[Masked] = []
@@ -58,26 +58,26 @@ def masked(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[Ma
 
 
 def masked_from(rows: list[SourceRow], first: list[int], tokenizer: PreTrainedTokenizerFast) -> list[Masked]:
-    """The same, where answers count from message `first` of each row on."""
+    """Tokenize conversations and mark the answers from message `first[row]` of each row on."""
     return _by_place(rows, tokenizer, first)
 
 
 def closing_token(tokenizer: PreTrainedTokenizerFast) -> int | None:
-    """The token that training teaches a model to close an answer with; None where it has no template or none such."""
+    """Return the token that models are trained to close answers with; None without one, or without a template."""
     if tokenizer.chat_template is None:
         return None
     try:
         ((ids, _),) = masked([_EXCHANGE], tokenizer)
-    except ValueError:  # it wants more of a conversation than that, or there are several and none goes first
+    except ValueError:  # the template needs a longer conversation, or there are several and no default
         return None
     return ids[-1] if ids[-1] in _marks(tokenizer) else None
 
 
 def prompt_tokens(messages: list[Message], place: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """A conversation up to where the assistant answers, as the chat template renders it.
+    """Render and tokenize a conversation up to where the assistant's answer begins.
 
     Raises:
-        DataError: it does not; `place` says of what.
+        DataError: the template does not render it; `place` names the conversation in the message.
     """
     try:
         text = _renderer(tokenizer)(messages, add_generation_prompt=True)
@@ -88,7 +88,7 @@ def prompt_tokens(messages: list[Message], place: str, tokenizer: PreTrainedToke
 
 
 def _wanted(row: SourceRow, first: int = 0) -> list[int]:
-    """The places of the answers that are trained."""
+    """Return the indices of the messages that are trained."""
     return [
         place
         for place, turn in enumerate(turns_of(row))
@@ -101,7 +101,7 @@ def _answers(row: SourceRow) -> int:
 
 
 def _plain(row: SourceRow) -> _Turns:
-    """The turns as templates take them."""
+    """Return the turns with the fields that templates know."""
     return [{"role": turn["role"], "content": turn["content"]} for turn in turns_of(row)]
 
 
@@ -111,71 +111,71 @@ def _template_of(tokenizer: PreTrainedTokenizerFast) -> str:
     except ValueError as error:
         raise DataError(
             "chat_template_failed",
-            f"the model has several chat templates and none to begin with: {', '.join(sorted(tokenizer.chat_template))}",
+            f"the model has several chat templates and no default: {', '.join(sorted(tokenizer.chat_template))}",
             "Name one of them default in the model's files.",
         ) from error
 
 
-def _applied(tokenizer: PreTrainedTokenizerFast, turns: Any, **asked: Any) -> Any:
-    """What the template makes of them, one thread after the other."""
+def _applied(tokenizer: PreTrainedTokenizerFast, turns: Any, **options: Any) -> Any:
+    """Apply the chat template, one thread at a time."""
     with _ALONE:
-        return tokenizer.apply_chat_template(turns, **asked)
+        return tokenizer.apply_chat_template(turns, **options)
 
 
 def _renderer(tokenizer: PreTrainedTokenizerFast) -> _Render:
-    def render(turns: Any, **asked: Any) -> str:
-        return str(_applied(tokenizer, turns, tokenize=False, **asked))
+    def render(turns: Any, **options: Any) -> str:
+        return str(_applied(tokenizer, turns, tokenize=False, **options))
 
     return render
 
 
 def _marks(tokenizer: PreTrainedTokenizerFast) -> set[int]:
-    """Tokens that no text is made of: one of them closes an answer."""
+    """Return the special and added tokens: the token that closes an answer is one of them."""
     added = tokenizer.added_tokens_decoder.items()
-    return set(tokenizer.all_special_ids) | {token for token, told in added if told.content.strip(" \t\r\n▁")}
+    return set(tokenizer.all_special_ids) | {token for token, entry in added if entry.content.strip(" \t\r\n▁")}
 
 
 def _by_generation(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[Masked]:
-    """By the template's own mask, from its `{% generation %}` blocks; most hold the closing token too."""
+    """Mask by the template's `{% generation %}` blocks, most of which hold the closing token too."""
     marks = _marks(tokenizer)
     try:
-        ((ids, told),) = _told([_EXCHANGE], tokenizer, marks)
-        closed = _last(told) < 0 or ids[_last(told)] in marks
-    except _TEMPLATE_FAILURES:  # it wants more of a conversation than that
+        ((ids, mask),) = _generation_masks([_EXCHANGE], tokenizer, marks)
+        closed = _last(mask) < 0 or ids[_last(mask)] in marks
+    except _TEMPLATE_FAILURES:  # the template needs a longer conversation
         closed = True
     try:
-        pairs = _told(rows, tokenizer, marks if closed else set())
+        pairs = _generation_masks(rows, tokenizer, marks if closed else set())
     except _TEMPLATE_FAILURES as error:
         raise _first_refused(rows, tokenizer, error) from error
-    return [_closed(ids, told, set() if closed else marks, tokenizer) for ids, told in pairs]
+    return [_closed(ids, mask, set() if closed else marks, tokenizer) for ids, mask in pairs]
 
 
-def _told(
+def _generation_masks(
     rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, marks: set[int]
 ) -> list[tuple[list[int], list[bool]]]:
-    """(tokens, what the blocks hold of them), without the line's end that some hold behind the closing token."""
+    """Return (tokens, mask) of each row by the generation blocks, but without a line end after the closing token."""
     turns = [_plain(row) for row in rows]
     out = _applied(tokenizer, turns, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
     pairs = list(zip(out["input_ids"], [list(map(bool, mask)) for mask in out["assistant_masks"]], strict=True))
-    for ids, told in pairs:
-        for stop in [at + 1 for at in range(len(ids)) if told[at] and not any(told[at + 1 : at + 2])]:
+    for ids, mask in pairs:
+        for stop in [at + 1 for at in range(len(ids)) if mask[at] and not any(mask[at + 1 : at + 2])]:
             end = stop - 1
-            while end and told[end - 1] and _is_blank(ids[end], tokenizer):
+            while end and mask[end - 1] and _is_blank(ids[end], tokenizer):
                 end -= 1
             if ids[end] in marks:
-                told[end + 1 : stop] = [False] * (stop - end - 1)
+                mask[end + 1 : stop] = [False] * (stop - end - 1)
     return pairs
 
 
 def _is_blank(token: int, tokenizer: PreTrainedTokenizerFast) -> bool:
-    """White space; as SentencePiece has it, it reads as nothing by itself."""
+    """Whether a token is white space; decoded alone, SentencePiece's is the empty string."""
     return not str(tokenizer.decode([token])).strip()
 
 
 def _by_place(
     rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, first: list[int] | None = None
 ) -> list[Masked]:
-    """By where the template writes each answer.
+    """Mask by where the template writes each answer in the rendered text.
 
     Stock templates (Llama 3.1, Qwen 3, Gemma 3) have no generation block; transformers' own mask is then all
     zero (transformers issue 34172).
@@ -196,25 +196,25 @@ def _by_place(
     encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
     made: list[Masked] = []
     for ids, offsets, written in zip(encoded["input_ids"], encoded["offset_mapping"], spans, strict=True):
-        told = [any(begin < end and begin < stop and end > start for start, stop in written) for begin, end in offsets]
-        made.append(_closed(ids, told, marks, tokenizer))
+        mask = [any(begin < end and begin < stop and end > start for start, stop in written) for begin, end in offsets]
+        made.append(_closed(ids, mask, marks, tokenizer))
     return made
 
 
 def _span(turns: _Turns, place: int, full: str, render: _Render) -> tuple[int, int] | None:
-    """Characters of `full` that the assistant writes in that turn, from the end of the generation prompt on.
+    """Return (start, stop) of the answer in `full`, the rendered text, from the end of the generation prompt on.
 
-    Templates trim answers, leave out what was thought in earlier ones, or write an empty thought before them. The answer
-    is then what differs where another text stands in its place; None where that cannot be told, and where of the last
-    answer something is left out.
+    Templates trim answers, drop the reasoning of earlier ones, or write an empty thought before them. So the answer is
+    what changes when another text takes its place; None when that cannot be decided, or when the template drops a
+    part of the last answer.
     """
-    content, asked = turns[place]["content"], _asked(turns[:place], full, render)
-    # What is short may be how a thought or a turn begins.
-    if asked is not None and len(content) >= _LONG and full.startswith(content, asked):
-        return asked, asked + len(content)
+    content, prompt_end = turns[place]["content"], _prompt_end(turns[:place], full, render)
+    # A short answer may look like the beginning of a thought or of the next turn.
+    if prompt_end is not None and len(content) >= _LONG and full.startswith(content, prompt_end):
+        return prompt_end, prompt_end + len(content)
     other = render([*turns[:place], turns[place] | {"content": _STAND_IN}, *turns[place + 1 :]])
     before, found, after = other.partition(_STAND_IN)
-    start = _shared(before, full) if asked is None else asked
+    start = _shared(before, full) if prompt_end is None else prompt_end
     stop = len(full) - _shared(after[::-1], full[::-1])
     whole = place < len(turns) - 1 or _squeezed(full[:stop]).endswith(_squeezed(content))
     return (start, stop) if found and _STAND_IN not in after and start < stop and whole else None
@@ -224,8 +224,8 @@ def _squeezed(text: str) -> str:
     return "".join(text.split())
 
 
-def _asked(before: _Turns, full: str, render: _Render) -> int | None:
-    """Where the generation prompt ends; None where the conversation is not rendered as what a prompt goes on with."""
+def _prompt_end(before: _Turns, full: str, render: _Render) -> int | None:
+    """Return where in `full` the generation prompt ends; None where `full` does not begin with it."""
     try:
         prompt = render(before, add_generation_prompt=True) if before else ""
     except _TEMPLATE_FAILURES:
@@ -234,30 +234,31 @@ def _asked(before: _Turns, full: str, render: _Render) -> int | None:
 
 
 def _shared(start: str, text: str) -> int:
-    """How many characters of `start` the text begins with."""
+    """Return how many characters `start` and the text have in common at their beginning."""
     if text.startswith(start):
         return len(start)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(start, text, strict=False)))
 
 
-def _last(told: list[bool]) -> int:
-    """The last place that is told; -1 when none is."""
-    return len(told) - 1 - told[::-1].index(True) if any(told) else -1
+def _last(mask: list[bool]) -> int:
+    """Return the last index at which the mask is true, or -1."""
+    return len(mask) - 1 - mask[::-1].index(True) if any(mask) else -1
 
 
-def _closed(ids: list[int], told: list[bool], marks: set[int], tokenizer: PreTrainedTokenizerFast) -> Masked:
-    """Train the one of `marks` that closes an answer; a conversation whose last answer has none is closed with eos.
+def _closed(ids: list[int], mask: list[bool], marks: set[int], tokenizer: PreTrainedTokenizerFast) -> Masked:
+    """Train the token of `marks` that closes each answer; append eos to a conversation whose last answer has none.
 
-    What comes after the last trained token is left out: no label depends on it. No marks: the answers hold their end.
+    Tokens after the last trained one are left out: no label depends on them. `marks` is empty where the mask has the
+    closing tokens already.
     """
-    trained, closing, eos = list(told), set[int](), tokenizer.eos_token_id
+    trained, closing, eos = list(mask), set[int](), tokenizer.eos_token_id
     for after in range(1, len(ids)):
-        if not marks or not told[after - 1] or told[after]:
+        if not marks or not mask[after - 1] or mask[after]:
             continue
         end = after
         while ids[end] not in marks and end + 1 < len(ids) and _is_blank(ids[end], tokenizer):
             end += 1
-        # Behind white space another mark may be how the next turn begins.
+        # After white space, a mark other than eos may be how the next turn begins.
         if ids[end] in marks and (end == after or ids[end] == eos):
             trained[after : end + 1] = [True] * (end + 1 - after)
             closing.add(end)
@@ -270,7 +271,7 @@ def _closed(ids: list[int], told: list[bool], marks: set[int], tokenizer: PreTra
 
 
 def _first_refused(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, error: Exception) -> DataError:
-    """Names the first row that does not render."""
+    """Return an error that names the first row that does not render."""
     for row in rows:
         try:
             _renderer(tokenizer)(_plain(row))
@@ -291,7 +292,7 @@ def _not_found(row: SourceRow, place: int) -> DataError:
     return DataError(
         "answer_not_found",
         f"line {row.line}: the model's chat template does not write message {place + 1}, an answer, whole, once and in "
-        "its place (some leave out what was thought)",
-        "Name the line in exclude_rows, take out of the row what is left out of it, or tune a model whose template writes "
-        "all of it; of several answers in a chat row one may also have weight 0.",
+        "its place (some templates leave out reasoning)",
+        "Name the line in exclude_rows, remove from the row what the template leaves out, or tune a model whose "
+        "template writes all of it; of several answers in a chat row one may also have weight 0.",
     )

@@ -1,4 +1,4 @@
-"""Conversations as documents: the chat template renders them, loss falls on the assistant's tokens alone."""
+"""Conversations as documents, rendered by the chat template; only the assistant's tokens carry loss."""
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -13,7 +13,7 @@ from engine.errors import DataError, NoTrainedToken, SpecError
 
 
 def ensure_chat_template(tokenizer: PreTrainedTokenizerFast) -> bool:
-    """Give a tokenizer that has no chat template ours; True when that was needed."""
+    """Set the default chat template where a tokenizer has none; returns whether it had none."""
     if tokenizer.chat_template is not None:
         return False
     if tokenizer.eos_token_id is None:
@@ -33,11 +33,11 @@ class ChatRecipe:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.long_rows = long_rows
-        # By how a block's answers are found (engine.data.answers): in the texts as written, by one thread at a time.
+        # "one by one" versions how answers are found (engine.data.answers): what older code cached is not read.
         self.key = f"chat one by one {digest_of(tokenizer)}"
 
     def encode(self, rows: list[SourceRow]) -> Corpus:
-        """All tokens of each conversation, and which of them are trained.
+        """Tokenize each conversation whole, and mark the tokens to train.
 
         Raises:
             DataError: a row is a pair of answers, or the template does not render it.

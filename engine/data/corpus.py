@@ -1,4 +1,4 @@
-"""Tokenized documents in flat arrays, and the flat rows that are cut from them."""
+"""Tokenized documents in flat arrays, and the batches made of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ Ints = NDArray[np.int64]
 
 
 class Document(NamedTuple):
-    """One document's tokens; `trained` marks those that carry loss, `size_bytes` is the text behind them."""
+    """A document's tokens; `trained` marks those that carry loss, `size_bytes` is the size of their text."""
 
     line: int
     ids: NDArray[np.int32]
@@ -24,7 +24,7 @@ class Document(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents one after the other. `lines` are the lines of the data file that they came from."""
+    """Documents one after the other. `lines` are the lines of the data file that they are from."""
 
     ids: NDArray[np.int32]
     trained: NDArray[np.bool_]
@@ -32,11 +32,11 @@ class Corpus:
     lines: Ints
     sizes_bytes: Ints
     together: int = 1
-    """Documents that no batch parts: 2 where each row is a pair."""
+    """Number of neighbouring documents that stay in one batch: 2 where each row is a pair."""
     shared: Ints | None = None
-    """How many of its first tokens each document takes over from the first of those it stays together with."""
+    """How many of its first tokens each document shares with the first of those that it stays together with."""
     reference: NDArray[np.float32] | None = None
-    """What the starting weights score on each document, for losses that compare with them."""
+    """The score of each document under the starting weights, for losses that compare with them."""
 
     @classmethod
     def of(cls, documents: list[Document], *, together: int = 1) -> Self:
@@ -63,20 +63,20 @@ class Corpus:
         ]
 
     def inputs(self) -> Ints:
-        """Input tokens of each document: all but the last, which is only ever a label."""
+        """Return the number of input tokens of each document: all but the last, which is only a label."""
         return np.diff(self.starts) - 1
 
     def examples(self) -> Ints:
-        """Input tokens of the documents that stay together."""
+        """Return the number of input tokens of each example: the documents that stay together."""
         return self.inputs().reshape(-1, self.together).sum(1)
 
     def documents_of(self, examples: list[int]) -> list[int]:
         return [example * self.together + i for example in examples for i in range(self.together)]
 
     def with_shared_prefixes(self) -> Self:
-        """Batches will hold the tokens that documents of one example begin with once (arXiv:2410.20305).
+        """Return the corpus with shared prefixes: batches hold what an example has in common once (arXiv:2410.20305).
 
-        Every document keeps an input token of its own.
+        Every document keeps at least one input token of its own.
         """
         shared = np.zeros(len(self), np.int64)
         for document in range(len(self)):
@@ -89,18 +89,18 @@ class Corpus:
         return self.ids[self.starts[document] : self.starts[document + 1] - 1]
 
     def labels(self) -> int:
-        """How many tokens carry loss: a document's first token has nothing before it."""
+        """Return how many tokens carry loss; a document's first token never does, as nothing precedes it."""
         return int(self.trained.sum() - self.trained[self.starts[:-1]].sum())
 
     def size_bytes(self) -> int:
         return int(self.sizes_bytes.sum())
 
     def head(self, documents: int) -> "Corpus":
-        """The first documents alone."""
+        """Return the first documents."""
         return self.take(np.arange(min(documents, len(self))))
 
     def take(self, documents: Ints) -> "Corpus":
-        """These documents alone."""
+        """Return these documents as a corpus."""
         lengths = np.diff(self.starts)[documents]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         tokens = np.repeat(self.starts[:-1][documents] - starts[:-1], lengths) + np.arange(starts[-1])
@@ -117,7 +117,7 @@ class Corpus:
 
     @classmethod
     def join(cls, corpora: Sequence["Corpus"]) -> "Corpus":
-        """All documents of several corpora, which carry no reference."""
+        """Join the documents of several corpora, none of which has a reference."""
         assert all(corpus.reference is None for corpus in corpora), "scores are made of a whole corpus"
         lengths = np.concatenate([np.diff(corpus.starts) for corpus in corpora])
         return cls(
@@ -141,33 +141,33 @@ class Corpus:
         return 1.0
 
     def row_count(self) -> int:
-        """Rows whose documents stand side by side; of several files, two rows may be on the same line."""
+        """Count rows by runs of documents on one line: rows of different files may have the same line number."""
         return int(np.count_nonzero(np.diff(self.lines))) + bool(len(self.lines))
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One flat row for one forward pass. T tokens, N of them followed by a label."""
+    """One flat row for one forward pass: T tokens, and N labels."""
 
     ids_T: Tensor
     positions_T: Tensor
     labelled_N: Tensor
-    """Where in the row the labels are predicted from."""
+    """The places in the row from which the labels are predicted."""
     labels_N: Tensor
     segments: tuple[int, ...]
-    """Tokens of each document in the row; none sees another document."""
+    """Number of tokens of each document in the row; no document attends to another."""
     lines: tuple[int, ...]
     reference_S: Tensor | None = None
     label_counts: tuple[int, ...] = ()
-    """Labels of each document; they lie in the order of the documents."""
+    """Number of labels of each document, in the order of the documents."""
     prefixes: tuple[tuple[int, int], ...] = ()
-    """(begin, end) in the row of the tokens that each document begins with, ahead of its own; () where none has any."""
+    """(begin, end) in the row of the shared tokens that precede each document's own; () where no document has any."""
     files: tuple[int, ...] = ()
-    """Which file of a mixture each document is from."""
+    """The number of the file of a mixture that each document is from."""
     drawn: tuple[int, int] = (0, 0)
-    """The step, and which of its documents the first one here is: all that dropout is drawn from."""
+    """The step, and the number in it of the first document here: dropout is a function of these two."""
     counts: bool = True
-    """Whether it is a part of the step; else it is computed because other ranks are."""
+    """Whether the batch is part of the step; otherwise it is computed only to keep in step with other ranks."""
 
     @property
     def tokens(self) -> int:
@@ -183,7 +183,7 @@ class Batch:
 
     @property
     def first_labelled(self) -> tuple[int, ...]:
-        """Which of each document's own tokens is the first that a label is predicted from; its length: none is."""
+        """The first of each document's own tokens from which a label is predicted; its length where there is none."""
         places = torch.cat([self.labelled_N.sort().values, torch.tensor([self.tokens])])
         ends = torch.tensor(self.segments).cumsum(0)
         starts = ends - torch.tensor(self.segments)
@@ -192,13 +192,13 @@ class Batch:
 
     @property
     def attended(self) -> float:
-        """Query-key pairs of all documents, as squares whose causal half is computed."""
+        """Query-key pairs of all documents, counted as full squares; causal attention computes half of them."""
         prefixes = self.prefixes or ((0, 0),) * len(self.segments)
         spans = zip(self.segments, prefixes, strict=True)
         return sum(float(length) * (length + 2 * (end - begin)) for length, (begin, end) in spans)
 
     def filled(self, tokens: int) -> "Batch":
-        """The same in a row of so many tokens; those behind are of no document and attend to nothing."""
+        """Return the batch padded to a row of `tokens` tokens; padding is in no document and attends to nothing."""
         missing = tokens - self.tokens
         if not missing:
             return self
@@ -223,9 +223,9 @@ class Batch:
 
 
 def batch_of(corpus: Corpus, documents: list[int]) -> Batch:
-    """The documents side by side in one flat row, positions starting anew in each.
+    """Put the documents side by side into one flat row, with positions from 0 in each.
 
-    What a document shares with an earlier one is not repeated: its labels there are predicted from the same places.
+    A prefix shared with an earlier document is not repeated: the labels in it are predicted from the earlier places.
     """
     places = _places(corpus, documents)
     ids, positions, where, labels = [], [], [], []
@@ -250,7 +250,7 @@ def batch_of(corpus: Corpus, documents: list[int]) -> Batch:
 
 
 class _Place(NamedTuple):
-    """Where a document's own tokens begin in the row, and those of another that come before them."""
+    """Where a document's own tokens begin in the row, and the range of the shared tokens before them."""
 
     start: int
     prefix: range
@@ -271,7 +271,7 @@ def _places(corpus: Corpus, documents: list[int]) -> list[_Place]:
 
 
 def _common(one: NDArray[np.int32], other: NDArray[np.int32]) -> int:
-    """How many tokens both begin with."""
+    """Return the length of the common prefix."""
     length = min(len(one), len(other))
     apart = np.flatnonzero(one[:length] != other[:length])
     return int(apart[0]) if len(apart) else length

@@ -1,4 +1,4 @@
-"""Rows as they are trained on: what is left of them at max_length, and which lost something."""
+"""Rows cut to max_length, and the record of which rows lost something by it."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ LINES_TOLD = 20
 
 
 class Cut(NamedTuple):
-    """The documents, and what had to be done to get them."""
+    """Documents cut to max_length, and the lines of the rows that were truncated, dropped, or have nothing to train."""
 
     corpus: Corpus
     truncated: list[int]
@@ -25,12 +25,12 @@ class Cut(NamedTuple):
         return cls(Corpus.join([cut.corpus for cut in cuts]), truncated, dropped, untrained)
 
     def report(self, journal: Journal, name: str, max_length: int, file: str | None = None) -> None:
-        """Say which rows were cut or left out; `file`: of which, where the job has several."""
+        """Log which rows were cut or left out; `file` is theirs, where the job has several."""
         Losses.of(self).report(journal, name, max_length, file)
 
 
 class Losses(NamedTuple):
-    """How many rows were cut, dropped or left out, and the first of their lines: of a large file they are not all kept."""
+    """How many rows were truncated, dropped or left out, and their first lines: a large file has too many to keep."""
 
     counts: tuple[int, ...]
     lines: tuple[list[int], ...]
@@ -46,7 +46,7 @@ class Losses(NamedTuple):
         return cls(counts, tuple(kind[:LINES_TOLD] for kind in lines))
 
     def report(self, journal: Journal, name: str, max_length: int, file: str | None = None) -> None:
-        """As a cut's."""
+        """Log the losses, as Cut.report does."""
         place, of = ({}, "") if file is None else ({"file": file}, f"{file}, ")
         whats = (
             ("rows_truncated", f"cut to max_length {max_length}"),
@@ -55,10 +55,11 @@ class Losses(NamedTuple):
         )
         for (code, what), count, lines in zip(whats, self.counts, self.lines, strict=True):
             if count:
-                told = ", ".join(map(str, lines)) + (", ..." if count > len(lines) else "")
-                message = f"{count} {name} rows {what} ({of}lines {told})"
+                message = f"{count} {name} rows {what} ({of}lines {listed(lines, count)})"
                 journal.log("warn", code, message, count=count, lines=lines, **place)
 
 
-def listed(lines: list[int]) -> str:
-    return ", ".join(map(str, lines[:LINES_TOLD])) + (", ..." if len(lines) > LINES_TOLD else "")
+def listed(lines: list[int], count: int | None = None) -> str:
+    """Spell the first lines; `count`: how many there are in all, where `lines` are only some of them."""
+    more = (len(lines) if count is None else count) > len(lines[:LINES_TOLD])
+    return ", ".join(map(str, lines[:LINES_TOLD])) + (", ..." if more else "")

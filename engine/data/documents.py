@@ -1,4 +1,4 @@
-"""Documents as a person reads them: each token's piece of text, and whether it is trained."""
+"""Documents for people to read: the piece of text of each token, and whether it is trained."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -12,15 +12,18 @@ from engine.data.pieces import pieces
 _SIDES = ("chosen", "rejected")
 
 
-def told(corpus: Corpus, documents: Iterable[int], tokenizer: PreTrainedTokenizerFast) -> list[dict[str, Any]]:
-    """Ids, pieces and marks of each; a document's first token is never a label, for nothing stands before it."""
+def documents_as_text(
+    corpus: Corpus, documents: Iterable[int], tokenizer: PreTrainedTokenizerFast
+) -> list[dict[str, Any]]:
+    """Return ids, pieces and marks of the documents; a first token is never a label, as nothing precedes it."""
     paired = corpus.together == PAIR
     return [
-        _told(corpus, number, tokenizer) | {"answer": _SIDES[number % PAIR] if paired else None} for number in documents
+        _as_text(corpus, number, tokenizer) | {"answer": _SIDES[number % PAIR] if paired else None}
+        for number in documents
     ]
 
 
-def _told(corpus: Corpus, number: int, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
+def _as_text(corpus: Corpus, number: int, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     start, end = int(corpus.starts[number]), int(corpus.starts[number + 1])
     ids: list[int] = corpus.ids[start:end].tolist()
     return {

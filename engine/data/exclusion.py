@@ -1,4 +1,4 @@
-"""Rows of the training file that a job leaves out, by their lines."""
+"""The rows of the training file that a job leaves out (exclude_rows)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,12 +13,12 @@ from engine.journal import Journal
 
 
 def without(file: RowFile, lines: Sequence[int], journal: Journal) -> RowFile:
-    """The file without the rows that begin on these lines; they are counted in an event.
+    """Return the file without the rows that begin on these lines, and log them.
 
-    What is held out stays the same: such a row is not trained on anyway, and goes on being scored.
+    Held-out rows stay held out: they are not trained on anyway, and are still scored.
 
     Raises:
-        DataError: no row begins on one of the lines, or none is left to train on.
+        DataError: no row begins on one of the lines, or no row is left to train on.
     """
     if not lines:
         return file
@@ -29,11 +29,11 @@ def without(file: RowFile, lines: Sequence[int], journal: Journal) -> RowFile:
     if not made.training_row_count:
         message = f"exclude_rows leaves no row of {file.path.name} to train on"
         raise DataError("all_rows_excluded", message, "Exclude fewer rows.")
-    _tell([found[row] for row in excluded.tolist()], [found[row] for row in sorted(held_out & set(found))], journal)
+    _log([found[row] for row in excluded.tolist()], [found[row] for row in sorted(held_out & set(found))], journal)
     return made
 
 
-def _tell(excluded: list[int], held_out: list[int], journal: Journal) -> None:
+def _log(excluded: list[int], held_out: list[int], journal: Journal) -> None:
     message = f"{len(excluded)} training rows are left out (lines {listed(excluded)})" if excluded else ""
     if held_out:
         kept = f"{len(held_out)} rows to exclude are held out and stay so (lines {listed(held_out)})"

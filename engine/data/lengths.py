@@ -1,4 +1,4 @@
-"""How much of a corpus passes through a model, document by document."""
+"""The number of tokens of each document that pass through a model."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ from engine.plan import Counts
 
 
 class Lengths:
-    """Of the documents of a corpus: tokens of their own, those that they take over from another, labels.
+    """Per document of a corpus: its own tokens, the tokens that it shares with another, its labels.
 
-    `whole` is both, and `asked` the first place of its own, counted with what it takes over, that a label is predicted
-    from; its length: none is.
+    `whole` is the sum of both kinds of tokens. `asked` is the first of its own places from which a label is predicted,
+    counted from the beginning of the whole; the length of the whole where there is none.
     """
 
     def __init__(self, corpus: Corpus) -> None:
@@ -24,19 +24,19 @@ class Lengths:
         self.asked = np.minimum(self._first_labels(corpus) - 1, self.whole)
 
     def _first_labels(self, corpus: Corpus) -> Ints:
-        """The first token of each document's own that is one, counted from its beginning; without any, beyond its end."""
+        """Return the place of the first label among each document's own tokens; beyond its end without any."""
         labels = np.append(np.flatnonzero(corpus.trained), len(corpus.trained) + 1)
         return labels[np.searchsorted(labels, corpus.starts[:-1] + self.shared + 1)] - corpus.starts[:-1]
 
     def counts(self, documents: list[int]) -> Counts:
-        """Of these in one batch."""
+        """Count these documents in one batch."""
         own = self.own[documents]
         attended = float((own.astype(np.float64) * (own + 2 * self.shared[documents])).sum())
         return Counts(1, int(own.sum()), int(self._labels[documents].sum()), attended)
 
 
 def scoring(corpus: Corpus | None, token_budget: int) -> Counts:
-    """What one evaluation passes through the model."""
+    """Count what one evaluation passes through the model."""
     total = Counts()
     if corpus is not None:
         lengths = Lengths(corpus)

@@ -1,35 +1,13 @@
-"""What a job draws its rows from: one supply of documents, or several by their shares."""
+"""Mixtures: several supplies of documents, each with its share of the tokens."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
-from engine.data.corpus import Corpus
-
-
-class Supply(Protocol):
-    """Documents in windows: an epoch has each document in one of them, and the same ones whenever it is asked."""
-
-    @property
-    def together(self) -> int:
-        """Documents that no batch parts."""
-        ...
-
-    @property
-    def windows(self) -> int:
-        """Windows of an epoch, of about one size."""
-        ...
-
-    def window(self, epoch: int, index: int) -> Corpus: ...
-
-    def part(self, epoch: int, index: int) -> float:
-        """What part of an epoch's bytes a window holds."""
-        ...
-
-    def row_count(self) -> int: ...
+from engine.data.supply import Supply
 
 
 class Share(NamedTuple):
-    """A supply of a mixture, and its weight: what part of the tokens it gives, of the sum of all weights."""
+    """A supply of a mixture; its share of the tokens is its weight's share of the sum of all weights."""
 
     name: str
     supply: Supply
@@ -38,7 +16,7 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True)
 class Mixture:
-    """What is trained on at first, and in the annealing tail."""
+    """The supplies that are trained on first, and those of the annealing tail."""
 
     shares: tuple[Share, ...]
     annealing: tuple[Share, ...] = ()
@@ -49,23 +27,8 @@ class Mixture:
 
     @property
     def together(self) -> int:
-        """Documents that no batch parts."""
+        """Number of neighbouring documents that stay in one batch."""
         return self.shares[0].supply.together
 
     def row_count(self) -> int:
         return sum(share.supply.row_count() for share in (*self.shares, *self.annealing))
-
-
-@dataclass(frozen=True)
-class Rows:
-    """What a job learns from (None: it only scores) and what it is scored on (None: nothing was held out)."""
-
-    train: Supply | Mixture | None
-    validation: Corpus | None
-    reference: Literal["never", "once", "each_step"] = "never"
-    """Whether, besides what is trained, the starting weights score each document: before the first step, or in each."""
-
-    def probe(self, documents: int) -> Corpus:
-        """The first training documents."""
-        assert self.train is not None, "a job that trains has rows"
-        return Mixture.of(self.train).shares[0].supply.window(0, 0).head(documents)

@@ -1,4 +1,4 @@
-"""Which documents share a row: best fit within a window of the shuffled order."""
+"""Packing of documents into rows: best fit within windows of the shuffled order."""
 
 from bisect import bisect_left, insort
 
@@ -7,11 +7,11 @@ import numpy as np
 from engine.data.corpus import Ints
 
 _WINDOW = 2048
-"""Documents fitted together: large enough to fill rows, small enough to keep the order random."""
+"""Documents that are packed together: enough to fill rows, few enough to keep the order random."""
 
 
 def pack(lengths: Ints, order: Ints, row_tokens: int) -> list[list[int]]:
-    """Rows of at most `row_tokens` tokens that hold every document of `order` once."""
+    """Return rows of at most `row_tokens` tokens that hold every document of `order` once."""
     rows: list[list[int]] = []
     for start in range(0, len(order), _WINDOW):
         rows += _best_fit(lengths, order[start : start + _WINDOW], row_tokens)
@@ -19,7 +19,7 @@ def pack(lengths: Ints, order: Ints, row_tokens: int) -> list[list[int]]:
 
 
 def _best_fit(lengths: Ints, documents: Ints, row_tokens: int) -> list[list[int]]:
-    """Longest first, each into the row it fills best (best-fit decreasing; Ding et al. 2024, arXiv:2404.10830)."""
+    """Put the longest first, each into the row that it fills best (Ding et al. 2024, arXiv:2404.10830)."""
     rows: list[list[int]] = []
     room: list[tuple[int, int]] = []  # (free tokens, row), ascending
     for document in documents[np.argsort(-lengths[documents], kind="stable")]:

@@ -1,4 +1,4 @@
-"""Preference pairs as documents: prompt with chosen answer, prompt with rejected answer, side by side."""
+"""Preference pairs as documents: prompt and chosen answer, then prompt and rejected answer."""
 
 from dataclasses import dataclass, replace
 
@@ -20,20 +20,20 @@ PAIR = 2
 
 @dataclass(frozen=True)
 class PairCorpus(Corpus):
-    """It knows what became of the rows that it is made of."""
+    """A corpus of pairs, with the record of what its rows lost."""
 
     origin: Seen | None = None
-    """A row is as long as the longer side of its pair."""
+    """The length of a row in it is that of the longer side of its pair."""
 
 
 def pair_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, max_length: int, long_rows: str) -> Cut:
-    """Tokenize both sides of every pair; loss falls on the turns after the prompt that are the assistant's.
+    """Tokenize both sides of every pair; the assistant's turns after the prompt carry loss.
 
-    A side over `max_length` tokens is cut at its end, or its pair dropped; a pair of which a side has no answer
-    left is left out.
+    A side over `max_length` tokens is truncated, or its pair dropped; a pair is left out when nothing of one answer is
+    within `max_length`.
 
     Raises:
-        DataError: a row is no pair.
+        DataError: a row is not a pair.
         NoTrainedToken: no pair is left.
     """
     documents: list[Document] = []
@@ -65,15 +65,15 @@ def pair_corpus(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, *, ma
 
 def _sides(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) -> list[tuple[Document, Document]]:
     talks: list[SourceRow] = []
-    asked: list[int] = []
+    prompts: list[int] = []
     for row in rows:
         pair = _pair_of(row)
         for answer in (pair["chosen"], pair["rejected"]):
             talks.append(row._replace(row=[*pair["prompt"], *answer]))
-            asked.append(len(pair["prompt"]))
+            prompts.append(len(pair["prompt"]))
     made = [
         Document(row.line, np.array(ids, np.int32), np.array(mask, np.bool_), _answer_bytes(row, prompt))
-        for row, prompt, (ids, mask) in zip(talks, asked, masked_from(talks, asked, tokenizer), strict=True)
+        for row, prompt, (ids, mask) in zip(talks, prompts, masked_from(talks, prompts, tokenizer), strict=True)
     ]
     return list(zip(made[::2], made[1::2], strict=True))
 

@@ -1,4 +1,4 @@
-"""Tokens as pieces of text, one by one as they come."""
+"""Streaming detokenization: the piece of text that each token adds."""
 
 from collections.abc import Iterable
 
@@ -10,9 +10,9 @@ _LONGEST_CHARACTER = 4
 
 
 class Detokenizer:
-    """What each further token adds to the text; the tokens before a character's last one add nothing.
+    """Decodes tokens one by one. A token that begins a character adds nothing until the character is complete.
 
-    A token is decoded beside those before it, for its text may depend on them (a space that words begin with).
+    Tokens are decoded after those before them, on which their text may depend (a space at the beginning of a word).
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, *, skip_special_tokens: bool = False) -> None:
@@ -28,14 +28,14 @@ class Detokenizer:
         ended = self._ended(grown) if grown.endswith(_UNFINISHED) else len(self._open)
         if not ended:
             return ""
-        told = grown if ended == len(self._open) else self._text([*self._before, *self._open[:ended]])
+        text = grown if ended == len(self._open) else self._text([*self._before, *self._open[:ended]])
         self._before, self._open = self._open[:ended], self._open[ended:]
-        return told[len(known) :]
+        return text[len(known) :]
 
     def _ended(self, grown: str) -> int:
-        """How many of the open tokens are read as what they are, whatever comes: the rest may begin a character.
+        """Return how many of the open tokens decode to the same text whatever follows: the rest may begin a character.
 
-        More of them are open than it may have where one was begun before it and broken off.
+        More than a character's tokens are open where one was begun before it and never completed.
         """
         count = len(self._open)
         if count < _LONGEST_CHARACTER:
@@ -43,11 +43,11 @@ class Detokenizer:
         return next((at for at in reversed(range(count)) if self._parts_at(at, grown)), count)
 
     def _parts_at(self, at: int, grown: str) -> bool:
-        """Whether the text is the same when it is parted there: nothing is where a character goes on."""
+        """Whether the tokens before and from `at` on decode separately to the same text: no character spans `at`."""
         return self._text([*self._before, *self._open[:at]]) + self._text(self._open[at:]) == grown
 
     def rest(self) -> str:
-        """What a character that was begun and never ended looks like."""
+        """Return the text of a character that was begun and never completed."""
         return self._text([*self._before, *self._open])[len(self._text(self._before)) :] if self._open else ""
 
     def _text(self, ids: list[int]) -> str:
@@ -55,7 +55,7 @@ class Detokenizer:
 
 
 def pieces(ids: Iterable[int], tokenizer: PreTrainedTokenizerFast) -> list[str]:
-    """A piece for each token."""
+    """Return the piece of text of each token."""
     detokenizer = Detokenizer(tokenizer)
     made = [detokenizer.add(token) for token in ids]
     if made:

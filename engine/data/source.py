@@ -1,4 +1,4 @@
-"""Data files as numbered rows: one pass finds where they are and which are held out; they are read when needed."""
+"""Data files as numbered rows: one pass finds where they are and splits them; they are read when needed."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,26 +19,28 @@ _SPLIT_SHARE = 0.05
 _SPLIT_FROM_ROWS = 20
 """Fewer rows than this are all trained on."""
 _HELD_OUT_AT_MOST = 2000
-"""Rows (ties aside): enough for a figure that is sure to a percent, and every evaluation reads them all."""
+"""Rows (ties aside): enough for a loss within about a percent, and each evaluation reads all of them."""
+_LOWEST_AT_MOST = 32 * _HELD_OUT_AT_MOST
+"""Hashes kept while rows are read, before those that are surely too high are removed."""
 _PIECE_BYTES = (512, 65_536)
 _PIECES = 400
-"""About this many pieces make a text, within the bounds above."""
+"""A text is cut into about this many pieces, within the bounds above."""
 _BOM = b"\xef\xbb\xbf"
 
 
 class SourceRow(NamedTuple):
-    """A row and its line. `follows` and `ends` speak of pieces of one running text only."""
+    """A row and its line. `follows` and `ends` have a meaning for pieces of a running text only."""
 
     line: int
     row: Row
     follows: bool = False
-    """It goes on where the row before it stopped."""
+    """It continues the text of the row before it."""
     ends: bool = True
     """The document ends with it."""
 
 
 class Block(NamedTuple):
-    """Whole rows that stand together: from byte `start` to `end`; `row` and `line` number the first of them."""
+    """Consecutive rows, from byte `start` to `end`; `row` and `line` are the numbers of the first one."""
 
     start: int
     end: int
@@ -47,7 +49,7 @@ class Block(NamedTuple):
 
 
 class _Raw(NamedTuple):
-    """A row as it stands in the file; `line` counts from 1."""
+    """The bytes of a row; `line` counts from 1."""
 
     offset: int
     line: int
@@ -56,7 +58,7 @@ class _Raw(NamedTuple):
 
 @dataclass(frozen=True)
 class RowFile:
-    """A file of rows of one format. It holds where the blocks are, and nothing of what is in them."""
+    """A file of rows of one format. It knows where the blocks are, and holds none of their content."""
 
     path: Path
     format: str
@@ -66,9 +68,9 @@ class RowFile:
     row_count: int
     blocks: tuple[Block, ...]
     held_out: NDArray[np.int64]
-    """Numbers of the rows that are validated on, ascending."""
+    """Numbers of the rows that are held out for validation, ascending."""
     excluded: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    """Numbers of other rows that are not trained on (engine.data.exclusion), ascending."""
+    """Numbers of the other rows that are not trained on (engine.data.exclusion), ascending."""
 
     @property
     def training_row_count(self) -> int:
@@ -76,7 +78,7 @@ class RowFile:
 
     @property
     def running(self) -> bool:
-        """Its rows are pieces of one text."""
+        """Whether the rows are pieces of one text."""
         return self.piece_bytes > 0
 
     def content(self, block: Block) -> bytes:
@@ -85,7 +87,7 @@ class RowFile:
             return file.read(block.end - block.start)
 
     def read(self, block: Block) -> list[SourceRow]:
-        """Every row of a block.
+        """Return every row of a block.
 
         Raises:
             DataError: a row is not of the format of the first row.
@@ -94,12 +96,12 @@ class RowFile:
             return [self._row(raw) for raw in _raw_rows(file, block, self.piece_bytes)]
 
     def lines(self, block: Block) -> list[int]:
-        """The line on which each row of a block begins."""
+        """Return the line on which each row of a block begins."""
         with self.path.open("rb") as file:
             return [raw.line for raw in _raw_rows(file, block, self.piece_bytes)]
 
     def is_trained(self, block: Block, rows: int) -> NDArray[np.bool_]:
-        """Which of that many rows of a block are neither held out nor excluded."""
+        """Return a mask of the first `rows` rows of a block: those neither held out nor excluded."""
         numbers = block.row + np.arange(rows)
         return ~np.isin(numbers, self.held_out) & ~np.isin(numbers, self.excluded)
 
@@ -108,13 +110,13 @@ class RowFile:
         return _take(rows, self.is_trained(block, len(rows)))
 
     def held_out_rows(self) -> list[SourceRow]:
-        found: list[SourceRow] = []
         starts = np.array([block.row for block in self.blocks])
-        for index in np.unique(np.searchsorted(starts, self.held_out, side="right") - 1):
-            block = self.blocks[index]
-            rows = self.read(block)
-            found += _take(rows, np.isin(block.row + np.arange(len(rows)), self.held_out))
-        return found
+        held = np.unique(np.searchsorted(starts, self.held_out, side="right") - 1)
+        return [row for index in held for row in self.held_out_rows_of(self.blocks[index])]
+
+    def held_out_rows_of(self, block: Block) -> list[SourceRow]:
+        rows = self.read(block)
+        return _take(rows, np.isin(block.row + np.arange(len(rows)), self.held_out))
 
     def _row(self, raw: _Raw) -> SourceRow:
         if self.running:
@@ -140,7 +142,7 @@ def _bad_row(path: Path, line: int, error: RowError) -> DataError:
 
 
 def _take(rows: list[SourceRow], chosen: NDArray[np.bool_]) -> list[SourceRow]:
-    """The chosen rows; a piece whose predecessor is not among them starts anew."""
+    """Return the chosen rows; a piece without its predecessor begins a document."""
     return [
         row._replace(follows=bool(row.follows and index > 0 and chosen[index - 1]))
         for index, row in enumerate(rows)
@@ -149,11 +151,11 @@ def _take(rows: list[SourceRow], chosen: NDArray[np.bool_]) -> list[SourceRow]:
 
 
 def scan(path: Path, purpose: str, *, split_seed: int | None) -> RowFile:
-    """One pass over a file, in constant memory; a .txt is one text, cut into pieces of lines.
+    """Find the blocks of a file and the rows to hold out, in one pass; a .txt is one text, cut into pieces of lines.
 
     The 5% of the rows with the lowest keyed hash of their content are held out, 2,000 at most; equal rows stay
-    together. A file of fewer than 20 rows, or one whose rows are nearly all equal, is not split, and none is
-    without a `split_seed`.
+    together. Nothing is held out of a file of fewer than 20 rows, of one whose rows are nearly all equal, or without
+    a `split_seed`.
 
     Raises:
         DataError: the file has no rows, or the first one is of no format that the purpose takes.
@@ -197,13 +199,13 @@ def _unknown(row: dict[str, Any], takes: tuple[str, ...]) -> str:
 
 
 def _raw_rows(file: BinaryIO, block: Block, piece_bytes: int) -> Iterator[_Raw]:
-    """The rows of a block that is the whole file, or was found by a pass over the whole file."""
+    """Yield the rows of a block that is the whole file, or that a scan of the whole file found."""
     file.seek(block.start)
     return _pieces(file, block, piece_bytes) if piece_bytes else _lines(file, block)
 
 
 def _lines(file: BinaryIO, block: Block) -> Iterator[_Raw]:
-    """Lines that are not blank; the byte order mark of a file is no part of its first one."""
+    """Yield the lines that are not blank, without the byte order mark of the first one."""
     offset, line = block.start, block.line
     while offset < block.end:
         content = file.readline()
@@ -214,7 +216,7 @@ def _lines(file: BinaryIO, block: Block) -> Iterator[_Raw]:
 
 
 def _pieces(file: BinaryIO, block: Block, size_bytes: int) -> Iterator[_Raw]:
-    """Whole lines, together longer than `size_bytes`; of a line that is longer than twice that, characters."""
+    """Yield pieces of whole lines, just over `size_bytes`; a line longer than twice that is cut between characters."""
     offset, line, piece = block.start, block.line, b""
     while offset < block.end:
         more = file.readline(2 * size_bytes - len(piece))
@@ -227,19 +229,20 @@ def _pieces(file: BinaryIO, block: Block, size_bytes: int) -> Iterator[_Raw]:
 
 
 def _character_start(piece: bytes) -> int:
-    """Where the last character that is begun in the piece begins: UTF-8 has three continuation bytes at most."""
+    """Return where the last character of the piece begins: UTF-8 has three continuation bytes at most."""
     last = range(len(piece) - 1, max(0, len(piece) - 4) - 1, -1)
     return next((at for at in last if piece[at] & 0xC0 != 0x80), len(piece))
 
 
 class _Split:
-    """The rows with the lowest keyed hashes of those seen so far: `_HELD_OUT_AT_MOST` of them, and their equals."""
+    """The rows with the lowest keyed hashes so far: `_HELD_OUT_AT_MOST` of them, and their equals."""
 
     def __init__(self, seed: int) -> None:
         self._salt = seed.to_bytes(8, "big")
         self._bar = 1 << 63
         self._rows = 0
         self._lowest: list[tuple[int, int]] = []
+        self._most = _LOWEST_AT_MOST
 
     def see(self, row: int, content: bytes) -> None:
         digest = hashlib.blake2b(content, digest_size=8, salt=self._salt).digest()
@@ -247,11 +250,13 @@ class _Split:
         self._rows += 1
         if hashed <= self._bar:
             self._lowest.append((hashed, row))
-            if len(self._lowest) >= 32 * _HELD_OUT_AT_MOST:
+            if len(self._lowest) >= self._most:
                 self._lower(_HELD_OUT_AT_MOST)
+                # Equal rows may leave nothing to remove: twice as many must come before all are looked at again.
+                self._most = max(_LOWEST_AT_MOST, 2 * len(self._lowest))
 
     def _lower(self, rows: int) -> None:
-        """Bring the bar down to the hash of that many rows."""
+        """Lower the bar to the hash below which there are `rows` rows, and drop those above it."""
         hashes = np.array([hashed for hashed, _ in self._lowest])
         bar = int(np.partition(hashes, rows - 1)[rows - 1])
         if bar < self._bar:
@@ -267,10 +272,10 @@ class _Split:
 
 
 def read_source(path: Path, purpose: str) -> list[SourceRow]:
-    """Every row of a file that the purpose takes.
+    """Return every row of a file.
 
     Raises:
-        DataError: a row is of no known format, or not of the format of the first row.
+        DataError: the first row is of no format that the purpose takes, or another is not of its format.
     """
     file = scan(path, purpose, split_seed=None)
     return [row for block in file.blocks for row in file.read(block)]
@@ -280,11 +285,11 @@ class Sources(NamedTuple):
     train: list[SourceRow]
     validation: list[SourceRow]
     by_split: bool = False
-    """The validation rows are a share of one file, not a file that was given."""
+    """The validation rows are split off the training file, not those of a validation file."""
 
 
 def read_sources(file: RowFile, validation: Path | None, purpose: str) -> Sources:
-    """Training rows, and the validation rows of their own file or of the split, all in memory."""
+    """Read the training rows, and the rows of the validation file or of the split, into memory."""
     rows = [row for block in file.blocks for row in file.training_rows(block)]
     if validation is not None:
         return Sources(rows, read_source(validation, purpose))

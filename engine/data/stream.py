@@ -1,4 +1,4 @@
-"""The order in which rows are trained on: a pure function of the seed, so a cursor is a few numbers."""
+"""The order in which rows are trained on. It is a pure function of the seed, so a cursor is a few numbers."""
 
 import math
 from collections.abc import Iterator
@@ -10,15 +10,17 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from engine.data.corpus import Batch, Corpus, batch_of
-from engine.data.mixture import Mixture, Rows, Share, Supply
+from engine.data.mixture import Mixture, Share
 from engine.data.packing import pack
+from engine.data.rows import Rows
+from engine.data.supply import Supply
 from engine.dist.ranks import Ranks
 from engine.parts import TrainingSpec
 from engine.schedule import decay_start
 
 
 class Place(NamedTuple):
-    """The packed row of a supply that comes next, and how many tokens were drawn before it."""
+    """The next packed row of a supply, and how many tokens were drawn before it."""
 
     epoch: int = 0
     window: int = 0
@@ -27,21 +29,21 @@ class Place(NamedTuple):
 
 
 class Cursor(NamedTuple):
-    """The next step to take, and where each supply stands."""
+    """The next step, and the place of each supply."""
 
     step: int
     places: tuple[Place, ...]
 
 
 class _Packed(NamedTuple):
-    """A window's documents, and the rows that they share."""
+    """A window's documents, and the packed rows made of them."""
 
     corpus: Corpus
     rows: list[list[int]]
 
 
 class Drawn(NamedTuple):
-    """A row on its way into a step."""
+    """A packed row of a step: documents of a corpus, and the number of the supply that they are from."""
 
     source: int
     corpus: Corpus
@@ -49,7 +51,7 @@ class Drawn(NamedTuple):
 
 
 class PackedRows:
-    """The rows of one supply, for ever; the window after the one in use is made by a thread meanwhile."""
+    """The packed rows of one supply, without end; a thread prepares the next window while one is in use."""
 
     def __init__(self, share: Share, *, seed: tuple[int, int], row_tokens: int, packing: bool) -> None:
         self.name, self.supply, self.weight = share
@@ -61,7 +63,7 @@ class PackedRows:
         self._ahead: dict[tuple[int, int], Future[_Packed]] = {}
 
     def take(self) -> tuple[Corpus, list[int]]:
-        """The next row: its documents in their corpus."""
+        """Return the corpus and the documents of the next row."""
         window = self._settle()
         place = self.place
         documents = window.rows[place.row]
@@ -72,7 +74,7 @@ class PackedRows:
         return window.corpus, documents
 
     def step_rows(self, most: int) -> int:
-        """Rows of the next step when an epoch ends with a step: those left are spread evenly over their steps."""
+        """Return how many rows the next step takes: those left of the epoch are spread evenly over its last steps."""
         left = len(self._settle().rows) - self.place.row
         window = self.place.window
         while left < most and window + 1 < self.supply.windows:
@@ -86,12 +88,12 @@ class PackedRows:
         return place.epoch + (place.window + done) / self.supply.windows
 
     def window(self, epoch: int, index: int) -> _Packed:
-        """A window of the supply in rows. Those passed are forgotten, and the one to come is begun."""
+        """Return a window in rows; windows before the current place are dropped, and the next one is begun."""
         here = (self.place.epoch, self.place.window)
         self._ahead = {key: made for key, made in self._ahead.items() if key >= here}
-        asked = self._begin(epoch, index)
+        wanted = self._begin(epoch, index)
         self._begin(*((epoch, index + 1) if index + 1 < self.supply.windows else (epoch + 1, 0)))
-        return asked.result()
+        return wanted.result()
 
     def rows_in(self, epoch: int, index: int) -> int:
         return len(self._pack(epoch, index).rows)
@@ -114,7 +116,7 @@ class PackedRows:
         return _Packed(corpus, [corpus.documents_of(examples) for examples in packed])
 
     def _settle(self) -> _Packed:
-        """The window that the place is in, once past windows of which no row is left."""
+        """Move the place past windows without rows, and return the window that it is then in."""
         window = self.window(self.place.epoch, self.place.window)
         while not window.rows:
             self.place = self._next_window()
@@ -129,13 +131,13 @@ class PackedRows:
 
 
 class RowStream:
-    """Steps of micro-batches, for ever.
+    """Steps of micro-batches, without end.
 
-    Of one supply, each epoch holds every document once, in its own order; its rows are spread so that no step
-    is much smaller than the others. Of a mixture, each row comes from the supply that is furthest behind its
-    share of the tokens, and each supply has epochs of its own; from step `annealing_from` on, from those of
-    the tail. Documents that belong together stay so. `step_rows` are the rows of a micro-batch and the
-    micro-batches of a step.
+    With one supply, each epoch holds every document once, in an order of its own, and its rows are spread so that no
+    step is much smaller than the others. With a mixture, each row comes from the supply that is furthest behind its
+    share of the tokens, and each supply has epochs of its own; from step `annealing_from` on, rows come from the
+    supplies of the annealing tail. Documents that belong together stay together. `step_rows` are the rows of a
+    micro-batch and the micro-batches of a step.
     """
 
     def __init__(
@@ -163,7 +165,7 @@ class RowStream:
 
     @classmethod
     def of_job(cls, rows: Rows, spec: TrainingSpec, ranks: Ranks | None = None) -> Self:
-        """The order in which a job takes its rows."""
+        """Return the stream of a job's rows, as its spec orders them."""
         hyper, train = spec.hyperparameters, rows.train
         assert train is not None, "a job that trains has rows"
         assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
@@ -189,7 +191,7 @@ class RowStream:
             source.place = Place(*place)
 
     def steps_in(self, epochs: float) -> int:
-        """How many steps that many epochs of one supply take, at least one; an estimate where `is_estimate`."""
+        """Return how many steps these epochs of one supply take, at least one; an estimate where `is_estimate`."""
         (source,) = self.sources
         if self.is_estimate():
             rows = source.rows_in(0, 0) / source.supply.part(0, 0)
@@ -201,7 +203,7 @@ class RowStream:
         return max(1, steps)
 
     def is_estimate(self) -> bool:
-        """Only one window's rows are counted: to know them all, all would have to be tokenized first."""
+        """Whether `steps_in` counts the rows of one window only: to count them all, all would have to be tokenized."""
         return self.sources[0].supply.windows > 1
 
     def _steps_of(self, epoch: int) -> int:
@@ -211,16 +213,16 @@ class RowStream:
         return self.batch_rows * self.accumulation
 
     def epoch(self) -> float:
-        """How far the cursor is, in epochs of the first supply in use."""
+        """Return the position of the cursor in epochs of the first supply in use."""
         return self._active()[0].epoch()
 
     @property
     def files(self) -> tuple[str, ...]:
-        """The names that `Batch.files` count through."""
+        """The files' names, in the order that `Batch.files` refers to."""
         return tuple(source.name for source in self.sources)
 
     def tokens_by_file(self) -> dict[str, float]:
-        """Of a mixture: what was drawn from each file so far."""
+        """Return the tokens drawn from each file so far; nothing without a mixture."""
         counts: dict[str, float] = {}
         for source in self.sources if len(self.sources) > 1 else ():
             name = f"tokens/{source.name}"
@@ -228,16 +230,16 @@ class RowStream:
         return counts
 
     def next_step(self) -> list[Batch]:
-        """This rank's micro-batches of the cursor's step; the cursor moves on.
+        """Return this rank's micro-batches of the current step, and move the cursor on.
 
-        All ranks draw the same rows, and each takes its part of them, one after the other.
+        All ranks draw the same rows, and each takes consecutive micro-batches of them.
         """
         step, pieces = self._step, self.draw_step()
         each = len(pieces) // self.ranks.count
         return [self._piece(pieces, number + self.ranks.rank * each, step) for number in range(each)]
 
     def draw_step(self) -> list[list[Drawn]]:
-        """The rows of every micro-batch: as many for each rank, of about one size; where rows are few, some hold none."""
+        """Return the rows of all micro-batches: of about one size, equally many per rank, some empty if rows are few."""
         active = self._active()
         rows = active[0].step_rows(self._most()) if len(active) == 1 else self._most()
         drawn = [self._draw(active) for _ in range(rows)]
@@ -247,7 +249,7 @@ class RowStream:
         return [drawn[start:stop] for start, stop in pairwise(edges)]
 
     def _piece(self, pieces: list[list[Drawn]], number: int, step: int) -> Batch:
-        """A micro-batch; in place of one without rows, another's that does not count."""
+        """Return a micro-batch; an empty one has the rows of another, and does not count."""
         rows = pieces[number]
         before = sum(len(row.documents) for piece in pieces[:number] for row in piece)
         some = rows or next(filter(None, pieces))
@@ -258,7 +260,7 @@ class RowStream:
         return self.sources[self._first_in_tail :] if tail else self.sources[: self._first_in_tail]
 
     def _draw(self, active: list[PackedRows]) -> Drawn:
-        """A row from the supply that is furthest behind."""
+        """Draw a row from the supply that is furthest behind its share."""
         source = min(active, key=lambda source: source.place.tokens / source.weight)
         return Drawn(self.sources.index(source), *source.take())
 
@@ -274,7 +276,7 @@ class RowStream:
 
 
 def documents_in_order(corpus: Corpus, token_budget: int) -> Iterator[list[int]]:
-    """Documents of like length together, at most `token_budget` tokens a batch; always the same batches."""
+    """Yield batches of documents of like length with at most `token_budget` tokens, always the same batches."""
     examples: list[int] = []
     held = 0
     lengths = corpus.examples()

@@ -1,7 +1,8 @@
-"""A file as a supply of documents: blocks in the order of the epoch, tokenized when their window comes."""
+"""Supplies of documents: what a job draws from, and a file as one, tokenized block by block when a window needs it."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -11,9 +12,32 @@ from engine.data.cache import BlockCache, at_line
 from engine.data.corpus import Corpus, Ints
 from engine.data.cut import Cut, Losses
 from engine.data.source import Block, RowFile, SourceRow
+from engine.errors import DataError
 
 WINDOW_BLOCKS = 32
 """8 MB of text: some two million tokens, shuffled and packed together."""
+
+
+class Supply(Protocol):
+    """Documents in windows: an epoch has each document in one of them, and always in the same one."""
+
+    @property
+    def together(self) -> int:
+        """Number of neighbouring documents that stay in one batch."""
+        ...
+
+    @property
+    def windows(self) -> int:
+        """Number of windows of an epoch, all of about one size."""
+        ...
+
+    def window(self, epoch: int, index: int) -> Corpus: ...
+
+    def part(self, epoch: int, index: int) -> float:
+        """Return the fraction of an epoch's bytes that is in a window."""
+        ...
+
+    def row_count(self) -> int: ...
 
 
 class Recipe(Protocol):
@@ -31,31 +55,52 @@ class Recipe(Protocol):
         ...
 
     def cut(self, encoded: Corpus, follows: list[bool], ends: list[bool]) -> Cut:
-        """Documents to train on; the flags of the rows are those of SourceRow."""
+        """Return the documents to train on; `follows` and `ends` are those of the SourceRows."""
         ...
 
     def require(self, made: Cut, rows: int) -> None:
-        """Raises NoTrainedToken when nothing is left of that many rows."""
+        """Raise NoTrainedToken when nothing is left of that many rows."""
         ...
 
 
 class Seen(NamedTuple):
-    """Rows: the tokens of each as it stands in the file, and what became of them."""
+    """The length of each row in tokens, uncut, and the documents made of the rows."""
 
     lengths: Ints
     cut: Cut
 
 
 def seen_in(rows: list[SourceRow], recipe: Recipe) -> Seen:
-    """All of these rows, in memory.
+    """Make documents of rows in memory.
 
     Raises:
         NoTrainedToken: nothing is left of them.
     """
+    seen = _seen(rows, recipe)
+    recipe.require(seen.cut, len(rows))
+    return seen
+
+
+def cut_rows(rows: list[SourceRow], recipe: Recipe) -> Cut:
+    """Make documents of rows in memory, of which nothing may be left."""
+    return _seen(rows, recipe).cut
+
+
+def _seen(rows: list[SourceRow], recipe: Recipe) -> Seen:
     encoded = recipe.encode(rows)
     made = recipe.cut(encoded, [row.follows for row in rows], [row.ends for row in rows])
-    recipe.require(made, len(rows))
     return Seen(np.diff(encoded.starts), made)
+
+
+@contextmanager
+def naming(file: str | None) -> Iterator[None]:
+    """Name the file in every DataError that is raised within; None: the job has no other file."""
+    try:
+        yield
+    except DataError as error:
+        if file is not None:
+            error.about(file)
+        raise
 
 
 class FileSupply:
@@ -71,15 +116,18 @@ class FileSupply:
         *,
         seed: int,
         window_blocks: int = WINDOW_BLOCKS,
+        name: str | None = None,
     ) -> None:
+        """`name` is what errors call the file; None where the job has no other."""
+        self.name = name
         self.file, self.recipe, self.cache, self.seed = file, recipe, cache, seed
         self.windows = -(-len(file.blocks) // window_blocks)
         self._key = f"{recipe.key} {file.format} {file.piece_bytes} "
         self._cut_blocks = lru_cache(maxsize=1)(self._make_cut)  # a file of one window is cut once for all epochs
         self.when_all_seen: Callable[[Losses], None] | None = None
-        """Told once by an attempt, of the first epoch that it makes all windows of: rows lose the same in the others.
+        """Called once, after all windows of one epoch were made: rows lose the same in every epoch.
 
-        One that begins in the midst of an epoch tells of the next, if it comes to the end of that, whatever was told before.
+        An attempt that starts in the middle of an epoch reports the next one, if it reaches its end.
         """
         self._lost: dict[tuple[int, int], Losses] = {}
 
@@ -92,18 +140,18 @@ class FileSupply:
         return made.corpus
 
     def cut(self, epoch: int, index: int) -> Cut:
-        """A window, and what happened to its rows."""
+        """Return a window's documents, and what its rows lost."""
         return self._cut_blocks(self._blocks_of(epoch, index))
 
     def _note(self, epoch: int, index: int, made: Cut) -> None:
-        tell = self.when_all_seen
-        if tell is None:
+        report = self.when_all_seen
+        if report is None:
             return
         self._lost = {key: lost for key, lost in self._lost.items() if key[0] == epoch}
         self._lost[epoch, index] = Losses.of(made)
         if len(self._lost) == self.windows:
             self.when_all_seen = None
-            tell(Losses.join([*self._lost.values()]))
+            report(Losses.join([*self._lost.values()]))
 
     def part(self, epoch: int, index: int) -> float:
         blocks = [self.file.blocks[number] for number in self._blocks_of(epoch, index)]
@@ -122,7 +170,7 @@ class FileSupply:
         return self._cut_rows(block, self._encoded(block))
 
     def seen(self, blocks: Sequence[Block]) -> Iterator[Seen]:
-        """These blocks one after the other, and how long their rows are."""
+        """Yield the lengths and the documents of the training rows of each block."""
         for block in blocks:
             encoded = self._encoded(block)
             lengths = np.diff(encoded.starts)[self.file.is_trained(block, len(encoded))]
@@ -137,11 +185,13 @@ class FileSupply:
         return self.recipe.cut(encoded.take(chosen), follows, ends)
 
     def _encoded(self, block: Block) -> Corpus:
-        told = hashlib.blake2b(f"{self._key}{block.start == 0}".encode(), digest_size=20)
-        told.update(self.file.content(block))
-        key = told.hexdigest()
-        found = self.cache.find(key)
-        if found is None:
-            found = at_line(self.recipe.encode(self.file.read(block)), -block.line)
-            self.cache.keep(key, found)
-        return at_line(found, block.line)
+        """Return all rows of a block in tokens, from the cache where they are there."""
+        digest = hashlib.blake2b(f"{self._key}{block.start == 0}".encode(), digest_size=20)
+        digest.update(self.file.content(block))
+        key = digest.hexdigest()
+        encoded = self.cache.find(key)
+        if encoded is None:
+            with naming(self.name):
+                encoded = at_line(self.recipe.encode(self.file.read(block)), -block.line)
+            self.cache.keep(key, encoded)
+        return at_line(encoded, block.line)

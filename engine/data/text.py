@@ -1,4 +1,4 @@
-"""Texts as documents for next-token prediction: every token is scored once, nothing is dropped."""
+"""Texts as documents for next-token prediction: every token is a label once, and no text is dropped."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ _AT_ONCE = 512
 class TextRecipe:
     """Documents of at most `max_length` input tokens.
 
-    A document is begin token, text, end token. Longer ones, and running texts, are cut into windows that do
-    not overlap: the last token of one is the first input of the next, so each is a label exactly once, with
-    what its own window holds before it.
+    A document is begin token, text, end token. Longer documents and running texts are cut into windows that do
+    not overlap: the last token of one is the first input of the next, so each token is a label exactly once, predicted
+    from what is before it in its own window.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, max_length: int) -> None:
@@ -31,7 +31,7 @@ class TextRecipe:
         self.key = f"text {digest_of(tokenizer)}"
 
     def encode(self, rows: list[SourceRow]) -> Corpus:
-        """The tokens of each row's text, and none besides."""
+        """Tokenize each row's text, without special tokens."""
         documents: list[Document] = []
         for part in batches(rows):
             encoded: Any = self.tokenizer([str(row.row) for row in part], add_special_tokens=False)["input_ids"]
@@ -56,11 +56,11 @@ class TextRecipe:
         if not len(made.corpus):
             raise NoTrainedToken(
                 f"none of the {rows} texts has a token that follows another",
-                "Give longer texts, or choose a model whose tokenizer has an eos_token.",
+                "Use longer texts, or a model whose tokenizer has an eos_token.",
             )
 
     def _runs(self, encoded: Corpus, follows: list[bool], ends: list[bool]) -> "list[_Run]":
-        """Begin token, text and end token of each document; rows that follow each other are one."""
+        """Join begin token, text and end token of each document; rows that follow each other are one document."""
         end: Any = self.tokenizer.eos_token_id
         begin: Any = end if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
         runs: list[_Run] = []
@@ -77,7 +77,7 @@ class TextRecipe:
 
 @dataclass
 class _Run:
-    """A document as it grows; `marks` tell which line the text came from at a token."""
+    """A document under construction; `marks` are (token, line) where the text of a new row begins."""
 
     parts: list[NDArray[np.int32]]
     tokens: int

@@ -1,4 +1,4 @@
-"""Tokenizers made from the training text, with the markers and template that chat needs."""
+"""Tokenizers trained on the job's texts, with the special tokens and the template that chat needs."""
 
 import hashlib
 from collections import Counter
@@ -28,14 +28,14 @@ CHAT_TEMPLATE = (
 
 
 def new_tokenizer(kind: str, texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """`bpe`, `char` or `byte`; at most `vocab_size` tokens."""
+    """Return a new tokenizer of kind `bpe`, `char` or `byte`, with at most `vocab_size` tokens."""
     if kind == "char":
         return character_tokenizer(texts, vocab_size)
     return train_tokenizer((), 0) if kind == "byte" else train_tokenizer(texts, vocab_size)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """At most `vocab_size` tokens: 256 bytes, the special tokens and merges (fewer when the text has no more pairs)."""
+    """Train byte-level BPE: 256 bytes, the special tokens, and merges as long as the text has pairs of tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)  # type: ignore[assignment]
     tokenizer.decoder = decoders.ByteLevel()  # type: ignore[assignment]
@@ -50,7 +50,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenize
 
 
 def character_tokenizer(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
-    """The special tokens and the characters that occur, the frequent ones first; any other is the unknown one."""
+    """Return a tokenizer of the special tokens and the most frequent characters; any other is the unknown token."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(text)
@@ -78,7 +78,7 @@ def _with_markers(tokenizer: Tokenizer, **more: str) -> PreTrainedTokenizerFast:
 
 
 def digest_of(tokenizer: PreTrainedTokenizerFast) -> str:
-    """Equal only for tokenizers that make the same tokens of the same rows."""
+    """Return a digest that is equal only for tokenizers that tokenize all rows alike."""
     parts = (tokenizers.__version__, tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template)
     special = sorted(tokenizer.special_tokens_map.items(), key=str)
     return hashlib.sha256(repr((parts, special)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The data files of a job that trains: found, split, and made into what the loop draws from."""
+"""The data files of a job that trains: found, split, and turned into the documents that the loop draws."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,22 +6,23 @@ from functools import partial
 from typing import NamedTuple
 
 from engine.data.cache import BlockCache
-from engine.data.cut import Cut, Losses
+from engine.data.corpus import Corpus
+from engine.data.cut import Losses
 from engine.data.exclusion import without
 from engine.data.heldout import held_out_corpus
-from engine.data.mixture import Mixture, Rows, Share
+from engine.data.mixture import Mixture, Share
+from engine.data.rows import Rows
 from engine.data.source import RowFile, SourceRow, Sources, read_source, scan
-from engine.data.supply import WINDOW_BLOCKS, FileSupply, Recipe
-from engine.errors import DataError
+from engine.data.supply import WINDOW_BLOCKS, FileSupply, Recipe, naming, seen_in
 from engine.journal import Journal
 from engine.parts import FileShare, MixedTrainingSpec
 from engine.rundir import RunDirectory
 
 _SAMPLE_BLOCKS = 64
-"""16 MB of text: more changes nothing in a tokenizer that is trained on it."""
+"""16 MB of text: more does not change a tokenizer that is trained on it."""
 
 
-class Part(NamedTuple):
+class MixtureFile(NamedTuple):
     """A file of a mixture and its weight."""
 
     name: str
@@ -29,101 +30,120 @@ class Part(NamedTuple):
     weight: float
 
 
+class ValidationRows(NamedTuple):
+    """The rows of one file that the job is scored on; `file` is its name, None where the job has no other file."""
+
+    file: str | None
+    rows: list[SourceRow]
+
+
 @dataclass(frozen=True)
 class TrainingFiles:
-    """Files whose rows are known by number; none is read into memory but the held-out rows."""
+    """Files whose rows are known by number; only the held-out rows are read into memory."""
 
     run: RunDirectory
     seed: int
-    parts: tuple[Part, ...]
-    annealing: tuple[Part, ...]
-    validation: list[SourceRow]
+    files: tuple[MixtureFile, ...]
+    annealing: tuple[MixtureFile, ...]
+    validation: tuple[ValidationRows, ...]
     by_split: bool
 
     @classmethod
     def find(
         cls, run: RunDirectory, spec: MixedTrainingSpec, validation_file: str | None, journal: Journal
     ) -> "TrainingFiles":
-        """The files of `data/`; without one to validate on, a part of each is held out where the spec says auto."""
+        """Scan the files of `data/`; without a validation file, hold out a part of each where the spec says auto."""
         given = run.data("validation")
         by_split = given is None and validation_file == "auto"
         split_seed = spec.seed if by_split else None
 
-        def part(name: str, share: FileShare) -> Part:
+        def found(name: str, share: FileShare) -> MixtureFile:
             file = scan(run.required_data(name), spec.PURPOSE, split_seed=split_seed)
             if share.file == spec.training_file:
                 file = without(file, spec.exclude_rows, journal)
-            return Part(share.file, file, share.weight)
+            return MixtureFile(share.file, file, share.weight)
 
-        parts = tuple(part(f"train-{number}", share) for number, share in enumerate(spec.mixture))
+        files = tuple(found(f"train-{number}", share) for number, share in enumerate(spec.mixture))
         if spec.training_file is not None:
-            parts = (part("train", FileShare(file=spec.training_file)),)
-        annealing = tuple(part(f"annealing-{number}", share) for number, share in enumerate(spec.annealing))
+            files = (found("train", FileShare(file=spec.training_file)),)
+        annealing = tuple(found(f"annealing-{number}", share) for number, share in enumerate(spec.annealing))
         if given is not None:
-            return cls(run, spec.seed, parts, annealing, read_source(given, spec.PURPOSE), by_split)
-        # A file that is in both phases holds out the same rows in both.
-        once = {made.name: made for made in (*parts, *annealing)}
-        held_out = [row for made in once.values() for row in made.file.held_out_rows()]
-        return cls(run, spec.seed, parts, annealing, held_out, by_split)
+            validation = [ValidationRows(validation_file, read_source(given, spec.PURPOSE))]
+        else:
+            # A file that is in both phases holds out the same rows in both.
+            once = {each.name: each.file for each in (*files, *annealing)}
+            validation = [
+                ValidationRows(name if len(once) > 1 else None, file.held_out_rows()) for name, file in once.items()
+            ]
+        return cls(run, spec.seed, files, annealing, tuple(validation), by_split)
 
     def sample(self) -> Iterator[SourceRow]:
-        """Training rows from all over the files, enough to train a tokenizer on."""
-        for part in self.parts:
-            blocks, most = part.file.blocks, max(1, _SAMPLE_BLOCKS // len(self.parts))
+        """Yield training rows from all over the files, enough to train a tokenizer on."""
+        for each in self.files:
+            blocks, most = each.file.blocks, max(1, _SAMPLE_BLOCKS // len(self.files))
             for block in blocks[:: -(-len(blocks) // most)]:
-                yield from part.file.training_rows(block)
+                yield from each.file.training_rows(block)
 
     def rows(self, recipe: Recipe, journal: Journal) -> Rows:
-        """What the loop trains on and what it is scored on.
+        """Return the documents that the loop trains on and those that it is scored on.
 
         Raises:
-            NoTrainedToken: there is nothing to learn in a file.
+            NoTrainedToken: a file has nothing to train on.
         """
         cache = BlockCache.of_run(self.run)
-        shares = tuple(self._share(part, recipe, cache, journal) for part in self.parts)
-        annealing = tuple(self._share(part, recipe, cache, journal) for part in self.annealing)
-        sources = Sources([], self.validation, self.by_split)
-        return Rows(
-            train=Mixture(shares, annealing),
-            validation=held_out_corpus(sources, lambda rows: _whole(recipe, rows, journal).corpus, journal),
-        )
+        cache.files.journal = journal
+        shares = tuple(self._share(each, recipe, cache, journal) for each in self.files)
+        annealing = tuple(self._share(each, recipe, cache, journal) for each in self.annealing)
+        cache.files.journal = None  # it may be closed by the time that the next rows are drawn
+        return Rows(train=Mixture(shares, annealing), validation=self._held_out(recipe, journal))
 
-    def _share(self, part: Part, recipe: Recipe, cache: BlockCache, journal: Journal) -> Share:
-        # Memory is for one window in all, however many files there are.
-        window_blocks = max(1, WINDOW_BLOCKS // (len(self.parts) + len(self.annealing)))
-        supply = FileSupply(part.file, recipe, cache, seed=self.seed, window_blocks=window_blocks)
-        one_of_many = _of_several((*self.parts, *self.annealing))
-        try:
-            first = supply.cut(0, 0)
+    def _share(self, each: MixtureFile, recipe: Recipe, cache: BlockCache, journal: Journal) -> Share:
+        # The memory of one window is divided among all files.
+        window_blocks = max(1, WINDOW_BLOCKS // (len(self.files) + len(self.annealing)))
+        file = each.name if _several((*self.files, *self.annealing)) else None
+        supply = FileSupply(each.file, recipe, cache, seed=self.seed, window_blocks=window_blocks, name=file)
+        first = supply.cut(0, 0)
+        with naming(file):
             recipe.require(first, supply.row_count())
-        except DataError as error:
-            raise error.about(part.name) if one_of_many else error from None
-        name, file = "training" if supply.windows == 1 else "of the first training", part.name if one_of_many else None
-        first.report(journal, name, recipe.max_length, file)
-        return Share(part.name, supply, part.weight)
+        first.report(journal, "training" if supply.windows == 1 else "of the first training", recipe.max_length, file)
+        return Share(each.name, supply, each.weight)
+
+    def _held_out(self, recipe: Recipe, journal: Journal) -> Corpus | None:
+        corpora: list[Corpus] = []
+        for file, rows in self.validation:
+            with naming(file):
+                made = held_out_corpus(
+                    Sources([], rows, self.by_split), partial(_whole, recipe, journal, file), journal, file
+                )
+            corpora += [] if made is None else [made]
+        return Corpus.join(corpora) if corpora else None
 
 
-def tell_losses(rows: Rows, journal: Journal) -> None:
-    """Have a large file's supply tell what all of its rows lost; `journal` is to be open as long as rows are drawn."""
+def report_cut_rows(rows: Rows, journal: Journal) -> None:
+    """Have the supplies log what all rows of a large file lose, and a full cache, while `rows` are drawn.
+
+    `journal` stays open for that long.
+    """
     if not isinstance(rows.train, Mixture):
         return
     shares = (*rows.train.shares, *rows.train.annealing)
     for share in shares:
-        if isinstance(supply := share.supply, FileSupply) and supply.windows > 1:
-            place = (supply.recipe.max_length, share.name if _of_several(shares) else None)
-            supply.when_all_seen = partial(_tell, journal, *place)
+        if isinstance(supply := share.supply, FileSupply):
+            supply.cache.files.journal = journal
+            if supply.windows > 1:
+                supply.when_all_seen = partial(_report, journal, supply.recipe.max_length, supply.name)
 
 
-def _tell(journal: Journal, max_length: int, file: str | None, lost: Losses) -> None:
+def _report(journal: Journal, max_length: int, file: str | None, lost: Losses) -> None:
     lost.report(journal, "training", max_length, file)
 
 
-def _of_several(given: Sequence[Part | Share]) -> bool:
-    return len({each.name for each in given}) > 1
+def _several(files: Sequence[MixtureFile]) -> bool:
+    """Whether there is more than one file, and lines have to be named with theirs."""
+    return len({each.name for each in files}) > 1
 
 
-def _whole(recipe: Recipe, rows: list[SourceRow], journal: Journal) -> Cut:
-    made = recipe.cut(recipe.encode(rows), [row.follows for row in rows], [row.ends for row in rows])
-    recipe.require(made, len(rows))
-    made.report(journal, "validation", recipe.max_length)
-    return made
+def _whole(recipe: Recipe, journal: Journal, file: str | None, rows: list[SourceRow]) -> Corpus:
+    made = seen_in(rows, recipe).cut
+    made.report(journal, "validation", recipe.max_length, file)
+    return made.corpus

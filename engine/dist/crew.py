@@ -1,6 +1,6 @@
-"""The processes of a run: those that this machine starts, and where they meet the others'.
+"""The processes of a run: those that this machine starts, and how they connect to those of other machines.
 
-Where several workers carry out a run together, its job.json says under `gang` which of them this one is.
+Where several workers carry out a run together, `gang` in its job.json is this worker's place among them.
 """
 
 import os
@@ -12,7 +12,7 @@ from engine.rundir import RunDirectory
 
 
 class Gang(NamedTuple):
-    """A worker's place among those of a run, by torchrun's names. `interface` is the network that leads to the others."""
+    """A worker's place among those of a run, under torchrun's names. `interface` is the network to the others."""
 
     node_rank: int
     num_nodes: int
@@ -22,7 +22,7 @@ class Gang(NamedTuple):
 
 
 class Crew(NamedTuple):
-    """`here` processes on this machine, of which the first has the number `first`, of `total` on all machines."""
+    """The `here` processes on this machine, numbered from `first`, of `total` on all machines."""
 
     here: int = 1
     first: int = 0
@@ -31,12 +31,12 @@ class Crew(NamedTuple):
 
     @property
     def ranks(self) -> range:
-        """The numbers of those on this machine."""
+        """The ranks on this machine."""
         return range(self.first, self.first + self.here)
 
     @property
     def meeting(self) -> dict[str, str]:
-        """What their environment says of the way to the others; on one machine they meet by a file."""
+        """Environment variables for connecting to the others; on one machine, processes connect through a file."""
         if self.gang is None:
             return {"GLOO_SOCKET_IFNAME": "lo"}
         return {
@@ -48,14 +48,14 @@ class Crew(NamedTuple):
 
 
 def crew_of(run: RunDirectory) -> Crew:
-    """Those that are still to be started; this process alone where it is one of them."""
+    """Return the processes that are to be started; in a process that was started so, only that one."""
     if "RANK" in os.environ:
         return Crew()
     try:
-        here, told = spec_of(run).resources.nproc_per_node, run.read_job().get("gang")
+        here, fields = spec_of(run).resources.nproc_per_node, run.read_job().get("gang")
     except SpecError:
-        return Crew()  # it will say so itself
-    if told is None:
+        return Crew()  # a single process reports the error
+    if fields is None:
         return Crew(here, 0, here)
-    gang = Gang(**told)
+    gang = Gang(**fields)
     return Crew(here, gang.node_rank * here, gang.num_nodes * here, gang)

@@ -1,7 +1,7 @@
-"""Expert parallelism: of a mixture of experts each rank of a team holds some, and all ranks work on the same rows.
+"""Expert parallelism: each rank of a team holds some of the experts, and all ranks work on the same rows.
 
-Routers, attention and all else are whole on each. A rank does what its own experts have to do for the tokens, and the
-team adds up what comes of it (engine.model.experts).
+Routers, attention and all other modules are whole on every rank. A rank applies its own experts to the tokens, and the
+team sums the results (engine.model.experts).
 """
 
 from torch import nn
@@ -14,6 +14,7 @@ from engine.model.experts import TEAM
 
 
 def divide_experts(model: nn.Module, team: Ranks) -> None:
+    """Leave this rank its share of every layer's experts."""
     mesh = mesh_of(team, model)
     for module in model.modules():
         if not isinstance(module, MixtralExperts):

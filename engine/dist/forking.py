@@ -1,8 +1,8 @@
-"""How the ranks of a run begin: as forks of their launcher, which has imported once what all of them need.
+"""Starting the ranks of a run, as forks of their launcher, which has imported once what all of them need.
 
-A fork has no thread but the one that asked for it, and what another one was about to do stays half done in it. The
-launcher has no other at that moment: whatever it imports computes nothing yet, so neither OpenMP's threads nor those of
-tokenizers have begun, OpenBLAS is kept to one (engine.__main__), and the watch over the deadline pauses.
+Only the thread that calls fork exists in the child, and the work of other threads is left half done there. The launcher
+has no other thread at that moment: its imports compute nothing, so neither OpenMP's threads nor those of tokenizers have
+started, OpenBLAS is limited to one (engine.__main__), and the watch over the deadline is paused.
 """
 
 import ctypes
@@ -17,20 +17,20 @@ from typing import NoReturn
 from engine import gc_pause
 
 HELD_BACK = {signal.SIGTERM, signal.SIGINT}
-"""Signals that wait until a rank listens: it begins with them blocked."""
+"""Signals that a rank starts with blocked, so that they wait until it handles them."""
 _THREADS = "OMP_NUM_THREADS"
 
 
 @dataclass
 class Process:
-    """A rank as its launcher sees it: its exit code is None until it ended, and negative where a signal ended it."""
+    """A rank as its launcher sees it: its exit code is None until it has ended, and negative if a signal ended it."""
 
     pid: int
     returncode: int | None = None
 
 
 def can_fork() -> bool:
-    """CUDA does not work in a fork of a process that has begun with it, as it does where bitsandbytes finds a GPU."""
+    """Return whether ranks can be forked: CUDA, which bitsandbytes initializes at import, does not survive a fork."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -39,40 +39,40 @@ def can_fork() -> bool:
 
 
 def prepare(*, zero: bool) -> None:
-    """Import what each rank needs, `zero` what divides a run."""
+    """Import what every rank needs; with `zero`, DeepSpeed as well."""
     with gc_pause.paused():
         import engine.process  # torch and transformers: seconds
 
         if zero:
-            import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - which DeepSpeed does as it begins: seconds
+            import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401 - DeepSpeed imports it later: seconds
 
             import engine.dist.zero  # noqa: F401 - DeepSpeed itself
 
 
 def fork(environment: Mapping[str, str], arguments: list[str], main: Callable[[list[str]], NoReturn]) -> Process:
-    """A rank that has what this process has imported, and for the rest is what a fresh one is."""
+    """Start a rank that shares the imports of this process and is otherwise like a fresh one."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # what is still to be written, one of the two has to write
+        stream.flush()  # else both processes would write what is buffered
     if pid := os.fork():
         return Process(pid)
     try:
-        _forget_launcher()
-        _take_over(environment)
+        _reset_signals_and_input()
+        _set_environment(environment)
         main(arguments)
-    except BaseException:  # noqa: BLE001 - what called fork() is the launcher's, whatever happens
+    except BaseException:  # noqa: BLE001 - the frames above belong to the launcher
         traceback.print_exc()
     finally:
         os._exit(1)
 
 
 def spawn(environment: Mapping[str, str], arguments: list[str]) -> Process:
-    """A rank that imports everything itself."""
+    """Start a rank that imports everything itself."""
     nothing = (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)
     command = [sys.executable, "-m", "engine", *arguments]
     return Process(os.posix_spawn(sys.executable, command, environment, file_actions=[nothing]))
 
 
-def _forget_launcher() -> None:
+def _reset_signals_and_input() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
         signal.signal(number, signal.SIG_DFL)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -80,11 +80,11 @@ def _forget_launcher() -> None:
     os.close(nothing)
 
 
-def _take_over(environment: Mapping[str, str]) -> None:
-    read = os.environ.get(_THREADS)
+def _set_environment(environment: Mapping[str, str]) -> None:
+    threads_at_import = os.environ.get(_THREADS)
     os.environ.clear()
     os.environ.update(environment)
-    if os.environ[_THREADS] != read:
+    if os.environ[_THREADS] != threads_at_import:
         import torch
 
-        torch.set_num_threads(int(os.environ[_THREADS]))  # OpenMP has read the variable as it was loaded
+        torch.set_num_threads(int(os.environ[_THREADS]))  # OpenMP read the variable when it was loaded

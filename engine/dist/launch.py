@@ -1,7 +1,7 @@
-"""Starting the processes that share a run: when one fails all end within seconds, and the one to blame is named.
+"""The launcher of the processes that share a run: when one fails, all end within seconds, and the cause is reported.
 
-They find themselves in torchrun's environment, so torchrun can start them as well. It is not used here because it
-answers every failure with exit code 1 and waits half a minute for ranks that hang in a collective.
+The processes get torchrun's environment variables, so torchrun can start them as well. It is not used here because it
+exits with code 1 for every failure and waits half a minute for ranks that hang in a collective.
 """
 
 import json
@@ -26,9 +26,9 @@ from engine.rundir import RunDirectory
 from engine.stop import StopFlag
 
 _GRACE_S = 3.0
-"""After one has failed, the others have so long to notice and to say so."""
+"""How long the other processes have to notice a failure and to report it."""
 _SAVING_S = 60.0
-"""While the first is writing a checkpoint, so long."""
+"""How long the first process has if it is writing a checkpoint."""
 
 
 def launch(
@@ -39,9 +39,9 @@ def launch(
     *,
     alone: AbstractContextManager[None],
 ) -> int:
-    """Carry out this machine's part of the run in its processes; returns the exit code (engine.errors).
+    """Carry out this machine's part of the run in its processes and return the exit code (engine.errors).
 
-    `main` is what a rank does; `alone`, the context in which this process has no other thread.
+    `main` is what a rank runs; `alone`, a context in which this process has no other thread.
     """
     forks = forking.can_fork()
     if forks:
@@ -51,7 +51,7 @@ def launch(
     for leftover in run.half_written():
         shutil.rmtree(leftover)
     processes: list[Process] = []
-    # The ranks inherit the mask: signals wait until a rank listens, and until all of them are there to be told.
+    # Ranks inherit the mask: signals wait until a rank handles them, and here until all ranks can be sent them.
     signal.pthread_sigmask(signal.SIG_BLOCK, forking.HELD_BACK)
     if stop.requested:
         return EXIT_STOPPED
@@ -61,13 +61,13 @@ def launch(
     try:
         with alone:
             for rank in crew.ranks:
-                processes.append(begin(_environment(rank, crew), [str(run.root)]))  # noqa: PERF401 - who has begun is known at any moment
-    except OSError as error:  # no memory or no process is to be had
-        return _give_up(run, processes, RankLost(f"only {len(processes)} of {crew.here} processes begin: {error}"))
+                processes.append(begin(_environment(rank, crew), [str(run.root)]))  # noqa: PERF401 - the handlers read the list
+    except OSError as error:  # out of memory or of processes
+        return _give_up(run, processes, RankLost(f"only {len(processes)} of {crew.here} processes started: {error}"))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, forking.HELD_BACK)
     failed = {crew.ranks[number]: code for number, code in _failures(processes).items()}
     if failed:
-        return _tell(run, failed, crew.total)
+        return _report(run, failed, crew.total)
     return EXIT_STOPPED if any(process.returncode == EXIT_STOPPED for process in processes) else EXIT_OK
 
 
@@ -86,11 +86,11 @@ def _environment(rank: int, crew: Crew) -> dict[str, str]:
     }
 
 
-def _give_up(run: RunDirectory, begun: list[Process], failure: RankLost) -> int:
-    for process in begun:
+def _give_up(run: RunDirectory, started: list[Process], failure: RankLost) -> int:
+    for process in started:
         os.kill(process.pid, signal.SIGKILL)
         os.waitpid(process.pid, 0)
-    _write(run, _as_event(failure))
+    _write(run, failure.fields())
     return EXIT_BUG
 
 
@@ -107,7 +107,7 @@ def _pass_on_signals(processes: list[Process]) -> None:
 
 
 def _end_by_alarm(processes: list[Process], run: RunDirectory) -> None:
-    """SIGALRM kills all, but not the first while it writes a checkpoint or has just done so and has to tell of it."""
+    """Have SIGALRM kill all processes, but the first only once it has written its checkpoint and the event of it."""
     was_saving, first_at = False, 0.0
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -127,7 +127,7 @@ def _end_by_alarm(processes: list[Process], run: RunDirectory) -> None:
 
 
 def _failures(processes: list[Process]) -> dict[int, int]:
-    """Exit codes of the processes that failed by themselves, by their numbers here and in the order in which they did."""
+    """Return the exit codes of the processes that failed by themselves, by their numbers, in the order of the failures."""
     failed: dict[int, int] = {}
     running = {process.pid: number for number, process in enumerate(processes)}
     killing = False
@@ -145,27 +145,23 @@ def _failures(processes: list[Process]) -> dict[int, int]:
     return failed
 
 
-def _tell(run: RunDirectory, failed: dict[int, int], count: int) -> int:
-    """Write the failure that the others followed from as the run's own, unless it is; returns its exit code."""
+def _report(run: RunDirectory, failed: dict[int, int], count: int) -> int:
+    """Write the failure that caused the others as the run's own, unless it is already, and return its exit code."""
     if EXIT_CANCELLED in failed.values():
         return EXIT_CANCELLED
-    told = {rank: _last_failure(run.events_of(rank)) for rank in failed}
-    causes = [rank for rank in failed if (told[rank] or {}).get("code") != TouchLost.CODE]
+    events = {rank: _last_failure(run.events_of(rank)) for rank in failed}
+    causes = [rank for rank in failed if (events[rank] or {}).get("code") != TouchLost.CODE]
     rank = causes[0] if causes else next(iter(failed))
-    event, code = told[rank], failed[rank]
+    event, code = events[rank], failed[rank]
     if rank == 0 and event is not None:
         return code
     if event is None:
-        event = _as_event(RankLost(f"rank {rank} of {count} {_ending(code)}; the others were ended"))
+        event = RankLost(f"rank {rank} of {count} {_ending(code)}; the others were ended").fields()
         code = EXIT_BUG
     else:
         event["message"] = f"rank {rank} of {count}: {event['message']}"
     _write(run, event)
     return code
-
-
-def _as_event(failure: RankLost) -> dict[str, Any]:
-    return {"failure": failure.failure, "code": failure.code, "message": failure.message, "mend": failure.mend}
 
 
 def _write(run: RunDirectory, event: dict[str, Any]) -> None:
@@ -179,7 +175,7 @@ def _ending(code: int) -> str:
 
 
 def _last_failure(events: Path) -> dict[str, Any] | None:
-    """What the process said last, if that was why it failed."""
+    """Return the last event of a process if it is the failure."""
     if not events.exists():
         return None
     lines = events.read_bytes().splitlines()

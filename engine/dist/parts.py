@@ -1,4 +1,4 @@
-"""A team of ranks that holds the model together: of some weights each has a part, and of all others the whole."""
+"""Training by teams of ranks that divide a model: each rank has a part of some weights, and the others whole."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -19,13 +19,14 @@ from engine.parts import Hyperparameters
 from engine.shards import Cut, Piece, Stored
 
 Divide: TypeAlias = Callable[[nn.Module, Ranks], None]
-"""Leaves a rank of a team its parts of a model: DTensors, each cut along one dimension."""
+"""Leaves a rank of a team its parts of a model, as DTensors that are each cut along one dimension."""
 
 
 class Parts(Replicas):
-    """See engine.dist.strategy. The optimizer works on what lies here, which shares its memory with the model's weights.
+    """The strategy of teams that divide the model's weights.
 
-    Ranks with the same parts, one of each team, add their gradients up as replicas do.
+    The optimizer updates local tensors that share their memory with the model's weights. Ranks with the same parts, one
+    of each team, sum their gradients as replicas do.
     """
 
     def __init__(
@@ -54,15 +55,17 @@ class Parts(Replicas):
         grads = {name: here.grad for name, here in self.trainable if here.grad is not None}
         self.team.add_up([grad for name, grad in grads.items() if _sees_own_heads(name)])
         self.ranks.add_up(list(grads.values()))
-        if self.trainable[0][1].is_cuda:  # whose kernels may add up in another order on each: whole weights would part
+        if self.trainable[0][1].is_cuda:  # kernels may sum in another order on each rank: whole weights would diverge
             self.team.spread([grad for name, grad in grads.items() if name not in self.cuts])
         return optim.clip(self.trainable, self.hyper.max_grad_norm, self._norm(grads))
 
     def _norm(self, grads: dict[str, Tensor]) -> Tensor:
-        """Of all gradients: those of parts count on every rank of the team, those of whole weights once."""
+        """Return the norm of all gradients: parts count on every rank of the team, whole weights once."""
         cut = [grad for name, grad in grads.items() if name in self.cuts]
         whole = [grad for name, grad in grads.items() if name not in self.cuts]
-        of_cut, of_whole = (float(torch.nn.utils.get_total_norm(some)) ** 2 if some else 0.0 for some in (cut, whole))
+        of_cut, of_whole = (
+            float(torch.nn.utils.get_total_norm(grads)) ** 2 if grads else 0.0 for grads in (cut, whole)
+        )
         return torch.tensor(self.team.totals([of_cut])[0] + of_whole).sqrt().to(self.trainable[0][1])
 
     def state(self) -> OptimizerState:
@@ -72,7 +75,7 @@ class Parts(Replicas):
         }
 
     def _to_save(self) -> set[str]:
-        """Of its parts a rank's share among those with the same ones, of whole weights its share among all."""
+        """Divide parts among the ranks that have the same ones, and whole weights among all ranks."""
         if self.ranks.rank >= self.saving:
             return set()
         sizes = {name: here.numel() for name, here in self.trainable}
@@ -104,7 +107,7 @@ class Parts(Replicas):
         return named_state(self.model, {key: value.to(HOME) for key, value in whole.items()})
 
     def _whole(self, name: str, value: Tensor) -> Any:
-        """On the team's first rank a divided weight, put together of all parts; each must ask."""
+        """Return a divided weight as a whole on the team's first rank; each rank must call this."""
         if name not in self.cuts:
             return value
         value = value.contiguous()
@@ -114,14 +117,14 @@ class Parts(Replicas):
 
 
 def mesh_of(team: Ranks, model: nn.Module) -> DeviceMesh:
-    """The team as DTensor knows it."""
+    """Return the team as a device mesh for DTensor."""
     assert team.group is not None, "a team is a group of its own"
     return DeviceMesh.from_group(team.group, next(model.parameters()).device.type)
 
 
 def give_back(weight: DTensor) -> None:
-    """The memory of the parts that other ranks hold: this one's was cut out of the whole."""
-    local = weight._local_tensor  # noqa: SLF001 - DTensor has no other way to give it other memory
+    """Free the memory of the parts that other ranks hold: the local part is a view of the whole weight."""
+    local = weight._local_tensor  # noqa: SLF001 - DTensor has no public way to replace the local tensor's memory
     local.data = local.data.clone()
 
 
@@ -131,5 +134,5 @@ def _placements(weight: nn.Parameter) -> list[Shard]:
 
 
 def _sees_own_heads(name: str) -> bool:
-    """A norm over heads is whole on each rank, which takes it over its own heads alone."""
+    """Return whether a weight is that of a norm over heads: whole on each rank, but applied to its own heads only."""
     return not {"q_norm", "k_norm"}.isdisjoint(name.split("."))

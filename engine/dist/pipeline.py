@@ -1,9 +1,9 @@
 """Pipeline parallelism: each rank of a team has some of the layers, and rows go through the ranks one after the other.
 
-GPipe (Huang et al. 2019, arXiv:1811.06965) in the order of PipeDream (Narayanan et al. 2019, arXiv:1806.03377), one
+GPipe (Huang et al. 2019, arXiv:1811.06965) with the schedule of PipeDream (Narayanan et al. 2019, arXiv:1806.03377), one
 forward and one backward pass in turn: a rank has no more micro-batches in work than there are ranks from it to the end.
-torch.distributed.pipelining has such an order too, and buffers of one shape to receive into, made before the first step;
-packed rows are of any length. Shapes: T tokens, D hidden, [T, D] or [1, T, D].
+torch.distributed.pipelining has this schedule too, but receives into buffers of one shape, made before the first step,
+and packed rows have any length. Shapes: T tokens, D hidden, [T, D] or [1, T, D].
 """
 
 from collections import deque
@@ -17,15 +17,17 @@ from peft.utils.other import ModulesToSaveWrapper
 from torch import Tensor, nn
 
 from engine import optim
+from engine.batch_loss import BatchLoss
 from engine.data.corpus import Batch
 from engine.dist.collectives import collected
-from engine.dist.ranks import Ranks, Teams, told_as_lost
+from engine.dist.ranks import Ranks, Teams, as_touch_lost
 from engine.dist.strategy import Replicas
 from engine.errors import SpecError
 from engine.model import llama
 from engine.model.anatomy import backbone_in, names_in
+from engine.model.dropout import place_in
 from engine.model.forward import decoder_of, labelled_states
-from engine.model.layer_offload import away_of
+from engine.model.layer_offload import offloaded_layers_of
 from engine.model.links import Elsewhere, Link, empty
 from engine.offload import LiesIn
 from engine.parts import Hyperparameters
@@ -33,35 +35,34 @@ from engine.parts.sharing import no_team
 from engine.plan import Shape
 from engine.plan.ranks import stages
 from engine.precision import Machine
-from engine.scored import Scored
 
 _UNDER_WAY = 2
-"""So many tensors may be on their way to the next rank before this one waits."""
+"""How many tensors may be on their way to other ranks before this one waits."""
 
-Score: TypeAlias = Callable[[nn.Module, Batch], Scored]
+Score: TypeAlias = Callable[[nn.Module, Batch], BatchLoss]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Dealt(Ranks):
-    """Those that rows are dealt out among; what comes of a row, the last rank of each one's team knows."""
+class PipelineReplicas(Ranks):
+    """The ranks that rows are dealt out among, where results of a row are on the last rank of each one's team."""
 
     team: Ranks = field(default_factory=Ranks)
 
     @property
     def ask_every(self) -> int:
-        """Seldom enough that all stages are at work most of the time."""
+        """As `Ranks.ask_every`, seldom enough for all stages to be at work most of the time."""
         return 8 * self.team.count
 
-    def gather(self, told: T) -> list[T]:
-        return super().gather(self.team.gather(told)[-1])
+    def gather(self, value: T) -> list[T]:
+        return super().gather(self.team.gather(value)[-1])
 
 
 class Pipe:
-    """What goes to the next rank of a team, and what comes back from it.
+    """The exchange of hidden states and gradients with the neighbouring ranks of a team.
 
-    Forth and back are two groups of the same ranks: NCCL does what is asked of a group in order, and each of two
-    neighbours would wait until the other takes what it sends.
+    Forward and backward use two groups of the same ranks: NCCL works through the operations of a group in order, so two
+    neighbours that send to each other in one group would each wait for the other to receive.
     """
 
     def __init__(self, team: Ranks, back: Ranks) -> None:
@@ -70,45 +71,45 @@ class Pipe:
 
     @property
     def behind(self) -> int:
-        """How many ranks come after this one."""
+        """The number of ranks after this one."""
         return self.team.count - 1 - self.team.rank
 
     def takes(self, x: Tensor) -> Tensor:
-        """What the rank before has made, in the place of `x`, which is alike; its gradient goes back there."""
-        wanted = torch.is_grad_enabled()
-        return _Taken.apply(x.detach().requires_grad_(wanted), self)  # type: ignore[return-value]
+        """Return the output of the rank before, which has the shape and type of `x`; its gradient is sent back there."""
+        learns = torch.is_grad_enabled()
+        return _Taken.apply(x.detach().requires_grad_(learns), self)  # type: ignore[return-value]
 
     def gives(self, x: Tensor) -> Tensor:
-        """`x`, which the next rank goes on with; the gradient that comes from there is its, whatever it has here."""
+        """Send `x` to the next rank and return it; its gradient is the one received from there, whatever it has here."""
         learning = x if x.requires_grad or not torch.is_grad_enabled() else x.detach().requires_grad_()
         return _Given.apply(learning, self)  # type: ignore[return-value]
 
     def send(self, x: Tensor, *, forth: bool) -> None:
         x, to = x.detach().contiguous(), self.team.rank + (1 if forth else -1)
-        with told_as_lost():
+        with as_touch_lost():
             self._sent.append((dist.isend(x, group=self._groups[not forth], group_dst=to), x))
         self.wait(_UNDER_WAY)
 
     def wait(self, under_way: int = 0) -> None:
-        """Until no more than so many tensors are on their way."""
-        with told_as_lost():
+        """Wait until no more than `under_way` tensors are on their way."""
+        with as_touch_lost():
             while len(self._sent) > under_way:
                 self._sent.popleft()[0].wait()
 
     def receive(self, like: Tensor, *, forth: bool) -> Tensor:
-        taken = torch.empty_like(like, memory_format=torch.contiguous_format)
-        with told_as_lost():
-            dist.recv(taken, group=self._groups[not forth], group_src=self.team.rank + (-1 if forth else 1))
-        return taken
+        received = torch.empty_like(like, memory_format=torch.contiguous_format)
+        with as_touch_lost():
+            dist.recv(received, group=self._groups[not forth], group_src=self.team.rank + (-1 if forth else 1))
+        return received
 
     def added_with_other_end(self, grad: Tensor) -> None:
-        """The first and the last rank add up what each has of the weights that are embedding and head.
+        """Add the gradient of the other end of the team, which has a copy of weights that are both embedding and head.
 
-        Each sends in the group in which the other receives, for the same reason as neighbours do.
+        Each end sends in the group in which the other receives, for the same reason as neighbours do.
         """
         other, theirs = self.team.count - 1 - self.team.rank, torch.empty_like(grad)
         out, back = self._groups if self.team.leads else reversed(self._groups)
-        with told_as_lost():
+        with as_touch_lost():
             sent = dist.isend(grad.clone(), group=out, group_dst=other)
             dist.recv(theirs, group=back, group_src=other)
             assert sent is not None, "this rank is of the group"
@@ -141,7 +142,7 @@ class _Given(torch.autograd.Function):
 
 
 class Stages(Replicas):
-    """See engine.dist.strategy. Ranks with the same layers, one of each team, add their gradients up as replicas do."""
+    """The strategy of pipelines. Ranks with the same layers, one of each team, sum their gradients as replicas do."""
 
     def __init__(
         self,
@@ -169,35 +170,40 @@ class Stages(Replicas):
         self.saving = max(1, ranks.here_count // self.team.count)
         tied = _tied(model)
         self.shared = [p for _, p in here if p is tied]
-        """What the other end of the team has too."""
-        self.waiting: deque[Tensor] = deque()
+        """Weights that the other end of the team has a copy of."""
+        self.waiting: deque[tuple[Tensor, Batch | None]] = deque()
+        """Losses whose backward pass is still to come, each with the batch that dropout draws from."""
 
-    def score(self, batch: Batch) -> Scored:
-        """On the last rank; the others have nothing but the way that gradients take."""
+    def score(self, batch: Batch) -> BatchLoss:
+        """Return the loss on the last rank, and on others a zero that leads the backward pass through their layers."""
         if self.pipe.behind == 0:
             return self._score(self.model, batch)
         with self._machine.autocast():
-            return Scored(labelled_states(self.model, batch).float().sum() * 0.0, 0, {})
+            return BatchLoss(labelled_states(self.model, batch).float().sum() * 0.0, 0, {})
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """Of the oldest micro-batch, once as many are in work as ranks are behind this one."""
-        self.waiting.append(loss)
+        """Run the backward pass of the oldest micro-batch once as many are in work as ranks are behind this one."""
+        place = place_in(self.model)
+        self.waiting.append((loss, None if place is None else place.batch))
         while len(self.waiting) > (0 if last else self.pipe.behind):
-            self.waiting.popleft().backward()
+            oldest, batch = self.waiting.popleft()
+            if place is not None:
+                place.batch = batch  # a layer that is computed again must drop the same numbers
+            oldest.backward()
 
     def reduce(self) -> Tensor:
-        self.pipe.wait()  # a profiler that ends with this step must not be told of what it sent
+        self.pipe.wait()  # a profiler that stops after this step must not see sends that are still pending
         for _, weight in self.trainable:
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
         self.ranks.add_up([p.grad for _, p in self.trainable if p.grad is not None])
-        for weight in self.shared:  # last: both ends then add the same two sums, and keep the same bits
+        for weight in self.shared:  # last, so that both ends add the same two sums and keep the same bits
             assert weight.grad is not None, "just made"
             self.pipe.added_with_other_end(weight.grad)
         return optim.clip(self.trainable, self.hyper.max_grad_norm, self._norm())
 
     def _norm(self) -> Tensor:
-        """Of all layers' gradients; what both ends have counts once."""
+        """Return the norm of all layers' gradients; weights that both ends have count once."""
         twice = {id(weight) for weight in self.shared if not self.team.leads}
         grads = [p.grad for _, p in self.trainable if p.grad is not None and id(p) not in twice]
         squares = float(torch.nn.utils.get_total_norm(grads)) ** 2
@@ -208,9 +214,9 @@ class Stages(Replicas):
 
 
 def divide_layers(model: nn.Module, pipe: Pipe) -> None:
-    """Leave this rank its layers under their names, the first the embedding, and the last the last norm and the head.
+    """Leave this rank its layers, the first rank the embedding, and the last rank the last norm and the head.
 
-    Of what is embedding and head in one, both ends keep a copy.
+    All keep their names. Where embedding and head are the same weights, both ends keep a copy.
     """
     if any(isinstance(module, ModulesToSaveWrapper) for module in model.modules()):
         why = "the adapter has modules_to_save, which only the process that has them could save"
@@ -221,8 +227,8 @@ def divide_layers(model: nn.Module, pipe: Pipe) -> None:
     tied = _tied(model) is not None
     own = stages(Shape.of(decoder.config.to_dict()), pipe.team.count)[pipe.team.rank]
     _leave(getattr(backbone, names.layers), own, pipe, known=llama.knows(decoder))
-    if (away := away_of(decoder)) is not None:
-        away.keep(own)
+    if (offloaded := offloaded_layers_of(decoder)) is not None:
+        offloaded.keep(own)
     if not first:
         for name in (names.embedding, "wpe"):
             if hasattr(backbone, name) and not (name == names.embedding and tied and last):
@@ -234,9 +240,10 @@ def divide_layers(model: nn.Module, pipe: Pipe) -> None:
 
 
 def _leave(layers: Any, own: range, pipe: Pipe, *, known: bool) -> None:
-    """Of those that others have, the one ahead stands for where the stream comes from, the one behind for where it goes.
+    """Replace the layers of other ranks by links: the one before this rank's own receives, the one behind them sends.
 
-    All ranks compute in the one way that the layers of all of them allow: the streams of the two are not of one type.
+    All ranks compute either by hand or by modules, as the layers of all of them allow: the residual streams of the two
+    differ in type.
     """
     ways = {own.start - 1: pipe.takes, own.stop: pipe.gives}
     for number, layer in enumerate(list(layers)):
@@ -249,7 +256,7 @@ def _past(x: Tensor) -> Tensor:
 
 
 def _tied(model: nn.Module) -> nn.Parameter | None:
-    """What is embedding and head in one."""
+    """Return the weight that is both embedding and head, if there is one."""
     decoder = decoder_of(model)
     embedding, head = decoder.get_input_embeddings(), decoder.get_output_embeddings()
     return embedding.weight if head.weight is embedding.weight else None

@@ -1,4 +1,4 @@
-"""Slow ranks: all wait for the slowest at each step, so one that has been slower than the others for long is named."""
+"""Detection of slow ranks: all wait for the slowest in each step, so one that is slower for long is reported."""
 
 import socket
 from collections import deque
@@ -9,14 +9,14 @@ from engine.dist.ranks import Ranks
 from engine.journal import Journal
 
 WINDOW = 16
-"""Steps over which the middle of each rank's times is taken: one row may be long, and one step disturbed."""
+"""How many steps the median of each rank's times is taken over: a single row may be long, a single step disturbed."""
 _SLOWER = 1.5
 
 
 class Stragglers:
-    """Looks at what each rank's forward passes took in a step, a token: there none waits for another.
+    """Compares the ranks' seconds per token in forward passes, in which none waits for another.
 
-    In stage 3 of ZeRO they do, for the weights, and nothing can be told.
+    In stage 3 of ZeRO ranks do wait for one another there, for weights, and their times say nothing.
     """
 
     def __init__(self, ranks: Ranks, journal: Journal) -> None:
@@ -26,7 +26,7 @@ class Stragglers:
         self._named: set[int] = set()
 
     def look(self, step: int, seconds: Sequence[float]) -> None:
-        """`seconds` are those of each rank."""
+        """Take the seconds per token of each rank in a step; the slowest is reported once."""
         self._seconds.append(seconds)
         if len(self._seconds) < WINDOW:
             return
@@ -37,9 +37,8 @@ class Stragglers:
             return
         self._named.add(slowest)
         ratio, host = paces[slowest] / others, self._hosts[slowest]
-        told = (
-            f"rank {slowest} of {len(paces)}, on {host}, takes {ratio:.1f} times as long for its tokens as the others"
+        message = (
+            f"rank {slowest} of {len(paces)}, on {host}, takes {ratio:.1f} times as long per token as the others, "
+            "which wait for it"
         )
-        self._journal.log(
-            "warn", "slow_rank", f"{told}, which wait for it", rank=slowest, host=host, ratio=ratio, step=step
-        )
+        self._journal.log("warn", "slow_rank", message, rank=slowest, host=host, ratio=ratio, step=step)

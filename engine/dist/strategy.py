@@ -1,4 +1,4 @@
-"""How the ranks share a model, its gradients and the state of its optimizer; the loop asks and does not know."""
+"""How the ranks share a model, its gradients and its optimizer's state, behind an interface for the loop."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -15,45 +15,50 @@ from engine.shards import Stored
 
 
 class Strategy(Protocol):
-    """What the loop asks; of all ranks alike, since any of it may be done together."""
+    """What the loop calls. Every rank must make the same calls, since any of them may be collective."""
 
     optimizer: torch.optim.Optimizer
     stage: int
-    """Of ZeRO: 0 where it divides nothing."""
+    """The ZeRO stage, 0 where nothing is divided."""
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        """`last`: of the step."""
+        """Run the backward pass of a micro-batch; `last`: of the step's last one."""
         ...
 
     def reduce(self) -> Tensor:
-        """Have the gradients added up over the ranks and clipped; their norm before."""
+        """Sum the gradients over the ranks and clip them; returns their norm before clipping."""
         ...
 
-    def step(self, rate: float) -> None: ...
+    def step(self, rate: float) -> None:
+        """Update the weights at this learning rate."""
+        ...
 
     def clear(self) -> None:
-        """Give the gradients' memory back."""
+        """Free the gradients' memory."""
         ...
 
     def state(self) -> OptimizerState:
-        """What of the optimizer's this rank is to save, in the machine's memory: what lies there is not copied.
+        """Return the part of the optimizer's state that this rank saves, in the machine's memory, copied only if needed.
 
-        Values are whole, or a `Piece` of what is (engine.shards). All ranks together have all of it, and those that share
-        the first one's disk all but what the others alone hold.
+        Values are whole tensors, or a `Piece` of one (engine.shards). All ranks together have the whole state; those that
+        share the first one's disk have all but what only the others hold.
         """
         ...
 
     def restore(self, state: Stored) -> None:
-        """Take what is this rank's of a state that any ranks have saved."""
+        """Take this rank's part of a state, however many ranks saved it."""
         ...
 
     def weights(self) -> dict[str, Tensor]:
-        """The model's state but for frozen weights, whole, on the first rank, in the same memory."""
+        """Return the model's state without frozen weights, as a whole, in this machine's memory, on the first rank."""
         ...
 
 
 class Replicas:
-    """Every rank has all of it; gradients are added up, and all take the same step. One rank is the least of them."""
+    """Data parallelism: every rank has the whole model, gradients are summed, and all take the same step.
+
+    A run in a single process is the case of one rank.
+    """
 
     stage = 0
 
@@ -64,9 +69,9 @@ class Replicas:
         ranks.spread([p.data for _, p in trainable])
         self.optimizer = optim.make_optimizer(trainable, hyper, state_in=state_in)
         self.saving = ranks.here_count
-        """So many of the ranks share the first one's disk."""
+        """How many of the ranks share the first one's disk."""
 
-    def backward(self, loss: Tensor, *, last: bool) -> None:  # noqa: ARG002 - others reduce with the last
+    def backward(self, loss: Tensor, *, last: bool) -> None:  # noqa: ARG002 - other strategies need it
         loss.backward()
 
     def reduce(self) -> Tensor:
@@ -87,7 +92,7 @@ class Replicas:
         return optim.state_of(self.optimizer, self.trainable, self._to_save())
 
     def _to_save(self) -> set[str]:
-        """Names of what all hold alike: each saves a share of it."""
+        """Return the names of the weights whose state this rank saves, a share of what all ranks hold."""
         if self.ranks.rank >= self.saving:
             return set()
         return dealt({name: p.numel() for name, p in self.trainable}, [0] * self.saving)[self.ranks.rank]
@@ -102,7 +107,7 @@ class Replicas:
 
 
 def dealt(sizes: Mapping[str, int], held: Sequence[int]) -> list[set[str]]:
-    """A share of the names for each that holds so much already, so that all come to about one size; alike on each rank."""
+    """Divide the names into shares of about one size, beside what each already holds; the same result on each rank."""
     shares, held = [set[str]() for _ in held], [*held]
     for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
         least = held.index(min(held))
@@ -112,7 +117,7 @@ def dealt(sizes: Mapping[str, int], held: Sequence[int]) -> list[set[str]]:
 
 
 def named_state(model: nn.Module, weights: dict[int, Tensor]) -> dict[str, Tensor]:
-    """Weights by their ids, under all the names that each has, and what of the model's state is no weight."""
+    """Return weights, given by their ids, under all the names of each, and the state of the model that is no weight."""
     named = dict(model.named_parameters(remove_duplicate=False))
     others = {name: held for name, held in model.state_dict().items() if name not in named}
     return others | {name: weights[id(weight)] for name, weight in named.items() if id(weight) in weights}

@@ -1,8 +1,8 @@
-"""Tensor parallelism: a team of ranks holds every linear layer together and works on the same rows.
+"""Tensor parallelism: each rank of a team holds a part of every linear layer, and all work on the same rows.
 
-Shoeybi et al. 2019, arXiv:1909.08053, by torch's DTensor. What widens (q, k, v, gate, up) is divided by its outputs, so
-that each rank has heads and a part of the MLP of its own; what narrows again (o, down) by its inputs, and the team adds
-up what its ranks make of them. Norms, embedding and head are whole on each.
+Shoeybi et al. 2019, arXiv:1909.08053, with torch's DTensor. The first layers of a block (q, k, v, gate, up) are divided
+by their outputs, so that each rank has heads and a part of the MLP of its own; the last ones (o, down) by their inputs,
+and the team sums their results. Norms, embedding and head are whole on each rank.
 """
 
 from collections.abc import Iterator
@@ -24,17 +24,17 @@ from engine.parts.sharing import no_team
 
 
 def divide_linears(model: nn.Module, team: Ranks) -> None:
-    """Of a decoder of the Llama family, with or without adapters."""
+    """Leave this rank its parts of the linear layers of a decoder of the Llama family, with or without adapters."""
     mesh = mesh_of(team, model)
     for layer in decoder_of(model).model.layers:
         attention, mlp = layer.self_attn, layer.mlp
         for module in (*attention.children(), *mlp.children()):
             _check(module, team.count)
         for module in (attention.q_proj, attention.k_proj, attention.v_proj, mlp.gate_proj, mlp.up_proj):
-            for linear in _widening(module):
+            for linear in _divided_by_outputs(module):
                 _divide(linear, ColwiseParallel(), mesh)
         for module in (attention.o_proj, mlp.down_proj):
-            for linear in _narrowing(module):
+            for linear in _divided_by_inputs(module):
                 _divide(linear, RowwiseParallel(), mesh)
             for dropout in module.modules():
                 if isinstance(dropout, DocumentDropout):
@@ -42,30 +42,30 @@ def divide_linears(model: nn.Module, team: Ranks) -> None:
 
 
 def _check(module: Any, processes: int) -> None:
-    """What the spec does not tell: an adapter that the job goes on from may have a shape of its own."""
+    """Raise SpecError if the module cannot be divided: an adapter that the job continues may differ from its spec."""
     if isinstance(module, ModulesToSaveWrapper) and isinstance(module.original_module, nn.Linear):
-        why = "modules_to_save has linear layers trained whole beside themselves"
+        why = "modules_to_save has a second copy of linear layers, which is trained whole"
     elif getattr(module, "lora_variant", None):
-        why = "the adapter is none of LoRA's plain ones (DoRA)"
+        why = "the adapter is a variant of LoRA (DoRA)"
     else:
         return
     raise SpecError(*no_team("tp_size", processes, why))
 
 
-def _widening(module: Any) -> Iterator[nn.Module]:
-    """Of an adapter, B has the outputs."""
+def _divided_by_outputs(module: Any) -> Iterator[nn.Module]:
+    """Yield the linear layers whose outputs are the module's: of an adapter, B."""
     yield getattr(module, "base_layer", module)
     yield from getattr(module, "lora_B", {}).values()
 
 
-def _narrowing(module: Any) -> Iterator[nn.Module]:
-    """Of an adapter, A has the inputs."""
+def _divided_by_inputs(module: Any) -> Iterator[nn.Module]:
+    """Yield the linear layers whose inputs are the module's: of an adapter, A."""
     yield getattr(module, "base_layer", module)
     yield from getattr(module, "lora_A", {}).values()
 
 
 def _divide(linear: nn.Module, style: ParallelStyle, mesh: DeviceMesh) -> None:
-    """All ranks have the same weights, so each cuts out its part by itself."""
+    """Divide a linear layer. All ranks have the same weights, so each cuts out its part by itself."""
     parallelize_module(linear, mesh, style, src_data_rank=None)
     for weight in linear.parameters():
         if isinstance(weight, DTensor):

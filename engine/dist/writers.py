@@ -1,4 +1,4 @@
-"""The ranks that write a checkpoint together: those that share the first one's disk, each a file of its own."""
+"""The ranks that write a checkpoint: those that share the first one's disk, each a file of its own."""
 
 import os
 import time
@@ -22,7 +22,7 @@ _LOOK_EVERY_S = 0.005
 
 @dataclass(frozen=True)
 class Writers:
-    """Of one checkpoint. `rank` is this process's number among them, `pids` are their processes."""
+    """The writers of one checkpoint: this process's number among them is `rank`, and `pids` are their process ids."""
 
     rank: int
     pids: tuple[int, ...]
@@ -30,34 +30,38 @@ class Writers:
 
     @classmethod
     def met(cls, ranks: Ranks, timeout_s: float) -> "Writers | None":
-        """All have come as far as this one; None: it writes nothing. Each must call this."""
+        """Return the writers once all ranks are ready to write, or None on a rank that does not write.
+
+        Each must call this.
+        """
         pids = ranks.gather(os.getpid())[: ranks.here_count]
         return cls(ranks.rank, tuple(pids), timeout_s) if ranks.rank < ranks.here_count else None
 
     @property
     def name(self) -> str:
-        """Of this one's file."""
+        """The name of this writer's file."""
         return shards.name_of(self.rank, len(self.pids))
 
     def wait(self, folder: Path) -> None:
-        """Until the others' files lie in `folder`: they have their names once they are durable.
+        """Wait until the files of the others are in `folder`: a file gets its name once it is durable.
 
-        The ranks tell one another of nothing here, since a thread of its own does this beside the steps.
+        This runs in a thread beside the training steps, so ranks do not communicate here.
 
         Raises:
-            TouchLost: one of them has ended without, or takes longer than `timeout_s`.
+            TouchLost: a writer has ended before its file was there, or takes longer than `timeout_s`.
         """
         until = time.monotonic() + self.timeout_s
         for rank, pid in enumerate(self.pids):
-            path, told = folder / shards.name_of(rank, len(self.pids)), f"rank {rank}"
+            path = folder / shards.name_of(rank, len(self.pids))
             while True:
-                ended = _has_ended(pid)  # first: it may name its file and end just then
+                ended = _has_ended(pid)  # read first: it may name its file and end at this moment
                 if path.exists():
                     break
                 if ended:
-                    raise TouchLost(f"{told} ended before its part of the checkpoint was written")
+                    raise TouchLost(f"rank {rank} ended before its part of the checkpoint was written")
                 if time.monotonic() > until:
-                    raise TouchLost(f"{told} has not written its part of the checkpoint after {self.timeout_s:g} s")
+                    message = f"rank {rank} has not written its part of the checkpoint after {self.timeout_s:g} s"
+                    raise TouchLost(message)
                 time.sleep(_LOOK_EVERY_S)
 
 
@@ -69,29 +73,32 @@ def _has_ended(pid: int) -> bool:
 
 
 def with_brought(ranks: Ranks, state: OptimizerState) -> list[OptimizerState]:
-    """What this rank is to save: its own, and on the first machine a share of what is on others; each must call this."""
+    """Return what this rank saves: its own state and, on the first machine, a share of that of other machines.
+
+    Each must call this.
+    """
     first = ranks.here_count
     if first == ranks.count:
         return [state]
     layouts = ranks.gather(_each(state, lambda tensor: tensor.to("meta")) if ranks.rank >= first else {})
-    taken = [state]
+    saved = [state]
     for giver in range(first, ranks.count):
         taker = giver % first
         if ranks.rank == giver:
             ranks.send(shards.tensors_of(state), taker)
         elif ranks.rank == taker and layouts[giver]:
-            here = _each(layouts[giver], lambda tensor: torch.empty_like(tensor, device=HOME))
-            ranks.receive(shards.tensors_of(here), giver)
-            taken.append(here)
-    return taken
+            received = _each(layouts[giver], lambda tensor: torch.empty_like(tensor, device=HOME))
+            ranks.receive(shards.tensors_of(received), giver)
+            saved.append(received)
+    return saved
 
 
-def _each(state: OptimizerState, made: Callable[[Tensor], Tensor]) -> OptimizerState:
-    """The state with this in the place of each tensor."""
-    return {name: {key: _with(value, made) for key, value in values.items()} for name, values in state.items()}
+def _each(state: OptimizerState, change: Callable[[Tensor], Tensor]) -> OptimizerState:
+    """Return the state with `change` applied to each tensor."""
+    return {name: {key: _changed(value, change) for key, value in values.items()} for name, values in state.items()}
 
 
-def _with(value: Any, made: Callable[[Tensor], Tensor]) -> Any:
+def _changed(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Piece):
-        return value._replace(part=made(value.part))
-    return made(value) if isinstance(value, Tensor) else value
+        return value._replace(part=change(value.part))
+    return change(value) if isinstance(value, Tensor) else value

@@ -1,7 +1,7 @@
 """ZeRO through DeepSpeed: the ranks divide the optimizer's state (1), the gradients too (2), the weights too (3).
 
-Rajbhandari et al. 2020, arXiv:1910.02054. The optimizer is the engine's own, over fp32 masters; DeepSpeed divides what
-it works on. Nothing of a checkpoint depends on how many ranks there are.
+Rajbhandari et al. 2020, arXiv:1910.02054. The optimizer is the engine's own, over fp32 master weights; DeepSpeed divides
+the tensors that it updates. A checkpoint does not depend on the number of ranks.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from deepspeed.runtime.utils import combine_grad_norm_groups
 from torch import Tensor, nn
 
 from engine import optim
+from engine.batch_loss import BatchLoss
 from engine.data.corpus import Batch
 from engine.dist.ranks import Ranks
 from engine.dist.strategy import named_state
@@ -20,27 +21,26 @@ from engine.offload import HOME
 from engine.optim import OptimizerState, Trainable
 from engine.parts import Hyperparameters
 from engine.plan.ranks import bucket_numbers
-from engine.scored import Scored
 from engine.shards import Cut, Piece, Stored
 
-# Its own kernels are compiled at first use behind a lock file, which a rank that is killed meanwhile leaves for ever.
-# None of them is needed here.
+# DeepSpeed compiles its own kernels at first use behind a lock file, which a rank that is killed meanwhile leaves behind
+# for ever. None of them is needed here.
 _OPS: Any = deepspeed.ops
 _OPS.__compatible_ops__ = {}
 
 _WHOLE_UP_TO = 512
-"""Weights of so few numbers stay whole in stage 3: to fetch them costs more than it saves."""
-Score: TypeAlias = Callable[[nn.Module, Batch], Scored]
+"""Weights of up to this many numbers stay whole in stage 3: fetching them costs more than it saves."""
+Score: TypeAlias = Callable[[nn.Module, Batch], BatchLoss]
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class _Scoring(nn.Module):
-    """The model with the loss on top: what DeepSpeed watches runs from its beginning to its end."""
+    """The model with its loss: the module whose forward pass DeepSpeed hooks into, from beginning to end."""
 
     def __init__(self, model: nn.Module, score: Score) -> None:
         super().__init__()
         self.model, self.score = model, score
-        self.scored: Scored | None = None
+        self.scored: BatchLoss | None = None
 
     def forward(self, batch: Batch) -> Tensor:
         self.scored = self.score(self.model, batch)
@@ -48,7 +48,7 @@ class _Scoring(nn.Module):
 
 
 class Zero:
-    """See engine.dist.strategy."""
+    """The strategy of ranks that divide the optimizer's state, and with it gradients and weights (ZeRO)."""
 
     def __init__(
         self, model: nn.Module, score: Score, trainable: Trainable, hyper: Hyperparameters, ranks: Ranks, *, stage: int
@@ -67,7 +67,7 @@ class Zero:
         self._begin()
 
     def _begin(self) -> None:
-        """Empty moments for all that is updated: DeepSpeed links those of the first group alone with its first step."""
+        """Make zero moments for all partitions: at its first step, DeepSpeed links only those of the first group."""
         whole = self.stage < 3
         for partition in self.zero.single_partition_of_fp32_groups if whole else self.zero.fp32_partitioned_groups_flat:
             moments = {key: torch.zeros_like(partition) for key in _MOMENTS}
@@ -75,22 +75,22 @@ class Zero:
         if whole:
             self.zero._lazy_init_hp_params_optimizer_state()  # noqa: SLF001 - as above
 
-    def score(self, batch: Batch) -> Scored:
+    def score(self, batch: Batch) -> BatchLoss:
         total = self.engine(batch)
         scored, self.scoring.scored = self.scoring.scored, None  # its graph keeps copies of weights
         assert scored is not None, "just made"
         return scored._replace(total=total)
 
     def backward(self, loss: Tensor, *, last: bool) -> None:
-        # DeepSpeed takes the mean over the ranks; losses are divided by all that they count already.
+        # DeepSpeed takes the mean over the ranks; losses are divided by the count of all ranks already.
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss * self.ranks.count, scale_wrt_gas=False)
 
     def reduce(self) -> Tensor:
-        """DeepSpeed clips as it takes the step."""
+        """Return the norm of the gradients; DeepSpeed clips them in its step."""
         if self.stage < 3:
             return self.zero.scaled_global_norm()
-        return combine_grad_norm_groups(self.zero._get_norm_groups())  # noqa: SLF001 - it tells them after the step alone
+        return combine_grad_norm_groups(self.zero._get_norm_groups())  # noqa: SLF001 - public only after the step
 
     def step(self, rate: float) -> None:
         optim.set_rate(self.optimizer, rate)
@@ -102,20 +102,20 @@ class Zero:
             self.zero.averaged_gradients[group] = None
 
     def state(self) -> OptimizerState:
-        """Of this rank's partition, of which they are views."""
-        told: OptimizerState = {}
+        """Return the state of this rank's partition, as views of it."""
+        state: OptimizerState = {}
         steps = next(iter(self.optimizer.state.values()))["step"].to(HOME)
         for name, weight in self.trainable:
             if (cut := self._cut(weight)).length:
-                shape = tuple(getattr(weight, "ds_shape", weight.shape))  # stage 3 has it aside
+                shape = tuple(getattr(weight, "ds_shape", weight.shape))  # stage 3 keeps the shape there
                 moments = {key: self._held(weight, key)[: cut.length].to(HOME) for key in _MOMENTS}
-                told[name] = {"step": steps} | {key: Piece(shape, cut, held) for key, held in moments.items()}
-        return told
+                state[name] = {"step": steps} | {key: Piece(shape, cut, held) for key, held in moments.items()}
+        return state
 
     def _cut(self, weight: Any) -> Cut:
-        """Where what this rank holds of a weight's state lies among its numbers."""
+        """Return which of a weight's numbers this rank holds the state of."""
         if self.stage < 3:
-            linked = weight._hp_mapping  # noqa: SLF001 - DeepSpeed tells it in no other way
+            linked = weight._hp_mapping  # noqa: SLF001 - DeepSpeed has no public name for it
             place = linked and linked.lp_fragment_address
             return Cut(None, place.start, place.numel) if place else Cut(None, 0, 0)
         size = weight.partition_numel()
@@ -123,7 +123,7 @@ class Zero:
         return Cut(None, start, max(0, min(size, weight.ds_numel - start)))
 
     def _held(self, weight: Any, key: str) -> Tensor:
-        """A view of the optimizer's own; in stage 3 the last partition is filled up behind its numbers."""
+        """Return a view of the optimizer's state; in stage 3 the last partition is padded behind its numbers."""
         if self.stage < 3:
             return weight._hp_mapping.get_optim_state_fragment(key)  # noqa: SLF001 - as above
         return self.zero._get_fp32_opt_state_partition(weight, True, key)[0]  # noqa: SLF001 - as above
@@ -163,7 +163,7 @@ def _config(trainable: Trainable, hyper: Hyperparameters, stage: int) -> dict[st
             "overlap_comm": False,
             "reduce_bucket_size": bucket,
             "allgather_bucket_size": bucket,
-            "reduce_scatter": torch.cuda.is_available(),
+            "reduce_scatter": trainable[0][1].is_cuda,
             "stage3_param_persistence_threshold": _WHOLE_UP_TO,
         },
         "zero_allow_untested_optimizer": True,

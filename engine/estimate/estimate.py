@@ -1,7 +1,7 @@
-"""What a run on many GPUs needs, from sizes alone: before there is a machine, a file or a job.
+"""Estimates of a run on many GPUs from sizes only, before there is a machine, a file or a job.
 
-Each GPU takes one row of `max_length` tokens at a time and computes its layers again in the backward pass; ZeRO divides
-among them what is not activations. That is the plan of engine.plan, and what a job here would be given.
+Each GPU takes one row of `max_length` tokens at a time and recomputes its layers in the backward pass; ZeRO divides
+everything but activations among them. This is the plan of engine.plan, as for a real job.
 """
 
 from collections.abc import Iterator
@@ -16,15 +16,15 @@ from engine.plan.weights import trained_weights
 from engine.plan.work import parameters_of, six_nd
 
 PUBLISHED_MFU = (0.35, 0.43)
-"""Of Llama 3.1 405B's and Llama 2 70B's pre-training: what well-kept clusters reach of a data sheet's rate."""
+"""Shares of the data sheet's rate in the pre-training of Llama 3.1 405B and Llama 2 70B: what good clusters reach."""
 _ROOM = 0.92
-"""Of a GPU's memory: the rest is the driver's, and lost between allocations."""
+"""The usable share of a GPU's memory: the driver takes some, and some is lost to fragmentation."""
 _MOST_GPUS = 1 << 16
 _HOUR_S = 3600.0
 
 
 class Range(NamedTuple):
-    """By the higher and the lower share of the matmul rate."""
+    """A figure at the highest and at the lowest share of the matmul rate."""
 
     low: float
     high: float
@@ -35,7 +35,7 @@ class Range(NamedTuple):
 
 @dataclass(frozen=True)
 class Question:
-    """`tokens` is how many the run trains on; `mfu` the lowest and highest share of the GPUs' rate that is hoped for."""
+    """The run to estimate: it trains on `tokens` tokens, and `mfu` is the lowest and highest share of the GPUs' rate."""
 
     model: ModelName
     tuning: Tuning
@@ -53,7 +53,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Estimate:
-    """`memory` is that of one GPU at the ZeRO stage; `least_gpus` of the same kind would hold the run, None: no number."""
+    """The estimate. `memory` is that of one GPU at the ZeRO stage; `least_gpus` GPUs hold the run, None if no number does."""
 
     parameters: int
     trainable_parameters: int
@@ -69,7 +69,7 @@ class Estimate:
 
 
 def estimate(question: Question) -> Estimate:
-    """The answer.
+    """Estimate a run.
 
     Raises:
         SpecError: no memory plan is made for this tuning.
@@ -99,7 +99,7 @@ def estimate(question: Question) -> Estimate:
 
 
 def _divided(question: Question, gpus: int, room: int) -> tuple[int, MemoryPlan]:
-    """The stage of ZeRO, and what a GPU then holds."""
+    """Return the ZeRO stage, and the plan of a GPU at it."""
     setting = question.setting
     row = Workload(tokens=question.max_length, labels=question.max_length, document=question.max_length)
 
@@ -111,7 +111,7 @@ def _divided(question: Question, gpus: int, room: int) -> tuple[int, MemoryPlan]
 
 
 def _enough(question: Question, room: int) -> Iterator[int]:
-    """Numbers of GPUs, doubled from one on, that hold the run."""
+    """Yield the numbers of GPUs that hold the run, in powers of two."""
     gpus = 1
     while gpus <= _MOST_GPUS:
         if _divided(question, gpus, room)[1].total <= room:

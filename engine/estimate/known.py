@@ -1,4 +1,4 @@
-"""Models and GPUs by name, with the sizes that their makers have published."""
+"""Models and GPUs by name, with their published sizes."""
 
 from typing import Any, Literal, NamedTuple
 
@@ -9,7 +9,7 @@ GpuName = Literal["a100-40gb", "a100-80gb", "h100", "h200"]
 
 
 class Gpu(NamedTuple):
-    """`memory_bytes` as sold; `tflops` are dense bf16 matmuls by the data sheet."""
+    """A GPU: `memory_bytes` as sold, `tflops` of dense bf16 matmuls by the data sheet."""
 
     memory_bytes: int
     tflops: float

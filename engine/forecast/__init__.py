@@ -1,4 +1,4 @@
-"""What a job will come to, before it runs: its steps and tokens, memory, operations and time."""
+"""Forecasts of a job before it runs: its steps and tokens, memory, operations and time."""
 
 from engine.forecast.forecast import forecast
 

@@ -1,4 +1,4 @@
-"""Jobs as far as their memory is concerned, and what of their specs may be changed to need less."""
+"""Jobs as their memory plans see them, and the changes of their specs that need less memory."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +18,7 @@ _SHORTEST = 256
 
 
 class TrainingCase(NamedTuple):
-    """A micro-batch that a rank trains on; `runtime` is what is not tensors, where runs on this machine have told."""
+    """A training job on one rank; `runtime` are the bytes that are not tensors, if past runs of this machine show them."""
 
     spec: TrainingSpec
     shape: Shape
@@ -28,19 +28,19 @@ class TrainingCase(NamedTuple):
     ranks: int = 1
     zero_stage: int = 0
     elsewhere: Elsewhere | None = None
-    """What each rank may hold beside its device, where that is known."""
+    """What each rank may hold outside of its device, where that is known."""
 
     def plan(self) -> MemoryPlan:
-        """Of one rank.
+        """Return the plan of one rank.
 
         Raises:
-            SpecError: it cannot be divided so far.
+            SpecError: the job cannot be divided in this way.
         """
         plan = plan_of_rank(self.shape, self.work, self.setting, stage=self.zero_stage, ranks=self.ranks)
         return _with_runtime(plan, self.runtime)
 
     def in_room(self, room_bytes: int) -> "TrainingCase":
-        """Divided as little as lets each rank fit, or as much as it can be. Raises as `plan`."""
+        """Return the case at the lowest ZeRO stage at which each rank fits, or at the smallest. Raises as `plan`."""
 
         def needed(stage: int) -> int:
             return self._replace(zero_stage=stage).plan().total
@@ -53,11 +53,11 @@ class TrainingCase(NamedTuple):
         return all(held <= free for held, free in zip(self.held_elsewhere(), self.elsewhere, strict=True))
 
     def held_elsewhere(self) -> Elsewhere:
-        """What of it does not lie on the device."""
+        """Return what the job holds outside of the device."""
         return Elsewhere(beside_gpu(self.shape, self.setting), on_disk(self.shape, self.setting))
 
     def edits(self) -> Iterator[tuple[Edit, Change]]:
-        """Moments that are kept are those of the same weights and of the same optimizer."""
+        """Yield the edits; `optimizer_state: kept` allows none that change the trained weights or the optimizer."""
         hyper, fresh = self.setting.hyperparameters, self.spec.optimizer_state == "fresh"
         if hyper.activation_checkpointing != "full":
             yield _hyper("activation_checkpointing", "full")
@@ -79,7 +79,7 @@ class TrainingCase(NamedTuple):
                 yield _shorter(length)
 
     def _smaller_batches(self) -> Iterator[tuple[Edit, Change]]:
-        """Those alone that leave fewer rows to a micro-batch: of a small file, or of many ranks, it has few already."""
+        """Yield those that leave fewer rows in a micro-batch: with a small file or many ranks, it has few already."""
         least = self.work.rows
         for rows in _halved(self._batch_size(), 1):
             if self.dealt(rows) < least:
@@ -87,15 +87,15 @@ class TrainingCase(NamedTuple):
                 yield _fewer_rows(rows)
 
     def dealt(self, rows: int) -> int:
-        """Of a step that many micro-batches of so many rows make up, those that a rank takes at once, at most."""
+        """Return how many rows a rank takes at once, at most, with micro-batches of `rows` rows."""
         accumulation = self.setting.hyperparameters.gradient_accumulation_steps
         assert accumulation != "auto", "the spec is resolved"
         replicas = self.ranks // self.setting.team
-        passes = -(-accumulation // replicas)  # of each replica, which takes as many as the others
+        passes = -(-accumulation // replicas)  # of each replica; all take equally many
         return -(-rows * accumulation // (passes * replicas))
 
     def most_tokens(self, length: int) -> int:
-        """Of a micro-batch whose rows are no longer than that: shorter ones may be more."""
+        """Return the tokens of a micro-batch of rows of this length, at most."""
         return self.dealt(self._batch_size()) * length * (PAIR if self.work.paired else 1)
 
     def _batch_size(self) -> int:
@@ -104,7 +104,7 @@ class TrainingCase(NamedTuple):
         return rows
 
     def _lighter_tunings(self) -> Iterator[tuple[Edit, Change]]:
-        """Adapters do not reach a mixture's experts."""
+        """Yield adapter tunings, except for mixtures of experts, whose experts adapters do not reach."""
         tuning, dense = self.setting.tuning, self.shape.experts == 1
         if dense and not isinstance(tuning, AdapterTuning):
             yield _tuned("lora", LoraTuning())
@@ -114,7 +114,7 @@ class TrainingCase(NamedTuple):
 
 
 class ScoringCase(NamedTuple):
-    """The batch of an evaluation that holds most, and the model that it goes through."""
+    """An evaluation: its batch that holds most, and the model that scores it."""
 
     spec: EvalSpec
     shape: Shape
@@ -143,7 +143,7 @@ def _with_runtime(plan: MemoryPlan, runtime: int | None) -> MemoryPlan:
 
 
 def _halved(value: int, least: int) -> Iterator[int]:
-    """Half of it, a quarter, and so on, as long as what is halved is over `least`."""
+    """Yield half of the value, a quarter and so on, while the value that is halved is over `least`."""
     while value > least:
         value //= 2
         yield value
@@ -170,7 +170,7 @@ def _divided_more(stage: int) -> tuple[Edit, Change]:
 
 
 def _fewer_rows(rows: int) -> tuple[Edit, Change]:
-    """What a step loses, gradient_accumulation_steps can make up for."""
+    """Return the edit to fewer rows in a micro-batch; gradient_accumulation_steps can make up for them."""
     name = "per_device_train_batch_size"
 
     def change(case: TrainingCase) -> TrainingCase:

@@ -1,11 +1,11 @@
-"""How long a run takes: what its parts have to do times what that took in runs that have ended on this machine.
+"""Estimates of a run's duration, fitted to runs that have ended on this machine.
 
-A run's steps, its evaluations, the samples that are written at them, and what is around (start, saves and export) are
-each a sum: operations by a rate, passes through layers, updates of weights, code made for new shapes, bytes written, and
-a start. The factors are those of the machine, and whatever trains shares them; an adapter adds to each pass, and so do
-transformers' own modules. They are fitted to the parts of runs that have ended, by the error relative to the whole run,
-and never below zero; what those do not tell is taken from what is measured once, the matmul rate. What runs like this
-one took beyond the fit is then taken as well.
+The seconds of each part of a run (its steps, its evaluations, the samples generated at them, and the rest: start, saves
+and export) are a sum over its amounts: operations, passes through layers, updates of weights, code generated for new
+shapes, bytes written, and a constant. The factors belong to the machine and are shared by all training runs; adapters add
+to each pass, and so do transformers' own modules. The factors are fitted to the parts of past runs, by the error relative
+to the whole run, and are not negative. Where past runs do not determine a factor, its prior does, from the measured
+matmul rate. Finally the estimate is corrected by how far similar runs were off the fit.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,31 +21,31 @@ Floats = NDArray[np.float64]
 
 _UTILISATION = {"learning": 0.35, "scoring": 0.35}
 _UTILISATION_OF_EVALUATIONS = {"loss": 0.35, "tokens": 0.35, "multiple_choice": 0.25, "generate": 0.02}
-"""Of the matmul rate, as long as nothing better is known. What trains and what evaluates learn apart."""
+"""Prior shares of the matmul rate. Training runs and evaluations are fitted separately."""
 _PASS_S = {"passes": 4e-4, "passes by modules": 2e-3, "lora passes": 1e-4, "qlora passes": 2e-4}
 _ONCE_S = {"updates": 4e-9, "written": 2e-9, "shapes": 1e-3, "start": 4.0}
-"""The same for a pass through a layer, what modules and adapters add to it, a weight's update, a byte, a shape, and what a run does once."""
+"""Prior seconds of a pass through a layer, of what modules and adapters add, of an update, a byte, a shape, and a start."""
 _PRIOR_WEIGHT = 0.03
-"""Of what is known beforehand of a factor, beside all runs that tell of it: relative to the time that it would make of theirs."""
+"""The weight of a factor's prior against all past runs, relative to the seconds that the factor explains in them."""
 _LEAST_PULL = 1e-6
-"""Of what no run tells of."""
+"""The weight of the prior of a factor that no past run has."""
 _FADING = 0.97
-"""What each run back counts less: machines change."""
+"""The weight of a run relative to the next newer one: machines change."""
 _ALIKE = 0.5
-"""Runs are alike whose operations a pass are within a factor of e to this power."""
+"""Runs are similar if their operations per pass are within a factor of e to this power."""
 _OTHERS = 0.3
-"""What a run of another method or way counts, were it alike otherwise."""
+"""The weight of a run with another method or other code paths that is similar otherwise."""
 _FIT = 1.0
-"""So many runs that are alike speak as loud as the fit."""
+"""The weight of the fit in the correction, in runs that are similar."""
 _FEWEST = 5
-"""Runs that tell how far estimates are off."""
+"""The number of past runs from which on the spread of the estimates is known."""
 _UNSURE = (0.5, 2.0)
 _SURE = 0.1
 _TENTHS = (10, 90)
 
 
 class Past(NamedTuple):
-    """A run that has ended: what its parts did, and the seconds that they took."""
+    """A run that has ended: the amounts of its parts, and the seconds that they took."""
 
     method: str
     efforts: Efforts
@@ -57,7 +57,7 @@ class Past(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Seconds; 8 of 10 runs are expected between `low` and `high`. `runs` is how many it was fitted to."""
+    """An estimate in seconds, fitted to `runs` runs; 8 of 10 runs are expected between `low` and `high`."""
 
     expected: float
     low: float
@@ -65,15 +65,15 @@ class Estimate(NamedTuple):
     runs: int
 
     def within(self, most_s: float) -> "Estimate":
-        """Of a run that is ended after that."""
+        """Return the estimate for a run that is stopped after `most_s` seconds."""
         return self._replace(**{name: min(getattr(self, name), most_s) for name in ("expected", "low", "high")})
 
 
-def past_runs(told: Sequence[dict[str, Any]], precision: str) -> list[Past]:
-    """Those in this precision, the newest first, of runs on such a device as the service tells of them."""
+def past_runs(records: Sequence[dict[str, Any]], precision: str) -> list[Past]:
+    """Read the runs in this precision, the newest first, from the service's records of runs on this kind of device."""
     return [
         Past(run["method"], Efforts.of(run["effort"]), _by_part(run["part_seconds"], run["seconds"]))
-        for run in told
+        for run in records
         if run["precision"] == precision
     ]
 
@@ -83,7 +83,7 @@ def _by_part(parts: dict[str, float], whole: float) -> dict[str, float]:
 
 
 def estimate(efforts: Efforts, method: str, past: Sequence[Past], *, matmul_tflops: float) -> Estimate:
-    """The seconds of a run of these efforts."""
+    """Estimate the seconds of a run of these efforts."""
     peak = matmul_tflops * 1e12
     past = [run for run in past if _evaluates(run.method) == _evaluates(method)]
     expected = _expected(efforts, method, past, peak)
@@ -95,11 +95,11 @@ def estimate(efforts: Efforts, method: str, past: Sequence[Past], *, matmul_tflo
 
 
 def _expected(efforts: Efforts, method: str, past: Sequence[Past], peak: float) -> float:
-    """By the fit, and by what runs like it took beyond their own fits."""
+    """Return the seconds by the fit, corrected by how far similar runs were off it."""
     factors = _fitted(past, peak)
     weights = [_FADING**back * _likeness(efforts, method, run) for back, run in enumerate(past)]
-    beyond = [log(run.whole_s / _by_fit(run.efforts, run.method, factors, peak)) for run in past]
-    correction = sum(weight * gap for weight, gap in zip(weights, beyond, strict=True)) / (_FIT + sum(weights))
+    gaps = [log(run.whole_s / _by_fit(run.efforts, run.method, factors, peak)) for run in past]
+    correction = sum(weight * gap for weight, gap in zip(weights, gaps, strict=True)) / (_FIT + sum(weights))
     return _by_fit(efforts, method, factors, peak) * exp(correction)
 
 
@@ -112,7 +112,7 @@ def _by_fit(efforts: Efforts, method: str, factors: Mapping[str, float], peak: f
 
 
 def _likeness(efforts: Efforts, method: str, run: Past) -> float:
-    """1 for a run of the same method whose passes are of the same size and go the same way."""
+    """Return the weight of a run for the correction: 1 for the same method, size of passes and code path."""
     apart = log(_size(efforts) / _size(run.efforts)) / _ALIKE
     same = method == run.method and (efforts.steps.by_modules > 0) == (run.efforts.steps.by_modules > 0)
     return exp(-apart * apart / 2) * (1.0 if same else _OTHERS)
@@ -124,7 +124,7 @@ def _size(efforts: Efforts) -> float:
 
 
 def _features(part: str, method: str, effort: Effort) -> dict[str, float]:
-    """What the seconds of a part are made of, by the name of its factor."""
+    """Return the amounts that a part's seconds depend on, by the names of their factors."""
     found = {"updates": effort.updates, "written": effort.written, "shapes": effort.shapes}
     if _evaluates(method):
         found |= {method: effort.flops, f"{method} passes": effort.passes}
@@ -152,7 +152,7 @@ def _prior(name: str, peak: float) -> float:
 
 
 def _fitted(past: Sequence[Past], peak: float) -> dict[str, float]:
-    """Factors that the parts of runs and, weakly, the priors agree with: least squares."""
+    """Fit the factors to the parts of past runs and, weakly, to the priors, by least squares."""
     parts = [
         (_FADING**back / run.whole_s, _features(part, run.method, effort), run.seconds.get(part, 0.0))
         for back, run in enumerate(past)
@@ -170,7 +170,7 @@ def _fitted(past: Sequence[Past], peak: float) -> dict[str, float]:
 
 
 def _non_negative(rows: Floats, target: Floats) -> Floats:
-    """Least squares without negative factors, one factor after the other until they stand still."""
+    """Solve least squares with non-negative factors, one factor after the other until they converge."""
     gram, wanted = rows.T @ rows, rows.T @ target
     factors = np.ones(rows.shape[1])
     for _ in range(1000):
@@ -183,7 +183,7 @@ def _non_negative(rows: Floats, target: Floats) -> Floats:
 
 
 def _spread(past: Sequence[Past], peak: float) -> tuple[float, float]:
-    """How runs came out against what the others had foretold of them."""
+    """Return the range of past runs' seconds relative to estimates from the other runs."""
     ratios = []
     for at, run in enumerate(past):
         others = [*past[:at], *past[at + 1 :]]

@@ -1,4 +1,4 @@
-"""What an evaluation will come to: its rows read as it will read them, and batched as its models will take them."""
+"""The forecast of an evaluation: its rows, read and batched as the evaluation will do it."""
 
 from contextlib import closing
 from functools import reduce
@@ -23,11 +23,11 @@ from engine.stop import StopFlag
 
 
 class EvaluationOutlook:
-    """A step is a batch through a model; what is compared with passes through its own.
+    """The outlook of an evaluation. A step is a batch through a model; a model to compare with has batches of its own.
 
     Raises:
-        StopRequested: asked to stop on the way.
-        EngineError: the evaluation cannot be carried out, as far as its rows tell.
+        StopRequested: asked to stop before the end.
+        EngineError: the evaluation cannot be carried out, as its rows show.
     """
 
     def __init__(self, run: RunDirectory, spec: EvalSpec, stop: StopFlag) -> None:
@@ -64,7 +64,7 @@ class EvaluationOutlook:
             "validation_rows": 0,
         }
 
-    def needs(self, runtime: Runtime | None, room: int) -> Needs:  # noqa: ARG002 - nothing of it is divided
+    def needs(self, runtime: Runtime | None, room: int) -> Needs:  # noqa: ARG002 - evaluations are not divided
         models = [Model.loaded(*weights, self.machine) for weights in self._weights]
         taken = list(zip(models, self._passes, strict=True))
         efforts = reduce(Efforts.plus, (model.scoring(passes) for model, passes in taken))

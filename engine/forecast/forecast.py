@@ -1,4 +1,4 @@
-"""A forecast: all that a job will come to, told by the code that will carry it out."""
+"""The forecast of a job, computed by the code that will carry it out."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -25,22 +25,22 @@ _JUDGED = (
     "parameters", "trainable_parameters", "memory", "zero_stage", "on_disk_bytes", "room_bytes", "fits", "mend", "flops",
     "effort", "eta",
 )  # fmt: skip
-"""What is not known of a job that nothing is planned for."""
+"""The figures that are null for a job that no plan is made for."""
 
 
 def forecast(root: Path, asked: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
-    """Of a run directory; `asked["past"]` are runs that have ended, as the service tells of them (engine.forecast.duration).
+    """Forecast the job in a run directory; `asked["past"]` are the service's records of runs that have ended.
 
     Raises:
-        StopRequested: asked to stop on the way.
-        EngineError: the job cannot be carried out, as far as its rows tell.
+        StopRequested: asked to stop before the end.
+        EngineError: the job cannot be carried out, as its rows show.
     """
-    job = _looked_at(root, stop)
+    job = _outlook_of(root, stop)
     machine, ranks = job.machine, job.ranks
     past = [run for run in asked["past"] if run["device"] == machine.device.type and run.get("ranks", 1) == ranks]
     resources = job.spec(None).resources
     room = room_bytes(machine, resources.nproc_per_node)
-    # On a CPU those of a machine share its cores.
+    # On a CPU the processes of a machine share its cores.
     rate = _rate(machine) * (ranks if machine.device.type == "cuda" else resources.num_nodes)
     try:
         needs = job.needs(Runtime.learnt(past), room)
@@ -62,7 +62,7 @@ def forecast(root: Path, asked: dict[str, Any], stop: StopFlag) -> dict[str, Any
     }
 
 
-def _looked_at(root: Path, stop: StopFlag) -> Outlook:
+def _outlook_of(root: Path, stop: StopFlag) -> Outlook:
     run = RunDirectory(root)
     spec = spec_of(run)
     if isinstance(spec, EvalSpec):
@@ -71,7 +71,7 @@ def _looked_at(root: Path, stop: StopFlag) -> Outlook:
 
 
 def _eta(needs: Needs, spec: AnySpec, past: list[Past], rate: float) -> tuple[Estimate, bool]:
-    """How long it takes, and whether it is likely to do all its steps in the time that it has for them."""
+    """Return the estimated duration, and whether the run is likely to do all its steps within max_minutes."""
     whole = estimate(needs.efforts, needs.method, past, matmul_tflops=rate)
     minutes = spec.resources.max_minutes if isinstance(spec, TrainingSpec) else None
     if minutes is None:
@@ -82,7 +82,7 @@ def _eta(needs: Needs, spec: AnySpec, past: list[Past], rate: float) -> tuple[Es
 
 
 def _judged(needs: Needs, room: int) -> dict[str, Any]:
-    """What is needed beside what there is: memory and room of a rank, and operations of all."""
+    """Return memory and room of a rank, a mend if it does not fit, and the operations of all ranks."""
     memory = needs.case.plan()
     mend = None if memory.total <= room else mend_of(needs.case, room)
     return {
@@ -95,5 +95,5 @@ def _judged(needs: Needs, room: int) -> dict[str, Any]:
         "fits": memory.total <= room,
         "mend": mend and {"edits": [edit._asdict() for edit in mend.edits], "total_bytes": mend.total},
         "flops": needs.flops,
-        "effort": needs.efforts.told(),
+        "effort": needs.efforts.as_json(),
     }

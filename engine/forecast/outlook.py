@@ -1,4 +1,4 @@
-"""What a job tells of itself before it runs, whatever its kind."""
+"""The interface of a job of any kind to its forecast."""
 
 from typing import Any, NamedTuple, Protocol
 
@@ -11,10 +11,10 @@ from engine.precision import Machine
 
 
 class Needs(NamedTuple):
-    """Of memory, operations and time; `method` is that by which it learns from the runs before it."""
+    """What a job needs of memory, operations and time; estimates of the latter are fitted by `method`."""
 
     case: Case
-    """Of a rank."""
+    """The memory of one rank."""
     zero_stage: int
     parameters: int
     trainable_parameters: int
@@ -22,34 +22,34 @@ class Needs(NamedTuple):
     efforts: Efforts
     method: str
     on_disk: int = 0
-    """Bytes of each rank that lie in the run directory while it trains, beside what it saves."""
+    """Bytes of each rank in the run directory during training, without what it saves."""
 
 
 class Outlook(Protocol):
-    """A job of one kind, looked at without its weights."""
+    """A job of one kind, without its weights."""
 
     machine: Machine
     ranks: int
 
     def spec(self, zero_stage: int | None) -> AnySpec:
-        """With what this machine decided; None where it cannot tell how far processes have to divide what they hold."""
+        """Return the spec with this machine's decisions; `zero_stage` is None where no plan is made."""
         ...
 
     def counts(self) -> dict[str, Any]:
-        """Steps, tokens and rows, as a plan tells them."""
+        """Return the figures of steps, tokens and rows in a plan."""
         ...
 
     def needs(self, runtime: Runtime | None, room: int) -> Needs:
-        """`runtime` is what a process is known to hold besides its tensors; several divide among them what asks for it.
+        """Return the needs; `runtime` is what a process holds besides its tensors, and `room` what a rank may hold.
 
         Raises:
-            SpecError: nothing is planned for such a model.
+            SpecError: no plan is made for such a model.
         """
         ...
 
 
 def pinned(resources: Resources, machine: Machine, zero_stage: int | None) -> Resources:
-    """With the device, and how processes divide what they hold: not at all where a run would not know either."""
+    """Return the resources with the device and the ZeRO stage; a stage of `auto` without a plan is 0, as in the run."""
     asked = resources.parallel.zero_stage if resources.world_size > 1 else 0
     if zero_stage is None:
         zero_stage = 0 if asked == "auto" else asked

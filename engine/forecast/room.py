@@ -1,4 +1,4 @@
-"""Whether a job's memory fits this machine, and what to change where it does not."""
+"""Checks whether a job's memory fits this machine, and what to change if it does not."""
 
 import operator
 import shutil
@@ -29,35 +29,35 @@ class Edit(NamedTuple):
 
 
 class Mend(NamedTuple):
-    """Edits, and the memory that is needed with them."""
+    """Edits, and the memory in bytes that the job needs with them."""
 
     edits: tuple[Edit, ...]
     total: int
 
 
 class Elsewhere(NamedTuple):
-    """Free bytes for what a process does not hold on its device: of the machine's memory, and of the run's disk."""
+    """Bytes outside of a process's device: in the machine's memory, and on the disk of the run."""
 
     memory: int
     disk: int
 
 
 class Case(Protocol):
-    """A job as far as its memory is concerned."""
+    """A job as its memory plan sees it."""
 
     @property
     def spec(self) -> AnySpec:
-        """What edits are of; nothing in it is `auto` that a plan depends on."""
+        """The spec that edits change; the fields that a plan depends on are not `auto`."""
         ...
 
     def plan(self) -> MemoryPlan: ...
 
     def fits_elsewhere(self) -> bool:
-        """Whether what lies elsewhere than on the device has room there."""
+        """Return whether what the job holds outside of the device has room there."""
         ...
 
     def edits(self) -> Iterator[tuple[Edit, "Change"]]:
-        """Each with what it does to the case; those that change nothing of the result first, then the slower, then the others."""
+        """Yield edits with their change of the case: first those without effect on the result, then slower, then other ones."""
         ...
 
 
@@ -65,14 +65,14 @@ Change: TypeAlias = Callable[[Any], Case]
 
 
 def room_bytes(machine: Machine, ranks: int = 1) -> int:
-    """What each of so many new processes of this machine may hold: all of a GPU, or its part of the memory."""
+    """Return what each of `ranks` new processes on this machine may hold: all of a GPU, or its share of the memory."""
     if machine.device.type == "cuda":
         return torch.cuda.mem_get_info(machine.device)[0]
     return _available() // ranks
 
 
 def room_elsewhere(folder: Path, ranks: int = 1) -> Elsewhere:
-    """The same of what each is to hold elsewhere, in files of a folder or in the machine's memory."""
+    """Return what each of `ranks` processes may hold outside of its device, in memory and in files of a folder."""
     return Elsewhere(_available() // ranks, shutil.disk_usage(folder).free // ranks)
 
 
@@ -82,15 +82,15 @@ def _available() -> int:
 
 
 def mend_of(case: Case, room: int) -> Mend | None:
-    """The fewest edits, three at most, with which the job fits; of as many, those that change the result least.
+    """Return the fewest edits, at most three, with which the job fits; among equally many, those of the least effect.
 
-    None where no three edits are enough.
+    Return None if three edits are not enough.
     """
     return next(_mends(case, room), None)
 
 
 def ways_out(case: Case, room: int) -> list[Mend]:
-    """Three mends at most, each enough by itself and of other fields than the ones before, in the same order."""
+    """Return at most three mends in the same order, each sufficient by itself and of other fields than those before."""
     ways: dict[frozenset[str], Mend] = {}
     for mend in _mends(case, room):
         fields = frozenset(edit.path for edit in mend.edits)
@@ -102,12 +102,12 @@ def ways_out(case: Case, room: int) -> list[Mend]:
 
 
 def enough_less(case: Case) -> int:
-    """Bytes to do with where what the plan asks for was not there: it said less than the run took, or others hold a part."""
+    """Return the bytes to aim for after a run of this plan was out of memory: it took more, or others hold a part."""
     return round(_SPARE * case.plan().total)
 
 
-def told(ways: list[Mend]) -> str:
-    """The edits of each, and what it comes to."""
+def as_text(ways: list[Mend]) -> str:
+    """Return the edits of each mend, with the memory that is needed with them."""
     edits = [" and ".join(f"{edit.path}={edit.value}" for edit in way.edits) for way in ways]
     return "; ".join(f"{edit} ({way.total / 2**30:.2f} GiB)" for edit, way in zip(edits, ways, strict=True))
 
@@ -123,7 +123,7 @@ def _mends(case: Case, room: int) -> Iterator[Mend]:
                 changed = change(changed)
             try:
                 total = changed.plan().total
-            except SpecError:  # these edits do not go together
+            except SpecError:  # these edits exclude one another
                 continue
             mend = Mend(tuple(edit for edit, _ in chosen), total)
             if total <= room and changed.fits_elsewhere() and _valid(case.spec, mend.edits):
@@ -131,7 +131,7 @@ def _mends(case: Case, room: int) -> Iterator[Mend]:
 
 
 def _valid(spec: AnySpec, edits: Iterable[Edit]) -> bool:
-    """Whether it is a spec still: what does not go together in one, no plan knows."""
+    """Return whether the edited spec is valid: plans do not know which fields exclude one another."""
     changed = spec.model_dump(mode="json")
     for edit in edits:
         *parts, field = edit.path.split(".")

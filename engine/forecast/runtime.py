@@ -1,4 +1,4 @@
-"""What a process holds besides its tensors, learnt from runs that have ended on this machine."""
+"""The memory of a process besides its tensors, learnt from runs that have ended on this machine."""
 
 from collections.abc import Sequence
 from statistics import mean, median
@@ -8,20 +8,20 @@ from engine.plan import kept_shapes
 from engine.plan.memory import CODE_BYTES
 
 _SURE = 4 * 100.0**2
-"""What is known of a shape's code beforehand counts like four runs whose shapes are a hundred from their mean."""
+"""The prior of a shape's code has the weight of four runs whose numbers of shapes are a hundred from their mean."""
 
 
 class Runtime(NamedTuple):
-    """Bytes: of libraries and interpreter, and of the code of each product that is kept."""
+    """Bytes of libraries and interpreter, and of the code of each cached product."""
 
     base: float
     each: float
 
     @classmethod
     def learnt(cls, past: Sequence[dict[str, Any]]) -> "Runtime | None":
-        """From runs as the service tells of them; None where there is none.
+        """Fit the bytes to the service's records of past runs; None if there are none.
 
-        The code of a shape is fitted by least squares, and half of the runs held less besides.
+        The bytes of a shape's code are fitted by least squares; the base is the median of what is left.
         """
         if not past:
             return None

@@ -1,4 +1,4 @@
-"""What a job that trains will come to: its rows walked through as the training will take them."""
+"""The forecast of a training job: its rows, drawn as the training will draw them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from engine.stop import StopFlag
 
 
 class TrainingOutlook:
-    """Raises StopRequested: asked to stop on the way."""
+    """The outlook of a training job. Raises StopRequested if asked to stop before the end."""
 
     def __init__(self, root: Path, stop: StopFlag) -> None:
         material = material_of(root)

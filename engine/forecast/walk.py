@@ -1,4 +1,4 @@
-"""The way through the rows that training will take, walked without a model: steps, tokens and labels as they come."""
+"""A walk through the rows of a training job without a model, which counts steps, tokens and labels."""
 
 from typing import NamedTuple
 
@@ -11,13 +11,13 @@ from engine.plan import Counts, Variety
 from engine.stop import StopFlag
 
 _MOST_STEPS = 20_000
-"""Longer runs are walked so far, and the rest is taken to be like it."""
+"""Longer runs are walked up to this step, and the rest is extrapolated."""
 
 
 class Walk(NamedTuple):
-    """A run's steps; `largest` is the micro-batch of the most tokens, in so many rows, `longest` the longest document.
+    """The counts of a run; `largest` is the micro-batch with most tokens, `longest` the longest document.
 
-    `variety` is that of the first rank: each process makes code for itself.
+    `variety` is that of the first rank: each process generates code for itself.
     """
 
     steps: int
@@ -28,7 +28,7 @@ class Walk(NamedTuple):
     longest: int
     variety: Variety
     filled: float
-    """What share of the tokens that the rows could hold they do hold."""
+    """The share of the rows' token capacity that is used."""
 
     @property
     def exact(self) -> bool:
@@ -36,10 +36,10 @@ class Walk(NamedTuple):
 
 
 def walk(material: Material, step: int, stop: StopFlag) -> Walk:
-    """All steps of a job, whose lengths are filled up to multiples of `step`.
+    """Walk through all steps of a job; lengths are rounded up to multiples of `step`.
 
     Raises:
-        StopRequested: asked to stop on the way.
+        StopRequested: asked to stop before the end.
     """
     spec = material.spec
     hyper = spec.hyperparameters
@@ -54,16 +54,16 @@ def walk(material: Material, step: int, stop: StopFlag) -> Walk:
         for number, drawn in enumerate(pieces):
             if not drawn:  # a rank may have no row of a step
                 continue
-            batch, told = Counts(), step > 1 and number < len(pieces) // stream.ranks.count
+            batch, varies = Counts(), step > 1 and number < len(pieces) // stream.ranks.count
             for row in drawn:
                 lengths = _lengths(row.corpus, known)
                 batch = batch.plus(lengths.counts(row.documents))
                 longest = max(longest, int(lengths.own[row.documents].max()))
-                if told:
+                if varies:
                     spans = (of[row.documents].tolist() for of in (lengths.whole, lengths.shared, lengths.asked))
                     variety.documents(*spans)
             batch = batch._replace(batches=1)
-            if told:
+            if varies:
                 variety.batch(batch)
             largest = max(largest, (batch, len(drawn)), key=_tokens)
             total, rows = total.plus(batch), rows + len(drawn)
@@ -72,7 +72,7 @@ def walk(material: Material, step: int, stop: StopFlag) -> Walk:
 
 
 def _lengths(corpus: Corpus, known: dict[int, Lengths]) -> Lengths:
-    """Of the windows that are drawn from now."""
+    """Return the lengths of the corpus that rows are drawn from at present."""
     found = known.get(id(corpus))
     if found is None or found.corpus is not corpus:
         if len(known) > 64:

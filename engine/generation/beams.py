@@ -1,6 +1,6 @@
-"""Beam search: of a prompt the likeliest answers, found by going on with several of them at a time.
+"""Beam search: the likeliest answers to a prompt, found by extending several candidates at a time.
 
-The search of transformers' `generate(num_beams=..., early_stopping=False)`, which its tests are held against.
+The algorithm is that of transformers' `generate(num_beams=..., early_stopping=False)`; the tests compare with it.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ from engine.model.load import Subject
 
 
 class Beam(NamedTuple):
-    """An answer so far: the sum of its tokens' log-probabilities, and theirs one by one where they are asked for."""
+    """A candidate: the sum of its tokens' log-probabilities, the tokens, and their scores if logprobs are requested."""
 
     total: float = 0.0
     ids: tuple[int, ...] = ()
@@ -23,7 +23,10 @@ class Beam(NamedTuple):
 
 
 class Beams:
-    """Has the interface of engine.generation.generate.Batch. Nothing is written before a search has ended; then a token a step is."""
+    """A batch of beam searches, with the interface of engine.generation.generate.Batch.
+
+    Writers get nothing until their search has ended, and then one token per step.
+    """
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
@@ -32,16 +35,19 @@ class Beams:
 
     @property
     def writers(self) -> list[Writer]:
-        """Those whose answers are not at their end."""
+        """The writers whose answers are not complete."""
         return [writer for search in self._searches for writer in search.writers if not writer.ended]
 
     @property
     def rows(self) -> int:
-        """Texts that grow, or will when all beams are there."""
+        """Number of sequences that the searches take up once each has all its beams."""
         return sum(search.width for search in self._searches)
 
     def join(self, prompts: Sequence[list[int]], writers: Sequence[Writer]) -> list[Writer]:
-        """The prompts are read; each has as many of the writers, in its order, for its likeliest answers."""
+        """Read the prompts and begin a search for each; no writer has a token yet.
+
+        Every prompt has equally many writers, in the order of the prompts; they receive its likeliest answers.
+        """
         each = len(writers) // len(prompts)
         texts = Texts(self._subject)
         logits_PV = texts.begin(prompts)
@@ -52,16 +58,16 @@ class Beams:
         return []
 
     def step(self) -> list[Writer]:
-        """The searches go on by a token; these are the writers of those that have ended, each of whom wrote its next."""
+        """Extend the searches by a token; returns the writers of ended searches, each of which took its next token."""
         if len(self._texts):
             newest = [beam.ids[-1] for search in self._searches for beam in search.beams]
-            self._texts.take(_parents(self._searches, self._texts.go_on(newest)))
-        wrote = [writer for search in self._searches if not search.beams for writer in search.tell()]
-        self._searches = [search for search in self._searches if search.beams or not search.told]
+            self._texts.take(_parents(self._searches, self._texts.extend(newest)))
+        wrote = [writer for search in self._searches if not search.beams for writer in search.write()]
+        self._searches = [search for search in self._searches if search.beams or not search.written]
         return wrote
 
     def keep(self, stays: Callable[[Writer], bool]) -> None:
-        """Searches leave of whose writers none stays."""
+        """Drop the searches for all of whose writers `stays` is false."""
         staying = [search for search in self._searches if any(map(stays, search.writers))]
         rows, start = list[int](), 0
         for search in self._searches:
@@ -73,59 +79,59 @@ class Beams:
 
 
 class _Search:
-    """Of one prompt. `beams` go on, none of them once the search has ended; `found` are answers that came to an end."""
+    """The search for one prompt. `beams` are the candidates still extended, and empty once the search has ended."""
 
     def __init__(self, writers: Sequence[Writer]) -> None:
         self.writers = writers
         self.beams = [Beam()]
-        self._found: list[tuple[float, Beam]] = []
+        self._found: list[tuple[float, Beam]] = []  # complete answers and their scores, the best first
         self._rules = writers[0].decoding
         self.width = self._rules.num_beams
-        # So many candidates that, whichever of them are at an end, enough are left to go on with.
-        self._looked_at = self.width * max(2, 1 + len(writers[0].ends))
+        # Each beam may end in `ends` ways: of this many candidates, at least `width` remain to be extended.
+        self._candidates = self.width * max(2, 1 + len(writers[0].ends))
 
     @property
-    def told(self) -> bool:
+    def written(self) -> bool:
         return all(writer.ended for writer in self.writers)
 
-    def go_on(self, logits_BV: Tensor) -> list[int]:
-        """By a token; which of the beams each that goes on from now came from."""
+    def extend(self, logits_BV: Tensor) -> list[int]:
+        """Extend the beams by a token; returns, for each of the new beams, the index of the one it extends."""
         totals_B = torch.tensor([beam.total for beam in self.beams], device=logits_BV.device)
         totals_BV = totals_B[:, None] + logits_BV.log_softmax(-1)
         vocabulary = logits_BV.shape[-1]
-        totals, places = totals_BV.flatten().topk(min(self._looked_at, totals_BV.numel()))
-        going: list[tuple[int, Beam]] = []
+        totals, places = totals_BV.flatten().topk(min(self._candidates, totals_BV.numel()))
+        extended: list[tuple[int, Beam]] = []
         for rank, (total, place) in enumerate(zip(totals.tolist(), places.tolist(), strict=True)):
-            if rank >= self.width == len(going):
+            if rank >= self.width == len(extended):
                 break
             parent, token = divmod(place, vocabulary)
             beam = self._grown(self.beams[parent], total, token, logits_BV[parent])
             if not self._ends(beam):
-                going.append((parent, beam))
+                extended.append((parent, beam))
             elif rank < self.width:
                 self._found.append((total / len(beam.ids) ** self._rules.length_penalty, beam))
         self._found = sorted(self._found, key=lambda scored: -scored[0])[: self.width]
-        if not going or self._is_over(going[0][1]):
-            going = []
-        self.beams = [beam for _, beam in going]
-        return [parent for parent, _ in going]
+        if not extended or self._is_over(extended[0][1]):
+            extended = []
+        self.beams = [beam for _, beam in extended]
+        return [parent for parent, _ in extended]
 
     def _grown(self, beam: Beam, total: float, token: int, logits_V: Tensor) -> Beam:
-        asked = self._rules.logprobs
-        scores = () if asked is None else (scores_of(logits_V, token, asked),)
+        count = self._rules.logprobs
+        scores = () if count is None else (scores_of(logits_V, token, count),)
         return Beam(total, (*beam.ids, token), beam.scores + scores)
 
     def _ends(self, beam: Beam) -> bool:
         return len(beam.ids) == self._rules.max_new_tokens or self.writers[0].is_end(beam.ids)
 
     def _is_over(self, best: Beam) -> bool:
-        """Whether no beam can become better any more than what was found, were it to end now."""
+        """Whether even the best beam, if it ended now, would score no better than every answer found."""
         if len(self._found) < self.width:
             return False
         return best.total / len(best.ids) ** self._rules.length_penalty <= self._found[-1][0]
 
-    def tell(self) -> list[Writer]:
-        """Each writer writes the next token of its answer; these are those that had one."""
+    def write(self) -> list[Writer]:
+        """Give each writer the next token of its answer; returns the writers that took one."""
         wrote: list[Writer] = []
         for writer, (_, beam) in zip(self.writers, self._found, strict=False):
             if not writer.ended:
@@ -136,10 +142,10 @@ class _Search:
 
 
 def _parents(searches: Sequence[_Search], logits_BV: Tensor) -> list[int]:
-    """The searches go on; the rows that are gone on with."""
+    """Extend all searches; returns, for each of the new beams, the row of the batch that it extends."""
     rows, start = list[int](), 0
     for search in searches:
         count = len(search.beams)
-        rows += [start + parent for parent in search.go_on(logits_BV[start : start + count])] if count else []
+        rows += [start + parent for parent in search.extend(logits_BV[start : start + count])] if count else []
         start += count
     return rows

@@ -1,4 +1,4 @@
-"""Answers written side by side, greedy or sampled."""
+"""Greedy decoding and sampling: `generate` answers a list of prompts, `Batch` is the batch of answers under way."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from engine.precision import Machine
 from engine.stop import StopFlag
 
 OWN_ATTENTION = "sdpa"
-"""What a model that writes is set to."""
+"""The attention of a model that generates: its own, since the packed one does not read a key/value cache."""
 
 
 def generate(
@@ -25,9 +25,10 @@ def generate(
     rows_at_once: int,
     numbers: Sequence[int] | None = None,
 ) -> list[Answer]:
-    """An answer to every prompt, in their order. Global random state is neither read nor moved.
+    """Return an answer to every prompt, in their order. Global random state is neither read nor changed.
 
-    `numbers` are those of the prompts among all that are answered, where these are a part: what each draws is its own.
+    Every prompt has a random stream of its own by its number, which is its place in `prompts` or is given in `numbers`:
+    a part of the prompts gets the same answers as it does among all of them.
 
     Raises:
         StopRequested: asked to stop between two tokens.
@@ -47,14 +48,14 @@ def generate(
 
 
 def side_by_side(prompts: Sequence[list[int]], rows_at_once: int) -> list[list[int]]:
-    """Which prompts are answered together: those of like length."""
+    """Return the indices of the prompts in batches of like length."""
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     return [order[start : start + rows_at_once] for start in range(0, len(order), rows_at_once)]
 
 
 @contextmanager
 def _writing(subject: Subject) -> Iterator[None]:
-    """The model in eval mode and with its own attention; afterwards as it was."""
+    """Put the model in eval mode and give it its own attention; restore both afterwards."""
     model, decoder = subject.model, decoder_of(subject.model)
     was_training = model.training
     model.eval()
@@ -67,7 +68,7 @@ def _writing(subject: Subject) -> Iterator[None]:
 
 
 class Batch:
-    """Answers that grow together, a token each a step. Others may join between two steps; who has ended leaves."""
+    """Answers that are generated together, a token each per step. Others join between steps; finished ones leave."""
 
     def __init__(self, subject: Subject) -> None:
         self.writers: list[Writer] = []
@@ -76,11 +77,14 @@ class Batch:
 
     @property
     def rows(self) -> int:
-        """Texts that grow."""
+        """Number of sequences in the batch."""
         return len(self._texts)
 
     def join(self, prompts: Sequence[list[int]], writers: Sequence[Writer]) -> list[Writer]:
-        """The prompts are read; each has as many of the writers, in its order, all of whom write their first token."""
+        """Read the prompts and choose the first token of each writer; returns the writers.
+
+        Every prompt has equally many writers, and they are in the order of the prompts.
+        """
         each = len(writers) // len(prompts)
         texts = Texts(self._subject)
         logits_PV = texts.begin(prompts)
@@ -94,16 +98,16 @@ class Batch:
         return list(writers)
 
     def step(self) -> list[Writer]:
-        """Each writes its next token; these are they, of whom those that have ended have left."""
+        """Choose the next token of each writer; returns them all, and drops those that have ended from the batch."""
         wrote = self.writers
-        logits_BV = self._texts.go_on([writer.ids[-1] for writer in wrote])
+        logits_BV = self._texts.extend([writer.ids[-1] for writer in wrote])
         for writer, logits_V in zip(wrote, logits_BV, strict=True):
             writer.choose(logits_V)
         self.keep(lambda writer: not writer.ended)
         return wrote
 
     def keep(self, stays: Callable[[Writer], bool]) -> None:
-        """The others leave."""
+        """Drop the writers for which `stays` is false."""
         rows = [row for row, writer in enumerate(self.writers) if stays(writer)]
         if len(rows) < len(self.writers):
             self.writers = [self.writers[row] for row in rows]

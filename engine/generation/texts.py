@@ -1,7 +1,7 @@
-"""Texts that grow side by side over one key/value cache.
+"""The sequences of a batch and their key/value cache.
 
-B texts, padded on the left to T tokens, V tokens in the vocabulary. The model's own attention does this, not the
-packed one: one new token attends to all that is cached before it.
+B sequences, padded on the left to T tokens; V tokens in the vocabulary. The model's own attention is used, not the
+packed one: a new token attends to all that is cached before it.
 """
 
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ from engine.model.load import Subject
 
 
 class Texts:
-    """Keys and values of what has been read, and where in it each text is."""
+    """Sequences that grow by a token at a time, with the keys and values of the tokens that the model has read."""
 
     def __init__(self, subject: Subject) -> None:
         decoder = decoder_of(subject.model)
         self._backbone, self._head = getattr(decoder, decoder.base_model_prefix), head_of(decoder)
         self._device = decoder.device
-        self._cache: Any = DynamicCache()  # whose layers hold keys and values, [B, heads, T, width of a head]
+        self._cache: Any = DynamicCache()  # its layers hold keys and values, [B, heads, T, width of a head]
         self._seen_BT = torch.zeros(0, 0, dtype=torch.long, device=self._device)
         self._place_B1 = torch.zeros(0, 1, dtype=torch.long, device=self._device)
 
@@ -32,25 +32,25 @@ class Texts:
 
     @property
     def width(self) -> int:
-        """Tokens of the longest, T."""
+        """Length of the longest sequence in tokens, T."""
         return self._seen_BT.shape[1]
 
     def begin(self, prompts: Sequence[list[int]]) -> Tensor:
-        """Where there are none yet; [B, V] logits of what comes next."""
+        """Read the prompts as the first sequences; returns the [B, V] logits of their next tokens."""
         ids_BT, self._seen_BT = (states.to(self._device) for states in _padded(prompts))
         places_BT = (self._seen_BT.cumsum(-1) - 1).clamp_min(0)
         self._place_B1 = places_BT[:, -1:]
         return self._logits(ids_BT, places_BT)
 
-    def go_on(self, tokens: Sequence[int]) -> Tensor:
-        """A token is added to each; [B, V] logits of what comes next."""
+    def extend(self, tokens: Sequence[int]) -> Tensor:
+        """Add a token to each sequence; returns the [B, V] logits of the next ones."""
         last_B1 = torch.tensor(tokens, device=self._device)[:, None]
         self._seen_BT = pad(self._seen_BT, (0, 1), value=1)
         self._place_B1 = self._place_B1 + 1
         return self._logits(last_B1, self._place_B1)
 
     def add(self, others: Self) -> None:
-        """Below one another, all of them or none; the others are given away with it."""
+        """Append the sequences of `others`, which must not be used afterwards."""
         if not len(self):
             self._cache, self._seen_BT, self._place_B1 = others._cache, others._seen_BT, others._place_B1
             return
@@ -66,7 +66,7 @@ class Texts:
         self._place_B1 = torch.cat([self._place_B1, others._place_B1])
 
     def take(self, rows: Sequence[int]) -> None:
-        """These alone stay, in this order, some perhaps more than once; what none of them sees any more is forgotten."""
+        """Keep these rows alone, in this order, perhaps repeated; columns that are padding in all are removed."""
         if list(rows) == list(range(len(self))):
             return
         rows_B = torch.tensor(rows, dtype=torch.long, device=self._device)
@@ -90,12 +90,12 @@ class Texts:
 
 
 def _below(ours: Tensor, theirs: Tensor, width: int) -> Tensor:
-    """Both over one another, their last columns aligned."""
+    """Stack both along the batch, padded on the left to `width` tokens."""
     return torch.cat([pad(states, (0, 0, width - states.shape[-2], 0)) for states in (ours, theirs)])
 
 
 def _padded(prompts: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
-    """Prompts side by side, their ends aligned, and where they are; what stands in the padding is never seen."""
+    """Return the prompts padded on the left, and a mask of their tokens: 0 is padding, which no token attends to."""
     width = max(map(len, prompts))
     ids_BT = torch.zeros(len(prompts), width, dtype=torch.long)
     seen_BT = torch.zeros(len(prompts), width, dtype=torch.long)

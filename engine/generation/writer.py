@@ -1,4 +1,4 @@
-"""A writer: how an answer is written token by token, and what has been written of it."""
+"""Writers: each chooses the tokens of one answer and holds what it has so far; `Decoding` has the rules."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,11 +15,12 @@ from engine.model.load import Subject
 
 
 class Decoding(NamedTuple):
-    """How answers are written: greedily at temperature 0, else drawn with a stream of `seed` for every prompt.
+    """How answers are generated: greedily at temperature 0, else sampled, with a random stream per prompt from `seed`.
 
-    An answer ends with the model's end token, before one of the `stop` strings, or after `max_new_tokens`. Drawn are
-    the likeliest tokens that together have `top_p` (Holtzman et al. 2020, arXiv:1904.09751). `logprobs` asks for those
-    of each token, as the model has them, and of so many of the likeliest beside it.
+    An answer ends with an end token of the model, before one of the `stop` strings, or after `max_new_tokens`. Tokens
+    are sampled from the likeliest ones that together have probability `top_p` (Holtzman et al. 2020,
+    arXiv:1904.09751). `logprobs`, if not None, requests the model's log-probability of each token, and those of this
+    many of the likeliest tokens in its place.
     """
 
     max_new_tokens: int
@@ -33,14 +34,14 @@ class Decoding(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Of a token that was written: its log-probability, and the likeliest tokens with theirs."""
+    """The log-probability of a chosen token, and the likeliest tokens in its place with theirs."""
 
     logprob: float
     likeliest: list[tuple[int, float]]
 
 
 class Answer(NamedTuple):
-    """What was written, without what ended it; `finished`: it did not run into max_new_tokens."""
+    """The text without its end token or stop string; `finished` is false where max_new_tokens cut it short."""
 
     text: str
     tokens: int
@@ -48,7 +49,7 @@ class Answer(NamedTuple):
 
 
 class Writer:
-    """One answer as it grows."""
+    """One answer while it is generated."""
 
     def __init__(self, subject: Subject, decoding: Decoding, row: int) -> None:
         self.row = row
@@ -59,36 +60,36 @@ class Writer:
         self.ids: list[int] = []
         self.scores: list[Scores] = []
         self.finished = False
-        # A stop string ends with the newest token, so no more than its own bytes' worth of tokens need be read.
+        # A stop string that is complete ends in the newest token, and a token has at least a byte of it.
         self.tail = max((len(text.encode()) for text in decoding.stop), default=0) + 1
 
     def choose(self, logits_V: Tensor) -> int:
-        """The next token: the likeliest, or one drawn by inverting the distribution function."""
+        """Choose and take the next token: the likeliest, or one sampled by inverting the distribution function."""
         if self.decoding.temperature == 0:
             token = int(logits_V.argmax())
         else:
             shares_V = self._nucleus((logits_V.double() / self.decoding.temperature).softmax(-1)).cumsum(-1)
             drawn = float(self.rng.random()) * float(shares_V[-1])
             token = int(torch.searchsorted(shares_V, drawn, right=True).clamp_max(len(shares_V) - 1))
-        asked = self.decoding.logprobs
-        self.take(token, None if asked is None else scores_of(logits_V, token, asked))
+        count = self.decoding.logprobs
+        self.take(token, None if count is None else scores_of(logits_V, token, count))
         return token
 
     def take(self, token: int, scores: Scores | None) -> None:
-        """It comes next."""
+        """Append a token that was chosen."""
         self.ids.append(token)
         if scores is not None:
             self.scores.append(scores)
         self.finished = self.is_end(self.ids)
 
     def is_end(self, ids: Sequence[int]) -> bool:
-        """Whether an answer whose newest tokens are these has come to its end by the last of them."""
+        """Whether the last of these tokens ends an answer: it is an end token, or completes a stop string."""
         if ids[-1] in self.ends:
             return True
         return bool(self.decoding.stop) and self._stops(self._text(list(ids[-self.tail :])))
 
     def _nucleus(self, shares_V: Tensor) -> Tensor:
-        """Nothing left of the tokens that are not among the likeliest, of which one at least stays."""
+        """Zero the probabilities outside of `top_p`; the likeliest token always stays."""
         if self.decoding.top_p >= 1:
             return shares_V
         ranked_V, order_V = shares_V.sort(descending=True)
@@ -115,17 +116,17 @@ class Writer:
 
 
 def scores_of(logits_V: Tensor, token: int, count: int) -> Scores:
-    """Of a token, among so many of the likeliest."""
+    """Return the log-probability of a token, and the `count` likeliest tokens with theirs."""
     logprobs_V = logits_V.log_softmax(-1)
     values, tokens = logprobs_V.topk(min(count, len(logprobs_V)))
     return Scores(float(logprobs_V[token]), list(zip(tokens.tolist(), values.tolist(), strict=True)))
 
 
 def end_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
-    """Tokens that end an answer.
+    """Return the tokens that end an answer.
 
-    The tokenizer's end of text, those of the model's generation config, and what the chat template closes an answer with:
-    base models of Qwen have a template whose `<|im_end|>` neither of the others names.
+    They are the tokenizer's eos_token, those of the model's generation config, and the one with which the chat template
+    closes an answer: base models of Qwen have a template whose `<|im_end|>` is in neither of the others.
     """
     named = decoder_of(model).generation_config.eos_token_id
     listed = named if isinstance(named, list) else [named]
@@ -133,8 +134,8 @@ def end_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> frozense
     return frozenset(token for token in tokens if isinstance(token, int))
 
 
-def say_ends(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Into the generation config that is saved with a model, so that whoever writes with it ends answers likewise."""
+def save_ends(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Put the end tokens into the generation config that is saved with a model, so that other software uses them."""
     ends = end_tokens(model, tokenizer)
     if len(ends) > 1:
         decoder_of(model).generation_config.eos_token_id = sorted(ends)
@@ -142,5 +143,5 @@ def say_ends(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
 
 @lru_cache(maxsize=4)
 def _closing_token(tokenizer: PreTrainedTokenizerFast, _template: str) -> int | None:
-    """Every answer asks for it; a tokenizer may be given a template later."""
+    """Cache the closing token, which every writer needs; `_template` is in the key as a template may be set later."""
     return closing_token(tokenizer)

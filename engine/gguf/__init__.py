@@ -1,1 +1,1 @@
-"""Models as GGUF files, which llama.cpp and its kin run: written from a model's folder, and read back before they count."""
+"""Export of models to GGUF, the format of llama.cpp; each file is read back and compared before it is published."""

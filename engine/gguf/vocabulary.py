@@ -1,4 +1,4 @@
-"""A tokenizer of byte pairs as GGUF keeps it."""
+"""BPE tokenizers in GGUF."""
 
 import json
 from pathlib import Path
@@ -13,26 +13,26 @@ _LLAMA_3 = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _PATTERNS = {_LLAMA_3: "llama-bpe", _LLAMA_3.replace(r"\p{N}{1,3}", r"\p{N}"): "qwen2"}
-"""What texts are split by before pairs are merged, and llama.cpp's names for it."""
+"""Patterns by which texts are split before pairs are merged, and llama.cpp's names for them."""
 
 
 def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
-    """Tokens, merges, special tokens and the chat template.
+    """Write tokens, merges, special tokens and the chat template.
 
     Raises:
-        ImportFault: the tokenizer is of a kind that is not written here.
+        ImportFault: the tokenizer is of a kind that is not supported.
     """
-    told = _read(folder / "tokenizer.json")
+    tokenizer = _read(folder / "tokenizer.json")
     settings = _read(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
-    model = told["model"]
-    pre = _pre_tokenizer(told.get("pre_tokenizer"))
+    model = tokenizer["model"]
+    pre = _pre_tokenizer(tokenizer.get("pre_tokenizer"))
     if model.get("type") != "BPE" or pre is None or model.get("byte_fallback"):
-        raise _unwritten("is no tokenizer of byte pairs that GGUF has a name for")
+        raise _unwritten("is not a byte-level BPE tokenizer that GGUF has a name for")
     if not model.get("merges"):
-        raise _unwritten("merges no bytes, and llama.cpp reads no such file")
-    if _changes_text(told.get("normalizer")):
-        raise _unwritten("changes texts before it splits them, which GGUF has no name for")
-    tokens, kinds = _tokens(model["vocab"], told.get("added_tokens", []), size)
+        raise _unwritten("has no merges, which llama.cpp does not read")
+    if _changes_text(tokenizer.get("normalizer")):
+        raise _unwritten("normalizes texts in a way that GGUF has no name for")
+    tokens, kinds = _tokens(model["vocab"], tokenizer.get("added_tokens", []), size)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
     writer.add_token_list(tokens)
@@ -48,14 +48,14 @@ def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
         text = value.get("content") if isinstance(value, dict) else value
         if text in numbers:
             add(numbers[text])
-    if "add_bos_token" in settings:  # unsaid, the tokenizer's own template decides
+    if "add_bos_token" in settings:  # without it, the template of tokenizer.json decides
         writer.add_add_bos_token(bool(settings["add_bos_token"]))
     if template := _template(folder, settings):
         writer.add_chat_template(template)
 
 
 def _tokens(vocabulary: dict[str, int], added: list[dict[str, Any]], size: int) -> tuple[list[str], list[int]]:
-    """By number; the rows of the embedding that no token has are padding.
+    """Return the tokens and their types by id; rows of the embedding without a token are padding.
 
     Raises:
         ImportFault: a token has no row.
@@ -65,7 +65,7 @@ def _tokens(vocabulary: dict[str, int], added: list[dict[str, Any]], size: int) 
         raise ImportFault(
             "no_gguf",
             "tokenizer.json",
-            f"has a token of number {highest}, and the model's embedding {size} rows",
+            f"has a token with id {highest}, and the model's embedding has {size} rows",
             "use the tokenizer that belongs to the model",
         )
     tokens = [f"[PAD{number}]" for number in range(size)]
@@ -79,7 +79,7 @@ def _tokens(vocabulary: dict[str, int], added: list[dict[str, Any]], size: int) 
 
 
 def _changes_text(normalizer: Any) -> bool:
-    """But to the form in which nearly all texts are written (NFC)."""
+    """Whether a normalizer changes texts other than to NFC, in which nearly all texts are written."""
     if normalizer is None:
         return False
     if normalizer.get("type") == "Sequence":
@@ -87,9 +87,9 @@ def _changes_text(normalizer: Any) -> bool:
     return normalizer.get("type") != "NFC"
 
 
-def _pre_tokenizer(told: Any) -> str | None:
-    """llama.cpp's name for how texts are split."""
-    parts = told.get("pretokenizers", [told]) if isinstance(told, dict) else []
+def _pre_tokenizer(settings: Any) -> str | None:
+    """Return llama.cpp's name for how texts are split."""
+    parts = settings.get("pretokenizers", [settings]) if isinstance(settings, dict) else []
     if not parts or parts[-1].get("type") != "ByteLevel" or parts[-1].get("add_prefix_space"):
         return None
     if len(parts) == 1:
@@ -108,7 +108,7 @@ def _template(folder: Path, settings: dict[str, Any]) -> str | None:
 
 
 def _unwritten(message: str) -> ImportFault:
-    mend = "those of GPT-2, Llama 3, Qwen and of models made here from byte pairs can be written"
+    mend = "the tokenizers of GPT-2, Llama 3, Qwen and of models pretrained here with bpe can be written"
     return ImportFault("no_gguf", "tokenizer.json", message, mend)
 
 

@@ -1,4 +1,4 @@
-"""Tensors of safetensors files as arrays, one at a time, under the names and in the order of rows that GGUF has."""
+"""The tensors of safetensors files as arrays, one at a time, with GGUF's names and order of rows."""
 
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
@@ -24,7 +24,7 @@ _TURNED = ("self_attn.q_proj", "self_attn.k_proj")
 
 
 class Weight(NamedTuple):
-    """`source` is its name in the model; `values` are in GGUF's order of rows."""
+    """A tensor: `source` is its name in the model, `values` are in GGUF's order of rows."""
 
     source: str
     name: str
@@ -32,7 +32,7 @@ class Weight(NamedTuple):
 
 
 def weights(config: Decoder, files: Mapping[str, Piece]) -> Iterator[Weight]:
-    """Every tensor of the model; a head that is the embedding too is left out, as GGUF has it."""
+    """Yield every tensor of the model, but not a head that is tied to the embedding, which GGUF omits."""
     names = gguf.get_tensor_name_map(ARCHITECTURES[config.model_type], config.num_hidden_layers)  # pyright: ignore[reportAttributeAccessIssue] - each family has it
     for file in sorted(name for name in files if name.endswith(".safetensors")):
         piece = files[file]
@@ -42,7 +42,7 @@ def weights(config: Decoder, files: Mapping[str, Piece]) -> Iterator[Weight]:
                 continue
             name = names.get_name(source, try_suffixes=(".weight", ".bias"))
             if name is None:
-                continue  # a buffer, which is computed anew: everything else was asked for by the config
+                continue  # a buffer, which is recomputed: check_model found all other tensors
             yield Weight(source, name, arranged(config, source, _array(piece, start, tensor)))
 
 
@@ -54,7 +54,7 @@ def _array(piece: Piece, start: int, tensor: Tensor) -> Floats:
 
 
 def arranged(config: Decoder, source: str, values: Floats) -> Floats:
-    """Llama's queries and keys as GGUF turns them: neighbours in pairs, where transformers pairs the halves of a head."""
+    """Reorder Llama's queries and keys: GGUF rotates neighbouring rows, transformers the two halves of a head."""
     if ARCHITECTURES[config.model_type] is not gguf.MODEL_ARCH.LLAMA or not any(name in source for name in _TURNED):  # pyright: ignore[reportAttributeAccessIssue]
         return values
     heads = config.num_attention_heads if "q_proj" in source else config.key_value_heads
@@ -63,7 +63,7 @@ def arranged(config: Decoder, source: str, values: Floats) -> Floats:
 
 
 def require_known(config: object) -> Decoder:
-    """Raises ImportFault for a model whose positions or layers GGUF says otherwise than is written here."""
+    """Raise ImportFault for a model whose positions or layers would take other GGUF fields than are written here."""
     if not isinstance(config, Decoder):
         raise _unwritten("model_type", "is gpt2", "Llama, Mistral, Qwen2 and Qwen3 can be written")
     for field in ("rope_parameters", "rope_scaling"):
@@ -72,13 +72,14 @@ def require_known(config: object) -> Decoder:
         if kind not in {None, "default"}:
             raise _unwritten(f"{field}.rope_type", f"is {kind}", "models with plain rotary positions can be written")
     if getattr(config, "use_sliding_window", False):
-        raise _unwritten("use_sliding_window", "is true", "models whose every layer sees all of a row can be written")
+        raise _unwritten("use_sliding_window", "is true", "models whose layers attend to the whole row can be written")
     return config
 
 
 def rope_base(config: Decoder) -> float:
-    told = [config.rope_theta, *(rope.rope_theta for rope in (config.rope_parameters, config.rope_scaling) if rope)]
-    return next((value for value in told if value is not None), 10_000.0)
+    """Return rope_theta, from whichever field of the config has it."""
+    given = [config.rope_theta, *(rope.rope_theta for rope in (config.rope_parameters, config.rope_scaling) if rope)]
+    return next((value for value in given if value is not None), 10_000.0)
 
 
 def _unwritten(field: str, message: str, mend: str) -> ImportFault:

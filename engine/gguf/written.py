@@ -1,4 +1,4 @@
-"""A model's folder as one GGUF file, beside its place first and there only once it reads back as it should."""
+"""The export itself: a GGUF file is written beside its path, read back, and renamed only if all tensors are right."""
 
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -27,10 +27,10 @@ _READ = (".json", ".jinja", ".safetensors")
 
 
 def write_gguf(folder: Path, out: Path, kind: str) -> dict[str, Any]:
-    """Write the model in `folder` to `out`; how many tensors it has, and the largest rounding error among them.
+    """Write the model in `folder` to `out`; returns its number of tensors and their largest relative rounding error.
 
     Raises:
-        ImportFault: the folder holds no model, or one that is not written here.
+        ImportFault: the folder has no model, or one that is not supported.
     """
     with ExitStack() as stack:
         paths = [path for path in sorted(folder.iterdir()) if path.is_file() and path.suffix in _READ]
@@ -40,11 +40,11 @@ def write_gguf(folder: Path, out: Path, kind: str) -> dict[str, Any]:
         part = out.with_name(out.name + ".part")
         try:
             _write(part, folder, config, files, kind)
-            told = _read_back(part, config, files, kind)
+            result = _read_back(part, config, files, kind)
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
-    return {"file": str(out), "type": kind, "size_bytes": out.stat().st_size, **told}
+    return {"file": str(out), "type": kind, "size_bytes": out.stat().st_size, **result}
 
 
 def _piece(stack: ExitStack, path: Path) -> Piece:
@@ -69,7 +69,7 @@ def _write(part: Path, folder: Path, config: Decoder, files: Mapping[str, Piece]
 
 def _add_shape(writer: gguf.GGUFWriter, config: Decoder) -> None:
     window = getattr(config, "sliding_window", None) if config.model_type == "mistral" else None  # pyright: ignore[reportAttributeAccessIssue]
-    # llama.cpp knows no window for this architecture: rows within it are scored as they should be.
+    # llama.cpp has no sliding window for this architecture: it is right only for rows within the window.
     positions = config.max_position_embeddings
     writer.add_context_length(positions if window is None else min(window, positions))
     writer.add_embedding_length(config.hidden_size)
@@ -86,7 +86,7 @@ def _add_shape(writer: gguf.GGUFWriter, config: Decoder) -> None:
 
 
 def _type_of(weight: Weight, kind: str) -> gguf.GGMLQuantizationType:
-    """Vectors stay exact; blocks of 32 do not fit every matrix."""
+    """Return the stored type of a tensor: vectors stay in f32; f16 for matrices that blocks of 32 do not fit."""
     if weight.values.ndim == 1:
         return Quantization.F32
     if kind == "q8_0" and weight.values.shape[-1] % _Q8_BLOCK:
@@ -95,7 +95,7 @@ def _type_of(weight: Weight, kind: str) -> gguf.GGMLQuantizationType:
 
 
 def _read_back(part: Path, config: Decoder, files: Mapping[str, Piece], kind: str) -> dict[str, Any]:
-    """Compare every tensor of the file, as gguf's own reader has it, with the model's."""
+    """Read the file with gguf's own reader, and compare every tensor with the model's."""
     found = {tensor.name: tensor for tensor in gguf.GGUFReader(part).tensors}
     count, worst = 0, 0.0
     for weight in weights(config, files):
@@ -109,11 +109,12 @@ def _read_back(part: Path, config: Decoder, files: Mapping[str, Piece], kind: st
         most = _ROUNDING[stored_as] * largest + _FINEST[stored_as]
         assert gap <= most, f"{weight.name} is off by {gap:g} where {largest:g} is the largest"
         count, worst = count + 1, max(worst, gap / largest if largest else 0.0)
-    assert not found, f"the file has {min(found)}, the model has not"
+    assert not found, f"the file has {min(found)}, and the model does not"
     return {"tensors": count, "largest_rounding": worst}
 
 
 _ROUNDING = {Quantization.F32: 0.0, Quantization.F16: 2**-11, Quantization.Q8_0: 0.57 / 127}
-"""Of the largest value at most: half a step of the type, and of Q8_0 that of its scale, in fp16, 127 times: 0.5 + 127 / 2**11."""
+"""The bound on rounding, relative to the largest value: half a step of the type. Q8_0 adds the rounding of its scale to
+fp16, 127 times: 0.5 + 127 / 2**11."""
 _FINEST = {Quantization.F32: 0.0, Quantization.F16: 2**-25, Quantization.Q8_0: 127 * 2**-25}
-"""More than that: below 2**-14 the steps of fp16 become no finer."""
+"""Added to it: below 2**-14 the steps of fp16 are not finer."""

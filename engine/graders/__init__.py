@@ -1,8 +1,8 @@
-"""Graders: whether an answer is right, by rules and by what a model says."""
+"""Graders: scores for answers, by rules or by a model (OpenAI's grader types)."""
 
 from engine.graders.errors import GraderError
 from engine.graders.grade import Graded, grade
-from engine.graders.judge import Ask, Reply, keeping, question, reply_of, said
+from engine.graders.judge import Ask, Reply, filled_messages, keeping, question, reply_of
 from engine.graders.spec import (
     GRADER,
     Grader,
@@ -27,12 +27,12 @@ __all__ = [
     "SamplingParams",
     "StringCheck",
     "TextSimilarity",
+    "filled_messages",
     "grade",
     "keeping",
     "models_of",
     "question",
     "reply_of",
-    "said",
     "sample_of",
     "value",
 ]

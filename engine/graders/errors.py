@@ -1,8 +1,8 @@
-"""What keeps a row from being graded."""
+"""The error of a row that cannot be graded."""
 
 
 class GraderError(ValueError):
-    """A row cannot be graded; `kind` is what OpenAI's answers call that."""
+    """A row cannot be graded; `kind` is OpenAI's name of the reason."""
 
     def __init__(self, message: str, kind: str = "other_error") -> None:
         super().__init__(message)

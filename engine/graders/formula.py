@@ -1,4 +1,4 @@
-"""Formulas over the scores of graders: arithmetic, and nothing else that Python can do."""
+"""Formulas over the scores of graders: arithmetic in Python's syntax, and nothing else of Python."""
 
 import ast
 import math
@@ -19,35 +19,35 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "sqrt": math.sqrt,
 }  # fmt: skip
 _MOST_LEVELS = 200
-"""Each takes two frames of the stack when it is calculated, and Python has a thousand. A sum of 200 scores is as deep."""
+"""Each level takes two stack frames when it is calculated, of Python's thousand. A sum of 200 scores is as deep."""
 
 
 def check_formula(formula: str, names: Collection[str]) -> None:
-    """See to it that the formula can be calculated once the named scores are known.
+    """Check that the formula can be calculated from the named scores.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: it cannot be.
     """
     level = [_read(formula)]
     for _ in range(_MOST_LEVELS):
         level = [operand for node in level for operand in _operands(node, names)]
         if not level:
             return
-    raise ValueError(f"calculate_output: operations stand in one another more than {_MOST_LEVELS} deep")
+    raise ValueError(f"calculate_output: operations nest deeper than {_MOST_LEVELS} levels")
 
 
 def calculate(formula: str, scores: Mapping[str, float]) -> float:
-    """What a checked formula comes to.
+    """Calculate a checked formula.
 
     Raises:
-        ValueError: no number, as of a division by zero.
+        ValueError: it has no finite value, like a division by zero.
     """
     try:
         value = _value(_read(formula), scores)
     except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ValueError(f"calculate_output: {error}") from error
     if not math.isfinite(value):
-        raise ValueError(f"calculate_output: it comes to {value}")
+        raise ValueError(f"calculate_output: the result is {value}")
     return value
 
 
@@ -55,14 +55,14 @@ def _read(formula: str) -> ast.expr:
     try:
         return ast.parse(formula.strip(), mode="eval").body
     except (SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"calculate_output: {formula[:100]!r} is no formula") from error
+        raise ValueError(f"calculate_output: {formula[:100]!r} is not a formula") from error
 
 
 def _operands(node: ast.expr, names: Collection[str]) -> list[ast.expr]:
-    """What an operation is done on; a function's name stands before its brackets alone and is no operand."""
+    """Return the operands of an operation; the name of a function is not one of them."""
     if isinstance(node, ast.Name):
         if node.id not in names:
-            raise ValueError(f"calculate_output: {node.id!r} is the name of none of the graders")
+            raise ValueError(f"calculate_output: {node.id!r} is not the name of a grader")
         return []
     if isinstance(node, ast.Constant) and type(node.value) in {int, float}:
         return []
@@ -73,7 +73,7 @@ def _operands(node: ast.expr, names: Collection[str]) -> list[ast.expr]:
     if isinstance(node, ast.Call) and _is_function(node.func) and node.args and not node.keywords:
         return node.args
     known = ", ".join(_FUNCTIONS)
-    raise ValueError(f"calculate_output: numbers, names, + - * / **, brackets and {known} are all there is")
+    raise ValueError(f"calculate_output: only numbers, names, + - * / **, brackets and {known} can be used")
 
 
 def _is_function(node: ast.expr) -> bool:

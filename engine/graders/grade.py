@@ -1,4 +1,4 @@
-"""Grading one row."""
+"""Grading of one row."""
 
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from engine.graders.template import filled
 
 
 class Graded(NamedTuple):
-    """What a grader made of a row: `scores` of each grader of several."""
+    """The grade of a row; `scores` has the score of each grader of a `multi`."""
 
     score: float
     passed: bool
@@ -19,16 +19,16 @@ class Graded(NamedTuple):
 
 
 def grade(grader: Grader, row: dict[str, Any], ask: Ask | None = None) -> Graded:
-    """The score of a row, `{"item": {...}, "sample": {...}}`. `ask` has a model answer.
+    """Grade a row, `{"item": {...}, "sample": {...}}`; `ask` gets a model's answer.
 
     Raises:
-        GraderError: the row lacks a variable, a model gives no grade, or none is asked here.
+        GraderError: the row lacks a variable, a model gives no grade, or there is no `ask` for a model.
     """
     if isinstance(grader, Multi):
         return _together(grader, row, ask)
     if isinstance(grader, ScoreModel | LabelModel):
         if ask is None:
-            raise GraderError(f"a grader of type {grader.type!r} asks a model, and none is asked here")
+            raise GraderError(f"a grader of type {grader.type!r} asks a model, and no model can be asked here")
         return Graded(*judge(grader, row, ask))
     assert not isinstance(grader, Python), "none comes through validation"
     return _compared(grader, row)

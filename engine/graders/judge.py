@@ -1,4 +1,4 @@
-"""Asking a model for a grade: what it is asked, and what its words come to."""
+"""Grades by a model: the question, and the score or label in its answer."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -9,13 +9,13 @@ from engine.graders.spec import LabelModel, Message, SamplingParams, ScoreModel
 from engine.graders.template import filled
 
 _NUMBER = re.compile(r"(?P<of>(?:/|\bout\s+of\b)[\s*]*)?(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE)
-_TOLD = re.compile(r"(?:[:=]|\bis)[\s*]*$", re.IGNORECASE)
+_ANNOUNCED = re.compile(r"(?:[:=]|\bis)[\s*]*$", re.IGNORECASE)
 _LONGEST_GRADE = 256
-"""Tokens, unless the grader tells: a judge that rambles keeps the next row waiting."""
+"""Tokens, unless the grader has a limit: a judge that rambles keeps the next row waiting."""
 
 
 class Reply(NamedTuple):
-    """What a model answered."""
+    """A model's answer."""
 
     text: str
     prompt_tokens: int
@@ -28,7 +28,7 @@ Ask = Callable[[str, list[dict[str, str]], SamplingParams], Reply]
 
 
 def keeping(ask: Ask, replies: list[tuple[str, Reply]]) -> Ask:
-    """Asks all the same, and keeps each reply with the model's name: it took tokens, whatever grade comes of it."""
+    """Return an `ask` that also appends each reply with the model's name: it used tokens even if it is no grade."""
 
     def asking(model: str, messages: list[dict[str, str]], sampling: SamplingParams) -> Reply:
         reply = ask(model, messages, sampling)
@@ -39,15 +39,15 @@ def keeping(ask: Ask, replies: list[tuple[str, Reply]]) -> Ask:
 
 
 def judge(grader: ScoreModel | LabelModel, row: dict[str, Any], ask: Ask) -> tuple[float, bool]:
-    """The score, and whether it passes.
+    """Return the score, and whether it passes.
 
     Raises:
-        GraderError: the row lacks a variable, the model cannot answer, or its answer is no grade.
+        GraderError: the row lacks a variable, the model cannot answer, or its answer has no grade.
     """
     sampling = grader.sampling_params or SamplingParams()
     if sampling.max_completion_tokens is None:
         sampling = sampling.model_copy(update={"max_completion_tokens": _LONGEST_GRADE})
-    reply = ask(grader.model, said(grader.input, row), sampling)
+    reply = ask(grader.model, filled_messages(grader.input, row), sampling)
     if isinstance(grader, ScoreModel):
         low, high = grader.bounds
         score = _score(reply, low, high)
@@ -58,7 +58,7 @@ def judge(grader: ScoreModel | LabelModel, row: dict[str, Any], ask: Ask) -> tup
 
 
 def question(messages: list[dict[str, str]], sampling: SamplingParams) -> dict[str, Any]:
-    """What the resident engine is asked (engine.resident)."""
+    """Return the request to the resident engine (engine.resident)."""
     return {
         "ask": "chat",
         "messages": messages,
@@ -73,16 +73,16 @@ def question(messages: list[dict[str, str]], sampling: SamplingParams) -> dict[s
 
 
 def reply_of(parts: Iterable[dict[str, Any]]) -> Reply:
-    """The answer that its parts make."""
-    text, told = "", dict[str, Any]()
+    """Put the streamed parts of an answer together."""
+    text, fields = "", dict[str, Any]()
     for part in parts:
         text += part.get("text", "")
-        told |= part
-    return Reply(text, told["prompt_tokens"], told["completion_tokens"], told["finish_reason"])
+        fields |= part
+    return Reply(text, fields["prompt_tokens"], fields["completion_tokens"], fields["finish_reason"])
 
 
-def said(messages: list[Message], row: dict[str, Any] | None = None) -> list[dict[str, str]]:
-    """Messages as an engine takes them, with the row's values in them; without a row they are no templates."""
+def filled_messages(messages: list[Message], row: dict[str, Any] | None = None) -> list[dict[str, str]]:
+    """Return messages as the engine takes them, filled with the row's values; without a row they are not templates."""
     roles = {"developer": "system"}
     return [
         {
@@ -94,7 +94,7 @@ def said(messages: list[Message], row: dict[str, Any] | None = None) -> list[dic
 
 
 def _score(reply: Reply, low: float, high: float) -> float:
-    if reply.finish_reason == "length":  # the score was still to come, or is the half of a number
+    if reply.finish_reason == "length":  # the score may be missing, or the number cut
         message = f"the model's answer was cut after {reply.completion_tokens} tokens; raise max_completions_tokens"
         raise GraderError(message, "model_grader_parse_error")
     score = _number(reply.text, high)
@@ -107,16 +107,16 @@ def _score(reply: Reply, low: float, high: float) -> float:
 
 
 def _number(text: str, high: float) -> float | None:
-    """The last number right before `/10` or `out of 10`, if the range ends at 10, or one behind it that `:`, `=` or `is` tells.
+    """Return the score in an answer: the last number before `/10` or `out of 10`, if the range ends at 10.
 
-    Where none is so, the last that is no such end.
+    A later number after `:`, `=` or `is` replaces it. Without such a phrase, the score is the last number.
     """
     last, of_all, ended = None, None, 0
     for found in _NUMBER.finditer(text):
         number, between = float(found["number"]), text[ended : found.start()]
         if found["of"] is None:
             last = number
-            of_all = number if of_all is not None and _TOLD.search(between) else of_all
+            of_all = number if of_all is not None and _ANNOUNCED.search(between) else of_all
         elif number == high and last is not None and not between.strip(" *"):
             of_all = last
         ended = found.end()
@@ -135,7 +135,7 @@ def _label(text: str, labels: list[str]) -> str:
 
 
 def _bare(text: str) -> str:
-    """Without what a model likes to put around a word."""
+    """Strip what models like to put around a word."""
     return text.strip().strip(".\"'`*")
 
 

@@ -1,4 +1,4 @@
-"""How alike two texts are, from 0 to 1, by the metrics that text_similarity names."""
+"""Similarity of two texts from 0 to 1: the metrics of text_similarity."""
 
 import math
 import re
@@ -13,7 +13,7 @@ _ORDERS = (1, 2, 3, 4)
 
 
 def fuzzy_match(candidate: str, reference: str) -> float:
-    """The ratio of rapidfuzz: 2 x the longest common subsequence of characters, over both lengths."""
+    """Return the ratio of rapidfuzz: twice the length of the longest common subsequence, over both lengths."""
     return fuzz.ratio(candidate, reference) / 100
 
 

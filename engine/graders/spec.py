@@ -1,4 +1,4 @@
-"""What graders are told, under OpenAI's names. `{{item.x}}` and `{{sample.output_text}}` stand for a row's values."""
+"""Grader specs, with OpenAI's names. `{{item.x}}` and `{{sample.output_text}}` stand for a row's values."""
 
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -19,7 +19,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class TextPart(BaseModel):
-    """A piece of a message; only text is read."""
+    """A part of a message; only text is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,13 +38,13 @@ class Message(BaseModel):
 
     @property
     def text(self) -> str:
-        """The template that it is."""
+        """The template, its parts joined."""
         parts = self.content if isinstance(self.content, list) else [self.content]
         return "".join(part if isinstance(part, str) else part.text for part in parts)
 
 
 class SamplingParams(BaseModel):
-    """How a model answers. Its likeliest answer unless a temperature is told, so that a grade is the same again."""
+    """How the model answers. Without a temperature, greedily: a grade is then reproducible."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,11 +59,11 @@ class SamplingParams(BaseModel):
             validation_alias=AliasChoices("max_completion_tokens", "max_completions_tokens", "max_tokens"),
         ),
     ] = None
-    """OpenAI's clients spell it in two ways. Without it an answer has all the room that the model leaves, a grade a little."""
+    """OpenAI's clients spell it in two ways. None: only the model's limit for an answer, a short one for a grade."""
 
 
 class StringCheck(Part):
-    """1 when input and reference compare as the operation says; like: the reference stands in the input."""
+    """Scores 1 when input and reference compare as `operation` says; like: the input contains the reference."""
 
     type: Literal["string_check"]
     name: _Name
@@ -73,7 +73,7 @@ class StringCheck(Part):
 
 
 class TextSimilarity(Part):
-    """How alike input and reference are, from 0 to 1; it passes from `pass_threshold` on."""
+    """Scores the similarity of input and reference from 0 to 1; passes at `pass_threshold` or above."""
 
     type: Literal["text_similarity"]
     name: _Name
@@ -86,12 +86,12 @@ class TextSimilarity(Part):
     def _is_computed(self) -> "TextSimilarity":
         if self.evaluation_metric not in METRICS:
             known = ", ".join(METRICS)
-            raise ValueError(f"evaluation_metric {self.evaluation_metric!r} is not computed here; take one of {known}")
+            raise ValueError(f"evaluation_metric {self.evaluation_metric!r} is not computed here; use one of {known}")
         return self
 
 
 class Judge(Part):
-    """What the two graders that ask a model share. Templates stand in the content of the messages."""
+    """The fields of both graders that ask a model. The contents of the messages are templates."""
 
     name: _Name
     model: _Name
@@ -100,11 +100,11 @@ class Judge(Part):
 
 
 class ScoreModel(Judge):
-    """A model gives a score, which must lie in `range` (0 to 1 if none is told).
+    """A model gives a score, which must lie in `range` (by default 0 to 1).
 
-    It is the last number of the answer, which must not be cut. Where the range ends at 10, `8/10` and `8 out of 10` go before
-    that: they are 8, unless a number behind them is told by `:`, `=` or `is`, as in `Final score: 7`.
-    It passes from `pass_threshold` on, or from the middle of the range.
+    It is the last number of the answer, which must be complete. If the range ends at 10, `8/10` and `8 out of 10` take
+    precedence and are 8, unless a later number follows `:`, `=` or `is`, as in `Final score: 7`. The score passes at
+    `pass_threshold` or above, by default the middle of the range.
     """
 
     type: Literal["score_model"]
@@ -117,7 +117,7 @@ class ScoreModel(Judge):
 
 
 class LabelModel(Judge):
-    """A model chooses a label: the one that its answer is, or else the one that it names first."""
+    """A model chooses a label: its answer is one, or names one; of several, the first counts."""
 
     type: Literal["label_model"]
     labels: Annotated[list[_Name], Field(min_length=1, max_length=100)]
@@ -131,7 +131,7 @@ class LabelModel(Judge):
 
 
 class Python(Part):
-    """Code of a caller's. None is run here."""
+    """Code of the caller, which is always refused."""
 
     type: Literal["python"]
     name: _Name = "python"
@@ -140,23 +140,20 @@ class Python(Part):
 
     @model_validator(mode="after")
     def _is_not_run(self) -> "Python":
-        raise ValueError("no code of callers is run here; grade by string_check, text_similarity or a model of yours")
+        raise ValueError("graders of type python are not run here; use string_check, text_similarity or a model")
 
 
 Single: TypeAlias = StringCheck | TextSimilarity | ScoreModel | LabelModel | Python
 
 
-def _by_name(told: Any) -> Any:
-    """One grader alone stands under its own name, as OpenAI's clients may send it."""
-    return (
-        {told["name"]: told}
-        if isinstance(told, dict) and isinstance(told.get("type"), str) and "name" in told
-        else told
-    )
+def _by_name(given: Any) -> Any:
+    """Put a single grader under its own name; OpenAI's clients may send it without."""
+    single = isinstance(given, dict) and isinstance(given.get("type"), str) and "name" in given
+    return {given["name"]: given} if single else given
 
 
 class Multi(Part):
-    """Several graders, their scores put together by a formula in which they go by their names: `0.3 * a + 0.7 * b`."""
+    """Several graders whose scores are combined by a formula over their names, like `0.3 * a + 0.7 * b`."""
 
     type: Literal["multi"]
     name: _Name
@@ -179,7 +176,7 @@ GRADER: TypeAdapter[Grader] = TypeAdapter(Annotated[Grader, Field(discriminator=
 
 
 def models_of(grader: Grader) -> list[str]:
-    """The models that it asks."""
+    """Return the models that a grader asks."""
     if isinstance(grader, Multi):
         return [model for one in grader.graders.values() for model in models_of(one)]
     return [grader.model] if isinstance(grader, Judge) else []

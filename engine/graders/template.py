@@ -11,14 +11,14 @@ from engine.rows import is_too_deep
 
 _VARIABLE = re.compile(r"\{\{([^{}]+)\}\}")
 _MAX_CHARACTERS = 100_000
-"""Of a text that is compared: a template may repeat a value, and comparing takes time in the product of both lengths."""
+"""In a text to compare: a template may repeat a value, and a comparison takes the product of both lengths."""
 
 
 def filled(template: str, row: dict[str, Any]) -> str:
-    """The template with the row's values in it: strings as they are, all else as JSON.
+    """Fill a template with the row's values: strings as they are, all else as JSON.
 
     Raises:
-        GraderError: the row lacks a variable, or the text is too long; no more of it is made than that takes to see.
+        GraderError: the row lacks a variable, or the text is too long; it is not built further than the limit.
     """
     text = ""
     for place, piece in enumerate(_VARIABLE.split(template)):
@@ -29,10 +29,10 @@ def filled(template: str, row: dict[str, Any]) -> str:
 
 
 def value(path: str, row: dict[str, Any]) -> Any:
-    """What stands at `item.a.b` in the row.
+    """Return the value at `item.a.b` in the row.
 
     Raises:
-        GraderError: nothing does.
+        GraderError: there is none.
     """
     found: Any = row
     for part in path.split("."):
@@ -43,7 +43,7 @@ def value(path: str, row: dict[str, Any]) -> Any:
 
 
 def sample_of(text: str) -> dict[str, Any]:
-    """The answer as templates know it: `output_text`, and `output_json` where it is JSON that nests no deeper than a row may."""
+    """Return the sample of an answer: `output_text`, and `output_json` if it is JSON no deeper than a row may be."""
     sample = {"output_text": text}
     try:
         read = orjson.loads(text)

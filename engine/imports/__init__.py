@@ -1,4 +1,4 @@
-"""Models from elsewhere, looked at before any of their bytes is believed. Torch-free: nothing here loads them."""
+"""Checks of uploaded models, which may be hostile. Torch-free: nothing here loads them."""
 
 from engine.imports.fault import ImportFault
 from engine.imports.model import Checked, check_model

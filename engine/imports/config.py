@@ -1,11 +1,11 @@
-"""config.json of the four families: only what is known to be harmless, in sane bounds, is taken over."""
+"""config.json of the supported families: only harmless fields, with values within bounds, are accepted."""
 
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.imports.fault import ImportFault, shown
-from engine.jobs import did_you_mean
+from engine.rows import did_you_mean
 
 _Size = Annotated[int, Field(ge=1, le=1 << 20, strict=True)]
 _Layers = Annotated[int, Field(ge=1, le=512, strict=True)]
@@ -31,13 +31,13 @@ NOT_TAKEN = frozenset(
         "unsloth_version", "unsloth_fixed",
     }
 )  # fmt: skip
-"""Said by many configs and meaning nothing for how a decoder computes: left out of what is kept."""
+"""Fields of many configs that have no effect on what a decoder computes; they are not kept."""
 _CODE = ("auto_map", "trust_remote_code", "custom_pipelines", "custom_objects")
 _QUANTIZED = ("quantization_config", "compression_config")
 
 
 class _Config(BaseModel):
-    """What the families share. Fields that a config does not say keep transformers' own defaults."""
+    """The fields that all families share. A field that a config leaves out has transformers' default."""
 
     model_config = ConfigDict(extra="forbid", strict=True, protected_namespaces=())
     MADE_BY: ClassVar[str]
@@ -53,7 +53,7 @@ class _Config(BaseModel):
 
 
 class Rope(BaseModel):
-    """How positions turn the heads: `rope_parameters`, or `rope_scaling` in older configs."""
+    """Rotary position embeddings: `rope_parameters`, or `rope_scaling` in older configs."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -99,11 +99,11 @@ class Decoder(_Config):
         return self.num_key_value_heads or self.num_attention_heads
 
     def flaw(self) -> tuple[str, str] | None:
-        """The field whose value does not go with the others, and why."""
+        """Return the field whose value does not fit the others, and why."""
         if self.head_dim is None and self.hidden_size % self.num_attention_heads:
-            return "hidden_size", f"is no multiple of num_attention_heads, {self.num_attention_heads}"
+            return "hidden_size", f"is not a multiple of num_attention_heads, {self.num_attention_heads}"
         if self.head_size % 2:
-            return "head_dim", f"is {self.head_size}; positions turn pairs of a head's values"
+            return "head_dim", f"is {self.head_size}; rotary positions need an even number"
         if self.num_attention_heads % self.key_value_heads:
             return "num_key_value_heads", f"does not divide num_attention_heads, {self.num_attention_heads}"
         types = getattr(self, "layer_types", None)
@@ -155,7 +155,7 @@ class Gpt2(_Config):
     MADE_BY = "GPT2LMHeadModel"
 
     model_type: Literal["gpt2"]
-    # transformers holds a mask of positions by positions in memory.
+    # Bounded, as transformers holds a mask of positions x positions in memory.
     n_positions: Annotated[int, Field(ge=1, le=8192, strict=True)] = 1024
     n_embd: _Size = 768
     n_layer: _Layers = 12
@@ -173,7 +173,7 @@ class Gpt2(_Config):
 
     def flaw(self) -> tuple[str, str] | None:
         if self.n_embd % self.n_head:
-            return "n_embd", f"is no multiple of n_head, {self.n_head}"
+            return "n_embd", f"is not a multiple of n_head, {self.n_head}"
         return None
 
 
@@ -183,29 +183,29 @@ _FAMILIES: dict[str, type[Family]] = {
 }  # fmt: skip
 
 
-def read_config(told: dict[str, Any]) -> Family:
-    """The config that a config.json is.
+def read_config(given: dict[str, Any]) -> Family:
+    """Validate a config.json.
 
     Raises:
-        ImportFault: it names another family, code, or a field that is not known or out of bounds.
+        ImportFault: it names another family or code, or has a field that is unknown or out of bounds.
     """
-    name = told.get("model_type")
+    name = given.get("model_type")
     family = _FAMILIES.get(name) if isinstance(name, str) else None
     if family is None:
         message = f"is {shown(name)}" if name is not None else "is missing"
         raise _fault("unknown_family", "model_type", message, f"known are {', '.join(_FAMILIES)}")
     for field in _CODE:
-        if field in told:
-            raise _fault("remote_code", field, "names code, and none of a model's is ever run", "leave it out")
+        if field in given:
+            raise _fault("remote_code", field, "names code, and code of models is never run", "leave it out")
     for field in _QUANTIZED:
-        if field in told:
-            raise _fault("quantized", field, "says that the weights are quantized", "bring them in 16 or 32 bits")
-    made_by = told.get("architectures")
+        if field in given:
+            raise _fault("quantized", field, "means that the weights are quantized", "save them in 16 or 32 bits")
+    made_by = given.get("architectures")
     if made_by is not None and made_by != [family.MADE_BY]:
         message = f"is {shown(made_by)}"
         raise _fault("wrong_architecture", "architectures", message, f"a decoder with its head is {family.MADE_BY}")
     try:
-        config = family.model_validate({key: value for key, value in told.items() if key not in NOT_TAKEN})
+        config = family.model_validate({key: value for key, value in given.items() if key not in NOT_TAKEN})
     except ValidationError as error:
         raise _invalid(error, family) from error
     if flaw := config.flaw():
@@ -214,7 +214,7 @@ def read_config(told: dict[str, Any]) -> Family:
 
 
 def kept(config: Family) -> dict[str, Any]:
-    """The config.json that is kept."""
+    """Return the config.json that is kept."""
     return {"architectures": [config.MADE_BY], **config.model_dump(mode="json", exclude_unset=True)}
 
 

@@ -1,4 +1,4 @@
-"""Small JSON files of strangers: capped, and read more strictly than Python's own parser reads."""
+"""Small JSON files from outside: capped in size, and parsed more strictly than by Python's json."""
 
 import codecs
 import json
@@ -10,16 +10,16 @@ from engine.imports.piece import Piece
 
 _MAX_DEPTH = 16
 _MAX_BRACKETS, _MAX_QUOTES = 2_000_000, 8_000_000
-"""Over twice those of the largest vocabularies; each takes a moment to look at."""
+"""Over twice those of the largest vocabularies; checking each of them takes time."""
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
 _TOKENS = re.compile(rb"(" + _STRING + rb')|([{\[])|([}\]])|"', re.DOTALL)
 
 
 def read_document(name: str, piece: Piece, most_bytes: int) -> dict[str, Any]:
-    """The object that a file holds.
+    """Parse a file that holds a JSON object.
 
     Raises:
-        ImportFault: it is too large or nests too deep, is no JSON object, or says a thing twice.
+        ImportFault: it is too large or nests too deep, is not a JSON object, or has a key twice.
     """
     content = whole(name, piece, most_bytes)
     require_shallow(name, content, _MAX_DEPTH)
@@ -28,27 +28,27 @@ def read_document(name: str, piece: Piece, most_bytes: int) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ImportFault("not_json", name, f"is not JSON: {shown(str(error))}", "save the model again") from error
     if not isinstance(value, dict):
-        raise ImportFault("not_an_object", name, "is no JSON object", "save the model again")
+        raise ImportFault("not_an_object", name, "is not a JSON object", "save the model again")
     return value
 
 
 def whole(name: str, piece: Piece, most_bytes: int) -> bytes:
-    """All bytes of a file that must be small, and UTF-8."""
+    """Return the bytes of a file that must be small, and UTF-8."""
     if piece.size_bytes > most_bytes:
-        told = f"has {piece.size_bytes:,} bytes; {most_bytes:,} at most are read"
-        raise ImportFault("too_large", name, told, "send the file that the model came with")
-    decoder = codecs.getincrementaldecoder("utf-8")()  # as one text, a file with one emoji takes four times its bytes
+        fault = f"has {piece.size_bytes:,} bytes; {most_bytes:,} at most are read"
+        raise ImportFault("too_large", name, fault, "send the file that the model came with")
+    decoder = codecs.getincrementaldecoder("utf-8")()  # as one str, one emoji would make all characters take 4 bytes
     try:
         for chunk in piece.chunks():
             decoder.decode(chunk)
         decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        raise ImportFault("not_utf8", name, "is no UTF-8", "save the model again") from error
+        raise ImportFault("not_utf8", name, "is not UTF-8", "save the model again") from error
     return piece.read(0, piece.size_bytes)
 
 
 def require_shallow(name: str, content: bytes, most: int) -> None:
-    """Raises ImportFault unless the brackets of a JSON text match and nest at most so deep; nothing is built for it."""
+    """Raise ImportFault unless the brackets of a JSON text match and nest at most `most` deep; builds no objects."""
     if content.count(b"[") + content.count(b"{") > _MAX_BRACKETS or content.count(b'"') > _MAX_QUOTES:
         raise ImportFault("too_many_parts", name, "has millions of parts", "send the file that the model came with")
     depth = 0
@@ -61,8 +61,8 @@ def require_shallow(name: str, content: bytes, most: int) -> None:
             )
         depth += 1 if token[2] else -1
         if depth > most:
-            told = f"nests deeper than {most} levels at byte {token.start():,}"
-            raise ImportFault("too_deep", name, told, "send the file that the model came with")
+            fault = f"nests deeper than {most} levels at byte {token.start():,}"
+            raise ImportFault("too_deep", name, fault, "send the file that the model came with")
         if depth < 0:
             break
     if depth:
@@ -70,7 +70,7 @@ def require_shallow(name: str, content: bytes, most: int) -> None:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""What is wrong with a model that somebody brings."""
+"""The error of an uploaded model that is refused."""
 
 
 class ImportFault(ValueError):
-    """The place (`model.safetensors: lm_head.weight`), what is wrong there, and how to mend it."""
+    """Names the place (`model.safetensors: lm_head.weight`), what is wrong there, and the mend."""
 
     def __init__(self, code: str, place: str, message: str, mend: str) -> None:
         super().__init__(f"{place}: {message}; {mend}")
@@ -13,7 +13,7 @@ _SHOWN = 80
 
 
 def shown(value: object) -> str:
-    """A stranger's text or value as a message quotes it: printable and short."""
+    """Return untrusted text, or any value, for a quotation in a message: printable and short."""
     text = value if isinstance(value, str) else repr(value)
     plain = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return plain if len(plain) <= _SHOWN else plain[:_SHOWN] + "…"

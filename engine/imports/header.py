@@ -1,4 +1,4 @@
-"""The header of a safetensors file: what tensors it holds, and that their bytes are all there and nobody else's.
+"""The header of a safetensors file: which tensors it holds, and the check that they cover its bytes exactly.
 
 The format is 8 bytes with the header's length, the header (JSON), and the tensors' bytes without a gap.
 """
@@ -15,17 +15,17 @@ MAX_TENSORS = 50_000
 _MAX_DIMENSIONS = 8
 _MAX_ENTRY_BYTES = 4096
 _MAX_QUOTES = 16 * MAX_TENSORS
-"""A tensor's entry has ten."""
+"""The entry of a tensor has ten."""
 _LENGTH_BYTES = 8
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _STRING = rb'"(?:[^"\\]++|\\.)*+"'
-# Entries are read one by one: the whole header as Python objects would take twenty times its bytes.
+# Entries are parsed one by one: as Python objects, the whole header would take twenty times its bytes.
 _ENTRY = re.compile(rb"\s*(" + _STRING + rb')\s*:\s*(\{(?:[^{}"]++|' + _STRING + rb")*+\})\s*([,}])", re.DOTALL)
 _MEND = "save the model again with safetensors"
 
 
 class Tensor(NamedTuple):
-    """One of a file: its type under safetensors' name, its shape, and where its bytes lie after the header."""
+    """A tensor of a file: its type by safetensors' name, its shape, and the range of its bytes after the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -34,20 +34,20 @@ class Tensor(NamedTuple):
 
 
 def read_header(name: str, piece: Piece) -> dict[str, Tensor]:
-    """The tensors of a file by name.
+    """Return the tensors of a file by name.
 
     Raises:
-        ImportFault: the header is too large or cannot be read, or the tensors' bytes are not exactly those after it.
+        ImportFault: the header is too large or malformed, or the tensors do not cover the bytes after it exactly.
     """
     length = int.from_bytes(piece.read(0, _LENGTH_BYTES), "little")
     if piece.size_bytes < _LENGTH_BYTES + 2:
         raise ImportFault("not_safetensors", name, "is too short for a safetensors file", _MEND)
     if length > MAX_HEADER_BYTES:
-        told = f"says that its header has {length:,} bytes; {MAX_HEADER_BYTES:,} at most are read"
-        raise ImportFault("header_too_large", name, told, "a file of another format? send safetensors alone")
+        fault = f"has a header of {length:,} bytes; {MAX_HEADER_BYTES:,} at most are read"
+        raise ImportFault("header_too_large", name, fault, "a file of another format? send safetensors alone")
     if _LENGTH_BYTES + length > piece.size_bytes:
-        told = f"says that its header has {length:,} bytes, and the file has {piece.size_bytes:,}"
-        raise ImportFault("header_cut", name, told, "send the file again")
+        fault = f"announces a header of {length:,} bytes, and the file has {piece.size_bytes:,}"
+        raise ImportFault("header_cut", name, fault, "send the file again")
     tensors = _tensors(name, piece.read(_LENGTH_BYTES, length))
     _require_laid_out(name, tensors, piece.size_bytes - _LENGTH_BYTES - length)
     return tensors
@@ -57,14 +57,14 @@ def _tensors(name: str, header: bytes) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     described = False
     if not header.startswith(b"{"):
-        raise ImportFault("bad_header", name, "has a header that is no JSON object", _MEND)
+        raise ImportFault("bad_header", name, "has a header that is not a JSON object", _MEND)
     if header.count(b'"') > _MAX_QUOTES:
         raise ImportFault("too_many_tensors", name, "has a header of too many parts", "merge its shards")
     at, more = 1, header.strip() != b"{}"
     while more:
         entry = _ENTRY.match(header, at)
         if entry is None:
-            raise ImportFault("bad_header", name, f"has a header that cannot be read at byte {at:,} of it", _MEND)
+            raise ImportFault("bad_header", name, f"has a header that is malformed at its byte {at:,}", _MEND)
         key, value = _text(name, entry[1]), entry[2]
         if key == "__metadata__" and not described:
             described = True
@@ -84,17 +84,19 @@ def _text(name: str, key: bytes) -> str:
     try:
         return json.loads(key)
     except ValueError as error:
-        raise ImportFault("bad_header", name, f"has a name in its header that is no text: {error}", _MEND) from error
+        raise ImportFault(
+            "bad_header", name, f"has a tensor name in its header that is not a string: {error}", _MEND
+        ) from error
 
 
 def _tensor(place: str, text: bytes) -> Tensor:
     try:
-        told: Any = json.loads(text) if len(text) <= _MAX_ENTRY_BYTES else None
+        entry: Any = json.loads(text) if len(text) <= _MAX_ENTRY_BYTES else None
     except (ValueError, RecursionError):
-        told = None
-    if not isinstance(told, dict) or told.keys() != {"dtype", "shape", "data_offsets"}:
-        raise ImportFault("bad_tensor", place, "is not told by dtype, shape and data_offsets", _MEND)
-    dtype, shape, offsets = told["dtype"], told["shape"], told["data_offsets"]
+        entry = None
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise ImportFault("bad_tensor", place, "is not described by dtype, shape and data_offsets", _MEND)
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in _BYTES:
         raise ImportFault("bad_dtype", place, f"has the dtype {shown(dtype)}", f"known are {', '.join(_BYTES)}")
     if not _are_sizes(shape) or len(shape) > _MAX_DIMENSIONS:
@@ -106,8 +108,8 @@ def _tensor(place: str, text: bytes) -> Tensor:
     for length in shape:
         size_bytes *= length
     if tensor.end - tensor.begin != size_bytes:
-        told = f"takes {tensor.end - tensor.begin:,} bytes; {dtype} of shape {shown(shape)} takes {size_bytes:,}"
-        raise ImportFault("wrong_size", place, told, _MEND)
+        fault = f"takes {tensor.end - tensor.begin:,} bytes; {dtype} of shape {shown(shape)} takes {size_bytes:,}"
+        raise ImportFault("wrong_size", place, fault, _MEND)
     return tensor
 
 
@@ -116,13 +118,15 @@ def _are_sizes(value: Any) -> bool:
 
 
 def _require_laid_out(name: str, tensors: dict[str, Tensor], data_bytes: int) -> None:
-    """One after the other, from the first byte to the last."""
+    """Check that the tensors follow each other without gaps from the first byte to the last."""
     at = 0
     for key, tensor in sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end)):
         if tensor.begin != at:
-            what = "begins within another tensor" if tensor.begin < at else "leaves bytes before it that are nobody's"
+            what = (
+                "begins within another tensor" if tensor.begin < at else "has bytes before it that belong to no tensor"
+            )
             raise ImportFault("bad_offsets", f"{name}: {shown(key)}", what, _MEND)
         at = tensor.end
     if at != data_bytes:
-        told = f"has {data_bytes:,} bytes after its header, and its tensors take {at:,}"
-        raise ImportFault("wrong_size", name, told, "send the file again, or save the model again")
+        fault = f"has {data_bytes:,} bytes after its header, and its tensors take {at:,}"
+        raise ImportFault("wrong_size", name, fault, "send the file again, or save the model again")

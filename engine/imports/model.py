@@ -1,4 +1,4 @@
-"""A model's files, checked together: which are kept, which are written anew, and what the model can take."""
+"""Checks of a model's files together: which are kept, which are rewritten, and the model's limits."""
 
 import json
 import re
@@ -19,7 +19,7 @@ _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
 _READ = frozenset(
     {"config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
 )
-# Nothing that a decoder needs is in them; the index is written anew from the shards' own headers.
+# Files without anything that a decoder needs; the index is rewritten from the headers of the shards.
 _LEFT_OUT = re.compile(
     r"README.*|LICENSE.*|LICENCE.*|NOTICE.*|USE_POLICY.*|[\w.-]+\.md|\.gitattributes|\.gitignore|generation_config\.json"
     r"|added_tokens\.json|vocab\.json|merges\.txt|tokenizer\.model|model\.safetensors\.index\.json|SHA256SUMS|manifest\.dsse\.json"
@@ -29,7 +29,7 @@ _MEND = "leave it out"
 
 
 class Checked(NamedTuple):
-    """`as_is` are names of files that are kept byte for byte, `rewritten` files with their new content."""
+    """A model that was checked: `as_is` names files that are kept unchanged, `rewritten` maps others to new content."""
 
     family: str
     as_is: list[str]
@@ -40,10 +40,10 @@ class Checked(NamedTuple):
 
 
 def check_model(files: Mapping[str, Piece]) -> Checked:
-    """What would be kept of a model's files.
+    """Check a model's files, without loading anything or using a name as a path.
 
     Raises:
-        ImportFault: something about them is wrong; nothing is loaded and no name becomes a path.
+        ImportFault: the model is refused.
     """
     weights = _sorted_out(files)
     if "config.json" not in files:
@@ -68,18 +68,18 @@ def check_model(files: Mapping[str, Piece]) -> Checked:
 
 
 def _sorted_out(files: Mapping[str, Piece]) -> list[str]:
-    """The names of the weights' files."""
+    """Return the names of the files of weights, once every file is known."""
     weights = sorted(name for name in files if name == _SINGLE or _SHARD.fullmatch(name))
     for name in files:
         if _PICKLED.fullmatch(name):
             raise ImportFault(
-                "not_safetensors", shown(name), "may run code as it is loaded, or is another format", _MEND
+                "not_safetensors", shown(name), "may run code when it is loaded, or is of another format", _MEND
             )
         if name not in _READ and name not in weights and not _LEFT_OUT.fullmatch(name):
-            raise ImportFault("unknown_file", shown(name), "is no file that a model consists of", _MEND)
+            raise ImportFault("unknown_file", shown(name), "is not a file of a model", _MEND)
     if not weights:
-        told = "is missing, and so are shards of it (model-00001-of-00002.safetensors and so on)"
-        raise ImportFault("weights_missing", _SINGLE, told, "save the model with safetensors")
+        fault = "is missing, and so are shards of it (model-00001-of-00002.safetensors and so on)"
+        raise ImportFault("weights_missing", _SINGLE, fault, "save the model with safetensors")
     if weights != [_SINGLE]:
         _require_all(weights)
     return weights
@@ -90,8 +90,8 @@ def _require_all(shards: list[str]) -> None:
     wanted = int(count[2]) if count else 0
     names = (f"model-{number:05}-of-{wanted:05}.safetensors" for number in range(1, wanted + 1))
     if len(shards) != wanted or any(shard != name for shard, name in zip(shards, names, strict=True)):
-        told = "are not one whole set of shards, or are there beside model.safetensors"
-        raise ImportFault("shards_missing", ", ".join(shards[:3]), told, "send every file of the weights once")
+        fault = "are not one complete set of shards, or are beside model.safetensors"
+        raise ImportFault("shards_missing", ", ".join(shards[:3]), fault, "send every file of the weights once")
 
 
 def _tensors(files: Mapping[str, Piece], weights: list[str]) -> dict[str, tuple[str, Tensor]]:
@@ -99,8 +99,8 @@ def _tensors(files: Mapping[str, Piece], weights: list[str]) -> dict[str, tuple[
     for file in weights:
         for name, tensor in read_header(file, files[file]).items():
             if name in found:
-                told = f"is in {found[name][0]} too"
-                raise ImportFault("tensor_twice", f"{file}: {shown(name)}", told, "save the model again")
+                fault = f"is in {found[name][0]} too"
+                raise ImportFault("tensor_twice", f"{file}: {shown(name)}", fault, "save the model again")
             found[name] = (file, tensor)
         if len(found) > MAX_TENSORS:
             raise ImportFault("too_many_tensors", file, f"brings the tensors to over {MAX_TENSORS:,}", "save it again")
@@ -109,9 +109,9 @@ def _tensors(files: Mapping[str, Piece], weights: list[str]) -> dict[str, tuple[
 
 def _index(tensors: Mapping[str, tuple[str, Tensor]]) -> bytes:
     total = sum(tensor.end - tensor.begin for _, tensor in tensors.values())
-    told: dict[str, Any] = {"metadata": {"total_size": total}}
-    told["weight_map"] = {name: file for name, (file, _) in sorted(tensors.items())}
-    return json.dumps(told).encode()
+    index: dict[str, Any] = {"metadata": {"total_size": total}}
+    index["weight_map"] = {name: file for name, (file, _) in sorted(tensors.items())}
+    return json.dumps(index).encode()
 
 
 def _count(tensor: Tensor) -> int:

@@ -1,4 +1,4 @@
-"""A run of bytes in an open file: a file of its own, or a member of an archive."""
+"""A range of bytes in an open file: the whole file, or a member of an archive."""
 
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
@@ -7,14 +7,14 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Piece(NamedTuple):
-    """`size_bytes` bytes of `file` from `start` on. It is read where it lies, never whole."""
+    """`size_bytes` bytes of `file` from `start` on. It is read in place and never held in memory whole."""
 
     file: BinaryIO
     start: int
     size_bytes: int
 
     def read(self, at: int, size_bytes: int) -> bytes:
-        """So many bytes from `at` on; fewer where the piece ends."""
+        """Return up to `size_bytes` bytes from `at` on, fewer at the end of the piece."""
         self.file.seek(self.start + at)
         return self.file.read(max(0, min(size_bytes, self.size_bytes - at)))
 

@@ -1,4 +1,4 @@
-"""Which tensors a config asks for, and of what shape."""
+"""The tensors that a config requires, and their shapes."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,44 +9,44 @@ from engine.imports.header import Tensor
 
 _FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 _BUFFERS = re.compile(r"(?:.*\.)?(?:attn\.(?:masked_)?bias|rotary_emb\.inv_freq)")
-"""What older files hold beside the weights: transformers computes it anew."""
+"""Buffers that older files hold besides the weights; transformers recomputes them."""
 _PREFIX, _HEAD = "transformer.", "lm_head.weight"
 _MEND = "send the config.json and the weights of one model"
 
 
 def check_shapes(config: Family, found: Mapping[str, tuple[str, Tensor]]) -> None:
-    """Raises ImportFault unless the tensors, each with the file that it is in, are those of the config."""
+    """Raise ImportFault unless the tensors, each with the file that it is in, are those of the config."""
     held = _named(config, found)
     wanted = dict(gpt2(config) if isinstance(config, Gpt2) else decoder(config))
     for name, shape in wanted.items():
         if name == _HEAD and config.tie_word_embeddings and name not in held:
             continue
         if name not in held:
-            told = f"is missing; the config asks for {len(wanted):,} tensors"
-            raise ImportFault("tensor_missing", shown(name), told, _MEND)
+            fault = f"is missing; the config requires {len(wanted):,} tensors"
+            raise ImportFault("tensor_missing", shown(name), fault, _MEND)
         file, tensor = held.pop(name)
         place = f"{file}: {shown(name)}"
         if tensor.shape != shape:
-            told = f"has the shape {shown(list(tensor.shape))}; the config asks for {list(shape)}"
-            raise ImportFault("wrong_shape", place, told, _MEND)
+            fault = f"has the shape {shown(list(tensor.shape))}; the config requires {list(shape)}"
+            raise ImportFault("wrong_shape", place, fault, _MEND)
         if tensor.dtype not in _FLOATS:
-            told = f"is of {tensor.dtype}; weights are of {', '.join(sorted(_FLOATS))}"
-            raise ImportFault("bad_dtype", place, told, "bring the weights in 16 or 32 bits")
+            fault = f"is of {tensor.dtype}; weights are of {', '.join(sorted(_FLOATS))}"
+            raise ImportFault("bad_dtype", place, fault, "save the weights in 16 or 32 bits")
     for name, (file, _) in held.items():
         if not _BUFFERS.fullmatch(name):
-            told = "is no tensor that the config asks for"
-            raise ImportFault("tensor_unknown", f"{file}: {shown(name)}", told, _MEND)
+            fault = "is not a tensor of such a config"
+            raise ImportFault("tensor_unknown", f"{file}: {shown(name)}", fault, _MEND)
 
 
 def _named(config: Family, found: Mapping[str, tuple[str, Tensor]]) -> dict[str, tuple[str, Tensor]]:
-    """The tensors under the names of the whole model: GPT-2's first files leave the prefix of its body out."""
+    """Return the tensors by their names in the whole model: GPT-2's first files leave out the prefix of its body."""
     if not isinstance(config, Gpt2) or any(name.startswith(_PREFIX) for name in found):
         return dict(found)
     return {name if name == _HEAD else _PREFIX + name: tensor for name, tensor in found.items()}
 
 
 def decoder(config: Decoder) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Of Llama, Mistral and Qwen."""
+    """Yield name and shape of the tensors of Llama, Mistral and Qwen."""
     width, inner = config.hidden_size, config.intermediate_size
     queries, keys = config.num_attention_heads * config.head_size, config.key_value_heads * config.head_size
     own_bias = isinstance(config, Llama | Qwen3) and config.attention_bias
@@ -80,7 +80,7 @@ def decoder(config: Decoder) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 
 def gpt2(config: Gpt2) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Its linear layers are stored as (inputs, outputs)."""
+    """Yield name and shape of the tensors of GPT-2, whose linear layers are stored as (inputs, outputs)."""
     width, inner = config.n_embd, config.n_inner or 4 * config.n_embd
     yield _PREFIX + "wte.weight", (config.vocab_size, width)
     yield _PREFIX + "wpe.weight", (config.n_positions, width)

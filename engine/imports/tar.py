@@ -1,7 +1,7 @@
-"""A tar read by hand: a list of plain files, by name. Nothing is ever extracted, and a name never becomes a path.
+"""A minimal tar reader: it lists the plain files by name. Nothing is extracted, and no name is used as a path.
 
-The tarfile module reads extended headers of any size into memory and knows devices, links and sparse files, none of
-which a model needs.
+The tarfile module reads extended headers of any size into memory and supports devices, links and sparse files, which a
+model does not need.
 """
 
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from engine.imports.piece import Piece
 _BLOCK = 512
 _MAX_MEMBERS = 2_000
 _MAX_EXTENDED_BYTES = 64 << 10
+_MAX_NAME_CHARACTERS = 255
 _MEND = "send a plain tar of the model's folder (`tar cf model.tar folder`)"
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -46,15 +47,15 @@ class _Entry(NamedTuple):
 
 
 def members(archive: Piece) -> dict[str, Piece]:
-    """The plain files of a tar by their names, without the one folder that they may lie in.
+    """Return the plain files of a tar by name, without the one folder that they may be in.
 
     Raises:
-        ImportFault: it is no plain tar, or holds anything but plain files in one folder.
+        ImportFault: it is not a plain tar, or holds anything but plain files in one folder.
     """
     _require_plain(archive)
     found: dict[str, Piece] = {}
     folders: set[str] = set()
-    told: dict[str, str] = {}
+    extended: dict[str, str] = {}
     at = count = 0
     while block := _block(archive, at):
         entry = _entry(block)
@@ -65,9 +66,9 @@ def members(archive: Piece) -> dict[str, Piece]:
         _require_inside(archive, entry, start)
         at = start + -(-entry.size_bytes // _BLOCK) * _BLOCK
         if entry.kind in {b"x", b"g"}:
-            told = _extended(archive, start, entry.size_bytes)
+            extended = _extended(archive, start, entry.size_bytes)
             continue
-        entry, told = _amended(archive, entry, told, start), {}
+        entry, extended = _amended(archive, entry, extended, start), {}
         at = start + -(-entry.size_bytes // _BLOCK) * _BLOCK
         name = _plain_name(entry, folders)
         if name is None:
@@ -88,7 +89,7 @@ def _require_plain(archive: Piece) -> None:
 
 
 def _block(archive: Piece, at: int) -> bytes | None:
-    """The header at that place; None at the end of the archive."""
+    """Return the header at byte `at`; None at the end of the archive."""
     block = archive.read(at, _BLOCK)
     if not block or block == bytes(_BLOCK):
         return None
@@ -96,7 +97,7 @@ def _block(archive: Piece, at: int) -> bytes | None:
         raise ImportFault("not_a_tar", "the archive", f"ends within a header at byte {at:,}", _MEND)
     blanked = block[:148] + b" " * 8 + block[156:]
     if _number(block[148:156]) != sum(blanked):
-        raise ImportFault("not_a_tar", "the archive", f"has no header of a tar at byte {at:,}", _MEND)
+        raise ImportFault("not_a_tar", "the archive", f"has no tar header at byte {at:,}", _MEND)
     return block
 
 
@@ -106,12 +107,12 @@ def _entry(block: bytes) -> _Entry:
     whole = prefix + b"/" + name if prefix else name
     size_bytes = _number(block[124:136])
     if size_bytes is None or size_bytes < 0:
-        raise ImportFault("bad_size", shown(repr(whole)), "has a size that is no number", _MEND)
+        raise ImportFault("bad_size", shown(repr(whole)), "has a size that is not a number", _MEND)
     return _Entry(_text(whole), block[156:157], size_bytes)
 
 
 def _number(field: bytes) -> int | None:
-    """Octal digits, or base 256 where the first bit is set."""
+    """Parse a number of octal digits, or in base 256 if the first bit is set; None if it is neither."""
     if field[0] & 0x80:
         return int.from_bytes(field[1:], "big") if field[0] == 0x80 else None
     digits = field.strip(b" \0")
@@ -124,21 +125,21 @@ def _text(name: bytes) -> str:
     try:
         return name.decode()
     except UnicodeDecodeError as error:
-        raise ImportFault("bad_name", shown(repr(name)), "is no UTF-8", "rename the file") from error
+        raise ImportFault("bad_name", shown(repr(name)), "is not UTF-8", "rename the file") from error
 
 
 def _require_inside(archive: Piece, entry: _Entry, start: int) -> None:
     if start + entry.size_bytes > archive.size_bytes:
         left = archive.size_bytes - start
-        told = f"says {entry.size_bytes:,} bytes, and the archive has {left:,} left"
-        raise ImportFault("member_cut", shown(entry.name), told, "make the archive again")
+        fault = f"has {entry.size_bytes:,} bytes by its header, and the archive has {left:,} left"
+        raise ImportFault("member_cut", shown(entry.name), fault, "make the archive again")
 
 
 def _extended(archive: Piece, start: int, size_bytes: int) -> dict[str, str]:
-    """The records of a pax header: each its own length, a blank, and `key=value` to the end of the line."""
+    """Parse the records of a pax header: each is its own length, a blank, and `key=value` with a line end."""
     if size_bytes > _MAX_EXTENDED_BYTES:
-        told = f"has an extended header of {size_bytes:,} bytes; {_MAX_EXTENDED_BYTES:,} at most are read"
-        raise ImportFault("extended_header_too_large", "the archive", told, _MEND)
+        fault = f"has an extended header of {size_bytes:,} bytes; {_MAX_EXTENDED_BYTES:,} at most are read"
+        raise ImportFault("extended_header_too_large", "the archive", fault, _MEND)
     left, found = archive.read(start, size_bytes), {}
     while left:
         digits, _, _ = left.partition(b" ")
@@ -152,30 +153,33 @@ def _extended(archive: Piece, start: int, size_bytes: int) -> dict[str, str]:
     return found
 
 
-def _amended(archive: Piece, entry: _Entry, told: dict[str, str], start: int) -> _Entry:
-    """The entry as the extended header before it says."""
-    if any(key.startswith("GNU.sparse") for key in told):
+def _amended(archive: Piece, entry: _Entry, extended: dict[str, str], start: int) -> _Entry:
+    """Return the entry with the name and size of the extended header before it."""
+    if any(key.startswith("GNU.sparse") for key in extended):
         raise ImportFault("not_plain", shown(entry.name), "is a sparse file", _MEND)
-    size = told.get("size", str(entry.size_bytes))
+    size = extended.get("size", str(entry.size_bytes))
     if not (size.isascii() and size.isdecimal() and len(size) < 20):
-        raise ImportFault("bad_size", shown(entry.name), "has a size that is no number", _MEND)
-    amended = entry._replace(name=told.get("path", entry.name), size_bytes=int(size))
+        raise ImportFault("bad_size", shown(entry.name), "has a size that is not a number", _MEND)
+    amended = entry._replace(name=extended.get("path", entry.name), size_bytes=int(size))
     _require_inside(archive, amended, start)
     return amended
 
 
 def _plain_name(entry: _Entry, folders: set[str]) -> str | None:
-    """The name of a plain file; None for a folder and for what file systems leave beside files."""
+    """Return the name of a plain file; None for a folder and for the companion files that macOS adds (`._name`)."""
     if entry.kind not in {b"0", b"\0", b"5"}:
         what = _KINDS.get(entry.kind, f"of the unknown kind {shown(repr(entry.kind))}")
         raise ImportFault("not_plain", shown(entry.name), f"is {what}", _MEND)
+    if len(entry.name) > _MAX_NAME_CHARACTERS:
+        fault = f"has a name of {len(entry.name):,} characters; {_MAX_NAME_CHARACTERS} at most are taken"
+        raise ImportFault("bad_name", shown(entry.name), fault, "rename the file")
     parts = entry.name.split("/")
     if parts[0] == ".":
         parts = parts[1:]
     if parts and parts[-1] == "":  # a folder's name ends in a slash
         parts = parts[:-1]
     if entry.name.startswith("/") or any(part in {"", ".", ".."} for part in parts) or "\\" in entry.name:
-        raise ImportFault("bad_name", shown(entry.name), "is no name inside of a folder", _MEND)
+        raise ImportFault("bad_name", shown(entry.name), "is not a name inside a folder", _MEND)
     if not entry.name.isprintable():
         raise ImportFault("bad_name", shown(entry.name), "has unprintable characters", "rename the file")
     if entry.kind == b"5":

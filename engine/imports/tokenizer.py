@@ -1,4 +1,4 @@
-"""The tokenizer's files: capped, of a known class, and free of names of code and of paths."""
+"""Checks of the tokenizer's files: their sizes, a known class, and no code or paths."""
 
 import json
 import re
@@ -29,28 +29,28 @@ _SETTINGS = frozenset(
 )  # fmt: skip
 _TEMPLATE_STATEMENTS = re.compile(r"\{%[-+]?\s*(include|import|from|extends)\b")
 _OBJECT = re.compile(rb"\s*+\{")
-# The type comes first as tokenizers writes it. Nothing is skipped to find it: who looks far takes memory for each step.
+# tokenizers writes the type first. The pattern skips nothing to find it: a long search takes memory for each step.
 _MODEL = re.compile(rb'"model"\s*+:\s*+\{\s*+"type"\s*+:\s*+"(\w{1,20})"')
 _MODELS = frozenset({b"BPE", b"Unigram", b"WordPiece", b"WordLevel"})
 _MEND = "save the tokenizer again with transformers' save_pretrained"
 
 
 def check_tokenizer(files: Mapping[str, Piece]) -> dict[str, bytes]:
-    """The settings that are kept, rewritten, by file; tokenizer.json and chat_template.jinja are kept as they are.
+    """Return the settings files, rewritten with what is kept; tokenizer.json and chat_template.jinja stay as they are.
 
     Raises:
-        ImportFault: one of them is missing, too large, or not what it must be.
+        ImportFault: one of them is missing, too large or invalid.
     """
     if "tokenizer.json" not in files:
-        message = "is missing; tokenizers are read in the fast format alone"
+        message = "is missing; only tokenizers in the fast format are read"
         raise ImportFault("tokenizer_missing", "tokenizer.json", message, _MEND)
     _check_fast(files["tokenizer.json"])
     rewritten: dict[str, bytes] = {}
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         if name in files:
-            told = read_document(name, files[name], _MAX_SETTINGS_BYTES)
-            _check_settings(name, told)
-            settings = {key: value for key, value in told.items() if key in _SETTINGS}
+            given = read_document(name, files[name], _MAX_SETTINGS_BYTES)
+            _check_settings(name, given)
+            settings = {key: value for key, value in given.items() if key in _SETTINGS}
             rewritten[name] = json.dumps(settings, indent=2).encode()
     if "chat_template.jinja" in files:
         content = whole("chat_template.jinja", files["chat_template.jinja"], _MAX_TEMPLATE_BYTES)
@@ -59,10 +59,10 @@ def check_tokenizer(files: Mapping[str, Piece]) -> dict[str, bytes]:
 
 
 def _check_fast(piece: Piece) -> None:
-    """Its brackets match and it says its model. What it means is read where a crash is one job's alone."""
+    """Check that the brackets match and that its model is known. Only a job's own process reads the rest of it."""
     content = whole("tokenizer.json", piece, _MAX_TOKENIZER_BYTES)
     if not _OBJECT.match(content):
-        raise ImportFault("not_an_object", "tokenizer.json", "is no JSON object", _MEND)
+        raise ImportFault("not_an_object", "tokenizer.json", "is not a JSON object", _MEND)
     require_shallow("tokenizer.json", content, _TOKENIZER_DEPTH)
     model = _MODEL.search(content)
     if model is None or model[1] not in _MODELS:
@@ -71,22 +71,22 @@ def _check_fast(piece: Piece) -> None:
         raise ImportFault("unknown_tokenizer", "tokenizer.json: model.type", kind, f"known are {known}")
 
 
-def _check_settings(name: str, told: dict[str, Any]) -> None:
-    if "auto_map" in told:
+def _check_settings(name: str, settings: dict[str, Any]) -> None:
+    if "auto_map" in settings:
         raise ImportFault(
-            "remote_code", f"{name}: auto_map", "names code, and none of a model's is ever run", "leave it out"
+            "remote_code", f"{name}: auto_map", "names code, and code of models is never run", "leave it out"
         )
-    kind = told.get("tokenizer_class")
+    kind = settings.get("tokenizer_class")
     if kind is not None and kind not in _CLASSES:
         known = ", ".join(sorted(_CLASSES))
         raise ImportFault("unknown_tokenizer", f"{name}: tokenizer_class", f"is {shown(kind)}", f"known are {known}")
-    template = told.get("chat_template")
+    template = settings.get("chat_template")
     for text in _templates(name, template):
         check_template(f"{name}: chat_template", text)
 
 
 def _templates(name: str, template: Any) -> list[str]:
-    """One template, or several by name."""
+    """Return the texts of one template, or of several by name."""
     if template is None:
         return []
     if isinstance(template, str):
@@ -97,11 +97,13 @@ def _templates(name: str, template: Any) -> list[str]:
         texts = [each["template"] for each in template]
         if all(isinstance(text, str) for text in texts):
             return texts
-    raise ImportFault("bad_template", f"{name}: chat_template", "is neither a text nor texts by name", _MEND)
+    raise ImportFault(
+        "bad_template", f"{name}: chat_template", "is neither a string nor a list of named strings", _MEND
+    )
 
 
 def check_template(place: str, text: str) -> None:
-    """Raises ImportFault for a template that is too long or asks for other files; it is rendered in Jinja's sandbox."""
+    """Raise ImportFault for a template that is too long or reads other files. Jinja's sandbox renders the others."""
     if len(text.encode(errors="replace")) > _MAX_TEMPLATE_BYTES:
         message = f"is longer than {_MAX_TEMPLATE_BYTES:,} bytes"
         raise ImportFault("too_large", place, message, "send the template that the model came with")

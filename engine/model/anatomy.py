@@ -1,15 +1,15 @@
-"""What the families call the parts of a decoder."""
+"""The names of a decoder's parts in each family of models."""
 
 from typing import Any, NamedTuple
 
 
 class Names(NamedTuple):
-    """Within the backbone."""
+    """The names of the parts within the backbone."""
 
     embedding: str
     layers: str
     norm: str
-    """The last one."""
+    """The norm after the last layer."""
 
 
 _USUAL, _OTHERS = Names("embed_tokens", "layers", "norm"), {"gpt2": Names("wte", "h", "ln_f")}

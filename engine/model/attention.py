@@ -27,7 +27,7 @@ _KEEP_UP_TO = 512
 
 
 class Row(NamedTuple):
-    """How a flat row is attended to: its documents, the scores' scale, the reach of a sliding window."""
+    """A flat row for attention: its documents, the scale of the scores, and the reach of a sliding window."""
 
     documents: tuple[Document, ...]
     scale: float
@@ -52,10 +52,10 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attend within each document of a flat row: query [1, H, T, D] to output [1, T, H, D].
 
-    `segments` are the documents' own tokens; they add up to T, or on the CPU to less, and what lies behind them attends
-    to nothing: its output is 0. `prefixes` are the (begin, end) of earlier tokens of the row that a document sees ahead
-    of its own, as if they were repeated there. In a team `query` has the tokens of a rank (Context). Attention dropout is not applied: a base model's own dropout is off in
-    this engine.
+    `segments` are the numbers of the documents' own tokens; they add up to T, or on the CPU to less: tokens behind them
+    attend to nothing and have an output of 0. `prefixes` are the (begin, end) of earlier tokens of the row that a
+    document sees ahead of its own, as if they were repeated there. In a team, `query` has the tokens of one rank
+    (Context). Attention dropout is not applied: the base model's own dropout is off in this engine.
     """
     if softcap is not None or s_aux is not None:
         raise SpecError(
@@ -66,7 +66,7 @@ def packed_attention(
     assert attention_mask is None, "packed rows carry segments, not masks"
     documents = documents_of(segments, prefixes)
     row = Row(documents, query.shape[-1] ** -0.5 if scaling is None else scaling, sliding_window)
-    # Rotary positions are computed in fp32 under autocast and pull query and key up with them.
+    # Under autocast, rotary positions are computed in fp32, and query and key are fp32 after them.
     dtype = torch.get_autocast_dtype(query.device.type) if torch.is_autocast_enabled(query.device.type) else value.dtype
     q, k, v = (states[0].to(dtype) for states in (query, key, value))
     if context is not None and not context.alone:
@@ -87,7 +87,7 @@ def packed_attention(
 
 
 def _sdpa_per_document(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row) -> Tensor:
-    """One call of torch's fused kernels a document: on a GPU what `flash` has no kernel for."""
+    """Call torch's fused kernels once for each document: on a GPU, where `flash` has no kernel."""
     outs = []
     for document in row.documents:
         hidden = None
@@ -108,7 +108,7 @@ def _sdpa_per_document(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row) ->
 
 
 def _visible(rows: int, width: int, window: int | None, device: torch.device) -> Tensor:
-    """[rows, width] booleans: the last `rows` queries over `width` keys that end with them."""
+    """Return [rows, width] booleans: which of `width` keys the last `rows` positions see as queries."""
     ahead = torch.arange(width, device=device)[None] - torch.arange(width - rows, width, device=device)[:, None]
     seen = ahead <= 0
     return seen if window is None else seen & (ahead > -window)
@@ -116,19 +116,19 @@ def _visible(rows: int, width: int, window: int | None, device: torch.device) ->
 
 @lru_cache(maxsize=32)
 def _bias_of(reach: int, window: int | None, dtype: torch.dtype) -> Tensor:
-    """[BLOCK, reach + BLOCK] of 0 and -inf, the diagonal starting at column `reach`."""
+    """Return [BLOCK, reach + BLOCK] of 0 and -inf, with the diagonal starting at column `reach`."""
     seen = _visible(BLOCK, reach + BLOCK, window, torch.device("cpu"))
     return torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, float("-inf"))
 
 
 def _bias(rows: int, before: int, window: int | None, dtype: torch.dtype) -> Tensor:
-    """[rows, before + rows]: a cut of the cached mask for a block with `before` keys ahead of its first query."""
+    """Return [rows, before + rows]: the part of the cached mask for a block with `before` keys ahead of its first query."""
     reach = 0 if before == 0 else 1 << (before - 1).bit_length()
     return _bias_of(reach, window, dtype)[:rows, reach - before : reach + rows]
 
 
 class _PerDocument(torch.autograd.Function):
-    """`attend` as autograd knows it."""
+    """`attend` as an autograd function."""
 
     @staticmethod
     def forward(ctx: Any, q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row) -> Tensor:
@@ -145,17 +145,17 @@ class _PerDocument(torch.autograd.Function):
 
 
 def attend(q_HTD: Tensor, k_KTD: Tensor, v_KTD: Tensor, row: Row, *, keeps: bool) -> tuple[Tensor, list[Tensor | None]]:
-    """([H, T, D] laid out as [T, H, D], the probabilities for the way back, block by block).
+    """Return ([H, T, D] laid out as [T, H, D], the probabilities for the backward pass, block by block).
 
-    bmm attention with its own backward: on the CPU several times quicker than the fused kernels. Grouped queries
-    are folded into the rows, [K, G * rows, D], so keys and values are never repeated and their gradients add up
-    inside the matmul.
+    This is bmm attention with its own backward pass, on the CPU several times faster than the fused kernels. Grouped
+    queries are folded into the rows, [K, G * rows, D], so keys and values are never repeated and their gradients are
+    summed inside the matmul.
     """
     heads, tokens, width = q_HTD.shape
     groups = heads // len(k_KTD)
     q = q_HTD.view(-1, groups, tokens, width)
     flat = q.new_empty(tokens, heads, width).transpose(0, 1)
-    flat[:, row.documents[-1].own.stop :] = 0  # of what only fills the row
+    flat[:, row.documents[-1].own.stop :] = 0  # tokens that only fill the row
     out = flat.unflatten(0, (-1, groups))
     kept: list[Tensor | None] = []
     for document, block in _work(row, q):
@@ -175,7 +175,7 @@ def _work(row: Row, states: Tensor) -> Iterator[tuple[Document, Block]]:
 def attend_back(
     dout_HTD: Tensor, states: tuple[Tensor, Tensor, Tensor], kept: list[Tensor | None], row: Row
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v, which `states` are."""
+    """Return the gradients of q, k and v, which `states` are."""
     q_HTD, k, v = states
     groups = len(q_HTD) // len(k)
     q, dout = (x.unflatten(0, (-1, groups)) for x in (q_HTD, dout_HTD.contiguous()))
@@ -195,14 +195,14 @@ def attend_back(
 
 
 def _wanted(dout_KGTD: Tensor, document: Document, block: Block) -> Tensor:
-    """The gradients of a block's outputs: zeros where nobody wanted any."""
+    """Return the gradients of a block's outputs, zeros for those that were not requested."""
     d = dout_KGTD[:, :, document.in_row(*block.wanted)]
     (begin, end), (first, last) = block.queries, block.wanted
     return d if block.queries == block.wanted else functional.pad(d, (0, 0, first - begin, end - last))
 
 
 def _probabilities(q_KGRD: Tensor, k_KLD: Tensor, before: int, row: Row) -> Tensor:
-    """[K, G * R, L]: softmax of the causal scores of R queries, `before` keys ahead of the first."""
+    """Return [K, G * R, L]: the softmax of the causal scores of R queries, with `before` keys ahead of the first."""
     _, groups, rows, _ = q_KGRD.shape
     queries, keys = q_KGRD.flatten(1, 2), k_KLD.transpose(1, 2)
     if kernels.take(q_KGRD):
@@ -214,7 +214,7 @@ def _probabilities(q_KGRD: Tensor, k_KLD: Tensor, before: int, row: Row) -> Tens
 
 
 def _scores_back(dprobs: Tensor, probs: Tensor, span: tuple[int, int, int], scale: float) -> Tensor:
-    """The gradient of the scores before they are scaled; it takes the place of that of the probabilities."""
+    """Return the gradient of the unscaled scores; it overwrites the gradient of the probabilities."""
     if kernels.take(probs):
         return kernels.kernels().softmax_back(dprobs, probs, span, scale)
     inner = (dprobs * probs).sum(-1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Activation checkpointing: what the forward pass keeps for the backward pass, and what is computed again."""
+"""Activation checkpointing: what the forward pass keeps for the backward pass, and what is recomputed."""
 
 from functools import partial
 from typing import Any, Literal
@@ -13,14 +13,14 @@ from engine.model.forward import decoder_of
 Checkpointing = Literal["none", "selective", "full"]
 
 _MATMULS = [torch.ops.aten.mm.default, torch.ops.aten.addmm.default, torch.ops.bitsandbytes.gemm_4bit.default]
-"""Of linear layers. Attention's are batched (bmm, baddbmm): its scores grow with the square of the length."""
+"""The products of linear layers. Those of attention are batched (bmm, baddbmm): its scores grow with length squared."""
 
 
 def checkpoint_activations(model: nn.Module, how: bool | Checkpointing) -> None:
     """Set how the decoder's layers train.
 
-    full: each layer keeps its input and is computed again. selective: it keeps the outputs of its linear layers as
-    well, so that only attention, norms and other pointwise work are done twice.
+    full: each layer keeps its input and is recomputed. selective: it keeps the outputs of its linear layers as well, so
+    that only attention, norms and other pointwise operations are recomputed.
     """
     assert not isinstance(how, bool), "specs say it in words"
     if how == "none":

@@ -1,4 +1,4 @@
-"""What a model's folder says of it, without its weights."""
+"""The config of a model's folder, read without its weights."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from engine.errors import SpecError
 
 
 def config_of(folder: Path) -> Any:
-    """Its config.json, read by transformers.
+    """Return the config.json of a model, read by transformers.
 
     Raises:
-        SpecError: there is none, or of no known architecture.
+        SpecError: there is none, or its architecture is unknown.
     """
     try:
         return AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -24,11 +24,11 @@ def config_of(folder: Path) -> Any:
 
 
 def positions_of(folder: Path) -> int | None:
-    """How many positions the model was made for, if it says so."""
+    """Return the number of positions that the model was made for, if its config has it."""
     return getattr(config_of(folder), "max_position_embeddings", None)
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
-    """The type that its weights are stored in; fp32 where it does not say."""
+    """Return the type that the weights are stored in, fp32 if the config does not have it."""
     dtype = config_of(folder).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32

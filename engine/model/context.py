@@ -1,8 +1,8 @@
-"""Context parallelism: a team of ranks takes the tokens of each row in parts, and in attention the heads.
+"""Context parallelism: each rank of a team takes a part of every row's tokens, and in attention a part of the heads.
 
-DeepSpeed-Ulysses, Jacobs et al. 2023, arXiv:2309.14509: all but attention works on tokens one by one, and attention on
-heads one by one. With an exchange ahead of it and one behind, what attends is the same code over whole rows.
-Shapes: T tokens of the row, N labels of it, of which a rank has n; H heads, D head width; W ranks of the team.
+DeepSpeed-Ulysses, Jacobs et al. 2023, arXiv:2309.14509: all modules but attention treat tokens independently, and
+attention treats heads independently. With an exchange before attention and one after it, the same code attends over
+whole rows. Shapes: T tokens of a row, N labels of it, of which a rank has n; H heads, D head width; W ranks of the team.
 """
 
 from typing import Any
@@ -15,28 +15,30 @@ from engine import shape_rounding
 from engine.data.corpus import Batch
 from engine.dist.collectives import exchanged
 from engine.dist.ranks import Ranks
-from engine.model.dropout import DocumentDropout
+from engine.model.dropout import DocumentDropout, LabelDropout
 
 
 class Context:
-    """What a rank of the team has to do with each row; a team of one does all of it."""
+    """A rank's part of every row; a team of one rank has all of it."""
 
     def __init__(self, team: Ranks | None = None) -> None:
         self.team = team or Ranks()
 
     def enter(self, model: nn.Module, decoder: Any) -> None:
-        """From here on the model's passes are the team's."""
+        """Have the team share the model's passes from here on."""
         decoder.context = self
         for module in model.modules():
             if isinstance(module, DocumentDropout):
                 module.rows = (self.team.rank, self.team.count)
+            elif isinstance(module, LabelDropout):
+                module.own = self.labels
 
     @property
     def alone(self) -> bool:
         return self.team.count == 1
 
     def own(self, of_tokens_T: Tensor) -> Tensor:
-        """[T / W, rounded up]: this rank's part, zeros behind the row's end."""
+        """Return [T / W, rounded up]: this rank's part, with zeros behind the end of the row."""
         if self.alone:
             return of_tokens_T
         width = self._width(len(of_tokens_T))
@@ -44,35 +46,35 @@ class Context:
         return filled[self.team.rank * width :][:width]
 
     def labels(self, batch: Batch) -> Tensor | slice:
-        """[n]: which of the batch's labels are predicted from this rank's tokens."""
+        """Return [n]: which of the batch's labels are predicted from this rank's tokens."""
         if self.alone:
             return slice(None)
         return (batch.labelled_N // self._width(batch.tokens) == self.team.rank).nonzero()[:, 0]
 
     def places(self, batch: Batch) -> Tensor:
-        """[n]: where among this rank's tokens those are predicted from."""
+        """Return [n]: the places, among this rank's tokens, of those that its labels are predicted from."""
         if self.alone:
             return batch.labelled_N
         return batch.labelled_N[self.labels(batch)] - self.team.rank * self._width(batch.tokens)
 
     def _width(self, tokens: int) -> int:
-        """Of a part; the same whether or not the row has been filled up (engine.shape_rounding)."""
+        """Return the width of a part, which does not depend on whether the row is padded (engine.shape_rounding)."""
         return -(-shape_rounding.rows(tokens, shape_rounding.STEP) // self.team.count)
 
     def heads(self, of_tokens_HTD: Tensor) -> Tensor:
-        """[H, T / W, D] of this rank's tokens to [H / W, T, D] of all."""
+        """Exchange [H, T / W, D] of this rank's tokens for [H / W, T, D] of all tokens."""
         return exchanged(of_tokens_HTD, self.team, 0, 1)
 
     def tokens(self, of_heads_HTD: Tensor) -> Tensor:
-        """[H / W, T, D] to [H, T / W, D]."""
+        """Exchange [H / W, T, D] for [H, T / W, D], the inverse of `heads`."""
         return exchanged(of_heads_HTD, self.team, 1, 0)
 
     def all_labels(self, own_N: Tensor, labels: Tensor | slice, count: int) -> Tensor:
-        """[n] figures of this rank's `labels` to [N] of all; each rank goes on with them to the same loss."""
+        """Join [n] figures of this rank's `labels` into [N] of all, from which each rank computes the same loss."""
         return own_N if self.alone else _Joined.apply(own_N, labels, count, self.team)  # type: ignore[return-value]
 
     def total(self, own: Tensor, all_N: Tensor) -> Tensor:
-        """The sum over all labels, with the gradient of this rank's: all ranks' gradients are added up."""
+        """Return the sum over all labels, with the gradient of this rank's own: the gradients of all ranks are summed."""
         return own if self.alone else all_N.detach().sum(dtype=torch.float64).float() + (own - own.detach())
 
 
@@ -84,7 +86,7 @@ def context_of(decoder: Any) -> Context:
 
 
 class _Joined(torch.autograd.Function):
-    """Every rank's figures in their places among all; on the way back each rank takes its own again."""
+    """The figures of every rank in their places among all; in the backward pass each rank takes its own."""
 
     @staticmethod
     def forward(ctx: Any, own_N: Tensor, places: Tensor, count: int, team: Ranks) -> Tensor:

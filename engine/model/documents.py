@@ -1,4 +1,4 @@
-"""The documents of a flat row, and the blocks in which attention works them off.
+"""The documents of a flat row, and the blocks in which attention processes them.
 
 Shapes: T tokens of the flat row, D head width.
 """
@@ -14,13 +14,13 @@ from torch.nn import functional
 from engine import shape_rounding
 
 BLOCK = 256
-"""Query rows worked on at once: bounds the memory of long documents and skips most of what causality hides."""
+"""Query rows processed at once: bounds the memory of long documents and skips most of the masked scores."""
 
 
 class Block(NamedTuple):
-    """Queries of a document that are worked on at once, and the keys that they see: from and to, in the document.
+    """Queries of a document that are processed at once, and the keys that they see, as (from, to) in the document.
 
-    Of the queries only those of `wanted` are asked for; the others fill the block.
+    Only the outputs of the queries in `wanted` are used; the others fill the block.
     """
 
     queries: tuple[int, int]
@@ -29,22 +29,22 @@ class Block(NamedTuple):
 
     @property
     def before(self) -> int:
-        """How many keys are ahead of the first query."""
+        """The number of keys ahead of the first query."""
         return self.queries[0] - self.keys[0]
 
     @property
     def there(self) -> slice:
-        """Which of its queries are wanted."""
+        """The queries that are wanted, counted from the first of the block."""
         return slice(self.wanted[0] - self.queries[0], self.wanted[1] - self.queries[0])
 
 
 class Document(NamedTuple):
-    """Where a document's own tokens lie in the flat row, and those of another that it begins with."""
+    """The places of a document's own tokens in the flat row, and of the tokens of another that it begins with."""
 
     own: slice
     prefix: slice
     asked: int = 0
-    """The first of its own tokens whose output anybody wants."""
+    """The first of its own tokens whose output is used."""
 
     @property
     def shared(self) -> int:
@@ -55,12 +55,12 @@ class Document(NamedTuple):
         return self.shared + self.own.stop - self.own.start
 
     def in_row(self, begin: int, end: int) -> slice:
-        """Where these of its own tokens lie."""
+        """Return the places of some of its own tokens in the row."""
         back = self.own.start - self.shared
         return slice(back + begin, back + end)
 
     def blocks(self, window: int | None, step: int) -> list[Block]:
-        """Ends are multiples of `step`, and what lies behind the document's own end is seen by nobody who is wanted."""
+        """Return the blocks. They end at multiples of `step`; no wanted query sees beyond the end of the document."""
         first = self.shared + self.asked
         end = shape_rounding.up(self.length, step) if first < self.length else 0
         blocks = []
@@ -71,9 +71,9 @@ class Document(NamedTuple):
         return blocks
 
     def cut(self, states: Tensor, begin: int, end: int) -> Tensor:
-        """Of states [..., T, D] those of the document from `begin` to `end`, and zeros behind its end.
+        """Return the states [..., T, D] of the document from `begin` to `end`, with zeros behind its end.
 
-        Not what comes next in the row: it weighs nothing, but 0 times a NaN is a NaN.
+        The tokens that follow in the row would have no weight, but 0 times a NaN is a NaN.
         """
         parts = [states[..., rows, :] for rows in self._parts(begin, end)]
         missing = max(0, end - self.length)
@@ -81,7 +81,7 @@ class Document(NamedTuple):
         return functional.pad(found, (0, 0, 0, missing)) if missing else found
 
     def add(self, states: Tensor, begin: int, end: int, left: Tensor, right: Tensor) -> None:
-        """Add a product to those of the states; what it comes to behind the document's end is nobody's."""
+        """Add a product to the states from `begin` to `end`; its rows behind the end of the document are dropped."""
         parts = self._parts(begin, end)
         if len(parts) == 1 and end <= self.length:
             states[..., parts[0], :].baddbmm_(left, right)
@@ -93,7 +93,7 @@ class Document(NamedTuple):
             at += count
 
     def _parts(self, begin: int, end: int) -> list[slice]:
-        """Of the prefix and of its own, as far as they lie there."""
+        """Return the places in the row from `begin` to `end`, those in the prefix and the document's own."""
         own = self.in_row(max(begin, self.shared), min(end, self.length))
         if begin >= self.shared:
             return [own]
@@ -104,7 +104,7 @@ class Document(NamedTuple):
 def documents_of(
     segments: tuple[int, ...], prefixes: tuple[tuple[int, int], ...], asked: tuple[int, ...] = ()
 ) -> tuple[Document, ...]:
-    """`asked`: the first of each document's own tokens whose output is wanted; all of them when left out."""
+    """Return the documents; `asked` is the first of each one's own tokens whose output is used, all if left out."""
     starts = accumulate(segments, initial=0)
     nothing = ((0, 0),) * len(segments)
     spans = zip(starts, segments, prefixes or nothing, asked or (0,) * len(segments), strict=False)

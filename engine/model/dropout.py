@@ -1,11 +1,13 @@
-"""Dropout as a function of seed, step, document and layer: it knows nothing of batches, ranks or generators.
+"""Dropout as a function of seed, step, document and layer, independent of batches, ranks and random generators.
 
-Whoever computes a document in a step, alone or beside others, and be it a second time, leaves out the same numbers.
+A document that is computed in a step, alone or beside others, once or a second time, loses the same numbers each time.
 """
 
 import hashlib
 import struct
-from typing import Any
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -13,37 +15,39 @@ from torch import Tensor, nn
 from engine import shape_rounding
 from engine.data.corpus import Batch
 
+OwnLabels: TypeAlias = Callable[[Batch], Tensor | slice]
+_HEAD = -1
+"""The layer number of the head's dropout."""
+
 
 class Place:
-    """Where a model in training is: what all its layers draw from."""
+    """The seed and the batch that a model in training is at, shared by all of its dropout modules."""
 
     def __init__(self) -> None:
         self.seed = 0
         self.batch: Batch | None = None
 
     def seeds_of(self, layer: int) -> list[int]:
-        """One for each document of the flat row."""
+        """Return one seed for each document of the batch."""
         assert self.batch is not None, "a batch is placed before it is computed"
         step, first = self.batch.drawn
         return [_seed(self.seed, step, first + each, layer) for each in range(len(self.batch.segments))]
 
 
 class DocumentDropout(nn.Module):
-    """Of inputs [1, T, D] leaves out a share and scales the others up."""
+    """Dropout of inputs [1, T, D]: zeroes a share of them and scales up the others."""
 
     def __init__(self, share: float, layer: int, place: Place) -> None:
         super().__init__()
         self.share, self.layer, self.place = share, layer, place
         self.rows: tuple[int, int] = (0, 1)
         self.columns: tuple[int, int] = (0, 1)
-        """Which part of an input's tokens and numbers comes here, and of how many: those of the others are drawn too."""
+        """Which part of the tokens and of the numbers this rank has, and of how many parts; all parts are drawn."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x
-        return x.masked_fill(self._left_out(x), 0.0) / (1.0 - self.share)
+        return _dropped(x, self._mask(x), self.share) if self.training else x
 
-    def _left_out(self, x: Tensor) -> Tensor:
+    def _mask(self, x: Tensor) -> Tensor:
         batch = self.place.batch
         assert batch is not None, "a batch is placed before it is computed"
         (row, rows_of), (column, columns_of) = self.rows, self.columns
@@ -61,24 +65,77 @@ class DocumentDropout(nn.Module):
         return mask_TD.chunk(rows_of)[row].chunk(columns_of, dim=1)[column][None]
 
 
+class LabelDropout(nn.Module):
+    """Dropout of a head's inputs [n, D], the states that labels are predicted from; they come in chunks."""
+
+    def __init__(self, share: float, place: Place) -> None:
+        super().__init__()
+        self.share, self.place = share, place
+        self.first = 0
+        """Which of this rank's labels the first row of the next input belongs to (`place_labels`)."""
+        self.own: OwnLabels = lambda _: slice(None)
+        """Which of a batch's labels are this rank's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _dropped(x, self._mask(x), self.share) if self.training else x
+
+    def _mask(self, x: Tensor) -> Tensor:
+        batch = self.place.batch
+        assert batch is not None, "a batch is placed before it is computed"
+        numbers_n = torch.arange(batch.count)[self.own(batch)][self.first :][: len(x)]
+        assert len(numbers_n) == len(x), "another batch was placed"
+        mask_ND = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+        generator = torch.Generator(x.device)
+        ends = accumulate(batch.label_counts)
+        for end, count, seed in zip(ends, batch.label_counts, self.place.seeds_of(_HEAD), strict=True):
+            number_n = numbers_n - (end - count)  # of each row's label in the document
+            rows = ((number_n >= 0) & (number_n < count)).nonzero()[:, 0]
+            if len(rows):
+                drawn = torch.zeros(count, x.shape[1], dtype=torch.bool, device=x.device)
+                drawn.bernoulli_(self.share, generator=generator.manual_seed(seed))
+                mask_ND[rows.to(x.device)] = drawn[number_n[rows].to(x.device)]
+        return mask_ND
+
+
 def by_document(model: Any, head: nn.Module | None) -> None:
-    """Put it in place of the dropout of every adapter but the head's, which sees labels and no documents."""
+    """Replace the dropout of every adapter of `model`; the head's sees labels in place of documents."""
     place, layer = Place(), 0
     for module in model.modules():
         held: Any = getattr(module, "lora_dropout", None)
         for name, dropout in held.items() if isinstance(held, nn.ModuleDict) else ():
-            if isinstance(dropout, nn.Dropout) and module is not head:
+            if not isinstance(dropout, nn.Dropout):
+                continue
+            if module is head:
+                held[name] = LabelDropout(dropout.p, place)
+            else:
                 held[name] = DocumentDropout(dropout.p, layer, place)
                 layer += 1
     model.document_dropout = place
 
 
+def place_in(model: nn.Module) -> Place | None:
+    """Return what the dropout modules of a model share, None where it has no adapter."""
+    return getattr(model, "document_dropout", None)
+
+
 def place_dropout(model: nn.Module, seed: int, batch: Batch) -> None:
-    """Say which batch comes next."""
-    place: Place | None = getattr(model, "document_dropout", None)
+    """Set the batch that the model computes next."""
+    place = place_in(model)
     if place is not None:
         place.seed, place.batch = seed, batch
 
 
-def _seed(*told: int) -> int:
-    return int.from_bytes(hashlib.blake2b(struct.pack(f"<{len(told)}q", *told), digest_size=8).digest(), "little") >> 1
+def place_labels(head: nn.Module, first: int) -> None:
+    """Set which of this rank's labels the first row of the head's next input belongs to."""
+    for module in head.modules():
+        if isinstance(module, LabelDropout):
+            module.first = first
+
+
+def _dropped(x: Tensor, mask: Tensor, share: float) -> Tensor:
+    return x.masked_fill(mask, 0.0) / (1.0 - share)
+
+
+def _seed(*numbers: int) -> int:
+    packed = struct.pack(f"<{len(numbers)}q", *numbers)
+    return int.from_bytes(hashlib.blake2b(packed, digest_size=8).digest(), "little") >> 1

@@ -1,4 +1,4 @@
-"""Mixtures of experts, as Mixtral has them: how tokens go through them, and the loss that keeps all of them in use.
+"""Mixtures of experts of Mixtral's kind: their forward pass, and the loss that keeps all experts in use.
 
 Shapes: T tokens of the flat row, K experts chosen for each, E experts, L layers, S documents, D hidden.
 """
@@ -12,24 +12,24 @@ from torch.nn import functional
 from transformers.integrations.moe import ExpertsInterface
 
 from engine import shape_rounding
+from engine.batch_loss import BatchLoss
 from engine.data.corpus import Batch
 from engine.dist.collectives import enters, leaves
 from engine.errors import SpecError
 from engine.model.loss import part_here, with_zeros
-from engine.scored import Scored
 
 EXPERTS = "trainyard_experts"
 TEAM = "trainyard_team"
-"""The attribute by which a mixture's module knows the ranks that hold its experts together."""
+"""The attribute of a mixture's module with the ranks that divide its experts."""
 
 
 def in_config(config: Any) -> int:
-    """How many there are in a layer; 1: it has a plain MLP."""
+    """Return the number of experts in a layer; 1 for a plain MLP."""
     return getattr(config, "num_local_experts", None) or 1
 
 
 def refuse_adapter(config: Any) -> None:
-    """Raises SpecError: the model has experts, which are no linear layers that PEFT could put an adapter on."""
+    """Raise SpecError if the model has experts: they are not linear layers, so PEFT cannot put adapters on them."""
     if in_config(config) > 1:
         raise SpecError(
             "experts_with_adapter",
@@ -39,10 +39,10 @@ def refuse_adapter(config: Any) -> None:
 
 
 def through_experts(module: Any, x_TD: Tensor, index_TK: Tensor, share_TK: Tensor) -> Tensor:
-    """[T, D]: what the experts chosen for each token make of it, in the shares that its router gave them.
+    """Return [T, D]: the outputs of the experts chosen for each token, weighted by their shares.
 
-    Registered with transformers under `EXPERTS`, because of its own ways one knows no autocast and multiplies in fp32,
-    and the other makes gradients of all experts anew for each of them.
+    Registered with transformers under `EXPERTS`. Of its own implementations, one ignores autocast and multiplies in
+    fp32, and the other allocates the gradients of all experts once for each of them.
     """
     team: Any = getattr(module, TEAM, None)
     if team is None:
@@ -53,9 +53,9 @@ def through_experts(module: Any, x_TD: Tensor, index_TK: Tensor, share_TK: Tenso
 
 
 def _through(module: Any, x_TD: Tensor, index_TK: Tensor, share_TK: Tensor) -> Tensor:
-    """Of the experts that are here, which are counted from 0; others come to nothing.
+    """Compute the experts of this rank, counted from 0; all others contribute zeros.
 
-    An expert's tokens lie side by side, filled up as all lengths are (engine.shape_rounding).
+    The tokens of an expert are adjacent and padded as all lengths are (engine.shape_rounding).
     """
     count, device = index_TK.shape[1], x_TD.device.type
     weights = [part_here(weight) for weight in (module.gate_up_proj, module.down_proj)]
@@ -81,21 +81,21 @@ def _mlp(x: Tensor, gate_up: Tensor, down: Tensor, act: Any) -> Tensor:
 
 
 class Balance(NamedTuple):
-    """Of each document, the mean of all layers: 1 where its tokens go to all experts alike, E where all go to the same."""
+    """The balance loss of each document, averaged over layers: 1 if tokens go to all experts alike, E if all to the same."""
 
     loss_S: Tensor
     load_SE: Tensor
-    """Which share of the tokens that are routed each expert gets."""
+    """The share of the routed tokens that each expert gets."""
 
 
 def balance_of(routed: Sequence[Tensor], batch: Batch, count: int) -> Balance:
-    """From the routers' logits [T, E], layer by layer; `count` experts are chosen for each token.
+    """Return the balance from the routers' logits [T, E] of all layers; `count` experts are chosen for each token.
 
-    E * sum_i(f_i * P_i), f_i the share of tokens that expert i gets and P_i its mean probability, through which the
-    gradient flows (Switch Transformer, arXiv:2101.03961, equations 4-6). Taken over each document by itself, as
-    DeepSeek-V3's sequence-wise loss is (arXiv:2412.19437, equations 17-20), and not over whatever shares a batch with
-    it: f_i * P_i of a batch is no sum over its documents, so that packing, accumulation and ranks would each change it.
-    What only fills the row up is left out.
+    The loss is E * sum_i(f_i * P_i), with f_i the share of tokens that expert i gets and P_i its mean probability,
+    through which the gradient flows (Switch Transformer, arXiv:2101.03961, equations 4-6). It is taken over each
+    document by itself, as DeepSeek-V3's sequence-wise loss is (arXiv:2412.19437, equations 17-20), and not over a batch:
+    f_i * P_i of a batch is not a sum over its documents, so packing, accumulation and ranks would each change it.
+    Tokens that only fill the row are left out.
     """
     probs_TLE = torch.stack([logits[: batch.tokens].float() for logits in routed], dim=1).softmax(-1)
     load_TLE = torch.zeros_like(probs_TLE).scatter_(-1, probs_TLE.topk(count).indices, 1.0 / count)
@@ -107,10 +107,10 @@ def balance_of(routed: Sequence[Tensor], batch: Batch, count: int) -> Balance:
     return Balance(experts * (mean_SLE * load_SLE).sum(-1).mean(1), load_SLE.mean(1))
 
 
-def balanced(scored: Scored, routed: Sequence[Tensor], batch: Batch, config: Any) -> Scored:
-    """With the balance of its documents in the total that is optimized, each weighed by its labels as its loss is.
+def balanced(scored: BatchLoss, routed: Sequence[Tensor], batch: Batch, config: Any) -> BatchLoss:
+    """Add the balance loss of each document, weighted by its number of labels, to the total that is optimized.
 
-    What is reported stays what the labels cost.
+    The reported loss stays that of the labels.
     """
     balance = balance_of(routed, batch, config.num_experts_per_tok)
     weight_S = torch.tensor(batch.label_counts, dtype=torch.float32, device=scored.total.device)

@@ -1,7 +1,7 @@
 """Packed attention on a GPU: flash-attn's kernel or torch's own, one call for all documents of a flat row.
 
 Both take states as [T, H, D], documents by where each begins, and align the causal mask to the bottom right: where
-a document has fewer queries than keys, the queries are its last tokens, which is what a shared prefix asks for.
+a document has fewer queries than keys, the queries are its last tokens, as a shared prefix requires.
 Shapes: S documents, H query heads, K key/value heads, T tokens of the flat row, U keys (those of shared prefixes
 once for every document that begins with them), D head width.
 """
@@ -20,18 +20,18 @@ from engine.events import AttentionPath
 
 _HALF = (torch.float16, torch.bfloat16)
 _WIDEST = 192
-"""Wider heads have a backward pass on data-centre GPUs alone."""
+"""Wider heads have a backward pass on data-centre GPUs only."""
 _OLDEST = (8, 0)
-"""Ampere: the kernels ask for its instructions."""
+"""Ampere, whose instructions the kernels use."""
 
 
 class Spans(NamedTuple):
-    """Where each document's queries and keys begin and end, as the kernels are told."""
+    """Where each document's queries and keys begin and end, in the kernels' format."""
 
     queries: Tensor
-    """[S + 1] int32: query tokens before each document, and all of them."""
+    """[S + 1] int32: the number of query tokens before each document, and in all."""
     keys: Tensor
-    """[S + 1] int32: the same of the keys."""
+    """[S + 1] int32: the same for keys."""
     longest_queries: int
     longest_keys: int
     taken: Tensor | None
@@ -46,7 +46,7 @@ A query sees the keys from `window[0]` places to the left of its own to `window[
 
 
 def path_for(device_type: str, dtype: torch.dtype, width: int, *, flash_attn: bool, varlen: bool) -> AttentionPath:
-    """The quickest way for heads of this width and type; `flash_attn` and `varlen` tell which kernels run here."""
+    """Return the fastest path for heads of this width and type; `flash_attn` and `varlen` say which kernels run here."""
     if device_type == "cpu":
         return "bmm"
     fits = dtype in _HALF and width % 8 == 0 and width <= _WIDEST
@@ -57,9 +57,9 @@ def path_for(device_type: str, dtype: torch.dtype, width: int, *, flash_attn: bo
 
 @lru_cache(maxsize=8)
 def path_on(device: torch.device, dtype: torch.dtype, width: int) -> AttentionPath:
-    """`path_for` with what is installed, on this device."""
+    """Return `path_for` with the kernels installed, on this device."""
     recent = device.type == "cuda" and torch.cuda.get_device_capability(device) >= _OLDEST
-    # The compiled part is looked for: other packages put theirs into the folder `flash_attn` too.
+    # This is the compiled part: other packages install a folder `flash_attn` too.
     flash_attn = recent and find_spec("flash_attn_2_cuda") is not None
     varlen = recent and torch.backends.cuda.is_flash_attention_available()
     return path_for(device.type, dtype, width, flash_attn=flash_attn, varlen=varlen)
@@ -67,7 +67,7 @@ def path_on(device: torch.device, dtype: torch.dtype, width: int) -> AttentionPa
 
 @lru_cache(maxsize=8)
 def spans_of(segments: tuple[int, ...], prefixes: tuple[tuple[int, int], ...], device: torch.device) -> Spans:
-    """Made for the first layer that asks, and there for the others: copies to the device make it wait."""
+    """Return the spans, built for the first layer and cached for the others: copies to the device make it wait."""
     ahead = prefixes or ((0, 0),) * len(segments)
     lengths = [own + end - begin for own, (begin, end) in zip(segments, ahead, strict=True)]
     taken = None
@@ -86,18 +86,18 @@ def _ends(lengths: Any, device: torch.device) -> Tensor:
 def attend(
     states: tuple[Tensor, Tensor, Tensor], spans: Spans, scale: float, window: int | None, kernel: Kernel
 ) -> Tensor:
-    """Of queries [H, T, D], keys and values [K, T, D] the output [H, T, D]; `window`: how many keys a query sees."""
+    """Return the output [H, T, D] for queries [H, T, D] and keys and values [K, T, D]; a query sees `window` keys."""
     q_THD, k_UKD, v_UKD = (x.transpose(0, 1) for x in states)
     if spans.taken is not None:
         k_UKD, v_UKD = k_UKD.index_select(0, spans.taken), v_UKD.index_select(0, spans.taken)
-    # The kernels count what lies to the left of a query, a window counts the query's own place too.
+    # The kernels count the keys to the left of a query; a window includes the query's own place.
     reach = -1 if window is None else window - 1
     return kernel(q_THD, k_UKD, v_UKD, spans, scale, (reach, 0)).transpose(0, 1)
 
 
 @lru_cache(maxsize=2)
 def kernel_of(path: AttentionPath) -> Kernel:
-    """The kernel behind `flash-attn` or `varlen`, imported when it is first asked for."""
+    """Return the kernel of `flash-attn` or `varlen`, imported at its first use."""
     if path == "flash-attn":
         flash_attn_varlen_func = import_module("flash_attn").flash_attn_varlen_func
 

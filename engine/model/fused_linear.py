@@ -1,6 +1,6 @@
-"""Linear layers over one input, worked on as one: their outputs lie side by side, adapters and 4 bits included.
+"""Linear layers of one input, computed as one: their outputs are side by side, with adapters and with 4-bit weights.
 
-Shapes: T tokens, I inputs, O outputs of all layers of the fan, R ranks of all their adapters.
+Shapes: T tokens, I inputs, O outputs of all the layers, R ranks of all their adapters.
 """
 
 from typing import Any, NamedTuple
@@ -24,16 +24,17 @@ class Adapter(NamedTuple):
 
 
 class Linear(NamedTuple):
-    """A linear layer: a module that holds the weight, and the update on top of it."""
+    """A linear layer: the module that holds the weight, and the adapter on it."""
 
     base: nn.Linear
     adapter: Adapter | None
 
     @classmethod
     def of(cls, module: nn.Module) -> "Linear | None":
-        """None for what only the module itself can compute.
+        """Return the layer, or None if only the module itself can compute it.
 
-        That is dropout in the adapter, DoRA, several adapters, biases; and a weight that is fetched from other ranks.
+        That is the case with dropout in the adapter, DoRA, several adapters, an adapter's bias, and weights that are
+        fetched from other ranks.
         """
         if type(module) in {nn.Linear, Linear4bit}:
             return cls(module, None) if is_here(module) else None  # type: ignore[arg-type] - both are nn.Linear
@@ -56,23 +57,23 @@ class Linear(NamedTuple):
         return isinstance(self.base, Linear4bit)
 
     def dense(self) -> Tensor:
-        """The weight as numbers [outputs, I]."""
+        """Return the weight [outputs, I], dequantized."""
         weight: Any = self.base.weight
         return dequantize_4bit(weight.data, weight.quant_state) if self.in_4bit else weight
 
 
-class Fan:
-    """q, k and v; or gate and up; or one layer by itself. Computes in `dtype`.
+class FusedLinear:
+    """Linear layers of one input (q, k and v; gate and up; or a single layer), computed in `dtype`.
 
-    `keeps`: what is made of the weights waits for the way back, and frozen ones are moved to lie as they are multiplied.
-    Of weights that lie elsewhere (engine.model.layer_offload) either would keep all in memory.
+    `keeps`: the matrix built from the weights is kept for the backward pass, and frozen weights are moved in memory to be
+    adjacent, as they are multiplied. For offloaded weights (engine.model.layer_offload), both would hold them in memory.
     """
 
     def __init__(self, linears: list[Linear], dtype: torch.dtype, *, keeps: bool = True) -> None:
         self._linears = linears
         self._dtype = dtype
         self._keeps = keeps
-        self._made: Tensor | None = None
+        self._built: Tensor | None = None
         self._outputs = _side_by_side([linear.base.out_features for linear in linears])
         self._adapted = [
             (linear.adapter, outputs) for linear, outputs in zip(linears, self._outputs, strict=True) if linear.adapter
@@ -81,7 +82,7 @@ class Fan:
         self._learns_weights = [linear.base.weight.requires_grad and not linear.in_4bit for linear in linears]
 
     def tensors(self) -> list[Tensor]:
-        """What may learn: the weights, then the biases, then A and B of each adapter."""
+        """Return the tensors that may learn: weights, then biases, then A and B of each adapter."""
         weights = [
             linear.base.weight for linear, learns in zip(self._linears, self._learns_weights, strict=True) if learns
         ]
@@ -89,28 +90,28 @@ class Fan:
         return [*weights, *biases, *(tensor for adapter, _ in self._adapted for tensor in adapter[:2])]
 
     def _weight(self) -> Tensor:
-        """[O, I]. Made again on the way back from weights in 4 bits: that is all of them that lies in memory as numbers."""
-        if self._made is not None:
-            return self._made
+        """Return the matrix [O, I]; from 4-bit weights it is built anew for the backward pass, to save its memory."""
+        if self._built is not None:
+            return self._built
         weights = [linear.dense().detach() for linear in self._linears]
         if any(linear.in_4bit for linear in self._linears):
             return torch.cat(weights)
         if any(self._learns_weights) or weights[0].dtype != self._dtype:
-            made = torch.empty(self._outputs[-1].stop, weights[0].shape[1], dtype=self._dtype)
+            matrix = torch.empty(self._outputs[-1].stop, weights[0].shape[1], dtype=self._dtype)
             for weight, outputs in zip(weights, self._outputs, strict=True):
-                made[outputs] = weight
+                matrix[outputs] = weight
         else:
-            made = _one_of(self._linears, moves=self._keeps)
+            matrix = _adjacent(self._linears, moves=self._keeps)
         if self._keeps:
-            self._made = made
-        return made
+            self._built = matrix
+        return matrix
 
     def _down(self) -> Tensor:
-        """A of all adapters [R, I]."""
+        """Return A of all adapters [R, I]."""
         return torch.cat([adapter.a_RI for adapter, _ in self._adapted]).to(self._dtype)
 
     def forward(self, x_TI: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(the outputs [T, O], what the adapters' A make of the input [T, R])."""
+        """Return (the outputs [T, O], the outputs of the adapters' A [T, R])."""
         y = x_TI @ self._weight().T
         for linear, outputs in zip(self._linears, self._outputs, strict=True):
             if linear.base.bias is not None:
@@ -123,7 +124,7 @@ class Fan:
         return y, low
 
     def back_low(self, dy_TO: Tensor) -> Tensor | None:
-        """The gradient of what A made of the input [T, R]."""
+        """Return the gradient of the outputs of A [T, R]."""
         if not self._adapted:
             return None
         d_low = dy_TO.new_empty(len(dy_TO), self._ranks[-1].stop)
@@ -132,12 +133,12 @@ class Fan:
         return d_low
 
     def back(self, dy_TO: Tensor, d_low_TR: Tensor | None) -> Tensor:
-        """The gradient of the input [T, I]."""
+        """Return the gradient of the input [T, I]."""
         dx = dy_TO @ self._weight()
         return dx if d_low_TR is None else dx.addmm_(d_low_TR, self._down())
 
     def learn(self, dy_TO: Tensor, x_TI: Tensor, low_TR: Tensor | None, d_low_TR: Tensor | None) -> list[Tensor | None]:
-        """The gradients of `tensors`."""
+        """Return the gradients of `tensors`."""
         found: list[Tensor | None] = []
         if any(self._learns_weights):
             dw = dy_TO.T @ x_TI
@@ -157,8 +158,8 @@ class Fan:
         return found
 
 
-def _one_of(linears: list[Linear], *, moves: bool) -> Tensor:
-    """[O, I] frozen weights as one, copied to lie one behind the other if they do not yet; `moves`: for good."""
+def _adjacent(linears: list[Linear], *, moves: bool) -> Tensor:
+    """Return frozen weights as one matrix [O, I], copied if they are not adjacent in memory; `moves`: for good."""
     weights = [linear.base.weight.data for linear in linears]
     first = weights[0]
     shape = (sum(map(len, weights)), first.shape[1])

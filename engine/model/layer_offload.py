@@ -1,8 +1,8 @@
-"""Weights of a decoder's layers that lie elsewhere while no pass is in them: in files, or in memory beside a GPU's.
+"""Offload of a decoder's layers, whose weights are elsewhere while no pass is in them: in files, or in CPU memory.
 
-On a CPU they are used where they lie. The kernel reads a file's page when it is asked for and keeps what is written to
-one, and what a pass has left is taken out of the process. To a GPU a layer is copied for as long as a pass is in it.
-Neither changes a number: a layer that is let go too early is only fetched once more.
+On a CPU, weights in files are used in place: the kernel reads a page when it is accessed and keeps what is written to
+it, and layers that a pass has left are dropped from the process's memory. To a GPU, a layer is copied for as long as a
+pass is in it. Neither changes a number: a layer that is dropped too early is only fetched once more.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,22 +17,26 @@ from engine.model.anatomy import layers_in
 from engine.offload import HOME, LiesIn, find_room, let_go, lies_in_file, mapped
 
 _ALIGNED = 64
-"""Bytes, as torch's own memory has them."""
+"""The alignment of weights in bytes, the same as in torch's own memory."""
 
 
-class Layer(Protocol):
-    """What a pass does with a layer's weights; doing it twice changes nothing."""
+class OffloadedLayer(Protocol):
+    """A layer whose weights are fetched for a pass and dropped after it; both may be done repeatedly."""
 
     home: Tensor
-    """Where they lie, one behind the other, [bytes]."""
+    """The weights where they are kept, one behind the other, [bytes]."""
 
-    def come(self) -> None: ...
+    def come(self) -> None:
+        """Make the weights usable."""
+        ...
 
-    def leave(self) -> None: ...
+    def leave(self) -> None:
+        """Free the memory that they are used in."""
+        ...
 
 
 class InFile:
-    """Used where they lie; the file has lost its name already."""
+    """A layer whose weights are used in place, in a file that has no name any longer."""
 
     def __init__(self, home: Tensor) -> None:
         self.home = home
@@ -44,20 +48,20 @@ class InFile:
 
 
 class _Place(NamedTuple):
-    """A tensor within a layer's copy."""
+    """The place of a tensor within the copy of a layer."""
 
     dtype: torch.dtype
     shape: torch.Size
     strides: tuple[int, ...]
     offset: int
-    """In numbers."""
+    """In numbers, not in bytes."""
 
     def of(self, copy: Tensor) -> Tensor:
         return copy.view(self.dtype).as_strided(self.shape, self.strides, self.offset)
 
 
 class Fetched:
-    """Copied to a device, where none of them learns: what autograd would keep of the copy, it is told the place of."""
+    """A frozen layer whose weights are copied to a device. Autograd saves places within the copy, not its tensors."""
 
     def __init__(self, weights: Sequence[nn.Parameter], home: Tensor, device: torch.device) -> None:
         self.home, self._weights, self._device = home, weights, device
@@ -76,13 +80,14 @@ class Fetched:
         return self._copy
 
     def leave(self) -> None:
-        """What stays has the weights' shapes, which PEFT asks for, and one number."""
+        """Leave tensors of the weights' shapes, which PEFT reads, with the memory of a single number."""
         self._copy = None
         for weight, place in zip(self._weights, self._places, strict=True):
             weight.data = torch.zeros((), dtype=place.dtype, device=self._device).expand(place.shape)
         let_go(self.home)
 
     def pack(self, kept: Tensor) -> Tensor | _Place:
+        """Return the place of a tensor of the copy, and other tensors as they are (`saved_tensors_hooks`)."""
         ours = self._copy is not None and kept.untyped_storage().data_ptr() == self._copy.data_ptr()
         return _place(kept, self._here()) if ours else kept
 
@@ -95,14 +100,14 @@ def _place(tensor: Tensor, home: Tensor) -> _Place:
     return _Place(tensor.dtype, tensor.shape, tensor.stride(), offset)
 
 
-class Away:
-    """The layers of a decoder, and which of them a pass is in."""
+class OffloadedLayers:
+    """The layers of a decoder, which fetch and drop their weights as passes enter and leave them."""
 
-    def __init__(self, layers: Sequence[Layer], lies_in: Path | torch.device) -> None:
+    def __init__(self, layers: Sequence[OffloadedLayer], lies_in: Path | torch.device) -> None:
         self._layers, self.lies_in = [*layers], lies_in
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "Away":
-        raise TypeError("a copy of a decoder would have these layers' hooks: load it once more")
+    def __deepcopy__(self, memo: dict[int, Any]) -> "OffloadedLayers":
+        raise TypeError("a copy of a decoder would share the hooks of its offloaded layers: load it once more")
 
     @property
     def on_disk_bytes(self) -> int:
@@ -110,32 +115,32 @@ class Away:
 
     @property
     def at_once_bytes(self) -> int:
-        """The most of it that is there at once: a layer, and the one that a pass has come from."""
+        """The most that is fetched at once: a layer, and the one that a pass came from."""
         return sum(sorted(self._sizes())[-2:])
 
     def _sizes(self) -> list[int]:
         return [layer.home.nbytes for layer in self._layers]
 
     def leave(self) -> None:
-        """All of them, whoever has read them outside of a pass."""
+        """Drop the weights of all layers, which may have been read outside of a pass."""
         for layer in self._layers:
             layer.leave()
 
     def keep(self, layers: range) -> None:
-        """Give back the room of all others."""
+        """Free the place of all other layers, in files or in memory."""
         nothing = InFile(torch.empty(0, dtype=torch.uint8))
         self._layers = [layer if number in layers else nothing for number, layer in enumerate(self._layers)]
 
     def enter(self, number: int, x: Tensor) -> Tensor:
-        """`x` on its way into a layer: the one before it is left, and on the way back this one."""
+        """Return `x`, the input of a layer. The layer before it is dropped now, this one in its backward pass."""
         before, layer = self._layers[number - 1], self._layers[number]
         if number:
             before.leave()
         layer.come()
-        return _OnTheWayBack.apply(x, layer.leave)  # type: ignore[return-value]
+        return _InBackward.apply(x, layer.leave)  # type: ignore[return-value]
 
     def watch(self, number: int, module: nn.Module) -> None:
-        """Have a layer's own module do so."""
+        """Enter a layer in the forward pass of its own module."""
         layer, hooks = self._layers[number], list[saved_tensors_hooks]()
 
         def begin(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -148,15 +153,15 @@ class Away:
         def end(_: nn.Module, __: tuple[Any, ...], made: Any) -> Any:
             if hooks:
                 hooks.pop().__exit__()
-            # Checkpoints compute the layer anew without its hooks: it has to be there by then.
-            return _OnTheWayBack.apply(made, layer.come) if isinstance(made, Tensor) else made
+            # Checkpointing computes the layer again without its hooks: the weights have to be there by then.
+            return _InBackward.apply(made, layer.come) if isinstance(made, Tensor) else made
 
         module.register_forward_pre_hook(begin)
         module.register_forward_hook(end, always_call=True)
 
 
-class _OnTheWayBack(torch.autograd.Function):
-    """`x` as it is; `do` is done when its gradient comes by."""
+class _InBackward(torch.autograd.Function):
+    """The identity; `do` is called in the backward pass."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, do: Callable[[], None]) -> Tensor:
@@ -170,41 +175,43 @@ class _OnTheWayBack(torch.autograd.Function):
 
 
 def held_bytes(tensor: Tensor) -> int:
-    """Of a weight where it is used: nothing where it lies elsewhere."""
+    """Return the bytes that a weight takes where it is used: none if it is offloaded."""
     return 0 if lies_in_file(tensor) or tensor.untyped_storage().nbytes() < tensor.nbytes else tensor.nbytes
 
 
-def away_of(decoder: Any) -> Away | None:
-    return getattr(decoder, "away", None)
+def offloaded_layers_of(decoder: Any) -> OffloadedLayers | None:
+    return getattr(decoder, "offloaded_layers", None)
 
 
 def layers_lie_in(decoder: Any) -> LiesIn:
-    away = away_of(decoder)
-    return None if away is None else away.lies_in
+    offloaded = offloaded_layers_of(decoder)
+    return None if offloaded is None else offloaded.lies_in
 
 
 def offload_layers(decoder: Any, lies_in: LiesIn, device: torch.device) -> list[nn.Parameter]:
-    """Move what the layers hold there, one layer after the other, for passes on `device`; returns what was moved.
+    """Move the layers' weights to `lies_in`, one layer after the other, for passes on `device`; return the weights.
 
-    Raises OSError where the disk has no room for all of it.
+    Raises:
+        OSError: the disk has no room for all of them.
     """
     if lies_in is None:
         return []
     modules = [*layers_in(decoder)]
     if isinstance(lies_in, Path):
         find_room(sum(_room(weight) for module in modules for weight in module.parameters()), lies_in, "the layers")
-    decoder.away = Away([_moved(_in_order(module), lies_in, device) for module in modules], lies_in)
+    layers = OffloadedLayers([_moved(_in_order(module), lies_in, device) for module in modules], lies_in)
+    decoder.offloaded_layers = layers
     for number, module in enumerate(modules):
-        decoder.away.watch(number, module)
+        layers.watch(number, module)
     return [weight for module in modules for weight in module.parameters()]
 
 
 def _in_order(module: nn.Module) -> list[nn.Parameter]:
-    """Biases last: matrices that are multiplied as one lie one behind the other (engine.model.fused_linear)."""
+    """Return the weights, biases last, so that matrices multiplied as one are adjacent (engine.model.fused_linear)."""
     return sorted(module.parameters(), key=lambda weight: weight.ndim < 2)
 
 
-def _moved(weights: list[nn.Parameter], lies_in: Path | torch.device, device: torch.device) -> Layer:
+def _moved(weights: list[nn.Parameter], lies_in: Path | torch.device, device: torch.device) -> OffloadedLayer:
     size = sum(map(_room, weights))
     if isinstance(lies_in, Path):
         home = mapped(size, torch.uint8, lies_in)
@@ -222,5 +229,5 @@ def _moved(weights: list[nn.Parameter], lies_in: Path | torch.device, device: to
 
 
 def _room(weight: Tensor) -> int:
-    """Bytes up to the next one."""
+    """Return the bytes from a weight to the next one."""
     return -(-weight.nbytes // _ALIGNED) * _ALIGNED

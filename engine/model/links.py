@@ -1,4 +1,4 @@
-"""What stands in a decoder where another rank has the layers, the embedding, the last norm or the head."""
+"""Stand-ins in a decoder for layers, embedding, last norm or head that another rank has."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class Link(nn.Module):
-    """In the place of a layer: the residual stream goes through it as it went through that.
+    """The stand-in for a layer, through which the residual stream passes unchanged, is received or is sent.
 
-    The layer's modules stay in it under their names, emptied: PEFT saves what it finds among them. `by_hand`: it can be
-    done as engine.model.llama does layers.
+    The layer's modules stay in it under their names, emptied: PEFT looks for them when it saves. `by_hand`: the layer can
+    be computed by engine.model.llama.
     """
 
     def __init__(self, layer: nn.Module, through: Callable[[Tensor], Tensor], *, by_hand: bool) -> None:
@@ -27,7 +27,7 @@ class Link(nn.Module):
 
 
 def empty(module: nn.Module) -> None:
-    """Give back what a module holds; it has learnt for the last time."""
+    """Free the weights of a module, which does not train any longer."""
     for weight in module.parameters():
         weight.requires_grad_(False)
         weight.data = weight.data.new_empty(0)
@@ -36,7 +36,7 @@ def empty(module: nn.Module) -> None:
 
 
 class Elsewhere(nn.Module):
-    """In the place of an embedding: zeros of its shape and type. A `Link` has what the rank before sent in their place."""
+    """The stand-in for an embedding: zeros of its shape and type, which a `Link` replaces by what the rank before sent."""
 
     weight: Tensor
 

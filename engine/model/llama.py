@@ -1,8 +1,8 @@
-"""Decoders of the Llama family by hand on the CPU: the same mathematics as transformers' modules, far fewer passes.
+"""Decoders of the Llama family by hand on the CPU: the mathematics of transformers' modules in far fewer passes.
 
 A layer is one autograd function: its linear layers in the compute type, everything between them in one pass each
-(`kernels`), the residual stream in fp32. The last layer goes on behind its attention with the labelled tokens
-alone. Shapes: T tokens, N of them labelled, D hidden.
+(`kernels`), the residual stream in fp32. Behind its attention, the last layer computes labelled tokens only.
+Shapes: T tokens, N of them labelled, D hidden.
 """
 
 from typing import Any, NamedTuple
@@ -16,23 +16,23 @@ from engine.data.corpus import Batch
 from engine.model.attention import Row, attend, attend_back
 from engine.model.context import context_of
 from engine.model.documents import documents_of
-from engine.model.fused_linear import Fan, Linear
+from engine.model.fused_linear import FusedLinear, Linear
 from engine.model.kernels import Kernels, compute_in, kernels, missing
-from engine.model.layer_offload import away_of
+from engine.model.layer_offload import offloaded_layers_of
 from engine.model.links import Link
 
 _FAMILY = (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM)
 
 
 class _Layer(NamedTuple):
-    """A decoder layer's parts; `tokens` are those that it goes on with behind its attention, None: all."""
+    """The parts of a decoder layer; `tokens` are those that are computed behind its attention, None for all."""
 
     kernels: Kernels
     norms: tuple[Any, Any]
-    qkv: Fan
-    out: Fan
-    gate_up: Fan
-    down: Fan
+    qkv: FusedLinear
+    out: FusedLinear
+    gate_up: FusedLinear
+    down: FusedLinear
     heads: tuple[int, int, int]
     row: Row
     turn: tuple[Tensor, Tensor]
@@ -40,18 +40,18 @@ class _Layer(NamedTuple):
     tokens: Tensor | None
 
     def tensors(self) -> list[Tensor]:
-        """What may learn, in the order in which `_Apply` returns gradients."""
-        fans = (self.qkv, self.out, self.gate_up, self.down)
-        return [*(norm.weight for norm in self.norms), *(tensor for fan in fans for tensor in fan.tensors())]
+        """Return the tensors that may learn, in the order in which `_Apply` returns their gradients."""
+        linears = (self.qkv, self.out, self.gate_up, self.down)
+        return [*(norm.weight for norm in self.norms), *(tensor for linear in linears for tensor in linear.tensors())]
 
 
 def knows(decoder: Any) -> bool:
-    """Whether the architecture and the device are ones that layers are written for here."""
+    """Return whether this module covers the decoder's architecture and device."""
     return type(decoder) in _FAMILY and decoder.config.hidden_act == "silu" and decoder.device.type == "cpu"
 
 
 def takes(decoder: nn.Module) -> bool:
-    """Whether every piece of the decoder is done by hand here, as it stands now."""
+    """Return whether the whole decoder, in its present state, is computed by hand."""
     model: Any = decoder
     if not knows(model) or missing() or not compute_in(compute_dtype(model)) or not context_of(model).alone:
         return False
@@ -61,12 +61,12 @@ def takes(decoder: nn.Module) -> bool:
 
 
 def by_hand(layer: Any) -> bool:
-    """Whether all linear layers of a decoder's layer are such as are done here."""
+    """Return whether all linear layers of a decoder layer can be computed by hand."""
     return all(Linear.of(module) for module in _linear_modules(layer))
 
 
 def compute_dtype(decoder: Any) -> torch.dtype:
-    """What its linear layers multiply in."""
+    """Return the type that the decoder's linear layers multiply in."""
     weight = decoder.get_input_embeddings().weight
     device = weight.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
@@ -81,7 +81,7 @@ def _linear_modules(layer: Any) -> list[nn.Module]:
 
 
 def labelled_states(decoder: Any, batch: Batch) -> Tensor:
-    """Hidden states [N, D] of the labelled tokens after the last norm."""
+    """Return the hidden states [N, D] of the labelled tokens after the last norm."""
     model = decoder.model
     dtype = compute_dtype(decoder)
     x = model.embed_tokens(batch.ids_T).float()
@@ -91,18 +91,18 @@ def labelled_states(decoder: Any, batch: Batch) -> Tensor:
     asked, labelled = whole, None
     if not batch.all_labelled:
         asked, labelled = documents_of(batch.segments, batch.prefixes, batch.first_labelled), batch.labelled_N
-        # Filled up with one that is computed anyhow: what nobody asks for is not even zero.
+        # Padded with a token that is computed anyway: rows that are not requested are not even zero.
         wanted = shape_rounding.rows(len(labelled), shape_rounding.step_of("cpu", dtype.itemsize))
         labelled = torch.cat([labelled, labelled[-1:].expand(wanted - len(labelled))])
-    last, away = len(model.layers) - 1, away_of(decoder)
+    last, offloaded = len(model.layers) - 1, offloaded_layers_of(decoder)
     with torch.autocast("cpu", enabled=False):
         for index, module in enumerate(model.layers):
             if isinstance(module, Link):
                 x = module(x)
                 continue
-            x = x if away is None else away.enter(index, x)
+            x = x if offloaded is None else offloaded.enter(index, x)
             documents, tokens = (asked, labelled) if index == last else (whole, None)
-            layer = _layer(module, documents, turn, tokens, dtype, keeps=away is None)
+            layer = _layer(module, documents, turn, tokens, dtype, keeps=offloaded is None)
             x = _Apply.apply(x, layer, *layer.tensors())
         return model.norm(x[: batch.count])
 
@@ -114,12 +114,12 @@ def _layer(
     attention = module.self_attn
     width = attention.head_dim
     window = getattr(attention, "sliding_window", getattr(attention.config, "sliding_window", None))
-    linears = [[linear for linear in fan if linear] for fan in ((q, k, v), (out,), (gate, up), (down,))]
-    fans = [Fan(fan, dtype, keeps=keeps) for fan in linears]
+    groups = [[linear for linear in group if linear] for group in ((q, k, v), (out,), (gate, up), (down,))]
+    fused = [FusedLinear(group, dtype, keeps=keeps) for group in groups]
     return _Layer(
         kernels(),
         (module.input_layernorm, module.post_attention_layernorm),
-        *fans,
+        *fused,
         heads=(attention.q_proj.out_features // width, attention.k_proj.out_features // width, width),
         row=Row(documents, attention.scaling, window),
         turn=turn,
@@ -129,7 +129,7 @@ def _layer(
 
 
 class _Apply(torch.autograd.Function):
-    """x [T, D] to what the layer makes of it, [T, D] or [N, D]."""
+    """A decoder layer: x [T, D] to its output, [T, D] or [N, D]."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: _Layer, *_: Tensor) -> Tensor:

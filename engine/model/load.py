@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+from tokenizers import processors
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -17,7 +18,7 @@ from engine.data.corpus import Batch
 from engine.errors import SpecError
 from engine.model.attention import PACKED
 from engine.model.experts import EXPERTS
-from engine.model.forward import backbone_of, head_of
+from engine.model.forward import backbone_of, head_of, relative_gap
 from engine.model.layer_offload import offload_layers
 from engine.model.quantize import keep_exact, nf4, size_of
 from engine.offload import LiesIn
@@ -28,12 +29,12 @@ _SELF_CHECK_TOLERANCE = 2e-3
 
 @dataclass
 class Subject:
-    """What is trained or scored: a decoder (PEFT's wrapper around it when there is an adapter) and its tokenizer."""
+    """A model to train or score: a decoder, in PEFT's wrapper if it has an adapter, and its tokenizer."""
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerFast
     layout: str
-    """`model` or `adapter`: what a save of it is."""
+    """`model` or `adapter`: what is saved of it."""
 
     def parameters(self) -> int:
         return sum(size_of(p) for p in self.model.parameters())
@@ -43,6 +44,11 @@ class Subject:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Load the tokenizer of a model's folder; its offsets cover every token, white space included.
+
+    Raises:
+        SpecError: the tokenizer does not load, or has no tokenizer.json.
+    """
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
@@ -57,11 +63,24 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
             f"{type(tokenizer).__name__} has no tokenizer.json",
             "Save the tokenizer in the fast format (tokenizer.json) with the model.",
         )
+    _keep_offsets_of_spaces(tokenizer.backend_tokenizer.post_processor)
     return tokenizer
 
 
+def _keep_offsets_of_spaces(processor: Any) -> None:
+    """Turn trim_offsets off, in place: with it, tokens of spaces have empty offsets, by which answers are found.
+
+    It is the default of tokenizers' ByteLevel post-processor (GPT-NeoX has it), and has no effect on token ids.
+    """
+    if isinstance(processor, processors.Sequence):
+        for each in cast("list[Any]", processor):
+            _keep_offsets_of_spaces(each)
+    elif getattr(processor, "trim_offsets", False):
+        processor.trim_offsets = False
+
+
 def tokenizer_of(base: Path, adapter: Path | None) -> PreTrainedTokenizerFast:
-    """The adapter's own where it has one, else the base's."""
+    """Load the adapter's own tokenizer if it has one, else that of the base."""
     own = adapter is not None and (adapter / "tokenizer.json").exists()
     return load_tokenizer(adapter if own and adapter is not None else base)
 
@@ -74,14 +93,14 @@ def load_model(
     in_4bit: bool = False,
     layers_in: LiesIn = None,
 ) -> PreTrainedModel:
-    """The decoder in `folder` with packed attention, its own dropout off; `in_4bit`: its linear layers in NF4.
+    """Load the decoder in `folder` with packed attention and its own dropout off; `in_4bit`: linear layers in NF4.
 
-    `layers_in`: where its layers' weights lie.
+    `layers_in` is where the weights of its layers are kept while they are not used.
 
-    Weights are copied out of the file mapping: it is not aligned as torch's own memory is, and matmuls over
+    Weights are copied out of the file mapping: it is not aligned like torch's own memory, and matmuls over
     it may round differently from those of the run that saved it.
     """
-    how: dict[str, Any] = {"quantization_config": nf4(folder, dtype), "device_map": {"": device}} if in_4bit else {}
+    options: dict[str, Any] = {"quantization_config": nf4(folder, dtype), "device_map": {"": device}} if in_4bit else {}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -90,7 +109,7 @@ def load_model(
             use_safetensors=True,
             attn_implementation=PACKED,
             experts_implementation=EXPERTS,
-            **how,
+            **options,
         )
     except (OSError, ValueError, KeyError) as error:
         raise SpecError(
@@ -106,7 +125,7 @@ def load_model(
 
 
 def prepare(model: Any, device: torch.device) -> Any:
-    """A model's own dropout is off in this engine: packed rows then score as rows by themselves."""
+    """Turn off a model's own dropout, so that packed rows score like single rows, and move it to the device."""
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
@@ -114,11 +133,11 @@ def prepare(model: Any, device: torch.device) -> Any:
 
 
 def check_fit(model: Any, tokenizer: PreTrainedTokenizerFast, max_length: int) -> str | None:
-    """A warning when rows are longer than what the model was trained on.
+    """Check model, tokenizer and max_length; returns a warning if rows are longer than the model was trained for.
 
     Raises:
         SpecError: the tokenizer has more tokens than the model, the model cannot take rows this long, or it
-            computes something that packed rows do not reproduce.
+            scores packed rows differently from single rows.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     highest = max(tokenizer.get_vocab().values()) + 1
@@ -144,7 +163,7 @@ def check_fit(model: Any, tokenizer: PreTrainedTokenizerFast, max_length: int) -
 
 @torch.no_grad()
 def _self_check(model: Any) -> None:
-    """Two packed documents must score as they do one by one through transformers' own attention and head."""
+    """Check that two packed documents score as they do singly through transformers' own attention and head."""
     device = next(model.parameters()).device
     size = model.get_input_embeddings().weight.shape[0]
     documents = [torch.arange(3, 3 + length, device=device) * 7 % size for length in (5, 9)]
@@ -159,7 +178,7 @@ def _self_check(model: Any) -> None:
     model.train(training)
     if not bool(theirs.isfinite().all()):
         raise SpecError("weights_not_finite", "the model's scores are not finite numbers", "Check the model's weights.")
-    gap = float((ours - theirs).abs().max() / theirs.abs().max().clamp_min(1e-6))
+    gap = relative_gap(ours, theirs)
     exact = next(model.parameters()).dtype == torch.float32
     if not gap < (_SELF_CHECK_TOLERANCE if exact else 0.1):
         raise SpecError(

@@ -1,4 +1,4 @@
-"""Log-probabilities of labels one by one, in chunks: for losses that weigh each answer by what it scored."""
+"""Log-probabilities of single labels, computed in chunks: for losses that weigh each answer by its score."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ from engine import shape_rounding
 from engine.data.corpus import Batch
 from engine.model.context import context_of
 from engine.model.forward import decoder_of, head_of, labelled_states
-from engine.model.loss import chunks, head_width, is_here, with_zeros
+from engine.model.loss import chunk_losses, chunks, is_here, module_chunks, with_zeros
 
 _KEPT_LOGITS = 1 << 24
-"""Up to this many, what the head's own gradient needs is kept (32 MiB in bf16); more are computed again."""
+"""Up to this many are kept for the gradient of the head's weight (32 MiB in bf16); of more, all are computed again."""
 
 
 def document_logprobs(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """([S] sums of log p over the labels of each document, [S] how many labels it has)."""
+    """Return ([S] the sum of log p over each document's labels, [S] its number of labels)."""
     hidden_ND, context = labelled_states(model, batch), context_of(decoder_of(model))
     labels = context.labels(batch)
     own_N = label_logprobs(hidden_ND, head_of(model), batch.labels_N[labels])
@@ -31,27 +31,23 @@ def document_logprobs(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def label_logprobs(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
-    """[N] log p(label), with gradients to the hidden states and the head; no tensor of all logits ever exists."""
+    """Return [N] log p(label), with gradients to the hidden states and the head; all logits never exist at once."""
     if type(head) is nn.Linear and is_here(head):
         return _LabelLogprobs.apply(hidden_ND, head.weight, head.bias, labels_N)  # type: ignore[return-value]
-    parts = [hidden_ND[:0, 0].float()]  # in the graph, also where no label is here
-    for part in chunks(len(labels_N), head_width(head)):
-        scored: Any = checkpoint(
-            _plain, hidden_ND[part], head, labels_N[part], use_reentrant=False, preserve_rng_state=False
-        )
-        parts.append(scored)
-    return torch.cat(parts)
-
-
-def _plain(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
-    return -functional.cross_entropy(head(hidden_ND).float(), labels_N, reduction="none")
+    losses: list[Any] = [
+        checkpoint(chunk_losses, hidden_ND[part], head, labels_N[part], part.start, use_reentrant=False)
+        for part in module_chunks(len(labels_N), head)
+    ]
+    return -torch.cat(losses)
 
 
 class _LabelLogprobs(torch.autograd.Function):
-    """What a label weighs in the loss is known only after all documents are scored, and only scales its gradient.
+    """The log-probabilities of a linear head, with gradients that are scaled once each label's weight is known.
 
-    So the gradient to the hidden states is made while the chunk's logits are there, W[label] - sum of p * W, and
-    scaled on the way back. The head's own gradient, where it is trained, sums over labels and waits for the weights.
+    A label's weight in the loss is known only after all documents are scored, and only scales its gradient. The
+    gradient to the hidden states, W[label] - sum of p * W, is therefore computed while the chunk's logits exist, and
+    scaled in the backward pass. The gradient of the head, where it is trained, sums over labels and waits for the
+    weights.
     """
 
     @staticmethod
@@ -92,7 +88,7 @@ class _LabelLogprobs(torch.autograd.Function):
         if not (wants_weight or wants_bias):
             return back, None, None, None
         hidden, weight, bias, labels, *kept = rest
-        scale_N1 = with_zeros(scale_N1, len(labels))  # what fills the rows weighs nothing
+        scale_N1 = with_zeros(scale_N1, len(labels))  # rows that only fill up have no weight
         d_weight = torch.zeros_like(weight, dtype=weight_dtype) if wants_weight else None
         d_bias = torch.zeros_like(bias, dtype=weight_dtype) if wants_bias else None
         for index, part in enumerate(chunks(len(labels), len(weight))):
@@ -116,6 +112,6 @@ def _scored(hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, labels_
 
 
 def _pull(probs_NV: Tensor, labels_N: Tensor) -> Tensor:
-    """The gradient of log p(label) to the logits; it takes the place of the probabilities."""
+    """Return the gradient of log p(label) to the logits; it overwrites the probabilities."""
     ones = torch.ones(len(labels_N), 1, dtype=probs_NV.dtype, device=probs_NV.device)
     return probs_NV.neg_().scatter_add_(1, labels_N[:, None], ones)

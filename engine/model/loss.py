@@ -1,4 +1,4 @@
-"""Cross-entropy summed over labelled positions, in chunks: no tensor of all logits ever exists."""
+"""Cross-entropy summed over labelled positions, in chunks, so that no tensor of all logits ever exists."""
 
 from typing import Any
 
@@ -9,46 +9,58 @@ from torch.utils.checkpoint import checkpoint
 
 from engine import shape_rounding
 from engine.model import kernels
+from engine.model.dropout import place_labels
 
 _CHUNK_LOGITS = 1 << 23
-"""Logits held at once (16 MiB in bf16)."""
+"""How many logits are held at once (16 MiB in bf16)."""
 _ROWS_STEP = 32
-"""A chunk has a multiple of so many rows."""
+"""The number of rows in a chunk is a multiple of this."""
 _LARGE_VOCABULARY = 1 << 17
-"""Taken for heads that do not tell their width."""
+"""The width assumed of a head that does not state its own."""
 
 
 def summed_cross_entropy(
     hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, losses_N: Tensor | None = None
 ) -> Tensor:
-    """The sum of -log p(label) over N positions, as a scalar with gradients to the hidden states and the head.
+    """Return the sum of -log p(label) over N positions, a scalar with gradients to the hidden states and the head.
 
-    `losses_N` takes what each label has of the sum, without gradients.
+    The loss of each label is written to `losses_N`, without gradients.
     """
     if losses_N is None:
         losses_N = torch.empty(len(labels_N), device=hidden_ND.device)
     if type(head) is nn.Linear and is_here(head):
         return _ChunkedCrossEntropy.apply(hidden_ND, head.weight, head.bias, labels_N, losses_N)  # type: ignore[return-value]
-    total = hidden_ND[:0].float().sum()  # in the graph, also where no label is here
-    for part in chunks(len(labels_N), head_width(head)):
-        chunk = checkpoint(_plain, hidden_ND[part], head, labels_N[part], use_reentrant=False)
+    total = torch.zeros((), device=hidden_ND.device)
+    for part in module_chunks(len(labels_N), head):
+        chunk = checkpoint(chunk_losses, hidden_ND[part], head, labels_N[part], part.start, use_reentrant=False)
         assert isinstance(chunk, Tensor)
         losses_N[part] = chunk.detach()
         total = total + chunk.sum()
     return total
 
 
-def _plain(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
+def module_chunks(rows: int, head: nn.Module) -> list[slice]:
+    """Return the rows that are put through a head's module at once: an empty chunk where there are none.
+
+    The head's weights are then in the graph of every rank, whichever rank has the labels: ranks that reduce gradients
+    together have to have them of the same weights.
+    """
+    return chunks(rows, head_width(head)) or [slice(0, 0)]
+
+
+def chunk_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, first: int) -> Tensor:
+    """Return [N] -log p(label) of a chunk by the head's own module; `first` is the number of the chunk's first label."""
+    place_labels(head, first)
     return functional.cross_entropy(head(hidden_ND).float(), labels_N, reduction="none")
 
 
 def is_here(module: Any) -> bool:
-    """Whether the module's weight is whole in this process: no part of it, nor fetched only while the module runs."""
+    """Return whether all of the module's weight is in this process, and not only while the module runs."""
     return module.weight.numel() > 0 and part_here(module.weight) is module.weight
 
 
 def part_here(tensor: Any) -> Tensor:
-    """What of a tensor lies in this process: all of it, or a rank's part (a DTensor's)."""
+    """Return what this process holds of a tensor: all of it, or the local part of a DTensor."""
     return tensor.to_local() if hasattr(tensor, "to_local") else tensor
 
 
@@ -57,19 +69,19 @@ def head_width(head: nn.Module) -> int:
 
 
 def chunks(rows: int, vocabulary: int) -> list[slice]:
-    """Rows whose logits are held at once."""
+    """Divide rows into chunks whose logits are held at once."""
     size = max(_ROWS_STEP, _CHUNK_LOGITS // vocabulary // _ROWS_STEP * _ROWS_STEP)
     return [slice(start, min(rows, start + size)) for start in range(0, rows, size)]
 
 
 def with_zeros(states: Tensor, count: int) -> Tensor:
-    """Zeros behind the rows, so that there are `count`."""
+    """Append rows of zeros until there are `count`."""
     missing = count - len(states)
     return functional.pad(states, (0, 0) * (states.dim() - 1) + (0, missing)) if missing else states
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
-    """A linear head and its cross-entropy in one: gradients are made while the chunk's logits are there."""
+    """A linear head and its cross-entropy in one; a chunk's gradients are computed while its logits exist."""
 
     @staticmethod
     def forward(
@@ -77,8 +89,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         device = hidden_ND.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight_VD.dtype
-        count = shape_rounding.rows(len(labels_N), shape_rounding.step_of(device, dtype.itemsize))
-        hidden, labels = with_zeros(hidden_ND.to(dtype), count), with_zeros(labels_N, count)
+        filled = shape_rounding.rows(len(labels_N), shape_rounding.step_of(device, dtype.itemsize))
+        hidden, labels = with_zeros(hidden_ND.to(dtype), filled), with_zeros(labels_N, filled)
         weight = weight_VD.to(dtype)
         bias = None if bias_V is None else bias_V.to(dtype)
         wants_hidden, wants_weight, wants_bias, *_ = ctx.needs_input_grad
@@ -90,10 +102,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             for part in chunks(len(labels), len(weight_VD)):
                 h = hidden[part]
                 losses, d_logits = _scored(functional.linear(h, weight, bias), labels[part])
-                there = len(labels_N[part])
-                d_logits[there:] = 0
-                losses_N[part] = losses[:there]
-                total += losses[:there].sum(dtype=torch.float64)
+                count = len(labels_N[part])  # without the rows that only fill the chunk
+                d_logits[count:] = 0
+                losses_N[part] = losses[:count]
+                total += losses[:count].sum(dtype=torch.float64)
                 if d_hidden is not None:
                     d_hidden[part] = d_logits @ weight
                 if d_weight is not None:
@@ -112,7 +124,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _scored(logits_NV: Tensor, labels_N: Tensor) -> tuple[Tensor, Tensor]:
-    """([N] -log p(label) in fp32, its gradient to the logits in their type); the logits may be written over."""
+    """Return ([N] -log p(label) in fp32, its gradient to the logits in their type); may overwrite the logits."""
     if kernels.take(logits_NV):
         return kernels.kernels().cross_entropy(logits_NV, labels_N), logits_NV
     probs, y = logits_NV.softmax(-1, dtype=torch.float32), labels_N[:, None]

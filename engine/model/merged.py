@@ -1,4 +1,4 @@
-"""A base and an adapter as one model: the update added to the weights, in fp32."""
+"""A base and an adapter merged into one model, in fp32."""
 
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,12 @@ from engine.precision import Machine
 
 
 def merged_model(base: Path, adapter: Path, machine: Machine, *, dequantized: bool) -> PreTrainedModel:
-    """The model in fp32; `dequantized`: over the base as it reads from 4 bits, which is what QLoRA trains over."""
+    """Return the merged model in fp32; `dequantized`: into the base as read back from 4 bits, which QLoRA trains on."""
     return merged(applied_model(base, adapter, machine, dequantized=dequantized))
 
 
 def applied_model(base: Path, adapter: Path, machine: Machine, *, dequantized: bool) -> PeftModel:
-    """What `merged_model` is made from: the adapter over the base, in fp32."""
+    """Return the adapter over the base, in fp32 and not yet merged."""
     dtype: Any = {"dtype": machine.compute_dtype} if dequantized else {}
     model: Any = load_model(base, device=machine.device, in_4bit=dequantized, **dtype)
     if dequantized:
@@ -29,10 +29,10 @@ def applied_model(base: Path, adapter: Path, machine: Machine, *, dequantized: b
 
 
 def _dequantized(model: Any) -> Any:
-    """In the layers that it came with: transformers leaves nn.Linear where GPT-2 has Conv1D, whose weights lie turned over."""
-    turned = [name for name, module in model.named_modules() if getattr(module, "source_cls", None) is Conv1D]
+    """Dequantize the model; where transformers leaves nn.Linear in place of GPT-2's Conv1D, restore its transposed layer."""
+    transposed = [name for name, module in model.named_modules() if getattr(module, "source_cls", None) is Conv1D]
     model = model.dequantize()
-    for name in turned:
+    for name in transposed:
         linear = model.get_submodule(name)
         with torch.device("meta"):
             layer: Any = Conv1D(linear.out_features, linear.in_features)

@@ -1,4 +1,4 @@
-"""Bases in 4 bits: NF4 with double quantization, by bitsandbytes through transformers, on the CPU and on CUDA."""
+"""Base models in 4 bits: NF4 with double quantization, by bitsandbytes through transformers, on the CPU and on CUDA."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from engine.errors import SpecError
 from engine.model.config import config_of
 
 _BLOCK = 64
-_SAID = "quantization_config.json"
+_CONFIG = "quantization_config.json"
 _NF4 = {
     "load_in_4bit": True,
     "bnb_4bit_quant_type": "nf4",
@@ -23,10 +23,10 @@ _NF4 = {
 
 
 def nf4(folder: Path, compute_dtype: torch.dtype) -> BitsAndBytesConfig:
-    """Linear layers in NF4, their scales in 8 bits; the head, embeddings and norms stay as they are.
+    """Return the config for linear layers in NF4, with scales in 8 bits; head, embeddings and norms are not quantized.
 
-    So do layers whose input is no multiple of the 64 weights that share a scale: bitsandbytes 0.50 reads many
-    of those back wrong on the CPU (an error of a quarter of the weights' norm instead of a tenth).
+    Nor are layers whose input is not a multiple of the 64 weights that share a scale: bitsandbytes 0.50 reads many of
+    those back wrong on the CPU (an error of a quarter of the weights' norm instead of a tenth).
 
     Raises:
         SpecError: no layer is left to quantize, or the folder is no model.
@@ -41,7 +41,7 @@ def nf4(folder: Path, compute_dtype: torch.dtype) -> BitsAndBytesConfig:
     if len(kept) == len(layers):
         raise SpecError(
             "not_quantizable",
-            f"no linear layer of the model takes a multiple of {_BLOCK} inputs, so none can lie in 4 bits",
+            f"no linear layer of the model takes a multiple of {_BLOCK} inputs, so none can be in 4 bits",
             "Use tuning.method 'lora'.",
         )
     skipped = [name for name, m in model.named_modules() if m is head] + kept
@@ -68,23 +68,23 @@ def is_quantized(model: nn.Module) -> bool:
 
 
 def linear_layers(model: Any) -> dict[str, bool]:
-    """The linear layers but the head, by name: whether each lies in 4 bits."""
+    """Return whether each linear layer is in 4 bits, by its name; the head is left out."""
     head = model.get_output_embeddings()
     linear = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | Conv1D) and m is not head}
     return {name: isinstance(m, Linear4bit) for name, m in linear.items()}
 
 
 def say_quantized(folder: Path) -> None:
-    """Leave word beside an adapter that it was trained over a base in NF4: over another it scores differently."""
-    (folder / _SAID).write_text(json.dumps({"quant_method": "bitsandbytes", **_NF4}, indent=1))
+    """Record beside an adapter that its base was in NF4: over another base it scores differently."""
+    (folder / _CONFIG).write_text(json.dumps({"quant_method": "bitsandbytes", **_NF4}, indent=1))
 
 
 def was_quantized(adapter: Path | None) -> bool:
-    return adapter is not None and (adapter / _SAID).is_file()
+    return adapter is not None and (adapter / _CONFIG).is_file()
 
 
 def size_of(parameter: torch.Tensor) -> int:
-    """How many weights a parameter stands for: two of 4 bits lie in a byte, and of what ranks divide a part is here."""
+    """Return the number of weights in a parameter: two of 4 bits share a byte, and ZeRO-3 leaves a part on each rank."""
     divided = getattr(parameter, "ds_numel", None)
     if divided is not None:
         return divided

@@ -21,11 +21,11 @@ from engine.parts import AdapterTuning, FullTuning, Hyperparameters, QloraTuning
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 
-_LAYERS_TOLD = 20
+_MOST_LAYERS_LISTED = 20
 
 
 class Start(NamedTuple):
-    """Where a tuning job starts: what it tunes, and how."""
+    """The start of a tuning job: the model that it tunes, and how."""
 
     run: RunDirectory
     journal: Journal
@@ -36,17 +36,17 @@ class Start(NamedTuple):
     """Whether the rows need a chat template."""
 
     def layers_in(self, machine: Machine) -> LiesIn:
-        """Where the layers' weights are to lie."""
+        """Return where the layers' weights are kept."""
         return place_of(self.hyper.offload_param, self.run.root, machine.device)
 
     def load(self, folder: Path | None, machine: Machine) -> Subject:
-        """The starting weights, or those of `folder`, which is a checkpoint or an export of this job."""
+        """Load the starting weights, or those of `folder`, a checkpoint or an export of this job."""
         run, tuning = self.run, self.tuning
         tokenizer = self.tokenizer(folder)
         if not isinstance(tuning, AdapterTuning):
             return Subject(self._whole(folder, machine, tokenizer), tokenizer, "model")
         refuse_adapter(config_of(run.base_model()))
-        # A frozen base needs no master weights: it lies in memory in the compute type, or in 4 bits.
+        # A frozen base needs no master weights: it is loaded in the compute type, or in 4 bits.
         model = load_model(
             run.base_model(),
             device=machine.device,
@@ -58,29 +58,29 @@ class Start(NamedTuple):
             return Subject(load_adapter(model, folder, tuning=tuning), tokenizer, "adapter")
         self._check(model, tokenizer)
         if isinstance(tuning, QloraTuning):
-            self._tell_layers(model)
+            self._warn_of_whole_layers(model)
         if run.adapter is None:
             return Subject(new_adapter(model, tuning, self.base_name), tokenizer, "adapter")
         wrapped = load_adapter(model, run.adapter, tuning=tuning)
-        self._tell_adapter(wrapped)
+        self._log_adapter(wrapped)
         return Subject(wrapped, tokenizer, "adapter")
 
     def tokenizer(self, folder: Path | None = None) -> PreTrainedTokenizerFast:
-        """The tokenizer that goes with them, with a chat template where the rows need one."""
+        """Return the tokenizer of the weights, with a chat template if the rows need one."""
         tokenizer = load_tokenizer(self._tokenizer_folder(folder))
         if self.chat and ensure_chat_template(tokenizer):
             self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was added")
         return tokenizer
 
     def config(self) -> dict[str, Any]:
-        """What the base's config.json says."""
+        """Return the base's config.json."""
         config = config_of(self.run.base_model())
         if isinstance(self.tuning, AdapterTuning):
             refuse_adapter(config)
         return config.to_dict()
 
     def _whole(self, folder: Path | None, machine: Machine, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
-        """All weights, an adapter that the job starts from merged into the base that it was trained over."""
+        """Load the model for full tuning; an adapter that the job starts from is merged into its base."""
         adapter = self.run.adapter
         if folder is not None:
             return load_model(folder, device=machine.device, layers_in=self.layers_in(machine))
@@ -94,23 +94,26 @@ class Start(NamedTuple):
         model.requires_grad_(True)
         return model
 
-    def _tell_layers(self, model: PreTrainedModel) -> None:
+    def _warn_of_whole_layers(self, model: PreTrainedModel) -> None:
         layers = linear_layers(model)
         whole = [name for name, in_4bit in layers.items() if not in_4bit]
         if whole:
-            told = f"{len(whole)} of {len(layers)} linear layers are not in 4 bits: their inputs are no multiple of 64"
-            self.journal.log("warn", "not_in_4_bits", told, count=len(whole), layers=whole[:_LAYERS_TOLD])
+            message = (
+                f"{len(whole)} of {len(layers)} linear layers are not in 4 bits: their inputs are not a multiple of 64"
+            )
+            listed = whole[:_MOST_LAYERS_LISTED]
+            self.journal.log("warn", "not_in_4_bits", message, count=len(whole), layers=listed)
 
-    def _tell_adapter(self, wrapped: PeftModel) -> None:
+    def _log_adapter(self, wrapped: PeftModel) -> None:
         shape = shape_of(wrapped)
-        told = ", ".join(f"{name} {value}" for name, value in shape.items() if isinstance(value, int | float))
-        self.journal.log("info", "adapter_taken", f"the job goes on from an adapter, in its shape: {told}", **shape)
+        numbers = ", ".join(f"{name} {value}" for name, value in shape.items() if isinstance(value, int | float))
+        self.journal.log("info", "adapter_taken", f"the job continues an adapter, with its shape: {numbers}", **shape)
         in_4bit = isinstance(self.tuning, QloraTuning)
         if was_quantized(self.run.adapter) == in_4bit:
             return
         was, now = ("16 bits or more", "4 bits") if in_4bit else ("4 bits", "16 bits or more")
         self.journal.log(
-            "warn", "base_differs", f"the adapter was trained over a base in {was}, and goes on over one in {now}"
+            "warn", "base_differs", f"the adapter was trained over a base in {was}, and continues over one in {now}"
         )
 
     def _tokenizer_folder(self, folder: Path | None) -> Path:

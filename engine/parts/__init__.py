@@ -1,4 +1,4 @@
-"""The parts that job specs are put together from, under the names Hugging Face, TRL and PEFT use."""
+"""The parts of job specs, with the names of Hugging Face, TRL and PEFT."""
 
 from engine.parts.checkpoints import Checkpoints
 from engine.parts.hyperparameters import Hyperparameters

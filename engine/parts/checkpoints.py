@@ -1,4 +1,4 @@
-"""When a run is evaluated and saved."""
+"""Evaluations and checkpoints of a run."""
 
 from typing import Self
 
@@ -8,7 +8,7 @@ from engine.parts.part import Auto, Part
 
 
 class Checkpoints(Part):
-    """When the state of a run is saved, and which saved state counts as the best."""
+    """When a run is evaluated and saved, and which checkpoint is the best."""
 
     save_steps: float | Auto = Field(
         default="auto",
@@ -21,14 +21,17 @@ class Checkpoints(Part):
     metric_for_best_model: str = Field(
         default="eval_loss",
         max_length=64,
-        description="The figure of the evaluations by which a checkpoint is the best; the best one is exported.",
+        description="The metric of the evaluations by which the best checkpoint is chosen; the best one is exported.",
     )
-    greater_is_better: bool | None = Field(default=None, description="Known of every metric; need not be given.")
+    greater_is_better: bool | None = Field(default=None, description="Known for every metric; can be left out.")
     early_stopping_patience: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="The run ends after so many evaluations in a row without a gain."
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="The run ends after this many evaluations in a row without an improvement.",
     )
     early_stopping_threshold: float = Field(
-        default=0.0, ge=0, le=1e9, description="By how much an evaluation must beat the best one to count as a gain."
+        default=0.0, ge=0, le=1e9, description="How much better than the best evaluation counts as an improvement."
     )
 
     @model_validator(mode="after")

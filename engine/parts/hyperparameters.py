@@ -1,4 +1,4 @@
-"""How the weights move: Hugging Face `TrainingArguments` and TRL `SFTConfig` names."""
+"""Hyperparameters, with the names of Hugging Face `TrainingArguments` and TRL `SFTConfig`."""
 
 from typing import Any, Literal, Self
 
@@ -8,7 +8,7 @@ from engine.parts.part import Auto, Part
 
 
 class Hyperparameters(Part):
-    """How the weights move: Hugging Face `TrainingArguments` and TRL `SFTConfig` names."""
+    """Hyperparameters of training, with the names of Hugging Face `TrainingArguments` and TRL `SFTConfig`."""
 
     num_train_epochs: float | None = Field(
         default=None, gt=0, le=10_000, validation_alias=AliasChoices("num_train_epochs", "n_epochs")
@@ -27,21 +27,21 @@ class Hyperparameters(Part):
         ge=0,
         le=100_000_000,
         validation_alias=AliasChoices("warmup_steps", "warmup_ratio"),
-        description="Below 1: share of all steps, rounded up. From 1 on: a number of steps. The first of them has "
-        "1 / (warmup_steps + 1) of learning_rate, each further one as much more.",
+        description="Below 1: fraction of all steps, rounded up. From 1: number of steps. The rate rises linearly "
+        "from 1 / (warmup_steps + 1) of learning_rate in the first of them.",
     )
     min_lr_rate: float = Field(
         default=0.0,
         ge=0,
         le=1,
         validation_alias=AliasChoices("min_lr_rate", "min_lr_ratio"),
-        description="Share of learning_rate at which linear, cosine and wsd end.",
+        description="Fraction of learning_rate at which linear, cosine and wsd end.",
     )
     num_decay_steps: float = Field(
         default=0.2,
         gt=0,
         le=100_000_000,
-        description="In which wsd comes down, in a straight line. Below 1: share of all steps. From 1 on: a number of steps.",
+        description="Steps of the linear decay of wsd. Below 1: fraction of all steps. From 1: number of steps.",
     )
     weight_decay: float = Field(default=0.0, ge=0, le=10)
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
@@ -51,7 +51,7 @@ class Hyperparameters(Part):
     )
     on_loss_spike: Literal["warn", "skip", "stop"] = Field(
         default="warn",
-        description="What happens at a step whose loss or gradient stands out; skip: its update is left out.",
+        description="What to do at a step whose loss or gradient is an outlier; skip: its update is left out.",
     )
     max_length: int = Field(
         default=1024,
@@ -62,36 +62,36 @@ class Hyperparameters(Part):
     )
     long_rows: Literal["truncate", "drop"] = Field(
         default="truncate",
-        description="What happens to conversations and pairs over max_length; a text goes on in further rows.",
+        description="What to do with conversations and pairs over max_length; a text continues in further rows.",
     )
     packing: bool = Field(default=True, description="Several documents share a row; none attends to another.")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
-        description="Compute type; master weights are fp32. auto: bf16 where the hardware multiplies it, else fp16 on "
-        "GPUs and fp32 on CPUs. fp16 scales its loss.",
+        description="Compute type; master weights are fp32. auto: bf16 if the hardware supports it, else fp16 on "
+        "GPUs and fp32 on CPUs. fp16 uses loss scaling.",
     )
     activation_checkpointing: bool | Literal["none", "selective", "full"] = Field(
         default="none",
         validation_alias=AliasChoices("activation_checkpointing", "gradient_checkpointing"),
-        description="Trades time for memory. full (or true): each layer keeps its input and is computed again in the "
+        description="Trades time for memory. full (or true): each layer keeps its input and is recomputed in the "
         "backward pass; selective: it also keeps the outputs of its linear layers.",
     )
     optim: Literal["adamw", "adamw_8bit", "adamw_torch", "adamw_torch_fused", "adamw_bnb_8bit"] = Field(
         default="adamw",
-        description="adamw_8bit keeps the optimizer's state in 8 bits; the others are names of these two.",
+        description="adamw_8bit keeps the optimizer's state in 8 bits; the others are aliases of these two.",
     )
     offload_optimizer: bool | Literal["none", "cpu", "disk", "nvme"] = Field(
         default="none",
-        description="Where the optimizer's state lies. none: where the weights do; cpu (or true): on a GPU, in the "
-        "machine's memory, updated there; disk (or nvme): in files of the run directory, a part in memory at a time: "
-        "the slowest and the smallest, and the same weights to the bit as on a CPU.",
+        description="Where the optimizer's state is kept. none: with the weights; cpu (or true): for a GPU, in the "
+        "machine's memory, and updated there; disk (or nvme): in files of the run directory, a part in memory at a "
+        "time. That takes the least memory and the most time, and the weights are bit for bit those of a CPU.",
     )
     offload_param: bool | Literal["none", "cpu", "disk", "nvme"] = Field(
         default="none",
-        description="Where the weights of the decoder's layers lie while no pass is in them. none: where they are used; "
-        "cpu (or true): on a GPU, in the machine's memory; disk (or nvme): in files of the run directory. A layer or two "
-        "are there at a time, and the weights are the same to the bit. On a GPU that is for the base under a LoRA; on a "
-        "CPU, weights that learn lie in files together with offload_optimizer 'disk'.",
+        description="Where the weights of the decoder's layers are kept while they are not used. none: where they are "
+        "used; cpu (or true): for a GPU, in the machine's memory; disk (or nvme): in files of the run directory. A "
+        "layer or two are loaded at a time, and the weights are the same bit for bit. On a GPU, this is for the base of "
+        "a LoRA; on a CPU, trained weights are kept in files only together with offload_optimizer 'disk'.",
     )
 
     @model_validator(mode="before")
@@ -99,7 +99,9 @@ class Hyperparameters(Part):
     def _ratio(cls, given: Any) -> Any:
         ratio = given.get("warmup_ratio") if isinstance(given, dict) else None
         if isinstance(ratio, int | float) and not isinstance(ratio, bool) and ratio >= 1:
-            raise ValueError(f"warmup_ratio is {ratio:g}; a share of the steps is below 1, warmup_steps counts them")
+            raise ValueError(
+                f"warmup_ratio is {ratio:g}; a fraction of the steps is below 1; use warmup_steps for a number"
+            )
         return given
 
     @field_validator("activation_checkpointing")
@@ -123,7 +125,7 @@ class Hyperparameters(Part):
             raise ValueError("num_train_epochs and max_steps exclude each other; leave one of them out")
         if self.offload_optimizer == "disk" and self.optim == "adamw_8bit":
             raise ValueError(
-                "offload_optimizer is 'disk' and optim 'adamw_8bit', whose state cannot lie on the disk; "
+                "offload_optimizer is 'disk' and optim 'adamw_8bit', whose state cannot be kept on disk; "
                 "set optim to 'adamw', or offload_optimizer to 'none'"
             )
         for name, low, high in _AUTO_RANGES:
@@ -136,7 +138,7 @@ class Hyperparameters(Part):
 _OPTIM_NAMES = {"adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_bnb_8bit": "adamw_8bit"}
 
 _OFFLOAD_NAMES: dict[bool | str, str] = {False: "none", True: "cpu", "nvme": "disk"}
-"""What else it may be called: as it was before there was a disk, and as DeepSpeed does."""
+"""Other names of the values: a boolean for the CPU, and DeepSpeed's name for the disk."""
 
 _AUTO_RANGES = (
     ("per_device_train_batch_size", 1, 65_536),

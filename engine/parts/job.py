@@ -1,4 +1,4 @@
-"""What every kind of job has: a name, a seed, resources, metadata."""
+"""The fields of every kind of job: a name, a seed, resources, metadata."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -14,16 +14,16 @@ Metadata = Annotated[
 
 
 class JobPart(Part):
-    """What every kind has."""
+    """The fields of every kind of job."""
 
     PURPOSE: ClassVar[str]
-    """Of the files that it reads."""
+    """The purpose of the files that it reads."""
     FORMATS: ClassVar[tuple[str, ...]]
-    """Rows that it takes."""
+    """The row formats that it takes."""
 
     kind: Any
     model: Any
-    """Each kind narrows both: to its name, and to what it may start from."""
+    """Each kind narrows both types: to its name, and to what it may start from."""
     suffix: Name | None = Field(
         default=None, description="Names what the job makes: suffix/1, suffix/2, ... The job's id when left out."
     )
@@ -32,7 +32,7 @@ class JobPart(Part):
     metadata: Metadata = Field(default={})
 
     def takes(self) -> tuple[str, ...]:
-        """The formats that the files may have."""
+        """Return the formats that the files may have."""
         return self.FORMATS
 
     def starts_from_adapter(self) -> bool:

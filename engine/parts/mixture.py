@@ -1,4 +1,4 @@
-"""The files that a job trains on: one, or several by their shares of the tokens."""
+"""The files that a job trains on: one, or several with their shares of the tokens."""
 
 from typing import Self
 
@@ -13,7 +13,7 @@ class FileShare(Part):
 
     file: FileId
     weight: float = Field(
-        default=1.0, gt=0, le=1e6, description="Its share of the tokens is this of the sum of all weights."
+        default=1.0, gt=0, le=1e6, description="Its share of the tokens is its part of the sum of all weights."
     )
 
 
@@ -24,12 +24,12 @@ class MixedTrainingSpec(TrainingSpec):
     mixture: tuple[FileShare, ...] = Field(
         default=(),
         max_length=64,
-        description="Several files: every row comes from the one that is furthest behind its share. Needs max_steps.",
+        description="Several files: each row comes from the file that is furthest behind its share. Needs max_steps.",
     )
     annealing: tuple[FileShare, ...] = Field(
         default=(),
         max_length=64,
-        description="The files of the last steps, in which a wsd schedule comes down. Needs max_steps.",
+        description="The files of the last steps, in which a wsd schedule decays. Needs max_steps.",
     )
 
     @model_validator(mode="after")
@@ -37,14 +37,12 @@ class MixedTrainingSpec(TrainingSpec):
         if (self.training_file is None) == (not self.mixture):
             raise ValueError("training_file or mixture is required, one of the two")
         if self.mixture and self.exclude_rows:
-            raise ValueError("exclude_rows are lines of training_file; with a mixture, leave them out of its files")
+            raise ValueError("exclude_rows are lines of training_file; with a mixture, remove the rows from its files")
         for name, shares in (("mixture", self.mixture), ("annealing", self.annealing)):
             if len({share.file for share in shares}) < len(shares):
                 raise ValueError(f"{name} names a file twice; add its weights up")
             if shares and self.hyperparameters.max_steps is None:
-                raise ValueError(f"{name} needs hyperparameters.max_steps: files of several sizes end at several times")
+                raise ValueError(f"{name} needs hyperparameters.max_steps: the files have different epochs")
         if self.annealing and self.hyperparameters.lr_scheduler_type != "wsd":
-            raise ValueError(
-                "annealing needs hyperparameters.lr_scheduler_type 'wsd'; it begins as the rate comes down"
-            )
+            raise ValueError("annealing needs hyperparameters.lr_scheduler_type 'wsd'; it begins when the rate decays")
         return self

@@ -1,4 +1,4 @@
-"""What every part of a spec is made of: strict about names, frozen, and its strings storable."""
+"""The base class of all parts of a spec, and the types of their fields."""
 
 from collections import Counter
 from functools import cache
@@ -17,8 +17,8 @@ class Part(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _said_once_and_meant(cls, given: Any) -> Any:
-        """No value under two of its names; no `true` for a number (pydantic takes it for 1, YAML makes it of `yes`)."""
+    def _each_value_once(cls, given: Any) -> Any:
+        """Refuse a value under two names, and `true` for a number (pydantic reads it as 1, YAML makes it of `yes`)."""
         for name, field in cls.model_fields.items() if isinstance(given, dict) else ():
             alias = field.validation_alias
             known = [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else [name]
@@ -27,7 +27,7 @@ class Part(BaseModel):
                 raise ValueError(f"{' and '.join(named)} are one value, given twice; leave one of them out")
             most = _most_items(cls, name)
             if named and most is not None and isinstance(given[named[0]], list) and len(given[named[0]]) > most:
-                # Before its items are looked at: each may be wrong, and what is told of it takes memory.
+                # Before the items are validated: each may be wrong, and their errors take memory.
                 raise ValueError(f"{named[0]} has {len(given[named[0]]):,} items; at most {most:,} are taken")
             if (
                 named
@@ -40,7 +40,7 @@ class Part(BaseModel):
 
 @cache
 def _most_items(part: type[Part], name: str) -> int | None:
-    """Of a list in that field."""
+    """Return the limit on the length of the list in a field."""
     return next((limit.max_length for limit in part.model_fields[name].metadata if isinstance(limit, MaxLen)), None)
 
 
@@ -63,8 +63,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,6
 Reference = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,199}$")]
 """`name`, `name/version`, `name@alias`, or the id of a model, adapter or checkpoint."""
 StartingPoint = Annotated[Reference, Field(validation_alias=AliasChoices("model", "continue_from"))]
-"""What training goes on from; `continue_from` says the same."""
+"""The model, adapter or checkpoint that training starts from; `continue_from` is an alias."""
 FileId = Annotated[str, StringConstraints(pattern=r"^file-[A-Za-z0-9]{1,64}$")]
 Lines = Annotated[tuple[Annotated[int, Field(ge=1, strict=True)], ...], AfterValidator(_once)]
-"""Of a file, from 1; no true, no "17"."""
+"""Line numbers of a file, from 1; only integers, not true or "17"."""
 ModulePattern = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.]{1,128}$")]

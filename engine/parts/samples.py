@@ -1,4 +1,4 @@
-"""Prompts that a model answers while it is trained."""
+"""Samples: prompts that the model answers during training."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ _Prompt = Annotated[Text, StringConstraints(min_length=1, max_length=8192)]
 
 
 class Samples(Part):
-    """The same prompts at every evaluation: as questions of a user, or as beginnings of texts in pre-training."""
+    """Prompts that are answered at every evaluation: as user messages, or in pre-training as beginnings of texts."""
 
     prompts: tuple[_Prompt, ...] = Field(min_length=1, max_length=16)
     max_new_tokens: int = Field(default=64, ge=1, le=4096)
@@ -18,5 +18,5 @@ class Samples(Part):
         default=1.0,
         ge=0,
         le=100,
-        description="Each prompt is answered greedily and sampled at this; 0: greedily alone.",
+        description="Each prompt is answered greedily, and by sampling at this temperature; 0: only greedily.",
     )

@@ -1,4 +1,4 @@
-"""What of a model is trained: all weights, or low-rank adapters, under PEFT's names."""
+"""The tuning method: all weights, or low-rank adapters with PEFT's names."""
 
 from typing import Annotated, Literal, Self
 
@@ -14,10 +14,10 @@ class FullTuning(Part):
 
 
 class AdapterTuning(Part):
-    """What every way of training low-rank adapters has; the base stays frozen.
+    """The fields of all methods that train low-rank adapters; the base stays frozen.
 
-    A job that goes on from an adapter keeps the shape of that adapter, whatever the defaults are here; a value that
-    says otherwise is refused. lora_dropout belongs to the job alone.
+    A job that starts from an adapter keeps the shape of that adapter, whatever the defaults are here; a different value
+    is refused. lora_dropout is free to differ.
     """
 
     r: int = Field(default=16, ge=1, le=1024, description="Rank of the update.")
@@ -25,12 +25,12 @@ class AdapterTuning(Part):
         default=32, gt=0, le=65536, description="Scale; the update is multiplied by lora_alpha / r."
     )
     lora_dropout: float = Field(
-        default=0.0, ge=0.0, lt=1.0, description="Share of an adapter's inputs that is left out at each step."
+        default=0.0, ge=0.0, lt=1.0, description="Fraction of an adapter's inputs that is dropped at each step."
     )
     target_modules: Literal["all-linear"] | tuple[ModulePattern, ...] = Field(
         default="all-linear",
         max_length=1000,
-        description="Linear layers that get an adapter, by the end of their name. all-linear: all but the head.",
+        description="Linear layers that get an adapter, by the ends of their names. all-linear: all but the head.",
     )
     use_rslora: bool = Field(
         default=False,
@@ -39,28 +39,30 @@ class AdapterTuning(Part):
     )
     use_dora: bool = Field(
         default=False,
-        description="Learn the length of each layer's weight vectors apart from their direction: nearer to full "
+        description="Learn the magnitude of each layer's weight vectors apart from their direction: closer to full "
         "tuning at low ranks, and slower (DoRA, arXiv:2402.09353).",
     )
     modules_to_save: tuple[ModulePattern, ...] = Field(
         default=(),
         max_length=1000,
-        description="Modules that are trained whole and saved with the adapter, by the end of their name: "
-        "embed_tokens and lm_head for a new language. Weights that the model ties stay tied.",
+        description="Modules that are trained in full and saved with the adapter, by the ends of their names, like "
+        "embed_tokens and lm_head for a new language. Tied weights stay tied.",
     )
 
     merge: Literal["none", "auto", "original", "dequantized"] = Field(
         default="none",
-        description="Beside the adapter, keep it merged into its base as a model, <suffix>-merged. auto: into the "
-        "original weights or, for qlora, into those read back from 4 bits, whichever scores better, and only if it "
-        "scores as the adapter does. original, dequantized: into these, whatever that scores.",
+        description="Besides the adapter, keep a model of it merged into its base, <suffix>-merged. auto: into the "
+        "original weights or, for qlora, those dequantized from 4 bits, whichever scores better, and only if it "
+        "scores like the adapter. original, dequantized: into these weights, whatever the score.",
     )
 
     @model_validator(mode="after")
     def _one_way_for_each_module(self) -> Self:
         both = sorted(set(self.modules_to_save) & set(self.target_modules))
         if both:
-            raise ValueError(f"{', '.join(both)} stands in target_modules and in modules_to_save; leave one of them")
+            raise ValueError(
+                f"{', '.join(both)} is in both target_modules and modules_to_save; remove it from one of them"
+            )
         return self
 
 

@@ -1,4 +1,4 @@
-"""What a job will need, from its spec and the numbers in the model's config.json; nothing is loaded."""
+"""Plans of what a job needs, from its spec and the model's config.json, without loading anything."""
 
 from engine.plan.forward import Scoring, Writing
 from engine.plan.memory import MemoryPlan, plan_memory

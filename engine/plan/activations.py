@@ -1,7 +1,7 @@
-"""Bytes that a decoder layer keeps between the passes: the one place that knows, counted from the code of its modules.
+"""Bytes that a decoder layer keeps between its passes, counted from the code of its modules; nothing else counts them.
 
 T tokens, H hidden, I inner, Q and K widths of queries and of keys, c bytes of the compute type. A tensor is counted
-where it is made and some backward function needs it; what two functions share is counted once.
+where it is created, if a backward function needs it; one that two functions share is counted once.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ _FP32 = 4
 
 
 def kept_by_layer(shape: Shape, work: Workload, setting: Setting) -> int:
-    """Without checkpointing."""
+    """Return what a layer keeps without checkpointing."""
     turned = 0 if shape.family == GPT2 else shape.query
     attention = setting.bytes * (turned + shape.query + 2 * shape.key) * work.tokens
     scores = setting.bytes * shape.heads * work.scores(setting.step) if setting.device == "cpu" else 0
@@ -28,9 +28,9 @@ def kept_by_layer(shape: Shape, work: Workload, setting: Setting) -> int:
 
 
 def _between(shape: Shape, setting: Setting) -> int:
-    """Bytes that an MLP keeps for each of its width between its first and its last layer.
+    """Return the bytes that an MLP keeps per unit of its width between its first and its last layer.
 
-    On a GPU autocast takes the power in GPT-2's GELU in fp32, and all that comes of it stays so.
+    On a GPU autocast computes the power in GPT-2's GELU in fp32, and all that follows from it stays fp32.
     """
     if shape.by_formula and setting.device == "cuda" and setting.bytes < _FP32:
         return 3 * _FP32 + setting.bytes
@@ -38,12 +38,12 @@ def _between(shape: Shape, setting: Setting) -> int:
 
 
 def _outputs_of_dora(shape: Shape, setting: Setting) -> int:
-    """Of each adapted layer what its weight and what its adapter made: the magnitudes learn from both."""
+    """Return the bytes of the outputs of each adapted layer's weight and adapter: DoRA's magnitudes learn from both."""
     return 2 * setting.bytes * sum(linear.outputs for linear in setting.adapted(shape)) if setting.dora else 0
 
 
 def _norm(shape: Shape, setting: Setting) -> int:
-    """A norm a token: the input, which is the residual stream itself; an RMS norm in fp32, and to learn its weight the result."""
+    """Return the bytes that a norm keeps per token: its input, for RMS norms in fp32, and its output if its weight learns."""
     if shape.family == GPT2:
         return (_FP32 if setting.device == "cuda" else setting.residual(shape)) * shape.hidden
     learns = not setting.adapter or setting.beside(shape).norms > 0
@@ -51,7 +51,7 @@ def _norm(shape: Shape, setting: Setting) -> int:
 
 
 def _linear_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
-    """Inputs of linear layers that learn. Autocast makes a copy of the fp32 norm for each of them."""
+    """Return the bytes of the inputs of linear layers that learn. Autocast copies the fp32 norm for each of them."""
     if shape.family == GPT2:
         return setting.bytes * sum(linear.inputs for linear in shape.linears), 0
     if shape.experts > 1:
@@ -61,10 +61,10 @@ def _linear_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
 
 
 def _adapter_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
-    """(Inputs of adapters and of layers that learn whole, what A makes of them); frozen layers keep nothing.
+    """Return the bytes of (inputs of adapters and of layers trained whole, outputs of A); frozen layers keep nothing.
 
-    PEFT casts the input of each adapter to fp32 and autocast casts it back; over a base in 4 bits it does so on the
-    CPU alone. Dropout makes one of its own for each, and keeps a mask of fp32 on the CPU, of a byte on a GPU.
+    PEFT casts the input of each adapter to fp32 and autocast casts it back; over a base in 4 bits, on the CPU only.
+    Dropout creates an input of its own for each adapter, and keeps a mask, in fp32 on the CPU, in bytes on a GPU.
     """
     adapted, whole = setting.adapted(shape), _sources(setting.beside(shape).linears)
     shared = not (_through_fp32(setting) or setting.dropout)
@@ -75,7 +75,7 @@ def _adapter_inputs(shape: Shape, setting: Setting) -> tuple[int, int]:
 
 
 def _sources(linears: Iterable[Linear]) -> set[tuple[str, int]]:
-    """What goes into them, and how wide it is."""
+    """Return the inputs of linear layers, with their widths."""
     return {(linear.source, linear.inputs) for linear in linears}
 
 
@@ -84,14 +84,14 @@ def _widths(sources: set[tuple[str, int]]) -> int:
 
 
 def _through_fp32(setting: Setting) -> bool:
-    """Whether an adapter's input goes to fp32 and back."""
+    """Return whether an adapter's input is cast to fp32 and back."""
     return setting.adapter and setting.bytes < _FP32 and not (setting.quantized and setting.device == "cuda")
 
 
 def kept_by_last_norm(shape: Shape, work: Workload, setting: Setting) -> int:
-    """The norm ahead of the head; only labelled tokens come to it where layers are done by hand.
+    """Return what the norm ahead of the head keeps; if layers are computed by hand, of labelled tokens only.
 
-    Where the head is on another rank, what is on its way there.
+    Where the head is on another rank, return what is sent there.
     """
     if not shape.ends:
         return work.tokens * shape.hidden * setting.residual(shape)
@@ -99,7 +99,7 @@ def kept_by_last_norm(shape: Shape, work: Workload, setting: Setting) -> int:
 
 
 def kept_by_layers(shape: Shape, work: Workload, setting: Setting) -> int:
-    """By all layers when their backward passes begin."""
+    """Return what all layers keep as their backward passes begin."""
     if setting.by_hand(shape):
         last = _by_hand(shape, work, setting, work.labels)
         return (shape.layers - 1) * _by_hand(shape, work, setting, work.tokens) + last
@@ -107,9 +107,9 @@ def kept_by_layers(shape: Shape, work: Workload, setting: Setting) -> int:
 
 
 def _by_hand(shape: Shape, work: Workload, setting: Setting, behind: int) -> int:
-    """One layer of engine.model.llama, which goes on with `behind` tokens behind its attention: `save_for_backward`.
+    """Return what a layer of engine.model.llama saves for its backward pass, with `behind` tokens behind its attention.
 
-    The residual stream and its normed copy twice, queries, keys, values and output, the MLP's two factors as one.
+    These are the residual stream and its normed copy twice, queries, keys, values and output, and gate and up as one.
     """
     size = setting.bytes
     stream = _FP32 * shape.hidden + size * shape.hidden
@@ -121,7 +121,7 @@ def _by_hand(shape: Shape, work: Workload, setting: Setting, behind: int) -> int
 
 
 def _matmuls(shape: Shape, work: Workload, setting: Setting) -> int:
-    """Outputs of a layer's linear layers, and of its adapters' two halves."""
+    """Return the bytes of the outputs of a layer's linear layers, and of A and B of its adapters."""
     if shape.experts > 1:
         attention = shape.query + 2 * shape.key + shape.hidden
         return setting.bytes * work.tokens * attention + experts.matmuls(shape, work, setting)
@@ -131,7 +131,7 @@ def _matmuls(shape: Shape, work: Workload, setting: Setting) -> int:
 
 
 def kept_by_first(shape: Shape, work: Workload, setting: Setting) -> int:
-    """What still waits when the backward pass comes to the first layer."""
+    """Return what is still kept when the backward pass reaches the first layer."""
     if setting.by_hand(shape):
         return _by_hand(shape, work, setting, work.labels if shape.layers == 1 else work.tokens)
     stream = work.tokens * shape.hidden * setting.residual(shape)
@@ -145,11 +145,11 @@ def kept_by_first(shape: Shape, work: Workload, setting: Setting) -> int:
 
 
 def backward_of_layer(shape: Shape, work: Workload, setting: Setting) -> int:
-    """What the backward pass of a layer by modules holds besides what was kept.
+    """Return what the backward pass of a layer by modules holds besides what the forward pass kept.
 
-    Gradients of the MLP's product and of both factors while the product's own memory is free again, or that of the
-    product in fp32 on its way from an adapter, or the four in fp32 that DoRA makes of an output's; and the residual
-    stream's. With checkpointing the layer is computed again first.
+    These are the gradients of the MLP's product and of both factors, when the product itself is free again, or the
+    product's gradient in fp32 from an adapter, or the four in fp32 that DoRA makes of an output's; and the gradient of
+    the residual stream. With checkpointing the layer is recomputed first.
     """
     size, again = setting.bytes, computed_again(shape, work, setting)
     product = (size + _FP32 if _through_fp32(setting) else 2 * size) * shape.inner
@@ -159,7 +159,7 @@ def backward_of_layer(shape: Shape, work: Workload, setting: Setting) -> int:
 
 
 def computed_again(shape: Shape, work: Workload, setting: Setting) -> int:
-    """What a layer keeps that is computed again on the way back, beyond what it kept before."""
+    """Return what a recomputed layer keeps in the backward pass, beyond what it kept before."""
     match setting.checkpointing:
         case "none":
             return 0
@@ -170,9 +170,9 @@ def computed_again(shape: Shape, work: Workload, setting: Setting) -> int:
 
 
 def _read_again(shape: Shape, work: Workload, setting: Setting) -> int:
-    """Outputs of matmuls that a layer which is computed again keeps anyhow, or gives back once it has read them.
+    """Return the outputs of matmuls that a recomputed layer would keep anyway, or frees once it has read them.
 
-    GPT-2's are all so: its queries, keys and values are copied. With DoRA both halves of every output are kept.
+    That holds for all of GPT-2's: its queries, keys and values are copied. With DoRA both parts of every output are kept.
     """
     if shape.family == GPT2 or setting.dora:
         return _matmuls(shape, work, setting)
@@ -181,16 +181,16 @@ def _read_again(shape: Shape, work: Workload, setting: Setting) -> int:
 
 
 def backward_of_mlp_by_hand(shape: Shape, setting: Setting, behind: int) -> int:
-    """Where the MLP's gradients are made: of its product and of both factors, beside the product, made again."""
+    """Return what the backward pass of an MLP by hand holds: gradients of its product and factors, and the product."""
     low = 0 if setting.bytes == _FP32 else setting.bytes
     return behind * (4 * setting.bytes * shape.inner + (_FP32 + low) * shape.hidden)
 
 
 def backward_of_attention_by_hand(shape: Shape, work: Workload, setting: Setting, behind: int) -> int:
-    """At its end, with what the MLP's gradients left: nothing is given back before a layer is done.
+    """Return what attention by hand holds at the end of its backward pass; the MLP's tensors live until the layer is done.
 
-    Either queries, keys and values have their gradients twice, apart and side by side; or the layer's input has its
-    own, in fp32 and as the matmuls gave it.
+    It is the most of two moments: gradients of queries, keys and values exist twice, apart and side by side; or the
+    gradient of the layer's input does, in fp32 and as the matmuls returned it.
     """
     size = setting.bytes
     mlp = behind * (3 * size * shape.inner + _FP32 * shape.hidden)

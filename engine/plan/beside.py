@@ -1,4 +1,4 @@
-"""What is trained whole beside an adapter (tuning.modules_to_save), found by the ends of the modules' names."""
+"""The modules that are trained whole beside an adapter (tuning.modules_to_save), found by the ends of their names."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,21 +10,21 @@ EMBEDDING, HEAD = "embed_tokens", "lm_head"
 
 
 class Beside(NamedTuple):
-    """Linear layers and norms are those of each layer."""
+    """Modules trained whole beside an adapter; linear layers, norms and biases are those of a single layer."""
 
     ends: frozenset[str] = frozenset()
-    """Embedding and head, as far as they are meant."""
+    """The embedding and the head, as far as they are named."""
     linears: tuple[Linear, ...] = ()
     norms: int = 0
-    """Numbers of them."""
+    """The numbers in the norms."""
     biases: int = 0
-    """Of the linear layers."""
+    """The numbers in the biases of the linear layers."""
     others: int = 0
-    """Outside of layers, besides the two ends: the last norm, and positions."""
+    """The numbers outside of layers, without embedding and head: the last norm, and positions."""
 
     @classmethod
     def of(cls, shape: Shape, names: Iterable[str]) -> "Beside":
-        """Raises SpecError: a name is that of something whose parts no plan knows, or of some layers' alone."""
+        """Find the modules. Raises SpecError for modules that no plan knows, or of single layers."""
         ends = dict(zip(_ends_of(shape), (EMBEDDING, HEAD), strict=True))
         linears = {linear.name: linear for linear in shape.linears}
         others = shape.other_vectors
@@ -32,24 +32,24 @@ class Beside(NamedTuple):
         asked = tuple(names)
         for name in asked:
             if not any(f".{module}".endswith(f".{name}") for module in known):
-                told = f"no memory plan is made where tuning.modules_to_save names {name}"
+                message = f"no memory plan is made where tuning.modules_to_save names {name}"
                 raise SpecError(
-                    NO_PLAN, told, "Plans know embeddings, heads, norms and the linear layers of all layers."
+                    NO_PLAN, message, "Plans know embeddings, heads, norms and the linear layers of all layers."
                 )
-        # PEFT asks for no dot ahead of a name: `norm` is a layer's input_layernorm too.
-        meant = {module for module in known if module.endswith(asked)}
-        whole = tuple(linear for name, linear in linears.items() if name in meant)
+        # PEFT does not require a dot ahead of a name: `norm` matches a layer's input_layernorm too.
+        named = {module for module in known if module.endswith(asked)}
+        whole = tuple(linear for name, linear in linears.items() if name in named)
         return cls(
-            ends=frozenset(end for module, end in ends.items() if module in meant),
+            ends=frozenset(end for module, end in ends.items() if module in named),
             linears=whole,
-            norms=sum(size for name, size in shape.norms.items() if name in meant),
+            norms=sum(size for name, size in shape.norms.items() if name in named),
             biases=sum(map(shape.bias, whole)),
-            others=sum(size for name, size in others.items() if name in meant),
+            others=sum(size for name, size in others.items() if name in named),
         )
 
     @property
     def of_layer(self) -> int:
-        """Numbers."""
+        """The numbers in each layer."""
         return sum(linear.size for linear in self.linears) + self.norms + self.biases
 
 

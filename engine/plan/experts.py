@@ -1,4 +1,4 @@
-"""What a mixture of experts holds, counted from engine.model.experts as `activations` are from other modules.
+"""Memory of a mixture of experts, counted from engine.model.experts as `activations` are from other modules.
 
 T tokens, K experts chosen for each, E experts, H hidden, I inner, c bytes of the compute type.
 """
@@ -11,12 +11,12 @@ _FP32, _INDEX = 4, 8
 
 
 def rows(shape: Shape, tokens: int, setting: Setting) -> int:
-    """Of all experts here together, each of which gets its part and fills it up."""
+    """Return the rows of all experts of this rank, each of which gets an even part and pads it."""
     return shape.experts * setting.filled(-(-tokens * shape.chosen // (shape.experts + shape.elsewhere)))
 
 
 def kept(shape: Shape, work: Workload, setting: Setting) -> int:
-    """By a layer's mixture: what goes into the experts, what they make of it, and how the tokens were routed."""
+    """Return what a layer's mixture keeps: inputs and outputs of the experts, and the routing of the tokens."""
     size, chosen = setting.bytes, shape.chosen
     inside = size * (shape.hidden + (1 + shape.waiting) * shape.inner)
     routed = (size + 3 * _FP32) * shape.experts + (3 * _INDEX + 2 * _FP32) * chosen
@@ -25,13 +25,13 @@ def kept(shape: Shape, work: Workload, setting: Setting) -> int:
 
 
 def matmuls(shape: Shape, work: Workload, setting: Setting) -> int:
-    """Outputs of a mixture's products."""
+    """Return the bytes of the outputs of a mixture's matmuls."""
     each = rows(shape, work.tokens, setting) * (2 * shape.inner + shape.hidden)
     return setting.bytes * (each + work.tokens * shape.experts)
 
 
 def begun(shape: Shape, work: Workload, setting: Setting) -> int:
-    """At the begin of a mixture's backward pass: the gradients of its sum, of all experts' outputs, and these in order."""
+    """Return what is held as a mixture's backward pass begins: gradients of its sum and of the outputs, in both orders."""
     each = shape.chosen * shape.hidden * (setting.bytes + max(_FP32, setting.bytes))
     return work.tokens * (each + _FP32 * shape.hidden)
 
@@ -43,10 +43,10 @@ def made(shape: Shape, setting: Setting) -> int:
 
 
 def passing(shape: Shape, setting: Setting) -> int:
-    """Of each token without a way back, at most.
+    """Return the most that is held for each token in a pass without gradients.
 
-    What goes in and comes out of all experts stays while each is at work, at worst one that gets most tokens, and while
-    what they made is put in order and summed in fp32.
+    Inputs and outputs of all experts are held while each expert computes, at worst one that gets most tokens, and while
+    the outputs are put in order and summed in fp32.
     """
     size, routed = setting.bytes, 3 * _INDEX * shape.chosen + _FP32 * shape.experts
     at_work = size * (2 * shape.hidden + 3 * shape.inner)

@@ -1,8 +1,8 @@
-"""What passes without gradients hold: batches that a model scores, and answers that it writes.
+"""Memory of passes without gradients: batches that a model scores, and answers that it writes.
 
 T tokens, H hidden, I inner, Q and K widths of queries and of keys, c bytes of the compute type, as in `activations`:
-counted from the code of the modules, at the moments that may hold most. Nothing waits for a way back, so it is one
-layer's tensors, or the logits of a chunk.
+counted from the code of the modules, at the moments that may hold most. Nothing is kept for a backward pass, so that is
+one layer's tensors, or the logits of a chunk.
 """
 
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ from engine.plan.workload import BLOCK
 
 _FP32 = 4
 _RUNTIME = {"cpu": 410 << 20, "cuda": 600 << 20}
-"""As of a training, without what its first step builds; on CPUs measured, and learnt from evaluations that have ended."""
+"""As in training, without what its first step builds; measured on CPUs, and learnt from past evaluations."""
 Head: TypeAlias = Literal["logprobs", "losses", "likelihoods"]
-"""By engine.model.logprobs, by engine.model.loss, or by engine.likelihood, which goes through transformers' modules."""
+"""Scores by engine.model.logprobs, by engine.model.loss, or by engine.likelihood, which uses transformers' modules."""
 
 
 @dataclass(frozen=True)
 class Scoring:
-    """A batch of documents, `document` tokens long at most; `labels` are scored."""
+    """A batch of documents of at most `document` tokens, of which `labels` are scored."""
 
     tokens: int
     labels: int
@@ -35,7 +35,7 @@ class Scoring:
     head: Head
 
     def scaled(self, factor: float, *, document: int) -> "Scoring":
-        """So much of the batch, its documents no longer than that."""
+        """Return `factor` times the batch, with documents of at most `document` tokens."""
         shorter = min(self.document, document)
         tokens = max(round(self.tokens * factor), shorter)
         return replace(self, tokens=tokens, labels=max(1, round(self.labels * factor)), document=shorter)
@@ -50,7 +50,7 @@ class Scoring:
 
 @dataclass(frozen=True)
 class Writing:
-    """A batch of prompts, `read` tokens long with what pads them, to which `written` tokens are added one by one."""
+    """A batch of prompts, padded to `read` tokens, to each of which `written` tokens are added one by one."""
 
     rows: int
     read: int
@@ -58,11 +58,11 @@ class Writing:
 
     @property
     def tokens(self) -> int:
-        """In the end; the last that is written is not read any more."""
+        """The tokens at the end; the last one written is not read."""
         return self.rows * (self.read + self.written - 1)
 
     def scaled(self, factor: float, *, document: int) -> "Writing":
-        """So much of the batch, prompts and answers together no longer than that."""
+        """Return `factor` times the batch, with at most `document` tokens in a prompt and its answer."""
         return replace(
             self,
             rows=max(1, int(self.rows * factor)),
@@ -80,7 +80,7 @@ def _most(moments: Iterator[MemoryPlan]) -> MemoryPlan:
 
 @dataclass(frozen=True)
 class _Passing:
-    """A model whose weights stay as they are."""
+    """A model that does not train."""
 
     shape: Shape
     setting: Setting
@@ -102,7 +102,7 @@ class _Passing:
         )
 
     def through_modules(self, tokens: int) -> float:
-        """Of transformers' modules at the MLP: embeddings, the stream twice and normed, both factors and their product.
+        """Return what transformers' modules hold at the MLP: embeddings, stream twice and normed, factors and product.
 
         An adapter adds an output of its own and its scaled copy, and has its input in fp32 and cast back.
         """
@@ -119,17 +119,17 @@ class _Passing:
         return tokens * (turn + max(in_up, in_down, self._attention_by_modules()))
 
     def _attention_by_modules(self) -> int:
-        """Embeddings, stream and normed stream; queries, keys and values turned, and side by side; the output."""
+        """Return the bytes of embeddings, stream and normed stream, rotated and side-by-side q, k and v, and the output."""
         shape = self.shape
         return self.setting.bytes * (3 * shape.hidden + 2 * (shape.query + 2 * shape.key) + shape.query)
 
     def numbers_of_weights(self) -> int:
-        """A layer's weights as numbers again where they lie in 4 bits."""
+        """Return the bytes of the largest dequantized weight, if weights are in 4 bits."""
         largest = max(linear.size for linear in self.shape.linears)
         return self.setting.bytes * largest if self.setting.quantized else 0
 
     def head_cast(self) -> int:
-        """A head that was trained whole, in the compute type."""
+        """Return the bytes of a head that was trained whole, in the compute type."""
         setting, shape = self.setting, self.shape
         cast = setting.adapter and setting.head_learns(shape) and setting.bytes < _FP32
         return setting.bytes * shape.embedding if cast else 0
@@ -148,9 +148,9 @@ class _Scored(_Passing):
         yield self.held(activations=self._labelled(), logits=self._logits(), workspace=self.head_cast())
 
     def _by_hand(self) -> Iterator[MemoryPlan]:
-        """In a layer of engine.model.llama, all of whose tensors live until it is done: at each matmul of the MLP.
+        """Yield the moments of a layer of engine.model.llama, all of whose tensors live until it is done: its MLP's matmuls.
 
-        Fused weights are laid side by side when they are first used, those in 4 bits made numbers each time.
+        Fused weights are made adjacent at their first use; those in 4 bits are dequantized each time.
         """
         shape, setting, size = self.shape, self.setting, self.setting.bytes
         low = size * setting.rank * len(setting.adapted(shape))
@@ -168,18 +168,18 @@ class _Scored(_Passing):
         yield self.held(activations=tokens * summed)
 
     def _scores(self) -> int:
-        """Attention probabilities of a block of queries."""
+        """Return the bytes of the attention probabilities of a block of queries."""
         length = shape_rounding.up(self.work.document, self.setting.step)
         return self.setting.bytes * self.shape.heads * min(BLOCK, length) * length
 
     def _labelled(self) -> int:
-        """Hidden states of the labelled tokens, in the stream's type and in that of the head."""
+        """Return the bytes of the labelled tokens' hidden states, in the type of the stream and in that of the head."""
         size = self.setting.bytes
         stream = _FP32 if self.setting.by_hand(self.shape) and self.work.head != "likelihoods" else size
         return self.work.labels * self.shape.hidden * (stream + (size if size < stream else 0))
 
     def _logits(self) -> int:
-        """Of a chunk, and what is left of the one before it."""
+        """Return the bytes of a chunk's logits, and of what is left of the chunk before."""
         size, labels = self.setting.bytes, self.work.labels
         rows = min(labels, chunk_rows(self.shape.vocabulary))
         copied = _FP32 if self.setting.device == "cpu" and size < _FP32 else 0
@@ -198,7 +198,7 @@ class _Written(_Passing):
     work: Writing
 
     def moments(self) -> Iterator[MemoryPlan]:
-        """While prompts are read, and while the last token is chosen. Keys and values of all that was read are kept."""
+        """Yield the reading of the prompts and the choice of the last token; keys and values of all tokens are kept."""
         shape, work, size = self.shape, self.work, self.setting.bytes
         read = work.rows * work.read
         each = 2 * size * shape.key * shape.layers
@@ -206,7 +206,7 @@ class _Written(_Passing):
         yield self.held(
             activations=read * each + self.through_modules(read) + mask, workspace=self.numbers_of_weights()
         )
-        # A layer's keys and values are written anew with each token, and repeated for the queries that share them.
+        # A layer's keys and values are copied with each token, and repeated for the queries that share them.
         again = 2 * size * (shape.key + (shape.query if shape.query > shape.key else 0))
         yield self.held(
             activations=work.tokens * (each + again),

@@ -11,17 +11,17 @@ from engine.plan.workload import Workload
 
 _CHUNK_LOGITS = 1 << 23
 _KEPT_LOGITS = 1 << 24
-"""Of pairs, up to so many wait for the backward pass (engine.model.logprobs)."""
+"""Of pairs, up to this many are kept for the backward pass (engine.model.logprobs)."""
 _FP32 = 4
 CODE_BYTES = 1 << 19
-"""About what a CPU keeps for each product of a new shape (engine.plan.products)."""
+"""About how much a CPU keeps for each product of a new shape (engine.plan.products)."""
 _RUNTIME = {"cpu": 560 << 20, "cuda": 600 << 20}
-"""Libraries, interpreter and what they build at the first step; on a GPU its context. Measured, not of the tensors."""
+"""Libraries, interpreter and what they build in the first step; on a GPU its context. Measured, without tensors."""
 
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """Bytes on the device when most is held. `runtime` is what the process holds without any tensor."""
+    """Bytes on the device at the moment when most is held. `runtime` is what the process holds without any tensor."""
 
     weights: int
     gradients: int
@@ -29,7 +29,7 @@ class MemoryPlan:
     activations: int
     logits: int
     workspace: int
-    """Copies of weights in the compute type, dequantized weights, gradients in the making."""
+    """Copies of weights in the compute type, dequantized weights, and gradients being computed."""
     runtime: int
 
     @property
@@ -44,19 +44,19 @@ class MemoryPlan:
         return asdict(self) | {"total": self.total}
 
     def table(self) -> str:
-        """A line a component, in MiB."""
+        """Return a line for each component, in MiB."""
         return "\n".join(f"{name:<12}{size / 2**20:>12,.1f} MiB" for name, size in self.components().items())
 
 
 def plan_memory(shape: Shape, work: Workload, setting: Setting) -> MemoryPlan:
-    """Where one process holds all."""
+    """Return the plan for a single process that holds the whole job."""
     return max(moments(shape, work, setting), key=lambda plan: plan.total)
 
 
 def moments(shape: Shape, work: Workload, setting: Setting) -> list[MemoryPlan]:
-    """Those that may hold most: the loss is taken, a layer's backward pass runs, or all passes are over.
+    """Return the moments that may hold most: during the loss, during a layer's backward pass, or after all passes.
 
-    Adapters on layers that the shape does not tell, such as the head, count for nothing.
+    Adapters on layers that the shape does not have, such as the head, are not counted.
     """
     labels = work.labels if shape.ends else work.tokens
     work = replace(work, tokens=setting.filled(work.tokens), labels=setting.filled(labels))
@@ -67,7 +67,7 @@ def moments(shape: Shape, work: Workload, setting: Setting) -> list[MemoryPlan]:
 
 @dataclass(frozen=True)
 class _Sums:
-    """The sums of one job, moment by moment."""
+    """The sums of one job at each moment."""
 
     shape: Shape
     work: Workload
@@ -89,32 +89,32 @@ class _Sums:
         )
 
     def _earlier(self) -> int:
-        """Gradients of earlier micro-batches."""
+        """Return the bytes of the gradients of earlier micro-batches."""
         return _FP32 * trained_weights(self.shape, self.setting) if self.work.accumulation > 1 else 0
 
     def _head(self) -> int:
-        """The head's gradient in the making, where it learns."""
+        """Return the bytes of the head's gradient, if the head learns."""
         return _FP32 * self.shape.embedding if self.setting.head_learns(self.shape) else 0
 
     def _kept(self) -> int:
-        """By the forward pass."""
+        """Return what the forward pass keeps."""
         given = (self.shape, self.work, self.setting)
         return activations.kept_by_layers(*given) + activations.kept_by_last_norm(*given)
 
     def _made(self, layers: int) -> int:
-        """Gradients when so many layers have theirs; they go to the earlier ones a layer at a time."""
+        """Return the bytes of gradients once `layers` layers have theirs; each layer's are added to earlier ones at once."""
         fresh = min(layers, 1) if self._earlier() else layers
         return self._earlier() + self._head() + fresh * _FP32 * layer_weights(self.shape, self.setting)
 
     def _rows(self) -> int:
-        """Labels whose logits are held at once."""
+        """Return how many labels' logits are held at once."""
         return min(self.work.labels, chunk_rows(self.shape.vocabulary))
 
     def in_loss(self) -> Iterator[MemoryPlan]:
-        """While a chunk is scored, the one before still there; and while it becomes a part of the head's gradient.
+        """Yield the scoring of a chunk, with the chunk before still held, and its addition to the head's gradient.
 
-        On the CPU logits become their own gradients, in fp16 alone they are copied to fp32 first; and so is what is
-        added to fp32.
+        On the CPU logits are overwritten by their gradients, except in fp16, where they are copied to fp32 first, as
+        is what is added to fp32.
         """
         shape, work, setting = self.shape, self.work, self.setting
         size, residual = setting.bytes, setting.residual(shape)
@@ -135,7 +135,7 @@ class _Sums:
         )
 
     def in_pairs(self) -> Iterator[MemoryPlan]:
-        """The same where answers are scored one by one; the head's gradient comes with the backward pass."""
+        """Yield the same moments for answers scored one by one; the head's gradient is computed in the backward pass."""
         shape, work, setting = self.shape, self.work, self.setting
         size, residual = setting.bytes, setting.residual(shape)
         reduced = 0 if size == _FP32 else size
@@ -158,25 +158,25 @@ class _Sums:
         )
 
     def _copied(self) -> int:
-        """Bytes of a number that the CPU copies to fp32 before it works on it there."""
+        """Return the bytes of a number's fp32 copy, which the CPU makes to compute in 16 bits."""
         return _FP32 if self.setting.device == "cpu" and self.setting.bytes < _FP32 else 0
 
     def _head_cast(self) -> int:
-        """The head in the compute type."""
+        """Return the bytes of the head's copy in the compute type."""
         learns = self.setting.head_learns(self.shape) and self.setting.bytes < _FP32
         return self.setting.bytes * self.shape.embedding if learns else 0
 
     def _head_part(self) -> int:
-        """What a chunk adds to the head's gradient."""
+        """Return the bytes that a chunk adds to the head's gradient."""
         learns = self.setting.head_learns(self.shape)
         return (self.setting.bytes + self._copied()) * self.shape.embedding if learns else 0
 
     def in_layers(self) -> Iterator[MemoryPlan]:
-        """The last layer, which comes first, and the first: others lie between the two."""
+        """Yield the backward passes of the last layer and of the first; the others lie between the two."""
         shape, work, setting = self.shape, self.work, self.setting
         kept = activations.kept_by_layers(shape, work, setting)
         left = activations.kept_by_first(shape, work, setting)
-        # Layers that are computed again have their copies made again, each in its turn.
+        # Recomputed layers have their copies made anew, each in its turn.
         layers = 1 if setting.checkpointing == "none" else shape.layers
         workspace = self._casts() // layers + _weight_again(shape, setting)
         if shape.experts > 1:
@@ -199,9 +199,9 @@ class _Sums:
         yield self._plan(gradients=self._made(shape.layers), activations=left + first, workspace=workspace)
 
     def _in_mixtures(self, kept: int, left: int) -> Iterator[MemoryPlan]:
-        """The same of layers with experts: as the backward pass of one's MLP begins, and as it ends.
+        """Yield the begin and the end of the backward pass of a mixture of experts.
 
-        Copies in the compute type are given back layer by layer.
+        Copies in the compute type are freed layer by layer.
         """
         shape, work, setting = self.shape, self.work, self.setting
         again = activations.computed_again(shape, work, setting)
@@ -214,10 +214,10 @@ class _Sums:
             yield self._plan(gradients=self._made(layers), activations=waiting + ended, workspace=made)
 
     def _norms(self) -> int:
-        """What DoRA makes of a weight to take the norms of its rows.
+        """Return what DoRA holds to compute the norms of a weight's rows.
 
-        The adapter's product, by which PEFT passes an identity matrix through the adapter; the same scaled, and the sum
-        of both. Where the weight is not in fp32, it and the product are turned into it.
+        These are the adapter's product, for which PEFT passes an identity matrix through the adapter, the same scaled,
+        and the sum of both. A weight that is not in fp32 is converted, as is the product.
         """
         size = self.setting.bytes
 
@@ -230,7 +230,7 @@ class _Sums:
         return max(map(made, self.setting.adapted(self.shape)), default=0)
 
     def at_end(self) -> MemoryPlan:
-        """All gradients are there; the embedding's is added to the head's where they are one."""
+        """Return the end of all passes, with all gradients; that of a tied embedding is added to the head's."""
         shape, setting = self.shape, self.setting
         twice = shape.tied and setting.whole(shape)
         done = replace(self, work=replace(self.work, waiting=0))
@@ -241,14 +241,14 @@ class _Sums:
         )
 
     def _casts_kept(self) -> int:
-        """Those that wait for the backward pass: a layer that is computed again makes its own anew."""
+        """Return the bytes of copies kept for the backward pass: a recomputed layer makes its own anew."""
         return self._casts() if self.setting.checkpointing == "none" else 0
 
     def _casts(self) -> int:
-        """Copies in the compute type of weights that are needed again on the way back.
+        """Return the bytes of copies in the compute type of weights that the backward pass needs again.
 
-        By hand, of all that learn, even where the type is the same: they lie side by side, but for layers that lie
-        elsewhere, whose are made again. By modules, those that autocast makes of fp32 weights.
+        By hand, of all weights that learn, even in the same type: the copies are adjacent. Offloaded layers make theirs
+        anew. By modules, the copies that autocast makes of fp32 weights.
         """
         shape, setting = self.shape, self.setting
         if setting.by_hand(shape):
@@ -261,17 +261,17 @@ class _Sums:
 
 
 def chunk_rows(vocabulary: int) -> int:
-    """Labels whose logits are held at once, where there are so many (engine.model.loss)."""
+    """Return how many labels' logits are held at once, at most (engine.model.loss)."""
     return max(32, _CHUNK_LOGITS // vocabulary // 32 * 32)
 
 
 def _weight_again(shape: Shape, setting: Setting) -> int:
-    """Weights as numbers again, by hand those of one input, apart and side by side; by modules also a gradient."""
+    """Return the bytes of weights rebuilt for the backward pass: by hand those of one input, by modules also a gradient."""
     if setting.by_hand(shape):
         sources = {linear.source for linear in shape.linears}
-        fans = (sum(linear.size for linear in shape.linears if linear.source == source) for source in sources)
+        fused = (sum(linear.size for linear in shape.linears if linear.source == source) for source in sources)
         copies = 2 if setting.quantized else int(setting.moves_layers and not setting.adapter)
-        return copies * setting.bytes * max(fans)
+        return copies * setting.bytes * max(fused)
     if setting.quantized:
         return setting.bytes * max(linear.size for linear in shape.linears)
     learning = setting.beside(shape).linears if setting.adapter else shape.linears

@@ -1,7 +1,7 @@
-"""Products of new shapes: in 16 bits a CPU makes machine code for each and keeps it for a while (engine.shape_rounding).
+"""Matrix products of new shapes: in 16 bits a CPU generates code for each and caches it (engine.shape_rounding).
 
-Counted from the code of the modules, as `activations` are. From batch to batch the lengths of rows, of labels and of
-documents differ, and each new one brings all products that have it.
+Counted from the code of the modules, as `activations` are. The lengths of rows, labels and documents differ from batch to
+batch, and each new length brings all the products that have it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,13 +14,13 @@ from engine.plan.work import Counts
 from engine.plan.workload import BLOCK
 
 _OF_A_BLOCK = 3
-"""Scores, outputs, and the gradients of values; those of probabilities, queries and keys have the same shapes again."""
+"""Scores, outputs, and gradients of values; the gradients of probabilities, queries and keys have the same shapes."""
 _KEPT = 1024
-"""So many products oneDNN keeps code of, those that were asked for last."""
+"""How many products oneDNN caches the code of, the most recently used."""
 
 
 class Variety:
-    """The different lengths that batches had, filled up to multiples of `step`; of a step of 1 nothing is kept."""
+    """The different lengths that batches had, rounded up to multiples of `step`; with a step of 1, none are recorded."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -34,7 +34,7 @@ class Variety:
             self.labels |= {shape_rounding.rows(counts.labels, self.step)} - {0}
 
     def documents(self, lengths: Iterable[int], shared: Iterable[int], asked: Iterable[int]) -> None:
-        """Of a batch: how long they are, how much of that they share, and the first token whose output is wanted."""
+        """Take a batch's documents: their lengths, how much of each is shared, and its first token whose output is used."""
         step = self.step
         if step > 1:
             for length, begin, first in zip(lengths, shared, asked, strict=True):
@@ -42,11 +42,11 @@ class Variety:
                 self._spans.add((end, begin // step, first // step if first < length else end))
 
     def blocks(self) -> set[tuple[int, int]]:
-        """(Queries, keys) of what attention works on at once (engine.model.documents), in all layers but the last."""
+        """Return (queries, keys) of the blocks of attention (engine.model.documents), in all layers but the last."""
         return {block for end, shared, _ in self._spans for block in self._blocks(shared, end)}
 
     def last_blocks(self) -> set[tuple[int, int]]:
-        """The same where nobody wants the outputs ahead of the first label's."""
+        """Return those of the last layer, where outputs ahead of the first label's are not used."""
         return {block for end, _, asked in self._spans for block in self._blocks(asked, end)}
 
     def _blocks(self, begin: int, end: int) -> list[tuple[int, int]]:
@@ -56,15 +56,15 @@ class Variety:
 
 
 def kept_shapes(shapes: int) -> int:
-    """Of so many products those whose code is there at once."""
+    """Return the number of products whose code is cached at once."""
     return min(shapes, _KEPT)
 
 
 def new_shapes(shape: Shape, setting: Setting, variety: Variety) -> int:
-    """How many different products a training had."""
+    """Return how many different products a training run has."""
     if variety.step == 1:
         return 0
-    if setting.by_hand(shape):  # the last layer goes on behind its attention with the labelled tokens alone
+    if setting.by_hand(shape):  # behind its attention, the last layer computes labelled tokens only
         alone = shape.layers == 1
         ahead = [linear for linear in shape.linears if linear.source == "norm"]
         behind = [linear for linear in shape.linears if linear.source != "norm"]
@@ -86,7 +86,7 @@ def new_shapes(shape: Shape, setting: Setting, variety: Variety) -> int:
 
 
 def _linear_products(shape: Shape, linears: Sequence[Linear], setting: Setting) -> int:
-    """Of linear layers over rows of one length: forward, back, and where a weight learns its gradient; the same size once."""
+    """Return the products of linear layers for one length: forward, backward and of weights that learn; equal sizes once."""
     adapted = [linear for linear in setting.adapted(shape) if linear in linears]
     learning = [linear for linear in setting.beside(shape).linears if linear in linears]
     whole, down = _together(linears, setting, shape), _together(adapted, setting, shape)
@@ -98,22 +98,22 @@ def _linear_products(shape: Shape, linears: Sequence[Linear], setting: Setting) 
 
 
 def _together(linears: Sequence[Linear], setting: Setting, shape: Shape) -> list[tuple[int, list[int]]]:
-    """(Inputs, outputs of each) of those that are multiplied as one: by hand all of one source (engine.model.fused_linear)."""
+    """Return (inputs, outputs of each) of layers multiplied as one: by hand those of one input (engine.model.fused_linear)."""
     if not setting.by_hand(shape):
         return [(linear.inputs, [linear.outputs]) for linear in linears]
     sources = dict.fromkeys(linear.source for linear in linears)
-    fans = [[linear for linear in linears if linear.source == source] for source in sources]
-    return [(fan[0].inputs, [linear.outputs for linear in fan]) for fan in fans]
+    groups = [[linear for linear in linears if linear.source == source] for source in sources]
+    return [(group[0].inputs, [linear.outputs for linear in group]) for group in groups]
 
 
 def _parts(shape: Shape, variety: Variety) -> set[int]:
-    """How many tokens an expert may get of a batch: about, as no plan knows the routes, up to twice its even part."""
+    """Return how many tokens of a batch an expert may get, about: up to twice its even part, as routes are not known."""
     step = variety.step
     most = (2 * rows * shape.chosen // shape.experts for rows in variety.rows)
     return {shape_rounding.rows(count, step) for end in most for count in range(step, end + step, step)}
 
 
 def _chunks(shape: Shape, labels: set[int]) -> set[int]:
-    """How many labels the head scores at once."""
+    """Return how many labels the head scores at once."""
     most = chunk_rows(shape.vocabulary)
     return {min(most, count - at) for count in labels for at in range(0, count, most)}

@@ -1,4 +1,4 @@
-"""What each of several ranks holds where they divide it among them (ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054)."""
+"""Memory of ranks that divide a job (ZeRO: Rajbhandari et al. 2020, arXiv:1910.02054)."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,13 +16,13 @@ from engine.plan.workload import Workload
 _FP32 = 4
 _BUCKET, _BUCKETS = 1 << 24, 8
 _LIVE = 10**9
-"""Weights that DeepSpeed fetches and keeps in stage 3 (its stage3_max_live_parameters)."""
+"""How many weights DeepSpeed keeps after fetching them in stage 3 (its stage3_max_live_parameters)."""
 
 
 def divided(plan: MemoryPlan, trained: int, *, stage: int, ranks: int) -> MemoryPlan:
-    """`plan` is that of a rank that holds all, and `trained` the weights that learn.
+    """Return the plan of a rank from `plan`, that of a rank which holds everything; `trained` weights learn.
 
-    DeepSpeed updates a copy in fp32 of the part that is a rank's own.
+    DeepSpeed updates an fp32 copy of each rank's part.
     """
     if stage == 0:
         return plan
@@ -36,16 +36,16 @@ def divided(plan: MemoryPlan, trained: int, *, stage: int, ranks: int) -> Memory
 
 
 def bucket_numbers(trained: int, largest: int) -> int:
-    """How many gradients are sent at once: 64 MiB in fp32 at most, of a small model less. DeepSpeed wants it even."""
+    """Return how many gradients are sent at once, at most 64 MiB in fp32. DeepSpeed requires an even number."""
     wanted = max(largest, trained // _BUCKETS)
     return min(_BUCKET, wanted + wanted % 2)
 
 
 def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, ranks: int) -> MemoryPlan:
-    """What it has of the job, and its own frozen copies of the model.
+    """Return the plan of one rank: its part of the job, and its own frozen copies of the model.
 
     Raises:
-        SpecError: it cannot be divided so far.
+        SpecError: the job cannot be divided in this way.
     """
     refusal = unsharable(shape, setting) or (undividable(setting, stage) if stage else None)
     if refusal:
@@ -55,7 +55,7 @@ def plan_of_rank(shape: Shape, work: Workload, setting: Setting, *, stage: int, 
 
 
 def _divided_plan(shape: Shape, work: Workload, setting: Setting, *, stage: int, ranks: int) -> MemoryPlan:
-    """Where each moment is divided, another may be the one that holds most."""
+    """Divide each moment by itself: another one may hold most afterwards."""
     work = work.part(setting.cp_size)
     shape = shape.part(tp_size=setting.tp_size, ep_size=setting.ep_size)
     if setting.pp_size > 1:
@@ -64,7 +64,7 @@ def _divided_plan(shape: Shape, work: Workload, setting: Setting, *, stage: int,
     beside = _of_deepspeed(shape, setting, stage, trained) if stage else 0
     held = []
     for moment in moments(shape, work, setting):
-        # In stage 3 a rank keeps room for the gradients of its part from the start.
+        # In stage 3 a rank allocates the gradients of its part at the start.
         whole = replace(moment, gradients=_FP32 * trained) if stage == max(STAGES) else moment
         part = divided(whole, trained, stage=stage, ranks=ranks)
         held.append(replace(part, workspace=part.workspace + beside))
@@ -72,9 +72,9 @@ def _divided_plan(shape: Shape, work: Workload, setting: Setting, *, stage: int,
 
 
 def stages(shape: Shape, count: int) -> list[range]:
-    """Which layers each of so many ranks has, one after the other: the last fewer, where that makes up for the head.
+    """Return the layers of each of `count` ranks; the last has fewer if that makes up for the head.
 
-    What counts is the rank that multiplies most.
+    The rank with the most multiplications is made as small as possible.
     """
     layer = shape.passed_weights / shape.layers
 
@@ -89,10 +89,10 @@ def stages(shape: Shape, count: int) -> list[range]:
 
 
 def shapes_of_ranks(shape: Shape, setting: Setting) -> list[Shape]:
-    """What each of those that work on the same rows has of the model, as far as they do not have the same.
+    """Return the different parts of the model that the ranks of a team have.
 
     Raises:
-        SpecError: they cannot work on the same rows.
+        SpecError: ranks cannot work on the same rows in this way.
     """
     if refusal := unsharable(shape, setting):
         raise refusal
@@ -101,7 +101,7 @@ def shapes_of_ranks(shape: Shape, setting: Setting) -> list[Shape]:
 
 
 def _of_stages(shape: Shape, work: Workload, setting: Setting) -> Iterator[MemoryPlan]:
-    """Of each rank, with the micro-batches that are in work between it and the end."""
+    """Yield the plan of each stage, with the micro-batches that are in work between it and the end."""
     count = setting.pp_size
     for number, layers in enumerate(stages(shape, count)):
         waiting = min(work.accumulation, count - number) - 1
@@ -109,9 +109,9 @@ def _of_stages(shape: Shape, work: Workload, setting: Setting) -> Iterator[Memor
 
 
 def _of_deepspeed(shape: Shape, setting: Setting, stage: int, trained: int) -> int:
-    """The bucket that gradients go through, one of them that it cannot take, and in stage 3 weights that were fetched.
+    """Return DeepSpeed's own memory: the bucket of gradients, one that is larger, and in stage 3 the fetched weights.
 
-    Those are all where layers are done by hand; by modules they are given back once they are many.
+    Those are all weights if layers are computed by hand; by modules they are released beyond a limit.
     """
     largest = largest_trained(shape, setting)
     bucket = bucket_numbers(trained, largest)
@@ -123,9 +123,9 @@ def _of_deepspeed(shape: Shape, setting: Setting, stage: int, trained: int) -> i
 
 
 def least_stage(needed: Callable[[int], int], setting: Setting, *, ranks: int, room_bytes: int) -> int:
-    """The lowest that fits a rank's room, since each sends more than the one before; else the one that needs least.
+    """Return the lowest stage that fits, since each communicates more than the one before; else the smallest one.
 
-    `needed` are the bytes of a rank at a stage.
+    `needed` returns the bytes of a rank at a stage.
     """
     stages = [0, *(stage for stage in STAGES if ranks > 1 and undividable(setting, stage) is None)]
     fitting = next((stage for stage in stages if needed(stage) <= room_bytes), None)
@@ -133,11 +133,11 @@ def least_stage(needed: Callable[[int], int], setting: Setting, *, ranks: int, r
 
 
 def undividable(setting: Setting, stage: int) -> SpecError | None:
-    """Why ranks cannot divide so much of a job, if they cannot."""
+    """Return why ranks cannot divide a job at this ZeRO stage, if they cannot."""
     name = next((name for name in ("tp_size", "ep_size", "pp_size") if getattr(setting, name) > 1), None)
     if name is not None:
-        told = f"resources.parallel.zero_stage is {stage}; with {name} processes divide the model already"
-        return SpecError("zero_with_parts", told, f"Leave zero_stage or {name} out.")
+        message = f"resources.parallel.zero_stage is {stage}; with {name} processes divide the model already"
+        return SpecError("zero_with_parts", message, f"Leave zero_stage or {name} out.")
     refusal = sharing.undividable(
         stage, setting.hyperparameters, setting.tuning, device=setting.device, precision=setting.precision
     )
@@ -145,7 +145,7 @@ def undividable(setting: Setting, stage: int) -> SpecError | None:
 
 
 def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
-    """Why ranks cannot work on the same rows of a job, if they cannot."""
+    """Return why ranks cannot work on the same rows of a job, if they cannot."""
     sizes = {name: getattr(setting, name) for name in ("tp_size", "cp_size", "ep_size", "pp_size")}
     asked = [(name, size) for name, size in sizes.items() if size > 1]
     if not asked:
@@ -157,7 +157,7 @@ def unsharable(shape: Shape, setting: Setting) -> SpecError | None:
 
 
 def unfit(name: str, size: int, shape: Shape) -> sharing.Refusal | None:
-    """Why so many ranks cannot share a model in the way of that name (`Parallel.sizes`), if they cannot."""
+    """Return why `size` ranks cannot share a model in the way `name` (`Parallel.sizes`), if they cannot."""
     unknown = {
         "cp_size": [(shape.experts > 1, "experts are kept in balance over whole documents")],
         "ep_size": [(shape.experts == 1, "the model has no experts")],
@@ -171,7 +171,7 @@ def unfit(name: str, size: int, shape: Shape) -> sharing.Refusal | None:
     if why is not None:
         return sharing.no_team(name, size, why)
     if name == "pp_size":
-        why = f"the model has {shape.layers} layers, and each process takes one at least"
+        why = f"the model has {shape.layers} layers, and each process takes at least one"
         return None if shape.layers >= size else _odd(name, size, why, f"{shape.layers} or less")
     heads = {"attention heads": shape.heads, "key/value heads": shape.kv_heads}
     widths = {"experts": shape.experts} if name == "ep_size" else heads
@@ -185,8 +185,8 @@ def unfit(name: str, size: int, shape: Shape) -> sharing.Refusal | None:
 
 
 def _odd(name: str, size: int, why: str, other: str) -> sharing.Refusal:
-    told = f"resources.parallel.{name} is {size}; {why}"
-    return sharing.Refusal("team_does_not_divide", told, f"Set {name} to {other}.")
+    message = f"resources.parallel.{name} is {size}; {why}"
+    return sharing.Refusal("team_does_not_divide", message, f"Set {name} to {other}.")
 
 
 def _part(size: int, ranks: int) -> int:

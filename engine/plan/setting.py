@@ -1,4 +1,4 @@
-"""How a job computes, as far as its memory is concerned."""
+"""The settings of a job that its memory depends on."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,13 +10,13 @@ from engine.plan.beside import EMBEDDING, HEAD, Beside
 from engine.plan.shape import NO_PLAN, Linear, Shape
 
 NF4_BLOCK = 64
-"""Linear layers whose inputs are no multiple of it stay as they are."""
+"""Linear layers whose inputs are not a multiple of this are not quantized."""
 _BYTES = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """`precision` and `device` are those that the engine resolved; nothing is `auto` any more."""
+    """How a job computes. `precision` and `device` are resolved; nothing is `auto`."""
 
     device: Literal["cpu", "cuda"]
     precision: str
@@ -27,20 +27,20 @@ class Setting:
     ep_size: int = 1
     pp_size: int = 1
     frozen: int = 0
-    """Copies of the starting model beside the one that learns; each process has all of them."""
+    """The number of copies of the starting model beside the one that learns; each process has all of them."""
 
     @property
     def bytes(self) -> int:
-        """Of a number in the compute type."""
+        """The bytes of a number in the compute type."""
         return _BYTES[self.precision]
 
     @property
     def step(self) -> int:
-        """What lengths are filled up to a multiple of."""
+        """Lengths are rounded up to multiples of this."""
         return shape_rounding.step_of(self.device, self.bytes)
 
     def filled(self, count: int) -> int:
-        """The rows that are worked on in place of so many."""
+        """Return `count` rounded up to the rows that are computed."""
         return shape_rounding.rows(count, self.step)
 
     @property
@@ -57,32 +57,32 @@ class Setting:
 
     @property
     def kernels(self) -> bool:
-        """Whether engine.model.kernels work in this type on this device."""
+        """Whether engine.model.kernels support this type on this device."""
         return self.device == "cpu" and self.precision in {"fp32", "bf16"}
 
     def by_hand(self, shape: Shape) -> bool:
-        """Whether layers are computed by engine.model.llama, which keeps less than transformers' own modules."""
+        """Return whether layers are computed by engine.model.llama, which keeps less than transformers' own modules."""
         plain = self.checkpointing == "none" and not self.dropout and not self.dora and self.alone
         plain = plain and not self.beside(shape).linears
         return plain and self.kernels and shape.family in {"llama", "mistral", "qwen2"}
 
     @property
     def moves_layers(self) -> bool:
-        """Whether the layers lie elsewhere than where they are used."""
+        """Whether the layers are offloaded from where they are used."""
         return sharing.moves_layers(self.hyperparameters, self.device)
 
     @property
     def alone(self) -> bool:
-        """Whether a process computes its layers without others."""
+        """Whether each process computes its layers without others."""
         return self.tp_size == self.cp_size == self.ep_size == 1
 
     @property
     def team(self) -> int:
-        """Processes that work on the same rows."""
+        """The number of processes that work on the same rows."""
         return max(self.tp_size, self.cp_size, self.ep_size, self.pp_size)
 
     def residual(self, shape: Shape) -> int:
-        """Bytes of a number in the residual stream: fp32, or in transformers' modules the type of the embedding."""
+        """Return the bytes of a number in the residual stream: fp32, or in modules the type of the embedding."""
         whole = self.beside(shape).ends
         learns = EMBEDDING in whole or (shape.tied and bool(whole))
         return self.bytes if self.adapter and not learns and not self.by_hand(shape) else 4
@@ -102,7 +102,7 @@ class Setting:
         return isinstance(self.tuning, AdapterTuning) and self.tuning.use_dora
 
     def adapted(self, shape: Shape) -> list[Linear]:
-        """Which of a layer's linear layers get an adapter."""
+        """Return which of a layer's linear layers have an adapter."""
         if not isinstance(self.tuning, AdapterTuning):
             return []
         targets, whole = self.tuning.target_modules, self.beside(shape).linears
@@ -114,21 +114,21 @@ class Setting:
         ]
 
     def beside(self, shape: Shape) -> Beside:
-        """What is trained whole beside an adapter.
+        """Return the modules that are trained whole beside an adapter.
 
         Raises:
-            SpecError: nothing is planned for that.
+            SpecError: no plan is made for them.
         """
         if not (isinstance(self.tuning, AdapterTuning) and self.tuning.modules_to_save):
             return Beside()
         beside = Beside.of(shape, self.tuning.modules_to_save)
         if self.quantized and any(linear.inputs % NF4_BLOCK == 0 for linear in beside.linears):
-            told = "no memory plan is made where tuning.modules_to_save names linear layers in 4 bits"
-            raise SpecError(NO_PLAN, told, "They cannot be trained; use tuning.method 'lora'.")
+            message = "no memory plan is made where tuning.modules_to_save names linear layers in 4 bits"
+            raise SpecError(NO_PLAN, message, "They cannot be trained; use tuning.method 'lora'.")
         return beside
 
     def whole(self, shape: Shape) -> set[str]:
-        """Embedding and head, as far as they are there and learn; one of the two where they are tied."""
+        """Return which of embedding and head are present and learn; only one of the two if they are tied."""
         saved = {EMBEDDING, HEAD}
         if isinstance(self.tuning, AdapterTuning):
             saved &= self.beside(shape).ends

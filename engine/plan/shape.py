@@ -1,4 +1,4 @@
-"""A decoder's sizes, as its config.json tells them."""
+"""A decoder's sizes, from its config.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,19 +8,19 @@ from engine.errors import SpecError
 
 GPT2, LLAMA, MIXTRAL = "gpt2", "llama", "mixtral"
 NO_PLAN = "plan_unsupported"
-"""The code of a SpecError: nothing is planned for such models or tunings."""
+"""The code of a SpecError for models and tunings that no plan is made for."""
 
 
 class Linear(NamedTuple):
-    """A linear layer by its name within the layer."""
+    """A linear layer, by its name within the decoder layer."""
 
     name: str
     source: str
-    """What its input is; layers of one source share it."""
+    """The name of its input; layers with the same source share it."""
     inputs: int
     outputs: int
     experts: int = 1
-    """As many lie in one tensor, and a token goes through some of them (`Shape.chosen`)."""
+    """How many experts are in the tensor; a token goes through some of them (`Shape.chosen`)."""
 
     @property
     def size(self) -> int:
@@ -29,9 +29,9 @@ class Linear(NamedTuple):
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of a decoder: `inner` is the MLP's width, `vectors` the rest of a layer's weights.
+    """The sizes of a decoder: `inner` is the width of the MLP, `vectors` are the other weights of a layer.
 
-    `waiting` are the numbers that an MLP by modules keeps for each of its width, beside the input of its last layer.
+    `waiting` are the numbers that an MLP by modules keeps per unit of its width, beside the input of its last layer.
     """
 
     family: str
@@ -45,26 +45,26 @@ class Shape:
     tied: bool
     vectors: int
     waiting: int = 3
-    """SiLU keeps the gate, its product with `up` both factors."""
+    """SiLU keeps the gate; the product of its result with `up` keeps both factors."""
     positions: int = 0
-    """Those that have weights of their own."""
+    """The number of learned positions."""
     experts: int = 1
-    """MLPs of a layer, each `inner` wide."""
+    """The number of MLPs in a layer, each `inner` wide."""
     chosen: int = 1
-    """Those of them that a token goes through."""
+    """How many of them a token goes through."""
     elsewhere: int = 0
-    """More that other ranks hold."""
+    """How many further experts other ranks hold."""
     starts: bool = True
-    """Whether the embedding is there."""
+    """Whether the embedding is present."""
     ends: bool = True
-    """Whether the last norm and the head are."""
+    """Whether the last norm and the head are present."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
-        """From config.json.
+        """Read the sizes from the contents of config.json.
 
         Raises:
-            SpecError: the config is not one of a Llama-style decoder, nor of GPT-2's.
+            SpecError: the model is neither a decoder of the Llama family nor a GPT-2.
         """
         kind = str(config.get("model_type", LLAMA))
         if kind == GPT2:
@@ -116,7 +116,7 @@ class Shape:
         )
 
     def part(self, *, tp_size: int, ep_size: int) -> "Shape":
-        """A rank's, where so many hold the linear layers or the experts together: fewer heads, a narrower MLP."""
+        """Return the part of a rank that divides linear layers or experts: fewer heads, a narrower MLP, fewer experts."""
         return replace(
             self,
             heads=self.heads // tp_size,
@@ -127,12 +127,12 @@ class Shape:
         )
 
     def stage(self, layers: range) -> "Shape":
-        """That of a rank which has these layers alone."""
+        """Return the part of a rank that has only these layers."""
         return replace(self, layers=len(layers), starts=layers.start == 0, ends=layers.stop == self.layers)
 
     @property
     def by_formula(self) -> bool:
-        """Whether its GELU is taken step by step: the input, its half, the hyperbolic tangent and 1 more than that wait."""
+        """Whether GELU is computed step by step, keeping the input, its half, the hyperbolic tangent and 1 plus that."""
         return self.waiting == _BY_FORMULA
 
     @property
@@ -149,7 +149,7 @@ class Shape:
 
     @property
     def linears(self) -> tuple[Linear, ...]:
-        """Of one layer."""
+        """The linear layers of one decoder layer."""
         if self.family == GPT2:
             return (
                 Linear("attn.c_attn", "norm", self.hidden, self.query + 2 * self.key),
@@ -178,13 +178,13 @@ class Shape:
         )
 
     def bias(self, linear: Linear) -> int:
-        """Numbers of a layer's bias."""
+        """Return the numbers in a layer's bias."""
         biased = self.family == GPT2 or (self.family == "qwen2" and linear.source == "norm")
         return linear.outputs if biased else 0
 
     @property
     def norms(self) -> dict[str, int]:
-        """Numbers of each norm of a layer, by its name within the layer."""
+        """The numbers in each norm of a layer, by its name within the layer."""
         if self.family == GPT2:
             return {"ln_1": 2 * self.hidden, "ln_2": 2 * self.hidden}
         of_heads = {f"self_attn.{name}_norm": self.head_dim for name in "qk"} if self.family == "qwen3" else {}
@@ -192,19 +192,19 @@ class Shape:
 
     @property
     def other_vectors(self) -> dict[str, int]:
-        """Numbers of what is in no layer, beside embedding and head, by its name."""
+        """The numbers in modules outside of layers, without embedding and head, by their names."""
         if self.family == GPT2:
             return {"transformer.ln_f": 2 * self.hidden, "transformer.wpe": self.positions * self.hidden}
         return {"model.norm": self.hidden}
 
     @property
     def linear_weights(self) -> int:
-        """Of all layers."""
+        """The weights of all layers' linear layers."""
         return self.layers * sum(linear.size for linear in self.linears)
 
     @property
     def passed_weights(self) -> int:
-        """Those of them that each token is multiplied by: of a mixture of experts, the chosen ones'."""
+        """Those of them that each token is multiplied by: of experts, only the chosen ones."""
         parts = (linear.size * (self.chosen if linear.experts > 1 else 1) // linear.experts for linear in self.linears)
         return self.layers * sum(parts)
 

@@ -1,4 +1,4 @@
-"""How many weights there are, how many of them learn, and what they take with their optimizer's state."""
+"""Numbers and bytes of a model's weights, of those that learn, and of the optimizer's state."""
 
 from engine.errors import SpecError
 from engine.plan.beside import EMBEDDING, HEAD
@@ -7,23 +7,23 @@ from engine.plan.shape import Shape
 
 _FP32 = 4
 _QUANTIZED = 0.5 + 1 / 64 + 4 / (64 * 256)
-"""Bytes of a weight in NF4: 4 bits, and a scale of 8 bits for 64 of them, whose own scales are fp32 for 256."""
+"""Bytes of a weight in NF4: 4 bits, an 8-bit scale for each 64 weights, and an fp32 scale for each 256 of those."""
 _STATE = {"adamw": 8.0, "adamw_8bit": 2.0 + 8 / 256}
-"""Bytes of a weight's two moments; 8 bits have a scale in fp32 for each 256."""
+"""Bytes of a weight's two moments; in 8 bits with an fp32 scale for each 256."""
 _LAYERS_AT_ONCE = 2
 _EIGHT_BIT_FROM = 4096
 """Smaller tensors keep their moments in fp32 (bitsandbytes)."""
 AT_ONCE = 1 << 20
-"""Weights that are updated at once where the optimizer's state lies on the disk: a multiple of a page and of a SIMD register."""
+"""Weights updated at once if the optimizer's state is on the disk: a multiple of a page and of a SIMD register."""
 
 
 def weights(shape: Shape, setting: Setting) -> int:
-    """Full tuning: fp32 masters. Adapters: fp32, over a base in the compute type or in 4 bits.
+    """Return the bytes of the weights: fp32 masters, or fp32 adapters over a base in the compute type or in 4 bits.
 
-    Of layers that lie elsewhere, what is there at most (engine.model.layer_offload).
+    Of offloaded layers, as many count as are fetched at once (engine.model.layer_offload).
 
     Raises:
-        SpecError: they cannot lie there.
+        SpecError: the layers cannot be offloaded in this way.
     """
     if refusal := immovable(setting):
         raise refusal
@@ -34,7 +34,7 @@ def weights(shape: Shape, setting: Setting) -> int:
 
 
 def immovable(setting: Setting) -> SpecError | None:
-    """Why the layers' weights cannot lie where they are asked to, if they cannot."""
+    """Return why the layers cannot be offloaded as requested, if they cannot."""
     hyper = setting.hyperparameters
     asked = f"hyperparameters.offload_param is '{hyper.offload_param}'"
     if not setting.moves_layers:
@@ -42,15 +42,15 @@ def immovable(setting: Setting) -> SpecError | None:
     if setting.device == "cpu":
         if setting.adapter or hyper.offload_optimizer == "disk":
             return None
-        told = f"{asked}; the weights learn, and an optimizer in memory updates all of them at once"
-        return SpecError("offload_param_alone", told, "Set hyperparameters.offload_optimizer to 'disk' as well.")
+        message = f"{asked}; the weights learn, and an optimizer in memory updates all of them at once"
+        return SpecError("offload_param_alone", message, "Set hyperparameters.offload_optimizer to 'disk' as well.")
     named = getattr(setting.tuning, "modules_to_save", ())
     saved = {name.rpartition(".")[2] for name in named} - {EMBEDDING, HEAD}
     unknown = [
-        (not setting.adapter, "the weights learn, which they do on a GPU alone"),
+        (not setting.adapter, "the weights learn, which they can only do on the GPU"),
         (setting.quantized, "4 bits are kept from the forward to the backward pass"),
         (setting.dora, "DoRA begins with the norms of all weights"),
-        (bool(saved), "modules_to_save learn, which they do on a GPU alone"),
+        (bool(saved), "modules_to_save learn, which they can only do on the GPU"),
     ]
     why = next((why for holds, why in unknown if holds), None)
     if why is None:
@@ -60,7 +60,7 @@ def immovable(setting: Setting) -> SpecError | None:
 
 
 def _layer_bytes(shape: Shape, setting: Setting) -> int:
-    """What of one layer lies elsewhere: all but adapters and the scales of 4 bits."""
+    """Return the bytes of one layer that are offloaded: all but adapters and the scales of 4-bit weights."""
     linear = shape.linear_weights // shape.layers
     if not setting.adapter:
         return _FP32 * (linear + shape.vectors)
@@ -69,7 +69,7 @@ def _layer_bytes(shape: Shape, setting: Setting) -> int:
 
 
 def loaded_weights(shape: Shape, setting: Setting) -> int:
-    """Of a model that does not learn: in the compute type or in 4 bits, and an adapter in fp32."""
+    """Return the bytes of a model that does not learn, in the compute type or in 4 bits, with an adapter in fp32."""
     base = setting.bytes * (shape.linear_weights + shape.other_weights)
     if setting.quantized:
         packed = shape.layers * sum(linear.size for linear in shape.linears if linear.inputs % NF4_BLOCK == 0)
@@ -78,7 +78,7 @@ def loaded_weights(shape: Shape, setting: Setting) -> int:
 
 
 def adapter_tensors(shape: Shape, setting: Setting) -> list[int]:
-    """Sizes of one layer's A and B matrices, and DoRA's magnitudes."""
+    """Return the sizes of one layer's A and B matrices, and of DoRA's magnitudes."""
     adapted = setting.adapted(shape)
     magnitudes = [linear.outputs for linear in adapted] if setting.dora else []
     return [setting.rank * side for linear in adapted for side in (linear.inputs, linear.outputs)] + magnitudes
@@ -92,7 +92,7 @@ def trained_weights(shape: Shape, setting: Setting) -> int:
 
 
 def largest_trained(shape: Shape, setting: Setting) -> int:
-    """Numbers of the largest tensor that learns, as far as the plan knows one."""
+    """Return the size of the largest tensor that learns, as far as the plan knows it."""
     whole = [shape.embedding] if setting.whole(shape) else []
     linears = setting.beside(shape).linears if setting.adapter else shape.linears
     layers = [*adapter_tensors(shape, setting), *(linear.size for linear in linears)]
@@ -100,31 +100,31 @@ def largest_trained(shape: Shape, setting: Setting) -> int:
 
 
 def layer_weights(shape: Shape, setting: Setting) -> int:
-    """Of one layer, those that learn."""
+    """Return the number of weights of one layer that learn."""
     if setting.adapter:
         return sum(adapter_tensors(shape, setting)) + setting.beside(shape).of_layer
     return shape.linear_weights // shape.layers + shape.vectors
 
 
 def at_once_bytes(largest: int) -> int:
-    """Of the state of an optimizer that lies on the disk (engine.offload), given its largest tensor's numbers.
+    """Return what is in memory at once of an optimizer's state on the disk (engine.offload), given its largest tensor.
 
-    Both moments of a part that is updated, or one moment that is saved.
+    That is both moments of a part during an update, or one moment during a save.
     """
     return _FP32 * max(2 * min(largest, AT_ONCE), largest)
 
 
 def on_disk(shape: Shape, setting: Setting) -> int:
-    """Bytes of the optimizer's state and of weights that a run keeps in its directory while it trains."""
+    """Return the bytes of weights and optimizer state that a run keeps in its directory while it trains."""
     hyper = setting.hyperparameters
     state = round(_STATE["adamw"]) * trained_weights(shape, setting) if hyper.offload_optimizer == "disk" else 0
     return state + (_moved_layers(shape, setting) if hyper.offload_param == "disk" else 0)
 
 
 def beside_gpu(shape: Shape, setting: Setting) -> int:
-    """Bytes of the machine's memory that hold for a GPU what lies there: layers, and the optimizer's state.
+    """Return the bytes in the machine's memory of what is offloaded from a GPU: layers, and the optimizer's state.
 
-    Beside that a copy of the weights is updated, by gradients that are fetched (engine.optim).
+    With the state, a copy of the weights is updated there, by gradients that are fetched (engine.optim).
     """
     hyper = setting.hyperparameters
     if setting.device == "cpu":
@@ -136,21 +136,21 @@ def beside_gpu(shape: Shape, setting: Setting) -> int:
 
 
 def _moved_layers(shape: Shape, setting: Setting) -> int:
-    """Those of frozen copies too."""
+    """Return the bytes of all offloaded layers, those of frozen copies included."""
     return (1 + setting.frozen) * shape.layers * _layer_bytes(shape, setting)
 
 
 def optimizer_state(shape: Shape, setting: Setting) -> int:
-    """On the device; nothing where it is offloaded from it, and little where it is a CPU's and lies on the disk.
+    """Return the bytes of the optimizer's state on the device: none if offloaded from a GPU, little if on a CPU's disk.
 
     Raises:
-        SpecError: it cannot lie there.
+        SpecError: the state cannot be kept there.
     """
     hyper = setting.hyperparameters
     if hyper.offload_optimizer == "disk" and hyper.optim == "adamw_8bit":
         raise SpecError(
             "disk_with_8_bits",
-            "the optimizer's 8-bit state cannot lie on the disk",
+            "the optimizer's 8-bit state cannot be on the disk",
             "Set hyperparameters.optim to 'adamw', or offload_optimizer to 'none'.",
         )
     if hyper.offload_optimizer != "none" and setting.device != "cpu":
@@ -161,7 +161,7 @@ def optimizer_state(shape: Shape, setting: Setting) -> int:
 
 
 def _state(shape: Shape, setting: Setting) -> int:
-    """Where all of it is in memory."""
+    """Return the bytes of the optimizer's state if all of it is in memory."""
     hyper, small = setting.hyperparameters, 0
     if hyper.optim == "adamw_8bit":
         tensors = adapter_tensors(shape, setting) if setting.adapter else [1] * shape.vectors

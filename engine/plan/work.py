@@ -1,4 +1,4 @@
-"""What a run has to compute: floating-point operations of its matmuls, and what else its time depends on."""
+"""The work of a run: the floating-point operations of its matmuls, and what else its time depends on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from engine.plan.shape import Shape
 from engine.plan.weights import adapter_tensors
 
 _FORWARD, _BACK, _LEARN = 2.0, 2.0, 2.0
-"""Operations for each weight and token: forward, for what flows back, and for the weight's own gradient."""
+"""Operations for each weight and token: forward, for the input's gradient, and for the weight's gradient."""
 
 
 class Counts(NamedTuple):
-    """What passes through a model. `attended` are query-key pairs, as squares whose causal half is computed."""
+    """Counts of what passes through a model. `attended` are query-key pairs, as squares whose causal half is computed."""
 
     batches: int = 0
     tokens: int = 0
@@ -35,33 +35,33 @@ class Counts(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """What the time of a run depends on."""
+    """The amounts that the time of a run depends on."""
 
     flops: float = 0.0
-    """Also of what is computed again."""
+    """Operations, those of recomputation included."""
     passes: float = 0.0
-    """Layers that a batch goes through, forward and back; forward alone is a third."""
+    """Layers that batches go through, forward and backward; a forward pass alone counts as a third."""
     by_modules: float = 0.0
-    """Those of a training's passes that go through transformers' own modules on a CPU, which some do not."""
+    """Those of the passes in training that go through transformers' own modules on a CPU."""
     updates: float = 0.0
-    """Weights that the optimizer moves, step by step."""
+    """Weights that the optimizer updates, summed over the steps."""
     written: float = 0.0
-    """Bytes of all that is saved, or by an evaluation loaded."""
+    """Bytes that are saved, or that an evaluation loads."""
     shapes: float = 0.0
-    """Products of new shapes (engine.plan.products), as far as a training's steps have them."""
+    """Matrix products of new shapes in the steps of a training run (engine.plan.products)."""
 
     def plus(self, other: "Effort") -> "Effort":
         return Effort(*(one + another for one, another in zip(self, other, strict=True)))
 
 
 class Efforts(NamedTuple):
-    """The parts of a run: its steps, the evaluations between them, and what is around: start, saves and export."""
+    """The parts of a run: its steps, the evaluations between them, and the rest: start, saves and export."""
 
     steps: Effort
     scoring: Effort
     around: Effort
     samples: Effort = Effort()
-    """Answers that are written at the evaluations."""
+    """Answers that are generated at the evaluations."""
 
     @property
     def whole(self) -> Effort:
@@ -70,20 +70,20 @@ class Efforts(NamedTuple):
     def plus(self, other: "Efforts") -> "Efforts":
         return Efforts(*(one.plus(another) for one, another in zip(self, other, strict=True)))
 
-    def told(self) -> dict[str, dict[str, float]]:
-        """As JSON has it."""
+    def as_json(self) -> dict[str, dict[str, float]]:
         return {name: effort._asdict() for name, effort in self._asdict().items()}
 
     @classmethod
-    def of(cls, told: Mapping[str, Mapping[str, float]]) -> "Efforts":
-        return cls(**{name: Effort(**effort) for name, effort in told.items()})
+    def of(cls, fields: Mapping[str, Mapping[str, float]]) -> "Efforts":
+        """Read what `as_json` returned."""
+        return cls(**{name: Effort(**effort) for name, effort in fields.items()})
 
 
 @dataclass(frozen=True)
 class Work:
-    """Operations of a model's matmuls for each token, label and pair; a head is there for labels alone.
+    """Operations of a model's matmuls for each token, label and pair; the head computes labels only.
 
-    In floats: of a large run there are more than an int64 holds.
+    They are floats: a large run has more than an int64 can hold.
     """
 
     token_weights: float
@@ -106,7 +106,7 @@ class Work:
         )
 
     def training(self, counts: Counts) -> float:
-        """Forward and backward passes; nothing that is computed again counts."""
+        """Return the operations of forward and backward passes, without recomputation."""
         through = _FORWARD + _BACK
         return (
             counts.tokens * (through * self.token_weights + _LEARN * self.token_learning)
@@ -115,25 +115,25 @@ class Work:
         )
 
     def again(self, counts: Counts, how: str) -> float:
-        """What activation checkpointing has the backward pass compute a second time."""
+        """Return the operations that activation checkpointing recomputes in the backward pass."""
         if how == "none":
             return 0.0
         weights = counts.tokens * self.token_weights if how == "full" else 0.0
         return _FORWARD * (weights + counts.attended * self.pair)
 
     def scoring(self, counts: Counts) -> float:
-        """Forward passes alone."""
+        """Return the operations of forward passes."""
         weights = counts.tokens * self.token_weights + counts.labels * self.label_weights
         return _FORWARD * (weights + counts.attended * self.pair)
 
 
 def six_nd(parameters: int, tokens: int) -> float:
-    """The usual estimate, six for each weight and token (Kaplan et al. 2020, arXiv:2001.08361)."""
+    """Return the usual estimate, six operations for each weight and token (Kaplan et al. 2020, arXiv:2001.08361)."""
     return 3 * two_nd(parameters, tokens)
 
 
 def two_nd(parameters: int, tokens: int) -> float:
-    """The same of a forward pass alone."""
+    """Return the same estimate for a forward pass."""
     return 2.0 * parameters * tokens
 
 
@@ -142,5 +142,5 @@ def parameters_of(shape: Shape) -> int:
 
 
 def passed_parameters_of(shape: Shape) -> int:
-    """Those that a token goes through, which the usual estimates count; all but experts that are not chosen for it."""
+    """Return the weights that a token goes through, which the usual estimates count: without experts not chosen for it."""
     return shape.passed_weights + shape.other_weights

@@ -1,18 +1,18 @@
-"""What one forward and backward pass is given."""
+"""The input of one forward and backward pass."""
 
 from dataclasses import dataclass, replace
 
 from engine import shape_rounding
 
 BLOCK = 256
-"""Query rows that attention on the CPU works on at once (engine.model.documents)."""
+"""Query rows that attention on the CPU processes at once (engine.model.documents)."""
 KEEP_UP_TO = 512
-"""Documents up to this length keep their attention probabilities there."""
+"""Documents up to this length keep their attention probabilities (engine.model.attention)."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """`labels` of the `tokens` carry loss; documents are `document` tokens long, `paired` ones are scored one by one."""
+    """A micro-batch: `labels` of its `tokens` are scored, in documents of `document` tokens; `paired` ones one by one."""
 
     tokens: int
     labels: int
@@ -20,18 +20,18 @@ class Workload:
     accumulation: int = 1
     paired: bool = False
     waiting: int = 0
-    """Micro-batches besides whose passes back are still to come."""
+    """Further micro-batches whose backward passes are still to come."""
     rows: int = 1
-    """Packed rows that the tokens lie in."""
+    """The number of packed rows that hold the tokens."""
     shapes: int = 0
-    """Products whose code the run holds (engine.plan.products)."""
+    """The number of products whose code is cached (engine.plan.products)."""
 
     def part(self, ranks: int) -> "Workload":
-        """A rank's, where so many take each row's tokens in parts."""
+        """Return the part of one of `ranks` ranks that divide each row's tokens."""
         return replace(self, tokens=-(-self.tokens // ranks), labels=-(-self.labels // ranks))
 
     def scores(self, step: int) -> int:
-        """Attention probabilities per head that are kept between the passes; documents end at multiples of `step`."""
+        """Return the attention probabilities kept per head for the backward pass; documents are padded to `step`."""
         if self.document > KEEP_UP_TO:
             return 0
         length = shape_rounding.up(self.document, step)

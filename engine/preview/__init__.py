@@ -1,4 +1,4 @@
-"""What a job will train on, shown before it runs: by the code that trains, with no weights loaded."""
+"""Previews of what a job will train on, made by the code that trains, without loading weights."""
 
 from engine.preview.preview import preview
 

@@ -1,8 +1,8 @@
-"""A preview: some rows of a job, or those of one of its steps, and what there is to say of all of them."""
+"""Previews: some rows of a job or the rows of one step, as documents, and statistics of all rows."""
 
 from typing import Any
 
-from engine.data.documents import told
+from engine.data.documents import documents_as_text
 from engine.data.stream import RowStream
 from engine.dist.ranks import Ranks
 from engine.errors import SpecError
@@ -13,18 +13,18 @@ from engine.preview.statistics import statistics
 from engine.stop import StopFlag
 
 _MOST_TOKENS = 1 << 16
-"""Of a step, or of the rows asked for, that are told; a page shows no more."""
+"""Tokens shown of a step or of rows: as much as fits on a page."""
 
 
-def preview(material: Material, asked: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
-    """What is asked for: {lines} or {after_line, limit}, or {step}; {statistics}.
+def preview(material: Material, query: dict[str, Any], stop: StopFlag) -> dict[str, Any]:
+    """Return the rows of a query, {lines}, {after_line, limit} or {step}, and statistics if it has {statistics}.
 
     Raises:
-        StopRequested: asked to stop while all rows were counted.
+        StopRequested: stopped while all rows were counted.
         SpecError: the run has no such step.
     """
-    step, counts = asked.get("step"), bool(asked.get("statistics"))
-    rows = [] if step is not None else _rows(material, asked)
+    step, counts = query.get("step"), bool(query.get("statistics"))
+    rows = [] if step is not None else _rows(material, query)
     return {
         "max_length": material.spec.hyperparameters.max_length,
         "packing": material.spec.hyperparameters.packing,
@@ -34,9 +34,9 @@ def preview(material: Material, asked: dict[str, Any], stop: StopFlag) -> dict[s
     }
 
 
-def _rows(material: Material, asked: dict[str, Any]) -> list[dict[str, Any]]:
+def _rows(material: Material, query: dict[str, Any]) -> list[dict[str, Any]]:
     rows, left = [], _MOST_TOKENS
-    for line in lines_of(material, asked):
+    for line in lines_of(material, query):
         documents = _first_tokens(line, material, left)
         shown = sum(len(document["ids"]) for document in documents)
         tokens = int(sum(line.corpus.starts[number + 1] - line.corpus.starts[number] for number in line.documents))
@@ -46,21 +46,21 @@ def _rows(material: Material, asked: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _first_tokens(line: Line, material: Material, most: int) -> list[dict[str, Any]]:
-    """The documents of a line, as far as `most` tokens go."""
+    """Return the documents of a line, cut to `most` tokens in all."""
     documents = []
     for number in line.documents:
         if most <= 0:
             break
-        (document,) = told(line.corpus, [number], material.tokenizer)
+        (document,) = documents_as_text(line.corpus, [number], material.tokenizer)
         documents.append(document | {name: document[name][:most] for name in ("ids", "pieces", "trained")})
         most -= len(document["ids"])
     return documents
 
 
 def _step(material: Material, step: int, stop: StopFlag) -> dict[str, Any]:
-    """Micro-batches of packed rows of documents, as step number `step` takes them: those of all processes."""
+    """Return the micro-batches of a step, those of all processes, as packed rows of documents."""
     stream = RowStream.of_job(material.rows, material.spec, Ranks(0, material.spec.resources.replicas))
-    if step > 1:  # the first there is: to count all, all epochs are packed
+    if step > 1:  # there always is a first one; to count the others, all epochs are packed
         _check_there(step, stream, material.spec.hyperparameters)
     for _ in range(step - 1):
         stop.check()
@@ -71,13 +71,13 @@ def _step(material: Material, step: int, stop: StopFlag) -> dict[str, Any]:
         for row in drawn:
             tokens += int(row.corpus.inputs()[row.documents].sum())
             if tokens <= _MOST_TOKENS:
-                packed.append({"documents": told(row.corpus, row.documents, material.tokenizer)})
+                packed.append({"documents": documents_as_text(row.corpus, row.documents, material.tokenizer)})
         batches.append({"rows": packed})
     return {"step": step, "batches": batches, "tokens": tokens, "complete": tokens <= _MOST_TOKENS}
 
 
 def _check_there(step: int, stream: RowStream, hyper: Hyperparameters) -> None:
-    """Raises SpecError: the run ends before that."""
+    """Raise a SpecError if the run ends before the step."""
     steps = hyper.max_steps or stream.steps_in(hyper.num_train_epochs or 1.0)
     if step > steps:
         raise SpecError("no_such_step", f"step is {step}, and the run has {steps}", f"Ask for {steps} or less.")

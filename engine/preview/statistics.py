@@ -1,4 +1,4 @@
-"""What there is to say of all rows of a training file: how long they are, and what becomes of them."""
+"""Statistics of the rows of a training file: their lengths, and how many are truncated or left out."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,22 +7,22 @@ import numpy as np
 
 from engine.data.corpus import Ints
 from engine.data.cut import LINES_TOLD, Cut
-from engine.data.mixture import Share, Supply
+from engine.data.mixture import Share
 from engine.data.pairs import PairCorpus
-from engine.data.supply import FileSupply, Seen
+from engine.data.supply import FileSupply, Seen, Supply
 from engine.job_rows import Material
 from engine.stop import StopFlag
 
 _MOST_BLOCKS = 256
-"""64 MB of text. Of longer files as many are counted, from all over the file."""
+"""64 MB of text. Of a longer file, this many blocks from all over it are counted."""
 _MOST_BINS = 32
 
 
 def statistics(material: Material, stop: StopFlag) -> list[dict[str, Any]]:
-    """Of each file of the mixture.
+    """Return the statistics of each file of the mixture.
 
     Raises:
-        StopRequested: asked to stop.
+        StopRequested: stopped while rows were counted.
     """
     shares = (*material.mixture.shares, *material.mixture.annealing)
     return [{"file": _name(share, material)} | _counted(share.supply, stop) for share in shares]
@@ -54,7 +54,7 @@ def _counted(supply: Supply, stop: StopFlag) -> dict[str, Any]:
 
 
 def described(lengths: Ints, counts: dict[str, int], lines: dict[str, list[int]], *, complete: bool) -> dict[str, Any]:
-    """Rows of a file by their tokens as they stand there; `lines` are those that lost something, all or the first."""
+    """Describe rows by their uncut lengths in tokens; `lines` are (some of) the lines of rows that lost something."""
     return {
         "rows": len(lengths),
         "complete": complete,
@@ -76,7 +76,7 @@ def _seen(supply: Supply) -> Iterator[Seen]:
 
 
 def _histogram(lengths: Ints) -> dict[str, list[int]]:
-    """Rows of each length, in bins of equal width, a power of two: `edges` are where they begin and where the last ends."""
+    """Count rows by length in bins whose equal width is a power of two; `edges` are their bounds."""
     width = 1
     while width * _MOST_BINS <= int(lengths.max(initial=0)):
         width *= 2

@@ -1,4 +1,4 @@
-"""The streaming checker of training files: every fault with its line and column, in constant memory."""
+"""A streaming checker of data files: it reports every fault with its line and column, in constant memory."""
 
 import re
 from collections import Counter
@@ -14,7 +14,7 @@ from engine.rows.formats import Flaw, RowError, excerpt
 
 MAX_LINE_BYTES = 4 * 2**20
 MAX_VALUES = 100_000
-"""Of a row: each takes many times the memory that it takes on its line."""
+"""In a row: a parsed value takes many times the memory of its text."""
 MAX_FAULTS = 1000
 
 _KEYS = {name: frozenset(keys) for name, keys in formats.KEYS.items()}
@@ -22,12 +22,12 @@ _BOM = b"\xef\xbb\xbf"
 _ROW_SUFFIXES = (".jsonl", ".ndjson", ".json")
 _TEXT_SUFFIXES = (".txt", ".text", ".md")
 _BEFORE_A_VALUE = b",[{"
-# Nothing that it has taken is looked at again: a line may be made so that it would be, for days.
+# The quantifiers are possessive: a line could be made so that backtracking takes days.
 _STRING_OR_VALUE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[,\[{]', re.DOTALL)
 
 
 class RowFault(NamedTuple):
-    """One thing that is wrong. `line` and `column` count from 1, lines as an editor does; `value` is an excerpt."""
+    """A fault. `line` and `column` count from 1, lines like an editor's; `value` is an excerpt."""
 
     line: int
     column: int | None
@@ -39,7 +39,10 @@ class RowFault(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What a file is. `row_count` counts the sound rows; `fault_count` and `counts_by_code` count all faults, `faults` lists the first of them."""
+    """The result for a file. `row_count` counts the sound rows, `fault_count` and `counts_by_code` all faults.
+
+    `faults` lists the first of them.
+    """
 
     format: str | None
     row_count: int
@@ -49,7 +52,7 @@ class Report(NamedTuple):
 
 
 class RowChecker:
-    """Checks a file as its bytes pass by; holds one line at most, and never more than `max_line_bytes` of it."""
+    """Checks a file while it is read; holds one line at most, and never more than `max_line_bytes` of it."""
 
     def __init__(
         self, *, purpose: str, filename: str, max_line_bytes: int = MAX_LINE_BYTES, max_faults: int = MAX_FAULTS
@@ -70,19 +73,19 @@ class RowChecker:
         self._counts: Counter[str] = Counter()
 
     def feed(self, chunk: bytes) -> None:
-        """Takes the next bytes of the file, of any size."""
+        """Check the next bytes of the file, of any number."""
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
             if self._pending or self._oversized:
                 self._extend(chunk, start, end)
                 self._end_line()
-            else:  # as most lines are: whole in one piece, and not copied twice
+            else:  # most lines are whole in a chunk, and copied only once
                 self._take_line(chunk[start:end])
             start = end + 1
         self._extend(chunk, start, len(chunk))
 
     def finish(self) -> Report:
-        """The report, after the last byte."""
+        """Return the report, after the last byte."""
         if self._pending or self._oversized:
             self._end_line()
         if not self._row_count and not self._counts:
@@ -194,7 +197,7 @@ class RowChecker:
         self._row_count += sound
 
     def _other_format(self, row: dict[str, Any], name: str) -> str | None:
-        """The format that the row has instead of the file's, if any."""
+        """Return the format that the row has instead of the file's, if any."""
         if row.keys() >= _KEYS[name]:
             return None
         return formats.format_of_row(row, formats.FORMATS)
@@ -206,7 +209,7 @@ class RowChecker:
 
 
 def format_of_name(filename: str, purpose: str) -> str | None:
-    """`text` for a plain text file; None for rows of JSON, whose format the rows themselves tell."""
+    """Return `text` for a plain text file, and None for rows of JSON, whose keys decide their format."""
     suffix = PurePath(filename).suffix.lower()
     if "text" not in formats.PURPOSES[purpose] or suffix in _ROW_SUFFIXES:
         return None
@@ -214,7 +217,7 @@ def format_of_name(filename: str, purpose: str) -> str | None:
 
 
 def _has_too_many_values(line: bytes) -> bool:
-    """Most lines are too short for it, or have too few of these bytes even with those within their strings."""
+    """Whether a line has over MAX_VALUES values. Most are too short, or have too few separators even within strings."""
     if len(line) <= MAX_VALUES or sum(map(line.count, _BEFORE_A_VALUE)) <= MAX_VALUES:
         return False
     values = (found for found in _STRING_OR_VALUE.finditer(line) if line[found.start()] in _BEFORE_A_VALUE)
@@ -239,7 +242,7 @@ def _json_hint(text: str, position: int) -> str | None:
 
 
 def read_line(line: bytes) -> dict[str, Any]:
-    """The row that a line holds.
+    """Parse the row of a line.
 
     Raises:
         RowError: the line is not an object.

@@ -1,4 +1,4 @@
-"""Multiple-choice rows: a question, its choices, and which of them is right."""
+"""Multiple-choice rows: a question, its choices, and the right one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _FEWEST = 2
 
 @dataclass(frozen=True)
 class MultipleChoice:
-    """`answer` counts the choices from 0; `subject` is "" where the row has none."""
+    """A question; `answer` counts the choices from 0, `subject` is "" where the row has none."""
 
     question: str
     choices: tuple[str, ...]
@@ -25,7 +25,7 @@ class MultipleChoice:
 
 
 def choice_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
-    """Everything that is wrong in a row that has the keys question, choices and answer."""
+    """Yield the flaws of a row that has the keys question, choices and answer."""
     for key in ("question", "subject"):
         value = row.get(key)
         if not isinstance(value, str) and (key == "question" or value is not None):
@@ -49,19 +49,23 @@ def choice_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
         last = ascii_uppercase[len(choices) - 1]
         message = f"answer must be a number from 0 to {len(choices) - 1}, or a letter from A to {last}"
         yield Flaw(
-            "unknown_answer", "answer", message, excerpt(row["answer"]), "it tells which of the choices is right"
+            "unknown_answer",
+            "answer",
+            message,
+            excerpt(row["answer"]),
+            "it is the number or letter of the right choice",
         )
 
 
 def read_choice(row: dict[str, Any]) -> MultipleChoice:
-    """A row without flaws."""
+    """Read a row without flaws."""
     answer = _index(row["answer"], len(row["choices"]))
     assert answer is not None, "the row was checked"
     return MultipleChoice(row["question"], tuple(row["choices"]), answer, row.get("subject") or "")
 
 
 def _index(answer: object, choices: int) -> int | None:
-    """Which choice is meant by a number or a letter; None when there is no such choice."""
+    """Return the choice that a number or a letter stands for; None when there is no such choice."""
     if isinstance(answer, str):
         letter = answer.strip()
         return ascii_uppercase.index(letter) if letter and letter in tuple(ascii_uppercase[:choices]) else None

@@ -1,8 +1,8 @@
-"""What may be wrong in a row and how it is told, and the turns that conversations are made of."""
+"""Flaws of rows and their messages, and the turns that conversations are made of."""
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import islice
 from typing import Any, NamedTuple, NotRequired, TypedDict
@@ -11,13 +11,13 @@ ROLES = ("system", "user", "assistant", "tool")
 
 _VALUE_CHARACTERS = 60
 _EMPTY_TEXTS = ("[]", "{}", "null")
-"""What some tables hold where there are no tools."""
+"""What some data sets write where there are no tools."""
 _BARE = 2
 """Keys of a turn that has nothing but its role and content."""
 
 
 class Message(TypedDict):
-    """One turn of a conversation. `weight` 0 on an answer: it is read, not trained on (OpenAI's field of chat rows)."""
+    """One turn of a conversation. An answer with `weight` 0 is context and not trained on (OpenAI's field)."""
 
     role: str
     content: str
@@ -25,7 +25,7 @@ class Message(TypedDict):
 
 
 class Flaw(NamedTuple):
-    """What is wrong in one row; `path` is where, e.g. `messages[2].role`."""
+    """A fault of a row; `path` is its place, e.g. `messages[2].role`."""
 
     code: str
     path: str
@@ -43,7 +43,7 @@ class RowError(ValueError):
 
 
 def excerpt(value: object) -> str:
-    """A JSON value, short enough for an error message and safe to print on a terminal."""
+    """Return a JSON value short enough for an error message and safe to print on a terminal."""
     if isinstance(value, dict):
         return f"an object with {len(value)} keys"
     if isinstance(value, list):
@@ -53,20 +53,24 @@ def excerpt(value: object) -> str:
     return "".join(character if character.isprintable() else "�" for character in cut)
 
 
-@lru_cache(maxsize=1024)
-def _near(word: str, known: tuple[str, ...]) -> str | None:
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+def did_you_mean(unknown: str, known: Sequence[str]) -> str | None:
+    """Return the known name nearest to a mistyped one, or None when nothing is near."""
+    near = difflib.get_close_matches(unknown, known, n=1, cutoff=0.6)
     return near[0] if near else None
 
 
+_near = lru_cache(maxsize=1024)(did_you_mean)
+"""The rows of a file repeat each other's mistakes."""
+
+
 def nearest(unknown: str, known: tuple[str, ...]) -> str | None:
-    """A 'did you mean' sentence for a mistyped name, or None when nothing is near."""
+    """Return a 'did you mean' sentence for a mistyped name, or None when nothing is near."""
     near = _near(unknown[:_VALUE_CHARACTERS].lower(), known)
     return f"did you mean {near!r}?" if near else None
 
 
-def meant(wanted: str, keys: Iterable[str]) -> str | None:
-    """Which of the keys may be a mistyped `wanted`."""
+def mistyped_key(wanted: str, keys: Iterable[str]) -> str | None:
+    """Return a question that names the key which may be a mistyped `wanted`, or None when nothing is near."""
     near = _near(wanted, tuple(key[:_VALUE_CHARACTERS] for key in islice(keys, 32)))
     return f"is {near!r} meant to be {wanted!r}?" if near else None
 
@@ -76,7 +80,7 @@ def wrong_type(path: str, wanted: str, value: object) -> Flaw:
 
 
 def is_sound(message: object) -> bool:
-    """The quick way through the turns of a large sound file; `message_flaws` tells what is wrong in the others."""
+    """Whether a turn has no flaw: a quick test for large files. `message_flaws` names the flaws."""
     if not isinstance(message, dict):
         return False
     role, content = message.get("role"), message.get("content")
@@ -85,7 +89,7 @@ def is_sound(message: object) -> bool:
 
 
 def _unwritten(message: dict[str, Any]) -> list[str]:
-    """What a turn says beside its content, and no template of ours is given."""
+    """Return the keys of a turn whose values are beside the content and would not reach the chat template."""
     return [key for key in ("tool_calls", "function_call") if message.get(key)]
 
 
@@ -99,7 +103,7 @@ def message_flaws(message: object, path: str) -> Iterator[Flaw]:
         return
     for key in ("role", "content"):
         if key not in message:
-            yield Flaw("missing_field", f"{path}.{key}", f"{path} has no {key!r}", None, meant(key, message))
+            yield Flaw("missing_field", f"{path}.{key}", f"{path} has no {key!r}", None, mistyped_key(key, message))
         elif not isinstance(message[key], str):
             yield wrong_type(f"{path}.{key}", "a string", message[key])
     role, content = message.get("role"), message.get("content")
@@ -112,15 +116,15 @@ def message_flaws(message: object, path: str) -> Iterator[Flaw]:
         hint = "0 leaves the answer untrained, 1 trains it, as does no weight at all"
         yield Flaw("bad_weight", f"{path}.weight", f"{path}.weight must be 0 or 1", excerpt(message["weight"]), hint)
     for key in _unwritten(message):
-        told = f"{path}.{key} stands beside the content, which alone is trained on"
+        text = f"{path}.{key} is beside the content, and only the content is trained on"
         hint = "write the call into content, as the model is to write it"
-        yield Flaw("not_in_content", f"{path}.{key}", told, excerpt(message[key]), hint)
+        yield Flaw("not_in_content", f"{path}.{key}", text, excerpt(message[key]), hint)
 
 
 def tool_flaws(row: dict[str, Any], path: str = "") -> Iterator[Flaw]:
-    """Tools that a row declares: no turn tells of them, so a model would learn to call what it has never heard of."""
+    """Yield a flaw for tools that a row declares: no turn names them, so a model would learn to call unknown tools."""
     for key in ("tools", "functions"):
         if row.get(key) and row[key] not in _EMPTY_TEXTS:
-            told = f"{path}{key} is not part of any turn, and turns alone are trained on"
-            hint = "tell of them in a system turn, as the model will be told, and leave the key out or empty"
-            yield Flaw("not_in_content", f"{path}{key}", told, excerpt(row[key]), hint)
+            text = f"{path}{key} is not part of any turn, and only turns are trained on"
+            hint = "describe the tools in a system turn, as the model will see them, and leave the key out or empty"
+            yield Flaw("not_in_content", f"{path}{key}", text, excerpt(row[key]), hint)

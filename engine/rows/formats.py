@@ -1,4 +1,4 @@
-"""The row formats: which keys make one, what may be wrong in it, and how it reads as messages or text."""
+"""The row formats: their keys, the checks of a row, and its reading as messages or text."""
 
 from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
@@ -12,8 +12,8 @@ from engine.rows.flaw import (
     RowError,
     excerpt,
     is_sound,
-    meant,
     message_flaws,
+    mistyped_key,
     nearest,
     tool_flaws,
     wrong_type,
@@ -73,26 +73,26 @@ Row: TypeAlias = list[Message] | str | Preference | MultipleChoice
 
 
 def format_of_row(row: Collection[str], formats: tuple[str, ...]) -> str | None:
-    """The first of `formats` whose keys are all there."""
+    """Return the first of `formats` whose keys the row has."""
     for name in formats:
         if name in KEYS and all(key in row for key in KEYS[name]):
             return name
     return None
 
 
-_TOLD_APART = 32
-"""Keys of a row that is of no format."""
+_MOST_KEYS = 32
+"""Keys of a row of no format that are looked at."""
 
 
 def misfit(row: dict[str, Any], formats: tuple[str, ...]) -> Flaw:
-    """Why a row is of none of `formats`."""
-    told = (key for name in FORMATS for key in KEYS.get(name, ()) if key in row)
-    return _misfit(tuple(dict.fromkeys([*islice(row, _TOLD_APART), *told])), formats)
+    """Return the flaw of a row that is of none of `formats`."""
+    known = (key for name in FORMATS for key in KEYS.get(name, ()) if key in row)
+    return _misfit(tuple(dict.fromkeys([*islice(row, _MOST_KEYS), *known])), formats)
 
 
 @lru_cache(maxsize=256)
 def _misfit(row: tuple[str, ...], formats: tuple[str, ...]) -> Flaw:
-    """By its keys alone: a file may have many such rows."""
+    """Return the flaw by the keys alone, and cached: a file may have many such rows."""
     for name in formats:
         missing = [key for key in KEYS.get(name, ()) if key not in row]
         if len(missing) == 1 and len(missing) < len(KEYS[name]):
@@ -110,12 +110,14 @@ def _misfit(row: tuple[str, ...], formats: tuple[str, ...]) -> Flaw:
 
 
 def _missing(key: str, row: Collection[str], name: str) -> Flaw:
-    hint = meant(key, (other for other in row if other not in KEYS[name])) or f"a row like this is {EXAMPLES[name]}"
+    hint = (
+        mistyped_key(key, (other for other in row if other not in KEYS[name])) or f"a row like this is {EXAMPLES[name]}"
+    )
     return Flaw("missing_field", key, f"the key {key!r} is missing", None, hint)
 
 
 def flaws(row: dict[str, Any], name: str) -> Iterator[Flaw]:
-    """Everything that is wrong in a row of the format."""
+    """Yield the flaws of a row of the format."""
     for key in KEYS[name]:
         if key not in row:
             yield _missing(key, row, name)
@@ -135,7 +137,7 @@ def _chat_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
             unsound = True
             yield from message_flaws(message, f"messages[{index}]")
     if unsound:
-        return  # whose turns these are is not known
+        return  # the roles are not known
     roles = [message["role"] for message in messages]
     if "assistant" not in roles:
         text = "messages has no assistant turn, so there is nothing to learn from" if messages else "messages is empty"
@@ -193,10 +195,10 @@ _FLAWS: dict[str, Callable[[dict[str, Any]], Iterator[Flaw]]] = {
 
 
 def parse_row(row: dict[str, Any], format: str) -> Row:  # noqa: A002 - the word of the API and of the database
-    """The messages or the text of a row.
+    """Return the messages or the text of a row.
 
     Raises:
-        RowError: the row is not one of the format.
+        RowError: the row is not of the format.
     """
     flaw = next(flaws(row, format), None)
     if flaw is not None:
@@ -241,4 +243,4 @@ _READERS: dict[str, Callable[[dict[str, Any]], Row]] = {
     "instruction": _read_instruction,
     "text_jsonl": _read_text,
 }
-"""All but `item`: no job of ours reads those rows, graders do."""
+"""All but `item`: only graders read those rows, no job does."""

@@ -1,4 +1,4 @@
-"""Preference rows: a prompt with a chosen and a rejected answer, in the shapes that data sets have them."""
+"""Preference rows: a prompt with a chosen and a rejected answer, in the shapes that data sets use."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _OUR_NAME = re.compile(r"\b(prompt|chosen|rejected)\b")
 
 
 class Preference(TypedDict):
-    """Two ways to go on from one prompt; both begin and end with a turn of the assistant."""
+    """A prompt and two continuations, both of which begin and end with a turn of the assistant."""
 
     prompt: list[Message]
     chosen: list[Message]
@@ -22,7 +22,7 @@ class Preference(TypedDict):
 
 
 class _Talks(NamedTuple):
-    """A row read as far as its types go; `prompt` is None where both sides hold whole conversations."""
+    """A row whose types are checked; `prompt` is None where both sides are whole conversations."""
 
     prompt: list[Any] | None
     chosen: list[Any]
@@ -30,7 +30,7 @@ class _Talks(NamedTuple):
 
 
 def preference_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
-    """Everything that is wrong in a row that has the keys chosen and rejected."""
+    """Yield the flaws of a row that has the keys chosen and rejected."""
     try:
         talks = _talks(row)
     except RowError as error:
@@ -54,7 +54,7 @@ def preference_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
 
 
 def _renamed(flaws: Iterator[Flaw], long: str, path: str) -> Iterator[Flaw]:
-    """Flaws of a turn that was a plain string are told under the key of the string."""
+    """Move the flaws of a turn that was a plain string to the key of the string."""
     for flaw in flaws:
         if long == path:
             yield flaw
@@ -63,14 +63,14 @@ def _renamed(flaws: Iterator[Flaw], long: str, path: str) -> Iterator[Flaw]:
 
 
 def read_preference(row: dict[str, Any]) -> Preference:
-    """The prompt and both answers of a row without flaws."""
+    """Read the prompt and both answers of a row without flaws."""
     pair = _paired(_talks(row))
     assert not isinstance(pair, Flaw), "the row was checked"
     return pair
 
 
 def preferred_output_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
-    """Everything that is wrong in a row of the shape that OpenAI's preference tuning takes."""
+    """Yield the flaws of a row in the shape of OpenAI's preference tuning."""
     given = row["input"]
     if not isinstance(given, dict) or not isinstance(given.get("messages"), list):
         yield wrong_type("input", "an object with messages, a list", given)
@@ -83,7 +83,7 @@ def preferred_output_flaws(row: dict[str, Any]) -> Iterator[Flaw]:
 
 
 def read_preferred_output(row: dict[str, Any]) -> Preference:
-    """The same of a row in OpenAI's shape."""
+    """Read a row without flaws in OpenAI's shape."""
     return read_preference(_ours(row))
 
 
@@ -96,7 +96,7 @@ def _ours(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _talks(row: dict[str, Any]) -> _Talks:
-    """Strings become turns; `prompt` may be a string or messages, the answers likewise.
+    """Turn the strings of a row into messages; the prompt and both answers may be either.
 
     Raises:
         RowError: a part is neither, or there is no prompt and no conversation to find one in.
@@ -123,14 +123,14 @@ def _talks(row: dict[str, Any]) -> _Talks:
 
 
 def _transcript(text: str) -> list[Message]:
-    """Turns of a text whose paragraphs begin with `Human:` and `Assistant:`, as in Anthropic's hh-rlhf."""
+    """Split a text into turns that begin with `Human:` and `Assistant:`, as in Anthropic's hh-rlhf."""
     _, *parts = _TURN.split(text)
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return [Message(role=_SPEAKERS[speaker], content=content.strip()) for speaker, content in pairs]
 
 
 def _paired(talks: _Talks) -> Preference | Flaw:
-    """Prompt and answers apart; what both sides begin with is the prompt where none is given."""
+    """Separate the prompt from the answers; without a prompt, it is the turns that both sides begin with."""
     sides = [[Message(role=m["role"], content=m["content"]) for m in side] for side in talks[1:]]
     chosen, rejected = sides
     if talks.prompt is not None:

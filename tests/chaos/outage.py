@@ -10,7 +10,7 @@ import json
 import sys
 import time
 
-from benchmarks.report import hardware
+from benchmarks.harness.report import hardware
 from tests.chaos.shipped import Shipped, shipped, until
 from tests.servers import Valkey
 

@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-from benchmarks.report import hardware
+from benchmarks.harness.report import hardware
 from tests.chaos.deaths import percentile
 from tests.chaos.shipped import Shipped, shipped, until
 from tests.integration.workers.workplace import at_work, engines

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-from benchmarks.report import hardware
+from benchmarks.harness.report import hardware
 from tests.chaos.faults import Faults
 from tests.chaos.truth import Verdict
 

@@ -24,7 +24,6 @@ class Service:
     home: Path
     process: subprocess.Popen
     environment: dict[str, str]
-    started_at: float
 
     def trainyard(self, *arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
         """Run a command against this service; its exit code is checked."""
@@ -69,7 +68,6 @@ def start(home: Path, **settings: str) -> Service:
     """`trainyard up` on a free port, ready when it says so; `settings` are those of TRAINYARD_..."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     environment = environment_of(home) | {f"TRAINYARD_{name.upper()}": value for name, value in settings.items()}
-    begun = time.monotonic()
     with (home / "up.out").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "up", "--port", "0"],
@@ -80,7 +78,7 @@ def start(home: Path, **settings: str) -> Service:
             stderr=log,
             start_new_session=True,
         )
-    service = Service(home, process, environment, begun)
+    service = Service(home, process, environment)
     wait_until(lambda: is_ready(service), f"ready:\n{(home / 'up.out').read_text()}", START_S)
     return service
 

@@ -91,6 +91,13 @@ def test_every_step_has_its_figures(service: Service, base: dict) -> None:
     assert all(row["values"]["loss"] > 0 for row in rows)
 
 
+def test_the_spend_of_a_job_is_that_of_its_attempt(service: Service, base: dict) -> None:
+    report = json.loads(service.trainyard("spend", "--by", "kind", "--kind", "pretrain", "--json").stdout)
+    (group,) = report["data"]
+    assert (group["of"], group["attempts"] >= 1) == ("pretrain", True)
+    assert group["worker_s"] > 0
+
+
 def test_a_job_is_found_by_the_only_prefix_of_its_id(service: Service, base: dict) -> None:
     assert service.trainyard("jobs", "show", "-q", base["id"][:-1]).stdout.strip() == base["id"]
 

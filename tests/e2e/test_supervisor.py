@@ -6,7 +6,6 @@ import shutil
 import signal
 import stat
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -118,7 +117,7 @@ def test_a_killed_supervisor_leaves_no_process(own_service: Service) -> None:
     wait_until(lambda: not processes_of(own_service.home), f"all gone: {processes_of(own_service.home)}", 10)
 
 
-def test_a_folder_that_was_stopped_comes_up_again_within_seconds_and_takes_a_job(tmp_path: Path) -> None:
+def test_a_folder_that_was_stopped_comes_up_again_and_takes_a_job(tmp_path: Path) -> None:
     home = tmp_path / "home"
     start(home).stop()
     again = start(home)
@@ -128,11 +127,9 @@ def test_a_folder_that_was_stopped_comes_up_again_within_seconds_and_takes_a_job
         uploaded = again.trainyard("files", "upload", "-q", text).stdout.strip()
         spec = tmp_path / "job.json"
         spec.write_text(json.dumps({**QUEUED_JOB, "training_file": uploaded}))
-        again.trainyard("jobs", "create", "-q", "-f", spec)
-        took_s = time.monotonic() - again.started_at
+        assert again.trainyard("jobs", "create", "-q", "-f", spec).stdout.startswith("job-")
     finally:
         again.stop()
-    assert took_s < 15, "goal: 5 s on an idle machine; told here loosely, measured in benchmarks"
 
 
 def test_a_service_is_backed_up_while_it_runs_and_restored_elsewhere(service: Service, tmp_path: Path) -> None:

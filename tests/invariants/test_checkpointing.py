@@ -8,12 +8,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from benchmarks.allocations import peak_of
+from benchmarks.harness.allocations import peak_of
 from engine.data.corpus import Batch
 from engine.loop import Training
 from engine.model.attention import PACKED
 from engine.model.checkpointing import Checkpointing, checkpoint_activations
-from engine.model.forward import token_loss
+from engine.model.forward import token_score
 from tests import runs
 
 
@@ -38,7 +38,7 @@ def trainee(family: str, how: Checkpointing, dropout: float = 0.0) -> Any:
 def gradients(how: Checkpointing, family: str, dropout: float = 0.0) -> torch.Tensor:
     model = trainee(family, how, dropout)
     torch.manual_seed(0)
-    token_loss(model, batch())[0].backward()
+    token_score(model, batch()).total.backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
@@ -49,7 +49,7 @@ def peak(how: Checkpointing) -> int:
     given = replace(batch(1024, labels=8), segments=(64,) * 16)
 
     def step() -> None:
-        token_loss(model, given)[0].backward()
+        token_score(model, given).total.backward()
 
     return peak_of(step)
 

@@ -45,11 +45,41 @@ def steps_counted(checkpoint: Path) -> set[float]:
     return {float(state["step"]) for state in optimizer(checkpoint).values()}
 
 
+@pytest.fixture(scope="module")
+def in_8_bits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The last checkpoint of a run whose optimizer keeps its state in 8 bits."""
+    root = tmp_path_factory.mktemp("8 bits")
+    runs.pretrain_run(root, max_steps=STEPS, optim="adamw_8bit")
+    assert runs.carry_out(root) == EXIT_OK
+    return root / f"checkpoints/step-{STEPS:08d}"
+
+
 @pytest.mark.parametrize(("state", "counted"), [("kept", 2 * STEPS), ("fresh", STEPS)])
 def test_the_moments_are_kept_or_begin_anew_as_asked(first: Path, tmp_path: Path, state: str, counted: int) -> None:
     root = go_on(tmp_path, first, optimizer_state=state)
     assert runs.carry_out(root) == EXIT_OK
     assert steps_counted(root / first.relative_to(first.parents[1])) == {counted}
+    assert list(runs.losses(root)) == list(range(1, STEPS + 1))
+
+
+def as_bitsandbytes_has_it(checkpoint: Path) -> None:
+    """Rewrite a checkpoint's state as earlier versions saved it: its 8-bit tensors in a dict of their own."""
+    saved = torch.load(checkpoint / TENSORS, weights_only=True)
+    for name, state in saved["optimizer"].items():
+        saved["optimizer"][name] = {"step": state.pop("step"), "__bnb_optimizer_quant_state__": state}
+    torch.save(saved, checkpoint / TENSORS)
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+@pytest.mark.parametrize(("state", "counted"), [("kept", 2 * STEPS), ("fresh", STEPS)])
+def test_moments_in_8_bits_are_kept_or_begin_anew_as_asked(
+    in_8_bits: Path, tmp_path: Path, state: str, counted: int, earlier: bool
+) -> None:
+    root = go_on(tmp_path, in_8_bits, optimizer_state=state, hyperparameters={"optim": "adamw_8bit"})
+    if earlier:
+        as_bitsandbytes_has_it(root / "continued")
+    assert runs.carry_out(root) == EXIT_OK
+    assert steps_counted(root / in_8_bits.relative_to(in_8_bits.parents[1])) == {counted}
     assert list(runs.losses(root)) == list(range(1, STEPS + 1))
 
 
@@ -69,6 +99,12 @@ def test_the_betas_and_the_decay_are_those_of_the_new_job(first: Path, tmp_path:
         spec: Any = session.spec
         matrices, *_ = Training(session, spec).strategy.optimizer.param_groups
     assert (matrices["betas"][1], matrices["weight_decay"]) == (0.9, 0.5)
+
+
+def test_moments_in_8_bits_are_refused_to_an_optimizer_in_32(in_8_bits: Path, tmp_path: Path) -> None:
+    root = go_on(tmp_path, in_8_bits, optimizer_state="kept")
+    assert runs.carry_out(root) == EXIT_DATA
+    assert runs.events(root)[-1]["code"] == "optimizer_state_mismatch"
 
 
 @pytest.mark.parametrize("changes", [{"hyperparameters": {"optim": "adamw_8bit"}}, {"tuning": {"method": "lora"}}])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.allocations import peak_of
+from benchmarks.harness.allocations import peak_of
 from engine.effort import Model
 from engine.forecast import forecast
 from engine.forecast.case import ScoringCase

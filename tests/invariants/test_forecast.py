@@ -321,7 +321,7 @@ def test_memory_besides_tensors_is_taken_from_runs_on_such_a_device(tmp_path):
 
 def ended(shapes: float, held: float) -> dict[str, Any]:
     steps = Effort(shapes=shapes)
-    return {"effort": Efforts(steps, Effort(), Effort()).told(), "runtime_bytes": round(held)}
+    return {"effort": Efforts(steps, Effort(), Effort()).as_json(), "runtime_bytes": round(held)}
 
 
 def test_the_code_of_a_shape_is_learnt_from_runs_that_had_more_of_them_and_fewer():

@@ -9,7 +9,7 @@ from peft import LoraConfig, get_peft_model
 from engine.data.corpus import Batch
 from engine.model import kernels, llama
 from engine.model.attention import PACKED
-from engine.model.forward import decoder_of, token_loss
+from engine.model.forward import decoder_of, token_score
 from engine.model.load import load_model
 from tests import runs
 
@@ -44,7 +44,7 @@ def adapted(model):
 def learned(model, given: Batch, *, dtype=torch.float32) -> tuple[float, dict[str, torch.Tensor]]:
     model.zero_grad()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
-        loss, _ = token_loss(model, given)
+        loss = token_score(model, given).total
     loss.backward()
     return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.allocations import peak_of
+from benchmarks.harness.allocations import peak_of
 from engine.errors import SpecError
 from engine.footprint import log_memory_plan, state_bytes, weight_bytes
 from engine.jobs import JOB_SPEC

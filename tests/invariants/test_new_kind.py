@@ -1,4 +1,4 @@
-"""A new kind of job is one folder and two lines: shown by adding one to a copy of the engine."""
+"""A new kind of job is one folder and its lines in two tables: shown by adding one to a copy of the engine."""
 
 import os
 import random
@@ -13,21 +13,27 @@ from tests import runs
 
 TOY = Path(__file__).parent / "toy"
 LINES = {
-    "engine/jobs.py": '    "toy": "engine.kinds.toy.spec:ToySpec",\n',
-    "engine/objectives.py": '    "toy": "engine.kinds.toy.objective:ToyObjective",\n',
+    "engine/jobs.py": {'    "sft": ': '    "toy": "engine.kinds.toy.spec:ToySpec",\n'},
+    "engine/objectives.py": {
+        "from engine.kinds.sft": "from engine.kinds.toy.objective import ToyObjective\n",
+        '    "sft": ': '    "toy": ToyObjective,\n',
+    },
 }
+"""By file, what is added after the line that begins so."""
 
 
 @pytest.fixture
 def extended(tmp_path) -> Path:
-    """A copy of the engine with the toy's folder, and its line after the one of `eval` in both tables."""
+    """A copy of the engine with the toy's folder, and its lines after those of `sft`."""
     shutil.copytree(runs.ROOT / "engine", tmp_path / "engine", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(TOY, tmp_path / "engine" / "kinds" / "toy", ignore=shutil.ignore_patterns("__pycache__"))
-    for name, line in LINES.items():
+    for name, added in LINES.items():
         path = tmp_path / name
-        before = path.read_text().splitlines(keepends=True)
-        after = next(at for at, text in enumerate(before) if text.startswith('    "eval": '))
-        path.write_text("".join([*before[: after + 1], line, *before[after + 1 :]]))
+        lines = path.read_text().splitlines(keepends=True)
+        for beginning, line in added.items():
+            after = next(at for at, text in enumerate(lines) if text.startswith(beginning))
+            lines.insert(after + 1, line)
+        path.write_text("".join(lines))
     return tmp_path
 
 
@@ -47,7 +53,7 @@ def python(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_folder_and_two_lines_make_a_kind_that_trains_to_the_end(extended, tmp_path):
+def test_a_folder_and_its_lines_make_a_kind_that_trains_to_the_end(extended, tmp_path):
     root = toy_run(tmp_path / "run")
     ended = python(extended, "-m", "engine", str(root))
     assert ended.returncode == 0, ended.stderr
@@ -55,7 +61,7 @@ def test_a_folder_and_two_lines_make_a_kind_that_trains_to_the_end(extended, tmp
     assert runs.losses(root)[4] < runs.losses(root)[1]
 
 
-def test_without_its_two_lines_the_folder_is_no_kind(extended, tmp_path):
+def test_without_its_lines_the_folder_is_no_kind(extended, tmp_path):
     for name in LINES:
         shutil.copy(runs.ROOT / name, extended / name)
     root = toy_run(tmp_path / "run")

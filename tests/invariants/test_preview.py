@@ -14,6 +14,7 @@ from engine.forecast import forecast
 from engine.job_rows import material_of
 from engine.loop import Training
 from engine.preview import preview
+from engine.preview.lines import lines_of
 from engine.stop import StopFlag
 from tests import runs
 
@@ -126,6 +127,67 @@ def test_lines_that_are_held_out_or_left_out_say_so(tmp_path):
     rows = {row["line"]: row for row in shown(root, lines=[3, held_out, dropped, 99])["rows"]}
     assert [rows[line]["reason"] for line in (3, dropped, 99)] == ["excluded", "dropped", "not_a_row"]
     assert (rows[held_out]["split"], len(rows[held_out]["documents"])) == ("validation", 1)
+
+
+def two_files(root: Path, **files: Any) -> Path:
+    """A job whose files both hold a part of their rows out; of the training file, nothing but short rows is kept."""
+    spec = runs.sft_spec(max_length=32, long_rows="drop", max_steps=6, lr_scheduler_type="wsd", warmup_steps=0)
+    del spec["training_file"]
+    runs.write_job(root, {**spec, **files, "validation_file": "auto"})
+    long = {"prompt": "the cat sees", "completion": "a dog " * 60}
+    short = [{"prompt": f"the cat {number}", "completion": "a dog"} for number in range(200)]
+    rows = [long | {"prompt": str(number)} if number % 2 else row for number, row in enumerate(short)]
+    other = [{"prompt": f"here {number}", "completion": "the tree"} for number in range(200)]
+    names = ("train-0", "train-1") if "mixture" in files else ("train", "annealing-0")
+    for name, content in zip(names, (rows, other), strict=True):
+        runs.write_rows(root / "data" / f"{name}.jsonl", content)
+    runs.save_base(root / "model")
+    return root
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"training_file": "file-a", "annealing": [{"file": "file-b"}]},
+        {"mixture": [{"file": "file-a"}, {"file": "file-b"}]},
+    ],
+    ids=["annealing", "mixture"],
+)
+def test_a_line_of_the_first_file_is_never_taken_for_one_that_another_file_holds_out(tmp_path, files):
+    root = two_files(tmp_path / "run", **files)
+    supply: Any = material_of(root).mixture.shares[0].supply
+    held_out = {row + 1 for row in supply.file.held_out.tolist()}
+    second: Any = (material_of(root).mixture.shares + material_of(root).mixture.annealing)[1].supply
+    theirs = {row + 1 for row in second.file.held_out.tolist()}
+    rows = {row["line"]: row for row in shown(root, lines=list(range(1, 201)))["rows"]}
+    long = set(range(2, 201, 2))
+    assert long & theirs - held_out, "some dropped rows of the one file are on held-out lines of the other"
+    assert held_out - long
+    assert held_out & long
+    assert {line for line, row in rows.items() if row["split"] == "validation"} == held_out - long
+    assert {line for line, row in rows.items() if row["reason"] == "dropped"} == long
+    for line in held_out - long:
+        (document,) = rows[line]["documents"]
+        assert f"the cat {line - 1}" in "".join(document["pieces"])
+
+
+def test_a_line_longer_than_a_block_is_shown_from_its_first_word_and_whole(tmp_path):
+    root = runs.pretrain_run(tmp_path / "run")
+    words = " ".join(f"{number}" for number in range(60_000))
+    (root / "data" / "train.txt").write_text(f"first {words}\nthe last line\n")
+    supply: Any = material_of(root).mixture.shares[0].supply
+    assert len(supply.file.blocks) > 1
+    documents = int((supply.window(0, 0).lines == 1).sum())
+    for asked in ({"lines": [1]}, {"limit": 3}):
+        row = shown(root, **asked)["rows"][0]
+        assert "".join(row["documents"][0]["pieces"]).startswith("<|endoftext|>first 0 1 2")
+        assert not row["complete"], "a page has no room for it"
+    assert [line.number for line in lines_of(material_of(root), {"limit": 3})] == sorted(
+        set(supply.window(0, 0).lines.tolist())
+    )
+    for query in ({"lines": [1]}, {"limit": 1}):
+        (line,) = lines_of(material_of(root), query)
+        assert len(line.documents) == documents
 
 
 def test_the_statistics_count_every_training_row_once(tmp_path):

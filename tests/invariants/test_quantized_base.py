@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from engine.data.corpus import Batch, Corpus, batch_of
 from engine.errors import EXIT_DATA
-from engine.model.forward import backbone_of, head_of, token_loss
+from engine.model.forward import backbone_of, head_of, token_score
 from engine.model.load import load_model
 from engine.session import Session
 from tests import runs
@@ -54,7 +54,7 @@ def whole(corpus: Corpus) -> list[int]:
 def opened_loss(session: Session, documents: list[int]) -> float:
     corpus = session.rows.probe(1000)
     with torch.no_grad():
-        return float(token_loss(session.subject.model.eval(), batch_of(corpus, documents))[0])
+        return float(token_score(session.subject.model.eval(), batch_of(corpus, documents)).total)
 
 
 def test_the_loss_falls_over_a_base_in_4_bits(trained):

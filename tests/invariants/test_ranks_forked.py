@@ -17,7 +17,7 @@ _SIGNALS = (1 << 31) - 1
 """Those that have names; what comes after is the C library's own."""
 FORKS = ["-m", "engine", "--wait"]
 WITHOUT_FORKS = (
-    "import sys; from engine.dist import offspring; offspring.can_fork = lambda: False\n"
+    "import sys; from engine.dist import forking; forking.can_fork = lambda: False\n"
     "from engine.__main__ import main; sys.exit(main(['--wait']))"
 )
 SPAWNS = ["-c", WITHOUT_FORKS]
@@ -111,8 +111,8 @@ def test_a_rank_that_cannot_be_forked_ends_the_run_and_the_others(tmp_path):
     code = (
         "import os, sys\n"
         "from engine.__main__ import main\n"
-        "from engine.dist import offspring\n"
-        "offspring.prepare = lambda **_: None\n"  # it takes seconds, and none of them comes so far as to need it
+        "from engine.dist import forking\n"
+        "forking.prepare = lambda **_: None\n"  # it takes seconds, and none of them comes so far as to need it
         "fork, left = os.fork, [True, True]\n"
         "def fork_twice():\n"
         "    if left:\n"
@@ -127,4 +127,4 @@ def test_a_rank_that_cannot_be_forked_ends_the_run_and_the_others(tmp_path):
     assert done.returncode == EXIT_BUG, done.stderr
     (failed,) = runs.events(root, "failed")
     assert (failed["failure"], failed["code"]) == ("worker_lost", "rank_lost")
-    assert failed["message"].startswith("only 2 of 3 processes begin: ")
+    assert failed["message"].startswith("only 2 of 3 processes started: ")

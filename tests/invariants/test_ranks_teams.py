@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from engine.data.stream import documents_in_order
-from engine.dist.pipeline import Dealt
+from engine.dist.pipeline import PipelineReplicas
 from engine.dist.ranks import Ranks
 from engine.evaluate import evaluate
 from engine.loop import Training
 from engine.stop import StopFlag
 from tests import runs
 from tests.invariants.test_memory_plan import held_in_steps, training
-from tests.ranks import FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, pretrain, sft
+from tests.ranks import DROPOUT, FULL, MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, pretrain, sft
 
 pytestmark = pytest.mark.timeout(900)
 """All runs are made by the first test, some minutes of work where other tests run beside it."""
@@ -56,6 +56,7 @@ CASES = [
     case("sft lora", 4, cp_size=2),
     case("few rows", 4, cp_size=2),
     case("adapted head", 2, cp_size=2),
+    case("adapted head", 2, cp_size=2, zero_stage=2),
     case("sft qlora", 2, cp_size=2),
     case("dpo full", 2, cp_size=2),
     case("dpo lora", 2, cp_size=2),
@@ -65,6 +66,7 @@ CASES = [
     case("sft full", 2, "qwen3", pp_size=2),
     case("sft full", 2, "mistral", pp_size=2),
     case("sft lora", 4, pp_size=2),
+    case("layers again", 2, pp_size=2),
     case("dora in 8 bits", 2, pp_size=2),
     case("sft qlora", 2, pp_size=2),
     case("few rows", 4, pp_size=2),
@@ -97,8 +99,9 @@ def norms(root: Path) -> Path:
 
 
 def head(root: Path) -> Path:
-    """Long prompts and short answers: of a row's labels a rank may have none, and the head is an adapter's."""
-    made = sft({"method": "lora", "r": 4, "target_modules": ["q_proj", "lm_head"]}, packing=False)(root)
+    """One long prompt and a short answer at a time: a rank has no label, and the head has an adapter with dropout."""
+    tuning = DROPOUT | {"target_modules": ["q_proj", "lm_head"]}
+    made = sft(tuning, packing=False, per_device_train_batch_size=1, gradient_accumulation_steps=4)(root)
     draw = random.Random(0)
     rows = [{"prompt": runs.sentence(draw, 24), "completion": "or"} for _ in range(120)]
     runs.write_rows(made / "data" / "train.jsonl", rows)
@@ -111,6 +114,12 @@ def dora(root: Path) -> Path:
     return sft({"method": "lora", "r": 4, "use_dora": True}, **given)(root)
 
 
+def again(root: Path) -> Path:
+    """Layers with dropout that are computed again in the backward pass, several micro-batches after the forward pass."""
+    given = {"activation_checkpointing": "full", "per_device_train_batch_size": 1, "gradient_accumulation_steps": 4}
+    return sft(DROPOUT, **given)(root)
+
+
 def deep(root: Path) -> Path:
     """Layers for ranks that are neither the first nor the last, a head of its own, and more micro-batches than ranks."""
     spec = json.loads((pretrain(root) / "job.json").read_text())["spec"]
@@ -119,7 +128,14 @@ def deep(root: Path) -> Path:
     return runs.write_job(root, spec)
 
 
-MAKE = MADE | {"few rows": few, "whole norms": norms, "adapted head": head, "dora in 8 bits": dora, "deep": deep}
+MAKE = MADE | {
+    "few rows": few,
+    "whole norms": norms,
+    "adapted head": head,
+    "layers again": again,
+    "dora in 8 bits": dora,
+    "deep": deep,
+}
 
 
 def prepared(root: Path, asked: Case) -> Path:
@@ -282,7 +298,7 @@ def test_a_rank_of_a_team_holds_what_was_planned(held, watched):
         assert each == pytest.approx(planned, rel=0.10)
 
 
-@pytest.mark.parametrize(("dealt", "every"), [(Ranks(), 1), (Dealt(team=Ranks(0, 1)), 8)])
+@pytest.mark.parametrize(("dealt", "every"), [(Ranks(), 1), (PipelineReplicas(team=Ranks(0, 1)), 8)])
 def test_stages_of_an_evaluation_seldom_wait_to_be_asked_whether_to_stop(tmp_path, dealt, every):
     with runs.opened(MADE["sft full"](tmp_path / "run")) as session:
         corpus = session.rows.validation

@@ -1,14 +1,23 @@
 """Ranks of which one has long work to do alone: the others wait for it longer than for an answer, but not for a dead one."""
 
+import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from subprocess import PIPE, Popen
+from typing import Any
 
 import pytest
+import torch.distributed as dist
 
+from engine import checkpoint, export, samples
+from engine.dist.ranks import Ranks
+from engine.loop import Training
 from tests import runs
+from tests.ranks import FULL, Forked, sft
 
 TIMEOUT_S = 3.0
 PROGRAM = """
@@ -82,3 +91,49 @@ def test_one_that_dies_meanwhile_or_before_is_noticed_at_once(tmp_path: Path, ho
     begun_s = time.monotonic()
     assert told(tmp_path, how, "die") == ["", "lost"]
     assert time.monotonic() - begun_s < 50
+
+
+SLOW_S = TIMEOUT_S + 1
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory) -> Iterator[Forked]:
+    with Forked(tmp_path_factory.mktemp("ranks") / "log", zero=False) as ranks:
+        yield ranks
+
+
+def test_a_rank_that_writes_samples_or_weights_for_longer_than_an_answer_may_take_is_waited_for(tmp_path, ranks):
+    root = sft(FULL, max_steps=4)(tmp_path / "run")
+    spec = json.loads((root / "job.json").read_text())["spec"]
+    asked = {"prompts": ["the cat"], "max_new_tokens": 2, "temperature": 0}
+    runs.write_job(root, spec | {"samples": asked, "checkpoints": {"save_steps": 3, "eval_steps": 4}})
+    (root / "ranks").mkdir()
+    assert ranks.told(trained_slowly, 2, root) == [["save", "samples", "save", "export"], []]
+    assert runs.events(root)[-1]["type"] == "finished"
+
+
+def trained_slowly(root: str) -> list[str]:
+    """What this rank took its time for in a run whose first rank samples, saves and exports slowly."""
+    slow = []
+
+    def slowly(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def work(*arguments: Any, **named: Any) -> Any:
+            if Ranks.here().leads:
+                slow.append(name)
+                time.sleep(SLOW_S)
+            return function(*arguments, **named)
+
+        return work
+
+    with runs.opened(Path(root)) as session:
+        spec: Any = session.spec
+        group: Any = dist.new_group(None, timedelta(seconds=TIMEOUT_S))
+        session.ranks = Ranks(session.ranks.rank, session.ranks.count, group)
+        session.divide(replicas=session.ranks)
+        samples.generate = slowly("samples", samples.generate)
+        checkpoint.save = slowly("save", checkpoint.save)
+        export._write = slowly("export", export._write)
+        training = Training(session, spec)
+        training.carry_out()
+        export.export(session, spec, training.selection)
+    return slow

@@ -2,13 +2,17 @@
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
+from engine.dist.choice import divide_model
 from tests import runs
-from tests.ranks import MADE, SAVE_STEPS, Forked, check_same, from_checkpoint
+from tests.ranks import MADE, SAVE_STEPS, Forked, check_same, from_checkpoint, sft
 
 pytestmark = pytest.mark.timeout(900)
 """All runs are made by the first test, some minutes of work where other tests run beside it."""
@@ -94,3 +98,36 @@ def test_what_is_told_of_the_model_is_told_of_all_of_it(made, name):
 @pytest.mark.parametrize("name", MOVED)
 def test_a_run_goes_on_on_other_ranks_than_it_was_begun_on(made, moved, name, begun_on, count):
     check_same(made[name, 1, 0], moved[name, begun_on, count], begun=SAVE_STEPS)
+
+
+@pytest.mark.parametrize("targets", [["q_proj", "lm_head"], ".*(q_proj|lm_head)"], ids=["names", "a pattern"])
+def test_weights_are_not_divided_where_the_job_goes_on_from_an_adapter_of_the_head(tmp_path, ranks, targets):
+    """Its weights would be fetched once for each chunk of labels, of which ranks do not have equally many."""
+    given = {"method": "lora", "r": 4, "target_modules": ["q_proj", "lm_head"]}
+    first = sft(given, max_steps=1)(tmp_path / "first")
+    assert runs.carry_out(first) == 0
+    root = divided(sft({"method": "lora"})(tmp_path / "run"), 3)
+    shutil.copytree(first / "output", root / "adapter")
+    config = root / "adapter" / "adapter_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"target_modules": targets}))
+    with pytest.raises(AssertionError):
+        ranks.carry_out(2, root)
+    failed = runs.events(root)[-1]
+    assert (failed["type"], failed["code"]) == ("failed", "zero_3_with_adapted_head")
+
+
+def test_deepspeed_works_on_the_device_of_the_run(tmp_path, ranks):
+    """Whatever else the machine has: by itself it takes a GPU that it finds."""
+    root = divided(MADE["sft lora"](tmp_path / "run"), 2)
+    (root / "ranks").mkdir()
+    assert ranks.told(device_of_deepspeed, 2, root) == [["cpu", False]] * 2
+
+
+def device_of_deepspeed(root: str) -> tuple[str, bool]:
+    """The accelerator that DeepSpeed is to use, and whether it scatters what it reduces, which gloo does not."""
+    del os.environ["DS_ACCELERATOR"]
+    torch.cuda.is_available = lambda: True
+    with runs.opened(Path(root)) as session:
+        spec: Any = session.spec
+        strategy: Any = divide_model(session, spec)
+    return os.environ["DS_ACCELERATOR"], strategy.zero.reduce_scatter

@@ -1,11 +1,14 @@
 """Loss falls on the answer and on the token that ends it, and on nothing else."""
 
 import json
+from typing import Any
 
 import pytest
+from tokenizers import processors
 
 from engine.data.answers import closing_token
 from engine.data.corpus import batch_of
+from engine.data.pairs import pair_corpus
 from engine.data.source import SourceRow
 from engine.errors import DataError
 from engine.generation.writer import Decoding, Writer, end_tokens
@@ -195,6 +198,45 @@ def test_an_answer_is_found_where_the_system_s_text_stands_in_a_later_question()
 
 def test_the_end_is_trained_behind_an_answer_that_ends_in_white_space():
     assert trained_text(said("the cat", "a dog\n", "and now", "a tree \n"), CHATML) == "a dog\n<|end|>a tree \n<|end|>"
+
+
+SPACES = {
+    "no generation block": (CHATML, said("the cat", "a dog   \n\n  here"), "a dog   \n\n  here<|end|>"),
+    "a space begins the answer": (GENERATION_WITHOUT_END, said("the cat", "  a dog"), "  a dog<|end|>"),
+    "a space ends the answer": (
+        GENERATION_WITHOUT_END,
+        said("the cat", "a dog  ", "and now", "a tree"),
+        "a dog  <|end|>a tree<|end|>",
+    ),
+}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("name", SPACES)
+def test_spaces_of_an_answer_are_trained_though_the_tokenizer_s_files_trim_its_offsets(tmp_path, name, nested):
+    template, talk, answers = SPACES[name]
+    tokenizer = runs.tokenizer()
+    trims: Any = processors.ByteLevel(trim_offsets=True)
+    tokenizer.backend_tokenizer.post_processor = processors.Sequence([trims]) if nested else trims
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_tokenizer(tmp_path)
+    assert loaded("a  b \n ")["input_ids"] == tokenizer("a  b \n ")["input_ids"]
+    corpus = chat_corpus([SourceRow(1, talk)], loaded, max_length=256, long_rows="truncate").corpus
+    assert loaded.decode(batch_of(corpus, [0]).labels_N.tolist()) == answers
+
+
+def test_spaces_of_both_answers_of_a_pair_are_trained_though_offsets_are_trimmed(tmp_path):
+    tokenizer = runs.tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=True)  # type: ignore[assignment]
+    tokenizer.save_pretrained(tmp_path)
+    pair: Any = {"prompt": [{"role": "user", "content": "the cat"}]}
+    pair |= {"chosen": [{"role": "assistant", "content": " a  dog "}]}
+    pair |= {"rejected": [{"role": "assistant", "content": "a   tree"}]}
+    loaded = load_tokenizer(tmp_path)
+    corpus = pair_corpus([SourceRow(1, pair)], loaded, max_length=256, long_rows="drop").corpus
+    spelled = [loaded.decode(document.ids[document.trained].tolist()) for document in corpus.documents()]
+    assert spelled == [" a  dog <|endoftext|>", "a   tree<|endoftext|>"]
 
 
 def test_an_answer_that_the_template_leaves_out_is_refused_unless_it_is_untrained():

@@ -15,8 +15,6 @@ ATTENTION = scripts.BENCHMARKS / "gpu" / "attention.py"
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(scripts.BENCHMARKS)
-    monkeypatch.syspath_prepend(ATTENTION.parent)
     monkeypatch.setattr(sys, "argv", [ATTENTION.name, "--small"])
     spec = importlib.util.spec_from_file_location("gpu_attention", ATTENTION)
     assert spec is not None

@@ -3,7 +3,6 @@
 import ast
 import importlib
 import pkgutil
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,13 +37,6 @@ def test_a_package_resolves_inside_the_repository(package: str) -> None:
 
 def test_nothing_else_stands_at_the_top() -> None:
     assert {path.parts[0] for path in tracked_files()} <= TOP_LEVEL
-
-
-def test_every_file_the_readme_names_exists() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"(?:examples|docker|benchmarks|tests)/[\w.\-/]*\w", text))
-    assert "examples/sft.yaml" in named
-    assert not [path for path in named if not (ROOT / path).exists()]
 
 
 def sources(package: str = "") -> list[Path]:

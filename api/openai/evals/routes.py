@@ -28,16 +28,23 @@ router = APIRouter(prefix="/evals", tags=["OpenAI: evals"])
 _READS = documented(400, 401, 404, 413, 415, 422)
 OrderBy = Annotated[
     Literal["created_at", "updated_at"],
-    Query(description="Of an eval that is changed between two pages the place changes too."),
+    Query(description="The order by creation or by last change; an eval changed between two pages moves."),
 ]
-RunStatus = Annotated[Literal["queued", "in_progress", "completed", "canceled", "failed"] | None, Query(alias="status")]
-ItemStatus = Annotated[Literal["pass", "fail", "error"] | None, Query(alias="status")]
-AfterItem = Annotated[str | None, Query(pattern=ITEM_ID, description="The last id of the page before.")]
+RunStatus = Annotated[
+    Literal["queued", "in_progress", "completed", "canceled", "failed"] | None,
+    Query(alias="status", description="Only runs with this status."),
+]
+ItemStatus = Annotated[
+    Literal["pass", "fail", "error"] | None, Query(alias="status", description="Only items with this status.")
+]
+AfterItem = Annotated[
+    str | None, Query(pattern=ITEM_ID, description="The last id of the previous page, which is not repeated.")
+]
 
 
 @router.post("", response_model=EvalObject, responses=_READS, openapi_extra=documented_body(EvalRequest))
 async def create_eval(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Define what is graded and how."""
+    """Create an eval: the shape of its rows, and the criteria that grade them."""
     asked = await read_as(EvalRequest, request, service.settings.max_body_bytes)
     ask = ask_of(request, caller, asked.model_dump(mode="json"))
     return answer(await to_thread.run_sync(evals.create, service, caller, asked, ask))
@@ -64,7 +71,7 @@ def show_eval(service: ServiceDep, caller: CallerDep, eval_id: str) -> Response:
 
 @router.post("/{eval_id}", response_model=EvalObject, responses=_READS, openapi_extra=documented_body(EvalChange))
 async def update_eval(service: ServiceDep, caller: CallerDep, request: Request, eval_id: str) -> Response:
-    """Give an eval another name or other metadata."""
+    """Change the name or the metadata of an eval."""
     await to_thread.run_sync(evals.show, service, caller, eval_id)
     asked = await read_as(EvalChange, request, service.settings.max_body_bytes)
     return answer(await to_thread.run_sync(evals.change, service, caller, eval_id, asked))
@@ -78,7 +85,7 @@ def delete_eval(service: ServiceDep, caller: CallerDep, eval_id: str) -> Respons
 
 @router.post("/{eval_id}/runs", response_model=RunObject, responses=_READS, openapi_extra=documented_body(RunRequest))
 async def create_eval_run(service: ServiceDep, caller: CallerDep, request: Request, eval_id: str) -> Response:
-    """Have rows graded."""
+    """Start a run, which grades rows by the criteria of the eval."""
     await to_thread.run_sync(evals.show, service, caller, eval_id)
     asked = await read_as(RunRequest, request, service.settings.max_body_bytes)
     ask = ask_of(request, caller, asked.model_dump(mode="json"))
@@ -105,13 +112,13 @@ def show_eval_run(service: ServiceDep, caller: CallerDep, eval_id: str, run_id: 
     return answer(evals.show_run(service, caller, eval_id, run_id))
 
 
-# The first two generations of OpenAI's clients cancel by a POST to the run itself, the third by its own path.
+# OpenAI's clients 1 and 2 cancel a run by a POST to the run itself, client 3 by a path of its own.
 @router.post(
     "/{eval_id}/runs/{run_id}", name="cancel_eval_run_itself", response_model=RunObject, responses=documented(401, 404)
 )
 @router.post("/{eval_id}/runs/{run_id}/cancel", response_model=RunObject, responses=documented(401, 404))
 def cancel_eval_run(service: ServiceDep, caller: CallerDep, eval_id: str, run_id: str) -> Response:
-    """Stop a run; what is graded stays."""
+    """Cancel a run; rows that were graded keep their results."""
     return answer(evals.cancel_run(service, caller, eval_id, run_id))
 
 

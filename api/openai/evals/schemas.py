@@ -2,9 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from api.answers import Object
+from api.free_json import FreeObject, require_few_values
 from db.evals import ASKED, COMPLETION, PROMPT
 from db.models import Eval, EvalItem, EvalRun
 from engine.graders import Grader, Message, Multi, SamplingParams, TextSimilarity
@@ -13,22 +14,24 @@ from engine.parts import Metadata, Text
 _Name = Annotated[Text, Field(max_length=256)]
 _SAMPLE_SCHEMA = {"type": "object", "properties": {"output_text": {"type": "string"}, "output_json": {}}}
 NO_ERROR = {"code": "", "message": ""}
+MOST_ROWS = 2000
+"""The most rows that a request may contain."""
 
 
-class _Asked(BaseModel):
+class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class CustomSource(_Asked):
-    """What the rows look like; the other sources of OpenAI's are logs, which are not kept here."""
+class CustomSource(_Request):
+    """The schema of the rows. OpenAI's other sources are logs, which do not exist here."""
 
     type: Literal["custom"]
-    item_schema: dict[str, Any]
+    item_schema: FreeObject
     include_sample_schema: bool = False
 
 
-class EvalRequest(_Asked):
-    """What `evals.create` sends."""
+class EvalRequest(_Request):
+    """The body of `evals.create`."""
 
     data_source_config: CustomSource
     testing_criteria: Annotated[
@@ -41,72 +44,83 @@ class EvalRequest(_Asked):
     def _each_name_once(self) -> "EvalRequest":
         names = [criterion.name for criterion in self.testing_criteria]
         if len(set(names)) < len(names):
-            raise ValueError("testing_criteria: two have the same name, and results are told by name")
+            raise ValueError("testing_criteria: two have the same name, but results are reported by name")
         return self
 
     @model_validator(mode="after")
     def _each_can_fail(self) -> "EvalRequest":
         for criterion in self.testing_criteria:
-            if _passes_whatever_comes(criterion):
+            if _always_passes(criterion):
                 raise ValueError(f"testing_criteria: {criterion.name!r} would pass every row; give it a pass_threshold")
         return self
 
 
-def _passes_whatever_comes(criterion: Grader) -> bool:
-    """Whether it, or one of several that must all pass, tells how alike texts are and not how alike they must be."""
+def _always_passes(criterion: Grader) -> bool:
+    """Return whether a criterion, or a part of it that must pass, measures similarity without a threshold."""
     if isinstance(criterion, Multi):
-        return criterion.pass_threshold is None and any(map(_passes_whatever_comes, criterion.graders.values()))
+        return criterion.pass_threshold is None and any(map(_always_passes, criterion.graders.values()))
     return isinstance(criterion, TextSimilarity) and criterion.pass_threshold is None
 
 
-class EvalChange(_Asked):
-    """What `evals.update` sends."""
+class EvalChange(_Request):
+    """The body of `evals.update`."""
 
     name: _Name | None = None
     metadata: Metadata | None = None
 
 
-class _Row(_Asked):
+class _Row(_Request):
     item: dict[str, Any]
     sample: dict[str, Any] | None = None
 
 
-class FileContent(_Asked):
+def _few_rows(content: Any) -> Any:
+    """Refuse too many rows before any of them is validated: each becomes an object, and may be wrong by itself."""
+    if isinstance(content, list) and len(content) > MOST_ROWS:
+        raise ValueError(
+            f"content has {len(content):,} rows; at most {MOST_ROWS:,} are taken, more in a file (file_id)"
+        )
+    return require_few_values(content)
+
+
+class FileContent(_Request):
     """Rows in the request itself."""
 
     type: Literal["file_content"]
-    content: Annotated[list[_Row], Field(min_length=1, fail_fast=True)]
+    content: Annotated[
+        list[_Row], Field(min_length=1, max_length=MOST_ROWS, fail_fast=True), BeforeValidator(_few_rows)
+    ]
 
 
-class FileById(_Asked):
+class FileById(_Request):
     """Rows in a file of purpose evals."""
 
     type: Literal["file_id"]
     id: Annotated[Text, Field(max_length=100)]
 
 
-class JsonlSource(_Asked):
+class JsonlSource(_Request):
     """Rows that hold what is to be graded."""
 
     type: Literal["jsonl"]
     source: Annotated[FileContent | FileById, Field(discriminator="type")]
 
 
-class Template(_Asked):
-    """What the model is told: messages in which `{{item.x}}` stands for a row's values."""
+class Template(_Request):
+    """The messages to the model, in which `{{item.x}}` stands for a value of the row."""
 
     type: Literal["template"]
     template: Annotated[list[Message], Field(min_length=1, max_length=100)]
 
 
-class ItemReference(_Asked):
-    """Where in a row the messages for the model stand."""
+class ItemReference(_Request):
+    """The path of the messages to the model in a row."""
 
     type: Literal["item_reference"]
     item_reference: Annotated[Text, Field(pattern=r"^item(\.[^.]+)+$", max_length=200)]
 
 
-class CompletionsSource(_Asked):
+class CompletionsSource(_Request):
     """Rows that a model answers before they are graded."""
 
     type: Literal["completions"]
@@ -116,8 +130,8 @@ class CompletionsSource(_Asked):
     sampling_params: SamplingParams = SamplingParams()
 
 
-class RunRequest(_Asked):
-    """What `evals.runs.create` sends."""
+class RunRequest(_Request):
+    """The body of `evals.runs.create`."""
 
     data_source: Annotated[JsonlSource | CompletionsSource, Field(discriminator="type")]
     name: _Name = ""
@@ -125,7 +139,7 @@ class RunRequest(_Asked):
 
 
 class EvalObject(Object):
-    """What is graded and how."""
+    """An eval: the shape of its rows, and the criteria that grade them."""
 
     object: Literal["eval"] = "eval"
     name: str
@@ -191,7 +205,7 @@ def eval_object(made: Eval) -> EvalObject:
 
 
 def _shown(config: dict[str, Any]) -> dict[str, Any]:
-    """The schema of a whole row, as OpenAI's clients read it. Once it was stored as `schema`, and is that of the item."""
+    """Return the schema of a whole row, as OpenAI's clients read it. Older evals stored the item's schema as `schema`."""
     properties = {"item": config["schema"] if "schema" in config else config["item_schema"]}
     if config.get("include_sample_schema"):
         properties["sample"] = _SAMPLE_SCHEMA
@@ -269,7 +283,7 @@ ITEM_ID = rf"^{ITEM}[0-9]{{1,15}}$"
 
 
 def _sample(given: dict[str, Any], errors: list[str]) -> dict[str, Any]:
-    """What was graded, in the shape of an answer of a model: of one that came with the row nothing else is known."""
+    """Return a sample that came with its row in the shape of a model's answer, of which nothing else is known."""
     text = given.get("output_text")
     return {
         "input": [],

@@ -1,4 +1,4 @@
-"""Evals: defined here, graded by the reaper row by row, shown as far as they have come."""
+"""Evals and their runs: made and shown here, graded row by row by the reaper."""
 
 import re
 from typing import Any
@@ -27,7 +27,7 @@ from api.openai.evals.schemas import (
     item_object,
     run_object,
 )
-from db import evals, files, permissions
+from db import audit, evals, files, permissions
 from db.idempotency import IdempotentRequest
 from db.models import Eval, EvalRun
 from db.paging import Order
@@ -36,19 +36,23 @@ from engine.graders import GRADER, models_of
 
 
 def create(service: Service, caller: Caller, asked: EvalRequest, ask: IdempotentRequest | None) -> EvalObject:
-    """Raises ApiError 400 for a criterion that asks a model which is not there."""
+    """Create an eval. Raises ApiError 400 for a criterion with an unknown model."""
     definition = asked.model_dump(mode="json", exclude={"name"}) | {"metadata": asked.metadata or {}}
     with service.database.write() as session:
         for number, criterion in enumerate(asked.testing_criteria):
             for model in models_of(criterion):
                 _require_model(session, caller, model, f"testing_criteria[{number}].model")
-        return once(
-            session, ask, EvalObject, lambda: eval_object(evals.add(session, caller.project_id, asked.name, definition))
-        )
+
+        def make() -> EvalObject:
+            made = evals.add(session, caller.project_id, asked.name, definition)
+            audit.note(session, "eval.create", made.id)
+            return eval_object(made)
+
+        return once(session, ask, EvalObject, make)
 
 
 def find(session: Session, caller: Caller, eval_id: str) -> Eval:
-    """Raises ApiError 404 when the project has no such eval."""
+    """Return an eval of the project. Raises ApiError 404 when there is none."""
     made = evals.get(session, caller.project_id, eval_id)
     if made is None:
         raise not_found("eval", eval_id)
@@ -56,7 +60,7 @@ def find(session: Session, caller: Caller, eval_id: str) -> Eval:
 
 
 def find_run(session: Session, caller: Caller, eval_id: str, run_id: str) -> EvalRun:
-    """Raises ApiError 404 when the eval has no such run."""
+    """Return a run of the eval. Raises ApiError 404 when there is none."""
     run = evals.run(session, caller.project_id, eval_id, run_id)
     if run is None:
         raise not_found("run", run_id)
@@ -71,7 +75,7 @@ def show(service: Service, caller: Caller, eval_id: str) -> EvalObject:
 def page(
     service: Service, caller: Caller, *, after: str | None, limit: int, order: Order, order_by: str
 ) -> Page[EvalObject]:
-    """Raises ApiError 404 for an eval to go on from that there never was, where its last change is what counts."""
+    """Return a page of evals. Raises ApiError 404 for an unknown `after` in the order of changes."""
     listed = evals.page_by_change if order_by == "updated_at" else evals.page
     with service.database.read() as session:
         try:
@@ -83,19 +87,26 @@ def page(
 
 def change(service: Service, caller: Caller, eval_id: str, asked: EvalChange) -> EvalObject:
     with service.database.write() as session:
-        return eval_object(evals.change(session, find(session, caller, eval_id), asked.name, asked.metadata))
+        changed = evals.change(session, find(session, caller, eval_id), asked.name, asked.metadata)
+        audit.note(session, "eval.update", eval_id, {"changed": sorted(asked.model_dump(exclude_none=True))})
+        return eval_object(changed)
 
 
 def delete(service: Service, caller: Caller, eval_id: str) -> DeletedEval:
     with service.database.write() as session:
         evals.delete(session, find(session, caller, eval_id))
+        audit.note(session, "eval.delete", eval_id)
     return DeletedEval(eval_id=eval_id)
 
 
 def create_run(
     service: Service, caller: Caller, eval_id: str, asked: RunRequest, ask: IdempotentRequest | None
 ) -> RunObject:
-    """Raises ApiError 404 for the eval, 400 for a file that has no items or criteria that are taken no more."""
+    """Start a run.
+
+    Raises:
+        ApiError: 404 for the eval, 400 for a file without items, an unknown model, or criteria that are no longer valid.
+    """
     with service.database.write() as session:
         made = find(session, caller, eval_id)
         source = asked.data_source.source
@@ -109,15 +120,21 @@ def create_run(
             "metadata": asked.metadata or {},
             "testing_criteria": made.definition["testing_criteria"],
         }
-        return once(session, ask, RunObject, lambda: run_object(evals.add_run(session, made, asked.name, definition)))
+
+        def make() -> RunObject:
+            run = evals.add_run(session, made, asked.name, definition)
+            audit.note(session, "eval_run.create", run.id)
+            return run_object(run)
+
+        return once(session, ask, RunObject, make)
 
 
 def _ask_models(made: Eval) -> bool:
     try:
         return any(models_of(GRADER.validate_python(criterion)) for criterion in made.definition["testing_criteria"])
-    except ValidationError as error:  # it was made when there was less that is seen at once
+    except ValidationError as error:  # made by a release that checked less
         message = (
-            f"testing_criteria of {made.id}: {error.errors()[0]['msg']}; make the eval anew without that criterion"
+            f"testing_criteria of {made.id}: {error.errors()[0]['msg']}; create the eval again without that criterion"
         )
         raise ApiError(400, "criterion_not_graded", message) from error
 
@@ -131,9 +148,9 @@ def _require_model(session: Session, caller: Caller, model: str, param: str) -> 
 def _require_items(session: Session, caller: Caller, file_id: str) -> None:
     file = files.keep(session, caller.project_id, file_id)
     if file is None or file.format != "item":
-        told = "there is no such file" if file is None else f"its rows are {file.format}"
+        reason = "there is no such file" if file is None else f"its rows have the format {file.format}"
         message = (
-            f'{file_id}: {told}; a run takes a file of purpose evals whose rows are {{"item": ..., "sample": ...}}'
+            f'{file_id}: {reason}; a run takes a file of purpose evals whose rows are {{"item": ..., "sample": ...}}'
         )
         raise ApiError(400, "file_not_found" if file is None else "wrong_file_format", message, param="data_source")
 
@@ -153,16 +170,18 @@ def runs(
 
 
 def cancel_run(service: Service, caller: Caller, eval_id: str, run_id: str) -> RunObject:
-    """Stops a run; one that has ended stays as it is."""
+    """Cancel a run; one that has ended stays as it is."""
     with service.database.write() as session:
         find_run(session, caller, eval_id, run_id)
         evals.cancel(session, run_id)
+        audit.note(session, "eval_run.cancel", run_id)
         return run_object(find_run(session, caller, eval_id, run_id))
 
 
 def delete_run(service: Service, caller: Caller, eval_id: str, run_id: str) -> DeletedRun:
     with service.database.write() as session:
         evals.delete(session, find_run(session, caller, eval_id, run_id))
+        audit.note(session, "eval_run.delete", run_id)
     return DeletedRun(run_id=run_id)
 
 

@@ -17,12 +17,14 @@ router = APIRouter(prefix="/fine_tuning/jobs", tags=["OpenAI: fine-tuning"])
 
 _METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 NoMetadata = Annotated[
-    Literal["null"] | None, Query(description="null: jobs without any. `metadata[key]=value`: jobs that have it.")
+    Literal["null"] | None,
+    Query(description="Only jobs without metadata (null); `metadata[key]=value` selects jobs that have that entry."),
 ]
 AfterEvent = Annotated[
-    str | None, Query(pattern=r"^ftevent-[0-9]{1,15}$", description="The last id of the page before.")
+    str | None,
+    Query(pattern=r"^ftevent-[0-9]{1,15}$", description="The last id of the previous page, which is not repeated."),
 ]
-EventLimit = Annotated[int, Query(ge=1, le=1000, description="Events on a page.")]
+EventLimit = Annotated[int, Query(ge=1, le=1000, description="The maximum number of events on the page.")]
 
 
 @router.post(
@@ -33,7 +35,7 @@ EventLimit = Annotated[int, Query(ge=1, le=1000, description="Events on a page."
     openapi_extra=documented_body(JobRequest),
 )
 async def create(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Submit a job as OpenAI's clients do; keys of the job spec may stand beside theirs."""
+    """Submit a job as OpenAI's clients do; the body may also contain keys of the job spec."""
     asked = await read_as(JobRequest, request, service.settings.max_body_bytes)
     ask = ask_of(request, caller, asked.model_dump(mode="json"))
     return answer(await fine_tuning.create(service, caller, asked, ask))
@@ -48,7 +50,7 @@ def list_jobs(
     limit: Limit = 20,
     metadata: NoMetadata = None,
 ) -> Response:
-    """List jobs that train, newest first."""
+    """List training jobs, newest first."""
     wanted = {name[1]: value for key, value in request.query_params.items() if (name := _METADATA.fullmatch(key))}
     filtered = wanted or ({} if metadata else None)
     return answer(fine_tuning.page(service, caller, after=after, limit=limit, metadata=filtered))
@@ -72,9 +74,9 @@ def _add_order(verb: str, about: str) -> None:
         return answer(fine_tuning.order(service, caller, job_id, verb))
 
 
-_add_order("cancel", "Ask a job to stop for good.")
-_add_order("pause", "Ask a job to save a checkpoint and wait.")
-_add_order("resume", "Let a paused job go on.")
+_add_order("cancel", "Cancel a job.")
+_add_order("pause", "Pause a job, which saves a checkpoint first.")
+_add_order("resume", "Resume a paused job.")
 
 
 @router.get(
@@ -86,7 +88,7 @@ _add_order("resume", "Let a paused job go on.")
 def list_events(
     service: ServiceDep, caller: CallerDep, job_id: str, after: AfterEvent = None, limit: EventLimit = 20
 ) -> Response:
-    """List what happened to a job and the figures of its steps, newest first."""
+    """List the events of a job and the metrics of its steps, newest first."""
     return answer(fine_tuning.events(service, caller, job_id, after=after, limit=limit))
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning jobs as OpenAI's clients send them and read them."""
+"""Fine-tuning jobs as OpenAI's clients send and read them."""
 
 from typing import Annotated, Any, Literal
 
@@ -8,30 +8,30 @@ from api.answers import Object
 from engine.parts import Metadata
 
 
-class _Asked(BaseModel):
-    """A part of a request; a key that OpenAI's clients do not send is left for the job spec to judge."""
+class _Open(BaseModel):
+    """A part of a request; keys that OpenAI's clients do not send are validated as keys of the job spec."""
 
     model_config = ConfigDict(extra="allow")
 
 
 Multiplier = Annotated[float, Field(gt=0, le=1000)] | Literal["auto"]
-"""Of the learning rate that `auto` stands for."""
+"""A factor of the learning rate that `auto` stands for."""
 
 
-class TuningHyperparameters(_Asked):
-    """OpenAI's three, and beside them any of the job spec's."""
+class TuningHyperparameters(_Open):
+    """OpenAI's hyperparameters, and any of the job spec's."""
 
     learning_rate_multiplier: Multiplier = "auto"
 
 
-class TuningMethod(_Asked):
-    """What one method is told."""
+class TuningMethod(_Open):
+    """The settings of one method."""
 
     hyperparameters: TuningHyperparameters = TuningHyperparameters()
 
 
 class Method(BaseModel):
-    """How to tune; the settings stand under the name of the method."""
+    """How to tune, with the settings under the name of the method."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,21 +44,21 @@ class Method(BaseModel):
         return getattr(self, self.type)
 
 
-class Wandb(_Asked):
-    """Where Weights & Biases would keep the run."""
+class Wandb(_Open):
+    """The Weights & Biases project of a run."""
 
     project: Annotated[str, Field(max_length=256)]
 
 
 class Integration(BaseModel):
-    """Taken so that no client breaks; nothing is sent there, and an event of the job says so."""
+    """An integration, accepted so that clients work; nothing is sent to it, which an event of the job reports."""
 
     type: Literal["wandb"]
     wandb: Wandb
 
 
-class JobRequest(_Asked):
-    """What `fine_tuning.jobs.create` sends. Keys of the job spec may stand beside (through `extra_body`)."""
+class JobRequest(_Open):
+    """The body of `fine_tuning.jobs.create`, which may also contain keys of the job spec (through `extra_body`)."""
 
     model: Any
     training_file: str | None = None
@@ -70,7 +70,7 @@ class JobRequest(_Asked):
 
 
 class FineTuningJob(Object):
-    """A job, for OpenAI's clients. The rest of its spec and of its progress stands beside under our own names."""
+    """A job as OpenAI's clients read it, with the rest of its spec and progress under our own names."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -95,7 +95,7 @@ class FineTuningJob(Object):
 
 
 class FineTuningEvent(Object):
-    """Something that happened to a job, or the figures of one step."""
+    """An event of a job, or the metrics of one step."""
 
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
     created_at: int
@@ -106,7 +106,7 @@ class FineTuningEvent(Object):
 
 
 class FineTuningCheckpoint(Object):
-    """A saved state that jobs can start from under the name `fine_tuned_model_checkpoint`."""
+    """A checkpoint, which jobs can start from by its name `fine_tuned_model_checkpoint`."""
 
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
     created_at: int

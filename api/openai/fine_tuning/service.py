@@ -1,4 +1,4 @@
-"""Fine-tuning jobs: the one kind of jobs there is, made and shown as OpenAI's clients know them."""
+"""Fine-tuning jobs: the jobs of /v1/jobs that train, submitted and shown in OpenAI's format."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -30,10 +30,10 @@ _ORDERS = {"cancel": native.cancel, "pause": native.pause, "resume": native.resu
 
 
 async def create(service: Service, caller: Caller, asked: JobRequest, ask: IdempotentRequest | None) -> FineTuningJob:
-    """A queued job, or the one that the same request made before.
+    """Submit a job, or return the one that the same request made before.
 
     Raises:
-        ApiError: 400, as OpenAI answers whatever is wrong in such a request.
+        ApiError: 400, which is OpenAI's status for any fault in such a request.
     """
     try:
         spec = translation.multiplied(translation.spec_of(asked), asked)
@@ -46,15 +46,17 @@ async def create(service: Service, caller: Caller, asked: JobRequest, ask: Idemp
 
 
 def _warnings(integrations: Sequence[Integration]) -> dict[str, str]:
-    """What the job's log tells of integrations, if there are any."""
+    """Return the warning about integrations for the job's log, if the request has any."""
     if not integrations:
         return {}
     named = ", ".join(sorted({integration.type for integration in integrations}))
-    return {"integrations": f"integrations ({named}) are taken and not served: nothing of this job is sent there"}
+    return {
+        "integrations": f"integrations ({named}) are accepted but not supported: nothing of this job is sent to them"
+    }
 
 
 def find(session: Session, caller: Caller, job_id: str) -> Job:
-    """Raises ApiError 404 when the project has no such job, or it is one that trains nothing."""
+    """Return a training job of the project. Raises ApiError 404 when there is none."""
     job = jobs.get(session, caller.project_id, job_id)
     if job is None or job.kind not in translation.METHODS:
         raise not_found("job", job_id)
@@ -84,10 +86,10 @@ def _shown(session: Session, caller: Caller, rows: Sequence[Job]) -> list[FineTu
 
 
 def order(service: Service, caller: Caller, job_id: str, verb: str) -> FineTuningJob:
-    """Cancels, pauses or resumes a job.
+    """Cancel, pause or resume a job.
 
     Raises:
-        ApiError: 404, or 409 where the state of the job does not allow it; no client tries that again.
+        ApiError: 404, or 409 where the state of the job does not allow it, which clients do not retry.
     """
     with service.database.read() as session:
         find(session, caller, job_id)
@@ -96,7 +98,7 @@ def order(service: Service, caller: Caller, job_id: str, verb: str) -> FineTunin
 
 
 def events(service: Service, caller: Caller, job_id: str, *, after: str | None, limit: int) -> Page[FineTuningEvent]:
-    """What happened and the figures of every step, newest first."""
+    """Return a page of events and of the metrics of steps, newest first."""
     with service.database.read() as session:
         find(session, caller, job_id)
         before = None if after is None else int(after.removeprefix(_EVENT))

@@ -1,4 +1,4 @@
-"""From OpenAI's request to the one job spec, and from a job's row back to OpenAI's object."""
+"""Translation between OpenAI's fine-tuning API and this one: requests to job specs, and jobs to OpenAI's objects."""
 
 from typing import Any
 
@@ -18,22 +18,22 @@ from db.state import JobState
 from engine.parts import TrainingSpec
 
 KINDS = {"supervised": "sft", "dpo": "dpo", "pretrain": "pretrain"}
-"""OpenAI's methods, and one of ours, by the kind of job that each is."""
+"""The kinds of jobs of OpenAI's methods, and of one of our own."""
 METHODS = {kind: method for method, kind in KINDS.items()}
 
 _STATUS = {JobState.PREPARING: "running"}
-"""What OpenAI's clients have no word for; all other states go by their own names."""
+"""States that OpenAI's clients do not know; all others keep their names."""
 _ONLY_OPENAIS = {"method", "integrations", "hyperparameters"}
-_OF_THE_RATE = ("kind", "model", "tuning")
-"""What of a spec says which learning rate `auto` stands for."""
+_RATE_FIELDS = ("kind", "model", "tuning")
+"""The fields of a spec that determine which learning rate `auto` stands for."""
 _VALIDATION_LOSSES = ("valid_loss", "full_valid_loss")
-"""Of a batch, and of all held-out rows: ours is of all of them."""
+"""OpenAI's names for the loss on a batch and on all held-out rows; ours is always the latter."""
 
 
 def spec_of(asked: JobRequest) -> dict[str, Any]:
-    """The job spec that the request means.
+    """Return the job spec that a request means.
 
-    A validation file that is not named means none, as it does to OpenAI; 'auto' holds rows out as our own route does.
+    A missing validation file means none, as with OpenAI; 'auto' holds rows out, as the native route does.
     """
     spec = asked.model_dump(exclude=_ONLY_OPENAIS | {"model", "metadata"}) | {"model": asked.model}
     method = "supervised" if asked.method is None else asked.method.type
@@ -46,7 +46,7 @@ def spec_of(asked: JobRequest) -> dict[str, Any]:
     own = {} if spec.get("dpo") is None else spec["dpo"]
     if spec["kind"] == "dpo" and beta != "auto" and isinstance(own, dict):
         spec["dpo"] = {"beta": beta} | own
-    # Beside a method, the top-level hyperparameters carry what OpenAI's methods have no name for.
+    # With a method, the top-level hyperparameters hold those that OpenAI's methods do not have.
     spec["hyperparameters"] = hyperparameters | (asked.hyperparameters.model_extra or {} if asked.method else {})
     if asked.metadata:
         spec["metadata"] = asked.metadata
@@ -54,10 +54,10 @@ def spec_of(asked: JobRequest) -> dict[str, Any]:
 
 
 def multiplied(spec: dict[str, Any], asked: JobRequest) -> dict[str, Any]:
-    """The spec with the learning rate that the multiplier makes of what `auto` stands for.
+    """Return the spec with the multiplier applied to the learning rate that `auto` stands for.
 
     Raises:
-        ApiError: 422 when the spec is none.
+        ApiError: 422 when the spec is not valid.
     """
     given = (asked.method.settings() if asked.method else asked).hyperparameters.learning_rate_multiplier
     if given == "auto" or spec["hyperparameters"].get("learning_rate", "auto") != "auto":
@@ -66,13 +66,13 @@ def multiplied(spec: dict[str, Any], asked: JobRequest) -> dict[str, Any]:
 
 
 def job_object(session: Session, job: Job, made: list[Artifact], project: Project) -> FineTuningJob:
-    """The job with what it made, newest first."""
+    """Return a job as OpenAI's clients read it; `made` has its results, newest first."""
     spec, progress = job.spec, job.progress or {}
     hyperparameters = _hyperparameters(spec)
     eta_s = progress.get("eta_s") if job.state == JobState.RUNNING else None
     validation = spec.get("validation_file")
     method = METHODS[job.kind]
-    told = {
+    fields = {
         "id": job.id,
         "created_at": int(job.created_at),
         "finished_at": None if job.finished_at is None else int(job.finished_at),
@@ -92,31 +92,31 @@ def job_object(session: Session, job: Job, made: list[Artifact], project: Projec
         "total_steps": job.total_steps,
         "progress": progress,
     }
-    return FineTuningJob.model_validate(spec | told)
+    return FineTuningJob.model_validate(spec | fields)
 
 
 def _hyperparameters(spec: dict[str, Any]) -> dict[str, Any]:
-    """OpenAI's names for what was resolved, and ours beside them."""
+    """Return the resolved hyperparameters under our names and OpenAI's."""
     ours = spec["hyperparameters"]
     epochs = ours["num_train_epochs"]
-    told = {
+    theirs: dict[str, Any] = {
         "n_epochs": int(epochs) if epochs is not None and float(epochs).is_integer() else epochs,
         "batch_size": ours["per_device_train_batch_size"] * ours["gradient_accumulation_steps"],
         "learning_rate_multiplier": ours["learning_rate"] / _auto_rate(_bare(spec)),
     }
     if spec["kind"] == "dpo":
-        told["beta"] = spec["dpo"]["beta"]
-    return ours | told
+        theirs["beta"] = spec["dpo"]["beta"]
+    return ours | theirs
 
 
 def _bare(spec: dict[str, Any]) -> dict[str, Any]:
-    """A stored spec without what its rate does not depend on: an older release may have taken what this one refuses."""
-    told = {name: spec[name] for name in _OF_THE_RATE if name in spec}
-    return told | {"training_file": "file-any", "hyperparameters": {}}
+    """Return only what the rate of a stored spec depends on: this release may refuse the rest of an older one."""
+    fields = {name: spec[name] for name in _RATE_FIELDS if name in spec}
+    return fields | {"training_file": "file-any", "hyperparameters": {}}
 
 
 def _auto_rate(spec: dict[str, Any]) -> float:
-    """What `auto` stands for: OpenAI's clients know the learning rate as a multiple of it."""
+    """Return the learning rate that `auto` stands for, of which OpenAI's clients read a multiple."""
     resolved = read_spec(spec | {"hyperparameters": spec["hyperparameters"] | {"learning_rate": "auto"}})
     assert isinstance(resolved, TrainingSpec), "every method trains"
     rate = resolved.hyperparameters.learning_rate
@@ -125,7 +125,7 @@ def _auto_rate(spec: dict[str, Any]) -> float:
 
 
 def _made_model(made: list[Artifact], project: Project) -> str | None:
-    """The name of the adapter, or of the model where the job made no adapter."""
+    """Return the name of the adapter, or of the model if the job made no adapter."""
     results = sorted(made, key=lambda artifact: artifact.kind)  # an adapter before the model it was merged into
     return None if not results else fine_tuned_names.name(results[0], project.name) or reference(results[0])
 
@@ -138,22 +138,22 @@ def _error(job: Job) -> dict[str, Any] | None:
 
 
 def event_object(record: Record) -> FineTuningEvent:
-    """An event, or a step's figures under OpenAI's names beside ours."""
+    """Return an event, or the metrics of a step under OpenAI's names and ours."""
     shown = {"id": f"ftevent-{record.seq}", "created_at": int(record.created_at)}
     if record.type != "metrics":
-        told = {"level": record.level, "message": record.message, "type": "message", "data": record.data}
-        return FineTuningEvent.model_validate(shown | told)
+        event = {"level": record.level, "message": record.message, "type": "message", "data": record.data}
+        return FineTuningEvent.model_validate(shown | event)
     values = record.values or {}
     training = record.split == "train"
     name, loss = ("train_loss", values.get("loss")) if training else ("full_valid_loss", values.get("eval_loss"))
-    said = "" if loss is None else f": {name.replace('_', ' ')}={loss:.4f}"
+    summary = "" if loss is None else f": {name.replace('_', ' ')}={loss:.4f}"
     data = {"step": record.step, name: loss} | values
-    told = {"level": "info", "message": f"Step {record.step}{said}", "type": "metrics", "data": data}
-    return FineTuningEvent.model_validate(shown | told)
+    event = {"level": "info", "message": f"Step {record.step}{summary}", "type": "metrics", "data": data}
+    return FineTuningEvent.model_validate(shown | event)
 
 
 def checkpoint_object(artifact: Artifact, project: Project, train_loss: float | None) -> FineTuningCheckpoint:
-    assert artifact.job_id is not None, "jobs alone make checkpoints"
+    assert artifact.job_id is not None, "only jobs make checkpoints"
     figures = dict.fromkeys(_VALIDATION_LOSSES, artifact.metrics.get("eval_loss"))
     return FineTuningCheckpoint(
         id=artifact.id,

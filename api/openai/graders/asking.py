@@ -1,4 +1,4 @@
-"""Models that grade, asked at the desk where chats are answered."""
+"""Models that grade, asked through the desk that also answers chats."""
 
 import asyncio
 from collections import Counter
@@ -16,7 +16,7 @@ from engine.graders import GraderError, Reply, SamplingParams, question, reply_o
 
 
 class Asking:
-    """The questions of one request. Once it is over, the thread that asks for it asks nothing more."""
+    """Asks the questions of one request; once the request is over, its thread can ask no more."""
 
     def __init__(self, service: Service, caller: Caller) -> None:
         self._service = service
@@ -33,34 +33,34 @@ class Asking:
             task.cancel()
 
     def ask(self, model: str, messages: list[dict[str, str]], sampling: SamplingParams) -> Reply:
-        """Asks the caller's models (engine.graders.Ask); for use in a thread that a route has started."""
+        """Ask one of the caller's models (engine.graders.Ask). To be used in a thread that a route has started."""
         with self._service.database.read() as session:
             found = permissions.usable(session, self._project_id, model)
         if found is None:
             message = f"there is no model, adapter or checkpoint {model[:100]!r} in this project"
             raise ApiError(400, "model_not_found", message, param="grader.model")
-        told = question(messages, sampling) | {"project_id": self._project_id, "base_id": found.id}
+        asked = question(messages, sampling) | {"project_id": self._project_id, "base_id": found.id}
         try:
-            return from_thread.run(self._answered, told)
+            return from_thread.run(self._answered, asked)
         except ApiError as error:
             if error.status_code == 503:
                 raise
             raise GraderError(error.body.message, "model_grader_server_error") from error
 
-    async def _answered(self, told: dict[str, Any]) -> Reply:
+    async def _answered(self, asked: dict[str, Any]) -> Reply:
         if self._over:
             raise ClientDisconnect
         task = asyncio.current_task()
         assert task is not None, "from_thread.run makes one"
         self._asked.add(task)
         try:
-            return reply_of([part async for part in self._service.desk.ask(told)])
+            return reply_of([part async for part in self._service.desk.ask(asked)])
         finally:
             self._asked.discard(task)
 
 
 def usage_of(replies: Iterable[tuple[str, Reply]]) -> dict[str, dict[str, int]]:
-    """Tokens by model, as OpenAI's clients read them."""
+    """Return the tokens by model, as OpenAI's clients read them."""
     counts: dict[str, Counter[str]] = {}
     for model, reply in replies:
         used = counts.setdefault(model, Counter())

@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/alpha/graders: one answer graded at once, and graders checked."""
+"""/v1/fine_tuning/alpha/graders: grading one answer, and validating graders."""
 
 import time
 from functools import partial
@@ -13,13 +13,14 @@ from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ServiceDep
 from api.disconnects import unless_gone
 from api.errors import documented
+from api.free_json import FreeObject
 from api.openai.graders.asking import Asking, usage_of
 from engine.graders import Ask, Graded, Grader, GraderError, Reply, grade, keeping, sample_of
 
 router = APIRouter(prefix="/fine_tuning/alpha/graders", tags=["OpenAI: graders"])
 
 _ASKING_AT_ONCE = CapacityLimiter(16)
-"""A model that is asked may take minutes, and the threads of all other routes are not for waiting."""
+"""Threads of their own: a model may take minutes to answer, and other routes need the shared threads."""
 _ERRORS = (
     "formula_parse_error", "invalid_variable_error", "model_grader_parse_error", "model_grader_refusal_error",
     "model_grader_server_error", "other_error", "python_grader_runtime_error", "python_grader_server_error",
@@ -34,7 +35,7 @@ _DETAILS = (
 
 
 class GraderRequest(BaseModel):
-    """What `graders.validate` sends."""
+    """The body of `graders.validate`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,20 +43,20 @@ class GraderRequest(BaseModel):
 
 
 class GradeRequest(GraderRequest):
-    """What `graders.run` sends: the answer, and the row that it answers."""
+    """The body of `graders.run`: an answer, and the row that it answers."""
 
     model_sample: str
-    item: dict[str, Any] | None = None
+    item: FreeObject | None = None
 
 
 class GraderAnswer(BaseModel):
-    """A grader that is one."""
+    """A valid grader."""
 
     grader: dict[str, Any]
 
 
 class GradeAnswer(BaseModel):
-    """The reward, and what went wrong on the way to it."""
+    """The reward, and the errors that occurred."""
 
     reward: float
     sub_rewards: dict[str, Any]
@@ -70,7 +71,7 @@ class GradeAnswer(BaseModel):
     openapi_extra=documented_body(GraderRequest),
 )
 async def validate_grader(service: ServiceDep, _caller: CallerDep, request: Request) -> Response:
-    """Tell whether a grader is one; whether the models that it asks are there is seen when it runs."""
+    """Validate a grader; whether its models exist is only checked when it runs."""
     asked = await read_as(GraderRequest, request, service.settings.max_body_bytes)
     return answer(GraderAnswer(grader=asked.grader.model_dump(mode="json", exclude_none=True)))
 
@@ -110,7 +111,7 @@ def _graded(asked: GradeRequest, ask: Ask) -> GradeAnswer:
         "execution_time": time.perf_counter() - began,
         "scores": result.scores or {asked.grader.name: result.score},
         "sampled_model_name": next(iter(usage), None),
-        "token_usage": sum(told["total_tokens"] for told in usage.values()) if usage else None,
+        "token_usage": sum(tokens["total_tokens"] for tokens in usage.values()) if usage else None,
     }
     return GradeAnswer(
         reward=result.score, sub_rewards=result.scores, metadata=metadata, model_grader_token_usage_per_model=usage

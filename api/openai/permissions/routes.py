@@ -1,4 +1,4 @@
-"""/v1/fine_tuning/checkpoints/CHECKPOINT/permissions: who else may use a tuned model or a checkpoint."""
+"""/v1/fine_tuning/checkpoints/CHECKPOINT/permissions: the projects that may use a tuned model or a checkpoint."""
 
 from typing import Annotated, Literal
 
@@ -21,12 +21,15 @@ router = APIRouter(prefix="/fine_tuning/checkpoints", tags=["OpenAI: fine-tuning
 
 _OBJECT = "checkpoint.permission"
 _ORDERS: dict[str, Order] = {"ascending": "asc", "descending": "desc"}
-ByAge = Annotated[Literal["ascending", "descending"], Query(alias="order", description="descending is newest first.")]
-Of = Annotated[ObjectId | None, Query(alias="project_id", description="The permission of this project alone.")]
+ByAge = Annotated[
+    Literal["ascending", "descending"],
+    Query(alias="order", description="The order by creation time; descending is newest first."),
+]
+Of = Annotated[ObjectId | None, Query(alias="project_id", description="Only the permission of this project.")]
 
 
 class PermissionRequest(BaseModel):
-    """What `permissions.create` sends."""
+    """The body of `permissions.create`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,7 +37,7 @@ class PermissionRequest(BaseModel):
 
 
 class PermissionObject(Object):
-    """A project that may chat with, grade with, evaluate and train further what is another's."""
+    """The permission of a project to chat with, grade with, evaluate and train on another project's artifact."""
 
     object: Literal["checkpoint.permission"] = _OBJECT
     created_at: int
@@ -50,7 +53,7 @@ class PermissionObject(Object):
 async def create_checkpoint_permissions(
     service: ServiceDep, caller: CallerDep, request: Request, checkpoint_id: str
 ) -> Response:
-    """Let other projects use a tuned model or a checkpoint; takes an admin's key of the project that owns it."""
+    """Let other projects use a tuned model or a checkpoint. Needs an admin's key of the project that owns it."""
     await to_thread.run_sync(_require, service, caller, checkpoint_id)
     asked = await read_as(PermissionRequest, request, service.settings.max_body_bytes)
     return answer(await to_thread.run_sync(_grant, service, caller, checkpoint_id, asked))
@@ -70,11 +73,12 @@ def list_checkpoint_permissions(
     order: ByAge = "descending",
     project_id: Of = None,
 ) -> Response:
-    """List the projects that may use it."""
+    """List the projects that may use an artifact."""
     with service.database.read() as session:
         artifact = _own(session, caller, checkpoint_id)
-        told = {"project_id": project_id, "after": after, "limit": limit, "order": _ORDERS[order]}
-        rows, has_more = permissions.page(session, artifact.id, **told)
+        rows, has_more = permissions.page(
+            session, artifact.id, project_id=project_id, after=after, limit=limit, order=_ORDERS[order]
+        )
     return answer(Page.of([_object(row) for row in rows], has_more))
 
 
@@ -86,11 +90,14 @@ def list_checkpoint_permissions(
 def delete_checkpoint_permission(
     service: ServiceDep, caller: CallerDep, checkpoint_id: str, permission_id: str
 ) -> Response:
-    """Take a permission back."""
+    """Revoke a permission."""
     with service.database.write() as session:
-        if not permissions.revoke(session, _own(session, caller, checkpoint_id).id, permission_id):
+        artifact = _own(session, caller, checkpoint_id)
+        project_id = permissions.revoke(session, artifact.id, permission_id)
+        if project_id is None:
             raise not_found("permission", permission_id)
-        audit.note(session, "permission.delete", permission_id)
+        details = {"checkpoint": artifact.id, "project_id": project_id}
+        audit.note(session, "permission.delete", permission_id, details)
     return answer(Deleted(id=permission_id, object=_OBJECT))
 
 
@@ -101,12 +108,12 @@ def _grant(service: Service, caller: Caller, reference: str, asked: PermissionRe
             message = f"there is no project {unknown[0][:100]!r}"
             raise ApiError(404, "project_not_found", message, param="project_ids")
         made = permissions.grant(session, artifact.id, asked.project_ids)
-        audit.note(session, "permission.create", artifact.id)
+        audit.note(session, "permission.create", artifact.id, {"project_ids": sorted(set(asked.project_ids))})
         return Page.of([_object(row) for row in made])
 
 
 def _own(session: Session, caller: Caller, reference: str) -> Artifact:
-    """Raises ApiError 404 when the project has no such artifact."""
+    """Return an artifact of the project. Raises ApiError 404 when there is none."""
     artifact = artifacts.resolve(session, caller.project_id, reference)
     if artifact is None:
         raise not_found("checkpoint", reference)

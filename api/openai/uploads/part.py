@@ -1,4 +1,6 @@
-"""One part on its way into the blob store."""
+"""The parts of uploads, written to the blob store while they stream in."""
+
+from collections.abc import Callable
 
 from api.errors import ApiError
 from api.files.form import Form
@@ -7,11 +9,14 @@ from db.blobs import Blob, BlobStore, BlobWriter
 
 
 class Part:
-    """Takes the chunks of one request body, whose only field is `data`. Used from one thread at a time."""
+    """Stores the field `data` of one request body. To be used from one thread at a time."""
 
-    def __init__(self, blobs: BlobStore, content_type: str, most_bytes: int) -> None:
+    def __init__(
+        self, blobs: BlobStore, content_type: str, most_bytes: int, require_storage: Callable[[int], None]
+    ) -> None:
         self._blobs = blobs
         self._most_bytes = most_bytes
+        self._require_storage = require_storage
         self._writer: BlobWriter | None = None
         self._form = Form(content_type, self)
 
@@ -19,16 +24,17 @@ class Part:
         self._form.feed(chunk)
 
     def finish(self) -> Blob:
-        """Stores it. Raises ApiError when something is missing."""
+        """Store the part. Raises ApiError when something is missing, or there is no room for it in the budget."""
         self._form.finish()
         if self._writer is None:
             raise invalid_field("data", "missing", "is required", None)
+        self._require_storage(self._writer.size_bytes)
         blob = self._writer.commit()
         self._writer = None
         return blob
 
     def close(self) -> None:
-        """Leaves nothing behind of a part that did not finish."""
+        """Remove what an unfinished part has written."""
         if self._writer is not None:
             self._writer.abort()
             self._writer = None
@@ -42,15 +48,15 @@ class Part:
 
     def take(self, data: bytes) -> None:
         assert self._writer is not None, "a field has begun"
-        require_room(self._writer.size_bytes + len(data), self._most_bytes)
+        require_fits(self._writer.size_bytes + len(data), self._most_bytes)
         self._writer.write(data)
 
     def end(self) -> None:
-        """All of it is stored at the end of the body."""
+        """Do nothing: the part is stored at the end of the body."""
 
 
-def require_room(size_bytes: int, most_bytes: int) -> None:
-    """Raises ApiError 413 for a part that is too large."""
+def require_fits(size_bytes: int, most_bytes: int) -> None:
+    """Raise ApiError 413 for a part that does not fit into its upload."""
     if size_bytes > most_bytes:
-        message = f"the upload was announced with fewer bytes: at most {most_bytes:,} more fit in"
+        message = f"the part exceeds the announced size of the upload: at most {most_bytes:,} bytes more fit"
         raise ApiError(413, "upload_too_large", message, param="data")

@@ -14,7 +14,7 @@ MAX_PARTS = 10_000
 
 
 class ExpiresAfter(BaseModel):
-    """When the file is to go by itself."""
+    """When the file is to be deleted automatically."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,7 +23,7 @@ class ExpiresAfter(BaseModel):
 
 
 class UploadRequest(BaseModel):
-    """What `uploads.create` sends. The rows are checked as those of any file, whatever `mime_type` says."""
+    """The body of `uploads.create`. Rows are checked as in any file, regardless of `mime_type`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,7 +35,7 @@ class UploadRequest(BaseModel):
 
 
 class CompleteRequest(BaseModel):
-    """The parts in their order, and what the whole must be."""
+    """The parts in their order, and the checksum of the whole."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -44,7 +44,7 @@ class CompleteRequest(BaseModel):
 
 
 class UploadObject(Object):
-    """A file on its way in."""
+    """A file that is being uploaded in parts."""
 
     object: Literal["upload"] = "upload"
     bytes: int
@@ -57,7 +57,7 @@ class UploadObject(Object):
 
 
 class PartObject(Object):
-    """A piece of it that has arrived."""
+    """A part that has arrived."""
 
     object: Literal["upload.part"] = "upload.part"
     created_at: int
@@ -69,7 +69,7 @@ def has_expired(upload: Upload) -> bool:
 
 
 def upload_object(upload: Upload, file: File | None = None) -> UploadObject:
-    told: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "id": upload.id,
         "bytes": upload.size_bytes,
         "created_at": int(upload.created_at),
@@ -79,14 +79,14 @@ def upload_object(upload: Upload, file: File | None = None) -> UploadObject:
         "status": "expired" if has_expired(upload) else upload.state,
         "file": None if file is None else file_object(file),
     }
-    return UploadObject.model_validate(told)
+    return UploadObject.model_validate(fields)
 
 
 def part_object(part: UploadPart) -> PartObject:
     return PartObject(id=part.id, created_at=int(part.created_at), upload_id=part.upload_id)
 
 
-# The body is read as it streams in.
+# The body is read while it streams in, so FastAPI cannot derive its schema.
 PART_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,

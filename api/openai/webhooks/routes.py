@@ -30,7 +30,7 @@ from db.webhooks import EVENT_TYPES
 router = APIRouter(tags=["OpenAI: webhooks"])
 
 _WRITES = documented(400, 401, 404, 413, 415, 422)
-DeliveryStatus = Annotated[State | None, Query(alias="status")]
+DeliveryStatus = Annotated[State | None, Query(alias="status", description="Only deliveries with this status.")]
 
 
 @router.post(
@@ -40,7 +40,7 @@ DeliveryStatus = Annotated[State | None, Query(alias="status")]
     openapi_extra=documented_body(EndpointRequest),
 )
 async def create_webhook_endpoint(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
-    """Have a receiver told when jobs and eval runs end. The answer is the only one that shows its secret."""
+    """Create a webhook endpoint for the ends of jobs and eval runs. Only this response contains its secret."""
     asked = await read_as(EndpointRequest, request, service.settings.max_body_bytes)
     ask = ask_of(request, caller, asked.model_dump(mode="json"))
     return answer(await to_thread.run_sync(webhooks.create, service, caller, asked, ask))
@@ -48,13 +48,13 @@ async def create_webhook_endpoint(service: ServiceDep, caller: CallerDep, reques
 
 @router.get("/webhook_endpoints", response_model=Page[EndpointObject], responses=documented(401, 422))
 def list_webhook_endpoints(service: ServiceDep, caller: CallerDep, after: After = None, limit: Limit = 20) -> Response:
-    """List receivers, newest first."""
+    """List webhook endpoints, newest first."""
     return answer(webhooks.page(service, caller, after=after, limit=limit))
 
 
 @router.get("/webhook_endpoints/{webhook_id}", response_model=EndpointObject, responses=documented(401, 404))
 def show_webhook_endpoint(service: ServiceDep, caller: CallerDep, webhook_id: str) -> Response:
-    """Show a receiver."""
+    """Show a webhook endpoint."""
     return answer(webhooks.show(service, caller, webhook_id))
 
 
@@ -67,7 +67,7 @@ def show_webhook_endpoint(service: ServiceDep, caller: CallerDep, webhook_id: st
 async def update_webhook_endpoint(
     service: ServiceDep, caller: CallerDep, request: Request, webhook_id: str
 ) -> Response:
-    """Change the name, the URL or what is told."""
+    """Change the name, the URL or the event types of a webhook endpoint."""
     await to_thread.run_sync(webhooks.show, service, caller, webhook_id)
     asked = await read_as(EndpointChange, request, service.settings.max_body_bytes)
     return answer(await to_thread.run_sync(webhooks.change, service, caller, webhook_id, asked))
@@ -75,7 +75,7 @@ async def update_webhook_endpoint(
 
 @router.delete("/webhook_endpoints/{webhook_id}", response_model=DeletedEndpoint, responses=documented(401, 404))
 def delete_webhook_endpoint(service: ServiceDep, caller: CallerDep, webhook_id: str) -> Response:
-    """Tell a receiver nothing more, not even what waits."""
+    """Delete a webhook endpoint; pending deliveries to it are dropped."""
     return answer(webhooks.delete(service, caller, webhook_id))
 
 
@@ -86,7 +86,7 @@ def delete_webhook_endpoint(service: ServiceDep, caller: CallerDep, webhook_id: 
     openapi_extra=documented_body(RotateRequest),
 )
 async def rotate_webhook_secret(service: ServiceDep, caller: CallerDep, request: Request, webhook_id: str) -> Response:
-    """Make another secret; the old one may sign beside it for a day."""
+    """Make a new signing secret; the old one may stay valid for a day."""
     await to_thread.run_sync(webhooks.show, service, caller, webhook_id)
     asked = await read_as(RotateRequest, request, service.settings.max_body_bytes)
     ask = ask_of(request, caller, asked.model_dump(mode="json"))
@@ -100,7 +100,7 @@ async def rotate_webhook_secret(service: ServiceDep, caller: CallerDep, request:
     openapi_extra=documented_body(SampleRequest),
 )
 async def test_webhook_endpoint(service: ServiceDep, caller: CallerDep, request: Request, webhook_id: str) -> Response:
-    """Send a sample, and tell what the receiver answers to it."""
+    """Send a sample event, and return what the receiver answers."""
     await to_thread.run_sync(webhooks.show, service, caller, webhook_id)
     asked = await read_as(SampleRequest, request, service.settings.max_body_bytes)
     sending = webhooks.send_sample(service, caller, webhook_id, asked.event_type)
@@ -120,11 +120,11 @@ def list_webhook_deliveries(
     limit: Limit = 20,
     status: DeliveryStatus = None,
 ) -> Response:
-    """List what was and will be sent there, newest first; what has ended is kept for 30 days."""
+    """List deliveries to a webhook endpoint, newest first; ended ones are kept for 30 days."""
     return answer(webhooks.deliveries(service, caller, webhook_id, after=after, limit=limit, state=status))
 
 
 @router.get("/webhook_event_types", response_model=EventTypes, responses=documented(401))
 def list_webhook_event_types(_caller: CallerDep) -> Response:
-    """List what can be told."""
+    """List the types of events."""
     return answer(EventTypes(data=list(EVENT_TYPES)))

@@ -1,4 +1,4 @@
-"""Webhooks as OpenAI's clients send and read them, and the log of deliveries, which is ours."""
+"""Webhook endpoints as OpenAI's clients send and read them, and their deliveries, which OpenAI does not have."""
 
 from typing import Annotated, Literal
 
@@ -19,11 +19,11 @@ EventType = Literal[
 ]
 State = Literal["pending", "delivered", "failed"]
 _HINT = 4
-"""So many characters of a secret are told."""
+"""How many characters of a secret its hint shows."""
 
 
-def _each_once(told: list[EventType]) -> list[EventType]:
-    return list(dict.fromkeys(told))
+def _each_once(event_types: list[EventType]) -> list[EventType]:
+    return list(dict.fromkeys(event_types))
 
 
 _Name = Annotated[Text, Field(min_length=1, max_length=256)]
@@ -31,40 +31,40 @@ _Url = Annotated[Text, Field(min_length=1, max_length=2048)]
 _EventTypes = Annotated[list[EventType], Field(min_length=1, max_length=100), AfterValidator(_each_once)]
 
 
-class _Asked(BaseModel):
+class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class EndpointRequest(_Asked):
-    """What `webhooks.create` sends."""
+class EndpointRequest(_Request):
+    """The body of `webhooks.create`."""
 
     name: _Name
     url: _Url
     event_types: _EventTypes
 
 
-class EndpointChange(_Asked):
-    """What `webhooks.update` sends."""
+class EndpointChange(_Request):
+    """The body of `webhooks.update`."""
 
     name: _Name | None = None
     url: _Url | None = None
     event_types: _EventTypes | None = None
 
 
-class RotateRequest(_Asked):
-    """What `webhooks.rotate_secret` sends."""
+class RotateRequest(_Request):
+    """The body of `webhooks.rotate_secret`."""
 
     keep_old_secret_active_for_24_hours: bool = False
 
 
-class SampleRequest(_Asked):
-    """What `webhooks.test` sends."""
+class SampleRequest(_Request):
+    """The body of `webhooks.test`."""
 
     event_type: EventType
 
 
 class EndpointObject(Object):
-    """A receiver. Its secret is shown when it is made or changed, and never again."""
+    """A webhook endpoint. Its secret is shown only when it is made or rotated."""
 
     object: Literal["webhook_endpoint"] = "webhook_endpoint"
     name: str
@@ -76,20 +76,20 @@ class EndpointObject(Object):
 
 
 class EndpointWithSecret(EndpointObject):
-    """A receiver whose secret is new."""
+    """A webhook endpoint with its new secret."""
 
     signing_secret: str
 
 
 class DeletedEndpoint(Object):
-    """What is left to say."""
+    """The confirmation that a webhook endpoint was deleted."""
 
     object: Literal["webhook_endpoint.deleted"] = "webhook_endpoint.deleted"
     deleted: Literal[True] = True
 
 
 class SampleResult(BaseModel):
-    """What the receiver answered to a sample."""
+    """The receiver's answer to a sample event."""
 
     object: Literal["webhook_endpoint.test"] = "webhook_endpoint.test"
     webhook_endpoint_id: str
@@ -99,16 +99,16 @@ class SampleResult(BaseModel):
 
 
 class EventTypes(BaseModel):
-    """All that can be told."""
+    """All types of events."""
 
     object: Literal["list"] = "list"
     data: list[EventType]
 
 
 class DeliveryObject(Object):
-    """An event on its way to a receiver: `id` is the webhook-id of every try, `body` what is signed and sent.
+    """The delivery of an event: `id` is the webhook-id of every attempt, `body` is what is signed and sent.
 
-    `status_code` and `error` are those of the last try; `next_attempt_at` is of a pending one.
+    `status_code` and `error` are those of the last attempt; `next_attempt_at` is set while the delivery is pending.
     """
 
     object: Literal["webhook_endpoint.delivery"] = "webhook_endpoint.delivery"

@@ -1,7 +1,8 @@
-"""Receivers of webhooks. The reaper's courier is the one that sends; nothing leaves from here."""
+"""Webhook endpoints. Deliveries are sent by the reaper's courier, not by this process."""
 
 import asyncio
 import time
+from urllib.parse import urlsplit
 
 from anyio import to_thread
 
@@ -30,24 +31,28 @@ from db.receivers import Refused
 from db.session import Session
 
 _MOST = 50
-"""Receivers of a project: each event is sent to all that want it."""
+"""The most endpoints of a project: each event is sent to all that subscribe to it."""
 _SAMPLE_S = 45.0
-"""Longer than a try takes, the looking up of a slow name included."""
+"""Longer than an attempt takes, including the resolution of a slow name."""
 _BEGUN_S = 6.0
+"""A courier at work begins to send a sample within this, unless other deliveries have taken its room."""
+_LONGEST_TRY_S = 90.0
+_MOST_SAMPLES = 2
+"""The most samples of an endpoint that wait or are being sent."""
 _LOOK_EVERY_S = 0.1
 
 
 def create(
     service: Service, caller: Caller, asked: EndpointRequest, ask: IdempotentRequest | None
 ) -> EndpointWithSecret:
-    """Raises ApiError 400 for a URL that nothing is sent to, and for one receiver too many."""
+    """Create an endpoint. Raises ApiError 400 for a URL that is not allowed, and for too many endpoints."""
     _require_reachable(service, asked.url)
 
     def make() -> EndpointObject:
         if len(webhooks.page(session, caller.project_id, after=None, limit=_MOST)[0]) >= _MOST:
-            raise ApiError(400, "too_many_webhooks", f"a project has at most {_MOST} webhooks; delete one")
+            raise ApiError(400, "too_many_webhooks", f"a project may have at most {_MOST} webhooks; delete one")
         endpoint = webhooks.add(session, caller.project_id, **asked.model_dump())
-        audit.note(session, "webhook.create", endpoint.id)
+        audit.note(session, "webhook.create", endpoint.id, {"host": _host(endpoint.url)})
         return _object(service, endpoint)
 
     with service.database.write() as session:
@@ -55,7 +60,7 @@ def create(
 
 
 def find(session: Session, caller: Caller, endpoint_id: str) -> WebhookEndpoint:
-    """Raises ApiError 404 when the project has no such endpoint."""
+    """Return an endpoint of the project. Raises ApiError 404 when there is none."""
     endpoint = webhooks.get(session, caller.project_id, endpoint_id)
     if endpoint is None:
         raise not_found("webhook endpoint", endpoint_id)
@@ -78,8 +83,9 @@ def change(service: Service, caller: Caller, endpoint_id: str, asked: EndpointCh
         _require_reachable(service, asked.url)
     with service.database.write() as session:
         changes = asked.model_dump(exclude_none=True)
+        details = {"changed": sorted(changes)} | ({"host": _host(changes["url"])} if "url" in changes else {})
         endpoint = webhooks.change(session, find(session, caller, endpoint_id), changes)
-        audit.note(session, "webhook.update", endpoint.id)
+        audit.note(session, "webhook.update", endpoint.id, details)
         return _object(service, endpoint)
 
 
@@ -104,10 +110,10 @@ def rotate(
 
 
 async def send_sample(service: Service, caller: Caller, endpoint_id: str, event_type: EventType) -> SampleResult:
-    """Waits for what the receiver answers.
+    """Send a sample and wait for what the receiver answers.
 
     Raises:
-        ApiError: 400 when it does not answer, 503 when nothing is sent now.
+        ApiError: 400 when it does not answer, 429 when others are being sent there, 503 when nothing is sent now.
     """
     sample = await to_thread.run_sync(_add_sample, service, caller, endpoint_id, event_type)
     since = time.monotonic()
@@ -115,8 +121,7 @@ async def send_sample(service: Service, caller: Caller, endpoint_id: str, event_
         await asyncio.sleep(_LOOK_EVERY_S)
         sample = await service.look(_delivery, service, sample.id)
     if sample.state == "pending":
-        message = "nothing is sent now: the reaper, `python -m workers.recover`, does not run or has no secret"
-        raise ApiError(503, "courier_away", message, headers={"Retry-After": "5"})
+        raise await to_thread.run_sync(_not_sent, service, caller)
     if sample.status_code is None:
         raise ApiError(400, "receiver_unreachable", f"the sample did not arrive: {sample.error}", param="url")
     return SampleResult(webhook_endpoint_id=endpoint_id, event_type=event_type, status_code=sample.status_code)
@@ -133,30 +138,54 @@ def deliveries(
 
 def _add_sample(service: Service, caller: Caller, endpoint_id: str, event_type: EventType) -> WebhookDelivery:
     with service.database.write() as session:
-        return webhooks.add_sample(session, find(session, caller, endpoint_id), event_type)
+        endpoint = find(session, caller, endpoint_id)
+        pending = webhooks.pending_samples(session, endpoint_id)
+        if len(pending) < _MOST_SAMPLES:
+            return webhooks.add_sample(session, endpoint, event_type)
+        fresh = any(sample.created_at > time.time() - _BEGUN_S for sample in pending)
+    raise _busy() if fresh else _not_sent(service, caller)
+
+
+def _not_sent(service: Service, caller: Caller) -> ApiError:
+    """Return the answer for a sample that waits: deliveries of the project keep it waiting, or nothing is sent at all."""
+    with service.database.read() as session:
+        if webhooks.any_tried_since(session, caller.project_id, time.time() - _LONGEST_TRY_S):
+            return _busy()
+    message = "webhooks are not sent now: the reaper, `python -m workers.recover`, does not run or has no secret"
+    return ApiError(503, "courier_away", message, headers={"Retry-After": "5"})
+
+
+def _busy() -> ApiError:
+    message = "other deliveries of the project are being sent; test the endpoint again when they have ended"
+    return ApiError(429, "deliveries_under_way", message, headers={"Retry-After": "30"})
 
 
 def _delivery(service: Service, delivery_id: str) -> WebhookDelivery:
     with service.database.read() as session:
         found = webhooks.delivery(session, delivery_id)
-    assert found is not None, "the log is kept for longer than a sample takes"
+    assert found is not None, "deliveries are kept for longer than a sample takes"
     return found
 
 
 def _object(service: Service, endpoint: WebhookEndpoint) -> EndpointObject:
-    return endpoint_object(endpoint, service.signing.secret_of(endpoint.id, endpoint.nonce))
+    return endpoint_object(endpoint, service.webhook_secrets.secret_of(endpoint.id, endpoint.nonce))
 
 
-def _with_secret(service: Service, session: Session, caller: Caller, told: EndpointObject) -> EndpointWithSecret:
-    """The object with its secret: added here, so that no remembered answer holds one."""
-    endpoint = find(session, caller, told.id)
+def _with_secret(service: Service, session: Session, caller: Caller, shown: EndpointObject) -> EndpointWithSecret:
+    """Return the object with its secret, which is added last so that no answer remembered for retries contains it."""
+    endpoint = find(session, caller, shown.id)
     return EndpointWithSecret(
-        **told.model_dump(), signing_secret=service.signing.secret_of(endpoint.id, endpoint.nonce)
+        **shown.model_dump(), signing_secret=service.webhook_secrets.secret_of(endpoint.id, endpoint.nonce)
     )
+
+
+def _host(url: str) -> str:
+    """Return the host and port of a URL for the audit log: paths and queries of receivers often hold secrets."""
+    return urlsplit(url).netloc
 
 
 def _require_reachable(service: Service, url: str) -> None:
     try:
         service.receivers.read(url)
     except Refused as error:
-        raise ApiError(400, "url_not_allowed", f"nothing is sent to {url[:200]}: {error}", param="url") from error
+        raise ApiError(400, "url_not_allowed", f"webhooks are not sent to {url[:200]}: {error}", param="url") from error

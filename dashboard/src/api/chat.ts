@@ -10,7 +10,7 @@ export interface Sampling {
   seed?: number;
 }
 
-/** What a model is given: a conversation to answer, or a text to go on with. */
+/** The input of a model: a conversation to answer or a text to continue. */
 export type Given = { messages: readonly Message[] } | { prompt: string };
 
 interface Piece {
@@ -19,21 +19,21 @@ interface Piece {
   weights: Weights;
 }
 
-/** A piece of an answer as it is written; what it does not tell is undefined. */
-export interface Told {
+/** One streamed piece of an answer. */
+export interface Delta {
   text: string;
   weights: Weights;
   ended?: "stop" | "length";
   tokens?: number;
 }
 
-/** The answer of a model, piece by piece. Throws a Refusal, also when it breaks off in the middle. */
+/** Streams the answer of a model. Throws a Refusal, also for an error in the middle of the stream. */
 export async function* ask(
   model: string,
   given: Given,
   sampling: Sampling,
   signal: AbortSignal,
-): AsyncGenerator<Told, void> {
+): AsyncGenerator<Delta, void> {
   const response = await fetch("messages" in given ? "/v1/chat/completions" : "/v1/completions", {
     method: "POST",
     headers: { "Content-Type": "application/json", ...csrfHeaders() },
@@ -55,7 +55,7 @@ export async function* ask(
   }
 }
 
-/** What server-sent events carry, one at a time, however the network cuts them. */
+/** Yields the data of server-sent events one by one, however the network splits them. */
 export async function* framesOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): AsyncGenerator<string, void> {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -66,6 +66,6 @@ export async function* framesOf(body: ReadableStream<Uint8Array<ArrayBuffer>>): 
       for (const frame of frames) if (frame.startsWith("data: ")) yield frame.slice(6);
     }
   } finally {
-    reader.cancel().catch(() => {}); // of an answer that was stopped, it says again that it was
+    reader.cancel().catch(() => {}); // an aborted stream rejects once more here
   }
 }

@@ -1,23 +1,33 @@
-import { expect, it } from "vitest";
-import { Refusal, refusal, refusalOf } from "./client";
+import { expect, it, vi } from "vitest";
+import { onSessionOutdated, Refusal, refusal, refusalOf } from "./client";
 
-const told = {
-  error: { code: "database_unavailable", message: "the database cannot answer now", type: "server_error" },
-};
+const failure = (code: string, message: string) => ({ error: { code, message, type: "server_error" } });
+const unavailable = failure("database_unavailable", "the database cannot answer now");
 
-it("tells what the service cannot do now from a proxy that does not reach it", () => {
-  const putOff = refusal(503, told);
-  expect(putOff).toMatchObject({ message: "the database cannot answer now", passes: true });
-  for (const word of ["<html>Bad Gateway</html>", { error: "bad gateway" }, undefined])
-    for (const status of [502, 522]) expect(refusal(status, word)).not.toBeInstanceOf(Refusal);
+it("distinguishes an overloaded service from a proxy that does not reach it", () => {
+  expect(refusal(503, unavailable)).toMatchObject({ message: "the database cannot answer now", passes: true });
+  for (const payload of ["<html>Bad Gateway</html>", { error: "bad gateway" }, undefined])
+    for (const status of [502, 522]) expect(refusal(status, payload)).not.toBeInstanceOf(Refusal);
 });
 
-it("tells what a proxy refuses, whose words are no JSON", async () => {
+it("reports a proxy's own refusal, whose body is not JSON", async () => {
   const refused = await refusalOf(new Response("<html>Too Large</html>", { status: 413 }));
   expect(refused).toMatchObject({ status: 413, message: "The service answered 413." });
 });
 
-it("asks in vain for what the service refuses for good", () => {
-  expect(refusal(500, told)).toMatchObject({ status: 500, passes: false });
+it("marks as temporary only what may succeed later", () => {
+  expect(refusal(500, unavailable)).toMatchObject({ status: 500, passes: false });
   expect(refusal(404, "<html>")).toMatchObject({ message: "The service answered 404.", passes: false });
+  expect(refusal(429, failure("rate_limited", "slow down"))).toMatchObject({ message: "slow down", passes: true });
+  expect(refusal(429, "<html>")).toMatchObject({ message: "The service answered 429.", passes: true });
+});
+
+it("reports a session that has ended or was replaced", () => {
+  const outdated = vi.fn();
+  onSessionOutdated(outdated);
+  refusal(403, failure("missing_scope", "no"));
+  expect(outdated).not.toHaveBeenCalled();
+  expect(refusal(403, failure("csrf_token_missing", "no")).message).toContain("signed in again");
+  refusal(401, failure("session_ended", "no"));
+  expect(outdated).toHaveBeenCalledTimes(2);
 });

@@ -5,13 +5,15 @@ import type { components, paths } from "./schema";
 export type Schemas = components["schemas"];
 export type Fault = Schemas["Fault"];
 
-/** What passes by itself. A proxy before a service that is away says so too, in words of its own. */
-const PASSING: ReadonlySet<number> = new Set([502, 503, 504]);
+/** Temporary failures of the service; a proxy in front of an unreachable service answers with the same codes. */
+const UNAVAILABLE: ReadonlySet<number> = new Set([502, 503, 504]);
 
-/** What proxies at the edge of a network add to those. */
+/** Further codes with which proxies at the edge of a network report an unreachable service. */
 const EDGES: ReadonlySet<number> = new Set(Array.from({ length: 11 }, (_, index) => 520 + index));
 
-/** An answer that is no success, with what the service says about it. */
+const TOO_MANY_REQUESTS = 429;
+
+/** An error response, with the error object of the service. */
 export class Refusal extends Error {
   constructor(
     readonly status: number,
@@ -20,21 +22,28 @@ export class Refusal extends Error {
     super(body.message);
   }
 
-  /** Whether the same may be granted in a while. */
+  /** Whether the same request may succeed later without any change. */
   get passes(): boolean {
-    return PASSING.has(this.status);
+    return UNAVAILABLE.has(this.status) || this.status === TOO_MANY_REQUESTS;
   }
 }
 
 let csrfToken: string | null = null;
 
-/** What changing requests carry from now on. */
+/** Sets the CSRF token that is sent with every changing request from now on. */
 export function carry(token: string | null) {
   csrfToken = token;
 }
 
 export function csrfHeaders(): Record<string, string> {
   return csrfToken ? { "X-CSRF-Token": csrfToken } : {};
+}
+
+let sessionOutdated = () => {};
+
+/** Registers what is called when a response shows that the session has ended or was replaced in another tab. */
+export function onSessionOutdated(listener: () => void) {
+  sessionOutdated = listener;
 }
 
 const edge: Middleware = {
@@ -53,7 +62,7 @@ export const client = createClient<paths>({
 });
 client.use(edge);
 
-/** The data of an answer. Throws a `refusal` when there is none. */
+/** Returns the data of a response. Throws a `refusal` when it has none. */
 export async function ask<T>(answer: Promise<{ data?: T; error?: unknown; response: Response }>): Promise<T> {
   const { data, error, response } = await answer;
   if (data === undefined || !response.ok) throw refusal(response.status, error);
@@ -61,22 +70,25 @@ export async function ask<T>(answer: Promise<{ data?: T; error?: unknown; respon
   return data;
 }
 
-/** What to throw for an answer that is no success: a Refusal, unless it was a proxy that answered. */
-export function refusal(status: number, told: unknown): Error {
-  const body = (told as { error?: Schemas["ErrorBody"] } | undefined)?.error;
+/** Returns the error to throw for an error response: a Refusal, unless the response came from a proxy. */
+export function refusal(status: number, payload: unknown): Error {
+  const body = (payload as { error?: Schemas["ErrorBody"] } | undefined)?.error;
   const isOurs = typeof body?.message === "string";
-  if (!isOurs && (PASSING.has(status) || EDGES.has(status))) {
+  if (!isOurs && (UNAVAILABLE.has(status) || EDGES.has(status))) {
     unreachable();
     return new Error(`a proxy answered ${status}`);
   }
   reached();
-  return new Refusal(
-    status,
-    isOurs ? body : { code: "unknown", message: `The service answered ${status}.`, type: "server_error" },
-  );
+  if (!isOurs)
+    return new Refusal(status, { code: "unknown", message: `The service answered ${status}.`, type: "server_error" });
+  const isReplaced = body.code === "csrf_token_missing";
+  if (isReplaced || status === 401) sessionOutdated();
+  return new Refusal(status, isReplaced ? { ...body, message: REPLACED } : body);
 }
 
-/** The same for an answer of which nothing has been read. */
+const REPLACED = "This browser has signed in again in another tab. Try again.";
+
+/** Returns the `refusal` for a response whose body has not been read yet. */
 export async function refusalOf(response: Response): Promise<Error> {
   return refusal(response.status, await response.json().catch(() => undefined));
 }

@@ -19,7 +19,7 @@ export function evalJobsQuery(after: string | undefined) {
   });
 }
 
-/** What an evaluation said of its rows, a page at a time. */
+/** A page of the rows that an evaluation scored. */
 export function scoredRowsQuery(jobId: string, after: number, only: Only | undefined) {
   return queryOptions({
     queryKey: ["scored rows", jobId, after, only],

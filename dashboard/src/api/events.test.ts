@@ -12,7 +12,7 @@ const event = (seq: number, type: string, attempt: number | null, data: JobEvent
 });
 const failure = (seq: number, attempt: number) => event(seq, "state", attempt, { state: "failed" });
 
-it("finds the first error of what is being tried, not of what was tried before", () => {
+it("finds the first error of the current run, not of one before a retry", () => {
   const before = [failure(5, 1), event(4, "log", 1)];
   const retried = [event(9, "log", 3), event(8, "log", 2)];
   expect(firstErrorOf(before, "failed")?.seq).toBe(4);

@@ -6,7 +6,7 @@ import { collect } from "./pages";
 export type JobEvent = Schemas["EventObject"];
 type Level = "info" | "warn" | "error";
 
-/** A page of what happened to a job, from the newest backwards. */
+/** Returns a page of a job's events, newest first. */
 function askForEvents(
   jobId: string,
   query: { limit: number; after?: number; level?: Level; type?: string },
@@ -18,7 +18,7 @@ function askForEvents(
 
 const MOST = 1000;
 
-/** What the engine of a job's newest attempt said of the machine that it runs on; null while it has not begun. */
+/** The event in which the job's current attempt described its machine; null until the attempt has started. */
 export function startedQuery({ id, attempt, status }: Job) {
   return queryOptions({
     queryKey: ["started", id, attempt],
@@ -33,7 +33,7 @@ export function startedQuery({ id, attempt, status }: Job) {
 
 const EVENTS = 500;
 
-/** Events from the newest backwards; `since` is what the page's own stream of them begins after. */
+/** Events, newest first, up to `since`, after which the page's own stream begins. */
 export function earlierEventsQuery(jobId: string, level: Level | undefined, since: number) {
   return infiniteQueryOptions({
     queryKey: ["events", jobId, level, since],
@@ -45,27 +45,30 @@ export function earlierEventsQuery(jobId: string, level: Level | undefined, sinc
   });
 }
 
-/** The first error of a job since it was last asked for, anew or again by hand; null if there is none. */
+/** The first error of a job since it was created or last retried by hand; null if there is none. */
 export function firstErrorQuery({ id, attempt, status }: Job) {
   return queryOptions({
     queryKey: ["first error", id, attempt, status],
     queryFn: async ({ signal }) => {
-      const told = await collect(
+      const collected = await collect(
         (after?: number) => askForEvents(id, { limit: MOST, after, level: "error" }, signal),
         (errors) => failureBefore(errors, status) >= 0,
       );
-      return firstErrorOf(told, status) ?? null;
+      return firstErrorOf(collected, status) ?? null;
     },
   });
 }
 
-/** `errors` from the newest backwards: those before the last failure but the job's own are of what was tried before. */
+/**
+ * Returns the oldest error that belongs to the current run. `errors` are newest first; those older than the last failure,
+ * other than the job's current one, belong to a run before a manual retry.
+ */
 export function firstErrorOf(errors: readonly JobEvent[], status: Job["status"]): JobEvent | undefined {
   const before = failureBefore(errors, status);
   return errors.slice(0, before < 0 ? undefined : before).at(-1);
 }
 
-/** Only by hand does a job come back from having failed. */
+/** The index of the failure that ended the previous run: only a manual retry leads out of `failed`. */
 function failureBefore(errors: readonly JobEvent[], status: Job["status"]): number {
   const own = status === "failed" ? 1 : 0;
   return errors.findIndex(({ type, data }, index) => index >= own && type === "state" && data?.state === "failed");

@@ -13,17 +13,17 @@ export interface JobsSearch {
   after?: string;
 }
 
-/** A change made elsewhere shows within two seconds. */
+/** How often live data is read: a change made elsewhere shows within two seconds. */
 export const LIVE_MS = 1500;
 const ENDED_MS = 10_000;
 const PAGE = 25;
 
 export const ENDED: ReadonlySet<string> = new Set(["succeeded", "failed", "cancelled"]);
 
-export function jobsQuery(search: JobsSearch) {
+export function jobsQuery(search: JobsSearch, limit = PAGE) {
   return queryOptions({
-    queryKey: ["jobs", search],
-    queryFn: ({ signal }) => ask(client.GET("/v1/jobs", { params: { query: { ...search, limit: PAGE } }, signal })),
+    queryKey: ["jobs", search, limit],
+    queryFn: ({ signal }) => ask(client.GET("/v1/jobs", { params: { query: { ...search, limit } }, signal })),
     refetchInterval: LIVE_MS,
     placeholderData: keepPreviousData,
   });
@@ -33,13 +33,13 @@ export function jobQuery(jobId: string) {
   return queryOptions({
     queryKey: ["job", jobId],
     queryFn: ({ signal }) => ask(client.GET("/v1/jobs/{job_id}", { params: { path: { job_id: jobId } }, signal })),
-    // What has failed may be tried again, from anywhere.
+    // A failed job may be retried, from anywhere.
     refetchInterval: ({ state }) =>
       state.data?.status === "succeeded" || state.data?.status === "cancelled" ? ENDED_MS : LIVE_MS,
   });
 }
 
-/** Several jobs at once, in the order of their ids; those that the service does not have are missing. */
+/** Several jobs, in the order of `ids`, without those that the service does not have. */
 export function jobsOfQuery(ids: readonly string[]) {
   return queryOptions({
     queryKey: ["jobs of", ids],
@@ -61,24 +61,44 @@ export interface CurveWanted {
   smoothing?: number;
 }
 
-/** `version` is what the curve grows with: the same one is never asked for twice. */
+/** A curve of a job. `version` changes as the curve grows; a version is read only once. */
 export function curveQuery(jobId: string, wanted: CurveWanted, version: string | number) {
   const { metric, ...query } = wanted;
   return queryOptions({
     queryKey: ["curve", jobId, wanted, version],
-    queryFn: ({ signal }) =>
-      ask(
-        client.GET("/v1/jobs/{job_id}/metrics/{metric}", {
-          params: { path: { job_id: jobId, metric }, query },
-          signal,
-        }),
-      ),
+    queryFn: async ({ signal }) => {
+      const params = { path: { job_id: jobId, metric }, query };
+      return withoutLostTail(await ask(client.GET("/v1/jobs/{job_id}/metrics/{metric}", { params, signal })));
+    },
     staleTime: Number.POSITIVE_INFINITY,
     placeholderData: keepPreviousData,
   });
 }
 
-/** The same as it becomes; `growing` says whether it still does. After its end it is looked at too: the last may be missing. */
+/**
+ * Returns the curve up to its newest point. An attempt that was lost had got further than the checkpoint that the next
+ * one resumed from: until that one gets there, the older steps behind its newest step are no longer part of the run.
+ */
+export function withoutLostTail(curve: Curve): Curve {
+  const newest = curve.time.reduce((best, time, index) => (time >= curve.time[best]! ? index : best), 0);
+  const length = Math.min(curve.step.length, newest + 1);
+  if (length === curve.step.length) return curve;
+  return { ...cutCurve(curve, length), total: curve.total - (curve.step.length - length) };
+}
+
+/** Returns the first `length` points of a curve. */
+export function cutCurve(curve: Curve, length: number): Curve {
+  return {
+    ...curve,
+    step: curve.step.slice(0, length),
+    time: curve.time.slice(0, length),
+    tokens: curve.tokens.slice(0, length),
+    value: curve.value.slice(0, length),
+    smoothed: curve.smoothed?.slice(0, length) ?? null,
+  };
+}
+
+/** The current curve of a job. A finished one is read again too, more slowly: its last points may arrive late. */
 export function growingCurveQuery(jobId: string, wanted: CurveWanted, growing: boolean) {
   return queryOptions({
     ...curveQuery(jobId, wanted, "newest"),
@@ -87,12 +107,12 @@ export function growingCurveQuery(jobId: string, wanted: CurveWanted, growing: b
   });
 }
 
-/** What a person calls a job. */
+/** The name of a job: its suffix, or else its id. */
 export function nameOf(job: Job): string {
   return typeof job.spec.suffix === "string" ? job.spec.suffix : job.id;
 }
 
-/** What it trains or scores. */
+/** The model that a job trains or scores. */
 export function modelOf(job: Job): string {
   if (job.base?.name) return `${job.base.name}/${job.base.version}`;
   const model = job.spec.model;
@@ -101,12 +121,12 @@ export function modelOf(job: Job): string {
   return size ? `new model, ${size}` : "new model";
 }
 
-/** The last loss that a job has told: of training while it trains, of what was held out in the end. */
+/** The last loss of a job: the training loss while it trains, the held-out loss once it has finished. */
 export function lossOf(job: Pick<Job, "progress" | "result">): number | null {
   return job.result?.metrics.eval_loss ?? job.progress.loss ?? null;
 }
 
-/** The evaluations of a job so far; asked for again while there are none. */
+/** One evaluation of a job, to know its metrics; read again until there is one. */
 export function evaluationsQuery(job: Job) {
   return queryOptions({
     queryKey: ["evaluations", job.id, ENDED.has(job.status)],
@@ -121,7 +141,7 @@ export function evaluationsQuery(job: Job) {
   });
 }
 
-/** All that a job keeps, newest first. */
+/** All checkpoints that a job keeps, newest first. */
 export function checkpointsQuery(jobId: string) {
   return queryOptions({
     queryKey: ["checkpoints", jobId],
@@ -162,7 +182,7 @@ export function orderJob(jobId: string, verb: Verb): Promise<Job> {
   }
 }
 
-/** Models and adapters that a job has made, in full. */
+/** The models and adapters that a job has made. */
 export function madeQuery(job: Job) {
   return queryOptions({
     queryKey: ["made", job.id, job.artifacts.length],
@@ -171,10 +191,10 @@ export function madeQuery(job: Job) {
   });
 }
 
-/** Models and adapters, the newest of each; `isAll` says whether there are no older ones. */
+/** Returns the newest models and adapters; `isAll` says whether there are no older ones. */
 export async function askForMade(query: { job_id?: string; limit: number }, signal: AbortSignal) {
   const [models, adapters] = await Promise.all([
-    // The list of models tells adapters too, under the names that OpenAI's clients use.
+    // Without a kind the list includes adapters too, under the names that OpenAI's clients use.
     ask(client.GET("/v1/models", { params: { query: { ...query, kind: "model" } }, signal })),
     ask(client.GET("/v1/adapters", { params: { query }, signal })),
   ]);
@@ -182,7 +202,7 @@ export async function askForMade(query: { job_id?: string; limit: number }, sign
   return { made, isAll: !models.has_more && !adapters.has_more };
 }
 
-/** Where the service has it. */
+/** The path of an artifact in the API. */
 export function pathOf({ kind, id }: { kind: string; id: string }): string {
   return `/v1/${kind}s/${id}`;
 }

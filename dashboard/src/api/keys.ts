@@ -5,7 +5,7 @@ import type { paths } from "./schema";
 export type Key = Schemas["KeyObject"];
 export type NewKey = paths["/v1/keys"]["post"]["requestBody"]["content"]["application/json"];
 
-/** The newest keys of the project, revoked ones too. */
+/** The newest keys of the project, including revoked ones. */
 export const keysQuery = queryOptions({
   queryKey: ["keys"],
   queryFn: ({ signal }) => ask(client.GET("/v1/keys", { params: { query: { limit: 100 } }, signal })),

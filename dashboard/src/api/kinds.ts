@@ -2,7 +2,7 @@ import { queryOptions } from "@tanstack/react-query";
 import { ask, client, csrfHeaders, refusalOf, type Schemas } from "./client";
 import type { Job } from "./jobs";
 
-/** The kinds of jobs with the schemas of their specs: they change with the service alone. */
+/** The kinds of jobs with the schemas of their specs; they change only with the version of the service. */
 export const kindsQuery = queryOptions({
   queryKey: ["kinds"],
   queryFn: () => ask(client.GET("/v1/kinds")),
@@ -10,14 +10,14 @@ export const kindsQuery = queryOptions({
 });
 
 /**
- * The service checks the spec: it says what is wrong, where, and what was meant. A plan binds the job to what it told;
- * of one intent it makes one job, however often it is asked.
+ * Creates a job from a spec, which the service validates, or from a plan, whose spec it then has. `intent` is the
+ * idempotency key: repeated requests with the same one create one job.
  */
-export async function createJob(asked: Record<string, unknown> | { plan_id: string }, intent: string): Promise<Job> {
-  return post("/v1/jobs", asked, { "Idempotency-Key": intent });
+export async function createJob(request: Record<string, unknown> | { plan_id: string }, intent: string): Promise<Job> {
+  return post("/v1/jobs", request, { "Idempotency-Key": intent });
 }
 
-/** What a job of this spec would come to; nothing is made. */
+/** Plans a job of this spec without creating it. */
 export async function planJob(spec: Record<string, unknown>): Promise<Schemas["PlanObject"]> {
   return post("/v1/jobs?dry_run=true", spec);
 }

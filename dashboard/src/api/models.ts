@@ -4,7 +4,7 @@ import { askForMade } from "./jobs";
 
 export type Lineage = Schemas["Lineage"];
 
-/** So many of each kind of thing at most are there to choose from: the newest. */
+/** The largest number of entries in a list to choose from: the newest ones. */
 export const MOST = 1000;
 
 const shelfQuery = queryOptions({
@@ -18,10 +18,10 @@ const shelfQuery = queryOptions({
 /** Models and adapters, newest first: what a job may start from. */
 export const modelsQuery = queryOptions({ ...shelfQuery, select: ({ made }) => made });
 
-/** Whether those are all. */
+/** Whether `modelsQuery` returns all of them. */
 export const areAllModelsQuery = queryOptions({ ...shelfQuery, select: ({ isAll }) => isAll });
 
-/** What an artifact was made from, all of what that was made from, and what came of it. */
+/** An artifact's ancestors, back to the first data, and its descendants. */
 export function lineageQuery(kind: string, id: string) {
   const params = { path: { reference: id } };
   return queryOptions({

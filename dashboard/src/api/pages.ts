@@ -4,16 +4,16 @@ interface Page<T, Cursor> {
   last_id?: Cursor | null;
 }
 
-/** What a listing has, page after page, until it ends or what has come is enough. */
+/** Collects a listing page by page, until it ends or `isEnough` holds for what has been collected. */
 export async function collect<T, Cursor>(
   ask: (after: Cursor | undefined) => Promise<Page<T, Cursor>>,
-  isEnough: (come: readonly T[]) => boolean = () => false,
+  isEnough: (items: readonly T[]) => boolean = () => false,
 ): Promise<T[]> {
-  const come: T[] = [];
+  const items: T[] = [];
   let page: Page<T, Cursor> | undefined;
   do {
     page = await ask(page?.last_id ?? undefined);
-    come.push(...page.data);
-  } while (page.has_more && !isEnough(come));
-  return come;
+    items.push(...page.data);
+  } while (page.has_more && !isEnough(items));
+  return items;
 }

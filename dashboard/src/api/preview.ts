@@ -15,12 +15,12 @@ const KINDS: Partial<Record<DataFile["format"], string>> = {
 };
 export const PREVIEW_ROWS = 5;
 
-/** The kind of job that trains on rows of this shape; on some, as an evaluation's, none does. */
+/** The kind of job that trains on rows of this format, if any: none trains on an evaluation's results. */
 export function kindFor({ format }: Pick<DataFile, "format">): string | undefined {
   return KINDS[format];
 }
 
-/** Rows of a file as a job would train on them: the service asks the code that trains. */
+/** Rows of a file as a job would train on them; the service runs the trainer's own code on them. */
 export function previewQuery(file: DataFile, model: string | undefined, afterLine: number, statistics: boolean) {
   const kind = kindFor(file);
   const spec = { kind, training_file: file.id, ...(model && { model }) };

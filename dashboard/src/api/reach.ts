@@ -14,13 +14,13 @@ function become(now: boolean) {
 export const reached = () => become(true);
 export const unreachable = () => become(false);
 
-/** When the service last answered, in Unix ms: as old is what the page shows. */
+/** When the service last answered, in Unix ms: the age of what the page shows. */
 export const lastAnswerAt = () => answeredAt;
 
 const BEAT_MS = 3000;
 const PATIENCE_MS = 4000;
 
-/** Whether the service is there now. */
+/** Asks the service whether it is up, and returns the answer. */
 export async function askWhetherThere(): Promise<boolean> {
   try {
     become((await fetch("/healthz", { signal: AbortSignal.timeout(PATIENCE_MS) })).ok);
@@ -30,7 +30,7 @@ export async function askWhetherThere(): Promise<boolean> {
   return answers;
 }
 
-/** Asks whether the service is there whenever nothing else has for a while: many pages ask once and then stand. */
+/** Polls the service whenever no other request has reached it for a while: many pages load once and then stay. */
 export function keepAsking(): () => void {
   const timer = setInterval(() => {
     if (!document.hidden && Date.now() - answeredAt >= BEAT_MS) void askWhetherThere();

@@ -5,14 +5,14 @@ import { uploadFile } from "./upload";
 
 export type Sample = Schemas["SampleObject"];
 
-/** Data to begin with: it comes with the service. */
+/** Sample data sets that come with the service. */
 export const samplesQuery = queryOptions({
   queryKey: ["samples"],
   queryFn: async ({ signal }) => (await ask(client.GET("/v1/samples", { signal }))).data,
   staleTime: Number.POSITIVE_INFINITY,
 });
 
-/** Makes a sample a file of one's own, as if it had been chosen from the disk. */
+/** Uploads a sample as a file of the project, as if it had been chosen from the disk. */
 export async function takeSample({ id, filename, purpose }: Sample): Promise<DataFile> {
   const response = await fetch(`/v1/samples/content?sample=${id}`);
   if (!response.ok) throw await refusalOf(response);

@@ -13,7 +13,7 @@ export interface paths {
         };
         /**
          * Alive
-         * @description Tell that the process answers.
+         * @description Report that the process is alive.
          */
         get: operations["alive"];
         put?: never;
@@ -33,7 +33,7 @@ export interface paths {
         };
         /**
          * Show Figures
-         * @description Show the figures of the service, for an operator's key: jobs, waits, failures, workers, speeds.
+         * @description Show the metrics of the service: jobs, waiting times, failures, workers, speeds. Needs an operator's key.
          */
         get: operations["show_figures"];
         put?: never;
@@ -53,7 +53,7 @@ export interface paths {
         };
         /**
          * Ready
-         * @description Tell whether the database is there, its schema is current and the blob store can be written.
+         * @description Report whether the database is reachable, its schema is current and the blob store is writable.
          */
         get: operations["ready"];
         put?: never;
@@ -73,7 +73,7 @@ export interface paths {
         };
         /**
          * List Adapters
-         * @description List them by kind, newest first.
+         * @description List the artifacts of the collection, newest first.
          */
         get: operations["list_adapters"];
         put?: never;
@@ -93,14 +93,14 @@ export interface paths {
         };
         /**
          * Show Adapter
-         * @description Show one.
+         * @description Show an artifact.
          */
         get: operations["show_adapter"];
         put?: never;
         post?: never;
         /**
          * Delete Adapter
-         * @description Delete one that no unfinished job needs; its lineage stays.
+         * @description Delete an artifact that no unfinished job needs; its lineage stays.
          */
         delete: operations["delete_adapter"];
         options?: never;
@@ -157,7 +157,7 @@ export interface paths {
         };
         /**
          * Show Adapter Lineage
-         * @description Tell what it was made from, by which job, and the same of all it was built on.
+         * @description Show what the artifact and its ancestors were made from and by which jobs, and what came of it.
          */
         get: operations["show_adapter_lineage"];
         put?: never;
@@ -177,7 +177,7 @@ export interface paths {
         };
         /**
          * Show Adapter Manifest
-         * @description List its files with their checksums, signed with what it is made of and from.
+         * @description Show the files of the artifact with their checksums, and a signed statement of its origin.
          */
         get: operations["show_adapter_manifest"];
         put?: never;
@@ -217,13 +217,13 @@ export interface paths {
         };
         /**
          * List Aliases
-         * @description List what each alias means, by name.
+         * @description List aliases with their current versions, by name.
          */
         get: operations["list_aliases"];
         put?: never;
         /**
          * Promote
-         * @description Turn an alias to a version that evaluations find no worse than its base and than what the alias means now.
+         * @description Promote a version to an alias, if evaluations find it no worse than its base and the current version.
          */
         post: operations["promote"];
         delete?: never;
@@ -241,7 +241,7 @@ export interface paths {
         };
         /**
          * Show Alias
-         * @description Show what an alias means and has meant.
+         * @description Show an alias with its history.
          */
         get: operations["show_alias"];
         put?: never;
@@ -263,7 +263,7 @@ export interface paths {
         put?: never;
         /**
          * Roll Back Alias
-         * @description Turn an alias to what it meant before.
+         * @description Return an alias to its previous version.
          */
         post: operations["roll_back_alias"];
         delete?: never;
@@ -281,7 +281,7 @@ export interface paths {
         };
         /**
          * List Audit
-         * @description List what was done in the project, newest first; to an operator's key, in all projects.
+         * @description List the entries of the audit log, newest first; an operator's key sees those of all projects.
          */
         get: operations["list_audit"];
         put?: never;
@@ -301,7 +301,7 @@ export interface paths {
         };
         /**
          * List Budgets
-         * @description List the budget of the project and those of its keys, with what is used of them.
+         * @description List the budgets of the project and of its keys, with what is used of them.
          */
         get: operations["list_budgets"];
         put?: never;
@@ -323,7 +323,7 @@ export interface paths {
         put?: never;
         /**
          * Create Chat Completion
-         * @description Have a model answer a conversation.
+         * @description Answer a conversation with a model.
          */
         post: operations["create_chat_completion"];
         delete?: never;
@@ -341,7 +341,7 @@ export interface paths {
         };
         /**
          * List Checkpoints
-         * @description List them by kind, newest first.
+         * @description List the artifacts of the collection, newest first.
          */
         get: operations["list_checkpoints"];
         put?: never;
@@ -361,14 +361,14 @@ export interface paths {
         };
         /**
          * Show Checkpoint
-         * @description Show one.
+         * @description Show an artifact.
          */
         get: operations["show_checkpoint"];
         put?: never;
         post?: never;
         /**
          * Delete Checkpoint
-         * @description Delete one that no unfinished job needs; its lineage stays.
+         * @description Delete an artifact that no unfinished job needs; its lineage stays.
          */
         delete: operations["delete_checkpoint"];
         options?: never;
@@ -425,7 +425,7 @@ export interface paths {
         };
         /**
          * Show Checkpoint Lineage
-         * @description Tell what it was made from, by which job, and the same of all it was built on.
+         * @description Show what the artifact and its ancestors were made from and by which jobs, and what came of it.
          */
         get: operations["show_checkpoint_lineage"];
         put?: never;
@@ -445,7 +445,7 @@ export interface paths {
         };
         /**
          * Show Checkpoint Manifest
-         * @description List its files with their checksums, signed with what it is made of and from.
+         * @description Show the files of the artifact with their checksums, and a signed statement of its origin.
          */
         get: operations["show_checkpoint_manifest"];
         put?: never;
@@ -467,7 +467,7 @@ export interface paths {
         put?: never;
         /**
          * Create Completion
-         * @description Have a model go on with texts.
+         * @description Continue texts with a model.
          */
         post: operations["create_completion"];
         delete?: never;
@@ -491,7 +491,7 @@ export interface paths {
         put?: never;
         /**
          * Create Eval
-         * @description Define what is graded and how.
+         * @description Create an eval: the shape of its rows, and the criteria that grade them.
          */
         post: operations["create_eval"];
         delete?: never;
@@ -515,7 +515,7 @@ export interface paths {
         put?: never;
         /**
          * Update Eval
-         * @description Give an eval another name or other metadata.
+         * @description Change the name or the metadata of an eval.
          */
         post: operations["update_eval"];
         /**
@@ -543,7 +543,7 @@ export interface paths {
         put?: never;
         /**
          * Create Eval Run
-         * @description Have rows graded.
+         * @description Start a run, which grades rows by the criteria of the eval.
          */
         post: operations["create_eval_run"];
         delete?: never;
@@ -567,7 +567,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel Eval Run Itself
-         * @description Stop a run; what is graded stays.
+         * @description Cancel a run; rows that were graded keep their results.
          */
         post: operations["cancel_eval_run_itself"];
         /**
@@ -591,7 +591,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel Eval Run
-         * @description Stop a run; what is graded stays.
+         * @description Cancel a run; rows that were graded keep their results.
          */
         post: operations["cancel_eval_run"];
         delete?: never;
@@ -655,7 +655,7 @@ export interface paths {
         put?: never;
         /**
          * Upload File
-         * @description Upload a data file; every row is checked while it streams in.
+         * @description Upload a file; the rows of data files are checked while they stream in.
          */
         post: operations["upload_file"];
         delete?: never;
@@ -739,7 +739,7 @@ export interface paths {
         put?: never;
         /**
          * Validate Grader
-         * @description Tell whether a grader is one; whether the models that it asks are there is seen when it runs.
+         * @description Validate a grader; whether its models exist is only checked when it runs.
          */
         post: operations["validate_grader"];
         delete?: never;
@@ -757,13 +757,13 @@ export interface paths {
         };
         /**
          * List Checkpoint Permissions
-         * @description List the projects that may use it.
+         * @description List the projects that may use an artifact.
          */
         get: operations["list_checkpoint_permissions"];
         put?: never;
         /**
          * Create Checkpoint Permissions
-         * @description Let other projects use a tuned model or a checkpoint; takes an admin's key of the project that owns it.
+         * @description Let other projects use a tuned model or a checkpoint. Needs an admin's key of the project that owns it.
          */
         post: operations["create_checkpoint_permissions"];
         delete?: never;
@@ -784,7 +784,7 @@ export interface paths {
         post?: never;
         /**
          * Delete Checkpoint Permission
-         * @description Take a permission back.
+         * @description Revoke a permission.
          */
         delete: operations["delete_checkpoint_permission"];
         options?: never;
@@ -801,13 +801,13 @@ export interface paths {
         };
         /**
          * List Fine Tuning Jobs
-         * @description List jobs that train, newest first.
+         * @description List training jobs, newest first.
          */
         get: operations["list_fine_tuning_jobs"];
         put?: never;
         /**
          * Create Fine Tuning Job
-         * @description Submit a job as OpenAI's clients do; keys of the job spec may stand beside theirs.
+         * @description Submit a job as OpenAI's clients do; the body may also contain keys of the job spec.
          */
         post: operations["create_fine_tuning_job"];
         delete?: never;
@@ -847,7 +847,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel Fine Tuning Job
-         * @description Ask a job to stop for good.
+         * @description Cancel a job.
          */
         post: operations["cancel_fine_tuning_job"];
         delete?: never;
@@ -885,7 +885,7 @@ export interface paths {
         };
         /**
          * List Fine Tuning Events
-         * @description List what happened to a job and the figures of its steps, newest first.
+         * @description List the events of a job and the metrics of its steps, newest first.
          */
         get: operations["list_fine_tuning_events"];
         put?: never;
@@ -907,7 +907,7 @@ export interface paths {
         put?: never;
         /**
          * Pause Fine Tuning Job
-         * @description Ask a job to save a checkpoint and wait.
+         * @description Pause a job, which saves a checkpoint first.
          */
         post: operations["pause_fine_tuning_job"];
         delete?: never;
@@ -927,7 +927,7 @@ export interface paths {
         put?: never;
         /**
          * Resume Fine Tuning Job
-         * @description Let a paused job go on.
+         * @description Resume a paused job.
          */
         post: operations["resume_fine_tuning_job"];
         delete?: never;
@@ -951,7 +951,7 @@ export interface paths {
         put?: never;
         /**
          * Create Job
-         * @description Submit a job, which runs as soon as a worker is free; or, with `dry_run`, plan it.
+         * @description Submit a job, which runs as soon as a worker is free; with `dry_run`, only plan it.
          */
         post: operations["create_job"];
         delete?: never;
@@ -991,7 +991,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel Job
-         * @description Ask a job to stop: a waiting one stops at once, a running one within a few heartbeats.
+         * @description Cancel a job: a queued job stops at once, a running one within a few heartbeats.
          */
         post: operations["cancel_job"];
         delete?: never;
@@ -1029,7 +1029,7 @@ export interface paths {
         };
         /**
          * Show Job Config
-         * @description Show every value that a job runs with, and whether it is a default, `auto`, or was set.
+         * @description Show every value of a job's configuration, and whether it is a default, `auto` or set.
          */
         get: operations["show_job_config"];
         put?: never;
@@ -1049,7 +1049,7 @@ export interface paths {
         };
         /**
          * List Job Events
-         * @description List what happened to a job.
+         * @description List the events of a job.
          */
         get: operations["list_job_events"];
         put?: never;
@@ -1069,7 +1069,7 @@ export interface paths {
         };
         /**
          * List Scored Rows
-         * @description List the rows that an evaluation scored, and what each model made of them.
+         * @description List the rows that an evaluation scored, with the scores of each model.
          */
         get: operations["list_scored_rows"];
         put?: never;
@@ -1089,7 +1089,7 @@ export interface paths {
         };
         /**
          * List Job Metrics
-         * @description List the figures of a job by step; the cursor is the step.
+         * @description List the metrics of a job by step; the cursor is the step.
          */
         get: operations["list_job_metrics"];
         put?: never;
@@ -1109,7 +1109,7 @@ export interface paths {
         };
         /**
          * Show Job Curve
-         * @description Show one figure over the steps of a job; its name may hold a slash.
+         * @description Show one metric over the steps of a job; its name may contain a slash.
          */
         get: operations["show_job_curve"];
         put?: never;
@@ -1131,7 +1131,7 @@ export interface paths {
         put?: never;
         /**
          * Pause Job
-         * @description Ask a job to save a checkpoint and free its worker; it waits until it is resumed.
+         * @description Pause a job: it saves a checkpoint, frees its worker, and waits until it is resumed.
          */
         post: operations["pause_job"];
         delete?: never;
@@ -1151,7 +1151,7 @@ export interface paths {
         put?: never;
         /**
          * Resume Job
-         * @description Let a paused job go on from its checkpoint, on any worker.
+         * @description Resume a paused job from its checkpoint, on any worker.
          */
         post: operations["resume_job"];
         delete?: never;
@@ -1171,7 +1171,7 @@ export interface paths {
         put?: never;
         /**
          * Retry Job
-         * @description Have a failed job tried again, from its newest checkpoint.
+         * @description Retry a failed job from its newest checkpoint.
          */
         post: operations["retry_job"];
         delete?: never;
@@ -1189,7 +1189,7 @@ export interface paths {
         };
         /**
          * List Step Rows
-         * @description List the rows of one step and what each lost; known from the next checkpoint on.
+         * @description List the rows of one step with their losses, which are known from the next checkpoint on.
          */
         get: operations["list_step_rows"];
         put?: never;
@@ -1209,7 +1209,7 @@ export interface paths {
         };
         /**
          * Stream Job
-         * @description Follow a job: everything after a number, then what comes, until its end.
+         * @description Follow a job: stream its events and metrics after a `seq`, until it has ended.
          */
         get: operations["stream_job"];
         put?: never;
@@ -1229,13 +1229,13 @@ export interface paths {
         };
         /**
          * List Keys
-         * @description List the keys of the project, revoked ones too, newest first.
+         * @description List the keys of the project, including revoked ones, newest first.
          */
         get: operations["list_keys"];
         put?: never;
         /**
          * Create Key
-         * @description Make a key of the project. Its token is in this answer and never shown again.
+         * @description Make a key of the project. Only this response contains its token.
          */
         post: operations["create_key"];
         delete?: never;
@@ -1274,7 +1274,7 @@ export interface paths {
         get?: never;
         /**
          * Set Key Budget
-         * @description Set the most that a key may use; it holds a second from now.
+         * @description Set the budget of a key, which takes effect within a second.
          */
         put: operations["set_key_budget"];
         post?: never;
@@ -1295,7 +1295,7 @@ export interface paths {
         put?: never;
         /**
          * Revoke Key
-         * @description Revoke a key, which stays listed: a second from now it opens nothing, and neither do the sessions opened with it.
+         * @description Revoke a key, which stays listed; within a second it and its sessions are refused.
          */
         post: operations["revoke_key"];
         delete?: never;
@@ -1353,13 +1353,13 @@ export interface paths {
         };
         /**
          * List Models
-         * @description List them by kind, newest first.
+         * @description List the artifacts of the collection, newest first.
          */
         get: operations["list_models"];
         put?: never;
         /**
          * Import Model
-         * @description Import a model from uploaded files: safetensors, config and tokenizer of a known family, nothing that is code.
+         * @description Import a model of a known family from uploaded files: safetensors, config and tokenizer, but no code.
          */
         post: operations["import_model"];
         delete?: never;
@@ -1377,14 +1377,14 @@ export interface paths {
         };
         /**
          * Show Model
-         * @description Show one.
+         * @description Show an artifact.
          */
         get: operations["show_model"];
         put?: never;
         post?: never;
         /**
          * Delete Model
-         * @description Delete one that no unfinished job needs; its lineage stays.
+         * @description Delete an artifact that no unfinished job needs; its lineage stays.
          */
         delete: operations["delete_model"];
         options?: never;
@@ -1441,7 +1441,7 @@ export interface paths {
         };
         /**
          * Show Model Lineage
-         * @description Tell what it was made from, by which job, and the same of all it was built on.
+         * @description Show what the artifact and its ancestors were made from and by which jobs, and what came of it.
          */
         get: operations["show_model_lineage"];
         put?: never;
@@ -1461,7 +1461,7 @@ export interface paths {
         };
         /**
          * Show Model Manifest
-         * @description List its files with their checksums, signed with what it is made of and from.
+         * @description Show the files of the artifact with their checksums, and a signed statement of its origin.
          */
         get: operations["show_model_manifest"];
         put?: never;
@@ -1521,7 +1521,7 @@ export interface paths {
         };
         /**
          * Show Plan Accuracy
-         * @description Tell how the plans of jobs that have succeeded came out.
+         * @description Show how accurate the plans of jobs that succeeded were.
          */
         get: operations["show_plan_accuracy"];
         put?: never;
@@ -1541,7 +1541,7 @@ export interface paths {
         };
         /**
          * Estimate Run
-         * @description Tell what a model of a known size would need on many GPUs: memory, operations, GPU-hours.
+         * @description Estimate what a training run of a published model needs on many GPUs: memory, operations, GPU hours.
          */
         get: operations["estimate_run"];
         put?: never;
@@ -1561,7 +1561,7 @@ export interface paths {
         };
         /**
          * Show Plan
-         * @description Show a plan; costs are by today's prices.
+         * @description Show a plan, with costs at the current prices.
          */
         get: operations["show_plan"];
         put?: never;
@@ -1583,7 +1583,7 @@ export interface paths {
         put?: never;
         /**
          * Preview Rows
-         * @description Show what a job would train on, token by token: the labels are those of the trainer.
+         * @description Show what a job would train on, token by token, with the labels that the trainer uses.
          */
         post: operations["preview_rows"];
         delete?: never;
@@ -1601,7 +1601,7 @@ export interface paths {
         };
         /**
          * Show Queue
-         * @description Show what waits and why, the job that goes next first.
+         * @description Show the waiting jobs and why they wait, the next one first.
          */
         get: operations["show_queue"];
         put?: never;
@@ -1621,7 +1621,7 @@ export interface paths {
         };
         /**
          * List Samples
-         * @description List the samples; there are none where the service runs without its clone.
+         * @description List the samples; there are none where the service runs without its repository.
          */
         get: operations["list_samples"];
         put?: never;
@@ -1641,7 +1641,7 @@ export interface paths {
         };
         /**
          * Download Sample
-         * @description Download a sample, to upload it as a file of one's own.
+         * @description Download a sample, which can then be uploaded as a file.
          */
         get: operations["download_sample"];
         put?: never;
@@ -1661,18 +1661,18 @@ export interface paths {
         };
         /**
          * Show Session
-         * @description Tell who is signed in, and what changing requests must carry.
+         * @description Show the session, if there is one, with the CSRF token that its changes need.
          */
         get: operations["show_session"];
         put?: never;
         /**
          * Sign In
-         * @description Open a session with an API key: the answer sets a cookie that stands for the key.
+         * @description Open a session with an API key: the response sets a cookie that stands for the key.
          */
         post: operations["sign_in"];
         /**
          * Sign Out
-         * @description Close the session: the answer takes the cookie back.
+         * @description Close the session: the response deletes the cookie.
          */
         delete: operations["sign_out"];
         options?: never;
@@ -1689,7 +1689,7 @@ export interface paths {
         };
         /**
          * Show Signing Key
-         * @description Show the public key of the installation, which signs manifests.
+         * @description Show the public key of the installation, which verifies signed manifests.
          */
         get: operations["show_signing_key"];
         put?: never;
@@ -1709,7 +1709,7 @@ export interface paths {
         };
         /**
          * Show Spend
-         * @description Tell what the project used of workers, since the month began if no days are named; to an operator's key, all projects.
+         * @description Report the worker time that the project used, by default in this month; an operator's key sees all projects.
          */
         get: operations["show_spend"];
         put?: never;
@@ -1731,7 +1731,7 @@ export interface paths {
         put?: never;
         /**
          * Create Upload
-         * @description Announce a file that comes in parts; it has an hour to arrive.
+         * @description Begin an upload in parts, which has to be completed within an hour.
          */
         post: operations["create_upload"];
         delete?: never;
@@ -1751,7 +1751,7 @@ export interface paths {
         put?: never;
         /**
          * Cancel Upload
-         * @description Drop an upload.
+         * @description Cancel an upload.
          */
         post: operations["cancel_upload"];
         delete?: never;
@@ -1771,7 +1771,7 @@ export interface paths {
         put?: never;
         /**
          * Complete Upload
-         * @description Put the parts together as a file.
+         * @description Complete an upload: join its parts to a file.
          */
         post: operations["complete_upload"];
         delete?: never;
@@ -1809,13 +1809,13 @@ export interface paths {
         };
         /**
          * List Webhook Endpoints
-         * @description List receivers, newest first.
+         * @description List webhook endpoints, newest first.
          */
         get: operations["list_webhook_endpoints"];
         put?: never;
         /**
          * Create Webhook Endpoint
-         * @description Have a receiver told when jobs and eval runs end. The answer is the only one that shows its secret.
+         * @description Create a webhook endpoint for the ends of jobs and eval runs. Only this response contains its secret.
          */
         post: operations["create_webhook_endpoint"];
         delete?: never;
@@ -1833,18 +1833,18 @@ export interface paths {
         };
         /**
          * Show Webhook Endpoint
-         * @description Show a receiver.
+         * @description Show a webhook endpoint.
          */
         get: operations["show_webhook_endpoint"];
         put?: never;
         /**
          * Update Webhook Endpoint
-         * @description Change the name, the URL or what is told.
+         * @description Change the name, the URL or the event types of a webhook endpoint.
          */
         post: operations["update_webhook_endpoint"];
         /**
          * Delete Webhook Endpoint
-         * @description Tell a receiver nothing more, not even what waits.
+         * @description Delete a webhook endpoint; pending deliveries to it are dropped.
          */
         delete: operations["delete_webhook_endpoint"];
         options?: never;
@@ -1861,7 +1861,7 @@ export interface paths {
         };
         /**
          * List Webhook Deliveries
-         * @description List what was and will be sent there, newest first; what has ended is kept for 30 days.
+         * @description List deliveries to a webhook endpoint, newest first; ended ones are kept for 30 days.
          */
         get: operations["list_webhook_deliveries"];
         put?: never;
@@ -1883,7 +1883,7 @@ export interface paths {
         put?: never;
         /**
          * Rotate Webhook Secret
-         * @description Make another secret; the old one may sign beside it for a day.
+         * @description Make a new signing secret; the old one may stay valid for a day.
          */
         post: operations["rotate_webhook_secret"];
         delete?: never;
@@ -1903,7 +1903,7 @@ export interface paths {
         put?: never;
         /**
          * Test Webhook Endpoint
-         * @description Send a sample, and tell what the receiver answers to it.
+         * @description Send a sample event, and return what the receiver answers.
          */
         post: operations["test_webhook_endpoint"];
         delete?: never;
@@ -1921,7 +1921,7 @@ export interface paths {
         };
         /**
          * List Webhook Event Types
-         * @description List what can be told.
+         * @description List the types of events.
          */
         get: operations["list_webhook_event_types"];
         put?: never;
@@ -1941,7 +1941,7 @@ export interface paths {
         };
         /**
          * List Workers
-         * @description List the workers: what they run on, what they do, and when they were last heard of.
+         * @description List the workers with their machines, what they run, and their last heartbeats.
          */
         get: operations["list_workers"];
         put?: never;
@@ -1958,7 +1958,7 @@ export interface components {
     schemas: {
         /**
          * Accuracy
-         * @description How plans came out: the newest 1,000 jobs that followed one and succeeded in one go.
+         * @description The accuracy of plans, over the newest 1,000 jobs that followed one and succeeded without interruption.
          */
         Accuracy: {
             memory: components["schemas"]["HitRate"];
@@ -1974,14 +1974,14 @@ export interface components {
         };
         /**
          * AliasObject
-         * @description A name that means one version of a model or adapter, and another one after the next promotion.
+         * @description A name for one version of a model or adapter, which promotions and rollbacks change.
          */
         AliasObject: {
             /** Artifact Id */
             artifact_id: string;
             /**
              * History
-             * @description Newest first; of a listing the present turn alone.
+             * @description The turns of the alias, newest first; in a listing only the current one.
              */
             history: components["schemas"]["Turn"][];
             /** Id */
@@ -1998,7 +1998,7 @@ export interface components {
         };
         /**
          * Ancestor
-         * @description An artifact that another was built on; a deleted one is still told.
+         * @description An artifact in a lineage; deleted ones remain in it.
          */
         Ancestor: {
             /** Deleted */
@@ -2037,7 +2037,7 @@ export interface components {
             hidden_size?: number;
             /**
              * Intermediate Size
-             * @description 8/3 of hidden_size when left out.
+             * @description 8/3 of hidden_size if left out.
              * @default null
              */
             intermediate_size?: number | null;
@@ -2048,7 +2048,7 @@ export interface components {
             num_attention_heads?: number;
             /**
              * Num Experts Per Tok
-             * @description How many of the experts a token goes through: those its router rates highest.
+             * @description How many experts a token goes through: those that the router rates highest.
              * @default 2
              */
             num_experts_per_tok?: number;
@@ -2059,13 +2059,13 @@ export interface components {
             num_hidden_layers?: number;
             /**
              * Num Key Value Heads
-             * @description num_attention_heads when left out.
+             * @description num_attention_heads if left out.
              * @default null
              */
             num_key_value_heads?: number | null;
             /**
              * Num Local Experts
-             * @description MLPs of intermediate_size in each layer, of which every token goes through a few (Mixtral, arXiv:2401.04088). Left out or 1: one MLP for all.
+             * @description Expert MLPs of intermediate_size in each layer, of which every token goes through a few (Mixtral, arXiv:2401.04088). 1 or left out: one MLP for all tokens.
              * @default null
              */
             num_local_experts?: number | null;
@@ -2076,13 +2076,13 @@ export interface components {
             rope_theta?: number;
             /**
              * Router Aux Loss Coef
-             * @description Weight of the loss that keeps experts evenly used (Switch Transformer, arXiv:2101.03961), taken over each document by itself; 0: none. It is no part of the loss that is reported.
+             * @description Weight of the loss that keeps experts evenly used (Switch Transformer, arXiv:2101.03961), computed over each document by itself; 0: none. It is not part of the reported loss.
              * @default 0.01
              */
             router_aux_loss_coef?: number;
             /**
              * Size
-             * @description A shape by name; what is given beside it goes first.
+             * @description A shape by name; fields that are given beside it override it.
              * @default null
              */
             size?: ("tiny" | "9m" | "27m" | "124m" | "350m" | "1b" | "3b" | "8b") | null;
@@ -2100,9 +2100,9 @@ export interface components {
         };
         /**
          * ArtifactObject
-         * @description An immutable set of files. `reference` is what job specs name it by; `digest` covers all its files.
+         * @description An immutable set of files. `reference` is its name in job specs; `digest` covers all its files.
          *
-         *     `licence` is what the import of the model said, or of the model that this was built on. No job made an import.
+         *     `licence` comes from the import of the model, or of the model that it was built on. `job_id` is null for an import.
          */
         ArtifactObject: {
             /** Base Artifact Id */
@@ -2155,7 +2155,7 @@ export interface components {
         };
         /**
          * ArtifactSummary
-         * @description An artifact in few words.
+         * @description The essential facts of an artifact.
          */
         ArtifactSummary: {
             /** Digest */
@@ -2174,7 +2174,7 @@ export interface components {
         };
         /**
          * AssistantMessage
-         * @description What was written.
+         * @description The message that the model wrote.
          */
         AssistantMessage: {
             /** Content */
@@ -2190,9 +2190,9 @@ export interface components {
         };
         /**
          * AuditObject
-         * @description An act of a key's holder. `request_id` stands in the answer to the request and in the log.
+         * @description An entry of the audit log. `request_id` is also in the response's headers and in the service's log.
          *
-         *     Both are null for what an operator did on the database itself.
+         *     `key_id` and `request_id` are null for what an operator did on the database itself.
          */
         AuditObject: {
             /** Action */
@@ -2222,7 +2222,7 @@ export interface components {
         };
         /**
          * BudgetList
-         * @description The budget of the project and those of its keys.
+         * @description The budgets of the project and of its keys.
          */
         BudgetList: {
             /** Data */
@@ -2236,17 +2236,17 @@ export interface components {
         };
         /**
          * BudgetObject
-         * @description The budget of a project, or of a key, and what is used of it. `money` counts only where the operator set a price.
+         * @description The budget of a project or a key, and what is used of it. `money` is limited only if the operator set a price.
          */
         BudgetObject: {
             /**
              * Active Jobs
-             * @description Jobs that wait or run at a time.
+             * @description The number of jobs that are queued or running at the same time.
              */
             active_jobs?: number | null;
             /**
              * Money
-             * @description In a calendar month, by the operator's price of an hour.
+             * @description Money spent in a calendar month (UTC), at the operator's price per hour.
              */
             money?: number | null;
             /**
@@ -2259,13 +2259,13 @@ export interface components {
             owner_id: string;
             /**
              * Storage Bytes
-             * @description Of files, and of what jobs made.
+             * @description The total size of stored files and artifacts, in bytes.
              */
             storage_bytes?: number | null;
             used: components["schemas"]["Used"];
             /**
              * Worker S
-             * @description Seconds of workers in a calendar month (UTC).
+             * @description Worker time in a calendar month (UTC), in seconds.
              */
             worker_s?: number | null;
         };
@@ -2286,7 +2286,7 @@ export interface components {
         };
         /**
          * ChatCompletion
-         * @description The answer to a conversation.
+         * @description The completion of a conversation.
          */
         ChatCompletion: {
             /** Choices */
@@ -2310,7 +2310,7 @@ export interface components {
         };
         /**
          * ChatLogprobs
-         * @description Token by token.
+         * @description Log-probabilities, token by token.
          */
         ChatLogprobs: {
             /** Content */
@@ -2320,18 +2320,18 @@ export interface components {
         };
         /**
          * Checkpoints
-         * @description When the state of a run is saved, and which saved state counts as the best.
+         * @description When a run is evaluated and saved, and which checkpoint is the best.
          */
         Checkpoints: {
             /**
              * Early Stopping Patience
-             * @description The run ends after so many evaluations in a row without a gain.
+             * @description The run ends after this many evaluations in a row without an improvement.
              * @default null
              */
             early_stopping_patience?: number | null;
             /**
              * Early Stopping Threshold
-             * @description By how much an evaluation must beat the best one to count as a gain.
+             * @description How much better than the best evaluation counts as an improvement.
              * @default 0
              */
             early_stopping_threshold?: number;
@@ -2343,13 +2343,13 @@ export interface components {
             eval_steps?: number | "auto";
             /**
              * Greater Is Better
-             * @description Known of every metric; need not be given.
+             * @description Known for every metric; can be left out.
              * @default null
              */
             greater_is_better?: boolean | null;
             /**
              * Metric For Best Model
-             * @description The figure of the evaluations by which a checkpoint is the best; the best one is exported.
+             * @description The metric of the evaluations by which the best checkpoint is chosen; the best one is exported.
              * @default eval_loss
              */
             metric_for_best_model?: string;
@@ -2368,7 +2368,7 @@ export interface components {
         };
         /**
          * Comparison
-         * @description What an evaluation says of the candidate beside a rival: `difference` is candidate minus rival, its 95% interval.
+         * @description An evaluation of the candidate against a rival: `difference` is candidate minus rival, with its 95% interval.
          */
         Comparison: {
             /**
@@ -2397,7 +2397,7 @@ export interface components {
         };
         /**
          * Completion
-         * @description Texts that go on from prompts; of a stream each has a piece of one.
+         * @description Continuations of prompts; in a stream, each object has a chunk of one.
          */
         Completion: {
             /** Choices */
@@ -2421,7 +2421,7 @@ export interface components {
         };
         /**
          * Cost
-         * @description By the operator's price of an hour.
+         * @description The expected cost, at the operator's price per hour.
          */
         Cost: {
             /** Currency */
@@ -2435,9 +2435,9 @@ export interface components {
         };
         /**
          * CurveObject
-         * @description One figure over the steps of a job, in columns of one length: null is a figure that was not finite.
+         * @description One metric over the steps of a job, in columns of equal length; null stands for a value that was not finite.
          *
-         *     Of `total` points these are the first, the last, and of each stretch the lowest and the highest.
+         *     Of all `total` points, these are the first, the last, and the lowest and highest of each stretch between them.
          */
         CurveObject: {
             /** Last Seq */
@@ -2467,7 +2467,7 @@ export interface components {
         };
         /**
          * Deleted
-         * @description What is left to say about a deleted object.
+         * @description The confirmation that an object was deleted.
          */
         Deleted: {
             /**
@@ -2483,7 +2483,7 @@ export interface components {
         };
         /**
          * DeletedEndpoint
-         * @description What is left to say.
+         * @description The confirmation that a webhook endpoint was deleted.
          */
         DeletedEndpoint: {
             /**
@@ -2537,9 +2537,9 @@ export interface components {
         };
         /**
          * DeliveryObject
-         * @description An event on its way to a receiver: `id` is the webhook-id of every try, `body` what is signed and sent.
+         * @description The delivery of an event: `id` is the webhook-id of every attempt, `body` is what is signed and sent.
          *
-         *     `status_code` and `error` are those of the last try; `next_attempt_at` is of a pending one.
+         *     `status_code` and `error` are those of the last attempt; `next_attempt_at` is set while the delivery is pending.
          */
         DeliveryObject: {
             /** Attempts */
@@ -2584,7 +2584,7 @@ export interface components {
         DpoLoss: {
             /**
              * Beta
-             * @description How strongly the model is held to its starting weights; ipo's regularisation (tau).
+             * @description How strongly the model is held to its starting weights; the regularisation (tau) of ipo.
              * @default 0.1
              */
             beta?: number;
@@ -2603,7 +2603,7 @@ export interface components {
             loss_type?: "sigmoid" | "ipo" | "hinge" | "robust" | "sigmoid_norm";
             /**
              * Reference
-             * @description How the starting weights' log-probabilities are had. cached: computed once and kept; disabled_adapter: in every step, without the adapter; frozen_copy: in every step, from a second model.
+             * @description How the log-probabilities of the starting weights are obtained. cached: computed once and kept; disabled_adapter: in every step, with the adapter disabled; frozen_copy: in every step, by a second model.
              * @default cached
              * @enum {string}
              */
@@ -2611,7 +2611,7 @@ export interface components {
         };
         /**
          * DpoSpec
-         * @description Tune a model, or go on tuning an adapter, so that it prefers the chosen answers to the rejected ones.
+         * @description Tune a model, or continue an adapter, so that it prefers the chosen answers to the rejected ones.
          */
         DpoSpec: {
             /**
@@ -2637,7 +2637,7 @@ export interface components {
             dpo?: components["schemas"]["DpoLoss"];
             /**
              * Exclude Rows
-             * @description Lines of training_file whose rows are not trained on, counted from 1; what is held out stays so.
+             * @description Lines of training_file whose rows are not trained on, counted from 1; held-out rows remain so.
              * @default []
              */
             exclude_rows?: number[];
@@ -2684,7 +2684,7 @@ export interface components {
             model: string;
             /**
              * Optimizer State
-             * @description kept: where `model` is a checkpoint, the optimizer goes on with its moments. Steps, schedule and data begin anew either way.
+             * @description kept: if `model` is a checkpoint, the optimizer starts with its moments. Steps, schedule and data start from the beginning either way.
              * @default fresh
              * @enum {string}
              */
@@ -2751,7 +2751,7 @@ export interface components {
         };
         /**
          * Edit
-         * @description A change of the spec: the path of a field, and its new value.
+         * @description A change to the spec: the path of a field, and its new value.
          */
         Edit: {
             /** Path */
@@ -2761,7 +2761,7 @@ export interface components {
         };
         /**
          * EndpointObject
-         * @description A receiver. Its secret is shown when it is made or changed, and never again.
+         * @description A webhook endpoint. Its secret is shown only when it is made or rotated.
          */
         EndpointObject: {
             /** Created At */
@@ -2787,7 +2787,7 @@ export interface components {
         };
         /**
          * EndpointWithSecret
-         * @description A receiver whose secret is new.
+         * @description A webhook endpoint with its new secret.
          */
         EndpointWithSecret: {
             /** Created At */
@@ -2815,7 +2815,7 @@ export interface components {
         };
         /**
          * Envelope
-         * @description A signed statement: `payload` is its bytes in base64.
+         * @description A signed statement, whose bytes are in base64 in `payload`.
          */
         Envelope: {
             /** Payload */
@@ -2830,9 +2830,9 @@ export interface components {
         };
         /**
          * ErrorBody
-         * @description `code` is stable for programs, `message` is for people, `param` names the part of the request.
+         * @description The content of an error: `code` is stable for programs, `message` is for people, `param` names the part at fault.
          *
-         *     For files, `errors` lists the first faults, `fault_count` and `counts` count all of them.
+         *     For files, `errors` lists the first faults; `fault_count` and `counts` count all of them.
          */
         ErrorBody: {
             /** Code */
@@ -2860,14 +2860,14 @@ export interface components {
         };
         /**
          * ErrorEnvelope
-         * @description What every error answer is.
+         * @description The body of an error response.
          */
         ErrorEnvelope: {
             error: components["schemas"]["ErrorBody"];
         };
         /**
          * Eta
-         * @description Seconds of work: 8 of 10 such jobs are expected between low_s and high_s. `runs` that have ended tell so; 0: none has.
+         * @description The expected duration: 8 of 10 such jobs end between low_s and high_s. `runs` is the number of past jobs behind it.
          */
         Eta: {
             /** Expected S */
@@ -2881,7 +2881,7 @@ export interface components {
         };
         /**
          * EvalObject
-         * @description What is graded and how.
+         * @description An eval: the shape of its rows, and the criteria that grade them.
          */
         EvalObject: {
             /** Created At */
@@ -2916,13 +2916,13 @@ export interface components {
         EvalSettings: {
             /**
              * Answer Pattern
-             * @description Regular expression whose first group is the answer in a text; null: all of the text is. auto: what follows #### (GSM8K) if every reference has that, else null.
+             * @description Regular expression whose first group is the answer in a text; null: the whole text. auto: what follows #### (GSM8K) if every reference has it, else null.
              * @default auto
              */
             answer_pattern?: string | "auto" | null;
             /**
              * Long Rows
-             * @description What happens to conversations over max_length; a text goes on in further rows.
+             * @description What happens to conversations over max_length; a text continues in further rows.
              * @default truncate
              * @enum {string}
              */
@@ -2956,7 +2956,7 @@ export interface components {
             precision?: "auto" | "fp32" | "bf16" | "fp16";
             /**
              * Rows
-             * @description tokens: lines of eval_file whose rows are told, counted from 1.
+             * @description tokens: lines of eval_file whose rows are scored, counted from 1.
              * @default []
              */
             rows?: number[];
@@ -2968,14 +2968,14 @@ export interface components {
             stop?: string[];
             /**
              * Task
-             * @description auto: multiple_choice for such files, loss for all others. generate: the last answer of a row is the reference of what the model writes. tokens: the loss of every token of `rows`, read as training reads them: with the checkpoint that a step began with, what the row lost at that step.
+             * @description auto: multiple_choice for such files, loss for all others. generate: the last answer of a row is the reference for what the model writes. tokens: the loss of every token of `rows`, read as in training: with the checkpoint that a step began from, it is the row's loss at that step.
              * @default auto
              * @enum {string}
              */
             task?: "auto" | "loss" | "multiple_choice" | "generate" | "tokens";
             /**
              * Temperature
-             * @description 0: greedy. Else sampled, by the job's seed.
+             * @description 0: greedy. Otherwise sampled, with the job's seed.
              * @default 0
              */
             temperature?: number;
@@ -2987,7 +2987,7 @@ export interface components {
         EvalSpec: {
             /**
              * Compare To
-             * @description Scored on the same rows: the baseline that `model` is told against.
+             * @description The baseline, scored on the same rows, that `model` is compared with.
              * @default null
              */
             compare_to?: string | null;
@@ -3063,7 +3063,7 @@ export interface components {
         };
         /**
          * Evaluation
-         * @description A job that scored an artifact.
+         * @description An evaluation job that scored an artifact.
          */
         Evaluation: {
             /** Id */
@@ -3075,7 +3075,7 @@ export interface components {
         };
         /**
          * EventObject
-         * @description Something that happened; `seq` numbers events and metrics of a job together.
+         * @description An event of a job; `seq` numbers its events and metrics together.
          */
         EventObject: {
             /** Attempt */
@@ -3103,7 +3103,7 @@ export interface components {
         };
         /**
          * EventTypes
-         * @description All that can be told.
+         * @description All types of events.
          */
         EventTypes: {
             /** Data */
@@ -3117,7 +3117,7 @@ export interface components {
         };
         /**
          * Fault
-         * @description One thing that is wrong, where, and how to mend it. Lines and columns count from 1.
+         * @description One fault in a request: where it is and how to mend it. Lines and columns count from 1.
          */
         Fault: {
             /** Code */
@@ -3137,7 +3137,7 @@ export interface components {
         };
         /**
          * Figures
-         * @description What is foretold of a job and measured of it, side by side.
+         * @description Figures of a job, either forecast or measured.
          */
         Figures: {
             /** Flops */
@@ -3155,7 +3155,7 @@ export interface components {
         };
         /**
          * FileObject
-         * @description An uploaded file, checked and stored, or what a job made. `format` is the shape of its rows, if it has any.
+         * @description A file that was uploaded, or that a job made. `format` is the format of its rows, if it has any.
          */
         FileObject: {
             /** Bytes */
@@ -3201,14 +3201,14 @@ export interface components {
             file: string;
             /**
              * Weight
-             * @description Its share of the tokens is this of the sum of all weights.
+             * @description Its share of the tokens is its part of the sum of all weights.
              * @default 1
              */
             weight?: number;
         };
         /**
          * FileStatistics
-         * @description The training rows of a file; not `complete` when it is so long that only a part from all over it was counted.
+         * @description Statistics of the training rows of a file; not `complete` when only a sample of a long file was counted.
          */
         FileStatistics: {
             /** Complete */
@@ -3236,7 +3236,7 @@ export interface components {
         };
         /**
          * FineTuningCheckpoint
-         * @description A saved state that jobs can start from under the name `fine_tuned_model_checkpoint`.
+         * @description A checkpoint, which jobs can start from by its name `fine_tuned_model_checkpoint`.
          */
         FineTuningCheckpoint: {
             /** Created At */
@@ -3262,7 +3262,7 @@ export interface components {
         };
         /**
          * FineTuningEvent
-         * @description Something that happened to a job, or the figures of one step.
+         * @description An event of a job, or the metrics of one step.
          */
         FineTuningEvent: {
             /** Created At */
@@ -3294,7 +3294,7 @@ export interface components {
         };
         /**
          * FineTuningJob
-         * @description A job, for OpenAI's clients. The rest of its spec and of its progress stands beside under our own names.
+         * @description A job as OpenAI's clients read it, with the rest of its spec and progress under our own names.
          */
         FineTuningJob: {
             /** Created At */
@@ -3358,9 +3358,9 @@ export interface components {
         };
         /**
          * Flops
-         * @description Operations of all matmuls: of the job's steps, by the estimate of six for a weight and token, and of all that is run.
+         * @description Operations of matmuls: `training` those of the job's steps, `six_nd` six for each weight and token, `all` everything.
          *
-         *     The steps of an evaluation are forward passes, `training` counts those, and the estimate is two for a weight and token.
+         *     The steps of an evaluation are forward passes, for which `six_nd` counts two for each weight and token.
          */
         Flops: {
             /** All */
@@ -3383,7 +3383,7 @@ export interface components {
         };
         /**
          * GradeAnswer
-         * @description The reward, and what went wrong on the way to it.
+         * @description The reward, and the errors that occurred.
          */
         GradeAnswer: {
             /** Metadata */
@@ -3403,7 +3403,7 @@ export interface components {
         };
         /**
          * GraderAnswer
-         * @description A grader that is one.
+         * @description A valid grader.
          */
         GraderAnswer: {
             /** Grader */
@@ -3413,7 +3413,7 @@ export interface components {
         };
         /**
          * Health
-         * @description Alive, or alive and ready.
+         * @description The state of the process.
          */
         Health: {
             /**
@@ -3424,7 +3424,7 @@ export interface components {
         };
         /**
          * Histogram
-         * @description Rows by their tokens before they are cut: `edges` are where the bins begin and where the last one ends.
+         * @description A histogram of rows by their tokens before truncation; `edges` are the starts of the bins and the end of the last.
          */
         Histogram: {
             /** Counts */
@@ -3434,7 +3434,7 @@ export interface components {
         };
         /**
          * HitRate
-         * @description Of so many jobs, the share whose plan held; `worst` is the largest relative error, `median` that of half of them.
+         * @description The share of `jobs` whose plans held, and the `median` and the `worst` relative error.
          */
         HitRate: {
             /** Jobs */
@@ -3448,12 +3448,12 @@ export interface components {
         };
         /**
          * Hyperparameters
-         * @description How the weights move: Hugging Face `TrainingArguments` and TRL `SFTConfig` names.
+         * @description Hyperparameters of training, with the names of Hugging Face `TrainingArguments` and TRL `SFTConfig`.
          */
         Hyperparameters: {
             /**
              * Activation Checkpointing
-             * @description Trades time for memory. full (or true): each layer keeps its input and is computed again in the backward pass; selective: it also keeps the outputs of its linear layers.
+             * @description Trades time for memory. full (or true): each layer keeps its input and is recomputed in the backward pass; selective: it also keeps the outputs of its linear layers.
              * @default none
              */
             activation_checkpointing?: boolean | ("none" | "selective" | "full");
@@ -3479,7 +3479,7 @@ export interface components {
             learning_rate?: number | "auto";
             /**
              * Long Rows
-             * @description What happens to conversations and pairs over max_length; a text goes on in further rows.
+             * @description What to do with conversations and pairs over max_length; a text continues in further rows.
              * @default truncate
              * @enum {string}
              */
@@ -3509,13 +3509,13 @@ export interface components {
             max_steps?: number | null;
             /**
              * Min Lr Rate
-             * @description Share of learning_rate at which linear, cosine and wsd end.
+             * @description Fraction of learning_rate at which linear, cosine and wsd end.
              * @default 0
              */
             min_lr_rate?: number;
             /**
              * Num Decay Steps
-             * @description In which wsd comes down, in a straight line. Below 1: share of all steps. From 1 on: a number of steps.
+             * @description Steps of the linear decay of wsd. Below 1: fraction of all steps. From 1: number of steps.
              * @default 0.2
              */
             num_decay_steps?: number;
@@ -3526,26 +3526,26 @@ export interface components {
             num_train_epochs?: number | null;
             /**
              * Offload Optimizer
-             * @description Where the optimizer's state lies. none: where the weights do; cpu (or true): on a GPU, in the machine's memory, updated there; disk (or nvme): in files of the run directory, a part in memory at a time: the slowest and the smallest, and the same weights to the bit as on a CPU.
+             * @description Where the optimizer's state is kept. none: with the weights; cpu (or true): for a GPU, in the machine's memory, and updated there; disk (or nvme): in files of the run directory, a part in memory at a time. That takes the least memory and the most time, and the weights are bit for bit those of a CPU.
              * @default none
              */
             offload_optimizer?: boolean | ("none" | "cpu" | "disk" | "nvme");
             /**
              * Offload Param
-             * @description Where the weights of the decoder's layers lie while no pass is in them. none: where they are used; cpu (or true): on a GPU, in the machine's memory; disk (or nvme): in files of the run directory. A layer or two are there at a time, and the weights are the same to the bit. On a GPU that is for the base under a LoRA; on a CPU, weights that learn lie in files together with offload_optimizer 'disk'.
+             * @description Where the weights of the decoder's layers are kept while they are not used. none: where they are used; cpu (or true): for a GPU, in the machine's memory; disk (or nvme): in files of the run directory. A layer or two are loaded at a time, and the weights are the same bit for bit. On a GPU, this is for the base of a LoRA; on a CPU, trained weights are kept in files only together with offload_optimizer 'disk'.
              * @default none
              */
             offload_param?: boolean | ("none" | "cpu" | "disk" | "nvme");
             /**
              * On Loss Spike
-             * @description What happens at a step whose loss or gradient stands out; skip: its update is left out.
+             * @description What to do at a step whose loss or gradient is an outlier; skip: its update is left out.
              * @default warn
              * @enum {string}
              */
             on_loss_spike?: "warn" | "skip" | "stop";
             /**
              * Optim
-             * @description adamw_8bit keeps the optimizer's state in 8 bits; the others are names of these two.
+             * @description adamw_8bit keeps the optimizer's state in 8 bits; the others are aliases of these two.
              * @default adamw
              * @enum {string}
              */
@@ -3564,14 +3564,14 @@ export interface components {
             per_device_train_batch_size?: number | "auto";
             /**
              * Precision
-             * @description Compute type; master weights are fp32. auto: bf16 where the hardware multiplies it, else fp16 on GPUs and fp32 on CPUs. fp16 scales its loss.
+             * @description Compute type; master weights are fp32. auto: bf16 if the hardware supports it, else fp16 on GPUs and fp32 on CPUs. fp16 uses loss scaling.
              * @default auto
              * @enum {string}
              */
             precision?: "auto" | "fp32" | "bf16" | "fp16";
             /**
              * Warmup Steps
-             * @description Below 1: share of all steps, rounded up. From 1 on: a number of steps. The first of them has 1 / (warmup_steps + 1) of learning_rate, each further one as much more.
+             * @description Below 1: fraction of all steps, rounded up. From 1: number of steps. The rate rises linearly from 1 / (warmup_steps + 1) of learning_rate in the first of them.
              * @default 0.03
              */
             warmup_steps?: number;
@@ -3583,7 +3583,7 @@ export interface components {
         };
         /**
          * Integration
-         * @description Taken so that no client breaks; nothing is sent there, and an event of the job says so.
+         * @description An integration, accepted so that clients work; nothing is sent to it, which an event of the job reports.
          */
         Integration: {
             /**
@@ -3634,9 +3634,9 @@ export interface components {
         };
         /**
          * JobConfig
-         * @description What a job runs with. `origins` tells of every value, by its path, who chose it.
+         * @description The configuration of a job. `origins` has, by path, where each value comes from.
          *
-         *     It tells of none where this release would not take the spec any more.
+         *     It is empty where this release no longer accepts the spec.
          */
         JobConfig: {
             /** Id */
@@ -3658,7 +3658,7 @@ export interface components {
         };
         /**
          * JobError
-         * @description Why a job failed; `mend` says what to do about it.
+         * @description Why a job failed; `mend` says how to fix it.
          */
         JobError: {
             /** Class */
@@ -3672,11 +3672,11 @@ export interface components {
         };
         /**
          * JobObject
-         * @description A job. `attempt` counts its starts, `base` is what it trains on or evaluates, `artifacts` what it made.
+         * @description A job. `attempt` counts its starts, `base` is what it trains or evaluates, `artifacts` are what it made.
          *
-         *     `result_files` are ids of files: of an evaluation with a line for every row, of a fine-tuning the adapter as a tar.
-         *     `estimated_start_at` follows from what the running jobs say of their ends; null where they say nothing yet.
-         *     `last_seq` is the newest number of an event or metric: a stream after it tells what comes.
+         *     `result_files` are the ids of files: an evaluation leaves one with a line for every row, a fine-tuning job the adapter
+         *     as a tar. `estimated_start_at` follows from the estimates of running jobs, and is null while they have none.
+         *     `last_seq` is the number of the newest event or metric: a stream that starts after it has only newer ones.
          */
         JobObject: {
             /** Artifacts */
@@ -3737,9 +3737,9 @@ export interface components {
         };
         /**
          * JobPlan
-         * @description The plan that a job follows; `actual` once it has succeeded in one go.
+         * @description The plan that a job follows; `actual` is set once the job has succeeded without interruption.
          *
-         *     Not `exact`: tokens are foretold roughly, or the job may come to its `max_minutes` before its last step.
+         *     A plan is not `exact` where tokens are estimated, or `max_minutes` may end the job before its last step.
          */
         JobPlan: {
             actual: components["schemas"]["Figures"] | null;
@@ -3751,7 +3751,7 @@ export interface components {
         };
         /**
          * JobResult
-         * @description What came out of a job, in figures; `groups` has those of each subject of a multiple-choice file.
+         * @description The final metrics of a job; `groups` has those of each subject of a multiple-choice file.
          */
         JobResult: {
             /** Groups */
@@ -3767,7 +3767,7 @@ export interface components {
         };
         /**
          * KeyObject
-         * @description An API key. All that is shown of it later is its beginning. `last_used_at` is right to a minute.
+         * @description An API key, of whose token only the `prefix` is kept. `last_used_at` is accurate to a minute.
          */
         KeyObject: {
             /** Created At */
@@ -3820,7 +3820,7 @@ export interface components {
         };
         /**
          * LeftOutLines
-         * @description The first lines of each.
+         * @description The first lines that were truncated or left out, by reason.
          */
         LeftOutLines: {
             /** Dropped */
@@ -3832,7 +3832,7 @@ export interface components {
         };
         /**
          * Likely
-         * @description A token that might have been written. `bytes` are null of one that adds nothing to the text, as an end does.
+         * @description A token that could have been written. `bytes` is null for one that adds no text, such as an end token.
          */
         Likely: {
             /** Bytes */
@@ -3844,7 +3844,7 @@ export interface components {
         };
         /**
          * Limits
-         * @description What a model can take: tokens in one row, and different tokens. None is not known.
+         * @description The limits of a model: tokens in one row, and different tokens; null where unknown.
          */
         Limits: {
             /** Context Length */
@@ -3854,10 +3854,10 @@ export interface components {
         };
         /**
          * Lineage
-         * @description Where an artifact comes from: what its job recorded, then the same of all it was built on.
+         * @description Where an artifact comes from: what its job recorded, and its `ancestors`, nearest first.
          *
-         *     And what came of it: `descendants` were made from it, `evaluations` scored it, the newest first. `checkpoints` are
-         *     the last ones of its job, by step. `deleted_files` are ids among the recorded ones.
+         *     Its `descendants` were made from it, its `evaluations` scored it, both newest first. `checkpoints` are the last ones
+         *     of its job, by step. `deleted_files` are the ids of recorded files that have been deleted since.
          */
         Lineage: {
             /** Ancestors */
@@ -3911,13 +3911,13 @@ export interface components {
             lora_alpha?: number;
             /**
              * Lora Dropout
-             * @description Share of an adapter's inputs that is left out at each step.
+             * @description Fraction of an adapter's inputs that is dropped at each step.
              * @default 0
              */
             lora_dropout?: number;
             /**
              * Merge
-             * @description Beside the adapter, keep it merged into its base as a model, <suffix>-merged. auto: into the original weights or, for qlora, into those read back from 4 bits, whichever scores better, and only if it scores as the adapter does. original, dequantized: into these, whatever that scores.
+             * @description Besides the adapter, keep a model of it merged into its base, <suffix>-merged. auto: into the original weights or, for qlora, those dequantized from 4 bits, whichever scores better, and only if it scores like the adapter. original, dequantized: into these weights, whatever the score.
              * @default none
              * @enum {string}
              */
@@ -3929,7 +3929,7 @@ export interface components {
             method: "lora";
             /**
              * Modules To Save
-             * @description Modules that are trained whole and saved with the adapter, by the end of their name: embed_tokens and lm_head for a new language. Weights that the model ties stay tied.
+             * @description Modules that are trained in full and saved with the adapter, by the ends of their names, like embed_tokens and lm_head for a new language. Tied weights stay tied.
              * @default []
              */
             modules_to_save?: string[];
@@ -3941,13 +3941,13 @@ export interface components {
             r?: number;
             /**
              * Target Modules
-             * @description Linear layers that get an adapter, by the end of their name. all-linear: all but the head.
+             * @description Linear layers that get an adapter, by the ends of their names. all-linear: all but the head.
              * @default all-linear
              */
             target_modules?: "all-linear" | string[];
             /**
              * Use Dora
-             * @description Learn the length of each layer's weight vectors apart from their direction: nearer to full tuning at low ranks, and slower (DoRA, arXiv:2402.09353).
+             * @description Learn the magnitude of each layer's weight vectors apart from their direction: closer to full tuning at low ranks, and slower (DoRA, arXiv:2402.09353).
              * @default false
              */
             use_dora?: boolean;
@@ -3972,7 +3972,7 @@ export interface components {
         };
         /**
          * Me
-         * @description The key that a request comes with, and its project.
+         * @description The key of a request, and its project.
          */
         Me: {
             key: components["schemas"]["KeyObject"];
@@ -3986,10 +3986,10 @@ export interface components {
         };
         /**
          * Memory
-         * @description Bytes on the device of a rank when most is held; `workspace` are copies of weights and gradients in the making.
+         * @description Bytes on the device of a rank at its peak; `workspace` is temporary copies of weights and gradients.
          *
-         *     An evaluation has neither gradients nor optimizer; keys and values that are kept while answers are written are
-         *     `activations`. Of two models that are compared one is there at a time: told is the one that needs more.
+         *     An evaluation has neither gradients nor optimizer, and its KV cache counts as `activations`. An evaluation of two
+         *     models holds one at a time, and these are the numbers of the larger one.
          */
         Memory: {
             /** Activations */
@@ -4011,7 +4011,7 @@ export interface components {
         };
         /**
          * Mend
-         * @description Three edits at most, with which the job fits, and the memory that it then needs.
+         * @description At most three edits that make the job fit, and the memory that it then needs.
          */
         Mend: {
             /** Edits */
@@ -4021,7 +4021,7 @@ export interface components {
         };
         /**
          * MetricObject
-         * @description The figures of one step.
+         * @description The metrics of one step.
          */
         MetricObject: {
             /** Attempt */
@@ -4061,7 +4061,7 @@ export interface components {
         };
         /**
          * ModelObject
-         * @description A model as OpenAI's clients know one too. What a tuning job made has its fine-tuned name (`ft:...`) as `id`.
+         * @description A model in a shape that OpenAI's clients accept. The result of a tuning job has its fine-tuned name (`ft:...`) as `id`.
          */
         ModelObject: {
             /** Artifact Id */
@@ -4120,7 +4120,7 @@ export interface components {
         };
         /**
          * NewKeyObject
-         * @description A key that was just made. `token` is kept nowhere: this answer is the only one that holds it.
+         * @description A new key with its `token`, which is not stored: only this response contains it.
          */
         NewKeyObject: {
             /** Created At */
@@ -4153,7 +4153,7 @@ export interface components {
         };
         /**
          * PackedRow
-         * @description Documents that share a row; none sees another.
+         * @description Documents packed into one row; none attends to another.
          */
         PackedRow: {
             /** Documents */
@@ -4541,43 +4541,43 @@ export interface components {
         };
         /**
          * Parallel
-         * @description How several processes divide what a job holds in memory, under DeepSpeed's name.
+         * @description How several processes divide a job among them.
          */
         Parallel: {
             /**
              * Cp Size
-             * @description So many processes of a worker take the tokens of each row in parts, and in attention the heads (context parallelism, arXiv:2309.14509): for rows whose activations do not fit. Goes with zero_stage.
+             * @description Context parallelism (arXiv:2309.14509): this many processes of a worker divide the tokens of each row, and in attention the heads. For rows whose activations do not fit. Can be combined with zero_stage.
              * @default 1
              */
             cp_size?: number;
             /**
              * Ep Size
-             * @description So many processes of a worker hold a mixture's experts together, each some of them, and work on the same rows (expert parallelism).
+             * @description Expert parallelism: this many processes of a worker each hold some of the experts of a mixture of experts, and work on the same rows.
              * @default 1
              */
             ep_size?: number;
             /**
              * Pp Size
-             * @description So many processes of a worker have some of the layers each, and rows go through them one after the other (pipeline parallelism, arXiv:1811.06965): for models that do not fit as they train. They are all at work where a step has more micro-batches than there are of them: set gradient_accumulation_steps to several times as many.
+             * @description Pipeline parallelism (arXiv:1811.06965): this many processes of a worker each hold some of the layers, and rows pass through them in turn. For models that do not fit when they are trained. To keep all of them busy, set gradient_accumulation_steps to several times their number.
              * @default 1
              */
             pp_size?: number;
             /**
              * Tp Size
-             * @description So many processes of a worker hold the model's linear layers together, each a part of every one, and work on the same rows (tensor parallelism, arXiv:1909.08053): for models that do not fit, and for long rows. Teams of them deal the rows out as single processes do.
+             * @description Tensor parallelism (arXiv:1909.08053): this many processes of a worker each hold a part of every linear layer, and work on the same rows. For models that do not fit, and for long rows. Rows are divided among such teams as among single processes.
              * @default 1
              */
             tp_size?: number;
             /**
              * Zero Stage
-             * @description auto: as little as lets a process fit into its memory, by the plan. 0: each process holds all. 1: they divide the optimizer's state among them. 2: the gradients too. 3: the weights too (ZeRO, arXiv:1910.02054). The model that they train is the same.
+             * @description ZeRO (arXiv:1910.02054). 0: each process holds everything. 1: they divide the optimizer's state. 2: the gradients too. 3: the weights too. auto: the lowest stage with which a process fits into its memory, by the plan. The trained model is the same.
              * @default auto
              */
             zero_stage?: (0 | 1 | 2 | 3) | "auto";
         };
         /**
          * PartObject
-         * @description A piece of it that has arrived.
+         * @description A part that has arrived.
          */
         PartObject: {
             /** Created At */
@@ -4595,7 +4595,7 @@ export interface components {
         };
         /**
          * PermissionObject
-         * @description A project that may chat with, grade with, evaluate and train further what is another's.
+         * @description The permission of a project to chat with, grade with, evaluate and train on another project's artifact.
          */
         PermissionObject: {
             /** Created At */
@@ -4613,14 +4613,13 @@ export interface components {
         };
         /**
          * PlanObject
-         * @description What a job of this spec will come to; nothing in the spec is left to the machine any more.
+         * @description The forecast of a job, with a spec in which every `auto` is resolved.
          *
-         *     Submitted as {"plan_id": ...} it is binding: the same rows, tokens and steps. `exact` tells that all steps were
-         *     counted, and that no `max_minutes` is likely to end the job before its last; of a long run the first are counted, and
-         *     the rest is taken to be like them. A step of an evaluation is a batch that goes through a model, `trained_tokens` are
-         *     those that it scores or writes. Answers that are to be written are taken to be as long as they may be, so that their
-         *     tokens are the most there can be, and not exact. Memory, operations and time are null for models that nothing is
-         *     planned for; `unplanned` says why.
+         *     Submitted as {"plan_id": ...}, it is binding: the same rows, tokens and steps. `exact` says that all steps were counted
+         *     and that `max_minutes` is not likely to end the job early; in long runs only the first steps are counted and the rest
+         *     is extrapolated. A step of an evaluation is a batch that goes through a model, and `trained_tokens` are the tokens that
+         *     it scores or writes. Answers to be written are assumed to have their maximum length, so that their tokens are an upper
+         *     bound. Memory, operations and time are null for models that cannot be planned; `unplanned` says why.
          */
         PlanObject: {
             /** Co2E G */
@@ -4681,12 +4680,12 @@ export interface components {
         };
         /**
          * PretrainSpec
-         * @description Train a model from scratch (`model` is an architecture) or go on training one (`model` is a name).
+         * @description Train a model from scratch (`model` is an architecture) or continue one (`model` is a name).
          */
         PretrainSpec: {
             /**
              * Annealing
-             * @description The files of the last steps, in which a wsd schedule comes down. Needs max_steps.
+             * @description The files of the last steps, in which a wsd schedule decays. Needs max_steps.
              * @default []
              */
             annealing?: components["schemas"]["FileShare"][];
@@ -4704,7 +4703,7 @@ export interface components {
             checkpoints?: components["schemas"]["Checkpoints"];
             /**
              * Exclude Rows
-             * @description Lines of training_file whose rows are not trained on, counted from 1; what is held out stays so.
+             * @description Lines of training_file whose rows are not trained on, counted from 1; held-out rows remain so.
              * @default []
              */
             exclude_rows?: number[];
@@ -4749,7 +4748,7 @@ export interface components {
             };
             /**
              * Mixture
-             * @description Several files: every row comes from the one that is furthest behind its share. Needs max_steps.
+             * @description Several files: each row comes from the file that is furthest behind its share. Needs max_steps.
              * @default []
              */
             mixture?: components["schemas"]["FileShare"][];
@@ -4773,7 +4772,7 @@ export interface components {
             model?: components["schemas"]["Architecture"] | string;
             /**
              * Optimizer State
-             * @description kept: where `model` is a checkpoint, the optimizer goes on with its moments. Steps, schedule and data begin anew either way.
+             * @description kept: if `model` is a checkpoint, the optimizer starts with its moments. Steps, schedule and data start from the beginning either way.
              * @default fresh
              * @enum {string}
              */
@@ -4844,7 +4843,7 @@ export interface components {
         };
         /**
          * Preview
-         * @description What a job would train on, by the code that trains.
+         * @description What a job would train on, computed by the trainer's own code.
          */
         Preview: {
             /** Max Length */
@@ -4869,9 +4868,9 @@ export interface components {
         };
         /**
          * PreviewDocument
-         * @description A document as it is trained on: `pieces` are its tokens as text, `trained` tells which of them are labels.
+         * @description A document as it is trained on: `pieces` are its tokens as text, `trained` says which of them are labels.
          *
-         *     `answer` tells the two documents of a pair apart.
+         *     `answer` distinguishes the two documents of a preference pair.
          */
         PreviewDocument: {
             /** Answer */
@@ -4887,9 +4886,10 @@ export interface components {
         };
         /**
          * PreviewRow
-         * @description A line and what it becomes. `reason` of a row left out: dropped, no_trained_token, excluded or not_a_row.
+         * @description A line and what becomes of it; `reason` says why a row is left out.
          *
-         *     Not `complete` when it, and the rows before it, are too long to be shown whole: its first tokens are shown, or none.
+         *     A row is not `complete` when it is too long to be shown whole together with the rows before it: then only its first
+         *     tokens are shown, or none.
          */
         PreviewRow: {
             /** Complete */
@@ -4910,7 +4910,7 @@ export interface components {
         };
         /**
          * PreviewStep
-         * @description What an optimizer step is taken on; not `complete` when it is too long to be shown whole.
+         * @description The batches of an optimizer step; not `complete` when they are too long to be shown whole.
          */
         PreviewStep: {
             /** Batches */
@@ -4924,7 +4924,7 @@ export interface components {
         };
         /**
          * ProjectObject
-         * @description A project; everything in the API belongs to one.
+         * @description A project, which owns everything else in the API.
          */
         ProjectObject: {
             /** Id */
@@ -4951,13 +4951,13 @@ export interface components {
             lora_alpha?: number;
             /**
              * Lora Dropout
-             * @description Share of an adapter's inputs that is left out at each step.
+             * @description Fraction of an adapter's inputs that is dropped at each step.
              * @default 0
              */
             lora_dropout?: number;
             /**
              * Merge
-             * @description Beside the adapter, keep it merged into its base as a model, <suffix>-merged. auto: into the original weights or, for qlora, into those read back from 4 bits, whichever scores better, and only if it scores as the adapter does. original, dequantized: into these, whatever that scores.
+             * @description Besides the adapter, keep a model of it merged into its base, <suffix>-merged. auto: into the original weights or, for qlora, those dequantized from 4 bits, whichever scores better, and only if it scores like the adapter. original, dequantized: into these weights, whatever the score.
              * @default none
              * @enum {string}
              */
@@ -4969,7 +4969,7 @@ export interface components {
             method: "qlora";
             /**
              * Modules To Save
-             * @description Modules that are trained whole and saved with the adapter, by the end of their name: embed_tokens and lm_head for a new language. Weights that the model ties stay tied.
+             * @description Modules that are trained in full and saved with the adapter, by the ends of their names, like embed_tokens and lm_head for a new language. Tied weights stay tied.
              * @default []
              */
             modules_to_save?: string[];
@@ -4981,13 +4981,13 @@ export interface components {
             r?: number;
             /**
              * Target Modules
-             * @description Linear layers that get an adapter, by the end of their name. all-linear: all but the head.
+             * @description Linear layers that get an adapter, by the ends of their names. all-linear: all but the head.
              * @default all-linear
              */
             target_modules?: "all-linear" | string[];
             /**
              * Use Dora
-             * @description Learn the length of each layer's weight vectors apart from their direction: nearer to full tuning at low ranks, and slower (DoRA, arXiv:2402.09353).
+             * @description Learn the magnitude of each layer's weight vectors apart from their direction: closer to full tuning at low ranks, and slower (DoRA, arXiv:2402.09353).
              * @default false
              */
             use_dora?: boolean;
@@ -5000,7 +5000,7 @@ export interface components {
         };
         /**
          * QueueObject
-         * @description What waits and what runs. The numbers are over all projects, the jobs in `data` this project's, next one first.
+         * @description The queue. The numbers count all projects; `data` has this project's waiting jobs, the next one first.
          */
         QueueObject: {
             /** Data */
@@ -5022,12 +5022,12 @@ export interface components {
         };
         /**
          * Resources
-         * @description What the job may use.
+         * @description The resources of a job.
          */
         Resources: {
             /**
              * Ddp Timeout
-             * @description Seconds after which a process that does not answer ends the run. One that reads rows, scores its part of an evaluation or merges is waited for up to a day, unless it is gone.
+             * @description Seconds after which a process that does not respond ends the run. A process that reads rows, scores its part of an evaluation or merges may take up to a day, unless it is gone.
              * @default 600
              */
             ddp_timeout?: number;
@@ -5039,7 +5039,7 @@ export interface components {
             device?: "auto" | "cpu" | "cuda";
             /**
              * Labels
-             * @description What a worker must have to take the job, by its TRAINYARD_WORKER_LABELS. device: cuda asks by itself for a worker with as many GPUs as nproc_per_node says, and a plan for one with the memory that it tells.
+             * @description Labels that a worker must have to take the job (TRAINYARD_WORKER_LABELS). device: cuda requires nproc_per_node GPUs without a label, and a plan the memory that it estimates.
              * @default {}
              */
             labels?: {
@@ -5047,25 +5047,25 @@ export interface components {
             };
             /**
              * Max Minutes
-             * @description The run is stopped and kept after this.
+             * @description The run is stopped after this time, and its result kept.
              * @default null
              */
             max_minutes?: number | null;
             /**
              * Min Nodes
-             * @description Fewer than num_nodes will do, down to this many, where no more are alive. The model is the same.
+             * @description Start with fewer workers than num_nodes, down to this many, if no more are alive. The trained model is the same.
              * @default null
              */
             min_nodes?: number | null;
             /**
              * Nproc Per Node
-             * @description Processes of a worker that share the job, each with a GPU of its own, or on the CPU with its part of the cores. Whatever their number, they train the same model: they deal the rows of each step out among them.
+             * @description Processes of a worker that share the job, each with its own GPU, or on the CPU with its part of the cores. They divide the rows of each step; whatever their number, the trained model is the same.
              * @default 1
              */
             nproc_per_node?: number;
             /**
              * Num Nodes
-             * @description Workers that carry the job out together, each with nproc_per_node processes. It starts when all of them are free at once; one that is lost ends the attempt, and the next goes on from the last checkpoint.
+             * @description Number of workers that run the job together, each with nproc_per_node processes. It starts when all of them are free at once; if one is lost, the next attempt resumes from the last checkpoint.
              * @default 1
              */
             num_nodes?: number;
@@ -5081,14 +5081,14 @@ export interface components {
             parallel?: components["schemas"]["Parallel"];
             /**
              * Priority
-             * @description Higher runs first.
+             * @description Jobs with higher priority run first.
              * @default 0
              */
             priority?: number;
         };
         /**
          * RowLossObject
-         * @description What one row of a training file lost: the mean over its labels; null where it is not finite.
+         * @description The mean loss of a row of a training file over its labels; null where it is not finite.
          */
         RowLossObject: {
             /** File */
@@ -5102,10 +5102,12 @@ export interface components {
         };
         /**
          * RunEstimate
-         * @description What it needs. `memory` is of one GPU, at the least ZeRO stage that fits; `least_gpus`, doubled from one on, would hold it.
+         * @description What a run needs. `memory` is that of one GPU at the lowest ZeRO stage that fits.
          *
-         *     `flops` counts the matmuls of forward and backward passes, attention's causal half among them; `six_nd` is six for
-         *     each weight and token.
+         *     `least_gpus` is the smallest power of two GPUs that would hold the run.
+         *
+         *     `flops` counts the matmuls of forward and backward passes, including the causal half of attention; `six_nd` is six
+         *     for each weight and token.
          */
         RunEstimate: {
             cost: components["schemas"]["Span"] | null;
@@ -5200,7 +5202,7 @@ export interface components {
         };
         /**
          * SampleObject
-         * @description A file of the clone's examples. `spec` is a job on it, which lacks the id that `training_file` has once uploaded.
+         * @description A sample file. `spec` is a job on it without `training_file`, which is known once the file is uploaded.
          */
         SampleObject: {
             /** About */
@@ -5229,7 +5231,7 @@ export interface components {
         };
         /**
          * SampleResult
-         * @description What the receiver answered to a sample.
+         * @description The receiver's answer to a sample event.
          */
         SampleResult: {
             /**
@@ -5256,7 +5258,7 @@ export interface components {
         };
         /**
          * Samples
-         * @description The same prompts at every evaluation: as questions of a user, or as beginnings of texts in pre-training.
+         * @description Prompts that are answered at every evaluation: as user messages, or in pre-training as beginnings of texts.
          */
         Samples: {
             /**
@@ -5268,17 +5270,18 @@ export interface components {
             prompts: string[];
             /**
              * Temperature
-             * @description Each prompt is answered greedily and sampled at this; 0: greedily alone.
+             * @description Each prompt is answered greedily, and by sampling at this temperature; 0: only greedily.
              * @default 1
              */
             temperature?: number;
         };
         /**
          * ScoredRow
-         * @description A row of an evaluation: `row` as it was uploaded, null once its file is deleted, and what each model made of it.
+         * @description A row of an evaluation with the scores of each model; `row` is null once its file is deleted.
          *
-         *     `number` counts the rows that were scored. What the scores hold is the task's: a loss; of multiple choice what was
-         *     `chosen` and whether it is `correct`, in each of the ways; of generation the `text`, its `answer` and the `reference`.
+         *     `number` counts the rows that were scored. The scores depend on the task: a loss; for multiple choice the `chosen`
+         *     answer and whether it is `correct`, for each way of scoring; for generation the `text`, its `answer` and the
+         *     `reference`.
          */
         ScoredRow: {
             /** Compare To */
@@ -5366,7 +5369,7 @@ export interface components {
         };
         /**
          * SessionObject
-         * @description Who is signed in; every field is null when nobody is. Requests that change something carry `csrf_token`.
+         * @description A session; every field is null without one. Requests that change something must send `csrf_token`.
          */
         SessionObject: {
             /** Csrf Token */
@@ -5384,12 +5387,12 @@ export interface components {
         };
         /**
          * SftSpec
-         * @description Fine-tune a model, or go on tuning an adapter, on rows with answers.
+         * @description Fine-tune a model, or continue an adapter, on rows with answers.
          */
         SftSpec: {
             /**
              * Annealing
-             * @description The files of the last steps, in which a wsd schedule comes down. Needs max_steps.
+             * @description The files of the last steps, in which a wsd schedule decays. Needs max_steps.
              * @default []
              */
             annealing?: components["schemas"]["FileShare"][];
@@ -5407,7 +5410,7 @@ export interface components {
             checkpoints?: components["schemas"]["Checkpoints"];
             /**
              * Exclude Rows
-             * @description Lines of training_file whose rows are not trained on, counted from 1; what is held out stays so.
+             * @description Lines of training_file whose rows are not trained on, counted from 1; held-out rows remain so.
              * @default []
              */
             exclude_rows?: number[];
@@ -5452,7 +5455,7 @@ export interface components {
             };
             /**
              * Mixture
-             * @description Several files: every row comes from the one that is furthest behind its share. Needs max_steps.
+             * @description Several files: each row comes from the file that is furthest behind its share. Needs max_steps.
              * @default []
              */
             mixture?: components["schemas"]["FileShare"][];
@@ -5460,7 +5463,7 @@ export interface components {
             model: string;
             /**
              * Optimizer State
-             * @description kept: where `model` is a checkpoint, the optimizer goes on with its moments. Steps, schedule and data begin anew either way.
+             * @description kept: if `model` is a checkpoint, the optimizer starts with its moments. Steps, schedule and data start from the beginning either way.
              * @default fresh
              * @enum {string}
              */
@@ -5531,7 +5534,7 @@ export interface components {
         };
         /**
          * Signature
-         * @description `keyid` is the sha256 of the public key's 32 bytes; `sig` is base64.
+         * @description A signature in base64 (`sig`); `keyid` is the sha256 of the public key's 32 bytes.
          */
         Signature: {
             /** Keyid */
@@ -5541,9 +5544,9 @@ export interface components {
         };
         /**
          * SignedManifest
-         * @description The same with a statement in `signed`: the files, the base's and the datasets' digests, spec, seed, code, figures.
+         * @description A manifest with a signed statement: files, digests of the base and of the datasets, spec, seed, code and metrics.
          *
-         *     The installation's Ed25519 key has signed it in a DSSE envelope; `GET /v1/signing-key` tells the public one.
+         *     The statement is in a DSSE envelope, signed with the Ed25519 key whose public half `GET /v1/signing-key` returns.
          */
         SignedManifest: {
             /** Digest */
@@ -5566,7 +5569,7 @@ export interface components {
         };
         /**
          * SigningKey
-         * @description The public half of the key that signs manifests, in PEM; `keyid` is the sha256 of its 32 bytes.
+         * @description The public key of the installation in PEM; `keyid` is the sha256 of its 32 bytes.
          */
         SigningKey: {
             /**
@@ -5588,7 +5591,7 @@ export interface components {
         };
         /**
          * Span
-         * @description At the higher and at the lower share of the matmul rate.
+         * @description A range: low at the highest expected MFU, high at the lowest.
          */
         Span: {
             /** High */
@@ -5598,7 +5601,7 @@ export interface components {
         };
         /**
          * SpendGroup
-         * @description What a day, a key, a kind or a project used. `of` is its date, its id or its name; null: not known any more.
+         * @description The usage of a day, a key, a kind or a project. `of` is its date, id or name; null where it is no longer known.
          */
         SpendGroup: {
             /** Attempts */
@@ -5612,7 +5615,7 @@ export interface components {
         };
         /**
          * SpendReport
-         * @description What attempts that have ended used of workers from `since` to `until`; costs are by today's price, null without one.
+         * @description The worker time of ended attempts from `since` to `until`; costs are at the current price, null without one.
          */
         SpendReport: {
             /** Attempts */
@@ -5643,7 +5646,7 @@ export interface components {
         };
         /**
          * StepRows
-         * @description The rows that a step was trained on, those that lost most first.
+         * @description The rows that a step was trained on, those with the highest loss first.
          */
         StepRows: {
             /** Data */
@@ -5659,7 +5662,7 @@ export interface components {
         };
         /**
          * TextChoice
-         * @description A text that goes on from a prompt: answers of the first prompt come first.
+         * @description A continuation of a prompt; those of the first prompt come first.
          */
         TextChoice: {
             /** Finish Reason */
@@ -5672,7 +5675,7 @@ export interface components {
         };
         /**
          * TextLogprobs
-         * @description Token by token, side by side; `text_offset` counts characters of the answer.
+         * @description Log-probabilities of tokens, in lists of equal length; `text_offset` counts characters of the answer.
          */
         TextLogprobs: {
             /** Text Offset */
@@ -5688,7 +5691,7 @@ export interface components {
         };
         /**
          * TokenLogprob
-         * @description A token that was written, and the likeliest ones.
+         * @description A token that was written, with the likeliest ones in its place.
          */
         TokenLogprob: {
             /** Bytes */
@@ -5702,7 +5705,7 @@ export interface components {
         };
         /**
          * TokenizerTraining
-         * @description A tokenizer made from the training text; it has special tokens for chat too.
+         * @description A tokenizer trained on the training text; it has the special tokens of chat too.
          */
         TokenizerTraining: {
             /**
@@ -5714,14 +5717,14 @@ export interface components {
             type?: "bpe" | "char" | "byte";
             /**
              * Vocab Size
-             * @description Tokens at most; byte has 263.
+             * @description Most tokens it may have; byte has 263.
              * @default 4096
              */
             vocab_size?: number;
         };
         /**
          * Turn
-         * @description What an alias meant from `created_at` on. `back_to` is the number of the turn that a rollback went back to.
+         * @description The version that an alias meant from `created_at` on. `back_to` is the number of the turn that a rollback restored.
          */
         Turn: {
             /** Artifact Id */
@@ -5743,7 +5746,7 @@ export interface components {
         };
         /**
          * UploadObject
-         * @description A file on its way in.
+         * @description A file that is being uploaded in parts.
          */
         UploadObject: {
             /** Bytes */
@@ -5773,7 +5776,7 @@ export interface components {
         };
         /**
          * Usage
-         * @description Tokens.
+         * @description Numbers of tokens.
          */
         Usage: {
             /** Completion Tokens */
@@ -5785,7 +5788,7 @@ export interface components {
         };
         /**
          * Used
-         * @description What is used of a budget; `worker_s` and `money` since the month began, in UTC.
+         * @description What is used of a budget; `worker_s` and `money` count from the start of the month (UTC).
          */
         Used: {
             /** Active Jobs */
@@ -5799,7 +5802,7 @@ export interface components {
         };
         /**
          * WaitingJob
-         * @description A job of this project that waits; its position is over all projects, for they share the workers.
+         * @description A waiting job of this project; its position counts all projects, which share the workers.
          */
         WaitingJob: {
             /** Estimated Start At */
@@ -5823,7 +5826,7 @@ export interface components {
         };
         /**
          * Wandb
-         * @description Where Weights & Biases would keep the run.
+         * @description The Weights & Biases project of a run.
          */
         Wandb: {
             /** Project */
@@ -5833,7 +5836,7 @@ export interface components {
         };
         /**
          * Weights
-         * @description The artifact that answered; an adapter answers over a `base`. A digest covers all files of an artifact.
+         * @description The artifact that answered, and the `base` of an adapter. A digest covers all files of an artifact.
          */
         Weights: {
             base: components["schemas"]["Weights"] | null;
@@ -5860,10 +5863,10 @@ export interface components {
         };
         /**
          * WorkerObject
-         * @description A place where one job runs at a time. A worker not heard of for two of its heartbeats is lost.
+         * @description A process that runs one job at a time. A worker that misses two heartbeats is lost.
          *
-         *     `job_id` is the job that it runs, where that is of this project. `memory_bytes` is that of all its GPUs, or of the
-         *     machine where it has none. `labels` are what jobs may ask for (`resources.labels`).
+         *     `job_id` is the job that it runs, if that belongs to this project. `memory_bytes` is the memory of all its GPUs, or of
+         *     the machine if it has none. `labels` are what jobs may require (`resources.labels`).
          */
         WorkerObject: {
             /** Device */
@@ -5938,7 +5941,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description Prometheus's text format. */
+            /** @description Metrics in the Prometheus text format. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -5947,7 +5950,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -5956,7 +5959,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -5965,7 +5968,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -5974,7 +5977,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6003,7 +6006,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6012,7 +6015,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not ready. */
+            /** @description The service, or a part of it, is not available. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -6026,15 +6029,15 @@ export interface operations {
     list_adapters: {
         parameters: {
             query?: {
-                /** @description All versions of this name. */
+                /** @description Only versions of this name. */
                 name?: string;
-                /** @description What this job made. */
+                /** @description Only artifacts that this job made. */
                 job_id?: string;
-                /** @description Of /v1/models: without adapters. */
+                /** @description Only artifacts of this kind; default: all kinds in the collection. */
                 kind?: "model" | "adapter" | "checkpoint";
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -6052,7 +6055,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ArtifactObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6061,7 +6064,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6070,7 +6073,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6079,7 +6082,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6088,7 +6091,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6119,7 +6122,7 @@ export interface operations {
                     "application/json": components["schemas"]["ArtifactObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6128,7 +6131,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6137,7 +6140,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6146,7 +6149,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6155,7 +6158,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6186,7 +6189,7 @@ export interface operations {
                     "application/json": components["schemas"]["Deleted"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6195,7 +6198,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6204,7 +6207,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6213,7 +6216,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6222,7 +6225,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6231,7 +6234,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6253,7 +6256,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description An uncompressed tar archive; SHA256SUMS in it is for `sha256sum -c`. */
+            /** @description An uncompressed tar archive, with a SHA256SUMS file for `sha256sum -c`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6262,7 +6265,7 @@ export interface operations {
                     "application/x-tar": string;
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6271,7 +6274,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6280,7 +6283,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6289,7 +6292,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6298,7 +6301,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6321,7 +6324,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The bytes. */
+            /** @description The whole content. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -6330,7 +6333,7 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
-            /** @description The range asked for. */
+            /** @description The requested range. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -6346,7 +6349,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6355,7 +6358,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6364,7 +6367,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6373,7 +6376,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6382,7 +6385,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The range lies outside of the file. */
+            /** @description The range lies outside the file. */
             416: {
                 headers: {
                     [name: string]: unknown;
@@ -6391,7 +6394,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6422,7 +6425,7 @@ export interface operations {
                     "application/json": components["schemas"]["Lineage"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6431,7 +6434,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6440,7 +6443,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6449,7 +6452,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6458,7 +6461,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6489,7 +6492,7 @@ export interface operations {
                     "application/json": components["schemas"]["SignedManifest"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6498,7 +6501,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6507,7 +6510,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6516,7 +6519,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6525,7 +6528,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6539,9 +6542,9 @@ export interface operations {
     list_adapter_versions: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -6561,7 +6564,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ArtifactObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6570,7 +6573,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6579,7 +6582,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6588,7 +6591,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6597,7 +6600,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6606,7 +6609,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6619,7 +6622,12 @@ export interface operations {
     };
     list_aliases: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description The last id of the previous page, which is not repeated. */
+                after?: string;
+                /** @description The maximum number of aliases on the page. */
+                limit?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -6635,7 +6643,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_AliasObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6644,7 +6652,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6653,7 +6661,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6662,7 +6670,16 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description The request can be parsed but is not valid. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ErrorEnvelope"];
+                };
+            };
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6685,21 +6702,24 @@ export interface operations {
                 "application/json": {
                     /**
                      * Alias
-                     * @description production; jobs and chats then know the version as NAME@production.
+                     * @description The alias, such as production; jobs and chats then name the version NAME@production.
                      */
                     alias: string;
                     /**
                      * Force
-                     * @description Whatever the evaluations say; for admins' keys, and noted in the audit log.
+                     * @description Whether to ignore the evaluations; needs an admin's key and is recorded in the audit log.
                      * @default false
                      */
                     force?: boolean;
                     /**
                      * Metric
-                     * @description The figure that decides: eval_loss, eval_exact_match, eval_acc/harness, ... The first of the evaluation's own when left out.
+                     * @description The metric that decides: eval_loss, eval_exact_match, eval_acc/harness, ...; default: the first of these that the evaluation has.
                      */
                     metric?: string | null;
-                    /** Model */
+                    /**
+                     * Model
+                     * @description The version of a model or adapter that the alias is to mean.
+                     */
                     model: string;
                 };
             };
@@ -6714,7 +6734,7 @@ export interface operations {
                     "application/json": components["schemas"]["AliasObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6723,7 +6743,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6732,7 +6752,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6741,7 +6761,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6750,7 +6770,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6759,7 +6779,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -6768,7 +6788,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -6777,7 +6797,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -6786,7 +6806,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6802,7 +6822,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description NAME@ALIAS. */
+                /** @description The alias, as NAME@ALIAS. */
                 alias: string;
             };
             cookie?: never;
@@ -6818,7 +6838,7 @@ export interface operations {
                     "application/json": components["schemas"]["AliasObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6827,7 +6847,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6836,7 +6856,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6845,7 +6865,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6854,7 +6874,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6870,7 +6890,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                /** @description NAME@ALIAS. */
+                /** @description The alias, as NAME@ALIAS. */
                 alias: string;
             };
             cookie?: never;
@@ -6886,7 +6906,7 @@ export interface operations {
                     "application/json": components["schemas"]["AliasObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6895,7 +6915,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6904,7 +6924,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6913,7 +6933,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6922,7 +6942,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -6931,7 +6951,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -6945,15 +6965,15 @@ export interface operations {
     list_audit: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
-                /** @description Entries about this one only. */
+                /** @description Only entries of this project. */
                 project_id?: string;
-                /** @description Entries about this one only. */
+                /** @description Only entries of acts by this key. */
                 key_id?: string;
-                /** @description Entries about this one only. */
+                /** @description Only entries about this object. */
                 object_id?: string;
             };
             header?: never;
@@ -6971,7 +6991,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_AuditObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -6980,7 +7000,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -6989,7 +7009,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -6998,7 +7018,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7007,7 +7027,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7016,7 +7036,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7045,7 +7065,7 @@ export interface operations {
                     "application/json": components["schemas"]["BudgetList"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7054,7 +7074,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7063,7 +7083,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7072,7 +7092,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7095,33 +7115,33 @@ export interface operations {
                 "application/json": {
                     /**
                      * Audio
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     audio?: null;
                     /**
                      * Frequency Penalty
-                     * @description Not applied, so nothing but 0.
+                     * @description Not supported; must be 0, null or left out.
                      */
                     frequency_penalty?: 0 | null;
                     /**
                      * Function Call
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     function_call?: null;
                     /**
                      * Functions
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     functions?: null;
                     /**
                      * Length Penalty
-                     * @description Of beam search: answers are compared by their log-probability over their length to this power.
+                     * @description The exponent of beam search's length penalty: answers are compared by log-probability / length**x.
                      * @default 1
                      */
                     length_penalty?: number | null;
                     /**
                      * Logit Bias
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     logit_bias?: null;
                     /** Logprobs */
@@ -7136,12 +7156,12 @@ export interface operations {
                         annotations?: unknown[] | null;
                         /**
                          * Audio
-                         * @description Not done here, so nothing but null.
+                         * @description Not supported; must be null or left out.
                          */
                         audio?: null;
                         /**
                          * Content
-                         * @description Null, which is no text, in an assistant's turn alone.
+                         * @description The text of the message; only an assistant's may be null.
                          */
                         content: string | {
                             /** Text */
@@ -7154,17 +7174,17 @@ export interface operations {
                         }[] | null;
                         /**
                          * Function Call
-                         * @description Not done here, so nothing but null.
+                         * @description Not supported; must be null or left out.
                          */
                         function_call?: null;
                         /**
                          * Name
-                         * @description Of who speaks, for chat templates that write it.
+                         * @description The name of the speaker, for chat templates that use it.
                          */
                         name?: string | null;
                         /**
                          * Refusal
-                         * @description Not done here, so nothing but null.
+                         * @description Not supported; must be null or left out.
                          */
                         refusal?: null;
                         /**
@@ -7174,7 +7194,7 @@ export interface operations {
                         role: "system" | "developer" | "user" | "assistant" | "tool";
                         /**
                          * Tool Calls
-                         * @description Not done here, so nothing but null.
+                         * @description Not supported; must be null or left out.
                          */
                         tool_calls?: null;
                     }[];
@@ -7184,12 +7204,12 @@ export interface operations {
                     } | null;
                     /**
                      * Modalities
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     modalities?: null;
                     /**
                      * Model
-                     * @description name, name/version, an id, or a fine-tuned name.
+                     * @description The model, adapter or checkpoint that answers: its name, name/version, name@alias, id or fine-tuned name.
                      */
                     model: string;
                     /**
@@ -7199,38 +7219,38 @@ export interface operations {
                     n?: number | null;
                     /**
                      * Num Beams
-                     * @description Over 1: beam search for the `n` likeliest answers, at most so many, instead of drawing; temperature is 0 then, or left out. A stream has them when the search has ended.
+                     * @description The number of beams. Above 1, the `n` likeliest answers are found by beam search instead of sampling; temperature must then be 0 or left out, and a stream starts when the search has ended.
                      * @default 1
                      */
                     num_beams?: number | null;
                     /**
                      * Parallel Tool Calls
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     parallel_tool_calls?: null;
                     /**
                      * Prediction
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     prediction?: null;
                     /**
                      * Presence Penalty
-                     * @description Not applied, so nothing but 0.
+                     * @description Not supported; must be 0, null or left out.
                      */
                     presence_penalty?: 0 | null;
                     /**
                      * Prompt Cache Key
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     prompt_cache_key?: null;
                     /**
                      * Prompt Cache Retention
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     prompt_cache_retention?: null;
                     /**
                      * Reasoning Effort
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     reasoning_effort?: null;
                     response_format?: {
@@ -7243,14 +7263,14 @@ export interface operations {
                     } | null;
                     /**
                      * Safety Identifier
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     safety_identifier?: null;
                     /** Seed */
                     seed?: number | null;
                     /**
                      * Service Tier
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     service_tier?: null;
                     /** Stop */
@@ -7273,12 +7293,12 @@ export interface operations {
                     temperature?: number | null;
                     /**
                      * Tool Choice
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     tool_choice?: null;
                     /**
                      * Tools
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     tools?: null;
                     /** Top Logprobs */
@@ -7292,19 +7312,19 @@ export interface operations {
                     user?: string | null;
                     /**
                      * Verbosity
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     verbosity?: null;
                     /**
                      * Web Search Options
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     web_search_options?: null;
                 };
             };
         };
         responses: {
-            /** @description The answer; with `stream`, server-sent events of pieces of it, ended by `data: [DONE]`. */
+            /** @description The completion; with `stream`, server-sent events with its chunks, ended by `data: [DONE]`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7314,7 +7334,7 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7323,7 +7343,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7332,7 +7352,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7341,7 +7361,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7350,7 +7370,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -7359,7 +7379,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -7368,7 +7388,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7377,7 +7397,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7386,7 +7406,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not ready. */
+            /** @description The service, or a part of it, is not available. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -7395,7 +7415,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description There is no memory for so many answers of such a length. */
+            /** @description The answers need more memory than there is; ask for fewer or shorter ones. */
             507: {
                 headers: {
                     [name: string]: unknown;
@@ -7409,15 +7429,15 @@ export interface operations {
     list_checkpoints: {
         parameters: {
             query?: {
-                /** @description All versions of this name. */
+                /** @description Only versions of this name. */
                 name?: string;
-                /** @description What this job made. */
+                /** @description Only artifacts that this job made. */
                 job_id?: string;
-                /** @description Of /v1/models: without adapters. */
+                /** @description Only artifacts of this kind; default: all kinds in the collection. */
                 kind?: "model" | "adapter" | "checkpoint";
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -7435,7 +7455,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ArtifactObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7444,7 +7464,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7453,7 +7473,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7462,7 +7482,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -7471,7 +7491,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7502,7 +7522,7 @@ export interface operations {
                     "application/json": components["schemas"]["ArtifactObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7511,7 +7531,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7520,7 +7540,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7529,7 +7549,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7538,7 +7558,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7569,7 +7589,7 @@ export interface operations {
                     "application/json": components["schemas"]["Deleted"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7578,7 +7598,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7587,7 +7607,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7596,7 +7616,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7605,7 +7625,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -7614,7 +7634,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7636,7 +7656,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description An uncompressed tar archive; SHA256SUMS in it is for `sha256sum -c`. */
+            /** @description An uncompressed tar archive, with a SHA256SUMS file for `sha256sum -c`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7645,7 +7665,7 @@ export interface operations {
                     "application/x-tar": string;
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7654,7 +7674,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7663,7 +7683,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7672,7 +7692,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7681,7 +7701,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7704,7 +7724,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The bytes. */
+            /** @description The whole content. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -7713,7 +7733,7 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
-            /** @description The range asked for. */
+            /** @description The requested range. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -7729,7 +7749,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7738,7 +7758,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7747,7 +7767,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7756,7 +7776,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7765,7 +7785,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The range lies outside of the file. */
+            /** @description The range lies outside the file. */
             416: {
                 headers: {
                     [name: string]: unknown;
@@ -7774,7 +7794,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7805,7 +7825,7 @@ export interface operations {
                     "application/json": components["schemas"]["Lineage"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7814,7 +7834,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7823,7 +7843,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7832,7 +7852,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7841,7 +7861,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7872,7 +7892,7 @@ export interface operations {
                     "application/json": components["schemas"]["SignedManifest"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -7881,7 +7901,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -7890,7 +7910,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -7899,7 +7919,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -7908,7 +7928,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -7935,18 +7955,18 @@ export interface operations {
                     echo?: false | null;
                     /**
                      * Frequency Penalty
-                     * @description Not applied, so nothing but 0.
+                     * @description Not supported; must be 0, null or left out.
                      */
                     frequency_penalty?: 0 | null;
                     /**
                      * Length Penalty
-                     * @description Of beam search: answers are compared by their log-probability over their length to this power.
+                     * @description The exponent of beam search's length penalty: answers are compared by log-probability / length**x.
                      * @default 1
                      */
                     length_penalty?: number | null;
                     /**
                      * Logit Bias
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     logit_bias?: null;
                     /** Logprobs */
@@ -7958,7 +7978,7 @@ export interface operations {
                     max_tokens?: number | null;
                     /**
                      * Model
-                     * @description name, name/version, an id, or a fine-tuned name.
+                     * @description The model, adapter or checkpoint that answers: its name, name/version, name@alias, id or fine-tuned name.
                      */
                     model: string;
                     /**
@@ -7968,13 +7988,13 @@ export interface operations {
                     n?: number | null;
                     /**
                      * Num Beams
-                     * @description Over 1: beam search for the `n` likeliest answers, at most so many, instead of drawing; temperature is 0 then, or left out. A stream has them when the search has ended.
+                     * @description The number of beams. Above 1, the `n` likeliest answers are found by beam search instead of sampling; temperature must then be 0 or left out, and a stream starts when the search has ended.
                      * @default 1
                      */
                     num_beams?: number | null;
                     /**
                      * Presence Penalty
-                     * @description Not applied, so nothing but 0.
+                     * @description Not supported; must be 0, null or left out.
                      */
                     presence_penalty?: 0 | null;
                     /** Prompt */
@@ -7994,7 +8014,7 @@ export interface operations {
                     } | null;
                     /**
                      * Suffix
-                     * @description Not done here, so nothing but null.
+                     * @description Not supported; must be null or left out.
                      */
                     suffix?: null;
                     /**
@@ -8013,7 +8033,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description The answer; with `stream`, server-sent events of pieces of it, ended by `data: [DONE]`. */
+            /** @description The completion; with `stream`, server-sent events with its chunks, ended by `data: [DONE]`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -8023,7 +8043,7 @@ export interface operations {
                     "text/event-stream": string;
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8032,7 +8052,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8041,7 +8061,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8050,7 +8070,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8059,7 +8079,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -8068,7 +8088,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8077,7 +8097,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -8086,7 +8106,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8095,7 +8115,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not ready. */
+            /** @description The service, or a part of it, is not available. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -8104,7 +8124,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description There is no memory for so many answers of such a length. */
+            /** @description The answers need more memory than there is; ask for fewer or shorter ones. */
             507: {
                 headers: {
                     [name: string]: unknown;
@@ -8118,13 +8138,13 @@ export interface operations {
     list_evals: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
-                /** @description By age: desc is newest first. */
+                /** @description The order by creation time; desc is newest first. */
                 order?: "asc" | "desc";
-                /** @description Of an eval that is changed between two pages the place changes too. */
+                /** @description The order by creation or by last change; an eval changed between two pages moves. */
                 order_by?: "created_at" | "updated_at";
             };
             header?: never;
@@ -8142,7 +8162,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_EvalObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8151,7 +8171,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8160,7 +8180,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8169,7 +8189,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8178,7 +8198,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -8187,7 +8207,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8210,7 +8230,7 @@ export interface operations {
                 "application/json": {
                     /**
                      * CustomSource
-                     * @description What the rows look like; the other sources of OpenAI's are logs, which are not kept here.
+                     * @description The schema of the rows. OpenAI's other sources are logs, which do not exist here.
                      */
                     data_source_config: {
                         /**
@@ -8620,7 +8640,7 @@ export interface operations {
                     "application/json": components["schemas"]["EvalObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8629,7 +8649,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8638,7 +8658,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8647,7 +8667,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8656,7 +8676,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -8665,7 +8685,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8674,7 +8694,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -8683,7 +8703,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8714,7 +8734,7 @@ export interface operations {
                     "application/json": components["schemas"]["EvalObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8723,7 +8743,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8732,7 +8752,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8741,7 +8761,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8750,7 +8770,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8792,7 +8812,7 @@ export interface operations {
                     "application/json": components["schemas"]["EvalObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8801,7 +8821,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8810,7 +8830,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8819,7 +8839,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8828,7 +8848,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -8837,7 +8857,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -8846,7 +8866,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -8855,7 +8875,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8886,7 +8906,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeletedEval"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8895,7 +8915,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8904,7 +8924,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8913,7 +8933,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8922,7 +8942,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -8936,12 +8956,13 @@ export interface operations {
     list_eval_runs: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
-                /** @description By age: desc is newest first. */
+                /** @description The order by creation time; desc is newest first. */
                 order?: "asc" | "desc";
+                /** @description Only runs with this status. */
                 status?: "queued" | "in_progress" | "completed" | "canceled" | "failed";
             };
             header?: never;
@@ -8961,7 +8982,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_RunObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -8970,7 +8991,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -8979,7 +9000,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -8988,7 +9009,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -8997,7 +9018,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -9006,7 +9027,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9112,7 +9133,7 @@ export interface operations {
                         model: string;
                         /**
                          * SamplingParams
-                         * @description How a model answers. Its likeliest answer unless a temperature is told, so that a grade is the same again.
+                         * @description How the model answers. Without a temperature, greedily: a grade is then reproducible.
                          */
                         sampling_params?: {
                             /** Max Completion Tokens */
@@ -9188,7 +9209,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9197,7 +9218,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9206,7 +9227,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9215,7 +9236,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9224,7 +9245,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -9233,7 +9254,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -9242,7 +9263,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -9251,7 +9272,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9283,7 +9304,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9292,7 +9313,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9301,7 +9322,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9310,7 +9331,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9319,7 +9340,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9351,7 +9372,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9360,7 +9381,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9369,7 +9390,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9378,7 +9399,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9387,7 +9408,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9419,7 +9440,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeletedRun"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9428,7 +9449,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9437,7 +9458,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9446,7 +9467,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9455,7 +9476,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9487,7 +9508,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9496,7 +9517,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9505,7 +9526,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9514,7 +9535,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9523,7 +9544,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9537,12 +9558,13 @@ export interface operations {
     list_output_items: {
         parameters: {
             query?: {
-                /** @description The last id of the page before. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
-                /** @description By age: desc is newest first. */
+                /** @description The order by creation time; desc is newest first. */
                 order?: "asc" | "desc";
+                /** @description Only items with this status. */
                 status?: "pass" | "fail" | "error";
             };
             header?: never;
@@ -9563,7 +9585,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ItemObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9572,7 +9594,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9581,7 +9603,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9590,7 +9612,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9599,7 +9621,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -9608,7 +9630,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9641,7 +9663,7 @@ export interface operations {
                     "application/json": components["schemas"]["ItemObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9650,7 +9672,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9659,7 +9681,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9668,7 +9690,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9677,7 +9699,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9691,12 +9713,13 @@ export interface operations {
     list_files: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Files on a page; a page holds 1,000 at most. */
+                /** @description The maximum number of files on the page; values above 1,000 mean 1,000. */
                 limit?: number;
-                /** @description By age: desc is newest first. */
+                /** @description The order by creation time; desc is newest first. */
                 order?: "asc" | "desc";
+                /** @description Only files with this purpose. */
                 purpose?: string;
             };
             header?: never;
@@ -9714,7 +9737,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_FileObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9723,7 +9746,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9732,7 +9755,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9741,7 +9764,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -9750,7 +9773,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9771,16 +9794,20 @@ export interface operations {
         requestBody: {
             content: {
                 "multipart/form-data": {
-                    /** @enum {string} */
+                    /**
+                     * @description The time from which `expires_after[seconds]` counts.
+                     * @enum {string}
+                     */
                     "expires_after[anchor]"?: "created_at";
+                    /** @description The number of seconds after which the file is deleted. */
                     "expires_after[seconds]"?: number;
                     /**
                      * Format: binary
-                     * @description JSON Lines, or plain text in a .txt file; UTF-8.
+                     * @description The content: JSON Lines, or plain text in a .txt file, in UTF-8.
                      */
                     file: string;
                     /**
-                     * @description fine-tune: preference (dpo), chat, prompt/completion or instruction rows; pretrain: text; evals: these but preference, multiple choice, and items for graders; model: a file of a model to import, or a tar of one; the others are kept as they are. Send it before the file.
+                     * @description What the file is for. fine-tune: preference (dpo), chat, prompt/completion or instruction rows; pretrain: text; evals: the same except preference rows, and multiple choice or items for graders; model: a file of a model to import, or a tar of all of them. Files with another purpose are not checked. Send it before the file.
                      * @enum {string}
                      */
                     purpose: "fine-tune" | "pretrain" | "evals" | "assistants" | "batch" | "vision" | "user_data" | "model";
@@ -9797,7 +9824,7 @@ export interface operations {
                     "application/json": components["schemas"]["FileObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9806,7 +9833,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9815,7 +9842,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9824,7 +9851,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -9833,7 +9860,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -9842,7 +9869,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -9851,7 +9878,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9891,7 +9918,7 @@ export interface operations {
                     "application/json": components["schemas"]["FileObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9900,7 +9927,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9909,7 +9936,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9918,7 +9945,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9927,7 +9954,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -9958,7 +9985,7 @@ export interface operations {
                     "application/json": components["schemas"]["Deleted"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -9967,7 +9994,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -9976,7 +10003,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -9985,7 +10012,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -9994,7 +10021,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -10003,7 +10030,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -10025,7 +10052,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The bytes. */
+            /** @description The whole content. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -10034,7 +10061,7 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
-            /** @description The range asked for. */
+            /** @description The requested range. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -10050,7 +10077,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -10059,7 +10086,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10068,7 +10095,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -10077,7 +10104,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -10086,7 +10113,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The range lies outside of the file. */
+            /** @description The range lies outside the file. */
             416: {
                 headers: {
                     [name: string]: unknown;
@@ -10095,7 +10122,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -10505,7 +10532,7 @@ export interface operations {
                     "application/json": components["schemas"]["GradeAnswer"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -10514,7 +10541,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10523,7 +10550,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -10532,7 +10559,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -10541,7 +10568,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -10550,7 +10577,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -10559,7 +10586,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -10568,7 +10595,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not ready. */
+            /** @description The service, or a part of it, is not available. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -10972,7 +10999,7 @@ export interface operations {
                     "application/json": components["schemas"]["GraderAnswer"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -10981,7 +11008,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -10990,7 +11017,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -10999,7 +11026,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -11008,7 +11035,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -11017,7 +11044,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -11026,7 +11053,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11040,13 +11067,13 @@ export interface operations {
     list_checkpoint_permissions: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
-                /** @description descending is newest first. */
+                /** @description The order by creation time; descending is newest first. */
                 order?: "ascending" | "descending";
-                /** @description The permission of this project alone. */
+                /** @description Only the permission of this project. */
                 project_id?: string;
             };
             header?: never;
@@ -11066,7 +11093,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_PermissionObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11075,7 +11102,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11084,7 +11111,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -11093,7 +11120,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -11102,7 +11129,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -11111,7 +11138,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11149,7 +11176,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_PermissionObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11158,7 +11185,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11167,7 +11194,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -11176,7 +11203,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -11185,7 +11212,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -11194,7 +11221,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -11203,7 +11230,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -11212,7 +11239,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11244,7 +11271,7 @@ export interface operations {
                     "application/json": components["schemas"]["Deleted"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11253,7 +11280,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11262,7 +11289,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -11271,7 +11298,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -11280,7 +11307,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11294,11 +11321,11 @@ export interface operations {
     list_fine_tuning_jobs: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
-                /** @description null: jobs without any. `metadata[key]=value`: jobs that have it. */
+                /** @description Only jobs without metadata (null); `metadata[key]=value` selects jobs that have that entry. */
                 metadata?: "null";
             };
             header?: never;
@@ -11316,7 +11343,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_FineTuningJob_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11325,7 +11352,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11334,7 +11361,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -11343,7 +11370,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -11352,7 +11379,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11375,7 +11402,7 @@ export interface operations {
                 "application/json": {
                     /**
                      * TuningHyperparameters
-                     * @description OpenAI's three, and beside them any of the job spec's.
+                     * @description OpenAI's hyperparameters, and any of the job spec's.
                      */
                     hyperparameters?: {
                         /**
@@ -11395,7 +11422,7 @@ export interface operations {
                         type: "wandb";
                         /**
                          * Wandb
-                         * @description Where Weights & Biases would keep the run.
+                         * @description The Weights & Biases project of a run.
                          */
                         wandb: {
                             /** Project */
@@ -11411,12 +11438,12 @@ export interface operations {
                     method?: {
                         /**
                          * TuningMethod
-                         * @description What one method is told.
+                         * @description The settings of one method.
                          */
                         dpo?: {
                             /**
                              * TuningHyperparameters
-                             * @description OpenAI's three, and beside them any of the job spec's.
+                             * @description OpenAI's hyperparameters, and any of the job spec's.
                              */
                             hyperparameters?: {
                                 /**
@@ -11432,12 +11459,12 @@ export interface operations {
                         };
                         /**
                          * TuningMethod
-                         * @description What one method is told.
+                         * @description The settings of one method.
                          */
                         pretrain?: {
                             /**
                              * TuningHyperparameters
-                             * @description OpenAI's three, and beside them any of the job spec's.
+                             * @description OpenAI's hyperparameters, and any of the job spec's.
                              */
                             hyperparameters?: {
                                 /**
@@ -11453,12 +11480,12 @@ export interface operations {
                         };
                         /**
                          * TuningMethod
-                         * @description What one method is told.
+                         * @description The settings of one method.
                          */
                         supervised?: {
                             /**
                              * TuningHyperparameters
-                             * @description OpenAI's three, and beside them any of the job spec's.
+                             * @description OpenAI's hyperparameters, and any of the job spec's.
                              */
                             hyperparameters?: {
                                 /**
@@ -11499,7 +11526,7 @@ export interface operations {
                     "application/json": components["schemas"]["FineTuningJob"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11508,7 +11535,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11517,7 +11544,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -11526,7 +11553,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -11535,7 +11562,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -11544,7 +11571,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -11553,7 +11580,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11593,7 +11620,7 @@ export interface operations {
                     "application/json": components["schemas"]["FineTuningJob"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11602,7 +11629,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11611,7 +11638,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -11620,7 +11647,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -11629,7 +11656,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11660,7 +11687,7 @@ export interface operations {
                     "application/json": components["schemas"]["FineTuningJob"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11669,7 +11696,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11678,7 +11705,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -11687,7 +11714,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -11696,7 +11723,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -11705,7 +11732,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11719,9 +11746,9 @@ export interface operations {
     list_fine_tuning_checkpoints: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -11741,7 +11768,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_FineTuningCheckpoint_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11750,7 +11777,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11759,7 +11786,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -11768,7 +11795,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -11777,7 +11804,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -11786,7 +11813,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11800,9 +11827,9 @@ export interface operations {
     list_fine_tuning_events: {
         parameters: {
             query?: {
-                /** @description The last id of the page before. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Events on a page. */
+                /** @description The maximum number of events on the page. */
                 limit?: number;
             };
             header?: never;
@@ -11822,7 +11849,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_FineTuningEvent_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11831,7 +11858,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11840,7 +11867,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -11849,7 +11876,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -11858,7 +11885,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -11867,7 +11894,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11898,7 +11925,7 @@ export interface operations {
                     "application/json": components["schemas"]["FineTuningJob"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11907,7 +11934,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11916,7 +11943,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -11925,7 +11952,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -11934,7 +11961,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -11943,7 +11970,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -11974,7 +12001,7 @@ export interface operations {
                     "application/json": components["schemas"]["FineTuningJob"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -11983,7 +12010,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -11992,7 +12019,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12001,7 +12028,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12010,7 +12037,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -12019,7 +12046,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12033,13 +12060,15 @@ export interface operations {
     list_jobs: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
+                /** @description Only jobs of this kind. */
                 kind?: string;
+                /** @description Only jobs with this status. */
                 status?: "queued" | "preparing" | "running" | "pausing" | "paused" | "succeeded" | "failed" | "cancelled";
-                /** @description These jobs alone, as far as there are such: once for each. */
+                /** @description Only the jobs with these ids; unknown ids are ignored. Repeat the parameter for each. */
                 id?: string[];
             };
             header?: never;
@@ -12057,7 +12086,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_JobObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12066,7 +12095,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12075,7 +12104,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12084,7 +12113,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -12093,7 +12122,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12107,7 +12136,7 @@ export interface operations {
     create_job: {
         parameters: {
             query?: {
-                /** @description Make no job: tell what it would come to, as a plan that can be submitted. */
+                /** @description Whether to make a plan instead of a job; the plan can be submitted. */
                 dry_run?: boolean;
             };
             header?: never;
@@ -12117,7 +12146,7 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": (components["schemas"]["PretrainSpec"] | components["schemas"]["SftSpec"] | components["schemas"]["DpoSpec"] | components["schemas"]["EvalSpec"]) | {
-                    /** @description A plan, which the job then follows to the row. */
+                    /** @description The id of a plan; the job trains on the same rows in the same steps. */
                     plan_id: string;
                 };
             };
@@ -12141,7 +12170,7 @@ export interface operations {
                     "application/json": components["schemas"]["JobObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12150,7 +12179,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12159,7 +12188,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12168,7 +12197,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12177,7 +12206,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -12186,7 +12215,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -12195,7 +12224,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -12204,7 +12233,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12213,7 +12242,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not ready. */
+            /** @description The service, or a part of it, is not available. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -12253,7 +12282,7 @@ export interface operations {
                     "application/json": components["schemas"]["JobObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12262,7 +12291,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12271,7 +12300,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12280,7 +12309,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12289,7 +12318,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12320,7 +12349,7 @@ export interface operations {
                     "application/json": components["schemas"]["JobObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12329,7 +12358,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12338,7 +12367,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12347,7 +12376,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12356,7 +12385,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -12365,7 +12394,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12379,9 +12408,9 @@ export interface operations {
     list_job_checkpoints: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -12401,7 +12430,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ArtifactObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12410,7 +12439,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12419,7 +12448,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12428,7 +12457,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12437,7 +12466,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -12446,7 +12475,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12477,7 +12506,7 @@ export interface operations {
                     "application/json": components["schemas"]["JobConfig"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12486,7 +12515,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12495,7 +12524,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12504,7 +12533,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12513,7 +12542,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12527,14 +12556,15 @@ export interface operations {
     list_job_events: {
         parameters: {
             query?: {
-                /** @description The last seq of the page before. */
+                /** @description The last `seq` of the previous page. */
                 after?: number;
-                /** @description Rows on a page. */
+                /** @description The maximum number of rows on the page. */
                 limit?: number;
-                /** @description By age: desc is newest first. */
+                /** @description The order by creation time; desc is newest first. */
                 order?: "asc" | "desc";
+                /** @description Only events of this level. */
                 level?: "info" | "warn" | "error";
-                /** @description Events of this type alone: started, state, sample, ... */
+                /** @description Only events of this type: started, state, sample, ... */
                 type?: string;
             };
             header?: never;
@@ -12554,7 +12584,7 @@ export interface operations {
                     "application/json": components["schemas"]["Series_EventObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12563,7 +12593,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12572,7 +12602,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12581,7 +12611,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12590,7 +12620,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -12599,7 +12629,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12613,11 +12643,11 @@ export interface operations {
     list_scored_rows: {
         parameters: {
             query?: {
-                /** @description The last number of the page before. */
+                /** @description The last number of the previous page. */
                 after?: number;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
-                /** @description worse, better: than the model that is compared with; wrong: where something was graded wrong. */
+                /** @description Only rows on which the model did worse or better than the one it is compared with, or was wrong. */
                 only?: "worse" | "better" | "wrong";
             };
             header?: never;
@@ -12637,7 +12667,7 @@ export interface operations {
                     "application/json": components["schemas"]["Series_ScoredRow_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12646,7 +12676,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12655,7 +12685,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12664,7 +12694,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12673,7 +12703,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -12682,7 +12712,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12696,10 +12726,11 @@ export interface operations {
     list_job_metrics: {
         parameters: {
             query?: {
+                /** @description Only metrics of this split. */
                 split?: "train" | "eval";
-                /** @description The last step of the page before. */
+                /** @description The last step of the previous page. */
                 after?: number;
-                /** @description Rows on a page. */
+                /** @description The maximum number of rows on the page. */
                 limit?: number;
             };
             header?: never;
@@ -12719,7 +12750,7 @@ export interface operations {
                     "application/json": components["schemas"]["Series_MetricObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12728,7 +12759,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12737,7 +12768,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12746,7 +12777,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12755,7 +12786,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -12764,7 +12795,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12778,16 +12809,17 @@ export interface operations {
     show_job_curve: {
         parameters: {
             query?: {
+                /** @description The split that the metric was measured on. */
                 split?: "train" | "eval";
-                /** @description About so many points at most; extremes are kept. */
+                /** @description The approximate maximum number of points; extremes are kept. */
                 points?: number;
-                /** @description How much of the mean of all earlier points stays in the next; 0: none of it. */
+                /** @description The weight of earlier points in the exponential moving average; 0 disables it. */
                 smoothing?: number;
             };
             header?: never;
             path: {
                 job_id: string;
-                /** @description A figure of the job: loss, grad_norm, ... */
+                /** @description The name of a metric: loss, grad_norm, ... */
                 metric: string;
             };
             cookie?: never;
@@ -12803,7 +12835,7 @@ export interface operations {
                     "application/json": components["schemas"]["CurveObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12812,7 +12844,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12821,7 +12853,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12830,7 +12862,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12839,7 +12871,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -12848,7 +12880,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12879,7 +12911,7 @@ export interface operations {
                     "application/json": components["schemas"]["JobObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12888,7 +12920,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12897,7 +12929,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12906,7 +12938,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12915,7 +12947,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -12924,7 +12956,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -12955,7 +12987,7 @@ export interface operations {
                     "application/json": components["schemas"]["JobObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -12964,7 +12996,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -12973,7 +13005,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -12982,7 +13014,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -12991,7 +13023,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13000,7 +13032,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13031,7 +13063,7 @@ export interface operations {
                     "application/json": components["schemas"]["JobObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13040,7 +13072,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13049,7 +13081,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13058,7 +13090,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -13067,7 +13099,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13076,7 +13108,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13093,7 +13125,7 @@ export interface operations {
             header?: never;
             path: {
                 job_id: string;
-                /** @description A step of the job, from 1. */
+                /** @description The number of a step, from 1. */
                 step: number;
             };
             cookie?: never;
@@ -13109,7 +13141,7 @@ export interface operations {
                     "application/json": components["schemas"]["StepRows"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13118,7 +13150,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13127,7 +13159,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13136,7 +13168,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -13145,7 +13177,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -13154,7 +13186,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13168,11 +13200,11 @@ export interface operations {
     stream_job: {
         parameters: {
             query?: {
-                /** @description The last seq of the page before. */
+                /** @description The last `seq` of the previous page. */
                 after?: number;
             };
             header?: {
-                /** @description Set by a client that reconnects; it goes before `after`. */
+                /** @description The last id that a reconnecting client received; takes precedence over `after`. */
                 "last-event-id"?: number;
             };
             path: {
@@ -13189,14 +13221,14 @@ export interface operations {
                 };
                 content: {
                     "text/event-stream": {
-                        /** @description JSON, or [DONE]. */
+                        /** @description A record as JSON, or [DONE]. */
                         data: string;
-                        /** @description The seq; a client that reconnects sends it as Last-Event-ID. */
+                        /** @description The `seq` of the record; a client that reconnects sends it as Last-Event-ID. */
                         id?: string;
                     };
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13205,7 +13237,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13214,7 +13246,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13223,7 +13255,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -13232,7 +13264,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -13241,7 +13273,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13255,9 +13287,9 @@ export interface operations {
     list_keys: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -13275,7 +13307,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_KeyObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13284,7 +13316,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13293,7 +13325,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13302,7 +13334,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -13311,7 +13343,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13334,17 +13366,17 @@ export interface operations {
                 "application/json": {
                     /**
                      * Expires After S
-                     * @description Null: it works until it is revoked.
+                     * @description The number of seconds after which the key expires; null for a key that does not.
                      */
                     expires_after_s?: number | null;
                     /**
                      * Name
-                     * @description Who or what the key is for.
+                     * @description The name of the person or program that the key is for.
                      */
                     name: string;
                     /**
                      * Scope
-                     * @description Each holds those before it.
+                     * @description What the key may do; each scope includes those before it.
                      * @enum {string}
                      */
                     scope: "read" | "write" | "admin";
@@ -13361,7 +13393,7 @@ export interface operations {
                     "application/json": components["schemas"]["NewKeyObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13370,7 +13402,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13379,7 +13411,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13388,7 +13420,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -13397,7 +13429,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -13406,7 +13438,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -13415,7 +13447,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13446,7 +13478,7 @@ export interface operations {
                     "application/json": components["schemas"]["KeyObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13455,7 +13487,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13464,7 +13496,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13473,7 +13505,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -13482,7 +13514,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13507,22 +13539,22 @@ export interface operations {
                 "application/json": {
                     /**
                      * Active Jobs
-                     * @description Jobs that wait or run at a time.
+                     * @description The number of jobs that are queued or running at the same time.
                      */
                     active_jobs?: number | null;
                     /**
                      * Money
-                     * @description In a calendar month, by the operator's price of an hour.
+                     * @description Money spent in a calendar month (UTC), at the operator's price per hour.
                      */
                     money?: number | null;
                     /**
                      * Storage Bytes
-                     * @description Of files, and of what jobs made.
+                     * @description The total size of stored files and artifacts, in bytes.
                      */
                     storage_bytes?: number | null;
                     /**
                      * Worker S
-                     * @description Seconds of workers in a calendar month (UTC).
+                     * @description Worker time in a calendar month (UTC), in seconds.
                      */
                     worker_s?: number | null;
                 };
@@ -13538,7 +13570,7 @@ export interface operations {
                     "application/json": components["schemas"]["BudgetObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13547,7 +13579,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13556,7 +13588,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13565,7 +13597,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -13574,7 +13606,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -13583,7 +13615,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -13592,7 +13624,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -13601,7 +13633,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13632,7 +13664,7 @@ export interface operations {
                     "application/json": components["schemas"]["KeyObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13641,7 +13673,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13650,7 +13682,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13659,7 +13691,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -13668,7 +13700,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13677,7 +13709,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13706,7 +13738,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_KindObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13715,7 +13747,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13724,7 +13756,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13733,7 +13765,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13762,7 +13794,7 @@ export interface operations {
                     "application/json": components["schemas"]["Me"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13771,7 +13803,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13780,7 +13812,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13789,7 +13821,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -13798,7 +13830,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13812,15 +13844,15 @@ export interface operations {
     list_models: {
         parameters: {
             query?: {
-                /** @description All versions of this name. */
+                /** @description Only versions of this name. */
                 name?: string;
-                /** @description What this job made. */
+                /** @description Only artifacts that this job made. */
                 job_id?: string;
-                /** @description Of /v1/models: without adapters. */
+                /** @description Only artifacts of this kind; default: all kinds in the collection. */
                 kind?: "model" | "adapter" | "checkpoint";
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -13838,7 +13870,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ModelObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13847,7 +13879,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13856,7 +13888,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13865,7 +13897,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -13874,7 +13906,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -13895,18 +13927,24 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": {
-                    /** Files */
+                    /**
+                     * Files
+                     * @description The ids of the uploaded files.
+                     */
                     files: string[];
                     /**
                      * Licence
-                     * @description Of the weights, by its SPDX identifier: apache-2.0; LicenseRef-... for one of their own.
+                     * @description The SPDX identifier of the weights' licence, such as apache-2.0; LicenseRef-... for a custom one.
                      */
                     licence: string;
-                    /** Name */
+                    /**
+                     * Name
+                     * @description The name of the model; each import under the same name is its next version.
+                     */
                     name: string;
                     /**
                      * Source
-                     * @description Where the files came from, for people: nothing is fetched from there.
+                     * @description Where the files came from, as a note for people: nothing is fetched from there.
                      */
                     source?: string | null;
                 };
@@ -13922,7 +13960,7 @@ export interface operations {
                     "application/json": components["schemas"]["ModelObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -13931,7 +13969,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -13940,7 +13978,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -13949,7 +13987,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -13958,7 +13996,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -13967,7 +14005,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -13976,7 +14014,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -13985,7 +14023,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -13994,7 +14032,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14034,7 +14072,7 @@ export interface operations {
                     "application/json": components["schemas"]["ModelObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14043,7 +14081,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14052,7 +14090,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14061,7 +14099,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -14070,7 +14108,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14101,7 +14139,7 @@ export interface operations {
                     "application/json": components["schemas"]["Deleted"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14110,7 +14148,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14119,7 +14157,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14128,7 +14166,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -14137,7 +14175,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -14146,7 +14184,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14168,7 +14206,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description An uncompressed tar archive; SHA256SUMS in it is for `sha256sum -c`. */
+            /** @description An uncompressed tar archive, with a SHA256SUMS file for `sha256sum -c`. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -14177,7 +14215,7 @@ export interface operations {
                     "application/x-tar": string;
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14186,7 +14224,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14195,7 +14233,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14204,7 +14242,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -14213,7 +14251,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14236,7 +14274,7 @@ export interface operations {
         };
         requestBody?: never;
         responses: {
-            /** @description The bytes. */
+            /** @description The whole content. */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -14245,7 +14283,7 @@ export interface operations {
                     "application/octet-stream": string;
                 };
             };
-            /** @description The range asked for. */
+            /** @description The requested range. */
             206: {
                 headers: {
                     [name: string]: unknown;
@@ -14261,7 +14299,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14270,7 +14308,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14279,7 +14317,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14288,7 +14326,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -14297,7 +14335,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The range lies outside of the file. */
+            /** @description The range lies outside the file. */
             416: {
                 headers: {
                     [name: string]: unknown;
@@ -14306,7 +14344,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14337,7 +14375,7 @@ export interface operations {
                     "application/json": components["schemas"]["Lineage"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14346,7 +14384,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14355,7 +14393,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14364,7 +14402,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -14373,7 +14411,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14404,7 +14442,7 @@ export interface operations {
                     "application/json": components["schemas"]["SignedManifest"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14413,7 +14451,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14422,7 +14460,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14431,7 +14469,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -14440,7 +14478,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14454,9 +14492,9 @@ export interface operations {
     list_model_versions: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -14476,7 +14514,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_ModelObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14485,7 +14523,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14494,7 +14532,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14503,7 +14541,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -14512,7 +14550,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -14521,7 +14559,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14535,9 +14573,9 @@ export interface operations {
     list_plans: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -14555,7 +14593,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_PlanObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14564,7 +14602,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14573,7 +14611,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14582,7 +14620,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -14591,7 +14629,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14620,7 +14658,7 @@ export interface operations {
                     "application/json": components["schemas"]["Accuracy"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14629,7 +14667,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14638,7 +14676,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14647,7 +14685,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14661,19 +14699,25 @@ export interface operations {
     estimate_run: {
         parameters: {
             query: {
+                /** @description The name of a published model. */
                 model: "llama-2-7b" | "llama-2-13b" | "llama-2-70b" | "llama-3.1-8b" | "llama-3.1-70b" | "llama-3.1-405b";
+                /** @description The tuning method. */
                 tuning?: "full" | "lora" | "qlora";
-                /** @description Rank of adapters. */
+                /** @description The rank of the adapters; ignored for full tuning. */
                 r?: number;
+                /** @description The type of GPU. */
                 gpu?: "a100-40gb" | "a100-80gb" | "h100" | "h200";
+                /** @description The number of GPUs. */
                 gpus?: number;
-                /** @description That the run trains on, such as 15.6e12. */
+                /** @description The number of tokens that the run trains on, such as 15.6e12. */
                 tokens: number;
-                /** @description Tokens of a row; each GPU takes one row at a time. */
+                /** @description The number of tokens in a row; each GPU processes one row at a time. */
                 max_length?: number;
-                /** @description Share of the GPUs' matmul rate. */
+                /** @description The lowest expected share of the GPUs' peak matmul rate (MFU). */
                 mfu_low?: number;
+                /** @description The highest expected share of the GPUs' peak matmul rate (MFU). */
                 mfu_high?: number;
+                /** @description The price of an hour of one GPU, in any currency; costs are left out without it. */
                 price_per_gpu_hour?: number;
             };
             header?: never;
@@ -14691,7 +14735,7 @@ export interface operations {
                     "application/json": components["schemas"]["RunEstimate"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14700,7 +14744,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14709,7 +14753,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14718,7 +14762,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -14727,7 +14771,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14758,7 +14802,7 @@ export interface operations {
                     "application/json": components["schemas"]["PlanObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14767,7 +14811,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14776,7 +14820,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14785,7 +14829,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -14794,7 +14838,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14817,37 +14861,37 @@ export interface operations {
                 "application/json": {
                     /**
                      * After Line
-                     * @description Show the rows that follow this line.
+                     * @description The line after which rows are shown.
                      * @default 0
                      */
                     after_line?: number;
                     /**
                      * Limit
-                     * @description So many of them.
+                     * @description The maximum number of rows shown.
                      * @default 5
                      */
                     limit?: number;
                     /**
                      * Lines
-                     * @description Lines of the first training file, from 1.
+                     * @description The lines to show, of the first training file, counted from 1.
                      */
                     lines?: number[] | null;
                     /**
                      * Spec
-                     * @description kind, model and training_file are enough; defaults are those of a job.
+                     * @description A job spec, in which kind, model and training_file are enough; defaults are those of a job.
                      */
                     spec: {
                         [key: string]: unknown;
                     };
                     /**
                      * Statistics
-                     * @description Count all rows too.
+                     * @description Whether to count all rows of the files too.
                      * @default false
                      */
                     statistics?: boolean;
                     /**
                      * Step
-                     * @description Show what this step trains on instead, as packed.
+                     * @description The optimizer step whose packed rows are shown instead.
                      */
                     step?: number | null;
                 };
@@ -14863,7 +14907,7 @@ export interface operations {
                     "application/json": components["schemas"]["Preview"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14872,7 +14916,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14881,7 +14925,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14890,7 +14934,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -14899,7 +14943,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -14908,7 +14952,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -14917,7 +14961,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -14926,7 +14970,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -14935,7 +14979,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not ready. */
+            /** @description The service, or a part of it, is not available. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -14949,7 +14993,7 @@ export interface operations {
     show_queue: {
         parameters: {
             query?: {
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -14967,7 +15011,7 @@ export interface operations {
                     "application/json": components["schemas"]["QueueObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -14976,7 +15020,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -14985,7 +15029,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -14994,7 +15038,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -15003,7 +15047,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15032,7 +15076,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_SampleObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15041,7 +15085,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15050,7 +15094,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15059,7 +15103,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15073,7 +15117,7 @@ export interface operations {
     download_sample: {
         parameters: {
             query: {
-                /** @description The id of a sample. */
+                /** @description The id of the sample. */
                 sample: string;
             };
             header?: never;
@@ -15091,7 +15135,7 @@ export interface operations {
                     "text/plain": string;
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15100,7 +15144,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15109,7 +15153,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15118,7 +15162,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -15127,7 +15171,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -15136,7 +15180,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15179,7 +15223,7 @@ export interface operations {
                 "application/json": {
                     /**
                      * Key
-                     * @description An API key, `ty-…`.
+                     * @description An API key, which begins with `ty-`.
                      */
                     key: string;
                 };
@@ -15195,7 +15239,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15204,7 +15248,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15213,7 +15257,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -15222,7 +15266,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -15231,7 +15275,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -15260,7 +15304,7 @@ export interface operations {
                     "application/json": components["schemas"]["SessionObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15269,7 +15313,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15278,7 +15322,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15287,7 +15331,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15316,7 +15360,7 @@ export interface operations {
                     "application/json": components["schemas"]["SigningKey"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15325,7 +15369,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15334,7 +15378,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15343,7 +15387,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15357,16 +15401,17 @@ export interface operations {
     show_spend: {
         parameters: {
             query?: {
-                /** @description What each row of the report is about. */
+                /** @description What the rows of the report are grouped by. */
                 by?: "project" | "key" | "kind" | "day";
-                /** @description In UTC; included. */
+                /** @description The first day (UTC) of the report; default: the first of the month. */
                 since?: string;
-                /** @description In UTC; included. */
+                /** @description The last day (UTC) of the report; default: today. */
                 until?: string;
-                /** @description Of this one only. */
+                /** @description Only usage by this project. */
                 project_id?: string;
-                /** @description Of this one only. */
+                /** @description Only usage by this key. */
                 key_id?: string;
+                /** @description Only jobs of this kind. */
                 kind?: string;
             };
             header?: never;
@@ -15384,7 +15429,7 @@ export interface operations {
                     "application/json": components["schemas"]["SpendReport"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15393,7 +15438,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15402,7 +15447,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15411,7 +15456,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -15420,7 +15465,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -15429,7 +15474,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15483,7 +15528,7 @@ export interface operations {
                     "application/json": components["schemas"]["UploadObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15492,7 +15537,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15501,7 +15546,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15510,7 +15555,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -15519,7 +15564,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -15528,7 +15573,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -15537,7 +15582,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15568,7 +15613,7 @@ export interface operations {
                     "application/json": components["schemas"]["UploadObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15577,7 +15622,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15586,7 +15631,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15595,7 +15640,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -15604,7 +15649,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -15613,7 +15658,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15653,7 +15698,7 @@ export interface operations {
                     "application/json": components["schemas"]["UploadObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15662,7 +15707,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15671,7 +15716,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15680,7 +15725,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -15689,7 +15734,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -15698,7 +15743,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -15707,7 +15752,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -15716,7 +15761,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -15725,7 +15770,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15772,7 +15817,7 @@ export interface operations {
                     "application/json": components["schemas"]["PartObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15781,7 +15826,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15790,7 +15835,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15799,7 +15844,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -15808,7 +15853,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The state of the object does not allow it. */
+            /** @description The state of the object does not allow this. */
             409: {
                 headers: {
                     [name: string]: unknown;
@@ -15817,7 +15862,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -15826,7 +15871,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -15835,7 +15880,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -15844,7 +15889,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15867,9 +15912,9 @@ export interface operations {
     list_webhook_endpoints: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
             };
             header?: never;
@@ -15887,7 +15932,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_EndpointObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15896,7 +15941,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15905,7 +15950,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15914,7 +15959,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -15923,7 +15968,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -15963,7 +16008,7 @@ export interface operations {
                     "application/json": components["schemas"]["EndpointWithSecret"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -15972,7 +16017,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -15981,7 +16026,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -15990,7 +16035,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -15999,7 +16044,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -16008,7 +16053,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -16017,7 +16062,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -16048,7 +16093,7 @@ export interface operations {
                     "application/json": components["schemas"]["EndpointObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -16057,7 +16102,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -16066,7 +16111,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -16075,7 +16120,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -16084,7 +16129,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -16126,7 +16171,7 @@ export interface operations {
                     "application/json": components["schemas"]["EndpointObject"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -16135,7 +16180,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -16144,7 +16189,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -16153,7 +16198,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -16162,7 +16207,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -16171,7 +16216,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -16180,7 +16225,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -16189,7 +16234,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -16220,7 +16265,7 @@ export interface operations {
                     "application/json": components["schemas"]["DeletedEndpoint"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -16229,7 +16274,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -16238,7 +16283,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -16247,7 +16292,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -16256,7 +16301,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -16270,10 +16315,11 @@ export interface operations {
     list_webhook_deliveries: {
         parameters: {
             query?: {
-                /** @description The last id of the page before; it is not repeated. */
+                /** @description The last id of the previous page, which is not repeated. */
                 after?: string;
-                /** @description Objects on a page. */
+                /** @description The maximum number of objects on the page. */
                 limit?: number;
+                /** @description Only deliveries with this status. */
                 status?: "pending" | "delivered" | "failed";
             };
             header?: never;
@@ -16293,7 +16339,7 @@ export interface operations {
                     "application/json": components["schemas"]["Page_DeliveryObject_"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -16302,7 +16348,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -16311,7 +16357,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -16320,7 +16366,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -16329,7 +16375,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -16338,7 +16384,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -16379,7 +16425,7 @@ export interface operations {
                     "application/json": components["schemas"]["EndpointWithSecret"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -16388,7 +16434,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -16397,7 +16443,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -16406,7 +16452,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -16415,7 +16461,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -16424,7 +16470,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -16433,7 +16479,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -16442,7 +16488,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -16483,7 +16529,7 @@ export interface operations {
                     "application/json": components["schemas"]["SampleResult"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -16492,7 +16538,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -16501,7 +16547,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -16510,7 +16556,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not there, or another project's. */
+            /** @description The object does not exist in this project. */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -16519,7 +16565,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Too large. */
+            /** @description The request is too large. */
             413: {
                 headers: {
                     [name: string]: unknown;
@@ -16528,7 +16574,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not the content type that this route reads. */
+            /** @description The content type is not the one that this route reads. */
             415: {
                 headers: {
                     [name: string]: unknown;
@@ -16537,7 +16583,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Readable, but not valid. */
+            /** @description The request can be parsed but is not valid. */
             422: {
                 headers: {
                     [name: string]: unknown;
@@ -16546,7 +16592,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -16555,7 +16601,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description Not ready. */
+            /** @description The service, or a part of it, is not available. */
             503: {
                 headers: {
                     [name: string]: unknown;
@@ -16584,7 +16630,7 @@ export interface operations {
                     "application/json": components["schemas"]["EventTypes"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -16593,7 +16639,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -16602,7 +16648,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -16611,7 +16657,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -16640,7 +16686,7 @@ export interface operations {
                     "application/json": components["schemas"]["WorkerList"];
                 };
             };
-            /** @description The request cannot be read: not JSON, not multipart, or a file with faults. */
+            /** @description The request cannot be parsed, or a file has faults. */
             400: {
                 headers: {
                     [name: string]: unknown;
@@ -16649,7 +16695,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description No key, a wrong key, or a revoked one. */
+            /** @description The API key is missing, wrong or revoked. */
             401: {
                 headers: {
                     [name: string]: unknown;
@@ -16658,7 +16704,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key lacks the scope that this takes, or a browser's session did not send its CSRF token. */
+            /** @description The key lacks the required scope or budget, or a browser's session did not send its CSRF token. */
             403: {
                 headers: {
                     [name: string]: unknown;
@@ -16667,7 +16713,7 @@ export interface operations {
                     "application/json": components["schemas"]["ErrorEnvelope"];
                 };
             };
-            /** @description The key asks too often; Retry-After tells when to come again. */
+            /** @description There are too many requests; Retry-After says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;

@@ -1,7 +1,7 @@
 import { csrfHeaders, refusalOf } from "./client";
 import type { DataFile } from "./files";
 
-/** Sends a file; the service checks every row while it comes in. Throws a Refusal that lists what is wrong, by line. */
+/** Uploads a file; the service validates each row as it arrives. Throws a Refusal that lists the faults by line. */
 export async function uploadFile(file: File, purpose: string): Promise<DataFile> {
   const body = new FormData();
   body.append("purpose", purpose);
@@ -11,7 +11,7 @@ export async function uploadFile(file: File, purpose: string): Promise<DataFile>
   return response.json();
 }
 
-/** The file without some of its lines, counted from 1. */
+/** Returns the file without the given lines, which are counted from 1. */
 export async function withoutLines(file: File, lines: ReadonlySet<number>): Promise<File> {
   const kept = (await file.text()).split("\n").filter((_, index) => !lines.has(index + 1));
   return new File([kept.join("\n")], file.name, { type: file.type });

@@ -4,17 +4,18 @@ import "uplot/dist/uPlot.min.css";
 import { figure } from "../format";
 import { useDark } from "../theme";
 import css from "./Chart.module.css";
-import { inkOf, lookOf } from "./colours";
+import { inkOf, lookOf, type SeriesLook } from "./colours";
 import { reachable } from "./keys";
+import { putSwatch } from "./Swatch";
 
 export interface Series {
   name: string;
   values: readonly (number | null)[];
-  /** Which colour and dash: one number a run or a figure. */
+  /** The number of its colour and dashes. */
   look: number;
-  /** Behind another line: thin and pale. */
+  /** Drawn thin and pale, behind another line. */
   faint?: boolean;
-  /** Points far apart get marks, lines through them mean little. */
+  /** Marks its points, for series whose points are far apart. */
   marks?: boolean;
 }
 
@@ -22,7 +23,7 @@ export interface ChartProps {
   label: string;
   x: readonly number[];
   series: readonly Series[];
-  /** Where a figure was not finite. */
+  /** The x values at which a value was not finite. */
   gaps?: readonly number[];
   logX?: boolean;
   logY?: boolean;
@@ -30,11 +31,11 @@ export interface ChartProps {
   xValue: (x: number) => string;
   yValue?: (y: number) => string;
   height?: number;
-  /** Charts of one group share their cursor. */
+  /** Charts of a group share their cursor. */
   group?: string;
 }
 
-/** From so many points on a line is a pixel wide: wider it is a band, and takes a browser twenty times as long to draw. */
+/** From this many points on lines are a pixel wide: a wider one becomes a band and takes twenty times as long to draw. */
 const DENSE = 500;
 
 export function Chart(props: ChartProps) {
@@ -43,26 +44,30 @@ export function Chart(props: ChartProps) {
   const plot = useRef<uPlot | null>(null);
   const drawn = useRef<readonly Series[] | null>(null);
   const hadFocus = useRef(false);
+  const part = useRef<Range | null>(null);
   const dark = useDark();
   const latest = useRef({ gaps, props });
   latest.current = { gaps, props };
   const columns = [x, ...series.map(({ values }) => (logY ? values.map(positive) : values))];
-  const left = logX ? x.filter((at) => at <= 0).length : 0; // a logarithm has no place for 0
-  const data = (left ? columns.map((column) => column.slice(left)) : columns) as uPlot.AlignedData;
+  const skipped = logX ? x.filter((at) => at <= 0).length : 0; // not on a logarithmic axis
+  const data = (skipped ? columns.map((column) => column.slice(skipped)) : columns) as uPlot.AlignedData;
   const width = x.length < DENSE || series.some(({ faint }) => faint) ? 1.75 : 1;
   const lines = series.map(({ name, look, faint, marks }) => [name, look, faint, marks]);
   const shape = JSON.stringify([lines, width, logX, logY]);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what the drawing looks like; its data come below
+  // biome-ignore lint/correctness/useExhaustiveDependencies: rebuilt when its looks change; new data is set below
   useEffect(() => {
     const element = box.current!;
     const made = new uPlot(options(element, latest, { width, height, dark }), data, element);
+    const markers = [...element.querySelectorAll(".u-legend .u-marker")].slice(1); // the first is that of the x axis
+    for (const [index, marker] of markers.entries()) putSwatch(marker, strokeOf(series[index]!, dark));
+    if (part.current) made.setScale("x", part.current);
     const picture = reachable(made, props.group);
-    // Whoever has come to it by keyboard stays there when it is made anew.
+    // A keyboard user stays on a chart that is rebuilt.
     if (hadFocus.current) picture.focus({ preventScroll: true });
     plot.current = made;
     drawn.current = series;
-    // A first size is told at once: drawing anew for it would be for nothing.
+    // The observer reports the initial size too, which needs no redraw.
     const watch = new ResizeObserver(() => {
       if (made.width !== element.clientWidth) made.setSize({ width: element.clientWidth, height });
     });
@@ -70,26 +75,51 @@ export function Chart(props: ChartProps) {
     return () => {
       watch.disconnect();
       hadFocus.current = element.contains(document.activeElement);
+      part.current = partOf(made);
       made.destroy();
       plot.current = null;
     };
   }, [shape, dark, height]);
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new drawing has to be named too
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a rebuilt chart needs its label too
   useEffect(
     () => plot.current?.root.querySelector(".u-wrap")?.setAttribute("aria-label", label),
     [label, shape, dark, height],
   );
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: new figures, new data
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `data` is made of these
   useEffect(() => {
     const label = box.current!.querySelector(".u-legend .u-label");
-    if (label && label.textContent !== xName) label.textContent = xName;
-    if (drawn.current !== series) plot.current?.setData(data);
+    const otherAxis = label !== null && label.textContent !== xName;
+    if (otherAxis) label.textContent = xName;
+    if (drawn.current !== series && plot.current) update(plot.current, data, otherAxis);
     drawn.current = series;
   }, [x, series]);
 
   return <div ref={box} className={css.chart} data-points={x.length} />;
+}
+
+interface Range {
+  min: number;
+  max: number;
+}
+
+/** Returns the part of the x axis that the user has zoomed to, or null. */
+function partOf({ data: [x], scales }: uPlot): Range | null {
+  const { min, max } = scales.x!;
+  const [first, last] = [x[0], x.at(-1)];
+  if (min == null || max == null || first === undefined || last === undefined) return null;
+  return min > first || max < last ? { min, max } : null;
+}
+
+/** Draws new data. The zoom stays, unless the data is over another axis. */
+function update(plot: uPlot, data: uPlot.AlignedData, otherAxis: boolean) {
+  const part = partOf(plot);
+  if (!part || otherAxis) return plot.setData(data);
+  plot.batch(() => {
+    plot.setData(data, false);
+    plot.setScale("x", part);
+  });
 }
 
 const positive = (value: number | null) => (value !== null && value > 0 ? value : null);
@@ -97,7 +127,7 @@ const positive = (value: number | null) => (value !== null && value > 0 ? value 
 type Drawing = { width: number; height: number; dark: boolean };
 type Latest = { gaps: readonly number[]; props: ChartProps };
 
-/** What may change while the drawing stays is read from `latest` at each drawing. */
+/** The options of a chart. What may change without a rebuild is read from `latest` at each drawing. */
 function options(element: HTMLElement, latest: { current: Latest }, { width, height, dark }: Drawing): uPlot.Options {
   const { series, logX, logY, xName, yValue = figure, group } = latest.current.props;
   const xValue = (at: number) => latest.current.props.xValue(at);
@@ -111,9 +141,9 @@ function options(element: HTMLElement, latest: { current: Latest }, { width, hei
   return {
     width: element.clientWidth,
     height,
-    padding: [12, 32, 0, 0], // on the right half of the last label
+    padding: [12, 32, 0, 0], // on the right: half of the last label
     cursor: { sync: group ? { key: group } : undefined, points: { size: 6 }, drag: { x: true, y: false } },
-    legend: { live: true },
+    legend: { live: true, markers: { width: 0 } }, // putSwatch draws the markers
     scales: { x: { time: false, distr: logX ? 3 : 1 }, y: { distr: logY ? 3 : 1 } },
     axes: [
       { ...axis, size: 28, space: 72, values: (_, splits) => splits.map((at) => (at === null ? "" : xValue(at))) },
@@ -121,31 +151,30 @@ function options(element: HTMLElement, latest: { current: Latest }, { width, hei
     ],
     series: [
       { label: xName, value: (_, at) => (at === null ? "–" : xValue(at)) },
-      ...series.map((one): uPlot.Series => looking(one, width, dark, yValue)),
+      ...series.map((one): uPlot.Series => seriesOptions(one, width, dark, yValue)),
     ],
     hooks: { draw: [(plot) => drawGaps(plot, latest.current, ink.bad)] },
   };
 }
 
-function looking(
-  { name, look, faint, marks }: Series,
-  width: number,
-  dark: boolean,
-  yValue: (y: number) => string,
-): uPlot.Series {
+function strokeOf({ look, faint }: Series, dark: boolean): SeriesLook {
   const { stroke, dash } = lookOf(look, dark);
+  return { stroke: faint ? `${stroke}59` : stroke, dash };
+}
+
+function seriesOptions(one: Series, width: number, dark: boolean, yValue: (y: number) => string): uPlot.Series {
+  const { name, look, faint, marks } = one;
   return {
     label: name,
-    stroke: faint ? `${stroke}59` : stroke,
-    dash,
+    ...strokeOf(one, dark),
     width: faint ? 1 : width,
     spanGaps: Boolean(marks),
-    points: { show: marks ? true : undefined, size: 5, fill: stroke },
+    points: { show: marks ? true : undefined, size: 5, fill: lookOf(look, dark).stroke },
     value: (_, at) => (at === null ? "–" : yValue(at)),
   };
 }
 
-/** A cross at the top for every step whose figure was not finite: a line has no place for it. */
+/** Draws a cross at the top for each value that was not finite, which a line cannot show. */
 function drawGaps({ ctx, bbox, valToPos }: uPlot, { gaps }: Latest, colour: string) {
   if (!gaps.length) return;
   const size = 4 * devicePixelRatio;

@@ -1,4 +1,4 @@
-/** Of series, told apart by people of any sight; more series than colours are told apart by dashes too. */
+/** Series colours that can be distinguished with any colour vision. Beyond their number, series differ by their dashes. */
 const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000"];
 const DARK = ["#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00"];
 const DASHES = [[], [8, 4], [2, 3], [8, 3, 2, 3]];

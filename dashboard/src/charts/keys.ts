@@ -4,8 +4,8 @@ const ZOOM = 2;
 const PART = 10;
 
 /**
- * What a mouse does on a chart, for the keyboard (the help lists the keys): its picture and the names in its legend can
- * be come to and pressed. Charts of a group go together, as they do under a mouse. Returns the picture.
+ * Makes a chart usable by keyboard (the help lists the keys): its picture and the names in its legend can be focused and
+ * pressed. The charts of a group move together, as they do under a mouse. Returns the picture.
  */
 export function reachable(plot: uPlot, group: string | undefined): HTMLElement {
   const picture = plot.root.querySelector<HTMLElement>(".u-wrap")!;
@@ -17,7 +17,7 @@ export function reachable(plot: uPlot, group: string | undefined): HTMLElement {
     if (!press(plot, group ? uPlot.sync(group).plots : [plot], event)) return;
     event.preventDefault();
   });
-  // Not where another chart is come to: to take the cursor away from all then would be read as a drag in that one.
+  // Not when the focus moves to another chart: removing the shared cursor would count as a drag there.
   picture.addEventListener("blur", ({ relatedTarget }) => {
     if (!(relatedTarget instanceof Element && relatedTarget.matches(".u-wrap"))) move(plot, null);
   });
@@ -26,30 +26,30 @@ export function reachable(plot: uPlot, group: string | undefined): HTMLElement {
   return picture;
 }
 
-/** Does what the key is for; false where it is none of a chart. */
-function press(plot: uPlot, together: readonly uPlot[], { key, shiftKey }: KeyboardEvent): boolean {
+/** Handles a key of a chart; returns false for any other. */
+function press(plot: uPlot, group: readonly uPlot[], { key, shiftKey }: KeyboardEvent): boolean {
   if (key === "ArrowLeft" || key === "ArrowRight") {
     const points = plot.data[0].length;
     const step = (key === "ArrowLeft" ? -1 : 1) * (shiftKey ? Math.ceil(points / PART) : 1);
     const [first, last] = plot.series[0]!.idxs!;
     const from = plot.cursor.idx ?? (step > 0 ? first - 1 : last + 1);
     move(plot, Math.min(last, Math.max(first, from + step)));
-  } else if (key === "+" || key === "=") show(together, part(plot, 1 / ZOOM));
-  else if (key === "-") show(together, part(plot, ZOOM));
-  else if (key === "0") show(together, null);
+  } else if (key === "+" || key === "=") show(group, part(plot, 1 / ZOOM));
+  else if (key === "-") show(group, part(plot, ZOOM));
+  else if (key === "0") show(group, null);
   else return false;
   return true;
 }
 
-/** The cursor to a point, and that of the charts that share it; or away. */
+/** Moves the cursor to a point, or away, on all charts that share it. */
 function move(plot: uPlot, index: number | null) {
   const left = index === null ? -10 : plot.valToPos(plot.data[0][index]!, "x");
-  // The third argument is missing in its types: whether the others of the group are told.
+  // The third argument, whether to move the cursors of the group, is missing in its types.
   const set: (at: { left: number; top: number }, fire: boolean, publish: boolean) => void = plot.setCursor;
   set({ left, top: index === null ? -10 : plot.over.clientHeight / 2 }, true, true);
 }
 
-/** A part of the x axis around the cursor, else around its middle: so many times as long as what is shown. */
+/** Returns the range around the cursor, or else the middle, that is `times` as long as the visible one. */
 function part(plot: uPlot, times: number): [number, number] {
   const width = plot.over.clientWidth;
   const { left = -1 } = plot.cursor;
@@ -57,7 +57,7 @@ function part(plot: uPlot, times: number): [number, number] {
   return [plot.posToVal(middle - (width / 2) * times, "x"), plot.posToVal(middle + (width / 2) * times, "x")];
 }
 
-/** Of each as much of it as it has. */
+/** Shows a range of the x axis, or all of it, on each chart, as far as its data reaches. */
 function show(plots: readonly uPlot[], range: [number, number] | null) {
   for (const plot of plots) {
     const xs = plot.data[0];
@@ -69,15 +69,15 @@ function show(plots: readonly uPlot[], range: [number, number] | null) {
 }
 
 function asSwitch(plot: uPlot, name: HTMLElement, index: number) {
-  const tell = () => name.setAttribute("aria-pressed", String(plot.series[index]!.show));
+  const mirror = () => name.setAttribute("aria-pressed", String(plot.series[index]!.show));
   name.role = "button";
   name.tabIndex = 0;
   name.title = "Show or hide";
-  tell();
+  mirror();
   name.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" && event.key !== " ") return;
     event.preventDefault();
     name.click();
   });
-  plot.hooks.setSeries = [...(plot.hooks.setSeries ?? []), tell];
+  plot.hooks.setSeries = [...(plot.hooks.setSeries ?? []), mirror];
 }

@@ -1,22 +1,24 @@
 import { useQueries, useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
-import { useMemo, useRef, useState } from "react";
+import { useEffect, useMemo, useRef, useState } from "react";
 import uPlot from "uplot";
 import { type Curve, ENDED, growingCurveQuery, type Job, jobsOfQuery, jobsQuery, nameOf } from "../api/jobs";
+import { errorOf } from "../api/state";
 import { Chart, type Series } from "../charts/Chart";
-import { lookOf } from "../charts/colours";
+import { Swatch } from "../charts/Swatch";
 import { figure } from "../format";
 import { AXES } from "../job/axis";
 import { Button, inputClass } from "../parts/Button";
 import { Head } from "../parts/Head";
 import { List, numberClass } from "../parts/List";
-import { Empty, Notice } from "../parts/Notice";
+import { Empty, Failure, Notice } from "../parts/Notice";
 import { useDark } from "../theme";
 import css from "./ComparePage.module.css";
 import { differences } from "./differences";
+import { keepRuns, MOST } from "./runs";
 
 export interface CompareSearch {
-  /** Ids of jobs: the first is the baseline. */
+  /** The ids of the jobs; the first is the baseline. */
   runs?: string[];
   hidden?: string[];
   metric?: string;
@@ -24,48 +26,62 @@ export interface CompareSearch {
 
 const route = getRouteApi("/compare");
 const POINTS = 1000;
-const MOST = 20;
-/** What can be the id of a job: no other is asked for. */
+/** The newest jobs to choose from. */
+const CHOICES = 100;
+/** The form of a job's id; nothing else is requested. */
 const ID = /^[a-z0-9-]{1,100}$/;
-/** Rows of differences until all are asked for: each has a cell for every run, and laying out thousands takes a second. */
+/** The rows of differences that are shown at first: each has a cell for every run, and thousands take a second to lay out. */
 const FIRST_ROWS = 40;
 
 export function ComparePage() {
   const { runs = [], metric = "loss" } = route.useSearch();
   const chosen = runs.slice(0, MOST);
   const ids = chosen.filter((id) => ID.test(id));
-  const { data: jobs, isPlaceholderData } = useQuery(jobsOfQuery(ids));
-  // Asked for at the same time: what a run is called and what it told do not wait for each other.
+  const loaded = useQuery(jobsOfQuery(ids));
+  const jobs = loaded.data;
+  useEffect(() => keepRuns(runs), [runs]);
+  // Requested together: the jobs and their curves do not wait for each other.
   const wanted = { metric, split: "train" as const, points: POINTS };
   const isGrowing = (id: string) => Boolean(jobs?.some((job) => job.id === id && !ENDED.has(job.status)));
-  const asked = useQueries({ queries: ids.map((id) => growingCurveQuery(id, wanted, isGrowing(id))) });
-  const curves = useLastWhole(asked, () => new Map(ids.map((id, index) => [id, asked[index]?.data])));
-  if (!jobs) return <Head title="Compare" />;
-  const unread = isPlaceholderData ? [] : chosen.filter((id) => !jobs.some((job) => job.id === id));
+  const queries = useQueries({ queries: ids.map((id) => growingCurveQuery(id, wanted, isGrowing(id))) });
+  const curves = useLastWhole(queries, () => new Map(ids.map((id, index) => [id, queries[index]?.data])));
+  const error = errorOf(loaded);
+  if (!jobs)
+    return (
+      <>
+        <Head title="Compare" />
+        {error && <Failure error={error} />}
+      </>
+    );
+  const missing = loaded.isPlaceholderData ? [] : chosen.filter((id) => !jobs.some((job) => job.id === id));
+  const curveError = errorOf(...queries.filter((_, index) => !missing.includes(ids[index]!)));
   return (
     <>
       <Head title="Compare" />
-      <Choice jobs={jobs} askForMore={curves !== undefined} />
+      <Choice jobs={jobs} loadMore={curves !== undefined} />
       {runs.length > MOST && (
         <Notice tone="warn">
-          These are the first {MOST} of {runs.length} runs.
+          Only the first {MOST} of {runs.length} runs are shown.
         </Notice>
       )}
-      {unread.length > 0 && (
+      {missing.length > 0 && (
         <Notice tone="warn">
           <span>
-            Not here, since the service has no such job or did not tell of it: <code>{unread.join(", ")}</code>.
-            {unread.includes(runs[0]!) && jobs.length > 0 && " The baseline was among them; it is now the first below."}
+            The service has no such jobs: <code>{missing.join(", ")}</code>.
+            {missing.includes(runs[0]!) &&
+              jobs.length > 0 &&
+              " The baseline was among them; it is now the first below."}
           </span>
         </Notice>
       )}
       {jobs.length === 0 ? (
         <Empty title="No runs chosen">
-          <p className="muted">Add jobs above: the first one is the baseline that the others are held against.</p>
+          <p className="muted">Add jobs above. The first one is the baseline that the others are compared with.</p>
         </Empty>
       ) : (
         <div className={css.parts}>
-          <Curves jobs={jobs} curves={curves} />
+          {curveError && <Failure error={curveError} />}
+          <Curves jobs={jobs} curves={curves} failed={curveError !== undefined} />
           <Outcome jobs={jobs} />
           <Differences jobs={jobs} />
         </div>
@@ -74,17 +90,17 @@ export function ComparePage() {
   );
 }
 
-/** What is made of all answers, as of when none was missing: one drawing of twenty curves instead of twenty. */
+/** Returns what `make` makes of the queries, as of when all had answered: twenty curves are drawn once, not twenty times. */
 function useLastWhole<T>(
-  asked: readonly { isPending: boolean; isPlaceholderData: boolean }[],
+  queries: readonly { isPending: boolean; isPlaceholderData: boolean }[],
   make: () => T,
 ): T | undefined {
   const last = useRef<T>(undefined);
-  if (!asked.some(({ isPending, isPlaceholderData }) => isPending || isPlaceholderData)) last.current = make();
+  if (!queries.some(({ isPending, isPlaceholderData }) => isPending || isPlaceholderData)) last.current = make();
   return last.current;
 }
 
-/** What a run is called beside others: names that two of them have get the end of their ids. */
+/** The names of runs; equal ones are told apart by the ends of their ids. */
 function namesOf(jobs: readonly Job[]): string[] {
   const names = jobs.map((job) => nameOf(job).slice(0, 60));
   return names.map((name, index) =>
@@ -92,11 +108,11 @@ function namesOf(jobs: readonly Job[]): string[] {
   );
 }
 
-function Choice({ jobs, askForMore }: { jobs: readonly Job[]; askForMore: boolean }) {
+function Choice({ jobs, loadMore }: { jobs: readonly Job[]; loadMore: boolean }) {
   const { runs = [], hidden = [], metric = "loss" } = route.useSearch();
   const navigate = route.useNavigate();
   const dark = useDark();
-  const known = useQuery({ ...jobsQuery({}), refetchInterval: false, enabled: askForMore }).data?.data ?? [];
+  const newest = useQuery({ ...jobsQuery({}, CHOICES), refetchInterval: false, enabled: loadMore }).data;
   const set = (change: CompareSearch) => navigate({ search: (before) => ({ ...before, ...change }), replace: true });
   const names = namesOf(jobs);
   const metrics = [...new Set(jobs.flatMap(({ progress }) => Object.keys(progress)))].sort();
@@ -107,7 +123,7 @@ function Choice({ jobs, askForMore }: { jobs: readonly Job[]; askForMore: boolea
           Add{" "}
           <select className={inputClass} value="" onChange={({ target }) => set({ runs: [...runs, target.value] })}>
             <option value="">a job …</option>
-            {known
+            {newest?.data
               .filter(({ id }) => !runs.includes(id))
               .map((job) => (
                 <option key={job.id} value={job.id}>
@@ -118,7 +134,7 @@ function Choice({ jobs, askForMore }: { jobs: readonly Job[]; askForMore: boolea
         </label>
         {metrics.length > 0 && (
           <label>
-            Figure{" "}
+            Metric{" "}
             <select className={inputClass} value={metric} onChange={({ target }) => set({ metric: target.value })}>
               {metrics.map((name) => (
                 <option key={name}>{name}</option>
@@ -126,11 +142,12 @@ function Choice({ jobs, askForMore }: { jobs: readonly Job[]; askForMore: boolea
             </select>
           </label>
         )}
+        {newest?.has_more && <span className="muted">Add an older job with Compare on its own page.</span>}
       </div>
       <ul className={css.runs}>
         {jobs.map((job, index) => (
           <li key={job.id} className={css.run}>
-            <span className={css.swatch} style={{ borderColor: lookOf(index, dark).stroke }} />
+            <Swatch look={index} dark={dark} />
             <label>
               <input
                 type="checkbox"
@@ -158,18 +175,26 @@ function Choice({ jobs, askForMore }: { jobs: readonly Job[]; askForMore: boolea
   );
 }
 
-/** Every run keeps its colour, whatever else is hidden. */
-function Curves({ jobs, curves }: { jobs: readonly Job[]; curves: Map<string, Curve | undefined> | undefined }) {
+interface CurvesProps {
+  jobs: readonly Job[];
+  curves: Map<string, Curve | undefined> | undefined;
+  /** Some curves could not be read. */
+  failed: boolean;
+}
+
+/** The curves of the runs. Hiding one does not change the colours of the others. */
+function Curves({ jobs, curves, failed }: CurvesProps) {
   const { hidden = [], metric = "loss" } = route.useSearch();
   const names = namesOf(jobs);
   const shown = jobs.flatMap((job, look) =>
     hidden.includes(job.id) ? [] : [{ name: names[look]!, look, curve: curves?.get(job.id) }],
   );
   const key = shown.map(({ name, curve }) => `${name} ${curve?.metric} ${curve?.last_seq}`).join();
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the key says whether anything shown has changed
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the key changes with everything that is shown
   const drawing = useMemo(() => curves && draw(shown), [key, curves === undefined]);
-  if (drawing === undefined) return <p className="muted">…</p>;
-  if (drawing === null) return <p className="muted">None of these runs has told its {metric}.</p>;
+  if (drawing === undefined) return failed ? null : <p className="muted">Loading …</p>;
+  if (drawing === null)
+    return failed ? null : <p className="muted">None of the visible runs has values of {metric}.</p>;
   return (
     <section>
       <h2>{metric}</h2>
@@ -185,32 +210,26 @@ function Curves({ jobs, curves }: { jobs: readonly Job[]; curves: Map<string, Cu
 }
 
 function draw(shown: readonly { name: string; look: number; curve: Curve | undefined }[]) {
-  const told = shown.filter(({ curve }) => curve && curve.step.length > 0);
-  if (told.length === 0) return null;
+  const drawn = shown.filter(({ curve }) => curve && curve.step.length > 0);
+  if (drawn.length === 0) return null;
   const [x, ...values] = uPlot.join(
-    told.map(({ curve }) => [curve!.step, curve!.value] as uPlot.AlignedData),
+    drawn.map(({ curve }) => [curve!.step, curve!.value] as uPlot.AlignedData),
   ) as unknown as [number[], ...(number | null)[][]];
-  return { x, series: told.map(({ name, look }, index): Series => ({ name, look, values: values[index]! })) };
+  return { x, series: drawn.map(({ name, look }, index): Series => ({ name, look, values: values[index]! })) };
 }
 
 function Outcome({ jobs }: { jobs: readonly Job[] }) {
-  const base = finalOf(jobs[0]!);
+  const base = heldOutLossOf(jobs[0]!);
   const names = namesOf(jobs);
   return (
     <section>
       <h2>Outcome</h2>
       <List
         label="Outcome"
-        columns={[
-          "Run",
-          "Status",
-          { number: "Last loss" },
-          { number: "Held-out loss" },
-          { number: "Against the baseline" },
-        ]}
+        columns={["Run", "Status", { number: "Last loss" }, { number: "Held-out loss" }, { number: "Vs. baseline" }]}
       >
         {jobs.map((job, index) => {
-          const held = finalOf(job);
+          const held = heldOutLossOf(job);
           return (
             <tr key={job.id}>
               <td>{names[index]}</td>
@@ -230,7 +249,7 @@ function Outcome({ jobs }: { jobs: readonly Job[] }) {
   );
 }
 
-function finalOf(job: Job): number | null {
+function heldOutLossOf(job: Job): number | null {
   return job.result?.metrics.eval_loss ?? null;
 }
 
@@ -239,9 +258,9 @@ function Differences({ jobs }: { jobs: readonly Job[] }) {
   const rows = differences(jobs.map(({ spec }) => spec));
   return (
     <section>
-      <h2>What they were asked to do differently</h2>
+      <h2>Differences between their specs</h2>
       {rows.length === 0 ? (
-        <p className="muted">Nothing: their specs are equal.</p>
+        <p className="muted">None: their specs are equal.</p>
       ) : (
         <List label="Differences" columns={["Value", ...namesOf(jobs)]}>
           {rows.slice(0, all ? undefined : FIRST_ROWS).map(({ path, values }) => (

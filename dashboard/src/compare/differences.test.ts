@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { differences } from "./differences";
 
-it("tells only what differs, by its path", () => {
+it("returns only what differs, by its path", () => {
   const one = { seed: 42, tuning: { method: "lora", r: 16 }, mixture: [1] };
   const other = { seed: 42, tuning: { method: "full" }, mixture: [1, 2] };
   expect(differences([one, other])).toEqual([

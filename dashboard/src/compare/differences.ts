@@ -2,11 +2,11 @@ type Spec = Record<string, unknown>;
 
 export interface Difference {
   path: string;
-  /** One a run, in their order; a value that a run does not have is a dash. */
+  /** One for each run, in their order; a dash where a run does not have the value. */
   values: string[];
 }
 
-/** Only the values in which specs differ, by path. */
+/** Returns the values in which specs differ, by path. */
 export function differences(specs: readonly Spec[]): Difference[] {
   const flat = specs.map((spec) => new Map(leaves(spec)));
   const paths = [...new Set(flat.flatMap((leaf) => [...leaf.keys()]))];

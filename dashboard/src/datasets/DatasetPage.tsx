@@ -16,7 +16,7 @@ import { Lengths } from "./Lengths";
 import { MaskedRow } from "./MaskedRow";
 
 export interface DatasetSearch {
-  /** Whose tokens the rows are shown in. */
+  /** The model whose tokenizer splits the rows. */
   model?: string;
   after?: number;
 }
@@ -39,7 +39,7 @@ export function DatasetPage() {
             search={{ spec: { kind, ...(model && { model }), training_file: file.id } }}
             className={buttonClass("primary")}
           >
-            Train on it
+            Train on this
           </Link>
         )}
         <a className={buttonClass()} href={`/v1/files/${file.id}/content`} download>
@@ -62,35 +62,36 @@ export function DatasetPage() {
   );
 }
 
-/** Whose tokens the rows are shown in: what the address says, else the newest model; a text may have a new one's. */
+/** The model whose tokenizer splits the rows: the one in the address, or else the newest; for texts, a new model's by default. */
 function useChosen(file: DataFile | undefined): string | undefined {
   const { model } = route.useSearch();
   const newest = useQuery(modelsQuery).data?.[0]?.reference;
   return model ?? (file && kindFor(file) !== "pretrain" ? newest : undefined);
 }
 
-/** Lines that are not trained on say so: nothing of a file is passed over in silence. */
+/** Accounts for the lines between two rows, so that no line of a file is omitted silently. */
 function Between({ after, before }: { after: number; before: number }) {
   const [first, last] = [after + 1, before - 1];
   if (last < first) return null;
   const lines = first === last ? `Line ${count(first)} is` : `Lines ${count(first)} to ${count(last)} are`;
-  return <p className="muted">{lines} held out for evaluations, or blank.</p>;
+  return <p className="muted">{lines} held out for evaluation, or blank.</p>;
 }
 
-/** The file as a job trains on it: what becomes a label, how long rows are, what is cut or left out. */
+/** The file as a job trains on it: the labels, the lengths of rows, and what is truncated or dropped. */
 function Trained({ file }: { file: DataFile }) {
   const { model, after = 0 } = route.useSearch();
   const navigate = route.useNavigate();
-  const models = useQuery(modelsQuery).data ?? [];
+  const loaded = useQuery(modelsQuery);
+  const models = loaded.data ?? [];
   const chosen = useChosen(file);
   const rows = useQuery(previewQuery(file, chosen, after, false));
   const whole = useQuery(previewQuery(file, chosen, 0, true));
   const last = rows.data?.rows.at(-1)?.line;
-  const error = rows.error ?? whole.error;
+  const error = loaded.error ?? rows.error ?? whole.error;
   return (
     <div className={css.parts}>
       <label>
-        In the tokens of{" "}
+        Tokenizer of{" "}
         <select
           className={inputClass}
           value={chosen ?? ""}
@@ -102,19 +103,19 @@ function Trained({ file }: { file: DataFile }) {
           ))}
         </select>
       </label>
-      {kindFor(file) !== "pretrain" && models.length === 0 && (
-        <Notice>These rows are shown in a model's tokens, and there is no model yet: pretrain one first.</Notice>
+      {kindFor(file) !== "pretrain" && loaded.data?.length === 0 && (
+        <Notice>Showing these rows requires a model's tokenizer, and there is no model yet: pretrain one first.</Notice>
       )}
       {error && <Failure error={error} />}
       {whole.data?.statistics.map((statistics) => (
         <Lengths key={statistics.file} statistics={statistics} maxLength={whole.data.max_length} />
       ))}
-      {rows.isFetching && !rows.data && <p className="muted">The engine reads the rows …</p>}
+      {rows.isFetching && !rows.data && <p className="muted">Reading the rows …</p>}
       {rows.data && (
-        <section aria-label="Rows as they are trained on">
-          <h2>Rows as they are trained on</h2>
+        <section aria-label="Rows as trained on">
+          <h2>Rows as trained on</h2>
           <p className="muted">
-            <span className={css.trained}>Underlined</span> is learnt, the rest is only read.
+            <span className={css.trained}>Underlined</span> tokens are trained on, the others are context.
           </p>
           <div className={css.rows}>
             {rows.data.rows.map((row, index) => (

@@ -23,14 +23,14 @@ export function DatasetsPage() {
       {data?.data.length === 0 && (
         <Empty title="No datasets yet">
           <p className="muted">
-            Choose a file above, or begin with a sample on the page of <Link to="/jobs">jobs</Link>.
+            Choose a file above, or start with a sample on the <Link to="/jobs">Jobs</Link> page.
           </p>
         </Empty>
       )}
       {data && data.data.length > 0 && (
         <List
           label="Datasets"
-          columns={["File", "For", "Rows are", { number: "Rows" }, { number: "Size" }, "Uploaded"]}
+          columns={["File", "Purpose", "Format", { number: "Rows" }, { number: "Size" }, "Uploaded"]}
         >
           {data.data.map((file) => (
             <tr key={file.id}>

@@ -4,20 +4,20 @@ import css from "./DatasetPage.module.css";
 
 type Statistics = Preview["statistics"][number];
 
-/** How long the rows are, before they are cut, and what becomes of the long ones. */
+/** A histogram of the rows' lengths before truncation, and how many rows are truncated or dropped. */
 export function Lengths({ statistics, maxLength }: { statistics: Statistics; maxLength: number }) {
   const { edges, counts } = statistics.lengths;
   const most = Math.max(1, ...counts);
   return (
-    <section aria-label="Lengths of rows">
-      <h2>Tokens a row</h2>
+    <section aria-label="Row lengths">
+      <h2>Tokens per row</h2>
       <p className="muted">
         {count(statistics.rows)} rows to train on, {count(statistics.tokens)} tokens, of which{" "}
-        {percent(statistics.trained_tokens / Math.max(1, statistics.tokens))} are learnt. At max_length{" "}
-        {count(maxLength)}, {count(statistics.truncated)} are cut (
+        {percent(statistics.trained_tokens / Math.max(1, statistics.tokens))} are trained on. At max_length{" "}
+        {count(maxLength)}, {count(statistics.truncated)} are truncated (
         {percent(statistics.truncated / Math.max(1, statistics.rows))}), {count(statistics.dropped)} dropped, and{" "}
-        {count(statistics.no_trained_token)} have nothing to learn.
-        {!statistics.complete && " The file is long: this was counted in a part from all over it."}
+        {count(statistics.no_trained_token)} have no token to train on.
+        {!statistics.complete && " The file is long: these are the counts of a sample from all over it."}
       </p>
       <div className={css.bars}>
         {counts.map((rows, index) => (

@@ -6,10 +6,10 @@ type Row = Preview["rows"][number];
 type Document = Row["documents"][number];
 
 const REASONS: Record<NonNullable<Row["reason"]>, string> = {
-  dropped: "longer than max_length, and left out",
-  no_trained_token: "no token of it is learnt: left out",
+  dropped: "dropped: longer than max_length",
+  no_trained_token: "dropped: no token to train on",
   excluded: "excluded by the job",
-  not_a_row: "no row",
+  not_a_row: "not a row",
 };
 
 export function MaskedRow({ row }: { row: Row }) {
@@ -19,23 +19,23 @@ export function MaskedRow({ row }: { row: Row }) {
     <article className={css.row} aria-label={`Line ${row.line}`}>
       <header>
         <b>line {count(row.line)}</b>
-        <span>{row.split === "validation" ? "held out" : row.split === "train" ? "trained on" : "left out"}</span>
+        <span>{row.split === "validation" ? "held out" : row.split === "train" ? "trained on" : "not used"}</span>
         <span>
-          {count(trained)} of {count(tokens)} tokens learnt
+          {count(trained)} of {count(tokens)} tokens trained on
         </span>
         {row.truncated && <span className={css.flag}>truncated</span>}
         {row.reason && <span className={css.flag}>{REASONS[row.reason]}</span>}
-        {!row.reason && trained === 0 && <span className={css.flag}>nothing of it is learnt</span>}
+        {!row.reason && trained === 0 && <span className={css.flag}>no token to train on</span>}
       </header>
       {row.documents.map((document, index) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: documents of a row have no other name
+        // biome-ignore lint/suspicious/noArrayIndexKey: documents have no ids
         <Tokens key={index} document={document} />
       ))}
     </article>
   );
 }
 
-/** Neighbours that are learnt, or not, stand together: a reader hears two parts, not a thousand tokens. */
+/** Joins adjacent tokens that are trained on, or not, so that screen readers read a few parts, not a thousand tokens. */
 function Tokens({ document }: { document: Document }) {
   const runs: { trained: boolean; text: string }[] = [];
   document.pieces.forEach((piece, index) => {
@@ -49,7 +49,7 @@ function Tokens({ document }: { document: Document }) {
       {document.answer && <b>{document.answer}</b>}
       <p className={css.text} dir="auto">
         {runs.map(({ trained, text }, index) => (
-          // biome-ignore lint/suspicious/noArrayIndexKey: a part is known by its place
+          // biome-ignore lint/suspicious/noArrayIndexKey: the parts never change
           <span key={index} className={trained ? css.trained : css.masked} data-trained={trained}>
             {text}
           </span>

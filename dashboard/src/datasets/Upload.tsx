@@ -8,12 +8,12 @@ import { Failure, Notice } from "../parts/Notice";
 import css from "./DatasetsPage.module.css";
 
 const PURPOSES = [
-  ["fine-tune", "fine-tuning: chat, prompts with answers, or pairs"],
+  ["fine-tune", "fine-tuning: chats, prompts with completions, or preference pairs"],
   ["pretrain", "pre-training: text"],
   ["evals", "evaluation"],
 ] as const;
 
-/** A file is checked, row by row, while it is sent; a faulty one leaves nothing behind but the list of its faults. */
+/** The upload form. The service validates each row of a file as it arrives; a faulty file is rejected as a whole. */
 export function Upload() {
   const queries = useQueryClient();
   const [purpose, setPurpose] = useState("fine-tune");
@@ -49,7 +49,7 @@ export function Upload() {
     >
       <div className={css.row}>
         <label>
-          For{" "}
+          Purpose{" "}
           <select className={inputClass} value={purpose} onChange={({ target }) => setPurpose(target.value)}>
             {PURPOSES.map(([name, about]) => (
               <option key={name} value={name}>
@@ -61,7 +61,7 @@ export function Upload() {
         <Button look="primary" disabled={upload.isPending} onClick={() => chooser.current?.click()}>
           {upload.isPending ? "Checking …" : "Choose a file"}
         </Button>
-        <span className="muted">or drop it here: JSON Lines, or plain text</span>
+        <span className="muted">or drop it here: JSON Lines or plain text</span>
         <input
           ref={chooser}
           type="file"
@@ -76,14 +76,14 @@ export function Upload() {
       </div>
       {upload.data && (
         <p role="status">
-          <b>{upload.data.filename}</b> is uploaded: {count(upload.data.row_count ?? 0)} rows of format{" "}
+          Uploaded <b>{upload.data.filename}</b>: {count(upload.data.row_count ?? 0)} rows of format{" "}
           {upload.data.format}.
         </p>
       )}
       {refused && file ? (
         <Faults refusal={refused} file={file} again={take} />
       ) : (
-        upload.error && <Failure error={upload.error} asked />
+        upload.error && <Failure error={upload.error} manual />
       )}
     </section>
   );
@@ -104,7 +104,7 @@ function Faults({ refusal, file, again }: FaultsProps) {
       <Notice tone="bad">
         <b>Nothing was uploaded.</b>
         <span>
-          {file.name} has {count(total)} {total === 1 ? "fault" : "faults"}. Press one to see its row.
+          {file.name} has {count(total)} {total === 1 ? "fault" : "faults"}. Select one to see its row.
         </span>
       </Notice>
       <div className={css.faults}>
@@ -115,7 +115,7 @@ function Faults({ refusal, file, again }: FaultsProps) {
       {total === faults.length && lines.size > 0 && (
         <div className={css.row}>
           <Button onClick={async () => again(await withoutLines(file, lines))}>
-            Leave {count(lines.size)} {lines.size === 1 ? "line" : "lines"} out and upload the rest
+            Skip {count(lines.size)} {lines.size === 1 ? "line" : "lines"} and upload the rest
           </Button>
         </div>
       )}
@@ -146,18 +146,18 @@ function FaultLine({ fault, file }: { fault: Fault; file: File }) {
   );
 }
 
-/** The service counts characters, which are one or two of what a string here is made of. */
+/** The text around a column. Columns count characters, of which some are two UTF-16 units of a JavaScript string. */
 function Excerpt({ row, column }: { row: string; column: number }) {
-  const told = Array.from(row);
+  const characters = Array.from(row);
   const at = column - 1;
   const start = Math.max(0, at - AROUND);
   return (
     <pre className={css.excerpt}>
       {start > 0 && "… "}
-      {told.slice(start, at)}
-      <mark>{told[at] ?? "end of the line"}</mark>
-      {told.slice(at + 1, at + AROUND)}
-      {told.length > at + AROUND && " …"}
+      {characters.slice(start, at)}
+      <mark>{characters[at] ?? "end of the line"}</mark>
+      {characters.slice(at + 1, at + AROUND)}
+      {characters.length > at + AROUND && " …"}
     </pre>
   );
 }

@@ -9,19 +9,19 @@ import { List, numberClass } from "../parts/List";
 import { Failure, Notice } from "../parts/Notice";
 import { Pill } from "../parts/Pill";
 import css from "./Evals.module.css";
-import { Judged, Value } from "./Figures";
+import { Value, VerdictCell } from "./Figures";
 import { Samples } from "./Samples";
 import { scoresOf } from "./scores";
 
 export interface EvalSearch {
   only?: Only;
-  /** The last number of the page before. */
+  /** The number of the last row on the previous page. */
   after?: number;
 }
 
 const route = getRouteApi("/evals/$jobId");
 
-/** One evaluation: every figure, its subjects, and what was made of each row. */
+/** One evaluation: every score, its subjects, and the outcome of each row. */
 export function EvalPage() {
   const { jobId } = route.useParams();
   const { data: job, error } = useQuery(jobQuery(jobId));
@@ -47,15 +47,15 @@ export function EvalPage() {
         <span>
           on{" "}
           <Link to="/datasets/$fileId" params={{ fileId: String(job.spec.eval_file) }}>
-            its rows
+            this dataset
           </Link>
         </span>
         <Link to="/jobs/$jobId" params={{ jobId }}>
-          the job
+          View job
         </Link>
       </p>
       {job.error && <Notice tone="bad">{masked([job.error.message, job.error.mend].filter(Boolean).join(" "))}</Notice>}
-      {!job.result && !ENDED.has(job.status) && <Notice>Its figures appear here when it has succeeded.</Notice>}
+      {!job.result && !ENDED.has(job.status) && <Notice>The scores appear here when the job has succeeded.</Notice>}
       {job.result && (
         <div className={css.parts}>
           <Scores job={job} />
@@ -70,7 +70,7 @@ export function EvalPage() {
 function Scores({ job }: { job: Job }) {
   const scores = scoresOf(job);
   return (
-    <List label="Figures" columns={["Figure", "Score, 95%", { number: "Rows" }, "Difference, 95%", "Change"]}>
+    <List label="Scores" columns={["Metric", "Score (95% CI)", { number: "Rows" }, "Difference (95% CI)", "Change"]}>
       {scores.map((score) => (
         <tr key={score.name}>
           <td>{score.name}</td>
@@ -80,7 +80,7 @@ function Scores({ job }: { job: Job }) {
           <td className={numberClass}>{count(score.rows)}</td>
           <td>{score.difference ? <Value {...score.difference} signed /> : "–"}</td>
           <td>
-            <Judged score={score} />
+            <VerdictCell score={score} />
           </td>
         </tr>
       ))}
@@ -91,19 +91,19 @@ function Scores({ job }: { job: Job }) {
 function Subjects({ groups }: { groups: NonNullable<Job["result"]>["groups"] }) {
   const names = Object.keys(groups);
   if (names.length === 0) return null;
-  const figures = Object.keys(groups[names[0]!]!).filter((name) => name !== "eval_rows");
+  const metrics = Object.keys(groups[names[0]!]!).filter((name) => name !== "eval_rows");
   return (
     <section>
       <h2>By subject</h2>
       <List
         label="Subjects"
-        columns={["Subject", { number: "Rows" }, ...figures.map((name) => ({ number: name.replace(/^eval_/, "") }))]}
+        columns={["Subject", { number: "Rows" }, ...metrics.map((name) => ({ number: name.replace(/^eval_/, "") }))]}
       >
         {names.map((name) => (
           <tr key={name}>
             <td>{name}</td>
             <td className={numberClass}>{count(groups[name]!.eval_rows ?? 0)}</td>
-            {figures.map((each) => (
+            {metrics.map((each) => (
               <td key={each} className={numberClass}>
                 {figure(groups[name]![each])}
               </td>

@@ -4,6 +4,7 @@ import { evalJobsQuery } from "../api/evals";
 import { filesQuery } from "../api/files";
 import { type Job, modelOf, nameOf } from "../api/jobs";
 import { MOST, modelsQuery } from "../api/models";
+import { errorOf } from "../api/state";
 import { count } from "../format";
 import { Ago } from "../parts/Ago";
 import { buttonClass, inputClass } from "../parts/Button";
@@ -13,11 +14,11 @@ import { List, numberClass } from "../parts/List";
 import { Empty, Failure } from "../parts/Notice";
 import { Pill } from "../parts/Pill";
 import css from "./Evals.module.css";
-import { Judged, Value } from "./Figures";
+import { Value, VerdictCell } from "./Figures";
 import { gainOf, outcomeOf, type Score } from "./scores";
 
 export interface EvalsSearch {
-  /** What fell most comes first; else the newest. */
+  /** The largest regression first; otherwise the newest first. */
   sort?: "regression";
   /** Only evaluations on this file. */
   file?: string;
@@ -26,11 +27,13 @@ export interface EvalsSearch {
 
 const route = getRouteApi("/evals");
 
-/** What evaluations came to: score, how sure it is, and what has changed against the base. */
+/** All evaluations: their scores, how certain those are, and the differences to the base. */
 export function EvalsPage() {
   const { sort, file, after } = route.useSearch();
   const { data, error } = useQuery(evalJobsQuery(after));
-  const artifacts = useQuery(modelsQuery).data ?? [];
+  const models = useQuery(modelsQuery);
+  const unread = errorOf(models);
+  const artifacts = models.data ?? [];
   const jobs = data?.data ?? [];
   const shown = jobs.filter(({ spec }) => !file || spec.eval_file === file);
   const rows = shown.map((job): Row => ({ job, score: outcomeOf(job, jobs, artifacts) }));
@@ -43,11 +46,12 @@ export function EvalsPage() {
         </Link>
       </Head>
       {error && !data && <Failure error={error} />}
+      {unread && !error && <Failure error={unread} />}
       {data && jobs.length === 0 && !after && (
         <Empty title="No evaluations yet">
           <p className="muted">
-            An eval job scores a model, an adapter or a checkpoint on rows of a file. Give it compare_to, and every
-            difference comes with its interval.
+            An eval job scores a model, an adapter or a checkpoint on the rows of a file. With compare_to it scores a
+            second model too, and every difference has a confidence interval.
           </p>
           <Link to="/jobs/new" search={{ spec: { kind: "eval" } }} className={buttonClass()}>
             Evaluate a model
@@ -76,7 +80,7 @@ interface Row {
   score: Score | undefined;
 }
 
-/** What tells no difference comes last. */
+/** Evaluations without a difference come last. */
 function gain({ score }: Row): number {
   return (score && gainOf(score)) ?? Number.POSITIVE_INFINITY;
 }
@@ -91,13 +95,13 @@ function Choices({ jobs }: { jobs: readonly Job[] }) {
   return (
     <div className={css.choices}>
       <label>
-        Rows of{" "}
+        Dataset{" "}
         <select
           className={inputClass}
           value={file ?? ""}
           onChange={({ target }) => navigate({ search: { sort, file: target.value || undefined } })}
         >
-          <option value="">every file</option>
+          <option value="">all</option>
           {files.map((id) => (
             <option key={id} value={id}>
               {names.get(id) ?? id}
@@ -106,14 +110,14 @@ function Choices({ jobs }: { jobs: readonly Job[] }) {
         </select>
       </label>
       <label>
-        First{" "}
+        Sort by{" "}
         <select
           className={inputClass}
           value={sort ?? ""}
           onChange={({ target }) => navigate({ search: { file, sort: target.value ? "regression" : undefined } })}
         >
-          <option value="">the newest</option>
-          <option value="regression">what became worst</option>
+          <option value="">newest</option>
+          <option value="regression">largest regression</option>
         </select>
       </label>
     </div>
@@ -129,12 +133,12 @@ function Outcomes({ rows }: { rows: readonly Row[] }) {
       columns={[
         "Evaluation",
         "Model",
-        "Figure",
-        "Score, 95%",
+        "Metric",
+        "Score (95% CI)",
         { number: "Rows" },
-        "To the base, 95%",
+        "Vs. base (95% CI)",
         "Change",
-        "Made",
+        "Created",
       ]}
     >
       {rows.map(({ job, score }) => (
@@ -158,7 +162,7 @@ function Outcomes({ rows }: { rows: readonly Row[] }) {
                     <Value value={score.difference.value} interval={score.difference.interval} signed />
                     <span className={css.against}>
                       {score.difference.against}
-                      {!score.difference.paired && ", another run"}
+                      {!score.difference.paired && ", unpaired"}
                     </span>
                   </>
                 ) : (
@@ -166,7 +170,7 @@ function Outcomes({ rows }: { rows: readonly Row[] }) {
                 )}
               </td>
               <td>
-                <Judged score={score} reach={reach} />
+                <VerdictCell score={score} reach={reach} />
               </td>
             </>
           ) : (

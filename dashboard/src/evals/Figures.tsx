@@ -3,21 +3,21 @@ import { Icon } from "../parts/Icon";
 import css from "./Evals.module.css";
 import { type Interval, type Score, type Verdict, verdictOf } from "./scores";
 
-/** What is less than this is nought, reckoned in floats. */
+/** Smaller values are rounding errors of zero. */
 const ROUNDING = 1e-12;
 
-/** A figure and its 95% interval. */
+/** A value with its 95% confidence interval. */
 export function Value({ value, interval, signed }: { value: number; interval?: Interval; signed?: boolean }) {
-  const told = (one: number) => {
+  const write = (one: number) => {
     const exact = Math.abs(one) < ROUNDING ? 0 : one;
     return signed && exact > 0 ? `+${figure(exact)}` : figure(exact);
   };
   return (
     <>
-      <b>{told(value)}</b>
+      <b>{write(value)}</b>
       {interval && (
         <span className={css.interval}>
-          {told(interval.low)} to {told(interval.high)}
+          {write(interval.low)} to {write(interval.high)}
         </span>
       )}
     </>
@@ -31,8 +31,8 @@ const TONES: Record<Verdict, string> = {
   "no clear difference": css.same!,
 };
 
-/** In a word, with a picture of the interval around nought; `reach` is where the picture ends. */
-export function Judged({ score, reach }: { score: Score; reach?: number }) {
+/** The verdict on a difference, with its interval drawn around zero; `reach` is the end of the drawing's scale. */
+export function VerdictCell({ score, reach }: { score: Score; reach?: number }) {
   const verdict = verdictOf(score);
   if (!verdict) return null;
   const interval = score.difference?.interval;
@@ -51,7 +51,7 @@ function Whisker({ interval, value, reach }: { interval: Interval; value: number
   const x = (one: number) => WIDTH / 2 + (Math.max(-1, Math.min(1, one / reach)) * (WIDTH - 8)) / 2;
   return (
     <svg aria-hidden="true" className={css.whisker} width={WIDTH} height={HEIGHT} viewBox={`0 0 ${WIDTH} ${HEIGHT}`}>
-      <path d={`M${WIDTH / 2} 0V${HEIGHT}`} className={css.nought} />
+      <path d={`M${WIDTH / 2} 0V${HEIGHT}`} className={css.zero} />
       <path d={`M${x(interval.low)} ${HEIGHT / 2}H${x(interval.high)}`} stroke="currentColor" strokeWidth="2" />
       <circle cx={x(value)} cy={HEIGHT / 2} r="3.5" fill="currentColor" />
     </svg>

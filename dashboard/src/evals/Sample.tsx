@@ -1,8 +1,8 @@
 import type { ScoredRow } from "../api/evals";
 import { count, figure } from "../format";
 import { Icon } from "../parts/Icon";
-import { type Asked, askedOf, LETTERS } from "./asked";
 import css from "./Evals.module.css";
+import { LETTERS, type Question, questionOf } from "./question";
 
 interface Props {
   row: ScoredRow;
@@ -10,42 +10,42 @@ interface Props {
   rival?: string;
 }
 
-/** A row: what was asked, what was expected, and what each model made of it. */
+/** A row: the question, the expected answer, and the answer of each model. */
 export function Sample({ row, model, rival }: Props) {
-  const asked = row.row && askedOf(row.row);
-  const expected = asked?.expected ?? (row.scores.reference as string | undefined);
+  const question = row.row && questionOf(row.row);
+  const expected = question?.expected ?? (row.scores.reference as string | undefined);
   return (
     <article className={css.sample} aria-label={`Line ${row.line}`}>
       <header>
         <b>line {count(row.line)}</b>
         {typeof row.scores.subject === "string" && row.scores.subject && <span>{row.scores.subject}</span>}
       </header>
-      {asked ? <Question asked={asked} /> : <p className="muted">The file of the rows has been deleted.</p>}
+      {question ? <Prompt question={question} /> : <p className="muted">The dataset has been deleted.</p>}
       {expected !== undefined && (
         <p className={css.expected} dir="auto">
           <span className="muted">expected</span> {expected}
         </p>
       )}
       <div className={css.sides}>
-        <Made title={model} scores={row.scores} />
-        {row.compare_to && <Made title={rival ?? "compared with"} scores={row.compare_to} />}
+        <Answer title={model} scores={row.scores} />
+        {row.compare_to && <Answer title={rival ?? "compared with"} scores={row.compare_to} />}
       </div>
     </article>
   );
 }
 
-function Question({ asked: { parts, choices } }: { asked: Asked }) {
+function Prompt({ question: { parts, choices } }: { question: Question }) {
   return (
     <div className={css.question} dir="auto">
       {parts.map(({ role, text }, index) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: a part is known by its place
+        // biome-ignore lint/suspicious/noArrayIndexKey: the parts never change
         <p key={index}>
           {role && <span className="muted">{role} </span>}
           {text}
         </p>
       ))}
       {choices?.map((choice, index) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: a choice is known by its letter
+        // biome-ignore lint/suspicious/noArrayIndexKey: the choices never change
         <p key={index}>
           <span className="muted">{LETTERS[index]}.</span> {choice}
         </p>
@@ -56,21 +56,21 @@ function Question({ asked: { parts, choices } }: { asked: Asked }) {
 
 type Scores = ScoredRow["scores"];
 
-/** What one model made of the row; what it holds is the task's. */
-function Made({ title, scores }: { title: string; scores: Scores }) {
+/** One model's answer and scores, whose names depend on the task. */
+function Answer({ title, scores }: { title: string; scores: Scores }) {
   return (
     <section className={css.made} aria-label={title}>
       <h3>{title}</h3>
       {typeof scores.text === "string" && (
         <p className={css.written} dir="auto">
-          {scores.text.trim() || <span className="muted">{scores.text ? "nothing but white space" : "nothing"}</span>}
+          {scores.text.trim() || <span className="muted">{scores.text ? "only white space" : "no text"}</span>}
         </p>
       )}
       {typeof scores.correct === "boolean" && (
         <p>
           <Mark right={scores.correct} />{" "}
-          {scores.answer === null ? "no answer was found in it" : `read as ${String(scores.answer)}`}
-          {scores.finished === false && <span className="muted">, cut at the most tokens</span>}
+          {scores.answer === null ? "no answer found" : `answered ${String(scores.answer)}`}
+          {scores.finished === false && <span className="muted">, stopped at the token limit</span>}
         </p>
       )}
       {isTable(scores.correct) && (
@@ -98,7 +98,7 @@ function isTable(value: unknown): value is Record<string, unknown> {
 function Mark({ right }: { right: boolean }) {
   return (
     <span className={right ? css.better : css.worse}>
-      <Icon name={right ? "succeeded" : "failed"} size={13} /> {right ? "right" : "wrong"}
+      <Icon name={right ? "succeeded" : "failed"} size={13} /> {right ? "correct" : "wrong"}
     </span>
   );
 }

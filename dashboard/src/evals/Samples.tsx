@@ -13,18 +13,18 @@ const ALL: readonly (readonly [Only | undefined, string])[] = [
   ["wrong", "Wrong"],
 ];
 const COMPARED: typeof ALL = [
-  ["worse", "Worse than the other"],
-  ["better", "Better than the other"],
+  ["worse", "Regressions"],
+  ["better", "Improvements"],
 ];
 
-/** Row by row, a page at a time from the service. */
+/** The scored rows, page by page. */
 export function Samples({ jobId, model, rival }: { jobId: string; model: string; rival?: string }) {
   const { only, after = 0 } = route.useSearch();
   const { data, error } = useQuery(scoredRowsQuery(jobId, after, only));
   return (
-    <section aria-label="Row by row">
-      <h2>Row by row</h2>
-      <nav aria-label="Which rows" className={tabs.tabs}>
+    <section aria-label="Rows">
+      <h2>Rows</h2>
+      <nav aria-label="Filter" className={tabs.tabs}>
         {[...ALL, ...(rival ? COMPARED : [])].map(([value, title]) => (
           <Link
             key={title}
@@ -39,7 +39,7 @@ export function Samples({ jobId, model, rival }: { jobId: string; model: string;
         ))}
       </nav>
       {error && <Failure error={error} />}
-      {data?.data.length === 0 && <p className="muted">There is no such row.</p>}
+      {data?.data.length === 0 && <p className="muted">No matching rows.</p>}
       <div className={css.samples}>
         {data?.data.map((row) => (
           <Sample key={row.number} row={row} model={model} rival={rival} />

@@ -18,18 +18,18 @@ const compared = (value: number, low: number, high: number, name = "eval_loss") 
     [`difference/${name}_high`]: high,
   });
 
-test("a loss that fell is better, a share that fell is worse", () => {
+test("a lower loss is better, a lower accuracy is worse", () => {
   const loss = headlineOf(compared(-0.5, -0.7, -0.3))!;
   const share = headlineOf(compared(-0.5, -0.7, -0.3, "eval_exact_match"))!;
   expect([verdictOf(loss), gainOf(loss)]).toEqual(["better", 0.5]);
   expect([verdictOf(share), gainOf(share)]).toEqual(["worse", -0.5]);
 });
 
-test("an interval that holds nought tells no difference", () => {
+test("an interval that contains zero shows no clear difference", () => {
   expect(verdictOf(headlineOf(compared(0.1, -0.1, 0.3))!)).toBe("no clear difference");
 });
 
-test("bounds and facts are no figures of their own", () => {
+test("bounds and counts are not scores of their own", () => {
   const metrics = { eval_loss: 2, eval_loss_low: 1.9, eval_loss_high: 2.1, eval_perplexity: 7, eval_rows: 5 };
   const scores = scoresOf(job(metrics));
   expect(scores.map(({ name, rows, interval }) => [name, rows, interval])).toEqual([
@@ -37,7 +37,7 @@ test("bounds and facts are no figures of their own", () => {
   ]);
 });
 
-test("an evaluation by itself is held against its base's on the same rows, if there is one", () => {
+test("an evaluation that compared with nothing is compared with its base's on the same rows, if there is one", () => {
   const share = (value: number) => ({
     eval_exact_match: value,
     eval_exact_match_low: value - 0.1,
@@ -51,6 +51,8 @@ test("an evaluation by itself is held against its base's on the same rows, if th
   expect(difference?.value).toBeCloseTo(0.3);
   expect(difference?.interval?.low).toBeCloseTo(0.3 - Math.hypot(0.1, 0.1));
   expect(difference?.paired).toBe(false);
+  const unfinished = { ...base, id: "c", result: null };
+  expect(outcomeOf(tuned, [unfinished, tuned, base], shelf)?.difference?.value).toBeCloseTo(0.3);
   const elsewhere = { ...base, spec: { ...base.spec, eval_file: "file-2" } };
   expect(outcomeOf(tuned, [tuned, elsewhere], shelf)?.difference).toBeUndefined();
 });

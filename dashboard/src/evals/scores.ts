@@ -5,7 +5,7 @@ export interface Interval {
   high: number;
 }
 
-/** A figure with its 95% interval, where one is known. */
+/** A metric with its 95% confidence interval, where there is one. */
 export interface Score {
   name: string;
   value: number;
@@ -15,7 +15,7 @@ export interface Score {
   difference?: Difference;
 }
 
-/** The model's figure minus the other's. `paired`: both were scored in one job, item by item. */
+/** The model's score minus the other's. `paired`: both were scored in one job, item by item. */
 export interface Difference {
   value: number;
   interval?: Interval;
@@ -25,17 +25,17 @@ export interface Difference {
 
 export type Verdict = "better" | "worse" | "no clear difference";
 
-/** What tells the outcome of a task in one number; every other figure stands on the evaluation's own page. */
+/** The metric that summarizes each task; the others are on the evaluation's own page. */
 const HEADLINES = ["eval_exact_match", "eval_acc/original", "eval_loss"];
-const FIGURE = /^eval_(loss|bits_per_byte|acc|acc_norm|exact_match|finished|parseable)(\/|$)/;
+const SCORE = /^eval_(loss|bits_per_byte|acc|acc_norm|exact_match|finished|parseable)(\/|$)/;
 const LOWER = /^eval_(loss|bits_per_byte)/;
 
-/** The figures of an evaluation, with what the job itself compared them with. */
+/** The scores of an evaluation, with their differences to the model that the job itself compared with. */
 export function scoresOf(job: Job): Score[] {
   const metrics = job.result?.metrics ?? {};
   const against = String(job.spec.compare_to ?? "");
   return Object.keys(metrics)
-    .filter((name) => FIGURE.test(name) && !/_(low|high)$/.test(name))
+    .filter((name) => SCORE.test(name) && !/_(low|high)$/.test(name))
     .flatMap((name) => {
       const value = metrics[name];
       if (typeof value !== "number") return [];
@@ -64,24 +64,30 @@ export function headlineOf(job: Job): Score | undefined {
   return HEADLINES.map((name) => scores.find((score) => score.name === name)).find(Boolean);
 }
 
-/** The headline; what compared nothing by itself is told against the evaluation of its base on the same rows, if any. */
+/**
+ * Returns the headline score. An evaluation that compared with nothing by itself is compared with the newest evaluation
+ * of its base on the same rows that has this score.
+ */
 export function outcomeOf(job: Job, jobs: readonly Job[], artifacts: readonly Artifact[]): Score | undefined {
   const score = headlineOf(job);
   if (!score || score.difference) return score;
   const baseId = artifacts.find(({ id }) => id === job.base?.id)?.base_artifact_id;
-  const same = jobs.find((other) => baseId && other.base?.id === baseId && settingOf(other) === settingOf(job));
-  const rival = same && headlineOf(same);
-  if (!rival || rival.name !== score.name) return score;
-  return { ...score, difference: apart(score, rival, String(same.spec.model)) };
+  for (const other of jobs) {
+    if (!baseId || other.base?.id !== baseId || settingOf(other) !== settingOf(job)) continue;
+    const rival = headlineOf(other);
+    if (rival?.name === score.name)
+      return { ...score, difference: unpairedDifference(score, rival, String(other.spec.model)) };
+  }
+  return score;
 }
 
-/** What must be equal for two evaluations to be held against each other. */
+/** What must be equal for two evaluations to be comparable. */
 function settingOf({ spec }: Job): string {
   return JSON.stringify([spec.eval_file, spec.fewshot_file, spec.evaluation]);
 }
 
-/** Two figures of runs of their own: the interval is put together from theirs (Newcombe 1998, method 10). */
-function apart(one: Score, other: Score, against: string): Difference {
+/** The difference of scores of two jobs; its interval is composed of theirs (Newcombe 1998, method 10). */
+function unpairedDifference(one: Score, other: Score, against: string): Difference {
   const value = one.value - other.value;
   const [own, theirs] = [one.interval, other.interval];
   if (!own || !theirs) return { value, against, paired: false };
@@ -90,7 +96,7 @@ function apart(one: Score, other: Score, against: string): Difference {
   return { value, interval: { low: value - below, high: value + above }, against, paired: false };
 }
 
-/** Whether the difference is one, as far as its interval tells. */
+/** Judges a difference by whether its interval contains zero. */
 export function verdictOf({ difference, lowerIsBetter }: Score): Verdict | undefined {
   if (!difference?.interval) return undefined;
   const { low, high } = difference.interval;
@@ -98,7 +104,7 @@ export function verdictOf({ difference, lowerIsBetter }: Score): Verdict | undef
   return low > 0 === !lowerIsBetter ? "better" : "worse";
 }
 
-/** By how much the model has become better; a loss of 2 is worse the higher it is. */
+/** The improvement of the model, which for a loss is the decrease. */
 export function gainOf({ difference, lowerIsBetter }: Score): number | undefined {
   return difference && (lowerIsBetter ? -difference.value : difference.value);
 }

@@ -1,6 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { type Artifact, checkpointsQuery, type Job, madeQuery, manifestQuery, pathOf } from "../api/jobs";
+import { errorOf } from "../api/state";
 import { bytes, count, figure } from "../format";
 import { Ago } from "../parts/Ago";
 import { Button, buttonClass } from "../parts/Button";
@@ -17,15 +18,13 @@ export function ArtifactsTab() {
   const saved = useQuery(checkpointsQuery(job.id));
   const results = useQuery(madeQuery(job));
   const [checkpoints, made] = [saved.data ?? [], results.data ?? []];
-  const error = saved.error ?? results.error;
-  if (error && !saved.data) return <Failure error={error} />;
+  const error = errorOf(saved, results);
+  if (error) return <Failure error={error} />;
   if (saved.isPending || results.isLoading) return <p className="muted">…</p>;
   if (checkpoints.length === 0 && made.length === 0) {
     return (
-      <Empty title="Nothing has been saved yet">
-        <p className="muted">
-          Checkpoints appear here as the run saves them; what the job makes, when it has succeeded.
-        </p>
+      <Empty title="Nothing saved yet">
+        <p className="muted">Checkpoints appear here as the run saves them, results when the job has succeeded.</p>
       </Empty>
     );
   }
@@ -33,7 +32,7 @@ export function ArtifactsTab() {
     <div className={css.list}>
       {made.length > 0 && (
         <section>
-          <h2>What the job made</h2>
+          <h2>Created by this job</h2>
           <Table artifacts={made} />
         </section>
       )}
@@ -51,10 +50,10 @@ function Checkpoints({ job, checkpoints }: { job: Job; checkpoints: readonly Art
       <p className="muted">
         {best ? (
           <>
-            Best is the {rule.greater ? "highest" : "lowest"} <code>{rule.metric}</code>; it is what the job exports.
+            Best is the {rule.greater ? "highest" : "lowest"} <code>{rule.metric}</code>; the job exports that one.
           </>
         ) : (
-          <>Without evaluations none is the best: the job exports the last.</>
+          <>Without evaluations there is no best one: the job exports the last.</>
         )}{" "}
         The job keeps{" "}
         {String((job.spec.checkpoints as { save_total_limit?: number } | undefined)?.save_total_limit ?? "the newest")}{" "}
@@ -75,8 +74,8 @@ interface TableProps {
 function Table({ artifacts, best, last, rule = { metric: "eval_loss", greater: false } }: TableProps) {
   const [shown, setShown] = useState<Artifact | null>(null);
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
-    <section className={css.scroll} tabIndex={0} aria-label={last ? "Checkpoints" : "Results"}>
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area must be reachable by keyboard
+    <section className={css.scroll} tabIndex={0} aria-label={last ? "Checkpoints" : "Created by this job"}>
       <table className={css.table}>
         <thead>
           <tr>
@@ -86,7 +85,7 @@ function Table({ artifacts, best, last, rule = { metric: "eval_loss", greater: f
             <th scope="col">Saved</th>
             <th scope="col">Digest</th>
             <th scope="col">
-              <span className="visually-hidden">Get it</span>
+              <span className="visually-hidden">Download</span>
             </th>
           </tr>
         </thead>
@@ -135,9 +134,9 @@ function Download({ artifact }: { artifact: Artifact }) {
   );
 }
 
-/** What the files must be, to the bit, and the command that says whether they are. */
+/** The checksums of an artifact's files, and the command that verifies them. */
 export function Checksums({ artifact, onClose }: { artifact: Artifact; onClose: () => void }) {
-  const { data } = useQuery(manifestQuery(artifact));
+  const { data, error } = useQuery(manifestQuery(artifact));
   const sums = data?.files.map((file) => `${file.sha256}  ${file.path}`).join("\n") ?? "…";
   return (
     <Dialog title={`Checksums of ${artifact.name ? artifact.reference : `step ${artifact.step}`}`} onClose={onClose}>
@@ -145,8 +144,9 @@ export function Checksums({ artifact, onClose }: { artifact: Artifact; onClose: 
         <p>
           Digest <code>{artifact.digest}</code> <Copy text={artifact.digest} label="Copy the digest" />
         </p>
-        <p className="muted">It is the sha256 of the lines below, which the archive holds as SHA256SUMS:</p>
-        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard */}
+        <p className="muted">It is the SHA-256 of the lines below, which are the archive's file SHA256SUMS:</p>
+        {error && !data && <Failure error={error} />}
+        {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area must be reachable by keyboard */}
         <pre tabIndex={0}>{sums}</pre>
         <Command text="sha256sum -c SHA256SUMS" />
       </div>

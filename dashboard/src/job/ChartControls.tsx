@@ -8,13 +8,13 @@ interface Props {
   smoothing?: boolean;
 }
 
-/** How the charts are drawn. All of it stands in the address. */
+/** The settings of the charts, all of which are in the address. */
 export function ChartControls({ how, change: set, smoothing }: Props) {
   return (
     <fieldset className={css.controls}>
-      <legend className="visually-hidden">How the charts are drawn</legend>
+      <legend className="visually-hidden">Chart settings</legend>
       <label>
-        Over
+        X axis
         <select
           className={inputClass}
           value={how.x ?? "step"}

@@ -17,8 +17,8 @@ export function ConfigTab() {
     <>
       <div className={css.bar}>
         <p className="muted">
-          What the worker runs, every value of it. <b className={css.set}>set</b> was asked for, <b>auto</b> was chosen
-          by the service, the rest are defaults.
+          Every value that the worker runs with. <b className={css.set}>set</b> values come from the request,{" "}
+          <b>auto</b> values were chosen by the service, and the others are defaults.
         </p>
         <Copy
           text={dump(data.spec, { lineWidth: 120 })}
@@ -36,7 +36,7 @@ export function ConfigTab() {
                   <tr key={path}>
                     <th scope="row">{path.slice(group ? group.length + 1 : 0)}</th>
                     <td>
-                      <code>{told(value)}</code>
+                      <code>{display(value)}</code>
                     </td>
                     <td>
                       <span className={data.origins[path] === "set" ? css.set : css.other}>{data.origins[path]}</span>
@@ -52,7 +52,7 @@ export function ConfigTab() {
   );
 }
 
-/** The values of a spec by their part, those of the job itself first. */
+/** Groups the values of a spec by section, those of the job itself first. */
 function groupsOf(spec: Record<string, unknown>): [string, Row[]][] {
   const groups = new Map<string, Row[]>([["", []]]);
   for (const [key, value] of Object.entries(spec)) {
@@ -72,7 +72,7 @@ function isPart(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value) && Object.keys(value).length > 0;
 }
 
-function told(value: Value): string {
+function display(value: Value): string {
   if (value === null) return "–";
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }

@@ -3,18 +3,18 @@ import uPlot from "uplot";
 import type { Curve, Job } from "../api/jobs";
 import { Chart, type Series } from "../charts/Chart";
 import { count, duration, figure } from "../format";
-import { Notice } from "../parts/Notice";
+import { Failure, Notice } from "../parts/Notice";
 import { AXES, xOf } from "./axis";
 import css from "./CurveCard.module.css";
 import { HowDrawn, Smoothing } from "./Drawing";
 import { useCurve } from "./live";
 
-/** Enough for every pixel of a wide screen; extremes are never among what is left out. */
+/** Enough for every pixel of a wide screen; the service's downsampling keeps the extremes. */
 const POINTS = 2000;
 
 interface Look {
   title: string;
-  /** A figure of training, and the one of evaluations that belongs into the same picture. */
+  /** A training metric, and the evaluation metric that is drawn into the same chart. */
   train?: string;
   held?: string;
   group: string;
@@ -22,36 +22,44 @@ interface Look {
   height?: number;
 }
 
-/** Asks for its curves; what only changes how they are drawn goes past it, to the drawing itself. */
+/** Loads the curves of a chart. The settings that only affect drawing reach `Curves` through a context, past this. */
 export function CurveCard({ job, ...look }: Look & { job: Job }) {
   const { title, train = "", held = "" } = look;
   const smoothing = useContext(Smoothing);
   const trained = useCurve(job.id, { metric: train, split: "train", points: POINTS, smoothing });
   const evaluated = useCurve(job.id, { metric: held, split: "eval", points: POINTS });
-  const measure = useCurve(job.id, { metric: "loss", split: "train", points: POINTS, smoothing });
+  const clock = useCurve(job.id, { metric: "loss", split: "train", points: POINTS, smoothing });
+  const error = trained.error ?? evaluated.error;
   return (
     <section className={css.card} aria-label={title}>
       <h2>{title}</h2>
-      <Curves {...look} trained={trained} evaluated={evaluated} measure={measure} />
+      {error && <Failure error={error} />}
+      <Curves
+        {...look}
+        trained={trained.curve}
+        evaluated={evaluated.curve}
+        clock={clock.curve}
+        failed={error !== null}
+      />
     </section>
   );
 }
 
-interface Told {
+interface Data {
   trained: Curve | undefined;
   evaluated: Curve | undefined;
-  /** The curve whose steps tell when something was and after how many tokens. */
-  measure: Curve | undefined;
+  /** The training loss, whose points have the time and the tokens of every step. */
+  clock: Curve | undefined;
 }
 
-function Curves({ trained, evaluated, measure, ...look }: Told & Look) {
+function Curves({ trained, evaluated, clock, failed, ...look }: Data & Look & { failed: boolean }) {
   const { title, train = "", held = "", group, value = figure, height } = look;
   const { x: by = "step", logx, logy, table } = useContext(HowDrawn);
   const drawing = useMemo(
-    () => draw({ trained, evaluated, measure }, by, { train, held }),
-    [trained, evaluated, measure, by, train, held],
+    () => draw({ trained, evaluated, clock }, by, { train, held }),
+    [trained, evaluated, clock, by, train, held],
   );
-  // What does not depend on how it is drawn is not reckoned anew when that changes.
+  // Memoized apart, since a change of the axes does not affect them.
   const gaps = useMemo(() => gapsOf(trained), [trained]);
   const label = useMemo(() => summary(title, trained ?? evaluated), [title, trained, evaluated]);
   return (
@@ -60,7 +68,7 @@ function Curves({ trained, evaluated, measure, ...look }: Told & Look) {
         <Chart
           label={label}
           {...drawing}
-          gaps={gaps.map((index) => xOf(trained!, by, measure)[index]!)}
+          gaps={gaps.map((index) => xOf(trained!, by, clock)[index]!)}
           logX={logx}
           logY={logy}
           xName={AXES[by].title}
@@ -70,13 +78,13 @@ function Curves({ trained, evaluated, measure, ...look }: Told & Look) {
           height={height}
         />
       ) : (
-        <p className={`${css.none} muted`}>{drawing ? "Nothing of this has been told yet." : "…"}</p>
+        !failed && <p className={`${css.none} muted`}>{drawing ? "No data yet." : "Loading …"}</p>
       )}
       {gaps.length > 0 && (
         <Notice tone="warn">
           {trained!.step.length < trained!.total && "At least "}
-          {count(gaps.length)} {gaps.length === 1 ? "figure was" : "figures were"} not finite (NaN or infinite), the
-          first at step {count(trained!.step[gaps[0]!]!)}: marked × above.
+          {count(gaps.length)} {gaps.length === 1 ? "value was" : "values were"} not finite (NaN or infinite), the first
+          at step {count(trained!.step[gaps[0]!]!)}: marked × above.
         </Notice>
       )}
       {table && <PointsTable trained={trained} evaluated={evaluated} train={train} held={held} />}
@@ -85,14 +93,14 @@ function Curves({ trained, evaluated, measure, ...look }: Told & Look) {
 }
 
 function draw(
-  { trained, evaluated, measure }: Told,
+  { trained, evaluated, clock }: Data,
   by: keyof typeof AXES,
   names: { train: string; held: string },
 ): { x: number[]; series: Series[] } | null {
   const series: Series[] = [];
   const tables: uPlot.AlignedData[] = [];
   if (trained) {
-    const x = xOf(trained, by, measure);
+    const x = xOf(trained, by, clock);
     if (trained.smoothed) {
       tables.push([x, trained.value, trained.smoothed] as uPlot.AlignedData);
       series.push({ name: names.train, values: [], look: 0, faint: true });
@@ -103,7 +111,7 @@ function draw(
     }
   }
   if (evaluated && evaluated.step.length > 0) {
-    tables.push([xOf(evaluated, by, measure), evaluated.value] as uPlot.AlignedData);
+    tables.push([xOf(evaluated, by, clock), evaluated.value] as uPlot.AlignedData);
     series.push({ name: names.held, values: [], look: 1, marks: true });
   }
   if (tables.length === 0) return null;
@@ -111,12 +119,12 @@ function draw(
   return { x, series: series.map((one, index) => ({ ...one, values: values[index]! })) };
 }
 
-/** Where a figure was not finite. */
+/** The indices of values that were not finite. */
 function gapsOf(curve: Curve | undefined): number[] {
   return curve?.value.flatMap((figure, index) => (figure === null ? [index] : [])) ?? [];
 }
 
-/** The chart in a sentence, for those who do not see it. */
+/** Describes the chart in a sentence, for screen readers. */
 function summary(title: string, curve: Curve | undefined): string {
   const finite = curve?.value.filter((value): value is number => value !== null) ?? [];
   if (!curve || finite.length === 0) return `${title}: no points`;
@@ -134,7 +142,7 @@ interface TableProps {
   held: string;
 }
 
-/** What the chart shows, as figures: the same points, no others. */
+/** The points of the chart as a table: the same ones, no others. */
 function PointsTable({ trained, evaluated, train, held }: TableProps) {
   const curves = [
     { name: train, curve: trained, values: trained?.value },
@@ -152,10 +160,10 @@ function PointsTable({ trained, evaluated, train, held }: TableProps) {
     });
   });
   const steps = [...rows.keys()].sort((a, b) => a - b);
-  const begun = steps[0] === undefined ? 0 : about.get(steps[0])!.time;
+  const start = steps[0] === undefined ? 0 : about.get(steps[0])!.time;
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
-    <section className={css.scroll} tabIndex={0} aria-label="Figures of the chart">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area must be reachable by keyboard
+    <section className={css.scroll} tabIndex={0} aria-label="Chart data">
       <table className={css.table}>
         <thead>
           <tr>
@@ -174,7 +182,7 @@ function PointsTable({ trained, evaluated, train, held }: TableProps) {
             <tr key={step}>
               <td>{count(step)}</td>
               <td>{about.get(step)!.tokens === null ? "" : count(about.get(step)!.tokens!)}</td>
-              <td>{duration(about.get(step)!.time - begun)}</td>
+              <td>{duration(about.get(step)!.time - start)}</td>
               {curves.map(({ name }, column) => (
                 <td key={name}>{rows.get(step)![column] === undefined ? "" : figure(rows.get(step)![column])}</td>
               ))}

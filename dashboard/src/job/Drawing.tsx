@@ -3,23 +3,23 @@ import { createContext, type ReactNode, startTransition, useMemo, useRef, useSta
 import { ChartControls } from "./ChartControls";
 import type { JobSearch } from "./search";
 
-/** A frame and more, and less than anyone waits for. */
+/** Longer than a frame, so that the chart is drawn first. */
 const ADDRESS_AFTER_MS = 100;
 
-/** How the charts inside are drawn, out of what they have. */
+/** The settings with which the charts inside draw the data that they have. */
 export const HowDrawn = createContext<JobSearch>({});
 
-/** How much they are smoothed, for which they have to ask. */
+/** The smoothing of the charts inside, which the service computes. */
 export const Smoothing = createContext(0);
 
 interface Props {
-  /** What of it stands in the address. */
+  /** The settings in the address. */
   search: JobSearch;
   smoothing?: boolean;
   children: ReactNode;
 }
 
-/** How the charts inside are drawn and what changes it; a change is made of them alone, not of the page around. */
+/** The charts inside with the controls of their settings; a change renders the charts alone, not the page around them. */
 export function Drawing({ search, smoothing, children }: Props) {
   const [how, change] = useHow(search);
   return (
@@ -32,7 +32,7 @@ export function Drawing({ search, smoothing, children }: Props) {
   );
 }
 
-/** It stands in the address, which takes a browser longer to change than a chart: that is on the screen before. */
+/** Settings that apply at once and then go into the address, which takes longer to change than a chart to draw. */
 function useHow(search: JobSearch): [JobSearch, (to: JobSearch) => void] {
   const router = useRouter();
   const [ahead, setAhead] = useState<JobSearch>({});
@@ -43,9 +43,9 @@ function useHow(search: JobSearch): [JobSearch, (to: JobSearch) => void] {
     setAhead(all);
     clearTimeout(timer.current);
     timer.current = window.setTimeout(async () => {
-      if (router.state.location.pathname !== pathname) return setAhead({}); // another page by now
+      if (router.state.location.pathname !== pathname) return setAhead({}); // the user has left the page
       await router.navigate({ to: ".", search: (now) => ({ ...now, ...all }), replace: true, resetScroll: false });
-      // After the address, which is a transition too; what was changed meanwhile is still ahead of it.
+      // After the address, which is a transition too. Later changes are still ahead of it.
       startTransition(() => setAhead((now) => (now === all ? {} : now)));
     }, ADDRESS_AFTER_MS);
   };

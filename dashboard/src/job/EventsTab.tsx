@@ -20,16 +20,16 @@ export function EventsTab() {
   const { level, line, follow } = route.useSearch();
   const records = useRecords();
   const earlier = useInfiniteQuery(earlierEventsQuery(job.id, level, useSince()));
-  const told = earlier.data?.pages.flatMap(({ data }) => data).reverse() ?? [];
-  const lines = withNews(told, records, level);
+  const stored = earlier.data?.pages.flatMap(({ data }) => data).reverse() ?? [];
+  const lines = withNews(stored, records, level);
   const end = useRef<HTMLDivElement>(null);
   const newest = lines.at(-1)?.seq;
   useEffect(() => {
     if (follow && newest) end.current?.scrollIntoView({ block: "end" });
   }, [follow, newest]);
-  const oldest = told[0]?.seq ?? 0;
+  const oldest = stored[0]?.seq ?? 0;
   const { hasNextPage, fetchNextPage } = earlier;
-  // A linked line may lie further back than the newest pages.
+  // A linked line may be older than the pages that are loaded.
   useEffect(() => {
     if (line !== undefined && oldest > line && hasNextPage) fetchNextPage();
   }, [line, oldest, hasNextPage, fetchNextPage]);
@@ -37,9 +37,9 @@ export function EventsTab() {
     <>
       <Controls />
       {earlier.error && <Failure error={earlier.error} />}
-      {hasNextPage && <Button onClick={() => fetchNextPage()}>Show earlier ones</Button>}
+      {hasNextPage && <Button onClick={() => fetchNextPage()}>Show earlier events</Button>}
       {earlier.data && lines.length === 0 ? (
-        <Empty title={level ? `Nothing of level ${level} happened` : "Nothing has happened yet"} />
+        <Empty title={level ? `No events of level ${level}` : "No events yet"} />
       ) : (
         <div className={css.log}>
           {lines.map((event) => (
@@ -93,13 +93,13 @@ function Controls() {
   );
 }
 
-function withNews(told: readonly JobEvent[], records: readonly StreamRecord[], level: string | undefined): Line[] {
-  const last = told.at(-1)?.seq ?? 0;
+function withNews(stored: readonly JobEvent[], records: readonly StreamRecord[], level: string | undefined): Line[] {
+  const last = stored.at(-1)?.seq ?? 0;
   const news = records.filter(
     (record): record is StreamedEvent =>
       record.type !== "metrics" && record.seq > last && (!level || (record as StreamedEvent).level === level),
   );
-  return [...told, ...news];
+  return [...stored, ...news];
 }
 
 function EventLine({ event, chosen }: { event: Line; chosen: boolean }) {
@@ -112,7 +112,7 @@ function EventLine({ event, chosen }: { event: Line; chosen: boolean }) {
       <Link
         to="."
         search={(before) => ({ ...before, line: event.seq })}
-        title="A link to this line"
+        title="Link to this line"
         replace
         resetScroll={false}
       >

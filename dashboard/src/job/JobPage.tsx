@@ -27,7 +27,7 @@ export function JobPage() {
   return (
     <Following key={job.id} job={job}>
       <Header job={job} />
-      <nav aria-label="Parts of the job" className={tabs.tabs}>
+      <nav aria-label="Job" className={tabs.tabs}>
         {TABS.map(({ to, title }) => (
           <Link key={to} to={to} params={{ jobId }} search={keepAxes} activeOptions={{ includeSearch: false }}>
             {title}
@@ -47,7 +47,7 @@ const TABS = [
   { to: "/jobs/$jobId/artifacts", title: "Checkpoints and results" },
 ] as const;
 
-/** How the charts are drawn goes along from tab to tab. */
+/** The axes of the charts stay the same from tab to tab. */
 function keepAxes({ x, logx, logy }: JobSearch): JobSearch {
   return { x, logx, logy };
 }
@@ -104,10 +104,10 @@ function JobError({ job, error }: { job: Job; error: NonNullable<Job["error"]> }
     <Notice tone="bad">
       <b>{error.code ?? error.class}</b>
       <span>{masked(error.message ?? "")}</span>
-      {error.mend && <span>{error.mend}</span>}
+      {error.mend && <span>{masked(error.mend)}</span>}
       {first && (
         <Link to="/jobs/$jobId/events" params={{ jobId: job.id }} search={{ line: first.seq }}>
-          Where it began
+          Show in events
         </Link>
       )}
     </Notice>

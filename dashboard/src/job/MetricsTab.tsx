@@ -1,7 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { evaluationsQuery, type Job } from "../api/jobs";
-import { Empty } from "../parts/Notice";
+import { errorOf } from "../api/state";
+import { Empty, Failure } from "../parts/Notice";
 import { CurveCard } from "./CurveCard";
 import { Drawing } from "./Drawing";
 import { picturesOf } from "./figures";
@@ -14,13 +15,15 @@ const route = getRouteApi("/jobs/$jobId/metrics");
 export function MetricsTab() {
   const job = useJob();
   const search = route.useSearch();
-  const { data } = useQuery(evaluationsQuery(job));
-  const evaluated = Object.keys(data?.data[0]?.values ?? {});
+  const evaluations = useQuery(evaluationsQuery(job));
+  const evaluated = Object.keys(evaluations.data?.data[0]?.values ?? {});
+  const error = errorOf(evaluations);
   const pictures = picturesOf(Object.keys(job.progress), evaluated);
   if (job.kind === "eval" && job.result) return <Result result={job.result} />;
-  if (pictures.length === 0) return <NoneYet job={job} />;
+  if (pictures.length === 0) return error ? <Failure error={error} /> : <NoneYet job={job} />;
   return (
     <Drawing search={search} smoothing>
+      {error && <Failure error={error} />}
       <div className={css.charts}>
         {pictures.map((picture, index) => (
           <CurveCard key={picture.title} job={job} {...picture} group={job.id} height={index === 0 ? 320 : 200} />
@@ -31,10 +34,10 @@ export function MetricsTab() {
 }
 
 function NoneYet({ job }: { job: Job }) {
-  if (job.finished_at) return <Empty title="This job told no figures" />;
+  if (job.finished_at) return <Empty title="This job has no metrics" />;
   return (
-    <Empty title="No figures yet">
-      <p className="muted">The first step's figures appear here by themselves.</p>
+    <Empty title="No metrics yet">
+      <p className="muted">They appear here after the first step.</p>
     </Empty>
   );
 }

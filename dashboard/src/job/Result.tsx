@@ -2,12 +2,12 @@ import type { Job } from "../api/jobs";
 import { figure } from "../format";
 import { List, numberClass } from "../parts/List";
 
-/** What an evaluation came to: every figure, and those of each subject of its rows. */
+/** The result of an evaluation: every metric, and those of each subject of its rows. */
 export function Result({ result }: { result: NonNullable<Job["result"]> }) {
   const groups = Object.entries(result.groups);
   return (
     <>
-      <List label="Result" columns={["Figure", { number: "Value" }]}>
+      <List label="Result" columns={["Metric", { number: "Value" }]}>
         {Object.entries(result.metrics).map(([name, value]) => (
           <tr key={name}>
             <td>{name}</td>
@@ -16,7 +16,7 @@ export function Result({ result }: { result: NonNullable<Job["result"]> }) {
         ))}
       </List>
       {groups.length > 0 && (
-        <List label="Subjects" columns={["Subject", "Figures"]}>
+        <List label="Subjects" columns={["Subject", "Metrics"]}>
           {groups.map(([name, metrics]) => (
             <tr key={name}>
               <td>{name}</td>

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { getRouteApi } from "@tanstack/react-router";
 import { startedQuery } from "../api/events";
-import { bytes, duration, figure, percent } from "../format";
+import { bytes, figure, percent, shortTime } from "../format";
 import { Empty, Notice } from "../parts/Notice";
 import { CurveCard } from "./CurveCard";
 import { Drawing } from "./Drawing";
@@ -9,15 +9,14 @@ import css from "./MetricsTab.module.css";
 import { useJob } from "./useJob";
 
 const route = getRouteApi("/jobs/$jobId/system");
-const milliseconds = (s: number) => (s < 1 ? `${figure(s * 1000)} ms` : duration(s));
 
 const PICTURES = [
-  { title: "Tokens a second", train: "tokens_per_s" },
-  { title: "Share of the machine's matmul rate (MFU)", train: "mfu", value: percent },
-  { title: "Share of the time the device was busy", train: "device_use", value: percent },
+  { title: "Tokens per second", train: "tokens_per_s" },
+  { title: "Model FLOPs utilization (MFU)", train: "mfu", value: percent },
+  { title: "Device utilization", train: "device_use", value: percent },
   { title: "Memory", train: "memory_bytes", value: bytes },
-  { title: "Time a step", train: "step_s", value: milliseconds },
-  { title: "Waiting for data", train: "data_wait_s", value: milliseconds },
+  { title: "Time per step", train: "step_s", value: shortTime },
+  { title: "Data wait", train: "data_wait_s", value: shortTime },
 ];
 
 export function SystemTab() {
@@ -25,7 +24,7 @@ export function SystemTab() {
   const search = route.useSearch();
   const started = useQuery(startedQuery(job)).data?.data;
   if (!("tokens_per_s" in job.progress)) {
-    return <Empty title="Nothing has been measured yet">{started && <p>{String(started.device)}</p>}</Empty>;
+    return <Empty title="No measurements yet">{started && <p>{String(started.device)}</p>}</Empty>;
   }
   return (
     <>
@@ -48,10 +47,10 @@ function Machine({ started }: { started: Record<string, unknown> }) {
     <div style={{ marginBottom: 16 }}>
       <Notice>
         <span>
-          Runs on <b>{device}</b> in {String(started.precision)}; a matrix product reaches{" "}
-          {figure(Number(started.matmul_tflops))} TFLOP/s there.
+          Runs on <b>{device}</b> in {String(started.precision)}; its matrix products reach{" "}
+          {figure(Number(started.matmul_tflops))} TFLOP/s.
         </span>
-        {device.startsWith("cpu") && <span>No GPU: memory is that of the training process.</span>}
+        {device.startsWith("cpu") && <span>No GPU: memory is the training process's.</span>}
       </Notice>
     </div>
   );

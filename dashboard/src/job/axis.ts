@@ -16,22 +16,22 @@ function compact(value: number): string {
   return COMPACT.format(value);
 }
 
-/** What `reckoned` has come to, for whoever changes the axis back. */
-const known = new WeakMap<Curve, Map<By, { train: Curve | undefined; x: number[] }>>();
+/** Caches `computeX`, for switching back to an axis. */
+const cache = new WeakMap<Curve, Map<By, { train: Curve | undefined; x: number[] }>>();
 
-/** Where the points of a curve stand. Evaluations count no tokens: theirs are those of the training step before. */
+/** The x values of a curve. Evaluations count no tokens: each takes those of the training step before it. */
 export function xOf(curve: Curve, by: By, train: Curve | undefined): number[] {
   if (by === "step") return curve.step;
-  const kept = known.get(curve) ?? new Map();
-  known.set(curve, kept);
-  const before = kept.get(by);
-  if (before && before.train === train) return before.x;
-  const x = reckoned(curve, by, train);
-  kept.set(by, { train, x });
+  const axes = cache.get(curve) ?? new Map();
+  cache.set(curve, axes);
+  const cached = axes.get(by);
+  if (cached && cached.train === train) return cached.x;
+  const x = computeX(curve, by, train);
+  axes.set(by, { train, x });
   return x;
 }
 
-function reckoned(curve: Curve, by: By, train: Curve | undefined): number[] {
+function computeX(curve: Curve, by: By, train: Curve | undefined): number[] {
   if (by === "time") return curve.time.map((time) => time - (train?.time[0] ?? curve.time[0] ?? 0));
   return curve.tokens.map((tokens, index) => tokens ?? tokensAt(curve.step[index]!, train));
 }

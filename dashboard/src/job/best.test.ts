@@ -11,7 +11,7 @@ const saved = (losses: Record<number, number | undefined>) =>
 const exported = (step: number) => ({ metrics: { exported_step: step }, groups: {} });
 const rule = ruleOf({ spec: {} });
 
-it("marks of equals the earliest while the job trains, and in the end what it exported", () => {
+it("marks the earliest among equals while the job trains, and at the end the exported one", () => {
   const equals = saved({ 10: 2, 20: 1.5, 30: 1.5, 40: 1.5 });
   expect(bestOf(equals, rule, null)?.step).toBe(20);
   expect(bestOf(equals, rule, exported(40))?.step).toBe(40);
@@ -19,11 +19,11 @@ it("marks of equals the earliest while the job trains, and in the end what it ex
   expect(bestOf(equals, rule, exported(5))?.step).toBe(20);
 });
 
-it("takes the highest where more is better", () => {
+it("takes the highest where greater is better", () => {
   const spec = { checkpoints: { metric_for_best_model: "eval_loss", greater_is_better: true } };
   expect(bestOf(saved({ 10: 1, 20: 3, 30: 2 }), ruleOf({ spec }), null)?.step).toBe(20);
 });
 
-it("marks none where nothing was evaluated", () => {
+it("marks none without evaluations", () => {
   expect(bestOf(saved({ 10: undefined, 20: undefined }), rule, exported(20))).toBeUndefined();
 });

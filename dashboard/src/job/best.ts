@@ -1,6 +1,6 @@
 import type { Artifact, Job } from "../api/jobs";
 
-/** By which figure of its evaluations a job chooses what it exports. */
+/** The evaluation metric by which a job chooses the checkpoint that it exports. */
 export interface Rule {
   metric: string;
   greater: boolean;
@@ -12,8 +12,8 @@ export function ruleOf({ spec }: Pick<Job, "spec">): Rule {
 }
 
 /**
- * The checkpoint that a job exports, or would as it stands; none where nothing was evaluated. Of equals it is the
- * earliest, but the last step of all goes before those that are only as good: of that its result tells.
+ * Returns the checkpoint that a job has exported, or would export now; undefined without evaluations. Among equals it is
+ * the earliest, except that a finished job prefers its last step, which its result names.
  */
 export function bestOf(saved: readonly Artifact[], { metric, greater }: Rule, result: Job["result"]) {
   const figures = saved.flatMap((one) => {

@@ -1,9 +1,10 @@
-import type { Curve } from "../api/jobs";
+import { type Curve, cutCurve } from "../api/jobs";
 import type { StreamedMetrics, StreamRecord } from "./tail";
 
 /**
- * The curve with what the stream has told since. A step told again, after a resume, takes the place of what it was.
- * Smoothing goes on as the service does it: the new mean is the old one and a share of the difference.
+ * Returns the curve with the points that the stream has added. A step that is reported again, after a resume, replaces
+ * the earlier point and all after it. Smoothing continues as in the service: an exponential moving average that corrects
+ * the bias of its start, so that the new mean is the old one plus a share of the difference.
  */
 export function extend(curve: Curve, records: readonly StreamRecord[], smoothing: number): Curve {
   const news = records.filter(
@@ -14,15 +15,15 @@ export function extend(curve: Curve, records: readonly StreamRecord[], smoothing
       curve.metric in (record as StreamedMetrics).values,
   );
   if (news.length === 0) return curve;
-  const longer = cut(curve, curve.step.length);
-  const counted = () => longer.value.filter((value) => value !== null).length + (curve.total - curve.step.length);
+  const longer = cutCurve(curve, curve.step.length);
+  const finite = () => longer.value.filter((value) => value !== null).length + (curve.total - curve.step.length);
   const mean = () => longer.smoothed?.findLast((value) => value !== null) ?? null;
-  let [count, smooth] = [counted(), mean()];
+  let [count, smooth] = [finite(), mean()];
   for (const record of news) {
     if ((longer.step.at(-1) ?? -1) >= record.step) {
-      const told = longer.step.findIndex((step) => step >= record.step);
-      Object.assign(longer, cut(longer, told));
-      [count, smooth] = [counted(), mean()];
+      const length = longer.step.findIndex((step) => step >= record.step);
+      Object.assign(longer, cutCurve(longer, length));
+      [count, smooth] = [finite(), mean()];
     }
     const value = record.values[curve.metric] ?? null;
     longer.step.push(record.step);
@@ -36,15 +37,4 @@ export function extend(curve: Curve, records: readonly StreamRecord[], smoothing
     longer.smoothed?.push(value === null ? null : smooth);
   }
   return { ...longer, total: curve.total + longer.step.length - curve.step.length };
-}
-
-function cut(curve: Curve, length: number): Curve {
-  return {
-    ...curve,
-    step: curve.step.slice(0, length),
-    time: curve.time.slice(0, length),
-    tokens: curve.tokens.slice(0, length),
-    value: curve.value.slice(0, length),
-    smoothed: curve.smoothed?.slice(0, length) ?? null,
-  };
 }

@@ -1,5 +1,5 @@
-/** Figures that tell of the machine, not of what is learnt. */
-const OF_THE_MACHINE = new Set([
+/** Metrics of the machine rather than of the training. */
+const MACHINE = new Set([
   "tokens_per_s",
   "trained_tokens_per_s",
   "mfu",
@@ -11,7 +11,7 @@ const OF_THE_MACHINE = new Set([
   "optimizer_s",
   "data_wait_s",
 ]);
-/** Figures that count. */
+/** Metrics that only count. */
 const COUNTERS = new Set(["tokens", "rows", "epoch", "eta_s"]);
 
 export interface Pair {
@@ -20,11 +20,11 @@ export interface Pair {
   held?: string;
 }
 
-/** Which pictures a job's figures make: loss first, each figure of training with its twin of the evaluations. */
+/** The charts of a job's metrics: the loss first, each training metric together with its evaluation's counterpart. */
 export function picturesOf(trained: readonly string[], evaluated: readonly string[]): Pair[] {
   const held = evaluated.filter((name) => !COUNTERS.has(name.replace(/^eval_/, "")));
   const paired = trained
-    .filter((name) => !OF_THE_MACHINE.has(name) && !COUNTERS.has(name) && !name.startsWith("tokens/"))
+    .filter((name) => !MACHINE.has(name) && !COUNTERS.has(name) && !name.startsWith("tokens/"))
     .map((train) => ({ title: title(train), train, held: held.find((name) => name === `eval_${train}`) }));
   const taken = new Set(paired.map((pair) => pair.held));
   const alone = held.filter((name) => !taken.has(name)).map((name) => ({ title: title(name), held: name }));

@@ -6,13 +6,22 @@ import { type StreamRecord, Tail } from "./tail";
 
 const Live = createContext<Tail | null>(null);
 
-/** Follows a job for everything inside: its stream goes on where this first look at it ended, and again after a retry. */
+/**
+ * Streams a job to the views inside, from the job's state at the first render on, and again after a retry. A hidden tab
+ * holds no connection: a browser opens six to a host, over all its tabs.
+ */
 export function Following({ job, children }: { job: Job; children: ReactNode }) {
   const queries = useQueryClient();
   const [tail] = useState(() => new Tail(job.id, job.last_seq, (news, ended) => onNews(queries, job.id, news, ended)));
   const hasMore = !ENDED.has(job.status) || job.last_seq > tail.lastSeq;
   useEffect(() => {
-    if (hasMore) tail.start();
+    const follow = () => {
+      if (document.visibilityState === "hidden") tail.stop();
+      else if (hasMore) tail.start();
+    };
+    follow();
+    document.addEventListener("visibilitychange", follow);
+    return () => document.removeEventListener("visibilitychange", follow);
   }, [tail, hasMore]);
   useEffect(() => () => tail.stop(), [tail]);
   return <Live value={tail}>{children}</Live>;
@@ -27,26 +36,27 @@ function onNews(queries: QueryClient, jobId: string, news: readonly StreamRecord
 
 function useTail(): Tail {
   const tail = useContext(Live);
-  if (!tail) throw new Error("only what stands inside of <Following> knows what the job tells");
+  if (!tail) throw new Error("a job's stream is available only inside of <Following>");
   return tail;
 }
 
-/** What the stream has told so far. */
+/** The records that the stream has delivered. */
 export function useRecords(): readonly StreamRecord[] {
   const tail = useTail();
   return useSyncExternalStore(tail.subscribe, () => tail.records);
 }
 
-/** The last record that `useRecords` no longer has, or never had: up to it the service has to be asked. */
+/** The number of the last record before those of `useRecords`: up to it records are read from the service. */
 export function useSince(): number {
   const tail = useTail();
   return useSyncExternalStore(tail.subscribe, () => tail.since);
 }
 
-/** A curve of a job, as long as the job has become by now. */
-export function useCurve(jobId: string, wanted: CurveWanted): Curve | undefined {
+/** A curve of a job up to the newest streamed point, and the error of a failed read while there is none. */
+export function useCurve(jobId: string, wanted: CurveWanted): { curve?: Curve; error: Error | null } {
   const since = useSince();
   const records = useRecords();
-  const { data } = useQuery({ ...curveQuery(jobId, wanted, since), enabled: Boolean(wanted.metric) });
-  return useMemo(() => data && extend(data, records, wanted.smoothing ?? 0), [data, records, wanted.smoothing]);
+  const { data, error } = useQuery({ ...curveQuery(jobId, wanted, since), enabled: Boolean(wanted.metric) });
+  const curve = useMemo(() => data && extend(data, records, wanted.smoothing ?? 0), [data, records, wanted.smoothing]);
+  return { curve, error: curve ? null : error };
 }

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { masked } from "./mask";
 
-it("shows of a secret only what kind it is", () => {
+it("leaves only the prefix of a secret", () => {
   expect(masked("401 for ty-abcdefghijklmnop, hf_AAAABBBBCCCCDDDD")).toBe("401 for ty-••••••••, hf_••••••••");
 });
 

@@ -1,6 +1,7 @@
-/** Keys of ours and of others that a library may have put into a message. */
+/** The prefixes of secrets, ours and those of other services, that a library may have put into a message. */
 const SECRET = /\b(ty-|sk-|hf_|whsec_|ghp_|AKIA)[A-Za-z0-9_-]{12,}/g;
 
+/** Returns the text with every secret reduced to its prefix. */
 export function masked(text: string): string {
   return text.replace(
     SECRET,

@@ -1,9 +1,9 @@
-/** What of a job's page stands in its address. */
+/** The search parameters of a job's page. */
 export interface JobSearch {
   x?: "step" | "tokens" | "time";
   logx?: boolean;
   logy?: boolean;
-  /** 0 to 0.99; left out: the figures as they are. */
+  /** 0 to 0.99; undefined: no smoothing. */
   smooth?: number;
   table?: boolean;
   level?: "info" | "warn" | "error";

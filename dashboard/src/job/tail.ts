@@ -1,18 +1,17 @@
 import type { Schemas } from "../api/client";
 
-type Told = Omit<Schemas["EventObject"], "object"> | Omit<Schemas["MetricObject"], "object">;
-export type StreamRecord = Told;
-export type StreamedMetrics = Extract<Told, { split: string }>;
-export type StreamedEvent = Extract<Told, { message: string }>;
+export type StreamRecord = Omit<Schemas["EventObject"], "object"> | Omit<Schemas["MetricObject"], "object">;
+export type StreamedMetrics = Extract<StreamRecord, { split: string }>;
+export type StreamedEvent = Extract<StreamRecord, { message: string }>;
 
 const RETRY_MS = 1500;
-/** So many records are kept; then the oldest half goes, and whoever draws asks the service anew. */
+/** The most records that are kept; beyond it the older half is dropped, and the views read it from the service. */
 const MOST = 4000;
 
-/** What a job has told since its page was opened: each record once, in order, however often the stream broke. */
+/** A job's stream since its page was opened: every record once and in order, across any number of reconnects. */
 export class Tail {
   records: readonly StreamRecord[] = [];
-  /** Every record after this one is kept; those up to it the service has to be asked for. */
+  /** Every record after this one is in `records`; those up to it are read from the service. */
   since: number;
   private source: EventSource | undefined;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -28,34 +27,41 @@ export class Tail {
     this.since = lastSeq;
   }
 
-  /** Goes on after the last record, also when the stream had ended. */
+  /** Connects after the last record, also when the stream had ended. */
   start() {
-    this.source?.close();
-    clearTimeout(this.timer);
+    this.close();
     this.source = new EventSource(`/v1/jobs/${this.jobId}/stream?after=${this.lastSeq}`);
     this.source.onmessage = ({ data }) => (data === "[DONE]" ? this.end() : this.take(JSON.parse(data)));
-    // The browser tries again by itself, except after an answer that was no stream.
+    // The browser reconnects by itself, except after a response that was not a stream.
     this.source.onerror = () => {
       if (this.source?.readyState === EventSource.CLOSED) this.timer = setTimeout(() => this.start(), RETRY_MS);
     };
   }
 
+  /** Disconnects and delivers what has arrived; `start` continues from there. */
   stop() {
-    this.source?.close();
-    clearTimeout(this.timer);
-    cancelAnimationFrame(this.frame);
-    this.frame = 0;
+    this.close();
+    if (this.waiting.length) this.deliver();
   }
 
-  /** Takes a record unless it has been told before, and draws at most once a frame. */
+  /** Accepts a record that is not known yet. Records are delivered once a frame, or earlier when many are waiting. */
   take(record: StreamRecord) {
     if (record.seq <= this.lastSeq) return;
     this.lastSeq = record.seq;
     this.waiting.push(record);
-    if (!this.frame) this.frame = requestAnimationFrame(() => this.hand());
+    if (this.waiting.length >= MOST / 2)
+      this.deliver(); // a tab that is not drawn has no frames
+    else if (!this.frame) this.frame = requestAnimationFrame(() => this.deliver());
   }
 
-  private hand() {
+  private close() {
+    this.source?.close();
+    this.source = undefined;
+    clearTimeout(this.timer);
+  }
+
+  private deliver() {
+    cancelAnimationFrame(this.frame);
     this.frame = 0;
     const news = this.waiting;
     this.waiting = [];
@@ -70,7 +76,6 @@ export class Tail {
 
   private end() {
     this.stop();
-    if (this.waiting.length) this.hand();
     this.onNews([], true);
   }
 

@@ -49,7 +49,7 @@ export function JobRow({ job }: { job: Job }) {
 }
 
 function Progress({ job }: { job: Job }) {
-  if (job.queue_position) return <span className="muted">{job.queue_position}. in the queue</span>;
+  if (job.queue_position) return <span className="muted">#{job.queue_position} in the queue</span>;
   if (!job.total_steps) return null;
   const step = job.step ?? 0;
   return (
@@ -62,7 +62,7 @@ function Progress({ job }: { job: Job }) {
   );
 }
 
-/** The loss so far; asked for again only when a running job has come a good part further. */
+/** The loss so far; read again only when a running job has advanced by a point of the sparkline. */
 function Loss({ job }: { job: Job }) {
   const grain = Math.max(1, Math.floor((job.total_steps ?? POINTS) / POINTS));
   const version = ENDED.has(job.status) ? job.status : Math.floor((job.step ?? 0) / grain);
@@ -70,7 +70,7 @@ function Loss({ job }: { job: Job }) {
   return data ? <Sparkline values={data.value} label={`Loss of ${nameOf(job)}`} /> : null;
 }
 
-/** What is left of a running job, what an ended one took. */
+/** The remaining time of a running job, or the duration of a finished one. */
 function timeOf(job: Job): string | null {
   if (job.status === "running" && job.eta_s !== null) return `${duration(job.eta_s)} left`;
   if (job.started_at && job.finished_at) return duration(job.finished_at - job.started_at);

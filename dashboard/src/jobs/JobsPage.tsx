@@ -21,7 +21,7 @@ const STATUSES: readonly Status[] = [
   "failed",
   "cancelled",
 ];
-/** So many jobs at most, and the way from nothing to a tuned model is still shown above them. */
+/** Up to this number of jobs the guide is still shown above them. */
 const FEW = 3;
 const route = getRouteApi("/jobs");
 
@@ -92,7 +92,7 @@ function JobsTable({ jobs }: { jobs: readonly Job[] }) {
           <th scope="col">Status</th>
           <th scope="col">Progress</th>
           <th scope="col" className={css.curve}>
-            Loss over the run
+            Loss
           </th>
           <th scope="col" className={css.number}>
             Last loss
@@ -141,17 +141,17 @@ function Pages({ older }: { older: string | null }) {
 
 function NoneOfThese() {
   return (
-    <Empty title="No job is like that">
+    <Empty title="No matching jobs">
       <Link to="/jobs">Show all jobs</Link>
     </Empty>
   );
 }
 
-/** The first thing that a new user sees. */
+/** The first page that a new user sees. */
 function First() {
   return (
     <>
-      <p className={`${css.none} muted`}>No jobs yet. Here is a way to the first ones:</p>
+      <p className={`${css.none} muted`}>No jobs yet. Start here:</p>
       <Guide />
     </>
   );

@@ -19,9 +19,7 @@ export function KeysPage() {
   ) : (
     <>
       <Head title="API keys" />
-      <Notice>
-        Keys are made and revoked with a key whose scope is admin; you are signed in with one of a lesser scope.
-      </Notice>
+      <Notice>Managing API keys requires a key with the scope admin.</Notice>
     </>
   );
 }
@@ -39,13 +37,13 @@ function Keys() {
       </Head>
       {error && !data && <Failure error={error} />}
       {data && (
-        <List label="API keys" columns={["Name", "Scope", "Begins with", "Made", "Last used", "Works until", ""]}>
+        <List label="API keys" columns={["Name", "Scope", "Prefix", "Created", "Last used", "Expires", ""]}>
           {data.data.map((key) => (
             <KeyRow key={key.id} shown={key} onRevoke={() => setRevoking(key)} />
           ))}
         </List>
       )}
-      {data?.has_more && <p className="muted">These are the newest 100; GET /v1/keys lists all.</p>}
+      {data?.has_more && <p className="muted">Only the newest 100 keys are listed; GET /v1/keys lists all.</p>}
       {making && <NewKeyDialog onClose={() => setMaking(false)} />}
       {revoking && <RevokeDialog shown={revoking} onClose={() => setRevoking(null)} />}
     </>
@@ -77,7 +75,7 @@ function KeyRow({ shown, onRevoke }: { shown: Key; onRevoke: () => void }) {
         ) : end ? (
           <time title={moment(end)}>{day(end)}</time>
         ) : (
-          "it is revoked"
+          "never"
         )}
       </td>
       <td>
@@ -109,14 +107,14 @@ function RevokeDialog({ shown, onClose }: { shown: Key; onClose: () => void }) {
     <Dialog title="Revoke this key?" onClose={onClose}>
       <div className={css.form}>
         <p className={css.name}>
-          Whatever uses <b>{shown.name}</b> (<code>{shown.prefix}…</code>) is refused from now on, and nothing brings
-          the key back.
+          Requests with <b>{shown.name}</b> (<code>{shown.prefix}…</code>) will be rejected. A revoked key cannot be
+          restored.
         </p>
-        {error && <Failure error={error} asked />}
+        {error && <Failure error={error} manual />}
         <div className={css.row}>
-          <Button onClick={onClose}>Keep it</Button>
+          <Button onClick={onClose}>Keep key</Button>
           <Button look="primary" disabled={isPending} onClick={() => mutate()}>
-            Revoke the key
+            Revoke key
           </Button>
         </div>
       </div>

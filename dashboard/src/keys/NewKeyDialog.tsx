@@ -8,25 +8,25 @@ import { Failure, Notice } from "../parts/Notice";
 import css from "./KeysPage.module.css";
 
 const SCOPES: readonly (readonly [NewKey["scope"], string])[] = [
-  ["read", "looks at jobs, files, models and downloads them; changes nothing"],
-  ["write", "also makes, changes and deletes them, and has models answer"],
-  ["admin", "also makes and revokes keys"],
+  ["read", "views and downloads jobs, files and models; changes nothing"],
+  ["write", "also creates, changes and deletes them, and runs models"],
+  ["admin", "also creates and revokes keys"],
 ];
 const DAY_S = 86_400;
 const ENDS = [
-  ["", "when it is revoked"],
-  [7 * DAY_S, "after a week"],
+  ["", "never"],
+  [7 * DAY_S, "after 7 days"],
   [90 * DAY_S, "after 90 days"],
   [365 * DAY_S, "after a year"],
 ] as const;
 
-/** A key is made, and shown this once; a press beside the dialog does not lose it. */
+/** Creates a key and shows it once; a click beside the dialog does not close it. */
 export function NewKeyDialog({ onClose }: { onClose: () => void }) {
   const queries = useQueryClient();
   const { mutate, data, error, isPending } = useMutation({
     mutationFn: makeKey,
     onSuccess: () => queries.invalidateQueries(keysQuery),
-    gcTime: 0, // the key is remembered nowhere
+    gcTime: 0, // the key is not cached
   });
   function submit(event: FormEvent<HTMLFormElement>) {
     event.preventDefault();
@@ -39,14 +39,14 @@ export function NewKeyDialog({ onClose }: { onClose: () => void }) {
     <Dialog title="New key" onClose={onClose} firm>
       {data ? (
         <div className={css.form}>
-          <Notice tone="warn">Copy the key now. It is kept nowhere, and nobody can show it again.</Notice>
+          <Notice tone="warn">Copy the key now. It is not stored and cannot be shown again.</Notice>
           <div className={css.token}>
             <code>{data.token}</code>
             <Copy text={data.token} label="Copy the key" />
           </div>
           <div className={css.row}>
             <Button look="primary" onClick={onClose}>
-              I have it
+              Done
             </Button>
           </div>
         </div>
@@ -68,7 +68,7 @@ export function NewKeyDialog({ onClose }: { onClose: () => void }) {
             ))}
           </fieldset>
           <label>
-            It ends{" "}
+            Expires{" "}
             <select className={inputClass} name="ends">
               {ENDS.map(([seconds, about]) => (
                 <option key={about} value={seconds}>
@@ -77,10 +77,10 @@ export function NewKeyDialog({ onClose }: { onClose: () => void }) {
               ))}
             </select>
           </label>
-          {error && <Failure error={error} asked />}
+          {error && <Failure error={error} manual />}
           <div className={css.row}>
             <Button look="primary" type="submit" disabled={isPending}>
-              Make the key
+              Create key
             </Button>
           </div>
         </form>

@@ -4,7 +4,7 @@ import { bytes, count, figure, moment } from "../format";
 import { Copy } from "../parts/Command";
 import css from "./Lineage.module.css";
 
-/** What it is, how much it takes, and what it may be used for. */
+/** An artifact's digest, size, limits and licence. */
 export function Facts({ artifact }: { artifact: Artifact }) {
   const loss = artifact.metrics.eval_loss;
   return (
@@ -18,11 +18,11 @@ export function Facts({ artifact }: { artifact: Artifact }) {
       </Fact>
       {typeof loss === "number" && <Fact name="eval_loss">{figure(loss)}</Fact>}
       <Fact name="Size">
-        {bytes(artifact.size_bytes)}, made {moment(artifact.created_at)}
+        {bytes(artifact.size_bytes)}, created {moment(artifact.created_at)}
       </Fact>
       <Fact name="Limits">{limitsOf(artifact)}</Fact>
       <Fact name="Licence">
-        {artifact.licence ?? <span className="muted">not told: that of what it was made from</span>}
+        {artifact.licence ?? <span className="muted">unknown: see the model that it was made from</span>}
       </Fact>
     </dl>
   );
@@ -38,9 +38,9 @@ function Fact({ name, children }: { name: string; children: ReactNode }) {
 }
 
 function limitsOf({ limits: { context_length, vocabulary_size } }: Artifact): string {
-  const told = [
-    context_length && `prompt and answer have ${count(context_length)} tokens together`,
-    vocabulary_size && `${count(vocabulary_size)} different tokens`,
+  const limits = [
+    context_length && `${count(context_length)} tokens of prompt and answer together`,
+    vocabulary_size && `a vocabulary of ${count(vocabulary_size)} tokens`,
   ];
-  return told.filter(Boolean).join("; ") || "not known";
+  return limits.filter(Boolean).join("; ") || "unknown";
 }

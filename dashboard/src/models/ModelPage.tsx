@@ -3,57 +3,64 @@ import { getRouteApi, Link } from "@tanstack/react-router";
 import { useMemo } from "react";
 import { pathOf } from "../api/jobs";
 import { artifactQuery, type Lineage, lineageQuery } from "../api/models";
+import { errorOf } from "../api/state";
 import { Button, buttonClass } from "../parts/Button";
 import { Head } from "../parts/Head";
 import { Icon } from "../parts/Icon";
 import { Failure, Notice } from "../parts/Notice";
-import { Drawing } from "./Drawing";
 import { Facts } from "./Facts";
 import { graphOf } from "./graph";
 import css from "./Lineage.module.css";
-import { Told } from "./Told";
+import { LineageDrawing } from "./LineageDrawing";
+import { LineageList } from "./LineageList";
 
 export interface ModelSearch {
-  /** The lineage as a list instead of a drawing. */
+  /** Shows the lineage as a list instead of a drawing. */
   view?: "list";
 }
 
 const route = getRouteApi("/models/$kind/$id");
 
-/** An artifact: what it is, where it comes from and what came of it, also after it has been deleted. */
+/** An artifact and its lineage, which is kept after the artifact has been deleted. */
 export function ModelPage() {
   const { kind, id } = route.useParams();
   const { data, error } = useQuery(lineageQuery(kind, id));
   if (!data) return error && <Failure error={error} />;
-  return <Known told={data} />;
+  return <Known lineage={data} />;
 }
 
-function Known({ told }: { told: Lineage }) {
+function Known({ lineage }: { lineage: Lineage }) {
   const { view } = route.useSearch();
   const navigate = route.useNavigate();
-  const { data: artifact } = useQuery({ ...artifactQuery(told.kind, told.id), enabled: !told.deleted });
-  const graph = useMemo(() => graphOf(told), [told]);
+  const loaded = useQuery({ ...artifactQuery(lineage.kind, lineage.id), enabled: !lineage.deleted });
+  const unread = errorOf(loaded);
+  const graph = useMemo(() => graphOf(lineage), [lineage]);
   return (
     <>
-      <Head title={told.kind === "checkpoint" ? `Checkpoint of step ${told.step}` : told.reference}>
-        {!told.deleted && (
+      <Head title={lineage.kind === "checkpoint" ? `Checkpoint of step ${lineage.step}` : lineage.reference}>
+        {!lineage.deleted && (
           <>
-            <Link to="/playground" search={{ tuned: told.reference }} className={buttonClass("primary")}>
-              Talk with it
+            <Link to="/playground" search={{ tuned: lineage.reference }} className={buttonClass("primary")}>
+              Open in playground
             </Link>
-            <Link to="/jobs/new" search={{ spec: { kind: "eval", model: told.reference } }} className={buttonClass()}>
+            <Link
+              to="/jobs/new"
+              search={{ spec: { kind: "eval", model: lineage.reference } }}
+              className={buttonClass()}
+            >
               Evaluate
             </Link>
-            <a className={buttonClass()} href={`${pathOf(told)}/archive`} download>
-              <Icon name="download" /> tar <span className="visually-hidden">of {told.reference}</span>
+            <a className={buttonClass()} href={`${pathOf(lineage)}/archive`} download>
+              <Icon name="download" /> tar <span className="visually-hidden">of {lineage.reference}</span>
             </a>
           </>
         )}
       </Head>
-      {told.deleted && <Notice tone="warn">It has been deleted: its files are gone, its lineage stays.</Notice>}
-      {artifact && <Facts artifact={artifact} />}
+      {lineage.deleted && <Notice tone="warn">Deleted: its files are gone, its lineage is kept.</Notice>}
+      {loaded.data && <Facts artifact={loaded.data} />}
+      {unread && <Failure error={unread} />}
       <div className={css.head}>
-        <h2>Where it comes from, and what came of it</h2>
+        <h2>Lineage</h2>
         <fieldset className={css.modes}>
           <legend className="visually-hidden">Show the lineage as</legend>
           {([undefined, "list"] as const).map((name) => (
@@ -68,7 +75,7 @@ function Known({ told }: { told: Lineage }) {
           ))}
         </fieldset>
       </div>
-      {view === "list" ? <Told graph={graph} /> : <Drawing graph={graph} />}
+      {view === "list" ? <LineageList graph={graph} /> : <LineageDrawing graph={graph} />}
     </>
   );
 }

@@ -23,19 +23,19 @@ export function ModelsPage() {
       {error && !data && <Failure error={error} />}
       {data?.length === 0 && (
         <Empty title="No models yet">
-          <p className="muted">A pretrain job makes the first one, from a text:</p>
+          <p className="muted">A pretrain job creates the first one from a text:</p>
           <Command text=".venv/bin/trainyard jobs create -f examples/pretrain.yaml" />
         </Empty>
       )}
       {areAll === false && (
         <Notice>
-          There are more: these are the newest {count(MOST)} models and the newest {count(MOST)} adapters.
+          Only the newest {count(MOST)} models and the newest {count(MOST)} adapters are listed.
         </Notice>
       )}
       {data && data.length > 0 && (
         <List
           label="Models and adapters"
-          columns={["Name", "Kind", { number: "eval_loss" }, { number: "Size" }, "Made", "Digest", "Get it"]}
+          columns={["Name", "Kind", { number: "eval_loss" }, { number: "Size" }, "Created", "Digest", "Download"]}
         >
           {data.map((artifact) => (
             <tr key={artifact.id}>

@@ -14,7 +14,7 @@ const made = (id: string, more: object = {}) => ({
   lineage: { kind: "sft", suffix: `by-${id}`, step: 20, files: [file] },
   ...more,
 });
-const told: Lineage = {
+const lineage: Lineage = {
   ...made("tuned"),
   object: "lineage",
   ancestors: [made("base", { deleted: true })],
@@ -24,8 +24,8 @@ const told: Lineage = {
   deleted_files: ["file-1"],
 };
 
-test("data leads over job, checkpoint and result to what came of it", () => {
-  const { nodes, edges } = graphOf(told);
+test("data leads through job, checkpoint and result to descendants", () => {
+  const { nodes, edges } = graphOf(lineage);
   const between = edges.map(({ from, to }) => `${from} > ${to}`);
   for (const edge of [
     "tuned on file-1 > tuned of job-tuned",
@@ -43,27 +43,31 @@ test("data leads over job, checkpoint and result to what came of it", () => {
   expect(edges.every(({ from, to }) => known.has(from) && known.has(to))).toBe(true);
 });
 
-test("no two nodes stand in one place, and the base stands above what was made of it", () => {
-  const { nodes, rows } = graphOf(told);
+test("no two nodes overlap, and the base is above what was made from it", () => {
+  const { nodes, rows } = graphOf(lineage);
   expect(new Set(nodes.map(({ column, row }) => `${column}:${row}`)).size).toBe(nodes.length);
   const row = (id: string) => nodes.find((node) => node.id === id)!.row;
   expect(row("base")).toBeLessThan(row("tuned"));
   expect(rows).toBe(3);
 });
 
-test("what is deleted is still there, and says so", () => {
-  const deleted = graphOf(told).nodes.filter((node) => node.deleted);
+test("deleted things are still there, and marked as deleted", () => {
+  const deleted = graphOf(lineage).nodes.filter((node) => node.deleted);
   expect(deleted.map(({ id }) => id).sort()).toEqual(["base", "base on file-1", "ten", "tuned on file-1"]);
 });
 
-test("a checkpoint stands among those of its job, once", () => {
-  const shown = { ...told, ...made("twenty", { kind: "checkpoint", job_id: "job-tuned" }), object: "lineage" as const };
+test("a checkpoint appears among those of its job, once", () => {
+  const shown = {
+    ...lineage,
+    ...made("twenty", { kind: "checkpoint", job_id: "job-tuned" }),
+    object: "lineage" as const,
+  };
   const { nodes } = graphOf(shown);
   expect(nodes.filter(({ id }) => id === "twenty").map(({ column, own }) => [column, own])).toEqual([[2, true]]);
 });
 
-test("what was imported stands without a job", () => {
-  const imported = { ...told, ancestors: [made("base", { job_id: null, lineage: { files: [file] } })] };
+test("an imported model appears without a job", () => {
+  const imported = { ...lineage, ancestors: [made("base", { job_id: null, lineage: { files: [file] } })] };
   const { nodes, edges } = graphOf(imported);
   const known = new Set(nodes.map(({ id }) => id));
   expect([...known].filter((id) => id.startsWith("base")).sort()).toEqual(["base", "base on file-1"]);

@@ -1,6 +1,6 @@
 import type { Lineage } from "../api/models";
 
-export const COLUMNS = ["Dataset", "Job", "Checkpoint", "Result", "What came of it"] as const;
+export const COLUMNS = ["Dataset", "Job", "Checkpoint", "Result", "Derived"] as const;
 
 export type Target =
   | { to: "/datasets/$fileId"; params: { fileId: string } }
@@ -17,7 +17,7 @@ export interface Node {
   column: number;
   row: number;
   deleted: boolean;
-  /** The thing that the page is about. */
+  /** The artifact that the page is about. */
   own: boolean;
 }
 
@@ -42,14 +42,15 @@ interface Recorded {
 }
 
 /**
- * From the first data to what came of it. Each artifact has a band of rows, the oldest above: its data, its job,
- * the checkpoints of that job, itself; an artifact leads on to the job that went on from it in the band below.
+ * Lays out a lineage from the first data to the artifact's descendants. Each artifact has a band of rows, the oldest on
+ * top: its data, its job, the job's checkpoints, and the artifact itself, which leads to the job in the band below that
+ * started from it.
  */
-export function graphOf(told: Lineage): Graph {
+export function graphOf(lineage: Lineage): Graph {
   const nodes: Node[] = [];
   const edges: Edge[] = [];
-  const gone = new Set(told.deleted_files);
-  const chain: Made[] = [...told.ancestors].reverse().concat(told);
+  const gone = new Set(lineage.deleted_files);
+  const chain: Made[] = [...lineage.ancestors].reverse().concat(lineage);
   let top = 0;
   for (const [index, made] of chain.entries()) {
     const recorded = made.lineage as Recorded;
@@ -57,7 +58,7 @@ export function graphOf(told: Lineage): Graph {
     const place = (column: number, row: number, node: Omit<Node, "column" | "row">) =>
       nodes.push({ ...node, column, row: top + row });
     const jobId = made.job_id;
-    // What was imported has no job: its files lead to the model itself.
+    // An imported model has no job: its files lead to the model itself.
     const jobNode = jobId ? `${made.id} of ${jobId}` : made.id;
     const files = recorded.files ?? [];
     for (const [row, file] of files.entries()) {
@@ -77,7 +78,7 @@ export function graphOf(told: Lineage): Graph {
       });
       if (index > 0) edges.push({ from: chain[index - 1]!.id, to: jobNode });
     }
-    const saved = own ? told.checkpoints : [];
+    const saved = own ? lineage.checkpoints : [];
     for (const [row, checkpoint] of saved.entries()) {
       place(2, row, { ...artifactNode(checkpoint), own: checkpoint.id === made.id });
       edges.push({ from: jobNode, to: checkpoint.id });
@@ -87,7 +88,7 @@ export function graphOf(told: Lineage): Graph {
       const source = saved.find(({ step }) => step === (recorded.step ?? made.step));
       if (jobId) edges.push({ from: source?.id ?? jobNode, to: made.id });
     }
-    const after = own ? cameOf(told) : [];
+    const after = own ? derivedFrom(lineage) : [];
     for (const [row, node] of after.entries()) {
       place(4, row, node);
       edges.push({ from: made.id, to: node.id });
@@ -108,7 +109,7 @@ function artifactNode({ id, kind, reference, step, digest, deleted }: Made) {
   return { id, what: kind, name, about: digest.slice(0, 12), link, deleted };
 }
 
-function cameOf({ descendants, evaluations }: Lineage): Omit<Node, "column" | "row">[] {
+function derivedFrom({ descendants, evaluations }: Lineage): Omit<Node, "column" | "row">[] {
   const scored = evaluations.map(({ id, name, status }) => ({
     id,
     what: "eval",

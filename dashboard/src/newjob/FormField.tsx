@@ -8,7 +8,7 @@ import { readValue, writeValue } from "./yaml";
 interface Props {
   field: Field;
   value: unknown;
-  /** What the job that is cloned has here, where this differs from it. */
+  /** The value in the job that is cloned, where it differs. */
   was?: { value: unknown };
   faults: readonly Fault[];
   suggestions?: readonly (readonly [value: string, about: string])[];
@@ -30,9 +30,9 @@ export function FormField({ field, value, was, faults, suggestions, set }: Props
     <div className={css.field}>
       <span className={css.name}>
         <label htmlFor={id}>{field.name}</label>
-        {field.required && <span className="muted">needed</span>}
+        {field.required && <span className="muted">required</span>}
         {value !== undefined && !field.required && <span className={css.set}>set</span>}
-        {was && <span className={css.set}>was {was.value === undefined ? "left out" : writeValue(was.value)}</span>}
+        {was && <span className={css.set}>was {was.value === undefined ? "unset" : writeValue(was.value)}</span>}
       </span>
       {field.control === "line" && !suggestions && (
         <Line {...common} field={field} value={value} placeholder={fallback} set={set} />
@@ -75,11 +75,16 @@ export function FormField({ field, value, was, faults, suggestions, set }: Props
           onChange={({ target }) => set(target.checked === field.fallback ? undefined : target.checked)}
         />
       )}
-      {faults.map((fault) => (
-        <p key={fault.message} id={`${id}-fault`} className={css.fault}>
-          {[fault.message, fault.hint].filter(Boolean).join("; ")}
-        </p>
-      ))}
+      {faults.length > 0 && (
+        <div id={`${id}-fault`} className={css.fault}>
+          {faults.map((fault) => (
+            <p key={fault.path + fault.message}>
+              {fault.path !== field.path && <b>{fault.path}: </b>}
+              {[fault.message, fault.hint].filter(Boolean).join("; ")}
+            </p>
+          ))}
+        </div>
+      )}
       {field.about && (
         <p id={`${id}-about`} className={css.about}>
           {field.about}
@@ -96,12 +101,11 @@ interface LineProps {
   set: (value: unknown) => void;
 }
 
-/** A line keeps what is typed as it is typed; what it means goes to the draft. */
+/** A text field. It shows the text as it was typed for as long as the draft has the value that the text stands for. */
 function Line({ field, value, placeholder, set, ...rest }: LineProps) {
-  const told = field.text && typeof value === "string" ? value : writeValue(value);
-  const [typed, setTyped] = useState(told);
-  const meant = meaning(field, typed);
-  const shown = JSON.stringify(meant) === JSON.stringify(value) ? typed : told;
+  const written = field.text && typeof value === "string" ? value : writeValue(value);
+  const [typed, setTyped] = useState(written);
+  const shown = JSON.stringify(parse(field, typed)) === JSON.stringify(value) ? typed : written;
   return (
     <input
       {...rest}
@@ -112,13 +116,13 @@ function Line({ field, value, placeholder, set, ...rest }: LineProps) {
       autoComplete="off"
       onChange={({ target }) => {
         setTyped(target.value);
-        set(meaning(field, target.value));
+        set(parse(field, target.value));
       }}
     />
   );
 }
 
-function meaning(field: Field, typed: string): unknown {
+function parse(field: Field, typed: string): unknown {
   if (typed === "") return undefined;
   return field.text ? typed : readValue(typed);
 }

@@ -8,26 +8,34 @@ import { useMay } from "../api/session";
 import { Button, inputClass } from "../parts/Button";
 import { Head } from "../parts/Head";
 import { Failure, Notice } from "../parts/Notice";
+import { useAhead } from "../parts/useAhead";
 import { JobForm } from "./JobForm";
 import css from "./NewJobPage.module.css";
 import { PlanCard } from "./PlanCard";
-import { type Part, type Schema, setIn, withValue } from "./schema";
+import { type Part, type Schema, setIn, withoutUnknown, withValue } from "./schema";
 import { useIntents } from "./useIntents";
 import { YamlEditor } from "./YamlEditor";
 
 export interface NewJobSearch {
-  /** The draft itself: a reload, or a link, brings it back. */
+  /** The draft itself, so that it survives a reload and can be linked. */
   spec?: Part;
   mode?: "yaml";
-  /** The job that is cloned. */
+  /** The id of the job that is cloned. */
   from?: string;
 }
 
 const route = getRouteApi("/jobs/new");
 
 export function NewJobPage() {
-  const { spec, mode, from } = route.useSearch();
   const navigate = useNavigate();
+  const [{ spec, mode, from }, change] = useAhead(route.useSearch(), (changes) =>
+    navigate({
+      to: "/jobs/new",
+      search: (before) => ({ ...before, ...changes }),
+      replace: true,
+      resetScroll: false,
+    }),
+  );
   const kinds = useQuery(kindsQuery);
   const [original, unknown] = useOriginal(from);
   const draft = spec ?? original ?? { kind: "sft" };
@@ -36,7 +44,7 @@ export function NewJobPage() {
   const may = useMay("write");
   const intents = useIntents(draft);
   const submission = useMutation({
-    mutationFn: (asked: Part) => createJob(...intents.of(asked)),
+    mutationFn: (request: Part) => createJob(...intents.of(request)),
     onError: intents.refused,
     onSuccess: (job) => navigate({ to: "/jobs/$jobId/metrics", params: { jobId: job.id } }),
   });
@@ -46,14 +54,16 @@ export function NewJobPage() {
   const faults = useMemo(() => faultsOf(error), [error]);
   useFocusOnFault(faults);
 
-  function change(next: Part) {
-    navigate({ to: "/jobs/new", search: { spec: next, mode, from }, replace: true, resetScroll: false });
+  const setDraft = (next: Part) => change({ spec: next });
+  function setKind(id: string) {
+    const schema = kinds.data?.data.find((one) => one.id === id)?.schema as Schema | undefined;
+    setDraft(withValue(schema ? withoutUnknown(schema, draft) : draft, "kind", id));
   }
   const unread = kinds.error ?? unknown;
   if (!kinds.data || (from && !original)) return unread && <Failure error={unread} />;
   return (
     <>
-      <Head title={from ? "Clone of a job" : "New job"} />
+      <Head title={from ? "Clone job" : "New job"} />
       <div className={css.bar}>
         {mode !== "yaml" && (
           <label>
@@ -61,7 +71,7 @@ export function NewJobPage() {
             <select
               className={inputClass}
               value={String(draft.kind ?? "")}
-              onChange={({ target }) => change(withValue(draft, "kind", target.value))}
+              onChange={({ target }) => setKind(target.value)}
             >
               {kinds.data.data.map(({ id }) => (
                 <option key={id}>{id}</option>
@@ -71,12 +81,12 @@ export function NewJobPage() {
         )}
         <span className="muted">{kind?.description.split("\n")[0]}</span>
         <fieldset className={css.modes} style={{ border: 0, padding: 0 }}>
-          <legend className="visually-hidden">Write the job as</legend>
+          <legend className="visually-hidden">Edit the job as</legend>
           {(["form", "yaml"] as const).map((name) => (
             <Button
               key={name}
               disabled={broken}
-              title={broken ? "Mend the YAML first" : undefined}
+              title={broken ? "Fix the YAML first" : undefined}
               aria-pressed={name === (mode ?? "form")}
               look={name === (mode ?? "form") ? undefined : "plain"}
               onClick={() =>
@@ -92,22 +102,22 @@ export function NewJobPage() {
         className={css.form}
         onSubmit={(event) => {
           event.preventDefault();
-          submission.mutate(plan ? { plan_id: plan.id } : draft); // what is shown is what is made
+          submission.mutate(plan ? { plan_id: plan.id } : draft); // a job of the plan that is shown
         }}
       >
         {mode === "yaml" ? (
-          <YamlEditor draft={draft} change={change} onBroken={setBroken} faults={faults} />
+          <YamlEditor draft={draft} change={setDraft} onBroken={setBroken} faults={faults} />
         ) : kind ? (
-          <JobForm schema={kind.schema as Schema} draft={draft} original={original} faults={faults} change={change} />
+          <JobForm schema={kind.schema as Schema} draft={draft} original={original} faults={faults} change={setDraft} />
         ) : (
-          <Notice tone="warn">There is no kind {JSON.stringify(draft.kind)}; choose one above.</Notice>
+          <Notice tone="warn">There is no kind {JSON.stringify(draft.kind)}. Choose one above.</Notice>
         )}
-        {!may && <Notice>This takes a key whose scope is write; the one that you are signed in with reads.</Notice>}
-        {error && <Failure error={error} asked />}
+        {!may && <Notice>Creating a job requires a key with the scope write; yours is read-only.</Notice>}
+        {error && <Failure error={error} manual />}
         {plan && <PlanCard plan={plan} />}
         <div className={css.submit}>
           <Button look="primary" type="submit" disabled={submission.isPending || broken || !may}>
-            Create the job
+            Create job
           </Button>
           <Button disabled={dryRun.isPending || broken || !may} onClick={() => dryRun.mutate(draft)}>
             {dryRun.isPending ? "Planning …" : "Dry run"}
@@ -118,7 +128,7 @@ export function NewJobPage() {
   );
 }
 
-/** What was asked for in the job that is cloned: its set values, without defaults and what `auto` stood for. */
+/** The spec that the cloned job was requested with: without defaults, and without the values that replaced `auto`. */
 function useOriginal(from: string | undefined): [Part | undefined, Error | null] {
   const { data, error } = useQuery({ ...configQuery(from ?? ""), enabled: Boolean(from) });
   const original = useMemo(() => data && setIn(data.spec, data.origins), [data]);
@@ -131,12 +141,17 @@ function faultsOf(error: Error | null): readonly Fault[] {
   return errors.length || !param ? errors : [{ path: param, code, message }];
 }
 
-/** An error is shown where it can be mended: its field is opened and gets the focus, each time it is told. */
+/** `model` for `model.hidden_size`, `mixture` for `mixture[0]`; empty at the top. */
+function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf("."), path.lastIndexOf("[")));
+}
+
+/** Focuses the field of the first fault, or of the object that the fault is in, each time there are new faults. */
 function useFocusOnFault(faults: readonly Fault[]) {
   useEffect(() => {
-    const first = faults[0]?.path;
-    if (!first) return;
-    const field = document.querySelector<HTMLElement>(`[data-path="${CSS.escape(first)}"]`);
+    let field: HTMLElement | null = null;
+    for (let path = faults[0]?.path ?? ""; path && !field; path = parentOf(path))
+      field = document.querySelector(`[data-path="${CSS.escape(path)}"]`);
     field?.closest("details")?.setAttribute("open", "");
     field?.focus();
   }, [faults]);

@@ -22,7 +22,7 @@ const plan = {
   },
 } as Schemas["PlanObject"];
 
-test("a plan that does not fit tells the edits with which it would", () => {
+test("a plan that does not fit lists the changes with which it would", () => {
   render(<PlanCard plan={plan} />);
   expect(screen.getAllByRole("listitem").map(({ textContent }) => textContent)).toEqual([
     "hyperparameters.per_device_train_batch_size: 1",

@@ -6,19 +6,19 @@ import { writeValue } from "./yaml";
 
 type Plan = Schemas["PlanObject"];
 
-/** What the job would come to, before it is made. */
+/** The plan of a dry run: steps, tokens, time, memory and cost. */
 export function PlanCard({ plan }: { plan: Plan }) {
   const facts: [string, string][] = [
     ["Steps", count(plan.steps)],
     ["Tokens", tokensOf(plan)],
-    ["Time", plan.eta ? `${duration(plan.eta.low_s)} to ${duration(plan.eta.high_s)}` : "not known"],
+    ["Time", plan.eta ? `${duration(plan.eta.low_s)} to ${duration(plan.eta.high_s)}` : "unknown"],
     ["Memory", memoryOf(plan)],
     ...priceOf(plan),
-    ["Rows", plan.packing_efficiency < 1 ? `filled to ${percent(plan.packing_efficiency)}` : "filled whole"],
+    ["Packing", `${percent(plan.packing_efficiency)} full`],
   ];
   return (
     <section className={css.plan} aria-label="Plan">
-      <h2>What it will come to</h2>
+      <h2>Plan</h2>
       <dl>
         {facts.map(([name, value]) => (
           <div key={name}>
@@ -39,31 +39,31 @@ export function PlanCard({ plan }: { plan: Plan }) {
 }
 
 function memoryOf({ memory, room_bytes: room, ranks, zero_stage: stage }: Plan): string {
-  if (!memory) return "not known";
+  if (!memory) return "unknown";
   const each = ranks > 1 ? `, in each of ${ranks} processes${stage ? ` (zero_stage ${stage})` : ""}` : "";
   return bytes(memory.total) + (room ? ` of ${bytes(room)}` : "") + each;
 }
 
-/** Those that pass through the models; how many of them are learnt, scored, or written at most. */
+/** The tokens that pass through the models, and how many of them are trained on, scored, or generated at most. */
 function tokensOf({ kind, exact, tokens, trained_tokens }: Plan): string {
   const share = percent(trained_tokens / Math.max(1, tokens));
-  if (kind !== "eval") return `${count(tokens)}, of which ${share} are learnt`;
-  return exact ? `${count(tokens)}; ${count(trained_tokens)} are scored` : `${count(tokens)} at most`;
+  if (kind !== "eval") return `${count(tokens)}, of which ${share} are trained on`;
+  return exact ? `${count(tokens)}, of which ${count(trained_tokens)} are scored` : `at most ${count(tokens)}`;
 }
 
-/** What it costs and emits, where the operator has set prices. */
+/** Cost and emissions, where the operator has set prices. */
 function priceOf({ cost, co2e_g }: Plan): [string, string][] {
-  const told: [string, string][] = [];
-  if (cost) told.push(["Cost", `${cost.low.toFixed(2)} to ${cost.high.toFixed(2)} ${cost.currency}`]);
-  if (co2e_g !== null) told.push(["CO₂e", co2e_g < 1000 ? `${figure(co2e_g)} g` : `${figure(co2e_g / 1000)} kg`]);
-  return told;
+  const facts: [string, string][] = [];
+  if (cost) facts.push(["Cost", `${cost.low.toFixed(2)} to ${cost.high.toFixed(2)} ${cost.currency}`]);
+  if (co2e_g !== null) facts.push(["CO₂e", co2e_g < 1000 ? `${figure(co2e_g)} g` : `${figure(co2e_g / 1000)} kg`]);
+  return facts;
 }
 
 function Mend({ mend }: { mend: Schemas["Mend"] }) {
   return (
     <>
       {" "}
-      With these edits it needs {bytes(mend.total_bytes)}:
+      With these changes it needs {bytes(mend.total_bytes)}:
       <ul>
         {mend.edits.map(({ path, value }) => (
           <li key={path}>

@@ -57,7 +57,7 @@ export function YamlEditor({ draft, change, onBroken, faults }: Props) {
           <span>
             Line {fault.line}, column {fault.column}: {fault.message}.{" "}
             <Button look="plain" onClick={() => goTo(fault.line, fault.column)}>
-              Go there
+              Go to line
             </Button>
           </span>
         </Notice>
@@ -67,7 +67,7 @@ export function YamlEditor({ draft, change, onBroken, faults }: Props) {
           <span>
             <b>{path}</b> {[message, hint].filter(Boolean).join("; ")}{" "}
             <Button look="plain" onClick={() => goTo(lineOf(text, path))}>
-              Go there
+              Go to line
             </Button>
           </span>
         </Notice>
@@ -76,7 +76,7 @@ export function YamlEditor({ draft, change, onBroken, faults }: Props) {
   );
 }
 
-/** The line that the last key of a path stands on, or the first. */
+/** Returns the line of the last key of a path, or 1. */
 function lineOf(text: string, path: string): number {
   const key = path
     .replace(/\[\d+\]$/, "")

@@ -1,4 +1,4 @@
-/** The parts of JSON Schema that job specs are told in. */
+/** The parts of JSON Schema that the schemas of job specs use. */
 export interface Schema {
   $ref?: string;
   type?: string;
@@ -27,7 +27,7 @@ export interface Field {
   fallback: unknown;
   control: "choice" | "flag" | "line";
   choices: readonly string[];
-  /** A line is text where the schema takes nothing else; elsewhere it is read as YAML. */
+  /** The value is a string, so the input is taken as it is; other values are parsed as YAML. */
   text: boolean;
 }
 
@@ -37,7 +37,7 @@ export interface Section {
   fields: Field[];
 }
 
-/** What a form of this kind has: first the fields of the job itself, then one section for each of its parts. */
+/** The sections of a kind's form: first the fields of the job itself, then one section for each of its objects. */
 export function sectionsOf(root: Schema, draft: Part): Section[] {
   const own: Section = { path: "", about: "", fields: [] };
   const sections: Section[] = [own];
@@ -83,7 +83,7 @@ function resolved(root: Schema, schema: Schema): Schema {
   return { ...root.$defs?.[schema.$ref.slice(schema.$ref.lastIndexOf("/") + 1)], ...schema };
 }
 
-/** The schema of an object with fields of its own; of a tagged union the one that the draft, or else the default, names. */
+/** Returns the schema of an object with properties, or null; of a tagged union the member that the draft, or else the default, names. */
 function partOf(root: Schema, schema: Schema, value: unknown): Schema | null {
   if (schema.discriminator && schema.oneOf) {
     const { propertyName, mapping } = schema.discriminator;
@@ -111,11 +111,29 @@ function fieldOf(path: string, name: string, schema: Schema, required: boolean):
   };
 }
 
+/** Whether a fault's path is that of a field, or lies inside of its value: `model.hidden_size`, `mixture[0].weight`. */
+export function isWithin(path: string, field: string): boolean {
+  return path === field || path.startsWith(`${field}.`) || path.startsWith(`${field}[`);
+}
+
+/** Returns what a draft of another kind has that this kind takes too. */
+export function withoutUnknown(root: Schema, draft: Part): Part {
+  const kept = Object.entries(draft).flatMap(([name, value]): [string, unknown][] => {
+    const given = root.properties?.[name];
+    if (!given) return [];
+    const properties = isPart(value) && partOf(root, given, value)?.properties;
+    if (!properties) return [[name, value]];
+    const inner = Object.entries(value as Part).filter(([key]) => key in properties);
+    return inner.length ? [[name, Object.fromEntries(inner)]] : [];
+  });
+  return Object.fromEntries(kept);
+}
+
 export function valueAt(draft: unknown, path: string): unknown {
   return path.split(".").reduce<unknown>((part, key) => (part as Part | undefined)?.[key], draft);
 }
 
-/** The draft with another value; `undefined` leaves the value out, and a part that is empty then too. */
+/** Returns the draft with another value; `undefined` removes the value, and objects that this leaves empty. */
 export function withValue(draft: Part, path: string, value: unknown): Part {
   const [key, ...rest] = path.split(".") as [string, ...string[]];
   const before = draft[key];
@@ -126,7 +144,7 @@ export function withValue(draft: Part, path: string, value: unknown): Part {
   return key in draft ? { ...draft, [key]: next } : { ...others, [key]: next };
 }
 
-/** The values of a spec that somebody has set; `origins` has each by its path. A name may itself have dots in it. */
+/** Returns the values of a spec that the request had set, by the origin of each path. Names may contain dots. */
 export function setIn(part: Part, origins: Readonly<Record<string, string>>, before = ""): Part {
   const kept = Object.entries(part).flatMap(([name, value]): [string, unknown][] => {
     const inner = isPart(value) ? setIn(value, origins, `${before}${name}.`) : {};

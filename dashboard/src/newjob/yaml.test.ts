@@ -12,18 +12,18 @@ const SPEC = {
   unknown_key: null,
 };
 
-it("loses nothing from form to YAML to form", () => {
+it("loses nothing from form to YAML and back", () => {
   expect(fromYaml(toYaml(SPEC))).toEqual({ draft: SPEC });
 });
 
-it("tells where a text is no YAML", () => {
+it("reports where a text is not YAML", () => {
   expect(fromYaml("kind: sft\nmodel: [tiny\n")).toMatchObject({ fault: { line: 3, column: 1 } });
   expect(fromYaml("kind: sft\nkind: dpo\n")).toMatchObject({ fault: { line: 2, message: "duplicated mapping key" } });
   expect(fromYaml("just words")).toHaveProperty("fault");
 });
 
 it.each([5, 1e-4, true, null, "auto", "5", "true", "a: b", [1, 2], { size: "tiny" }, ["x, y"], "null"])(
-  "reads %j as it was written",
+  "parses %j as it was written",
   (value) => {
     expect(readValue(writeValue(value))).toEqual(value);
   },

@@ -1,7 +1,7 @@
 import { CORE_SCHEMA, dump, load, YAMLException } from "js-yaml";
 import { isPart, type Part } from "./schema";
 
-/** A place in a text, from 1, and what is wrong there. */
+/** A syntax error and its place, counted from 1. */
 export interface YamlFault {
   line: number;
   column: number;
@@ -12,7 +12,7 @@ export function toYaml(draft: Part): string {
   return dump(draft, { lineWidth: 120, schema: CORE_SCHEMA });
 }
 
-/** The spec that a text says. Nothing is lost on the way to a form and back: what the form does not show it keeps. */
+/** Parses a spec. Nothing is lost on the way to the form and back: the form keeps the values that it does not show. */
 export function fromYaml(text: string): { draft: Part } | { fault: YamlFault } {
   try {
     const draft = load(text, { schema: CORE_SCHEMA }) ?? {};
@@ -25,7 +25,7 @@ export function fromYaml(text: string): { draft: Part } | { fault: YamlFault } {
   }
 }
 
-/** One value as a person types it in a field: 5, auto, [1, 2], {a: b}. What is no YAML is text. */
+/** Parses a value as typed into a field: 5, auto, [1, 2], {a: b}. Anything that is not YAML is text. */
 export function readValue(typed: string): unknown {
   try {
     return load(typed, { schema: CORE_SCHEMA });

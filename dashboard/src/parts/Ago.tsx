@@ -3,7 +3,7 @@ import { ago, moment } from "../format";
 
 const TICK_MS = 10_000;
 
-/** How long ago something was, kept true while it is looked at; the exact time is in the title. */
+/** The time since something happened, kept up to date; the exact time is in the title. */
 export function Ago({ at }: { at: number }) {
   const [now, setNow] = useState(() => Date.now());
   useEffect(() => {

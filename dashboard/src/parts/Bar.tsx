@@ -1,6 +1,6 @@
 import css from "./Bar.module.css";
 
-/** How far something has come; `share` is from 0 to 1, and the words beside it say the same. */
+/** A progress bar. `share` is from 0 to 1; the text beside the bar says the same. */
 export function Bar({ share }: { share: number }) {
   return (
     <div className={css.bar} aria-hidden="true">

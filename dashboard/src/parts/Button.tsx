@@ -8,7 +8,7 @@ export function Button({ look, className, ...rest }: Props) {
   return <button type="button" className={`${css.button} ${looks} ${className ?? ""}`} {...rest} />;
 }
 
-/** The looks of a button, for links that lead where an action begins. */
+/** The class of a button, for links that look like one. */
 export function buttonClass(look?: "primary" | "plain"): string {
   return `${css.button} ${look ? css[look] : ""}`;
 }

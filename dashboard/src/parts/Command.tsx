@@ -3,7 +3,7 @@ import { Button } from "./Button";
 import css from "./Command.module.css";
 import { Icon } from "./Icon";
 
-/** A command to type, with a button that takes it along. */
+/** A command for a terminal, with a button that copies it. */
 export function Command({ text }: { text: string }) {
   return (
     <div className={css.command}>
@@ -13,14 +13,14 @@ export function Command({ text }: { text: string }) {
   );
 }
 
-const TOLD_MS = 1600;
+const SHOWN_MS = 1600;
 
 export function Copy({ text, label, word }: { text: string; label: string; word?: string }) {
   const [copied, setCopied] = useState(false);
   async function copy() {
     await navigator.clipboard.writeText(text);
     setCopied(true);
-    setTimeout(() => setCopied(false), TOLD_MS);
+    setTimeout(() => setCopied(false), SHOWN_MS);
   }
   return (
     <Button

@@ -7,18 +7,24 @@ interface Props {
   title: string;
   onClose: () => void;
   children: ReactNode;
-  /** The title is only for readers; `children` begin at the edge. */
+  /** The title is for screen readers only, and `children` have no padding. */
   bare?: boolean;
-  /** A press beside it does not close it: what it shows is not to be had again. */
+  /** A click beside the dialog does not close it, because its content cannot be shown again. */
   firm?: boolean;
 }
 
-/** The browser's own dialog: it keeps the focus, and Esc or a press beside it closes it. */
+/** A modal dialog. Esc or a click beside it closes it; the focus then returns to where it was before. */
 export function Dialog({ title, onClose, children, bare, firm }: Props) {
   const dialog = useRef<HTMLDialogElement>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  useEffect(() => {
+    const before = document.activeElement;
+    dialog.current?.showModal();
+    return () => {
+      if (before instanceof HTMLElement && before.isConnected) before.focus({ preventScroll: true });
+    };
+  }, []);
   return (
-    // biome-ignore lint/a11y/useKeyWithClickEvents: Esc is the keyboard's way, and the browser's own
+    // biome-ignore lint/a11y/useKeyWithClickEvents: the browser handles Esc
     <dialog
       ref={dialog}
       className={css.dialog}

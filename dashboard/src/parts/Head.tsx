@@ -2,7 +2,7 @@ import type { ReactNode } from "react";
 import css from "./Head.module.css";
 import { useTitle } from "./title";
 
-/** A page's title, and what can be done from it. */
+/** A page's heading with its actions. */
 export function Head({ title, children }: { title: string; children?: ReactNode }) {
   useTitle(title);
   return (

@@ -7,10 +7,10 @@ interface Props {
   children: ReactNode;
 }
 
-/** A table that scrolls by itself where it is wider than the window. */
+/** A table that scrolls sideways when it is wider than the window. */
 export function List({ label, columns, children }: Props) {
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area must be reachable by keyboard
     <section className={css.scroll} tabIndex={0} aria-label={label}>
       <table className={css.table}>
         <thead>

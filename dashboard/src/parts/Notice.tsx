@@ -3,7 +3,7 @@ import { Refusal } from "../api/client";
 import { Icon } from "./Icon";
 import css from "./Notice.module.css";
 
-/** What a person should know before reading on. */
+/** A highlighted message; `bad` ones are alerts. */
 export function Notice({ tone, children }: { tone?: "bad" | "warn"; children: ReactNode }) {
   return (
     <div className={`${css.notice} ${tone ? css[tone] : ""}`} role={tone === "bad" ? "alert" : undefined}>
@@ -13,7 +13,7 @@ export function Notice({ tone, children }: { tone?: "bad" | "warn"; children: Re
   );
 }
 
-/** Nothing is here yet, and what to do about it. */
+/** Shown instead of an empty list: that there is nothing yet, and what to do about it. */
 export function Empty({ title, children }: { title: string; children?: ReactNode }) {
   return (
     <div className={css.empty}>
@@ -23,9 +23,9 @@ export function Empty({ title, children }: { title: string; children?: ReactNode
   );
 }
 
-/** What went wrong, in the service's own words. What a person asked for, the page does not ask for again by itself. */
-export function Failure({ error, asked }: { error: Error; asked?: boolean }) {
+/** An error in the service's own words. Set `manual` for the user's own action, which is not retried by itself. */
+export function Failure({ error, manual }: { error: Error; manual?: boolean }) {
   if (error instanceof Refusal) return <Notice tone="bad">{error.message}</Notice>;
-  const next = asked ? "Try again when it is back." : "This page tries again by itself.";
-  return <Notice tone="bad">The service does not answer. {next}</Notice>;
+  const next = manual ? "Try again when it is back." : "Retrying …";
+  return <Notice tone="bad">The service does not respond. {next}</Notice>;
 }

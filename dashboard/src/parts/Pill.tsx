@@ -12,7 +12,7 @@ const ICONS: Record<string, IconName> = {
   cancelled: "cancelled",
 };
 
-/** Where a job stands: a word, its icon and its colour, each enough by itself. */
+/** A job's status as a word, an icon and a colour, each of which is enough by itself. */
 export function Pill({ status }: { status: string }) {
   return (
     <span className={`${css.pill} ${css[status] ?? ""}`}>

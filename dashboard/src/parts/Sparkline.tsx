@@ -2,7 +2,7 @@ const WIDTH = 96;
 const HEIGHT = 24;
 const EDGE = 2;
 
-/** Where a series went, in a word's space. What is not finite leaves a gap. */
+/** A small line of a series, as large as a word. Values that are not finite leave a gap. */
 export function Sparkline({ values, label }: { values: readonly (number | null)[]; label: string }) {
   const finite = values.filter((value): value is number => value !== null);
   if (finite.length < 2) return null;

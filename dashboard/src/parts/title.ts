@@ -1,6 +1,6 @@
 import { useEffect } from "react";
 
-/** The tab's title: the newest page that is shown gives it. */
+/** Sets the title of the browser's tab. */
 export function useTitle(title: string) {
   useEffect(() => {
     document.title = `${title} · Trainyard`;

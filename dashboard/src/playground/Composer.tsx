@@ -6,19 +6,19 @@ import css from "./PlaygroundPage.module.css";
 interface Props {
   draft: string;
   plain: boolean;
-  /** There is somebody to ask. */
+  /** There is a model to ask. */
   ready: boolean;
   stop: (() => void) | null;
   keep: (draft: string) => void;
-  put: (asked: string) => void;
+  send: (prompt: string) => void;
 }
 
 const IDLE_MS = 300;
 
-/** Where the question is written. What is typed goes into the address once the hands rest. */
-export function Composer({ draft, plain, ready, stop, keep, put }: Props) {
+/** The prompt field. What is typed goes into the address after a pause. */
+export function Composer({ draft, plain, ready, stop, keep, send }: Props) {
   const [typed, setTyped] = useState(draft);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: only typing is waited for
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only typing restarts the timer
   useEffect(() => {
     if (typed === draft) return;
     const timer = setTimeout(() => keep(typed), IDLE_MS);
@@ -26,34 +26,34 @@ export function Composer({ draft, plain, ready, stop, keep, put }: Props) {
   }, [typed]);
   const sendable = ready && !stop && typed.trim() !== "";
 
-  function send(event?: FormEvent) {
+  function submit(event?: FormEvent) {
     event?.preventDefault();
     if (!sendable) return;
-    put(typed);
+    send(typed);
     if (!plain) setTyped("");
   }
   function press(event: KeyboardEvent) {
     if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
     event.preventDefault();
-    send();
+    submit();
   }
   return (
-    <form className={css.composer} onSubmit={send}>
+    <form className={css.composer} onSubmit={submit}>
       <textarea
         className={inputClass}
         rows={3}
         aria-label="Prompt"
-        placeholder={plain ? "A text that the models go on with …" : "Ask both the same …"}
+        placeholder={plain ? "A text for the models to complete …" : "Ask the models …"}
         value={typed}
         onChange={({ target }) => setTyped(target.value)}
         onKeyDown={press}
       />
       <div className={css.send}>
         <span className="muted">
-          <kbd>Enter</kbd> sends, <kbd>Shift Enter</kbd> begins a line
+          <kbd>Enter</kbd> sends, <kbd>Shift Enter</kbd> adds a line
         </span>
         {stop ? (
-          // Of its own: an element that became the other while it is pressed would send.
+          // A key of its own: a button that turned into Send while it is pressed would submit.
           <Button key="stop" onClick={stop}>
             <Icon name="stop" /> Stop
           </Button>

@@ -2,8 +2,8 @@ import { useEffect, useRef } from "react";
 import type { Artifact } from "../api/jobs";
 import { count } from "../format";
 import { inputClass } from "../parts/Button";
+import { Exchange } from "./Exchange";
 import css from "./PlaygroundPage.module.css";
-import { Said } from "./Said";
 import type { Side, Turn } from "./talk";
 import { NONE } from "./weights";
 
@@ -17,12 +17,12 @@ interface Props {
   choose: (reference: string) => void;
 }
 
-/** One side: who is asked, and what it has said. */
+/** One side: its model and its answers. */
 export function Pane({ side, chosen, artifacts, turns, choose }: Props) {
   const mine = turns.filter(({ answers }) => answers[side]);
   const end = useRef<HTMLDivElement>(null);
   const length = mine.at(-1)?.answers[side]?.text.length;
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what is new is looked at, unless one reads further up
+  // biome-ignore lint/correctness/useExhaustiveDependencies: scrolls to new text, unless the user has scrolled up
   useEffect(() => {
     const log = end.current?.parentElement;
     if (log && log.scrollHeight - log.scrollTop - log.clientHeight < NEAR_PX) log.scrollTop = log.scrollHeight;
@@ -33,14 +33,12 @@ export function Pane({ side, chosen, artifacts, turns, choose }: Props) {
         <h2>{TITLES[side]}</h2>
         <Chooser title={TITLES[side]} chosen={chosen} artifacts={artifacts} choose={choose} />
       </header>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard */}
-      <div className={css.log} tabIndex={0} role="log" aria-label={`What ${side} has said`} aria-live="off">
-        {mine.length === 0 && (
-          <p className={css.quiet}>{chosen ? "Nothing has been asked yet." : "Nobody is asked on this side."}</p>
-        )}
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area must be reachable by keyboard */}
+      <div className={css.log} tabIndex={0} role="log" aria-label={`Answers of ${side}`} aria-live="off">
+        {mine.length === 0 && <p className={css.quiet}>{chosen ? "Nothing asked yet." : "No model selected."}</p>}
         {mine.map((turn, index) => (
-          // biome-ignore lint/suspicious/noArrayIndexKey: a turn is known by its place
-          <Said key={index} asked={turn.asked} plain={turn.plain} answer={turn.answers[side]!} />
+          // biome-ignore lint/suspicious/noArrayIndexKey: turns are only appended
+          <Exchange key={index} prompt={turn.prompt} plain={turn.plain} answer={turn.answers[side]!} />
         ))}
         <div ref={end} />
       </div>
@@ -74,7 +72,7 @@ function Chooser({ title, chosen, artifacts, choose }: ChooserProps) {
       value={chosen ?? NONE}
       onChange={({ target }) => choose(target.value)}
     >
-      <option value={NONE}>nobody</option>
+      <option value={NONE}>none</option>
       {chosen && !known && <option>{chosen}</option>}
       {GROUPS.map(([kind, label]) => {
         const listed = artifacts.filter((artifact) => artifact.kind === kind);

@@ -5,30 +5,30 @@ import { useMay } from "../api/session";
 import { Button, buttonClass } from "../parts/Button";
 import { Head } from "../parts/Head";
 import { Empty, Failure, Notice } from "../parts/Notice";
+import { useAhead } from "../parts/useAhead";
 import { Composer } from "./Composer";
 import { Pane } from "./Pane";
 import css from "./PlaygroundPage.module.css";
 import { SamplingFields } from "./SamplingFields";
-import { type PlaygroundSearch, samplingOf } from "./search";
+import { samplingOf } from "./search";
 import { SIDES } from "./talk";
 import { useTalk } from "./useTalk";
 import { chosenOf } from "./weights";
 
 const route = getRouteApi("/playground");
 
-/** One question to two models, side by side: each answer names the weights that gave it. */
+/** Two models side by side that answer the same prompt; each answer names the weights that gave it. */
 export function PlaygroundPage() {
-  const search = route.useSearch();
-  const { plain = false, system, prompt, base, tuned } = search;
   const navigate = route.useNavigate();
+  const [search, set] = useAhead(route.useSearch(), (changes) =>
+    navigate({ search: (before) => ({ ...before, ...changes }), state: true, replace: true, resetScroll: false }),
+  );
+  const { plain = false, system, prompt, base, tuned } = search;
   const made = useQuery(modelsQuery);
   const saved = useQuery(checkpointsOfAllQuery);
   const talk = useTalk();
   const may = useMay("write");
 
-  function set(changes: Partial<PlaygroundSearch>) {
-    navigate({ search: (prior) => ({ ...prior, ...changes }), state: true, replace: true, resetScroll: false });
-  }
   const error = made.error ?? saved.error;
   if (!made.data || !saved.data) return error && <Failure error={error} />;
   const artifacts = [...made.data, ...saved.data];
@@ -44,7 +44,7 @@ export function PlaygroundPage() {
           </Button>
         )}
       </Head>
-      {!may && <Notice>This key only reads: what was said stands here, and asking takes a key that writes.</Notice>}
+      {!may && <Notice>Your key is read-only. Asking a model requires a key with the scope write.</Notice>}
       <SamplingFields plain={plain} system={system} given={search} set={set} />
       <div className={css.panes}>
         {SIDES.map((side) => (
@@ -64,7 +64,7 @@ export function PlaygroundPage() {
         ready={may && Boolean(models.base || models.tuned)}
         stop={talk.stop}
         keep={(draft) => set({ prompt: draft || undefined })}
-        put={(asked) => talk.put({ asked, plain, system: system ?? "", models, sampling })}
+        send={(prompt) => talk.send({ prompt, plain, system: system ?? "", models, sampling })}
       />
     </>
   );
@@ -74,12 +74,12 @@ function NoModels() {
   return (
     <>
       <Head title="Playground" />
-      <Empty title="Nobody to talk to yet">
+      <Empty title="No models yet">
         <p className="muted">
-          A pretrain job makes the first model; it can be asked here as soon as it has saved a checkpoint.
+          A pretrain job creates the first model. You can chat with it as soon as it has saved a checkpoint.
         </p>
         <Link to="/jobs" className={buttonClass("primary")}>
-          To the first job
+          Create the first job
         </Link>
       </Empty>
     </>

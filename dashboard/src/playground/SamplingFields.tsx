@@ -1,7 +1,7 @@
-import { useId } from "react";
+import { useId, useState } from "react";
 import { Button, inputClass } from "../parts/Button";
 import css from "./PlaygroundPage.module.css";
-import { type PlaygroundSearch, USUAL } from "./search";
+import { DEFAULTS, type PlaygroundSearch } from "./search";
 
 interface Props {
   plain: boolean;
@@ -17,7 +17,7 @@ const FIELDS = [
     min: 0,
     max: 2,
     step: 0.1,
-    about: "0 takes the likeliest token each time",
+    about: "0 always takes the most likely token",
   },
   {
     name: "top_p",
@@ -25,23 +25,23 @@ const FIELDS = [
     min: 0.01,
     max: 1,
     step: 0.01,
-    about: "draw from the likeliest tokens that have so much together",
+    about: "sample from the most likely tokens whose probabilities add up to this",
   },
-  { name: "max_tokens", label: "Most tokens", min: 1, max: 1_048_576, step: 1, about: "of an answer" },
-  { name: "seed", label: "Seed", min: 0, max: 2 ** 53 - 1, step: 1, about: "the same one draws the same answer" },
+  { name: "max_tokens", label: "Max tokens", min: 1, max: 1_048_576, step: 1, about: "the longest answer" },
+  { name: "seed", label: "Seed", min: 0, max: 2 ** 53 - 1, step: 1, about: "the same seed gives the same answer" },
 ] as const;
 
-/** How answers are drawn, and what the models are told beforehand. */
+/** The sampling parameters and the system message. */
 export function SamplingFields({ plain, system, given, set }: Props) {
   return (
     <div className={css.settings}>
       <fieldset className={css.modes}>
-        <legend className="visually-hidden">The prompt is</legend>
+        <legend className="visually-hidden">Prompt type</legend>
         <Button look={plain ? "plain" : undefined} aria-pressed={!plain} onClick={() => set({ plain: undefined })}>
           Chat
         </Button>
         <Button look={plain ? undefined : "plain"} aria-pressed={plain} onClick={() => set({ plain: true })}>
-          Text to go on with
+          Completion
         </Button>
       </fieldset>
       {FIELDS.map((field) => (
@@ -73,8 +73,11 @@ interface FigureProps {
   set: (value: number | undefined) => void;
 }
 
+/** A number field. It shows what is typed, valid or not; what is not valid is not set, and is dropped on leaving it. */
 function Figure({ field: { name, label, min, max, step, about }, value, set }: FigureProps) {
   const id = useId();
+  const written = String(value ?? "");
+  const [typed, setTyped] = useState({ text: written, value });
   return (
     <span className={css.figure}>
       <label htmlFor={id}>{label}</label>
@@ -83,12 +86,15 @@ function Figure({ field: { name, label, min, max, step, about }, value, set }: F
         className={inputClass}
         type="number"
         {...{ min, max, step: step === 1 ? 1 : "any" }}
-        value={value ?? ""}
-        placeholder={String(USUAL[name] ?? "random")}
+        value={typed.value === value ? typed.text : written}
+        placeholder={String(DEFAULTS[name] ?? "random")}
         title={about}
-        onChange={({ target }) =>
-          set(target.value && target.validity.valid ? target.valueAsNumber : target.value ? value : undefined)
-        }
+        onChange={({ target }) => {
+          const next = !target.validity.valid ? value : target.value ? target.valueAsNumber : undefined;
+          setTyped({ text: target.value, value: next });
+          if (next !== value) set(next);
+        }}
+        onBlur={() => setTyped({ text: written, value })}
       />
     </span>
   );

@@ -1,15 +1,15 @@
 import { expect, test } from "vitest";
 import { framesOf } from "../api/chat";
-import { type Answer, found, givenTo, type Turn } from "./talk";
+import { type Answer, inputOf, restored, type Turn } from "./talk";
 
-const said = (text: string): Answer => ({ model: "m", text, end: "stop" });
+const answer = (text: string): Answer => ({ model: "m", text, end: "stop" });
 const turns: Turn[] = [
-  { asked: "Once", plain: true, answers: { base: said(" upon a time") } },
-  { asked: "Hi", plain: false, answers: { base: said("Hello."), tuned: said("Yo.") } },
+  { prompt: "Once", plain: true, answers: { base: answer(" upon a time") } },
+  { prompt: "Hi", plain: false, answers: { base: answer("Hello."), tuned: answer("Yo.") } },
 ];
 
-test("each side goes on from what it has said itself", () => {
-  expect(givenTo("tuned", turns, "And?", false, "Be brief.")).toEqual({
+test("each side continues from its own answers", () => {
+  expect(inputOf("tuned", turns, "And?", false, "Be brief.")).toEqual({
     messages: [
       { role: "system", content: "Be brief." },
       { role: "user", content: "Hi" },
@@ -19,16 +19,16 @@ test("each side goes on from what it has said itself", () => {
   });
 });
 
-test("a text is gone on with by itself", () => {
-  expect(givenTo("base", turns, "To be", true, "Be brief.")).toEqual({ prompt: "To be" });
+test("a text to complete is sent by itself", () => {
+  expect(inputOf("base", turns, "To be", true, "Be brief.")).toEqual({ prompt: "To be" });
 });
 
-test("an answer that was being written when the page went away is told as such", () => {
-  const [turn] = found([{ asked: "Hi", plain: false, answers: { base: { ...said("Hel"), end: "writing" } } }]);
+test("an answer that was interrupted by leaving the page is marked as such", () => {
+  const [turn] = restored([{ prompt: "Hi", plain: false, answers: { base: { ...answer("Hel"), end: "writing" } } }]);
   expect(turn?.answers.base?.end).toBe("left");
 });
 
-test("frames are whole, wherever the network cuts them", async () => {
+test("frames are whole, wherever the network splits them", async () => {
   const parts = ['data: {"a"', ":1}\n", "\ndata: ü\n\nda", "ta: [DONE]\n\n"].map((part) =>
     new TextEncoder().encode(part),
   );

@@ -4,78 +4,78 @@ import { Refusal } from "../api/client";
 export type Side = "base" | "tuned";
 export const SIDES: readonly Side[] = ["base", "tuned"];
 
-/** What one side has said, as far as it has come. */
+/** An answer of one side, as far as it has been written. */
 export interface Answer {
   model: string;
   text: string;
   weights?: Weights;
-  /** `left`: the page went away while it was written. */
+  /** `left`: the page was left while it was written. */
   end: "writing" | "stop" | "length" | "stopped" | "failed" | "left";
   error?: string;
   tokens?: number;
-  /** From the question to the first piece, and to the last. */
+  /** From the question to the first piece and to the last. */
   firstMs?: number;
   tookMs?: number;
 }
 
 export interface Turn {
-  asked: string;
-  /** The prompt is a text that was gone on with, not a message. */
+  prompt: string;
+  /** The prompt is a text to complete, not a message. */
   plain: boolean;
   answers: Partial<Record<Side, Answer>>;
 }
 
-/** What a side is given: a text stands by itself, a message comes after what this side has said before. */
-export function givenTo(side: Side, turns: readonly Turn[], asked: string, plain: boolean, system: string): Given {
-  if (plain) return { prompt: asked };
-  const said = turns.flatMap((turn): Message[] => {
+/** The input of a side: a text by itself, or a message after the side's own conversation. */
+export function inputOf(side: Side, turns: readonly Turn[], prompt: string, plain: boolean, system: string): Given {
+  if (plain) return { prompt };
+  const earlier = turns.flatMap((turn): Message[] => {
     const answer = turn.answers[side];
     if (turn.plain || !answer?.text) return [];
     return [
-      { role: "user", content: turn.asked },
+      { role: "user", content: turn.prompt },
       { role: "assistant", content: answer.text },
     ];
   });
   const head: Message[] = system ? [{ role: "system", content: system }] : [];
-  return { messages: [...head, ...said, { role: "user", content: asked }] };
+  return { messages: [...head, ...earlier, { role: "user", content: prompt }] };
 }
 
-/** Has a model answer; `tell` gets the answer as it grows, and at its end. */
+/** Requests an answer from a model; `report` receives it as it grows, and at its end. */
 export async function answer(
   model: string,
   given: Given,
   sampling: Sampling,
   signal: AbortSignal,
-  tell: (answer: Answer) => void,
+  report: (answer: Answer) => void,
 ): Promise<void> {
-  const begun = performance.now();
-  let so: Answer = { model, text: "", end: "writing" };
+  const startedAt = performance.now();
+  let current: Answer = { model, text: "", end: "writing" };
   const grow = (more: Partial<Answer>) => {
-    so = { ...so, ...more };
-    tell(so);
+    current = { ...current, ...more };
+    report(current);
   };
   grow({});
   try {
     for await (const { text, weights, ended, tokens } of ask(model, given, sampling, signal)) {
-      const passed = performance.now() - begun;
+      const passed = performance.now() - startedAt;
       grow({
-        text: so.text + text,
+        text: current.text + text,
         weights,
-        firstMs: so.firstMs ?? passed,
+        firstMs: current.firstMs ?? passed,
         ...(ended && { end: ended, tookMs: passed }),
         ...(tokens !== undefined && { tokens }),
       });
     }
-    if (so.end === "writing") grow({ end: "failed", error: "The answer broke off before its end. Ask again." });
+    if (current.end === "writing") grow({ end: "failed", error: "The answer was cut off. Ask again." });
   } catch (error) {
     if (signal.aborted) return grow({ end: "stopped" });
-    const away = "The service does not answer. Ask again when it is back.";
+    const away = "The service does not respond. Ask again when it is back.";
     grow({ end: "failed", error: error instanceof Refusal ? error.message : away });
   }
 }
 
-/** A conversation as it is found again: nobody writes on it any more. */
-export function found(turns: readonly Turn[]): Turn[] {
+/** A conversation restored from the history: an answer that was being written then is not being written now. */
+export function restored(turns: readonly Turn[]): Turn[] {
   const settle = (one: Answer): Answer => (one.end === "writing" ? { ...one, end: "left" } : one);
   return turns.map((turn) => ({
     ...turn,

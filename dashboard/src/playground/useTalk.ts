@@ -1,28 +1,28 @@
 import { useLocation, useNavigate } from "@tanstack/react-router";
 import { useEffect, useRef, useState } from "react";
 import type { Sampling } from "../api/chat";
-import { type Answer, answer, found, givenTo, SIDES, type Side, type Turn } from "./talk";
+import { type Answer, answer, inputOf, restored, SIDES, type Side, type Turn } from "./talk";
 
 declare module "@tanstack/history" {
   interface HistoryState {
-    /** What has been said in the playground: it stays with this entry of the history, also over a reload. */
+    /** The conversation of the playground, which stays with this history entry, also across a reload. */
     turns?: Turn[];
   }
 }
 
 interface Question {
-  asked: string;
+  prompt: string;
   plain: boolean;
   system: string;
   models: Partial<Record<Side, string>>;
   sampling: Sampling;
 }
 
-/** A conversation with one model or two, each of which goes on from answers of its own. */
+/** A conversation with one or two models, each of which continues from its own answers. */
 export function useTalk() {
   const navigate = useNavigate();
   const kept = useLocation({ select: ({ state }) => state.turns });
-  const [turns, setTurns] = useState(() => found(kept ?? []));
+  const [turns, setTurns] = useState(() => restored(kept ?? []));
   const [writing, setWriting] = useState<AbortController | null>(null);
   const latest = useRef(turns);
 
@@ -39,19 +39,19 @@ export function useTalk() {
       resetScroll: false,
     });
   }
-  async function put({ asked, plain, system, models, sampling }: Question) {
+  async function send({ prompt, plain, system, models, sampling }: Question) {
     const before = latest.current;
     const control = new AbortController();
     setWriting(control);
-    become([...before, { asked, plain, answers: {} }]);
-    const tell = (side: Side) => (told: Answer) => {
+    become([...before, { prompt, plain, answers: {} }]);
+    const report = (side: Side) => (grown: Answer) => {
       const last = latest.current.at(-1)!;
-      become([...before, { ...last, answers: { ...last.answers, [side]: told } }]);
+      become([...before, { ...last, answers: { ...last.answers, [side]: grown } }]);
     };
     const all = SIDES.map((side) => {
       const model = models[side];
       if (!model) return undefined;
-      return answer(model, givenTo(side, before, asked, plain, system), sampling, control.signal, tell(side));
+      return answer(model, inputOf(side, before, prompt, plain, system), sampling, control.signal, report(side));
     });
     keep();
     await Promise.all(all);
@@ -61,7 +61,7 @@ export function useTalk() {
   useEffect(() => () => writing?.abort(LEFT), [writing]);
   return {
     turns,
-    put,
+    send,
     stop: writing && (() => writing.abort()),
     clear: () => {
       become([]);

@@ -1,6 +1,6 @@
 import type { Artifact } from "../api/jobs";
 
-/** Says in the address that a side is left empty; no name begins like that. */
+/** Marks a side in the address as empty; no name begins like that. */
 export const NONE = "-";
 
 export interface Chosen {
@@ -8,7 +8,7 @@ export interface Chosen {
   tuned?: string;
 }
 
-/** Who is asked on each side: what the address says; else the newest adapter, beside the model that it was tuned from. */
+/** The model of each side: the one in the address, or else the newest adapter beside the model that it was tuned from. */
 export function chosenOf({ base, tuned }: Chosen, artifacts: readonly Artifact[]): Chosen {
   const newest = artifacts.find(({ kind }) => kind === "adapter") ?? artifacts.find(({ kind }) => kind === "model");
   const right = tuned ?? newest?.reference;
@@ -16,7 +16,7 @@ export function chosenOf({ base, tuned }: Chosen, artifacts: readonly Artifact[]
   return { base: left === NONE ? undefined : left, tuned: right === NONE ? undefined : right };
 }
 
-/** The whole model below an adapter, however many adapters were trained one upon the other. */
+/** Returns the full model below an adapter, through any chain of adapters trained on each other. */
 function baseOf(reference: string | undefined, artifacts: readonly Artifact[]): Artifact | undefined {
   const named = ({ id, reference: own }: Artifact) => id === reference || own === reference;
   let below = artifacts.find(named);

@@ -5,40 +5,40 @@ import { Notice } from "../parts/Notice";
 import { useTitle } from "../parts/title";
 import { loadAnew, PageUnfetched } from "./lazyPage";
 
-/** Stands where a page should be. One whose code did not come is loaded anew as soon as the service answers. */
+/** Shown instead of a page that failed. When its code could not be loaded, it reloads as soon as the service answers. */
 export function Broken({ error }: { error: unknown }) {
-  useTitle("Not shown");
+  useTitle("Error");
   if (error instanceof PageUnfetched) return <Unfetched error={error} />;
   return (
     <Again>
-      This page ended by an error of its own: <code>{error instanceof Error ? error.message : String(error)}</code>
+      This page crashed: <code>{error instanceof Error ? error.message : String(error)}</code>
     </Again>
   );
 }
 
 function Unfetched({ error }: { error: PageUnfetched }) {
   const answers = useReach();
-  const [inVain, setInVain] = useState(false);
+  const [isMissing, setIsMissing] = useState(false);
   useEffect(() => {
     if (!answers) return;
     let gone = false;
-    // It may have gone away unnoticed: a document that is asked for now would be the browser's own page of an error.
+    // Checked first: if the service has just gone away, a reload would end at the browser's own error page.
     askWhetherThere().then((there) => {
-      if (there && !gone && !loadAnew(error)) setInVain(true);
+      if (there && !gone && !loadAnew(error)) setIsMissing(true);
     });
     return () => {
       gone = true;
     };
   }, [answers, error]);
-  if (inVain) return <Again>The code of this page is not there, although the service answers.</Again>;
-  return <Notice tone="bad">The code of this page did not come. It loads by itself when the service is back.</Notice>;
+  if (isMissing) return <Again>This page's code could not be loaded, although the service answers.</Again>;
+  return <Notice tone="bad">This page's code could not be loaded. It loads by itself when the service is back.</Notice>;
 }
 
 function Again({ children }: { children: ReactNode }) {
   return (
     <Notice tone="bad">
       <p>{children}</p>
-      <Button onClick={() => location.reload()}>Load it again</Button>
+      <Button onClick={() => location.reload()}>Reload</Button>
     </Notice>
   );
 }

@@ -1,8 +1,9 @@
 import { Dialog } from "../parts/Dialog";
 import css from "./Help.module.css";
-import { SHORTCUTS } from "./shortcuts";
+import { SHORTCUTS, setShortcuts, useShortcutsOn } from "./shortcuts";
 
 export function Help({ onClose }: { onClose: () => void }) {
+  const areOn = useShortcutsOn();
   return (
     <Dialog title="Help" onClose={onClose}>
       <dl className={css.keys}>
@@ -10,8 +11,14 @@ export function Help({ onClose }: { onClose: () => void }) {
           <Shortcut key={keys} keys={keys} what={what} />
         ))}
       </dl>
+      <p className={css.switch}>
+        <label>
+          <input type="checkbox" checked={areOn} onChange={({ target }) => setShortcuts(target.checked)} /> Shortcuts of
+          single letters, and ?
+        </label>
+      </p>
       <p>
-        The same from programs: <a href="/docs">the API's routes</a>. From a terminal: <code>trainyard --help</code>.
+        For programs, see <a href="/docs">the routes of the API</a>; for a terminal, <code>trainyard --help</code>.
       </p>
     </Dialog>
   );

@@ -5,9 +5,9 @@ import { useTitle } from "../parts/title";
 export function Missing() {
   useTitle("Not found");
   return (
-    <Empty title="There is no such page">
+    <Empty title="Page not found">
       <p>
-        The address may be mistyped, or from another version. <Link to="/jobs">All jobs</Link> are still there.
+        The address may be mistyped or from another version. Back to <Link to="/jobs">all jobs</Link>.
       </p>
     </Empty>
   );

@@ -16,20 +16,20 @@ interface Entry {
 
 const MOST = 12;
 
-/** Pages, jobs and actions by a few letters of their names. */
+/** Finds pages, jobs and actions by a few letters of their names. */
 export function Palette({ onClose, onHelp }: { onClose: () => void; onHelp: () => void }) {
   const [text, setText] = useState("");
   const [chosen, setChosen] = useState(0);
   const list = useRef<HTMLDivElement>(null);
   const id = useId();
   const found = useEntries(onHelp)
-    .filter((entry) => holds(`${entry.title} ${entry.about}`, text))
+    .filter((entry) => matches(`${entry.title} ${entry.about}`, text))
     .slice(0, MOST);
   useEffect(() => {
     list.current?.children[chosen]?.scrollIntoView({ block: "nearest" });
   }, [chosen]);
 
-  function take(entry: Entry | undefined) {
+  function choose(entry: Entry | undefined) {
     if (!entry) return;
     onClose();
     entry.run();
@@ -40,7 +40,7 @@ export function Palette({ onClose, onHelp }: { onClose: () => void; onHelp: () =
       event.preventDefault();
       setChosen((chosen + step + found.length) % found.length);
     }
-    if (event.key === "Enter") take(found[chosen]);
+    if (event.key === "Enter") choose(found[chosen]);
   }
   return (
     <Dialog title="Go to" onClose={onClose} bare>
@@ -59,10 +59,10 @@ export function Palette({ onClose, onHelp }: { onClose: () => void; onHelp: () =
         }}
         onKeyDown={press}
       />
-      {found.length === 0 && <p className={`${css.none} muted`}>Nothing of that name among pages and recent jobs.</p>}
-      <div ref={list} id={id} className={css.list} role="listbox" aria-label="Found" tabIndex={-1}>
+      {found.length === 0 && <p className={`${css.none} muted`}>No page, action or recent job matches.</p>}
+      <div ref={list} id={id} className={css.list} role="listbox" aria-label="Results" tabIndex={-1}>
         {found.map((entry, index) => (
-          // biome-ignore lint/a11y/useKeyWithClickEvents: the field above takes the keys
+          // biome-ignore lint/a11y/useKeyWithClickEvents: the field above handles the keys
           <div
             key={entry.id}
             id={`${id}-${index}`}
@@ -70,7 +70,7 @@ export function Palette({ onClose, onHelp }: { onClose: () => void; onHelp: () =
             tabIndex={-1}
             aria-selected={index === chosen}
             onPointerMove={() => setChosen(index)}
-            onClick={() => take(entry)}
+            onClick={() => choose(entry)}
           >
             <span>{entry.title}</span>
             <span className="muted">{entry.about}</span>
@@ -106,10 +106,10 @@ function useEntries(onHelp: () => void): Entry[] {
   return [...pages, create, ...jobs, ...themes, { id: "help", title: "Help and shortcuts", about: "?", run: onHelp }];
 }
 
-/** Whether all words of the question stand in the text. */
-function holds(text: string, question: string): boolean {
+/** Whether the text contains every word of the query. */
+function matches(text: string, query: string): boolean {
   const lower = text.toLowerCase();
-  return question
+  return query
     .toLowerCase()
     .split(/\s+/)
     .every((word) => lower.includes(word));

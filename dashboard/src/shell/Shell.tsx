@@ -14,18 +14,18 @@ import css from "./Shell.module.css";
 import { useShortcuts } from "./shortcuts";
 import { ThemeSwitch } from "./ThemeSwitch";
 
-/** What stands around every page. */
+/** The frame of every page: navigation, account, banner, and the dialogs of the shortcuts. */
 export function Shell({ session }: { session: Session }) {
   const [dialog, setDialog] = useState<"help" | "palette" | null>(null);
   const [menuOpen, setMenuOpen] = useState(false);
   const { pathname } = useLocation();
   useShortcuts(setDialog);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new page closes the menu
+  // biome-ignore lint/correctness/useExhaustiveDependencies: navigation closes the menu
   useEffect(() => setMenuOpen(false), [pathname]);
   return (
     <div className={css.shell}>
       <a className={css.skip} href="#main">
-        Skip to the page
+        Skip to content
       </a>
       <header className={css.side}>
         <Link to="/jobs" className={css.brand}>
@@ -83,7 +83,7 @@ export function Shell({ session }: { session: Session }) {
 function Who({ session }: { session: Session }) {
   async function leave() {
     await signOut();
-    location.assign("/"); // a new page remembers nothing
+    location.assign("/"); // loads a document with empty caches
   }
   return (
     <div className={css.who}>
@@ -93,7 +93,7 @@ function Who({ session }: { session: Session }) {
       <span className="muted">
         {session.key?.name} <code>{session.key?.prefix}…</code>
       </span>
-      {!useMay("write") && <span className="muted">this key only reads</span>}
+      {!useMay("write") && <span className="muted">read-only key</span>}
       <Button look="plain" className={css.leave} onClick={leave}>
         Sign out
       </Button>
@@ -101,29 +101,29 @@ function Who({ session }: { session: Session }) {
   );
 }
 
-/** What stands on the page may be old: the service is away, or says that it cannot answer now. */
+/** A banner over data that may be old: the service is unreachable or failing. */
 function Offline() {
   const answers = useReach();
   const queries = useQueryClient();
-  const excuse = useExcuse();
+  const failure = useFailure();
   useEffect(keepAsking, []);
   useEffect(() => {
-    if (!answers) return () => void queries.invalidateQueries({}, { cancelRefetch: false }); // back again: all that stands here is asked for anew
+    if (!answers) return () => void queries.invalidateQueries({}, { cancelRefetch: false }); // back again: everything is read anew
   }, [answers, queries]);
-  if (answers && !excuse) return null;
+  if (answers && !failure) return null;
   return (
     <div className={css.banner} role="status">
       <Icon name="warn" />
       {answers
-        ? `The service says: ${excuse?.message.replace(/\.$/, "")}. What you see may be old`
-        : `The service does not answer. What you see is from ${clock(lastAnswerAt() / 1000)}`}
-      {!answers || excuse?.passes ? "; the page goes on by itself." : "."}
+        ? `The service reports: ${failure?.message.replace(/\.$/, "")}. This page may be out of date`
+        : `The service does not respond. This page shows data from ${clock(lastAnswerAt() / 1000)}`}
+      {!answers || failure?.passes ? "; it updates by itself when the service is back." : "."}
     </div>
   );
 }
 
-/** Why the service puts off what it is asked for again, or refuses what stands here already. */
-function useExcuse(): Refusal | undefined {
+/** The reason for which the service delays a request that is retried, or refuses to refresh data that is shown. */
+function useFailure(): Refusal | undefined {
   const cache = useQueryClient().getQueryCache();
   return useSyncExternalStore(
     useCallback((listener) => cache.subscribe(notifyManager.batchCalls(listener)), [cache]),

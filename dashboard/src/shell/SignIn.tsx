@@ -7,7 +7,7 @@ import { Failure } from "../parts/Notice";
 import { useTitle } from "../parts/title";
 import css from "./SignIn.module.css";
 
-/** `given` stands in the field already; nobody is signed in by a link alone, which may be another's. */
+/** The sign-in form. `given` is filled in; a link alone signs nobody in, since it may be someone else's. */
 export function SignIn({ given }: { given: string | undefined }) {
   useTitle("Sign in");
   const queries = useQueryClient();
@@ -42,15 +42,15 @@ export function SignIn({ given }: { given: string | undefined }) {
             placeholder="ty-…"
             required
             aria-invalid={error !== null}
-            // biome-ignore lint/a11y/noAutofocus: it is the one thing to do here
+            // biome-ignore lint/a11y/noAutofocus: the only field of the page
             autoFocus
           />
         </div>
-        {error && <Failure error={error} asked />}
+        {error && <Failure error={error} manual />}
         <Button look="primary" type="submit" disabled={isPending}>
           Sign in
         </Button>
-        <p className="muted">On the machine that the service runs on, this shows your key:</p>
+        <p className="muted">This command shows your key on the machine that runs the service:</p>
         <Command text="cat ~/.config/trainyard/credentials" />
       </form>
     </main>

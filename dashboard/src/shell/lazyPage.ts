@@ -1,19 +1,19 @@
 import { lazyRouteComponent } from "@tanstack/react-router";
 
-/** The code of a page did not come: the service is away, or another version of it answers by now. */
+/** A page's code could not be loaded: the service is unreachable, or has been upgraded since. */
 export class PageUnfetched extends Error {
   constructor(
     readonly page: string,
     cause: unknown,
   ) {
-    super(`The code of ${page} did not come.`, { cause });
+    super(`The code of ${page} could not be loaded.`, { cause });
   }
 }
 
 /**
- * A page whose code is fetched once somebody goes there, or is about to.
- * What failed stays failed until the document is loaded anew (`Broken` does that): a second import would bring the
- * page's script without the styles that failed, for those the browser is asked only once.
+ * A page whose code is loaded when the user goes there, or is about to.
+ * A failure lasts until the document is reloaded, which `Broken` does: a second import would load the page's script
+ * without the styles that failed, because the browser requests those only once.
  */
 export const lazyPage: typeof lazyRouteComponent = (fetchCode, name) => {
   let failed: PageUnfetched | undefined;
@@ -30,7 +30,7 @@ export const lazyPage: typeof lazyRouteComponent = (fetchCode, name) => {
 
 const LOADED_FOR = "trainyard.loaded-for";
 
-/** Loads the document anew for a page, unless that has been done for it before and was in vain. */
+/** Reloads the document for a page. Returns false, without a reload, when one has not helped before. */
 export function loadAnew({ page }: PageUnfetched): boolean {
   if (sessionStorage.getItem(LOADED_FOR) === page) return false;
   sessionStorage.setItem(LOADED_FOR, page);

@@ -7,7 +7,7 @@ export interface PageEntry {
   key: string;
 }
 
-/** The pages of the navigation, the palette and the shortcuts, in this order. */
+/** The pages of the navigation, the palette and the shortcuts, in order. */
 export const PAGES: readonly PageEntry[] = [
   { title: "Jobs", to: "/jobs", key: "j" },
   { title: "Datasets", to: "/datasets", key: "d" },

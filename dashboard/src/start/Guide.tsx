@@ -10,7 +10,7 @@ import { Icon } from "../parts/Icon";
 import { Failure } from "../parts/Notice";
 import css from "./Guide.module.css";
 
-/** From nothing to a tuned model: each step says what it is for and has the button that does it. */
+/** The steps from an empty project to a tuned model, each with the button that takes it. */
 export function Guide() {
   const samples = useQuery(samplesQuery).data;
   const { data: models } = useQuery({ ...modelsQuery, refetchInterval: LIVE_MS });
@@ -20,17 +20,17 @@ export function Guide() {
   const tuned = models.find(({ layout }) => layout === "adapter");
   const [text, rows] = ["pretrain", "sft"].map((id) => samples.find((sample) => sample.id === id));
   return (
-    <section className={css.guide} aria-label="From nothing to a tuned model">
-      <h2>From nothing to a tuned model</h2>
+    <section className={css.guide} aria-label="Getting started">
+      <h2>Getting started: your first tuned model</h2>
       <ol>
         <Step
-          title="Make a base model"
+          title="Train a base model"
           done={base?.reference}
           next={!base}
-          about="A small one, trained from scratch on a text. It takes minutes on a laptop."
+          about="A small model, trained from scratch on a text. It takes minutes on a laptop."
         >
           {text ? (
-            <Take sample={text} word="Start with the sample text" />
+            <UseSample sample={text} word="Start with the sample text" />
           ) : (
             <Link to="/datasets" className={buttonClass("primary")}>
               Upload a text
@@ -38,13 +38,13 @@ export function Guide() {
           )}
         </Step>
         <Step
-          title="Tune it on questions and answers"
+          title="Fine-tune it on questions and answers"
           done={tuned?.reference}
           next={Boolean(base) && !tuned}
-          about="You see first which tokens of the rows are learnt; then train an adapter on them."
+          about="Check which tokens of the rows are trained on, then train an adapter on them."
         >
           {rows ? (
-            <Take sample={rows} word="Take the sample rows" model={base?.reference} />
+            <UseSample sample={rows} word="Use the sample rows" model={base?.reference} />
           ) : (
             <Link to="/datasets" className={buttonClass("primary")}>
               Upload rows
@@ -52,12 +52,12 @@ export function Guide() {
           )}
         </Step>
         <Step
-          title="Compare it with its base, and take it along"
+          title="Compare it with its base and download it"
           next={Boolean(tuned)}
-          about="Ask both the same in the playground. The adapter's own page has its download."
+          about="Ask both the same in the playground. The adapter's page has a download link."
         >
           <Link to="/playground" search={{ tuned: tuned?.reference }} className={buttonClass("primary")}>
-            Compare them
+            Compare in playground
           </Link>
           {tuned && (
             <Link to="/models/$kind/$id" params={{ kind: tuned.kind, id: tuned.id }} className={buttonClass()}>
@@ -68,9 +68,7 @@ export function Guide() {
       </ol>
       {!base && (
         <div className={css.terminal}>
-          <span className="muted">
-            Or from a terminal: this makes the base model, and its row appears here by itself.
-          </span>
+          <span className="muted">Or train the base model from a terminal; its job appears here by itself.</span>
           <Command text=".venv/bin/trainyard jobs create -f examples/pretrain.yaml" />
         </div>
       )}
@@ -83,9 +81,9 @@ const LIVE_MS = 5000;
 interface StepProps {
   title: string;
   about: string;
-  /** What has come of it, once it is done. */
+  /** The result of the step, once it is done. */
   done?: string;
-  /** It is the step to take now: the buttons are there. */
+  /** It is the next step to take, so its buttons are shown. */
   next: boolean;
   children: ReactNode;
 }
@@ -107,8 +105,8 @@ function Step({ title, about, done, next, children }: StepProps) {
   );
 }
 
-/** Uploads a sample, and goes on: with rows to what is learnt of them, with a text to its job. */
-function Take({ sample, word, model }: { sample: Sample; word: string; model?: string }) {
+/** Uploads a sample and opens what comes next: the page of a dataset, or the job of a text. */
+function UseSample({ sample, word, model }: { sample: Sample; word: string; model?: string }) {
   const queries = useQueryClient();
   const navigate = useNavigate();
   const { mutate, error, isPending } = useMutation({
@@ -126,7 +124,7 @@ function Take({ sample, word, model }: { sample: Sample; word: string; model?: s
         {isPending ? "Uploading …" : word}
       </Button>
       <span className="muted">{sample.about}</span>
-      {error && <Failure error={error} asked />}
+      {error && <Failure error={error} manual />}
     </>
   );
 }

@@ -2,7 +2,9 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import type { Schemas } from "../api/client";
 import { queueQuery, workersQuery } from "../api/fleet";
+import { errorOf } from "../api/state";
 import { bytes, moment } from "../format";
+import { masked } from "../job/mask";
 import { Ago } from "../parts/Ago";
 import { Head } from "../parts/Head";
 import { Icon, type IconName } from "../parts/Icon";
@@ -17,11 +19,11 @@ const ICONS: Record<Worker["state"], IconName> = { idle: "queued", busy: "runnin
 export function WorkersPage() {
   const workers = useQuery(workersQuery);
   const queue = useQuery(queueQuery);
-  const error = workers.error ?? queue.error;
+  const error = errorOf(workers, queue);
   return (
     <>
       <Head title="Workers and queue" />
-      {error && !workers.data && <Failure error={error} />}
+      {error && <Failure error={error} />}
       <div className={css.parts}>
         {workers.data && <Workers workers={workers.data.data} />}
         {queue.data && <Queue queue={queue.data} />}
@@ -33,9 +35,9 @@ export function WorkersPage() {
 function Workers({ workers }: { workers: readonly Worker[] }) {
   if (workers.length === 0) {
     return (
-      <Empty title="No worker has been seen">
+      <Empty title="No workers">
         <p className="muted">
-          <code>trainyard up</code> starts one; on other machines <code>python -m workers</code> does.
+          <code>trainyard up</code> starts one on this machine, <code>python -m workers</code> on others.
         </p>
       </Empty>
     );
@@ -72,10 +74,10 @@ function Workers({ workers }: { workers: readonly Worker[] }) {
   );
 }
 
-/** What the operator has given it; of the device the line tells already. */
+/** The operator's labels, without the device, which has a column of its own. */
 function labelsOf(worker: Worker): string {
-  const given = Object.entries(worker.labels).filter(([name]) => name !== "device");
-  return given.map(([name, value]) => `${name}=${value}`).join(" ");
+  const labels = Object.entries(worker.labels).filter(([name]) => name !== "device");
+  return labels.map(([name, value]) => `${name}=${value}`).join(" ");
 }
 
 function JobLink({ id }: { id: string }) {
@@ -96,7 +98,7 @@ function Queue({ queue }: { queue: Schemas["QueueObject"] }) {
       {queue.data.length > 0 && (
         <List
           label="Queue"
-          columns={[{ number: "Place" }, "Job", "Kind", { number: "Priority" }, "Why it waits", "Starts about"]}
+          columns={[{ number: "Position" }, "Job", "Kind", { number: "Priority" }, "Waiting for", "Estimated start"]}
         >
           {queue.data.map((job) => (
             <tr key={job.id}>
@@ -106,9 +108,9 @@ function Queue({ queue }: { queue: Schemas["QueueObject"] }) {
               </td>
               <td>{job.kind}</td>
               <td className={numberClass}>{job.priority}</td>
-              <td>{job.waiting_reason}</td>
+              <td>{masked(job.waiting_reason ?? "")}</td>
               <td>
-                {job.estimated_start_at ? moment(job.estimated_start_at) : <span className="muted">not known yet</span>}
+                {job.estimated_start_at ? moment(job.estimated_start_at) : <span className="muted">unknown</span>}
               </td>
             </tr>
           ))}

@@ -1,4 +1,4 @@
-"""The losses of DPO, by TRL's names and definitions; B pairs."""
+"""The losses of DPO, under TRL's names and definitions, over B pairs."""
 
 from collections.abc import Callable
 
@@ -38,4 +38,4 @@ LOSSES: dict[str, Callable[[Tensor, DpoLoss], Tensor]] = {
 }
 
 AVERAGED = frozenset({"ipo", "sigmoid_norm"})
-"""Log-ratios are divided by the tokens of their answer; TRL does so for ipo on its authors' word."""
+"""Losses whose log-ratios are divided by the tokens of their answer; TRL does so for ipo on its authors' advice."""

@@ -1,4 +1,4 @@
-"""Direct preference optimization: the margin between two answers, against what the starting weights give them."""
+"""Direct preference optimization: the margin between two answers, relative to the margin of the starting weights."""
 
 import copy
 from collections.abc import Iterator
@@ -13,18 +13,19 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
+from engine.batch_loss import BatchLoss, RowShares, Sums
 from engine.data.corpus import Batch, Corpus
 from engine.data.exclusion import without
 from engine.data.heldout import held_out_corpus
-from engine.data.mixture import Rows
 from engine.data.pairs import PAIR, pair_corpus
+from engine.data.rows import Rows
 from engine.data.source import SourceRow, read_sources, scan
 from engine.errors import SpecError
 from engine.journal import Journal
 from engine.kinds.dpo.losses import AVERAGED, LOSSES
 from engine.kinds.dpo.spec import DpoSpec
 from engine.model.forward import decoder_of
-from engine.model.layer_offload import away_of
+from engine.model.layer_offload import offloaded_layers_of
 from engine.model.load import Subject
 from engine.model.logprobs import document_logprobs
 from engine.model.tuned import Start
@@ -32,11 +33,10 @@ from engine.parts import AdapterTuning
 from engine.precision import Machine
 from engine.reference import ReferenceCache, reference_scores
 from engine.rundir import RunDirectory
-from engine.scored import RowShares, Scored, Sums
 
 
 class DpoObjective:
-    """Pairs of documents in one packed row; a cached reference is a number per document, and no second model."""
+    """Pairs of documents in packed rows. A cached reference is a number per document and needs no second model."""
 
     def __init__(self, run: RunDirectory, spec: DpoSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
@@ -51,7 +51,7 @@ class DpoObjective:
         if spec.dpo.reference == "disabled_adapter" and run.adapter is not None:
             raise SpecError(
                 "reference_is_not_the_start",
-                "the job goes on from an adapter; without it, the model is not what the job starts from",
+                "the job continues an adapter; with the adapter disabled, the model is not the one that the job starts from",
                 "Set dpo.reference to 'cached' or 'frozen_copy'.",
             )
 
@@ -62,7 +62,7 @@ class DpoObjective:
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return self.start.tokenizer()
 
-    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - a new model's is made for it
+    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - only a new model's config depends on it
         return self.start.config()
 
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
@@ -87,10 +87,10 @@ class DpoObjective:
         return made.corpus
 
     def _with_reference(self, rows: Rows, subject: Subject) -> Rows:
-        """Both corpora with the scores of the starting weights: found, or computed now."""
+        """Return both corpora with the scores of the starting weights, from the cache or computed now."""
         assert self.machine is not None, "the subject was loaded"
         budget = self._token_budget()
-        cache = ReferenceCache(self.run, self.machine, self.spec.tuning.method, budget)
+        cache = ReferenceCache(self.run, self.machine, self.spec.tuning.method, budget, journal=self.journal)
         corpora = [corpus for corpus in (rows.train, rows.validation) if isinstance(corpus, Corpus)]
         scores = [cache.find(corpus) for corpus in corpora]
         missing = [number for number, found in enumerate(scores) if found is None]
@@ -99,13 +99,15 @@ class DpoObjective:
                 for number in missing:
                     scores[number] = reference_scores(model, corpora[number], self.machine, budget, cache)
             count = sum(len(corpora[number]) for number in missing)
-            self.journal.log("info", "reference_scored", f"scored {count} answers by the starting weights", count=count)
+            self.journal.log(
+                "info", "reference_scored", f"scored {count} answers with the starting weights", count=count
+            )
         made = [replace(corpus, reference=found) for corpus, found in zip(corpora, scores, strict=True)]
         return replace(rows, train=made[0], validation=made[1] if rows.validation is not None else None)
 
     @contextmanager
     def _starting_weights(self, subject: Subject) -> Iterator[nn.Module]:
-        """Without a second copy where that can be: only a run that goes on has other weights than it began with."""
+        """Yield the starting weights, without a second copy if possible: only a resumed run has other weights."""
         model: Any = subject.model
         if isinstance(self.spec.tuning, AdapterTuning) and self.run.adapter is None:
             with model.disable_adapter():
@@ -118,23 +120,23 @@ class DpoObjective:
 
     def _frozen_copy(self, subject: Subject) -> nn.Module:
         assert self.machine is not None, "the subject was loaded"
-        if self.resumed or away_of(decoder_of(subject.model)) is not None:
+        if self.resumed or offloaded_layers_of(decoder_of(subject.model)) is not None:
             start = self._read_anew(self.machine)
         else:
             start = copy.deepcopy(subject.model)
         return start.requires_grad_(False).eval()
 
     def _read_anew(self, machine: Machine) -> nn.Module:
-        """The starting weights; what a new adapter draws, which adds nothing yet, changes nothing of the run's."""
+        """Load the starting weights again, without a draw from the run's generators: a new adapter is drawn, but adds zero."""
         devices = [machine.device] if machine.device.type == "cuda" else []
         with torch.random.fork_rng(devices):
             return self.start.load(None, machine).model
 
     def _reference(self, model: Any, batch: Batch) -> Tensor:
-        """[S] what the starting weights score on each document."""
+        """Return [S] the log-probability of each document under the starting weights."""
         if batch.reference_S is not None:
             return batch.reference_S
-        if self.frozen is None and not hasattr(model, "disable_adapter"):  # merged: nothing is left to leave out
+        if self.frozen is None and not hasattr(model, "disable_adapter"):  # merged: there is no adapter to disable
             assert self.machine is not None, "the subject was loaded"
             self.frozen = self._read_anew(self.machine).requires_grad_(False).eval()
         without_adapter = nullcontext() if self.frozen is not None else model.disable_adapter()
@@ -149,13 +151,13 @@ class DpoObjective:
     def count(self, batch: Batch) -> int:
         return len(batch.lines) // PAIR
 
-    def loss(self, model: nn.Module, batch: Batch) -> Scored:
-        """Summed over pairs; figures are those of TRL, summed likewise."""
+    def loss(self, model: nn.Module, batch: Batch) -> BatchLoss:
+        """Return the loss summed over pairs, with TRL's metrics summed likewise."""
         spec = self.spec.dpo
         logps_S, tokens_S = document_logprobs(model, batch)
         ratios_S = logps_S - self._reference(model, batch)
-        taken_S = ratios_S / tokens_S if spec.loss_type in AVERAGED else ratios_S
-        losses_B = LOSSES[spec.loss_type](taken_S[::2] - taken_S[1::2], spec)
+        scaled_S = ratios_S / tokens_S if spec.loss_type in AVERAGED else ratios_S
+        losses_B = LOSSES[spec.loss_type](scaled_S[::2] - scaled_S[1::2], spec)
         rewards_S, logps_S = spec.beta * ratios_S.detach(), logps_S.detach()
         margins_B = rewards_S[::2] - rewards_S[1::2]
         figures = {
@@ -167,10 +169,13 @@ class DpoObjective:
             "logps/rejected": logps_S[1::2].sum(),
         }
         shares = RowShares(batch.lines[::PAIR], (1,) * len(losses_B), losses_B.detach())
-        return Scored(losses_B.sum(), len(losses_B), figures, shares)
+        return BatchLoss(losses_B.sum(), len(losses_B), figures, shares)
 
     def summary(self, sums: Sums, corpus: Corpus) -> dict[str, float]:
-        """eval_accuracy stands beside what the better of 'take the longer' and 'take the shorter' answer reaches."""
+        """Return the figures of an evaluation.
+
+        eval_length_baseline is the accuracy of always preferring the longer answer, or the shorter, whichever is better.
+        """
         figures = {f"eval_{name}": value for name, value in sums.means().items()}
         return {
             "eval_loss": float(sums.total) / sums.counted,

@@ -22,7 +22,7 @@ class DpoLoss(Part):
         default=0.1,
         gt=0,
         le=1000,
-        description="How strongly the model is held to its starting weights; ipo's regularisation (tau).",
+        description="How strongly the model is held to its starting weights; the regularisation (tau) of ipo.",
     )
     loss_type: Literal["sigmoid", "ipo", "hinge", "robust", "sigmoid_norm"] = Field(
         default="sigmoid",
@@ -35,8 +35,8 @@ class DpoLoss(Part):
 
     reference: Literal["cached", "disabled_adapter", "frozen_copy"] = Field(
         default="cached",
-        description="How the starting weights' log-probabilities are had. cached: computed once and kept; "
-        "disabled_adapter: in every step, without the adapter; frozen_copy: in every step, from a second model.",
+        description="How the log-probabilities of the starting weights are obtained. cached: computed once and kept; "
+        "disabled_adapter: in every step, with the adapter disabled; frozen_copy: in every step, by a second model.",
     )
 
     @model_validator(mode="after")
@@ -47,7 +47,7 @@ class DpoLoss(Part):
 
 
 class DpoSpec(TrainingSpec):
-    """Tune a model, or go on tuning an adapter, so that it prefers the chosen answers to the rejected ones."""
+    """Tune a model, or continue an adapter, so that it prefers the chosen answers to the rejected ones."""
 
     PURPOSE = "fine-tune"
     FORMATS = ("preference", "preferred_output")
@@ -68,7 +68,7 @@ class DpoSpec(TrainingSpec):
 
     @property
     def frozen_models(self) -> int:
-        """Of the starting weights, held beside the model that learns."""
+        """How many copies of the starting weights are held beside the model that is trained."""
         return int(self.dpo.reference == "frozen_copy")
 
     @model_validator(mode="after")

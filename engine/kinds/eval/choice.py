@@ -1,11 +1,12 @@
-"""Multiple choice, scored in the three ways that are all called MMLU, side by side.
+"""Multiple choice, scored side by side in the three ways that are all called MMLU.
 
-Hugging Face, "What's going on with the Open LLM Leaderboard?" (June 2023), tells them apart by prompt and by
-what of the model's answer counts. All are made of one thing: how likely a text is after a prompt.
+They differ in the prompt and in what counts as the model's answer (Hugging Face, "What's going on with the Open LLM
+Leaderboard?", June 2023). All of them are computed from the likelihood of a text after a prompt.
 """
 
 import string
 from collections import defaultdict
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ _ROWS_AT_ONCE = 64
 
 
 class _Way(NamedTuple):
-    """A prompt, whether it begins with the topic, and whether texts or letters are the answers."""
+    """A way of scoring: its prompt, whether that begins with the topic, and whether answers are texts or letters."""
 
     question: str
     topic: bool
@@ -36,7 +37,7 @@ class _Way(NamedTuple):
 _WAYS = {
     # Hendrycks et al. 2021 (arXiv:2009.03300): the likeliest of the letters counts.
     "original": _Way("{question}\n{choices}Answer:", topic=True, texts=False),
-    # Liang et al. 2022 (arXiv:2211.09110): the right letter must be what the model would write, of all it could.
+    # Liang et al. 2022 (arXiv:2211.09110): the right letter must be the likeliest of all tokens.
     "helm": _Way("Question: {question}\n{choices}Answer:", topic=True, texts=False),
     # EleutherAI's harness as of January 2023: the likeliest answer text counts, by sum or by character.
     "harness": _Way("Question: {question}\nChoices:\n{choices}Answer:", topic=False, texts=True),
@@ -44,7 +45,11 @@ _WAYS = {
 
 
 def choice_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subject, setting: Setting) -> Scores:
-    """Raises DataError where a subject has fewer solved examples than asked for."""
+    """Score the questions in all ways.
+
+    Raises:
+        DataError: a subject has fewer solved examples than the spec asks for.
+    """
     solved = _by_subject([_choice_of(shot) for shot in shots])
     scored = setting.ranks.divide(
         _parts(rows, setting), lambda mine: [_scored(part, solved, subject, setting) for part in mine]
@@ -53,13 +58,13 @@ def choice_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subjec
     cut = [line for _, lines in scored for line in lines]
     if cut:
         message = (
-            f"{len(cut)} prompts were cut at their beginning to max_length {setting.max_length} (lines {listed(cut)})"
+            f"{len(cut)} prompts lost their beginning to fit max_length {setting.max_length} (lines {listed(cut)})"
         )
         setting.journal.log("warn", "prompts_truncated", message, count=len(cut), lines=cut[:LINES_TOLD])
     questions = [_choice_of(row) for row in rows]
     return Scores(
         lines=[row.line for row in rows],
-        figures={told: Figure.share([item["correct"][name] for item in items]) for name, told in _FIGURES.items()},
+        figures={metric: Figure.share([item["correct"][way] for item in items]) for way, metric in _FIGURES.items()},
         items=items,
         facts=baselines(questions) | {"eval_rows": float(len(rows))},
         shares=True,
@@ -70,7 +75,7 @@ def choice_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subjec
 def read_choices(
     rows: list[SourceRow], shots: list[SourceRow], tokenizer: PreTrainedTokenizerFast, setting: Setting
 ) -> Reading:
-    """What will go through a model: the same batches of the same prompts."""
+    """Count what `choice_scores` will put through a model: the same batches of the same prompts."""
     solved = _by_subject([_choice_of(shot) for shot in shots])
     lengths: list[int] = []
     cut: list[int] = []
@@ -86,13 +91,13 @@ def read_choices(
 
 
 def _parts(rows: list[SourceRow], setting: Setting) -> list[list[SourceRow]]:
-    """Rows whose prompts share batches; each part is one rank's."""
+    """Split the rows into parts whose prompts share batches; each part is scored by one rank."""
     size = min(_ROWS_AT_ONCE, -(-len(rows) // setting.ranks.count))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 class _Asked(NamedTuple):
-    """What is asked for some rows; the tokens of each row's longest prompt with its answer, and the lines that were cut."""
+    """The requests of some rows, each row's longest prompt with its answer in tokens, and the lines that were cut."""
 
     requests: list[Request]
     lengths: list[int]
@@ -119,9 +124,9 @@ def _requests(
 def _scored(
     rows: list[SourceRow], solved: dict[str, list[MultipleChoice]], subject: Subject, setting: Setting
 ) -> tuple[list[dict[str, Any]], list[int]]:
-    """The items of some rows, and the lines among them whose prompts were cut."""
+    """Return the items of some rows, and the lines of those whose prompts were cut."""
     asked = _requests(rows, solved, subject.tokenizer, setting)
-    told = likelihoods(
+    scored = likelihoods(
         subject.model,
         asked.requests,
         setting.machine,
@@ -129,8 +134,8 @@ def _scored(
         token_budget=setting.token_budget,
         read=setting.passes.read,
     )
-    found = iter(told)
-    return [{"line": row.line, **_judged(_choice_of(row), found)} for row in rows], asked.cut
+    answers = iter(scored)
+    return [{"line": row.line, **_judged(_choice_of(row), answers)} for row in rows], asked.cut
 
 
 _FIGURES = {
@@ -142,7 +147,7 @@ _FIGURES = {
 
 
 def baselines(questions: list[MultipleChoice]) -> dict[str, float]:
-    """What one reaches without reading the questions: always the same letter, the longest or shortest choice."""
+    """Return the accuracy of answering blindly: with always the same letter, the longest or the shortest choice."""
     found: dict[str, float] = {}
     for number in range(max(len(question.choices) for question in questions)):
         share = float(np.mean([question.answer == number for question in questions]))
@@ -167,7 +172,7 @@ def _by_subject(shots: list[MultipleChoice]) -> dict[str, list[MultipleChoice]]:
 
 
 def _shots_of(row: SourceRow, solved: dict[str, list[MultipleChoice]], count: int) -> list[MultipleChoice]:
-    """The first `count` of its subject; itself, which would tell its answer, is none of them."""
+    """Return the first `count` examples of the row's subject, without the row itself, which would give its answer away."""
     question = _choice_of(row)
     shots = list(islice((shot for shot in solved.get(question.subject, []) if shot != question), count))
     if len(shots) < count:
@@ -181,7 +186,7 @@ def _shots_of(row: SourceRow, solved: dict[str, list[MultipleChoice]], count: in
 
 
 def _asked(question: MultipleChoice, shots: list[MultipleChoice]) -> list[tuple[str, str]]:
-    """(prompt, answer) of each choice in each way: of one question as many as `_judged` reads."""
+    """Return (prompt, answer) for each choice in each way, in the order in which `_judged` reads their likelihoods."""
     asked: list[tuple[str, str]] = []
     for way in _WAYS.values():
         prompt = _topic(question.subject) if way.topic else ""
@@ -207,24 +212,32 @@ def _answers(way: _Way, question: MultipleChoice) -> tuple[str, ...]:
 
 
 def _encoded(tokenizer: PreTrainedTokenizerFast, prompt: str, answer: str) -> Request:
-    """Encoded as one text and then parted, as lm_eval does: how a prompt ends may depend on what follows."""
-    context: list[int] = tokenizer(prompt)["input_ids"]  # type: ignore[assignment]
-    whole: list[int] = tokenizer(prompt + answer)["input_ids"]  # type: ignore[assignment]
-    parted = min(len(context), len(whole) - 1)
-    return Request(whole[:parted], whole[parted:])
+    """Encode prompt and answer as one text, then split it: the tokens at a prompt's end may depend on what follows.
+
+    lm_eval does the same. Of the special tokens that the tokenizer adds by itself, those in front (BOS) stay, and those
+    at the end (EOS) are left out: no answer follows them.
+    """
+    encoded = tokenizer(prompt, return_special_tokens_mask=True)
+    ids: list[int] = encoded["input_ids"]  # type: ignore[assignment]
+    is_special: list[int] = encoded["special_tokens_mask"]  # type: ignore[assignment]
+    leading = ids[: is_special.index(0)]
+    text: list[int] = tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]  # type: ignore[assignment]
+    whole = [*leading, *text]
+    split = min(len(leading) + is_special.count(0), len(whole) - 1)
+    return Request(whole[:split], whole[split:])
 
 
 def _cut(request: Request, max_length: int) -> Request:
-    """What is too long loses its beginning."""
+    """Cut a request that is too long at its beginning."""
     context, continuation = request
     over = len(context) + len(continuation) - 1 - max_length
     return request if over <= 0 else Request(context[over:] or context[-1:], continuation[-max_length:])
 
 
-def _judged(question: MultipleChoice, found: Any) -> dict[str, Any]:
-    """The next likelihoods as an item: what each way took for the answer, and whether it is."""
+def _judged(question: MultipleChoice, answers: Iterator[Likelihood]) -> dict[str, Any]:
+    """Return a question's item from the next likelihoods: the answer chosen in each way, and whether it is right."""
     letters = question.letters
-    by_way: dict[str, list[Likelihood]] = {name: [next(found) for _ in letters] for name in _WAYS}
+    by_way: dict[str, list[Likelihood]] = {name: [next(answers) for _ in letters] for name in _WAYS}
     sums = {name: np.array([one.logprob for one in scored]) for name, scored in by_way.items()}
     greedy = [number for number, one in enumerate(by_way["helm"]) if one.is_greedy]
     characters = np.array([len(choice) for choice in question.choices])

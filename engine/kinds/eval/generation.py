@@ -1,4 +1,4 @@
-"""What a model writes, compared with the last answer of each row."""
+"""Generation: the answers that a model writes, compared with the last answer of each row."""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -22,10 +22,10 @@ from engine.rows import Message
 
 
 def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Subject, setting: Setting) -> Scores:
-    """Prompts are rendered by the chat template, solved examples as turns before them.
+    """Have the model answer each row and grade the answers. Prompts follow the chat template, examples are turns before.
 
     Raises:
-        DataError: too few examples, or a reference in which the pattern finds no answer.
+        DataError: there are too few examples, or the pattern finds no answer in a reference.
     """
     settings = setting.spec.evaluation
     pattern, golds = _golds(rows, settings.answer_pattern)
@@ -49,10 +49,10 @@ def generation_scores(rows: list[SourceRow], shots: list[SourceRow], subject: Su
 def read_prompts(
     rows: list[SourceRow], shots: list[SourceRow], tokenizer: PreTrainedTokenizerFast, setting: Setting
 ) -> Reading:
-    """What will go through a model at most: the same prompts, each answered with as many tokens as it may be.
+    """Count what `generation_scores` will put through a model at most: each answer as long as it may be.
 
     Raises:
-        DataError: as above.
+        DataError: as by `generation_scores`.
     """
     settings, ranks = setting.spec.evaluation, setting.ranks
     _golds(rows, settings.answer_pattern)
@@ -64,7 +64,7 @@ def read_prompts(
 
 
 def _golds(rows: list[SourceRow], asked: str | None) -> tuple[Any, list[str]]:
-    """(The pattern, what it finds in the reference of each row).
+    """Return the pattern, and the answer that it finds in the reference of each row.
 
     Raises:
         DataError: it finds nothing in one of them.
@@ -81,7 +81,7 @@ def _golds(rows: list[SourceRow], asked: str | None) -> tuple[Any, list[str]]:
 
 
 def _pass(prompts: Sequence[list[int]], written: Sequence[int], setting: Setting) -> None:
-    """Prompts that are answered by one rank, and the tokens of their answers, as they go through the model."""
+    """Count the passes of one rank over its prompts, for answers of `written` tokens."""
     for rows in side_by_side(prompts, setting.spec.evaluation.per_device_eval_batch_size):
         setting.passes.write([len(prompts[row]) for row in rows], [written[row] for row in rows])
 
@@ -126,7 +126,7 @@ def _reference(row: SourceRow) -> str:
 
 
 def _solved(row: SourceRow, shots: list[SourceRow], count: int) -> list[Message]:
-    """The first `count` examples; the row itself, which would tell its answer, is none of them."""
+    """Return the first `count` examples, without the row itself, which would give its answer away."""
     others = list(islice((shot for shot in shots if shot.row != row.row), count))
     if len(others) < count:
         message = f"fewshot_file has {len(others)} rows besides line {row.line}, not {count}"
@@ -135,7 +135,7 @@ def _solved(row: SourceRow, shots: list[SourceRow], count: int) -> list[Message]
 
 
 class _Prompts(NamedTuple):
-    """Tokens of each prompt, and how many it had before it lost its beginning, as those on the lines `cut` did."""
+    """The tokens of each prompt, its length before it was cut at the beginning, and the lines that were cut."""
 
     tokens: list[list[int]]
     lengths: list[int]
@@ -146,12 +146,12 @@ def _prompts(
     rows: list[SourceRow], shots: list[SourceRow], tokenizer: PreTrainedTokenizerFast, setting: Setting
 ) -> _Prompts:
     if ensure_chat_template(tokenizer):
-        setting.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
+        setting.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one is used")
     count, room = setting.spec.evaluation.num_fewshot, setting.max_length - setting.spec.evaluation.max_new_tokens
     asked = [[*_solved(row, shots, count), *_messages(row)[:-1]] for row in rows]
     prompts = [prompt_tokens(talk, f"line {row.line}", tokenizer) for row, talk in zip(rows, asked, strict=True)]
     cut = [row.line for row, prompt in zip(rows, prompts, strict=True) if len(prompt) > room]
     if cut:
-        message = f"{len(cut)} prompts were cut at their beginning: {room} tokens are left beside max_new_tokens"
+        message = f"{len(cut)} prompts lost their beginning: max_new_tokens leaves room for {room} tokens"
         setting.journal.log("warn", "prompts_truncated", message, count=len(cut), lines=cut[:LINES_TOLD])
     return _Prompts([prompt[-room:] for prompt in prompts], list(map(len, prompts)), cut)

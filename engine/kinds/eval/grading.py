@@ -1,4 +1,4 @@
-"""Exact match as lm_eval scores GSM8K: the answer found in a text by a pattern, and equal once both are tidied."""
+"""Exact match as lm_eval scores GSM8K: a pattern finds the answer in a text, and both are normalized to compare them."""
 
 import re
 from typing import NamedTuple
@@ -6,12 +6,12 @@ from typing import NamedTuple
 from engine.kinds.eval.spec import GSM8K_PATTERN
 
 _NUMBER = re.compile(r"(-?[$0-9.,]{2,})|(-?[0-9]+)")
-"""lm_eval's flexible-extract: whatever looks like a number; the last one counts."""
+"""lm_eval's flexible-extract: anything that looks like a number; the last one counts."""
 _IGNORED = (re.compile(","), re.compile(r"\$"), re.compile(r"\.$"))
 
 
 class Grade(NamedTuple):
-    """`answer` is what was found in the text, if anything."""
+    """The grade of a text; `answer` is the answer found in it, if any."""
 
     answer: str | None
     correct: bool
@@ -19,7 +19,7 @@ class Grade(NamedTuple):
 
 
 def pattern_for(references: list[str], asked: str | None) -> re.Pattern[str] | None:
-    """What tells the answer in these references; None: all of a text is the answer."""
+    """Return the pattern of the answer in a text, or None if the whole text is the answer."""
     if asked == "auto":
         pattern = re.compile(GSM8K_PATTERN)
         return pattern if all(pattern.search(reference) for reference in references) else None
@@ -30,21 +30,21 @@ def answer_in(text: str, pattern: re.Pattern[str] | None) -> str | None:
     if pattern is None:
         return text.strip()
     found = pattern.search(text)
-    return None if found is None else _tidied(found[1] or "")
+    return None if found is None else _normalized(found[1] or "")
 
 
 def last_number(text: str) -> str | None:
     found = _NUMBER.findall(text)
-    return _tidied(found[-1][0] or found[-1][1]) if found else None
+    return _normalized(found[-1][0] or found[-1][1]) if found else None
 
 
 def grade(text: str, gold: str, pattern: re.Pattern[str] | None) -> Grade:
-    """`gold` is the reference's answer."""
+    """Grade a text against `gold`, the answer of its reference."""
     answer = answer_in(text, pattern)
     return Grade(answer, answer == gold, last_number(text) == gold)
 
 
-def _tidied(answer: str) -> str:
+def _normalized(answer: str) -> str:
     for ignored in _IGNORED:
         answer = ignored.sub("", answer)
     return answer.strip().lower()

@@ -1,4 +1,4 @@
-"""Loss, perplexity and bits per byte: how likely the rows are to the model."""
+"""Loss, perplexity and bits per byte of the rows."""
 
 import math
 
@@ -17,10 +17,10 @@ from engine.model.logprobs import document_logprobs
 
 @torch.no_grad()
 def loss_scores(corpus: Corpus, subject: Subject, setting: Setting) -> Scores:
-    """Items are lines of the file; what a line was cut into counts as one.
+    """Score the documents of a corpus. Items are lines of the file; the documents that a line was cut into are one item.
 
-    Bits per byte count the text behind the labels (answers for conversations); the bits of end tokens are in,
-    their bytes are none, so the figure errs upwards by them.
+    Bits per byte are over the text of the labels (of conversations, the answers). End tokens have bits but no bytes, so
+    the figure is slightly too high.
     """
     subject.model.eval()
     losses_S, tokens_S = np.zeros(len(corpus)), np.zeros(len(corpus))
@@ -32,7 +32,7 @@ def loss_scores(corpus: Corpus, subject: Subject, setting: Setting) -> Scores:
 
 
 def read_documents(seen: Seen, setting: Setting) -> Reading:
-    """What will go through a model: the same batches."""
+    """Count what `loss_scores` will put through a model: the same batches."""
     corpus = seen.cut.corpus
     for documents in documents_in_order(corpus, setting.token_budget):
         setting.stop.check()
@@ -41,7 +41,7 @@ def read_documents(seen: Seen, setting: Setting) -> Reading:
 
 
 def scores_of(corpus: Corpus, losses_S: Floats, tokens_S: Floats) -> Scores:
-    """What the documents lost, by line; `tokens_S` are their labels."""
+    """Add the losses of the documents up by line; `tokens_S` are their numbers of labels."""
     lines, line_of_S = np.unique(corpus.lines, return_inverse=True)
     losses, tokens, sizes = (
         np.bincount(line_of_S, weights=each).astype(np.float64) for each in (losses_S, tokens_S, corpus.sizes_bytes)
@@ -66,7 +66,7 @@ def scores_of(corpus: Corpus, losses_S: Floats, tokens_S: Floats) -> Scores:
 
 
 def _scored(corpus: Corpus, documents: list[int], subject: Subject, setting: Setting) -> tuple[Floats, Floats]:
-    """(-log p of each document's labels, how many it has)."""
+    """Return, for each document, the summed -log p of its labels and their number."""
     setting.stop.check()
     batch = batch_of(corpus, documents)
     setting.passes.read(batch)

@@ -1,4 +1,4 @@
-"""Evaluation: nothing is trained, the rows are scored as their format and the spec ask."""
+"""Evaluation: nothing is trained; the rows are scored as their format and the spec ask."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerFast
 from engine.data.chat import ChatRecipe, ensure_chat_template
 from engine.data.corpus import Corpus
 from engine.data.lines import require, rows_near, rows_on
-from engine.data.mixture import Rows
+from engine.data.rows import Rows
 from engine.data.source import SourceRow, read_source, scan
 from engine.data.supply import Seen, seen_in
 from engine.data.text import TextRecipe
@@ -35,11 +35,11 @@ from engine.rundir import RunDirectory
 from engine.stop import StopFlag
 
 _HEADS_OF_DOCUMENTS: dict[str, Head] = {"loss": "logprobs", "tokens": "losses"}
-"""Tasks whose rows are documents that lose something, and what scores those."""
+"""The tasks whose rows are documents with a loss, and the head that computes it."""
 
 
 class Weights(NamedTuple):
-    """The folders of a model's base and of the adapter on it."""
+    """The folders of a model: its base and the adapter on it, if any."""
 
     base: Path
     adapter: Path | None
@@ -49,7 +49,7 @@ class Weights(NamedTuple):
 
 
 class EvalObjective:
-    """Texts: every token once, in windows of max_length that do not overlap. Conversations: the answers alone."""
+    """Scores every token of a text once, in windows of max_length that do not overlap, and of conversations the answers."""
 
     def __init__(self, run: RunDirectory, spec: EvalSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
@@ -65,11 +65,11 @@ class EvalObjective:
         return self._load(self.model, machine)
 
     def load_baseline(self, machine: Machine) -> Subject:
-        """What the model is compared with."""
+        """Load the model to compare with."""
         return self._load(self.baseline, machine)
 
     def weights(self) -> list[Weights]:
-        """Of the models that are scored, one after the other."""
+        """Return the weights of the models that are scored, in that order."""
         return [self.model, *([self.baseline] if self.spec.compare_to is not None else [])]
 
     @property
@@ -87,13 +87,13 @@ class EvalObjective:
         in_4bit = was_quantized(adapter)
         model = load_model(base, device=machine.device, dtype=machine.compute_dtype, in_4bit=in_4bit)
         check_fit(model, tokenizer, self.max_length)
-        model.requires_grad_(False)  # what might learn is copied and kept for a way back that never comes
+        model.requires_grad_(False)  # no backward pass: nothing is to be kept for one
         if adapter is None:
             return Subject(model, tokenizer, "model")
         return Subject(load_adapter(model, adapter), tokenizer, "adapter")
 
     def _fitting(self) -> int:
-        """max_length, or what the models were made for when that is less: beyond it the figures say little."""
+        """Return max_length, or the positions that the models were made for if fewer: beyond them scores mean little."""
         asked, written = self.spec.evaluation.max_length, self.spec.evaluation.max_new_tokens
         folders = [self.run.base_model(), *filter(None, [self.run.baseline])]
         limit = min(asked, *(positions_of(folder) or asked for folder in folders))
@@ -112,7 +112,7 @@ class EvalObjective:
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return self.model.tokenizer()
 
-    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - a new model's is made for it
+    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - only a new model's config depends on it
         return config_of(self.run.base_model()).to_dict()
 
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:
@@ -126,14 +126,14 @@ class EvalObjective:
             seen = seen_in(self.source, TextRecipe(tokenizer, self.max_length))
             return seen._replace(cut=seen.cut._replace(corpus=self._windows(seen.cut.corpus)))
         if ensure_chat_template(tokenizer):
-            self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one was used")
+            self.journal.log("warn", "chat_template_added", "the model has no chat template; a plain one is used")
         long_rows = self.spec.evaluation.long_rows
         seen = seen_in(self.source, ChatRecipe(tokenizer, max_length=self.max_length, long_rows=long_rows))
         seen.cut.report(self.journal, "eval", self.max_length)
         return seen
 
     def _windows(self, corpus: Corpus) -> Corpus:
-        """Of a text: those that begin on the lines asked for, where any are."""
+        """Return the windows of a text that begin on the lines that the spec asks for; without such lines, all."""
         if not self.asked:
             return corpus
         lines = corpus.lines.tolist()
@@ -141,15 +141,15 @@ class EvalObjective:
         return corpus.take(np.flatnonzero([line in self.asked for line in lines]))
 
     def setting(self, machine: Machine, stop: StopFlag, ranks: Ranks) -> Setting:
-        """For one model."""
+        """Return the setting for scoring one model."""
         room = self.max_length * self.spec.evaluation.per_device_eval_batch_size
         passes = Passes(room, _HEADS_OF_DOCUMENTS.get(self.task, "likelihoods"))
         return Setting(self.spec, machine, self.journal, stop, ranks, self.max_length, passes)
 
     def read(self, tokenizer: PreTrainedTokenizerFast, setting: Setting) -> Reading:
-        """The rows as `score` will read them, without a model; `setting.passes` has what will go through one then.
+        """Read the rows as `score` will, without a model; `setting.passes` counts what will go through one.
 
-        Answers that are to be written are taken to be as long as they may be.
+        Answers to be generated are counted as long as they may be.
         """
         if self.task in _HEADS_OF_DOCUMENTS:
             return read_documents(self._seen(tokenizer), setting)
@@ -157,7 +157,7 @@ class EvalObjective:
         return read(self.source, self.shots, tokenizer, setting)
 
     def score(self, subject: Subject, corpus: Corpus | None, setting: Setting) -> Scores:
-        """What the rows come to; `corpus` is theirs where losses are asked for."""
+        """Score the rows with a model; for tasks that score documents, `corpus` holds them."""
         if corpus is not None:
             return (token_scores if self.task == "tokens" else loss_scores)(corpus, subject, setting)
         scores = generation_scores if self.task == "generate" else choice_scores
@@ -165,10 +165,10 @@ class EvalObjective:
 
 
 def _task_of(spec: EvalSpec, rows: list[SourceRow]) -> str:
-    """The task that is asked for, or that the rows are made for.
+    """Return the spec's task, or for `auto` the one that suits the rows.
 
     Raises:
-        SpecError: rows and task do not go together.
+        SpecError: the rows do not suit the task.
     """
     asked = spec.evaluation.task
     choice = isinstance(rows[0].row, MultipleChoice)
@@ -182,7 +182,7 @@ def _task_of(spec: EvalSpec, rows: list[SourceRow]) -> str:
     if not fits[task] or (task in {"loss", "tokens"} and len(rows) > 1):
         raise SpecError(
             "wrong_task",
-            f"the rows of eval_file and fewshot_file are not made for task {task!r}",
+            f"the rows of eval_file and fewshot_file do not suit task {task!r}",
             "multiple_choice takes rows with question, choices and answer; generate takes rows with answers; "
             "loss and tokens take no fewshot_file.",
         )
@@ -190,7 +190,7 @@ def _task_of(spec: EvalSpec, rows: list[SourceRow]) -> str:
 
 
 def _rows_of(path: Path, lines: set[int]) -> list[SourceRow]:
-    """Those on the lines that are asked for, or where none are, all."""
+    """Read the rows on the given lines, or all rows if none are given."""
     if not lines:
         return read_source(path, "evals")
     file = scan(path, "evals", split_seed=None)

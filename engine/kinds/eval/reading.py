@@ -1,4 +1,4 @@
-"""What the rows of a file come to as an evaluation reads them."""
+"""The rows of a file as an evaluation reads them, counted without a model."""
 
 from typing import NamedTuple, Self
 
@@ -10,7 +10,7 @@ from engine.plan import Counts
 
 
 class Reading(NamedTuple):
-    """Tokens of each row as it stands in the file; what became of them, and the lines that lost something."""
+    """The length of each row as it is in the file, what is made of the rows, and the lines that lost something."""
 
     lengths: Ints
     documents: int
@@ -28,5 +28,5 @@ class Reading(NamedTuple):
 
     @classmethod
     def of_prompts(cls, lengths: list[int], documents: int, passed: Counts, cut: list[int]) -> Self:
-        """`lengths` are those of the rows' longest prompts, `passed` is what goes through the model."""
+        """Count prompts: `lengths` are those of each row's longest one, `passed` is what goes through the model."""
         return cls(np.array(lengths, np.int64), documents, passed.tokens, passed.labels, cut, [], [])

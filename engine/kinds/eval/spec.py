@@ -1,4 +1,4 @@
-"""Evaluation: a model or adapter on held-out rows, by loss, by multiple choice or by what it writes."""
+"""Evaluation: a model or adapter on held-out rows, by loss, by multiple choice or by the answers that it writes."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -9,7 +9,7 @@ from engine.parts import Auto, FileId, JobPart, Lines, Part, Reference, Text
 from engine.rows import PURPOSES
 
 GSM8K_PATTERN = r"#### (-?[0-9.,]+)"
-"""What lm_eval's strict-match filter of the task gsm8k takes for the answer."""
+"""The answer by lm_eval's strict-match filter of the task gsm8k."""
 
 _ANSWERED = ("chat", "completion", "instruction")
 _FORMATS = {
@@ -30,11 +30,11 @@ class EvalSettings(Part):
     task: Literal["auto", "loss", "multiple_choice", "generate", "tokens"] = Field(
         default="auto",
         description="auto: multiple_choice for such files, loss for all others. generate: the last answer of a row is "
-        "the reference of what the model writes. tokens: the loss of every token of `rows`, read as training reads "
-        "them: with the checkpoint that a step began with, what the row lost at that step.",
+        "the reference for what the model writes. tokens: the loss of every token of `rows`, read as in training: with "
+        "the checkpoint that a step began from, it is the row's loss at that step.",
     )
     rows: Lines = Field(
-        default=(), max_length=1000, description="tokens: lines of eval_file whose rows are told, counted from 1."
+        default=(), max_length=1000, description="tokens: lines of eval_file whose rows are scored, counted from 1."
     )
     num_fewshot: int = Field(
         default=0,
@@ -43,18 +43,21 @@ class EvalSettings(Part):
         description="Solved examples before each question, the first of fewshot_file that are not the row itself.",
     )
     max_new_tokens: int = Field(default=256, ge=1, le=65_536)
-    temperature: float = Field(default=0.0, ge=0, le=100, description="0: greedy. Else sampled, by the job's seed.")
+    temperature: float = Field(
+        default=0.0, ge=0, le=100, description="0: greedy. Otherwise sampled, with the job's seed."
+    )
     stop: tuple[_Stop, ...] = Field(default=(), max_length=16, description="Strings that end an answer.")
     answer_pattern: _Pattern | Auto | None = Field(
         default="auto",
-        description="Regular expression whose first group is the answer in a text; null: all of the text is. "
-        "auto: what follows #### (GSM8K) if every reference has that, else null.",
+        description="Regular expression whose first group is the answer in a text; null: the whole text. "
+        "auto: what follows #### (GSM8K) if every reference has it, else null.",
     )
     max_length: int = Field(
         default=1024, ge=8, le=1_048_576, validation_alias=AliasChoices("max_length", "cutoff_len", "max_seq_length")
     )
     long_rows: Literal["truncate", "drop"] = Field(
-        default="truncate", description="What happens to conversations over max_length; a text goes on in further rows."
+        default="truncate",
+        description="What happens to conversations over max_length; a text continues in further rows.",
     )
     per_device_eval_batch_size: int = Field(
         default=8, ge=1, le=65_536, validation_alias=AliasChoices("per_device_eval_batch_size", "batch_size")
@@ -102,7 +105,7 @@ class EvalSpec(JobPart):
     kind: Literal["eval"] = "eval"
     model: Reference
     compare_to: Reference | None = Field(
-        default=None, description="Scored on the same rows: the baseline that `model` is told against."
+        default=None, description="The baseline, scored on the same rows, that `model` is compared with."
     )
     eval_file: FileId
     fewshot_file: FileId | None = Field(default=None, description="Where the solved examples come from.")

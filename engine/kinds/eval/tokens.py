@@ -1,4 +1,4 @@
-"""The loss of every token of a few rows: what of an answer, or of a text, the model finds hard."""
+"""The loss of every token of a few rows, which shows what in an answer or a text the model finds hard."""
 
 import math
 from collections import defaultdict
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from engine.data.corpus import Corpus, batch_of
-from engine.data.documents import told
+from engine.data.documents import documents_as_text
 from engine.data.stream import documents_in_order
 from engine.intervals import Floats
 from engine.kinds.eval.loss import scores_of
@@ -22,7 +22,7 @@ _OF_TOKENS = ("ids", "pieces", "trained", "losses")
 
 @torch.no_grad()
 def token_scores(corpus: Corpus, subject: Subject, setting: Setting) -> Scores:
-    """Items are lines of the file, as of the loss; each tells its tokens one by one, `losses` null where not trained."""
+    """Score the rows token by token. Items are lines of the file, each with its tokens; `losses` are null where not trained."""
     subject.model.eval()
     batches = list(documents_in_order(corpus, setting.token_budget))
     found = setting.ranks.divide(batches, lambda mine: [_label_losses(corpus, each, subject, setting) for each in mine])
@@ -31,7 +31,7 @@ def token_scores(corpus: Corpus, subject: Subject, setting: Setting) -> Scores:
         losses |= dict(zip(documents, parts, strict=True))
     in_order = range(len(corpus))
     read: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-    for number, document in enumerate(told(corpus, in_order, subject.tokenizer)):
+    for number, document in enumerate(documents_as_text(corpus, in_order, subject.tokenizer)):
         read[document["line"]].append(document | {"losses": _by_token(document["trained"], losses[number])})
     made = scores_of(
         corpus, np.array([losses[number].sum() for number in in_order]), np.array([len(losses[n]) for n in in_order])
@@ -40,7 +40,7 @@ def token_scores(corpus: Corpus, subject: Subject, setting: Setting) -> Scores:
 
 
 def _label_losses(corpus: Corpus, documents: list[int], subject: Subject, setting: Setting) -> list[Floats]:
-    """What each label of each document lost, by the training's own reckoning."""
+    """Return the loss of each label of each document, computed as in training."""
     setting.stop.check()
     batch = batch_of(corpus, documents)
     setting.passes.read(batch)
@@ -58,5 +58,5 @@ def _by_token(trained: list[bool], losses: Floats) -> list[float | None]:
 
 
 def _joined(documents: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """The windows of a text that begin on one line, one after the other."""
+    """Concatenate the windows of a text that begin on one line."""
     return {name: [each for document in documents for each in document[name]] for name in _OF_TOKENS}

@@ -1,4 +1,4 @@
-"""Pre-training: the next token of every text."""
+"""Pre-training: the loss of the next token in every text."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from engine.data.mixture import Rows
+from engine.data.rows import Rows
 from engine.data.text import TextRecipe
 from engine.data.tokenizer import new_tokenizer
 from engine.data.training import TrainingFiles
@@ -32,7 +32,7 @@ _SPECIAL_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 
 class PretrainObjective(NextToken):
-    """From random weights and a tokenizer of its own, or on from an existing model."""
+    """Trains a new model with a tokenizer of its own, or continues an existing model."""
 
     def __init__(self, run: RunDirectory, spec: PretrainSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
@@ -50,7 +50,7 @@ class PretrainObjective(NextToken):
         return self.start.load(folder, machine)
 
     def tokenizer(self) -> PreTrainedTokenizerFast:
-        """A new model's is made from the training texts, an existing one keeps its own."""
+        """Return an existing model's tokenizer; a new model's is trained on the training texts."""
         if isinstance(self.spec.model, str):
             return self.start.tokenizer()
         texts = (str(row.row) for row in self.files.sample())
@@ -69,7 +69,7 @@ class PretrainObjective(NextToken):
 def new_model(
     architecture: Architecture, tokenizer: PreTrainedTokenizerFast, *, max_length: int, device: torch.device
 ) -> PreTrainedModel:
-    """A Llama or a Mixtral with random weights, drawn from torch's seeded generator."""
+    """Make a Llama or a Mixtral with random weights from torch's seeded generator."""
     config = new_config(architecture, tokenizer, max_length=max_length)
     config._attn_implementation = PACKED  # noqa: SLF001 - transformers' own name for it; there is no public setter
     if isinstance(config, LlamaConfig):

@@ -32,7 +32,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "3b": _shape(3072, 28, heads=24, key_value_heads=8, intermediate=8192),
     "8b": _shape(4096, 32, heads=32, key_value_heads=8, intermediate=14_336),
 }
-"""About as many weights as they are named after, with a vocabulary as models of that size have; 1b to 8b are Llama 3's."""
+"""Shapes by the approximate number of weights, with a vocabulary usual for that size; 1b to 8b are those of Llama 3."""
 
 
 class Architecture(Part):
@@ -42,37 +42,35 @@ class Architecture(Part):
     """
 
     type: Literal["llama"] = "llama"
-    size: Size | None = Field(default=None, description="A shape by name; what is given beside it goes first.")
+    size: Size | None = Field(default=None, description="A shape by name; fields that are given beside it override it.")
     hidden_size: int = Field(default=256, ge=16, le=32_768)
     intermediate_size: int | None = Field(
-        default=None, ge=16, le=131_072, description="8/3 of hidden_size when left out."
+        default=None, ge=16, le=131_072, description="8/3 of hidden_size if left out."
     )
     num_hidden_layers: int = Field(default=4, ge=1, le=256)
     num_attention_heads: int = Field(default=4, ge=1, le=256)
-    num_key_value_heads: int | None = Field(
-        default=None, ge=1, le=256, description="num_attention_heads when left out."
-    )
+    num_key_value_heads: int | None = Field(default=None, ge=1, le=256, description="num_attention_heads if left out.")
     tie_word_embeddings: bool = True
     rope_theta: float = Field(default=10_000.0, ge=1, le=1e9)
     num_local_experts: int | None = Field(
         default=None,
         ge=1,
         le=64,
-        description="MLPs of intermediate_size in each layer, of which every token goes through a few "
-        "(Mixtral, arXiv:2401.04088). Left out or 1: one MLP for all.",
+        description="Expert MLPs of intermediate_size in each layer, of which every token goes through a few "
+        "(Mixtral, arXiv:2401.04088). 1 or left out: one MLP for all tokens.",
     )
     num_experts_per_tok: int = Field(
         default=2,
         ge=1,
         le=64,
-        description="How many of the experts a token goes through: those its router rates highest.",
+        description="How many experts a token goes through: those that the router rates highest.",
     )
     router_aux_loss_coef: float = Field(
         default=0.01,
         ge=0,
         le=100,
-        description="Weight of the loss that keeps experts evenly used (Switch Transformer, arXiv:2101.03961), taken "
-        "over each document by itself; 0: none. It is no part of the loss that is reported.",
+        description="Weight of the loss that keeps experts evenly used (Switch Transformer, arXiv:2101.03961), computed "
+        "over each document by itself; 0: none. It is not part of the reported loss.",
     )
 
     @model_validator(mode="before")
@@ -105,7 +103,7 @@ class Architecture(Part):
         return self.num_local_experts or 1
 
     def config(self) -> dict[str, Any]:
-        """What of its config.json it decides."""
+        """Return the fields of config.json that the architecture decides."""
         mixture = {
             "num_local_experts": self.experts,
             "num_experts_per_tok": self.num_experts_per_tok,
@@ -130,12 +128,12 @@ def _round_up(number: int, multiple: int) -> int:
 
 
 class TokenizerTraining(Part):
-    """A tokenizer made from the training text; it has special tokens for chat too."""
+    """A tokenizer trained on the training text; it has the special tokens of chat too."""
 
     type: Literal["bpe", "char", "byte"] = Field(
         default="bpe", description="bpe: bytes and merges. char: the characters that occur. byte: the 256 bytes."
     )
-    vocab_size: int = Field(default=4096, ge=300, le=1_000_000, description="Tokens at most; byte has 263.")
+    vocab_size: int = Field(default=4096, ge=300, le=1_000_000, description="Most tokens it may have; byte has 263.")
 
 
 def _shape_of_model(value: object) -> str:
@@ -143,7 +141,7 @@ def _shape_of_model(value: object) -> str:
 
 
 class PretrainSpec(MixedTrainingSpec):
-    """Train a model from scratch (`model` is an architecture) or go on training one (`model` is a name)."""
+    """Train a model from scratch (`model` is an architecture) or continue one (`model` is a name)."""
 
     PURPOSE = "pretrain"
     FORMATS = PURPOSES["pretrain"]
@@ -168,7 +166,7 @@ class PretrainSpec(MixedTrainingSpec):
     def _texts_go_on(self) -> Self:
         if self.hyperparameters.long_rows == "drop":
             raise ValueError(
-                "hyperparameters.long_rows is for conversations; a text over max_length goes on in more rows"
+                "hyperparameters.long_rows is for conversations; a text over max_length continues in further rows"
             )
         return self
 
@@ -179,14 +177,14 @@ class PretrainSpec(MixedTrainingSpec):
     def _something_to_adapt(self) -> Self:
         if isinstance(self.model, Architecture) and not isinstance(self.tuning, FullTuning):
             raise ValueError(  # noqa: TRY004 - pydantic reports ValueError alone as the caller's mistake
-                f"tuning.method is {self.tuning.method!r}: an adapter learns what to add to weights that are there, "
-                "and a new model's are random; name an existing model, or use 'full'"
+                f"tuning.method is {self.tuning.method!r}: an adapter adds to trained weights, and those of a new model are "
+                "random; name an existing model, or use 'full'"
             )
         return self
 
     @model_validator(mode="after")
     def _teams_can_share_a_new_model(self) -> Self:
-        """Of an existing one whoever reads it says so."""
+        """Check a new model; an existing model is checked when it is read."""
         way = self.resources.parallel.way
         if way is not None and isinstance(self.model, Architecture):
             shape = Shape.of(self.model.config() | {"vocab_size": self.tokenizer.vocab_size})

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning: the next token of every answer."""
+"""Supervised fine-tuning: the loss of the next token in every answer."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from engine.data.chat import ChatRecipe
-from engine.data.mixture import Rows
+from engine.data.rows import Rows
 from engine.data.training import TrainingFiles
 from engine.journal import Journal
 from engine.kinds.sft.spec import SftSpec
@@ -18,7 +18,7 @@ from engine.rundir import RunDirectory
 
 
 class SftObjective(NextToken):
-    """All weights, or an adapter over a frozen base."""
+    """Trains all weights, or an adapter over a frozen base, on the answers of conversations."""
 
     def __init__(self, run: RunDirectory, spec: SftSpec, journal: Journal) -> None:
         self.run, self.spec, self.journal = run, spec, journal
@@ -31,7 +31,7 @@ class SftObjective(NextToken):
     def tokenizer(self) -> PreTrainedTokenizerFast:
         return self.start.tokenizer()
 
-    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - a new model's is made for it
+    def config(self, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:  # noqa: ARG002 - only a new model's config depends on it
         return self.start.config()
 
     def documents(self, tokenizer: PreTrainedTokenizerFast) -> Rows:

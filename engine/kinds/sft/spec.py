@@ -16,7 +16,7 @@ from engine.parts import (
 
 
 class SftSpec(MixedTrainingSpec):
-    """Fine-tune a model, or go on tuning an adapter, on rows with answers."""
+    """Fine-tune a model, or continue an adapter, on rows with answers."""
 
     PURPOSE = "fine-tune"
     FORMATS = ("chat", "completion", "instruction")

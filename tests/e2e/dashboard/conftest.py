@@ -1,4 +1,4 @@
-"""A real Chromium, headless, on a real service with real jobs."""
+"""Fixtures: a real headless Chromium, and services with real jobs or with a prepared history."""
 
 import os
 import re
@@ -16,16 +16,16 @@ from tests.e2e.dashboard.past import Past, fill, serve
 from tests.e2e.service import ROOT, Service
 
 AXE = ROOT / "dashboard" / "node_modules" / "axe-core" / "axe.min.js"
-expect.set_options(timeout=15_000)  # a busy machine is slow, not wrong; what has to be quick says its own limit
+expect.set_options(timeout=15_000)  # a busy machine may be slow; a test of speed sets its own limit
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """The browser's program: TRAINYARD_CHROMIUM, or one on the path. Whoever asked for these tests by name has to have it."""
+    """The browser's executable: TRAINYARD_CHROMIUM, or one on the path. `make e2e` fails without it."""
     found = os.environ.get("TRAINYARD_CHROMIUM") or next(filter(None, map(shutil.which, _BROWSERS)), None)
     if found is None:
-        leave("no Chromium on this machine: install it (apt-get install chromium), or name one by TRAINYARD_CHROMIUM")
+        leave("no Chromium on this machine: install it (apt-get install chromium), or set TRAINYARD_CHROMIUM")
     if not (ROOT / "dashboard" / "dist" / "index.html").exists() or not AXE.exists():
         leave("the dashboard has not been built: make page")
     return found
@@ -39,7 +39,7 @@ def leave(why: str) -> NoReturn:
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """Of one file's tests: while it is open an event loop runs in this thread, and no other test could start one."""
+    """A browser per test file: while it is open, an event loop runs in this thread, and no other test could start one."""
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield running
@@ -47,9 +47,9 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 
 class Screen:
-    """A tab that keeps count of what must not happen in it; at its end nothing of that may have happened.
+    """A tab that records console errors and warnings, page errors, and requests to other hosts; none may have occurred.
 
-    What a test brings about on purpose, `allow` names: a pattern of what the console then says.
+    `allow` is a pattern of console messages that a test provokes on purpose.
     """
 
     def __init__(self, page: Page, url: str, allow: str | None = None) -> None:
@@ -57,41 +57,41 @@ class Screen:
         self.url = url
         self.allow = allow
         self.complaints: list[str] = []
-        self.strangers: list[str] = []
-        page.on("console", lambda told: told.type in {"error", "warning"} and self._complain(told))
+        self.foreign_requests: list[str] = []
+        page.on("console", lambda message: message.type in {"error", "warning"} and self._complain(message))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", self._count)
 
-    def _complain(self, told: ConsoleMessage) -> None:
-        if self.allow is None or not re.search(self.allow, told.text):
-            self.complaints.append(f"{told.text} ({told.location['url']})")
+    def _complain(self, message: ConsoleMessage) -> None:
+        if self.allow is None or not re.search(self.allow, message.text):
+            self.complaints.append(f"{message.text} ({message.location['url']})")
 
     def _count(self, request: Request) -> None:
         if not request.url.startswith((self.url, "data:", "blob:")):
-            self.strangers.append(request.url)
+            self.foreign_requests.append(request.url)
 
     def open(self, path: str) -> Page:
         self.page.goto(self.url + path)
         return self.page
 
     def check(self) -> None:
-        """What holds on every screen: no complaint, no stranger, no sideways scroll, nothing serious that axe finds."""
+        """Check what holds on every screen: a quiet console, no foreign request, no sideways scroll, no serious finding of axe."""
         self.check_quiet()
-        # In a world of its own: the page's policy lets no script of ours in.
+        # `evaluate` runs in an isolated world, since the page's content security policy blocks inline scripts.
         found = self.page.evaluate(AXE.read_text() + _SERIOUS)
         assert found == [], self.page.url
         sideways = self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert sideways <= 0, f"{self.page.url}: {sideways} px wider than the window"
 
     def check_both_widths(self) -> None:
-        """`check` on a desk and on a phone."""
+        """`check` at the widths of a desktop and of a phone."""
         for width in (1280, 360):
             self.page.set_viewport_size({"width": width, "height": 800})
             self.check()
 
     def check_quiet(self) -> None:
         assert self.complaints == []
-        assert self.strangers == []
+        assert self.foreign_requests == []
 
 
 _SERIOUS = """
@@ -103,7 +103,7 @@ _SERIOUS = """
 
 @pytest.fixture(scope="module")
 def signed_in(browser: Browser, service: Service) -> dict:
-    """What a context starts with once its user has signed in with the key."""
+    """The storage state of a context in which a user has signed in."""
     return sign_in(browser, service.state()["url"], (service.home / "credentials").read_text().strip())
 
 
@@ -120,14 +120,14 @@ Open = Callable[..., Screen]
 
 @pytest.fixture
 def screen(browser: Browser, service: Service, signed_in: dict) -> Iterator[Open]:
-    """Opens tabs: `screen("/jobs", theme="dark", width=360)`."""
+    """Open tabs: `screen("/jobs", theme="dark", width=360)`."""
     with tabs(browser, service.state()["url"], signed_in) as open_screen:
         yield open_screen
 
 
 @pytest.fixture(scope="session")
 def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
-    """A service with hundreds of runs in every state, and nobody who works on them."""
+    """A service without workers, with hundreds of runs in every state."""
     with serve(tmp_path_factory.mktemp("past") / "home") as serving:
         make(serving)
         fill(serving, 500)
@@ -141,21 +141,21 @@ def signed_in_past(browser: Browser, past: Past) -> dict:
 
 @pytest.fixture
 def past_screen(browser: Browser, past: Past, signed_in_past: dict) -> Iterator[Open]:
-    """Opens tabs on the service with a past."""
+    """Open tabs on the service with a prepared history."""
     with tabs(browser, past.url, signed_in_past) as open_screen:
         yield open_screen
 
 
 @pytest.fixture
 def visit(browser: Browser, service: Service) -> Iterator[Open]:
-    """Opens tabs in which nobody has signed in."""
+    """Open tabs that are not signed in."""
     with tabs(browser, service.state()["url"], None) as open_screen:
         yield open_screen
 
 
 @contextmanager
 def tabs(browser: Browser, url: str, signed_in: dict | None) -> Iterator[Open]:
-    """Opens tabs; when all is done, none of them may have complained or asked a stranger."""
+    """Open tabs; at the end, check the console and the requests of each."""
     opened: list[Screen] = []
 
     def open_screen(path: str, theme: str = "light", width: int = 1280, allow: str | None = None) -> Screen:
@@ -182,7 +182,7 @@ def tabs(browser: Browser, url: str, signed_in: dict | None) -> Iterator[Open]:
 
 @pytest.fixture(scope="session")
 def shots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pictures go."""
+    """The folder for screenshots."""
     folder = ROOT / "build" / "e2e"
     folder.mkdir(parents=True, exist_ok=True)
     return folder

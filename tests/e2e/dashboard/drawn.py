@@ -1,14 +1,14 @@
-"""What a chart has painted, by its pixels: shares of the plot, from its left and from its bottom."""
+"""Reads the pixels of a chart. Places are shares of the plot, from its left and from its bottom."""
 
 from playwright.sync_api import Locator
 
 READ_BACK = "Canvas2D: Multiple readback"
-"""What Chromium says to whoever looks at a canvas as `heights` does."""
+"""Chromium's warning about reading a canvas as `heights` does."""
 
 LINE = {"light": (0, 114, 178), "dark": (86, 180, 233)}
 MARK = {"light": (155, 28, 28), "dark": (245, 163, 163)}
 _PIXELS = """(canvas, [colour, left, right]) => {
-  if (!canvas.clientWidth) return null; // made and not painted yet, or another has taken its place
+  if (!canvas.clientWidth) return null; // not painted yet, or replaced
   const over = canvas.parentElement.querySelector(".u-over"), scale = canvas.width / canvas.clientWidth;
   const [x, y] = [over.offsetLeft * scale, over.offsetTop * scale];
   const [width, height] = [over.clientWidth * scale, over.clientHeight * scale];
@@ -24,7 +24,7 @@ _PIXELS = """(canvas, [colour, left, right]) => {
 
 
 def heights(chart: Locator, colour: tuple[int, int, int], left: float = 0.0, right: float = 1.0) -> list[float]:
-    """How high every pixel of a colour lies between two places of the x axis."""
+    """Return the heights of all pixels of a colour between two places of the x axis."""
     while (found := chart.locator("canvas").evaluate(_PIXELS, [list(colour), left, right])) is None:
         chart.page.wait_for_timeout(50)
     return found

@@ -1,4 +1,4 @@
-"""Tiny real jobs for the screens to show."""
+"""Creates tiny real jobs."""
 
 import time
 from typing import Any, Protocol
@@ -7,7 +7,7 @@ import httpx
 
 
 class Served(Protocol):
-    """A service that is up, with workers or without."""
+    """A running service, with or without workers."""
 
     def http(self) -> httpx.Client: ...
 
@@ -24,7 +24,7 @@ def text_file(service: Served) -> str:
 
 
 def make_job(service: Served, suffix: str, *, steps: int = 30, **changes: Any) -> str:
-    """A job of a few seconds, made through the API."""
+    """Create a job of a few seconds through the API; return its id."""
     spec = {
         "kind": "pretrain",
         "training_file": text_file(service),
@@ -34,8 +34,8 @@ def make_job(service: Served, suffix: str, *, steps: int = 30, **changes: Any) -
         "hyperparameters": {"max_steps": steps, "max_length": 32, "per_device_train_batch_size": 4},
     }
     with service.http() as http:
-        wanted = {name: value for name, value in (spec | changes).items() if value is not None}
-        answer = http.post("/v1/jobs", json=wanted)
+        fields = {name: value for name, value in (spec | changes).items() if value is not None}
+        answer = http.post("/v1/jobs", json=fields)
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]
 

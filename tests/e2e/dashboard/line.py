@@ -1,4 +1,4 @@
-"""The line between a page and its service, which a test can cut: what goes along it then breaks, and nothing gets through."""
+"""A TCP proxy between a page and its service, which a test can cut: open connections break, and new ones are closed."""
 
 import socket
 import threading
@@ -10,7 +10,7 @@ _CHUNK_BYTES = 65536
 
 
 class Line:
-    """Listens on a port of its own and passes everything on, either way."""
+    """Listens on a port of its own and forwards everything in both directions."""
 
     def __init__(self, url: str) -> None:
         self._port = urlsplit(url).port
@@ -21,7 +21,7 @@ class Line:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def cut(self) -> int:
-        """Break it; how many connections broke with it."""
+        """Cut the line; return the number of connections that broke."""
         self._whole = False
         ends = list(self._ends)
         for end in ends:

@@ -1,4 +1,4 @@
-"""A service with a past and no workers: its API alone, over runs in every state that nobody had to train."""
+"""A service with a prepared history and no workers: its API alone, over runs in every state without any training."""
 
 import math
 import os
@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from benchmarks import history
+from benchmarks.children import history
 from db import jobs, leases, orders, outbox, records
 from db.jobs import NewJob
 from db.session import Database, Session
@@ -32,7 +32,7 @@ FIGURES = {"grad_norm": 1.0, "learning_rate": 1e-4, "tokens_per_s": 900.0, "mfu"
 
 @dataclass
 class Past:
-    """Its address, its key, its database, and the ids of its runs and of what else was made, by name."""
+    """The service's address, key and database, and the ids of its runs and of its other objects, by name."""
 
     url: str
     key: str
@@ -49,15 +49,15 @@ class Past:
         with self.http() as http:
             return http.get(f"/v1/jobs/{self.runs[name]}").json()
 
-    def tell(self, name: str, *metrics: dict[str, Any], events: tuple[dict[str, Any], ...] = ()) -> None:
-        """What the run's worker would write now."""
+    def record(self, name: str, *metrics: dict[str, Any], events: tuple[dict[str, Any], ...] = ()) -> None:
+        """Write records as the run's worker would."""
         with self.database.write() as s:
             assert records.append(s, self.runs[name], 1, events=events, metrics=metrics, lease_s=LEASE_S)
 
 
 @contextmanager
 def serve(home: Path) -> Iterator[Past]:
-    """The API in a process of its own, on a database that has nothing but a key; the broker is away."""
+    """Run the API in a process, on a database that has nothing but a key; its broker is unreachable."""
     home.mkdir(parents=True)
     key_file, port = home / "credentials", free_port()
     settings = {
@@ -94,7 +94,7 @@ def answers(past: Past) -> bool:
 
 
 def fill(past: Past, count: int) -> None:
-    """Many short runs, then one in every state, and those that a page could break on."""
+    """Add many short runs, then one in every state, and those that could break a page."""
     history.add_runs(past.database, past.project_id, count, steps=3)
     for name, hidden in (("plain", {}), ("hostile", {"suffix": MARKUP}), ("right-to-left", {"suffix": RIGHT_TO_LEFT})):
         past.runs[name] = history.add_run(past.database, past.project_id, name, curve(), **hidden)
@@ -114,7 +114,7 @@ def fill(past: Past, count: int) -> None:
 
 
 def curve(steps: int = STEPS) -> list[dict[str, Any]]:
-    """Training and, every hundred steps, an evaluation."""
+    """Training points and, every hundred steps, an evaluation."""
     rows = history.curve(steps)
     for row in rows:
         row["values"] |= FIGURES
@@ -123,7 +123,7 @@ def curve(steps: int = STEPS) -> list[dict[str, Any]]:
 
 
 def bring_to(s: Session, project_id: str, state: str) -> str:
-    """A job in a state, by the way that leads there."""
+    """Bring a new job into a state through the transitions that lead there."""
     spec = history.SPEC | {"suffix": state, "hyperparameters": {"max_steps": 1000}}
     (job,) = jobs.create(s, [NewJob(project_id, spec, "pretrain", 0)])
     outbox.mark_sent(s, [message.id for message in outbox.pending(s, 1000) if message.job_id == job.id])
@@ -159,9 +159,9 @@ def started() -> dict[str, Any]:
 
 
 def leak() -> dict[str, Any]:
-    """A library's message that tells a secret."""
-    told = f"401 for {SECRET}: ask for access"
-    return {"type": "log", "level": "warn", "message": told, "data": None, "created_at": time.time()}
+    """A library's message that contains a secret."""
+    message = f"401 for {SECRET}: ask for access"
+    return {"type": "log", "level": "warn", "message": message, "data": None, "created_at": time.time()}
 
 
 def point(step: int, loss: float | None) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def point(step: int, loss: float | None) -> dict[str, Any]:
 
 
 def crowding() -> float:
-    """By how much whatever else this machine does stretches the time of what runs now, as far as it excuses: 1 to 2."""
+    """Return by how much other load stretches wall time now, from 1 up to the 2 that tests of speed allow for."""
     wall, cpu = time.perf_counter(), time.process_time()
     while time.process_time() - cpu < 0.1:
         pass

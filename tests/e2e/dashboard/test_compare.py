@@ -1,4 +1,4 @@
-"""Runs side by side."""
+"""Comparing runs, and the dry run of a job."""
 
 import json
 import re
@@ -23,10 +23,10 @@ def address(runs: list[dict]) -> str:
     return f"/compare?runs={quote(json.dumps([run['id'] for run in runs]))}"
 
 
-def test_only_what_differs_is_told_and_every_series_is_named(screen: Open, runs: list[dict]) -> None:
+def test_only_differences_are_listed_and_every_series_is_named(screen: Open, runs: list[dict]) -> None:
     page = screen(address(runs)).page
     differences = page.get_by_role("region", name="Differences")
-    expect(differences.get_by_role("row")).to_have_count(4)  # the heads, suffix, seed, and each has its own file
+    expect(differences.get_by_role("row")).to_have_count(4)  # the header, suffix, seed, and each run's own file
     expect(differences.get_by_role("row", name=re.compile("seed"))).to_contain_text("1")
     expect(page.get_by_role("img", name="loss of one, two")).to_be_visible()
 
@@ -44,7 +44,7 @@ def test_hiding_a_run_changes_no_other_number_and_survives_a_reload(screen: Open
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_dry_run_tells_what_a_job_will_come_to_and_makes_none(service: Service, screen: Open, theme: str) -> None:
+def test_a_dry_run_shows_a_plan_and_creates_no_job(service: Service, screen: Open, theme: str) -> None:
     spec = {
         "kind": "pretrain",
         "training_file": text_file(service),

@@ -1,4 +1,4 @@
-"""Data files: taking them in, what is wrong with them, and what a job learns from them."""
+"""Data files: upload, faults, and how a job trains on their rows."""
 
 import json
 import random
@@ -18,11 +18,11 @@ BROKEN = ROOT / "examples" / "broken.jsonl"
 
 
 LONG = {"messages": [{"role": "user", "content": "Why? " * 240}, {"role": "assistant", "content": "So."}]}
-"""Of this row nothing is learnt: the question alone is longer than the 1,024 tokens that a job reads of a row."""
+"""No token of this row is trained on: the question alone is longer than the 1,024 tokens that a job reads of a row."""
 
 
 def chat_rows() -> list[dict[str, Any]]:
-    """No two alike; every fifth is too long, and so is LONG, the second line. None of lines 1 to 3 is held out."""
+    """All different; every fifth is too long, and so is LONG, the second line. None of lines 1 to 3 is held out."""
     rows = []
     for number in range(60):
         turn = [{"role": "user", "content": f"{number} + 2?"}, {"role": "assistant", "content": f"It is {number + 2}."}]
@@ -32,7 +32,7 @@ def chat_rows() -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def chat(service: Service) -> dict:
-    """A model, and rows in whose tokens they are shown."""
+    """A model, and a file of rows to show in its tokens."""
     room = {"max_steps": 3, "max_length": 128, "per_device_train_batch_size": 2}
     wait_ended(service, make_job(service, "tokens", hyperparameters=room))
     lines = "".join(json.dumps(row) + "\n" for row in chat_rows())
@@ -53,11 +53,11 @@ FAULTS = (
     '{"prompt": "She said "¦so". Why?", "completion": "A quote that is not escaped."}',
     '{"prompt": "C:¦\\qemu", "completion": "No such escape."}',
 )
-"""Ten rows that are wrong, each in its own way, where the mark stands."""
+"""Ten rows with different faults, each at its mark."""
 
 
 def seeded() -> tuple[list[str], dict[int, int]]:
-    """Fifty rows, ten of them faulty, and the column of each fault by its line."""
+    """Return fifty rows, ten of them faulty, and the column of each fault by line."""
     dice = random.Random(7)
     rows = [
         f'{{"prompt": {json.dumps("Ünë " * dice.randrange(1, 60) + str(number))}, "completion": "Yes."}}'
@@ -70,9 +70,7 @@ def seeded() -> tuple[list[str], dict[int, int]]:
     return rows, faults
 
 
-def test_ten_different_faults_are_told_at_their_line_and_column_and_lead_to_their_rows(
-    screen: Open, tmp_path: Path
-) -> None:
+def test_ten_different_faults_are_located_by_line_and_column_and_show_their_rows(screen: Open, tmp_path: Path) -> None:
     rows, faults = seeded()
     (tmp_path / "seeded.jsonl").write_text("\n".join(rows) + "\n")
     page = screen("/datasets", allow="status of 4[02][02]").page
@@ -91,13 +89,15 @@ def test_ten_different_faults_are_told_at_their_line_and_column_and_lead_to_thei
         expect(excerpt).to_have_count(0)
 
 
-def test_every_fault_is_told_by_line_and_column_and_leads_to_its_row(service: Service, screen: Open) -> None:
+def test_every_fault_is_located_by_line_and_column_and_shows_its_row(service: Service, screen: Open) -> None:
     with service.http() as http, BROKEN.open("rb") as content:
-        told = http.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": content}).json()["error"]["errors"]
+        faults = http.post("/v1/files", data={"purpose": "fine-tune"}, files={"file": content}).json()["error"][
+            "errors"
+        ]
     page = screen("/datasets", allow="status of 4[02][02]").page
     page.locator("input[type=file]").set_input_files(BROKEN)
-    expect(page.get_by_role("alert")).to_contain_text(f"{len(told)} faults")
-    for fault in told:
+    expect(page.get_by_role("alert")).to_contain_text(f"{len(faults)} faults")
+    for fault in faults:
         place = ":".join(str(fault[part]) for part in ("line", "column") if fault[part])
         expect(page.get_by_role("button", name=re.compile(f"^{place}\\b")).first).to_be_visible()
     page.get_by_role("button", name=re.compile("^3:54")).click()
@@ -105,10 +105,10 @@ def test_every_fault_is_told_by_line_and_column_and_leads_to_its_row(service: Se
     expect(page.locator("pre").first).to_contain_text(row[60:80])
 
 
-def test_faulty_lines_are_left_out_and_the_rest_is_uploaded(screen: Open) -> None:
+def test_faulty_lines_are_skipped_and_the_rest_is_uploaded(screen: Open) -> None:
     page = screen("/datasets", allow="status of 4[02][02]").page
     page.locator("input[type=file]").set_input_files(BROKEN)
-    page.get_by_role("button", name=re.compile("^Leave .* lines out")).click()
+    page.get_by_role("button", name=re.compile("^Skip .* lines")).click()
     expect(page.get_by_role("status")).to_contain_text("4 rows")
     expect(page.get_by_role("link", name="broken.jsonl").first).to_be_visible()
 
@@ -121,13 +121,13 @@ def first_rows(page: Page) -> list[Locator]:
 
 
 def test_the_mask_has_the_labels_that_a_run_on_the_row_used(service: Service, screen: Open, chat: dict) -> None:
-    """What an evaluation of the same row lost token by token tells which tokens were its labels."""
+    """The tokens of the same row with a loss in an evaluation are its labels."""
     rows = "".join(json.dumps(row) + "\n" for row in chat_rows()[:3]).encode()
     with service.http() as http:
         held = http.post("/v1/files", data={"purpose": "evals"}, files={"file": ("rows.jsonl", rows)}).json()
-        told = {"task": "tokens", "rows": [1, 3], "max_length": 128}
+        evaluation = {"task": "tokens", "rows": [1, 3], "max_length": 128}
         job = http.post(
-            "/v1/jobs", json={"kind": "eval", "model": "tokens", "eval_file": held["id"], "evaluation": told}
+            "/v1/jobs", json={"kind": "eval", "model": "tokens", "eval_file": held["id"], "evaluation": evaluation}
         ).json()
     assert wait_ended(service, job["id"])["status"] == "succeeded"
     with service.http() as http:
@@ -138,7 +138,7 @@ def test_the_mask_has_the_labels_that_a_run_on_the_row_used(service: Service, sc
         assert labels == items[line]["trained"]
         learnt = "".join(piece for piece, label in zip(items[line]["pieces"], labels, strict=True) if label)
         assert "".join(articles[line - 1].locator("[data-trained=true]").all_inner_texts()) == learnt
-        expect(articles[line - 1]).to_contain_text(f"{sum(labels)} of {len(labels)} tokens learnt")
+        expect(articles[line - 1]).to_contain_text(f"{sum(labels)} of {len(labels)} tokens trained on")
 
 
 def test_a_file_that_no_job_trains_on_is_not_offered_for_it(past: Past, past_screen: Open) -> None:
@@ -147,12 +147,12 @@ def test_a_file_that_no_job_trains_on_is_not_offered_for_it(past: Past, past_scr
     page = past_screen(f"/datasets/{left}").page
     expect(page.get_by_text("rows of format items")).to_be_visible()
     expect(page.get_by_role("link", name="Download")).to_be_visible()
-    expect(page.get_by_role("link", name="Train on it")).to_have_count(0)
-    expect(page.get_by_label("In the tokens of")).to_have_count(0)
+    expect(page.get_by_role("link", name="Train on this")).to_have_count(0)
+    expect(page.get_by_label("Tokenizer of")).to_have_count(0)
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
-def test_what_is_learnt_is_seen_without_colour(screen: Open, chat: dict) -> None:
+def test_trained_tokens_are_distinguished_without_colour(screen: Open, chat: dict) -> None:
     line = first_rows(screen(f"/datasets/{chat['id']}?model=tokens/1").page)[0]
     for trained, decoration, weight in (("true", "underline", "600"), ("false", "none", "400")):
         tokens = line.locator(f"[data-trained={trained}]").first
@@ -160,14 +160,14 @@ def test_what_is_learnt_is_seen_without_colour(screen: Open, chat: dict) -> None
         expect(tokens).to_have_css("font-weight", weight)
 
 
-def test_a_row_of_which_nothing_is_learnt_is_flagged(screen: Open, chat: dict) -> None:
+def test_a_row_without_trained_tokens_is_flagged(screen: Open, chat: dict) -> None:
     articles = first_rows(screen(f"/datasets/{chat['id']}?model=tokens/1").page)
-    expect(articles[1]).to_contain_text("no token of it is learnt")
+    expect(articles[1]).to_contain_text("no token to train on")
     for learnt in (articles[0], articles[2]):
-        expect(learnt).not_to_contain_text("no token of it is learnt")
+        expect(learnt).not_to_contain_text("no token to train on")
 
 
-def test_lengths_add_up_to_the_rows_and_what_is_cut_is_what_the_trainer_cuts(
+def test_lengths_add_up_to_the_rows_and_truncation_equals_the_trainers(
     service: Service, screen: Open, chat: dict
 ) -> None:
     spec = {"kind": "sft", "model": "tokens", "training_file": chat["id"], "hyperparameters": {"max_steps": 1}}
@@ -181,11 +181,13 @@ def test_lengths_add_up_to_the_rows_and_what_is_cut_is_what_the_trainer_cuts(
         if event["type"] == "log" and "training rows" in event["message"]
     }
     page = screen(f"/datasets/{chat['id']}?model=tokens/1").page
-    lengths = page.get_by_role("region", name="Lengths of rows")
+    lengths = page.get_by_role("region", name="Row lengths")
     expect(lengths).to_be_visible(timeout=120_000)
-    told = re.search(r"(\d+) rows to train on.* (\d+) are cut \((.+?)%\).* (\d+) have nothing", lengths.inner_text())
-    assert told is not None
-    rows, cut, share, untrained = told.groups()
+    summary = re.search(
+        r"(\d+) rows to train on.* (\d+) are truncated \((.+?)%\).* (\d+) have no token", lengths.inner_text()
+    )
+    assert summary is not None
+    rows, cut, share, untrained = summary.groups()
     assert (int(cut), int(untrained)) == (logged["rows_truncated"], logged["rows_without_labels"])
     assert float(share) == pytest.approx(100 * logged["rows_truncated"] / int(rows), abs=0.5)
     bars = [int(text) for text in lengths.locator("div > span:nth-child(3n)").all_inner_texts()]
@@ -196,11 +198,11 @@ def test_lengths_add_up_to_the_rows_and_what_is_cut_is_what_the_trainer_cuts(
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_datasets_and_workers_are_sound(screen: Open, shots: Path, chat: dict, theme: str) -> None:
+def test_datasets_and_workers_pass_the_checks(screen: Open, shots: Path, chat: dict, theme: str) -> None:
     opened = screen("/datasets", theme)
     signs = {
         "/datasets": "chat.jsonl",
-        f"/datasets/{chat['id']}?model=tokens/1": "tokens learnt",
+        f"/datasets/{chat['id']}?model=tokens/1": "tokens trained on",
         "/workers": "workers free",
     }
     for number, (path, sign) in enumerate(signs.items()):

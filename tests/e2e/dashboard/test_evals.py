@@ -1,4 +1,4 @@
-"""Evaluations: scores with their intervals, what has changed against the base, and what was made of each row."""
+"""Evaluations: scores with their intervals, differences to the base, and the outcome of each row."""
 
 import json
 import re
@@ -25,7 +25,7 @@ def evaluate(service: Service, suffix: str, model: str, file_id: str, **more: An
 
 @pytest.fixture(scope="module")
 def evaluations(service: Service) -> dict[str, dict[str, Any]]:
-    """Of a base and a model trained on from it: one has become better at the rows, the other way round it is worse."""
+    """A model trained on from its base, compared with it, and the other way round: the first is better, the second worse."""
     wait_ended(service, make_job(service, "weak", steps=3))
     wait_ended(service, make_job(service, "strong", steps=60, model="weak", tokenizer=None))
     rows = "".join(
@@ -52,7 +52,7 @@ def scored(service: Service, job: dict[str, Any], **query: Any) -> list[dict[str
         return http.get(f"/v1/jobs/{job['id']}/items", params=query).json()["data"]
 
 
-def test_a_score_comes_with_its_interval_its_rows_and_what_changed(screen: Open, evaluations: dict) -> None:
+def test_a_score_has_its_interval_its_rows_and_its_change(screen: Open, evaluations: dict) -> None:
     page = screen("/evals").page
     metrics = evaluations["gain"]["result"]["metrics"]
     row = page.get_by_role("row", name=re.compile("^gain"))
@@ -67,19 +67,19 @@ def test_a_score_comes_with_its_interval_its_rows_and_what_changed(screen: Open,
     expect(page.get_by_role("row", name=re.compile("^fall"))).to_contain_text("worse")
 
 
-def test_what_became_worst_comes_first_and_stays_so_after_a_reload(screen: Open, evaluations: dict) -> None:
+def test_sorting_by_regression_survives_a_reload(screen: Open, evaluations: dict) -> None:
     page = screen("/evals").page
     names = page.get_by_role("region", name="Evaluations").locator("tbody td:first-child")
     expect(names.first).to_have_text("chosen")
-    page.get_by_label("First").select_option(label="what became worst")
+    page.get_by_label("Sort by").select_option(label="largest regression")
     expect(names.first).to_have_text("fall")
     page.reload()
     expect(names.first).to_have_text("fall")
-    page.get_by_label("Rows of").select_option(label="choices.jsonl")
+    page.get_by_label("Dataset", exact=True).select_option(label="choices.jsonl")
     expect(names).to_have_text(["chosen"])
 
 
-def test_every_row_is_shown_with_what_each_model_made_of_it_a_page_at_a_time(
+def test_every_row_is_shown_with_the_answers_of_each_model_page_by_page(
     service: Service, screen: Open, evaluations: dict
 ) -> None:
     job = evaluations["gain"]
@@ -100,19 +100,19 @@ def test_every_row_is_shown_with_what_each_model_made_of_it_a_page_at_a_time(
     assert not [url for url in asked if "/content" in url]
 
 
-def test_only_what_became_worse_is_shown_when_asked_for(service: Service, screen: Open, evaluations: dict) -> None:
+def test_regressions_can_be_shown_alone(service: Service, screen: Open, evaluations: dict) -> None:
     job = evaluations["fall"]
     worse = [row["line"] for row in scored(service, job, only="worse", limit=20)]
     assert worse
     page = screen(f"/evals/{job['id']}").page
-    page.get_by_role("link", name="Worse than the other").click()
+    page.get_by_role("link", name="Regressions").click()
     expect(page).to_have_url(re.compile("only=worse"))
     expect(page.get_by_role("article")).to_have_count(len(worse))
     names = [article.get_attribute("aria-label") for article in page.get_by_role("article").all()]
     assert names == [f"Line {line}" for line in worse]
 
 
-def test_a_choice_is_shown_with_what_was_chosen_and_what_is_right(
+def test_a_multiple_choice_row_shows_the_chosen_and_the_correct_answer(
     service: Service, screen: Open, evaluations: dict
 ) -> None:
     job = evaluations["chosen"]
@@ -121,12 +121,12 @@ def test_a_choice_is_shown_with_what_was_chosen_and_what_is_right(
     article = page.get_by_role("article").first
     expect(article).to_contain_text("expected A. that is")
     for way, right in row["scores"]["correct"].items():
-        mark = "right" if right else "wrong"
+        mark = "correct" if right else "wrong"
         expect(article).to_contain_text(re.compile(f"{mark} {way}: {row['scores']['chosen'][way] or 'none'}"))
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_evaluations_are_sound(screen: Open, shots: Path, evaluations: dict, theme: str) -> None:
+def test_evaluations_pass_the_checks(screen: Open, shots: Path, evaluations: dict, theme: str) -> None:
     opened = screen("/evals", theme)
     expect(opened.page.get_by_role("link", name="gain")).to_be_visible()
     opened.page.screenshot(path=shots / f"evals-{theme}.png", full_page=True)

@@ -1,4 +1,4 @@
-"""What holds on every screen that needs no worker: themes, a phone's width, the keyboard, and how soon it is there."""
+"""The checks of every screen that needs no worker: themes, widths, keyboard access, and the largest contentful paint."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.e2e.dashboard.past import Past, crowding
 LCP_MS = 1000
 _LCP = """new Promise((resolve) => new PerformanceObserver((list) => resolve(list.getEntries().at(-1).startTime))
   .observe({ type: "largest-contentful-paint", buffered: true }))"""
-# Those that Tab should come to, marked so that the visited ones can be told from the rest.
+# The controls that Tab should reach, numbered so that the visited ones are known.
 _CONTROLS = """[...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")]
   .filter((it) => !it.disabled && it.checkVisibility({ visibilityProperty: true }))
   .map((it, number) => { it.dataset.control = number; return `${number} ${it.outerHTML.slice(0, 120)}`; })"""
@@ -28,7 +28,7 @@ THEMES = pytest.mark.parametrize("theme", ["light", "dark"])
 
 
 def pages(past: Past) -> dict[str, str]:
-    """Every screen, and a sign that it is there."""
+    """Every screen, with a text that shows that it has rendered."""
     job, made = f"/jobs/{past.runs['running']}", past.made
     runs = quote(json.dumps([past.runs["plain"], past.runs["running"], past.runs["not-finite"]]))
     return {
@@ -40,7 +40,7 @@ def pages(past: Past) -> dict[str, str]:
         f"{job}/events": "started on cpu",
         f"{job}/system": "No GPU",
         f"{job}/config": "hyperparameters",
-        f"/jobs/{made['tuned job']}/artifacts": "What the job made",
+        f"/jobs/{made['tuned job']}/artifacts": "Created by this job",
         f"/jobs/{past.runs['failed']}/metrics": "halve per_device_train_batch_size",
         f"/compare?runs={runs}": "Outcome",
         "/datasets": "rows.jsonl",
@@ -48,8 +48,8 @@ def pages(past: Past) -> dict[str, str]:
         "/evals": "tuned-eval",
         f"/evals/{made['eval']}": "What is 19 + 2?",
         "/models": "tuned/1",
-        f"/models/adapter/{made['tuned']}": "Where it comes from",
-        f"/models/model/{made['base']}?view=list": "Where it comes from",
+        f"/models/adapter/{made['tuned']}": "Lineage",
+        f"/models/model/{made['base']}?view=list": "Lineage",
         "/playground": "Playground",
         "/workers": "Queue",
         "/keys": "in use here",
@@ -63,20 +63,20 @@ def show(opened: Screen, path: str, sign: str) -> Page:
 
 
 def walk(past: Past, opened: Screen) -> Iterator[Page]:
-    """Every screen, once it is there."""
+    """Open every screen and yield its page."""
     for path, sign in pages(past).items():
         yield show(opened, path, sign)
 
 
 @THEMES
-def test_every_screen_is_sound_on_a_desk_and_on_a_phone(past: Past, past_screen: Open, theme: str) -> None:
+def test_every_screen_passes_the_checks_at_both_widths(past: Past, past_screen: Open, theme: str) -> None:
     opened = past_screen("/jobs", theme)
     for _ in walk(past, opened):
         opened.check_both_widths()
 
 
 @THEMES
-def test_every_control_is_reached_by_the_keyboard_and_shows_it(past: Past, past_screen: Open, theme: str) -> None:
+def test_every_control_is_reached_by_keyboard_with_a_visible_focus(past: Past, past_screen: Open, theme: str) -> None:
     for page in walk(past, past_screen("/jobs", theme)):
         assert_reached(page)
 
@@ -85,44 +85,44 @@ def test_every_control_is_reached_by_the_keyboard_and_shows_it(past: Past, past_
 def test_the_largest_content_is_painted_within_a_second_with_hundreds_of_jobs(
     past: Past, past_screen: Open, theme: str
 ) -> None:
-    """One that comes late is looked at twice more: the middle one of three counts."""
+    """A late one is measured twice more: the median of three counts."""
     opened, late = past_screen("/jobs", theme), {}
     for path, sign in pages(past).items():
-        told = [show(opened, path, sign).evaluate(_LCP)]
-        if told[0] > LCP_MS:
-            told += [show(opened, path, sign).evaluate(_LCP) for _ in range(2)]
-        if median(told) > LCP_MS * crowding():
-            late[path] = told
+        times = [show(opened, path, sign).evaluate(_LCP)]
+        if times[0] > LCP_MS:
+            times += [show(opened, path, sign).evaluate(_LCP) for _ in range(2)]
+        if median(times) > LCP_MS * crowding():
+            late[path] = times
     assert late == {}
 
 
 def assert_reached(page: Page) -> None:
-    """What is drawn anew during the walk stands there without its number: the page is walked through again."""
+    """Check that Tab reaches every control. One that is rendered again during the walk loses its number, hence three tries."""
     left: list[str] = []
     for _ in range(3):
         left = missed(page)
         if not left:
             return
-    raise AssertionError(f"{page.url}: Tab does not come to {left}")
+    raise AssertionError(f"{page.url}: Tab does not reach {left}")
 
 
 def missed(page: Page) -> list[str]:
-    """The controls that a walk through the whole page does not come to."""
+    """Return the controls that a walk through the whole page does not reach."""
     controls = numbered(page)
     visited: set[str] = set()
     for _ in range(len(controls) + 5):
         page.keyboard.press("Tab")
         control, outlined = page.evaluate(_FOCUSED)
         if control is not None:
-            assert outlined, f"{page.url}: nothing shows that this has the focus: {controls[control]}"
+            assert outlined, f"{page.url}: no visible focus on: {controls[control]}"
             visited.add(control)
-    return [told for number, told in controls.items() if number not in visited]
+    return [control for number, control in controls.items() if number not in visited]
 
 
 def numbered(page: Page) -> dict[str, str]:
-    """Every control by a number that it bears from now on; what is still being drawn is waited for."""
+    """Number every control, once the page has stopped rendering more of them; return them by number."""
     while True:
-        controls = dict(told.split(" ", 1) for told in page.evaluate(_CONTROLS))
+        controls = dict(control.split(" ", 1) for control in page.evaluate(_CONTROLS))
         page.wait_for_timeout(500)
         if page.locator("[data-control]").count() == len(controls):
             return controls

@@ -1,4 +1,4 @@
-"""The page of a job: what it learns, what happened, what it runs on and with, and what it leaves."""
+"""The page of a job: metrics, events, system, config, and artifacts."""
 
 import hashlib
 import io
@@ -20,7 +20,7 @@ from tests.e2e.dashboard.past import crowding
 from tests.e2e.service import Service
 
 FRESH_S = 4.0
-"""A job is asked for every 1.5 s, and what it says is told four times a second."""
+"""The page reads the job every 1.5 s, and the test reads the page four times a second."""
 HALF_S = 0.5
 
 
@@ -31,7 +31,7 @@ def done(service: Service) -> dict:
 
 
 def table(page: Page, title: str) -> list[list[str]]:
-    """The figures that a chart's table shows."""
+    """Return the rows of a chart's table."""
     rows = page.get_by_role("region", name=title).get_by_role("row").all_inner_texts()
     return [row.split("\t") for row in rows]
 
@@ -43,31 +43,31 @@ def test_the_pill_and_the_figures_follow_a_running_job_to_its_end(service: Servi
     pill = page.get_by_role("main").get_by_text("running", exact=True)
     expect(pill).to_be_visible(timeout=60_000)
     expect(page.get_by_role("img", name=re.compile("^Loss over"))).to_be_visible(timeout=60_000)
-    told = what_is_told_of_what_is_left(page)
+    shown_eta = displayed_times_left(page)
     wait_ended(service, job_id)
     expect(page.get_by_role("main").get_by_text("succeeded", exact=True)).to_be_visible(timeout=2000)
     expect(page.get_by_role("img", name=re.compile("^Loss over 600 points"))).to_be_visible(timeout=2000)
     with service.http() as http:
         rows = http.get(f"/v1/jobs/{job_id}/metrics", params={"split": "train", "limit": 1000}).json()["data"]
         events = http.get(f"/v1/jobs/{job_id}/events").json()["data"]
-    assert len(told) >= 5
-    for at, left in told:  # the page tells what the service has said just before, or last
+    assert len(shown_eta) >= 5
+    for at, left in shown_eta:  # the page shows the service's last estimate
         before = [row for row in rows if row["time"] <= at]
-        said = [row["values"]["eta_s"] for row in before if row["time"] >= at - FRESH_S or row is before[-1]]
-        assert any(abs(left - eta_s) <= 1 for eta_s in said), (at, left, said)
+        estimates = [row["values"]["eta_s"] for row in before if row["time"] >= at - FRESH_S or row is before[-1]]
+        assert any(abs(left - eta_s) <= 1 for eta_s in estimates), (at, left, estimates)
     end = max(event["time"] for event in events if event["type"] == "checkpoint")
-    assert median(errors_of_what_was_left(rows, end)) <= 0.2 * crowding()
+    assert median(errors_of_eta(rows, end)) <= 0.2 * crowding()
 
 
-def what_is_told_of_what_is_left(page: Page) -> list[tuple[float, float]]:
-    """When the page said that about so many seconds are left, four times a second until it says so no more."""
-    told: list[tuple[float, float]] = []
+def displayed_times_left(page: Page) -> list[tuple[float, float]]:
+    """Return the seconds left that the page shows with the times of reading, four times a second until the job ends."""
+    shown_eta: list[tuple[float, float]] = []
     sentence = page.get_by_text(re.compile("about .* left"))
     expect(sentence).to_be_visible()
     while texts := sentence.all_inner_texts():
-        told.append((time.time(), seconds(texts[0])))
+        shown_eta.append((time.time(), seconds(texts[0])))
         page.wait_for_timeout(250)
-    return told
+    return shown_eta
 
 
 def seconds(text: str) -> float:
@@ -75,11 +75,11 @@ def seconds(text: str) -> float:
     return sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+) (h|min|s)\b", text))
 
 
-def errors_of_what_was_left(rows: list[dict], end: float) -> list[float]:
-    """How far off a job's own word on what was left was, as a share of it: from a quarter of the run to nine tenths.
+def errors_of_eta(rows: list[dict], end: float) -> list[float]:
+    """Return the relative errors of a job's estimates of the time left, from a quarter of the run to nine tenths.
 
-    What is left ends with the last checkpoint. Less than half a second off is not off: the page says whole seconds, and a
-    quick machine is through all steps in a few.
+    The run ends with its last checkpoint. Errors below half a second are ignored: the page shows whole seconds, and a
+    fast machine needs only a few of them.
     """
     last = rows[-1]["step"]
     return [
@@ -92,7 +92,7 @@ def errors_of_what_was_left(rows: list[dict], end: float) -> list[float]:
 def test_the_table_equals_the_chart_and_the_service(service: Service, screen: Open, done: dict) -> None:
     page = screen(f"/jobs/{done['id']}/metrics?table=true").page
     expect(page.get_by_role("img", name=re.compile("^Loss over 40 points"))).to_be_visible()
-    shown = table(page, "Figures of the chart")
+    shown = table(page, "Chart data")
     with service.http() as http:
         rows = http.get(f"/v1/jobs/{done['id']}/metrics", params={"split": "train"}).json()["data"]
     assert [row[0] for row in shown[1:41]] == [str(row["step"]) for row in rows]
@@ -118,12 +118,12 @@ def test_events_are_filtered_linked_and_masked(service: Service, screen: Open, d
     line.click()
     expect(page).to_have_url(re.compile("line=1"))
     page.get_by_label("Level").select_option("error")
-    expect(page.get_by_text("Nothing of level error happened")).to_be_visible()
+    expect(page.get_by_text("No events of level error")).to_be_visible()
 
 
 @pytest.fixture(scope="module")
 def failed(service: Service) -> dict:
-    """A job that no row is left for."""
+    """A job that fails because it has no rows."""
     spec = {"validation_file": None, "exclude_rows": [1]}
     with service.http() as http:
         file_id = http.post("/v1/files", data={"purpose": "pretrain"}, files={"file": ("a.txt", b"a\n")}).json()["id"]
@@ -132,17 +132,17 @@ def failed(service: Service) -> dict:
     return job
 
 
-def test_a_failed_job_tells_code_cause_mend_and_its_first_error(service: Service, screen: Open, failed: dict) -> None:
+def test_a_failed_job_shows_code_cause_fix_and_its_first_error(service: Service, screen: Open, failed: dict) -> None:
     with service.http() as http:
-        told = http.get(f"/v1/jobs/{failed['id']}/events", params={"level": "error", "order": "asc"}).json()["data"]
+        errors = http.get(f"/v1/jobs/{failed['id']}/events", params={"level": "error", "order": "asc"}).json()["data"]
     opened = screen(f"/jobs/{failed['id']}/events")
     alert = opened.page.get_by_role("alert")
     expect(alert.get_by_text(failed["error"]["code"], exact=True)).to_be_visible()
     expect(alert).to_contain_text(failed["error"]["message"][:40])
     expect(alert).to_contain_text(failed["error"]["mend"][:40])
     opened.page.get_by_role("link", name="First error").click()
-    expect(opened.page).to_have_url(re.compile(rf"line={told[0]['seq']}$"))
-    expect(opened.page.locator("[data-chosen=true]")).to_contain_text(told[0]["message"][:40])
+    expect(opened.page).to_have_url(re.compile(rf"line={errors[0]['seq']}$"))
+    expect(opened.page.locator("[data-chosen=true]")).to_contain_text(errors[0]["message"][:40])
     opened.check()
 
 
@@ -151,7 +151,7 @@ def test_a_page_open_on_a_failed_job_follows_its_retry(service: Service, screen:
     expect(page.get_by_role("alert")).to_be_visible()
     with service.http() as http:
         assert http.post(f"/v1/jobs/{failed['id']}/retry").status_code == 200
-    expect(page.get_by_text("tried again by hand")).to_be_visible(timeout=15_000)
+    expect(page.get_by_text("retried on request")).to_be_visible(timeout=15_000)
     expect(page.get_by_text("attempt 2")).to_be_visible(timeout=30_000)
 
 
@@ -175,7 +175,7 @@ def test_the_config_is_what_the_worker_ran_and_its_copy_makes_the_same_job(
     assert again["spec"] == done["spec"]
 
 
-def test_a_downloaded_checkpoint_is_what_its_checksums_say(screen: Open, done: dict, tmp_path: Path) -> None:
+def test_a_downloaded_model_matches_its_checksums(screen: Open, done: dict, tmp_path: Path) -> None:
     page = screen(f"/jobs/{done['id']}/artifacts").page
     expect(page.get_by_text("best", exact=True)).to_be_visible()
     expect(page.get_by_text("last", exact=True)).to_be_visible()
@@ -204,10 +204,10 @@ def test_a_job_is_paused_resumed_and_cancelled_from_its_page(service: Service, s
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_part_of_the_page_is_sound(screen: Open, done: dict, shots: Path, theme: str) -> None:
+def test_every_tab_passes_the_checks(screen: Open, done: dict, shots: Path, theme: str) -> None:
     opened = screen(f"/jobs/{done['id']}/metrics?table=true", theme)
     parts = {"metrics": "Loss", "events": "checkpoint of step 20 saved", "system": "No GPU",
-             "config": "hyperparameters", "artifacts": "What the job made"}  # fmt: skip
+             "config": "hyperparameters", "artifacts": "Created by this job"}  # fmt: skip
     for part, sign in parts.items():
         opened.open(f"/jobs/{done['id']}/{part}")
         expect(opened.page.get_by_text(sign).first).to_be_visible()
@@ -230,7 +230,7 @@ def test_a_dropped_stream_leaves_no_gap_and_doubles_nothing(
                 pass
         wait_ended(service, job_id)
         expect(page.get_by_role("img", name=re.compile("^Loss over 250 points"))).to_be_visible(timeout=10_000)
-        steps = [row[0] for row in table(page, "Figures of the chart")[1:251]]
+        steps = [row[0] for row in table(page, "Chart data")[1:251]]
         assert steps == [str(step) for step in range(1, 251)]
 
 

@@ -1,4 +1,4 @@
-"""Signing in, the list of jobs, and what stands around every page."""
+"""Signing in, the list of jobs, and the frame around every page."""
 
 import re
 
@@ -10,7 +10,7 @@ from tests.e2e.dashboard.past import Past
 from tests.e2e.service import Service
 
 
-def test_a_wrong_key_is_told_and_a_right_one_opens_the_jobs(visit: Open, service: Service) -> None:
+def test_a_wrong_key_is_refused_and_a_right_one_opens_the_jobs(visit: Open, service: Service) -> None:
     page = visit("/", allow="status of 401").page
     page.get_by_label("API key").fill("ty-" + "x" * 43)
     page.get_by_role("button", name="Sign in").click()
@@ -32,7 +32,7 @@ def test_signing_out_leads_back_to_the_key(visit: Open, service: Service) -> Non
     screen = visit(f"/#key={(service.home / 'credentials').read_text().strip()}")
     page = screen.page
     page.get_by_role("button", name="Sign in").click()
-    screen.allow = "status of 401"  # what the list still asked for when its session ended
+    screen.allow = "status of 401"  # a request of the list that was open when the session ended
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("API key")).to_be_visible()
     page.reload()
@@ -52,12 +52,12 @@ def test_a_job_made_through_the_api_appears_within_two_seconds_and_runs_to_its_e
     expect(row.get_by_role("img", name=re.compile("Loss of appearing"))).to_be_visible()
 
 
-def test_filters_stand_in_the_address_and_survive_reload_and_back(past_screen: Open) -> None:
+def test_filters_are_in_the_address_and_survive_reload_and_back(past_screen: Open) -> None:
     page = past_screen("/jobs").page
     page.get_by_role("link", name="succeeded", exact=True).click()
     expect(page).to_have_url(re.compile("status=succeeded"))
     page.get_by_label("Kind").select_option("dpo")
-    expect(page.get_by_text("No job is like that")).to_be_visible()
+    expect(page.get_by_text("No matching jobs")).to_be_visible()
     page.reload()
     expect(page.get_by_label("Kind")).to_have_value("dpo")
     page.go_back()
@@ -103,7 +103,7 @@ def test_while_the_service_is_away_the_page_says_so_and_dates_what_it_shows(past
     expect(row).to_be_visible()
     page.context.set_offline(True)
     banner = page.get_by_role("status")
-    expect(banner).to_contain_text(re.compile(r"What you see is from \d\d:\d\d:\d\d"))
+    expect(banner).to_contain_text(re.compile(r"This page shows data from \d\d:\d\d:\d\d"))
     expect(row).to_be_visible()
     page.context.set_offline(False)
     expect(banner).to_have_count(0)

@@ -1,6 +1,6 @@
-"""From the empty page to an adapter on one's own disk: with the mouse and the keys alone, no terminal, no manual.
+"""From an empty project to a downloaded adapter through the dashboard alone, without a terminal.
 
-Every step leaves a picture in build/e2e. Whoever follows it presses what the page offers; only sizes are made smaller.
+Every step leaves a screenshot in build/e2e. The test presses only what the page offers; it makes only the sizes smaller.
 """
 
 import io
@@ -20,7 +20,7 @@ Shoot = Callable[[str], None]
 
 
 def shooter(page: Page, folder: Path) -> Shoot:
-    """Pictures, numbered as they are taken."""
+    """Return a function that takes numbered screenshots."""
     taken: list[str] = []
 
     def shoot(name: str) -> None:
@@ -31,13 +31,13 @@ def shooter(page: Page, folder: Path) -> Shoot:
 
 
 def create(page: Page, **sizes: str) -> None:
-    """Press the button, after the form's sizes have been made smaller."""
+    """Create the job with smaller sizes."""
     hyperparameters = page.get_by_text("hyperparameters", exact=True)
     if not page.get_by_label("max_steps").is_visible():
         hyperparameters.click()
     for label, value in sizes.items():
         page.get_by_label(label, exact=True).fill(value)
-    page.get_by_role("button", name="Create the job").click()
+    page.get_by_role("button", name="Create job").click()
 
 
 def wait_done(page: Page) -> None:
@@ -45,10 +45,10 @@ def wait_done(page: Page) -> None:
 
 
 def make_base(page: Page, shoot: Shoot) -> None:
-    """From the empty page, with the sample text."""
-    guide = page.get_by_role("region", name="From nothing to a tuned model")
+    """Train a base model on the sample text."""
+    guide = page.get_by_role("region", name="Getting started")
     expect(page.get_by_text("No jobs yet")).to_be_visible()
-    expect(guide.locator("[aria-current=step]")).to_contain_text("Make a base model")
+    expect(guide.locator("[aria-current=step]")).to_contain_text("Train a base model")
     shoot("empty")
     guide.get_by_role("button", name="Start with the sample text").click()
     expect(page.get_by_label("suffix")).to_have_value("shakespeare", timeout=30_000)
@@ -62,18 +62,18 @@ def make_base(page: Page, shoot: Shoot) -> None:
 
 
 def see_what_is_learnt(page: Page, shoot: Shoot) -> None:
-    """The loss mask of the sample rows."""
+    """Open the loss mask of the sample rows."""
     page.get_by_role("link", name="Jobs").first.click()
     step = page.locator("[aria-current=step]")
-    expect(step).to_contain_text("Tune it on questions and answers")
+    expect(step).to_contain_text("Fine-tune it on questions and answers")
     shoot("next")
-    step.get_by_role("button", name="Take the sample rows").click()
+    step.get_by_role("button", name="Use the sample rows").click()
     expect(page.locator("[data-trained=true]").first).to_be_visible(timeout=120_000)
     shoot("mask")
 
 
 def tune(page: Page, shoot: Shoot) -> None:
-    page.get_by_role("link", name="Train on it").click()
+    page.get_by_role("link", name="Train on this").click()
     expect(page.get_by_label("model", exact=True)).to_have_value("shakespeare/1")
     create(page, suffix="my-bot", max_steps="20", max_length="256")
     expect(page.get_by_role("heading", name="my-bot")).to_be_visible()
@@ -82,9 +82,9 @@ def tune(page: Page, shoot: Shoot) -> None:
 
 
 def compare(page: Page, shoot: Shoot) -> None:
-    """Both answer the same question, each under its own name."""
-    page.get_by_role("link", name="Talk with it").click()
-    page.get_by_label("Most tokens").fill("40")
+    """Ask both models the same question."""
+    page.get_by_role("link", name="Open in playground").click()
+    page.get_by_label("Max tokens").fill("40")
     page.get_by_label("Prompt").fill(QUESTION)
     page.get_by_role("button", name="Send").click()
     sides: list[tuple[Locator, str]] = [
@@ -97,9 +97,9 @@ def compare(page: Page, shoot: Shoot) -> None:
 
 
 def take_along(page: Page, shoot: Shoot) -> bytes:
-    """The adapter's download."""
+    """Download the adapter."""
     page.get_by_role("region", name="Tuned", exact=True).get_by_role("link", name="my-bot/1").click()
-    lineage = page.get_by_role("region", name="Lineage, drawn")
+    lineage = page.get_by_role("region", name="Lineage drawing")
     expect(lineage.get_by_role("link", name="dataset")).to_have_count(2)
     shoot("adapter")
     with page.expect_download() as download:

@@ -1,4 +1,4 @@
-"""API keys: scoped, shown once, revoked; and what a key that only reads is offered."""
+"""API keys: scopes, showing a key once, revocation, and the pages for a read-only key."""
 
 import re
 from collections.abc import Iterator
@@ -15,12 +15,12 @@ from tests.e2e.service import Service
 
 
 def make_key(page: Page, name: str, scope: str) -> str:
-    """Make one in the dialog; the token that it then shows."""
+    """Create a key in the dialog; return the token that it shows."""
     page.get_by_role("button", name="New key").click()
     dialog = page.get_by_role("dialog", name="New key")
     dialog.get_by_label("Name").fill(name)
     dialog.get_by_role("radio", name=re.compile(f"^{scope} ")).check()
-    dialog.get_by_role("button", name="Make the key").click()
+    dialog.get_by_role("button", name="Create key").click()
     expect(dialog).to_contain_text("Copy the key now")
     return dialog.get_by_text(re.compile("^ty-")).inner_text()
 
@@ -41,7 +41,7 @@ def test_keys_are_scoped_shown_once_and_revoked(service: Service, screen: Open, 
     page.screenshot(path=shots / f"keys-new-{theme}.png")
     opened.check_both_widths()
     page.mouse.click(2, 2)  # beside the dialog
-    page.get_by_role("button", name="I have it").click()
+    page.get_by_role("button", name="Done").click()
     assert token not in page.content()
 
     assert status(service, token, "GET", "/v1/jobs") == 200
@@ -56,14 +56,14 @@ def test_keys_are_scoped_shown_once_and_revoked(service: Service, screen: Open, 
 
     row.get_by_role("button", name="Revoke").click()
     opened.check_both_widths()
-    page.get_by_role("dialog", name="Revoke this key?").get_by_role("button", name="Revoke the key").click()
+    page.get_by_role("dialog", name="Revoke this key?").get_by_role("button", name="Revoke key").click()
     expect(row).to_contain_text("revoked")
     expect(row.get_by_role("button")).to_have_count(0)
     page.wait_for_timeout(1000)
     assert status(service, token, "GET", "/v1/jobs") == 401
 
 
-def test_the_key_that_one_is_signed_in_with_cannot_be_revoked(screen: Open) -> None:
+def test_the_key_in_use_cannot_be_revoked(screen: Open) -> None:
     row = screen("/keys").page.get_by_role("row", name=re.compile("in use here"))
     expect(row).to_contain_text("operator")
     expect(row.get_by_role("button")).to_have_count(0)
@@ -71,16 +71,16 @@ def test_the_key_that_one_is_signed_in_with_cannot_be_revoked(screen: Open) -> N
 
 @pytest.fixture
 def reading(past: Past, browser: Browser) -> Iterator[Screen]:
-    """A tab whose user has signed in with a key that only reads."""
+    """A tab that is signed in with a read-only key."""
     with past.http() as http:
         token = http.post("/v1/keys", json={"name": "reader", "scope": "read"}).json()["token"]
     with tabs(browser, past.url, sign_in(browser, past.url, token)) as open_screen:
         yield open_screen("/jobs")
 
 
-def test_a_key_that_only_reads_is_not_offered_what_it_may_not_do(past: Past, reading: Screen) -> None:
+def test_a_read_only_key_is_offered_no_changes(past: Past, reading: Screen) -> None:
     job_id, page = make_job(past, "watched"), reading.page
-    expect(page.get_by_text("this key only reads")).to_be_visible()
+    expect(page.get_by_text("read-only key")).to_be_visible()
     expect(page.get_by_role("link", name="New job")).to_have_count(0)
     reading.open(f"/jobs/{job_id}/metrics")
     expect(page.get_by_role("heading", name="watched")).to_be_visible()
@@ -90,8 +90,8 @@ def test_a_key_that_only_reads_is_not_offered_what_it_may_not_do(past: Past, rea
     expect(page.get_by_role("row", name=re.compile("text.txt")).first).to_be_visible()
     expect(page.get_by_role("button", name="Choose a file")).to_have_count(0)
     reading.open("/jobs/new")
-    expect(page.get_by_text("This takes a key whose scope is write")).to_be_visible()
-    expect(page.get_by_role("button", name="Create the job")).to_be_disabled()
+    expect(page.get_by_text("Creating a job requires a key with the scope write")).to_be_visible()
+    expect(page.get_by_role("button", name="Create job")).to_be_disabled()
     reading.open("/keys")
-    expect(page.get_by_text("Keys are made and revoked with a key whose scope is admin")).to_be_visible()
+    expect(page.get_by_text("Managing API keys requires a key with the scope admin")).to_be_visible()
     reading.check()

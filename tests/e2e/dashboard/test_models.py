@@ -1,4 +1,4 @@
-"""Checkpoints, models and adapters: which is best, what they are, where they come from and what came of them."""
+"""Checkpoints, models and adapters: the best one, their facts, and their lineage."""
 
 import hashlib
 import io
@@ -67,9 +67,7 @@ def test_best_and_last_are_marked_by_the_rule_that_is_stated(service: Service, s
     expect(table.get_by_role("row").filter(has=page.get_by_text("last", exact=True))).to_contain_text("30")
 
 
-def test_what_is_downloaded_of_a_checkpoint_is_what_its_checksums_say(
-    service: Service, screen: Open, family: dict
-) -> None:
+def test_a_downloaded_checkpoint_matches_its_checksums(service: Service, screen: Open, family: dict) -> None:
     last = saved(service, family["root"]["job_id"])[0]
     page = screen(f"/jobs/{last['job_id']}/artifacts").page
     with page.expect_download() as download:
@@ -92,7 +90,7 @@ def test_data_job_checkpoint_adapter_and_evaluation_are_all_links_drawn_and_list
 ) -> None:
     leaf, root = family["leaf"], family["root"]
     opened = screen(page_of(leaf))
-    drawn = opened.page.get_by_role("region", name="Lineage, drawn")
+    drawn = opened.page.get_by_role("region", name="Lineage drawing")
     for name in (
         "rows.jsonl",
         "text.txt",
@@ -108,8 +106,8 @@ def test_data_job_checkpoint_adapter_and_evaluation_are_all_links_drawn_and_list
     ids = [leaf["job_id"], root["job_id"], root["artifact_id"], family["eval"]["id"]]
     assert all(any(one in href for href in wanted) for one in [*ids, saved(service, leaf["job_id"])[0]["id"]])
     opened.page.get_by_role("button", name="List").click()
-    expect(opened.page.get_by_role("list", name="Lineage, listed")).to_be_visible()
-    assert links(opened.page.get_by_role("list", name="Lineage, listed")) == wanted
+    expect(opened.page.get_by_role("list", name="Lineage list")).to_be_visible()
+    assert links(opened.page.get_by_role("list", name="Lineage list")) == wanted
     for href in sorted(wanted):
         opened.open(href)
         expect(opened.page.get_by_role("main").get_by_role("heading").first).to_be_visible()
@@ -120,7 +118,7 @@ def test_the_list_stays_after_a_reload(screen: Open, family: dict) -> None:
     page = screen(page_of(family["leaf"])).page
     page.get_by_role("button", name="List").click()
     page.reload()
-    expect(page.get_by_role("list", name="Lineage, listed")).to_be_visible()
+    expect(page.get_by_role("list", name="Lineage list")).to_be_visible()
 
 
 def test_lineage_is_kept_after_the_model_and_its_data_are_deleted(service: Service, screen: Open) -> None:
@@ -131,29 +129,29 @@ def test_lineage_is_kept_after_the_model_and_its_data_are_deleted(service: Servi
         for path in (f"/v1/models/{made['id']}", f"/v1/files/{file_id}"):
             assert http.delete(path).status_code == 200
     page = screen(page_of(made)).page
-    expect(page.get_by_text("It has been deleted")).to_be_visible()
-    drawn = page.get_by_role("region", name="Lineage, drawn")
+    expect(page.get_by_text("Deleted: its files are gone")).to_be_visible()
+    drawn = page.get_by_role("region", name="Lineage drawing")
     expect(drawn.get_by_role("link", name=re.compile("model · deleted.*goner.1"))).to_be_visible()
     expect(drawn.get_by_role("link", name=re.compile("dataset · deleted.*text.txt"))).to_be_visible()
     drawn.get_by_role("link", name=re.compile("pretrain job")).click()
     expect(page.get_by_role("heading", name="goner")).to_be_visible()
 
 
-def test_a_model_tells_its_licence_and_its_limits(service: Service, screen: Open, family: dict) -> None:
+def test_a_model_shows_its_licence_and_its_limits(service: Service, screen: Open, family: dict) -> None:
     with service.http() as http:
         config = http.get("/v1/models/root/files/config.json").json()
     page = screen("/models").page
     page.get_by_role("link", name="root/1", exact=True).click()
-    expect(page.get_by_text("not told: that of what it was made from")).to_be_visible()
+    expect(page.get_by_text("unknown: see the model that it was made from")).to_be_visible()
     license_as(service, family["root"]["artifact_id"], "Apache-2.0")
     page.reload()
     expect(fact(page, "Licence")).to_have_text("Apache-2.0")
-    expect(fact(page, "Limits")).to_contain_text(f"{config['max_position_embeddings']} tokens together")
-    expect(fact(page, "Limits")).to_contain_text(f"{config['vocab_size']} different tokens")
+    expect(fact(page, "Limits")).to_contain_text(f"{config['max_position_embeddings']} tokens of prompt")
+    expect(fact(page, "Limits")).to_contain_text(f"a vocabulary of {config['vocab_size']} tokens")
 
 
 def license_as(service: Service, artifact_id: str, licence: str) -> None:
-    """As an import of the model would have said."""
+    """Set the licence, as an import of the model would have."""
     database = Database(f"sqlite:///{service.home}/trainyard.db")
     with database.write() as session:
         session.connection().exec_driver_sql("UPDATE artifacts SET licence = ? WHERE id = ?", (licence, artifact_id))
@@ -161,18 +159,18 @@ def license_as(service: Service, artifact_id: str, licence: str) -> None:
 
 
 def fact(page: Page, name: str) -> Locator:
-    """What stands beside a name among the facts of a model."""
+    """The value of one of the facts of a model."""
     return page.locator("dt", has_text=re.compile(f"^{name}$")).locator("xpath=following-sibling::dd[1]")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_models_and_their_lineage_are_sound(screen: Open, shots: Path, family: dict, theme: str) -> None:
+def test_models_and_their_lineage_pass_the_checks(screen: Open, shots: Path, family: dict, theme: str) -> None:
     leaf = family["leaf"]
     signs = {
         "/models": "leaf/1",
         page_of(leaf): "leaf-eval",
         f"{page_of(leaf)}?view=list": "leaf-eval",
-        f"/jobs/{leaf['job_id']}/artifacts": "What the job made",
+        f"/jobs/{leaf['job_id']}/artifacts": "Created by this job",
     }
     opened = screen("/models", theme)
     for number, (path, sign) in enumerate(signs.items()):

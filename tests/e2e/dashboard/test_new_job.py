@@ -1,4 +1,4 @@
-"""Making a job: by form, by YAML, and as a clone."""
+"""Creating a job: by form, as YAML, and as a clone."""
 
 import json
 import re
@@ -19,8 +19,8 @@ def address(spec: dict, **more: str) -> str:
 
 
 def made(page: Page, service: Served) -> dict:
-    """The job that the page has just made."""
-    page.get_by_role("button", name="Create the job").click()
+    """Create the job; return it."""
+    page.get_by_role("button", name="Create job").click()
     expect(page).to_have_url(re.compile(r"/jobs/job-[0-9a-z]+/metrics"))
     return show_job(service, page.url.split("/jobs/")[1].split("/")[0])
 
@@ -57,7 +57,7 @@ def test_nothing_is_lost_between_form_and_yaml(past: Past, past_screen: Open) ->
     text = page.get_by_label("The job as YAML")
     for _ in range(2):
         page.get_by_role("button", name="YAML", exact=True).click()
-        # What stands there is written by hand once more, so that the form has nothing but it to go by.
+        # The text is typed again, so that the form can only get its values from it.
         written = text.input_value()
         assert yaml.safe_load(written) == spec
         text.fill("kind: sft\n")
@@ -66,43 +66,78 @@ def test_nothing_is_lost_between_form_and_yaml(past: Past, past_screen: Open) ->
         page.get_by_role("button", name="Form", exact=True).click()
         expect(page.get_by_label("max_steps")).to_have_value("7")
         assert spec_in(page) == spec
-    told = made(page, past)["spec"]
+    created = made(page, past)["spec"]
     for name in ("training_file", "metadata", "exclude_rows"):
-        assert told[name] == spec[name]
+        assert created[name] == spec[name]
     for name in ("hyperparameters", "samples"):
-        assert spec[name].items() <= told[name].items()
+        assert spec[name].items() <= created[name].items()
 
 
 def spec_in(page: Page) -> dict:
-    """The draft that the address holds."""
+    """The draft in the address."""
     return json.loads(parse_qs(urlsplit(page.url).query)["spec"][0])
 
 
-def test_an_error_is_told_at_its_field_which_gets_the_focus(past: Past, past_screen: Open) -> None:
+def test_an_error_is_shown_at_its_field_which_gets_the_focus(past: Past, past_screen: Open) -> None:
     spec = {"kind": "pretrain", "training_file": text_file(past), "hyperparameters": {"weight_decay": 99}}
     page = past_screen(address(spec), allow="status of 422").page
-    page.get_by_role("button", name="Create the job").click()
+    page.get_by_role("button", name="Create job").click()
     field = page.get_by_label("weight_decay")
     expect(field).to_be_focused()
     expect(field).to_have_attribute("aria-invalid", "true")
     expect(field).to_have_accessible_description(re.compile("less than or equal to 10"))
 
 
-def test_an_unknown_key_is_told_with_what_was_meant(past: Past, past_screen: Open) -> None:
+def test_a_nested_error_is_shown_at_the_field_around_it(past: Past, past_screen: Open) -> None:
+    file_id = text_file(past)
+    page = past_screen("/jobs/new", allow="status of 422").page
+    for spec, label, path in (
+        ({"model": {"hidden_size": -5}}, "model", "model.hidden_size"),
+        ({"metadata": {"a": 5}}, "metadata", "metadata.a"),
+        ({"resources": {"parallel": {"zero_stage": 9}}}, "parallel", "resources.parallel.zero_stage"),
+    ):
+        page.goto(past.url + address({"kind": "pretrain", "training_file": file_id, **spec}))
+        page.get_by_role("button", name="Create job").click()
+        field = page.get_by_label(label, exact=True)
+        expect(field).to_be_focused()
+        expect(field).to_have_accessible_description(re.compile(re.escape(path)))
+
+
+def test_another_kind_keeps_only_what_it_takes(past_screen: Open) -> None:
+    spec = {"kind": "dpo", "suffix": "kept", "hyperparameters": {"beta": 0.2, "max_steps": 5}, "seed": 7}
+    page = past_screen(address(spec)).page
+    page.get_by_label("Kind").select_option("sft")
+    expect(page.get_by_label("suffix")).to_have_value("kept")
+    expect(page).to_have_url(re.compile("sft"))
+    kept = spec_in(page)
+    assert kept["kind"] == "sft"
+    assert (kept["seed"], kept["hyperparameters"]) == (7, {"max_steps": 5})
+
+
+def test_a_key_that_the_kind_does_not_take_can_be_removed(past: Past, past_screen: Open) -> None:
+    spec = {"kind": "pretrain", "training_file": text_file(past), "hyperparameters": {"beta": 0.2}}
+    page = past_screen(address(spec), allow="status of 422").page
+    page.get_by_role("button", name="Create job").click()
+    page.get_by_role("button", name="Remove hyperparameters.beta").click()
+    expect(page).not_to_have_url(re.compile("beta"))
+    assert "hyperparameters" not in spec_in(page)
+
+
+def test_an_unknown_key_is_reported_with_a_suggestion(past: Past, past_screen: Open) -> None:
     spec = {"kind": "pretrain", "training_file": text_file(past), "hyperparameters": {"learning_rat": 0.1}}
     page = past_screen(address(spec, mode="yaml"), allow="status of 422").page
-    page.get_by_role("button", name="Create the job").click()
+    page.get_by_role("button", name="Create job").click()
     expect(page.get_by_role("alert").filter(has_text="learning_rate").first).to_contain_text("did you mean")
 
 
-def test_what_is_no_yaml_is_told_by_line_and_nothing_is_sent(past_screen: Open) -> None:
+def test_invalid_yaml_is_reported_by_line_and_not_sent(past_screen: Open) -> None:
     page = past_screen("/jobs/new?mode=yaml").page
     page.get_by_label("The job as YAML").fill("kind: sft\nmodel: [tiny\n")
     expect(page.get_by_text(re.compile("Line 3, column 1"))).to_be_visible()
-    expect(page.get_by_role("button", name="Create the job")).to_be_disabled()
+    expect(page.get_by_role("button", name="Create job")).to_be_disabled()
 
 
-def test_what_was_planned_is_what_is_made_until_the_draft_changes(service: Service, screen: Open) -> None:
+def test_the_shown_plan_is_created_until_the_draft_changes(service: Service, screen: Open) -> None:
     steps = {"max_steps": 4, "max_length": 32}
     spec = {"kind": "pretrain", "training_file": text_file(service), "model": TINY, "hyperparameters": steps}
     page = screen(address(spec)).page
@@ -127,3 +162,15 @@ def test_a_clone_is_prefilled_and_marks_what_differs(past: Past, past_screen: Op
     expect(page.get_by_text("was original")).to_be_visible()
     first, second = show_job(past, job_id)["spec"], made(page, past)["spec"]
     assert second == {**first, "suffix": "copy"}
+
+
+def test_a_job_as_yaml_has_one_kind_and_must_be_valid_before_the_form(past_screen: Open) -> None:
+    page = past_screen("/jobs/new?mode=yaml").page
+    expect(page.get_by_label("The job as YAML")).to_be_visible()
+    expect(page.get_by_role("combobox", name="Kind")).to_have_count(0)
+    page.get_by_label("The job as YAML").fill("kind: [sft")
+    expect(page.get_by_role("button", name="Form")).to_be_disabled()
+    page.get_by_label("The job as YAML").fill("kind: dpo\n")
+    page.get_by_role("button", name="Form").click()
+    expect(page.get_by_role("combobox", name="Kind")).to_have_value("dpo")
+    expect(page.get_by_role("button", name="Create job")).to_be_enabled()

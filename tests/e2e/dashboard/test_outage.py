@@ -1,4 +1,4 @@
-"""What dies under an open page: the API, which comes back, and a worker with its job."""
+"""Processes that die under an open page: the API, which is restarted, and a worker with its job."""
 
 import os
 import re
@@ -27,7 +27,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture
 def page(browser: Browser, mortal: Service) -> Iterator[Page]:
-    """A tab that may complain of the network alone."""
+    """A tab in which only network errors are allowed."""
     url = mortal.state()["url"]
     key = (mortal.home / "credentials").read_text().strip()
     with tabs(browser, url, sign_in(browser, url, key)) as open_screen:
@@ -36,7 +36,7 @@ def page(browser: Browser, mortal: Service) -> Iterator[Page]:
 
 @contextmanager
 def unattended(service: Service) -> Iterator[None]:
-    """Nobody starts again what dies, until the page has noticed."""
+    """Suspend the supervisor, so that nothing is restarted before the page has noticed."""
     os.kill(service.process.pid, signal.SIGSTOP)
     try:
         yield
@@ -45,7 +45,7 @@ def unattended(service: Service) -> Iterator[None]:
 
 
 def shown_steps(page: Page) -> list[str]:
-    loss = page.get_by_role("region", name="Loss", exact=True).get_by_role("region", name="Figures of the chart")
+    loss = page.get_by_role("region", name="Loss", exact=True).get_by_role("region", name="Chart data")
     rows = loss.get_by_role("row").all_inner_texts()
     return [row.split("\t")[0] for row in rows[1:]]
 
@@ -57,8 +57,8 @@ def test_the_api_is_killed_and_comes_back_and_the_curve_has_no_gap_and_no_double
     before = len(shown_steps(page))
     with unattended(mortal):
         os.kill(mortal.process_id("api"), signal.SIGKILL)
-        banner = page.get_by_role("status").filter(has_text="does not answer")
-        expect(banner).to_contain_text(re.compile(r"What you see is from \d\d:\d\d:\d\d"), timeout=10_000)
+        banner = page.get_by_role("status").filter(has_text="does not respond")
+        expect(banner).to_contain_text(re.compile(r"This page shows data from \d\d:\d\d:\d\d"), timeout=10_000)
         assert len(shown_steps(page)) >= before
     expect(banner).to_have_count(0, timeout=30_000)
     assert wait_ended(mortal, job_id)["status"] == "succeeded"
@@ -77,7 +77,7 @@ def test_a_killed_worker_is_lost_within_two_heartbeats_and_its_job_is_tried_agai
     with unattended(mortal):
         os.kill(mortal.process_id("worker"), signal.SIGKILL)
         lost = page.get_by_role("region", name="Workers").get_by_role("row").filter(has_text=pid)
-        # Two heartbeats from the last one, and the page's own two seconds.
+        # Two heartbeats after the last one, and two seconds until the page reads again.
         expect(lost).to_contain_text("lost", timeout=(2 * HEARTBEAT_S + 2) * 1000)
     page.goto(f"{mortal.state()['url']}/jobs/{job_id}/events")
     expect(page.get_by_text(re.compile("tried again from its last checkpoint")).first).to_be_visible(timeout=60_000)

@@ -1,4 +1,4 @@
-"""What stands around every page: help, shortcuts and the palette."""
+"""The frame of every page: help, shortcuts, dialogs and the palette."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,7 @@ def arrived(page: Page) -> Locator:
     return page.get_by_role("heading", level=1)
 
 
-def test_every_shortcut_that_the_help_lists_leads_where_it_says(past_screen: Open) -> None:
+def test_every_shortcut_in_the_help_works(past_screen: Open) -> None:
     page = past_screen("/workers").page
     expect(arrived(page)).to_be_visible()
     page.keyboard.press("?")
@@ -38,7 +38,7 @@ def test_every_shortcut_that_the_help_lists_leads_where_it_says(past_screen: Ope
         expect(arrived(page)).to_be_visible()
 
 
-def test_shortcuts_are_letters_where_one_writes(past_screen: Open) -> None:
+def test_shortcuts_are_plain_letters_in_a_text_field(past_screen: Open) -> None:
     page = past_screen("/jobs/new?spec=%7B%22kind%22:%22sft%22%7D").page
     field = page.get_by_label("suffix")
     field.press_sequentially("gj?n")
@@ -47,7 +47,41 @@ def test_shortcuts_are_letters_where_one_writes(past_screen: Open) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_the_palette_is_walked_with_the_arrows_and_runs_what_is_chosen(past: Past, past_screen: Open) -> None:
+def test_shortcuts_of_one_letter_can_be_turned_off(past_screen: Open) -> None:
+    page = past_screen("/workers").page
+    expect(arrived(page)).to_be_visible()
+    page.get_by_role("button", name="Help and shortcuts").click()
+    page.get_by_role("dialog", name="Help").get_by_role("checkbox").uncheck()
+    page.keyboard.press("Escape")
+    for _ in range(2):
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        for key in ("?", "n", "g", "j"):
+            page.keyboard.press(key)
+        page.keyboard.press("Control+k")
+        expect(page.get_by_role("dialog", name="Go to")).to_be_visible()
+        expect(page.get_by_role("dialog")).to_have_count(1)
+        expect(arrived(page)).to_have_text("Workers and queue")
+        page.reload()
+        expect(arrived(page)).to_be_visible()
+    page.get_by_role("button", name="Help and shortcuts").click()
+    page.get_by_role("dialog", name="Help").get_by_role("checkbox").check()
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    expect(arrived(page)).to_have_text("New job")
+
+
+def test_a_dialog_gives_the_focus_back(past: Past, past_screen: Open) -> None:
+    page = past_screen(f"/jobs/{past.runs['running']}").page
+    cancel = page.get_by_role("button", name="Cancel", exact=True)
+    for close in ("Keep running", "Close"):
+        cancel.focus()
+        page.keyboard.press("Enter")
+        page.get_by_role("dialog").get_by_role("button", name=close).press("Enter")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+        expect(cancel).to_be_focused()
+
+
+def test_the_palette_is_used_with_the_arrow_keys(past: Past, past_screen: Open) -> None:
     job_id = make_job(past, "by-arrows")
     page = past_screen("/jobs").page
     expect(page.get_by_role("link", name="by-arrows").first).to_be_visible()
@@ -55,7 +89,7 @@ def test_the_palette_is_walked_with_the_arrows_and_runs_what_is_chosen(past: Pas
     field = page.get_by_role("combobox", name="Go to a page or a job")
     expect(field).to_be_focused()
     field.press_sequentially("theme")
-    options = page.get_by_role("listbox", name="Found").get_by_role("option")
+    options = page.get_by_role("listbox", name="Results").get_by_role("option")
     expect(options).to_have_count(3)
     page.keyboard.press("ArrowDown")
     expect(options.nth(1)).to_have_attribute("aria-selected", "true")
@@ -67,12 +101,12 @@ def test_the_palette_is_walked_with_the_arrows_and_runs_what_is_chosen(past: Pas
     expect(page).to_have_url(re.compile(job_id))
     page.keyboard.press("Control+k")
     field.press_sequentially("no such thing anywhere")
-    expect(page.get_by_role("dialog")).to_contain_text("Nothing of that name")
+    expect(page.get_by_role("dialog")).to_contain_text("No page, action or recent job matches")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_everything_of_the_menu_is_reached_by_the_keyboard_on_a_phone(past_screen: Open) -> None:
+def test_the_menu_on_a_phone_is_usable_by_keyboard(past_screen: Open) -> None:
     page = past_screen("/datasets", width=360).page
     page.get_by_role("button", name="Menu").focus()
     page.keyboard.press("Enter")
@@ -84,7 +118,7 @@ def test_everything_of_the_menu_is_reached_by_the_keyboard_on_a_phone(past_scree
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 360])
-def test_help_and_palette_are_sound(past_screen: Open, shots: Path, theme: str, width: int) -> None:
+def test_help_and_palette_pass_the_checks(past_screen: Open, shots: Path, theme: str, width: int) -> None:
     opened = past_screen("/workers", theme, width)
     expect(arrived(opened.page)).to_be_visible()
     for key, name in (("?", "Help"), ("Control+k", "Go to")):

@@ -144,3 +144,26 @@ def test_an_alias_that_is_not_there_is_no_model(live: Live):
     for reference in ("bot@nowhere", "@", "bot@", "@production", "bot@production/1"):
         assert live.mine.get(f"/v1/adapters/{reference}").status_code == 404
     assert live.mine.post("/v1/aliases/bot@nowhere/rollback").status_code == 404
+
+
+def test_aliases_are_listed_in_pages_and_a_name_has_no_more_than_it_may(
+    live: Live, base: Artifact, monkeypatch: pytest.MonkeyPatch
+):
+    name = "paged"
+    made = tuned(live, name, base)
+    monkeypatch.setattr("api.aliases.service._MOST_ALIASES", 7)
+    for number in range(7):
+        assert promote(live, f"{name}/{made.version}", f"a{number}", force=True).status_code == 201
+    assert error(promote(live, f"{name}/{made.version}", "a7", force=True), 409)["code"] == "too_many_aliases"
+    whole = live.mine.get("/v1/aliases").json()
+    listed: list[str] = []
+    has_more = True
+    while has_more:
+        after = {"after": listed[-1]} if listed else {}
+        page = live.mine.get("/v1/aliases", params={"limit": 3} | after).json()
+        listed += [alias["id"] for alias in page["data"]]
+        has_more = page["has_more"]
+    assert (listed, whole["has_more"]) == ([alias["id"] for alias in whole["data"]], False)
+    assert len(set(listed)) == len(listed) >= 7
+    told = error(live.mine.delete(f"/v1/adapters/{name}/{made.version}"), 409)["message"]
+    assert told.startswith("paged@a0, paged@a1, paged@a2, paged@a3, paged@a4 and 2 more mean paged/1")

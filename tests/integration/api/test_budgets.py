@@ -1,5 +1,6 @@
 """Budgets over HTTP: what is over is refused with the amount named; what was used is told."""
 
+import hashlib
 import time
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ from db.scopes import Scope
 from db.state import JobState
 from tests import hostile
 from tests.integration.api.live import (
+    CHAT,
     SECRET,
     Live,
     claimed,
@@ -61,7 +63,7 @@ def test_a_job_over_the_budget_of_its_key_is_refused_with_the_amount(live: Live,
     answer = submit(asking, file_id)
     told = error(answer, 403)
     assert (told["code"], told["param"]) == ("over_budget", "worker_s")
-    assert f"{key_id} may use 100 seconds of workers a month and has used 12" in told["message"]
+    assert f"{key_id} may use 100 s of worker time a month and has used 12" in told["message"]
     assert answer.headers["x-should-retry"] == "false"
     assert submit(live.mine, file_id).status_code == 201  # others of the project go on
     grant(live, key_id)
@@ -142,7 +144,9 @@ def test_a_job_that_is_still_pausing_goes_on_only_while_there_is_time_and_money(
 def test_a_file_over_the_budget_of_storage_is_not_kept(live: Live, limited):
     key_id, asking = limited
     grant(live, key_id, storage_bytes=10)
-    assert error(upload(asking), 403)["param"] == "storage_bytes"
+    content = CHAT * 3
+    assert error(upload(asking, content), 403)["param"] == "storage_bytes"
+    assert not live.service.blobs.exists(hashlib.sha256(content).hexdigest())
     assert upload(asking, b"to be\n", "pretrain", "a.txt").status_code == 201
     (told,) = [row for row in asking.get("/v1/budgets").json()["data"] if row["owner_id"] == key_id]
     assert (told["storage_bytes"], told["used"]["storage_bytes"]) == (10, 6)
@@ -155,6 +159,8 @@ def test_an_imported_model_counts_as_stored_and_is_not_kept_over_budget(live: Li
     grant(live, key_id, storage_bytes=len(tar) + 10)
     time.sleep(1)
     assert error(asking.post("/v1/models", json=body), 403)["param"] == "storage_bytes"
+    config = hashlib.sha256(hostile.model()["config.json"]).hexdigest()
+    assert not live.service.blobs.exists(config)
     grant(live, key_id, storage_bytes=3 * len(tar))
     model = asking.post("/v1/models", json=body).json()
     (told,) = [row for row in asking.get("/v1/budgets").json()["data"] if row["owner_id"] == key_id]
@@ -197,6 +203,15 @@ def test_days_that_cannot_be_told_of_are_refused(live: Live, params: dict, param
 @pytest.mark.parametrize("amount", [{"worker_s": -1}, {"active_jobs": 1.5}, {"money": "much"}, {"time": 1}])
 def test_a_budget_that_is_none_is_refused_with_the_place(live: Live, limited, amount: dict):
     assert error(live.mine.put(f"/v1/keys/{limited[0]}/budget", json=amount), 422)["param"] == next(iter(amount))
+
+
+def test_an_admins_key_cannot_set_the_budget_of_an_operators(live: Live):
+    with live.database.write() as session:
+        operator, _ = keys.create(session, live.project_id, "operator", SECRET, scope=Scope.OPERATOR)
+    answer = live.mine.put(f"/v1/keys/{operator.id}/budget", json={"storage_bytes": 0})
+    assert error(answer, 403)["param"] == "operator"
+    with live.database.read() as session:
+        assert budgets.get(session, operator.id) is None
 
 
 def test_a_key_that_writes_cannot_raise_its_own_budget(live: Live, limited):

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from db import evals
+from db import evals, paging
 from db.blobs import CHUNK_BYTES
 from engine.graders import Graded, grade
 from tests.integration.api.live import Live, upload
@@ -255,3 +255,34 @@ def test_a_deleted_eval_takes_its_runs_along(live: Live):
 )
 def test_an_eval_that_is_none_is_refused(live: Live, changes):
     assert live.mine.post("/v1/evals", json=EVAL | changes).status_code == 422
+
+
+def all_of(live: Live, path: str, **params: Any) -> tuple[list[str], int]:
+    """The ids of a whole listing, and its number of pages."""
+    listed, pages, has_more = list[str](), 0, True
+    while has_more:
+        page = live.mine.get(path, params=params | ({"after": listed[-1]} if listed else {})).json()
+        listed += [each["id"] for each in page["data"]]
+        pages, has_more = pages + 1, page["has_more"]
+    return listed, pages
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_a_page_ends_early_where_its_objects_are_large_and_the_next_goes_on(live: Live, eval_id, monkeypatch, order):
+    content = [row(n) | {"item": {"a": "x" * 1000}} for n in range(5)]
+    run = begun(live, eval_id, {"type": "file_content", "content": content}).json()
+    graded(live)
+    for number in range(3):
+        live.mine.post("/v1/evals", json=EVAL | {"name": f"{number}" * 200})
+    paths = [
+        ("/v1/evals", {"order_by": "created_at"}),
+        ("/v1/evals", {"order_by": "updated_at"}),
+        (f"/v1/evals/{eval_id}/runs", {}),
+        (f"/v1/evals/{eval_id}/runs/{run['id']}/output_items", {}),
+    ]
+    whole = [all_of(live, path, order=order, limit=100, **params) for path, params in paths]
+    monkeypatch.setattr(paging, "_MOST_STORED_CHARACTERS", 1)
+    assert [all_of(live, path, order=order, limit=100, **params) for path, params in paths] == [
+        (listed, len(listed)) for listed, _ in whole
+    ]
+    assert [pages for _, pages in whole] == [1] * len(paths)

@@ -9,7 +9,7 @@ import pytest
 
 from db import files
 from tests.integration.api.live import CHAT, Live, mixed_spec, served, submitted, text_file, until, upload
-from workers import recover
+from workers import housekeeping
 
 
 def blobs_in(live: Live) -> list[Path]:
@@ -261,7 +261,7 @@ def test_a_file_goes_when_its_time_is_over_and_no_job_needs_it(live: Live):
         files.get(session, live.project_id, shown["id"]).expires_at = 1.0
     with live.database.read() as session:
         assert files.expired(session, 10) == [(live.project_id, shown["id"])]
-    recover.expire_files(live.database)
+    housekeeping.expire_files(live.database)
     assert error(live.mine.get(f"/v1/files/{shown['id']}"), 404)["code"] == "file_not_found"
 
 
@@ -270,23 +270,23 @@ def test_an_expired_file_stays_until_the_job_that_names_it_has_ended(live: Live)
     file_id = live.mine.get(f"/v1/jobs/{job_id}").json()["spec"]["training_file"]
     with live.database.write() as session:
         files.get(session, live.project_id, file_id).expires_at = 1.0
-    recover.expire_files(live.database)
+    housekeeping.expire_files(live.database)
     assert live.mine.get(f"/v1/files/{file_id}").is_success
     live.mine.post(f"/v1/jobs/{job_id}/cancel")
-    recover.expire_files(live.database)
+    housekeeping.expire_files(live.database)
     assert live.mine.get(f"/v1/files/{file_id}").status_code == 404
 
 
 def test_an_expired_file_is_come_to_behind_those_that_have_to_stay(live: Live, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(recover, "_BATCH", 1)
+    monkeypatch.setattr(housekeeping, "_BATCH", 1)
     job_id = submitted(live)
     held = live.mine.get(f"/v1/jobs/{job_id}").json()["spec"]["training_file"]
     free = expiring(live, "3600").json()["id"]
     with live.database.write() as session:
         for file_id in (held, free):
             files.get(session, live.project_id, file_id).expires_at = 1.0
-    after = recover.expire_files(live.database)
+    after = housekeeping.expire_files(live.database)
     assert after == held
-    assert recover.expire_files(live.database, after) == free
-    assert recover.expire_files(live.database, free) == ""
+    assert housekeeping.expire_files(live.database, after) == free
+    assert housekeeping.expire_files(live.database, free) == ""
     assert [live.mine.get(f"/v1/files/{file_id}").status_code for file_id in (held, free)] == [200, 404]

@@ -89,6 +89,18 @@ def test_a_job_that_asks_for_other_workers_or_more_says_so(
     live.mine.post(f"/v1/jobs/{told['id']}/cancel")
 
 
+def test_a_job_for_several_workers_says_so_wherever_it_stands(live: Live, busy: str):
+    for name in ("another", "a third"):
+        beat(live, name)
+    ahead = submitted(live, resources={"priority": 5})
+    told = show(live, submitted(live, resources={"num_nodes": 2}))
+    assert told["queue_position"] == 2
+    reason = "it needs 2 workers at once; of 3 that are alive 2 are free, and 1 job is ahead"
+    assert told["waiting_reason"] == reason
+    for job_id in (ahead, told["id"]):
+        live.mine.post(f"/v1/jobs/{job_id}/cancel")
+
+
 def test_a_job_that_its_projects_limit_keeps_waiting_says_so(live: Live, busy: str, monkeypatch, capsys):
     monkeypatch.setenv("TRAINYARD_DATABASE_URL", live.database.url)
     with live.database.read() as session:

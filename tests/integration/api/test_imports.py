@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from api.models import imports
 from tests import hostile
 from tests.integration.api.live import Live, error, upload
 
@@ -128,3 +132,38 @@ def test_no_hostile_model_or_archive_has_any_effect(live: Live) -> None:
     assert len(told) >= 60
     assert seen() == before
     assert before[1] == []
+
+
+def test_a_project_imports_one_model_at_a_time_and_holds_up_no_other(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, check = threading.Event(), threading.Event(), imports.check_model
+
+    def waiting(pieces: Any) -> Any:
+        if not begun.is_set():
+            begun.set()
+            assert go_on.wait(60)
+        return check(pieces)
+
+    monkeypatch.setattr(imports, "check_model", waiting)
+    mine, theirs = sent(live.mine, hostile.tar()), sent(live.theirs, hostile.tar())
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(imported, live.mine, mine, name="first")
+        try:
+            assert begun.wait(60)
+            second = imported(live.mine, mine, name="second")
+            assert error(second, 429)["code"] == "import_under_way"
+            assert second.headers["retry-after"] == "30"
+            assert imported(live.theirs, theirs, name="others").status_code == 201
+        finally:
+            go_on.set()
+        assert first.result().status_code == 201
+    assert imported(live.mine, mine, name="second").status_code == 201
+
+
+def test_an_import_that_was_answered_before_reads_no_file_again(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"name": "known", "licence": "mit", "files": [sent(live.mine, hostile.tar())]}
+    keyed = {"Idempotency-Key": "known-1"}
+    first = live.mine.post("/v1/models", json=asked, headers=keyed).json()
+    monkeypatch.setattr(imports, "check_model", lambda _: pytest.fail("it was read again"))
+    assert live.mine.post("/v1/models", json=asked, headers=keyed).json() == first

@@ -361,7 +361,7 @@ def test_an_adapter_whose_model_is_deleted_starts_no_job(live: Live):
     assert live.mine.delete("/v1/models/to-be-deleted").status_code == 200
     error = live.mine.post("/v1/jobs", json=body).json()["error"]
     assert (error["code"], error["param"]) == ("base_deleted", "model")
-    assert "to-be-deleted/1, which has been deleted; take another" in error["message"]
+    assert "to-be-deleted/1, which has been deleted; start from another" in error["message"]
 
 
 def test_a_page_of_jobs_asks_for_their_artifacts_at_once(live: Live):

@@ -160,7 +160,7 @@ def test_a_key_that_the_operator_revokes_is_refused_within_a_second(live: Live, 
 @pytest.mark.usefixtures("_operator")
 def test_a_key_that_is_not_there_is_told(capsys: pytest.CaptureFixture[str]):
     assert console.main(["revoke", "key-none"]) == 1
-    assert "no key 'key-none'" in capsys.readouterr().err
+    assert "no active key 'key-none'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_operator")

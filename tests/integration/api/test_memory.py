@@ -73,7 +73,10 @@ PATHS = {
     },
     "/v1/fine_tuning/jobs": {"integrations": filled(b"{},", b'{"model":"m","integrations":[', b"{}]}")},
     "/v1/preview": {"lines": filled(b"7,", b'{"lines":[', b"7]}")},
-    "/v1/evals": {"criteria": filled(b"{},", b'{"testing_criteria":[', b"{}]}")},
+    "/v1/evals": {
+        "criteria": filled(b"{},", b'{"testing_criteria":[', b"{}]}"),
+        "a schema": filled(b'{"":0},', b'{"data_source_config":{"type":"custom","item_schema":{"a":[', b"0]}}}"),
+    },
     "/v1/fine_tuning/alpha/graders/run": {
         "two long texts": json.dumps({
             "grader": {
@@ -86,6 +89,7 @@ PATHS = {
             "item": {"a": "ab" * (MIB // 5)},
             "model_sample": "ba" * (MIB // 5),
         }).encode(),
+        "an item of many values": filled(b'{"":0},', b'{"item":{"a":[', b"0]}}"),
     },
     "/v1/models": {"files": filled(b'"file-x",', b'{"name":"m","files":[', b'"file-x"]}')},
     "/v1/webhook_endpoints": {"events": filled(b'"x",', b'{"name":"w","url":"https://a.b","event_types":[', b'"x"]}')},
@@ -104,6 +108,47 @@ def test_a_body_of_json_grows_the_process_by_little(running: Process, path: str,
     more, status = grown(running, lambda: running.client.post(path, content=body, headers=headers))
     assert status < 500
     assert more <= MOST_BYTES, f"{more / MIB:.0f} MiB"
+
+
+CHECK = {"type": "string_check", "name": "a", "input": "x", "reference": "x", "operation": "eq"}
+EVAL = {"data_source_config": {"type": "custom", "item_schema": {}}, "testing_criteria": [CHECK]}
+BEFORE, AFTER = b'{"data_source":{"type":"jsonl","source":{"type":"file_content","content":[', b"]}}}"
+ROWS = b",".join([b'{"item":{"a":[' + b'"",' * 20 + b'"' + b"x" * 400 + b'"]}}'] * 2000)
+RUNS = {
+    "rows without end": filled(b'{"item":{}},', BEFORE, b'{"item":{}}' + AFTER),
+    "a row of many values": filled(b'{"":0},', BEFORE + b'{"item":{"a":[', b"0]}}" + AFTER),
+    "as many rows as are taken": BEFORE + ROWS + AFTER,
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_with_its_rows_grows_the_process_by_little(running: Process, name: str):
+    eval_id = running.client.post("/v1/evals", json=EVAL).json()["id"]
+    headers = {"content-type": "application/json"}
+    assert len(RUNS[name]) <= MIB
+    path = f"/v1/evals/{eval_id}/runs"
+    more, status = grown(running, lambda: running.client.post(path, content=RUNS[name], headers=headers))
+    assert status == (200 if name == "as many rows as are taken" else 422)
+    assert more <= MOST_BYTES, f"{more / MIB:.0f} MiB"
+
+
+def test_a_listing_of_large_runs_grows_the_process_by_little_and_goes_on(running: Process):
+    eval_id = running.client.post("/v1/evals", json=EVAL).json()["id"]
+    path, headers = f"/v1/evals/{eval_id}/runs", {"content-type": "application/json"}
+    made = [
+        running.client.post(path, content=RUNS["as many rows as are taken"], headers=headers).json()["id"]
+        for _ in range(30)
+    ]
+    more, status = grown(running, lambda: running.client.get(path, params={"limit": 100}))
+    assert (status, more <= MOST_BYTES) == (200, True), f"{more / MIB:.0f} MiB"
+    listed: list[str] = []
+    has_more = True
+    while has_more:
+        after = {"after": listed[-1]} if listed else {}
+        page = running.client.get(path, params={"limit": 100} | after).json()
+        listed += [run["id"] for run in page["data"]]
+        has_more = page["has_more"]
+    assert listed == made
 
 
 def form(parts: Iterator[bytes]) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ def test_a_running_job_is_asked_to_stop(live: Live):
     job_id, _ = started(live)
     job = live.mine.post(f"/v1/jobs/{job_id}/cancel").json()
     assert (job["status"], job["cancel_requested"]) == ("running", True)
-    assert "asked to stop" in job["waiting_reason"]
+    assert "being cancelled" in job["waiting_reason"]
 
 
 def test_a_job_that_ended_by_itself_cannot_be_cancelled(live: Live):

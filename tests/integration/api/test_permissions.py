@@ -106,7 +106,7 @@ def test_an_adapter_that_is_lent_is_not_trained_further_for_that_is_a_copy(live:
     told = error(trained_by_them(live, name), 422)
     assert (told["code"], told["param"]) == ("not_permitted", "model")
     assert "the adapter is another project's, and the result would hold its weights" in told["message"]
-    assert "have that project train it further, or share a model" in told["errors"][0]["hint"]
+    assert "ask that project to train it further, or to share a model" in told["errors"][0]["hint"]
     assert used_by_them(live, name)
 
 
@@ -161,6 +161,16 @@ def test_a_permission_that_is_taken_back_permits_nothing(live: Live, adapter, th
     assert gone == {"id": given["id"], "object": "checkpoint.permission", "deleted": True}
     assert not used_by_them(live, name)
     error(live.mine.delete(f"{url(name)}/{given['id']}"), 404)
+
+
+def test_the_refusal_to_delete_what_another_project_uses_does_not_name_its_jobs(live: Live, adapter, their_id):
+    name = lent(live, adapter, their_id)
+    assert used_by_them(live, name)
+    job_id = live.theirs.get("/v1/jobs").json()["data"][0]["id"]
+    answer = live.mine.delete(f"/v1/adapters/{adapter.id}")
+    assert error(answer, 409)["code"] == "in_use"
+    assert "a job of another project that has permission to use it" in answer.text
+    assert job_id not in answer.text
 
 
 def test_a_permission_given_twice_is_one(live: Live, adapter, their_id):

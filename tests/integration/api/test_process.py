@@ -105,7 +105,7 @@ def test_a_home_whose_secret_or_blobs_are_gone_is_refused(tmp_path: Path, missin
 def test_another_secret_than_that_of_the_home_is_refused_and_no_key_is_written_over(tmp_path: Path):
     storage = with_a_file(tmp_path)
     key = (tmp_path / "key").read_text()
-    with pytest.raises(ValueError, match="TRAINYARD_SECRET is another than"):
+    with pytest.raises(ValueError, match="TRAINYARD_SECRET differs from"):
         begin(ApiSettings(secret="another"), storage, tmp_path / "key")
     assert (tmp_path / "key").read_text() == key
     begin(ApiSettings(secret=(tmp_path / "secret").read_text()), storage, tmp_path / "key")
@@ -147,8 +147,8 @@ def test_the_doctor_looks_into_a_home_whose_secret_is_told_by_the_environment(tm
         command, cwd=ROOT, env={**environment(tmp_path, 0), **told}, check=False, capture_output=True, text=True
     )
     checks = {check["check"]: check for check in json.loads(done.stdout)}
-    assert "nobody's yet" in checks["blobs"]["told"]
-    assert checks["storage"]["told"].startswith("1 stored files")
+    assert "belongs to no installation yet" in checks["blobs"]["message"]
+    assert checks["storage"]["message"].startswith("1 stored files")
 
 
 def with_a_file(home: Path, settings: ApiSettings | None = None) -> StorageSettings:

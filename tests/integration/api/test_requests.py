@@ -1,5 +1,6 @@
 """What every route has in common: ids, headers, errors, and requests that are not what they say."""
 
+import contextlib
 import re
 import socket
 import threading
@@ -8,6 +9,7 @@ import time
 import httpx
 import pytest
 
+from api.protocol import HEAD_BYTES
 from db import keys
 from tests.integration.api.live import SECRET, Live, text_file
 
@@ -215,3 +217,98 @@ def test_a_project_header_that_is_not_the_keys_is_refused(live: Live):
     assert live.mine.get("/v1/jobs", headers={"OpenAI-Project": live.project_id}).status_code == 200
     answer = live.mine.get("/v1/jobs", headers={"OpenAI-Project": "proj-other"})
     assert error(answer, 401)["code"] == "mismatched_project"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: " + b"x" * (1 << 20),
+        b"GET /healthz HTTP/1.1\r\nhost: a\r\n" + b"x: y\r\n" * (1 << 18),
+        b"GET /" + b"x" * (1 << 20),
+        b"POST /healthz HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: " + b"x" * (1 << 20),
+    ],
+    ids=["a long header", "many headers", "a long path", "a long trailer"],
+)
+def test_a_head_without_end_is_refused_and_its_connection_closed(live: Live, head: bytes):
+    host, port = live.url.removeprefix("http://").split(":")
+    answer = b""
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(head)
+        with contextlib.suppress(ConnectionResetError):
+            while chunk := connection.recv(65536):
+                answer += chunk
+    if answer and b"405" not in answer[:20]:  # the reset of what is not read may overtake the answer
+        assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+        assert b'"head_too_large"' in answer
+
+
+def test_a_head_over_the_bound_is_told_so(live: Live):
+    answer = raw(live, b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: " + b"x" * HEAD_BYTES)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+    assert b'"head_too_large"' in answer
+    assert b"x-request-id: req-" in answer
+
+
+def test_a_head_up_to_the_bound_and_a_body_of_many_pieces_are_taken(live: Live):
+    assert live.mine.get("/healthz", headers={"x": "x" * (HEAD_BYTES - 2000)}).status_code == 200
+    body = b'{"kind":"sft","model":"m"' + b" " * 900_000 + b"}"
+    assert live.mine.post("/v1/jobs", content=body, headers={"content-type": "application/json"}).status_code == 422
+
+
+def test_a_head_that_is_not_finished_in_time_is_closed_and_an_answer_under_way_is_not(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("api.protocol.HEAD_S", 0.2)
+    host, port = live.url.removeprefix("http://").split(":")
+    for begun in (b"", b"GET /healthz HTTP/1.1\r\nhost: a\r\n", b"\r\n"):
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            connection.sendall(begun)
+            assert connection.recv(65536) == b""
+    job_id = live.mine.post("/v1/jobs", json={"kind": "pretrain", "training_file": text_file(live.mine)}).json()["id"]
+    token = live.mine.headers["authorization"]
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        follow = f"GET /v1/jobs/{job_id}/stream HTTP/1.1\r\nhost: a\r\nauthorization: {token}\r\n\r\n"
+        connection.sendall(follow.encode())
+        answer = b""
+        while b'"seq"' not in answer:
+            answer += connection.recv(65536)
+        connection.sendall(b"GET ")
+        time.sleep(0.5)
+        live.mine.post(f"/v1/jobs/{job_id}/cancel")
+        while b"[DONE]" not in answer:
+            chunk = connection.recv(65536)
+            assert chunk, "it was closed"
+            answer += chunk
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/v1/chat/completions", {"model": "m\0", "messages": [{"role": "user", "content": "a"}]}, 422),
+        ("/v1/completions", {"model": "m\0", "prompt": "a"}, 422),
+        ("/v1/jobs", {"plan_id": "plan-\0"}, 404),
+        ("/v1/jobs", {"plan_id": "\ud800".encode("utf-16", "surrogatepass").hex()}, 404),
+        ("/v1/preview", {"spec": {"kind": "sft", "model": "m\0", "training_file": "file-1"}}, 422),
+        ("/v1/fine_tuning/jobs", {"model": "m\0", "training_file": "file-\0"}, 400),
+        ("/v1/fine_tuning/jobs", {"model": "m", "training_file": "file-1", "metadata": {"a": "\0"}}, 422),
+        ("/v1/session", {"key": "ty-\0"}, 401),
+        ("/v1/keys", {"name": "a\0", "scope": "read"}, 422),
+        ("/v1/aliases", {"model": "m\0", "alias": "a"}, 422),
+        ("/v1/uploads", {"bytes": 1, "filename": "a\0", "mime_type": "\0", "purpose": "evals"}, 422),
+        ("/v1/models", {"name": "m", "licence": "mit", "files": ["file-\0"]}, 422),
+    ],
+)
+def test_a_nul_in_a_body_is_the_senders_error(live: Live, path: str, body: dict, status: int):
+    error(live.mine.post(path, json=body), status)
+
+
+def test_what_may_not_be_kept_says_so_on_every_route(live: Live):
+    document = live.mine.get("/openapi.json", timeout=120).json()
+    paths = [path for path, methods in document["paths"].items() if "get" in methods and "{" not in path]
+    assert len(paths) > 20
+    for path in (*paths, "/nowhere", "/v1/session", "/v1/jobs/job-1"):
+        answer = live.mine.get(path)
+        assert answer.headers.get_list("cache-control") == ["no-store"], path
+    file = live.mine.post("/v1/files", data={"purpose": "vision"}, files={"file": ("a", b"a")}).json()["id"]
+    assert live.mine.get(f"/v1/files/{file}/content").headers["cache-control"] == "private, no-cache"

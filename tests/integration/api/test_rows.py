@@ -58,7 +58,7 @@ def test_the_rows_of_a_mixture_come_with_their_files(live: Live, tmp_path: Path)
 def test_a_step_that_no_checkpoint_knows_yet_is_told_what_is_known(live: Live, job_id: str):
     answer = live.mine.get(f"/v1/jobs/{job_id}/steps/3/rows")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "step_not_found")
-    assert "tells of steps 1 to 2" in answer.json()["error"]["message"]
+    assert "knows steps 1 to 2" in answer.json()["error"]["message"]
 
 
 def test_a_job_without_checkpoints_knows_of_no_rows(live: Live):

@@ -33,6 +33,8 @@ def test_signing_in_sets_a_cookie_that_scripts_and_other_sites_do_not_get(live: 
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
     assert token not in cookie
+    assert f"Max-Age={14 * 24 * 3600}" in cookie.split("; ")
+    assert "expires" not in cookie.lower()
 
 
 @pytest.mark.parametrize(("told", "secure"), [("true", True), ("", False)])

@@ -1,7 +1,10 @@
 """Files that come in parts: put together in their order, checked as any file is, and dropped when they do not fit."""
 
+import dataclasses
 import hashlib
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -9,11 +12,11 @@ import httpx
 import pytest
 from sqlalchemy import select
 
-from api.openai.uploads import service
-from db import references, uploads
+from api.openai.uploads import routes, service
+from db import budgets, keys, projects, references, uploads
 from db.models import Audit
-from tests.integration.api.live import CHAT, Live
-from workers.recover import purge
+from tests.integration.api.live import CHAT, SECRET, Live, client, until
+from workers.housekeeping import purge
 
 CONTENT = CHAT * 40
 PIECES = (CONTENT[:1000], CONTENT[1000:1001], CONTENT[1001:])
@@ -141,3 +144,66 @@ def test_the_parts_of_an_upload_that_expired_are_forgotten(live: Live):
 def test_an_announcement_that_cannot_be_a_file_is_refused(live: Live, changes):
     body = {"bytes": 9, "filename": "a", "mime_type": "text/jsonl", "purpose": "fine-tune"} | changes
     assert live.mine.post("/v1/uploads", json=body).status_code == 422
+
+
+@pytest.fixture
+def held_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Joins wait for this event; it is set at the end in any case."""
+    go_on, join = threading.Event(), service._joined
+
+    def waiting(*asked: Any) -> Any:
+        assert go_on.wait(60)
+        return join(*asked)
+
+    monkeypatch.setattr(service, "_joined", waiting)
+    yield go_on
+    go_on.set()
+
+
+def test_uploads_that_are_completed_hold_up_no_other_route(live: Live, held_up: threading.Event):
+    made = [announced(live) for _ in range(40)]
+    ids = [sent(live, upload_id, CONTENT).json()["id"] for upload_id in made]
+    with ThreadPoolExecutor(40) as pool:
+        asked = [
+            pool.submit(completed, live, upload_id, [part_id]) for upload_id, part_id in zip(made, ids, strict=True)
+        ]
+        until(lambda: len(routes._COMPLETING._held) == 40)
+        assert live.theirs.get("/v1/me").status_code == 200
+        held_up.set()
+        assert {answer.result().json()["status"] for answer in asked} == {"completed"}
+
+
+def test_an_upload_is_completed_once_at_a_time_and_the_second_may_ask_again(live: Live, held_up: threading.Event):
+    upload_id = announced(live)
+    part_id = sent(live, upload_id, CONTENT).json()["id"]
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(completed, live, upload_id, [part_id])
+        until(lambda: upload_id in routes._COMPLETING._held)
+        second = completed(live, upload_id, [part_id])
+        assert code(second, 409) == "upload_completing"
+        assert (second.headers["retry-after"], "x-should-retry" in second.headers) == ("5", False)
+        held_up.set()
+        file_id = first.result().json()["file"]["id"]
+    assert completed(live, upload_id, [part_id]).json()["file"]["id"] == file_id
+
+
+def test_an_upload_and_its_parts_are_held_to_the_budget_of_storage(live: Live):
+    budget = len(CONTENT) + 100
+    with live.database.write() as session:
+        project = projects.create(session, f"limited {live.database.dialect}")
+        budgets.put(session, project.id, project.id, storage_bytes=budget)
+        _, token = keys.create(session, project.id, "tests", SECRET)
+    with client(live.url, token) as asking:
+        limited = dataclasses.replace(live, mine=asking, project_id=project.id)
+        body = {"bytes": budget + 1, "filename": "a.jsonl", "mime_type": "text/jsonl", "purpose": "fine-tune"}
+        assert code(asking.post("/v1/uploads", json=body), 403) == "over_budget"
+        upload_id = announced(limited)
+        part_id = sent(limited, upload_id, CONTENT).json()["id"]
+        over = b"x" * 101
+        assert code(sent(limited, upload_id, over), 403) == "over_budget"
+        assert not live.service.blobs.exists(hashlib.sha256(over).hexdigest())
+        (told,) = asking.get("/v1/budgets").json()["data"]
+        assert told["used"]["storage_bytes"] == len(CONTENT)
+        assert completed(limited, upload_id, [part_id]).json()["status"] == "completed"
+        (told,) = asking.get("/v1/budgets").json()["data"]
+        assert told["used"]["storage_bytes"] == len(CONTENT)

@@ -6,6 +6,7 @@ import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -307,3 +308,40 @@ def test_the_log_of_what_ended_long_ago_is_dropped(live: Live, receiver, courier
         assert webhooks.purge(session, 60) == 0
         assert webhooks.purge(session, -1) >= 1
     assert log(live, endpoint["id"]) == []
+
+
+def test_samples_to_a_slow_receiver_are_bounded_and_none_is_the_services_fault(live: Live, receiver, courier, made):
+    receiver.pause_s = 15.0
+    endpoint = made(receiver.url)
+    url = f"/v1/webhook_endpoints/{endpoint['id']}/test"
+
+    def sample(_: int) -> Any:
+        return live.mine.post(url, json={"event_type": "eval.run.failed"})
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(sample, range(3)))
+    assert all(answer.status_code in {200, 400, 429} for answer in answers)
+    (busy,) = [answer for answer in answers if answer.status_code == 429]
+    assert (error(busy, 429)["code"], busy.headers["retry-after"]) == ("deliveries_under_way", "30")
+    assert len(log(live, endpoint["id"])) == 2
+
+
+def test_a_sample_that_waits_for_deliveries_under_way_is_told_so(live: Live, receiver, courier, made, monkeypatch):
+    monkeypatch.setattr("api.openai.webhooks.service._BEGUN_S", 0.5)
+    receiver.pause_s = 5.0
+    endpoint = made(receiver.url)
+    for _ in range(2):
+        settled(live, *started(live))
+    receiver.wait(2)
+    answer = live.mine.post(f"/v1/webhook_endpoints/{endpoint['id']}/test", json={"event_type": "eval.run.failed"})
+    assert error(answer, 429)["code"] == "deliveries_under_way"
+
+
+def test_a_change_is_in_the_audit_log_with_the_new_host_and_no_more_of_the_url(live: Live, made):
+    endpoint = made("https://example.com/first")
+    live.mine.post(f"/v1/webhook_endpoints/{endpoint['id']}", json={"url": "https://example.org:8443/secret?key=1"})
+    entries = live.mine.get("/v1/audit", params={"object_id": endpoint["id"]}).json()["data"]
+    assert [(entry["action"], entry["details"]) for entry in entries] == [
+        ("webhook.update", {"changed": ["url"], "host": "example.org:8443"}),
+        ("webhook.create", {"host": "example.com"}),
+    ]

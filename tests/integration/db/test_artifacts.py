@@ -5,10 +5,11 @@ import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from db import artifacts, jobs, leases, lineage
+from db import artifacts, jobs, leases, lineage, orders, permissions
 from db.artifacts import FileEntry
 from db.errors import InUse
 from db.models import Artifact
@@ -244,6 +245,68 @@ def test_a_name_of_another_project_is_not_what_a_job_compares_with(work: Work, t
     spec = {"kind": "eval", "compare_to": "bot/1"}
     work.submit(kind="eval", spec=spec, base_artifact_id=settled(work, "candidate").id)
     assert theirs.write(artifacts.delete, theirs.project_id, settled(theirs, "bot").id)
+
+
+@pytest.fixture
+def lent(work: Work, theirs: Work) -> Artifact:
+    """A model of `work` that `theirs` has permission to use."""
+    model = settled(work, "lent")
+    work.write(permissions.grant, model.id, [theirs.project_id])
+    return model
+
+
+def refusal(work: Work, artifact: Artifact) -> InUse:
+    with pytest.raises(InUse) as caught:
+        work.write(artifacts.delete, work.project_id, artifact.id)
+    return caught.value
+
+
+def revoke(work: Work, artifact: Artifact) -> None:
+    asked: dict[str, Any] = {"project_id": None, "after": None, "limit": 9, "order": "asc"}
+    for permission in work.read(permissions.page, artifact.id, **asked)[0]:
+        assert work.write(permissions.revoke, artifact.id, permission.id)
+
+
+def test_the_ids_of_jobs_of_another_project_are_not_given_to_the_owner_of_what_they_use(
+    work: Work, theirs: Work, lent: Artifact
+):
+    own, their_id = work.submit(base_artifact_id=lent.id), theirs.submit(base_artifact_id=lent.id)
+    refused = refusal(work, lent)
+    assert (refused.job_ids, refused.lent) == ([own], True)
+    assert own in str(refused)
+    assert their_id not in str(refused)
+
+
+def test_what_another_project_may_use_is_deleted_despite_its_paused_job_once_the_permission_is_revoked(
+    work: Work, theirs: Work, lent: Artifact
+):
+    job_id = theirs.submit(base_artifact_id=lent.id)
+    assert theirs.write(orders.pause, theirs.project_id, job_id)
+    refused = refusal(work, lent)
+    assert (refused.job_ids, refused.lent, "revoke the permission" in str(refused)) == ([], True, True)
+    revoke(work, lent)
+    assert work.write(artifacts.delete, work.project_id, lent.id)
+
+
+def test_a_job_of_another_project_that_runs_keeps_what_it_uses_though_the_permission_is_revoked(
+    work: Work, theirs: Work, lent: Artifact
+):
+    job_id = theirs.submit(base_artifact_id=lent.id)
+    fence = theirs.run(job_id)
+    revoke(work, lent)
+    assert refusal(work, lent).lent
+    theirs.write(leases.settle, job_id, fence, state=JobState.SUCCEEDED)
+    assert work.write(artifacts.delete, work.project_id, lent.id)
+
+
+def test_a_waiting_job_on_an_adapter_of_theirs_keeps_the_model_that_they_may_use(
+    work: Work, theirs: Work, lent: Artifact
+):
+    adapter = settled(theirs, "on-lent", kind="adapter", layout="adapter", base_artifact_id=lent.id)
+    theirs.submit(base_artifact_id=adapter.id)
+    assert refusal(work, lent).lent
+    revoke(work, lent)
+    assert work.write(artifacts.delete, work.project_id, lent.id)
 
 
 def test_the_model_that_a_needed_model_was_made_from_can_be_deleted(work: Work):

@@ -175,7 +175,7 @@ def test_to_ask_whose_the_files_are_claims_nothing(
     for name in ("home", "database_url"):
         monkeypatch.setenv(f"TRAINYARD_{name.upper()}", str(getattr(settings, name)))
     assert installation.main(["show"]) == 0
-    assert "nobody's yet" in capsys.readouterr().out
+    assert "belongs to no installation yet" in capsys.readouterr().out
     assert settings.open_blobs(low_space_bytes=0).owner() is None
 
 

@@ -13,8 +13,6 @@ from db.scopes import Scope
 from db.state import JobState
 from tests.integration.db.work import Work
 
-HOUR_S = 3600.0
-
 
 @pytest.fixture
 def key_id(work: Work) -> str:
@@ -173,9 +171,9 @@ def test_a_keys_budget_counts_what_that_key_used_alone(work: Work, key_id: str):
 
 def test_money_is_counted_by_the_price_of_an_hour(work: Work, key_id: str):
     work.write(budgets.put, work.project_id, work.project_id, money=3.0)
-    took(work, HOUR_S, key_id)
-    assert excess(work, key_id, price_per_hour=2.5) is None
-    over = excess(work, key_id, price_per_hour=4.0)
+    took(work, 60, key_id)  # an hour would reach back into last month on the first of a month
+    assert excess(work, key_id, price_per_hour=2.5 * 60) is None
+    over = excess(work, key_id, price_per_hour=4.0 * 60)
     assert over is not None
     assert (over.amount, round(over.used, 1)) == ("money", 4.0)
     assert excess(work, key_id) is None  # nobody said what it costs
@@ -242,6 +240,17 @@ def test_jobs_of_an_overdrawn_budget_are_found_and_no_others(work: Work, theirs:
     running, waiting = work.submit(key_id=key_id), work.submit(key_id=key_id)
     work.submit()
     work.run(running)
-    assert work.read(budgets.overdrawn, None) == []
+    assert work.read(budgets.overdrawn, None, 9) == []
     begun(work, running, 101)
-    assert {job.id for job, _ in work.read(budgets.overdrawn, None)} == {running, waiting}
+    assert [over.job_id for over in work.read(budgets.overdrawn, None, 9)] == [running, waiting]
+    assert [over.job_id for over in work.read(budgets.overdrawn, None, 1)] == [running]
+
+
+def test_a_job_of_two_overdrawn_budgets_is_listed_once_and_one_that_is_to_stop_not_at_all(work: Work, key_id: str):
+    for owner_id in (work.project_id, key_id):
+        work.write(budgets.put, work.project_id, owner_id, worker_s=0.0)
+    waiting, stopping, pausing = (work.submit(key_id=key_id) for _ in range(3))
+    for job_id, order in ((stopping, orders.cancel), (pausing, orders.pause)):
+        work.run(job_id)
+        work.write(order, work.project_id, job_id)
+    assert [over.job_id for over in work.read(budgets.overdrawn, None, 9)] == [waiting]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from db import evals
-from db.models import Eval, EvalRun
+from db.models import Eval, EvalItem, EvalRun
 from tests.integration.db.work import Work
 
 
@@ -37,6 +37,33 @@ def test_runs_that_ask_and_all_others_are_told_apart(work: Work) -> None:
     asks, does_not = add_run(work, asks=True), add_run(work)
     assert open_runs(work, 10, asking=True) == [asks]
     assert open_runs(work, 10) == [does_not]
+
+
+def graded(work: Work, count: int) -> str:
+    """A run with that many graded rows, and more to come."""
+    run_id = add_run(work)
+    rows = [{"number": number, "row": {}, "results": {}, "state": "pass"} for number in range(count)]
+    with work.database.write() as s:
+        found = evals.lock(s, run_id)
+        assert found is not None
+        evals.advance(s, found, rows, state="in_progress", offset_bytes=1, tally={})
+    return run_id
+
+
+def count(work: Work, table: type[EvalItem] | type[EvalRun]) -> int:
+    return work.read(lambda s: s.query(table).count())
+
+
+@pytest.mark.parametrize("gone", ["run", "eval"])
+def test_what_was_graded_of_a_deleted_run_or_eval_is_removed_after_its_time(work: Work, gone: str) -> None:
+    graded(work, 2)
+    run_id = graded(work, 5)
+    with work.database.write() as s:
+        run = s.get_one(EvalRun, run_id)
+        evals.delete(s, run if gone == "run" else s.get_one(Eval, run.eval_id))
+    assert work.write(evals.purge, 60.0, 3) == 0
+    assert [work.write(evals.purge, -1.0, 3) for _ in range(3)] == [3, 3, 0]
+    assert (count(work, EvalItem), count(work, EvalRun)) == (2, 1)
 
 
 def made(work: Work, *updated_at: float) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from db import gangs, leases, outbox, queue, spend, workers
+from db import gangs, leases, orders, outbox, queue, spend, workers
 from db.gangs import Meeting
 from db.models import GangMember, Job, Worker
 from db.session import Database
@@ -129,6 +129,41 @@ def test_workers_that_are_busy_are_not_waited_for_where_fewer_will_do(work: Work
     work.claim(work.submit(), worker="b")
     job_id = two(work, spec={"kind": "sft", "resources": {"num_nodes": 2, "min_nodes": 1}})
     assert take(work, "a").job.id == job_id
+
+
+def test_workers_that_wait_for_another_gang_are_not_waited_for_where_fewer_will_do(work: Work):
+    for name, zone in (("a", "y"), ("b", "y"), ("c", "x"), ("d", "x")):
+        beat(work, name, labels={"zone": zone})
+    work.claim(work.submit(), worker="d")
+    pair = {"kind": "sft", "resources": {"num_nodes": 2, "labels": {"zone": "x"}}}
+    stuck = work.submit(spec=pair, priority=1)
+    assert take(work, "c") == leases.Offer(stuck, 1, 2)
+    elastic = work.submit(spec={"kind": "sft", "resources": {"num_nodes": 3, "min_nodes": 2}})
+    assert take(work, "a") == leases.Offer(elastic, 1, 2)
+    assert take(work, "b").gang.num_nodes == 2
+    assert take(work, "c", waits=True) == leases.Offer(stuck, 1, 2)
+
+
+def test_who_waited_for_another_gang_counts_for_the_one_that_it_asks_for_now(work: Work):
+    two(work, "a", "b", "c")
+    take(work, "a")
+    elastic = work.submit(spec={"kind": "sft", "resources": {"num_nodes": 3, "min_nodes": 2}}, priority=1)
+    assert take(work, "a", waits=True) == leases.Offer(elastic, 1, 3)
+
+
+def test_who_waited_for_a_job_that_is_cancelled_is_waited_for(work: Work):
+    gone = two(work, "a", "b")
+    take(work, "a")
+    work.write(orders.cancel, work.project_id, gone)
+    elastic = work.submit(spec={"kind": "sft", "resources": {"num_nodes": 2, "min_nodes": 1}})
+    assert take(work, "b") == leases.Offer(elastic, 1, 2)
+
+
+def test_who_waited_for_a_job_that_is_behind_by_now_is_waited_for(work: Work):
+    two(work, "a", "b", "c", spec=THREE)
+    take(work, "a")
+    elastic = work.submit(spec={"kind": "sft", "resources": {"num_nodes": 2, "min_nodes": 1}}, priority=1)
+    assert take(work, "b") == leases.Offer(elastic, 1, 2)
 
 
 def test_who_is_enlisted_while_it_asks_takes_no_other_job(work: Work):

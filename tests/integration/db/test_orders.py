@@ -137,7 +137,9 @@ def test_asking_twice_is_once(work: Work):
     work.run(job_id)
     for _ in range(2):
         assert order(work, orders.pause, job_id) == "pausing"
-    assert [record.message for record in work.records(job_id)].count("asked to pause: it saves a checkpoint first") == 1
+    assert [record.message for record in work.records(job_id)].count(
+        "pause requested: the job saves a checkpoint first"
+    ) == 1
 
 
 def test_another_project_can_neither_pause_nor_resume_it(work: Work, theirs: Work):

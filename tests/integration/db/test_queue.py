@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from db import leases, orders, preemption, projects, queue, records, service_stats, workers
+from db import leases, orders, outbox, preemption, projects, queue, records, service_stats, workers
 from db.models import Attempt, Job
 from db.queue import Place
 from db.state import JobState
@@ -286,6 +286,93 @@ def test_none_makes_way_for_one_that_its_project_keeps_waiting(work: Work, their
     running_with(work, "w1", 9.0)
     theirs.submit(priority=2)
     assert arrange(work) is None
+
+
+LABELS = {"gpu": "h100"}
+
+
+def labelled(work: Work, priority: int, **resources: Any) -> str:
+    spec = {"kind": "sft", "resources": {"labels": LABELS, **resources}}
+    return work.submit(spec=spec, priority=priority)
+
+
+def begun(work: Work, worker: str, **changes: Any) -> str:
+    """A job that runs on that worker."""
+    job_id = work.submit(**changes)
+    fence = work.claim(job_id, worker=worker)
+    with work.database.write() as s:
+        assert leases.begin_running(s, job_id, fence)
+    return job_id
+
+
+def test_one_makes_way_for_a_job_behind_one_that_nobody_can_make_way_for(work: Work):
+    beat(work, "gpu1", labels=LABELS)
+    beat(work, "cpu1")
+    begun(work, "gpu1", priority=10)
+    low = begun(work, "cpu1")
+    labelled(work, 10)
+    behind = work.submit(priority=5)
+    assert arrange(work) == low
+    assert work.job(low).preempted_by == behind
+    assert arrange(work) is None
+
+
+def test_none_makes_way_for_a_job_whose_worker_would_wait_for_the_one_ahead(work: Work):
+    for name in ("w1", "w2"):
+        beat(work, name)
+    begun(work, "w1", priority=10)
+    begun(work, "w2")
+    work.submit(priority=10, spec={"kind": "sft", "resources": {"num_nodes": 2}})
+    work.submit(priority=5)
+    assert arrange(work) is None
+
+
+def test_a_worker_that_waits_for_a_gang_is_not_free_for_the_jobs_behind(work: Work):
+    for name in ("gpu1", "gpu2"):
+        beat(work, name, labels=LABELS)
+    beat(work, "cpu1")
+    begun(work, "gpu1", priority=10)
+    low = begun(work, "cpu1")
+    labelled(work, 10, num_nodes=2)
+    work.submit(priority=5)
+    assert arrange(work) is None
+    assert isinstance(work.write(leases.claim_next, worker="gpu2", lease_s=60), leases.Offer)
+    assert arrange(work) == low
+
+
+def test_whether_one_is_to_make_way_is_known_from_the_priorities(work: Work):
+    def is_due() -> bool:
+        return work.read(preemption.is_due, kinds=KINDS)
+
+    assert not is_due()
+    beat(work, "w1")
+    low = begun(work, "w1")
+    work.submit()
+    assert not is_due()
+    work.submit(priority=1)
+    assert is_due()
+    assert arrange(work) == low
+    assert not is_due()
+
+
+def test_a_message_that_came_to_the_wrong_worker_is_passed_on_for_a_job_that_an_idle_one_may_take(work: Work):
+    beat(work, "gpu1", labels=LABELS)
+    beat(work, "cpu1")
+    beat(work, "cpu2", labels={"zone": "a"})
+    begun(work, "gpu1")
+    labelled(work, 10)
+    behind = work.submit(priority=5, spec={"kind": "sft", "resources": {"labels": {"zone": "a"}}})
+    with work.database.write() as s:
+        outbox.mark_sent(s, [message.id for message in outbox.pending(s, 10)])
+    assert take(work, "cpu1") is None
+    wait_until(lambda: [message.job_id for message in work.read(outbox.pending, 10)] == [behind])
+
+
+def wait_until(truth: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not truth():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_a_pause_goes_before_making_way(work: Work):

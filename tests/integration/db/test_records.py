@@ -183,6 +183,20 @@ def test_metrics_are_paged_by_step_and_split(work: Work, running: tuple[str, int
     assert ([row.step for row in rows], more) == ([4], False)
 
 
+def test_pages_of_metrics_are_the_whole_run_in_the_order_of_its_steps(work: Work, running: tuple[str, int]):
+    job_id, fence = running
+    figures = [metric(step) for step in range(1, 24)] + [metric(step, split="eval") for step in (1, 5, 6, 30, 31, 32)]
+    append(work, job_id, fence, metrics=figures)
+    expected = sorted(((each["step"], each["split"]) for each in figures), key=lambda row: (row[0], row[1] == "eval"))
+    for limit in (1, 2, 3, 7, 50):
+        shown, after, more = [], None, True
+        while more:
+            rows, more = work.read(records.metrics_page, job_id, after_step=after, limit=limit)
+            shown += [(row.step, row.split) for row in rows]
+            after = rows[-1].step
+        assert shown == expected
+
+
 def test_a_page_of_metrics_never_parts_the_splits_of_a_step(work: Work, running: tuple[str, int]):
     job_id, fence = running
     append(work, job_id, fence, metrics=[metric(step, split=split) for step in range(3) for split in ("train", "eval")])

@@ -1,5 +1,6 @@
 """What is asked again and again, for every submit, claim and look, does not walk over the jobs of all projects."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +8,24 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from db import artifacts, jobs, leases, lineage, outbox, preemption, projects, queue, service_stats, workers
+from db import (
+    artifacts,
+    budgets,
+    evals,
+    gangs,
+    jobs,
+    leases,
+    lineage,
+    outbox,
+    preemption,
+    projects,
+    queue,
+    records,
+    references,
+    service_stats,
+    webhooks,
+    workers,
+)
 from db.session import Database
 from tests.integration.db.work import Work
 
@@ -15,6 +33,8 @@ _FEW = ("ix_jobs_queue", "ix_jobs_waiting", "ix_jobs_lease", "ix_jobs_asking")
 """Indexes of the jobs alone that wait or run."""
 _WALKS = ("SCAN jobs", "SCAN artifacts", "SEARCH artifacts USING AUTOMATIC", "SEARCH jobs USING AUTOMATIC")
 """The last two make an index of the whole table each time."""
+_OF_A_PROJECT = re.compile(r"SEARCH jobs USING (COVERING )?INDEX ix_jobs_project_id_\w+ \(project_id=\?\)")
+"""Reads all jobs that a project ever had, unless it stops at a limit."""
 
 
 @pytest.fixture
@@ -49,6 +69,10 @@ ASKED: dict[str, Any] = {
     "whose lease ran out": lambda s, _: leases.expired(s, 10),
     "what nobody claimed": lambda s, _: leases.unclaimed(s, 60.0, 10),
     "who is to make way": lambda s, _: preemption.arrange(s, kinds=["sft"], after_s=0.0),
+    "whether one is to make way": lambda s, _: preemption.is_due(s, kinds=["sft"]),
+    "what a project uses": lambda s, work: budgets.use(s, work.project_id, work.project_id),
+    "what a key uses": lambda s, work: budgets.use(s, work.project_id, "key-1"),
+    "whose budget is used up": lambda s, _: budgets.overdrawn(s, None, 10),
     "what is to be sent": lambda s, _: outbox.pending(s, 10),
     "a page": lambda s, work: jobs.page(s, work.project_id, after=None, limit=20),
     "what needs an artifact": lambda s, work: s.execute(lineage.needing([artifact(s, work)])).all(),
@@ -60,6 +84,7 @@ ASKED: dict[str, Any] = {
 def test_jobs_that_ended_are_not_read(work, ask):
     work.run(work.submit())
     work.submit(priority=5)
+    work.write(budgets.put, work.project_id, work.project_id, worker_s=0.0)
     read = scans(work.database, lambda s: ask(s, work))
     assert not read, "\n".join(read)
 
@@ -68,8 +93,67 @@ def test_a_query_that_reads_all_jobs_is_noticed(work):
     assert scans(work.database, lambda s: s.execute(jobs.select(jobs.Job.id).where(jobs.Job.step > 1)).all())
 
 
+def test_eval_runs_that_ended_are_not_read(work):
+    found = plans(work.database, lambda s: evals.open_runs(s, 10, asking=False))
+    assert any("ix_eval_runs_open" in step for step, _ in found)
+    assert not [step for step, _ in found if step == "SCAN eval_runs"]
+
+
+@pytest.mark.parametrize("ask", [webhooks.any_due, webhooks.claim], ids=["any_due", "claim"])
+def test_webhooks_that_were_delivered_are_not_read(work, ask):
+    more = {"limit": 5, "hold_s": 1.0} if ask is webhooks.claim else {}
+    found = plans(work.database, lambda s: ask(s, webhooks.Room(8, 2), {"project-1": 1}, **more))
+    assert [step for step, _ in found if "ix_webhook_deliveries_due" in step]
+    assert not [step for step, _ in found if step == "SCAN webhook_deliveries"]
+
+
+FIGURES: dict[str, Any] = {
+    "waits": service_stats.waits,
+    "failures": service_stats.failures,
+    "lease expiries": service_stats.lease_expiries,
+}
+
+
+@pytest.mark.parametrize("ask", FIGURES.values(), ids=FIGURES)
+def test_figures_about_attempts_are_read_from_an_index_of_few_columns(work, ask):
+    steps = [step for step, _ in plans(work.database, ask)]
+    assert len(steps) == 1
+    assert steps[0].startswith("SEARCH attempts USING COVERING INDEX ix_attempts_")
+
+
+def test_parts_in_gangs_that_ended_are_not_read(work):
+    steps = [step for step, _ in plans(work.database, gangs.busy) if "gang_members" in step]
+    assert [step for step in steps if "ix_gang_members_unended" in step] == steps
+
+
+def test_whether_blobs_are_named_is_found_by_their_hashes(work):
+    hashes = ["a" * 64, "b" * 64]
+    found = plans(work.database, lambda s: references.named(s, hashes, 0.0))
+    assert not [step for step, _ in found if step.startswith("SCAN")]
+
+
+@pytest.mark.parametrize("split", [None, "train", "eval"])
+def test_a_page_of_metrics_reads_no_more_than_the_page(work, split):
+    """Each split is read from its place on; a job's metrics as a whole are in no order of steps."""
+    job_id = work.submit()
+    found = plans(work.database, lambda s: records.metrics_page(s, job_id, split=split, after_step=3, limit=5))
+    steps = [step for step, _ in found if "metrics" in step]
+    assert len(steps) == (2 if split is None else 1)
+    assert {step.partition(" (")[2] for step in steps} == {"job_id=? AND split=? AND step>?)"}
+
+
 def scans(database: Database, ask: Any) -> list[str]:
-    """Of the queries that are executed, those by which SQLite walks over all jobs, or all of them in some order."""
+    """The queries by which SQLite walks over all jobs, or all of a project, each with the step of its plan."""
+    found = []
+    for step, statement in plans(database, ask):
+        of_a_project = _OF_A_PROJECT.fullmatch(step) and "LIMIT" not in statement
+        if of_a_project or (step.startswith(_WALKS) and not any(name in step for name in _FEW)):
+            found.append(f"{step}: {statement}")
+    return found
+
+
+def plans(database: Database, ask: Any) -> list[tuple[str, str]]:
+    """The steps of SQLite's plan for each query that is executed, each with the query."""
     told: list[tuple[str, Any]] = []
 
     def note(_: Any, __: Any, statement: str, parameters: Any, *___: Any) -> None:
@@ -85,7 +169,6 @@ def scans(database: Database, ask: Any) -> list[str]:
             if not statement.lstrip().upper().startswith(("SELECT", "WITH")):
                 continue
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
-            steps = [row[3] for row in plan if row[3].startswith(_WALKS)]
-            found += [f"{step}: {statement}" for step in steps if not any(name in step for name in _FEW)]
+            found += [(row[3], statement) for row in plan]
     assert told, "something was asked"
     return found

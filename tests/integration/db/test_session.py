@@ -1,16 +1,21 @@
 """Reads that see one moment, writes that happen whole or not at all."""
 
 import contextlib
+import os
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import IntegrityError, InternalError
+from sqlalchemy.exc import DataError, IntegrityError, InternalError
 
 from db import clock, health, jobs, migrate, projects, records
-from db.errors import LowSpace, Unavailable
-from db.session import Database
+from db.errors import LowSpace, Unavailable, UnstorableText
+from db.models import Project
+from db.session import Database, engine_for
 from tests.integration.db.work import Work
 from tests.servers import Postgres
 
@@ -171,6 +176,104 @@ def test_postgresql_takes_back_what_a_process_that_stands_still_has_begun(postgr
         assert projects.by_name(s, "mine") is None
     database.close()
     postgres.drop(url)
+
+
+@pytest.fixture
+def postgres_database(postgres: Postgres) -> Iterator[Database]:
+    url = postgres.create()
+    database = Database(url)
+    yield database
+    database.close()
+    postgres.drop(url)
+
+
+@pytest.fixture(scope="module")
+def tcp_url() -> Iterator[str]:
+    """A database of a server that is reached by TCP."""
+    server = Postgres(host="127.0.0.1")
+    yield server.create()
+    server.close()
+
+
+def socket_options(url: str) -> dict[str, int]:
+    engine = engine_for(url)
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_USER_TIMEOUT")
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        with socket.socket(fileno=os.dup(driver.fileno())) as line:
+            options = {name: line.getsockopt(socket.IPPROTO_TCP, getattr(socket, name)) for name in names}
+            options["SO_KEEPALIVE"] = line.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    engine.dispose()
+    return options
+
+
+@pytest.mark.postgres
+def test_a_connection_notices_within_seconds_that_its_server_is_silent(tcp_url: str):
+    expected = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 3, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 15_000}
+    assert socket_options(tcp_url) == expected | {"SO_KEEPALIVE": 1}
+
+
+@pytest.mark.postgres
+def test_an_option_in_the_url_of_the_database_is_kept(tcp_url: str):
+    assert socket_options(f"{tcp_url}?keepalives_idle=60")["TCP_KEEPIDLE"] == 60
+
+
+@pytest.mark.postgres
+def test_postgresql_limits_how_long_a_transaction_is_idle_or_waits_for_a_lock(postgres_database: Database):
+    with postgres_database.read() as s:
+        limits = [s.scalar(text(f"SHOW {name}")) for name in ("idle_in_transaction_session_timeout", "lock_timeout")]
+    assert limits == ["1min", "30s"]
+
+
+@pytest.mark.postgres
+def test_a_lock_that_is_not_freed_in_time_is_an_outage(postgres_database: Database):
+    project = select(Project).with_for_update()
+    with postgres_database.write() as s:
+        projects.create(s, "mine")
+
+    def wait_for_it() -> None:
+        with postgres_database.write() as s:
+            s.execute(text("SET LOCAL lock_timeout = 50"))
+            s.scalars(project).all()
+
+    with postgres_database.write() as s:
+        s.scalars(project).all()
+        with pytest.raises(Unavailable, match="lock timeout"):
+            wait_for_it()
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("statement", "value"),
+    [
+        ("SELECT id FROM jobs WHERE id = :given", "a\0b"),
+        ("SELECT CAST(:given AS jsonb) ->> 'a'", '{"a": "\\u0000"}'),
+        ("SELECT convert_from(decode(:given, 'hex'), 'UTF8')", "ff"),
+    ],
+)
+def test_text_that_postgresql_cannot_hold_is_an_error_of_the_caller(
+    postgres_database: Database, statement: str, value: str
+):
+    with pytest.raises(UnstorableText), postgres_database.read() as s:
+        s.execute(text(statement), {"given": value})
+
+
+@pytest.mark.postgres
+def test_other_errors_about_data_stay_bugs(postgres_database: Database):
+    with pytest.raises(DataError, match="division by zero"), postgres_database.read() as s:
+        s.execute(text("SELECT 1 / 0"))
+
+
+@pytest.mark.postgres
+def test_metadata_with_a_nul_finds_an_error_of_the_caller(postgres_database: Database):
+    with pytest.raises(UnstorableText), postgres_database.read() as s:
+        jobs.page(s, "proj-1", after=None, limit=1, metadata={"na\0me": "value"})
+
+
+def test_an_error_shows_no_parameters(work: Work):
+    with pytest.raises(IntegrityError) as caught:
+        work.write(lambda s: s.execute(text("INSERT INTO projects (id) VALUES (:id)"), {"id": "a user's secret"}))
+    assert "secret" not in str(caught.value).replace(str(caught.value.orig), "")
 
 
 def test_sqlite_is_as_durable_as_it_can_be(work: Work):

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import MetaData, create_engine, insert, select
 
-from db import jobs, migrate
+from db import jobs, migrate, service_stats
 from db.session import Database
 
 _SHA256 = "a" * 64
@@ -89,6 +89,16 @@ def test_data_of_the_first_release_are_the_same_in_the_newest(empty_database_url
     migrate.upgrade(empty_database_url)
     assert found(empty_database_url) == FIRST
     migrate.check(empty_database_url)
+
+
+def test_the_wait_of_a_job_of_the_first_release_is_counted(empty_database_url: str):
+    migrate.upgrade(empty_database_url, migrate.history()[0])
+    fill(empty_database_url)
+    migrate.upgrade(empty_database_url)
+    database = Database(empty_database_url)
+    with database.read() as s:
+        assert service_stats.waits(s) == (1, 0.75)
+    database.close()
 
 
 def test_a_job_of_the_first_release_can_be_read_after_an_upgrade(empty_database_url: str):

@@ -23,6 +23,9 @@ def main(run_dir: Path) -> None:
             for path, text in value.items():
                 (run_dir / path).parent.mkdir(parents=True, exist_ok=True)
                 (run_dir / path).write_text(text)
+        elif action == "await":
+            while not (run_dir / value).exists():
+                time.sleep(0.02)
         else:
             _ACTS[action](value)
 

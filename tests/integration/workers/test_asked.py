@@ -6,13 +6,12 @@ from typing import Any
 from tests.integration.workers.puppets import Puppets, SlowBlobs, finished, started
 from tests.integration.workers.workplace import Workplace
 from workers import tasks
-from workers.celery_signals import Slot
 
 
 def test_a_worker_that_is_stopped_while_it_lays_out_a_job_gives_it_back_at_the_next_file(workplace: Workplace) -> None:
     job_id = workplace.submit_tiny()
     engines: Any = Puppets([started(), *finished(4)])
-    slot = Slot("tester", workplace.settings, workplace.database, workplace.blobs, engines)
+    slot = workplace.slot(engines)
     stopping = threading.Event()
     stopping.set()
     with workplace.claim(job_id) as lease:
@@ -27,7 +26,7 @@ def test_a_job_that_is_cancelled_while_its_results_are_stored_ends_at_the_next_f
     job_id = workplace.submit_tiny()
     engines: Any = Puppets([started(), *finished(4)])
     slow = SlowBlobs(workplace.settings.blobs_dir, low_space_bytes=0)
-    slot = Slot("tester", workplace.settings, workplace.database, slow, engines)
+    slot = workplace.slot(engines, slow)
     with workplace.claim(job_id, heartbeat_s=0.1) as lease:
 
         def meanwhile() -> None:

@@ -1,5 +1,6 @@
 """Grading beside the reaper's sweep: neither ends the other, nor waits for it."""
 
+import json
 import threading
 from typing import Any
 
@@ -19,6 +20,15 @@ def begin_run(workplace: Workplace) -> str:
     with workplace.database.write() as s:
         made = evals.add(s, workplace.project_id, "eval", {})
         return evals.add_run(s, made, "run", {"data_source": source, "testing_criteria": [CHECK]}).id
+
+
+def test_a_batch_of_large_rows_ends_early(workplace: Workplace) -> None:
+    row = json.dumps({"item": {"text": "x" * (4 << 20)}}) + "\n"
+    source = {"type": "jsonl", "source": {"type": "file_id", "id": workplace.upload(row * 5)}}
+    with workplace.database.write() as s:
+        made = evals.add(s, workplace.project_id, "eval", {})
+        evals.add_run(s, made, "run", {"data_source": source, "testing_criteria": [CHECK]})
+    assert 1 <= grading.grade_some(workplace.database, workplace.blobs) <= 3
 
 
 def is_open(workplace: Workplace, run_id: str) -> bool:

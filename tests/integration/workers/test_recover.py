@@ -2,10 +2,11 @@
 
 import json
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,44 @@ def test_jobs_whose_budget_is_used_up_save_and_pause_and_say_why(workplace: Work
     (told,) = workplace.records(running, "over_budget")
     assert f"the budget of money of {workplace.project_id} for this month, 1.00, is used up" in (told.message or "")
     assert recover.hold_overdrawn(workplace.database, workplace.settings) == 0
+
+
+def test_a_budget_that_is_used_up_says_nothing_of_jobs_that_were_asked_to_stop(
+    workplace: Workplace, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    job_id = workplace.submit_tiny()
+    with workplace.database.write() as s:
+        budgets.put(s, workplace.project_id, workplace.project_id, worker_s=0.0)
+    with workplace.claim(job_id) as lease:
+        lease.begin_running()
+        workplace.cancel(job_id)
+        assert recover.hold_overdrawn(workplace.database, workplace.settings) == 0
+    assert workplace.records(job_id, "over_budget") == []
+    assert "is paused" not in caplog.text
+
+
+def test_the_queue_is_not_ranked_while_no_running_job_could_make_way(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change(workplace, preempt_after_s=0.0)
+    written: list[int] = []
+    write = workplace.database.write
+
+    def counted() -> AbstractContextManager[Any]:
+        written.append(1)
+        return write()
+
+    running = workplace.submit_tiny()
+    with workplace.claim(running) as lease:
+        lease.begin_running()
+        workplace.submit_tiny()
+        monkeypatch.setattr(workplace.database, "write", counted)
+        assert recover.make_way(workplace.database, workplace.settings) is None
+        assert written == []
+        workplace.submit_tiny(resources={"priority": 5})
+        recover.make_way(workplace.database, workplace.settings)
+        assert len(written) > 1
 
 
 def test_a_message_that_nobody_acted_on_is_sent_again(workplace: Workplace) -> None:
@@ -238,6 +277,41 @@ def test_a_bucket_that_is_away_holds_up_neither_leases_nor_expiry(
     with reaping(workplace):
         workplace.wait(job_id, "queued", timeout_s=10)
         wait_until(lambda: not stored(workplace, over), "the file is deleted", 10)
+
+
+@contextmanager
+def silent_bucket() -> Iterator[tuple[int, threading.Event]]:
+    """A port that takes connections and never answers, and an event that tells of the first."""
+    reached = threading.Event()
+    taken: list[socket.socket] = []
+
+    def take() -> None:
+        with suppress(OSError):
+            while True:
+                taken.append(server.accept()[0])
+                reached.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=take)
+        thread.start()
+        yield server.getsockname()[1], reached
+        server.shutdown(socket.SHUT_RDWR)
+        for one in taken:
+            one.close()
+    thread.join()
+
+
+def test_a_lost_lease_is_brought_back_while_the_bucket_blocks(workplace: Workplace) -> None:
+    job_id = workplace.submit_tiny()
+    with silent_bucket() as (port, reached):
+        change(
+            workplace, backoff_s=0.0, blobs="s3://silent", s3_endpoint=f"http://127.0.0.1:{port}",
+            s3_access_key_id="key", s3_secret_access_key=SecretStr("secret"),
+        )  # fmt: skip
+        with reaping(workplace):
+            assert reached.wait(30)
+            lose(workplace, job_id)
+            workplace.wait(job_id, "queued", timeout_s=10)
 
 
 def test_a_ballast_that_cannot_be_taken_does_not_end_the_reaper(workplace: Workplace) -> None:

@@ -66,7 +66,7 @@ def test_a_stored_file_that_is_missing_is_named_and_a_disk_that_is_not_there_is_
         lay_out(workplace, job_id, tmp_path / "run")
     while workplace.blobs.put_file(_some_file(tmp_path)).sha256.startswith(store_folder.name):
         pass
-    with pytest.raises(DataError, match=r"data/train.txt is not in the blob store"):
+    with pytest.raises(DataError, match=r"data/train.txt is no longer in the blob store"):
         lay_out(workplace, job_id, tmp_path / "run")
 
 

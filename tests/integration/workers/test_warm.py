@@ -10,7 +10,6 @@ import pytest
 from tests.integration.workers.puppets import Puppets, finished, started
 from tests.integration.workers.workplace import Workplace, alive, wait_until
 from workers import tasks
-from workers.celery_signals import Slot
 from workers.process import EngineProcess
 from workers.warm import WarmEngine
 
@@ -64,7 +63,7 @@ def test_without_warm_engines_none_waits(run_dir: Path, tmp_path: Path) -> None:
 
 def test_the_next_engine_is_got_ready_once_the_one_at_work_has_begun(workplace: Workplace) -> None:
     engines: Any = Puppets([started(), *finished(4)])
-    slot = Slot("tester", workplace.settings, workplace.database, workplace.blobs, engines)
+    slot = workplace.slot(engines)
     with workplace.claim(workplace.submit_tiny()) as lease:
         tasks.carry_out(slot, lease, threading.Event())
     assert engines.prepared == 1

@@ -15,7 +15,9 @@ from db.blobs import BlobStore
 from db.models import Artifact, Attempt, Job
 from db.session import Database
 from engine.jobs import JOB_SPEC, resolve
+from workers.celery_signals import Slot
 from workers.claim import Lease
+from workers.presence import Presence
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[3]
@@ -114,6 +116,11 @@ class Workplace:
             claimed = leases.claim(s, job_id, worker="tester", lease_s=chosen.lease_s)
         assert claimed is not None
         return Lease(self.database, claimed, chosen, asked_at)
+
+    def slot(self, engines: Any, blobs: BlobStore | None = None, name: str = "tester") -> Slot:
+        """What a worker process has at hand; `engines` stands where its warm engine does."""
+        presence = Presence(self.database, name, self.settings)
+        return Slot(name, self.settings, self.database, blobs or self.blobs, engines, presence)
 
     def wait(self, job_id: str, *states: str, timeout_s: float = 90.0) -> Job:
         wait_until(lambda: self.job(job_id).state in (states or ENDED), f"{job_id} {states}", timeout_s)

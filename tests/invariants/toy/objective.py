@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from engine.data.mixture import Rows
+from engine.data.rows import Rows
 from engine.data.source import read_source
 from engine.data.supply import seen_in
 from engine.data.text import TextRecipe

@@ -32,7 +32,7 @@ class Told:
     def tell(self, channel: Channel, *numbers: int) -> None:
         known = self.numbers[-1] if self.numbers else 0
         self.numbers += numbers
-        channel.tell((numbers[-1], "running"), self.after(known))
+        channel.publish((numbers[-1], "running"), self.after(known))
 
 
 def run(test: Awaitable[None]) -> None:
@@ -65,7 +65,7 @@ def test_who_has_everything_is_told_the_news_without_another_look() -> None:
     async def test() -> None:
         told = Told(1)
         channel = Channel(told.read)
-        channel.tell((1, "running"), None)
+        channel.publish((1, "running"), None)
         followers = [await begun(channel) for _ in range(50)]
         await asyncio.gather(*map(anext, followers))
         waiting = [asyncio.ensure_future(anext(follower)) for follower in followers]
@@ -82,7 +82,7 @@ def test_news_that_come_while_a_slow_follower_is_sent_something_wait_for_it() ->
     async def test() -> None:
         told = Told(1)
         channel = Channel(told.read)
-        channel.tell((1, "running"), None)
+        channel.publish((1, "running"), None)
         follower = await begun(channel)
         assert await anext(follower) == b"1 "
         for number in (2, 3, 4):

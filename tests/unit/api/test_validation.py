@@ -115,7 +115,7 @@ def test_of_very_many_faults_a_thousand_are_told_and_the_rest_counted():
     [
         ({"resources": {"nproc_per_node": 2, "parallel": {"tp_size": 2}}, "tuning": {"method": "qlora"}},
          "resources.parallel.tp_size is 2; weights"),
-        ({"checkpoints": {"greater_is_better": True}}, "checkpoints.greater_is_better: of eval_loss"),
+        ({"checkpoints": {"greater_is_better": True}}, "checkpoints.greater_is_better: for eval_loss"),
         ({"un": 1}, "un: unknown key; known"),
         ({"metadata": {"a": "NUL \0"}}, "metadata.a: "),
         ({"seed": 2**40}, "seed: must"),

@@ -169,7 +169,7 @@ def test_a_committed_blob_leaves_nothing_beside_it(blobs: BlobStore):
 
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", HELLO.upper(), HELLO + "\n", HELLO[:-1], "\0" * 64])
 def test_what_is_no_sha256_never_becomes_a_path(blobs: BlobStore, name: str):
-    with pytest.raises(ValueError, match="is not a sha256"):
+    with pytest.raises(ValueError, match="is not a SHA-256"):
         blobs.path(name)
 
 

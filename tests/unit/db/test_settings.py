@@ -1,11 +1,13 @@
 """Where the data lies when the environment says nothing, or nothing much."""
 
+import re
 import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from api.settings import ApiSettings
 from db import traces
@@ -14,11 +16,19 @@ from db.traces import TraceSettings
 from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[3]
+_FRAGMENT = re.compile(r"(Of|By|The same|As|What it)\b")
+"""How a description begins that leaves its subject to the reader."""
 READ = {
     "api.settings": [StorageSettings, WebhookSettings, TraceSettings, ApiSettings],
     "workers.settings": [WorkerSettings, WebhookSettings, TraceSettings],
 }
 """By the command that tells of them, what the API reads, and what workers, reaper and desk do."""
+
+
+@pytest.mark.parametrize("settings", [StorageSettings, WebhookSettings, TraceSettings, ApiSettings, WorkerSettings])
+def test_the_description_of_a_setting_is_a_phrase_with_a_subject(settings: type[BaseSettings]):
+    descriptions = {name: field.description or "" for name, field in settings.model_fields.items()}
+    assert {name: told for name, told in descriptions.items() if _FRAGMENT.match(told) or len(told.split()) < 4} == {}
 
 
 def test_an_empty_variable_is_as_none_and_not_the_working_directory(monkeypatch: pytest.MonkeyPatch):

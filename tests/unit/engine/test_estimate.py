@@ -1,4 +1,4 @@
-"""What runs on many GPUs need, held against runs that were published."""
+"""Estimates of runs on many GPUs, compared with published runs."""
 
 from typing import Any
 

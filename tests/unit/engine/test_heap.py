@@ -1,4 +1,4 @@
-"""What is freed in a run that trains stays with its process."""
+"""Memory that a training run frees stays with its process."""
 
 import subprocess
 import sys

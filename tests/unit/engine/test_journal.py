@@ -1,4 +1,4 @@
-"""events.jsonl."""
+"""The journal of a run, events.jsonl."""
 
 import json
 from contextlib import closing

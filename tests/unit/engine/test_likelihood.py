@@ -1,4 +1,4 @@
-"""Likelihoods of given texts: packed and shared as they are, each is what the model says of it alone."""
+"""Likelihoods of given texts: packed and shared, each equals that of the text alone."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def model() -> Any:
 
 
 def alone(made: Any, request: Request) -> tuple[float, bool]:
-    """Through transformers' own attention and head."""
+    """Score the requests by transformers' own attention and head."""
     made.set_attn_implementation("eager")
     with torch.no_grad():
         logits = made(torch.tensor([request.context + request.continuation])).logits[0].log_softmax(-1)

@@ -1,4 +1,4 @@
-"""Optimizers: their state's size, offloading, and loss scaling."""
+"""Optimizers: the size of their state, offloading, and loss scaling."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""What is left of a run, judged by what is done."""
+"""The expected time left of a run."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from engine.pace import Pace
 
 
 class Clock:
-    """Says what it is set to."""
+    """A clock that shows the time that it is set to."""
 
     now_s = 100.0
 

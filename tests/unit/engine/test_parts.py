@@ -58,6 +58,7 @@ def shared(tuning: str = "lora", sizes: dict[str, int] | None = None, **hyperpar
     return SFT | {"tuning": {"method": tuning}, "hyperparameters": hyperparameters, "resources": resources}
 
 
+ON_HEAD = {"method": "lora", "target_modules": ["q_proj", "lm_head"]}
 BESIDE = {"method": "lora", "target_modules": ["q_proj"], "modules_to_save": ["up_proj"]}
 
 
@@ -69,6 +70,7 @@ BESIDE = {"method": "lora", "target_modules": ["q_proj"], "modules_to_save": ["u
         (shared(offload_optimizer="disk"), "zero_stage is 2.*offload_optimizer"),
         (shared(precision="fp16"), "zero_stage is 2.*bf16 and fp32"),
         (shared("qlora", {"zero_stage": 3}), "zero_stage is 3.*Set zero_stage to 2 or less"),
+        (shared(sizes={"zero_stage": 3}) | {"tuning": ON_HEAD}, "zero_stage is 3; the head has an adapter"),
         (shared("qlora", {"tp_size": 2}), "tp_size is 2.*in 4 bits"),
         (shared(sizes={"tp_size": 2}, offload_param="disk"), "tp_size is 2.*or set offload_param to 'none'"),
         (shared("full", {"ep_size": 2}, optim="adamw_8bit"), "ep_size is 2.*or set hyperparameters.optim to 'adamw'"),
@@ -85,7 +87,7 @@ def test_what_processes_cannot_share_is_refused_with_the_spec(spec, told):
 def test_what_a_device_decides_is_not_refused_before_it_is_known():
     spec = shared(offload_optimizer="cpu")
     JOB_SPEC.validate_python(spec)
-    with pytest.raises(ValidationError, match="does not move them off there"):
+    with pytest.raises(ValidationError, match="does not offload them"):
         JOB_SPEC.validate_python(spec | {"resources": spec["resources"] | {"device": "cuda"}})
 
 

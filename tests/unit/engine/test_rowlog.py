@@ -1,4 +1,4 @@
-"""What every row lost at every step."""
+"""The log of every row's loss at every step."""
 
 import io
 from pathlib import Path
@@ -67,7 +67,7 @@ def test_the_losses_of_a_step_s_rows_make_up_its_loss(tmp_path, make):
 
 
 def test_a_row_s_loss_is_what_it_scores_alone(tmp_path):
-    """At a rate of 0, so that every step has the starting weights."""
+    """A run at a rate of 0, so that every step has the starting weights."""
     root = runs.sft_run(tmp_path / "run", spec=runs.sft_spec(learning_rate=0.0, max_steps=2))
     assert runs.carry_out(root) == 0
     with whole_log(root).open("rb") as file:

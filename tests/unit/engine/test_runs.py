@@ -1,4 +1,4 @@
-"""Whole runs in this process: what each kind writes, and how runs end badly."""
+"""Whole runs in this process: the files that each kind writes, and how runs fail."""
 
 import json
 import math
@@ -16,8 +16,11 @@ from engine.errors import EXIT_BUG, EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY, EXIT_
 from engine.failure import classified
 from engine.jobs import SPECS
 from engine.kinds.eval.objective import EvalObjective
+from engine.kinds.sft.objective import SftObjective
 from engine.loop import Training
+from engine.model.load import Subject
 from engine.objectives import OBJECTIVES
+from engine.precision import Machine
 from tests import runs
 
 
@@ -203,7 +206,7 @@ def test_a_run_that_diverges_names_step_and_lines(tmp_path):
     save_file(weights, root / "model" / "model.safetensors", {"format": "pt"})
     assert runs.carry_out(root) == EXIT_DIVERGED
     assert failure(root)["failure"] == "diverged"
-    assert failure(root)["message"].endswith("the rows whose own loss is no number are from lines 5")
+    assert failure(root)["message"].endswith("the rows whose own loss is not a number are from lines 5")
 
 
 def test_weights_that_are_not_finite_are_a_spec_error(tmp_path):
@@ -296,6 +299,22 @@ def test_a_run_out_of_memory_tells_what_of_its_spec_would_fit(tmp_path: Path, mo
     assert all(way["total_bytes"] <= told["data"]["room_bytes"] for way in ways)
     for way in ways:
         assert all(f"{path}={value}" in failed["mend"] for path, value in way["edits"].items())
+
+
+def test_a_run_out_of_memory_as_its_export_is_loaded_fails_as_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = SftObjective.load
+
+    def run_out(objective: SftObjective, folder: Path | None, machine: Machine) -> Subject:
+        if folder is not None:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        return load(objective, folder, machine)
+
+    monkeypatch.setattr(SftObjective, "load", run_out)
+    root = runs.sft_run(tmp_path, spec=runs.sft_spec(max_steps=1))
+    assert runs.carry_out(root) == EXIT_MEMORY
+    assert runs.events(root)[-1]["failure"] == "out_of_memory"
 
 
 def test_an_evaluation_out_of_memory_is_told_of_fields_that_it_has(

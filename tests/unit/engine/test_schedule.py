@@ -27,7 +27,7 @@ def test_a_share_of_warmup_is_as_many_steps_as_in_transformers(share, total):
 
 def test_a_warmup_ratio_of_1_is_not_taken_for_one_step():
     assert Hyperparameters.model_validate({"warmup_ratio": 0.5}).warmup_steps == 0.5
-    with pytest.raises(ValidationError, match="warmup_ratio is 1; a share of the steps is below 1"):
+    with pytest.raises(ValidationError, match="warmup_ratio is 1; a fraction of the steps is below 1"):
         Hyperparameters.model_validate({"warmup_ratio": 1.0})
 
 

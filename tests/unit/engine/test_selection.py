@@ -1,4 +1,4 @@
-"""Which step is the best, and when a run has waited long enough for a better one."""
+"""The best step of a run, and early stopping."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_a_metric_that_the_kind_does_not_have_is_refused_with_those_it_has(spec,
 
 
 def test_a_direction_against_the_metric_is_refused():
-    with pytest.raises(ValidationError, match="of eval_loss the lower is better"):
+    with pytest.raises(ValidationError, match="for eval_loss, lower is better"):
         JOB_SPEC.validate_python(SFT | {"checkpoints": {"greater_is_better": True}})
 
 
@@ -83,7 +83,7 @@ def test_the_short_name_of_a_metric_and_its_direction_are_resolved():
 
 
 def worsening_run(root: Path) -> Path:
-    """So high a rate that no evaluation but the first brings a gain."""
+    """A rate so high that no evaluation but the first brings a gain."""
     spec = runs.sft_spec(max_steps=30, learning_rate=3.0, lr_scheduler_type="constant")
     spec["checkpoints"] |= {"early_stopping_patience": 3, "save_total_limit": 1}
     return runs.sft_run(root, spec=spec)

@@ -1,4 +1,4 @@
-"""What any number of ranks saved of a tensor is read as whatever part of it is wanted; files that are not whole are named."""
+"""Optimizer state saved by any number of ranks: any part of a tensor can be read, and torn files are named."""
 
 import itertools
 from pathlib import Path
@@ -66,12 +66,12 @@ def test_what_was_brought_from_elsewhere_lies_in_the_same_file(tmp_path):
 def test_a_missing_file_is_named(tmp_path, number):
     name = shards.name_of(number, 3)
     (saved(tmp_path, *map(piece, CUTS["its rows"])) / name).unlink()
-    with pytest.raises(EngineError, match=f"{name} is not there"):
+    with pytest.raises(EngineError, match=f"{name} is missing"):
         Stored(tmp_path)
 
 
 def test_a_folder_without_a_file_misses_its_only_one(tmp_path):
-    with pytest.raises(EngineError, match=r"trainer\.pt is not there"):
+    with pytest.raises(EngineError, match=r"trainer\.pt is missing"):
         Stored(tmp_path)
 
 
@@ -81,7 +81,7 @@ def test_a_torn_file_is_named(tmp_path, number, kept):
     path = saved(tmp_path, *map(piece, CUTS["its columns"])) / shards.name_of(number, 2)
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content)) if kept < 1 else kept])
-    with pytest.raises(EngineError, match=f"{path.name} is not whole"):
+    with pytest.raises(EngineError, match=f"{path.name} is torn"):
         Stored(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Steps that stand out, and the rows that are named for it."""
+"""Spikes, and the rows that are named for them."""
 
 import math
 import random
@@ -16,7 +16,7 @@ from engine.spikes import Action, Outcome, SpikeWatch
 from tests import runs
 
 GARBAGE_LINE = 192
-"""Trained on at step 45, when the others are known well."""
+"""The line of garbage; it is trained on at step 45, when the other rows are learnt well."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def outcome(step: int, loss: float, grad_norm: float = 1.0, rows: tuple[RowLoss,
 
 
 def watch(journal: Journal, action: Action = "warn", steps: int = 40) -> SpikeWatch:
-    """After steps of a noisy loss about 2."""
+    """A watch that has seen steps of a noisy loss of about 2."""
     made, rng = SpikeWatch(Progress(), action, journal), random.Random(0)
     assert all(made.allows(outcome(step, 2 + rng.gauss(0, 0.05), math.exp(rng.gauss(0, 0.5)))) for step in range(steps))
     return made
@@ -93,6 +93,21 @@ def test_a_new_level_is_the_usual_one_after_a_while(journal, tmp_path):
     assert max(told["step"] for told in alarms(tmp_path)) < 120
 
 
+@pytest.mark.parametrize("action", ["warn", "skip", "stop"])
+def test_after_steps_without_a_gradient_the_next_one_that_has_one_is_no_spike(journal, tmp_path, action: Action):
+    """As by hinge DPO, once every pair's margin is wide enough."""
+    made = SpikeWatch(Progress(), action, journal)
+    assert all(made.allows(outcome(step, 0.0, grad_norm=0.0)) for step in range(20))
+    assert made.allows(outcome(20, 0.05, grad_norm=0.2))
+    assert not alarms(tmp_path)
+
+
+def test_steps_without_a_gradient_between_others_hide_no_spike(journal):
+    made = watch(journal, "skip")
+    assert all(made.allows(outcome(step, 0.0, grad_norm=0.0)) for step in range(40, 60))
+    assert not made.allows(outcome(60, 4.0))
+
+
 def test_skip_leaves_the_update_out_and_stop_ends_the_run(journal):
     assert not watch(journal, "skip").allows(outcome(40, 4.0))
     with pytest.raises(Diverged, match="the loss is 4, and was about"):
@@ -101,12 +116,12 @@ def test_skip_leaves_the_update_out_and_stop_ends_the_run(journal):
 
 def test_of_a_step_that_is_no_number_only_the_rows_to_blame_are_named(journal):
     rows = (RowLoss(3, 1.9, 7), RowLoss(5, math.nan, 7))
-    with pytest.raises(Diverged, match=r"the rows whose own loss is no number are from lines 5$"):
+    with pytest.raises(Diverged, match=r"the rows whose own loss is not a number are from lines 5$"):
         watch(journal).allows(outcome(40, math.nan, rows=rows))
 
 
 def garbage_run(root: Path, *, garbage: bool, **hyperparameters: Any) -> Path:
-    """Rows of one short language, and one whose answer is of quite another."""
+    """A run on rows of one short language, and one row whose answer is quite different."""
     spec = runs.sft_spec(
         max_steps=60, learning_rate=0.003, packing=False, per_device_train_batch_size=4, **hyperparameters
     )

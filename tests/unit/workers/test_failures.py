@@ -7,7 +7,7 @@ import pytest
 
 from engine.errors import EXIT_DATA, EXIT_DIVERGED, EXIT_MEMORY, EXIT_OK, FailureClass
 from engine.events import Failed
-from workers.failures import RETRIED, classify, end_of, for_want_of_memory, of_ours
+from workers.failures import RETRIED, classify, classify_error, end_of, for_want_of_memory
 
 
 @pytest.fixture
@@ -96,6 +96,6 @@ def test_only_failures_that_another_attempt_may_mend_are_retried() -> None:
 
 
 def test_a_mistake_of_the_worker_is_a_bug_and_names_the_error() -> None:
-    judged = of_ours(KeyError("checkpoints"))
+    judged = classify_error(KeyError("checkpoints"))
     assert judged.failure is FailureClass.BUG
     assert "KeyError: 'checkpoints'" in judged.message

@@ -12,7 +12,7 @@ TEXT = "naïve café 🙂 \ufffd"
 
 def spelt(tokenizer: PreTrainedTokenizerFast, ids: list[int]) -> list[list[int] | None]:
     spelling = Spelling(tokenizer)
-    return [spelling.told(token, first=place == 0)["bytes"] for place, token in enumerate(ids)]
+    return [spelling.spell(token, first=place == 0)["bytes"] for place, token in enumerate(ids)]
 
 
 def joined(tokenizer: PreTrainedTokenizerFast, ids: list[int]) -> str:
@@ -29,15 +29,15 @@ def test_the_bytes_of_all_tokens_together_are_the_text(kind: str):
 def test_bytes_of_no_character_are_escaped_and_told_apart():
     tokenizer = new_tokenizer("byte", (), 300)
     spelling = Spelling(tokenizer)
-    told = [spelling.told(token, first=False) for token in tokenizer("é", add_special_tokens=False)["input_ids"]]
+    told = [spelling.spell(token, first=False) for token in tokenizer("é", add_special_tokens=False)["input_ids"]]
     assert told == [{"token": "\\xc3", "bytes": [0xC3]}, {"token": "\\xa9", "bytes": [0xA9]}]
 
 
 def test_a_special_token_has_no_bytes_and_a_row_without_a_token_neither():
     tokenizer = new_tokenizer("byte", (), 300)
     spelling = Spelling(tokenizer)
-    assert spelling.told(0, first=False) == {"token": "<|endoftext|>", "bytes": None}
-    assert spelling.told(len(tokenizer) + 7, first=False)["bytes"] is None
+    assert spelling.spell(0, first=False) == {"token": "<|endoftext|>", "bytes": None}
+    assert spelling.spell(len(tokenizer) + 7, first=False)["bytes"] is None
 
 
 def test_a_word_that_was_added_is_spelt_as_it_is_written():

@@ -136,7 +136,7 @@ def test_one_that_fails_as_it_begins_leaves_the_others_alone(talks: Talks, place
     told = list(talks.begin(1, asked(places["one"], max_tokens=12), StopFlag()))
     monkeypatch.setattr(under_test.Talk, "part", lambda *_: 1 / 0)
     *_, last = talks.begin(2, asked(places["one"], "what is plus?"), StopFlag())
-    assert (last.number, type(last.told)) == (2, ZeroDivisionError)
+    assert (last.number, type(last.payload)) == (2, ZeroDivisionError)
     monkeypatch.undo()
     told += [said for step in steps(talks) for said in step]
     assert texts(told) == {1: alone(places["one"], "the cat", max_tokens=12)}
@@ -214,7 +214,7 @@ def test_answers_that_nobody_limits_go_on_side_by_side_beyond_their_room(talks: 
     assert admits[0]
     assert not admits[90]  # as they grow, nobody joins them
     assert texts(told) == dict.fromkeys(range(3), alone(places["one"], "the cat", max_tokens=None))
-    assert told[-1].told is None
+    assert told[-1].payload is None
 
 
 def test_a_search_that_nobody_limits_has_room_for_all_that_it_may_become(talks: Talks, places, monkeypatch):
@@ -258,7 +258,7 @@ def test_a_question_that_memory_does_not_reach_for_is_refused_by_its_numbers(tal
     question = asked(places["one"], [0] * 8, n=16, max_tokens=21)
     assert talks.has_room(question)  # nobody is there to wait for
     with pytest.raises(
-        OutOfMemory, match=r"16 answers \(prompts: 1, n: 16, max_tokens 21\) with room for 29 tokens"
+        OutOfMemory, match=r"16 answers \(prompts: 1, n: 16, max_tokens 21\) of up to 29 tokens"
     ) as told:
         list(talks.begin(1, question, StopFlag()))
     assert told.value.code == "question_too_large_for_memory"

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from engine.data import source, training
 from engine.data.corpus import Corpus, Document
 from engine.data.mixture import Mixture, Share
 from engine.data.stream import RowStream
 from engine.jobs import JOB_SPEC, named_files, resolve, training_files
+from engine.model.load import load_tokenizer
 from engine.rowlog import NAME, rows_of_step
 from tests import runs
 
@@ -109,7 +111,7 @@ def mixed(**changes: Any) -> dict[str, Any]:
         ({"mixture": [{"file": "file-a", "weight": 0}]}, "greater than 0"),
         (
             {"hyperparameters": {**STEPS, "lr_scheduler_type": "wsd", "long_rows": "drop"}},
-            "a text over max_length goes on",
+            "a text over max_length continues",
         ),
     ],
 )
@@ -161,11 +163,12 @@ def test_a_tail_of_another_kind_is_no_spike_of_the_loss(tmp_path):
     assert runs.carry_out(root) == 0, runs.events(root)[-1]
 
 
-def chats(root: Path, second: list[dict[str, Any]]) -> Path:
+def chats(root: Path, second: list[dict[str, Any]], *, max_steps: int = 1, **changes: Any) -> Path:
     """A job on two files of conversations, of which lines 1 and 2 of the first are long."""
-    spec = runs.sft_spec(max_steps=1, max_length=48)
+    spec = runs.sft_spec(max_steps=max_steps, max_length=48)
     del spec["training_file"]
-    runs.write_job(root, spec | {"mixture": [{"file": "file-a"}, {"file": "file-b"}], "validation_file": None})
+    files = {"mixture": [{"file": "file-a"}, {"file": "file-b"}], "validation_file": None}
+    runs.write_job(root, {**spec, **files, **changes})
     long = {"prompt": "the cat sees", "completion": "a dog " * 60}
     runs.write_rows(root / "data" / "train-0.jsonl", [long, long, *runs.answers(20)])
     runs.write_rows(root / "data" / "train-1.jsonl", second)
@@ -186,6 +189,50 @@ def test_a_file_without_anything_to_learn_is_named(tmp_path):
     root = chats(tmp_path / "run", [unreached])
     assert runs.carry_out(root) == 65
     assert runs.events(root, "failed")[0]["message"].startswith("file-b: none of the 1 rows has a token")
+
+
+def test_a_row_that_the_template_refuses_is_told_with_its_file_when_its_window_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "WINDOW_BLOCKS", 1)
+    monkeypatch.setattr(source, "BLOCK_BYTES", 500)
+    refused = {"prompt": "refused", "completion": "a dog"}
+    root = chats(
+        tmp_path / "run", [*runs.answers(20), refused], max_steps=40, seed=1
+    )  # of four blocks, the last comes last
+    tokenizer = load_tokenizer(root / "model")
+    refusal = "{% if messages[0]['content'] == 'refused' %}{{ raise_exception('not this one') }}{% endif %}"
+    tokenizer.chat_template = refusal + str(tokenizer.chat_template)
+    tokenizer.save_pretrained(root / "model")
+    assert runs.carry_out(root) == 65
+    assert runs.events(root, "started"), "the first windows were sound"
+    message = runs.events(root, "failed")[0]["message"]
+    assert message == "file-b: the model's chat template does not render line 21: not this one"
+
+
+def test_held_out_rows_are_told_with_their_file(tmp_path):
+    long = {"prompt": "the cat sees", "completion": "a dog " * 60}
+    root = chats(tmp_path / "run", [long | {"prompt": str(number)} for number in range(40)], validation_file="auto")
+    assert runs.carry_out(root) == 0
+    told = [event for event in runs.events(root, "log") if " validation rows " in event["message"]]
+    assert [event["data"]["file"] for event in told] == ["file-b"]
+    assert "(file-b, lines " in told[0]["message"]
+
+
+def test_a_file_whose_held_out_rows_have_nothing_to_score_is_named_and_the_others_are_scored(tmp_path):
+    unreached = [{"prompt": f"{number} " + "the cat " * 60, "completion": "a dog"} for number in range(40)]
+    root = chats(tmp_path / "run", [*runs.answers(1), *unreached], validation_file="auto")
+    assert runs.carry_out(root) == 0
+    (told,) = [event for event in runs.events(root, "log") if event["code"] == "validation_empty"]
+    assert told["message"].startswith("nothing of file-b is held out: of the rows")
+    assert told["data"]["file"] == "file-b"
+    assert runs.events(root, "started")[0]["eval_rows"] > 0
+
+
+def test_a_validation_file_that_cannot_be_scored_is_named(tmp_path):
+    root = chats(tmp_path / "run", runs.answers(20), validation_file="file-v")
+    unreached = [{"prompt": "the cat " * 60, "completion": "a dog"}]
+    runs.write_rows(root / "data" / "validation.jsonl", unreached)
+    assert runs.carry_out(root) == 65
+    assert runs.events(root, "failed")[0]["message"].startswith("file-v: none of the 1 rows has a token")
 
 
 def test_rows_on_the_same_line_of_two_files_count_as_two():

@@ -81,6 +81,20 @@ def test_of_a_large_file_two_thousand_rows_are_held_out(tmp_path):
     assert [row.line - 1 for row in file.held_out_rows()] == file.held_out.tolist()
 
 
+def test_equal_rows_are_looked_at_again_only_when_they_have_doubled(tmp_path, monkeypatch):
+    lowered, lower = [], source._Split._lower
+
+    def counted(split: source._Split, rows: int) -> None:
+        lowered.append(len(split._lowest))
+        lower(split, rows)
+
+    monkeypatch.setattr(source._Split, "_lower", counted)
+    path = tmp_path / "train.jsonl"
+    path.write_text('{"text": "again"}\n' * 150_000)
+    assert len(scan(path, "pretrain", split_seed=1).held_out) == 0
+    assert lowered == [64_000, 128_000, 150_000]
+
+
 def test_a_small_file_is_not_split(tmp_path):
     assert len(split(runs.write_rows(tmp_path / "train.jsonl", runs.answers(19)), seed=1).validation) == 0
 

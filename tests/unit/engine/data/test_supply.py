@@ -115,7 +115,7 @@ def test_a_block_that_a_power_cut_has_left_in_part_is_tokenized_again(tmp_path, 
 
 def test_the_cache_removes_the_oldest_used_and_stays_within_its_limit(tmp_path):
     made = supply(text_file(tmp_path, rows=600), tmp_path / "cache")
-    made.cache.limit_bytes = 30_000
+    made.cache.files.limit_bytes = 30_000
     for index in range(made.windows):
         made.window(0, index)
     held = sum(path.stat().st_size for path in (tmp_path / "cache").glob("*/*"))

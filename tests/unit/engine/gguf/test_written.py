@@ -97,9 +97,9 @@ def one_too_many(told: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without_merges, "merges no bytes"),
-        (lowercase, "changes texts before it splits them"),
-        (one_too_many, "has a token of number 5000"),
+        (without_merges, "has no merges"),
+        (lowercase, "normalizes texts in a way"),
+        (one_too_many, "has a token with id 5000"),
     ],
 )
 def test_a_tokenizer_that_cannot_be_written_as_it_is_is_refused(

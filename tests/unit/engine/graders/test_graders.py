@@ -272,5 +272,5 @@ def test_one_grader_alone_goes_by_its_own_name():
 
 
 def test_code_is_not_run():
-    with pytest.raises(ValidationError, match="no code of callers is run here"):
+    with pytest.raises(ValidationError, match="graders of type python are not run here"):
         GRADER.validate_python({"type": "python", "name": "p", "source": "def grade(sample, item): return 1.0"})

@@ -1,4 +1,4 @@
-"""DPO: each loss against its formula written out with plain transformers, and what a run tells."""
+"""DPO: each loss against its formula written out with plain transformers, and the metrics of a run."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def dpo_run(root: Path, *, rows: int = 24, tuning: str = "full", dpo: dict | Non
 
 
 def answer_logprobs(model, tokenizer, prompt: str, answer: str) -> torch.Tensor:
-    """Log-probabilities of the answer's tokens and its end, by transformers' own attention and head."""
+    """Return the log-probabilities of the answer's tokens and its end, by transformers' own attention and head."""
     turns = [{"role": "user", "content": prompt}]
     before = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     asked = len(tokenizer(before, add_special_tokens=False)["input_ids"])

@@ -1,4 +1,4 @@
-"""Evaluation jobs: prompts and figures of multiple choice, grading of what was written, items and intervals."""
+"""Evaluation jobs: prompts and metrics of multiple choice, grading of generated answers, items and intervals."""
 
 import gzip
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from tokenizers.processors import TemplateProcessing
 
 from engine.errors import SpecError
 from engine.intervals import Figure, paired_difference, wilson
@@ -122,6 +123,20 @@ def test_the_three_ways_ask_as_they_are_described():
         " down",
     )
     assert [answer for _, answer in asked] == [" A", " B", " C"] * 2 + [" up", " down", " left"]
+
+
+@pytest.mark.parametrize("template", ["$A", "<|bos|> $A"])
+def test_an_end_that_the_tokenizer_adds_is_no_part_of_an_answer(template: str):
+    plain, ended = runs.tokenizer(), runs.tokenizer()
+    specials = [(name, plain.convert_tokens_to_ids(name)) for name in (plain.bos_token, plain.eos_token)]
+    for fast, ending in ((plain, ""), (ended, " $END")):
+        single = (template + ending).replace("<|bos|>", str(plain.bos_token)).replace("$END", str(plain.eos_token))
+        fast.backend_tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=specials)
+    assert ended("the cat")["input_ids"] == [*plain("the cat")["input_ids"], plain.eos_token_id]
+    for prompt, answer in choice._asked(SUNDIAL, []):
+        request = choice._encoded(ended, prompt, answer)
+        assert request == choice._encoded(plain, prompt, answer)
+        assert plain.decode(request.continuation) == answer
 
 
 def test_multiple_choice_is_told_by_row_by_subject_and_with_intervals(tmp_path):

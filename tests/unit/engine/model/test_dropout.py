@@ -1,9 +1,11 @@
 """Dropout by document: what is left out depends on seed, step, document and layer, and on nothing else."""
 
+from dataclasses import replace
+
 import torch
 
 from engine.data.corpus import Batch
-from engine.model.dropout import DocumentDropout, Place
+from engine.model.dropout import DocumentDropout, LabelDropout, Place
 
 WIDTH = 64
 
@@ -39,6 +41,31 @@ def test_another_seed_step_document_or_layer_draws_anew():
         dropped(batch((50,), drawn=(2, 3)), layer=1),
     ]
     assert not any(torch.equal(first, other) for other in others)
+
+
+def dropped_at_head(given: Batch, rows: slice = slice(None), own: slice | torch.Tensor = slice(None)) -> torch.Tensor:
+    """What a head's dropout leaves of some rows of the states of the labels that are a rank's own."""
+    place = Place()
+    place.seed, place.batch = 1, given
+    dropout = LabelDropout(0.25, place)
+    dropout.own, dropout.first = lambda _: own, rows.start or 0
+    return dropout(torch.ones(given.count, WIDTH)[own][rows])
+
+
+def labelled(counts: tuple[int, ...], drawn: tuple[int, int] = (0, 0)) -> Batch:
+    return replace(batch(counts, drawn), label_counts=counts)
+
+
+def test_a_head_drops_the_same_numbers_of_a_label_in_any_chunk_on_any_rank_and_beside_any_document():
+    given = labelled((5, 7, 3), drawn=(4, 10))
+    whole = dropped_at_head(given)
+    assert (whole == 0).any()
+    chunks = [dropped_at_head(given, slice(start, start + 4)) for start in range(0, 15, 4)]
+    assert torch.equal(torch.cat(chunks), whole)
+    own = torch.tensor([0, 1, 6, 7, 13])
+    assert torch.equal(dropped_at_head(given, slice(1, 4), own), whole[own][1:4])
+    assert torch.equal(dropped_at_head(labelled((7,), drawn=(4, 11))), whole[5:12])
+    assert not torch.equal(dropped_at_head(labelled((7,), drawn=(5, 11))), whole[5:12])
 
 
 def test_an_evaluation_leaves_nothing_out():

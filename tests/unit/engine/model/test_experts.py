@@ -9,11 +9,11 @@ from torch import Tensor
 from transformers.models.mixtral.modeling_mixtral import load_balancing_loss_func
 
 from engine import shape_rounding
+from engine.batch_loss import BatchLoss, Sums
 from engine.data.corpus import Batch
 from engine.errors import SpecError
 from engine.jobs import JOB_SPEC
 from engine.model.experts import balance_of, balanced, refuse_adapter
-from engine.scored import Scored, Sums
 from tests import runs
 
 LENGTHS, LABELS = (3, 11, 1, 20), (3, 4, 0, 20)
@@ -78,7 +78,7 @@ def test_documents_weigh_what_they_have_of_labels_and_the_loss_that_is_told_is_t
     routed, (losses, loads) = logits(), by_hand(logits())
     config = runs.model("mixtral").config
     config.router_aux_loss_coef = 0.5
-    scored = balanced(Scored(torch.tensor(7.0), sum(LABELS), {}), routed, batch(), config)
+    scored = balanced(BatchLoss(torch.tensor(7.0), sum(LABELS), {}), routed, batch(), config)
     expected = sum(count * loss for count, loss in zip(LABELS, losses, strict=True))
     assert float(scored.total.detach()) == pytest.approx(7.0 + 0.5 * expected, rel=1e-5)
     sums = Sums()
@@ -94,7 +94,7 @@ def test_documents_weigh_what_they_have_of_labels_and_the_loss_that_is_told_is_t
 def test_gradients_go_to_the_logits_of_documents_with_labels_alone():
     routed = logits()
     config = runs.model("mixtral").config
-    balanced(Scored(torch.tensor(0.0), sum(LABELS), {}), routed, batch(), config).total.backward()
+    balanced(BatchLoss(torch.tensor(0.0), sum(LABELS), {}), routed, batch(), config).total.backward()
     silent = slice(LENGTHS[0] + LENGTHS[1], LENGTHS[0] + LENGTHS[1] + 1)
     for layer in routed:
         assert layer.grad is not None

@@ -13,12 +13,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from benchmarks.allocations import peak_of
+from benchmarks.harness.allocations import peak_of
 from engine.data.corpus import Batch
 from engine.model import layer_offload, llama
 from engine.model.checkpointing import checkpoint_activations
 from engine.model.forward import labelled_states
-from engine.model.layer_offload import away_of, held_bytes, offload_layers
+from engine.model.layer_offload import held_bytes, offload_layers, offloaded_layers_of
 from engine.offload import HOME, lies_in_file
 from tests import runs
 
@@ -77,7 +77,7 @@ def test_two_layers_are_there_at_a_time_and_autograd_keeps_none(checkpointing):
     passed(model)
     others = peak_of(lambda: passed(tuned(there, checkpointing)))
     assert peak_of(lambda: passed(model)) < others + 2.1 * size / 12
-    assert away_of(elsewhere).at_once_bytes == 2 * size / 12
+    assert offloaded_layers_of(elsewhere).at_once_bytes == 2 * size / 12
     frozen = [weight for weight in elsewhere.model.layers.parameters() if not weight.requires_grad]
     assert sum(map(held_bytes, frozen)) <= size / 12
 

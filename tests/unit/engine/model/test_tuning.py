@@ -52,7 +52,7 @@ def test_a_new_model_has_nothing_to_adapt():
 
 
 def test_a_module_is_not_adapted_and_trained_whole_at_once():
-    with pytest.raises(ValidationError, match="q_proj stands in target_modules and in modules_to_save"):
+    with pytest.raises(ValidationError, match="q_proj is in both target_modules and modules_to_save"):
         LoraTuning(target_modules=("q_proj", "v_proj"), modules_to_save=("q_proj",))
 
 
@@ -192,7 +192,7 @@ def test_a_job_that_wants_the_adapter_in_another_shape_is_a_spec_error(tuned, tm
     told = failure(going_on(tuned, tmp_path / "run", **said))
     assert told["code"] == "adapter_differs"
     field = f"tuning.{next(iter(said))} is {value}"
-    assert told["message"].startswith(f"{field}; the adapter that the job goes on from has {own}")
+    assert told["message"].startswith(f"{field}; the adapter that the job continues has {own}")
 
 
 def test_an_adapter_of_another_model_is_a_spec_error(tuned, tmp_path):

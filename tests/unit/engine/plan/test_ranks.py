@@ -146,6 +146,7 @@ def test_a_cpu_that_is_to_have_layers_in_its_own_memory_shares_them_as_without()
         (replace(FULL, hyperparameters=Hyperparameters(offload_param="cpu")), "zero_with_offload"),
         (replace(FULL, precision="fp16"), "zero_with_fp16"),
         (replace(FULL, tuning=QloraTuning()), "zero_3_in_4_bits"),
+        (replace(FULL, tuning=LoraTuning(target_modules=("q_proj", "lm_head"))), "zero_3_with_adapted_head"),
         (replace(FULL, tp_size=2), "zero_with_parts"),
         (replace(FULL, ep_size=2), "zero_with_parts"),
         (replace(FULL, pp_size=2), "zero_with_parts"),
@@ -156,6 +157,12 @@ def test_what_cannot_be_divided_says_why(setting, code):
     assert refusal is not None
     assert refusal.code == code
     assert "zero_stage" in refusal.message + refusal.mend
+
+
+def test_an_adapter_on_the_head_leaves_the_weights_undivided():
+    setting = replace(FULL, tuning=LoraTuning(target_modules=("q_proj", "lm_head")))
+    assert undividable(setting, 2) is None
+    assert least_stage(lambda stage: 10 - stage, setting, ranks=2, room_bytes=7) == 2
 
 
 LLAMA = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -262,8 +269,8 @@ def test_a_pipeline_has_as_many_micro_batches_in_work_as_ranks_are_to_come():
     [
         ({"nproc_per_node": 3, "parallel": {"tp_size": 2}}, "not a multiple of parallel.tp_size"),
         ({"nproc_per_node": 2, "parallel": {"cp_size": 4}}, "not a multiple of parallel.cp_size"),
-        ({"nproc_per_node": 4, "parallel": {"tp_size": 2, "cp_size": 2}}, "do not go together"),
-        ({"nproc_per_node": 4, "parallel": {"ep_size": 2, "cp_size": 2}}, "do not go together"),
+        ({"nproc_per_node": 4, "parallel": {"tp_size": 2, "cp_size": 2}}, "cannot be combined"),
+        ({"nproc_per_node": 4, "parallel": {"ep_size": 2, "cp_size": 2}}, "cannot be combined"),
         ({"nproc_per_node": 2, "parallel": {"tp_size": 2, "zero_stage": 1}}, "leave one of them out"),
         ({"nproc_per_node": 3, "parallel": {"ep_size": 2}}, "not a multiple of parallel.ep_size"),
         ({"nproc_per_node": 4, "parallel": {"pipeline_parallel_size": 2, "zero_stage": 1}}, "leave one of them out"),
@@ -303,7 +310,7 @@ def test_with_weights_and_gradients_in_16_bits_it_is_the_table_of_the_paper(weig
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"kind": "sft", "samples": {"prompts": ["the cat"]}}, "samples are written with all layers"),
+        ({"kind": "sft", "samples": {"prompts": ["the cat"]}}, "samples are generated with all layers"),
         ({"kind": "dpo", "dpo": {"reference": "frozen_copy"}}, "use 'cached'"),
         ({"kind": "dpo", "dpo": {"reference": "disabled_adapter"}}, "use 'cached'"),
     ],

@@ -1,4 +1,4 @@
-"""The built dashboard: its files, read once, ready to be sent."""
+"""The files of the built dashboard, read and compressed once."""
 
 import gzip
 import hashlib
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 _HASHED = "assets/"
-"""Vite puts a file's hash into its name there, so a browser may keep it for good."""
+"""The folder in which Vite puts a hash into each file's name, so that browsers may cache it forever."""
 _TEXT = (".css", ".html", ".js", ".svg", ".webmanifest")
 
 
 class PageFile(NamedTuple):
-    """A file of the page. `packed` is its gzip, where that is smaller."""
+    """A file of the dashboard. `packed` is its gzip, where that is smaller."""
 
     content: bytes
     packed: bytes | None
@@ -24,9 +24,9 @@ class PageFile(NamedTuple):
 
 @cache
 def page_files(folder: Path) -> dict[str, PageFile]:
-    """Path below the folder -> file; empty when nothing has been built there.
+    """Return the files by their paths below the folder; empty when nothing has been built there.
 
-    A request can name nothing but a key of this table, so no path leads out of the folder.
+    Requests are looked up in this table, so that no path leads out of the folder.
     """
     found = {}
     for path in sorted(folder.rglob("*")):

@@ -1,4 +1,4 @@
-"""What a loss function says of a batch, and what its sums over a corpus come to."""
+"""The loss of a batch, and the sums of such losses over a step or a corpus."""
 
 import math
 from collections.abc import Iterable
@@ -12,13 +12,13 @@ from engine.rowlog import RowLoss
 
 
 class RowShares(NamedTuple):
-    """What of a batch's total each label has, or each pair; row by row, `counts` of them a row."""
+    """The share that each label (or pair) has in a batch's total, row by row: `counts` labels for each row."""
 
     lines: tuple[int, ...]
     counts: tuple[int, ...]
     losses: Tensor
     files: tuple[int, ...] = ()
-    """Of a mixture."""
+    """The file of each row, in a mixture."""
 
     def by_row(self) -> list[RowLoss]:
         counts = np.array(self.counts)
@@ -29,10 +29,10 @@ class RowShares(NamedTuple):
         return [RowLoss(*row) for row in zip(self.lines, means.tolist(), self.counts, files, strict=True)]
 
 
-class Scored(NamedTuple):
-    """`total` is summed over all that the kind counts (labels, pairs), and so is each of the figures.
+class BatchLoss(NamedTuple):
+    """The loss of a batch: `total` and each of the figures, summed over the `counted` labels or pairs.
 
-    It is what training makes small; `reported` is the loss that is told where there is more in it.
+    Training minimizes `total`; `reported` is the loss to report where `total` has further terms.
     """
 
     total: Tensor
@@ -43,25 +43,25 @@ class Scored(NamedTuple):
 
 
 class Sums:
-    """The sums over several batches, without their graphs."""
+    """The sums of several batches' losses and figures, without their graphs."""
 
     def __init__(self) -> None:
         self.total: Tensor | float = 0.0
         self.counted = 0
         self.figures: dict[str, Tensor | float] = {}
 
-    def add(self, scored: Scored) -> None:
+    def add(self, scored: BatchLoss) -> None:
         self.total = self.total + (scored.total if scored.reported is None else scored.reported).detach()
         self.counted += scored.counted
         for name, value in scored.figures.items():
             self.figures[name] = self.figures[name] + value if name in self.figures else value
 
     def plain(self) -> "Sums":
-        """The same in Python's own numbers, to be told to other ranks."""
-        told = Sums()
-        told.total, told.counted = float(self.total), self.counted
-        told.figures = {name: float(value) for name, value in self.figures.items()}
-        return told
+        """Return a copy in Python's own numbers, to be sent to other ranks."""
+        plain = Sums()
+        plain.total, plain.counted = float(self.total), self.counted
+        plain.figures = {name: float(value) for name, value in self.figures.items()}
+        return plain
 
     @classmethod
     def joined(cls, parts: Iterable["Sums"]) -> "Sums":
@@ -78,10 +78,10 @@ class Sums:
 
 
 def token_summary(sums: Sums, corpus: Corpus) -> dict[str, float]:
-    """Figures of next-token losses.
+    """Return the figures of an evaluation by next-token loss.
 
-    Bits per byte count the text behind the labels (answers for conversations); the bits of end tokens are in,
-    their bytes are none, so the figure errs upwards by them.
+    Bits per byte are over the text of the labels (of conversations, the answers). End tokens have bits but no bytes, so
+    the figure is slightly too high.
     """
     total, mean = float(sums.total), float(sums.total) / sums.counted
     return {

@@ -1,5 +1,5 @@
-/** A row of an evaluation as a person reads it. */
-export interface Asked {
+/** A row of an evaluation for people to read. */
+export interface Question {
   parts: readonly { role?: string; text: string }[];
   choices?: readonly string[];
   expected?: string;
@@ -7,15 +7,15 @@ export interface Asked {
 
 const text = (value: unknown) => (typeof value === "string" ? value : value === undefined ? "" : JSON.stringify(value));
 
-/** What was asked, and what was expected, whatever the format of the row. */
-export function askedOf(row: Record<string, unknown>): Asked {
+/** Returns the question and the expected answer of a row of any format. */
+export function questionOf(row: Record<string, unknown>): Question {
   if (Array.isArray(row.messages)) {
-    const said = (row.messages as { role?: string; content?: unknown }[]).map(({ role, content }) => ({
+    const turns = (row.messages as { role?: string; content?: unknown }[]).map(({ role, content }) => ({
       role,
       text: text(content),
     }));
-    const last = said.at(-1);
-    return last?.role === "assistant" ? { parts: said.slice(0, -1), expected: last.text } : { parts: said };
+    const last = turns.at(-1);
+    return last?.role === "assistant" ? { parts: turns.slice(0, -1), expected: last.text } : { parts: turns };
   }
   if (Array.isArray(row.choices)) {
     const choices = row.choices.map(text);

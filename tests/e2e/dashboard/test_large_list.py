@@ -1,4 +1,4 @@
-"""The list over thousands of jobs."""
+"""The list of thousands of jobs."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from statistics import median
 import pytest
 from playwright.sync_api import Browser, expect
 
-from benchmarks.seeded import seed
+from benchmarks.harness.seeded import seed
 from tests.e2e.dashboard import past as pasts
 from tests.e2e.dashboard.conftest import Open, Screen, sign_in, tabs
 from tests.e2e.dashboard.past import Past
@@ -28,19 +28,19 @@ def crowd_screen(browser: Browser, crowd: Past) -> Iterator[Open]:
         yield open_screen
 
 
-def test_the_first_rows_of_five_thousand_jobs_are_there_within_a_second_and_few_are_asked_for(
+def test_the_first_rows_of_five_thousand_jobs_appear_within_a_second_and_few_are_requested(
     crowd_screen: Open, past_screen: Open
 ) -> None:
-    """Within a second, or, where the machine itself is slower, about as soon as those of the tenth part."""
+    """Within a second or, on a slower machine, about as soon as those of a tenth of the jobs."""
     many, fewer = crowd_screen("/workers"), past_screen("/workers")
     took: dict[Screen, list[float]] = {many: [], fewer: []}
     for _ in range(3):
         for opened, times in took.items():
-            with opened.page.expect_response(re.compile(r"/v1/jobs\?")) as told:
+            with opened.page.expect_response(re.compile(r"/v1/jobs\?")) as response:
                 opened.open("/jobs")
             opened.page.locator("tbody tr").first.wait_for()
             times.append(opened.page.evaluate("performance.now()"))
-            listed = told.value.json()
+            listed = response.value.json()
             assert 0 < len(listed["data"]) <= 50
             assert listed["has_more"]
             expect(opened.page.locator("tbody tr")).to_have_count(len(listed["data"]))

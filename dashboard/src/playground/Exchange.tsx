@@ -7,23 +7,23 @@ import css from "./PlaygroundPage.module.css";
 import type { Answer } from "./talk";
 
 interface Props {
-  asked: string;
+  prompt: string;
   plain: boolean;
   answer: Answer;
 }
 
-/** A question, its answer, and which weights gave it. */
-export function Said({ asked, plain, answer }: Props) {
+/** A prompt with its answer and the weights that gave it. */
+export function Exchange({ prompt, plain, answer }: Props) {
   const { text, end, error, weights } = answer;
   return (
     <article className={css.turn} aria-busy={end === "writing"}>
       {!plain && (
-        <p className={css.asked} dir="auto">
-          {asked}
+        <p className={css.prompt} dir="auto">
+          {prompt}
         </p>
       )}
       <p className={css.answer} dir="auto">
-        {plain && <span className={css.given}>{asked}</span>}
+        {plain && <span className={css.given}>{prompt}</span>}
         <span data-answer>{text}</span>
         {end === "writing" && <span className={css.caret} aria-hidden="true" />}
       </p>
@@ -40,10 +40,10 @@ export function Said({ asked, plain, answer }: Props) {
 const ENDS: Record<Answer["end"], string> = {
   writing: "writing …",
   stop: "",
-  length: "cut at the most tokens",
+  length: "stopped at the token limit",
   stopped: "stopped",
   failed: "",
-  left: "the page was left before its end",
+  left: "interrupted: the page was left",
 };
 
 function figuresOf({ end, tokens, tookMs, text }: Answer): string {
@@ -56,7 +56,7 @@ function figuresOf({ end, tokens, tookMs, text }: Answer): string {
 const DIGITS = 12;
 const KINDS: Record<string, string> = { model: "model", adapter: "adapter", ckpt: "checkpoint" };
 
-/** An adapter answers over a base: both are named. */
+/** The digests of the weights; an adapter names its base too. */
 function Digests({ weights }: { weights: Weights }) {
   return (
     <span className={css.digests}>

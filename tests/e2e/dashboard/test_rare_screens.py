@@ -1,4 +1,4 @@
-"""What one seldom sees, sound in both themes, on a desk and on a phone: no one signed in, nothing there, dialogs."""
+"""The checks of every screen on rare ones, in both themes and at both widths: signed out, not found, empty, dialogs."""
 
 import re
 import shlex
@@ -19,14 +19,14 @@ EMPTY = {
     "/datasets": "No datasets yet",
     "/evals": "No evaluations yet",
     "/models": "No models yet",
-    "/playground": "Nobody to talk to yet",
+    "/playground": "No models yet",
     "/workers": "Queue",
 }
 
 
 @pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Past]:
-    """A service that nobody has used yet."""
+    """An unused service."""
     with pasts.serve(tmp_path_factory.mktemp("empty") / "home") as serving:
         yield serving
 
@@ -38,7 +38,7 @@ def empty_screen(browser: Browser, empty: Past) -> Iterator[Open]:
 
 
 @THEMES
-def test_signing_in_is_sound_also_after_a_wrong_key(browser: Browser, past: Past, theme: str) -> None:
+def test_the_sign_in_page_passes_the_checks_also_after_a_wrong_key(browser: Browser, past: Past, theme: str) -> None:
     with tabs(browser, past.url, None) as open_screen:
         opened = open_screen("/", theme, allow="status of 401")
         opened.page.get_by_label("API key").fill("ty-" + "x" * 43)
@@ -49,9 +49,9 @@ def test_signing_in_is_sound_also_after_a_wrong_key(browser: Browser, past: Past
 
 
 @THEMES
-def test_what_is_not_there_is_told_soundly(past_screen: Open, theme: str) -> None:
+def test_pages_of_missing_things_pass_the_checks(past_screen: Open, theme: str) -> None:
     opened = past_screen("/no/such/page", theme, allow="status of 404")
-    expect(opened.page.get_by_text("There is no such page")).to_be_visible()
+    expect(opened.page.get_by_text("Page not found")).to_be_visible()
     opened.check_both_widths()
     for path in ("/jobs/job-none", "/datasets/file-none", "/evals/job-none", "/models/model/model-none"):
         opened.open(path)
@@ -60,7 +60,7 @@ def test_what_is_not_there_is_told_soundly(past_screen: Open, theme: str) -> Non
 
 
 @THEMES
-def test_the_question_before_a_job_is_cancelled_is_sound(past: Past, past_screen: Open, theme: str) -> None:
+def test_the_cancel_dialog_passes_the_checks(past: Past, past_screen: Open, theme: str) -> None:
     opened = past_screen(f"/jobs/{past.runs['running']}", theme)
     opened.page.get_by_role("button", name="Cancel", exact=True).click()
     expect(opened.page.get_by_role("dialog").get_by_role("button", name="Cancel the job")).to_be_visible()
@@ -68,7 +68,7 @@ def test_the_question_before_a_job_is_cancelled_is_sound(past: Past, past_screen
 
 
 @THEMES
-def test_checksums_are_sound(past: Past, past_screen: Open, theme: str) -> None:
+def test_the_checksums_dialog_passes_the_checks(past: Past, past_screen: Open, theme: str) -> None:
     opened = past_screen(f"/jobs/{past.made['tuned job']}/artifacts", theme)
     opened.page.get_by_role("button", name="checksums of tuned/1").click()
     expect(opened.page.get_by_role("dialog").locator("pre")).to_contain_text("model.safetensors")
@@ -76,7 +76,7 @@ def test_checksums_are_sound(past: Past, past_screen: Open, theme: str) -> None:
 
 
 @THEMES
-def test_every_screen_with_nothing_on_it_is_sound(empty_screen: Open, theme: str) -> None:
+def test_every_empty_screen_passes_the_checks(empty_screen: Open, theme: str) -> None:
     opened = empty_screen("/jobs", theme)
     for path, sign in EMPTY.items():
         opened.open(path)
@@ -85,7 +85,7 @@ def test_every_screen_with_nothing_on_it_is_sound(empty_screen: Open, theme: str
 
 
 def test_the_empty_list_shows_a_command_that_makes_a_row_appear(empty: Past, empty_screen: Open) -> None:
-    """The last one: nothing is empty after it."""
+    """This test comes last: afterwards the service is no longer empty."""
     page = empty_screen("/jobs").page
     expect(page.get_by_text("No jobs yet")).to_be_visible()
     program, *arguments = shlex.split(page.locator("main code").inner_text())

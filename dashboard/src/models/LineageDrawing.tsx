@@ -11,14 +11,14 @@ const HEAD = 28;
 const left = ({ column }: Node) => column * (WIDTH + GAP_X);
 const top = ({ row }: Node) => HEAD + row * (HEIGHT + GAP_Y);
 
-/** The lineage from left to right; the list beside it tells the same. */
-export function Drawing({ graph: { nodes, edges, rows } }: { graph: Graph }) {
+/** The lineage drawn from left to right; LineageList has the same content. */
+export function LineageDrawing({ graph: { nodes, edges, rows } }: { graph: Graph }) {
   const width = COLUMNS.length * (WIDTH + GAP_X) - GAP_X;
   const height = HEAD + rows * (HEIGHT + GAP_Y) - GAP_Y;
   const places = new Map(nodes.map((node) => [node.id, node]));
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reached by the keyboard
-    <section className={css.scroll} tabIndex={0} aria-label="Lineage, drawn">
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrolling area must be reachable by keyboard
+    <section className={css.scroll} tabIndex={0} aria-label="Lineage drawing">
       <div className={css.drawing} style={{ width, height }}>
         {COLUMNS.map((title, column) => (
           <span key={title} className={css.column} style={{ left: column * (WIDTH + GAP_X), width: WIDTH }}>
@@ -52,7 +52,7 @@ export function Drawing({ graph: { nodes, edges, rows } }: { graph: Graph }) {
   );
 }
 
-/** Forwards a curve between two sides; back to a job in the band below, one from foot to head. */
+/** The path of an edge: forwards a curve from side to side; back to a job in the band below, from bottom to top. */
 function pathOf({ from, to }: Edge, places: ReadonlyMap<string, Node>): string {
   const [a, b] = [places.get(from)!, places.get(to)!];
   if (b.column > a.column) {

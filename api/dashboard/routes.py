@@ -1,30 +1,30 @@
-"""/: the dashboard, as `make page` has built it. Its own addresses all answer with the same document."""
+"""/: the dashboard, as built by `make page`. All its client-side paths return the same document."""
 
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from api.page.files import PageFile, page_files
+from api.dashboard.files import PageFile, page_files
 from api.settings import ApiSettings
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_FOR_GOOD = "public, max-age=31536000, immutable"
+_FOREVER = "public, max-age=31536000, immutable"
 _NOT_BUILT = """<!doctype html><html lang=en><meta charset=utf-8><title>Trainyard</title>
 <h1>The dashboard has not been built</h1>
 <p>The API runs: <a href=/docs>/docs</a> lists its routes. To have the dashboard here, run this once in the repository
 and start the service again:</p>
 <pre>make page</pre></html>
 """
-# What belongs to programs: an unknown path below these is an error in the envelope, never the page.
-_OF_PROGRAMS = ("/v1/", "/docs", "/openapi.json", "/healthz", "/readyz")
+# Paths of the API: an unknown one below these is an error in the envelope, never the dashboard.
+_API_PATHS = ("/v1/", "/docs", "/openapi.json", "/healthz", "/readyz")
 
 
 class Page:
-    """Answers browsers wherever no route does."""
+    """An ASGI application that serves the dashboard where no route matches."""
 
     def __init__(self, files: dict[str, PageFile], otherwise: Any) -> None:
         self._files = files
@@ -36,7 +36,7 @@ class Page:
 
     def _response(self, request: Request) -> Response | None:
         path = request.url.path
-        if request.method not in {"GET", "HEAD"} or path.startswith(_OF_PROGRAMS):
+        if request.method not in {"GET", "HEAD"} or path.startswith(_API_PATHS):
             return None
         file = self._files.get(path.removeprefix("/"))
         if file is None and "text/html" in request.headers.get("accept", ""):
@@ -47,14 +47,14 @@ class Page:
 
 
 def add_page(app: FastAPI, settings: ApiSettings) -> None:
-    """Let the application answer with the page where it has no route of its own."""
+    """Make the application serve the dashboard where it has no route of its own."""
     app.router.default = Page(page_files(settings.page_dir), app.router.default)
 
 
 def _file_response(request: Request, file: PageFile) -> Response:
     headers = {
         "ETag": file.etag,
-        "Cache-Control": _FOR_GOOD if file.lasting else "no-cache",
+        "Cache-Control": _FOREVER if file.lasting else "no-cache",
         "Vary": "Accept-Encoding",
         "Content-Security-Policy": _POLICY,
     }
