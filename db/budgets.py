@@ -15,7 +15,7 @@ _HOUR_S = 3600.0
 
 
 class Excess(NamedTuple):
-    """An amount of a budget that is used up, or would be: `used` is what was before."""
+    """An amount of a budget that is or would be exceeded; `used` is the use before."""
 
     owner_id: str
     amount: str
@@ -24,7 +24,7 @@ class Excess(NamedTuple):
 
 
 class Overdrawn(NamedTuple):
-    """A job that is to be paused, and the budget that it has no part of any more."""
+    """A job that is to be paused, and the budget that is used up."""
 
     project_id: str
     job_id: str
@@ -32,7 +32,7 @@ class Overdrawn(NamedTuple):
 
 
 class Use(NamedTuple):
-    """What a project or a key uses now; the seconds are this month's."""
+    """The current use of a project or a key; the seconds are those of this month."""
 
     worker_s: float
     active_jobs: int
@@ -40,7 +40,7 @@ class Use(NamedTuple):
 
 
 def put(s: Session, project_id: str, owner_id: str, **amounts: Any) -> Budget:
-    """Set amounts of the budget of a project or a key; those that are not named stay, None lifts one."""
+    """Set amounts of the budget of a project or a key; amounts that are not named stay, None removes one."""
     s.execute(
         select(Project.id).where(Project.id == project_id).with_for_update(key_share=True)
     )  # two may be the first
@@ -57,17 +57,17 @@ def get(s: Session, owner_id: str) -> Budget | None:
 
 
 def list_of(s: Session, project_id: str) -> list[Budget]:
-    """The budget of a project and those of its keys."""
+    """Return the budget of a project and those of its keys."""
     return list(s.scalars(select(Budget).where(Budget.project_id == project_id).order_by(Budget.owner_id)))
 
 
 def limits(s: Session, key: ApiKey) -> bool:
-    """Whether the key or its project has a budget."""
+    """Return whether the key or its project has a budget."""
     return s.execute(select(exists().where(Budget.owner_id.in_((key.id, key.project_id))))).scalar_one()
 
 
 def use(s: Session, project_id: str, owner_id: str) -> Use:
-    """What the owner of a budget uses."""
+    """Return the current use of the owner of a budget."""
     key_id = _key_of(project_id, owner_id)
     worker_s = spend.this_month(s, project_id, key_id)
     return Use(worker_s, _active_jobs(s, project_id, key_id), _storage_bytes(s, project_id, key_id))
@@ -76,9 +76,9 @@ def use(s: Session, project_id: str, owner_id: str) -> Use:
 def excess(
     s: Session, project_id: str, key_id: str, *, price_per_hour: float | None, jobs: int = 0, new_bytes: int = 0
 ) -> Excess | None:
-    """The first amount that so many more jobs or bytes would exceed, of the project's budget or the key's.
+    """Return the first amount, of the project's budget or the key's, that the new jobs or bytes would exceed.
 
-    Until the transaction ends, nobody else is told that there is room. Without a price no money is counted.
+    The budgets stay locked until the transaction ends. Without a price no money is counted.
     """
     for budget in _locked(s, project_id, key_id):
         over = (jobs and _spent(s, budget, price_per_hour)) or _crowded(s, budget, jobs, new_bytes)
@@ -88,7 +88,7 @@ def excess(
 
 
 def overspent(s: Session, project_id: str, key_id: str, *, price_per_hour: float | None) -> Excess | None:
-    """The time or the money that is used up, of the project's budget or the key's: all that a job needs which runs."""
+    """Return the time or the money that is used up, of the project's budget or the key's: a running job needs no more."""
     spent = (_spent(s, budget, price_per_hour) for budget in _locked(s, project_id, key_id))
     return next(filter(None, spent), None)
 
@@ -114,13 +114,13 @@ def overdrawn(s: Session, price_per_hour: float | None, limit: int) -> list[Over
 
 
 def _locked(s: Session, project_id: str, key_id: str) -> Iterable[Budget]:
-    """The budgets of a project and a key of it, as far as they have any, which nobody else decides by meanwhile."""
+    """Return the budgets of a project and of a key of it, if they have any, locked until the transaction ends."""
     owners = select(Budget).where(Budget.owner_id.in_((project_id, key_id))).order_by(Budget.owner_id)
     return s.scalars(owners.with_for_update())
 
 
 def _spent(s: Session, budget: Budget, price_per_hour: float | None) -> Excess | None:
-    """What of the month's time or money is used up."""
+    """Return the amount of the month's time or money that is used up, if one is."""
     if budget.worker_s is None and budget.money is None:
         return None
     worker_s = spend.this_month(s, budget.project_id, _key_of(budget.project_id, budget.owner_id))
@@ -133,7 +133,7 @@ def _spent(s: Session, budget: Budget, price_per_hour: float | None) -> Excess |
 
 
 def _crowded(s: Session, budget: Budget, jobs: int, new_bytes: int) -> Excess | None:
-    """Whether so many more jobs, or bytes, are too many. A job needs some room for what it makes."""
+    """Return the amount that the new jobs or bytes would exceed, if any. A job needs at least a byte for its results."""
     key_id = _key_of(budget.project_id, budget.owner_id)
     if budget.active_jobs is not None and jobs:
         active = _active_jobs(s, budget.project_id, key_id)
@@ -166,7 +166,7 @@ def _active(project_id: str, key_id: str | None) -> list[list[ColumnElement[bool
 
 
 def _storage_bytes(s: Session, project_id: str, key_id: str | None) -> int:
-    """Of files, and of what jobs made or was imported, that are not deleted. Equal bytes are stored once and count for each."""
+    """Return the size of the files and artifacts that are not deleted. Equal bytes are stored once but count for each."""
     kept = select(func.coalesce(func.sum(File.size_bytes), 0)).where(
         File.project_id == project_id, File.deleted_at.is_(None)
     )

@@ -1,4 +1,4 @@
-"""Evals, their runs and the items of those."""
+"""Evals of OpenAI's evals API (/v1/evals), their runs, and the items of those. Not jobs of kind `eval`."""
 
 import time
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ OPEN = ("queued", "in_progress")
 # The states are spelled out: parameters would keep SQLite from the partial index.
 _IS_OPEN = EvalRun.state.in_([literal_column(f"'{state}'") for state in OPEN])
 ASKED, PROMPT, COMPLETION = "asked ", "prompt tokens ", "completion tokens "
-"""What a tally counts under the name of each model that is asked."""
+"""The prefixes of a tally's counts for each model that is asked; the model's name follows."""
 _ENDS = {"completed": "succeeded", "failed": "failed", "canceled": "canceled"}
-"""What webhooks call them."""
+"""The names of final states in webhook events."""
 _FRESH = {"synchronize_session": False}
 
 
@@ -33,7 +33,7 @@ def add(s: Session, project_id: str, name: str, definition: dict[str, Any]) -> E
 
 
 def get(s: Session, project_id: str, eval_id: str) -> Eval | None:
-    """The project's eval of that id, unless it is deleted."""
+    """Return the project's eval with that id, unless it is deleted."""
     query = select(Eval).where(Eval.id == eval_id, Eval.project_id == project_id, Eval.deleted_at.is_(None))
     return s.scalars(query).one_or_none()
 
@@ -47,10 +47,10 @@ def page(s: Session, project_id: str, *, after: str | None, limit: int, order: p
 def page_by_change(
     s: Session, project_id: str, *, after: str | None, limit: int, order: paging.Order
 ) -> tuple[list[Eval], bool]:
-    """As `page`, but by when each was changed last: one that is changed between two pages stands elsewhere on the next.
+    """Return a page of evals ordered by their last change; an eval that is changed between two pages moves.
 
     Raises:
-        LookupError: the project has never had the eval `after`, so it has no place in that order.
+        LookupError: the project has never had the eval `after`.
     """
     query = select(Eval).where(Eval.project_id == project_id, Eval.deleted_at.is_(None))
     if after is not None:
@@ -64,7 +64,7 @@ def page_by_change(
 
 
 def change(s: Session, made: Eval, name: str | None, metadata: dict[str, str] | None) -> Eval:
-    """Another name or other metadata."""
+    """Change the name or the metadata of an eval."""
     made.name = made.name if name is None else name
     if metadata is not None:
         made.definition = made.definition | {"metadata": metadata}
@@ -81,7 +81,7 @@ def delete(s: Session, gone: Eval | EvalRun) -> None:
 
 
 def add_run(s: Session, made: Eval, name: str, definition: dict[str, Any]) -> EvalRun:
-    """A run that waits to be graded."""
+    """Add a run that waits to be graded."""
     run = EvalRun(
         id=new_id("evalrun"), eval_id=made.id, project_id=made.project_id, name=name, definition=definition,
         state="queued", offset_bytes=0, tally={}, created_at=time.time(),
@@ -92,7 +92,7 @@ def add_run(s: Session, made: Eval, name: str, definition: dict[str, Any]) -> Ev
 
 
 def run(s: Session, project_id: str, eval_id: str, run_id: str) -> EvalRun | None:
-    """The run of that eval, unless either is deleted."""
+    """Return the run of that eval, unless either is deleted."""
     query = select(EvalRun).join(Eval, Eval.id == EvalRun.eval_id)
     query = query.where(EvalRun.id == run_id, Eval.id == eval_id, EvalRun.project_id == project_id)
     return s.scalars(query.where(EvalRun.deleted_at.is_(None), Eval.deleted_at.is_(None))).one_or_none()
@@ -109,10 +109,10 @@ def runs(
 
 
 def open_runs(s: Session, limit: int, *, asking: bool) -> list[str]:
-    """Runs that are still to be graded: those that ask a model, or all others. None of a deleted eval.
+    """Return the ids of runs that are still to be graded: those that ask a model, or all others. None of a deleted eval.
 
-    In an order of chance, in which each project has its first before any has a second. Ten times as many are drawn
-    and no more: whether a run asks stands in its definition, which may be long.
+    The order is random, except that each project has a first run before any has a second. At most `10 * limit` runs are
+    considered, since whether a run asks is part of its definition, which may be long.
     """
     place = func.row_number().over(partition_by=EvalRun.project_id, order_by=func.random()).label("place")
     waiting = select(EvalRun.id, place).join(Eval, Eval.id == EvalRun.eval_id).where(_IS_OPEN)
@@ -124,18 +124,18 @@ def open_runs(s: Session, limit: int, *, asking: bool) -> list[str]:
 
 
 def open_run(s: Session, run_id: str) -> EvalRun | None:
-    """The run while it is open."""
+    """Return the run if it is open."""
     return s.scalars(_open(run_id)).one_or_none()
 
 
 def lock(s: Session, run_id: str) -> EvalRun | None:
-    """The run while it is open, and nobody else grades or cancels it until this transaction has ended."""
+    """Return the run if it is open, and lock it: nothing else grades or cancels it until this transaction ends."""
     query = _open(run_id).with_for_update()
     return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
 
 
 def cancel(s: Session, run_id: str) -> None:
-    """Stop a run that is open; any other stays as it is."""
+    """Cancel a run if it is open."""
     found = lock(s, run_id)
     if found is not None:
         _end(s, found, "canceled")
@@ -144,7 +144,7 @@ def cancel(s: Session, run_id: str) -> None:
 def advance(
     s: Session, found: EvalRun, items: Sequence[dict[str, Any]], *, state: str, offset_bytes: int, tally: dict[str, Any]
 ) -> None:
-    """Enter graded rows, each {number, row, results, state}, and how far the run has come."""
+    """Add graded rows, each {number, row, results, state}, and store how far the run has come."""
     now = time.time()
     if items:
         rows = [item | {"run_id": found.id, "created_at": now} for item in items]

@@ -1,4 +1,4 @@
-"""Spend: an attempt is entered when it ends, on each of its days; what still runs is counted as it stands."""
+"""Spend: the workers' time that was used. An attempt is booked when it ends, on each of its days; running ones are added."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
@@ -17,7 +17,7 @@ _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
 class Group(NamedTuple):
-    """What a project, a key, a kind or a day used."""
+    """The use of a project, a key, a kind or a day."""
 
     of: str | int
     worker_s: float
@@ -25,9 +25,9 @@ class Group(NamedTuple):
 
 
 def book(s: Session, job_id: str, number: int, started_at: float, ended_at: float) -> None:
-    """Enter an attempt that has just ended, for each of its workers; it counts as one on its last day."""
-    told = select(Job.project_id, Job.key_id, Job.kind, gangs.size(Job.id, literal(number))).where(Job.id == job_id)
-    project_id, key_id, kind, workers = s.execute(told).one()
+    """Book an attempt that has just ended, for each of its workers; as an attempt it counts on its last day."""
+    owner = select(Job.project_id, Job.key_id, Job.kind, gangs.size(Job.id, literal(number))).where(Job.id == job_id)
+    project_id, key_id, kind, workers = s.execute(owner).one()
     row = {"project_id": project_id, "key_id": key_id or "", "kind": kind}
     last = int(ended_at // DAY_S)
     days = [
@@ -43,7 +43,7 @@ def book(s: Session, job_id: str, number: int, started_at: float, ended_at: floa
 
 
 def _by_day(started_at: float, ended_at: float) -> dict[int, float]:
-    """How many of the seconds fall on each day; the day of the end is there also where it has none of them."""
+    """Return the seconds that fall on each day; the last day is included even where it has none."""
     last = int(ended_at // DAY_S)
     return {
         day: max(0.0, min(ended_at, (day + 1) * DAY_S) - max(started_at, day * DAY_S))
@@ -52,7 +52,7 @@ def _by_day(started_at: float, ended_at: float) -> dict[int, float]:
 
 
 def this_month(s: Session, project_id: str, key_id: str | None = None) -> float:
-    """The seconds of workers that a project, or a key of it, has used since the month began, those that run included."""
+    """Return the workers' seconds that a project, or a key of it, has used this month, running attempts included."""
     now = clock.now(s)
     first_day = first_of_month(now)
     entered = select(func.coalesce(func.sum(Spend.worker_s), 0.0)).where(
@@ -72,7 +72,7 @@ def this_month(s: Session, project_id: str, key_id: str | None = None) -> float:
 
 
 def earlier(moment: SQLColumnExpression[float | None], other: SQLColumnExpression[float]) -> ColumnElement[float]:
-    """The earlier of two moments, as an expression; the other one where the first is not known."""
+    """Return the earlier of two moments as an SQL expression; `other` where the first is null."""
     return case((moment < other, moment), else_=other)
 
 
@@ -90,7 +90,7 @@ def report(
     key_id: str | None = None,
     kind: str | None = None,
 ) -> list[Group]:
-    """What was used on the days from `since` to `until`, both included, of all projects if none is named."""
+    """Return the use on the days from `since` to `until`, both included, of all projects if none is named."""
     column = _BY[by]
     query = select(column, func.sum(Spend.worker_s), func.sum(Spend.attempts)).where(Spend.day.between(since, until))
     for filtered, wanted in ((Spend.project_id, project_id), (Spend.key_id, key_id), (Spend.kind, kind)):
@@ -100,5 +100,5 @@ def report(
 
 
 def first_of_month(now: float) -> int:
-    """The day on which the month began."""
+    """Return the day on which the month began."""
     return int(datetime.fromtimestamp(now, UTC).replace(day=1).timestamp() // DAY_S)

@@ -1,4 +1,4 @@
-"""Webhooks: their receivers, and deliveries that commit with what they tell of."""
+"""Webhooks: endpoints, and deliveries that are committed with the change that they report."""
 
 import json
 import time
@@ -24,7 +24,7 @@ EVENT_TYPES = (
     "eval.run.canceled",
 )
 OLD_SECRET_S = 24 * 3600.0
-"""So long the secret before a rotation signs too, where that is wished for."""
+"""The time for which the previous secret signs too after a rotation, if that is requested."""
 _GIVE_UP_S = 72 * 3600.0
 _LONGEST_PAUSE_S = 6 * 3600.0
 _SAMPLE_ID = "sample"
@@ -34,7 +34,7 @@ _PENDING = WebhookDelivery.state == literal_column("'pending'")
 
 
 class Due(NamedTuple):
-    """A delivery to try now, and where it goes. `nonces` stand for the secrets that sign it."""
+    """A delivery to try now, and its endpoint. `nonces` identify the secrets that sign it."""
 
     id: str
     project_id: str
@@ -46,7 +46,7 @@ class Due(NamedTuple):
 
 
 class Room(NamedTuple):
-    """How many tries may be open at once, so that slow receivers take no room from others."""
+    """How many tries may be under way at once, so that slow receivers take no room from others."""
 
     of_a_project: int
     of_an_endpoint: int
@@ -64,20 +64,20 @@ def add(s: Session, project_id: str, *, name: str, url: str, event_types: Sequen
 
 
 def get(s: Session, project_id: str, endpoint_id: str) -> WebhookEndpoint | None:
-    """The project's endpoint of that id, unless it is deleted."""
+    """Return the project's endpoint with that id, unless it is deleted."""
     of_project = WebhookEndpoint.project_id == project_id, WebhookEndpoint.deleted_at.is_(None)
     return s.scalars(select(WebhookEndpoint).where(WebhookEndpoint.id == endpoint_id, *of_project)).one_or_none()
 
 
 def page(s: Session, project_id: str, *, after: str | None, limit: int) -> tuple[list[WebhookEndpoint], bool]:
-    """Newest first."""
+    """Return a page of the project's endpoints, newest first."""
     query = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
     query = query.where(WebhookEndpoint.deleted_at.is_(None))
     return paging.page(s, query, WebhookEndpoint.id, after=after, limit=limit)
 
 
 def change(s: Session, endpoint: WebhookEndpoint, changes: dict[str, Any]) -> WebhookEndpoint:
-    """Another name, url or event_types; what is the same already changes nothing."""
+    """Change the name, url or event_types of an endpoint; equal values change nothing."""
     now = {"name": endpoint.name, "url": endpoint.url, "event_types": endpoint.event_types["types"]}
     if now | changes != now:
         types = changes.pop("event_types", None)
@@ -91,7 +91,7 @@ def change(s: Session, endpoint: WebhookEndpoint, changes: dict[str, Any]) -> We
 
 
 def rotate(s: Session, endpoint: WebhookEndpoint, *, keep_old: bool) -> WebhookEndpoint:
-    """Another secret; the one before signs too for a day, or no more."""
+    """Give the endpoint a new secret; the previous one signs too for a day, if `keep_old`."""
     now = time.time()
     endpoint.old_nonce, endpoint.old_until = (endpoint.nonce, now + OLD_SECRET_S) if keep_old else (None, None)
     endpoint.nonce, endpoint.updated_at = new_nonce(), now
@@ -100,7 +100,7 @@ def rotate(s: Session, endpoint: WebhookEndpoint, *, keep_old: bool) -> WebhookE
 
 
 def delete(s: Session, endpoint: WebhookEndpoint) -> None:
-    """Nothing more goes there; the log of what did stays for its time."""
+    """Delete the endpoint: nothing more is sent there. The log of its deliveries is kept for its time."""
     endpoint.deleted_at = time.time()
     pending = WebhookDelivery.endpoint_id == endpoint.id, WebhookDelivery.state == "pending"
     gone = {"state": "failed", "error": "the endpoint was deleted"}
@@ -109,7 +109,7 @@ def delete(s: Session, endpoint: WebhookEndpoint) -> None:
 
 
 def announce(s: Session, project_id: str, event_type: str, object_id: str) -> None:
-    """Have the project's receivers told, in the transaction of what they are told of."""
+    """Add deliveries to the project's endpoints, in the transaction of the change that they report."""
     query = select(WebhookEndpoint).where(WebhookEndpoint.project_id == project_id)
     wanted = [
         endpoint
@@ -123,7 +123,7 @@ def announce(s: Session, project_id: str, event_type: str, object_id: str) -> No
 
 
 def add_sample(s: Session, endpoint: WebhookEndpoint, event_type: str) -> WebhookDelivery:
-    """A delivery of something that has not happened, to see whether it arrives; it is tried once."""
+    """Add a delivery of a sample event, to test the endpoint; it is tried once."""
     delivery = _delivery(s, endpoint, event_type, _body(event_type, _SAMPLE_ID), 0.0)
     s.add(delivery)
     s.flush()
@@ -160,7 +160,7 @@ def claim(s: Session, room: Room, under_way: Mapping[str, int], *, limit: int, h
     while len(claimed) < limit:
         had = len(claimed)
         claimed += _claimed(s, room, counts, now, limit=limit - had, hold_s=hold_s)
-        if len(claimed) == had:  # asked again, since those whose room is full now may have hidden others
+        if len(claimed) == had:  # until then there may be more, behind those whose room is full by now
             break
     return claimed
 
@@ -199,15 +199,15 @@ def _claimed(s: Session, room: Room, counts: Counter[str], now: float, *, limit:
         counts.update((delivery.project_id, endpoint.id))
         old = endpoint.old_nonce if (endpoint.old_until or 0) > now else None
         nonces = (endpoint.nonce,) if old is None else (endpoint.nonce, old)
-        told = delivery.id, delivery.project_id, endpoint.id, endpoint.url, delivery.body
-        yield Due(*told, attempt=held["attempts"], nonces=nonces)
+        target = delivery.id, delivery.project_id, endpoint.id, endpoint.url, delivery.body
+        yield Due(*target, attempt=held["attempts"], nonces=nonces)
 
 
 def settle(s: Session, tried: Due, *, status_code: int | None, error: str | None, pause_s: float) -> None:
-    """Enter how a try ended. One that failed is followed by another after `pause_s`, tripled with each, or by none."""
+    """Record how a try ended. After a failure another follows in `pause_s`, tripled with each, until the time is over."""
     query = select(WebhookDelivery).where(WebhookDelivery.id == tried.id, WebhookDelivery.state == "pending")
     delivery = s.scalars(query.where(WebhookDelivery.attempts == tried.attempt).with_for_update()).one_or_none()
-    if delivery is None:  # tried by somebody else meanwhile, or its endpoint is deleted
+    if delivery is None:  # tried by another courier meanwhile, or its endpoint is deleted
         return
     delivery.status_code, delivery.error = status_code, error
     now = clock.now(s)
@@ -222,7 +222,7 @@ def settle(s: Session, tried: Due, *, status_code: int | None, error: str | None
 def deliveries(
     s: Session, endpoint_id: str, *, after: str | None, limit: int, state: str | None
 ) -> tuple[list[WebhookDelivery], bool]:
-    """What was and will be sent there, newest first."""
+    """Return a page of the endpoint's deliveries, newest first."""
     query = select(WebhookDelivery).where(WebhookDelivery.endpoint_id == endpoint_id)
     if state is not None:
         query = query.where(WebhookDelivery.state == state)
@@ -235,7 +235,7 @@ def delivery(s: Session, delivery_id: str) -> WebhookDelivery | None:
 
 
 def purge(s: Session, older_than_s: float) -> int:
-    """Drop the log of what ended longer ago than that; how many deliveries."""
+    """Remove deliveries that have ended and are older than that, and return how many."""
     old = WebhookDelivery.state != "pending", WebhookDelivery.created_at < time.time() - older_than_s
     gone = delete_rows(WebhookDelivery).where(*old).returning(WebhookDelivery.id)
     return len(s.scalars(gone, execution_options=_FRESH).all())

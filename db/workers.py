@@ -1,4 +1,4 @@
-"""Workers: who is there to run jobs, and how it goes with what they run."""
+"""Workers: which are alive, which jobs they run, and when those should end."""
 
 from collections.abc import Collection
 from typing import Any, Literal, NamedTuple, cast
@@ -16,7 +16,7 @@ _INSERT = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 _WORKERS = cast("Table", Worker.__table__)
 # Built once: putting a statement together costs more than running it.
 _ALL = select(Worker).order_by(Worker.name)
-# Not in order: asked for it, SQLite would read all jobs by their ids, to spare itself the sorting of a few.
+# Without an order: with one, SQLite would read all jobs by their ids to avoid sorting a few.
 _HELD = select(Job.id, Job.project_id, Job.worker, Job.state, Job.started_at, Job.heartbeat_at, Job.progress).where(
     Job.lease_expires_at.is_not(None)
 )
@@ -25,7 +25,7 @@ WorkerState = Literal["idle", "busy", "lost", "stopped"]
 
 
 class Advert(NamedTuple):
-    """What a worker tells of itself; `device` is for people, `memory_bytes` that of all its GPUs or of the machine."""
+    """What a worker reports about itself; `device` is for display, `memory_bytes` that of all its GPUs or of the machine."""
 
     name: str
     host: str
@@ -39,7 +39,7 @@ class Advert(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A job that a worker holds. Times are in seconds; None where they are not known yet."""
+    """A job that a worker holds, in how many seconds it ends, and how many it takes; None where that is not known yet."""
 
     job_id: str
     project_id: str
@@ -50,7 +50,7 @@ class Run(NamedTuple):
 
 
 class Fleet(NamedTuple):
-    """The workers and what they run, at one moment; `helping` are those that have a part in a job that another holds."""
+    """The workers and their jobs at one moment; `helping` are workers with a part in a job that another worker holds."""
 
     now: float
     workers: list[Worker]
@@ -68,32 +68,32 @@ class Fleet(NamedTuple):
         return {run.worker for run in self.runs}.union(self.helping)
 
     def alive(self, requires: str = "") -> set[str]:
-        """The names of the workers that are there, of those that have what is required."""
+        """Return the names of the workers that are alive and have what is required."""
         there = {worker.name for worker in self.workers if self.state_of(worker) in {"idle", "busy"}}
         return {worker.name for worker in self.workers if worker.name in there and answers(worker, requires)}
 
     def idle(self, requires: str = "") -> set[str]:
-        """Those of them that run nothing."""
+        """Return the names of the workers that are alive, have what is required, and run nothing."""
         return self.alive(requires) - self._at_work()
 
     def free(self, requires: str = "") -> int:
-        """How many of them run nothing."""
+        """Return how many workers are idle and have what is required."""
         return len(self.idle(requires))
 
     def held(self, project_id: str) -> int:
-        """How many jobs of a project run."""
+        """Return how many jobs of a project run."""
         return sum(run.project_id == project_id for run in self.runs)
 
     def starts_in_s(self, position: int) -> float | None:
-        """When the job that stands there in the queue should start, by what the running ones say of their ends.
+        """Estimate when the job at that position in the queue starts, from the estimated ends of the running jobs.
 
-        None where they say nothing. Those that wait are taken to run as long as those that run now, on average.
+        None where those are not known. Waiting jobs are assumed to take as long as the running ones, on average.
         """
         alive = self.alive()
         return _turn([0.0] * self.free(), [run for run in self.runs if run.worker in alive], position)
 
     def frees_in_s(self, project_id: str, position: int) -> float | None:
-        """The same for a project whose jobs wait for others of its own to end."""
+        """Estimate the same for a project whose jobs wait for its own running ones."""
         return _turn([], [run for run in self.runs if run.project_id == project_id], position)
 
 
@@ -111,7 +111,7 @@ def _turn(free: list[float], runs: Collection[Run], position: int) -> float | No
 
 
 def look(s: Session) -> Fleet:
-    """Who is there, and what runs."""
+    """Return the workers and the jobs that they run."""
     now = clock.now(s)
     workers = list(s.scalars(_ALL))
     runs = sorted((_run(now, *row) for row in s.execute(_HELD)), key=lambda run: run.job_id)
@@ -136,20 +136,20 @@ def _run(
 
 
 def beat(s: Session, advert: Advert) -> None:
-    """The worker is there, and is what it says."""
+    """Record a heartbeat of the worker, with what it reports about itself."""
     statement = _INSERT[clock.dialect(s)](_WORKERS).values(
         advert._asdict() | {"heartbeat_at": clock.moment(s), "stopped_at": None}
     )
-    told = {name: statement.excluded[name] for name in (*Advert._fields[1:], "heartbeat_at", "stopped_at")}
-    s.execute(statement.on_conflict_do_update(index_elements=["name"], set_=told))
+    reported = {name: statement.excluded[name] for name in (*Advert._fields[1:], "heartbeat_at", "stopped_at")}
+    s.execute(statement.on_conflict_do_update(index_elements=["name"], set_=reported))
 
 
 def leave(s: Session, name: str) -> None:
-    """The worker ends in good order."""
+    """Record that the worker was stopped."""
     s.execute(update(Worker).where(Worker.name == name).values(stopped_at=clock.moment(s)))
 
 
 def forget(s: Session, older_than_s: float) -> int:
-    """Drop the workers that were not heard of for so long; how many."""
+    """Remove workers whose last heartbeat is older than that, and return how many."""
     old = delete(Worker).where(Worker.heartbeat_at < clock.moment(s) - older_than_s).returning(Worker.name)
     return len(s.scalars(old, execution_options={"synchronize_session": False}).all())

@@ -171,7 +171,7 @@ def _kept_stage(session: Session) -> int | None:
 
 
 def _room_bytes(session: Session) -> int:
-    """Return how much a rank may hold: what it holds, and all that is free on a GPU or its share of the machine's memory."""
+    """Return what a rank may hold: what it has, and all that is free on its GPU, or its share of the machine's."""
     machine = session.machine
     if machine.device.type == "cuda":
         return torch.cuda.memory_allocated() + room_bytes(machine)

@@ -1,4 +1,4 @@
-"""Differentiable collectives: what the ranks of a team exchange in a forward pass, and its gradients in the backward pass."""
+"""Differentiable collectives: the exchanges of a team in a forward pass, and of gradients in the backward pass."""
 
 from collections.abc import Mapping
 from typing import Any

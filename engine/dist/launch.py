@@ -127,7 +127,7 @@ def _end_by_alarm(processes: list[Process], run: RunDirectory) -> None:
 
 
 def _failures(processes: list[Process]) -> dict[int, int]:
-    """Return the exit codes of the processes that failed by themselves, by their numbers, in the order of the failures."""
+    """Return the exit codes of processes that failed by themselves, by their numbers, in the order of the failures."""
     failed: dict[int, int] = {}
     running = {process.pid: number for number, process in enumerate(processes)}
     killing = False

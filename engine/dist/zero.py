@@ -1,7 +1,7 @@
 """ZeRO through DeepSpeed: the ranks divide the optimizer's state (1), the gradients too (2), the weights too (3).
 
-Rajbhandari et al. 2020, arXiv:1910.02054. The optimizer is the engine's own, over fp32 master weights; DeepSpeed divides
-the tensors that it updates. A checkpoint does not depend on the number of ranks.
+Rajbhandari et al. 2020, arXiv:1910.02054. The optimizer is the engine's own, over fp32 master weights; DeepSpeed
+divides the tensors that it updates. A checkpoint does not depend on the number of ranks.
 """
 
 from collections.abc import Callable

@@ -53,7 +53,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The estimate. `memory` is that of one GPU at the ZeRO stage; `least_gpus` GPUs hold the run, None if no number does."""
+    """The estimate; `memory` is that of one GPU at the ZeRO stage, `least_gpus` None if no number of GPUs is enough."""
 
     parameters: int
     trainable_parameters: int

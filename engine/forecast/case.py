@@ -18,7 +18,7 @@ _SHORTEST = 256
 
 
 class TrainingCase(NamedTuple):
-    """A training job on one rank; `runtime` are the bytes that are not tensors, if past runs of this machine show them."""
+    """A training job on one rank; `runtime` are the bytes that are not tensors, if past runs show them."""
 
     spec: TrainingSpec
     shape: Shape

@@ -24,7 +24,7 @@ _UTILISATION_OF_EVALUATIONS = {"loss": 0.35, "tokens": 0.35, "multiple_choice": 
 """Prior shares of the matmul rate. Training runs and evaluations are fitted separately."""
 _PASS_S = {"passes": 4e-4, "passes by modules": 2e-3, "lora passes": 1e-4, "qlora passes": 2e-4}
 _ONCE_S = {"updates": 4e-9, "written": 2e-9, "shapes": 1e-3, "start": 4.0}
-"""Prior seconds of a pass through a layer, of what modules and adapters add, of an update, a byte, a shape, and a start."""
+"""Prior seconds of a pass through a layer, what modules and adapters add, an update, a byte, a shape, a start."""
 _PRIOR_WEIGHT = 0.03
 """The weight of a factor's prior against all past runs, relative to the seconds that the factor explains in them."""
 _LEAST_PULL = 1e-6

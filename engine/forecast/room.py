@@ -57,7 +57,7 @@ class Case(Protocol):
         ...
 
     def edits(self) -> Iterator[tuple[Edit, "Change"]]:
-        """Yield edits with their change of the case: first those without effect on the result, then slower, then other ones."""
+        """Yield edits with their changes of the case: first those without effect on the result, then slower ones."""
         ...
 
 

@@ -122,7 +122,7 @@ def _bias_of(reach: int, window: int | None, dtype: torch.dtype) -> Tensor:
 
 
 def _bias(rows: int, before: int, window: int | None, dtype: torch.dtype) -> Tensor:
-    """Return [rows, before + rows]: the part of the cached mask for a block with `before` keys ahead of its first query."""
+    """Return [rows, before + rows]: the mask of a block with `before` keys ahead of its first query, from the cache."""
     reach = 0 if before == 0 else 1 << (before - 1).bit_length()
     return _bias_of(reach, window, dtype)[:rows, reach - before : reach + rows]
 

@@ -81,7 +81,7 @@ def _mlp(x: Tensor, gate_up: Tensor, down: Tensor, act: Any) -> Tensor:
 
 
 class Balance(NamedTuple):
-    """The balance loss of each document, averaged over layers: 1 if tokens go to all experts alike, E if all to the same."""
+    """Each document's balance loss, averaged over layers: 1 if tokens go to all experts alike, E if all to one."""
 
     loss_S: Tensor
     load_SE: Tensor

@@ -49,7 +49,7 @@ class Kernels:
     def norm_back(
         self, x_TD: Tensor, weight_D: Tensor, inverse_T: Tensor, dy_TD: Tensor, residual_TD: Tensor, *, learns: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return (residual + gradient of x in fp32, the same in the type of `dy_TD`, the weight's gradient if it `learns`)."""
+        """Return (residual + gradient of x in fp32, the same in the type of `dy_TD`, the weight's gradient)."""
         dx, low = torch.empty_like(x_TD), torch.empty_like(dy_TD)
         parts = x_TD.new_zeros(torch.get_num_threads(), x_TD.shape[1]) if learns else None
         given = (x_TD, weight_D, inverse_T, dy_TD, residual_TD, dx, low, parts)
@@ -59,7 +59,7 @@ class Kernels:
     def rotary(
         self, qkv_TE: Tensor, heads: tuple[int, int, int], turn: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return q [H, T, D], k and v [K, T, D] of projections; `heads` is (H, K, D), `turn` is cosine and sine [T, D]."""
+        """Return q [H, T, D], k and v [K, T, D] of projections; `heads` is (H, K, D), `turn` cosine and sine [T, D]."""
         queries, keys, width = heads
         shapes = [(count, len(qkv_TE), width) for count in (queries, keys, keys)]
         q, k, v = (qkv_TE.new_empty(shape) for shape in shapes)

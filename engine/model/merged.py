@@ -29,7 +29,7 @@ def applied_model(base: Path, adapter: Path, machine: Machine, *, dequantized: b
 
 
 def _dequantized(model: Any) -> Any:
-    """Dequantize the model; where transformers leaves nn.Linear in place of GPT-2's Conv1D, restore its transposed layer."""
+    """Dequantize the model, and restore GPT-2's Conv1D where transformers leaves nn.Linear, which is transposed."""
     transposed = [name for name, module in model.named_modules() if getattr(module, "source_cls", None) is Conv1D]
     model = model.dequantize()
     for name in transposed:

@@ -43,7 +43,7 @@ def _outputs_of_dora(shape: Shape, setting: Setting) -> int:
 
 
 def _norm(shape: Shape, setting: Setting) -> int:
-    """Return the bytes that a norm keeps per token: its input, for RMS norms in fp32, and its output if its weight learns."""
+    """Return the bytes that a norm keeps per token: its input, of RMS norms in fp32, and its output if it learns."""
     if shape.family == GPT2:
         return (_FP32 if setting.device == "cuda" else setting.residual(shape)) * shape.hidden
     learns = not setting.adapter or setting.beside(shape).norms > 0
@@ -187,7 +187,7 @@ def backward_of_mlp_by_hand(shape: Shape, setting: Setting, behind: int) -> int:
 
 
 def backward_of_attention_by_hand(shape: Shape, work: Workload, setting: Setting, behind: int) -> int:
-    """Return what attention by hand holds at the end of its backward pass; the MLP's tensors live until the layer is done.
+    """Return what attention by hand holds at the end of its backward pass, with the MLP's tensors, which live as long.
 
     It is the most of two moments: gradients of queries, keys and values exist twice, apart and side by side; or the
     gradient of the layer's input does, in fp32 and as the matmuls returned it.

@@ -31,13 +31,13 @@ def matmuls(shape: Shape, work: Workload, setting: Setting) -> int:
 
 
 def begun(shape: Shape, work: Workload, setting: Setting) -> int:
-    """Return what is held as a mixture's backward pass begins: gradients of its sum and of the outputs, in both orders."""
+    """Return what is held as a mixture's backward pass begins: gradients of the sum and, in both orders, of outputs."""
     each = shape.chosen * shape.hidden * (setting.bytes + max(_FP32, setting.bytes))
     return work.tokens * (each + _FP32 * shape.hidden)
 
 
 def made(shape: Shape, setting: Setting) -> int:
-    """At its end: the gradient that the last product has, in fp32 beside all of it as it was made, or beside its parts."""
+    """Return what is held at its end: the gradient of gate_up in the compute type and in fp32, and that of down in fp32."""
     one = shape.experts * shape.inner * shape.hidden
     return (setting.bytes + _FP32) * 2 * one + _FP32 * one
 

@@ -119,7 +119,7 @@ class _Passing:
         return tokens * (turn + max(in_up, in_down, self._attention_by_modules()))
 
     def _attention_by_modules(self) -> int:
-        """Return the bytes of embeddings, stream and normed stream, rotated and side-by-side q, k and v, and the output."""
+        """Return the bytes of embeddings, stream, normed stream, q, k and v, rotated and side by side, and the output."""
         shape = self.shape
         return self.setting.bytes * (3 * shape.hidden + 2 * (shape.query + 2 * shape.key) + shape.query)
 
@@ -148,7 +148,7 @@ class _Scored(_Passing):
         yield self.held(activations=self._labelled(), logits=self._logits(), workspace=self.head_cast())
 
     def _by_hand(self) -> Iterator[MemoryPlan]:
-        """Yield the moments of a layer of engine.model.llama, all of whose tensors live until it is done: its MLP's matmuls.
+        """Yield the matmuls of the MLP in a layer of engine.model.llama, whose tensors all live until it is done.
 
         Fused weights are made adjacent at their first use; those in 4 bits are dequantized each time.
         """

@@ -102,7 +102,7 @@ class _Sums:
         return activations.kept_by_layers(*given) + activations.kept_by_last_norm(*given)
 
     def _made(self, layers: int) -> int:
-        """Return the bytes of gradients once `layers` layers have theirs; each layer's are added to earlier ones at once."""
+        """Return the bytes of gradients once `layers` layers have theirs, which are added to earlier ones one by one."""
         fresh = min(layers, 1) if self._earlier() else layers
         return self._earlier() + self._head() + fresh * _FP32 * layer_weights(self.shape, self.setting)
 
@@ -266,7 +266,7 @@ def chunk_rows(vocabulary: int) -> int:
 
 
 def _weight_again(shape: Shape, setting: Setting) -> int:
-    """Return the bytes of weights rebuilt for the backward pass: by hand those of one input, by modules also a gradient."""
+    """Return the bytes of weights rebuilt for the backward pass: by hand of one input, by modules with a gradient."""
     if setting.by_hand(shape):
         sources = {linear.source for linear in shape.linears}
         fused = (sum(linear.size for linear in shape.linears if linear.source == source) for source in sources)

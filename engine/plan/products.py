@@ -34,7 +34,7 @@ class Variety:
             self.labels |= {shape_rounding.rows(counts.labels, self.step)} - {0}
 
     def documents(self, lengths: Iterable[int], shared: Iterable[int], asked: Iterable[int]) -> None:
-        """Take a batch's documents: their lengths, how much of each is shared, and its first token whose output is used."""
+        """Take a batch's documents: their lengths, how much of each is shared, and the first token with a used output."""
         step = self.step
         if step > 1:
             for length, begin, first in zip(lengths, shared, asked, strict=True):
@@ -86,7 +86,7 @@ def new_shapes(shape: Shape, setting: Setting, variety: Variety) -> int:
 
 
 def _linear_products(shape: Shape, linears: Sequence[Linear], setting: Setting) -> int:
-    """Return the products of linear layers for one length: forward, backward and of weights that learn; equal sizes once."""
+    """Return the number of products of linear layers for one length: forward, backward and of weights that learn."""
     adapted = [linear for linear in setting.adapted(shape) if linear in linears]
     learning = [linear for linear in setting.beside(shape).linears if linear in linears]
     whole, down = _together(linears, setting, shape), _together(adapted, setting, shape)
@@ -98,7 +98,7 @@ def _linear_products(shape: Shape, linears: Sequence[Linear], setting: Setting) 
 
 
 def _together(linears: Sequence[Linear], setting: Setting, shape: Shape) -> list[tuple[int, list[int]]]:
-    """Return (inputs, outputs of each) of layers multiplied as one: by hand those of one input (engine.model.fused_linear)."""
+    """Return (inputs, outputs of each) of layers multiplied as one, by hand those of one input (`FusedLinear`)."""
     if not setting.by_hand(shape):
         return [(linear.inputs, [linear.outputs]) for linear in linears]
     sources = dict.fromkeys(linear.source for linear in linears)

@@ -142,5 +142,5 @@ def parameters_of(shape: Shape) -> int:
 
 
 def passed_parameters_of(shape: Shape) -> int:
-    """Return the weights that a token goes through, which the usual estimates count: without experts not chosen for it."""
+    """Return the weights that a token goes through, without experts not chosen for it: usual estimates count these."""
     return shape.passed_weights + shape.other_weights

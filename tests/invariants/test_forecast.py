@@ -311,7 +311,7 @@ def test_what_runs_like_it_took_beyond_the_fit_is_taken_as_well():
 
 def test_memory_besides_tensors_is_taken_from_runs_on_such_a_device(tmp_path):
     root = sft(tmp_path / "run", precision="fp32")
-    past = {"method": "lora", "precision": "fp32", "seconds": 9.0, "effort": efforts(1e9).told()}
+    past = {"method": "lora", "precision": "fp32", "seconds": 9.0, "effort": efforts(1e9).as_json()}
     past["part_seconds"] = {"steps": 5.0, "scoring": 1.0}
     of_two = past | {"device": "cpu", "ranks": 2, "runtime_bytes": 456 << 20}
     told = foretold(root, [of_two, past | {"device": "cpu", "ranks": 1, "runtime_bytes": 123 << 20}])
