@@ -51,7 +51,9 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came; a head or trailers of more than HEAD_BYTES are refused, and so is a head that takes too long."""
         while data and not self.transport.is_closing():
-            piece, data = data[: HEAD_BYTES - self._head_bytes], data[HEAD_BYTES - self._head_bytes :]
+            # Of a body nothing is held here, so it is not cut into pieces, which would copy it.
+            most = len(data) if self._in_body else HEAD_BYTES - self._head_bytes
+            piece, data = data[:most], data[most:]
             seen = self._progress
             super().data_received(piece)
             self._head_bytes = 0 if self._progress != seen else self._head_bytes + len(piece)

@@ -88,7 +88,7 @@ def excess(
 
 
 def overspent(s: Session, project_id: str, key_id: str, *, price_per_hour: float | None) -> Excess | None:
-    """Return the time or the money that is used up, of the project's budget or the key's: a running job needs no more."""
+    """Return the time or the money that is used up, of the project's budget or the key's: what running jobs need."""
     spent = (_spent(s, budget, price_per_hour) for budget in _locked(s, project_id, key_id))
     return next(filter(None, spent), None)
 
@@ -133,7 +133,7 @@ def _spent(s: Session, budget: Budget, price_per_hour: float | None) -> Excess |
 
 
 def _crowded(s: Session, budget: Budget, jobs: int, new_bytes: int) -> Excess | None:
-    """Return the amount that the new jobs or bytes would exceed, if any. A job needs at least a byte for its results."""
+    """Return the amount that the new jobs or bytes would exceed, if any. A job needs at least a byte for results."""
     key_id = _key_of(budget.project_id, budget.owner_id)
     if budget.active_jobs is not None and jobs:
         active = _active_jobs(s, budget.project_id, key_id)
@@ -166,7 +166,7 @@ def _active(project_id: str, key_id: str | None) -> list[list[ColumnElement[bool
 
 
 def _storage_bytes(s: Session, project_id: str, key_id: str | None) -> int:
-    """Return the size of the files and artifacts that are not deleted. Equal bytes are stored once but count for each."""
+    """Return the size of files and artifacts that are not deleted. Equal bytes are stored once but count for each."""
     kept = select(func.coalesce(func.sum(File.size_bytes), 0)).where(
         File.project_id == project_id, File.deleted_at.is_(None)
     )

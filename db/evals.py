@@ -109,10 +109,11 @@ def runs(
 
 
 def open_runs(s: Session, limit: int, *, asking: bool) -> list[str]:
-    """Return the ids of runs that are still to be graded: those that ask a model, or all others. None of a deleted eval.
+    """Return the ids of runs that are still to be graded: those that ask a model, or all others.
 
-    The order is random, except that each project has a first run before any has a second. At most `10 * limit` runs are
-    considered, since whether a run asks is part of its definition, which may be long.
+    Runs of deleted evals are left out. The order is random, except that each project has a first run before any has a
+    second. At most `10 * limit` runs are considered, since whether a run asks is part of its definition, which may be
+    long.
     """
     place = func.row_number().over(partition_by=EvalRun.project_id, order_by=func.random()).label("place")
     waiting = select(EvalRun.id, place).join(Eval, Eval.id == EvalRun.eval_id).where(_IS_OPEN)

@@ -93,7 +93,7 @@ def withdraw(s: Session, worker: str) -> None:
 
 
 def enlist(s: Session, job_id: str, fence: int, workers: list[str], meeting: Meeting, *, lease_s: float) -> Gang:
-    """Give these workers a part in an attempt that was just claimed, and return the place of the one that claimed it."""
+    """Give these workers a part in an attempt that was just claimed, and return the place of the claimer."""
     gang = Gang(0, len(workers) + 1, meeting)
     row = {
         "job_id": job_id,
@@ -194,5 +194,5 @@ def _part(job_id: str, fence: int, node_rank: int) -> Any:
 
 
 def _goes_on(s: Session) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for a member's attempt to be running: the job is held under its fence, with a valid lease."""
+    """Return the conditions for a member's attempt to go on: its fence holds the job, with a valid lease."""
     return Job.fence == GangMember.fence, Job.state.in_(HELD), Job.lease_expires_at > clock.moment(s)

@@ -33,7 +33,7 @@ __all__ = [
 
 
 class Claim(NamedTuple):
-    """A job that the caller now holds, the fence that every write about it must carry, and the gang, if there is one."""
+    """A job that the caller now holds, the fence that every write about it must carry, and the gang, if any."""
 
     job: Job
     fence: int
@@ -41,7 +41,7 @@ class Claim(NamedTuple):
 
 
 class Offer(NamedTuple):
-    """No claim yet: the job needs `wanted` workers at once, and `waiting` of them, the caller included, offer themselves."""
+    """No claim yet: the job needs `wanted` workers at once, and `waiting` of them, the caller included, wait."""
 
     job_id: str
     waiting: int

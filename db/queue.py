@@ -53,7 +53,10 @@ class Head(NamedTuple):
 
 
 def choose(s: Session, worker: str | None = None) -> str | None:
-    """Return the id of the job that this worker, or any, is to start now. No other choice is made until the transaction ends."""
+    """Return the id of the job that this worker, or any, is to start now.
+
+    No other choice is made until the transaction ends.
+    """
     lock(s)
     line = _line(_due(s), placement.takeable(s, worker)).subquery()
     chosen = select(line.c.id).where(line.c.over <= 0).order_by(*_order(line.c)).limit(1)

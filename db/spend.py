@@ -1,4 +1,4 @@
-"""Spend: the workers' time that was used. An attempt is booked when it ends, on each of its days; running ones are added."""
+"""Spend: the workers' time. An attempt is booked when it ends, on each of its days; running ones are added."""
 
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple

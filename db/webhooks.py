@@ -204,7 +204,7 @@ def _claimed(s: Session, room: Room, counts: Counter[str], now: float, *, limit:
 
 
 def settle(s: Session, tried: Due, *, status_code: int | None, error: str | None, pause_s: float) -> None:
-    """Record how a try ended. After a failure another follows in `pause_s`, tripled with each, until the time is over."""
+    """Record how a try ended. After a failure the next follows in `pause_s`, tripled each time, until it is too late."""
     query = select(WebhookDelivery).where(WebhookDelivery.id == tried.id, WebhookDelivery.state == "pending")
     delivery = s.scalars(query.where(WebhookDelivery.attempts == tried.attempt).with_for_update()).one_or_none()
     if delivery is None:  # tried by another courier meanwhile, or its endpoint is deleted

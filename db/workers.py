@@ -25,7 +25,7 @@ WorkerState = Literal["idle", "busy", "lost", "stopped"]
 
 
 class Advert(NamedTuple):
-    """What a worker reports about itself; `device` is for display, `memory_bytes` that of all its GPUs or of the machine."""
+    """What a worker reports about itself; `memory_bytes` is that of all its GPUs, or of the machine without any."""
 
     name: str
     host: str
@@ -39,7 +39,7 @@ class Advert(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A job that a worker holds, in how many seconds it ends, and how many it takes; None where that is not known yet."""
+    """A job that a worker holds, in how many seconds it ends, and how many it takes; None where not known yet."""
 
     job_id: str
     project_id: str
@@ -50,7 +50,7 @@ class Run(NamedTuple):
 
 
 class Fleet(NamedTuple):
-    """The workers and their jobs at one moment; `helping` are workers with a part in a job that another worker holds."""
+    """The workers and their jobs at one moment; `helping` are those with a part in a job that another one holds."""
 
     now: float
     workers: list[Worker]

@@ -6,7 +6,7 @@ process   command                           what it does
 api       python -m api                     takes jobs over HTTP and writes them, with their messages, to the database
 broker    (Redis or Valkey)                 passes messages to workers; each says only that there is work
 worker    python -m workers                 claims jobs, one at a time in each of its processes, and runs their engines
-engine    python -m engine RUN_DIR          trains or evaluates one job; started by a worker, knows only its run directory
+engine    python -m engine RUN_DIR          trains or evaluates one job; started by a worker, in a run directory
 reaper    python -m workers.recover         brings back what was dropped, sends messages and webhooks, grades eval runs
 desk      python -m workers.desk            answers chats, previews and plans at once, with resident engines
 ========  ================================  ===========================================================================

@@ -74,7 +74,7 @@ class Lease:
             stop_engine()
 
     def bind(self, run_dir: Path) -> None:
-        """Have the run in this folder end by itself just before the lease does, should this process be suspended then."""
+        """Have the run in this folder end by itself just before the lease does, in case this process is suspended."""
         deadline.move(run_dir, self._deadline_s())
         self._run_dir = run_dir
 
@@ -108,7 +108,7 @@ class Lease:
         return time.monotonic() >= self._until
 
     def is_ending(self) -> bool:
-        """Return whether the lease is so close to its end that the engine is stopped, or ends itself (engine.deadline)."""
+        """Return whether the lease is so near its end that the engine is stopped, or ends itself (engine.deadline)."""
         return time.monotonic() >= self._until - self._margin_s
 
     def begin_running(self) -> None:

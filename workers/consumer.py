@@ -11,7 +11,7 @@ _RETRY_EVERY_S = 1
 
 
 class PatientConsumer(Consumer):
-    """Reconnects every second, for ever, and logs the outage once. Celery's own pauses grow to 30 s, each one logged."""
+    """Reconnects every second, for ever, and logs the outage once. Celery's own pauses grow to 30 s, each logged."""
 
     def ensure_connected(self, conn: Any) -> Any:
         logged = False

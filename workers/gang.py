@@ -1,4 +1,4 @@
-"""Gangs: an attempt on several workers. One holds the job and leads; each of the others has a part, and reports its end."""
+"""Gangs: attempts on several workers. One holds the job and leads; each of the others has a part and reports its end."""
 
 import logging
 import signal
@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Leading(Lease):
-    """The lease of the worker that leads. When another worker is lost, or its engine fails, the engine here is stopped."""
+    """The lease of the worker that leads. When another is lost, or its engine fails, the engine here is stopped."""
 
     fault: gangs.Fault | None = None
 

@@ -1,4 +1,4 @@
-"""Grading: the rows of the runs of OpenAI's evals API (/v1/evals), in threads of the reaper. Not jobs of kind `eval`."""
+"""Grading, in threads of the reaper: the rows of runs of OpenAI's evals API (/v1/evals), not jobs of kind `eval`."""
 
 import codecs
 import logging
@@ -47,7 +47,7 @@ AskerOf = Callable[[str], Ask]
 
 
 class Grading(threading.Thread):
-    """Grades the runs that ask models, or all others. There is a thread for each, since a row of either may take minutes."""
+    """Grades the runs that ask models, or all others: a thread for each, since a row of either may take minutes."""
 
     def __init__(self, database: Database, blobs: BlobStore, asker_of: AskerOf | None = None) -> None:
         super().__init__(name="grading by rules" if asker_of is None else "grading by models", daemon=True)

@@ -1,4 +1,4 @@
-"""Housekeeping: the reaper's thread that removes what is no longer needed from disks, the blob store and the database."""
+"""Housekeeping: the reaper's thread that removes what is no longer needed from disk, blob store and database."""
 
 import logging
 import threading

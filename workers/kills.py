@@ -13,7 +13,7 @@ _LATELY_S = 75.0
 
 
 class MemoryKills:
-    """The out-of-memory kills in the control group of a process, as counted by the kernel; else those of the machine."""
+    """The out-of-memory kills in the control group of a process, as the kernel counts them; else of the machine."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -44,7 +44,7 @@ class MemoryKills:
 
 
 def _counter_of(pid: int) -> Path:
-    """Return the file with a line `oom_kill N` for the process's group: cgroup v1's memory controller, or v2's group."""
+    """Return the file with the line `oom_kill N` of the process's group: cgroup v1's memory controller, or v2's."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
             number, controllers, path = line.split(":", 2)

@@ -90,7 +90,7 @@ class Resident:
                 await engine.end()
 
     async def _first_line(self, question: dict[str, Any]) -> tuple["_Engine", int, bytes]:
-        """Return the process, the number of the question, and the first line, which is empty if the process ended first."""
+        """Return the process, the question's number, and the first line, which is empty if the process ended first."""
         number = next(self._numbers)
         async with self._one_starts:
             if self._engine is None or not self._engine.lives:

@@ -1,4 +1,4 @@
-"""Settings of workers, the reaper and the desk: TRAINYARD_... in the environment. `python -m workers.settings` prints them."""
+"""Settings of workers, reaper and desk: TRAINYARD_... in the environment. `python -m workers.settings` prints them."""
 
 import socket
 import sys
@@ -26,7 +26,7 @@ class WorkerSettings(StorageSettings):
     worker_name: str = Field(
         default_factory=socket.gethostname,
         pattern=r"^[A-Za-z0-9._-]{1,100}$",
-        description="Name of this worker, unique in the database: a worker that starts frees what its name held before.",
+        description="Name of this worker, unique in the database: at its start it frees what its name held before.",
     )
     worker_address: IPv4Address | None = Field(
         default=None,
@@ -62,7 +62,7 @@ class WorkerSettings(StorageSettings):
     preempt_after_s: float | None = Field(
         default=10.0,
         ge=0,
-        description="Seconds that a job waits, while every worker is busy, before one of lower priority makes way for it; "
+        description="Seconds that a job waits while every worker is busy before one of lower priority makes way; "
         "none: never.",
     )
     redispatch_after_s: float = Field(
@@ -81,7 +81,7 @@ class WorkerSettings(StorageSettings):
     save_grace_s: float = Field(
         default=600.0,
         ge=0,
-        description="Seconds that an engine has to save and end, when its job is paused or makes way, before it is killed.",
+        description="Seconds that an engine has to save and end, when its job pauses or makes way, before it is killed.",
     )
     price_per_hour: float | None = Field(
         default=None,
@@ -91,13 +91,13 @@ class WorkerSettings(StorageSettings):
     ballast_bytes: int = Field(
         default=64 << 20,
         ge=0,
-        description="Size of the file that the reaper keeps on the disk, and deletes to make room when the disk is full.",
+        description="Size of the file that the reaper keeps on the disk, and deletes when the disk is full.",
     )
     space_wait_s: float = Field(
         default=60.0,
         ge=0,
-        description="Seconds before a job is tried again after the disk of its worker was full; the worker takes no other "
-        "job meanwhile.",
+        description="Seconds before a job is tried again after the disk of its worker was full; the worker takes no "
+        "other job meanwhile.",
     )
     blobs_wait_s: float = Field(
         default=10.0,
@@ -119,8 +119,8 @@ class WorkerSettings(StorageSettings):
     cache_bytes: int = Field(
         default=16 * 2**30,
         ge=0,
-        description="Size of the cache of tokenized data and reference scores for later jobs; the least recently used go "
-        "first.",
+        description="Size of the cache of tokenized data and reference scores for later jobs; the least recently used "
+        "go first.",
     )
 
     @field_validator("worker_labels", mode="before")
@@ -145,7 +145,7 @@ class WorkerSettings(StorageSettings):
         return self.home / "cache"
 
     def run_dir(self, job_id: str, attempt: int, node_rank: int = 0) -> Path:
-        """Return the run directory of an attempt; it has the rank of the worker, since two of a gang may share a disk."""
+        """Return the run directory of an attempt, for each rank of a gang, since two workers may share a disk."""
         return self.runs_dir / job_id / (f"{attempt}.{node_rank}" if node_rank else str(attempt))
 
 

@@ -234,7 +234,7 @@ def _let_go(lease: Lease, act: Any) -> None:
 
 
 def _publish(s: Session, attempt: Attempt, results: list[tuple[Exported, list[FileEntry]]]) -> str:
-    """Publish the results, and return a message that names them. A merged model has its adapter as base, and its name."""
+    """Publish the results and return a message that names them. A merged model's base is its adapter."""
     lease = attempt.lease
     name = lease.job.spec.get("suffix") or lease.job.id
     ids: dict[str, str] = {}

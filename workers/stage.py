@@ -94,7 +94,7 @@ def lay_out(planned: StagingPlan, blobs: BlobStore, run_dir: Path, heed: Callabl
             raise DataError(
                 "stored_file_missing",
                 f"{link.path} is no longer in the blob store (sha256 {link.sha256})",
-                "Ask the operator of the service: `trainyard doctor` lists what else is missing, and a backup may have it.",
+                "Ask the operator of the service: `trainyard doctor` lists what is missing, and a backup may have it.",
             ) from error
 
 
@@ -245,7 +245,7 @@ def _state(s: Session, checkpoint: Artifact, folder: str) -> list[Link]:
 
 
 def _artifact(s: Session, artifact_id: str) -> Artifact:
-    """Return an artifact that was found when the job was submitted. It may be another project's that permits its use."""
+    """Return an artifact that existed when the job was submitted, of this project or one that permits its use."""
     artifact = artifacts.find(s, artifact_id)
     if artifact is None:
         raise SpecError("base_gone", f"{artifact_id}, which the job starts from, was deleted", "Name another model.")

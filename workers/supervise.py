@@ -62,7 +62,7 @@ class End(NamedTuple):
 
 
 class Supervision:
-    """Follows one engine from its start to its end. `begun` is called, in this thread, when the engine starts to work."""
+    """Follows one engine from start to end. `begun` is called, in this thread, when the engine starts to work."""
 
     def __init__(self, attempt: Attempt, engine: EngineProcess, begun: Callable[[], None] = lambda: None) -> None:
         self._attempt = attempt
@@ -119,7 +119,7 @@ class Supervision:
             time.sleep(_TICK_S)
 
     def _obey(self) -> None:
-        """Ask the engine to end if the job is cancelled, to save and end if it or the worker is to stop; kill it if it is late."""
+        """Ask the engine to end, or to save and end, as the job or the worker requires; kill it if it is late."""
         if self._lease.cancel_requested.is_set():
             self._ask(signal.SIGINT, self._attempt.settings.kill_grace_s)
         elif self._attempt.stopping.is_set():
@@ -206,7 +206,7 @@ class Supervision:
             del self._unpublished[0]
 
     def _publish_the_rest(self) -> None:
-        """Publish the last checkpoints, from which the job resumes: wait for a store that is away, unless the worker stops."""
+        """Publish the last checkpoints, from which the job resumes, even if the store is away, unless the worker stops."""
         while self._unpublished and not self._lease.lost.is_set():
             self._publish_checkpoints()
             self._write()  # the loop that writes has ended, and the store may be away for long

@@ -1,7 +1,6 @@
 """An engine at work: what it tells reaches the database, and it ends when it must."""
 
 import shutil
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,16 +27,6 @@ from workers.supervise import Supervision
 
 def told_steps(workplace: Workplace, job_id: str) -> list[int | None]:
     return [record.step for record in workplace.records(job_id, "metrics")]
-
-
-def once_told(workplace: Workplace, job_id: str, type_: str, act: Callable[..., object], *args: object) -> None:
-    """Act, in another thread, as soon as the job has a record of that type: the engine has come so far."""
-
-    def look() -> None:
-        wait_until(lambda: bool(workplace.records(job_id, type_)), f"{type_} is told")
-        act(*args)
-
-    threading.Thread(target=look, daemon=True).start()
 
 
 def test_events_and_metrics_reach_the_database_in_their_order(workplace: Workplace) -> None:
@@ -132,7 +121,7 @@ def test_a_cancelled_job_ends_cancelled(workplace: Workplace) -> None:
     job_id = workplace.submit_tiny()
     with workplace.claim(job_id, heartbeat_s=0.1) as lease:
         stage = Stage(workplace, lease, [started(), ("sleep", 30)])
-        once_told(workplace, job_id, "started", workplace.cancel, job_id)
+        workplace.once_recorded(job_id, "started", workplace.cancel, job_id)
         settle.settle(stage.attempt, stage.supervise())
     assert workplace.job(job_id).state == "cancelled"
 
@@ -142,7 +131,7 @@ def test_an_engine_that_ignores_the_cancel_is_killed_after_its_grace(workplace: 
     workplace.settings = workplace.settings.model_copy(update={"heartbeat_s": 0.1, "kill_grace_s": 0.5})
     with workplace.claim(job_id) as lease:
         stage = Stage(workplace, lease, [("ignore", "SIGINT"), started(), ("sleep", 30)])
-        once_told(workplace, job_id, "started", workplace.cancel, job_id)
+        workplace.once_recorded(job_id, "started", workplace.cancel, job_id)
         end = stage.supervise()
     assert end.exit_code == -9
 
@@ -309,7 +298,7 @@ def test_a_worker_that_is_stopped_gives_the_job_back(workplace: Workplace) -> No
     job_id = workplace.submit_tiny()
     with workplace.claim(job_id) as lease:
         stage = Stage(workplace, lease, [started(), ("sleep", 30)])
-        once_told(workplace, job_id, "started", stage.stopping.set)
+        workplace.once_recorded(job_id, "started", stage.stopping.set)
         settle.settle(stage.attempt, stage.supervise())
     job = workplace.job(job_id)
     assert (job.state, job.failures) == ("queued", 0)
@@ -320,7 +309,7 @@ def test_a_job_that_is_paused_saves_and_waits(workplace: Workplace) -> None:
     job_id = workplace.submit_tiny()
     with workplace.claim(job_id, heartbeat_s=0.1) as lease:
         stage = Stage(workplace, lease, [started(), *checkpoint(1), ("sleep", 30)])
-        once_told(workplace, job_id, "checkpoint", workplace.order, orders.pause, job_id)
+        workplace.once_recorded(job_id, "checkpoint", workplace.order, orders.pause, job_id)
         settle.settle(stage.attempt, stage.supervise())
     job = workplace.job(job_id)
     assert (job.state, job.worker, job.failures) == ("paused", None, 0)
@@ -332,7 +321,7 @@ def test_an_engine_that_does_not_stop_for_a_pause_is_killed_after_its_grace(work
     workplace.settings = workplace.settings.model_copy(update={"heartbeat_s": 0.1, "save_grace_s": 0.5})
     with workplace.claim(job_id) as lease:
         stage = Stage(workplace, lease, [("ignore", "SIGTERM"), started(), ("sleep", 30)])
-        once_told(workplace, job_id, "started", workplace.order, orders.pause, job_id)
+        workplace.once_recorded(job_id, "started", workplace.order, orders.pause, job_id)
         end = stage.supervise()
         settle.settle(stage.attempt, end)
     assert end.exit_code == -9
@@ -346,7 +335,7 @@ def test_a_pause_waits_longer_for_the_checkpoint_than_a_worker_that_is_to_stop_c
     script = [("ignore", "SIGTERM"), started(), ("sleep", 2.5), *checkpoint(1), ("exit", 75)]
     with workplace.claim(job_id) as lease:
         stage = Stage(workplace, lease, script)
-        once_told(workplace, job_id, "started", workplace.order, orders.pause, job_id)
+        workplace.once_recorded(job_id, "started", workplace.order, orders.pause, job_id)
         settle.settle(stage.attempt, stage.supervise())
     assert workplace.job(job_id).state == "paused"
     assert [artifact.step for artifact in workplace.artifacts(job_id, "checkpoint")] == [1]
@@ -363,7 +352,7 @@ def test_a_worker_that_is_to_stop_waits_no_longer_for_a_job_that_was_to_pause(wo
             assert lease.let_go_requested.wait(30)
             stage.stopping.set()
 
-        once_told(workplace, job_id, "started", pause_and_stop)
+        workplace.once_recorded(job_id, "started", pause_and_stop)
         assert stage.supervise().exit_code == -9
 
 
@@ -388,7 +377,7 @@ def test_a_stale_fence_writes_nothing_and_its_engine_dies(workplace: Workplace) 
             take_over(workplace, job_id)
             (stage.attempt.run_dir / "taken over").touch()
 
-        once_told(workplace, job_id, "started", lose)
+        workplace.once_recorded(job_id, "started", lose)
         with pytest.raises(LeaseLostError):
             stage.supervise()
     assert stage.engine is not None

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,6 +82,15 @@ class Workplace:
         with self.database.read() as s:
             told = records.since(s, job_id, 0, 100_000)
         return [record for record in told if type_ in {None, record.type}]
+
+    def once_recorded(self, job_id: str, type_: str, act: Callable[..., object], *args: object) -> None:
+        """Act, in another thread, as soon as the job has a record of that type: its engine has come so far."""
+
+        def look() -> None:
+            wait_until(lambda: bool(self.records(job_id, type_)), f"{type_} is recorded")
+            act(*args)
+
+        threading.Thread(target=look, daemon=True).start()
 
     def losses(self, job_id: str) -> dict[int, float | None]:
         """Training loss by step, each step once."""
