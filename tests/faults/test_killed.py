@@ -172,10 +172,10 @@ def test_a_paused_job_frees_its_worker_and_goes_on_with_another(ground: Ground) 
     with start_worker(place, ground.broker):
         job_id = begin(ground)
         place.order(orders.pause, job_id)
-        paused = place.wait(job_id, "paused", timeout_s=20)
+        paused = place.wait(job_id, "paused")
         assert place.artifacts(job_id, "checkpoint")[0].step == paused.step
         between = place.submit_tiny()
-        assert place.wait(between, timeout_s=30).state == "succeeded"
+        assert place.wait(between).state == "succeeded"
         assert place.job(job_id).state == "paused"
     with start_worker(place, ground.broker, "another"):
         place.order(orders.resume, job_id)
@@ -190,6 +190,6 @@ def test_a_job_whose_engine_is_killed_as_it_pauses_goes_on_from_its_last_checkpo
         os.kill(engine, signal.SIGSTOP)  # it can neither save nor stop
         ground.place.order(orders.pause, job_id)
         os.kill(engine, signal.SIGKILL)
-        ground.place.wait(job_id, "paused", "queued", timeout_s=20)
+        ground.place.wait(job_id, "paused", "queued")
         ground.place.order(orders.resume, job_id)
         assert_as_if_undisturbed(ground, job_id)
