@@ -39,7 +39,7 @@ from api.stream.routes import router as stream
 from db.curve_cache import CurveCache
 from db.session import Database
 from db.settings import StorageSettings, WebhookSettings
-from db.webhook_secrets import Signing
+from db.webhook_secrets import WebhookSecrets
 from workers.queue import Dispatcher
 
 
@@ -70,13 +70,13 @@ def create_app(
     app.state.service = Service(
         settings=settings,
         database=database,
-        shelf=CurveCache(),
+        curve_cache=CurveCache(),
         blobs=storage.open_blobs(),
         keyring=Keyring(database, secret, Rates(settings.requests_per_minute)),
         feed=Feed(database),
         dispatcher=Dispatcher(database, broker_url),
         desk=Desk(storage.desk_socket),
-        webhook_secrets=Signing(secret),
+        webhook_secrets=WebhookSecrets(secret),
         receivers=WebhookSettings().receivers,
         manifest_signer=Signer(storage.home),
         intake=GroupWriter(database, intake.write),

@@ -17,7 +17,7 @@ from db.blobs import BlobStore
 from db.curve_cache import CurveCache
 from db.receivers import Receivers
 from db.session import Database
-from db.webhook_secrets import Signing
+from db.webhook_secrets import WebhookSecrets
 from workers.queue import Dispatcher
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ class Service:
 
     settings: ApiSettings
     database: Database
-    shelf: CurveCache
+    curve_cache: CurveCache
     blobs: BlobStore
     keyring: Keyring
     feed: Feed
     dispatcher: Dispatcher
     desk: Desk
-    webhook_secrets: Signing
+    webhook_secrets: WebhookSecrets
     receivers: Receivers
     manifest_signer: Signer
     intake: "GroupWriter[Submission, JobObject]"

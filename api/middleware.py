@@ -26,7 +26,7 @@ _DEFAULTS = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),  # responses may hold secrets, which no cache is to keep
 )
-"""Headers of responses that do not set them themselves, as downloads, streams and the dashboard's files do."""
+"""Headers of responses that do not set them themselves, as downloads and the dashboard's files do."""
 
 
 _READING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -90,6 +90,6 @@ def _has_nul(scope: Scope) -> bool:
 
 
 def _mark(message: Message, request_id: bytes) -> None:
-    own = {name.lower() for name, _ in message["headers"]}
+    own = {name for name, _ in message["headers"]}
     defaults = (header for header in _DEFAULTS if header[0] not in own)
     message["headers"] = [*message["headers"], (b"x-request-id", request_id), *_HEADERS, *defaults]

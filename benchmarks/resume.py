@@ -25,9 +25,9 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from benchmarks.harness.material import LORA, conversations, save_base
+from benchmarks.harness.processes import REPOSITORY
 from benchmarks.harness.report import emit
 
-_ROOT = Path(__file__).resolve().parent.parent
 _GOAL = 0.03
 _TUNINGS: dict[str, dict[str, Any]] = {"lora": {"method": "lora", **LORA}, "full": {"method": "full"}}
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -134,7 +134,7 @@ def lay_out(folder: Path, base: Path, tuning: dict[str, Any], steps: int) -> Pat
 def first_step(folder: Path) -> FirstStep:
     """Measure the first step of the run in the folder, then kill the process and remove the folder."""
     begun_s = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "engine", str(folder)], cwd=_ROOT)
+    process = subprocess.Popen([sys.executable, "-m", "engine", str(folder)], cwd=REPOSITORY)
     events = folder / "events.jsonl"
     while not events.exists() or '"split": "train"' not in events.read_text():
         assert process.poll() is None, f"the run ended early: see {folder}"

@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks.harness.processes import REPOSITORY
 from benchmarks.harness.report import emit
 
-_ROOT = Path(__file__).resolve().parent.parent
 _LARGE_BYTES, _SMALL_BYTES = 10**9, 10**8
 _GOAL_S = 20.0
 _MEMORY_GOAL = 1.05
@@ -29,7 +29,7 @@ class Run(NamedTuple):
 
 def write_rows(path: Path, size_bytes: int) -> None:
     """Write passages of Shakespeare from random places, so that no two rows are equal."""
-    text = (_ROOT / "examples" / "shakespeare.txt").read_text(encoding="utf-8")
+    text = (REPOSITORY / "examples" / "shakespeare.txt").read_text(encoding="utf-8")
     rng, written = random.Random(1), 0
     with path.open("w", encoding="utf-8") as file:
         while written < size_bytes:
@@ -54,7 +54,7 @@ def run(data: Path, folder: Path, cache: Path) -> Run:
     (folder / "data" / "train.jsonl").hardlink_to(data)
     started_s = time.time()
     (folder / "cache").symlink_to(cache)
-    process = subprocess.Popen([sys.executable, "-m", "engine", str(folder)], cwd=_ROOT)
+    process = subprocess.Popen([sys.executable, "-m", "engine", str(folder)], cwd=REPOSITORY)
     first_step_s, peak_bytes = _watch(process, folder / "events.jsonl", started_s)
     return Run(first_step_s, peak_bytes)
 

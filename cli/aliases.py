@@ -63,7 +63,7 @@ def aliases(alias: str | None, as_json: bool, quiet: bool) -> None:
     """List the version that each alias means, or every version that one alias has meant."""
     client = Client()
     if alias is None:
-        print_rows(client.get("aliases")["data"], _ALIAS, as_json=as_json, quiet=quiet)
+        print_rows(list(client.pages("aliases")), _ALIAS, as_json=as_json, quiet=quiet)
     else:
         rows = [{"id": row["number"], **row} for row in client.get(f"aliases/{alias}")["history"]]
         print_rows(rows, _TURN, as_json=as_json, quiet=quiet)

@@ -1,5 +1,6 @@
 """`trainyard keys`: the API keys of a project and their budgets."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -123,6 +124,9 @@ def revoke(key_ids: tuple[str, ...], as_json: bool, quiet: bool) -> None:
 @rows_options
 def budget(key_id: str, as_json: bool, **limits: float | None) -> None:
     """Set the budget of a key; an amount that is left out is limited by the project's budget only."""
+    for name, limit in limits.items():
+        if limit is not None and not math.isfinite(limit):
+            raise click.BadParameter(f"{limit} is not a finite number", param_hint=f"--{name.replace('_', '-')}")
     client = Client()
     row = client.ask("PUT", f"keys/{client.whole_id('key', key_id, fewest=DESTRUCTIVE_FEWEST)}/budget", json=limits)
     print_fields(row, _BUDGET, as_json=as_json, quiet=False)

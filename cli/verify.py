@@ -50,10 +50,10 @@ def verify(folder: Path, key_path: Path, as_json: bool) -> None:
     click.echo(legible(statement["reference"]))
 
 
-@click.command("signing-key", short_help="Print the key that signs manifests.")
+@click.command("signing-key", short_help="Print the key that verifies manifests.")
 @click.option("--json", "as_json", is_flag=True, help="Print the API's JSON.")
 def signing_key(as_json: bool) -> None:
-    """Print the public key that the service signs manifests with, in PEM."""
+    """Print the public key that verifies the service's manifests, in PEM."""
     key = Client().get("signing-key")
     if as_json:
         print_json(key)

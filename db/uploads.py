@@ -65,10 +65,9 @@ def received(s: Session, upload_id: str) -> tuple[int, int]:
 
 
 def end(s: Session, upload: Upload, state: str, file_id: str | None = None) -> Upload:
-    """Complete or cancel an upload, and drop its parts."""
+    """Complete or cancel an upload."""
     upload.state, upload.file_id = state, file_id
     s.flush()
-    drop_parts(s, upload)
     return upload
 
 

@@ -10,7 +10,7 @@ _BYTES = 30
 """A multiple of three: base64 without padding."""
 
 
-class Signing:
+class WebhookSecrets:
     """Signs deliveries according to the Standard Webhooks specification."""
 
     def __init__(self, secret: bytes) -> None:

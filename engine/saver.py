@@ -38,8 +38,7 @@ class Saver:
         """Whether this is known of every rank."""
 
     def begin(self, snapshot: Snapshot, *, best: bool, scored: dict[str, float]) -> None:
-        """Start to write a checkpoint, once the one before is finished. Each rank must call this."""
-        self.finish()
+        """Start to write a checkpoint; the one before is finished (`finish_together`). Each rank must call this."""
         self._read.clear()
         self._all_read = False
         session, root = self._session, self._session.run.checkpoints

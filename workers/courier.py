@@ -15,7 +15,7 @@ from db.errors import Unavailable
 from db.receivers import Receivers
 from db.session import Database
 from db.settings import WebhookSettings, read_secret
-from db.webhook_secrets import Signing
+from db.webhook_secrets import WebhookSecrets
 from db.webhooks import Due
 from workers.sender import Outcome, Resolve, Sender, look_up
 
@@ -31,7 +31,12 @@ class Courier(threading.Thread):
     """Tries the deliveries that are due and records the outcome of each; waits while the database is away."""
 
     def __init__(
-        self, database: Database, signing: Signing, receivers: Receivers, pause_s: float, resolve: Resolve = look_up
+        self,
+        database: Database,
+        signing: WebhookSecrets,
+        receivers: Receivers,
+        pause_s: float,
+        resolve: Resolve = look_up,
     ) -> None:
         super().__init__(name="courier", daemon=True)
         self._database = database
@@ -121,7 +126,7 @@ def start_courier(database: Database, home: Path) -> Courier | None:
     """Start a courier; None where the service's secret, which signs deliveries, cannot be read."""
     settings = WebhookSettings()
     try:
-        signing = Signing(read_secret(settings.secret, home))
+        signing = WebhookSecrets(read_secret(settings.secret, home))
     except ValueError as error:
         _LOG.warning("no webhooks are sent from here: %s", error)
         return None

@@ -69,7 +69,7 @@ def _includes_usage(asked: Sampling) -> bool:
 async def _streamed(request: Request, pieces: AsyncIterator[BaseModel]) -> Response:
     """Return a stream once the first chunk is there: until then, an error still has its own status."""
     first = await unless_gone(request, anext(pieces))
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    headers = {"X-Accel-Buffering": "no"}
     return StreamingResponse(_frames(first, pieces), media_type="text/event-stream", headers=headers)
 
 

@@ -44,7 +44,8 @@ async def pour(service: Service, caller: Caller, request: Request, feed: Callabl
     announced = request.headers.get("content-length", "")
     announced_bytes = int(announced) if announced.isdecimal() else 0
     _refuse_early(service, announced_bytes)
-    await to_thread.run_sync(require_storage, service, caller, max(0, announced_bytes - _ENVELOPE_BYTES))
+    if caller.limited:
+        await to_thread.run_sync(require_storage, service, caller, max(0, announced_bytes - _ENVELOPE_BYTES))
     pieces: list[bytes] = []
     pending_bytes = size_bytes = 0
     async with _Feeding(feed) as feeding:

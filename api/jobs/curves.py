@@ -20,9 +20,9 @@ def curve(
         selected = {"split": split, "name": name, "points": points, "smoothing": smoothing}
         if stretches.suffice(session, job_id, split):
             key = (job_id, job.last_seq, *selected.values())
-            found = service.shelf.recall(key, lambda: curves.long_curve(session, job, **selected))
+            found = service.curve_cache.recall(key, lambda: curves.long_curve(session, job, **selected))
         else:
-            with service.shelf.take(session, job, split) as columns:
+            with service.curve_cache.take(session, job, split) as columns:
                 found = curves.curve(columns, name=name, points=points, smoothing=smoothing)
     return CurveObject(
         metric=name,

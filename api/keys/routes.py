@@ -24,7 +24,7 @@ async def create_key(service: ServiceDep, caller: CallerDep, request: Request) -
     """Make a key of the project. Only this response contains its token."""
     wanted = await read_as(KeyRequest, request, service.settings.max_body_bytes)
     made = await to_thread.run_sync(keys.create, service, caller, wanted)
-    return answer(made, 201, {"Location": f"/v1/keys/{made.id}", "Cache-Control": "no-store"})
+    return answer(made, 201, {"Location": f"/v1/keys/{made.id}"})
 
 
 @router.get("", response_model=Page[KeyObject], responses=documented(401, 422))

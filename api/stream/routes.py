@@ -49,7 +49,7 @@ async def stream_job(
     """Follow a job: stream its events and metrics after a `seq`, until it has ended."""
     await to_thread.run_sync(_check, service, caller, job_id)
     start = after if last_event_id is None else last_event_id
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    headers = {"X-Accel-Buffering": "no"}
     frames = _followed(service.feed, job_id, caller.key_id, start)
     return StreamingResponse(frames, media_type="text/event-stream", headers=headers)
 

@@ -16,7 +16,7 @@ _TICK_HZ = os.sysconf("SC_CLK_TCK")
 _QUIET_SHARE = 0.05
 _QUIET_WINDOW_S = 0.5
 _STOP_S = 30.0
-_ROOT = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def cpu_s(pids: Iterable[int]) -> float:
@@ -107,7 +107,9 @@ class Asked:
     """A child process that answers each line of its stdin with one line of JSON; it ends with its stdin."""
 
     def __init__(self, command: Sequence[str | Path]) -> None:
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=_ROOT)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
+        )
 
     def ask(self, line: str) -> Any:
         """Send a line and return the answer. Raises RuntimeError if the process gives none."""

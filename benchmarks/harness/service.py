@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.harness.load import Call, send
-from benchmarks.harness.processes import answers, free_port, running, wait_until
+from benchmarks.harness.processes import REPOSITORY, answers, free_port, running, wait_until
 from cli.home import prepare
 from cli.valkey import valkey_program
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Service(NamedTuple):

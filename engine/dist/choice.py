@@ -86,7 +86,7 @@ def _chosen(session: Session, spec: TrainingSpec) -> Strategy:
     if refusal := undividable(setting_of(spec, session.machine), stage):
         raise refusal
     if stage == max(STAGES) and isinstance(head_of(model), BaseTunerLayer):  # a loaded adapter may name it by a pattern
-        raise SpecError(*undivided_head(stage))
+        raise SpecError(*undivided_head())
     os.environ["DS_ACCELERATOR"] = session.machine.device.type  # else DeepSpeed takes a GPU wherever it finds one
     from engine.dist.zero import Zero  # DeepSpeed: seconds
 

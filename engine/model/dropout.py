@@ -6,7 +6,6 @@ A document that is computed in a step, alone or beside others, once or a second 
 import hashlib
 import struct
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Any, TypeAlias
 
 import torch
@@ -75,6 +74,8 @@ class LabelDropout(nn.Module):
         """Which of this rank's labels the first row of the next input belongs to (`place_labels`)."""
         self.own: OwnLabels = lambda _: slice(None)
         """Which of a batch's labels are this rank's."""
+        self._drawn: tuple[int, Batch, Tensor] | None = None
+        """The last seed and batch, and the mask of all labels of that batch, which its chunks are parts of."""
 
     def forward(self, x: Tensor) -> Tensor:
         return _dropped(x, self._mask(x), self.share) if self.training else x
@@ -82,18 +83,17 @@ class LabelDropout(nn.Module):
     def _mask(self, x: Tensor) -> Tensor:
         batch = self.place.batch
         assert batch is not None, "a batch is placed before it is computed"
-        numbers_n = torch.arange(batch.count)[self.own(batch)][self.first :][: len(x)]
-        assert len(numbers_n) == len(x), "another batch was placed"
-        mask_ND = torch.zeros(x.shape, dtype=torch.bool, device=x.device)
+        if self._drawn is None or self._drawn[0] != self.place.seed or self._drawn[1] is not batch:
+            self._drawn = self.place.seed, batch, self._draw(batch, x)
+        mask_nD = self._drawn[2][self.own(batch)][self.first :][: len(x)]
+        assert len(mask_nD) == len(x), "another batch was placed"
+        return mask_nD
+
+    def _draw(self, batch: Batch, x: Tensor) -> Tensor:
+        mask_ND = torch.zeros(batch.count, x.shape[1], dtype=torch.bool, device=x.device)
         generator = torch.Generator(x.device)
-        ends = accumulate(batch.label_counts)
-        for end, count, seed in zip(ends, batch.label_counts, self.place.seeds_of(_HEAD), strict=True):
-            number_n = numbers_n - (end - count)  # of each row's label in the document
-            rows = ((number_n >= 0) & (number_n < count)).nonzero()[:, 0]
-            if len(rows):
-                drawn = torch.zeros(count, x.shape[1], dtype=torch.bool, device=x.device)
-                drawn.bernoulli_(self.share, generator=generator.manual_seed(seed))
-                mask_ND[rows.to(x.device)] = drawn[number_n[rows].to(x.device)]
+        for rows, seed in zip(mask_ND.split(batch.label_counts), self.place.seeds_of(_HEAD), strict=True):
+            rows.bernoulli_(self.share, generator=generator.manual_seed(seed))
         return mask_ND
 
 

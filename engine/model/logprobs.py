@@ -5,13 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 from engine import shape_rounding
 from engine.data.corpus import Batch
 from engine.model.context import context_of
 from engine.model.forward import decoder_of, head_of, labelled_states
-from engine.model.loss import chunk_losses, chunks, is_here, module_chunks, with_zeros
+from engine.model.loss import chunks, is_here, module_losses, with_zeros
 
 _KEPT_LOGITS = 1 << 24
 """Up to this many are kept for the gradient of the head's weight (32 MiB in bf16); of more, all are computed again."""
@@ -34,11 +33,7 @@ def label_logprobs(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tens
     """Return [N] log p(label), with gradients to the hidden states and the head; all logits never exist at once."""
     if type(head) is nn.Linear and is_here(head):
         return _LabelLogprobs.apply(hidden_ND, head.weight, head.bias, labels_N)  # type: ignore[return-value]
-    losses: list[Any] = [
-        checkpoint(chunk_losses, hidden_ND[part], head, labels_N[part], part.start, use_reentrant=False)
-        for part in module_chunks(len(labels_N), head)
-    ]
-    return -torch.cat(losses)
+    return -module_losses(hidden_ND, head, labels_N)
 
 
 class _LabelLogprobs(torch.autograd.Function):

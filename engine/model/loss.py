@@ -30,25 +30,33 @@ def summed_cross_entropy(
         losses_N = torch.empty(len(labels_N), device=hidden_ND.device)
     if type(head) is nn.Linear and is_here(head):
         return _ChunkedCrossEntropy.apply(hidden_ND, head.weight, head.bias, labels_N, losses_N)  # type: ignore[return-value]
-    total = torch.zeros((), device=hidden_ND.device)
-    for part in module_chunks(len(labels_N), head):
-        chunk = checkpoint(chunk_losses, hidden_ND[part], head, labels_N[part], part.start, use_reentrant=False)
-        assert isinstance(chunk, Tensor)
-        losses_N[part] = chunk.detach()
-        total = total + chunk.sum()
-    return total
+    losses = module_losses(hidden_ND, head, labels_N)
+    losses_N.copy_(losses.detach())
+    return losses.sum()
 
 
-def module_chunks(rows: int, head: nn.Module) -> list[slice]:
-    """Return the rows that are put through a head's module at once: an empty chunk where there are none.
+def module_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor) -> Tensor:
+    """Return [N] -log p(label) by the head's own module, in chunks whose logits are computed again for the gradient.
 
-    The head's weights are then in the graph of every rank, whichever rank has the labels: ranks that reduce gradients
-    together have to have them of the same weights.
+    Without labels an empty chunk goes through the head. Its weights are then in the graph of every rank, whichever rank
+    has the labels: ranks that reduce gradients together must have them of the same weights.
     """
-    return chunks(rows, head_width(head)) or [slice(0, 0)]
+    losses: list[Any] = [
+        checkpoint(
+            _chunk_losses,
+            hidden_ND[part],
+            head,
+            labels_N[part],
+            part.start,
+            use_reentrant=False,
+            preserve_rng_state=False,  # dropout of the head is drawn by seeds of its own (LabelDropout)
+        )
+        for part in chunks(len(labels_N), head_width(head)) or [slice(0, 0)]
+    ]
+    return torch.cat(losses)
 
 
-def chunk_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, first: int) -> Tensor:
+def _chunk_losses(hidden_ND: Tensor, head: nn.Module, labels_N: Tensor, first: int) -> Tensor:
     """Return [N] -log p(label) of a chunk by the head's own module; `first` is the number of the chunk's first label."""
     place_labels(head, first)
     return functional.cross_entropy(head(hidden_ND).float(), labels_N, reduction="none")

@@ -42,7 +42,9 @@ class MixedTrainingSpec(TrainingSpec):
             if len({share.file for share in shares}) < len(shares):
                 raise ValueError(f"{name} names a file twice; add its weights up")
             if shares and self.hyperparameters.max_steps is None:
-                raise ValueError(f"{name} needs hyperparameters.max_steps: the files have different epochs")
+                raise ValueError(
+                    f"{name} needs hyperparameters.max_steps: the epochs of its files end at different times"
+                )
         if self.annealing and self.hyperparameters.lr_scheduler_type != "wsd":
             raise ValueError("annealing needs hyperparameters.lr_scheduler_type 'wsd'; it begins when the rate decays")
         return self

@@ -60,7 +60,7 @@ def undividable(stage: int, hyper: Hyperparameters, tuning: Tuning, *, device: s
             "zero_3_in_4_bits", f"{given}; weights in 4 bits cannot be divided", "Set zero_stage to 2 or less."
         )
     if stage == max(STAGES) and isinstance(tuning, AdapterTuning) and _adapts_head(tuning):
-        return undivided_head(stage)
+        return undivided_head()
     return None
 
 
@@ -69,11 +69,11 @@ def _adapts_head(tuning: AdapterTuning) -> bool:
     return targets != "all-linear" and any(name.rpartition(".")[2] == "lm_head" for name in targets)
 
 
-def undivided_head(stage: int) -> Refusal:
+def undivided_head() -> Refusal:
     """Return why processes cannot divide the weights of a head that has an adapter."""
     return Refusal(
         "zero_3_with_adapted_head",
-        f"resources.parallel.zero_stage is {stage}; the head has an adapter, whose weights each process would have to "
+        f"resources.parallel.zero_stage is {max(STAGES)}; the head has an adapter, whose weights each process would have to "
         "fetch as often as its own labels need them, and fetching them takes all processes at once",
         "Set zero_stage to 2 or less, or name lm_head in tuning.modules_to_save in place of tuning.target_modules.",
     )

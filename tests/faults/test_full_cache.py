@@ -1,7 +1,6 @@
 """A cache on a disk that is really full: nothing is kept, it is logged once, and the job makes what it needs anew."""
 
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,22 +9,18 @@ from typing import Any
 import pytest
 
 from tests import runs
+from tests.disks import small_disk
 
 
 @pytest.fixture
 def full(tmp_path: Path) -> Iterator[Path]:
     """A disk of which every page is taken."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a disk that may be filled")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=True)
-    (folder / "cache").mkdir()
-    with (folder / "filler").open("wb", buffering=0) as file, suppress(OSError):
-        while file.write(bytes(4096)):
-            pass
-    yield folder / "cache"
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(tmp_path / "disk", 64 << 10) as folder:
+        (folder / "cache").mkdir()
+        with (folder / "filler").open("wb", buffering=0) as file, suppress(OSError):
+            while file.write(bytes(4096)):
+                pass
+        yield folder / "cache"
 
 
 def losses(root: Path, cache: Path | None) -> dict[int, float]:

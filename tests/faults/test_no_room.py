@@ -1,6 +1,5 @@
 """A disk that is really full, and a database that takes no writes: refused with a Retry-After, and over by itself."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, text
 
 from db import verify
+from tests.disks import small_disk
 from tests.integration.api.live import Live, pretrain_spec, served, until, upload
 from tests.servers import Postgres
 
@@ -23,13 +23,8 @@ _TEXT = b"to be or not to be\n"
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small disk of its own, which a test may fill."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a disk that may be filled")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", "--lazy", folder], check=True)
+    with small_disk(tmp_path / "disk", _DISK_BYTES) as folder:
+        yield folder
 
 
 def fill(disk: Path) -> Path:

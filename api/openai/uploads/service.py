@@ -224,5 +224,6 @@ def cancel(service: Service, caller: Caller, upload_id: str) -> UploadObject:
         if upload is not None and upload.state == "cancelled":
             return upload_object(upload)
         upload = uploads.end(session, _pending(upload, upload_id), "cancelled")
+        uploads.drop_parts(session, upload)
         audit.note(session, "upload.cancel", upload_id)
         return upload_object(upload)

@@ -5039,7 +5039,7 @@ export interface components {
             device?: "auto" | "cpu" | "cuda";
             /**
              * Labels
-             * @description Labels that a worker must have to take the job (TRAINYARD_WORKER_LABELS). device: cuda requires nproc_per_node GPUs without a label, and a plan the memory that it estimates.
+             * @description Labels that a worker must have to take the job (TRAINYARD_WORKER_LABELS). Without any label, device: cuda requires a worker with nproc_per_node GPUs, and a plan one with the memory it estimates.
              * @default {}
              */
             labels?: {

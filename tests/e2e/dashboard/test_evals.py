@@ -92,8 +92,9 @@ def test_every_row_is_shown_with_the_answers_of_each_model_page_by_page(
     expect(articles.first).to_contain_text(first["row"]["text"])
     for side in (first["scores"], first["compare_to"]):
         expect(articles.first).to_contain_text(f"{side['loss']:.4g}".rstrip("0"))
-    for count in (20, ROWS - 40):
+    for line, count in ((21, 20), (41, ROWS - 40)):
         opened.page.get_by_role("link", name="Next rows").click()
+        expect(articles.first).to_have_accessible_name(f"Line {line}")
         expect(articles).to_have_count(count)
     opened.page.reload()
     expect(articles.last).to_have_accessible_name(f"Line {ROWS}")

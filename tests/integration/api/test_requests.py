@@ -225,7 +225,8 @@ def test_a_project_header_that_is_not_the_keys_is_refused(live: Live):
         b"GET /healthz HTTP/1.1\r\nhost: a\r\nx: " + b"x" * (1 << 20),
         b"GET /healthz HTTP/1.1\r\nhost: a\r\n" + b"x: y\r\n" * (1 << 18),
         b"GET /" + b"x" * (1 << 20),
-        b"POST /healthz HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: " + b"x" * (1 << 20),
+        b"POST /v1/session HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx: "
+        + b"x" * (1 << 20),
     ],
     ids=["a long header", "many headers", "a long path", "a long trailer"],
 )
@@ -238,7 +239,7 @@ def test_a_head_without_end_is_refused_and_its_connection_closed(live: Live, hea
         with contextlib.suppress(ConnectionResetError):
             while chunk := connection.recv(65536):
                 answer += chunk
-    if answer and b"405" not in answer[:20]:  # the reset of what is not read may overtake the answer
+    if answer:  # the reset of what is not read may overtake the answer
         assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
         assert b'"head_too_large"' in answer
 

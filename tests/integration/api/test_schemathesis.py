@@ -11,7 +11,7 @@ import pytest
 
 from db import artifacts
 from db.receivers import Address, Receivers
-from db.webhook_secrets import Signing
+from db.webhook_secrets import WebhookSecrets
 from tests.integration.api.live import SECRET, Live, a_plan, published, started, stored, upload
 from workers.courier import Courier
 
@@ -165,7 +165,7 @@ async def no_host_is_known(_host: str, _port: int) -> list[Address]:
 
 @pytest.fixture
 def _courier(live: Live) -> Iterator[None]:
-    courier = Courier(live.database, Signing(SECRET), Receivers(), pause_s=60, resolve=no_host_is_known)
+    courier = Courier(live.database, WebhookSecrets(SECRET), Receivers(), pause_s=60, resolve=no_host_is_known)
     courier.start()
     yield
     courier.stop()

@@ -16,7 +16,7 @@ from sqlalchemy import text
 from db import webhooks
 from db.receivers import Receivers, read_networks
 from db.state import JobState
-from db.webhook_secrets import Signing
+from db.webhook_secrets import WebhookSecrets
 from tests.integration.api.live import SECRET, Live, error, settled, started, submitted, until
 from tests.integration.api.test_evals import EVAL, begun, graded, row
 from tests.receiver import Receiver, receiving
@@ -48,7 +48,7 @@ def courier(live: Live) -> Iterator[None]:
 @contextmanager
 def carrying(live: Live) -> Iterator[None]:
     """While a courier runs."""
-    courier = Courier(live.database, Signing(SECRET), Receivers(read_networks("127.0.0.1/32")), pause_s=0.05)
+    courier = Courier(live.database, WebhookSecrets(SECRET), Receivers(read_networks("127.0.0.1/32")), pause_s=0.05)
     courier.start()
     try:
         yield

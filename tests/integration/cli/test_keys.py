@@ -105,6 +105,12 @@ def test_a_budget_of_a_key_is_set_and_shown_with_what_is_used(run: Run) -> None:
     assert (row["storage_bytes"], row["worker_s"]) == (5, None)
 
 
+@pytest.mark.parametrize("amount", ["nan", "inf"])
+def test_a_budget_is_a_finite_number(run: Run, amount: str) -> None:
+    key = created(run)
+    assert "not a finite number" in run("keys", "budget", key["id"], "--worker-s", amount, expect=2)[1]
+
+
 def test_spend_is_shown_by_kind_with_its_cost(live: Live, run: Run) -> None:
     job_id = submitted(live)
     settled(live, job_id, claimed(live, job_id))

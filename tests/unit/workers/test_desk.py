@@ -4,13 +4,7 @@ import os
 from itertools import count
 from threading import Event, Thread
 
-from api import desk as asking
-from workers import desk
 from workers.desk import by_use
-
-
-def test_the_api_asks_nothing_that_the_desk_does_not_read():
-    assert asking.MOST_QUESTION_BYTES == desk.MOST_QUESTION_BYTES
 
 
 def test_the_oldest_used_comes_first_and_files_do_not_count(tmp_path):

@@ -8,22 +8,13 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from engine.data.corpus import Batch
-from engine.model import logprobs, loss
+from engine.model import logprobs
 from engine.model.dropout import by_document, place_dropout, place_labels
 from engine.model.logprobs import label_logprobs
 from engine.model.loss import summed_cross_entropy
+from tests.unit.engine.model.conftest import Doubled
 
-
-class Doubled(nn.Linear):
-    """A head that is not a plain linear layer."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
-        return 2 * super().forward(input)
-
-
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(loss, "_CHUNK_LOGITS", 1)
+pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
 @pytest.mark.parametrize("step", [1, 64], ids=["as they are", "filled up"])

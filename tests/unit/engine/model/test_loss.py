@@ -5,20 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine.model import loss
 from engine.model.loss import summed_cross_entropy
+from tests.unit.engine.model.conftest import Doubled
 
-
-class Doubled(nn.Linear):
-    """A head that is not a plain linear layer."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
-        return 2 * super().forward(input)
-
-
-@pytest.fixture(autouse=True)
-def small_chunks(monkeypatch):
-    monkeypatch.setattr(loss, "_CHUNK_LOGITS", 1)
+pytestmark = pytest.mark.usefixtures("small_chunks")
 
 
 @pytest.mark.parametrize("head_type", [nn.Linear, Doubled])
