@@ -19,6 +19,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture
 def own_service(tmp_path: Path) -> Iterator[Service]:
     """A service for a test that kills or stops it."""
-    running = start(tmp_path / "home")
+    running = start(tmp_path / "home", warm_engines="0")  # it runs no job
     yield running
     running.stop()

@@ -119,7 +119,7 @@ def test_a_killed_supervisor_leaves_no_process(own_service: Service) -> None:
 
 def test_a_folder_that_was_stopped_comes_up_again_and_takes_a_job(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    start(home).stop()
+    start(home, warm_engines="0").stop()
     again = start(home)
     try:
         text = tmp_path / "text.txt"
@@ -145,7 +145,7 @@ def test_a_service_is_backed_up_while_it_runs_and_restored_elsewhere(service: Se
 
 def test_a_folder_that_lost_its_database_is_not_started_nor_a_database_that_lost_its_folder(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    service = start(home)
+    service = start(home, warm_engines="0")
     service.stop()
     for path in home.glob("trainyard.db*"):
         path.rename(tmp_path / path.name)
