@@ -75,18 +75,14 @@ def test_every_screen_passes_the_checks_at_both_widths(past: Past, past_screen: 
         opened.check_both_widths()
 
 
-@THEMES
-def test_every_control_is_reached_by_keyboard_with_a_visible_focus(past: Past, past_screen: Open, theme: str) -> None:
-    for page in walk(past, past_screen("/jobs", theme)):
+def test_every_control_is_reached_by_keyboard_with_a_visible_focus(past: Past, past_screen: Open) -> None:
+    for page in walk(past, past_screen("/jobs")):
         assert_reached(page)
 
 
-@THEMES
-def test_the_largest_content_is_painted_within_a_second_with_hundreds_of_jobs(
-    past: Past, past_screen: Open, theme: str
-) -> None:
+def test_the_largest_content_is_painted_within_a_second_with_hundreds_of_jobs(past: Past, past_screen: Open) -> None:
     """A late one is measured twice more: the median of three counts."""
-    opened, late = past_screen("/jobs", theme), {}
+    opened, late = past_screen("/jobs"), {}
     for path, sign in pages(past).items():
         times = [show(opened, path, sign).evaluate(_LCP)]
         if times[0] > LCP_MS:
