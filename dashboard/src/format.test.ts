@@ -12,6 +12,7 @@ describe("figures", () => {
     [-0.5, "-0.5"],
     [100, "100"],
     [null, "not finite"],
+    [undefined, "–"],
     [Number.NaN, "NaN"],
   ])("%s is written as %s", (value, text) => {
     expect(figure(value)).toBe(text);

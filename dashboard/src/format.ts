@@ -46,9 +46,10 @@ export function clock(unixS: number): string {
   return new Date(unixS * 1000).toLocaleTimeString("en-GB");
 }
 
-/** Four significant digits, without trailing zeros. */
+/** Four significant digits, without trailing zeros. JSON has no number that is not finite: the API sends null for it. */
 export function figure(value: number | null | undefined): string {
-  if (value === null || value === undefined) return "not finite";
+  if (value === undefined) return "–";
+  if (value === null) return "not finite";
   if (!Number.isFinite(value)) return String(value);
   if (value === 0) return "0";
   const size = Math.abs(value);

@@ -10,16 +10,14 @@ import { Unopened } from "./shell/Unopened";
 import "./styles/page.css";
 
 const RETRY_MS = 1500;
-/** As long as the service's Retry-After asks its clients to wait. */
-const RETRY_AFTER_MS = 5000;
 
 const queries = new QueryClient({
   defaultOptions: {
     queries: {
       networkMode: "always",
       // Network errors and temporary failures are retried; any other refusal would only be repeated.
-      retry: (_, error) => !(error instanceof Refusal) || error.passes,
-      retryDelay: (_, error) => (error instanceof Refusal ? RETRY_AFTER_MS : RETRY_MS),
+      retry: (_, error) => !(error instanceof Refusal) || error.isTemporary,
+      retryDelay: (_, error) => (error instanceof Refusal ? error.retryAfterS * 1000 : RETRY_MS),
       staleTime: 1000,
       refetchOnWindowFocus: true,
     },

@@ -3,6 +3,7 @@ import type { FilesSearch } from "./api/files";
 import type { JobsSearch } from "./api/jobs";
 import type { Session } from "./api/session";
 import type { CompareSearch } from "./compare/ComparePage";
+import { keptRuns } from "./compare/runs";
 import type { DatasetSearch } from "./datasets/DatasetPage";
 import type { EvalSearch } from "./evals/EvalPage";
 import type { EvalsSearch } from "./evals/EvalsPage";
@@ -138,6 +139,11 @@ const compare = createRoute({
     hidden: texts(search.hidden),
     metric: text(search.metric),
   }),
+  // Without runs in the address, as in the navigation's link, this tab's comparison is shown again.
+  beforeLoad: ({ search }) => {
+    const kept = search.runs ? [] : keptRuns();
+    if (kept.length > 0) throw redirect({ to: "/compare", search: { ...search, runs: kept }, replace: true });
+  },
   component: lazyPage(() => import("./compare/ComparePage"), "ComparePage"),
 });
 

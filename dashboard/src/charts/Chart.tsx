@@ -45,6 +45,7 @@ export function Chart(props: ChartProps) {
   const drawn = useRef<readonly Series[] | null>(null);
   const hadFocus = useRef(false);
   const part = useRef<Range | null>(null);
+  const hidden = useRef<ReadonlySet<string>>(new Set());
   const dark = useDark();
   const latest = useRef({ gaps, props });
   latest.current = { gaps, props };
@@ -61,7 +62,10 @@ export function Chart(props: ChartProps) {
     const made = new uPlot(options(element, latest, { width, height, dark }), data, element);
     const markers = [...element.querySelectorAll(".u-legend .u-marker")].slice(1); // the first is that of the x axis
     for (const [index, marker] of markers.entries()) putSwatch(marker, strokeOf(series[index]!, dark));
-    if (part.current) made.setScale("x", part.current);
+    // A logarithmic axis cannot begin at zero.
+    if (part.current && (!logX || part.current.min > 0)) made.setScale("x", part.current);
+    for (const [index, { name }] of series.entries())
+      if (hidden.current.has(name)) made.setSeries(index + 1, { show: false }); // the first is the x axis
     const picture = reachable(made, props.group);
     // A keyboard user stays on a chart that is rebuilt.
     if (hadFocus.current) picture.focus({ preventScroll: true });
@@ -76,6 +80,7 @@ export function Chart(props: ChartProps) {
       watch.disconnect();
       hadFocus.current = element.contains(document.activeElement);
       part.current = partOf(made);
+      hidden.current = new Set(made.series.flatMap(({ show, label }) => (show ? [] : String(label))));
       made.destroy();
       plot.current = null;
     };
@@ -106,9 +111,9 @@ interface Range {
 
 /** Returns the part of the x axis that the user has zoomed to, or null. */
 function partOf({ data: [x], scales }: uPlot): Range | null {
-  const { min, max } = scales.x!;
+  const { min = Number.NaN, max = Number.NaN } = scales.x!;
   const [first, last] = [x[0], x.at(-1)];
-  if (min == null || max == null || first === undefined || last === undefined) return null;
+  if (!Number.isFinite(min) || !Number.isFinite(max) || first === undefined || last === undefined) return null;
   return min > first || max < last ? { min, max } : null;
 }
 
@@ -184,6 +189,7 @@ function drawGaps({ ctx, bbox, valToPos }: uPlot, { gaps }: Latest, colour: stri
   ctx.beginPath();
   for (const gap of gaps) {
     const x = valToPos(gap, "x", true);
+    if (x < bbox.left || x > bbox.left + bbox.width) continue; // outside the zoomed part
     const y = bbox.top + size + 1;
     ctx.moveTo(x - size, y - size);
     ctx.lineTo(x + size, y + size);

@@ -34,12 +34,15 @@ const ID = /^[a-z0-9-]{1,100}$/;
 const FIRST_ROWS = 40;
 
 export function ComparePage() {
-  const { runs = [], metric = "loss" } = route.useSearch();
-  const chosen = runs.slice(0, MOST);
+  const { runs, metric = "loss" } = route.useSearch();
+  const navigate = route.useNavigate();
+  const chosen = runs?.slice(0, MOST) ?? [];
   const ids = chosen.filter((id) => ID.test(id));
   const loaded = useQuery(jobsOfQuery(ids));
   const jobs = loaded.data;
-  useEffect(() => keepRuns(runs), [runs]);
+  useEffect(() => {
+    if (runs) keepRuns(runs);
+  }, [runs]);
   // Requested together: the jobs and their curves do not wait for each other.
   const wanted = { metric, split: "train" as const, points: POINTS };
   const isGrowing = (id: string) => Boolean(jobs?.some((job) => job.id === id && !ENDED.has(job.status)));
@@ -59,7 +62,7 @@ export function ComparePage() {
     <>
       <Head title="Compare" />
       <Choice jobs={jobs} loadMore={curves !== undefined} />
-      {runs.length > MOST && (
+      {runs && runs.length > MOST && (
         <Notice tone="warn">
           Only the first {MOST} of {runs.length} runs are shown.
         </Notice>
@@ -68,10 +71,20 @@ export function ComparePage() {
         <Notice tone="warn">
           <span>
             The service has no such jobs: <code>{missing.join(", ")}</code>.
-            {missing.includes(runs[0]!) &&
+            {missing.includes(chosen[0]!) &&
               jobs.length > 0 &&
               " The baseline was among them; it is now the first below."}
           </span>
+          <Button
+            onClick={() =>
+              navigate({
+                search: (now) => ({ ...now, runs: runs?.filter((id) => !missing.includes(id)) }),
+                replace: true,
+              })
+            }
+          >
+            Remove them
+          </Button>
         </Notice>
       )}
       {jobs.length === 0 ? (
@@ -115,7 +128,7 @@ function Choice({ jobs, loadMore }: { jobs: readonly Job[]; loadMore: boolean })
   const newest = useQuery({ ...jobsQuery({}, CHOICES), refetchInterval: false, enabled: loadMore }).data;
   const set = (change: CompareSearch) => navigate({ search: (before) => ({ ...before, ...change }), replace: true });
   const names = namesOf(jobs);
-  const metrics = [...new Set(jobs.flatMap(({ progress }) => Object.keys(progress)))].sort();
+  const metrics = [...new Set([metric, ...jobs.flatMap(({ progress }) => Object.keys(progress))])].sort();
   return (
     <>
       <div className={css.add}>
@@ -132,7 +145,7 @@ function Choice({ jobs, loadMore }: { jobs: readonly Job[]; loadMore: boolean })
               ))}
           </select>
         </label>
-        {metrics.length > 0 && (
+        {jobs.length > 0 && (
           <label>
             Metric{" "}
             <select className={inputClass} value={metric} onChange={({ target }) => set({ metric: target.value })}>
@@ -162,7 +175,7 @@ function Choice({ jobs, loadMore }: { jobs: readonly Job[]; loadMore: boolean })
               <b>baseline</b>
             ) : (
               <Button look="plain" onClick={() => set({ runs: [job.id, ...runs.filter((id) => id !== job.id)] })}>
-                Make baseline
+                Make baseline<span className="visually-hidden">: {names[index]}</span>
               </Button>
             )}
             <Button look="plain" onClick={() => set({ runs: runs.filter((id) => id !== job.id) })}>
@@ -193,13 +206,14 @@ function Curves({ jobs, curves, failed }: CurvesProps) {
   // biome-ignore lint/correctness/useExhaustiveDependencies: the key changes with everything that is shown
   const drawing = useMemo(() => curves && draw(shown), [key, curves === undefined]);
   if (drawing === undefined) return failed ? null : <p className="muted">Loading …</p>;
-  if (drawing === null)
-    return failed ? null : <p className="muted">None of the visible runs has values of {metric}.</p>;
+  // While another metric is loading, the curves of the previous one are still shown.
+  const title = shown.find(({ curve }) => curve)?.curve?.metric ?? metric;
+  if (drawing === null) return failed ? null : <p className="muted">None of the visible runs has values of {title}.</p>;
   return (
     <section>
-      <h2>{metric}</h2>
+      <h2>{title}</h2>
       <Chart
-        label={`${metric} of ${drawing.series.map(({ name }) => name).join(", ")}`}
+        label={`${title} of ${drawing.series.map(({ name }) => name).join(", ")}`}
         {...drawing}
         xName={AXES.step.title}
         xValue={AXES.step.value}

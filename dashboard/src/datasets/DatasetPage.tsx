@@ -98,6 +98,7 @@ function Trained({ file }: { file: DataFile }) {
           onChange={({ target }) => navigate({ search: { model: target.value || undefined }, replace: true })}
         >
           {kindFor(file) === "pretrain" && <option value="">a new model</option>}
+          {chosen && !models.some(({ reference }) => reference === chosen) && <option>{chosen}</option>}
           {models.map(({ reference }) => (
             <option key={reference}>{reference}</option>
           ))}

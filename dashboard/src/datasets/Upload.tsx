@@ -19,20 +19,25 @@ export function Upload() {
   const [purpose, setPurpose] = useState("fine-tune");
   const [file, setFile] = useState<File | null>(null);
   const [over, setOver] = useState(false);
+  const [isSeveral, setSeveral] = useState(false);
   const chooser = useRef<HTMLInputElement>(null);
   const upload = useMutation({
     mutationFn: (chosen: File) => uploadFile(chosen, purpose),
-    onSuccess: () => queries.invalidateQueries({ queryKey: ["files"] }),
+    onSuccess: () => void queries.invalidateQueries({ queryKey: ["files"] }),
   });
   function take(chosen: File | undefined) {
     if (!chosen) return;
+    setSeveral(false);
     setFile(chosen);
     upload.mutate(chosen);
   }
   function drop(event: DragEvent) {
     event.preventDefault();
     setOver(false);
-    take(event.dataTransfer.files[0]);
+    if (upload.isPending) return;
+    const { files } = event.dataTransfer;
+    if (files.length > 1) setSeveral(true);
+    else take(files[0]);
   }
   const refused = upload.error instanceof Refusal && (upload.error.body.errors?.length ?? 0) > 0 ? upload.error : null;
   return (
@@ -42,7 +47,7 @@ export function Upload() {
       data-over={over}
       onDragOver={(event) => {
         event.preventDefault();
-        setOver(true);
+        setOver(!upload.isPending);
       }}
       onDragLeave={() => setOver(false)}
       onDrop={drop}
@@ -74,6 +79,7 @@ export function Upload() {
           }}
         />
       </div>
+      {isSeveral && <Notice tone="bad">Nothing was uploaded: drop one file at a time.</Notice>}
       {upload.data && (
         <p role="status">
           Uploaded <b>{upload.data.filename}</b>: {count(upload.data.row_count ?? 0)} rows of format{" "}

@@ -10,7 +10,7 @@ import { Failure, Notice } from "../parts/Notice";
 import { Pill } from "../parts/Pill";
 import css from "./Evals.module.css";
 import { Value, VerdictCell } from "./Figures";
-import { Samples } from "./Samples";
+import { ScoredRows } from "./ScoredRows";
 import { scoresOf } from "./scores";
 
 export interface EvalSearch {
@@ -60,7 +60,7 @@ export function EvalPage() {
         <div className={css.parts}>
           <Scores job={job} />
           <Subjects groups={job.result.groups} />
-          {job.result_files.length > 0 && <Samples jobId={jobId} model={modelOf(job)} rival={rival} />}
+          {job.result_files.length > 0 && <ScoredRows jobId={jobId} model={modelOf(job)} rival={rival} />}
         </div>
       )}
     </>

@@ -61,7 +61,11 @@ export function EvalsPage() {
       {jobs.length > 0 && (
         <>
           <Choices jobs={jobs} />
-          <Outcomes rows={sorted} />
+          {sorted.length > 0 ? (
+            <Outcomes rows={sorted} />
+          ) : (
+            <p className="muted">No matching evaluations on this page.</p>
+          )}
         </>
       )}
       {data?.has_more && (
@@ -91,7 +95,8 @@ function Choices({ jobs }: { jobs: readonly Job[] }) {
   const names = new Map(
     useQuery(filesQuery({ purpose: "evals" }, MOST)).data?.data.map(({ id, filename }) => [id, filename]),
   );
-  const files = [...new Set(jobs.map(({ spec }) => String(spec.eval_file)))];
+  const used = jobs.map(({ spec }) => String(spec.eval_file));
+  const files = [...new Set(file ? [...used, file] : used)];
   return (
     <div className={css.choices}>
       <label>

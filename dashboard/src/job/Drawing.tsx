@@ -1,5 +1,6 @@
 import { useRouter } from "@tanstack/react-router";
-import { createContext, type ReactNode, startTransition, useMemo, useRef, useState } from "react";
+import { createContext, type ReactNode, useRef } from "react";
+import { useAhead } from "../parts/useAhead";
 import { ChartControls } from "./ChartControls";
 import type { JobSearch } from "./search";
 
@@ -35,19 +36,22 @@ export function Drawing({ search, smoothing, children }: Props) {
 /** Settings that apply at once and then go into the address, which takes longer to change than a chart to draw. */
 function useHow(search: JobSearch): [JobSearch, (to: JobSearch) => void] {
   const router = useRouter();
-  const [ahead, setAhead] = useState<JobSearch>({});
   const timer = useRef(0);
-  const change = (to: JobSearch) => {
+  return useAhead(search, (changes) => {
     const { pathname } = router.state.location;
-    const all = { ...ahead, ...to };
-    setAhead(all);
-    clearTimeout(timer.current);
-    timer.current = window.setTimeout(async () => {
-      if (router.state.location.pathname !== pathname) return setAhead({}); // the user has left the page
-      await router.navigate({ to: ".", search: (now) => ({ ...now, ...all }), replace: true, resetScroll: false });
-      // After the address, which is a transition too. Later changes are still ahead of it.
-      startTransition(() => setAhead((now) => (now === all ? {} : now)));
-    }, ADDRESS_AFTER_MS);
-  };
-  return [useMemo(() => ({ ...search, ...ahead }), [search, ahead]), change];
+    clearTimeout(timer.current); // the changes include earlier ones
+    return new Promise((resolve) => {
+      timer.current = window.setTimeout(async () => {
+        const hasLeft = router.state.location.pathname !== pathname;
+        if (!hasLeft)
+          await router.navigate({
+            to: ".",
+            search: (now) => ({ ...now, ...changes }),
+            replace: true,
+            resetScroll: false,
+          });
+        resolve();
+      }, ADDRESS_AFTER_MS);
+    });
+  });
 }

@@ -42,7 +42,7 @@ export function JobsPage() {
       {error && !data && <Failure error={error} />}
       {data && data.data.length > 0 && data.data.length <= FEW && !filtered && <Guide />}
       {data && data.data.length > 0 && <JobsTable jobs={data.data} />}
-      {data && data.data.length === 0 && (filtered ? <NoneOfThese /> : <First />)}
+      {data && data.data.length === 0 && (filtered ? <NoneOfThese /> : <Guide isFirst />)}
       {data && <Pages older={data.has_more ? (data.last_id ?? null) : null} />}
     </>
   );
@@ -144,15 +144,5 @@ function NoneOfThese() {
     <Empty title="No matching jobs">
       <Link to="/jobs">Show all jobs</Link>
     </Empty>
-  );
-}
-
-/** The first page that a new user sees. */
-function First() {
-  return (
-    <>
-      <p className={`${css.none} muted`}>No jobs yet. Start here:</p>
-      <Guide />
-    </>
   );
 }

@@ -98,8 +98,8 @@ function RevokeDialog({ shown, onClose }: { shown: Key; onClose: () => void }) {
   const queries = useQueryClient();
   const { mutate, error, isPending } = useMutation({
     mutationFn: () => revokeKey(shown.id),
-    onSuccess: async () => {
-      await queries.invalidateQueries(keysQuery);
+    onSuccess: () => {
+      void queries.invalidateQueries(keysQuery);
       onClose();
     },
   });

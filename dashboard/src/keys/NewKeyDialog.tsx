@@ -25,7 +25,7 @@ export function NewKeyDialog({ onClose }: { onClose: () => void }) {
   const queries = useQueryClient();
   const { mutate, data, error, isPending } = useMutation({
     mutationFn: makeKey,
-    onSuccess: () => queries.invalidateQueries(keysQuery),
+    onSuccess: () => void queries.invalidateQueries(keysQuery), // not awaited: the key is shown at once
     gcTime: 0, // the key is not cached
   });
   function submit(event: FormEvent<HTMLFormElement>) {
@@ -39,10 +39,12 @@ export function NewKeyDialog({ onClose }: { onClose: () => void }) {
     <Dialog title="New key" onClose={onClose} firm>
       {data ? (
         <div className={css.form}>
-          <Notice tone="warn">Copy the key now. It is not stored and cannot be shown again.</Notice>
+          <div role="status">
+            <Notice tone="warn">Copy the key now. It is not stored and cannot be shown again.</Notice>
+          </div>
           <div className={css.token}>
             <code>{data.token}</code>
-            <Copy text={data.token} label="Copy the key" />
+            <Copy text={data.token} label="Copy the key" autoFocus />
           </div>
           <div className={css.row}>
             <Button look="primary" onClick={onClose}>

@@ -32,12 +32,14 @@ export function JobForm({ schema, draft, original, faults, change }: Props) {
   const known = sections.flatMap(({ fields }) => fields.map(({ path }) => path));
   const elsewhere = faults.filter(({ path }) => path && !known.some((field) => isWithin(path, field)));
 
+  /** The options of a field with a list: none until the list has been read, undefined if that fails. */
   function suggestions(field: Field) {
-    if (field.path.endsWith("_file"))
-      return files.data?.data.map(({ id, filename, row_count }) => [id, `${filename} (${row_count} rows)`] as const);
-    if ((field.path === "model" && field.text) || field.path === "compare_to") {
-      return models.data?.map(({ reference, kind }) => [reference, `${reference} (${kind})`] as const);
+    if (field.path.endsWith("_file") && !files.isLoadingError) {
+      const listed = files.data?.data ?? [];
+      return listed.map(({ id, filename, row_count }) => [id, `${filename} (${row_count} rows)`] as const);
     }
+    if (((field.path === "model" && field.text) || field.path === "compare_to") && !models.isLoadingError)
+      return (models.data ?? []).map(({ reference, kind }) => [reference, `${reference} (${kind})`] as const);
     return undefined;
   }
   function drawn(field: Field) {

@@ -46,7 +46,6 @@ export function NewJobPage() {
   const submission = useMutation({
     mutationFn: (request: Part) => createJob(...intents.of(request)),
     onError: intents.refused,
-    onSuccess: (job) => navigate({ to: "/jobs/$jobId/metrics", params: { jobId: job.id } }),
   });
   const dryRun = useMutation({ mutationFn: planJob, onMutate: () => submission.reset() });
   const plan = JSON.stringify(dryRun.variables) === JSON.stringify(draft) ? dryRun.data : undefined;
@@ -102,7 +101,11 @@ export function NewJobPage() {
         className={css.form}
         onSubmit={(event) => {
           event.preventDefault();
-          submission.mutate(plan ? { plan_id: plan.id } : draft); // a job of the plan that is shown
+          const request = plan ? { plan_id: plan.id } : draft; // a job of the plan that is shown
+          // Here and not in useMutation, so that it does not happen once the user has left the page.
+          submission.mutate(request, {
+            onSuccess: (job) => navigate({ to: "/jobs/$jobId/metrics", params: { jobId: job.id } }),
+          });
         }}
       >
         {mode === "yaml" ? (

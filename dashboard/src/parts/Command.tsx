@@ -15,22 +15,34 @@ export function Command({ text }: { text: string }) {
 
 const SHOWN_MS = 1600;
 
-export function Copy({ text, label, word }: { text: string; label: string; word?: string }) {
-  const [copied, setCopied] = useState(false);
+interface CopyProps {
+  text: string;
+  label: string;
+  word?: string;
+  autoFocus?: boolean;
+}
+
+export function Copy({ text, label, word, autoFocus }: CopyProps) {
+  const [outcome, setOutcome] = useState<"Copied" | "Not copied" | null>(null);
   async function copy() {
-    await navigator.clipboard.writeText(text);
-    setCopied(true);
-    setTimeout(() => setCopied(false), SHOWN_MS);
+    try {
+      await navigator.clipboard.writeText(text);
+      setOutcome("Copied");
+    } catch {
+      setOutcome("Not copied"); // the browser denies it, or the page was not loaded over HTTPS
+    }
+    setTimeout(() => setOutcome(null), SHOWN_MS);
   }
   return (
     <Button
       look={word ? "plain" : "icon"}
       onClick={copy}
-      aria-label={word ? undefined : copied ? "Copied" : label}
-      title={label}
+      autoFocus={autoFocus}
+      aria-label={word ? undefined : (outcome ?? label)}
+      title={outcome ?? label}
     >
-      <Icon name={copied ? "succeeded" : "copy"} />
-      {word && (copied ? "Copied" : word)}
+      <Icon name={outcome === null ? "copy" : outcome === "Copied" ? "succeeded" : "failed"} />
+      {word && (outcome ?? word)}
     </Button>
   );
 }

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { framesOf } from "../api/chat";
 import { type Answer, inputOf, restored, type Turn } from "./talk";
 
-const answer = (text: string): Answer => ({ model: "m", text, end: "stop" });
+const answer = (text: string): Answer => ({ text, end: "stop" });
 const turns: Turn[] = [
   { prompt: "Once", plain: true, answers: { base: answer(" upon a time") } },
   { prompt: "Hi", plain: false, answers: { base: answer("Hello."), tuned: answer("Yo.") } },

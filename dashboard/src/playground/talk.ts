@@ -6,15 +6,13 @@ export const SIDES: readonly Side[] = ["base", "tuned"];
 
 /** An answer of one side, as far as it has been written. */
 export interface Answer {
-  model: string;
   text: string;
   weights?: Weights;
   /** `left`: the page was left while it was written. */
   end: "writing" | "stop" | "length" | "stopped" | "failed" | "left";
   error?: string;
   tokens?: number;
-  /** From the question to the first piece and to the last. */
-  firstMs?: number;
+  /** From the question to the last piece. */
   tookMs?: number;
 }
 
@@ -49,7 +47,7 @@ export async function answer(
   report: (answer: Answer) => void,
 ): Promise<void> {
   const startedAt = performance.now();
-  let current: Answer = { model, text: "", end: "writing" };
+  let current: Answer = { text: "", end: "writing" };
   const grow = (more: Partial<Answer>) => {
     current = { ...current, ...more };
     report(current);
@@ -57,12 +55,10 @@ export async function answer(
   grow({});
   try {
     for await (const { text, weights, ended, tokens } of ask(model, given, sampling, signal)) {
-      const passed = performance.now() - startedAt;
       grow({
         text: current.text + text,
         weights,
-        firstMs: current.firstMs ?? passed,
-        ...(ended && { end: ended, tookMs: passed }),
+        ...(ended && { end: ended, tookMs: performance.now() - startedAt }),
         ...(tokens !== undefined && { tokens }),
       });
     }

@@ -13,8 +13,8 @@ export function Help({ onClose }: { onClose: () => void }) {
       </dl>
       <p className={css.switch}>
         <label>
-          <input type="checkbox" checked={areOn} onChange={({ target }) => setShortcuts(target.checked)} /> Shortcuts of
-          single letters, and ?
+          <input type="checkbox" checked={areOn} onChange={({ target }) => setShortcuts(target.checked)} /> Enable
+          shortcuts of a single key: letters and ?
         </label>
       </p>
       <p>

@@ -1,4 +1,4 @@
-import { notifyManager, useQueryClient } from "@tanstack/react-query";
+import { notifyManager, useMutation, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useLocation } from "@tanstack/react-router";
 import { useCallback, useEffect, useState, useSyncExternalStore } from "react";
 import { Refusal } from "../api/client";
@@ -7,6 +7,7 @@ import { type Session, signOut, useMay } from "../api/session";
 import { clock } from "../format";
 import { Button } from "../parts/Button";
 import { Icon } from "../parts/Icon";
+import { Failure } from "../parts/Notice";
 import { Help } from "./Help";
 import { Palette } from "./Palette";
 import { PAGES } from "./pages";
@@ -81,10 +82,10 @@ export function Shell({ session }: { session: Session }) {
 }
 
 function Who({ session }: { session: Session }) {
-  async function leave() {
-    await signOut();
-    location.assign("/"); // loads a document with empty caches
-  }
+  const { mutate, error } = useMutation({
+    mutationFn: signOut,
+    onSuccess: () => location.assign("/"), // loads a document with empty caches
+  });
   return (
     <div className={css.who}>
       <span>
@@ -94,9 +95,10 @@ function Who({ session }: { session: Session }) {
         {session.key?.name} <code>{session.key?.prefix}…</code>
       </span>
       {!useMay("write") && <span className="muted">read-only key</span>}
-      <Button look="plain" className={css.leave} onClick={leave}>
+      <Button look="plain" className={css.leave} onClick={() => mutate()}>
         Sign out
       </Button>
+      {error && <Failure error={error} manual />}
     </div>
   );
 }
@@ -117,7 +119,7 @@ function Offline() {
       {answers
         ? `The service reports: ${failure?.message.replace(/\.$/, "")}. This page may be out of date`
         : `The service does not respond. This page shows data from ${clock(lastAnswerAt() / 1000)}`}
-      {!answers || failure?.passes ? "; it updates by itself when the service is back." : "."}
+      {!answers || failure?.isTemporary ? "; it updates by itself when the service is back." : "."}
     </div>
   );
 }

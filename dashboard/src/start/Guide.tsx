@@ -1,26 +1,32 @@
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate } from "@tanstack/react-router";
 import type { ReactNode } from "react";
+import type { DataFile } from "../api/files";
 import { modelsQuery } from "../api/models";
 import { type Sample, samplesQuery, takeSample } from "../api/samples";
 import { useMay } from "../api/session";
+import { errorOf } from "../api/state";
 import { Button, buttonClass } from "../parts/Button";
 import { Command } from "../parts/Command";
 import { Icon } from "../parts/Icon";
 import { Failure } from "../parts/Notice";
 import css from "./Guide.module.css";
 
-/** The steps from an empty project to a tuned model, each with the button that takes it. */
-export function Guide() {
-  const samples = useQuery(samplesQuery).data;
-  const { data: models } = useQuery({ ...modelsQuery, refetchInterval: LIVE_MS });
-  const may = useMay("write");
-  if (!samples || !models || !may) return null;
-  const base = models.find(({ layout }) => layout === "model");
-  const tuned = models.find(({ layout }) => layout === "adapter");
-  const [text, rows] = ["pretrain", "sft"].map((id) => samples.find((sample) => sample.id === id));
+/** The steps from an empty project to a tuned model, each with the button that takes it. `isFirst`: there are no jobs yet. */
+export function Guide({ isFirst }: { isFirst?: boolean }) {
+  const samples = useQuery(samplesQuery);
+  const models = useQuery({ ...modelsQuery, refetchInterval: LIVE_MS });
+  const unread = errorOf(samples, models);
+  if (!useMay("write"))
+    return isFirst && <p className="muted">No jobs yet. Creating one requires a key with the scope write.</p>;
+  if (unread) return <Failure error={unread} />;
+  if (!samples.data || !models.data) return null;
+  const base = models.data.find(({ layout }) => layout === "model");
+  const tuned = models.data.find(({ layout }) => layout === "adapter");
+  const [text, rows] = ["pretrain", "sft"].map((id) => samples.data.find((sample) => sample.id === id));
   return (
     <section className={css.guide} aria-label="Getting started">
+      {isFirst && <p className="muted">No jobs yet. Start here:</p>}
       <h2>Getting started: your first tuned model</h2>
       <ol>
         <Step
@@ -111,16 +117,16 @@ function UseSample({ sample, word, model }: { sample: Sample; word: string; mode
   const navigate = useNavigate();
   const { mutate, error, isPending } = useMutation({
     mutationFn: takeSample,
-    onSuccess: (file) => {
-      queries.invalidateQueries({ queryKey: ["files"] });
-      if (sample.purpose === "pretrain")
-        return navigate({ to: "/jobs/new", search: { spec: { ...sample.spec, training_file: file.id } } });
-      return navigate({ to: "/datasets/$fileId", params: { fileId: file.id }, search: { model } });
-    },
+    onSuccess: () => void queries.invalidateQueries({ queryKey: ["files"] }),
   });
+  function proceed(file: DataFile) {
+    if (sample.purpose === "pretrain")
+      return navigate({ to: "/jobs/new", search: { spec: { ...sample.spec, training_file: file.id } } });
+    return navigate({ to: "/datasets/$fileId", params: { fileId: file.id }, search: { model } });
+  }
   return (
     <>
-      <Button look="primary" disabled={isPending} onClick={() => mutate(sample)}>
+      <Button look="primary" disabled={isPending} onClick={() => mutate(sample, { onSuccess: proceed })}>
         {isPending ? "Uploading …" : word}
       </Button>
       <span className="muted">{sample.about}</span>

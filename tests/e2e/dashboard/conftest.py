@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, expect, sync_playwright
 
 from tests.e2e.dashboard.made import make
 from tests.e2e.dashboard.past import Past, fill, serve
@@ -92,6 +92,21 @@ class Screen:
     def check_quiet(self) -> None:
         assert self.complaints == []
         assert self.foreign_requests == []
+
+
+@contextmanager
+def held(page: Page, pattern: str) -> Iterator[None]:
+    """Hold back the requests to matching addresses until the end of the block."""
+    routes: list[Route] = []
+
+    def hold(route: Route) -> None:
+        routes.append(route)
+
+    page.route(pattern, hold)
+    yield
+    for route in routes:
+        route.continue_()
+    page.unroute(pattern)
 
 
 _SERIOUS = """

@@ -113,6 +113,23 @@ def test_faulty_lines_are_skipped_and_the_rest_is_uploaded(screen: Open) -> None
     expect(page.get_by_role("link", name="broken.jsonl").first).to_be_visible()
 
 
+_DROPPED = """names => {
+  const transfer = new DataTransfer();
+  for (const name of names) transfer.items.add(new File(['{"prompt": "Why?", "completion": "So."}'], name));
+  return transfer;
+}"""
+
+
+def test_dropped_files_are_uploaded_one_at_a_time(past_screen: Open) -> None:
+    page = past_screen("/datasets").page
+    area = page.get_by_role("region", name="Upload")
+    area.dispatch_event("drop", {"dataTransfer": page.evaluate_handle(_DROPPED, ["one.jsonl", "two.jsonl"])})
+    expect(page.get_by_role("alert")).to_contain_text("drop one file at a time")
+    area.dispatch_event("drop", {"dataTransfer": page.evaluate_handle(_DROPPED, ["one.jsonl"])})
+    expect(page.get_by_role("status")).to_contain_text("Uploaded one.jsonl")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+
 def first_rows(page: Page) -> list[Locator]:
     """The articles of lines 1 to 3."""
     found = [page.get_by_role("article", name=f"Line {line}", exact=True) for line in (1, 2, 3)]

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.dashboard.conftest import Open
-from tests.e2e.dashboard.jobs import make_job, wait_ended
+from tests.e2e.dashboard.jobs import Served, make_job, wait_ended
+from tests.e2e.dashboard.past import Past
 from tests.e2e.service import Service
 
 ROWS = 45
@@ -47,9 +48,9 @@ def evaluations(service: Service) -> dict[str, dict[str, Any]]:
     }
 
 
-def scored(service: Service, job: dict[str, Any], **query: Any) -> list[dict[str, Any]]:
+def scored(service: Served, job_id: str, **query: Any) -> list[dict[str, Any]]:
     with service.http() as http:
-        return http.get(f"/v1/jobs/{job['id']}/items", params=query).json()["data"]
+        return http.get(f"/v1/jobs/{job_id}/items", params=query).json()["data"]
 
 
 def test_a_score_has_its_interval_its_rows_and_its_change(screen: Open, evaluations: dict) -> None:
@@ -88,7 +89,7 @@ def test_every_row_is_shown_with_the_answers_of_each_model_page_by_page(
     opened.page.on("request", lambda request: asked.append(request.url))
     articles = opened.page.get_by_role("article")
     expect(articles).to_have_count(20)
-    first = scored(service, job, limit=1)[0]
+    first = scored(service, job["id"], limit=1)[0]
     expect(articles.first).to_contain_text(first["row"]["text"])
     for side in (first["scores"], first["compare_to"]):
         expect(articles.first).to_contain_text(f"{side['loss']:.4g}".rstrip("0"))
@@ -101,23 +102,25 @@ def test_every_row_is_shown_with_the_answers_of_each_model_page_by_page(
     assert not [url for url in asked if "/content" in url]
 
 
-def test_regressions_can_be_shown_alone(service: Service, screen: Open, evaluations: dict) -> None:
-    job = evaluations["fall"]
-    worse = [row["line"] for row in scored(service, job, only="worse", limit=20)]
+def test_regressions_can_be_shown_alone(past: Past, past_screen: Open) -> None:
+    job_id = past.made["eval"]
+    first, worse = ([row["line"] for row in scored(past, job_id, limit=20, **only)] for only in ({}, {"only": "worse"}))
     assert worse
-    page = screen(f"/evals/{job['id']}").page
+    assert set(first) - set(worse), "some of the first rows are no regressions"
+    page = past_screen(f"/evals/{job_id}").page
     page.get_by_role("link", name="Regressions").click()
     expect(page).to_have_url(re.compile("only=worse"))
-    expect(page.get_by_role("article")).to_have_count(len(worse))
-    names = [article.get_attribute("aria-label") for article in page.get_by_role("article").all()]
-    assert names == [f"Line {line}" for line in worse]
+    articles = page.get_by_role("article")
+    expect(articles).to_have_count(len(worse))
+    for index, line in enumerate(worse):
+        expect(articles.nth(index)).to_have_accessible_name(f"Line {line}")
 
 
 def test_a_multiple_choice_row_shows_the_chosen_and_the_correct_answer(
     service: Service, screen: Open, evaluations: dict
 ) -> None:
     job = evaluations["chosen"]
-    row = scored(service, job, limit=1)[0]
+    row = scored(service, job["id"], limit=1)[0]
     page = screen(f"/evals/{job['id']}").page
     article = page.get_by_role("article").first
     expect(article).to_contain_text("expected A. that is")

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.e2e.dashboard.conftest import Open, Screen, sign_in, tabs
+from tests.e2e.dashboard.conftest import Open, Screen, held, sign_in, tabs
 from tests.e2e.dashboard.jobs import make_job
 from tests.e2e.dashboard.past import Past
 from tests.e2e.service import Service
@@ -35,8 +35,11 @@ def status(service: Service, token: str, method: str, path: str) -> int:
 def test_keys_are_scoped_shown_once_and_revoked(service: Service, screen: Open, shots: Path, theme: str) -> None:
     opened = screen("/keys", theme)
     page, name = opened.page, f"notebook {theme}"
-    token = make_key(page, name, "read")
-    page.get_by_role("button", name="Copy the key").click()
+    with held(page, "**/v1/keys?*"):  # the key is shown without waiting for the new list
+        token = make_key(page, name, "read")
+    expect(page.get_by_role("button", name="Copy the key")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == token
     page.screenshot(path=shots / f"keys-new-{theme}.png")
     opened.check_both_widths()

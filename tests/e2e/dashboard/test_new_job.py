@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import yaml
 from playwright.sync_api import Page, expect
 
-from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.conftest import Open, held
 from tests.e2e.dashboard.jobs import TINY, Served, make_job, show_job, text_file, wait_ended
 from tests.e2e.dashboard.past import Past
 from tests.e2e.service import Service
@@ -42,6 +42,17 @@ def test_a_job_is_made_from_the_form_and_runs(service: Service, screen: Open) ->
     assert (spec["suffix"], spec["model"]["hidden_size"], spec["training_file"]) == ("by-form", 32, file_id)
     assert (spec["hyperparameters"]["max_steps"], spec["hyperparameters"]["packing"]) == (4, False)
     assert wait_ended(service, job["id"])["status"] == "succeeded"
+
+
+def test_a_field_with_a_list_stays_the_same_while_the_list_loads(past: Past, past_screen: Open) -> None:
+    file_id = past.made["rows.jsonl"]
+    page = past_screen("/jobs").page
+    field = page.get_by_role("combobox", name="training_file")
+    with held(page, "**/v1/files?*"):
+        page.goto(past.url + address({"kind": "sft"}))
+        field.focus()
+    field.select_option(file_id)
+    expect(field).to_be_focused()
 
 
 def test_nothing_is_lost_between_form_and_yaml(past: Past, past_screen: Open) -> None:

@@ -84,6 +84,15 @@ def test_every_empty_screen_passes_the_checks(empty_screen: Open, theme: str) ->
         opened.check_both_widths()
 
 
+def test_a_read_only_key_sees_why_an_empty_list_has_no_guide(browser: Browser, empty: Past) -> None:
+    with empty.http() as http:
+        token = http.post("/v1/keys", json={"name": "reader", "scope": "read"}).json()["token"]
+    with tabs(browser, empty.url, sign_in(browser, empty.url, token)) as open_screen:
+        page = open_screen("/jobs").page
+        expect(page.get_by_text("No jobs yet. Creating one requires a key with the scope write.")).to_be_visible()
+        expect(page.get_by_role("region", name="Getting started")).to_have_count(0)
+
+
 def test_the_empty_list_shows_a_command_that_makes_a_row_appear(empty: Past, empty_screen: Open) -> None:
     """This test comes last: afterwards the service is no longer empty."""
     page = empty_screen("/jobs").page

@@ -70,6 +70,16 @@ def test_shortcuts_of_one_letter_can_be_turned_off(past_screen: Open) -> None:
     expect(arrived(page)).to_have_text("New job")
 
 
+def test_a_failure_to_sign_out_is_shown(past_screen: Open) -> None:
+    page = past_screen("/workers", allow="net::ERR_").page
+    page.route("**/v1/session", lambda route: route.abort() if route.request.method == "DELETE" else route.continue_())
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("alert")).to_contain_text("does not respond")
+    page.unroute("**/v1/session")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("API key")).to_be_visible()
+
+
 def test_a_dialog_gives_the_focus_back(past: Past, past_screen: Open) -> None:
     page = past_screen(f"/jobs/{past.runs['running']}").page
     cancel = page.get_by_role("button", name="Cancel", exact=True)

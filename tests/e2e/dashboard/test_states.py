@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from benchmarks.children import history
 from tests.e2e.dashboard.conftest import Open
+from tests.e2e.dashboard.drawn import READ_BACK
 from tests.e2e.dashboard.past import SECRET, STEPS, Past, bring_to, crowding, curve, point
 
 SENTENCES = {
@@ -52,6 +53,12 @@ def legend(page: Page, title: str) -> list[str]:
     return page.get_by_role("region", name=title, exact=True).locator(".u-value").all_inner_texts()
 
 
+def expect_all_lines(page: Page) -> None:
+    """Wait for the evaluations, with which the chart of the loss is rebuilt."""
+    labels = page.get_by_role("region", name="Loss", exact=True).locator(".u-label")
+    expect(labels).to_have_text(["step", "loss", "eval_loss"])
+
+
 def hover(page: Page, title: str) -> None:
     """Move the cursor to the middle of a chart."""
     page.get_by_role("region", name=title, exact=True).locator(".u-over").hover()
@@ -61,6 +68,7 @@ def test_the_full_range_is_shown_over_steps_tokens_and_time(past: Past, past_scr
     page = past_screen(f"/jobs/{past.runs['plain']}/metrics?table=true").page
     table = page.get_by_role("region", name="Loss", exact=True).get_by_role("region", name="Chart data")
     expect(table.get_by_role("row")).to_have_count(STEPS + 1)
+    expect_all_lines(page)
     for by, middle in (("steps", "200"), ("tokens", "20[0-9]K"), ("time", "1 min")):
         page.get_by_role("combobox").select_option(by)
         hover(page, "Loss")
@@ -79,7 +87,7 @@ def test_smoothing_is_off_at_first_and_then_stands_before_the_raw_line(past: Pas
     # A constant stays constant: the gradient norm is 1 everywhere, smoothed or not.
     page.get_by_label("Table").check()
     cells = page.get_by_role("region", name="Gradient norm").locator("tbody tr td:nth-child(5)")
-    assert set(cells.all_inner_texts()) == {"1"}
+    expect(cells).to_have_text(["1"] * STEPS)
 
 
 def test_both_axes_can_be_logarithmic_and_stay_so_after_a_reload(past: Past, past_screen: Open) -> None:
@@ -90,6 +98,7 @@ def test_both_axes_can_be_logarithmic_and_stay_so_after_a_reload(past: Past, pas
     page.reload()
     expect(page.get_by_label("Log x")).to_be_checked()
     expect(page.get_by_label("Log y")).to_be_checked()
+    expect_all_lines(page)
     hover(page, "Loss")
     # The middle of a logarithmic axis, which ends at 1000, is 32; that of a linear one is 200.
     expect(page.get_by_role("region", name="Loss", exact=True).locator(".u-value").first).to_have_text(
@@ -122,6 +131,11 @@ def test_a_chart_is_read_zoomed_and_stripped_of_a_line_by_keyboard(past: Past, p
     assert legend(page, "Gradient norm")[0] == str(STEPS)
     line = loss.get_by_role("button", name="loss", exact=True)
     line.press("Space")
+    expect(line).to_have_attribute("aria-pressed", "false")
+    expect(loss.locator(".u-series.u-off")).to_have_count(1)
+    made = loss.get_by_role("img").element_handle()
+    page.emulate_media(color_scheme="dark")  # other colours rebuild the chart
+    made.wait_for_element_state("hidden")
     expect(line).to_have_attribute("aria-pressed", "false")
     expect(loss.locator(".u-series.u-off")).to_have_count(1)
 
@@ -178,6 +192,7 @@ def test_the_system_charts_share_the_cursor_of_the_loss(past: Past, past_screen:
     titles = ("Tokens per second", "Model FLOPs utilization (MFU)", "Memory", "Data wait")
     for title in titles:
         expect(page.get_by_role("region", name=title).locator(".u-over")).to_be_visible()
+    expect_all_lines(page)
     hover(page, "Loss")
     at = legend(page, "Loss")[0]
     assert re.search(r"\d", at)
@@ -266,6 +281,17 @@ def test_a_curve_that_begins_at_zero_is_drawn_on_a_logarithmic_axis(past_screen:
     expect_true(page, _LINE_IS_DRAWN)
 
 
+def test_a_zoom_to_zero_does_not_empty_a_logarithmic_chart(past_screen: Open, past: Past) -> None:
+    page = past_screen(f"/jobs/{past.runs['plain']}/metrics?x=time", allow=READ_BACK).page
+    expect(page.get_by_role("region", name="Loss", exact=True).locator(".u-label")).to_have_count(3)
+    page.get_by_role("region", name="Loss", exact=True).get_by_role("img").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("+")  # around the first point, which is at zero
+    for logarithmic in (True, False):
+        page.get_by_label("Log x").set_checked(logarithmic)
+        expect_true(page, _LINE_IS_DRAWN)
+
+
 def expect_true(page: Page, truth: str) -> None:
     for _ in range(50):
         if page.evaluate(truth):
@@ -305,8 +331,18 @@ def test_an_older_job_is_compared_from_its_own_page(past: Past, past_screen: Ope
     expect(offered).to_have_count(100)  # the hundred newest without this one, and the placeholder
     page.goto(f"{past.url}/jobs/{past.runs['short']}")
     page.get_by_role("main").get_by_role("link", name="Compare", exact=True).click()
-    for name in ("plain", "short"):
+    both = page.get_by_role("listitem").get_by_role("checkbox")
+    expect(both).to_have_count(2)
+    pages = page.get_by_role("navigation", name="Pages")
+    pages.get_by_role("link", name="Jobs").click()
+    pages.get_by_role("link", name="Compare").click()
+    for name in ("plain", "short"):  # the navigation leads back to the same comparison
         expect(page.get_by_role("checkbox", name=name, exact=True)).to_be_visible()
+    for left in (1, 0):
+        page.get_by_role("button", name="Remove").first.click()
+        expect(both).to_have_count(left)
+    pages.get_by_role("link", name="Compare").click()
+    expect(page.get_by_role("heading", name="No runs chosen")).to_be_visible()
 
 
 def test_the_queue_shows_position_and_reason(past: Past, past_screen: Open) -> None:

@@ -1,21 +1,21 @@
-import type { ScoredRow } from "../api/evals";
+import type { ScoredRow as Row } from "../api/evals";
 import { count, figure } from "../format";
 import { Icon } from "../parts/Icon";
 import css from "./Evals.module.css";
 import { LETTERS, type Question, questionOf } from "./question";
 
 interface Props {
-  row: ScoredRow;
+  row: Row;
   model: string;
   rival?: string;
 }
 
 /** A row: the question, the expected answer, and the answer of each model. */
-export function Sample({ row, model, rival }: Props) {
+export function ScoredRow({ row, model, rival }: Props) {
   const question = row.row && questionOf(row.row);
   const expected = question?.expected ?? (row.scores.reference as string | undefined);
   return (
-    <article className={css.sample} aria-label={`Line ${row.line}`}>
+    <article className={css.row} aria-label={`Line ${row.line}`}>
       <header>
         <b>line {count(row.line)}</b>
         {typeof row.scores.subject === "string" && row.scores.subject && <span>{row.scores.subject}</span>}
@@ -54,7 +54,7 @@ function Prompt({ question: { parts, choices } }: { question: Question }) {
   );
 }
 
-type Scores = ScoredRow["scores"];
+type Scores = Row["scores"];
 
 /** One model's answer and scores, whose names depend on the task. */
 function Answer({ title, scores }: { title: string; scores: Scores }) {
@@ -84,7 +84,8 @@ function Answer({ title, scores }: { title: string; scores: Scores }) {
       )}
       {"loss" in scores && (
         <p>
-          loss <b>{figure(scores.loss as number | null)}</b> over {count(scores.tokens as number)} tokens
+          loss <b>{scores.tokens === 0 ? "–" : figure(scores.loss as number | null)}</b> over{" "}
+          {count(scores.tokens as number)} tokens
         </p>
       )}
     </section>

@@ -4,7 +4,7 @@ import { type Only, scoredRowsQuery } from "../api/evals";
 import { Failure } from "../parts/Notice";
 import tabs from "../parts/Tabs.module.css";
 import css from "./Evals.module.css";
-import { Sample } from "./Sample";
+import { ScoredRow } from "./ScoredRow";
 
 const route = getRouteApi("/evals/$jobId");
 
@@ -18,11 +18,11 @@ const COMPARED: typeof ALL = [
 ];
 
 /** The scored rows, page by page. */
-export function Samples({ jobId, model, rival }: { jobId: string; model: string; rival?: string }) {
+export function ScoredRows({ jobId, model, rival }: { jobId: string; model: string; rival?: string }) {
   const { only, after = 0 } = route.useSearch();
-  const { data, error } = useQuery(scoredRowsQuery(jobId, after, only));
+  const { data, error, isPlaceholderData } = useQuery(scoredRowsQuery(jobId, after, only));
   return (
-    <section aria-label="Rows">
+    <section aria-label="Rows" aria-busy={isPlaceholderData}>
       <h2>Rows</h2>
       <nav aria-label="Filter" className={tabs.tabs}>
         {[...ALL, ...(rival ? COMPARED : [])].map(([value, title]) => (
@@ -40,25 +40,20 @@ export function Samples({ jobId, model, rival }: { jobId: string; model: string;
       </nav>
       {error && <Failure error={error} />}
       {data?.data.length === 0 && <p className="muted">No matching rows.</p>}
-      <div className={css.samples}>
+      <div className={css.rows}>
         {data?.data.map((row) => (
-          <Sample key={row.number} row={row} model={model} rival={rival} />
+          <ScoredRow key={row.number} row={row} model={model} rival={rival} />
         ))}
       </div>
       {data && (after > 0 || data.has_more) && (
         <nav aria-label="More rows" className={css.more}>
           {after > 0 && (
-            <Link to="/evals/$jobId" params={{ jobId }} search={{ only }} resetScroll={false}>
+            <Link to="/evals/$jobId" params={{ jobId }} search={{ only }}>
               First rows
             </Link>
           )}
           {data.has_more && (
-            <Link
-              to="/evals/$jobId"
-              params={{ jobId }}
-              search={{ only, after: data.last_id ?? undefined }}
-              resetScroll={false}
-            >
+            <Link to="/evals/$jobId" params={{ jobId }} search={{ only, after: data.last_id ?? undefined }}>
               Next rows
             </Link>
           )}
