@@ -56,8 +56,8 @@ async def _on_invalid(_request: Request, error: RequestValidationError) -> Respo
 async def _on_low_space(_request: Request, error: LowSpace) -> Response:
     logger.warning("507: %s", error)
     message = (
-        "the disk is nearly full, so nothing is taken in; delete files, models or adapters that are not needed "
-        "(their bytes are freed within an hour), or give it more space"
+        "the disk is nearly full, so nothing is taken in; delete files, models or adapters that are not needed (their "
+        "bytes are freed within an hour; the result file of a job holds its adapter too), or give it more space"
     )
     return error_response(ApiError(507, "low_space", message, headers={"Retry-After": "30"}))
 

@@ -45,6 +45,10 @@ def verify(folder: Path, key_path: Path, as_json: bool) -> None:
         say(f"  on {base['reference']}, digest {base['digest'][:12]}")
     for dataset in statement.get("datasets") or []:
         say(f"  from {dataset['filename']}, sha256 {dataset['sha256'][:12]}")
+    for file in statement.get("imported_from") or []:
+        say(f"  imported from {file['filename']}, sha256 {file['sha256'][:12]}")
+    if statement.get("source"):
+        say(f"  source {statement['source']}")
     if adapter:
         say(f"  rank {adapter['rank']}, seed {statement.get('seed')}")
     click.echo(legible(statement["reference"]))

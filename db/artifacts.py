@@ -181,8 +181,16 @@ def resolve(s: Session, project_id: str, reference: str, *, kinds: tuple[str, ..
 
 def files(s: Session, artifact_id: str) -> list[ArtifactFile]:
     """Return the files of an artifact, ordered by path."""
-    query = select(ArtifactFile).where(ArtifactFile.artifact_id == artifact_id)
-    return list(s.scalars(query.order_by(ArtifactFile.path)))
+    return files_of(s, [artifact_id])[artifact_id]
+
+
+def files_of(s: Session, artifact_ids: Collection[str]) -> dict[str, list[ArtifactFile]]:
+    """Return the files of each artifact, ordered by path, in one query."""
+    found: dict[str, list[ArtifactFile]] = {artifact_id: [] for artifact_id in artifact_ids}
+    query = select(ArtifactFile).where(ArtifactFile.artifact_id.in_(artifact_ids))
+    for file in s.scalars(query.order_by(ArtifactFile.artifact_id, ArtifactFile.path)):
+        found[file.artifact_id].append(file)
+    return found
 
 
 def delete(s: Session, project_id: str, artifact_id: str) -> bool:

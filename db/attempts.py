@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Select, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from db import clock, spend
+from db import clock, gangs, spend
 from db.models import Artifact, Attempt, Job
 
 _FIRST = 1
@@ -53,6 +53,7 @@ def end(
     ended = s.execute(statement, execution_options={"synchronize_session": False}).one_or_none()
     if ended is not None:
         spend.book(s, job_id, number, *ended)
+        gangs.end_all(s, job_id, number)
 
 
 def last_words(s: Session, job: Job) -> str | None:

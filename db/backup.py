@@ -8,10 +8,13 @@ which manifests are signed; and `backup.json`.
 import json
 import os
 import shutil
+import sqlite3
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.exc import DBAPIError
 
 from db import copies, health, installation, migrate, projects, references
 from db.blobs import BlobStore
@@ -20,6 +23,8 @@ from db.session import Database
 from db.settings import StorageSettings
 
 _DATABASE, _BLOBS, _SUMMARY = "trainyard.db", "blobs", "backup.json"
+_UNFINISHED = "backup.json.part"
+"""A file in a folder whose backup is not complete yet. It becomes the summary at the end."""
 _SECRETS = ("secret", "signing-key")
 _LOST_FOUND = "lost+found"
 """A folder that a new file system has from the beginning."""
@@ -44,8 +49,12 @@ def save(settings: StorageSettings, folder: Path) -> dict[str, Any]:
         ValueError: the folder is not empty, there is nothing to save, or a blob is not stored.
     """
     _require_begun(settings)
+    if (folder / _UNFINISHED).exists():
+        mend = "remove it, or name another folder"
+        raise ValueError(f"{folder} holds a backup that was interrupted, or is still running: {mend}")
     _require_empty(folder, "a backup is written into a folder of its own")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (folder / _UNFINISHED).touch()
     path = folder / _DATABASE
     if copies.is_sqlite(settings.database_url):
         copies.copy_file(settings.database_url, path)
@@ -68,7 +77,8 @@ def save(settings: StorageSettings, folder: Path) -> dict[str, Any]:
         "secret": (folder / "secret").exists(),
     }
     os.sync()
-    (folder / _SUMMARY).write_text(json.dumps(summary, indent=1))  # written last: it marks the backup as complete
+    (folder / _UNFINISHED).write_text(json.dumps(summary, indent=1))
+    (folder / _UNFINISHED).replace(folder / _SUMMARY)  # comes last: it marks the backup as complete
     return summary
 
 
@@ -79,7 +89,8 @@ def restore(settings: StorageSettings, folder: Path) -> dict[str, Any]:
     database was already restored completely.
 
     Raises:
-        ValueError: the folder holds no backup, or the home or the database is in use.
+        ValueError: the folder holds no backup, its files are in another bucket than the service's, or the home or the
+            database is in use.
     """
     if not (folder / _SUMMARY).exists():
         raise ValueError(f"{folder} holds no finished backup: there is no {_SUMMARY}")
@@ -88,6 +99,7 @@ def restore(settings: StorageSettings, folder: Path) -> dict[str, Any]:
     in_file = copies.is_sqlite(settings.database_url)
     target = copies.path_of(settings.database_url) if in_file else settings.home / _DATABASE
     newest = target.with_name(f"{target.name}.part")
+    _require_store(settings, summary["blobs_in"], folder)
     if not cut.exists():
         _require_empty(settings.home, "a backup is restored into an empty home; set TRAINYARD_HOME to another")
     elif cut.read_text() == _mark(_name_of(settings.database_url), summary):
@@ -105,7 +117,7 @@ def restore(settings: StorageSettings, folder: Path) -> dict[str, Any]:
             shutil.copy(folder / secret, settings.home / secret)
     if summary["blobs_in"] == _BLOBS:
         _restore_blobs(settings, BlobStore(folder / _BLOBS, low_space_bytes=0), _named(f"sqlite:///{newest}"))
-    elif _is_bucket(settings.blobs, summary["blobs_in"]):
+    else:
         settings.open_blobs(low_space_bytes=0).claim(saved_id)  # the installation that was saved may still run
     os.sync()
     if in_file:
@@ -148,8 +160,14 @@ def _rename(path: Path) -> tuple[str, str]:
     return names
 
 
-def _is_bucket(url: str | None, saved: str) -> bool:
-    return url is not None and url.rstrip("/") == saved.rstrip("/")
+def _require_store(settings: StorageSettings, saved: str, folder: Path) -> None:
+    """Check that files which a backup left in a bucket are in the bucket of the settings; raises ValueError if not."""
+    if saved != _BLOBS and (settings.blobs or "").rstrip("/") != saved.rstrip("/"):
+        raise ValueError(
+            f"the stored files of this backup are in {saved}, and the service to be restored looks for them in "
+            f"{settings.blobs or settings.blobs_dir}: set TRAINYARD_BLOBS={saved}; or, if that bucket was copied, name "
+            f"the copy as TRAINYARD_BLOBS and as `blobs_in` of {folder / _SUMMARY}"
+        )
 
 
 def _restore_blobs(settings: StorageSettings, saved: BlobStore, named: set[str]) -> None:
@@ -239,6 +257,11 @@ def main(arguments: list[str]) -> int:
                 sys.exit("usage: python -m db.backup save DIR | restore DIR")
     except (ValueError, Unavailable) as error:
         sys.stderr.write(f"{error}\n")
+        return 1
+    except (OSError, sqlite3.Error, DBAPIError) as error:
+        done = "written" if arguments[0] == "save" else "restored"
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        sys.stderr.write(f"{arguments[1]} could not be {done}: {reason}\n")
         return 1
     if summary["blobs_in"] == _BLOBS:
         sys.stdout.write(f"the database and the {summary['blobs']} stored files that it names are {verb} {folder}\n")

@@ -40,8 +40,9 @@ class BlobStore:
     """Blobs on a local disk, as read-only files `root/ab/cd/abcd...`; db.bucket stores them in a bucket instead.
 
     A blob is written to `root/tmp`, synced, renamed and its folder synced, so a file that is visible under a hash has
-    the bytes of that hash, even after kill -9 or a loss of power. An existing blob is not written again. Writing raises
-    LowSpace while fewer than `low_space_bytes` are free; with 0 it does so only when the disk is full.
+    the bytes of that hash, even after kill -9 or a loss of power. An existing blob is not written again, unless its
+    size shows that it is damaged. Writing raises LowSpace while fewer than `low_space_bytes` are free; with 0 it does so
+    only when the disk is full.
     """
 
     has_files = True
@@ -116,11 +117,14 @@ class BlobStore:
                 raise
             shutil.copy(source, target)
 
-    def renew(self, sha256: str) -> bool:
-        """Return whether the blob exists; if it does, it counts as stored now and survives a loss of power."""
+    def renew(self, sha256: str, size_bytes: int | None = None) -> bool:
+        """Return whether the blob exists; if it does, it counts as stored now and survives a loss of power.
+
+        A file of another size than `size_bytes` is damaged, and counts as one that does not exist.
+        """
         target = self.path(sha256)
         with self._lock(fcntl.LOCK_SH):
-            if not target.exists():
+            if not target.exists() or size_bytes not in {None, target.stat().st_size}:
                 return False
             os.utime(target)
             _sync_folder(target.parent)  # the process that stored it may have been killed before it did so
@@ -222,7 +226,7 @@ class BlobWriter:
     def __init__(self, store: BlobStore, temporary: Path) -> None:
         self._store = store
         self._temporary = temporary
-        with _disk_full_errors():
+        with disk_full_errors():
             self._file = temporary.open("xb", buffering=0)
         self._hash = hashlib.sha256()
         self._hashing: Future[None] | None = None
@@ -238,7 +242,7 @@ class BlobWriter:
             self._unchecked_bytes = 0
         self._begin_hashing(data)
         left = memoryview(data)
-        with _disk_full_errors():
+        with disk_full_errors():
             while left:
                 left = left[self._file.write(left) :]
             self._begin_syncing(len(data))
@@ -270,13 +274,13 @@ class BlobWriter:
 
     def commit(self) -> Blob:
         """Make the blob visible, so that it survives a loss of power once this returns."""
-        with _disk_full_errors():
+        with disk_full_errors():
             return self._commit()
 
     def _commit(self) -> Blob:
         self._finish_hashing()
         blob = Blob(self._hash.hexdigest(), self.size_bytes)
-        if self._store.renew(blob.sha256):
+        if self._store.renew(*blob):
             self.abort()
             return blob
         if self._syncing is not None:
@@ -322,7 +326,7 @@ def is_sha256(name: str) -> bool:
 
 
 @contextmanager
-def _disk_full_errors() -> Iterator[None]:
+def disk_full_errors() -> Iterator[None]:
     """Raise DiskFull for the system's errors about a full disk or a used-up quota."""
     try:
         yield

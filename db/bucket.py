@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
-from db.blobs import CHUNK_BYTES, BlobStore, is_sha256
+from db.blobs import CHUNK_BYTES, BlobStore, disk_full_errors, is_sha256
 from db.errors import BlobsUnavailable, Damaged
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta
 
 _PART_BYTES = 8 << 20
 """A larger blob is uploaded in parts of this size, several at a time."""
@@ -42,7 +45,7 @@ class Bucket(BlobStore):
         return self._stored_at(sha256) is not None
 
     def open(self, sha256: str) -> BinaryIO:
-        with ExitStack() as failed:
+        with ExitStack() as failed, disk_full_errors():
             file = failed.enter_context(tempfile.TemporaryFile(dir=self._tmp))
             self._download(sha256, file)
             file.seek(0)
@@ -59,7 +62,7 @@ class Bucket(BlobStore):
 
     def link_to(self, sha256: str, target: Path) -> None:
         try:
-            with target.open("xb") as file:
+            with disk_full_errors(), target.open("xb") as file:
                 self._download(sha256, file)
         except FileNotFoundError:
             target.unlink(missing_ok=True)
@@ -70,9 +73,11 @@ class Bucket(BlobStore):
             raise
         target.chmod(0o444)
 
-    def renew(self, sha256: str) -> bool:
-        stored_at = self._stored_at(sha256)
-        return stored_at is not None and time.time() - stored_at < self._fresh_s
+    def renew(self, sha256: str, size_bytes: int | None = None) -> bool:
+        found = self._head(sha256)
+        if found is None or size_bytes not in {None, found["size"]}:
+            return False
+        return time.time() - found["last_modified"].timestamp() < self._fresh_s
 
     def take(self, temporary: Path, sha256: str) -> None:
         with _outages():
@@ -124,9 +129,13 @@ class Bucket(BlobStore):
 
     def _stored_at(self, sha256: str) -> float | None:
         """Return when the blob was stored, in Unix seconds by the bucket's clock, or None if it is not stored."""
+        found = self._head(sha256)
+        return None if found is None else found["last_modified"].timestamp()
+
+    def _head(self, sha256: str) -> "ObjectMeta | None":
         try:
             with _outages():
-                return obstore.head(self._store, self._key(sha256))["last_modified"].timestamp()
+                return obstore.head(self._store, self._key(sha256))
         except FileNotFoundError:
             return None
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, exists, func, literal_column, or_, select
 from sqlalchemy.orm import Session
 
-from db import spend
+from db import spend, uploads
 from db.models import ApiKey, Artifact, Budget, File, Job, Project, Upload, UploadPart
 from db.state import JobState
 
@@ -184,5 +184,5 @@ def _storage_bytes(s: Session, project_id: str, key_id: str | None) -> int:
 def _pending_bytes(s: Session, project_id: str) -> int:
     """Return the bytes of the parts of a project's pending uploads, which do not record the key that sent them."""
     parts = select(func.coalesce(func.sum(UploadPart.size_bytes), 0)).join(Upload, Upload.id == UploadPart.upload_id)
-    pending = Upload.project_id == project_id, Upload.state == "pending", Upload.expires_at > time.time()
+    pending = uploads.IS_PENDING, Upload.project_id == project_id, Upload.expires_at > time.time()
     return int(s.execute(parts.where(*pending)).scalar_one())

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from sqlalchemy import Select, Table, false, func, insert, literal_column, or_, select, tuple_
+from sqlalchemy import Select, Table, false, func, insert, literal_column, select, tuple_
 from sqlalchemy import delete as delete_rows
 from sqlalchemy.orm import Session
 
@@ -185,9 +185,11 @@ def purge(s: Session, older_than_s: float, limit: int) -> int:
     of evals may continue from a deleted one.
     """
     moment = time.time() - older_than_s
-    gone = select(EvalRun.id).join(Eval, Eval.id == EvalRun.eval_id)
-    gone = gone.where(or_(EvalRun.deleted_at < moment, Eval.deleted_at < moment))
-    run_ids = list(s.scalars(gone.limit(limit)))
+    # Two queries: with an OR of both conditions neither index is used, and all runs are read.
+    run_ids = list(s.scalars(select(EvalRun.id).where(EvalRun.deleted_at < moment).limit(limit)))
+    of_eval = select(EvalRun.id).join(Eval, Eval.id == EvalRun.eval_id)
+    of_eval = of_eval.where(Eval.deleted_at < moment, EvalRun.id.not_in(run_ids))
+    run_ids += s.scalars(of_eval.limit(limit - len(run_ids)))
     graded = select(EvalItem.run_id, EvalItem.number).where(EvalItem.run_id.in_(run_ids)).limit(limit)
     by_run: dict[str, list[int]] = {}
     for run_id, number in s.execute(graded):

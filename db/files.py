@@ -100,6 +100,7 @@ def delete(s: Session, project_id: str, file_id: str) -> bool:
 
 def expired(s: Session, limit: int, after: str = "") -> list[tuple[str, str]]:
     """Return (project id, file id) of expired files with ids greater than `after`, in the order of their ids."""
+    # The id as an expression: by the column itself, SQLite would read all files in the order of their ids.
+    file_id = File.id.concat("")
     over = select(File.project_id, File.id).where(File.expires_at <= time.time(), File.deleted_at.is_(None))
-    over = over.where(File.id > after).order_by(File.id).limit(limit)
-    return [(project_id, file_id) for project_id, file_id in s.execute(over)]
+    return [(row.project_id, row.id) for row in s.execute(over.where(file_id > after).order_by(file_id).limit(limit))]

@@ -141,6 +141,12 @@ def end(s: Session, job_id: str, fence: int, node_rank: int, failure: dict[str, 
     s.execute(ended, execution_options=_UNSYNCHRONIZED)
 
 
+def end_all(s: Session, job_id: str, fence: int) -> None:
+    """End the parts of an attempt that has ended: workers that were lost did not report theirs."""
+    open_parts = GangMember.job_id == job_id, GangMember.fence == fence, GangMember.ended_at.is_(None)
+    s.execute(update(GangMember).where(*open_parts).values(ended_at=clock.moment(s)), execution_options=_UNSYNCHRONIZED)
+
+
 def fault(s: Session, job_id: str, fence: int, *, vague: str = "") -> Fault | None:
     """Return one of an attempt's other workers that is lost or whose engine failed.
 

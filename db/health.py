@@ -25,7 +25,7 @@ def ping(db: Database) -> bool:
 
 
 def begun(url: str) -> bool:
-    """Return whether the database has a schema, without creating a file or writing to one, as opening it would.
+    """Return whether the database has a schema. An SQLite file that does not exist is not created.
 
     Raises:
         db.errors.Unavailable: the database cannot be reached.

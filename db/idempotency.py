@@ -8,7 +8,7 @@ create.
 import time
 from typing import NamedTuple
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -83,10 +83,12 @@ def keep(s: Session, ask: IdempotentRequest, answer: str) -> None:
     s.flush()
 
 
-def purge(s: Session) -> int:
-    """Delete the creates that no retry can repeat any longer, and return their number."""
-    old = delete(Intent).where(Intent.created_at < time.time() - KEYED_S).returning(Intent.name)
-    return len(s.scalars(old, execution_options={"synchronize_session": False}).all())
+def purge(s: Session, limit: int) -> int:
+    """Delete at most `limit` creates that no retry can repeat any longer, and return their number."""
+    key = tuple_(Intent.key_id, Intent.path, Intent.name)
+    old = select(Intent.key_id, Intent.path, Intent.name).where(Intent.created_at < time.time() - KEYED_S).limit(limit)
+    gone = delete(Intent).where(key.in_(old)).returning(Intent.name)
+    return len(s.scalars(gone, execution_options={"synchronize_session": False}).all())
 
 
 def _locked(s: Session, ask: IdempotentRequest) -> Intent:

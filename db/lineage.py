@@ -23,6 +23,18 @@ def ancestors(s: Session, artifact: Artifact) -> list[Artifact]:
     return found
 
 
+def below(s: Session, adapter: Artifact) -> list[Artifact]:
+    """Return what an adapter is loaded onto: the artifacts below it down to its model, including deleted ones.
+
+    A model needs no other artifact.
+    """
+    found: list[Artifact] = []
+    while adapter.layout == "adapter" and adapter.base_artifact_id is not None:
+        adapter = s.get_one(Artifact, adapter.base_artifact_id)
+        found.append(adapter)
+    return found
+
+
 def descendants(s: Session, artifact: Artifact, limit: int) -> list[Artifact]:
     """Return the models and adapters that were built directly on it, newest first, including deleted ones."""
     query = select(Artifact).where(
@@ -58,7 +70,7 @@ def needing(artifact_ids: Collection[str]) -> CompoundSelect[str, str]:
 
     A job that does so with an adapter also needs the model below the adapter. A model needs no other artifact.
     """
-    above = _with_adapters(artifact_ids)
+    above = with_adapters(artifact_ids)
     unended = Job.state.in_(UNENDED)
     starting = select(Job.id, above.c.needed).join(above, Job.base_artifact_id == above.c.id).where(unended)
     rival = Job.spec["compare_to"].as_string().label("rival")
@@ -75,7 +87,7 @@ def needing(artifact_ids: Collection[str]) -> CompoundSelect[str, str]:
     return starting.union(select(evals.c.id, above.c.needed).join(above, named))
 
 
-def _with_adapters(artifact_ids: Collection[str]) -> CTE:
+def with_adapters(artifact_ids: Collection[str]) -> CTE:
     """Select the artifacts and the adapters on them, with the names that specs are pinned to.
 
     `needed` is the one of the given artifacts that a row belongs to.

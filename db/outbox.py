@@ -51,10 +51,11 @@ def mark_sent(s: Session, ids: Sequence[int]) -> None:
     s.execute(dispatched, {"job_ids": job_ids} | now, execution_options={"synchronize_session": False})
 
 
-def purge(s: Session, older_than_s: float) -> int:
-    """Delete messages that were sent more than `older_than_s` ago, and return their number."""
-    old = delete(Outbox).where(Outbox.sent_at < clock.moment(s) - older_than_s).returning(Outbox.id)
-    return len(s.scalars(old, execution_options={"synchronize_session": False}).all())
+def purge(s: Session, older_than_s: float, limit: int = 200) -> int:
+    """Delete at most `limit` messages that were sent more than `older_than_s` ago, and return their number."""
+    old = select(Outbox.id).where(Outbox.sent_at < clock.moment(s) - older_than_s).limit(limit)
+    gone = delete(Outbox).where(Outbox.id.in_(old)).returning(Outbox.id)
+    return len(s.scalars(gone, execution_options={"synchronize_session": False}).all())
 
 
 # Each is built once: constructing a statement costs more than running it.

@@ -8,6 +8,7 @@ from sqlalchemy import Select, and_, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from db.ids import new_id
+from db.lineage import with_adapters
 from db.models import Artifact, Job, Project, Promotion
 from db.state import JobState
 
@@ -50,8 +51,9 @@ def count(s: Session, project_id: str, name: str) -> int:
 
 
 def of_artifact(s: Session, artifact: Artifact) -> list[str]:
-    """Return the aliases that currently point to the artifact."""
-    turns = _newest(artifact.project_id).where(Promotion.artifact_id == artifact.id)
+    """Return the aliases that currently point to the artifact, or to an adapter on it, which is useless without it."""
+    needing = select(with_adapters([artifact.id]).c.id)
+    turns = _newest(artifact.project_id).where(Promotion.artifact_id.in_(needing))
     return sorted(f"{turn.name}{SIGN}{turn.alias}" for turn in s.scalars(turns))
 
 
@@ -84,10 +86,16 @@ def turn(
 
 
 def before(s: Session, at: Promotion) -> Promotion | None:
-    """Return the promotion that a rollback restores: the one before that in force, after any earlier rollbacks."""
+    """Return the promotion that a rollback restores, or None.
+
+    It is the one that was in force when the promotion in force was made, so never one that was rolled back by then.
+    """
+    turns = _turns(at.project_id, at.name, at.alias)
     in_force = at.number if at.back_to is None else at.back_to
-    turns = _turns(at.project_id, at.name, at.alias).where(Promotion.number < in_force, Promotion.back_to.is_(None))
-    return s.scalars(turns.order_by(Promotion.number.desc()).limit(1)).one_or_none()
+    below = s.scalars(turns.where(Promotion.number == in_force - 1)).one_or_none()
+    if below is None or below.back_to is None:
+        return below
+    return s.scalars(turns.where(Promotion.number == below.back_to)).one()
 
 
 def comparisons(s: Session, candidate: Artifact, rivals: Sequence[str]) -> dict[str, Job]:

@@ -1,6 +1,6 @@
 """Figures of the whole service for its operator's monitoring, counted when they are requested.
 
-They are requested every few seconds, so each reads an index of few columns or of few rows, and no history of jobs.
+They are requested every few seconds, so each reads an index alone, or few rows.
 """
 
 from typing import NamedTuple

@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, literal, literal_column, select, update
@@ -31,6 +30,8 @@ _SAMPLE_ID = "sample"
 _FRESH = {"synchronize_session": False}
 # The state is spelled out: a parameter would keep SQLite from the partial index.
 _PENDING = WebhookDelivery.state == literal_column("'pending'")
+_ENDED = WebhookDelivery.state != literal_column("'pending'")
+_ENDPOINT_GONE = {"state": "failed", "error": "the endpoint was deleted"}
 
 
 class Due(NamedTuple):
@@ -43,6 +44,13 @@ class Due(NamedTuple):
     body: str
     attempt: int
     nonces: tuple[str, ...]
+
+
+class Ready(NamedTuple):
+    """A delivery that may be tried now, with its endpoint, which may be deleted."""
+
+    delivery: WebhookDelivery
+    endpoint: WebhookEndpoint
 
 
 class Room(NamedTuple):
@@ -103,8 +111,7 @@ def delete(s: Session, endpoint: WebhookEndpoint) -> None:
     """Delete the endpoint: nothing more is sent there. The log of its deliveries is kept for its time."""
     endpoint.deleted_at = time.time()
     pending = WebhookDelivery.endpoint_id == endpoint.id, WebhookDelivery.state == "pending"
-    gone = {"state": "failed", "error": "the endpoint was deleted"}
-    s.execute(update(WebhookDelivery).where(*pending).values(gone), execution_options=_FRESH)
+    s.execute(update(WebhookDelivery).where(*pending).values(_ENDPOINT_GONE), execution_options=_FRESH)
     s.flush()
 
 
@@ -144,25 +151,46 @@ def any_tried_since(s: Session, project_id: str, moment: float) -> bool:
     return s.scalars(query.where(WebhookDelivery.tried_at > moment).limit(1)).first() is not None
 
 
-def any_due(s: Session, room: Room, under_way: Mapping[str, int]) -> bool:
-    """Return whether there is a delivery to try now; `under_way` is as for `claim`."""
-    query = select(WebhookDelivery.id).where(*_may_be_tried(s, room, under_way)).limit(1)
-    return s.scalars(query).first() is not None
-
-
-def claim(s: Session, room: Room, under_way: Mapping[str, int], *, limit: int, hold_s: float) -> list[Due]:
-    """Take deliveries to try now, as many as there is room for. Nobody else tries them for `hold_s`.
+def ready(s: Session, room: Room, under_way: Mapping[str, int], *, limit: int) -> list[Ready]:
+    """Return deliveries to try now, as many as there is room for, in the order of their turns.
 
     Projects take turns: the one that has the fewest tries under way goes first, with its delivery that is due longest.
-    `under_way` counts tries that have not ended, by the id of their project and of their endpoint.
+    `under_way` counts tries that have not ended, by the id of their project and of their endpoint. All deliveries that
+    are due are ranked, so call it outside a write transaction.
     """
-    now, counts, claimed = clock.now(s), Counter(under_way), list[Due]()
-    while len(claimed) < limit:
-        had = len(claimed)
-        claimed += _claimed(s, room, counts, now, limit=limit - had, hold_s=hold_s)
-        if len(claimed) == had:  # until then there may be more, behind those whose room is full by now
-            break
-    return claimed
+    due_at = WebhookDelivery.due_at
+    place = func.row_number().over(partition_by=WebhookDelivery.endpoint_id, order_by=due_at).label("place")
+    columns = WebhookDelivery.id, WebhookDelivery.project_id, WebhookDelivery.endpoint_id, due_at
+    waiting = select(*columns, place).where(*_may_be_tried(s, room, under_way)).subquery()
+    of_endpoint = waiting.c.place + _tries(under_way, waiting.c.endpoint_id)
+    turn = func.row_number().over(partition_by=waiting.c.project_id, order_by=waiting.c.due_at).label("turn")
+    fitting = select(waiting.c.id, waiting.c.project_id, waiting.c.due_at, turn)
+    fitting = fitting.where(of_endpoint <= room.of_an_endpoint).subquery()
+    of_project = fitting.c.turn + _tries(under_way, fitting.c.project_id)
+    query = select(WebhookDelivery, WebhookEndpoint).join(fitting, fitting.c.id == WebhookDelivery.id)
+    query = query.join(WebhookEndpoint).where(of_project <= room.of_a_project)
+    return [Ready(*row) for row in s.execute(query.order_by(of_project, fitting.c.due_at).limit(limit))]
+
+
+def take(s: Session, chosen: Iterable[Ready], *, hold_s: float) -> list[Due]:
+    """Take deliveries that were ready, except those that another courier has taken since or that have ended.
+
+    Nobody else tries them for `hold_s`. Those whose endpoint is deleted fail: an event that was announced while the
+    endpoint was being deleted adds a delivery that the deletion does not see.
+    """
+    now, taken = clock.now(s), list[Due]()
+    for delivery, endpoint in chosen:
+        held = {"due_at": now + hold_s, "tried_at": now, "attempts": delivery.attempts + 1}
+        ours = WebhookDelivery.id == delivery.id, WebhookDelivery.attempts == delivery.attempts
+        changed = update(WebhookDelivery).where(*ours, WebhookDelivery.state == "pending")
+        changed = changed.values(held if endpoint.deleted_at is None else _ENDPOINT_GONE).returning(WebhookDelivery.id)
+        is_ours = s.scalars(changed, execution_options=_FRESH).one_or_none() is not None
+        if is_ours and endpoint.deleted_at is None:
+            old = endpoint.old_nonce if (endpoint.old_until or 0) > now else None
+            nonces = (endpoint.nonce,) if old is None else (endpoint.nonce, old)
+            target = delivery.id, delivery.project_id, endpoint.id, endpoint.url, delivery.body
+            taken.append(Due(*target, attempt=delivery.attempts + 1, nonces=nonces))
+    return taken
 
 
 def _may_be_tried(s: Session, room: Room, under_way: Mapping[str, int]) -> tuple[ColumnElement[bool], ...]:
@@ -175,32 +203,9 @@ def _may_be_tried(s: Session, room: Room, under_way: Mapping[str, int]) -> tuple
     )  # fmt: skip
 
 
-def _next(
-    s: Session, room: Room, under_way: Mapping[str, int], limit: int
-) -> list[tuple[WebhookDelivery, WebhookEndpoint]]:
-    project_id, due_at = WebhookDelivery.project_id, WebhookDelivery.due_at
-    turn = func.row_number().over(partition_by=project_id, order_by=due_at).label("turn")
-    waiting = select(WebhookDelivery.id, project_id, due_at, turn).where(*_may_be_tried(s, room, under_way)).subquery()
-    tried = case(dict(under_way), value=waiting.c.project_id, else_=0) if under_way else literal(0)
-    query = select(WebhookDelivery, WebhookEndpoint).join(waiting, waiting.c.id == WebhookDelivery.id)
-    query = query.join(WebhookEndpoint).order_by(waiting.c.turn + tried, waiting.c.due_at).limit(limit)
-    return [(delivery, endpoint) for delivery, endpoint in s.execute(query)]
-
-
-def _claimed(s: Session, room: Room, counts: Counter[str], now: float, *, limit: int, hold_s: float) -> Iterator[Due]:
-    for delivery, endpoint in _next(s, room, counts, limit):
-        if counts[delivery.project_id] >= room.of_a_project or counts[endpoint.id] >= room.of_an_endpoint:
-            continue
-        held = {"due_at": now + hold_s, "tried_at": now, "attempts": delivery.attempts + 1}
-        ours = WebhookDelivery.id == delivery.id, WebhookDelivery.attempts == delivery.attempts
-        taken = update(WebhookDelivery).where(*ours, WebhookDelivery.state == "pending").values(held)
-        if s.scalars(taken.returning(WebhookDelivery.id), execution_options=_FRESH).one_or_none() is None:
-            continue  # another courier was quicker
-        counts.update((delivery.project_id, endpoint.id))
-        old = endpoint.old_nonce if (endpoint.old_until or 0) > now else None
-        nonces = (endpoint.nonce,) if old is None else (endpoint.nonce, old)
-        target = delivery.id, delivery.project_id, endpoint.id, endpoint.url, delivery.body
-        yield Due(*target, attempt=held["attempts"], nonces=nonces)
+def _tries(under_way: Mapping[str, int], owner_id: ColumnElement[str]) -> ColumnElement[int]:
+    """Return how many tries of a project or an endpoint are under way, as an SQL expression."""
+    return case(dict(under_way), value=owner_id, else_=0) if under_way else literal(0)
 
 
 def settle(s: Session, tried: Due, *, status_code: int | None, error: str | None, pause_s: float) -> None:
@@ -234,10 +239,10 @@ def delivery(s: Session, delivery_id: str) -> WebhookDelivery | None:
     return s.scalars(query, execution_options={"populate_existing": True}).one_or_none()
 
 
-def purge(s: Session, older_than_s: float) -> int:
-    """Remove deliveries that have ended and are older than that, and return how many."""
-    old = WebhookDelivery.state != "pending", WebhookDelivery.created_at < time.time() - older_than_s
-    gone = delete_rows(WebhookDelivery).where(*old).returning(WebhookDelivery.id)
+def purge(s: Session, older_than_s: float, limit: int = 200) -> int:
+    """Remove at most `limit` deliveries that have ended and are older than that, and return how many."""
+    old = select(WebhookDelivery.id).where(_ENDED, WebhookDelivery.created_at < time.time() - older_than_s)
+    gone = delete_rows(WebhookDelivery).where(WebhookDelivery.id.in_(old.limit(limit))).returning(WebhookDelivery.id)
     return len(s.scalars(gone, execution_options=_FRESH).all())
 
 

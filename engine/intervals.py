@@ -59,12 +59,15 @@ def ratio(figure: Figure) -> Interval | None:
     return Interval(mean - reach, mean + reach)
 
 
-def paired_difference(one: Figure, other: Figure, seed: int) -> Interval:
+def paired_difference(one: Figure, other: Figure, seed: int) -> Interval | None:
     """Return the 95% interval of `one` minus `other` over the same items, by a paired bootstrap (Efron 1979).
 
     Each resample draws items and computes both models' figures on them; the interval is a pair of percentiles.
+    None for a single item, whose resamples are all alike.
     """
     count = len(one.values_N)
+    if count < 2:
+        return None
     rng = np.random.default_rng(seed)
     differences: list[Floats] = []
     for size in _split(_RESAMPLES, max(1, _AT_ONCE // count)):

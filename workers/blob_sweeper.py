@@ -16,9 +16,11 @@ class UnnamedBlobs:
     """Sweeps the store in rounds, a few folders at a time.
 
     A blob is stored before the row that names it is written, so only blobs stored more than `keep_s` ago are
-    considered. A backup copies blobs after rows, so blobs named by a deleted row are kept for `keep_s` too. Storing a
-    blob again renews it, which is checked once more as it is removed. A store that belongs to another installation is
-    left alone, since its blobs are named in another database.
+    considered. A backup copies blobs after rows, so blobs named by the row of a deleted file or artifact are kept for
+    `keep_s` after the deletion too; the rows of an upload's parts go when it is completed or cancelled, so their blobs
+    are kept only for `keep_s` after they were stored. Storing a blob again renews it, which is checked once more as it
+    is removed. A store that belongs to another installation is left alone, since its blobs are named in another
+    database.
     """
 
     def __init__(self, database: Database, blobs: BlobStore, keep_s: float) -> None:

@@ -91,7 +91,7 @@ def _pass_on_stop(**_: object) -> None:
 
 @signals.worker_process_init.connect(weak=False)
 def _enter_process(**_: object) -> None:
-    """Open the database after the fork, free what this slot held before a restart, and start the warm engine."""
+    """Open the database after the fork, report the worker, free what it held before a restart, and warm an engine."""
     global _slot, _tidying  # noqa: PLW0603 - one process, one slot
     # Celery has asked the kernel to end this process with its parent, which may already be gone.
     if os.getppid() != _main_pid:
@@ -100,6 +100,7 @@ def _enter_process(**_: object) -> None:
     settings = WorkerSettings()
     index = getattr(current_process(), "index", 0)
     _slot = open_slot(settings, index)
+    _slot.presence.start()  # first: Celery runs jobs in this process even if something below fails
     try:
         with _slot.database.write() as s:
             leases.expire_worker(s, _slot.name)
@@ -107,7 +108,6 @@ def _enter_process(**_: object) -> None:
     except Unavailable as error:
         _LOG.warning("what %s held before is left to the reaper: %s", _slot.name, error)
     _slot.warm.prepare()
-    _slot.presence.start()
     if index == 0:  # one of the worker's processes is enough
         _tidying = Tidying(_slot.database, _slot.blobs, settings)
         _tidying.start()

@@ -78,6 +78,19 @@ class Lease:
         deadline.move(run_dir, self._deadline_s())
         self._run_dir = run_dir
 
+    def read(self, act: Callable[[Session], T]) -> T:
+        """Run `act` on one snapshot, and retry while the database is away and the lease holds.
+
+        Raises:
+            LeaseLostError: the lease ended first.
+        """
+
+        def once() -> T:
+            with self._database.read() as s:
+                return act(s)
+
+        return self._patiently(once)
+
     def write(self, act: Callable[[Session], T], *, last: bool = False) -> T:
         """Run `act` in a transaction, and retry while the database is away and the lease holds.
 
@@ -86,21 +99,28 @@ class Lease:
         Raises:
             LeaseLostError: the lease ended first.
         """
+
+        def once() -> T:
+            with self._writing:
+                with self._database.write() as s:
+                    done = act(s)
+                    if self._is_over():  # the process was suspended in here: roll back
+                        raise LeaseLostError(self.job.id)
+                if last:
+                    self._ended.set()
+                return done
+
+        return self._patiently(once)
+
+    def _patiently(self, once: Callable[[], T]) -> T:
         logged = ""
         while not self.lost.is_set():
             try:
-                with self._writing:
-                    with self._database.write() as s:
-                        done = act(s)
-                        if self._is_over():  # the process was suspended in here: roll back
-                            raise LeaseLostError(self.job.id)
-                    if last:
-                        self._ended.set()
-                    return done
+                return once()
             except Unavailable as error:
                 if logged != str(error):
                     logged = str(error)
-                    _LOG.warning("job %s: its records cannot be written yet: %s", self.job.id, error)
+                    _LOG.warning("job %s waits for the database: %s", self.job.id, error)
                 self.lost.wait(_RETRY_S)
         raise LeaseLostError(self.job.id)
 

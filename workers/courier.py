@@ -79,11 +79,14 @@ class Courier(threading.Thread):
     def _claim(self) -> list[Due]:
         room = _AT_ONCE - len(self._tries)
         under_way = +self._under_way  # without the zeros
+        if room <= 0:
+            return []
         with self._database.read() as s:
-            if room <= 0 or not webhooks.any_due(s, _ROOM, under_way):
-                return []
+            chosen = webhooks.ready(s, _ROOM, under_way, limit=room)
+        if not chosen:
+            return []
         with self._database.write() as s:
-            return webhooks.claim(s, _ROOM, under_way, limit=room, hold_s=_HOLD_S)
+            return webhooks.take(s, chosen, hold_s=_HOLD_S)
 
     async def _try(self, sender: Sender, due: Due) -> None:
         try:

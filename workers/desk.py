@@ -13,8 +13,11 @@ import os
 import shutil
 import signal
 import stat
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import IO, Any
 
 from db.desk_socket import MOST_QUESTION_BYTES, short_address
@@ -29,6 +32,9 @@ from workers.settings import WorkerSettings
 _LOG = logging.getLogger(__name__)
 _MOST_FOLDERS = 64
 _TICK_S = 1.0
+_WRITE_LESS = "Set a smaller max_tokens; with stream, what is written until then arrives."
+_MENDS = {"chat": _WRITE_LESS, "complete": _WRITE_LESS}
+"""What to do about an answer that takes too long, by the kind of question, unless it is to ask for less."""
 
 
 class Desk:
@@ -39,6 +45,9 @@ class Desk:
         self._settings = settings
         self._blobs = settings.open_blobs(low_space_bytes=0)
         self._folder = settings.home / "desk"
+        self._in_use: Counter[str] = Counter()
+        """The questions under way by the names of their run directories, which are not removed meanwhile."""
+        self._one_removes = Lock()
         reader, talker = Resident(self._folder / "reader.log"), Resident(self._folder / "talker.log")
         self.engines = {"preview": reader, "forecast": reader, "chat": talker, "complete": talker}
         """The engine for each kind of question: reading rows needs no weights, and must not wait for a long answer."""
@@ -94,7 +103,12 @@ class Desk:
     async def _pass_on(self, question: dict[str, Any], answers: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(self._settings.desk_answer_s):
-                await self._ask(await asyncio.to_thread(self._laid_out, question), answers)
+                planned = await asyncio.to_thread(self._planned, question)
+                run_dir = self._run_dir(planned)
+                with self._using(run_dir):
+                    await asyncio.to_thread(self._provide, planned, run_dir)
+                    asked = question | {"run_dir": str(run_dir), "digests": stage.digests(planned.links)}
+                    await self._ask(asked, answers)
         except Exception as error:  # the edge: the client gets the failure, and the next question is answered
             if isinstance(error, ConnectionError) and not isinstance(error, Unavailable):
                 raise  # the client is gone
@@ -107,7 +121,8 @@ class Desk:
                 return _failed(error.failure, error.code, error.message, error.mend)
             case TimeoutError():
                 message = f"the answer was not complete after {self._settings.desk_answer_s:g} seconds"
-                return _failed(FailureClass.WORKER_LOST, "answer_too_slow", message, "Ask for less, or again later.")
+                mend = _MENDS.get(question["ask"], "Ask for less, or again later.")
+                return _failed(FailureClass.WORKER_LOST, "answer_too_slow", message, mend)
             case ResidentDied():
                 return _failed(FailureClass.WORKER_LOST, "engine_died", str(error), "Ask again.")
             case Unavailable():
@@ -133,8 +148,8 @@ class Desk:
         finally:
             await lines.aclose()  # type: ignore[attr-defined] - it is a generator
 
-    def _laid_out(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Return the question with its run directory, and a digest of each folder in that, in place of the job."""
+    def _planned(self, question: dict[str, Any]) -> stage.StagingPlan:
+        """Return the plan of the question's run directory, and remove from the question what makes up its job."""
         job = Job(
             id=question["ask"],
             project_id=question.pop("project_id"),
@@ -143,17 +158,31 @@ class Desk:
             base_artifact_id=question.pop("base_id"),
         )
         with self._database.read() as s:
-            planned = stage.plan(s, job, 0)
+            return stage.plan(s, job, 0)
+
+    def _run_dir(self, planned: stage.StagingPlan) -> Path:
         contents = json.dumps([planned.job["spec"], planned.links], sort_keys=True)
-        run_dir = self._folder / hashlib.sha256(contents.encode()).hexdigest()
-        if run_dir.exists():
-            os.utime(run_dir)
-        else:
+        return self._folder / hashlib.sha256(contents.encode()).hexdigest()
+
+    @contextmanager
+    def _using(self, run_dir: Path) -> Iterator[None]:
+        """Keep the run directory from being removed."""
+        self._in_use[run_dir.name] += 1
+        try:
+            yield
+        finally:
+            self._in_use -= Counter((run_dir.name,))
+
+    def _provide(self, planned: stage.StagingPlan, run_dir: Path) -> None:
+        """Create the run directory, or mark it as used now if it is there."""
+        try:
+            with self._one_removes:
+                os.utime(run_dir)
+        except FileNotFoundError:
             self._lay_out(planned, run_dir)
-        return question | {"run_dir": str(run_dir), "digests": stage.digests(planned.links)}
 
     def _lay_out(self, planned: stage.StagingPlan, run_dir: Path) -> None:
-        """Create the run directory as a whole or not at all; of many, remove the least recently used."""
+        """Create the run directory as a whole or not at all; of many, remove the least recently used that is not in use."""
         fresh = run_dir.with_name(f"{run_dir.name}.{id(planned)}")
         try:
             stage.lay_out(planned, self._blobs, fresh)
@@ -165,8 +194,10 @@ class Desk:
             fresh.rename(run_dir)
         except OSError:  # another question created the same at the same time
             shutil.rmtree(fresh)
-        for path in by_use(self._folder)[:-_MOST_FOLDERS]:
-            shutil.rmtree(path, ignore_errors=True)
+        with self._one_removes:
+            for path in by_use(self._folder)[:-_MOST_FOLDERS]:
+                if path.name.partition(".")[0] not in self._in_use:
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def by_use(folder: Path) -> list[Path]:

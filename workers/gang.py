@@ -17,6 +17,7 @@ from workers import failures, machine, process, settle, stage
 from workers.attempt import AskedToStop, Attempt
 from workers.celery_signals import Slot
 from workers.claim import Lease, LeaseLostError
+from workers.code_version import code_version
 from workers.failures import Failure
 from workers.kills import MemoryKills
 from workers.process import EngineProcess
@@ -99,7 +100,8 @@ def take(
     Returns an offer where the job needs more workers than are waiting for it. `waits` says that the last call of this
     worker returned an offer.
     """
-    meeting = _meeting(settings) if waits else None  # nobody leads at the first call: the last to come calls again
+    # A worker can lead only from its second call on, so a port is looked for only then.
+    meeting = _meeting(settings) if waits else None
     asked_at = time.monotonic()
     with database.write() as s:
         queue.lock(s)  # another worker has enlisted this one by now, or cannot before this one holds another job
@@ -132,7 +134,8 @@ def staged(slot: Slot, lease: Lease, run_dir: Path, stopping: threading.Event) -
         AskedToStop: the job or the worker is to stop first.
         LeaseLostError: the attempt is over.
     """
-    planned = _placed(lease.write(lambda s: stage.plan(s, lease.job, lease.fence)), lease, slot)
+    code_version()  # hashes the engine's sources the first time, which no transaction is to wait for
+    planned = _placed(lease.read(lambda s: stage.plan(s, lease.job, lease.fence)), lease, slot)
     attempt = Attempt(lease, run_dir, planned.lineage, slot.blobs, slot.settings, stopping)
     with traces.span("job.stage"):
         stage.lay_out(planned, slot.blobs, run_dir, attempt.heed)
@@ -175,7 +178,7 @@ def take_part(slot: Slot, part: Part, stopping: threading.Event) -> None:
         failure = failures.classify_error(error)
     if failure is not None:
         part.rest_s = settle.wait_s(failure, slot.settings)
-    fields = None if failure is None else failure._asdict()
+    fields = None if failure is None else _stored(failure)
     part.write(lambda s: gangs.end(s, part.job.id, part.fence, part.place.node_rank, fields), last=True)
 
 
@@ -199,10 +202,23 @@ def _run(attempt: Attempt, engine: EngineProcess) -> Failure | None:
         raise LeaseLostError(part.job.id)
     if exit_code in {EXIT_OK, EXIT_STOPPED}:
         return None
-    events = [EVENT.validate_json(line) for line in Tail(attempt.run_dir / "events.jsonl").lines()]
-    failed = next((event for event in reversed(events) if isinstance(event, Failed)), None)
+    failed = _reported(attempt.run_dir)
+    if failed is None and attempt.stopping.is_set():
+        return failures.STOPPING._replace(
+            message="It was stopped, and its engine killed since it did not save and stop in time.", exit_code=exit_code
+        )
     failure = failures.classify(exit_code, failed, process.log_path(attempt.run_dir))
     return failures.for_want_of_memory(failure, None) if killed_for_memory else failure
+
+
+def _reported(run_dir: Path) -> Failed | None:
+    events = [EVENT.validate_json(line) for line in Tail(run_dir / "events.jsonl").lines()]
+    return next((event for event in reversed(events) if isinstance(event, Failed)), None)
+
+
+def _stored(failure: Failure) -> dict[str, Any]:
+    """Return the fields of a failure for the leader, which itself adds the worker: an older one knows no such field."""
+    return {name: value for name, value in failure._asdict().items() if name != "worker"}
 
 
 def leave(slot: Slot) -> None:
@@ -212,7 +228,7 @@ def leave(slot: Slot) -> None:
             queue.lock(s)
             part = gangs.enlisted(s, slot.name)
             if part is not None:
-                gangs.end(s, part.job.id, part.fence, part.gang.node_rank, failures.STOPPING._asdict())
+                gangs.end(s, part.job.id, part.fence, part.gang.node_rank, _stored(failures.STOPPING))
             gangs.withdraw(s, slot.name)
     except Unavailable as error:
         _LOG.debug("an offer is left to run out: %s", error)

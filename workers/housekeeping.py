@@ -4,11 +4,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from db import evals, files, idempotency, outbox, uploads, webhooks, workers
 from db.blobs import BlobStore
-from db.errors import InUse, Unavailable
-from db.session import Database
+from db.errors import DiskFull, InUse, Unavailable
+from db.session import Database, Session
 from workers.blob_sweeper import UnnamedBlobs
 from workers.leftovers import TIDY_EVERY_S, UPLOAD_AT_MOST_S, tidy
 from workers.settings import WorkerSettings
@@ -18,6 +19,17 @@ _WORKERS_KEPT_S = 24 * 3600.0
 _DELIVERIES_KEPT_S = 30 * 24 * 3600.0
 _EVALS_KEPT_S = 3600.0
 _BATCH = 200
+_PAUSE_S = 0.05
+"""The time between batches of a table, in which other writers have their turn."""
+_REMOVALS: tuple[Callable[[Session], int], ...] = (
+    lambda s: outbox.purge(s, _SENT_KEPT_S, _BATCH),
+    lambda s: workers.forget(s, _WORKERS_KEPT_S),
+    lambda s: webhooks.purge(s, _DELIVERIES_KEPT_S, _BATCH),
+    lambda s: idempotency.purge(s, _BATCH),
+    lambda s: uploads.forget_expired(s, UPLOAD_AT_MOST_S, _BATCH),
+    lambda s: evals.purge(s, _EVALS_KEPT_S, _BATCH),
+)
+"""Each removes a batch of rows and returns how many."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -26,7 +38,8 @@ class Housekeeping(threading.Thread):
 
     It is a thread of its own because a blob store that is away blocks it for as long as its requests take to give up,
     and bulk removals take minutes; meanwhile the sweep of the reaper brings leases back. A task that fails is left to
-    the next time and holds up no other; while the database or the blob store is away, so are those that follow it.
+    the next time and holds up no other; while the database or the blob store is away, the tasks after it are left to
+    the next time too. A full disk is not such an outage: the tasks that follow may free space.
     """
 
     def __init__(self, database: Database, blobs: BlobStore, settings: WorkerSettings) -> None:
@@ -46,8 +59,7 @@ class Housekeeping(threading.Thread):
     def run(self) -> None:
         tasks: tuple[Callable[[], object], ...] = (
             lambda: tidy(self._database, self._settings),
-            lambda: purge(self._database),
-            self._purge_evals,
+            *(partial(self._remove, removal) for removal in _REMOVALS),
             self._expire_files,
             lambda: self._blobs.discard_stale(UPLOAD_AT_MOST_S, time.time()),
             lambda: self._unnamed.remove_some(time.time()),
@@ -69,6 +81,8 @@ class Housekeeping(threading.Thread):
             return
         try:
             task()
+        except DiskFull as error:  # before Unavailable: a full database is both
+            _LOG.warning("housekeeping is left to the next time: %s", error)
         except Unavailable:
             raise
         except OSError as error:
@@ -79,9 +93,8 @@ class Housekeeping(threading.Thread):
     def _expire_files(self) -> None:
         self._expired_to = expire_files(self._database, self._expired_to)
 
-    def _purge_evals(self) -> None:
-        while not self._stopping.is_set() and purge_evals(self._database):
-            continue
+    def _remove(self, removal: Callable[[Session], int]) -> None:
+        _remove_all(self._database, removal, self._stopping)
 
 
 def expire_files(database: Database, after: str = "") -> str:
@@ -101,14 +114,16 @@ def expire_files(database: Database, after: str = "") -> str:
 
 
 def purge(database: Database) -> int:
-    """Remove old rows about messages, creates, workers, aborted uploads and webhooks, and return how many."""
-    with database.write() as s:
-        sent, gone = outbox.purge(s, _SENT_KEPT_S), workers.forget(s, _WORKERS_KEPT_S)
-        delivered = webhooks.purge(s, _DELIVERIES_KEPT_S)
-        return sent + gone + delivered + idempotency.purge(s) + uploads.forget_expired(s, UPLOAD_AT_MOST_S)
+    """Remove old rows about messages, creates, workers, aborted uploads, webhooks and deleted evals; return how many."""
+    return sum(_remove_all(database, removal, threading.Event()) for removal in _REMOVALS)
 
 
-def purge_evals(database: Database) -> int:
-    """Remove a batch of what is left of evals and runs that were deleted a while ago, and return how many rows."""
-    with database.write() as s:
-        return evals.purge(s, _EVALS_KEPT_S, _BATCH)
+def _remove_all(database: Database, removal: Callable[[Session], int], stopping: threading.Event) -> int:
+    """Remove one batch after the other, each in a transaction of its own, and return how many rows."""
+    removed, count = 0, _BATCH
+    while count >= _BATCH and not stopping.is_set():
+        with database.write() as s:
+            count = removal(s)
+        removed += count
+        stopping.wait(_PAUSE_S if count >= _BATCH else 0.0)
+    return removed

@@ -88,16 +88,17 @@ def _gpus() -> list[Device]:
         return []
     if listing.returncode:  # the tool is installed, but there is no GPU
         return []
-    there = [_read(line) for line in listing.stdout.splitlines() if line.strip()]
+    there = [gpu for line in listing.stdout.splitlines() if (gpu := _read(line)) is not None]
     share = _memory_bytes() // max(1, len(there))
     return [Device(gpu.name, _bytes_of(gpu.mib, share), "cuda") for gpu in _visible(there)]
 
 
-def _read(line: str) -> _Gpu:
-    """Parse a row of nvidia-smi; the name of a GPU may contain commas."""
-    number, uuid, rest = line.split(",", 2)
-    name, _, mib = rest.rpartition(",")
-    return _Gpu(number.strip(), uuid.strip(), name.strip(), mib.strip())
+def _read(line: str) -> _Gpu | None:
+    """Parse a row of nvidia-smi, or return None for another line; the name of a GPU may contain commas."""
+    number, _, rest = line.partition(",")
+    uuid, _, rest = rest.partition(",")
+    name, comma, mib = rest.rpartition(",")
+    return _Gpu(number.strip(), uuid.strip(), name.strip(), mib.strip()) if comma else None
 
 
 def _visible(there: list[_Gpu]) -> list[_Gpu]:

@@ -23,9 +23,9 @@ _LOG = logging.getLogger(__name__)
 class Presence(threading.Thread):
     """Reports the worker `name` at every heartbeat, and waits while the database is away.
 
-    A worker that can take no job is not reported, so that it soon counts as lost and neither holds up jobs that need
-    several workers nor keeps a job of lower priority from making way. That is one without a job that cannot reach the
-    broker, or one that rests.
+    A worker that can take no job is not reported, so that it soon counts as lost: it then neither holds up jobs that
+    need several workers nor counts as free, which would prevent preemption. That is one without a job that cannot reach
+    the broker, or one that rests.
     """
 
     _broker: Connection | None = None
@@ -72,9 +72,10 @@ class Presence(threading.Thread):
             self._beat()
 
     def leave(self) -> None:
-        """Report that the worker ends in good order."""
+        """Report that the worker ends in good order, also where the thread was never started."""
         self._ended.set()
-        self.join(self._heartbeat_s)
+        if self.is_alive():
+            self.join(self._heartbeat_s)
         try:
             with self._database.write() as s:
                 workers.leave(s, self._worker)

@@ -72,7 +72,7 @@ app.add_defaults(_configuration)
 
 
 def connect(broker_url: str | None = None) -> Connection:
-    """Return a connection for `enqueue` that fails within seconds when the broker is away."""
+    """Return a connection to the broker that fails within seconds when the broker is away."""
     return app.connection_for_write(broker_url, connect_timeout=2, transport_options=_TRANSPORT | _ONCE)
 
 

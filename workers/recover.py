@@ -4,13 +4,15 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from kombu.exceptions import OperationalError
 
 from db import (
     budgets,
+    jobs,
     leases,
     log_context,
     logs,
@@ -21,7 +23,7 @@ from db import (
     records,
 )
 from db.errors import Unavailable
-from db.session import Database
+from db.session import Database, Session
 from db.state import JobState
 from engine.graders import Ask
 from engine.jobs import SPECS
@@ -40,6 +42,7 @@ _SWEEP_EVERY_S = 1.0
 _BATCH = 200
 _SAVING = frozenset(kind for kind, spec in SPECS.items() if issubclass(spec, TrainingSpec))
 """Kinds whose jobs save checkpoints."""
+_PAUSED = frozenset({JobState.PAUSING, JobState.PAUSED})
 _AMOUNTS = {"worker_s": "budget of seconds of workers", "money": "budget of money"}
 _LOG = logging.getLogger(__name__)
 
@@ -52,12 +55,23 @@ def bring_back(database: Database, settings: WorkerSettings) -> int:
     with database.read() as s:
         lost = [(job.id, job.fence, job.worker) for job in leases.expired(s, _BATCH)]
     for job_id, fence, worker in lost:
-        with log_context.work(job_id=job_id, attempt=fence):
+        with log_context.work(job_id=job_id, attempt=fence), _kept_apart(job_id):
             with database.write() as s:
                 state = settle.fail(s, job_id, fence, failures.WORKER_LOST, settings)
             if state is not None:
                 _LOG.warning("job %s, attempt %d: worker %s was lost; now %s", job_id, fence, worker, state.value)
     return len(lost)
+
+
+@contextmanager
+def _kept_apart(job_id: str) -> Iterator[None]:
+    """Log an error about one job, so that it holds up no other. An outage of the database is raised."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except Exception:  # noqa: BLE001 - the edge: without it the whole reaper would end
+        _LOG.exception("job %s is left to the next sweep", job_id)
 
 
 def redispatch(database: Database, settings: WorkerSettings, messages: Callable[[], int]) -> int:
@@ -109,15 +123,23 @@ def hold_overdrawn(database: Database, settings: WorkerSettings) -> int:
     held = 0
     for project_id, job_id, excess in over:
         reason = f"the {_AMOUNTS[excess.amount]} of {excess.owner_id} for this month, {excess.most:,.2f}, is used up"
-        with database.write() as s:
-            job = orders.pause(s, project_id, job_id)
-            if job is None or job.state not in {JobState.PAUSING, JobState.PAUSED}:
-                continue  # it has ended meanwhile, or was asked to stop
-            records.note(s, job_id, "over_budget", "warn", f"paused: {reason}. Resume it when there is room again.")
-        held += 1
-        with log_context.work(job_id=job_id):
+        with log_context.work(job_id=job_id), _kept_apart(job_id):
+            with database.write() as s:
+                if not _pause(s, project_id, job_id):
+                    continue
+                records.note(s, job_id, "over_budget", "warn", f"paused: {reason}. Resume it when there is room again.")
+            held += 1
             _LOG.info("job %s is paused: %s", job_id, reason)
     return held
+
+
+def _pause(s: Session, project_id: str, job_id: str) -> bool:
+    """Pause a job, unless it has ended, was asked to stop, or was paused by its owner meanwhile."""
+    job = jobs.lock(s, project_id, job_id)
+    if job is None or job.state in _PAUSED:
+        return False
+    job = orders.pause(s, project_id, job_id)
+    return job is not None and job.state in _PAUSED
 
 
 def in_broker() -> int:

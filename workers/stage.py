@@ -224,14 +224,19 @@ def _whole(s: Session, base: Artifact, model: str, adapter: str) -> list[Link]:
 def _checkpoints(s: Session, job: Job) -> list[Link]:
     """Link all checkpoints that are kept: the engine resumes from the newest, and may export the best."""
     kept, _ = artifacts.page(s, job.project_id, kinds=["checkpoint"], job_id=job.id, after=None, limit=_MANY)
-    return [link for saved in kept for link in _links(s, saved, f"checkpoints/step-{saved.step:08d}", with_state=True)]
+    listed = artifacts.files_of(s, [saved.id for saved in kept])
+    return [
+        Link(f"checkpoints/step-{saved.step:08d}/{file.path}", file.sha256)
+        for saved in kept
+        for file in listed[saved.id]
+    ]
 
 
-def _links(s: Session, artifact: Artifact, folder: str, *, with_state: bool = False) -> list[Link]:
+def _links(s: Session, artifact: Artifact, folder: str) -> list[Link]:
     return [
         Link(f"{folder}/{file.path}", file.sha256)
         for file in artifacts.files(s, artifact.id)
-        if with_state or not file.path.startswith(_STATE)
+        if not file.path.startswith(_STATE)
     ]
 
 

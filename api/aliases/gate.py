@@ -14,6 +14,7 @@ _PREFERRED = (
 )  # fmt: skip
 _LOWER_IS_BETTER = ("loss", "perplexity", "bits_per_byte")
 _DIFFERENCE = "difference/"
+_BOUNDS = ("_low", "_high")
 
 
 class Rival(NamedTuple):
@@ -24,10 +25,18 @@ class Rival(NamedTuple):
 
 
 def rivals_of(session: Session, candidate: Artifact, current: Artifact | None) -> list[Rival]:
-    """Return the base that the candidate was tuned from and the alias's current version, as far as they exist."""
-    below = next((each for each in lineage.ancestors(session, candidate) if each.layout == "model"), None)
+    """Return the base that the candidate was tuned from and the alias's current version, as far as they exist.
+
+    Raises:
+        ApiError: 409 when the base was deleted, so that nothing can be evaluated against it.
+    """
+    base = next((each for each in lineage.ancestors(session, candidate) if each.layout == "model"), None)
+    if base is not None and base.project_id == candidate.project_id and base.deleted_at is not None:
+        message = f"{reference(base)}, the base that {reference(candidate)} was tuned from, was deleted"
+        mend = "nothing can be evaluated against it, so only an admin's key can promote this version, with `force`"
+        raise conflict("base_deleted", f"{message}; {mend}")
     found: dict[str, Rival] = {}
-    for against, artifact in (("base", below), ("current", current)):
+    for against, artifact in (("base", base), ("current", current)):
         # An evaluation cannot compare with another project's model, which this one may only use.
         ours = artifact is not None and artifact.project_id == candidate.project_id
         if artifact is not None and ours and artifact.deleted_at is None and artifact.id != candidate.id:
@@ -39,7 +48,7 @@ def compare(session: Session, candidate: Artifact, rivals: list[Rival], metric: 
     """Return what the newest evaluations of the candidate against each rival show.
 
     Raises:
-        ApiError: 409 when there is no evaluation against a rival, or it lacks the metric.
+        ApiError: 409 when there is no evaluation against a rival, it lacks the metric, or it shows nothing.
     """
     jobs = registry.comparisons(session, candidate, [rival.reference for rival in rivals])
     return [_compared(candidate, rival, jobs.get(rival.reference), metric) for rival in rivals]
@@ -74,9 +83,13 @@ def _compared(candidate: Artifact, rival: Rival, job: Job | None, metric: str | 
         raise conflict("evaluation_missing", f"{message}; run {spec} first")
     figures: dict[str, Any] = (job.result or {}).get("metrics", {})
     name = _metric(figures, metric, job.id)
-    values = [figures.get(f"{_DIFFERENCE}{name}{end}") for end in ("", "_low", "_high")]
-    difference, low, high = (float(value) for value in values if value is not None)
     greater = not any(part in name for part in _LOWER_IS_BETTER)
+    difference = float(figures[f"{_DIFFERENCE}{name}"])
+    low, high = _bounds(figures, name, job.id)
+    if greater and figures.get(name) == difference == 0:
+        message = f"{reference(candidate)} and {rival.reference} both have {name} 0 in {job.id}, which shows nothing"
+        mend = "evaluate on rows that one of them answers right, or name another `metric`"
+        raise conflict("evidence_missing", f"{message}; {mend}")
     return Comparison.model_validate(
         {
             "against": rival.against,
@@ -105,8 +118,7 @@ def _metric(figures: dict[str, Any], wanted: str | None, job_id: str) -> str:
     known = [
         name.removeprefix(_DIFFERENCE)
         for name in figures
-        if name.startswith(_DIFFERENCE)
-        and all(figures.get(f"{name}{end}") is not None for end in ("", "_low", "_high"))
+        if name.startswith(_DIFFERENCE) and not name.endswith(_BOUNDS) and figures[name] is not None
     ]
     chosen = [name for name in ((wanted,) if wanted else _PREFERRED) if name in known]
     if not chosen:
@@ -115,3 +127,16 @@ def _metric(figures: dict[str, Any], wanted: str | None, job_id: str) -> str:
         raise ApiError(409, "figure_missing", f"the evaluation {job_id} has {what}{listed}", param="metric",
                        headers={"x-should-retry": "false"})  # fmt: skip
     return chosen[0]
+
+
+def _bounds(figures: dict[str, Any], name: str, job_id: str) -> tuple[float, float]:
+    """Return the interval of the difference in a metric.
+
+    Raises:
+        ApiError: 409 when the evaluation has none, or one of a single row, which older releases recorded.
+    """
+    low, high = (figures.get(f"{_DIFFERENCE}{name}{bound}") for bound in _BOUNDS)
+    if low is None or high is None or figures.get("eval_rows") == 1:
+        message = f"the evaluation {job_id} has no 95% interval of the difference in {name}"
+        raise conflict("evidence_missing", f"{message}, which takes at least two rows; evaluate on more rows")
+    return float(low), float(high)

@@ -9,7 +9,7 @@ from api.auth import Caller, missing_scope
 from api.deps import Service
 from api.errors import ApiError, conflict, not_found
 from api.models.schemas import reference
-from db import artifacts, audit, registry
+from db import artifacts, audit, lineage, registry
 from db.models import Artifact, Promotion
 from db.scopes import Scope
 from db.session import Session
@@ -23,13 +23,15 @@ def promote(service: Service, caller: Caller, asked: PromotionRequest) -> AliasO
     """Make the alias mean the candidate.
 
     Raises:
-        ApiError: 404 or 422 for the candidate, 403 for `force` without an admin's key, 409 when the gate refuses.
+        ApiError: 404 or 422 for the candidate, 403 for `force` without an admin's key, 409 when the gate refuses
+            or the candidate is an adapter whose base was deleted.
     """
     if asked.force and not caller.scope.covers(Scope.ADMIN):
         raise missing_scope(caller, Scope.ADMIN)
     with service.database.write() as session:
         registry.lock(session, caller.project_id)
         candidate = _candidate(session, caller, asked.model)
+        _require_below(session, candidate)
         now = registry.meant(session, caller.project_id, f"{candidate.name}{registry.SIGN}{asked.alias}")
         if now is None:
             _require_few(session, candidate)
@@ -49,12 +51,20 @@ def _require_few(session: Session, candidate: Artifact) -> None:
         raise conflict("too_many_aliases", message)
 
 
+def _require_below(session: Session, artifact: Artifact) -> None:
+    """Raise ApiError 409 when something that the adapter is loaded onto was deleted, so that no job could use it."""
+    deleted = next((each for each in lineage.below(session, artifact) if each.deleted_at is not None), None)
+    if deleted is not None:
+        message = f"{reference(artifact)} is an adapter on {reference(deleted)}, which was deleted"
+        raise conflict("base_deleted", f"{message}; promote another version")
+
+
 def _judged(
     session: Session, candidate: Artifact, current: Artifact | None, asked: PromotionRequest
 ) -> list[dict[str, object]]:
     """Return the comparisons; with `force`, missing or bad ones are no obstacle."""
-    rivals = gate.rivals_of(session, candidate, current)
     try:
+        rivals = gate.rivals_of(session, candidate, current)
         comparisons = gate.compare(session, candidate, rivals, asked.metric)
     except ApiError:
         if asked.force:
@@ -80,7 +90,7 @@ def roll_back(service: Service, caller: Caller, wanted: str) -> AliasObject:
     """Return the alias to its previous version; a second rollback goes back one more.
 
     Raises:
-        ApiError: 404, or 409 when there is no previous version, or it was deleted.
+        ApiError: 404, or 409 when there is no previous version, or it or its base was deleted.
     """
     with service.database.write() as session:
         registry.lock(session, caller.project_id)
@@ -94,6 +104,7 @@ def roll_back(service: Service, caller: Caller, wanted: str) -> AliasObject:
         if artifact is None:
             message = f"the previous version of {wanted} was deleted; promote another version"
             raise conflict("deleted_before", message)
+        _require_below(session, artifact)
         registry.turn(session, artifact, now.alias, key_id=caller.key_id, figures={}, back_to=before.number)
         audit.note(session, "alias.rollback", artifact.id)
         return _shown(session, caller, now.name, now.alias)

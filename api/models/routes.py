@@ -121,7 +121,10 @@ def _add_facts(router: APIRouter, noun: Noun) -> None:
 
     @router.delete(_ONE, name=f"delete_{noun.singular}", response_model=Deleted, responses=documented(401, 404, 409))
     def delete_artifact(service: ServiceDep, caller: CallerDep, reference: str) -> Response:
-        """Delete an artifact that no unfinished job needs; its lineage stays."""
+        """Delete an artifact that no unfinished job and no alias needs; its lineage stays.
+
+        An adapter's weights are also in the result file of its job, which is deleted separately.
+        """
         return answer(models.delete(service, caller, noun, reference))
 
 

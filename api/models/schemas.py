@@ -79,6 +79,7 @@ class SigningKey(BaseModel):
 class SignedManifest(Manifest):
     """A manifest with a signed statement: files, digests of the base and of the datasets, spec, seed, code and metrics.
 
+    The statement of an import names the uploaded files, their source and what was left out of them.
     The statement is in a DSSE envelope, signed with the Ed25519 key whose public half `GET /v1/signing-key` returns.
     """
 

@@ -168,7 +168,8 @@ def delete(service: Service, caller: Caller, noun: Noun, wanted: str) -> Deleted
             more = f" and {len(aliases) - _NAMED_ALIASES:,} more" if len(aliases) > _NAMED_ALIASES else ""
             named = ", ".join(aliases[:_NAMED_ALIASES]) + more
             verb = "means" if len(aliases) == 1 else "mean"
-            raise conflict("in_use", f"{named} {verb} {reference(artifact)}; promote another version first")
+            mend = "promote another version first"
+            raise conflict("in_use", f"{named} {verb} {reference(artifact)} or an adapter on it; {mend}")
         if not artifacts.delete(session, caller.project_id, artifact.id):
             raise not_found(noun.singular, wanted)
         audit.note(session, f"{noun.singular}.delete", artifact.id)

@@ -26,6 +26,7 @@ def _statement(
 ) -> dict[str, Any]:
     spec = {} if job is None else job.spec
     lineage = artifact.lineage
+    imported = lineage.get("kind") == "import"  # its files are the model itself, and not what it was trained on
     return {
         "version": _VERSION,
         "id": artifact.id,
@@ -35,7 +36,10 @@ def _statement(
         "digest": artifact.digest,
         "files": [file.model_dump() for file in manifest.files],
         "base": base and {"id": base.id, "reference": reference_of(base), "digest": base.digest},
-        "datasets": lineage.get("files", []),
+        "datasets": [] if imported else lineage.get("files", []),
+        "imported_from": lineage.get("files", []) if imported else None,
+        "source": lineage.get("source"),
+        "left_out": lineage.get("left_out"),
         "job_id": artifact.job_id,
         "kind_of_job": lineage.get("kind"),
         "step": artifact.step,

@@ -12,7 +12,15 @@ class Eval(Row):
     """An eval. `definition` holds data_source_config, testing_criteria and metadata as they were sent."""
 
     __tablename__ = "evals"
-    __table_args__ = (Index(None, "project_id", "id"),)
+    __table_args__ = (
+        Index(None, "project_id", "id"),
+        Index(
+            "ix_evals_deleted",
+            "deleted_at",
+            postgresql_where=text("deleted_at IS NOT NULL"),
+            sqlite_where=text("deleted_at IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
@@ -39,6 +47,12 @@ class EvalRun(Row):
             "id",
             postgresql_where=text("state IN ('queued','in_progress')"),
             sqlite_where=text("state IN ('queued','in_progress')"),
+        ),
+        Index(
+            "ix_eval_runs_deleted",
+            "deleted_at",
+            postgresql_where=text("deleted_at IS NOT NULL"),
+            sqlite_where=text("deleted_at IS NOT NULL"),
         ),
     )
 

@@ -17,7 +17,6 @@ class GangMember(Row):
     __tablename__ = "gang_members"
     __table_args__ = (
         CheckConstraint("node_rank > 0 AND node_rank < num_nodes", name="ranks"),
-        Index(None, "worker"),
         Index(
             "ix_gang_members_unended",
             "worker",

@@ -24,6 +24,12 @@ class Outbox(Row):
             postgresql_where=text("sent_at IS NULL"),
             sqlite_where=text("sent_at IS NULL"),
         ),
+        Index(
+            "ix_outbox_sent",
+            "sent_at",
+            postgresql_where=text("sent_at IS NOT NULL"),
+            sqlite_where=text("sent_at IS NOT NULL"),
+        ),
     )
 
     # SQLite assigns row numbers only to an INTEGER PRIMARY KEY.

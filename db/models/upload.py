@@ -1,6 +1,6 @@
 """Uploads: files that arrive in parts."""
 
-from sqlalchemy import CheckConstraint, ForeignKey
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from db.models.row import Row
@@ -14,6 +14,13 @@ class Upload(Row):
         CheckConstraint("state IN ('pending','completed','cancelled')", name="state"),
         CheckConstraint("(file_id IS NOT NULL) = (state = 'completed')", name="file"),
         CheckConstraint("size_bytes >= 0", name="size"),
+        Index(
+            "ix_uploads_pending",
+            "project_id",
+            "expires_at",
+            postgresql_where=text("state = 'pending'"),
+            sqlite_where=text("state = 'pending'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

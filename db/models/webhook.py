@@ -48,6 +48,12 @@ class WebhookDelivery(Row):
             postgresql_where=text("state = 'pending'"),
             sqlite_where=text("state = 'pending'"),
         ),
+        Index(
+            "ix_webhook_deliveries_ended",
+            "created_at",
+            postgresql_where=text("state <> 'pending'"),
+            sqlite_where=text("state <> 'pending'"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

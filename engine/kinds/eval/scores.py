@@ -83,7 +83,9 @@ def compared(one: Scores, other: Scores, seed: int) -> dict[str, float | None]:
         figures = one.figures[name], other.figures[name]
         metrics[f"compare_to/{name}"] = figures[1].mean
         metrics[f"difference/{name}"] = figures[0].mean - figures[1].mean
-        metrics |= with_bounds(f"difference/{name}", *paired_difference(*figures, seed))
+        bounds = paired_difference(*figures, seed)
+        if bounds is not None:
+            metrics |= with_bounds(f"difference/{name}", *bounds)
     return dict(sorted(metrics.items()))
 
 

@@ -12,8 +12,10 @@ from tests.integration.api.live import CHAT, SECRET, Live, claimed, client, erro
 FILES = {"a": b"1"}
 
 
-def evaluated(live: Live, candidate: str, rival: str, low: float, high: float, figure: str = "eval_loss") -> str:
-    """A finished evaluation of a candidate beside a rival."""
+def evaluated(
+    live: Live, candidate: str, rival: str, low: float, high: float, figure: str = "eval_loss", **changes: float | None
+) -> str:
+    """A finished evaluation of a candidate beside a rival; `changes` to its metrics."""
     file_id = upload(live.mine, CHAT, "evals").json()["id"]
     spec = {"kind": "eval", "model": candidate, "compare_to": rival, "eval_file": file_id}
     answer = live.mine.post("/v1/jobs", json=spec)
@@ -21,7 +23,7 @@ def evaluated(live: Live, candidate: str, rival: str, low: float, high: float, f
     job_id = answer.json()["id"]
     fence = claimed(live, job_id)
     name = f"difference/{figure}"
-    metrics = {figure: 1.0, name: (low + high) / 2, f"{name}_low": low, f"{name}_high": high}
+    metrics = {figure: 1.0, name: (low + high) / 2, f"{name}_low": low, f"{name}_high": high, **changes}
     with live.database.write() as session:
         assert leases.settle(session, job_id, fence, state=JobState.SUCCEEDED, result={"metrics": metrics})
     return job_id
@@ -107,6 +109,66 @@ def test_a_second_version_is_held_against_the_first_and_rolled_back_in_one_call(
     ]
     assert error(live.mine.post("/v1/aliases/grown@production/rollback"), 409)["code"] == "nothing_before"
     assert promote(live, "grown/1").json()["turn"]["number"] == 3
+
+
+def test_a_rollback_never_restores_a_version_that_was_rolled_back(live: Live, base: Artifact):
+    for number in (1, 2, 3):
+        tuned(live, "shaky", base)
+        assert promote(live, f"shaky/{number}", force=True).status_code == 201
+        if number == 2:
+            assert live.mine.post("/v1/aliases/shaky@production/rollback").json()["model"] == "shaky/1"
+    back = live.mine.post("/v1/aliases/shaky@production/rollback").json()
+    assert (back["model"], back["turn"]["back_to"]) == ("shaky/1", 1)
+    assert error(live.mine.post("/v1/aliases/shaky@production/rollback"), 409)["code"] == "nothing_before"
+
+
+def test_the_base_of_an_adapter_that_an_alias_means_is_not_deleted(live: Live):
+    below = published(live, "needed", FILES)
+    for _ in range(2):
+        tuned(live, "needy", below)
+    assert promote(live, "needy/1", force=True).status_code == 201
+    message = error(live.mine.delete("/v1/models/needed/1"), 409)["message"]
+    assert message.startswith("needy@production means needed/1 or an adapter on it")
+    assert promote(live, "needed/1", force=True).status_code == 201
+
+
+def test_an_adapter_whose_base_was_deleted_is_neither_promoted_nor_rolled_back_to(live: Live, base: Artifact):
+    below = published(live, "passing", FILES)
+    tuned(live, "orphan", below)
+    tuned(live, "orphan", base)
+    assert promote(live, "orphan/1", force=True).status_code == 201
+    assert promote(live, "orphan/2", force=True).status_code == 201
+    assert live.mine.delete("/v1/models/passing/1").status_code == 200
+    for refused in (
+        live.mine.post("/v1/aliases/orphan@production/rollback"),
+        promote(live, "orphan/1", force=True),
+    ):
+        assert "orphan/1 is an adapter on passing/1, which was deleted" in error(refused, 409)["message"]
+
+
+def test_a_model_whose_base_was_deleted_takes_a_force(live: Live):
+    below = published(live, "origin", FILES)
+    published(live, "heir", FILES, base_id=below.id)
+    assert live.mine.delete("/v1/models/origin/1").status_code == 200
+    refusal = error(promote(live, "heir/1"), 409)
+    assert (refusal["code"], "`force`" in refusal["message"]) == ("base_deleted", True)
+    assert promote(live, "heir/1", force=True).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("figure", "changes", "reason"),
+    [
+        ("eval_loss", {"difference/eval_loss_low": None, "difference/eval_loss_high": None}, "at least two rows"),
+        ("eval_loss", {"eval_rows": 1.0}, "at least two rows"),
+        ("eval_exact_match", {"eval_exact_match": 0.0}, "shows nothing"),
+    ],
+    ids=["no interval", "one row", "all wrong"],
+)
+def test_an_evaluation_that_shows_nothing_is_refused(live: Live, base: Artifact, figure, changes, reason):
+    made = tuned(live, "vague", base)
+    evaluated(live, f"vague/{made.version}", "ground/1", 0.0, 0.0, figure, **changes)
+    refusal = error(promote(live, f"vague/{made.version}"), 409)
+    assert (refusal["code"], reason in refusal["message"]) == ("evidence_missing", True)
 
 
 def test_a_force_takes_an_admins_key_and_is_noted(live: Live, base: Artifact):

@@ -1,5 +1,6 @@
 """Models imported over HTTP."""
 
+import base64
 import hashlib
 import json
 import threading
@@ -43,6 +44,10 @@ def test_a_model_is_imported_from_its_files_with_licence_limits_and_where_it_cam
     assert {row["filename"]: row["sha256"] for row in lineage["files"]} == {
         name: hashlib.sha256(content).hexdigest() for name, content in files.items()
     }
+    payload = live.mine.get("/v1/models/parts/manifest").json()["signed"]["payload"]
+    statement = json.loads(base64.b64decode(payload))
+    assert (statement["datasets"], statement["imported_from"]) == ([], lineage["files"])
+    assert (statement["source"], statement["left_out"]) == (lineage["source"], lineage["left_out"])
     weights = live.mine.get("/v1/models/parts/files/model.safetensors").content
     assert weights == files["model.safetensors"]
 
@@ -59,7 +64,7 @@ def test_a_model_is_imported_from_a_tar_by_upload_parts(live: Live) -> None:
     file_id = live.mine.post(f"/v1/uploads/{upload_id}/complete", json={"part_ids": parts}).json()["file"]["id"]
     assert imported(live.mine, file_id, name="tarred").status_code == 201
     config = live.mine.get("/v1/models/tarred/files/config.json").json()
-    assert config == hostile.CONFIG
+    assert config == hostile.CONFIG | {"dtype": "float32"}
 
 
 def test_a_retry_imports_once_and_another_import_is_the_next_version(live: Live) -> None:

@@ -123,6 +123,21 @@ def test_tokens_that_were_foretold_at_most_are_no_miss(live: Live, desk):
     assert told["steps"]["jobs"] == before["steps"]["jobs"] + 1
 
 
+def test_a_run_that_may_stop_early_is_no_miss_where_it_did(live: Live, desk):
+    rows = "".join(json.dumps(row) + "\n" for row in runs.answers(8, seed=1)).encode()
+    held_out = upload(live.mine, rows).json()["id"]
+    plan = planned(live, validation_file=held_out, checkpoints={"early_stopping_patience": 1})
+    assert not plan["exact"]
+    job = live.mine.post("/v1/jobs", json={"plan_id": plan["id"]}).json()
+    before = live.mine.get("/v1/plans/accuracy").json()
+    succeeded(live, job["id"], plan, steps=plan["steps"] - 1, tokens=plan["tokens"] // 2)
+    told = live.mine.get("/v1/plans/accuracy").json()
+    assert {name: told[name] for name in ("steps", "tokens", "time")} == {
+        name: before[name] for name in ("steps", "tokens", "time")
+    }
+    assert told["memory"]["jobs"] == before["memory"]["jobs"] + 1
+
+
 def test_what_was_learnt_of_a_device_stays_however_many_jobs_another_has_run_since(live: Live, desk):
     plan = planned(live)
     job_id = live.mine.post("/v1/jobs", json={"plan_id": plan["id"]}).json()["id"]

@@ -198,7 +198,7 @@ def test_what_a_courier_that_died_had_taken_is_delivered(live: Live, receiver, m
     settled(live, *started(live))
     room = webhooks.Room(9, 9)
     with live.database.write() as session:
-        (taken,) = webhooks.claim(session, room, {}, limit=9, hold_s=0.2)
+        (taken,) = webhooks.take(session, webhooks.ready(session, room, {}, limit=9), hold_s=0.2)
     with carrying(live):
         assert receiver.wait(1)[0][1]["webhook-id"] == taken.id
     with live.database.write() as session:  # and the dead one's late word changes nothing

@@ -161,12 +161,16 @@ def test_the_files_of_a_bucket_stay_those_of_the_installation_that_was_saved(s3:
     assert standing(saved).ours
 
 
-def test_a_restore_claims_no_other_store_than_the_one_that_was_saved(s3: S3, tmp_path: Path):
-    saved = in_use(StorageSettings(home=tmp_path / "home", **s3.settings(tmp_path.name)))
-    backup.save(saved, tmp_path / "backup")
-    restored = elsewhere(tmp_path)
-    backup.restore(restored, tmp_path / "backup")
-    assert restored.open_blobs(low_space_bytes=0).owner() is None
+@pytest.mark.parametrize("other", ["disk", "bucket"])
+def test_a_restore_without_the_bucket_that_holds_the_files_is_refused(s3: S3, tmp_path: Path, other: str):
+    where = s3.settings(tmp_path.name)
+    backup.save(in_use(StorageSettings(home=tmp_path / "home", **where)), tmp_path / "backup")
+    changes = s3.settings("another") if other == "bucket" else {}
+    restored = StorageSettings(home=tmp_path / "elsewhere", **changes)
+    with pytest.raises(ValueError, match=f"TRAINYARD_BLOBS={where['blobs']}") as refused:
+        backup.restore(restored, tmp_path / "backup")
+    assert str(restored.blobs or restored.blobs_dir) in str(refused.value)
+    assert not restored.home.exists()
 
 
 def test_to_ask_whose_the_files_are_claims_nothing(
@@ -317,6 +321,8 @@ def test_a_missing_file_is_told_rather_than_left_out(tmp_path: Path):
         writer.commit()
     with pytest.raises(ValueError, match="trainyard doctor"):
         backup.save(settings, tmp_path / "another")
+    with pytest.raises(ValueError, match="another holds a backup that was interrupted"):
+        backup.save(settings, tmp_path / "another")
 
 
 def test_a_file_that_goes_while_it_is_saved_is_told_with_the_setting_that_keeps_it(settings: StorageSettings):
@@ -324,6 +330,31 @@ def test_a_file_that_goes_while_it_is_saved_is_told_with_the_setting_that_keeps_
     path.unlink()
     with pytest.raises(ValueError, match="TRAINYARD_KEEP_BLOBS_S"):
         backup.save(settings, settings.home.parent / "backup")
+
+
+@pytest.mark.parametrize("verb", ["save", "restore"])
+def test_what_the_system_refuses_is_reported_with_the_folder(
+    tmp_path: Path, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = in_use(StorageSettings(home=tmp_path / "home"))
+    backup.save(settings, tmp_path / "backup")
+    (tmp_path / "file").touch()
+    home, folder = settings.home, tmp_path / "file/backup"
+    if verb == "restore":
+        home, folder = tmp_path / "file/home", tmp_path / "backup"
+    monkeypatch.setenv("TRAINYARD_HOME", str(home))
+    assert backup.main([verb, str(folder)]) == 1
+    assert f"{folder} could not be" in capsys.readouterr().err
+
+
+def test_a_database_that_is_none_is_reported_with_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = in_use(StorageSettings(home=tmp_path / "home"))
+    (settings.home / "trainyard.db").write_bytes(b"no database" * 1000)
+    monkeypatch.setenv("TRAINYARD_HOME", str(settings.home))
+    assert backup.main(["save", str(tmp_path / "backup")]) == 1
+    assert f"{tmp_path / 'backup'} could not be written: file is not a database" in capsys.readouterr().err
 
 
 def test_a_database_without_a_schema_is_not_saved(tmp_path: Path, empty_database_url: str):
@@ -365,25 +396,3 @@ def test_it_is_told_that_a_secret_of_the_environment_is_not_in_the_backup(
         monkeypatch.setenv("TRAINYARD_HOME", str(home))
         assert backup.main([verb, str(tmp_path / "backup")]) == 0
         assert ("TRAINYARD_SECRET" in capsys.readouterr().out) is told
-
-
-def test_damaged_and_missing_files_are_told_apart(settings: StorageSettings):
-    (path,) = (settings.home / "blobs").glob("??/??/*")
-    path.chmod(0o600)
-    path.write_bytes(b"rose")
-    assert conditions(settings) == ["damaged"]
-    path.unlink()
-    assert conditions(settings) == ["missing"]
-
-
-def test_what_is_amiss_is_told_with_the_file_that_has_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
-    settings = in_use(StorageSettings(home=tmp_path / "home"))
-    monkeypatch.setenv("TRAINYARD_HOME", str(settings.home))
-    assert verify.main() == 0
-    shutil.rmtree(settings.home / "blobs")
-    assert verify.main() == 1
-    told = capsys.readouterr().out
-    assert "missing" in told
-    assert "file-" in told

@@ -1,6 +1,8 @@
 """What a blob store does, on a local disk and in a bucket of a real S3 server."""
 
+import errno
 import hashlib
+import io
 import os
 import time
 from datetime import timedelta
@@ -66,6 +68,30 @@ def test_storing_a_blob_again_gives_the_same(store: BlobStore):
     assert read(store, HELLO, range(5)) == b"hello"
 
 
+@pytest.mark.parametrize("kind", ["local", "s3"])
+def test_a_blob_of_another_size_is_replaced_when_it_is_stored_again(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+):
+    changes = {} if kind == "local" else request.getfixturevalue("s3").settings(tmp_path.name)
+    store = StorageSettings(home=tmp_path, low_space_bytes=0, **changes).open_blobs()
+    put(store, b"hello")
+    if kind == "local":
+        store.path(HELLO).chmod(0o600)
+        store.path(HELLO).write_bytes(b"hell")
+    else:
+        overwrite(request.getfixturevalue("s3"), tmp_path.name, b"hell")
+    put(store, b"hello")
+    assert read(store, HELLO, range(5)) == b"hello"
+    assert put(store, b"hello") == Blob(HELLO, 5)
+
+
+def overwrite(s3: S3, prefix: str, content: bytes) -> None:
+    """Give the blob HELLO other bytes in the bucket."""
+    address = f"{s3.url}/{s3.bucket}/{prefix}/{HELLO[:2]}/{HELLO[2:4]}/{HELLO}"
+    signed = {"Authorization": "AWS test:signature"}  # the server looks no closer
+    assert httpx.put(address, content=content, headers=signed, trust_env=False).is_success
+
+
 def test_nothing_is_there_before_the_commit(store: BlobStore):
     with store.writer() as writer:
         writer.write(b"hello")
@@ -120,13 +146,29 @@ def test_a_store_that_answers_can_be_written(store: BlobStore):
 
 def test_a_blob_whose_bytes_are_others_is_told_as_damaged(bucket: BlobStore, s3: S3, tmp_path: Path):
     put(bucket, b"hello")
-    address = f"{s3.url}/{s3.bucket}/{tmp_path.name}/{HELLO[:2]}/{HELLO[2:4]}/{HELLO}"
-    signed = {"Authorization": "AWS test:signature"}  # the server looks no closer
-    assert httpx.put(address, content=b"hallo", headers=signed, trust_env=False).is_success
+    overwrite(s3, tmp_path.name, b"hallo")
     with pytest.raises(Damaged, match=HELLO):
         bucket.open(HELLO)
     with pytest.raises(Damaged):
         bucket.link_to(HELLO, tmp_path / "file")
+
+
+def test_a_local_disk_that_fills_up_during_a_download_is_told_as_low_space(
+    bucket: BlobStore, monkeypatch: pytest.MonkeyPatch
+):
+    put(bucket, b"hello")
+    full = Full()
+    monkeypatch.setattr("tempfile.TemporaryFile", lambda **_: full)
+    with pytest.raises(LowSpace, match="No space left"):
+        bucket.open(HELLO)
+    assert full.closed
+
+
+class Full(io.BytesIO):
+    """A file on a full disk."""
+
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_bucket_that_is_away_is_told_as_unavailable(s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

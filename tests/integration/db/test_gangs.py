@@ -236,6 +236,12 @@ def test_the_leader_hears_how_the_others_ended(work: Work, failure: dict[str, An
     assert work.read(gangs.busy) == {}
 
 
+def test_parts_that_nobody_ended_end_with_their_attempt(work: Work):
+    job_id, claim, _ = formed(work)
+    assert work.write(leases.release, job_id, claim.fence, outcome="stopped", message="")
+    assert work.read(lambda s: s.get_one(GangMember, (job_id, claim.fence, 1)).ended_at) is not None
+
+
 def test_a_worker_that_starts_again_has_lost_its_part(work: Work):
     job_id, claim, _ = formed(work)
     work.write(leases.expire_worker, "a")

@@ -12,7 +12,9 @@ from db import (
     artifacts,
     budgets,
     evals,
+    files,
     gangs,
+    idempotency,
     jobs,
     leases,
     lineage,
@@ -23,6 +25,7 @@ from db import (
     records,
     references,
     service_stats,
+    uploads,
     webhooks,
     workers,
 )
@@ -99,12 +102,39 @@ def test_eval_runs_that_ended_are_not_read(work):
     assert not [step for step, _ in found if step == "SCAN eval_runs"]
 
 
-@pytest.mark.parametrize("ask", [webhooks.any_due, webhooks.claim], ids=["any_due", "claim"])
-def test_webhooks_that_were_delivered_are_not_read(work, ask):
-    more = {"limit": 5, "hold_s": 1.0} if ask is webhooks.claim else {}
-    found = plans(work.database, lambda s: ask(s, webhooks.Room(8, 2), {"project-1": 1}, **more))
+def test_webhooks_that_were_delivered_are_not_read(work):
+    found = plans(work.database, lambda s: webhooks.ready(s, webhooks.Room(8, 2), {"project-1": 1}, limit=5))
     assert [step for step, _ in found if "ix_webhook_deliveries_due" in step]
     assert not [step for step, _ in found if step == "SCAN webhook_deliveries"]
+
+
+def test_webhooks_are_taken_without_a_look_at_those_that_wait(work):
+    event_type = "fine_tuning.job.succeeded"
+    work.write(webhooks.add, work.project_id, name="hook", url="http://127.0.0.1:1/", event_types=[event_type])
+    work.write(webhooks.announce, work.project_id, event_type, "job-1")
+    chosen = work.read(webhooks.ready, webhooks.Room(8, 2), {}, limit=5)
+    assert len(chosen) == 1
+    assert plans(work.database, lambda s: webhooks.take(s, chosen, hold_s=1.0)) == []
+
+
+REMOVED: dict[str, tuple[str, Any]] = {
+    "messages": ("ix_outbox_sent", lambda s, _: outbox.purge(s, 60.0)),
+    "deliveries": ("ix_webhook_deliveries_ended", lambda s, _: webhooks.purge(s, 60.0)),
+    "parts of uploads": ("ix_uploads_pending", lambda s, _: uploads.forget_expired(s, 60.0, 10)),
+    "runs of evals": ("ix_eval_runs_deleted", lambda s, _: evals.purge(s, 60.0, 10)),
+    "runs of deleted evals": ("ix_evals_deleted", lambda s, _: evals.purge(s, 60.0, 10)),
+    "files": ("ix_files_expiry", lambda s, _: files.expired(s, 10, "file-1")),
+    "creates": ("ix_intents_created_at", lambda s, _: idempotency.purge(s, 10)),
+    "storage in use": ("ix_uploads_pending", lambda s, work: budgets.use(s, work.project_id, work.project_id)),
+}
+
+
+@pytest.mark.parametrize(("index", "ask"), REMOVED.values(), ids=REMOVED)
+def test_housekeeping_and_budgets_read_no_more_than_what_is_over_or_open(work, index, ask):
+    steps = [step for step, _ in plans(work.database, lambda s: ask(s, work))]
+    assert [step for step in steps if index in step]
+    tables = ("outbox", "webhook_deliveries", "uploads", "upload_parts", "eval_runs", "evals", "files", "intents")
+    assert not [step for step in steps if step in {f"SCAN {table}" for table in tables}]
 
 
 FIGURES: dict[str, Any] = {
@@ -166,7 +196,7 @@ def plans(database: Database, ask: Any) -> list[tuple[str, str]]:
         event.remove(connection, "before_cursor_execute", note)
         found = []
         for statement, parameters in told:
-            if not statement.lstrip().upper().startswith(("SELECT", "WITH")):
+            if not statement.lstrip().upper().startswith(("SELECT", "WITH", "DELETE")):
                 continue
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters).all()
             found += [(row[3], statement) for row in plan]

@@ -32,7 +32,7 @@ class Stage:
         self.lease = lease
         self.stopping = threading.Event()
         run_dir = place.settings.run_dir(lease.job.id, lease.fence)
-        planned = lease.write(lambda s: stage.plan(s, lease.job, lease.fence))
+        planned = lease.read(lambda s: stage.plan(s, lease.job, lease.fence))
         stage.lay_out(planned, place.blobs, run_dir)
         (run_dir / "script.json").write_text(json.dumps(script))
         self.attempt = Attempt(lease, run_dir, planned.lineage, place.blobs, place.settings, self.stopping)

@@ -68,6 +68,10 @@ def test_a_worker_that_no_job_reaches_is_lost_and_one_that_runs_a_job_is_not(dat
         broker.close()
 
 
+def test_a_presence_that_never_began_can_end(database: Database) -> None:
+    Presence(database, "one", WorkerSettings()).leave()
+
+
 def state(database: Database) -> str:
     """The state in which the only worker is."""
     with database.read() as s:

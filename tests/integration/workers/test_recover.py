@@ -1,14 +1,12 @@
 """What the reaper brings back."""
 
 import json
-import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +17,7 @@ from db.models import Attempt, File
 from db.state import JobState
 from tests.integration.workers.workplace import Workplace, wait_until
 from tests.servers import free_port
-from workers import leftovers, queue, recover
+from workers import queue, recover, settle
 
 
 def change(workplace: Workplace, **settings: Any) -> None:
@@ -75,6 +73,26 @@ def test_a_job_whose_lease_ran_out_is_queued_again(workplace: Workplace) -> None
     assert workplace.job(job_id).state == "queued"
     assert send_all(workplace) == [job_id]
     assert workplace.attempts(job_id)[0].failure_class == "worker_lost"
+
+
+def test_an_error_about_one_job_keeps_no_other_from_being_brought_back(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    change(workplace, backoff_s=0.0)
+    odd, plain = workplace.submit_tiny(), workplace.submit_tiny()
+    for job_id in (odd, plain):
+        lose(workplace, job_id)
+    fail = settle.fail
+
+    def fail_unless_odd(s: Any, job_id: str, *more: Any) -> JobState | None:
+        if job_id == odd:
+            raise ValueError("odd")
+        return fail(s, job_id, *more)
+
+    monkeypatch.setattr(settle, "fail", fail_unless_odd)
+    recover.bring_back(workplace.database, workplace.settings)
+    assert [workplace.job(job_id).state for job_id in (odd, plain)] == ["preparing", "queued"]
+    assert f"job {odd} is left to the next sweep" in caplog.text
 
 
 def test_a_live_lease_is_left_alone(workplace: Workplace) -> None:
@@ -136,6 +154,24 @@ def test_a_budget_that_is_used_up_says_nothing_of_jobs_that_were_asked_to_stop(
         assert recover.hold_overdrawn(workplace.database, workplace.settings) == 0
     assert workplace.records(job_id, "over_budget") == []
     assert "is paused" not in caplog.text
+
+
+def test_a_job_that_its_owner_paused_meanwhile_is_not_noted_as_paused_by_the_budget(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = workplace.submit_tiny()
+    with workplace.database.write() as s:
+        budgets.put(s, workplace.project_id, workplace.project_id, worker_s=0.0)
+    overdrawn = budgets.overdrawn
+
+    def overdrawn_before_the_pause(*given: Any) -> list[budgets.Overdrawn]:
+        found = overdrawn(*given)
+        workplace.order(orders.pause, job_id)
+        return found
+
+    monkeypatch.setattr(budgets, "overdrawn", overdrawn_before_the_pause)
+    assert recover.hold_overdrawn(workplace.database, workplace.settings) == 0
+    assert workplace.records(job_id, "over_budget") == []
 
 
 def test_the_queue_is_not_ranked_while_no_running_job_could_make_way(
@@ -204,39 +240,6 @@ def test_a_message_that_was_just_sent_is_given_its_time(workplace: Workplace) ->
     workplace.submit_tiny()
     send_all(workplace)
     assert recover.redispatch(workplace.database, workplace.settings, lambda: 0) == 0
-
-
-def test_the_run_directory_of_an_ended_job_is_removed_after_its_time(workplace: Workplace) -> None:
-    job_id = workplace.submit_tiny()
-    run_dir = workplace.settings.run_dir(job_id, 0)
-    run_dir.mkdir(parents=True)
-    workplace.cancel(job_id)
-    assert leftovers.tidy(workplace.database, workplace.settings) == 0
-    assert run_dir.exists()
-    change(workplace, keep_runs_s=0.0)
-    assert leftovers.tidy(workplace.database, workplace.settings) == 1
-    assert not run_dir.parent.exists()
-
-
-def test_the_run_directory_of_an_ended_job_is_removed_at_once_while_the_disk_is_low(workplace: Workplace) -> None:
-    ended, waiting = workplace.submit_tiny(), workplace.submit_tiny()
-    for job_id in (ended, waiting):
-        workplace.settings.run_dir(job_id, 0).mkdir(parents=True)
-    workplace.cancel(ended)
-    change(workplace, low_space_bytes=1 << 62)
-    assert leftovers.tidy(workplace.database, workplace.settings) == 1
-    assert [path.name for path in workplace.settings.runs_dir.iterdir()] == [waiting]
-
-
-def test_a_worker_without_a_reaper_tidies_its_own_disk(tmp_path: Path, sqlite_template: Path, broker_url: str) -> None:
-    shutil.copy(sqlite_template, tmp_path / "trainyard.db")
-    place = Workplace(tmp_path, f"sqlite:///{tmp_path}/trainyard.db", keep_runs_s=0.0, warm_engines=0)
-    job_id = place.submit_tiny()
-    place.settings.run_dir(job_id, 0).mkdir(parents=True)
-    place.cancel(job_id)
-    with place.process("workers", broker_url):
-        wait_until(lambda: not (place.settings.runs_dir / job_id).exists(), "the folder is removed")
-    place.close()
 
 
 def test_what_the_reaper_logs_of_a_job_has_its_ids(workplace: Workplace, caplog: pytest.LogCaptureFixture) -> None:
@@ -323,34 +326,6 @@ def test_a_ballast_that_cannot_be_taken_does_not_end_the_reaper(workplace: Workp
         workplace.wait(job_id, "queued", timeout_s=10)
 
 
-def test_of_a_job_that_goes_on_only_the_present_attempt_is_kept(workplace: Workplace) -> None:
-    change(workplace, backoff_s=0.0)
-    job_id = workplace.submit_tiny()
-    lose(workplace, job_id)
-    recover.bring_back(workplace.database, workplace.settings)
-    for attempt in (1, 2):
-        workplace.settings.run_dir(job_id, attempt).mkdir(parents=True)
-    with workplace.claim(job_id):
-        leftovers.tidy(workplace.database, workplace.settings)
-    assert [path.name for path in (workplace.settings.runs_dir / job_id).iterdir()] == ["2"]
-
-
-def test_of_a_paused_job_no_run_directory_is_kept(workplace: Workplace) -> None:
-    job_id = workplace.submit_tiny()
-    workplace.settings.run_dir(job_id, 0).mkdir(parents=True)
-    workplace.order(orders.pause, job_id)
-    leftovers.tidy(workplace.database, workplace.settings)
-    assert not (workplace.settings.runs_dir / job_id).exists()
-
-
-def test_a_folder_that_is_no_job_of_this_database_is_left_alone(workplace: Workplace) -> None:
-    change(workplace, keep_runs_s=0.0)
-    stranger = workplace.settings.runs_dir / "job-stranger" / "1"
-    stranger.mkdir(parents=True)
-    leftovers.tidy(workplace.database, workplace.settings)
-    assert stranger.exists()
-
-
 def test_a_worker_that_starts_frees_what_its_earlier_life_held(workplace: Workplace) -> None:
     change(workplace, backoff_s=0.0)
     job_id = workplace.submit_tiny()
@@ -363,14 +338,3 @@ def test_a_worker_that_starts_frees_what_its_earlier_life_held(workplace: Workpl
         job = jobs.find(s, job_id)
     assert job is not None
     assert job.state == JobState.QUEUED
-
-
-def test_an_attempt_that_began_after_the_look_keeps_its_folder(workplace: Workplace) -> None:
-    job_id = workplace.submit_tiny()
-    for attempt in (0, 1):
-        workplace.settings.run_dir(job_id, attempt).mkdir(parents=True)
-    workplace.order(
-        orders.pause, job_id
-    )  # as it was when it was looked at; it goes on, and its next attempt is laid out
-    leftovers.tidy(workplace.database, workplace.settings)
-    assert [path.name for path in (workplace.settings.runs_dir / job_id).iterdir()] == ["1"]

@@ -33,6 +33,15 @@ def test_the_memory_of_all_gpus_is_told(tools: Path) -> None:
     )
 
 
+def test_lines_of_the_driver_that_are_no_rows_are_skipped(tools: Path) -> None:
+    smi = tools / "nvidia-smi"
+    smi.write_text(
+        "#!/bin/sh\necho 'WARNING: infoROM is corrupted, see the log'\necho\necho '0, GPU-a0, H200, 141000'\n"
+    )
+    smi.chmod(0o755)
+    assert machine.device() == ("H200", 141_000 * 2**20, "cuda", 1)
+
+
 @pytest.mark.parametrize("memory", ["[N/A]", "[Not Supported]", "N/A", ""])
 @pytest.mark.parametrize("gpus", [1, 2])
 def test_gpus_that_have_no_memory_of_their_own_share_the_machines(tools: Path, memory: str, gpus: int) -> None:

@@ -339,9 +339,17 @@ def test_a_paired_difference_is_surer_than_two_figures_by_themselves():
     rng = np.random.default_rng(0)
     hard = rng.normal(2, 1, 400)
     one, other = (Figure(hard + rng.normal(shift, 0.1, 400), np.ones(400)) for shift in (0.05, 0.0))
-    low, high = paired_difference(one, other, seed=1)
+    interval = paired_difference(one, other, seed=1)
+    assert interval is not None
+    low, high = interval
     assert 0 < low < 0.05 < high
     shuffled = Figure(rng.permutation(other.values_N), other.weights_N)
     unpaired = paired_difference(one, shuffled, seed=1)
+    assert unpaired is not None
     assert unpaired.low < 0 < unpaired.high
     assert paired_difference(one, other, seed=1) == (low, high)
+
+
+def test_a_single_row_has_no_interval_of_a_difference():
+    one, other = (Scores([1], {"eval_loss": Figure(np.array([loss]), np.ones(1))}, []) for loss in (1.0, 2.0))
+    assert compared(one, other, 0) == {"compare_to/eval_loss": 2.0, "difference/eval_loss": -1.0}
