@@ -16,8 +16,8 @@ _STATUS = {"data_error": 422, "spec_error": 422, "out_of_memory": 507, "worker_l
 """Statuses of the other errors of an engine or the desk, by their class; any other class is a bug of this service."""
 
 _RETRY_AFTER_S = {503: "5", 507: "30"}
-_FINAL = {"question_too_large_for_memory"}
-"""Codes of errors that a retry does not change, whatever their status; a header keeps clients from retrying."""
+_FINAL = {"answer_too_slow", "question_too_large_for_memory"}
+"""Codes of errors that a retry is not likely to change, whatever their status; a header keeps clients from retrying."""
 
 
 class Desk:

@@ -14,8 +14,12 @@ _MAX_FILES = 128
 """The service's limit."""
 _WEIGHTS = re.compile(r"model(-\d{5}-of-\d{5})?\.safetensors")
 _READ = frozenset(
-    {"config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
-)
+    {
+        "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+        "generation_config.json",
+    }
+)  # fmt: skip
+_NOTICE = re.compile(r"(LICEN[SC]E|NOTICE|USE_POLICY)([-_][A-Za-z0-9_-]{1,40})?(\.(txt|md|rst))?")
 _KEPT_S = 86_400
 """The uploaded files expire after a day: the model has its own reference to their bytes by then."""
 
@@ -48,7 +52,9 @@ def _files_to_send(folder: Path) -> list[Path]:
         CommandError: there are no weights, or too many files.
     """
     there = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    sent = [path for path in there if path.name in _READ or _WEIGHTS.fullmatch(path.name)]
+    sent = [
+        path for path in there if path.name in _READ or _WEIGHTS.fullmatch(path.name) or _NOTICE.fullmatch(path.name)
+    ]
     if not any(_WEIGHTS.fullmatch(path.name) for path in sent):
         message = f"{folder} has no model.safetensors and no shards of it (model-00001-of-00002.safetensors and so on)."
         raise CommandError(message, Exit.INVALID, "Save the model with safetensors.")

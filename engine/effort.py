@@ -13,6 +13,7 @@ from engine.parts import FullTuning, Hyperparameters, Samples, TrainingSpec
 from engine.passes import Passes
 from engine.plan import Counts, Effort, Efforts, MemoryPlan, Setting, Shape, Variety, Work, Workload, new_shapes
 from engine.plan.weights import loaded_weights, trained_weights, weights
+from engine.plan.workload import rows_at_once
 from engine.precision import Machine
 from engine.schedule import times_due
 
@@ -43,10 +44,9 @@ class Passed(NamedTuple):
 
     @classmethod
     def of_job(cls, rows: Rows, spec: TrainingSpec, steps: int, trained: Counts, variety: Variety) -> Self:
-        rows_at_once = spec.hyperparameters.per_device_train_batch_size
-        assert rows_at_once != "auto", "the spec is resolved"
         together = 1 if rows.train is None else rows.train.together
-        budget = spec.hyperparameters.max_length * together * rows_at_once
+        at_once = rows_at_once(spec.hyperparameters, spec.resources.replicas)
+        budget = spec.hyperparameters.max_length * together * at_once
         evaluated, referred = scoring(rows.validation, budget), Counts()
         if rows.reference == "once":
             assert isinstance(rows.train, Corpus), "what is scored once is held in memory"

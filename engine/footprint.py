@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from engine.effort import passes_of_rank, rows_of_step, setting_of
+from engine.effort import passes_of_rank, setting_of
 from engine.errors import SpecError
 from engine.forecast.case import TrainingCase
 from engine.forecast.room import Elsewhere, as_text, enough_less, room_elsewhere, ways_out
@@ -19,6 +19,7 @@ from engine.model.loss import part_here
 from engine.offload import HOME, AdamWOnDisk
 from engine.parts import TrainingSpec
 from engine.plan import MemoryPlan, Shape, Workload
+from engine.plan.workload import rows_at_once
 from engine.precision import Machine
 from engine.session import Session
 
@@ -110,7 +111,7 @@ def case_of(spec: TrainingSpec, session: Session) -> TrainingCase:
     hyper, replicas = spec.hyperparameters, session.replicas.count
     together = session.rows.train.together if session.rows.train is not None else 1
     passes = passes_of_rank(hyper, replicas)
-    rows = -(-rows_of_step(hyper) // (passes * replicas))
+    rows = rows_at_once(hyper, replicas)
     tokens = rows * hyper.max_length * together
     work = Workload(tokens, tokens, hyper.max_length, passes, paired=together > 1, rows=rows)
     shape, setting = Shape.of(decoder_of(session.subject.model).config.to_dict()), setting_of(spec, session.machine)

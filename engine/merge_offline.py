@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 
 import engine.bnb_import  # noqa: F401 - before what imports peft
 from engine.errors import EngineError
@@ -49,6 +50,7 @@ def write_whole(model: Path, adapter: Path, out: Path, into: str = "auto") -> Wh
     Raises:
         EngineError: model or adapter does not load, they do not belong together, or what is read back differs.
         FileExistsError: `out` exists.
+        OSError: the merged model cannot be written.
     """
     if out.exists():
         raise FileExistsError(f"{out} is there already")
@@ -68,7 +70,10 @@ def write_whole(model: Path, adapter: Path, out: Path, into: str = "auto") -> Wh
     try:
         tokenizer = tokenizer_of(model, adapter)
         save_ends(whole, tokenizer)
-        whole.to(dtype).save_pretrained(writing)
+        try:
+            whole.to(dtype).save_pretrained(writing)
+        except SafetensorError as error:  # a full disk, for one: it is no OSError
+            raise OSError(f"the merged model cannot be written to {out.parent}/: {error}") from error
         tokenizer.save_pretrained(writing)
         read = load_model(writing, device=machine.device, dtype=dtype).state_dict()
         for name, tensor in whole.state_dict().items():

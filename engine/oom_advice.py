@@ -8,7 +8,10 @@ from engine.forecast.room import as_text, enough_less, room_bytes, ways_out
 from engine.parts import TrainingSpec
 from engine.session import Session
 
-_OF_EVALUATIONS = "Lower evaluation.per_device_eval_batch_size or evaluation.max_length, and submit the job again."
+_OF_EVALUATIONS = (
+    "Lower evaluation.per_device_eval_batch_size or evaluation.max_length, and submit the job again. "
+    "A batch that is scored has at most as many tokens as their product; one with fewer tokens than that stays as it is."
+)
 
 
 def explained(failure: OutOfMemory, session: Session) -> OutOfMemory:

@@ -62,5 +62,7 @@ def _answers(session: Session, prompts: list[list[int]], decoding: Decoding) -> 
 
 
 def _written(session: Session, prompts: list[list[int]], decoding: Decoding, stop: StopFlag) -> list[str]:
-    answers = generate(session.subject, prompts, decoding, session.machine, stop, rows_at_once=len(prompts))
+    longest = max(map(len, prompts)) + decoding.max_new_tokens
+    rows = max(1, session.token_budget // longest)
+    answers = generate(session.subject, prompts, decoding, session.machine, stop, rows_at_once=rows)
     return [answer.text for answer in answers]

@@ -33,6 +33,7 @@ from engine.model.quantize import size_of
 from engine.objectives import Objective, TrainingObjective, objective_of
 from engine.parts import TrainingSpec
 from engine.plan.weights import immovable
+from engine.plan.workload import rows_at_once
 from engine.precision import Machine
 from engine.rundir import RunDirectory
 from engine.stop import SharedStop, StopFlag
@@ -176,11 +177,15 @@ class Session:
         self.divide(replicas=ranks)
         return True
 
-    def evaluate(self, corpus: Corpus) -> dict[str, float]:
+    @property
+    def token_budget(self) -> int:
+        """The most tokens that a rank trains on at once: passes without gradients take no more, to fit as well."""
         assert isinstance(self.spec, TrainingSpec), "an evaluation scores by itself"
-        batch_size = self.spec.hyperparameters.per_device_train_batch_size
-        assert batch_size != "auto", "the spec is resolved"
-        budget = self.spec.hyperparameters.max_length * corpus.together * batch_size
+        hyper, replicas = self.spec.hyperparameters, max(self.spec.resources.replicas, self.replicas.count)
+        return hyper.max_length * rows_at_once(hyper, replicas)
+
+    def evaluate(self, corpus: Corpus) -> dict[str, float]:
+        budget = self.token_budget * corpus.together
         sums = evaluate(self.subject.model, self.loss, corpus, self.stop, self.replicas, token_budget=budget)
         return self.training_objective.summary(sums, corpus)
 

@@ -2,7 +2,15 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from api.numbers import WHOLE
 from engine.parts import Text as Storable
@@ -10,7 +18,7 @@ from engine.parts import Text as Storable
 _MOST_ANSWERS = 16
 Stop = Annotated[str, Field(min_length=1, max_length=200)]
 _Few = Field(min_length=1, max_length=_MOST_ANSWERS)
-_Tokens = Annotated[list[int], Field(min_length=1, fail_fast=True)]
+_Tokens = Annotated[list[Annotated[int, Field(strict=True), WHOLE]], Field(min_length=1, fail_fast=True)]
 """Only the first item that is no token is reported; there may be very many."""
 
 
@@ -19,13 +27,19 @@ def _listed(given: Any) -> Any:
 
 
 def _not_done(given: Any) -> Any:
-    if given is not None:
+    if given not in (None, [], {}):
         raise ValueError("this is not supported; leave it out")
-    return given
 
 
-NotDone = Annotated[None, BeforeValidator(_not_done), Field(description="Not supported; must be null or left out.")]
-"""OpenAI's clients send null for arguments that are None, and for fields that an answer lacks when it is sent back as a turn."""
+_NOTHING = [{"type": "null"}, {"type": "array", "maxItems": 0}, {"type": "object", "maxProperties": 0}]
+NotDone = Annotated[
+    None,
+    BeforeValidator(_not_done),
+    WithJsonSchema({"anyOf": _NOTHING}),
+    Field(description="Not supported; must be null, empty or left out."),
+]
+"""Clients send null or an empty list or object for arguments that are unset, and for fields that an answer lacks when it is
+sent back as a turn."""
 
 
 class Text(BaseModel):
@@ -192,7 +206,7 @@ class ChatRequest(Sampling):
 
     @model_validator(mode="after")
     def _logprobs_asked_for(self) -> Self:
-        if self.top_logprobs is not None and not self.logprobs:
+        if self.top_logprobs and not self.logprobs:
             raise ValueError("top_logprobs needs logprobs to be true")
         return self
 

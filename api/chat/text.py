@@ -1,5 +1,7 @@
 """Text completions: the engine's parts as one object, or as the chunks of a stream."""
 
+from codecs import getincrementaldecoder
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -7,10 +9,24 @@ from api.chat.answers import Completion, TextChoice, TextLogprobs
 from api.chat.turn import Turn, usage
 
 
+class _Offsets:
+    """Where the tokens of a text begin, in characters: counted from their bytes, as the text may come later."""
+
+    def __init__(self) -> None:
+        self._decoder = getincrementaldecoder("utf-8")("replace")
+        self._next = 0
+
+    def add(self, token: dict[str, Any]) -> int:
+        offset = self._next
+        self._next += len(self._decoder.decode(bytes(token["bytes"] or ())))
+        return offset
+
+
 class _Text:
     """A choice that grows with each part."""
 
-    def __init__(self) -> None:
+    def __init__(self, offsets: _Offsets) -> None:
+        self._offsets = offsets
         self.text = ""
         self.logprobs = TextLogprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
         self.end: Any = None
@@ -20,7 +36,7 @@ class _Text:
             self.logprobs.tokens.append(_name(token))
             self.logprobs.token_logprobs.append(token["logprob"])
             self.logprobs.top_logprobs.append({_name(one): one["logprob"] for one in (*token["top"], token)})
-            self.logprobs.text_offset.append(len(self.text))
+            self.logprobs.text_offset.append(self._offsets.add(token))
         self.text += part["text"]
         self.end = part["finish_reason"]
 
@@ -40,7 +56,7 @@ def _name(token: dict[str, Any]) -> str:
 
 async def whole(turn: Turn, texts: int) -> Completion:
     """Return the texts once all are written."""
-    grown = [_Text() for _ in range(texts)]
+    grown = [_Text(_Offsets()) for _ in range(texts)]
     counts: dict[str, int] = {}
     async for part in turn.parts:
         if "index" in part:
@@ -54,15 +70,14 @@ async def whole(turn: Turn, texts: int) -> Completion:
 async def pieces(turn: Turn, *, include_usage: bool) -> AsyncIterator[Completion]:
     """Yield chunks of the texts as they are written."""
     counts: dict[str, int] = {}
-    written: dict[int, int] = {}
+    offsets: defaultdict[int, _Offsets] = defaultdict(_Offsets)
     async for part in turn.parts:
         if "index" not in part:
             counts |= part
             continue
-        index, piece = part["index"], _Text()
+        index = part["index"]
+        piece = _Text(offsets[index])
         piece.add(part)
-        piece.logprobs.text_offset[:] = [written.get(index, 0)] * len(piece.logprobs.tokens)
-        written[index] = written.get(index, 0) + len(part["text"])
         if part["text"] or part["finish_reason"] or piece.logprobs.tokens:
             yield Completion(**turn.facts, choices=[piece.choice(index)], usage=None)
     if include_usage:

@@ -31,10 +31,22 @@ def accuracy(followed: list[tuple[Job, Plan]]) -> Accuracy:
 
 
 def _holds(name: str, job: Job, forecast: dict[str, Any]) -> bool:
-    """Return whether the plan commits to that figure: not to tokens and steps that it could only estimate."""
-    if forecast["exact"] or name not in {"steps", "tokens"}:
+    """Return whether the plan commits to that figure.
+
+    It does not commit to steps and tokens that it could only estimate, nor to the time of a run that may stop early.
+    """
+    if name == "memory":
+        return True
+    if _may_stop_early(job, forecast):
+        return False
+    if forecast["exact"] or name == "time":
         return True
     return name == "steps" and job.spec.get("resources", {}).get("max_minutes") is None
+
+
+def _may_stop_early(job: Job, forecast: dict[str, Any]) -> bool:
+    patience = job.spec.get("checkpoints", {}).get("early_stopping_patience")
+    return patience is not None and forecast["validation_rows"] > 0
 
 
 def past_runs(ended: Sequence[Job], most: int) -> list[dict[str, Any]]:

@@ -82,7 +82,8 @@ class Figures(BaseModel):
 class JobPlan(BaseModel):
     """The plan that a job follows; `actual` is set once the job has succeeded without interruption.
 
-    A plan is not `exact` where tokens are estimated, or `max_minutes` may end the job before its last step.
+    A plan is not `exact` where tokens are estimated, or `max_minutes` or early stopping may end the job before its last
+    step.
     """
 
     id: str
@@ -95,10 +96,11 @@ class PlanObject(Object):
     """The forecast of a job, with a spec in which every `auto` is resolved.
 
     Submitted as {"plan_id": ...}, it is binding: the same rows, tokens and steps. `exact` says that all steps were counted
-    and that `max_minutes` is not likely to end the job early; in long runs only the first steps are counted and the rest
-    is extrapolated. A step of an evaluation is a batch that goes through a model, and `trained_tokens` are the tokens that
-    it scores or writes. Answers to be written are assumed to have their maximum length, so that their tokens are an upper
-    bound. Memory, operations and time are null for models that cannot be planned; `unplanned` says why.
+    and that the job is not likely to end early, neither by `max_minutes` nor by `early_stopping_patience` with held-out
+    rows; in long runs only the first steps are counted and the rest is extrapolated. A step of an evaluation is a batch
+    that goes through a model, and `trained_tokens` are the tokens that it scores or writes. Answers to be written are
+    assumed to have their maximum length, so that their tokens are an upper bound. Memory, operations and time are null for
+    models that cannot be planned; `unplanned` says why.
     """
 
     object: Literal["plan"] = "plan"
@@ -119,10 +121,12 @@ class PlanObject(Object):
     zero_stage: int | None = None
     """The ZeRO stage: how much of their state the ranks partition; 0 means nothing."""
     on_disk_bytes: int | None = None
-    """The bytes of a rank's optimizer state that are kept in the run directory during training."""
+    """The bytes of optimizer state and offloaded layers that a rank keeps in the run directory during training."""
     room_bytes: int | None
-    """The memory of a rank's device."""
+    """The free memory of a rank's device."""
     fits: bool | None
+    short_of: list[Literal["device", "memory", "disk"]] | None = None
+    """What lacks room where the job does not fit: a rank's device, or the memory or disk that it offloads to."""
     mend: Mend | None
     flops: Flops | None
     matmul_tflops: float
@@ -142,7 +146,10 @@ class HitRate(BaseModel):
 
 
 class Accuracy(BaseModel):
-    """The accuracy of plans, over the newest 1,000 jobs that followed one and succeeded without interruption."""
+    """The accuracy of plans, over the newest 1,000 jobs that followed one and succeeded without interruption.
+
+    Where early stopping may end a job, only its memory counts.
+    """
 
     object: Literal["plan.accuracy"] = "plan.accuracy"
     steps: HitRate

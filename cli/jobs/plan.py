@@ -55,6 +55,9 @@ def _fits(plan: dict[str, Any]) -> str:
     room = f"{size(plan['room_bytes'])} are free"
     if plan["fits"]:
         return f"yes, {room}"
+    elsewhere = [place for place in plan.get("short_of") or [] if place != "device"]
+    if elsewhere:
+        room += f", with too little {' and '.join(elsewhere)} for what is offloaded"
     mend = plan["mend"]
     if mend is None:
         return f"no, {room}, and no combination of three changes would be enough"

@@ -29,7 +29,9 @@ class Detokenizer:
         if not ended:
             return ""
         text = grown if ended == len(self._open) else self._text([*self._before, *self._open[:ended]])
-        self._before, self._open = self._open[:ended], self._open[ended:]
+        # A token that is skipped has no text on which that of the next could depend: the tokens before it are kept.
+        kept = self._before if len(text) == len(known) else []
+        self._before, self._open = [*kept, *self._open[:ended]], self._open[ended:]
         return text[len(known) :]
 
     def _ended(self, grown: str) -> int:

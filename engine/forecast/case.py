@@ -10,11 +10,12 @@ from engine.kinds.eval.spec import EvalSpec
 from engine.parts import AdapterTuning, LoraTuning, QloraTuning, TrainingSpec
 from engine.parts.sharing import STAGES
 from engine.plan import MemoryPlan, Scoring, Setting, Shape, Workload, Writing
-from engine.plan.ranks import least_stage, plan_of_rank
+from engine.plan.ranks import least_stage, plan_of_rank, shapes_of_ranks
 from engine.plan.weights import beside_gpu, on_disk
+from engine.plan.workload import rows_at_once
 
 _SHORTEST = 256
-"""Rows are not halved below this: too little of them would be left."""
+"""Rows are not halved to less than this: too little of them would be left."""
 
 
 class TrainingCase(NamedTuple):
@@ -37,7 +38,7 @@ class TrainingCase(NamedTuple):
             SpecError: the job cannot be divided in this way.
         """
         plan = plan_of_rank(self.shape, self.work, self.setting, stage=self.zero_stage, ranks=self.ranks)
-        return _with_runtime(plan, self.runtime)
+        return _with_runtime(plan, self.runtime, self.setting)
 
     def in_room(self, room_bytes: int) -> "TrainingCase":
         """Return the case at the lowest ZeRO stage at which each rank fits, or at the smallest. Raises as `plan`."""
@@ -47,14 +48,16 @@ class TrainingCase(NamedTuple):
 
         return self._replace(zero_stage=least_stage(needed, self.setting, ranks=self.ranks, room_bytes=room_bytes))
 
-    def fits_elsewhere(self) -> bool:
+    def short_elsewhere(self) -> list[str]:
         if self.elsewhere is None:
-            return True
-        return all(held <= free for held, free in zip(self.held_elsewhere(), self.elsewhere, strict=True))
+            return []
+        held, free = self.held_elsewhere()._asdict(), self.elsewhere._asdict()
+        return [place for place in held if held[place] > free[place]]
 
     def held_elsewhere(self) -> Elsewhere:
-        """Return what the job holds outside of the device."""
-        return Elsewhere(beside_gpu(self.shape, self.setting), on_disk(self.shape, self.setting))
+        """Return what a rank holds outside of its device. Raises as `plan`."""
+        parts = shapes_of_ranks(self.shape, self.setting)
+        return Elsewhere(*(max(held(part, self.setting) for part in parts) for held in (beside_gpu, on_disk)))
 
     def edits(self) -> Iterator[tuple[Edit, Change]]:
         """Yield the edits; `optimizer_state: kept` allows none that change the trained weights or the optimizer."""
@@ -88,11 +91,8 @@ class TrainingCase(NamedTuple):
 
     def dealt(self, rows: int) -> int:
         """Return how many rows a rank takes at once, at most, with micro-batches of `rows` rows."""
-        accumulation = self.setting.hyperparameters.gradient_accumulation_steps
-        assert accumulation != "auto", "the spec is resolved"
-        replicas = self.ranks // self.setting.team
-        passes = -(-accumulation // replicas)  # of each replica; all take equally many
-        return -(-rows * accumulation // (passes * replicas))
+        hyper = self.setting.hyperparameters.model_copy(update={"per_device_train_batch_size": rows})
+        return rows_at_once(hyper, self.ranks // self.setting.team)
 
     def most_tokens(self, length: int) -> int:
         """Return the tokens of a micro-batch of rows of this length, at most."""
@@ -123,28 +123,30 @@ class ScoringCase(NamedTuple):
     runtime: int | None
 
     def plan(self) -> MemoryPlan:
-        return _with_runtime(self.work.plan(self.shape, self.setting), self.runtime)
+        return _with_runtime(self.work.plan(self.shape, self.setting), self.runtime, self.setting)
 
-    def fits_elsewhere(self) -> bool:
-        return True
+    def short_elsewhere(self) -> list[str]:
+        return []
 
     def edits(self) -> Iterator[tuple[Edit, Change]]:
         given = self.spec.evaluation
         for rows in _halved(given.per_device_eval_batch_size, 1):
-            edit = Edit("evaluation.per_device_eval_batch_size", rows)
-            yield edit, _less_of_a_batch(rows / given.per_device_eval_batch_size, given.max_length)
+            yield _evaluated("per_device_eval_batch_size", rows)
         written = given.max_new_tokens if isinstance(self.work, Writing) else 0
         for length in _halved(given.max_length, max(_SHORTEST, 2 * written)):
-            yield Edit("evaluation.max_length", length), _less_of_a_batch(length / given.max_length, length)
+            yield _evaluated("max_length", length)
 
 
-def _with_runtime(plan: MemoryPlan, runtime: int | None) -> MemoryPlan:
-    return plan if runtime is None else replace(plan, runtime=runtime)
+def _with_runtime(plan: MemoryPlan, runtime: int | None, setting: Setting) -> MemoryPlan:
+    """Return the plan with what past runs show; on a GPU they count the allocator's bytes only, without the context."""
+    if runtime is None:
+        return plan
+    return replace(plan, runtime=max(runtime, plan.runtime) if setting.device == "cuda" else runtime)
 
 
 def _halved(value: int, least: int) -> Iterator[int]:
-    """Yield half of the value, a quarter and so on, while the value that is halved is over `least`."""
-    while value > least:
+    """Yield half of the value, a quarter and so on, down to `least`."""
+    while value // 2 >= least:
         value //= 2
         yield value
 
@@ -174,8 +176,8 @@ def _fewer_rows(rows: int) -> tuple[Edit, Change]:
     name = "per_device_train_batch_size"
 
     def change(case: TrainingCase) -> TrainingCase:
-        taken = case.dealt(rows)
-        work = _scaled(case.work, taken / case.work.rows)
+        taken, packed = case.dealt(rows), case.setting.hyperparameters.packing
+        work = _scaled(case.work, taken / case.work.rows) if packed else _longest(case.work, taken)
         work = replace(work, rows=taken, accumulation=max(2, work.accumulation))
         return _with_hyper(case._replace(work=work), name, rows)
 
@@ -196,8 +198,16 @@ def _scaled(work: Workload, factor: float) -> Workload:
     return replace(work, tokens=max(tokens, work.document), labels=labels)
 
 
-def _less_of_a_batch(factor: float, length: int) -> Change:
-    def change(case: ScoringCase) -> ScoringCase:
-        return case._replace(work=case.work.scaled(factor, document=length))
+def _longest(work: Workload, rows: int) -> Workload:
+    """Return what `rows` rows of one document or pair each may hold: the longest may be together in a micro-batch."""
+    tokens = min(work.tokens, rows * work.document * (PAIR if work.paired else 1))
+    return replace(work, tokens=tokens, labels=min(work.labels, tokens))
 
-    return change
+
+def _evaluated(name: str, value: int) -> tuple[Edit, Change]:
+    def change(case: ScoringCase) -> ScoringCase:
+        given = case.spec.evaluation.model_copy(update={name: value})
+        work = case.work.within(given.per_device_eval_batch_size, given.max_length)
+        return case._replace(work=work, spec=case.spec.model_copy(update={"evaluation": given}))
+
+    return Edit(f"evaluation.{name}", value), change

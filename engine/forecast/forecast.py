@@ -22,8 +22,8 @@ from engine.stop import StopFlag
 
 _rate = lru_cache(maxsize=4)(matmul_tflops)
 _JUDGED = (
-    "parameters", "trainable_parameters", "memory", "zero_stage", "on_disk_bytes", "room_bytes", "fits", "mend", "flops",
-    "effort", "eta",
+    "parameters", "trainable_parameters", "memory", "zero_stage", "on_disk_bytes", "room_bytes", "fits", "short_of", "mend",
+    "flops", "effort", "eta",
 )  # fmt: skip
 """The figures that are null for a job that no plan is made for."""
 
@@ -84,7 +84,8 @@ def _eta(needs: Needs, spec: AnySpec, past: list[Past], rate: float) -> tuple[Es
 def _judged(needs: Needs, room: int) -> dict[str, Any]:
     """Return memory and room of a rank, a mend if it does not fit, and the operations of all ranks."""
     memory = needs.case.plan()
-    mend = None if memory.total <= room else mend_of(needs.case, room)
+    short = ["device"] * (memory.total > room) + needs.case.short_elsewhere()
+    mend = mend_of(needs.case, room) if short else None
     return {
         "parameters": needs.parameters,
         "trainable_parameters": needs.trainable_parameters,
@@ -92,7 +93,8 @@ def _judged(needs: Needs, room: int) -> dict[str, Any]:
         "zero_stage": needs.zero_stage,
         "on_disk_bytes": needs.on_disk,
         "room_bytes": room,
-        "fits": memory.total <= room,
+        "fits": not short,
+        "short_of": short,
         "mend": mend and {"edits": [edit._asdict() for edit in mend.edits], "total_bytes": mend.total},
         "flops": needs.flops,
         "effort": needs.efforts.as_json(),

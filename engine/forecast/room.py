@@ -19,6 +19,8 @@ from engine.precision import Machine
 _MOST_EDITS = 3
 _MOST_WAYS = 3
 _SPARE = 0.9
+_GROUP = Path("/sys/fs/cgroup")
+"""The control group of this container (cgroup v2), which has a limit of its own."""
 
 
 class Edit(NamedTuple):
@@ -52,8 +54,8 @@ class Case(Protocol):
 
     def plan(self) -> MemoryPlan: ...
 
-    def fits_elsewhere(self) -> bool:
-        """Return whether what the job holds outside of the device has room there."""
+    def short_elsewhere(self) -> list[str]:
+        """Return which places outside of the device, by their names in `Elsewhere`, lack room for what the job holds."""
         ...
 
     def edits(self) -> Iterator[tuple[Edit, "Change"]]:
@@ -78,7 +80,19 @@ def room_elsewhere(folder: Path, ranks: int = 1) -> Elsewhere:
 
 def _available() -> int:
     facts = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(facts["MemAvailable"].split()[0]) * 1024
+    free, granted = int(facts["MemAvailable"].split()[0]) * 1024, _granted(_GROUP)
+    return free if granted is None else min(free, granted)
+
+
+def _granted(group: Path) -> int | None:
+    """Return what a control group may still take, with the file pages that it would give up; None without a limit."""
+    limit = group / "memory.max"
+    allowed = limit.read_text().strip() if limit.exists() else "max"
+    if not allowed.isdecimal():
+        return None
+    facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    held = int((group / "memory.current").read_text())
+    return max(0, int(allowed) - held + int(facts["inactive_file"]))
 
 
 def mend_of(case: Case, room: int) -> Mend | None:
@@ -126,7 +140,7 @@ def _mends(case: Case, room: int) -> Iterator[Mend]:
             except SpecError:  # these edits exclude one another
                 continue
             mend = Mend(tuple(edit for edit, _ in chosen), total)
-            if total <= room and changed.fits_elsewhere() and _valid(case.spec, mend.edits):
+            if total <= room and not changed.short_elsewhere() and _valid(case.spec, mend.edits):
                 yield mend
 
 

@@ -39,14 +39,16 @@ class TrainingOutlook:
 
     def counts(self) -> dict[str, Any]:
         walked, held_out = self._walked, self._material.rows.validation
+        held_out_rows = 0 if held_out is None else held_out.row_count()
+        may_stop = held_out_rows > 0 and self._asked.checkpoints.early_stopping_patience is not None
         return {
             "steps": walked.steps,
             "tokens": walked.counts.tokens,
             "trained_tokens": walked.counts.labels,
-            "exact": walked.exact,
+            "exact": walked.exact and not may_stop,
             "packing_efficiency": walked.filled,
             "files": self._files,
-            "validation_rows": 0 if held_out is None else held_out.row_count(),
+            "validation_rows": held_out_rows,
         }
 
     def needs(self, runtime: Runtime | None, room: int) -> Needs:

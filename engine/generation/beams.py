@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from engine.errors import SpecError
 from engine.generation.texts import Texts
 from engine.generation.writer import Scores, Writer, scores_of
 from engine.model.load import Subject
@@ -47,10 +48,17 @@ class Beams:
         """Read the prompts and begin a search for each; no writer has a token yet.
 
         Every prompt has equally many writers, in the order of the prompts; they receive its likeliest answers.
+
+        Raises:
+            SpecError: the vocabulary is smaller than the number of beams, so that too few answers might be found.
         """
         each = len(writers) // len(prompts)
         texts = Texts(self._subject)
         logits_PV = texts.begin(prompts)
+        vocabulary, beams = logits_PV.shape[-1], max(writer.decoding.num_beams for writer in writers)
+        if beams > vocabulary:
+            message = f"num_beams is {beams}, and the model has only {vocabulary} tokens"
+            raise SpecError("too_many_beams", message, f"Set num_beams to at most {vocabulary}.")
         searches = [_Search(writers[at * each : (at + 1) * each]) for at in range(len(prompts))]
         texts.take(_parents(searches, logits_PV))
         self._texts.add(texts)
@@ -133,7 +141,7 @@ class _Search:
     def write(self) -> list[Writer]:
         """Give each writer the next token of its answer; returns the writers that took one."""
         wrote: list[Writer] = []
-        for writer, (_, beam) in zip(self.writers, self._found, strict=False):
+        for writer, (_, beam) in zip(self.writers, self._found[: len(self.writers)], strict=True):
             if not writer.ended:
                 at = len(writer.ids)
                 writer.take(beam.ids[at], beam.scores[at] if beam.scores else None)

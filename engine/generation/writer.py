@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +14,15 @@ from engine.data.answers import closing_token
 from engine.model.forward import decoder_of
 from engine.model.load import Subject
 
+_COLDEST = 1e-5
+"""Temperatures below it mean 0: sampling would choose the likeliest token too, or overflow."""
+
 
 class Decoding(NamedTuple):
     """How answers are generated: greedily at temperature 0, else sampled, with a random stream per prompt from `seed`.
 
-    An answer ends with an end token of the model, before one of the `stop` strings, or after `max_new_tokens`. Tokens
+    An answer ends with an end token of the model, before one of the `stop` strings, or after `max_new_tokens`. A stop
+    string may be an added token, such as a marker of the chat template, although the text leaves such tokens out. Tokens
     are sampled from the likeliest ones that together have probability `top_p` (Holtzman et al. 2020,
     arXiv:1904.09751). `logprobs`, if not None, requests the model's log-probability of each token, and those of this
     many of the likeliest tokens in its place.
@@ -55,17 +60,17 @@ class Writer:
         self.row = row
         self.tokenizer = subject.tokenizer
         self.decoding = decoding
-        self.ends = end_tokens(subject.model, subject.tokenizer)
+        self.ends = end_tokens(subject.model, subject.tokenizer) | _added_tokens(subject.tokenizer, decoding.stop)
         self.rng = np.random.default_rng((*decoding.seed, row))
         self.ids: list[int] = []
         self.scores: list[Scores] = []
         self.finished = False
-        # A stop string that is complete ends in the newest token, and a token has at least a byte of it.
+        # A stop string that is complete ends in the newest token, and a token with a text has at least a byte of it.
         self.tail = max((len(text.encode()) for text in decoding.stop), default=0) + 1
 
     def choose(self, logits_V: Tensor) -> int:
         """Choose and take the next token: the likeliest, or one sampled by inverting the distribution function."""
-        if self.decoding.temperature == 0:
+        if self.decoding.temperature < _COLDEST:
             token = int(logits_V.argmax())
         else:
             shares_V = self._nucleus((logits_V.double() / self.decoding.temperature).softmax(-1)).cumsum(-1)
@@ -86,7 +91,11 @@ class Writer:
         """Whether the last of these tokens ends an answer: it is an end token, or completes a stop string."""
         if ids[-1] in self.ends:
             return True
-        return bool(self.decoding.stop) and self._stops(self._text(list(ids[-self.tail :])))
+        if not self.decoding.stop:
+            return False
+        special = _special_tokens(self.tokenizer)
+        tail = list(islice((token for token in reversed(ids) if token not in special), self.tail))
+        return self._stops(self._text(tail[::-1]))
 
     def _nucleus(self, shares_V: Tensor) -> Tensor:
         """Zero the probabilities outside of `top_p`; the likeliest token always stays."""
@@ -128,20 +137,36 @@ def end_tokens(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> frozense
     They are the tokenizer's eos_token, those of the model's generation config, and the one with which the chat template
     closes an answer: base models of Qwen have a template whose `<|im_end|>` is in neither of the others.
     """
-    named = decoder_of(model).generation_config.eos_token_id
-    listed = named if isinstance(named, list) else [named]
-    tokens = (tokenizer.eos_token_id, *listed, _closing_token(tokenizer, str(tokenizer.chat_template)))
+    tokens = (tokenizer.eos_token_id, *_configured_ends(model), _closing_token(tokenizer, str(tokenizer.chat_template)))
     return frozenset(token for token in tokens if isinstance(token, int))
 
 
 def save_ends(model: nn.Module, tokenizer: PreTrainedTokenizerFast) -> None:
     """Put the end tokens into the generation config that is saved with a model, so that other software uses them."""
-    ends = end_tokens(model, tokenizer)
-    if len(ends) > 1:
-        decoder_of(model).generation_config.eos_token_id = sorted(ends)
+    ends = sorted(end_tokens(model, tokenizer))
+    if set(ends) != set(_configured_ends(model)):
+        decoder_of(model).generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]
+
+
+def _configured_ends(model: nn.Module) -> list[int]:
+    """Return the end tokens of a model's generation config."""
+    ids = decoder_of(model).generation_config.eos_token_id
+    return [] if ids is None else ids if isinstance(ids, list) else [ids]
 
 
 @lru_cache(maxsize=4)
 def _closing_token(tokenizer: PreTrainedTokenizerFast, _template: str) -> int | None:
     """Cache the closing token, which every writer needs; `_template` is in the key as a template may be set later."""
     return closing_token(tokenizer)
+
+
+def _added_tokens(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> frozenset[int]:
+    """Return the added tokens whose whole content is one of the texts."""
+    added = tokenizer.get_added_vocab() if texts else {}
+    return frozenset(added[text] for text in texts if text in added)
+
+
+@lru_cache(maxsize=4)
+def _special_tokens(tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
+    """Return the tokens that the text of an answer leaves out."""
+    return frozenset(token for token, added in tokenizer.added_tokens_decoder.items() if added.special)

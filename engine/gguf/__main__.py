@@ -1,10 +1,13 @@
-"""`python -m engine.gguf FOLDER OUT [f32|f16|q8_0]`: write a model's folder as one GGUF file; prints a line of JSON."""
+"""`python -m engine.gguf FOLDER OUT [f32|f16|q8_0]`: write a model's folder as one GGUF file; prints a line of JSON.
+
+`python -m engine.gguf FOLDER --check` checks config and tokenizer only: the weights need not be there.
+"""
 
 import json
 import sys
 from pathlib import Path
 
-from engine.gguf.written import TYPES, write_gguf
+from engine.gguf.written import TYPES, check_writable, write_gguf
 from engine.imports import ImportFault
 
 
@@ -15,7 +18,11 @@ def main(arguments: list[str]) -> int:
         return 2
     folder, out = map(Path, arguments[:2])
     try:
-        result = write_gguf(folder, out, arguments[2] if len(arguments) == 3 else "f16")
+        if arguments[1:] == ["--check"]:
+            check_writable(folder)
+            result = {}
+        else:
+            result = write_gguf(folder, out, arguments[2] if len(arguments) == 3 else "f16")
     except (ImportFault, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 65

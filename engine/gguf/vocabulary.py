@@ -38,20 +38,33 @@ def add_vocabulary(writer: gguf.GGUFWriter, folder: Path, size: int) -> None:
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]])
-    numbers = {token: number for number, token in enumerate(tokens)}
-    for name, add in (
-        ("bos_token", writer.add_bos_token_id),
-        ("eos_token", writer.add_eos_token_id),
-        ("pad_token", writer.add_pad_token_id),
+    _add_special(writer, tokenizer, settings, {token: number for number, token in enumerate(tokens)})
+    if template := _template(folder, settings):
+        writer.add_chat_template(template)
+
+
+def _add_special(
+    writer: gguf.GGUFWriter, tokenizer: dict[str, Any], settings: dict[str, Any], numbers: dict[str, int]
+) -> None:
+    """Write the ids of the special tokens, and whether texts begin and end with one.
+
+    As in transformers, settings for this in tokenizer_config.json replace the template of tokenizer.json.
+    """
+    explicit = "add_bos_token" in settings or "add_eos_token" in settings
+    first, last = _framing(tokenizer.get("post_processor"))
+    for name, framing, add, add_framing in (
+        ("bos_token", first, writer.add_bos_token_id, writer.add_add_bos_token),
+        ("eos_token", last, writer.add_eos_token_id, writer.add_add_eos_token),
+        ("pad_token", None, writer.add_pad_token_id, None),
     ):
         value = settings.get(name)
         text = value.get("content") if isinstance(value, dict) else value
-        if text in numbers:
+        known = text in numbers
+        if known:
             add(numbers[text])
-    if "add_bos_token" in settings:  # without it, the template of tokenizer.json decides
-        writer.add_add_bos_token(bool(settings["add_bos_token"]))
-    if template := _template(folder, settings):
-        writer.add_chat_template(template)
+        if add_framing is not None:
+            framed = settings.get(f"add_{name}") if explicit else text == framing
+            add_framing(known and bool(framed))
 
 
 def _tokens(vocabulary: dict[str, int], added: list[dict[str, Any]], size: int) -> tuple[list[str], list[int]]:
@@ -99,11 +112,23 @@ def _pre_tokenizer(settings: Any) -> str | None:
     return _PATTERNS.get(parts[0].get("pattern", {}).get("Regex"))
 
 
+def _framing(processor: Any) -> tuple[str | None, str | None]:
+    """Return the special tokens that tokenizer.json puts before and after a text."""
+    if not isinstance(processor, dict):
+        return None, None
+    parts = processor.get("processors", [processor])
+    single = next((part["single"] for part in parts if part.get("type") == "TemplateProcessing"), [])
+    ends = [single[at].get("SpecialToken", {}).get("id") for at in (0, -1)] if single else [None, None]
+    return ends[0], ends[1]
+
+
 def _template(folder: Path, settings: dict[str, Any]) -> str | None:
     path = folder / "chat_template.jinja"
     if path.exists():
         return path.read_text(encoding="utf-8")
     template = settings.get("chat_template")
+    if isinstance(template, list):
+        template = next((each["template"] for each in template if each["name"] == "default"), None)
     return template if isinstance(template, str) else None
 
 

@@ -20,6 +20,7 @@ ARCHITECTURES = {
     "qwen2": gguf.MODEL_ARCH.QWEN2,
     "qwen3": gguf.MODEL_ARCH.QWEN3,
 }
+_EMBEDDING, _HEAD = "model.embed_tokens.weight", "lm_head.weight"
 _TURNED = ("self_attn.q_proj", "self_attn.k_proj")
 
 
@@ -32,21 +33,45 @@ class Weight(NamedTuple):
 
 
 def weights(config: Decoder, files: Mapping[str, Piece]) -> Iterator[Weight]:
-    """Yield every tensor of the model, but not a head that is tied to the embedding, which GGUF omits."""
+    """Yield every tensor of the model, but not a head that is tied to the embedding, which GGUF omits.
+
+    A head that differs from the embedding is the model's own, whatever the config has: transformers uses it too.
+    """
+    found = _stored(files)
+    if (
+        config.tie_word_embeddings
+        and _HEAD in found
+        and np.array_equal(_array(found[_HEAD]), _array(found[_EMBEDDING]))
+    ):
+        del found[_HEAD]
     names = gguf.get_tensor_name_map(ARCHITECTURES[config.model_type], config.num_hidden_layers)  # pyright: ignore[reportAttributeAccessIssue] - each family has it
+    for source, stored in found.items():
+        name = names.get_name(source, try_suffixes=(".weight", ".bias"))
+        if name is None:
+            continue  # a buffer, which is recomputed: check_model found all other tensors
+        yield Weight(source, name, arranged(config, source, _array(stored)))
+
+
+class _Stored(NamedTuple):
+    """A tensor in its file, and where the bytes of the file's tensors begin."""
+
+    piece: Piece
+    start: int
+    tensor: Tensor
+
+
+def _stored(files: Mapping[str, Piece]) -> dict[str, _Stored]:
+    """Return the tensors of all files by name, in the order of files and headers."""
+    found: dict[str, _Stored] = {}
     for file in sorted(name for name in files if name.endswith(".safetensors")):
         piece = files[file]
         start = _LENGTH_BYTES + int.from_bytes(piece.read(0, _LENGTH_BYTES), "little")
-        for source, tensor in read_header(file, piece).items():
-            if source == "lm_head.weight" and config.tie_word_embeddings:
-                continue
-            name = names.get_name(source, try_suffixes=(".weight", ".bias"))
-            if name is None:
-                continue  # a buffer, which is recomputed: check_model found all other tensors
-            yield Weight(source, name, arranged(config, source, _array(piece, start, tensor)))
+        found |= {name: _Stored(piece, start, tensor) for name, tensor in read_header(file, piece).items()}
+    return found
 
 
-def _array(piece: Piece, start: int, tensor: Tensor) -> Floats:
+def _array(stored_as: _Stored) -> Floats:
+    piece, start, tensor = stored_as
     stored = np.frombuffer(piece.read(start + tensor.begin, tensor.end - tensor.begin), _DTYPES[tensor.dtype])
     if tensor.dtype == "BF16":  # the upper half of a float32
         stored = (stored.astype(np.uint32) << 16).view(np.float32)

@@ -214,8 +214,9 @@ def read_config(given: dict[str, Any]) -> Family:
 
 
 def kept(config: Family) -> dict[str, Any]:
-    """Return the config.json that is kept."""
-    return {"architectures": [config.MADE_BY], **config.model_dump(mode="json", exclude_unset=True)}
+    """Return the config.json that is kept, without the weights' type, which their own files have."""
+    fields = config.model_dump(mode="json", exclude_unset=True, exclude={"dtype", "torch_dtype"})
+    return {"architectures": [config.MADE_BY], **fields}
 
 
 def _invalid(error: ValidationError, family: type[Family]) -> ImportFault:

@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from engine.imports.config import Gpt2, kept, read_config
 from engine.imports.documents import read_document
 from engine.imports.fault import ImportFault, shown
+from engine.imports.generation import kept_generation
 from engine.imports.header import MAX_TENSORS, Tensor, read_header
 from engine.imports.piece import Piece
 from engine.imports.shapes import check_shapes
@@ -16,12 +18,20 @@ from engine.imports.tokenizer import check_tokenizer
 _MAX_CONFIG_BYTES = 256 << 10
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
+_GENERATION = "generation_config.json"
 _READ = frozenset(
-    {"config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}
-)
+    {
+        "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
+        _GENERATION,
+    }
+)  # fmt: skip
+_NOTICE = re.compile(r"(LICEN[SC]E|NOTICE|USE_POLICY)([-_][A-Za-z0-9_-]{1,40})?(\.(txt|md|rst))?")
+"""Texts that licences require to be passed on with the weights."""
+_MAX_NOTICE_BYTES = 256 << 10
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 # Files without anything that a decoder needs; the index is rewritten from the headers of the shards.
 _LEFT_OUT = re.compile(
-    r"README.*|LICENSE.*|LICENCE.*|NOTICE.*|USE_POLICY.*|[\w.-]+\.md|\.gitattributes|\.gitignore|generation_config\.json"
+    r"README.*|LICENSE.*|LICENCE.*|NOTICE.*|USE_POLICY.*|[\w.-]+\.md|\.gitattributes|\.gitignore"
     r"|added_tokens\.json|vocab\.json|merges\.txt|tokenizer\.model|model\.safetensors\.index\.json|SHA256SUMS|manifest\.dsse\.json"
 )
 _PICKLED = re.compile(r".*\.(bin|pt|pth|pkl|pickle|ckpt|npy|npz|joblib|h5|msgpack|onnx|gguf)", re.IGNORECASE)
@@ -52,10 +62,14 @@ def check_model(files: Mapping[str, Piece]) -> Checked:
     tensors = _tensors(files, weights)
     check_shapes(config, tensors)
     rewritten = check_tokenizer(files)
-    rewritten["config.json"] = json.dumps(kept(config), indent=2).encode()
+    rewritten["config.json"] = json.dumps(kept(config) | {"dtype": _most_common_dtype(tensors)}, indent=2).encode()
+    if _GENERATION in files:
+        generation = kept_generation(read_document(_GENERATION, files[_GENERATION], _MAX_CONFIG_BYTES), config)
+        rewritten[_GENERATION] = json.dumps(generation, indent=2).encode()
     if weights != [_SINGLE]:
         rewritten[_INDEX] = _index(tensors)
-    as_is = sorted(files.keys() & {"tokenizer.json", "chat_template.jinja"} | set(weights))
+    notices = {name for name in files if _NOTICE.fullmatch(name) and files[name].size_bytes <= _MAX_NOTICE_BYTES}
+    as_is = sorted(files.keys() & {"tokenizer.json", "chat_template.jinja"} | set(weights) | notices)
     positions = config.n_positions if isinstance(config, Gpt2) else config.max_position_embeddings
     return Checked(
         config.model_type,
@@ -112,6 +126,15 @@ def _index(tensors: Mapping[str, tuple[str, Tensor]]) -> bytes:
     index: dict[str, Any] = {"metadata": {"total_size": total}}
     index["weight_map"] = {name: file for name, (file, _) in sorted(tensors.items())}
     return json.dumps(index).encode()
+
+
+def _most_common_dtype(tensors: Mapping[str, tuple[str, Tensor]]) -> str:
+    """Return the type that most of the parameters are stored in, which the config may have wrong."""
+    parameters: Counter[str] = Counter()
+    for _, tensor in tensors.values():
+        if tensor.dtype in _DTYPES:
+            parameters[_DTYPES[tensor.dtype]] += _count(tensor)
+    return parameters.most_common(1)[0][0]
 
 
 def _count(tensor: Tensor) -> int:

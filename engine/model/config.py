@@ -29,6 +29,9 @@ def positions_of(folder: Path) -> int | None:
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
-    """Return the type that the weights are stored in, fp32 if the config does not have it."""
+    """Return the type that the weights are stored in by the config, fp32 if it does not have it.
+
+    Imports write it there from the headers of the weights.
+    """
     dtype = config_of(folder).dtype
     return dtype if isinstance(dtype, torch.dtype) else torch.float32

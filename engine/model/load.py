@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from tokenizers import processors
+from tokenizers import Tokenizer, processors
 from torch import nn
 from transformers import (
     AutoModelForCausalLM,
@@ -63,8 +63,35 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
             f"{type(tokenizer).__name__} has no tokenizer.json",
             "Save the tokenizer in the fast format (tokenizer.json) with the model.",
         )
+    tokenizer = _as_saved(tokenizer, folder)
     _keep_offsets_of_spaces(tokenizer.backend_tokenizer.post_processor)
     return tokenizer
+
+
+def _as_saved(tokenizer: Any, folder: Path) -> Any:
+    """Return the tokenizer of tokenizer.json if transformers loaded another one.
+
+    Some of its classes (Qwen2Tokenizer, which it takes for every model of Qwen, LlamaTokenizer, GPT2Tokenizer) use only
+    the vocabulary and merges of tokenizer.json, and split texts by their family's own pattern. Special tokens that the
+    class has by default are kept if the vocabulary has them.
+    """
+    path = folder / "tokenizer.json"
+    if type(tokenizer) is PreTrainedTokenizerFast or not path.exists():
+        return tokenizer
+    if _rules(Tokenizer.from_file(str(path))) == _rules(tokenizer.backend_tokenizer):
+        return tokenizer
+    saved: Any = PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    known = saved.get_vocab()
+    for name, token in tokenizer.special_tokens_map.items():
+        if isinstance(token, str) and token in known and getattr(saved, name) is None:
+            setattr(saved, name, token)
+    return saved
+
+
+def _rules(tokenizer: Any) -> list[bytes | None]:
+    """Return the serialized parts by which a tokenizer turns texts into tokens and back."""
+    parts = (tokenizer.normalizer, tokenizer.pre_tokenizer, tokenizer.model, tokenizer.decoder)
+    return [None if part is None else part.__getstate__() for part in parts]
 
 
 def _keep_offsets_of_spaces(processor: Any) -> None:

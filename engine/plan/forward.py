@@ -34,11 +34,11 @@ class Scoring:
     document: int
     head: Head
 
-    def scaled(self, factor: float, *, document: int) -> "Scoring":
-        """Return `factor` times the batch, with documents of at most `document` tokens."""
-        shorter = min(self.document, document)
-        tokens = max(round(self.tokens * factor), shorter)
-        return replace(self, tokens=tokens, labels=max(1, round(self.labels * factor)), document=shorter)
+    def within(self, rows: int, length: int) -> "Scoring":
+        """Return the batch if batches hold at most rows * length tokens, and documents at most `length`."""
+        document = min(self.document, length)
+        tokens = min(self.tokens, max(rows * length, document))
+        return replace(self, tokens=tokens, labels=max(1, self.labels * tokens // self.tokens), document=document)
 
     def plan(self, shape: Shape, setting: Setting) -> MemoryPlan:
         """Raises SpecError: no plan is made for this kind of adapter."""
@@ -61,13 +61,9 @@ class Writing:
         """The tokens at the end; the last one written is not read."""
         return self.rows * (self.read + self.written - 1)
 
-    def scaled(self, factor: float, *, document: int) -> "Writing":
-        """Return `factor` times the batch, with at most `document` tokens in a prompt and its answer."""
-        return replace(
-            self,
-            rows=max(1, int(self.rows * factor)),
-            read=max(1, min(self.read, document - self.written)),
-        )
+    def within(self, rows: int, length: int) -> "Writing":
+        """Return the batch if batches have at most `rows` prompts, each of at most `length` tokens with its answer."""
+        return replace(self, rows=min(self.rows, rows), read=max(1, min(self.read, length - self.written)))
 
     def plan(self, shape: Shape, setting: Setting) -> MemoryPlan:
         """Raises SpecError: no plan is made for this kind of adapter."""

@@ -3,11 +3,21 @@
 from dataclasses import dataclass, replace
 
 from engine import shape_rounding
+from engine.parts import Hyperparameters
 
 BLOCK = 256
 """Query rows that attention on the CPU processes at once (engine.model.documents)."""
 KEEP_UP_TO = 512
 """Documents up to this length keep their attention probabilities (engine.model.attention)."""
+
+
+def rows_at_once(hyper: Hyperparameters, replicas: int) -> int:
+    """Return the most rows in a micro-batch of one of `replicas` ranks, among which a step's rows are dealt out."""
+    rows, accumulation = hyper.per_device_train_batch_size, hyper.gradient_accumulation_steps
+    assert rows != "auto", "the spec is resolved"
+    assert accumulation != "auto", "the spec is resolved"
+    passes = -(-accumulation // replicas)  # of each replica; all take equally many
+    return -(-rows * accumulation // (passes * replicas))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from benchmarks.harness.allocations import peak_of
 from engine.effort import Model
 from engine.forecast import forecast
 from engine.forecast.case import ScoringCase
-from engine.forecast.room import mend_of
+from engine.forecast.room import Mend, mend_of
 from engine.jobs import JOB_SPEC
 from engine.kinds.eval.objective import EvalObjective
 from engine.plan import Scoring, Setting, Shape, Writing
@@ -188,17 +188,51 @@ def test_an_evaluation_of_experts_holds_what_was_planned(tmp_path):
     assert planned == pytest.approx(held, rel=0.10)
 
 
-@pytest.mark.parametrize("work", [Scoring(8192, 8192, 1024, "logprobs"), Writing(8, 768, 256)])
-def test_what_does_not_fit_is_told_smaller_batches_or_shorter_rows(work):
+def case(work: Scoring | Writing) -> ScoringCase:
+    """Of the default batch size of 8, and of a max_length of 1024."""
     spec: Any = JOB_SPEC.validate_python(SPEC)
     tuning: Any = JOB_SPEC.validate_python(runs.sft_spec() | {"tuning": {"method": "full"}})
     setting = Setting("cpu", "bf16", tuning.tuning, tuning.hyperparameters)
     if isinstance(work, Writing):
         spec = JOB_SPEC.validate_python(SPEC | {"evaluation": {"task": "generate"}})
-    case = ScoringCase(spec, Shape.of(CONFIG | {"vocab_size": 32_000}), work, setting, 1 << 20)
-    mend = mend_of(case, case.plan().total - 1)
+    return ScoringCase(spec, Shape.of(CONFIG | {"vocab_size": 32_000}), work, setting, 1 << 20)
+
+
+@pytest.mark.parametrize("work", [Scoring(8192, 8192, 1024, "logprobs"), Writing(8, 768, 256)])
+def test_what_does_not_fit_is_told_smaller_batches_or_shorter_rows(work):
+    given = case(work)
+    mend = mend_of(given, given.plan().total - 1)
     assert mend is not None
     (edit,) = mend.edits
     assert (edit.path, edit.value) == ("evaluation.per_device_eval_batch_size", 4)
-    assert mend.total < case.plan().total
-    assert mend_of(case, 1 << 10) is None
+    assert mend.total < given.plan().total
+    assert mend_of(given, 1 << 10) is None
+
+
+def changed(given: ScoringCase, mend: Mend) -> ScoringCase:
+    changes = dict(given.edits())
+    done: Any = given
+    for edit in mend.edits:
+        done = changes[edit](done)
+    return done
+
+
+def test_a_batch_that_was_never_full_is_told_to_be_as_small_as_makes_it_smaller():
+    """Of 8192 tokens that are allowed, a batch of short rows has 2000; three prompts are fewer than eight."""
+    scored, written = case(Scoring(2000, 1000, 200, "logprobs")), case(Writing(3, 100, 256))
+    mend = mend_of(scored, scored.plan().total - 1)
+    assert mend is not None
+    assert [edit.value for edit in mend.edits] == [1]
+    done = changed(scored, mend)
+    assert done.work == Scoring(1024, 512, 200, "logprobs")
+    assert mend.total == done.plan().total
+    mend = mend_of(written, written.plan().total - 1)
+    assert mend is not None
+    assert [edit.value for edit in mend.edits] == [2]
+    assert changed(written, mend).work == Writing(2, 100, 256)
+
+
+def test_a_shorter_max_length_shortens_prompts_and_has_as_many_of_them():
+    given = case(Writing(8, 768, 256))
+    shorter: dict[int, Any] = {edit.value: change(given) for edit, change in given.edits() if "max_length" in edit.path}
+    assert {length: done.work for length, done in shorter.items()} == {512: Writing(8, 256, 256)}

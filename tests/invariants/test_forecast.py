@@ -11,8 +11,9 @@ import pytest
 from engine.data import source, training
 from engine.errors import SpecError
 from engine.forecast import duration, forecast
+from engine.forecast import training as outlooks
 from engine.forecast.case import TrainingCase
-from engine.forecast.room import mend_of, ways_out
+from engine.forecast.room import Elsewhere, _granted, mend_of, ways_out
 from engine.forecast.runtime import Runtime
 from engine.jobs import JOB_SPEC
 from engine.plan import Effort, Efforts, Setting, Shape, Workload
@@ -155,6 +156,15 @@ def test_a_plan_tells_what_the_run_will_keep_on_the_disk(tmp_path):
     assert runs.carry_out(root) == 0
     (event,) = [event for event in runs.events(root, "log") if event["code"] == "offload_on_disk"]
     assert told["on_disk_bytes"] == event["data"]["on_disk_bytes"] > 0
+
+
+def test_what_has_no_room_on_the_disk_does_not_fit(tmp_path, monkeypatch):
+    root = full(tmp_path / "run", offload_optimizer="disk")
+    told = foretold(root)
+    assert (told["fits"], told["short_of"]) == (True, [])
+    monkeypatch.setattr(outlooks, "room_elsewhere", lambda *_: Elsewhere(1 << 50, 0))
+    told = foretold(root)
+    assert (told["fits"], told["short_of"], told["mend"]) == (False, ["disk"], None)
 
 
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
@@ -317,6 +327,34 @@ def test_memory_besides_tensors_is_taken_from_runs_on_such_a_device(tmp_path):
     told = foretold(root, [of_two, past | {"device": "cpu", "ranks": 1, "runtime_bytes": 123 << 20}])
     assert told["memory"]["runtime"] == 123 << 20
     assert told["memory"]["total"] == sum(size for name, size in told["memory"].items() if name != "total")
+
+
+def test_of_a_gpu_past_runs_do_not_tell_of_the_context_which_stays_in_the_plan():
+    """Its allocator knows nothing of it."""
+    given, _ = case()
+    gpu: Any = dataclasses.replace(given.setting, device="cuda")
+    context = given._replace(setting=gpu).plan().runtime
+    held = [given._replace(setting=gpu, runtime=learnt).plan().runtime for learnt in (-1, 9 << 20, 2 * context)]
+    assert held == [context, context, 2 * context]
+    assert given._replace(runtime=9 << 20).plan().runtime == 9 << 20
+
+
+@pytest.mark.parametrize(("limit", "granted"), [("1000", 1000 - 700 + 200), ("400", 0), ("max", None)])
+def test_a_container_has_what_its_group_may_still_take(tmp_path, limit, granted):
+    (tmp_path / "memory.max").write_text(f"{limit}\n")
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 450\ninactive_file 200\nactive_file 50\n")
+    assert _granted(tmp_path) == granted
+    assert _granted(tmp_path / "elsewhere") is None
+
+
+def test_a_run_that_may_stop_early_is_not_foretold_exactly(tmp_path):
+    patient = runs.sft_spec() | {"checkpoints": {"early_stopping_patience": 2}}
+    held_out = runs.sft_run(tmp_path / "held_out", spec=patient)
+    runs.write_rows(held_out / "data" / "validation.jsonl", runs.answers(8))
+    assert not foretold(held_out)["exact"]
+    told = foretold(runs.sft_run(tmp_path / "run", 4, spec=patient))
+    assert (told["validation_rows"], told["exact"]) == (0, True)
 
 
 def ended(shapes: float, held: float) -> dict[str, Any]:

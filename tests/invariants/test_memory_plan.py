@@ -222,3 +222,14 @@ def test_a_run_tells_its_plan_and_what_it_held(tmp_path):
     assert told["memory_plan"]["weights"] == pytest.approx(told["memory_measured"]["weights"], rel=0.01)
     assert told["memory_plan"]["optimizer"] == pytest.approx(told["memory_measured"]["optimizer"], rel=0.01)
     assert told["memory_measured"]["total"] > 0
+
+
+@pytest.mark.parametrize(("accumulation", "processes", "rows"), [(1, 1, 8), (1, 4, 2), (2, 4, 4), (3, 2, 6), (4, 4, 8)])
+def test_a_rank_takes_no_more_without_gradients_than_it_trains_on_at_once(tmp_path, accumulation, processes, rows):
+    given = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": accumulation, "max_length": 64}
+    resources = {"nproc_per_node": processes, "parallel": {"zero_stage": 0}}
+    spec = runs.dpo_spec(**given) | {"resources": resources}
+    with runs.opened(runs.dpo_run(tmp_path / "run", spec=spec)) as session:
+        objective: Any = session.objective
+        assert session.token_budget == rows * 64
+        assert objective._token_budget() == 2 * rows * 64

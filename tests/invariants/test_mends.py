@@ -46,6 +46,7 @@ def values(found: list[Mend], path: str) -> set[Any]:
 HYPER = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "max_length": 1024}
 SFT = {"kind": "sft", "model": "tiny/1", "training_file": "file-1", "hyperparameters": HYPER}
 NEW = {"kind": "pretrain", "model": {"size": "8b"}, "training_file": "file-1", "hyperparameters": HYPER}
+LENGTHS = "hyperparameters.max_length"
 SAMPLES = {"prompts": ["the cat"], "max_new_tokens": 300}
 
 
@@ -74,6 +75,10 @@ def test_no_adapter_is_proposed_for_a_new_model():
 def test_rows_are_not_to_be_shorter_than_the_samples_that_are_written():
     assert values(mends(case()[0], SFT), "hyperparameters.max_length") == {512, 256}
     assert values(mends(case()[0], SFT | {"samples": SAMPLES}), "hyperparameters.max_length") == {512}
+
+
+def test_rows_are_not_halved_to_less_than_256_tokens():
+    assert values(mends(case()[0], SFT | {"hyperparameters": HYPER | {"max_length": 600}}), LENGTHS) == {300}
 
 
 def test_moments_that_are_kept_stay_those_of_their_weights_and_optimizer():
@@ -127,6 +132,14 @@ def test_fewer_rows_give_back_what_they_promise(tmp_path, rows, accumulation, pr
     assert [*promised] == proposed
 
 
+def test_without_packing_the_longest_rows_may_be_together_in_a_smaller_batch():
+    whole, _ = case(packing=False)
+    work = dataclasses.replace(whole.work, tokens=4 * 1024 + 4 * 64, labels=4000)
+    fewer = done(whole._replace(work=work), "hyperparameters.per_device_train_batch_size")
+    assert {rows: of_edit.work.tokens for rows, of_edit in fewer.items()} == {4: 4096, 2: 2048, 1: 1024}
+    assert {rows: of_edit.work.labels for rows, of_edit in fewer.items()} == {4: 4000, 2: 2048, 1: 1024}
+
+
 def test_shorter_rows_are_proposed_where_there_are_longer_ones():
     """In a file of two rows, twice as many that are half as long make up the same micro-batch."""
     whole = case()[0]
@@ -150,6 +163,12 @@ def test_what_there_is_no_room_for_elsewhere_stays_on_the_device(device, home):
     assert offloads(given._replace(elsewhere=Elsewhere(1 << 10, 1 << 10))) == set()
     little = Elsewhere(1 << 10, PLENTY) if device == "cpu" else Elsewhere(PLENTY, 1 << 10)
     assert offloads(given._replace(elsewhere=little)) == {home}, "the other place is not asked for room"
+
+
+def test_a_rank_has_only_its_own_layers_elsewhere():
+    given = case(offload_optimizer="disk")[0]
+    parts: Any = dataclasses.replace(given.setting, pp_size=2)
+    assert given._replace(setting=parts).held_elsewhere().disk < given.held_elsewhere().disk
 
 
 def test_what_a_run_holds_elsewhere_itself_has_room_there(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A merged model beside an adapter: a model by itself that scores as the adapter applied, or none at all."""
 
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -225,3 +226,16 @@ def test_what_cannot_be_merged_leaves_nothing_and_says_why(tmp_path):
     (tmp_path / "whole").mkdir()
     with pytest.raises(FileExistsError):
         write_whole(root / "model", root / "output", tmp_path / "whole")
+
+
+def test_a_disk_without_room_for_the_merged_model_is_named(tmp_path, capsys):
+    root = run(tmp_path / "run", {"method": "lora"}, max_steps=1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, hard))
+    try:
+        code = merge_offline.main([str(root / "model"), str(root / "output"), str(tmp_path / "whole")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert code == 65
+    assert f"the merged model cannot be written to {tmp_path}/: " in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

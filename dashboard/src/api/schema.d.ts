@@ -100,7 +100,9 @@ export interface paths {
         post?: never;
         /**
          * Delete Adapter
-         * @description Delete an artifact that no unfinished job needs; its lineage stays.
+         * @description Delete an artifact that no unfinished job and no alias needs; its lineage stays.
+         *
+         *     An adapter's weights are also in the result file of its job, which is deleted separately.
          */
         delete: operations["delete_adapter"];
         options?: never;
@@ -368,7 +370,9 @@ export interface paths {
         post?: never;
         /**
          * Delete Checkpoint
-         * @description Delete an artifact that no unfinished job needs; its lineage stays.
+         * @description Delete an artifact that no unfinished job and no alias needs; its lineage stays.
+         *
+         *     An adapter's weights are also in the result file of its job, which is deleted separately.
          */
         delete: operations["delete_checkpoint"];
         options?: never;
@@ -1384,7 +1388,9 @@ export interface paths {
         post?: never;
         /**
          * Delete Model
-         * @description Delete an artifact that no unfinished job needs; its lineage stays.
+         * @description Delete an artifact that no unfinished job and no alias needs; its lineage stays.
+         *
+         *     An adapter's weights are also in the result file of its job, which is deleted separately.
          */
         delete: operations["delete_model"];
         options?: never;
@@ -1959,6 +1965,8 @@ export interface components {
         /**
          * Accuracy
          * @description The accuracy of plans, over the newest 1,000 jobs that followed one and succeeded without interruption.
+         *
+         *     Where early stopping may end a job, only its memory counts.
          */
         Accuracy: {
             memory: components["schemas"]["HitRate"];
@@ -3739,7 +3747,8 @@ export interface components {
          * JobPlan
          * @description The plan that a job follows; `actual` is set once the job has succeeded without interruption.
          *
-         *     A plan is not `exact` where tokens are estimated, or `max_minutes` may end the job before its last step.
+         *     A plan is not `exact` where tokens are estimated, or `max_minutes` or early stopping may end the job before its last
+         *     step.
          */
         JobPlan: {
             actual: components["schemas"]["Figures"] | null;
@@ -4616,10 +4625,11 @@ export interface components {
          * @description The forecast of a job, with a spec in which every `auto` is resolved.
          *
          *     Submitted as {"plan_id": ...}, it is binding: the same rows, tokens and steps. `exact` says that all steps were counted
-         *     and that `max_minutes` is not likely to end the job early; in long runs only the first steps are counted and the rest
-         *     is extrapolated. A step of an evaluation is a batch that goes through a model, and `trained_tokens` are the tokens that
-         *     it scores or writes. Answers to be written are assumed to have their maximum length, so that their tokens are an upper
-         *     bound. Memory, operations and time are null for models that cannot be planned; `unplanned` says why.
+         *     and that the job is not likely to end early, neither by `max_minutes` nor by `early_stopping_patience` with held-out
+         *     rows; in long runs only the first steps are counted and the rest is extrapolated. A step of an evaluation is a batch
+         *     that goes through a model, and `trained_tokens` are the tokens that it scores or writes. Answers to be written are
+         *     assumed to have their maximum length, so that their tokens are an upper bound. Memory, operations and time are null for
+         *     models that cannot be planned; `unplanned` says why.
          */
         PlanObject: {
             /** Co2E G */
@@ -4659,6 +4669,8 @@ export interface components {
             ranks: number;
             /** Room Bytes */
             room_bytes: number | null;
+            /** Short Of */
+            short_of?: ("device" | "memory" | "disk")[] | null;
             /** Spec */
             spec: {
                 [key: string]: unknown;
@@ -5546,6 +5558,7 @@ export interface components {
          * SignedManifest
          * @description A manifest with a signed statement: files, digests of the base and of the datasets, spec, seed, code and metrics.
          *
+         *     The statement of an import names the uploaded files, their source and what was left out of them.
          *     The statement is in a DSSE envelope, signed with the Ed25519 key whose public half `GET /v1/signing-key` returns.
          */
         SignedManifest: {
@@ -7115,9 +7128,9 @@ export interface operations {
                 "application/json": {
                     /**
                      * Audio
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    audio?: null;
+                    audio?: null | unknown[] | Record<string, never>;
                     /**
                      * Frequency Penalty
                      * @description Not supported; must be 0, null or left out.
@@ -7125,14 +7138,14 @@ export interface operations {
                     frequency_penalty?: 0 | null;
                     /**
                      * Function Call
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    function_call?: null;
+                    function_call?: null | unknown[] | Record<string, never>;
                     /**
                      * Functions
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    functions?: null;
+                    functions?: null | unknown[] | Record<string, never>;
                     /**
                      * Length Penalty
                      * @description The exponent of beam search's length penalty: answers are compared by log-probability / length**x.
@@ -7141,9 +7154,9 @@ export interface operations {
                     length_penalty?: number | null;
                     /**
                      * Logit Bias
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    logit_bias?: null;
+                    logit_bias?: null | unknown[] | Record<string, never>;
                     /** Logprobs */
                     logprobs?: boolean | null;
                     /** Max Completion Tokens */
@@ -7156,9 +7169,9 @@ export interface operations {
                         annotations?: unknown[] | null;
                         /**
                          * Audio
-                         * @description Not supported; must be null or left out.
+                         * @description Not supported; must be null, empty or left out.
                          */
-                        audio?: null;
+                        audio?: null | unknown[] | Record<string, never>;
                         /**
                          * Content
                          * @description The text of the message; only an assistant's may be null.
@@ -7174,9 +7187,9 @@ export interface operations {
                         }[] | null;
                         /**
                          * Function Call
-                         * @description Not supported; must be null or left out.
+                         * @description Not supported; must be null, empty or left out.
                          */
-                        function_call?: null;
+                        function_call?: null | unknown[] | Record<string, never>;
                         /**
                          * Name
                          * @description The name of the speaker, for chat templates that use it.
@@ -7184,9 +7197,9 @@ export interface operations {
                         name?: string | null;
                         /**
                          * Refusal
-                         * @description Not supported; must be null or left out.
+                         * @description Not supported; must be null, empty or left out.
                          */
-                        refusal?: null;
+                        refusal?: null | unknown[] | Record<string, never>;
                         /**
                          * Role
                          * @enum {string}
@@ -7194,9 +7207,9 @@ export interface operations {
                         role: "system" | "developer" | "user" | "assistant" | "tool";
                         /**
                          * Tool Calls
-                         * @description Not supported; must be null or left out.
+                         * @description Not supported; must be null, empty or left out.
                          */
-                        tool_calls?: null;
+                        tool_calls?: null | unknown[] | Record<string, never>;
                     }[];
                     /** Metadata */
                     metadata?: {
@@ -7204,9 +7217,9 @@ export interface operations {
                     } | null;
                     /**
                      * Modalities
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    modalities?: null;
+                    modalities?: null | unknown[] | Record<string, never>;
                     /**
                      * Model
                      * @description The model, adapter or checkpoint that answers: its name, name/version, name@alias, id or fine-tuned name.
@@ -7225,14 +7238,14 @@ export interface operations {
                     num_beams?: number | null;
                     /**
                      * Parallel Tool Calls
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    parallel_tool_calls?: null;
+                    parallel_tool_calls?: null | unknown[] | Record<string, never>;
                     /**
                      * Prediction
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    prediction?: null;
+                    prediction?: null | unknown[] | Record<string, never>;
                     /**
                      * Presence Penalty
                      * @description Not supported; must be 0, null or left out.
@@ -7240,19 +7253,19 @@ export interface operations {
                     presence_penalty?: 0 | null;
                     /**
                      * Prompt Cache Key
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    prompt_cache_key?: null;
+                    prompt_cache_key?: null | unknown[] | Record<string, never>;
                     /**
                      * Prompt Cache Retention
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    prompt_cache_retention?: null;
+                    prompt_cache_retention?: null | unknown[] | Record<string, never>;
                     /**
                      * Reasoning Effort
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    reasoning_effort?: null;
+                    reasoning_effort?: null | unknown[] | Record<string, never>;
                     response_format?: {
                         /**
                          * Type
@@ -7263,16 +7276,16 @@ export interface operations {
                     } | null;
                     /**
                      * Safety Identifier
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    safety_identifier?: null;
+                    safety_identifier?: null | unknown[] | Record<string, never>;
                     /** Seed */
                     seed?: number | null;
                     /**
                      * Service Tier
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    service_tier?: null;
+                    service_tier?: null | unknown[] | Record<string, never>;
                     /** Stop */
                     stop?: string[] | null;
                     /** Store */
@@ -7293,14 +7306,14 @@ export interface operations {
                     temperature?: number | null;
                     /**
                      * Tool Choice
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    tool_choice?: null;
+                    tool_choice?: null | unknown[] | Record<string, never>;
                     /**
                      * Tools
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    tools?: null;
+                    tools?: null | unknown[] | Record<string, never>;
                     /** Top Logprobs */
                     top_logprobs?: number | null;
                     /**
@@ -7312,14 +7325,14 @@ export interface operations {
                     user?: string | null;
                     /**
                      * Verbosity
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    verbosity?: null;
+                    verbosity?: null | unknown[] | Record<string, never>;
                     /**
                      * Web Search Options
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    web_search_options?: null;
+                    web_search_options?: null | unknown[] | Record<string, never>;
                 };
             };
         };
@@ -7966,9 +7979,9 @@ export interface operations {
                     length_penalty?: number | null;
                     /**
                      * Logit Bias
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    logit_bias?: null;
+                    logit_bias?: null | unknown[] | Record<string, never>;
                     /** Logprobs */
                     logprobs?: number | null;
                     /**
@@ -8014,9 +8027,9 @@ export interface operations {
                     } | null;
                     /**
                      * Suffix
-                     * @description Not supported; must be null or left out.
+                     * @description Not supported; must be null, empty or left out.
                      */
-                    suffix?: null;
+                    suffix?: null | unknown[] | Record<string, never>;
                     /**
                      * Temperature
                      * @default 1

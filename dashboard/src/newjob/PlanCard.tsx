@@ -29,7 +29,7 @@ export function PlanCard({ plan }: { plan: Plan }) {
       </dl>
       {plan.fits === false && (
         <Notice tone="warn">
-          It does not fit into the memory of the machine that planned it.
+          It does not fit on the machine that planned it. Too small: {shortOf(plan)}.
           {plan.mend && <Mend mend={plan.mend} />}
         </Notice>
       )}
@@ -42,6 +42,12 @@ function memoryOf({ memory, room_bytes: room, ranks, zero_stage: stage }: Plan):
   if (!memory) return "unknown";
   const each = ranks > 1 ? `, in each of ${ranks} processes${stage ? ` (zero_stage ${stage})` : ""}` : "";
   return bytes(memory.total) + (room ? ` of ${bytes(room)}` : "") + each;
+}
+
+/** What lacks room; plans made by older releases only compared the memory of a device. */
+function shortOf({ short_of }: Plan): string {
+  const places = { device: "the memory of its device", memory: "the memory of the host", disk: "the disk" };
+  return (short_of ?? ["device" as const]).map((place) => places[place]).join(", ");
 }
 
 /** The tokens that pass through the models, and how many of them are trained on, scored, or generated at most. */

@@ -30,6 +30,7 @@ from engine.model.load import Subject
 from engine.model.logprobs import document_logprobs
 from engine.model.tuned import Start
 from engine.parts import AdapterTuning
+from engine.plan.workload import rows_at_once
 from engine.precision import Machine
 from engine.reference import ReferenceCache, reference_scores
 from engine.rundir import RunDirectory
@@ -144,9 +145,9 @@ class DpoObjective:
             return document_logprobs(self.frozen or model, batch)[0]
 
     def _token_budget(self) -> int:
+        """Return the most tokens that a rank trains on at once, which it has memory for."""
         hyper = self.spec.hyperparameters
-        assert hyper.per_device_train_batch_size != "auto", "the spec is resolved"
-        return hyper.max_length * hyper.per_device_train_batch_size * PAIR
+        return hyper.max_length * rows_at_once(hyper, self.spec.resources.replicas) * PAIR
 
     def count(self, batch: Batch) -> int:
         return len(batch.lines) // PAIR

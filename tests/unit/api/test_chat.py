@@ -57,6 +57,32 @@ def test_likeliest_tokens_that_are_no_text_do_not_overwrite_one_another_and_the_
     assert logprobs.top_logprobs == [{"bytes:\\xc3": -1.0}, {"bytes:\\xa9": -1.0, "a": -2.0, "bytes:\\xa8": -2.0}]
 
 
+HELD_BACK = [
+    part("a", likely("a", [97])),
+    part("", likely("\n", [10])),
+    part("", C3),
+    part("", A9),
+    part("\néb", likely("b", [98])),
+    part("c", likely("c", [99])),
+    part("", END, end="stop"),
+]
+"""As with a stop string that begins with "\né"."""
+
+
+def test_offsets_are_those_of_the_tokens_also_where_their_text_was_held_back():
+    logprobs = asyncio.run(text.whole(turn(*HELD_BACK), 1)).choices[0].logprobs
+    assert logprobs is not None
+    assert logprobs.text_offset == [0, 1, 2, 2, 3, 4, 5]
+
+
+def test_offsets_in_a_stream_go_on_from_chunk_to_chunk():
+    async def offsets() -> list[int]:
+        chunks = [chunk async for chunk in text.pieces(turn(*HELD_BACK), include_usage=False)]
+        return [at for chunk in chunks for at in getattr(chunk.choices[0].logprobs, "text_offset", [])]
+
+    assert asyncio.run(offsets()) == [0, 1, 2, 2, 3, 4, 5]
+
+
 def test_a_question_that_the_desk_would_not_read_is_refused_before_it_is_asked(tmp_path):
     asked = {"messages": [{"role": "user", "content": "é" * (MOST_QUESTION_BYTES // 6)}]}
     with pytest.raises(ApiError) as refused:
@@ -65,13 +91,16 @@ def test_a_question_that_the_desk_would_not_read_is_refused_before_it_is_asked(t
 
 
 @pytest.mark.parametrize(
-    ("code", "headers"),
-    [("out_of_memory", {"Retry-After": "30"}), ("question_too_large_for_memory", {"x-should-retry": "false"})],
+    ("failure", "code", "status", "headers"),
+    [
+        ("out_of_memory", "out_of_memory", 507, {"Retry-After": "30"}),
+        ("out_of_memory", "question_too_large_for_memory", 507, {"x-should-retry": "false"}),
+        ("worker_lost", "engine_died", 503, {"Retry-After": "5"}),
+        ("worker_lost", "answer_too_slow", 503, {"x-should-retry": "false"}),
+    ],
 )
-def test_clients_ask_again_where_memory_ended_and_not_what_it_will_never_reach_for(
-    tmp_path, monkeypatch, code, headers
-):
-    failed = {"class": "out_of_memory", "code": code, "message": "no room", "mend": "Ask for less."}
+def test_clients_ask_again_unless_the_answer_would_be_the_same(tmp_path, monkeypatch, failure, code, status, headers):
+    failed = {"class": failure, "code": code, "message": "no room", "mend": "Ask for less."}
 
     async def asked() -> None:
         answers = asyncio.StreamReader()
@@ -81,7 +110,7 @@ def test_clients_ask_again_where_memory_ended_and_not_what_it_will_never_reach_f
 
     with pytest.raises(ApiError) as refused:
         asyncio.run(asked())
-    assert (refused.value.status_code, refused.value.body.code, refused.value.headers) == (507, code, headers)
+    assert (refused.value.status_code, refused.value.body.code, refused.value.headers) == (status, code, headers)
 
 
 TURNS_OF_A_CLIENT = [
@@ -126,7 +155,29 @@ def test_null_for_what_is_not_done_here_is_what_is_left_out():
 @pytest.mark.parametrize(
     "given",
     [
+        {"logit_bias": {}},
+        {"tools": []},
+        {"logprobs": False, "top_logprobs": 0},
+        {"messages": [*ASKED, {"role": "assistant", "content": "b", "tool_calls": []}]},
+    ],
+)
+def test_what_is_empty_changes_nothing_and_is_allowed(given):
+    ChatRequest.model_validate({"model": "m", "messages": ASKED} | given)
+
+
+@pytest.mark.parametrize("prompt", [[True, False], [[1], [True]], [1, "2"], [1.5]])
+def test_tokens_are_integers(prompt):
+    with pytest.raises(ValidationError):
+        CompletionRequest.model_validate({"model": "m", "prompt": prompt})
+    assert CompletionRequest.model_validate({"model": "m", "prompt": [1, 2.0]}).prompts() == [[1, 2]]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
         {"messages": ASKED, "tools": [{}]},
+        {"messages": ASKED, "tools": False},
+        {"messages": ASKED, "top_logprobs": 1},
         {"messages": ASKED, "logit_bias": {"1": 1}},
         {"messages": ASKED, "tempature": None},
         {"messages": [{"role": "user", "content": None}]},

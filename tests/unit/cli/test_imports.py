@@ -11,7 +11,7 @@ from cli.errors import CommandError, Exit
 from cli.main import main
 from engine.imports import model
 
-READ = ["config.json", "model.safetensors", "tokenizer.json"]
+READ = ["LICENSE.txt", "config.json", "generation_config.json", "model.safetensors", "tokenizer.json"]
 STRANGE = ["consolidated.safetensors", "params.json", "preprocessor_config.json", "trainer_state.json", "vocab.json"]
 
 
@@ -24,6 +24,7 @@ def folder_of(folder: Path, names: list[str]) -> Path:
 def test_what_is_sent_is_what_the_service_reads() -> None:
     shards = ["model-00001-of-00002.safetensors", "model-1-of-2.safetensors", "model-00001-of-00002.safetensors.json"]
     assert imports._READ == model._READ
+    assert imports._NOTICE == model._NOTICE
     assert imports._WEIGHTS.fullmatch(model._SINGLE)
     assert [bool(imports._WEIGHTS.fullmatch(shard)) for shard in shards] == [True, False, False]
     assert [bool(model._SHARD.fullmatch(shard)) for shard in shards] == [True, False, False]

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from api.manifest_signing import Signer
 from cli.errors import CommandError
 from cli.main import main
-from cli.verify import MANIFEST, open_envelope
+from cli.verify import MANIFEST, open_envelope, statement_of
 
 FILES = {"adapter_config.json": b"{}", "adapter_model.safetensors": b"weights"}
 
@@ -26,10 +27,13 @@ def pulled(tmp_path: Path) -> Path:
     lines = "".join(f"{file['sha256']}  {file['path']}\n" for file in files)
     digest = hashlib.sha256(lines.encode()).hexdigest()
     signer = Signer(tmp_path / "home")
-    envelope = signer.sign({"reference": "bot/1", "digest": digest, "files": files})
-    (folder / MANIFEST).write_text(envelope.model_dump_json(by_alias=True))
+    sign(folder, signer, {"reference": "bot/1", "digest": digest, "files": files})
     (tmp_path / "key.pem").write_text(signer.public_pem)
     return folder
+
+
+def sign(folder: Path, signer: Signer, statement: dict[str, Any]) -> None:
+    (folder / MANIFEST).write_text(signer.sign(statement).model_dump_json(by_alias=True))
 
 
 def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -40,6 +44,16 @@ def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str
 
 def test_a_folder_as_it_was_signed_is_confirmed(pulled: Path, capsys):
     assert verified(pulled, capsys) == (0, f"bot/1\n  2 files match their signature, digest {digest_of(pulled)}\n")
+
+
+def test_an_import_is_shown_with_its_files_and_its_source(pulled: Path, capsys):
+    statement = statement_of(json.loads((pulled / MANIFEST).read_text()))
+    uploaded = {"id": "file-1", "filename": "model.tar", "sha256": "a" * 64}
+    origin = {"datasets": [], "imported_from": [uploaded], "source": "https://example.org", "left_out": []}
+    sign(pulled, Signer(pulled.parent / "home"), statement | origin)
+    code, out = verified(pulled, capsys)
+    assert code == 0
+    assert "  imported from model.tar, sha256 aaaaaaaaaaaa\n  source https://example.org\n" in out
 
 
 def digest_of(folder: Path) -> str:

@@ -3,6 +3,8 @@
 import random
 
 import pytest
+from tokenizers import Tokenizer, decoders, models
+from transformers import PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from engine.data.pieces import Detokenizer, pieces
@@ -64,3 +66,14 @@ def test_special_tokens_can_be_left_out():
     detokenizer = Detokenizer(tokenizer, skip_special_tokens=True)
     ids = [*tokenizer("ab", add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
     assert [detokenizer.add(token) for token in ids] == ["a", "b", ""]
+
+
+def test_the_space_after_a_special_token_that_is_left_out_stays():
+    """Decoders of SentencePiece drop the space that a text begins with, and only that."""
+    made = Tokenizer(models.WordLevel({"\u2581a": 0, "\u2581b": 1, "</s>": 2}, unk_token="</s>"))
+    made.decoder = decoders.Metaspace()  # type: ignore[assignment]
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, eos_token="</s>", clean_up_tokenization_spaces=False)
+    detokenizer = Detokenizer(tokenizer, skip_special_tokens=True)
+    ids = [2, 0, 2, 2, 1]
+    assert [detokenizer.add(token) for token in ids] == ["", "a", "", "", " b"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "a b"

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from engine.errors import SpecError
 from engine.generation.beams import Beams
 from engine.generation.writer import Decoding, Writer
 from tests import runs
@@ -112,3 +113,11 @@ def test_a_search_for_one_token_ends_with_its_first_step():
     (likeliest, second) = searched(made, prompts()[:1], SEARCH._replace(max_new_tokens=1), 2)
     assert len(likeliest) == len(second) == 1
     assert likeliest != second
+
+
+def test_more_beams_than_the_vocabulary_has_tokens_are_refused():
+    """Fewer answers than beams might be found, and a writer without an answer would never end."""
+    made = writing()
+    beams = Decoding(1, num_beams=len(made.tokenizer) + 1)
+    with pytest.raises(SpecError, match=f"the model has only {len(made.tokenizer)} tokens"):
+        Beams(made).join(prompts()[:1], [Writer(made, beams, 0)])

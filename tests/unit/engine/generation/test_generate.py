@@ -9,7 +9,7 @@ import torch
 from engine.generation import generate
 from engine.generation import texts as grown
 from engine.generation.generate import OWN_ATTENTION, Batch
-from engine.generation.writer import Decoding, Writer
+from engine.generation.writer import Decoding, Writer, save_ends
 from engine.model.attention import PACKED
 from engine.model.forward import backbone_of, head_of
 from engine.model.load import Subject
@@ -113,6 +113,24 @@ def test_an_answer_ends_before_a_stop_string():
     assert cut[1] != whole[1]
 
 
+def test_a_stop_string_that_is_a_special_token_ends_an_answer():
+    made = subject()
+    writer = Writer(made, Decoding(9, stop=("never", "<|user|>")), 0)
+    for token in made.tokenizer("ab<|user|>", add_special_tokens=False)["input_ids"]:
+        assert not writer.finished
+        writer.take(token, None)
+    assert writer.answer() == ("ab", len(writer.ids), True)
+
+
+def test_a_stop_string_ends_an_answer_across_special_tokens_that_its_text_leaves_out():
+    made = subject()
+    writer = Writer(made, Decoding(99, stop=("ab",)), 0)
+    for token in made.tokenizer("xa" + "<|user|>" * 9 + "b", add_special_tokens=False)["input_ids"]:
+        assert not writer.finished
+        writer.take(token, None)
+    assert writer.answer() == ("x", len(writer.ids), True)
+
+
 def test_an_answer_ends_with_an_end_token_of_the_models_own_config():
     made: Any = subject()
     first = without_cache(made, prompts()[0], 3)
@@ -141,6 +159,11 @@ def test_drawing_keeps_to_the_likeliest_tokens_that_together_have_top_p():
 def test_a_top_p_of_next_to_nothing_is_greedy():
     writer = Writer(subject(), Decoding(50, temperature=2.0, top_p=1e-9), 0)
     assert {writer.choose(torch.tensor([0.1, 0.3, 0.2])) for _ in range(50)} == {1}
+
+
+def test_a_temperature_of_next_to_nothing_is_greedy():
+    writer = Writer(subject(), Decoding(50, temperature=1e-320), 0)
+    assert {writer.choose(torch.tensor([-0.1, 0.3, 0.2])) for _ in range(20)} == {1}
 
 
 def writing(family: str = "llama") -> Subject:
@@ -195,3 +218,12 @@ def test_what_nobody_sees_any_more_is_not_kept():
     while batch.writers:
         batch.step()
     assert staying.ids == without_cache(made, shortest, 8)
+
+
+@pytest.mark.parametrize("named", [None, 7])
+def test_the_tokenizer_s_end_is_saved_with_a_model_whose_config_lacks_it(named):
+    made: Any = subject("qwen2")
+    made.model.generation_config.eos_token_id = named
+    save_ends(made.model, made.tokenizer)
+    end = made.tokenizer.eos_token_id
+    assert made.model.generation_config.eos_token_id == (end if named is None else sorted([end, named]))

@@ -1,5 +1,6 @@
 """Models as GGUF: read back by gguf's reader as it is written, and here by transformers' own."""
 
+import base64
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import gguf
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine.gguf.__main__ import main
@@ -69,6 +71,96 @@ def test_a_model_is_not_refused_for_how_its_weights_are_spread(kind: str, larges
             parameter.uniform_(-largest, largest)
     model.save_pretrained(folder)
     assert 0 < write_gguf(folder, tmp_path / "model.gguf", kind)["largest_rounding"] < 0.01
+
+
+def change_json(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_head_of_its_own_is_written_though_the_config_ties_it(tmp_path: Path) -> None:
+    folder = runs.save_base(tmp_path / "model", "llama")
+    change_json(folder / "config.json", tie_word_embeddings=True)
+    write_gguf(folder, tmp_path / "model.gguf", "f32")
+    expected = logits(folder)  # transformers uses the head that is there
+    torch.testing.assert_close(logits(tmp_path, gguf_file="model.gguf"), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_head_equal_to_the_embedding_is_left_out_if_they_are_tied(tmp_path: Path) -> None:
+    folder = runs.save_base(tmp_path / "model", "llama")
+    change_json(folder / "config.json", tie_word_embeddings=True)
+    weights = load_file(folder / "model.safetensors")
+    save_file(weights | {"lm_head.weight": weights["model.embed_tokens.weight"].clone()}, folder / "model.safetensors")
+    write_gguf(folder, tmp_path / "model.gguf", "f32")
+    assert "output.weight" not in {tensor.name for tensor in gguf.GGUFReader(tmp_path / "model.gguf").tensors}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(1e5, "has the value 100000, beyond f16; write f32 or q8_0"), (float("nan"), "has values that are not finite")],
+)
+def test_a_value_that_the_type_cannot_hold_is_refused(
+    value: float, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = runs.save_base(tmp_path / "model", "llama")
+    weights = load_file(folder / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][0, 0] = value
+    save_file({name: tensor.bfloat16() for name, tensor in weights.items()}, folder / "model.safetensors")
+    assert main([str(folder), str(tmp_path / "model.gguf")]) == 65
+    value_bf16 = message.replace("100000", f"{torch.tensor(value).bfloat16().item():g}")
+    assert f"model.layers.1.mlp.up_proj.weight: {value_bf16}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+TEMPLATE = {
+    "type": "TemplateProcessing",
+    "single": [
+        {"SpecialToken": {"id": "<|endoftext|>", "type_id": 0}},
+        {"Sequence": {"id": "A", "type_id": 0}},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("processor", "settings", "expected"),
+    [
+        (TEMPLATE, {}, (True, False)),
+        ({"type": "Sequence", "processors": [{"type": "ByteLevel"}, TEMPLATE]}, {}, (True, False)),
+        (TEMPLATE, {"add_bos_token": False}, (False, False)),
+        (TEMPLATE, {"add_eos_token": True}, (False, True)),
+        (TEMPLATE, {"bos_token": None}, (False, False)),
+        (None, {}, (False, False)),
+    ],
+)
+def test_what_texts_begin_and_end_with_is_written(processor: Any, settings: dict[str, Any], expected, tmp_path) -> None:
+    folder = runs.save_base(tmp_path / "model", "llama")
+    change_json(folder / "tokenizer.json", post_processor=processor)
+    change_json(folder / "tokenizer_config.json", **{"bos_token": "<|endoftext|>", **settings})
+    write_gguf(folder, tmp_path / "model.gguf", "f16")
+    fields = gguf.GGUFReader(tmp_path / "model.gguf").fields
+    assert tuple(fields[f"tokenizer.ggml.add_{end}_token"].contents() for end in ("bos", "eos")) == expected
+
+
+def test_of_several_templates_the_default_is_written(tmp_path: Path) -> None:
+    folder = runs.save_base(tmp_path / "model", "llama")
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    templates = [{"name": "tools", "template": "with tools"}, {"name": "default", "template": "plain"}]
+    change_json(folder / "tokenizer_config.json", chat_template=templates)
+    write_gguf(folder, tmp_path / "model.gguf", "f16")
+    assert gguf.GGUFReader(tmp_path / "model.gguf").fields["tokenizer.chat_template"].contents() == "plain"
+
+
+def test_the_name_and_licence_of_a_pulled_model_are_written(tmp_path: Path) -> None:
+    folder = runs.save_base(tmp_path / "model", "llama")
+    write_gguf(folder, tmp_path / "bot.gguf", "f16")
+    fields = gguf.GGUFReader(tmp_path / "bot.gguf").fields
+    assert fields["general.name"].contents() == "bot"
+    assert "general.license" not in fields
+    statement = json.dumps({"reference": "helper/3", "licence": "apache-2.0"})
+    envelope = {"payload": base64.b64encode(statement.encode()).decode(), "signatures": []}
+    (folder / "manifest.dsse.json").write_text(json.dumps(envelope))
+    write_gguf(folder, tmp_path / "bot.gguf", "f16")
+    fields = gguf.GGUFReader(tmp_path / "bot.gguf").fields
+    assert [fields[f"general.{name}"].contents() for name in ("name", "license")] == ["helper/3", "apache-2.0"]
 
 
 @pytest.mark.parametrize("family", ["gpt2", "mixtral"])
