@@ -1,12 +1,17 @@
 """The commands `promote`, `rollback` and `aliases`: which version of a model or adapter NAME@ALIAS means."""
 
 from typing import Any
+from urllib.parse import quote
 
 import click
 
 from cli.client import Client
 from cli.completion import ALIAS, WEIGHTS
 from cli.output import Column, format_options, moment, print_fields, print_rows, suggest
+
+
+def _address_of(alias: str) -> str:
+    return f"aliases/{quote(alias, safe='@')}"
 
 
 def _compared(turn: dict[str, Any]) -> str:
@@ -52,7 +57,7 @@ def promote(reference: str, alias: str, metric: str | None, force: bool, as_json
 @format_options
 def rollback(alias: str, as_json: bool, quiet: bool) -> None:
     """Return an alias to the version that it meant before."""
-    row = Client().post(f"aliases/{alias}/rollback")
+    row = Client().post(f"{_address_of(alias)}/rollback")
     print_fields(row, _ALIAS, as_json=as_json, quiet=quiet)
 
 
@@ -65,5 +70,5 @@ def aliases(alias: str | None, as_json: bool, quiet: bool) -> None:
     if alias is None:
         print_rows(list(client.pages("aliases")), _ALIAS, as_json=as_json, quiet=quiet)
     else:
-        rows = [{"id": row["number"], **row} for row in client.get(f"aliases/{alias}")["history"]]
+        rows = [{"id": row["number"], **row} for row in client.get(_address_of(alias))["history"]]
         print_rows(rows, _TURN, as_json=as_json, quiet=quiet)

@@ -22,17 +22,24 @@ _EVERY_FAULT = 1 << 62
 
 
 def purpose_of(path: Path) -> str:
-    """Guess the purpose of a file: pretrain for text and {"text": ...} rows, evals for choices, fine-tune otherwise."""
+    """Guess the purpose of a file by its first row.
+
+    pretrain for text and {"text": ...} rows, evals for choices and items of graders, fine-tune otherwise.
+    """
     if path.suffix == ".txt":
         return "pretrain"
     try:
         row = json.loads(_first_line(path))
     except (ValueError, RecursionError):
         return "fine-tune"  # the check will name the fault
-    if isinstance(row, dict) and "choices" in row:
+    keys = row.keys() if isinstance(row, dict) else set()
+    if "choices" in keys:
         return "evals"
-    texts = isinstance(row, dict) and "text" in row and not row.keys() & {"messages", "prompt", "instruction", "chosen"}
-    return "pretrain" if texts else "fine-tune"
+    if keys & {"messages", "prompt", "instruction", "chosen", "preferred_output"}:
+        return "fine-tune"
+    if "text" in keys:
+        return "pretrain"
+    return "evals" if "item" in keys else "fine-tune"
 
 
 def _first_line(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """A client of the API for the commands: errors with exit codes, cursor pagination, ids by unique prefix."""
 
 import os
+import re
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,7 @@ _PAGE_ROWS = 100
 _SERIES_ROWS = 1000
 _ID_CHARACTERS = 26
 """The length of an id after its noun and dash; the alphabet ends with z."""
+_ID_BEGINNING = re.compile(f"[0-9a-z]{{1,{_ID_CHARACTERS}}}")
 _PLACES = {"ckpt": "checkpoints"}
 """Collections that are not the plural of their noun."""
 _WEIGHTS = frozenset({"model", "adapter", "ckpt"})
@@ -135,12 +137,14 @@ class Client:
         """Send a request and return the response.
 
         Raises:
-            CommandError: the service is unreachable or refused the request.
+            CommandError: the service is unreachable or refused the request, or the path cannot be part of an address.
         """
         try:
             response = self.http.request(method, path, **arguments)
         except httpx.RequestError as error:
             raise unreachable(self.url, error) from error
+        except httpx.InvalidURL as error:
+            raise CommandError(f"{path!r} cannot be part of an address ({error}).", Exit.USAGE) from error
         if not response.is_success:
             raise refusal(response)
         return response
@@ -212,7 +216,7 @@ class Client:
     def beginning(self, noun: str, prefix: str, limit: int) -> list[dict[str, Any]]:
         """Return the newest objects whose ids begin with `prefix`. One page is enough: lists are sorted by id, descending."""
         begin = prefix.removeprefix(f"{noun}-") if prefix.startswith(f"{noun}-") else ""
-        if not begin.isalnum() and begin:
+        if begin and not _ID_BEGINNING.fullmatch(begin):
             return []
         after = f"{noun}-{begin}{'z' * _ID_CHARACTERS}"
         rows = self.get(place_of(noun), after=after, limit=limit)["data"]

@@ -19,6 +19,8 @@ _INSTALL = {
     "zsh": 'eval "$(trainyard completion zsh)"    # in ~/.zshrc',
     "fish": "trainyard completion fish > ~/.config/fish/completions/trainyard.fish",
 }
+_WHOLE_ALIASES = "COMP_WORDBREAKS=${COMP_WORDBREAKS//@}"
+"""bash breaks words at @ by default, and would complete only what follows it in `name@alias`."""
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
@@ -30,6 +32,8 @@ def completion(ctx: click.Context, shell: str) -> None:
     script = get_completion_class(shell)
     assert script is not None, "click knows these shells"
     click.echo(script(ctx.find_root().command, {}, "trainyard", "_TRAINYARD_COMPLETE").source())
+    if shell == "bash":
+        click.echo(_WHOLE_ALIASES)
     suggest(_INSTALL[shell])
 
 

@@ -24,7 +24,7 @@ from cli.output import (
     size,
     suggest,
 )
-from cli.preview import preview
+from cli.preview import KIND_OF_FORMAT, preview
 from cli.pull import fetch, missing_bytes, require_room
 from cli.upload import upload_file
 
@@ -89,9 +89,11 @@ def upload(path: Path, purpose: str | None, skip_invalid: bool, as_json: bool, q
         require_valid(path, purpose)
         row = upload_file(Client(), path, purpose)
     print_fields(row, _FIELDS, as_json=as_json, quiet=quiet)
-    by_purpose = {"pretrain": "pretrain", "fine-tune": "sft", "evals": "eval"}
-    kind = "dpo" if row["format"] in {"preference", "preferred_output"} else by_purpose[purpose]
-    suggest(f"trainyard jobs init {kind} > job.yaml", f"with training_file: {row['id']}")
+    if row["format"] == "item":
+        return  # only graders read these rows, no job does
+    kind = "eval" if purpose == "evals" else KIND_OF_FORMAT.get(row["format"], "sft")
+    field = "eval_file" if kind == "eval" else "training_file"
+    suggest(f"trainyard jobs init {kind} > job.yaml", f"with {field}: {row['id']}")
 
 
 @files.command("ls", short_help="List files, newest first.")

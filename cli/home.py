@@ -3,15 +3,21 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from cli.errors import CommandError
 
 _LOG_BYTES = 16 << 20
 """A larger log is moved to NAME.log.1 at the next start."""
+_LOCK_TRIES = 10
+"""A reader holds the lock for a moment, which must not be mistaken for another `up`."""
+_PID_TRIES = 50
+"""The file is empty between a process taking the lock and writing its pid."""
+_POLL_S = 0.02
 
 
 def prepare(home: Path, key_file: Path) -> None:
@@ -81,30 +87,50 @@ def locked(home: Path) -> Iterator[None]:
         CommandError: another `up` holds the lock.
     """
     with (home / "up.pid").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _exclusive(lock):
             raise CommandError(
                 f"The service already runs from {home} (pid {supervisor_pid(home)}).",
                 mend="`trainyard status` shows it, `trainyard down` stops it.",
-            ) from None
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
         yield
 
 
+def _exclusive(lock: TextIO) -> bool:
+    """Take the lock, waiting a little for readers to release it; return whether that succeeded."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_POLL_S)
+        else:
+            return True
+    return False
+
+
 def supervisor_pid(home: Path) -> int | None:
-    """Return the process that holds the lock, or None. The pid left by a killed process does not count."""
+    """Return the process that holds the lock, or None. The pid left by a killed process does not count.
+
+    Raises:
+        CommandError: a process holds the lock but does not write its pid.
+    """
     path = home / "up.pid"
     if not path.exists():
         return None
     with path.open() as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(lock.read() or 0)
-    return None
+        for _ in range(_PID_TRIES):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                lock.seek(0)
+                if pid := lock.read():
+                    return int(pid)
+                time.sleep(_POLL_S)
+            else:
+                return None
+    raise CommandError(f"A process holds {path} but has not written its pid.", mend="Try again.")
 
 
 def open_log(home: Path, name: str) -> int:

@@ -1,10 +1,11 @@
 """The `trainyard` command line: a noun, then a verb."""
 
+import io
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -83,8 +84,16 @@ def cli(ctx: click.Context) -> None:
         ctx.color = False
 
 
+def _escape_unencodable(*streams: TextIO) -> None:
+    """Have characters outside a legacy encoding printed as escapes, not raised as UnicodeEncodeError."""
+    for stream in streams:
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    _escape_unencodable(sys.stdout, sys.stderr)
     try:
         code = cli.main(arguments, prog_name="trainyard", standalone_mode=False)
     except CommandError as error:

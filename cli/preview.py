@@ -12,7 +12,7 @@ from cli.completion import WEIGHTS
 from cli.output import legible, print_json, say, styled, suggest
 from cli.upload import upload_file
 
-_KINDS = {"preference": "dpo", "text": "pretrain", "text_jsonl": "pretrain"}
+KIND_OF_FORMAT = {"preference": "dpo", "preferred_output": "dpo", "text": "pretrain", "text_jsonl": "pretrain"}
 """The kind of job by the format of a file's rows; sft for all others."""
 _MARKS = "«", "»"
 """Marks around trained text where nothing can be underlined."""
@@ -43,7 +43,7 @@ def preview(
     """Show which tokens a job would train on in FILE, a path (which is uploaded) or the id of a file."""
     client = Client()
     row = _upload(client, Path(file)) if Path(file).is_file() else client.get(f"files/{client.whole_id('file', file)}")
-    kind = _KINDS.get(row["format"], "sft")
+    kind = KIND_OF_FORMAT.get(row["format"], "sft")
     spec = {"kind": kind, "model": model, "training_file": row["id"], "hyperparameters": {"max_length": max_length}}
     asked: dict[str, Any] = {"spec": spec, "limit": limit, "step": step, "statistics": True}
     if lines:

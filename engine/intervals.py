@@ -63,15 +63,17 @@ def paired_difference(one: Figure, other: Figure, seed: int) -> Interval | None:
     """Return the 95% interval of `one` minus `other` over the same items, by a paired bootstrap (Efron 1979).
 
     Each resample draws items and computes both models' figures on them; the interval is a pair of percentiles.
-    None for a single item, whose resamples are all alike.
+    Resamples without any weight, such as those of rows without a byte, have no figure and are left out.
+    None for a single item, whose resamples are all alike, and for items without any weight.
     """
     count = len(one.values_N)
-    if count < 2:
+    if count < 2 or not (one.weights_N.any() and other.weights_N.any()):
         return None
     rng = np.random.default_rng(seed)
     differences: list[Floats] = []
     for size in _split(_RESAMPLES, max(1, _AT_ONCE // count)):
         drawn = rng.integers(0, count, (size, count))
+        drawn = drawn[(one.weights_N[drawn].sum(1) > 0) & (other.weights_N[drawn].sum(1) > 0)]
         means = [figure.values_N[drawn].sum(1) / figure.weights_N[drawn].sum(1) for figure in (one, other)]
         differences.append(means[0] - means[1])
     low, high = np.percentile(np.concatenate(differences), [2.5, 97.5])

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from peft.utils.other import ModulesToSaveWrapper
 from torch import nn
 from transformers.models.mixtral.modeling_mixtral import MixtralExperts, MixtralTopKRouter
 from transformers.pytorch_utils import Conv1D
 
 from engine.data.corpus import Batch
 from engine.dist.ranks import Ranks
-from engine.model.forward import decoder_of, head_of
+from engine.model.forward import decoder_of, head_of, head_width_of
 from engine.model.quantize import size_of
 from engine.precision import Machine
 
@@ -113,6 +114,13 @@ def _multiplied(module: nn.Module) -> Iterator[tuple[Any, float]]:
         yield from ((module.gate_up_proj, share), (module.down_proj, share))
 
 
+def _in_use(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules without the frozen originals that PEFT keeps of those it trains whole (modules_to_save)."""
+    wrappers = (module for module in model.modules() if isinstance(module, ModulesToSaveWrapper))
+    originals = {original for wrapper in wrappers for original in wrapper.original_module.modules()}
+    yield from (module for module in model.modules() if module not in originals)
+
+
 class Meter:
     """Measures steps. FLOPs per weight and token: 2 forward, 2 for the gradient of the input, 2 for that of a trained weight."""
 
@@ -122,7 +130,7 @@ class Meter:
         self._peak = math.inf
         head = head_of(model)
         self._per_token = self._per_label = 0.0
-        for module in model.modules():
+        for module in _in_use(model):
             for weight, share in _multiplied(module):
                 work = share * size_of(weight) * (6.0 if weight.requires_grad else 4.0)
                 if module is head:
@@ -130,8 +138,8 @@ class Meter:
                 else:
                     self._per_token += work
         config = decoder_of(model).config
-        # Scores and values, the causal half: 2 * L * L * hidden forward, twice that backward.
-        self._per_pair = 6.0 * config.hidden_size * config.num_hidden_layers
+        # Scores and values, the causal half: 2 * L * L * heads * head width forward, twice that backward.
+        self._per_pair = 6.0 * config.num_attention_heads * head_width_of(model) * config.num_hidden_layers
         self._parts = _Parts(machine)
         self._last_at, self._cpu_s = time.perf_counter(), time.process_time()
 

@@ -8,7 +8,7 @@ import yaml
 
 from cli.client import Client
 from cli.completion import JOB
-from cli.errors import Exit
+from cli.errors import CommandError, Exit
 from cli.jobs.create import follow_option, jsonl_option, require_shown_one_way, set_option, submit
 from cli.jobs.plan import show_plan
 from cli.jobs.spec import override, upload_paths
@@ -37,7 +37,14 @@ def clone(
     require_shown_one_way(attach=attach, jsonl=jsonl, as_json=as_json, quiet=quiet)
     client = Client()
     job_id = client.whole_id("job", job_id)
-    spec = asked_for(client.get(f"jobs/{job_id}/config"))
+    config = client.get(f"jobs/{job_id}/config")
+    if not config["origins"]:
+        raise CommandError(
+            f"The service no longer accepts the spec of {job_id} as it is.",
+            Exit.INVALID,
+            f"`trainyard jobs show {job_id} --json` shows it, to write a new one from.",
+        )
+    spec = asked_for(config)
     override(spec, assignments)
     if only_print:
         print_json(spec) if as_json else click.echo(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True), nl=False)

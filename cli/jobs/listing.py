@@ -26,6 +26,14 @@ def _figures(values: dict[str, Any] | None) -> str:
     return "  ".join(f"{name} {plain(value)}" for name, value in (values or {}).items() if value is not None)
 
 
+def _base(row: dict[str, Any]) -> str:
+    """Return the name of the base, or its id where it is a checkpoint, which has no name."""
+    base = row.get("base")
+    if not base:
+        return ""
+    return base["id"] if base["name"] is None else f"{base['name']}/{base['version']}"
+
+
 def _made(row: dict[str, Any]) -> str:
     return ", ".join(f"{made['name']}/{made['version']}" for made in row.get("artifacts") or [] if made.get("name"))
 
@@ -47,7 +55,7 @@ FIELDS: list[Column] = [
     ("waiting for", lambda row: row.get("waiting_reason")),
     ("place in queue", lambda row: row.get("queue_position")),
     ("starts about", lambda row: moment(row.get("estimated_start_at"))),
-    ("base", lambda row: f"{row['base']['name']}/{row['base']['version']}" if row.get("base") else ""),
+    ("base", _base),
     ("attempt", lambda row: row.get("attempt")),
     ("step", _step),
     ("latest", lambda row: _figures(row.get("progress"))),

@@ -5,6 +5,9 @@ from typing import Any
 from cli.client import Client
 from cli.output import Column, duration, print_fields, size, suggest
 
+_COUNTED_STEPS = 20_000
+"""How many steps of a training job the service counts for its plan."""
+
 
 def _count(number: float | None) -> str:
     return "" if number is None else f"{number:,.0f}"
@@ -86,6 +89,20 @@ def _lost(name: str) -> Any:
     return lambda plan: sum(file[name] for file in plan["files"]) or None
 
 
+def _estimated(plan: dict[str, Any]) -> str | None:
+    """Show why the figures of a training plan are not exact."""
+    if plan["exact"]:
+        return None
+    asked = plan["spec"]
+    long = plan["steps"] > _COUNTED_STEPS
+    causes = [f"the first {_COUNTED_STEPS:,} steps; the rest is assumed to be like them" if long else "all steps"]
+    if asked["checkpoints"]["early_stopping_patience"] is not None and plan["validation_rows"]:
+        causes.append("early stopping may end it earlier")
+    if asked["resources"]["max_minutes"] is not None:
+        causes.append("max_minutes may end it earlier")
+    return "; ".join(causes)
+
+
 _BEGIN: list[Column] = [
     ("plan", lambda plan: plan["id"]),
     ("kind", lambda plan: plan["kind"]),
@@ -112,7 +129,7 @@ _END: list[Column] = [
 _TRAINING: list[Column] = [
     *_BEGIN,
     ("trained tokens", lambda plan: _count(plan["trained_tokens"])),
-    ("counted", _counted("the first steps; the rest is assumed to be like them")),
+    ("counted", _estimated),
     *_ROWS,
     ("held out", lambda plan: plan["validation_rows"]),
     *_LEFT_OUT,

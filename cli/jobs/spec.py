@@ -100,8 +100,7 @@ def load_spec(path: str) -> tuple[dict[str, Any], Path]:
         CommandError: the file is neither YAML nor JSON, or not a mapping.
     """
     source, folder = ("stdin", Path.cwd()) if path == "-" else (path, Path(path).absolute().parent)
-    text = sys.stdin.read() if path == "-" else _read(Path(path))
-    spec = parsed(text, source)
+    spec = parsed(_read(path), source)
     if not isinstance(spec, dict):
         raise CommandError(f"{source}: a job spec is a mapping of names to values.", Exit.INVALID, _SEE_INIT)
     return spec, folder
@@ -110,11 +109,11 @@ def load_spec(path: str) -> tuple[dict[str, Any], Path]:
 _SEE_INIT = "`trainyard jobs init sft` prints one to start from."
 
 
-def _read(path: Path) -> str:
+def _read(path: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return sys.stdin.buffer.read().decode() if path == "-" else Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"{path}: {error}", Exit.USAGE) from error
+        raise CommandError(f"{'stdin' if path == '-' else path}: {error}", Exit.USAGE) from error
 
 
 def override(spec: dict[str, Any], assignments: tuple[str, ...]) -> None:

@@ -61,5 +61,14 @@ def no_room(asked: dict[str, Any], width: int, needed: int, free: int) -> OutOfM
     )
 
 
+def no_room_for(needed: int, free: int) -> OutOfMemory:
+    """Return the error for a model whose weights do not fit even without other models."""
+    return OutOfMemory(
+        "model_too_large_for_memory",
+        f"the weights of the model take {_gib(needed)} of memory, and {_gib(max(free, 0))} are free",
+        "Choose a smaller model, or ask again once jobs on the same machine have ended.",
+    )
+
+
 def _gib(size_bytes: int) -> str:
     return f"{size_bytes / 2**30:.2f} GiB"

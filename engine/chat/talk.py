@@ -4,7 +4,7 @@ from typing import Any
 
 from engine.chat.spelling import Spelling
 from engine.chat.spoken import Spoken
-from engine.data.answers import prompt_tokens
+from engine.data.answers import prompt_text
 from engine.data.chat import ensure_chat_template
 from engine.data.pieces import Detokenizer
 from engine.errors import SpecError
@@ -15,8 +15,10 @@ from engine.stop import StopFlag
 
 Part = dict[str, Any]
 LONGEST_ANSWER = 1024
-"""Tokens for which memory is reserved for an answer without max_tokens. It may be longer, as far as the model has
-positions; if the model does not say how many it has, this is the limit."""
+"""The most tokens for which memory is reserved when an answer begins. It may be longer, as far as max_tokens and the
+model's positions allow; without either of them, this is the limit."""
+_PIECE = 1 << 16
+"""Characters that are tokenized at once to find out whether a long text has more tokens than the model has positions."""
 
 
 class Talk:
@@ -95,11 +97,10 @@ class Talk:
 def reserved(asked: dict[str, Any], room: int) -> int:
     """Return for how many of the `room` tokens that an answer may have memory is reserved when it begins.
 
-    Nearly all answers without max_tokens end long before the model's positions do. The length of a beam search is not
-    known while it runs, so all is reserved for it.
+    Nearly all answers end long before a large max_tokens or the model's positions do. The length of a beam search is
+    not known while it runs, so all is reserved for it.
     """
-    is_limited = asked["max_tokens"] is not None or asked.get("num_beams", 1) > 1
-    return room if is_limited else min(room, LONGEST_ANSWER)
+    return room if asked.get("num_beams", 1) > 1 else min(room, LONGEST_ANSWER)
 
 
 def rows_of(asked: dict[str, Any]) -> int:
@@ -110,17 +111,55 @@ def rows_of(asked: dict[str, Any]) -> int:
 def _prompts(subject: Subject, asked: dict[str, Any]) -> list[list[int]]:
     if asked["ask"] == "chat":
         ensure_chat_template(subject.tokenizer)
-        return [prompt_tokens(asked["messages"], "the messages", subject.tokenizer)]
-    return [_tokens(subject, prompt) for prompt in asked["prompts"]]
+        text = prompt_text(asked["messages"], "the messages", subject.tokenizer)
+        return [_checked(subject, _tokenized(subject, text))]
+    return [_checked(subject, _tokens(subject, prompt)) for prompt in asked["prompts"]]
 
 
 def _tokens(subject: Subject, prompt: str | list[int]) -> list[int]:
     """Tokenize a prompt that is a text; like in training, it begins with the begin token, even if it is empty."""
+    if not isinstance(prompt, str):
+        return prompt
     tokenizer: Any = subject.tokenizer
-    if isinstance(prompt, str):
-        begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-        ids: list[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        prompt = ids if begin is None else [begin, *ids]
+    begin = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    ids = _tokenized(subject, prompt)
+    return ids if begin is None else [begin, *ids]
+
+
+def _tokenized(subject: Subject, text: str) -> list[int]:
+    """Tokenize a text, unless it has far more tokens than the model has positions: the other answers wait meanwhile.
+
+    Raises:
+        SpecError: it has, or the tokenizer fails.
+    """
+    positions = _positions(subject)
+    if positions is not None and _is_far_longer(text, positions, subject.tokenizer):
+        raise _too_long(f"more than {positions}", positions)
+    return _ids(subject.tokenizer, text)
+
+
+def _is_far_longer(text: str, positions: int, tokenizer: Any) -> bool:
+    """Whether a text has over twice as many tokens as there are positions; its pieces may have a few more than it has."""
+    if len(text) <= max(_PIECE, 4 * positions):
+        return False
+    count = 0
+    for start in range(0, len(text), _PIECE):
+        count += len(_ids(tokenizer, text[start : start + _PIECE]))
+        if count > 2 * positions:
+            return True
+    return False
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    try:
+        return tokenizer(text, add_special_tokens=False)["input_ids"]
+    except Exception as error:  # an uploaded tokenizer: those in Rust raise Exception itself
+        message = f"the model's tokenizer fails on a prompt: {error}"
+        raise SpecError("prompt_not_tokenized", message, "Check the model's tokenizer.json.") from error
+
+
+def _checked(subject: Subject, prompt: list[int]) -> list[int]:
+    """Return the tokens of a prompt if there are any, and the model has an embedding of each."""
     size = decoder_of(subject.model).get_input_embeddings().weight.shape[0]
     if not prompt:
         raise SpecError("invalid_prompt", "a prompt is empty", "Change the prompt.")
@@ -131,23 +170,29 @@ def _tokens(subject: Subject, prompt: str | list[int]) -> list[int]:
     return prompt
 
 
+def _positions(subject: Subject) -> int | None:
+    return getattr(decoder_of(subject.model).config, "max_position_embeddings", None)
+
+
 def _room(subject: Subject, prompt: int, wanted: int | None) -> int:
     """Return how many tokens an answer may have.
 
     Raises:
         SpecError: the prompt leaves no room for one.
     """
-    positions = getattr(decoder_of(subject.model).config, "max_position_embeddings", None) or prompt + (
-        wanted or LONGEST_ANSWER
-    )
+    positions = _positions(subject) or prompt + (wanted or LONGEST_ANSWER)
     room = positions - prompt
     if room < 1:
-        raise SpecError(
-            "context_length_exceeded",
-            f"the prompt has {prompt} tokens, and the model has {positions} positions for prompt and answer",
-            "Shorten the prompt.",
-        )
+        raise _too_long(str(prompt), positions)
     return room if wanted is None else min(room, wanted)
+
+
+def _too_long(tokens: str, positions: int) -> SpecError:
+    return SpecError(
+        "context_length_exceeded",
+        f"the prompt has {tokens} tokens, and the model has {positions} positions for prompt and answer",
+        "Shorten the prompt.",
+    )
 
 
 def _decoding(asked: dict[str, Any], room: int) -> Decoding:

@@ -63,6 +63,11 @@ class _Group:
         """Memory of the keys and values of one layer."""
         return self.kept_bytes // self._layers
 
+    @property
+    def tokens(self) -> int:
+        """Tokens for which memory is reserved, all answers padded to the longest."""
+        return self.batch.rows * self.width
+
     def lacking_bytes(self, rows: int = 0, width: int = 0) -> int:
         """Return the memory by which the batch may still grow, with `rows` more sequences of up to `width` tokens."""
         tokens = (self.batch.rows + rows) * max(self.width, width) - self.batch.rows * self._grown
@@ -131,26 +136,28 @@ class Talks:
             return True
         groups = self._groups.values()
         rows = sum(group.batch.rows for group in groups) + rows_of(asked)
-        width = max(*(group.width for group in groups), _about(asked))
+        more = self._more_tokens(asked)
         bases = self._in_use | {self._weights().base_of(*_place(asked))}
-        if rows > _MOST_ROWS or rows * width > _MOST_TOKENS or len(bases) > MOST_BASES:
+        tokens = sum(group.tokens for group in groups) + more
+        if rows > _MOST_ROWS or tokens > _MOST_TOKENS or len(bases) > MOST_BASES:
             return False
-        lacking = sum(group.lacking_bytes() for group in groups) + self._more_bytes(asked)
-        return max(lacking, self._kept_bytes) <= free_bytes(self._weights().machine)
+        machine = self._weights().machine
+        lacking = sum(group.lacking_bytes() for group in groups) + more * _token_bytes(_place(asked)[0], machine)
+        return max(lacking, self._kept_bytes) <= free_bytes(machine)
 
-    def _more_bytes(self, asked: dict[str, Any]) -> int:
-        """Return the memory that the question adds, in the group that it may join where that is most.
+    def _more_tokens(self, asked: dict[str, Any]) -> int:
+        """Return the tokens of memory that the question adds, in the group that it may join where that is most.
 
         All sequences of the group are padded to the longest of them.
         """
-        (run, digests), rows, width = _place(asked), rows_of(asked), _about(asked)
-        place = self._weights().base_of(run, digests), asked.get("num_beams", 1) > 1
+        rows, width = rows_of(asked), _about(asked)
+        place = self._weights().base_of(*_place(asked)), asked.get("num_beams", 1) > 1
         joined = [
-            group.lacking_bytes(rows, width) - group.lacking_bytes()
+            (group.batch.rows + rows) * max(group.width, width) - group.tokens
             for (_, by_itself, searches), group in self._groups.items()
             if not by_itself and (group.base, searches) == place
         ]
-        return max(joined, default=rows * width * _token_bytes(run, self._weights().machine))
+        return max(joined, default=rows * width)
 
     def begin(self, number: int, asked: dict[str, Any], stop: StopFlag) -> Iterator[Said]:
         """Read the prompts of a question, and begin its answers.

@@ -6,7 +6,6 @@ from itertools import groupby, takewhile
 from threading import Lock
 from typing import Any, NamedTuple, TypeAlias
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerFast
 
 from engine.data.source import SourceRow
@@ -14,8 +13,7 @@ from engine.errors import DataError
 from engine.rows import Message
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-# What rendering an uploaded template may raise: Jinja's own errors, and those of its expressions.
-_TEMPLATE_FAILURES = (TemplateError, ValueError, TypeError, KeyError)
+_TEMPLATE_FAILURES = Exception  # the expressions of an uploaded template may raise anything, such as RecursionError
 _STAND_IN = "an-answer-of-the-assistant"
 _LONG = 32
 """Characters. An answer that is this long, and found after the prompt, is not text of the template by chance."""
@@ -68,22 +66,26 @@ def closing_token(tokenizer: PreTrainedTokenizerFast) -> int | None:
         return None
     try:
         ((ids, _),) = masked([_EXCHANGE], tokenizer)
-    except ValueError:  # the template needs a longer conversation, or there are several and no default
+    except Exception:  # noqa: BLE001 - the template needs a longer conversation or is no good, as its use will report
         return None
-    return ids[-1] if ids[-1] in _marks(tokenizer) else None
+    return ids[-1] if ids and ids[-1] in _marks(tokenizer) else None
 
 
-def prompt_tokens(messages: list[Message], place: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Render and tokenize a conversation up to where the assistant's answer begins.
+def prompt_text(messages: list[Message], place: str, tokenizer: PreTrainedTokenizerFast) -> str:
+    """Render a conversation up to where the assistant's answer begins.
 
     Raises:
         DataError: the template does not render it; `place` names the conversation in the message.
     """
     try:
-        text = _renderer(tokenizer)(messages, add_generation_prompt=True)
+        return _renderer(tokenizer)(messages, add_generation_prompt=True)
     except _TEMPLATE_FAILURES as error:
         raise _not_rendered(place, error) from error
-    ids: Any = tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def prompt_tokens(messages: list[Message], place: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Render (`prompt_text`) and tokenize a conversation up to where the assistant's answer begins."""
+    ids: Any = tokenizer(prompt_text(messages, place, tokenizer), add_special_tokens=False)["input_ids"]
     return ids
 
 

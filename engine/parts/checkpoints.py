@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from engine.parts.part import Auto, Part
+from engine.parts.part import Auto, Part, check_steps
 
 
 class Checkpoints(Part):
@@ -40,4 +40,15 @@ class Checkpoints(Part):
             value = getattr(self, name)
             if value != "auto" and not 0 < value <= 100_000_000:
                 raise ValueError(f"{name} is {value}; it must be above 0, or 'auto'")
+            if value != "auto":
+                check_steps(name, value)
+        return self
+
+    @model_validator(mode="after")
+    def _threshold_of_a_patience(self) -> Self:
+        if self.early_stopping_threshold and self.early_stopping_patience is None:
+            raise ValueError(
+                f"early_stopping_threshold is {self.early_stopping_threshold:g}; without early_stopping_patience it has "
+                "no effect: set that too, or leave it out"
+            )
         return self

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, Field, field_validator, model_validator
 
-from engine.parts.part import Auto, Part
+from engine.parts.part import Auto, Part, check_steps
 
 
 class Hyperparameters(Part):
@@ -27,8 +27,9 @@ class Hyperparameters(Part):
         ge=0,
         le=100_000_000,
         validation_alias=AliasChoices("warmup_steps", "warmup_ratio"),
-        description="Below 1: fraction of all steps, rounded up. From 1: number of steps. The rate rises linearly "
-        "from 1 / (warmup_steps + 1) of learning_rate in the first of them.",
+        description="Below 1: fraction of all steps, rounded up. From 1: number of steps; in a run of epochs that has "
+        "no more, all but the last. The rate rises linearly from 1 / (warmup_steps + 1) of learning_rate in the first "
+        "of them.",
     )
     min_lr_rate: float = Field(
         default=0.0,
@@ -134,6 +135,31 @@ class Hyperparameters(Part):
                 raise ValueError(f"{name} is {value}; it must lie between {low} and {high}, or be 'auto'")
         return self
 
+    @model_validator(mode="after")
+    def _numbers_of_steps(self) -> Self:
+        for name in ("warmup_steps", "num_decay_steps"):
+            check_steps(name, getattr(self, name))
+        if self.max_steps is not None and self.warmup_steps >= self.max_steps:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps:g} and max_steps {self.max_steps}; "
+                "the rate must reach its peak before the end: lower warmup_steps"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _of_the_schedule(self) -> Self:
+        for name, schedules in _OF_SCHEDULES.items():
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default and self.lr_scheduler_type not in schedules:
+                raise ValueError(
+                    f"{name} is {value:g}; lr_scheduler_type {self.lr_scheduler_type!r} does not use it: leave it out, "
+                    f"or take {' or '.join(map(repr, schedules))}"
+                )
+        return self
+
+
+_OF_SCHEDULES = {"min_lr_rate": ("linear", "cosine", "wsd"), "num_decay_steps": ("wsd",)}
+"""The schedules that use a field; with the others it has no effect."""
 
 _OPTIM_NAMES = {"adamw_torch": "adamw", "adamw_torch_fused": "adamw", "adamw_bnb_8bit": "adamw_8bit"}
 

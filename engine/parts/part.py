@@ -50,6 +50,12 @@ def _storable(text: str) -> str:
     return text
 
 
+def check_steps(name: str, steps: float) -> None:
+    """Raise ValueError if a value is neither a share of all steps, below 1, nor a whole number of them."""
+    if steps >= 1 and not float(steps).is_integer():
+        raise ValueError(f"{name} is {steps:g}; from 1 on it is a number of steps and must be whole")
+
+
 def _once(lines: tuple[int, ...]) -> tuple[int, ...]:
     twice = [line for line, count in Counter(lines).items() if count > 1]
     if twice:

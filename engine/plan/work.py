@@ -102,7 +102,7 @@ class Work:
             token_learning=learning,
             label_weights=float(shape.embedding),
             label_learning=float(shape.embedding) if setting.head_learns(shape) else 0.0,
-            pair=float(shape.hidden * shape.layers),
+            pair=float(shape.query * shape.layers),
         )
 
     def training(self, counts: Counts) -> float:

@@ -123,6 +123,11 @@ class EvalSpec(JobPart):
             )
         if self.resources.parallel.team > 1:
             raise ValueError("resources.parallel shares a training's rows; in an evaluation each process takes its own")
+        if (stage := self.resources.parallel.zero_stage) not in {"auto", 0}:
+            raise ValueError(
+                f"resources.parallel.zero_stage is {stage}; it divides what a training keeps, and in an evaluation each "
+                "process holds the whole model: leave it out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -98,6 +98,16 @@ class Architecture(Part):
             )
         return self
 
+    @model_validator(mode="after")
+    def _experts_to_choose_from(self) -> Self:
+        for name in ("num_experts_per_tok", "router_aux_loss_coef"):
+            value = getattr(self, name)
+            if self.num_local_experts is None and value != type(self).model_fields[name].default:
+                raise ValueError(
+                    f"{name} is {value:g}; without num_local_experts it has no effect: set that too, or leave it out"
+                )
+        return self
+
     @property
     def experts(self) -> int:
         return self.num_local_experts or 1

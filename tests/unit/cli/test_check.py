@@ -130,3 +130,19 @@ def test_a_tally_of_one_is_told_so(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"prompt": "1 + 1?", "completion": "2"}\n{"prompt": "1 + 1?", "completion": 2}\n')
     assert tally(check(path, "fine-tune")) == "1 fault in 1 line; 1 row is good."
+
+
+@pytest.mark.parametrize(
+    ("row", "purpose"),
+    [
+        ('{"item": {"question": "1 + 1?"}}', "evals"),
+        ('{"item": {}, "sample": {"output_text": "2"}}', "evals"),
+        ('{"prompt": "1 + 1?", "completion": "2", "item": 7}', "fine-tune"),
+        ('{"text": "To be", "item": 7}', "pretrain"),
+    ],
+)
+def test_rows_for_graders_are_evals_unless_they_are_of_another_format(row: str, purpose: str, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(row + "\n")
+    assert purpose_of(path) == purpose
+    assert check(path, purpose).fault_count == 0

@@ -151,3 +151,18 @@ def test_weights_can_be_named_by_the_beginning_of_an_id(
 
     serve(answer)
     assert Client().whole(reference) == whole
+
+
+@pytest.mark.parametrize("given", ["01K7", "é", "0" * 27])
+def test_what_begins_no_id_is_not_asked_for(given: str, serve: Serve) -> None:
+    serve(lambda request: pytest.fail("nothing is asked of the service"))
+    with pytest.raises(CommandError, match="No job begins with") as caught:
+        Client().whole_id("job", given)
+    assert caught.value.code is Exit.NOT_FOUND
+
+
+def test_a_path_that_is_part_of_no_address_is_a_usage_error(serve: Serve) -> None:
+    serve(lambda request: pytest.fail("nothing is asked of the service"))
+    with pytest.raises(CommandError, match="cannot be part of an address") as caught:
+        Client().get("jobs/\x1b")
+    assert caught.value.code is Exit.USAGE

@@ -1,5 +1,6 @@
 """The service's folder."""
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -99,3 +100,29 @@ def test_a_private_file_is_never_readable_by_others(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+
+
+def test_a_pid_is_read_once_it_has_been_written(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (home / "up.pid").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        monkeypatch.setattr("cli.home.time.sleep", lambda _: (home / "up.pid").write_text("4711"))
+        assert supervisor_pid(home) == 4711
+
+
+def test_a_pid_that_is_never_written_is_an_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.home.time.sleep", lambda _: None)
+    with (home / "up.pid").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(CommandError, match="has not written its pid"):
+            supervisor_pid(home)
+
+
+def test_a_reader_of_the_pid_does_not_keep_the_service_from_starting(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "up.pid").touch()
+    with (home / "up.pid").open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        monkeypatch.setattr("cli.home.time.sleep", lambda _: reader.close())
+        with locked(home):
+            assert (home / "up.pid").read_text() == str(os.getpid())

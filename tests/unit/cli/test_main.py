@@ -1,6 +1,7 @@
 """The command line as a shell sees it: exit codes, streams, and what is imported."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import click
 import httpx
 import pytest
 
+from cli.check import check, purpose_of
 from cli.main import COMMANDS, cli, main
 
 
@@ -205,3 +207,68 @@ def test_what_is_deleted_before_a_failure_is_told_as_json(
     assert json.loads(capsys.readouterr().out) == [{"id": one, "deleted": True}]
     assert main([place, "rm", one, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"id": one, "deleted": True}
+
+
+@pytest.mark.parametrize("command", [["aliases"], ["rollback"]])
+def test_an_alias_is_quoted_in_its_address(command: list[str], serve, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path)
+        return httpx.Response(404, json={"error": {"message": "no such alias"}})
+
+    serve(answer)
+    assert main(["models", *command, "a?b\x1b@c"]) == 4
+    assert asked[0].startswith(b"/v1/aliases/a%3Fb%1B@c")
+
+
+def test_a_spec_that_an_older_release_accepted_is_not_cloned_to_nothing(
+    serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_id = f"job-{'0' * 26}"
+    serve(lambda request: httpx.Response(200, json={"spec": {"kind": "sft", "old": 1}, "origins": {}}))
+    assert main(["jobs", "clone", job_id]) == 65
+    assert f"trainyard jobs show {job_id} --json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("row", "proposed"),
+    [
+        (
+            {"question": "1 + 1?", "choices": ["1", "2"], "answer": 1},
+            "init eval > job.yaml    # with eval_file: file-1",
+        ),
+        ({"prompt": "1 + 1?", "chosen": "2", "rejected": "1"}, "init dpo > job.yaml    # with training_file: file-1"),
+        (GOOD, "init sft > job.yaml    # with training_file: file-1"),
+        ({"item": {"question": "1 + 1?"}}, ""),
+    ],
+)
+def test_an_upload_is_followed_by_what_its_rows_are_for(
+    row: dict, proposed: str, tmp_path: Path, serve, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = rows_file(tmp_path, row)
+    purpose = purpose_of(path)
+    made = {"id": "file-1", "filename": path.name, "purpose": purpose, "format": check(path, purpose).format}
+    made |= {"row_count": 1, "bytes": 1, "created_at": 0, "sha256": "0"}
+    serve(lambda request: httpx.Response(200, json=made))
+    assert main(["files", "upload", str(path)]) == 0
+    assert capsys.readouterr().err.partition("next: trainyard jobs ")[2].strip() == proposed
+
+
+def test_a_name_outside_the_encoding_of_the_terminal_is_printed_with_escapes(tmp_path: Path) -> None:
+    path = rows_file(tmp_path, BAD).rename(tmp_path / "\u4e2d.jsonl")
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "files", "check", str(path)],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "latin-1"},
+        check=False,
+    )
+    assert done.returncode == 65
+    assert done.stdout.startswith(b"\\u4e2d.jsonl:1: completion")
+
+
+def test_bash_completes_a_name_and_its_alias_as_one_word(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out + 'printf %s "$COMP_WORDBREAKS"'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert "@" not in done.stdout

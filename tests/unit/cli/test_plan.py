@@ -3,6 +3,7 @@
 from typing import Any
 
 from cli.jobs import plan
+from engine.forecast import walk
 
 PLAN: dict[str, Any] = {
     "fits": False,
@@ -39,3 +40,24 @@ def test_a_job_tells_both_sides() -> None:
 def test_what_lies_on_the_disk_is_told_where_something_does() -> None:
     assert plan._on_disk(PLAN | {"on_disk_bytes": 2_000_000_000}) == "2.0 GB"
     assert [plan._on_disk(PLAN | told) for told in ({}, {"on_disk_bytes": 0}, {"on_disk_bytes": None})] == [None] * 3
+
+
+def estimated(**changes: Any) -> str | None:
+    asked = {"patience": None, "minutes": None, **changes}
+    spec = {
+        "checkpoints": {"early_stopping_patience": asked.pop("patience")},
+        "resources": {"max_minutes": asked.pop("minutes")},
+    }
+    return plan._estimated({"exact": False, "steps": 100, "validation_rows": 5, "spec": spec, **asked})
+
+
+def test_a_plan_that_is_not_exact_says_why() -> None:
+    assert estimated(exact=True) is None
+    assert estimated(steps=30_000) == "the first 20,000 steps; the rest is assumed to be like them"
+    assert estimated(minutes=5.0) == "all steps; max_minutes may end it earlier"
+    assert estimated(patience=2) == "all steps; early stopping may end it earlier"
+    assert estimated(minutes=5.0, patience=2, validation_rows=0) == "all steps; max_minutes may end it earlier"
+
+
+def test_a_plan_counts_as_many_steps_as_it_says() -> None:
+    assert plan._COUNTED_STEPS == walk._MOST_STEPS

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cli import preview
+from engine.jobs import SPECS
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -29,3 +30,8 @@ def test_a_row_that_is_left_out_says_why() -> None:
     row = {"line": 7, "split": "left_out", "truncated": False, "reason": "dropped", "documents": [], "complete": True}
     (told,) = preview._row_lines([row])
     assert "line 7 (left out: longer than max_length)" in told
+
+
+@pytest.mark.parametrize("name", SPECS["dpo"].FORMATS)
+def test_pairs_are_previewed_as_a_dpo_job_reads_them(name: str) -> None:
+    assert preview.KIND_OF_FORMAT[name] == "dpo"

@@ -1,5 +1,6 @@
 """Job specs on the client's side: every start is valid, every fault is named."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,10 @@ def test_what_has_no_end_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "job.yaml").write_text(text)
     with pytest.raises(CommandError, match="nested too deeply, or containing itself"):
         load_spec(str(tmp_path / "job.yaml"))
+
+
+def test_bytes_on_stdin_that_are_no_text_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"kind: \xff")))
+    with pytest.raises(CommandError, match="stdin: 'utf-8' codec can't decode byte 0xff") as caught:
+        load_spec("-")
+    assert caught.value.code is Exit.USAGE

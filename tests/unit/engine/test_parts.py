@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from engine.jobs import JOB_SPEC
+from engine.jobs import JOB_SPEC, resolve
 from engine.parts import Hyperparameters
+from engine.parts.checkpoints import Checkpoints
 
 SFT = {"kind": "sft", "model": "tiny", "training_file": "file-1"}
 
@@ -94,6 +95,73 @@ def test_what_a_device_decides_is_not_refused_before_it_is_known():
 def test_one_process_divides_nothing_so_that_nothing_is_refused_to_it():
     spec = shared(offload_param="disk")
     JOB_SPEC.validate_python(spec | {"resources": spec["resources"] | {"nproc_per_node": 1}})
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"num_decay_steps": 10}, "num_decay_steps is 10; lr_scheduler_type 'cosine' does not use it"),
+        ({"lr_scheduler_type": "constant", "min_lr_rate": 0.1}, "min_lr_rate is 0.1; .*'linear' or 'cosine' or 'wsd'"),
+        ({"warmup_steps": 500, "max_steps": 100}, "warmup_steps is 500 and max_steps 100; .*lower warmup_steps"),
+        ({"warmup_steps": 100, "max_steps": 100}, "lower warmup_steps"),
+        ({"warmup_steps": 10.5}, "warmup_steps is 10.5; .*must be whole"),
+        ({"lr_scheduler_type": "wsd", "num_decay_steps": 1.5}, "num_decay_steps is 1.5; .*must be whole"),
+    ],
+)
+def test_hyperparameters_without_effect_are_refused(part, message):
+    with pytest.raises(ValidationError, match=message):
+        Hyperparameters.model_validate(part)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"num_decay_steps": 0.2, "min_lr_rate": 0.0, "lr_scheduler_type": "constant"},
+        {"num_decay_steps": 10, "min_lr_rate": 0.1, "lr_scheduler_type": "wsd"},
+        {"warmup_steps": 99, "max_steps": 100},
+        {"warmup_steps": 0.5, "max_steps": 1},
+        {"warmup_steps": 500, "num_train_epochs": 1},
+    ],
+)
+def test_hyperparameters_that_mean_something_are_taken(part):
+    Hyperparameters.model_validate(part)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"save_steps": 1.7}, "save_steps is 1.7; .*must be whole"),
+        ({"eval_steps": 2.5}, "eval_steps is 2.5; .*must be whole"),
+        ({"early_stopping_threshold": 0.1}, "without early_stopping_patience it has no effect"),
+    ],
+)
+def test_rules_of_checkpoints_without_effect_are_refused(part, message):
+    with pytest.raises(ValidationError, match=message):
+        Checkpoints.model_validate(part)
+    Checkpoints.model_validate({"save_steps": 0.7, "eval_steps": 3, "early_stopping_patience": 2})
+
+
+@pytest.mark.parametrize("part", [{"num_experts_per_tok": 4}, {"router_aux_loss_coef": 0.1}])
+def test_settings_of_experts_need_experts(part):
+    spec = {"kind": "pretrain", "training_file": "file-1", "model": part}
+    with pytest.raises(ValidationError, match=f"{next(iter(part))} is .*without num_local_experts it has no effect"):
+        JOB_SPEC.validate_python(spec)
+    JOB_SPEC.validate_python(spec | {"model": part | {"num_local_experts": 4}})
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_an_evaluation_has_nothing_that_zero_divides(stage):
+    spec = {"kind": "eval", "model": "tiny", "eval_file": "file-1"}
+    resources = {"nproc_per_node": 2, "parallel": {"zero_stage": stage}}
+    with pytest.raises(ValidationError, match=f"zero_stage is {stage}; .*leave it out"):
+        JOB_SPEC.validate_python(spec | {"resources": resources})
+    JOB_SPEC.validate_python(spec | {"resources": resources | {"parallel": {"zero_stage": 0}}})
+
+
+@pytest.mark.parametrize("kind", ["pretrain", "sft", "dpo"])
+def test_a_resolved_spec_is_valid(kind):
+    spec = resolve(JOB_SPEC.validate_python(SFT | {"kind": kind}))
+    assert JOB_SPEC.validate_python(spec.model_dump(mode="json")) == spec
 
 
 @pytest.mark.parametrize(

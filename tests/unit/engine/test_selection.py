@@ -40,7 +40,12 @@ def test_where_greater_is_better_a_rise_is_the_gain():
 
 
 def test_a_gain_under_the_threshold_does_not_count_but_moves_the_bar():
-    assert waits(selection(early_stopping_threshold=0.2), [3.0, 2.9, 2.8, 2.5]) == [0, 1, 2, 0]
+    assert waits(selection(early_stopping_threshold=0.2, early_stopping_patience=9), [3.0, 2.9, 2.8, 2.5]) == [
+        0,
+        1,
+        2,
+        0,
+    ]
 
 
 def test_an_evaluation_that_is_no_number_is_no_gain():

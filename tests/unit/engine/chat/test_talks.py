@@ -156,6 +156,20 @@ def test_a_question_waits_for_room_of_tokens(talks: Talks, places, monkeypatch):
     assert not talks.has_room(asked(places["one"], "a" * 66))
 
 
+def test_a_long_answer_of_one_model_leaves_room_for_short_ones_of_another(talks: Talks, places, monkeypatch):
+    monkeypatch.setattr(under_test, "_MOST_TOKENS", 300)
+    list(talks.begin(1, asked(places["one"], max_tokens=180), StopFlag()))
+    assert talks.has_room(asked(places["two"], n=4))
+    assert not talks.has_room(asked(places["one"], n=4))  # in one batch, all would be padded
+
+
+def test_of_a_large_max_tokens_no_more_is_reserved_than_without_one(talks: Talks, places, monkeypatch):
+    monkeypatch.setattr(under_test, "_MOST_TOKENS", 300)
+    reserving(monkeypatch, 16)
+    list(talks.begin(1, asked(places["one"], max_tokens=200), StopFlag()))
+    assert talks.has_room(asked(places["one"], max_tokens=200))
+
+
 def test_no_more_are_taken_than_have_room_when_all_have_grown(talks: Talks, places, monkeypatch):
     monkeypatch.setattr(under_test, "_MOST_TOKENS", 200)
     taken = 0
@@ -228,6 +242,7 @@ def test_a_search_that_nobody_limits_has_room_for_all_that_it_may_become(talks: 
 def test_where_memory_is_short_what_has_outgrown_its_room_ends_and_the_others_go_on(talks: Talks, places, monkeypatch):
     reserving(monkeypatch, 4)
     told = list(talks.begin(1, asked(places["one"], max_tokens=None), StopFlag()))
+    reserving(monkeypatch, 30)
     told += talks.begin(2, asked(places["one"], "what is plus?", max_tokens=30), StopFlag())
     monkeypatch.setattr(under_test, "unused_bytes", lambda _: 0)
     told += [said for step in steps(talks) for said in step]

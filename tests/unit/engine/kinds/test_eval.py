@@ -353,3 +353,10 @@ def test_a_paired_difference_is_surer_than_two_figures_by_themselves():
 def test_a_single_row_has_no_interval_of_a_difference():
     one, other = (Scores([1], {"eval_loss": Figure(np.array([loss]), np.ones(1))}, []) for loss in (1.0, 2.0))
     assert compared(one, other, 0) == {"compare_to/eval_loss": 2.0, "difference/eval_loss": -1.0}
+
+
+def test_a_paired_difference_is_a_number_although_an_item_has_no_weight():
+    sizes = np.array([10.0, 0.0])
+    one, other = Figure(np.array([20.0, 1.0]), sizes), Figure(np.array([10.0, 1.0]), sizes)
+    assert paired_difference(one, other, seed=1) == pytest.approx((1.0, 1.0))
+    assert paired_difference(one, Figure(np.ones(2), np.zeros(2)), seed=1) is None
