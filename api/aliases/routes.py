@@ -12,6 +12,7 @@ from api.answers import Page, answer
 from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ServiceDep
 from api.errors import documented
+from api.idempotency import ask_of
 
 router = APIRouter(prefix="/aliases", tags=["aliases"])
 _Alias = Annotated[str, Path(description="The alias, as NAME@ALIAS.")]
@@ -38,7 +39,8 @@ def list_aliases(service: ServiceDep, caller: CallerDep, after: _After = None, l
 async def promote(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
     """Promote a version to an alias, if evaluations find it no worse than its base and the current version."""
     asked = await read_as(PromotionRequest, request, service.settings.max_body_bytes)
-    return answer(await to_thread.run_sync(aliases.promote, service, caller, asked), 201)
+    ask = ask_of(request, caller, asked.model_dump(mode="json"))
+    return answer(await to_thread.run_sync(aliases.promote, service, caller, asked, ask), 201)
 
 
 @router.get("/{alias}", response_model=AliasObject, responses=documented(401, 404))
@@ -47,7 +49,7 @@ def show_alias(service: ServiceDep, caller: CallerDep, alias: _Alias) -> Respons
     return answer(aliases.show(service, caller, alias))
 
 
-@router.post("/{alias}/rollback", response_model=AliasObject, responses=documented(401, 404, 409))
-def roll_back_alias(service: ServiceDep, caller: CallerDep, alias: _Alias) -> Response:
+@router.post("/{alias}/rollback", response_model=AliasObject, responses=documented(400, 401, 404, 409))
+def roll_back_alias(service: ServiceDep, caller: CallerDep, request: Request, alias: _Alias) -> Response:
     """Return an alias to its previous version."""
-    return answer(aliases.roll_back(service, caller, alias))
+    return answer(aliases.roll_back(service, caller, alias, ask_of(request, caller, None)))

@@ -8,8 +8,10 @@ from api.answers import Page
 from api.auth import Caller, missing_scope
 from api.deps import Service
 from api.errors import ApiError, conflict, not_found
+from api.idempotency import once
 from api.models.schemas import reference
 from db import artifacts, audit, lineage, registry
+from db.idempotency import IdempotentRequest
 from db.models import Artifact, Promotion
 from db.scopes import Scope
 from db.session import Session
@@ -19,8 +21,8 @@ _MOST_ALIASES = 100
 """The most aliases of one name."""
 
 
-def promote(service: Service, caller: Caller, asked: PromotionRequest) -> AliasObject:
-    """Make the alias mean the candidate.
+def promote(service: Service, caller: Caller, asked: PromotionRequest, ask: IdempotentRequest | None) -> AliasObject:
+    """Make the alias mean the candidate; a repeated request gets the answer of the first.
 
     Raises:
         ApiError: 404 or 422 for the candidate, 403 for `force` without an admin's key, 409 when the gate refuses
@@ -30,18 +32,21 @@ def promote(service: Service, caller: Caller, asked: PromotionRequest) -> AliasO
         raise missing_scope(caller, Scope.ADMIN)
     with service.database.write() as session:
         registry.lock(session, caller.project_id)
-        candidate = _candidate(session, caller, asked.model)
-        _require_below(session, candidate)
-        now = registry.meant(session, caller.project_id, f"{candidate.name}{registry.SIGN}{asked.alias}")
-        if now is None:
-            _require_few(session, candidate)
-        current = None if now is None else session.get(Artifact, now.artifact_id)
-        if current is not None and current.id == candidate.id:
-            return _shown(session, caller, candidate.name or "", asked.alias)
+        return once(session, ask, AliasObject, lambda: _promoted(session, caller, asked))
+
+
+def _promoted(session: Session, caller: Caller, asked: PromotionRequest) -> AliasObject:
+    candidate = _candidate(session, caller, asked.model)
+    _require_below(session, candidate)
+    now = registry.meant(session, caller.project_id, f"{candidate.name}{registry.SIGN}{asked.alias}")
+    if now is None:
+        _require_few(session, candidate)
+    current = None if now is None else session.get(Artifact, now.artifact_id)
+    if current is None or current.id != candidate.id:
         figures = {"comparisons": _judged(session, candidate, current, asked)}
         registry.turn(session, candidate, asked.alias, key_id=caller.key_id, figures=figures, forced=asked.force)
         audit.note(session, "alias.force" if asked.force else "alias.promote", candidate.id)
-        return _shown(session, caller, candidate.name or "", asked.alias)
+    return _shown(session, caller, candidate.name or "", asked.alias)
 
 
 def _require_few(session: Session, candidate: Artifact) -> None:
@@ -86,28 +91,32 @@ def _candidate(session: Session, caller: Caller, wanted: str) -> Artifact:
     return found
 
 
-def roll_back(service: Service, caller: Caller, wanted: str) -> AliasObject:
-    """Return the alias to its previous version; a second rollback goes back one more.
+def roll_back(service: Service, caller: Caller, wanted: str, ask: IdempotentRequest | None) -> AliasObject:
+    """Return the alias to its previous version; a second rollback, unless it repeats the request, goes back one more.
 
     Raises:
         ApiError: 404, or 409 when there is no previous version, or it or its base was deleted.
     """
     with service.database.write() as session:
         registry.lock(session, caller.project_id)
-        now = registry.meant(session, caller.project_id, wanted)
-        if now is None:
-            raise not_found("alias", wanted)
-        before = registry.before(session, now)
-        if before is None:
-            raise conflict("nothing_before", f"{wanted} has no previous version; promote another version")
-        artifact = artifacts.get(session, caller.project_id, before.artifact_id)
-        if artifact is None:
-            message = f"the previous version of {wanted} was deleted; promote another version"
-            raise conflict("deleted_before", message)
-        _require_below(session, artifact)
-        registry.turn(session, artifact, now.alias, key_id=caller.key_id, figures={}, back_to=before.number)
-        audit.note(session, "alias.rollback", artifact.id)
-        return _shown(session, caller, now.name, now.alias)
+        return once(session, ask, AliasObject, lambda: _rolled_back(session, caller, wanted))
+
+
+def _rolled_back(session: Session, caller: Caller, wanted: str) -> AliasObject:
+    now = registry.meant(session, caller.project_id, wanted)
+    if now is None:
+        raise not_found("alias", wanted)
+    before = registry.before(session, now)
+    if before is None:
+        raise conflict("nothing_before", f"{wanted} has no previous version; promote another version")
+    artifact = artifacts.get(session, caller.project_id, before.artifact_id)
+    if artifact is None:
+        message = f"the previous version of {wanted} was deleted; promote another version"
+        raise conflict("deleted_before", message)
+    _require_below(session, artifact)
+    registry.turn(session, artifact, now.alias, key_id=caller.key_id, figures={}, back_to=before.number)
+    audit.note(session, "alias.rollback", artifact.id)
+    return _shown(session, caller, now.name, now.alias)
 
 
 def show(service: Service, caller: Caller, wanted: str) -> AliasObject:

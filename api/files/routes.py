@@ -14,9 +14,14 @@ from api.files.upload import ALL_PURPOSES
 
 router = APIRouter(prefix="/files", tags=["files"])
 
+_OPENAIS_PURPOSES = ("assistants_output", "batch_output")
+"""OpenAI's purposes of files that nothing makes here."""
 Purpose = Annotated[
     str | None,
-    Query(pattern=f"^({'|'.join((*ALL_PURPOSES, *MADE_PURPOSES))})$", description="Only files with this purpose."),
+    Query(
+        pattern=f"^({'|'.join((*ALL_PURPOSES, *MADE_PURPOSES, *_OPENAIS_PURPOSES))})$",
+        description="Only files with this purpose; none have assistants_output or batch_output.",
+    ),
 ]
 Limit = Annotated[
     int, Query(ge=1, le=10_000, description="The maximum number of files on the page; values above 1,000 mean 1,000.")
@@ -41,7 +46,7 @@ def list_files(
     service: ServiceDep,
     caller: CallerDep,
     after: After = None,
-    limit: Limit = 20,
+    limit: Limit = 1000,
     order: Order = "desc",
     purpose: Purpose = None,
 ) -> Response:

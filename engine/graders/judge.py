@@ -8,7 +8,10 @@ from engine.graders.errors import GraderError
 from engine.graders.spec import LabelModel, Message, SamplingParams, ScoreModel
 from engine.graders.template import filled
 
-_NUMBER = re.compile(r"(?P<of>(?:/|\bout\s+of\b)[\s*]*)?(?P<number>-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE)
+_NUMBER = re.compile(
+    r"(?P<of>(?:/|\bout\s+of\b)[\s*]*)?(?P<number>(?:(?<![\w.])-)?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)", re.IGNORECASE
+)
+"""A hyphen after a word or number, as in `lines 4-6`, is no sign."""
 _ANNOUNCED = re.compile(r"(?:[:=]|\bis)[\s*]*$", re.IGNORECASE)
 _LONGEST_GRADE = 256
 """Tokens, unless the grader has a limit: a judge that rambles keeps the next row waiting."""

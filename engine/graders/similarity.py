@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from rapidfuzz import fuzz
 from rapidfuzz.distance import LCSseq
 
-_ROUGE_TOKEN = re.compile(r"[a-z0-9]+")
+_ROUGE_TOKEN = re.compile(r"[^\W_]+")
+"""Letters and digits of any script; on ASCII text the tokens of the rouge-score package."""
 _ORDERS = (1, 2, 3, 4)
 
 
@@ -45,6 +46,8 @@ def gleu(candidate: str, reference: str) -> float:
 def rouge_n(candidate: str, reference: str, n: int) -> float:
     """F1 of n-grams (Lin 2004), of words in lower case."""
     ours, theirs = _words(candidate), _words(reference)
+    if max(len(ours), len(theirs)) < n:  # neither has an n-gram
+        return float(ours == theirs)
     return _f1(_overlap(ours, theirs, n), max(0, len(ours) - n + 1), max(0, len(theirs) - n + 1))
 
 
@@ -67,7 +70,7 @@ def _ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
 
 
 def _f1(matches: int, ours: int, theirs: int) -> float:
-    return 2 * matches / (ours + theirs) if matches else 0.0
+    return 2 * matches / (ours + theirs) if ours or theirs else 1.0
 
 
 METRICS: dict[str, Callable[[str, str], float]] = {

@@ -2,7 +2,17 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    field_serializer,
+    model_validator,
+)
 
 from engine.graders.formula import check_formula
 from engine.graders.similarity import METRICS
@@ -43,23 +53,37 @@ class Message(BaseModel):
         return "".join(part if isinstance(part, str) else part.text for part in parts)
 
 
+_LIMIT = ("max_completion_tokens", "max_completions_tokens", "max_tokens")
+_NULL_TOO = {"temperature", "top_p", "seed", *_LIMIT}
+"""Sampling parameters for which null means the default."""
+
+
+def _or_null(schema: dict[str, Any]) -> None:
+    """Allow null in the JSON schema of a field."""
+    about = {name: schema.pop(name) for name in ("default", "title") if name in schema}
+    own = dict(schema)
+    schema.clear()
+    schema |= {"anyOf": [own, {"type": "null"}]} | about
+
+
 class SamplingParams(BaseModel):
     """How the model answers. Without a temperature, greedily: a grade is then reproducible."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] = 0.0
-    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] = 0
-    max_completion_tokens: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=2**16,
-            validation_alias=AliasChoices("max_completion_tokens", "max_completions_tokens", "max_tokens"),
-        ),
-    ] = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False, json_schema_extra=_or_null)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1, json_schema_extra=_or_null)] = 1.0
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1, json_schema_extra=_or_null)] = 0
+    max_completion_tokens: Annotated[int | None, Field(ge=1, le=2**16, validation_alias=AliasChoices(*_LIMIT))] = None
     """OpenAI's clients spell it in two ways. None: only the model's limit for an answer, a short one for a grade."""
+    reasoning_effort: None = Field(default=None, exclude=True, description="Not supported; must be null or left out.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_left_out(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None or name not in _NULL_TOO}
 
 
 class StringCheck(Part):
@@ -98,6 +122,16 @@ class Judge(Part):
     input: Annotated[list[Message], Field(min_length=1, max_length=100)]
     sampling_params: SamplingParams | None = None
 
+    @field_serializer("sampling_params", mode="wrap")
+    def _limit_as_in_graders(
+        self, params: SamplingParams | None, dump: SerializerFunctionWrapHandler
+    ) -> dict[str, Any] | None:
+        """Spell the limit as OpenAI's graders do, unlike its data sources."""
+        fields = dump(params)
+        if fields and "max_completion_tokens" in fields:
+            fields["max_completions_tokens"] = fields.pop("max_completion_tokens")
+        return fields
+
 
 class ScoreModel(Judge):
     """A model gives a score, which must lie in `range` (by default 0 to 1).
@@ -114,6 +148,15 @@ class ScoreModel(Judge):
     @property
     def bounds(self) -> tuple[float, float]:
         return (0.0, 1.0) if self.range is None else (self.range[0], self.range[1])
+
+    @model_validator(mode="after")
+    def _threshold_is_in_range(self) -> "ScoreModel":
+        low, high = self.bounds
+        if low >= high:
+            raise ValueError(f"range: {low:g} must be below {high:g}")
+        if self.pass_threshold is not None and not low <= self.pass_threshold <= high:
+            raise ValueError(f"pass_threshold {self.pass_threshold:g} is not within the range, {low:g} to {high:g}")
+        return self
 
 
 class LabelModel(Judge):

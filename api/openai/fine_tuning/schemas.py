@@ -21,13 +21,13 @@ Multiplier = Annotated[float, Field(gt=0, le=1000)] | Literal["auto"]
 class TuningHyperparameters(_Open):
     """OpenAI's hyperparameters, and any of the job spec's."""
 
-    learning_rate_multiplier: Multiplier = "auto"
+    learning_rate_multiplier: Multiplier | None = "auto"
 
 
 class TuningMethod(_Open):
     """The settings of one method."""
 
-    hyperparameters: TuningHyperparameters = TuningHyperparameters()
+    hyperparameters: TuningHyperparameters | None = None
 
 
 class Method(BaseModel):
@@ -36,12 +36,14 @@ class Method(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["supervised", "dpo", "pretrain"]
-    supervised: TuningMethod = TuningMethod()
-    dpo: TuningMethod = TuningMethod()
-    pretrain: TuningMethod = TuningMethod()
+    supervised: TuningMethod | None = None
+    dpo: TuningMethod | None = None
+    pretrain: TuningMethod | None = None
+    reinforcement: None = Field(default=None, description="Not supported; must be null or left out.")
 
-    def settings(self) -> TuningMethod:
-        return getattr(self, self.type)
+    def hyperparameters(self) -> TuningHyperparameters | None:
+        settings: TuningMethod | None = getattr(self, self.type)
+        return None if settings is None else settings.hyperparameters
 
 
 class Wandb(_Open):
@@ -64,7 +66,7 @@ class JobRequest(_Open):
     training_file: str | None = None
     validation_file: str | None = None
     method: Method | None = None
-    hyperparameters: TuningHyperparameters = TuningHyperparameters()
+    hyperparameters: TuningHyperparameters | None = None
     integrations: Annotated[list[Integration], Field(max_length=5)] | None = None
     metadata: Metadata | None = None
 

@@ -23,6 +23,8 @@ METHODS = {kind: method for method, kind in KINDS.items()}
 
 _STATUS = {JobState.PREPARING: "running"}
 """States that OpenAI's clients do not know; all others keep their names."""
+_TWINS = {"num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate"}
+"""Hyperparameters that OpenAI's names also say. A method must show only one of both, so that it can be sent back."""
 _ONLY_OPENAIS = {"method", "integrations", "hyperparameters"}
 _RATE_FIELDS = ("kind", "model", "tuning")
 """The fields of a spec that determine which learning rate `auto` stands for."""
@@ -38,19 +40,31 @@ def spec_of(asked: JobRequest) -> dict[str, Any]:
     spec = asked.model_dump(exclude=_ONLY_OPENAIS | {"model", "metadata"}) | {"model": asked.model}
     method = "supervised" if asked.method is None else asked.method.type
     spec["kind"] = KINDS[method]
-    settings = asked.hyperparameters if asked.method is None else asked.method.settings().hyperparameters
-    hyperparameters = {name: value for name, value in (settings.model_extra or {}).items() if value is not None}
-    if hyperparameters.get("n_epochs") == "auto":
-        del hyperparameters["n_epochs"]
-    beta = hyperparameters.pop("beta", "auto")
+    hyperparameters = _given(asked)
+    hyperparameters.pop("learning_rate_multiplier", None)
+    beta = hyperparameters.pop("beta", None)
     own = {} if spec.get("dpo") is None else spec["dpo"]
-    if spec["kind"] == "dpo" and beta != "auto" and isinstance(own, dict):
+    if spec["kind"] == "dpo" and beta is not None and isinstance(own, dict):
         spec["dpo"] = {"beta": beta} | own
-    # With a method, the top-level hyperparameters hold those that OpenAI's methods do not have.
-    spec["hyperparameters"] = hyperparameters | (asked.hyperparameters.model_extra or {} if asked.method else {})
+    spec["hyperparameters"] = hyperparameters
     if asked.metadata:
         spec["metadata"] = asked.metadata
     return {name: value for name, value in spec.items() if value is not None or name == "validation_file"}
+
+
+def _given(asked: JobRequest) -> dict[str, Any]:
+    """Return the hyperparameters that are set: the method's, and those at the top level that the method does not set.
+
+    Null and "auto" stand for the default.
+    """
+    parts = (asked.hyperparameters, None if asked.method is None else asked.method.hyperparameters())
+    return {
+        name: value
+        for part in parts
+        if part is not None
+        for name, value in part
+        if value is not None and value != "auto"
+    }
 
 
 def multiplied(spec: dict[str, Any], asked: JobRequest) -> dict[str, Any]:
@@ -59,10 +73,10 @@ def multiplied(spec: dict[str, Any], asked: JobRequest) -> dict[str, Any]:
     Raises:
         ApiError: 422 when the spec is not valid.
     """
-    given = (asked.method.settings() if asked.method else asked).hyperparameters.learning_rate_multiplier
-    if given == "auto" or spec["hyperparameters"].get("learning_rate", "auto") != "auto":
+    multiplier = _given(asked).get("learning_rate_multiplier")
+    if multiplier is None or "learning_rate" in spec["hyperparameters"]:
         return spec
-    return spec | {"hyperparameters": spec["hyperparameters"] | {"learning_rate": _auto_rate(spec) * given}}
+    return spec | {"hyperparameters": spec["hyperparameters"] | {"learning_rate": _auto_rate(spec) * multiplier}}
 
 
 def job_object(session: Session, job: Job, made: list[Artifact], project: Project) -> FineTuningJob:
@@ -72,6 +86,7 @@ def job_object(session: Session, job: Job, made: list[Artifact], project: Projec
     eta_s = progress.get("eta_s") if job.state == JobState.RUNNING else None
     validation = spec.get("validation_file")
     method = METHODS[job.kind]
+    sendable = {name: value for name, value in hyperparameters.items() if name not in _TWINS}
     fields = {
         "id": job.id,
         "created_at": int(job.created_at),
@@ -85,7 +100,7 @@ def job_object(session: Session, job: Job, made: list[Artifact], project: Projec
         "result_files": (job.result or {}).get("files", []),
         "trained_tokens": int(progress["tokens"] or 0) if job.state == JobState.SUCCEEDED and progress else None,
         "metadata": spec.get("metadata", {}),
-        "method": {"type": method, method: {"hyperparameters": hyperparameters}},
+        "method": {"type": method, method: {"hyperparameters": sendable}},
         "hyperparameters": hyperparameters,
         "error": _error(job),
         "step": job.step,

@@ -32,6 +32,8 @@ _DETAILS = (
     "python_grader_runtime_error_details",
     "python_grader_server_error_type",
 )
+_MESSAGE = "message"
+"""An extension: the reason for any error, where OpenAI has details of only some."""
 
 
 class GraderRequest(BaseModel):
@@ -94,13 +96,13 @@ async def run_grader(service: ServiceDep, caller: CallerDep, request: Request) -
 
 def _graded(asked: GradeRequest, ask: Ask) -> GradeAnswer:
     began = time.perf_counter()
-    errors: dict[str, Any] = {**dict.fromkeys(_ERRORS, False), **dict.fromkeys(_DETAILS)}
+    errors: dict[str, Any] = {**dict.fromkeys(_ERRORS, False), **dict.fromkeys(_DETAILS), _MESSAGE: None}
     result, replies = Graded(0.0, passed=False), list[tuple[str, Reply]]()
     row = {"item": asked.item or {}, "sample": sample_of(asked.model_sample)}
     try:
         result = grade(asked.grader, row, keeping(ask, replies))
     except GraderError as error:
-        errors[error.kind] = True
+        errors |= {error.kind: True, _MESSAGE: str(error)}
         if error.kind == _SERVER_ERROR:
             errors[f"{_SERVER_ERROR}_details"] = str(error)
     usage = usage_of(replies)

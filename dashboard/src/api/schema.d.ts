@@ -3579,7 +3579,7 @@ export interface components {
             precision?: "auto" | "fp32" | "bf16" | "fp16";
             /**
              * Warmup Steps
-             * @description Below 1: fraction of all steps, rounded up. From 1: number of steps. The rate rises linearly from 1 / (warmup_steps + 1) of learning_rate in the first of them.
+             * @description Below 1: fraction of all steps, rounded up. From 1: number of steps; in a run of epochs that has no more, all but the last. The rate rises linearly from 1 / (warmup_steps + 1) of learning_rate in the first of them.
              * @default 0.03
              */
             warmup_steps?: number;
@@ -8348,20 +8348,25 @@ export interface operations {
                             /** Max Completion Tokens */
                             max_completion_tokens?: number | null;
                             /**
+                             * Reasoning Effort
+                             * @description Not supported; must be null or left out.
+                             */
+                            reasoning_effort?: null;
+                            /**
                              * Seed
                              * @default 0
                              */
-                            seed?: number;
+                            seed?: number | null;
                             /**
                              * Temperature
                              * @default 0
                              */
-                            temperature?: number;
+                            temperature?: number | null;
                             /**
                              * Top P
                              * @default 1
                              */
-                            top_p?: number;
+                            top_p?: number | null;
                         } | null;
                         /**
                          * Type
@@ -8409,20 +8414,25 @@ export interface operations {
                             /** Max Completion Tokens */
                             max_completion_tokens?: number | null;
                             /**
+                             * Reasoning Effort
+                             * @description Not supported; must be null or left out.
+                             */
+                            reasoning_effort?: null;
+                            /**
                              * Seed
                              * @default 0
                              */
-                            seed?: number;
+                            seed?: number | null;
                             /**
                              * Temperature
                              * @default 0
                              */
-                            temperature?: number;
+                            temperature?: number | null;
                             /**
                              * Top P
                              * @default 1
                              */
-                            top_p?: number;
+                            top_p?: number | null;
                         } | null;
                         /**
                          * Type
@@ -8529,20 +8539,25 @@ export interface operations {
                                     /** Max Completion Tokens */
                                     max_completion_tokens?: number | null;
                                     /**
+                                     * Reasoning Effort
+                                     * @description Not supported; must be null or left out.
+                                     */
+                                    reasoning_effort?: null;
+                                    /**
                                      * Seed
                                      * @default 0
                                      */
-                                    seed?: number;
+                                    seed?: number | null;
                                     /**
                                      * Temperature
                                      * @default 0
                                      */
-                                    temperature?: number;
+                                    temperature?: number | null;
                                     /**
                                      * Top P
                                      * @default 1
                                      */
-                                    top_p?: number;
+                                    top_p?: number | null;
                                 } | null;
                                 /**
                                  * Type
@@ -8590,20 +8605,25 @@ export interface operations {
                                     /** Max Completion Tokens */
                                     max_completion_tokens?: number | null;
                                     /**
+                                     * Reasoning Effort
+                                     * @description Not supported; must be null or left out.
+                                     */
+                                    reasoning_effort?: null;
+                                    /**
                                      * Seed
                                      * @default 0
                                      */
-                                    seed?: number;
+                                    seed?: number | null;
                                     /**
                                      * Temperature
                                      * @default 0
                                      */
-                                    temperature?: number;
+                                    temperature?: number | null;
                                     /**
                                      * Top P
                                      * @default 1
                                      */
-                                    top_p?: number;
+                                    top_p?: number | null;
                                 } | null;
                                 /**
                                  * Type
@@ -9152,20 +9172,25 @@ export interface operations {
                             /** Max Completion Tokens */
                             max_completion_tokens?: number | null;
                             /**
+                             * Reasoning Effort
+                             * @description Not supported; must be null or left out.
+                             */
+                            reasoning_effort?: null;
+                            /**
                              * Seed
                              * @default 0
                              */
-                            seed?: number;
+                            seed?: number | null;
                             /**
                              * Temperature
                              * @default 0
                              */
-                            temperature?: number;
+                            temperature?: number | null;
                             /**
                              * Top P
                              * @default 1
                              */
-                            top_p?: number;
+                            top_p?: number | null;
                         };
                         /** Source */
                         source: {
@@ -9732,7 +9757,7 @@ export interface operations {
                 limit?: number;
                 /** @description The order by creation time; desc is newest first. */
                 order?: "asc" | "desc";
-                /** @description Only files with this purpose. */
+                /** @description Only files with this purpose; none have assistants_output or batch_output. */
                 purpose?: string;
             };
             header?: never;
@@ -10234,20 +10259,25 @@ export interface operations {
                             /** Max Completion Tokens */
                             max_completion_tokens?: number | null;
                             /**
+                             * Reasoning Effort
+                             * @description Not supported; must be null or left out.
+                             */
+                            reasoning_effort?: null;
+                            /**
                              * Seed
                              * @default 0
                              */
-                            seed?: number;
+                            seed?: number | null;
                             /**
                              * Temperature
                              * @default 0
                              */
-                            temperature?: number;
+                            temperature?: number | null;
                             /**
                              * Top P
                              * @default 1
                              */
-                            top_p?: number;
+                            top_p?: number | null;
                         } | null;
                         /**
                          * Type
@@ -10295,20 +10325,25 @@ export interface operations {
                             /** Max Completion Tokens */
                             max_completion_tokens?: number | null;
                             /**
+                             * Reasoning Effort
+                             * @description Not supported; must be null or left out.
+                             */
+                            reasoning_effort?: null;
+                            /**
                              * Seed
                              * @default 0
                              */
-                            seed?: number;
+                            seed?: number | null;
                             /**
                              * Temperature
                              * @default 0
                              */
-                            temperature?: number;
+                            temperature?: number | null;
                             /**
                              * Top P
                              * @default 1
                              */
-                            top_p?: number;
+                            top_p?: number | null;
                         } | null;
                         /**
                          * Type
@@ -10415,20 +10450,25 @@ export interface operations {
                                     /** Max Completion Tokens */
                                     max_completion_tokens?: number | null;
                                     /**
+                                     * Reasoning Effort
+                                     * @description Not supported; must be null or left out.
+                                     */
+                                    reasoning_effort?: null;
+                                    /**
                                      * Seed
                                      * @default 0
                                      */
-                                    seed?: number;
+                                    seed?: number | null;
                                     /**
                                      * Temperature
                                      * @default 0
                                      */
-                                    temperature?: number;
+                                    temperature?: number | null;
                                     /**
                                      * Top P
                                      * @default 1
                                      */
-                                    top_p?: number;
+                                    top_p?: number | null;
                                 } | null;
                                 /**
                                  * Type
@@ -10476,20 +10516,25 @@ export interface operations {
                                     /** Max Completion Tokens */
                                     max_completion_tokens?: number | null;
                                     /**
+                                     * Reasoning Effort
+                                     * @description Not supported; must be null or left out.
+                                     */
+                                    reasoning_effort?: null;
+                                    /**
                                      * Seed
                                      * @default 0
                                      */
-                                    seed?: number;
+                                    seed?: number | null;
                                     /**
                                      * Temperature
                                      * @default 0
                                      */
-                                    temperature?: number;
+                                    temperature?: number | null;
                                     /**
                                      * Top P
                                      * @default 1
                                      */
-                                    top_p?: number;
+                                    top_p?: number | null;
                                 } | null;
                                 /**
                                  * Type
@@ -10707,20 +10752,25 @@ export interface operations {
                             /** Max Completion Tokens */
                             max_completion_tokens?: number | null;
                             /**
+                             * Reasoning Effort
+                             * @description Not supported; must be null or left out.
+                             */
+                            reasoning_effort?: null;
+                            /**
                              * Seed
                              * @default 0
                              */
-                            seed?: number;
+                            seed?: number | null;
                             /**
                              * Temperature
                              * @default 0
                              */
-                            temperature?: number;
+                            temperature?: number | null;
                             /**
                              * Top P
                              * @default 1
                              */
-                            top_p?: number;
+                            top_p?: number | null;
                         } | null;
                         /**
                          * Type
@@ -10768,20 +10818,25 @@ export interface operations {
                             /** Max Completion Tokens */
                             max_completion_tokens?: number | null;
                             /**
+                             * Reasoning Effort
+                             * @description Not supported; must be null or left out.
+                             */
+                            reasoning_effort?: null;
+                            /**
                              * Seed
                              * @default 0
                              */
-                            seed?: number;
+                            seed?: number | null;
                             /**
                              * Temperature
                              * @default 0
                              */
-                            temperature?: number;
+                            temperature?: number | null;
                             /**
                              * Top P
                              * @default 1
                              */
-                            top_p?: number;
+                            top_p?: number | null;
                         } | null;
                         /**
                          * Type
@@ -10888,20 +10943,25 @@ export interface operations {
                                     /** Max Completion Tokens */
                                     max_completion_tokens?: number | null;
                                     /**
+                                     * Reasoning Effort
+                                     * @description Not supported; must be null or left out.
+                                     */
+                                    reasoning_effort?: null;
+                                    /**
                                      * Seed
                                      * @default 0
                                      */
-                                    seed?: number;
+                                    seed?: number | null;
                                     /**
                                      * Temperature
                                      * @default 0
                                      */
-                                    temperature?: number;
+                                    temperature?: number | null;
                                     /**
                                      * Top P
                                      * @default 1
                                      */
-                                    top_p?: number;
+                                    top_p?: number | null;
                                 } | null;
                                 /**
                                  * Type
@@ -10949,20 +11009,25 @@ export interface operations {
                                     /** Max Completion Tokens */
                                     max_completion_tokens?: number | null;
                                     /**
+                                     * Reasoning Effort
+                                     * @description Not supported; must be null or left out.
+                                     */
+                                    reasoning_effort?: null;
+                                    /**
                                      * Seed
                                      * @default 0
                                      */
-                                    seed?: number;
+                                    seed?: number | null;
                                     /**
                                      * Temperature
                                      * @default 0
                                      */
-                                    temperature?: number;
+                                    temperature?: number | null;
                                     /**
                                      * Top P
                                      * @default 1
                                      */
-                                    top_p?: number;
+                                    top_p?: number | null;
                                 } | null;
                                 /**
                                  * Type
@@ -11413,19 +11478,15 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": {
-                    /**
-                     * TuningHyperparameters
-                     * @description OpenAI's hyperparameters, and any of the job spec's.
-                     */
-                    hyperparameters?: {
+                    hyperparameters?: ({
                         /**
                          * Learning Rate Multiplier
                          * @default auto
                          */
-                        learning_rate_multiplier?: number | "auto";
+                        learning_rate_multiplier?: number | "auto" | null;
                     } & {
                         [key: string]: unknown;
-                    };
+                    }) | null;
                     /** Integrations */
                     integrations?: {
                         /**
@@ -11449,69 +11510,50 @@ export interface operations {
                         [key: string]: string;
                     } | null;
                     method?: {
-                        /**
-                         * TuningMethod
-                         * @description The settings of one method.
-                         */
-                        dpo?: {
-                            /**
-                             * TuningHyperparameters
-                             * @description OpenAI's hyperparameters, and any of the job spec's.
-                             */
-                            hyperparameters?: {
+                        dpo?: ({
+                            hyperparameters?: ({
                                 /**
                                  * Learning Rate Multiplier
                                  * @default auto
                                  */
-                                learning_rate_multiplier?: number | "auto";
+                                learning_rate_multiplier?: number | "auto" | null;
                             } & {
                                 [key: string]: unknown;
-                            };
+                            }) | null;
                         } & {
                             [key: string]: unknown;
-                        };
-                        /**
-                         * TuningMethod
-                         * @description The settings of one method.
-                         */
-                        pretrain?: {
-                            /**
-                             * TuningHyperparameters
-                             * @description OpenAI's hyperparameters, and any of the job spec's.
-                             */
-                            hyperparameters?: {
+                        }) | null;
+                        pretrain?: ({
+                            hyperparameters?: ({
                                 /**
                                  * Learning Rate Multiplier
                                  * @default auto
                                  */
-                                learning_rate_multiplier?: number | "auto";
+                                learning_rate_multiplier?: number | "auto" | null;
                             } & {
                                 [key: string]: unknown;
-                            };
+                            }) | null;
                         } & {
                             [key: string]: unknown;
-                        };
+                        }) | null;
                         /**
-                         * TuningMethod
-                         * @description The settings of one method.
+                         * Reinforcement
+                         * @description Not supported; must be null or left out.
                          */
-                        supervised?: {
-                            /**
-                             * TuningHyperparameters
-                             * @description OpenAI's hyperparameters, and any of the job spec's.
-                             */
-                            hyperparameters?: {
+                        reinforcement?: null;
+                        supervised?: ({
+                            hyperparameters?: ({
                                 /**
                                  * Learning Rate Multiplier
                                  * @default auto
                                  */
-                                learning_rate_multiplier?: number | "auto";
+                                learning_rate_multiplier?: number | "auto" | null;
                             } & {
                                 [key: string]: unknown;
-                            };
+                            }) | null;
                         } & {
                             [key: string]: unknown;
-                        };
+                        }) | null;
                         /**
                          * Type
                          * @enum {string}

@@ -111,6 +111,30 @@ def test_a_second_version_is_held_against_the_first_and_rolled_back_in_one_call(
     assert promote(live, "grown/1").json()["turn"]["number"] == 3
 
 
+def test_a_repeated_promotion_or_rollback_changes_nothing_more(live: Live, base: Artifact):
+    for number in (1, 2, 3):
+        tuned(live, "steady", base)
+        assert promote(live, f"steady/{number}", force=True).status_code == 201
+    url = "/v1/aliases/steady@production/rollback"
+    first, again = (live.mine.post(url, headers={"Idempotency-Key": "back once"}) for _ in range(2))
+    assert (first.status_code, first.json()["model"]) == (200, "steady/2")
+    assert again.json() == first.json()
+    retry = {"x-stainless-retry-count": "1"}
+    sent = live.mine.post(url, headers={"x-stainless-retry-count": "0"}).json()
+    assert live.mine.post(url, headers=retry).json() == sent
+    assert (sent["model"], sent["turn"]["number"]) == ("steady/1", 5)
+
+    def keyed(model: str) -> httpx.Response:
+        body = {"model": model, "alias": "production", "force": True}
+        return live.mine.post("/v1/aliases", json=body, headers={"Idempotency-Key": "forth once"})
+
+    assert keyed("steady/3").json()["turn"]["number"] == 6
+    assert live.mine.post(url).json()["model"] == "steady/1"
+    assert (keyed("steady/3").status_code, keyed("steady/3").json()["turn"]["number"]) == (201, 6)
+    assert error(keyed("steady/2"), 400)["code"] == "idempotency_key_reused"
+    assert live.mine.get("/v1/aliases/steady@production").json()["turn"]["number"] == 7
+
+
 def test_a_rollback_never_restores_a_version_that_was_rolled_back(live: Live, base: Artifact):
     for number in (1, 2, 3):
         tuned(live, "shaky", base)

@@ -170,7 +170,8 @@ def test_an_answer_that_nests_too_deep_has_no_json(live: Live):
     grader = CHECK | {"operation": "eq", "input": "{{sample.output_json}}", "reference": "1"}
     told = {"grader": grader, "model_sample": "[" * 1000 + "]" * 1000}
     answer = live.mine.post("/v1/fine_tuning/alpha/graders/run", json=told)
-    assert answer.json()["metadata"]["errors"]["invalid_variable_error"], answer.text
+    errors = answer.json()["metadata"]["errors"]
+    assert (errors["invalid_variable_error"], errors["message"]) == (True, "the row has no 'sample.output_json'")
 
 
 @pytest.mark.parametrize("sample", [{"output_text": '{"a": 2}'}, {"output_text": "", "output_json": {"a": 2}}])

@@ -173,7 +173,14 @@ def test_files_are_listed_newest_first_and_page_by_page(live: Live):
     assert (first["first_id"], second["last_id"]) == (ids[4], ids[0])
     oldest = live.theirs.get("/v1/files", params={"order": "asc", "limit": 1}).json()
     assert oldest["data"][0]["id"] == ids[0]
-    assert live.theirs.get("/v1/files", params={"purpose": "evals"}).json()["data"] == []
+    for none in ("evals", "batch_output", "assistants_output"):
+        assert live.theirs.get("/v1/files", params={"purpose": none}).json()["data"] == []
+    assert error(live.theirs.get("/v1/files", params={"purpose": "output"}), 422)["param"] == "purpose"
+
+
+def test_a_page_of_files_is_long_unless_a_limit_is_given(live: Live):
+    ids = {upload(live.theirs).json()["id"] for _ in range(21)}
+    assert ids <= {file["id"] for file in live.theirs.get("/v1/files").json()["data"]}
 
 
 def test_content_comes_whole_by_range_or_not_at_all(live: Live):

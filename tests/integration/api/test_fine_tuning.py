@@ -39,7 +39,9 @@ def test_a_request_becomes_the_job_spec_of_the_native_route(live: Live, base, fi
     native = live.mine.post("/v1/jobs", json=spec | {"tuning": tuning, "hyperparameters": hyperparameters}).json()
     assert live.mine.get(f"/v1/jobs/{shown['id']}").json()["spec"] == native["spec"]
     assert shown["tuning"]["r"] == 8
-    assert shown["method"] == {"type": "supervised", "supervised": {"hyperparameters": shown["hyperparameters"]}}
+    hyperparameters = shown["method"]["supervised"]["hyperparameters"]
+    assert hyperparameters.items() <= shown["hyperparameters"].items()
+    assert {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 1.0}.items() <= hyperparameters.items()
 
 
 @pytest.mark.parametrize("multiplier", [0.5, 3, "auto"])
@@ -49,6 +51,42 @@ def test_the_multiplier_is_of_the_rate_that_auto_stands_for(live: Live, base, fi
     factor = 1 if multiplier == "auto" else multiplier
     assert shown["learning_rate"] == pytest.approx(1e-3 * factor)
     assert shown["learning_rate_multiplier"] == pytest.approx(factor)
+
+
+@pytest.mark.parametrize("where", ["method", "top", "both"])
+def test_the_multiplier_is_the_methods_or_else_the_deprecated_one(live: Live, base, file_id, where):
+    method = {"learning_rate_multiplier": "auto" if where == "top" else 2, "n_epochs": 1}
+    top = {"learning_rate_multiplier": {"top": 3, "both": 5}.get(where), "batch_size": "auto", "n_epochs": None}
+    body = {"method": {"type": "supervised", "supervised": {"hyperparameters": method}}, "hyperparameters": top}
+    answer = asked(live, model=base, training_file=file_id, **body)
+    assert answer.status_code == 200, answer.text
+    shown = answer.json()["hyperparameters"]
+    assert shown["learning_rate_multiplier"] == pytest.approx(3 if where == "top" else 2)
+    assert shown["num_train_epochs"] == 1
+
+
+@pytest.mark.parametrize(
+    "hyperparameters",
+    [
+        {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 0.5},
+        {"max_steps": 5, "gradient_accumulation_steps": 3},
+    ],
+)
+def test_a_jobs_own_method_can_be_sent_back(live: Live, base, file_id, hyperparameters):
+    first = asked(live, model=base, training_file=file_id, hyperparameters=hyperparameters).json()
+    method = first["method"] | {"dpo": None, "reinforcement": None}  # as OpenAI's clients write it
+    answer = asked(live, model=base, training_file=file_id, method=method, hyperparameters=None)
+    assert answer.status_code == 200, answer.text
+    again = answer.json()
+    for name in ("n_epochs", "batch_size", "max_steps"):
+        assert again["hyperparameters"][name] == first["hyperparameters"][name]
+    assert again["hyperparameters"]["learning_rate"] == pytest.approx(first["hyperparameters"]["learning_rate"])
+
+
+@pytest.mark.parametrize("settings", [None, {"hyperparameters": None}])
+def test_a_method_of_nulls_has_the_defaults(live: Live, base, file_id, settings):
+    method = {"type": "supervised", "supervised": settings}
+    assert asked(live, model=base, training_file=file_id, method=method).status_code == 200
 
 
 def test_pretraining_is_a_method_too(live: Live):

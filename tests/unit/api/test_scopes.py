@@ -49,9 +49,13 @@ def test_every_operation_says_which_scope_it_takes(app: FastAPI):
         for operation in operations.values()
     }
     assert {name for name, scope in told.items() if scope is None} <= scopes.OPEN
-    assert {"list_jobs": "read", "create_job": "write", "create_key": "admin", "show_figures": "operator"}.items() <= (
-        told.items()
-    )
+    assert {
+        "list_jobs": "read",
+        "validate_grader": "read",
+        "create_job": "write",
+        "create_key": "admin",
+        "show_figures": "operator",
+    }.items() <= (told.items())
 
 
 def test_no_scope_is_given_to_a_route_that_is_not_there(app: FastAPI):

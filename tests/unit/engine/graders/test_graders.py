@@ -78,6 +78,16 @@ def test_the_same_text_is_as_alike_as_can_be_and_another_is_not_alike(metric):
     assert METRICS[metric]("", text) == 0
 
 
+@pytest.mark.parametrize("text", ["привет, мир", "Café Zürich", "今日は 良い 天気", "...", "yes"])
+@pytest.mark.parametrize("metric", [metric for metric in sorted(METRICS) if metric.startswith("rouge")])
+def test_the_same_text_is_alike_in_any_script_and_however_short_it_is(metric, text):
+    assert METRICS[metric](text, text) == 1
+
+
+def test_short_texts_that_differ_are_not_alike():
+    assert METRICS["rouge_2"]("yes", "no") == METRICS["rouge_1"]("caf", "café") == 0
+
+
 @pytest.mark.parametrize(("threshold", "passed"), [(0.8, True), (0.9, False), (None, True)])
 def test_a_similarity_passes_from_its_threshold_on(threshold, passed):
     told = {
@@ -156,6 +166,23 @@ def test_what_a_score_is_out_of_is_no_score(text, score):
     assert grade(SCORE, ROW, saying(text)).score == score
 
 
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("The best answer; see lines 4-6", 6),
+        ("It covers 2010-8", 8),
+        ("As good as GPT-4", 4),
+        ("-6", -6),
+        ("Score:-6", -6),
+        ("I say **-6**", -6),
+        ("-6/10", -6),
+    ],
+)
+def test_a_hyphen_after_a_word_or_number_is_no_sign(text, score):
+    grader = GRADER.validate_python(JUDGE | {"type": "score_model", "range": [-10, 10]})
+    assert grade(grader, ROW, saying(text)).score == score
+
+
 def test_a_score_that_was_cut_is_none():
     with pytest.raises(GraderError, match="cut after 2 tokens") as told:
         grade(SCORE, ROW, saying("Score: 1", finish_reason="length"))
@@ -180,6 +207,34 @@ def test_a_grade_has_little_room_unless_more_is_told(told, most):
 
     grade(GRADER.validate_python(JUDGE | {"type": "score_model", "range": [0, 10], "sampling_params": told}), ROW, ask)
     assert asked[0].max_completion_tokens == most
+
+
+def test_sampling_parameters_of_null_are_the_defaults_and_another_null_is_unknown():
+    nulls = dict.fromkeys(("seed", "temperature", "top_p", "reasoning_effort", "max_tokens"))
+    assert SamplingParams.model_validate(nulls | {"max_completions_tokens": 5}) == SamplingParams(
+        max_completion_tokens=5
+    )
+    for wrong in ({"sede": None}, {"reasoning_effort": "low"}):
+        with pytest.raises(ValidationError):
+            SamplingParams.model_validate(wrong)
+
+
+def test_a_grader_shows_its_limit_as_openais_graders_spell_it_and_can_be_sent_back():
+    grader = GRADER.validate_python(JUDGE | {"type": "score_model", "sampling_params": {"max_completion_tokens": 9}})
+    dumped = grader.model_dump(mode="json")
+    assert dumped["sampling_params"] == {"temperature": 0.0, "top_p": 1.0, "seed": 0, "max_completions_tokens": 9}
+    assert GRADER.validate_python(dumped) == grader
+    assert GRADER.validate_python(multi("b")).model_dump()["graders"]["b"]["sampling_params"] is None
+    assert "max_completion_tokens" in SamplingParams().model_dump()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"range": [5, 1]}, {"range": [1, 1]}, {"range": [1, 5], "pass_threshold": 0.5}, {"pass_threshold": 3}],
+)
+def test_a_range_or_threshold_that_no_score_can_meet_is_refused(changes):
+    with pytest.raises(ValidationError, match=r"range|pass_threshold"):
+        GRADER.validate_python(JUDGE | {"type": "score_model"} | changes)
 
 
 def test_an_answer_has_all_the_room_there_is():
