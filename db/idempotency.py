@@ -86,8 +86,10 @@ def keep(s: Session, ask: IdempotentRequest, answer: str) -> None:
 def purge(s: Session, limit: int) -> int:
     """Delete at most `limit` creates that no retry can repeat any longer, and return their number."""
     key = tuple_(Intent.key_id, Intent.path, Intent.name)
-    old = select(Intent.key_id, Intent.path, Intent.name).where(Intent.created_at < time.time() - KEYED_S).limit(limit)
-    gone = delete(Intent).where(key.in_(old)).returning(Intent.name)
+    is_old = Intent.created_at < time.time() - KEYED_S
+    old = select(Intent.key_id, Intent.path, Intent.name).where(is_old).limit(limit)
+    # PostgreSQL looks at the outer condition again once it has a row's lock: the row may have been used anew meanwhile.
+    gone = delete(Intent).where(key.in_(old), is_old).returning(Intent.name)
     return len(s.scalars(gone, execution_options={"synchronize_session": False}).all())
 
 

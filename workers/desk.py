@@ -32,7 +32,7 @@ from workers.settings import WorkerSettings
 _LOG = logging.getLogger(__name__)
 _MOST_FOLDERS = 64
 _TICK_S = 1.0
-_WRITE_LESS = "Set a smaller max_tokens; with stream, what is written until then arrives."
+_WRITE_LESS = "Set a smaller max_tokens, or ask when fewer others do; with stream, what is written until then arrives."
 _MENDS = {"chat": _WRITE_LESS, "complete": _WRITE_LESS}
 """What to do about an answer that takes too long, by the kind of question, unless it is to ask for less."""
 

@@ -1,6 +1,6 @@
 """/v1/aliases: names such as `support-bot@production`, which jobs, chats and evaluations accept as a model."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -9,10 +9,12 @@ from pydantic import StringConstraints
 from api.aliases import service as aliases
 from api.aliases.schemas import AliasObject, PromotionRequest
 from api.answers import Page, answer
+from api.auth import Caller
 from api.bodies import documented_body, read_as
 from api.deps import CallerDep, ServiceDep
 from api.errors import documented
 from api.idempotency import ask_of
+from db.idempotency import IdempotentRequest
 
 router = APIRouter(prefix="/aliases", tags=["aliases"])
 _Alias = Annotated[str, Path(description="The alias, as NAME@ALIAS.")]
@@ -39,7 +41,7 @@ def list_aliases(service: ServiceDep, caller: CallerDep, after: _After = None, l
 async def promote(service: ServiceDep, caller: CallerDep, request: Request) -> Response:
     """Promote a version to an alias, if evaluations find it no worse than its base and the current version."""
     asked = await read_as(PromotionRequest, request, service.settings.max_body_bytes)
-    ask = ask_of(request, caller, asked.model_dump(mode="json"))
+    ask = _keyed(request, caller, asked.model_dump(mode="json"))
     return answer(await to_thread.run_sync(aliases.promote, service, caller, asked, ask), 201)
 
 
@@ -52,4 +54,13 @@ def show_alias(service: ServiceDep, caller: CallerDep, alias: _Alias) -> Respons
 @router.post("/{alias}/rollback", response_model=AliasObject, responses=documented(400, 401, 404, 409))
 def roll_back_alias(service: ServiceDep, caller: CallerDep, request: Request, alias: _Alias) -> Response:
     """Return an alias to its previous version."""
-    return answer(aliases.roll_back(service, caller, alias, ask_of(request, caller, None)))
+    return answer(aliases.roll_back(service, caller, alias, _keyed(request, caller, None)))
+
+
+def _keyed(request: Request, caller: Caller, body: Any) -> IdempotentRequest | None:
+    """Return what identifies a request that has an Idempotency-Key.
+
+    A retry count alone is not enough: the answer to an earlier, equal change would be returned, and nothing changed.
+    """
+    ask = ask_of(request, caller, body)
+    return None if ask is None or ask.idempotency_key is None else ask

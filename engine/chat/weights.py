@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerFast
 
 from engine.chat.room import NotNow, no_room_for, unused_bytes
-from engine.errors import SpecError
 from engine.generation.generate import OWN_ATTENTION
 from engine.model.adapters import load_adapter
 from engine.model.config import stored_dtype
@@ -106,25 +104,10 @@ def _loaded_bytes(folder: Path, dtype: torch.dtype, *, in_4bit: bool) -> int:
 
 def _subject(base: Any, run: RunDirectory) -> Subject:
     """Return the base with its tokenizer, or a copy of its modules with the adapter of the run directory."""
-    tokenizer = _tokenizer(run)
+    tokenizer = tokenizer_of(run.base_model(), run.adapter)
     if run.adapter is None:
         return Subject(base, tokenizer, "model")
     # The modules are copied, since the adapter is put into them; their weights are the same tensors.
     shared = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
     model = load_adapter(copy.deepcopy(base, shared), run.adapter)
     return Subject(model.eval(), tokenizer, "adapter")
-
-
-def _tokenizer(run: RunDirectory) -> PreTrainedTokenizerFast:
-    """Load the tokenizer of a run directory.
-
-    Raises:
-        SpecError: it does not load.
-    """
-    try:
-        return tokenizer_of(run.base_model(), run.adapter)
-    except SpecError:
-        raise
-    except Exception as error:  # an uploaded tokenizer: those in Rust raise Exception itself
-        message = f"the model's tokenizer does not load: {error}"
-        raise SpecError("tokenizer_not_loaded", message, "Check the model's files.") from error

@@ -13,7 +13,6 @@ from engine.errors import DataError
 from engine.rows import Message
 
 _GENERATION = re.compile(r"\{%-?\s*generation\s*-?%\}")
-_TEMPLATE_FAILURES = Exception  # the expressions of an uploaded template may raise anything, such as RecursionError
 _STAND_IN = "an-answer-of-the-assistant"
 _LONG = 32
 """Characters. An answer that is this long, and found after the prompt, is not text of the template by chance."""
@@ -79,12 +78,12 @@ def prompt_text(messages: list[Message], place: str, tokenizer: PreTrainedTokeni
     """
     try:
         return _renderer(tokenizer)(messages, add_generation_prompt=True)
-    except _TEMPLATE_FAILURES as error:
+    except Exception as error:  # the expressions of an uploaded template may raise anything, such as RecursionError
         raise _not_rendered(place, error) from error
 
 
 def prompt_tokens(messages: list[Message], place: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """Render (`prompt_text`) and tokenize a conversation up to where the assistant's answer begins."""
+    """Render (`prompt_text`) and tokenize a conversation up to where the assistant's answer begins. Raises DataError."""
     ids: Any = tokenizer(prompt_text(messages, place, tokenizer), add_special_tokens=False)["input_ids"]
     return ids
 
@@ -143,11 +142,11 @@ def _by_generation(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast) ->
     try:
         ((ids, mask),) = _generation_masks([_EXCHANGE], tokenizer, marks)
         closed = _last(mask) < 0 or ids[_last(mask)] in marks
-    except _TEMPLATE_FAILURES:  # the template needs a longer conversation
+    except Exception:  # noqa: BLE001 - the template needs a longer conversation
         closed = True
     try:
         pairs = _generation_masks(rows, tokenizer, marks if closed else set())
-    except _TEMPLATE_FAILURES as error:
+    except Exception as error:
         raise _first_refused(rows, tokenizer, error) from error
     return [_closed(ids, mask, set() if closed else marks, tokenizer) for ids, mask in pairs]
 
@@ -190,7 +189,7 @@ def _by_place(
         try:
             texts.append(render(turns))
             found = [_span(turns, place, texts[-1], render) for place in _wanted(row, start)]
-        except _TEMPLATE_FAILURES as error:
+        except Exception as error:
             raise _not_rendered(f"line {row.line}", error) from error
         spans.append([span for span in found if span is not None])
         if None in found:
@@ -230,7 +229,7 @@ def _prompt_end(before: _Turns, full: str, render: _Render) -> int | None:
     """Return where in `full` the generation prompt ends; None where `full` does not begin with it."""
     try:
         prompt = render(before, add_generation_prompt=True) if before else ""
-    except _TEMPLATE_FAILURES:
+    except Exception:  # noqa: BLE001 - a conversation that the template refuses has no prompt
         return None
     return len(prompt) if prompt and full.startswith(prompt) else None
 
@@ -277,7 +276,7 @@ def _first_refused(rows: list[SourceRow], tokenizer: PreTrainedTokenizerFast, er
     for row in rows:
         try:
             _renderer(tokenizer)(_plain(row))
-        except _TEMPLATE_FAILURES as cause:
+        except Exception as cause:  # noqa: BLE001 - as above
             return _not_rendered(f"line {row.line}", cause)
     return _not_rendered(f"line {rows[0].line}", error)
 

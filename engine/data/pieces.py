@@ -7,6 +7,8 @@ from transformers import PreTrainedTokenizerFast
 _UNFINISHED = "\ufffd"
 _LONGEST_CHARACTER = 4
 """Bytes, and so tokens at most."""
+_KEPT = 16
+"""Tokens, so that many skipped ones in a row are not decoded again with each."""
 
 
 class Detokenizer:
@@ -29,8 +31,8 @@ class Detokenizer:
         if not ended:
             return ""
         text = grown if ended == len(self._open) else self._text([*self._before, *self._open[:ended]])
-        # A token that is skipped has no text on which that of the next could depend: the tokens before it are kept.
-        kept = self._before if len(text) == len(known) else []
+        # A token that is skipped has no text on which that of the next could depend: some tokens before it are kept.
+        kept = self._before[-_KEPT:] if len(text) == len(known) else []
         self._before, self._open = [*kept, *self._open[:ended]], self._open[ended:]
         return text[len(known) :]
 

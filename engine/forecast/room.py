@@ -21,6 +21,8 @@ _MOST_WAYS = 3
 _SPARE = 0.9
 _GROUP = Path("/sys/fs/cgroup")
 """The control group of this container (cgroup v2), which has a limit of its own."""
+_GIVEN_UP = ("inactive_file", "active_file", "slab_reclaimable")
+"""Caches that the kernel takes back before a control group is out of memory; MemAvailable counts them as free too."""
 
 
 class Edit(NamedTuple):
@@ -85,14 +87,15 @@ def _available() -> int:
 
 
 def _granted(group: Path) -> int | None:
-    """Return what a control group may still take, with the file pages that it would give up; None without a limit."""
+    """Return what a control group may still take, with the caches that it would give up; None without a limit."""
     limit = group / "memory.max"
     allowed = limit.read_text().strip() if limit.exists() else "max"
     if not allowed.isdecimal():
         return None
     facts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     held = int((group / "memory.current").read_text())
-    return max(0, int(allowed) - held + int(facts["inactive_file"]))
+    given_up = sum(int(facts.get(name, 0)) for name in _GIVEN_UP)
+    return max(0, int(allowed) - held + given_up)
 
 
 def mend_of(case: Case, room: int) -> Mend | None:

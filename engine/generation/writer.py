@@ -61,6 +61,7 @@ class Writer:
         self.tokenizer = subject.tokenizer
         self.decoding = decoding
         self.ends = end_tokens(subject.model, subject.tokenizer) | _added_tokens(subject.tokenizer, decoding.stop)
+        self.skipped = _special_tokens(subject.tokenizer) if decoding.stop else frozenset[int]()
         self.rng = np.random.default_rng((*decoding.seed, row))
         self.ids: list[int] = []
         self.scores: list[Scores] = []
@@ -93,8 +94,7 @@ class Writer:
             return True
         if not self.decoding.stop:
             return False
-        special = _special_tokens(self.tokenizer)
-        tail = list(islice((token for token in reversed(ids) if token not in special), self.tail))
+        tail = list(islice((token for token in reversed(ids) if token not in self.skipped), self.tail))
         return self._stops(self._text(tail[::-1]))
 
     def _nucleus(self, shares_V: Tensor) -> Tensor:
@@ -166,7 +166,6 @@ def _added_tokens(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> f
     return frozenset(added[text] for text in texts if text in added)
 
 
-@lru_cache(maxsize=4)
 def _special_tokens(tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
     """Return the tokens that the text of an answer leaves out."""
     return frozenset(token for token, added in tokenizer.added_tokens_decoder.items() if added.special)

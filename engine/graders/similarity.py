@@ -1,15 +1,13 @@
 """Similarity of two texts from 0 to 1: the metrics of text_similarity."""
 
 import math
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rapidfuzz import fuzz
 from rapidfuzz.distance import LCSseq
 
-_ROUGE_TOKEN = re.compile(r"[^\W_]+")
-"""Letters and digits of any script; on ASCII text the tokens of the rouge-score package."""
 _ORDERS = (1, 2, 3, 4)
 
 
@@ -47,18 +45,26 @@ def rouge_n(candidate: str, reference: str, n: int) -> float:
     """F1 of n-grams (Lin 2004), of words in lower case."""
     ours, theirs = _words(candidate), _words(reference)
     if max(len(ours), len(theirs)) < n:  # neither has an n-gram
-        return float(ours == theirs)
+        return _same(candidate, reference, ours, theirs)
     return _f1(_overlap(ours, theirs, n), max(0, len(ours) - n + 1), max(0, len(theirs) - n + 1))
 
 
 def rouge_l(candidate: str, reference: str) -> float:
     """F1 of the longest common subsequence of words (Lin 2004)."""
     ours, theirs = _words(candidate), _words(reference)
+    if not ours and not theirs:
+        return _same(candidate, reference, ours, theirs)
     return _f1(LCSseq.similarity(ours, theirs), len(ours), len(theirs))
 
 
+def _same(candidate: str, reference: str, ours: list[str], theirs: list[str]) -> float:
+    """Return 1 if the words are the same or, where there are none, the texts."""
+    return float(ours == theirs if ours or theirs else candidate.strip() == reference.strip())
+
+
 def _words(text: str) -> list[str]:
-    return _ROUGE_TOKEN.findall(text.lower())
+    """Return runs of letters, digits and their marks, in any script: on ASCII text the tokens of the rouge-score package."""
+    return "".join(each if unicodedata.category(each)[0] in "LNM" else " " for each in text.lower()).split()
 
 
 def _overlap(ours: Sequence[str], theirs: Sequence[str], n: int) -> int:
@@ -70,7 +76,7 @@ def _ngrams(tokens: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
 
 
 def _f1(matches: int, ours: int, theirs: int) -> float:
-    return 2 * matches / (ours + theirs) if ours or theirs else 1.0
+    return 2 * matches / (ours + theirs)
 
 
 METRICS: dict[str, Callable[[str, str], float]] = {

@@ -51,7 +51,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     """
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+        if tokenizer.is_fast:
+            tokenizer = _as_saved(tokenizer, folder)
+    except Exception as error:  # it may have been uploaded, and tokenizers, in Rust, raises Exception itself
         raise SpecError(
             "tokenizer_not_loaded",
             f"the tokenizer in {folder.name}/ does not load: {error}",
@@ -63,7 +65,6 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
             f"{type(tokenizer).__name__} has no tokenizer.json",
             "Save the tokenizer in the fast format (tokenizer.json) with the model.",
         )
-    tokenizer = _as_saved(tokenizer, folder)
     _keep_offsets_of_spaces(tokenizer.backend_tokenizer.post_processor)
     return tokenizer
 

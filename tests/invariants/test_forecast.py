@@ -339,11 +339,11 @@ def test_of_a_gpu_past_runs_do_not_tell_of_the_context_which_stays_in_the_plan()
     assert given._replace(runtime=9 << 20).plan().runtime == 9 << 20
 
 
-@pytest.mark.parametrize(("limit", "granted"), [("1000", 1000 - 700 + 200), ("400", 0), ("max", None)])
+@pytest.mark.parametrize(("limit", "granted"), [("1000", 1000 - 700 + 200 + 50 + 10), ("400", 0), ("max", None)])
 def test_a_container_has_what_its_group_may_still_take(tmp_path, limit, granted):
     (tmp_path / "memory.max").write_text(f"{limit}\n")
     (tmp_path / "memory.current").write_text("700\n")
-    (tmp_path / "memory.stat").write_text("anon 450\ninactive_file 200\nactive_file 50\n")
+    (tmp_path / "memory.stat").write_text("anon 450\ninactive_file 200\nactive_file 50\nslab_reclaimable 10\n")
     assert _granted(tmp_path) == granted
     assert _granted(tmp_path / "elsewhere") is None
 

@@ -23,8 +23,9 @@ METHODS = {kind: method for method, kind in KINDS.items()}
 
 _STATUS = {JobState.PREPARING: "running"}
 """States that OpenAI's clients do not know; all others keep their names."""
-_TWINS = {"num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "learning_rate"}
-"""Hyperparameters that OpenAI's names also say. A method must show only one of both, so that it can be sent back."""
+_TWINS = {"num_train_epochs", "learning_rate"}
+"""Hyperparameters that also have a name of OpenAI's. A method shows only one of the two, so that it can be sent back."""
+_BATCH_TWINS = {"per_device_train_batch_size", "gradient_accumulation_steps"}
 _ONLY_OPENAIS = {"method", "integrations", "hyperparameters"}
 _RATE_FIELDS = ("kind", "model", "tuning")
 """The fields of a spec that determine which learning rate `auto` stands for."""
@@ -86,7 +87,10 @@ def job_object(session: Session, job: Job, made: list[Artifact], project: Projec
     eta_s = progress.get("eta_s") if job.state == JobState.RUNNING else None
     validation = spec.get("validation_file")
     method = METHODS[job.kind]
-    sendable = {name: value for name, value in hyperparameters.items() if name not in _TWINS}
+    # batch_size is the product of the two: sent back by itself, it would be the rows of one pass.
+    in_one_pass = hyperparameters["gradient_accumulation_steps"] == 1
+    left_out = _TWINS | (_BATCH_TWINS if in_one_pass else {"batch_size"})
+    sendable = {name: value for name, value in hyperparameters.items() if name not in left_out}
     fields = {
         "id": job.id,
         "created_at": int(job.created_at),

@@ -34,7 +34,7 @@ def test_another_projects_file_is_not_shown(live: Live):
     ("given", "param"),
     [
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "user", "content": "a"}], "tools": []}, "tools"),
+        ({"messages": [{"role": "user", "content": "a"}], "tools": [{}]}, "tools"),
         ({"messages": [{"role": "user", "content": "a"}], "presence_penalty": 1}, "presence_penalty"),
         ({"messages": [{"role": "user", "content": "a"}], "temperature": 3}, "temperature"),
     ],

@@ -69,7 +69,7 @@ def test_the_multiplier_is_the_methods_or_else_the_deprecated_one(live: Live, ba
     "hyperparameters",
     [
         {"n_epochs": 2, "batch_size": 4, "learning_rate_multiplier": 0.5},
-        {"max_steps": 5, "gradient_accumulation_steps": 3},
+        {"max_steps": 5, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 3},
     ],
 )
 def test_a_jobs_own_method_can_be_sent_back(live: Live, base, file_id, hyperparameters):
@@ -78,7 +78,7 @@ def test_a_jobs_own_method_can_be_sent_back(live: Live, base, file_id, hyperpara
     answer = asked(live, model=base, training_file=file_id, method=method, hyperparameters=None)
     assert answer.status_code == 200, answer.text
     again = answer.json()
-    for name in ("n_epochs", "batch_size", "max_steps"):
+    for name in ("n_epochs", "batch_size", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"):
         assert again["hyperparameters"][name] == first["hyperparameters"][name]
     assert again["hyperparameters"]["learning_rate"] == pytest.approx(first["hyperparameters"]["learning_rate"])
 

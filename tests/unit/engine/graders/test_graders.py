@@ -78,7 +78,7 @@ def test_the_same_text_is_as_alike_as_can_be_and_another_is_not_alike(metric):
     assert METRICS[metric]("", text) == 0
 
 
-@pytest.mark.parametrize("text", ["привет, мир", "Café Zürich", "今日は 良い 天気", "...", "yes"])
+@pytest.mark.parametrize("text", ["привет, мир", "हिन्दी", "≥", "Café Zürich", "今日は 良い 天気", "...", "yes"])
 @pytest.mark.parametrize("metric", [metric for metric in sorted(METRICS) if metric.startswith("rouge")])
 def test_the_same_text_is_alike_in_any_script_and_however_short_it_is(metric, text):
     assert METRICS[metric](text, text) == 1
@@ -86,6 +86,7 @@ def test_the_same_text_is_alike_in_any_script_and_however_short_it_is(metric, te
 
 def test_short_texts_that_differ_are_not_alike():
     assert METRICS["rouge_2"]("yes", "no") == METRICS["rouge_1"]("caf", "café") == 0
+    assert METRICS["rouge_1"]("हिन्दी", "हिन्दू") == METRICS["rouge_l"]("+", "-") == METRICS["rouge_1"]("", "≥") == 0
 
 
 @pytest.mark.parametrize(("threshold", "passed"), [(0.8, True), (0.9, False), (None, True)])
