@@ -122,7 +122,10 @@ export function NewJobPage() {
           <Button look="primary" type="submit" disabled={submission.isPending || broken || !may}>
             Create job
           </Button>
-          <Button disabled={dryRun.isPending || submission.isPending || broken || !may} onClick={() => dryRun.mutate(draft)}>
+          <Button
+            disabled={dryRun.isPending || submission.isPending || broken || !may}
+            onClick={() => dryRun.mutate(draft)}
+          >
             {dryRun.isPending ? "Planning …" : "Dry run"}
           </Button>
         </div>
